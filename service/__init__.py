@@ -1,0 +1,8 @@
+"""quantserve: serve quantized ONNX models over HTTP.
+
+The layers, from top to bottom; imports run downwards only (import-linter checks it):
+
+    cli  app  metrics  api  engine  config  core
+"""
+
+__version__ = "0.1.0"

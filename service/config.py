@@ -1,0 +1,150 @@
+"""Settings of the process and of each model: frozen values; an unknown key is an error."""
+
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.core.errors import ConfigError
+
+PREFIX = "QUANTSERVE_"
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Settings(_Value):
+    """What ``quantserve serve`` is told: by flags, else by QUANTSERVE_* variables, else these."""
+
+    models: Path = Field(Path("models"), description="folder with the models")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on, 0 for any free one")
+    cores: int = Field(0, ge=0, description="cores to use, 0 for all that the process may use")
+    max_body_bytes: int = Field(
+        64 * 2**20, ge=1024, description="largest request body, counted after decompression"
+    )
+    body_timeout: float = Field(
+        30.0, gt=0, description="seconds that a client may take to send its body"
+    )
+    shutdown_delay: float = Field(
+        0.0, ge=0, description="seconds to be not ready before new connections are refused"
+    )
+    shutdown_timeout: float = Field(
+        30.0, ge=0, description="seconds to finish what was admitted when told to stop"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severe message to log"
+    )
+    log_format: Literal["auto", "text", "json"] = Field(
+        "auto", description="auto: text on a terminal, JSON elsewhere"
+    )
+    access_log: bool = Field(False, description="log every request")
+
+
+class PaddingConfig(_Value):
+    """``[batching.padding]``: lengths to fill variable axes up to, and with what, per input."""
+
+    buckets: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+    values: dict[str, float] = Field(min_length=1)
+
+
+class BatchingConfig(_Value):
+    """``[batching]`` of model.toml. Times are seconds; what is left out is measured at load."""
+
+    max_batch_size: int = Field(64, ge=1)
+    preferred_batch_size: int | None = Field(None, ge=1)
+    max_queue_delay: float = Field(0.0, ge=0, le=10)
+    max_queue_size: int = Field(1024, ge=1)
+    timeout: float | None = Field(None, gt=0)
+    combine: Literal["auto", "always", "never"] = "auto"
+    tolerance: float = Field(1e-3, ge=0)
+    padding: PaddingConfig | None = None
+
+
+class InstancesConfig(_Value):
+    """``[instances]``: how many run side by side, each with how many threads.
+
+    ``kind`` "threads" runs them on one session, "sessions" gives each a copy of its own.
+    """
+
+    count: int | None = Field(None, ge=1, le=256)
+    kind: Literal["threads", "sessions"] = "threads"
+    threads: int | None = Field(None, ge=1, le=256)
+
+
+class OutputConfig(_Value):
+    """``[outputs.<name>]``: the names of an output's classes, in order."""
+
+    labels: tuple[str, ...] = ()
+
+
+class ProbeConfig(_Value):
+    """``[probe]``: lengths for symbolic axes of the rows that are generated at load."""
+
+    dims: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+
+
+class ModelConfig(_Value):
+    """``model.toml``: everything in it has a default."""
+
+    batching: BatchingConfig = BatchingConfig()
+    instances: InstancesConfig = InstancesConfig()
+    outputs: dict[str, OutputConfig] = Field(default_factory=dict)
+    probe: ProbeConfig = ProbeConfig()
+
+
+def load_settings(flags: Mapping[str, object], environment: Mapping[str, str]) -> Settings:
+    """Flags over QUANTSERVE_* variables over defaults.
+
+    Raises:
+        ConfigError: a variable or flag is unknown, or its value is not allowed.
+    """
+    known = Settings.model_fields
+    values: dict[str, object] = {}
+    for name, value in environment.items():
+        if name.startswith(PREFIX):
+            field = name.removeprefix(PREFIX).lower()
+            if field not in known:
+                raise ConfigError(f"unknown setting {name} in the environment")
+            values[field] = value
+    values |= flags
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_first_problem(error, _source_of(flags))) from None
+
+
+def load_model_config(path: Path) -> ModelConfig:
+    """Read a model.toml; one that does not exist gives the defaults.
+
+    Raises:
+        ConfigError: it is not TOML, has an unknown key or a value that is not allowed.
+    """
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return ModelConfig()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path.name}: {error}") from None
+    try:
+        return ModelConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_first_problem(error, lambda key: f"{path.name}: {key}")) from None
+
+
+def _first_problem(error: ValidationError, source: Callable[[str], str]) -> str:
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"{source(key)} is not a setting"
+    return f"{source(key)}: {problem['msg']}, got {problem['input']!r}"
+
+
+def _source_of(flags: Mapping[str, object]) -> Callable[[str], str]:
+    def source(key: str) -> str:
+        return f"--{key.replace('_', '-')}" if key in flags else f"{PREFIX}{key.upper()}"
+
+    return source

@@ -1,0 +1,1 @@
+"""Values and decisions: numpy and the standard library; no event loop, clock, disk or framework."""

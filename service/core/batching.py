@@ -1,0 +1,301 @@
+"""The queue that forms batches: a data structure to which time is an argument.
+
+All mutable state is the lanes and two counters; every method runs to its end without waiting.
+A lane holds the requests that may share a batch: same priority and same key, oldest first.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import inf
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from service.core.errors import ExecutionFailed, QueueFull
+from service.core.tensors import Array, Arrays
+
+
+Reply = TypeVar("Reply")
+
+
+class BatchingMode(StrEnum):
+    """How requests for a model may be put together.
+
+    COMBINE: rows of several requests share a run.
+    ROWS: every row has a run of its own; a request of several rows is taken apart.
+    REQUESTS: every request has a run of its own, as it came.
+    """
+
+    COMBINE = "combine"
+    ROWS = "rows"
+    REQUESTS = "requests"
+
+
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """Fill the variable axes of some inputs up to the next bucket, so that lengths can mix.
+
+    Per input in signature order, ``fills`` gives the value to fill with, or None to leave it, and
+    ``axes`` says which axes of a row vary. Per output, ``cuts`` gives the axes to cut back, each
+    with the (input, axis) whose unfilled length says where; these count the batch axis.
+    """
+
+    buckets: tuple[int, ...]
+    fills: tuple[float | None, ...]
+    axes: tuple[tuple[bool, ...], ...]
+    cuts: tuple[tuple[tuple[int, int, int], ...], ...]
+
+    def bucket(self, length: int) -> int:
+        """The smallest bucket that holds the length; a longer one than all stays as it is."""
+        return next((size for size in self.buckets if size >= length), length)
+
+    def row_shape(self, index: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape that a row of input ``index`` is run with."""
+        if self.fills[index] is None:
+            return shape
+        return tuple(
+            self.bucket(length) if varies else length
+            for length, varies in zip(shape, self.axes[index], strict=True)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPolicy:
+    """How a model's requests are queued and put together. Times are seconds.
+
+    ``preferred_rows`` is the size that a batch grows to, 1 in the modes that do not combine; a
+    single request may have up to ``max_rows``. ``max_queue`` bounds the waiting requests.
+    ``timeout`` is how long a request that sets no time of its own may wait; None for any time.
+    """
+
+    mode: BatchingMode = BatchingMode.COMBINE
+    max_rows: int = 64
+    preferred_rows: int = 64
+    max_delay: float = 0.0
+    max_queue: int = 1024
+    timeout: float | None = None
+    padding: Padding | None = None
+
+    def row_shapes(self, arrays: Arrays) -> tuple[tuple[int, ...], ...]:
+        """The shapes that the rows of a request are run with."""
+        shapes = tuple([array.shape[1:] for array in arrays])
+        if self.padding is None:
+            return shapes
+        return tuple(self.padding.row_shape(i, shape) for i, shape in enumerate(shapes))
+
+
+class BatchKey(NamedTuple):
+    """What requests must have in common to share a batch.
+
+    ``shapes`` are those a row is run with, per input in signature order: filled up where the model
+    pads. (The signature has settled the datatypes.) ``outputs`` are the places of the outputs
+    wanted, None for all.
+    """
+
+    shapes: tuple[tuple[int, ...], ...]
+    outputs: tuple[int, ...] | None
+
+
+@dataclass(eq=False, slots=True)
+class Entry(Generic[Reply]):
+    """One waiting request: its arrays in signature order, and whom to answer. Times are seconds."""
+
+    arrays: Arrays
+    rows: int
+    key: BatchKey
+    priority: int
+    arrived: float
+    deadline: float | None
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Batch(Generic[Reply]):
+    """Requests that run together, oldest first."""
+
+    entries: tuple[Entry[Reply], ...]
+    rows: int
+
+
+@dataclass(eq=False, slots=True)
+class _Lane(Generic[Reply]):
+    entries: deque[Entry[Reply]] = field(default_factory=deque)
+    rows: int = 0
+
+
+class BatchQueue(Generic[Reply]):
+    """Waiting requests, and the rule that makes batches of them."""
+
+    def __init__(self, policy: BatchPolicy) -> None:
+        self._policy = policy
+        # All state: the lanes by (priority, key), empty ones removed; how many entries they hold;
+        # and a time before which no deadline passes.
+        self._lanes: dict[tuple[int, BatchKey], _Lane[Reply]] = {}
+        self._size = 0
+        self._no_deadline_before = inf
+
+    def __len__(self) -> int:
+        return self._size
+
+    def reserve(self, count: int) -> None:
+        """Make sure that ``count`` more requests fit.
+
+        Raises:
+            QueueFull: they do not.
+        """
+        if self._size + count > self._policy.max_queue:
+            raise QueueFull(
+                f"{self._size} requests are waiting and {count} more would pass the limit"
+                f" of {self._policy.max_queue}"
+            )
+
+    def push(self, entry: Entry[Reply]) -> None:
+        """Add a request behind those of its kind.
+
+        Raises:
+            QueueFull: the queue is at its bound; the entry is not added.
+        """
+        self.reserve(1)
+        lane = self._lanes.get((entry.priority, entry.key))
+        if lane is None:
+            lane = self._lanes[entry.priority, entry.key] = _Lane()
+        lane.entries.append(entry)
+        lane.rows += entry.rows
+        self._size += 1
+        if entry.deadline is not None and entry.deadline < self._no_deadline_before:
+            self._no_deadline_before = entry.deadline
+
+    def pop(self, now: float) -> Batch[Reply] | None:
+        """The next batch: of the lanes that are due, the most urgent, then the oldest one."""
+        due = [
+            (priority, lane.entries[0].arrived, (priority, key))
+            for (priority, key), lane in self._lanes.items()
+            if self._due(lane) <= now
+        ]
+        if not due:
+            return None
+        name = min(due, key=lambda item: item[:2])[2]
+        lane = self._lanes[name]
+        taken = [self._take(lane)]
+        rows = taken[0].rows
+        while lane.entries and rows + lane.entries[0].rows <= self._policy.preferred_rows:
+            taken.append(self._take(lane))
+            rows += taken[-1].rows
+        if not lane.entries:
+            del self._lanes[name]
+        return Batch(tuple(taken), rows)
+
+    def due(self) -> float | None:
+        """When the next batch may leave; None while nothing waits."""
+        return min(map(self._due, self._lanes.values()), default=None)
+
+    def next_deadline(self) -> float | None:
+        """A time at which to call ``expire``; None where no waiting request can run out of time."""
+        return None if self._no_deadline_before == inf else self._no_deadline_before
+
+    def expire(self, now: float) -> list[Entry[Reply]]:
+        """Take out the requests whose deadline has passed."""
+        if now < self._no_deadline_before:
+            return []
+        expired = self.remove(lambda entry: entry.deadline is not None and entry.deadline <= now)
+        left = (entry.deadline for entry in self._entries() if entry.deadline is not None)
+        self._no_deadline_before = min(left, default=inf)
+        return expired
+
+    def remove(self, unwanted: Callable[[Entry[Reply]], bool]) -> list[Entry[Reply]]:
+        """Take out all requests of which ``unwanted`` is true."""
+        removed = [entry for entry in self._entries() if unwanted(entry)]
+        for entry in removed:
+            lane = self._lanes[entry.priority, entry.key]
+            lane.entries.remove(entry)
+            self._account(lane, entry)
+            if not lane.entries:
+                del self._lanes[entry.priority, entry.key]
+        return removed
+
+    def _entries(self) -> Iterable[Entry[Reply]]:
+        return (entry for lane in self._lanes.values() for entry in lane.entries)
+
+    def _due(self, lane: _Lane[Reply]) -> float:
+        head = lane.entries[0].arrived
+        return head if lane.rows >= self._policy.preferred_rows else head + self._policy.max_delay
+
+    def _take(self, lane: _Lane[Reply]) -> Entry[Reply]:
+        entry = lane.entries.popleft()
+        self._account(lane, entry)
+        return entry
+
+    def _account(self, lane: _Lane[Reply], entry: Entry[Reply]) -> None:
+        lane.rows -= entry.rows
+        self._size -= 1
+        if not self._size:
+            self._no_deadline_before = inf
+
+
+def assemble(entries: tuple[Entry[Any], ...], padding: Padding | None) -> tuple[Arrays, float]:
+    """One array per input with the rows of all entries, and the share of elements filled in.
+
+    A single entry that needs no filling is passed on without a copy.
+    """
+    inputs = range(len(entries[0].arrays))
+    if padding is None:
+        if len(entries) == 1:
+            return entries[0].arrays, 0.0
+        return tuple(np.concatenate([e.arrays[i] for e in entries]) for i in inputs), 0.0
+    arrays = tuple(_fill(entries, i, padding.fills[i]) for i in inputs)
+    total = sum(array.size for array in arrays)
+    real = sum(array.size for entry in entries for array in entry.arrays)
+    return arrays, 1.0 - real / total if total else 0.0
+
+
+def _fill(entries: tuple[Entry[Any], ...], index: int, value: float | None) -> Array:
+    if value is None or all(e.arrays[index].shape[1:] == e.key.shapes[index] for e in entries):
+        arrays = [e.arrays[index] for e in entries]
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    rows = sum(e.rows for e in entries)
+    whole = np.full((rows, *entries[0].key.shapes[index]), value, entries[0].arrays[index].dtype)
+    start = 0
+    for entry in entries:
+        array = entry.arrays[index]
+        region = (slice(start, start + entry.rows), *(slice(n) for n in array.shape[1:]))
+        whole[region] = array
+        start += entry.rows
+    return whole
+
+
+def split(
+    entries: tuple[Entry[Any], ...], outputs: Arrays, padding: Padding | None
+) -> list[Arrays]:
+    """The outputs of a run, cut into the rows of each entry: views, not copies.
+
+    Raises:
+        ExecutionFailed: an output does not have one row for each row that went in.
+    """
+    rows = sum(entry.rows for entry in entries)
+    for index, output in enumerate(outputs):
+        if not output.shape or output.shape[0] != rows:
+            raise ExecutionFailed(
+                f"output {index} has shape {list(output.shape)} for a batch of {rows} rows"
+            )
+    parts: list[Arrays] = []
+    start = 0
+    for entry in entries:
+        stop = start + entry.rows
+        parts.append(tuple(output[start:stop] for output in outputs))
+        start = stop
+    if padding is not None:
+        parts = [_cut(e, part, padding) for e, part in zip(entries, parts, strict=True)]
+    return parts
+
+
+def _cut(entry: Entry[Any], outputs: Arrays, padding: Padding) -> Arrays:
+    chosen = entry.key.outputs or range(len(outputs))
+    result = []
+    for place, output in zip(chosen, outputs, strict=True):
+        for axis, source, source_axis in padding.cuts[place]:
+            length = entry.arrays[source].shape[source_axis]
+            output = output[(slice(None),) * axis + (slice(length),)]
+        result.append(output)
+    return tuple(result)

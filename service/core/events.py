@@ -1,0 +1,103 @@
+"""What happened, as values. Metrics, statistics and logs are observers of these; the parts that
+emit them know none of the three.
+
+Times are seconds. (Named tuples: see ``service.core.requests``.)
+"""
+
+import logging
+from collections.abc import Callable
+from enum import StrEnum
+from typing import NamedTuple
+
+from service.core.lifecycle import State
+
+
+class Outcome(StrEnum):
+    """How a request ended, for whoever counts them."""
+
+    OK = "ok"
+    INVALID = "invalid"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class RequestCompleted(NamedTuple):
+    """A request was answered, or given up. ``version`` is 0 where it reached none."""
+
+    model: str
+    version: int
+    protocol: str
+    outcome: Outcome
+    seconds: float
+    request_id: str = ""
+    error: str = ""
+
+
+class Timing(NamedTuple):
+    """Where the time of a batch went: putting rows together, running the graph, taking rows apart.
+
+    ``padding`` is the share of the input elements that were filled in; ``runs`` counts runs of the
+    graph: more than one where a failed batch was tried again one request at a time.
+    """
+
+    assemble: float
+    compute: float
+    split: float
+    padding: float
+    runs: int = 1
+
+    @property
+    def total(self) -> float:
+        """The time for which the instance was busy."""
+        return self.assemble + self.compute + self.split
+
+
+class BatchExecuted(NamedTuple):
+    """An instance ran one batch; ``queued`` holds one waiting time for each of its requests."""
+
+    model: str
+    version: int
+    rows: int
+    queued: tuple[float, ...]
+    timing: Timing
+    failed: int
+
+
+class RequestDropped(NamedTuple):
+    """A request left the queue without being run: expired, or nobody waits for it."""
+
+    model: str
+    version: int
+    outcome: Outcome
+    queued: float
+
+
+class StateChanged(NamedTuple):
+    """A version moved to another state."""
+
+    model: str
+    version: int
+    state: State
+    reason: str
+
+
+Event = RequestCompleted | BatchExecuted | RequestDropped | StateChanged
+Observer = Callable[[Event], None]
+
+_log = logging.getLogger(__name__)
+
+
+class Observers:
+    """Several observers as one; one that raises is logged and hurts neither serving nor others."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def __call__(self, event: Event) -> None:
+        for observer in self._observers:
+            try:
+                observer(event)
+            except Exception:
+                _log.exception("an observer failed on %s", type(event).__name__)

@@ -1,0 +1,76 @@
+"""What an instance does with one batch: put it together, run it, take it apart. Synchronous, so
+that it can be called in an instance's thread or, for very short runs, in the event loop.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from service.core.batching import Batch, BatchingMode, BatchPolicy, Entry, assemble, split
+from service.core.errors import ExecutionFailed, ModelError, QuantserveError, RequestError
+from service.core.events import Timing
+from service.core.tensors import Arrays
+
+Run = Callable[[Arrays, tuple[int, ...] | None], Arrays]
+"""Runs a graph: inputs in signature order, and the places of the outputs wanted (None: all)."""
+
+Result = Arrays | QuantserveError
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What came of a batch: one result for each entry, and where the time went."""
+
+    results: tuple[Result, ...]
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """Something that can run one batch at a time."""
+
+    run: Run
+    policy: BatchPolicy
+
+    def execute(self, batch: Batch[Any]) -> Execution:
+        """Run a batch; where it fails as a whole, each request alone, once, so that a bad request
+        fails by itself.
+        """
+        execution = self._together(batch.entries)
+        if len(batch.entries) == 1 or not isinstance(execution.results[0], QuantserveError):
+            return execution
+        alone = [self._together((entry,)) for entry in batch.entries]
+        timings = [execution.timing, *(single.timing for single in alone)]
+        return Execution(tuple(single.results[0] for single in alone), _sum(timings))
+
+    def _together(self, entries: tuple[Entry[Any], ...]) -> Execution:
+        started = assembled = computed = perf_counter()
+        share, padding = 0.0, self.policy.padding
+        whole = self.policy.mode is BatchingMode.REQUESTS
+        results: tuple[Result, ...]
+        try:
+            inputs, share = assemble(entries, padding)
+            assembled = computed = perf_counter()
+            outputs = self.run(inputs, entries[0].key.outputs)
+            computed = perf_counter()
+            results = (outputs,) if whole else tuple(split(entries, outputs, padding))
+        except (RequestError, ModelError) as error:
+            results = (error,) * len(entries)
+        except Exception as error:
+            failed = ExecutionFailed(f"{type(error).__name__}: {error}")
+            failed.__cause__ = error
+            results = (failed,) * len(entries)
+        done = perf_counter()
+        timing = Timing(assembled - started, computed - assembled, done - computed, share)
+        return Execution(results, timing)
+
+
+def _sum(timings: list[Timing]) -> Timing:
+    return Timing(
+        sum(t.assemble for t in timings),
+        sum(t.compute for t in timings),
+        sum(t.split for t in timings),
+        timings[0].padding,
+        len(timings),
+    )

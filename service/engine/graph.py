@@ -1,0 +1,217 @@
+"""What an ONNX file says of itself: the precision of its weights, how it is quantized, and which
+other files it names. Read from the file without loading it and without the ``onnx`` package.
+
+Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+"""
+
+import mmap
+from collections import Counter
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from service.core.errors import LoadFailed
+from service.engine.wire import WireError, fields, integers, text, view
+
+# onnx.proto, TensorProto.DataType: only what may hold weights. Integers of 32 and 64 bits are
+# biases, shapes and indices.
+WEIGHT_TYPES = {
+    1: "FP32",
+    2: "INT8",
+    3: "INT8",
+    4: "INT16",
+    5: "INT16",
+    10: "FP16",
+    11: "FP64",
+    16: "BF16",
+    17: "FP8",
+    18: "FP8",
+    19: "FP8",
+    20: "FP8",
+    21: "INT4",
+    22: "INT4",
+    25: "INT2",
+    26: "INT2",
+}
+DYNAMIC_OPS = {
+    "DynamicQuantizeLinear",
+    "DynamicQuantizeMatMul",
+    "DynamicQuantizeLSTM",
+    "MatMulInteger",
+    "MatMulIntegerToFloat",
+    "ConvInteger",
+    "QAttention",
+}
+BLOCK_OPS = {"MatMulNBits", "GatherBlockQuantized"}
+MAX_DEPTH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """The share of the weights in each number format, largest first, and how they are quantized.
+
+    ``scheme`` is "QDQ", "QOperator", "dynamic", "weight-only", or "" for a graph in float.
+    """
+
+    shares: tuple[tuple[str, float], ...]
+    scheme: str
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether activations get their scale from the whole tensor at run time."""
+        return self.scheme == "dynamic"
+
+    def __str__(self) -> str:
+        name = self.shares[0][0] if self.shares else "none"
+        return f"{name} {self.scheme}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class GraphSummary:
+    """What is known of a graph before it is loaded."""
+
+    precision: Precision
+    external_files: tuple[str, ...]
+
+
+class _Scan:
+    """One walk over a file; collects what the summary needs."""
+
+    def __init__(self) -> None:
+        self.operators: Counter[str] = Counter()
+        self.weights: dict[str, tuple[str, int]] = {}
+        self.external: set[str] = set()
+        self.blocks: dict[str, int] = {}
+
+    def graph(self, message: memoryview, depth: int = 0) -> None:
+        if depth > MAX_DEPTH:
+            raise WireError(f"graphs nested more than {MAX_DEPTH} deep")
+        for number, value in fields(message):
+            if number == 1:
+                self.node(view(value), depth)
+            elif number == 5:
+                self.tensor(view(value))
+            elif number == 15:
+                self.sparse(view(value))
+
+    def sparse(self, message: memoryview) -> None:
+        for number, value in fields(message):
+            if number in (1, 2):
+                self.tensor(view(value))
+
+    def node(self, message: memoryview, depth: int) -> None:
+        inputs, operator, attributes = [], "", []
+        for number, value in fields(message):
+            if number == 1:
+                inputs.append(text(value))
+            elif number == 4:
+                operator = text(value)
+            elif number == 5:
+                attributes.append(view(value))
+        self.operators[operator] += 1
+        bits = 4
+        for attribute in attributes:
+            bits = self.attribute(attribute, depth) or bits
+        if operator in BLOCK_OPS:
+            self.blocks[inputs[0 if operator == "GatherBlockQuantized" else 1]] = bits
+
+    def attribute(self, message: memoryview, depth: int) -> int | None:
+        """Walk into tensors and graphs; returns the value of an attribute called "bits"."""
+        name, integer = "", None
+        for number, value in fields(message):
+            if number == 1:
+                name = text(value)
+            elif number == 3 and isinstance(value, int):
+                integer = value
+            elif number in (5, 10):
+                self.tensor(view(value))
+            elif number in (6, 11):
+                self.graph(view(value), depth + 1)
+            elif number in (22, 23):
+                self.sparse(view(value))
+        return integer if name == "bits" else None
+
+    def tensor(self, message: memoryview) -> None:
+        dims, datatype, name, location = [], 0, "", None
+        for number, value in fields(message):
+            if number == 1:
+                dims += integers(value)
+            elif number == 2 and isinstance(value, int):
+                datatype = value
+            elif number == 8:
+                name = text(value)
+            elif number == 13:
+                entry = {key: text(part) for key, part in fields(view(value))}
+                location = entry.get(2, "") if entry.get(1) == "location" else location
+        if location is not None:
+            self.external.add(location)
+        if datatype in WEIGHT_TYPES:
+            self.weights[name or f"#{len(self.weights)}"] = (WEIGHT_TYPES[datatype], prod(dims))
+
+    def precision(self) -> Precision:
+        counts: Counter[str] = Counter()
+        for name, (kind, size) in self.weights.items():
+            bits = self.blocks.get(name)
+            if bits is not None and kind == "INT8":
+                kind, size = f"INT{bits}", size * 8 // bits
+            counts[kind] += size
+        total = sum(counts.values())
+        shares = tuple((kind, n / total) for kind, n in counts.most_common() if n)
+        return Precision(shares, self.scheme())
+
+    def scheme(self) -> str:
+        present = set(self.operators)
+        if present & DYNAMIC_OPS:
+            return "dynamic"
+        if any(operator.startswith("QLinear") or operator == "QGemm" for operator in present):
+            return "QOperator"
+        if "QuantizeLinear" in present:
+            return "QDQ"
+        return "weight-only" if present & (BLOCK_OPS | {"DequantizeLinear"}) else ""
+
+
+def summarise(path: Path) -> GraphSummary:
+    """Read what an ONNX file says of itself.
+
+    Raises:
+        LoadFailed: the file cannot be read, or is not an ONNX model.
+    """
+    scan, graphs = _Scan(), 0
+    try:
+        with path.open("rb") as file:
+            # The map is closed by the garbage collector, after the last view of it.
+            message = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            for number, value in fields(message):
+                if number == 7:
+                    scan.graph(view(value))
+                    graphs += 1
+                elif number == 25:
+                    _function(scan, view(value))
+    except OSError as error:
+        raise LoadFailed(f"{path.name} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise LoadFailed(f"{path.name} is not an ONNX model: {error}") from None
+    if graphs != 1:
+        raise LoadFailed(f"{path.name} is not an ONNX model: it holds {graphs} graphs")
+    return GraphSummary(scan.precision(), tuple(sorted(scan.external)))
+
+
+def check_external_files(summary: GraphSummary, folder: Path) -> None:
+    """Make sure that every file that the graph names is inside the version's folder.
+
+    Raises:
+        LoadFailed: one is missing, or a path or symbolic link leads outside.
+    """
+    home = folder.resolve()
+    for name in summary.external_files:
+        target = (folder / name).resolve()
+        if not target.is_relative_to(home):
+            raise LoadFailed(f'external data "{name}" leads outside the folder of the version')
+        if not target.is_file():
+            raise LoadFailed(f'external data "{name}" is not in the folder of the version')
+
+
+def _function(scan: _Scan, message: memoryview) -> None:
+    for number, value in fields(message):
+        if number == 7:
+            scan.node(view(value), 0)

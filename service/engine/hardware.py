@@ -1,0 +1,80 @@
+"""What of the machine this process may use: not the host's cores, but its share of them."""
+
+import os
+from pathlib import Path
+
+PROC = Path("/proc/self")
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def usable_cores(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
+    """Cores that the process can keep busy: its CPU affinity, cut to the quota of its cgroups.
+
+    A quota of 1.5 counts as 1: a thread too many is stopped for the rest of each period, and the
+    request that it works on with it.
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota = cpu_quota(proc, cgroups)
+    cores = affinity or 1
+    return cores if quota is None else max(1, min(cores, int(quota)))
+
+
+def cpu_quota(proc: Path = PROC, cgroups: Path = CGROUPS) -> float | None:
+    """The tightest CPU quota on the way from the process's cgroup to the root, in cores.
+
+    Reads version 2 (``cpu.max``) and version 1 (``cpu.cfs_quota_us``) of Linux's control groups;
+    None where there is no limit, or no cgroup.
+    """
+    quotas = []
+    for folder in _folders(proc, cgroups):
+        limit = _version_2(folder) or _version_1(folder)
+        if limit is not None:
+            quotas.append(limit)
+    return min(quotas, default=None)
+
+
+def resident_bytes(proc: Path = PROC) -> int:
+    """Memory of this process that is in RAM now, in bytes; 0 where the system does not tell."""
+    try:
+        pages = int((proc / "statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _folders(proc: Path, cgroups: Path) -> list[Path]:
+    """Folders of the process's cgroups and of all above them.
+
+    In a container the path that the kernel tells may lie outside what is mounted; then the mount's
+    own root is the container's group.
+    """
+    try:
+        lines = (proc / "cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    folders = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = cgroups / "cpu" if controllers else cgroups
+        here = root / path.lstrip("/")
+        folders += [f for f in (here, *here.parents) if f == root or root in f.parents]
+    return folders
+
+
+def _version_2(folder: Path) -> float | None:
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else int(quota) / int(period)
+
+
+def _version_1(folder: Path) -> float | None:
+    try:
+        quota = int((folder / "cpu.cfs_quota_us").read_text())
+        period = int((folder / "cpu.cfs_period_us").read_text())
+    except (OSError, ValueError):
+        return None
+    return quota / period if quota > 0 else None

@@ -1,0 +1,183 @@
+"""From a version's folder to something that can serve: read, load, probe, plan. Blocks; is called
+in a thread.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+from service.config import ModelConfig, PaddingConfig
+from service.core.batching import BatchingMode, BatchPolicy, Padding
+from service.core.errors import LoadFailed, QuantserveError
+from service.core.tensors import Arrays, Signature
+from service.engine.execution import Instance
+from service.engine.graph import Precision, check_external_files, summarise
+from service.engine.hardware import resident_bytes
+from service.engine.plan import Plan, choose_mode, choose_plan, wants_threads
+from service.engine.probe import Probe, probe
+from service.engine.samples import generated_rows, golden_inputs, single_rows
+from service.engine.session import Session, SessionOptions
+
+MODEL_FILE = "model.onnx"
+GOLDEN_FILE = "golden.npz"
+WORTH_THREADS = 1.3
+"""Threads must make a row this much faster; else as many rows side by side do more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A version that is loaded and warm.
+
+    ``memory_bytes`` is by how much the process grew; ``file_bytes`` counts the model's files.
+    """
+
+    signature: Signature
+    instances: tuple[Instance, ...]
+    policy: BatchPolicy
+    plan: Plan
+    probe: Probe
+    precision: Precision
+    sha256: str
+    file_bytes: int
+    memory_bytes: int
+    load_seconds: float
+
+
+def load(folder: Path, config: ModelConfig, cores: int) -> Loaded:
+    """Load the version in a folder ``models/<name>/<version>``.
+
+    Raises:
+        LoadFailed: with the reason, written for the model's operator.
+    """
+    started, memory = perf_counter(), resident_bytes()
+    path = folder / MODEL_FILE
+    if not path.is_file():
+        raise LoadFailed(f"there is no {MODEL_FILE} in the folder of the version")
+    summary = summarise(path)
+    check_external_files(summary, folder)
+    session = Session(path, SessionOptions(config.instances.threads or 1))
+    policy = _policy(config, session.signature)
+    found, note = _probe(session, folder.parent / GOLDEN_FILE, config, policy)
+    if not note:
+        mode, note = choose_mode(session.signature, summary.precision, found, config.batching)
+    else:
+        mode = BatchingMode.REQUESTS
+    plan = choose_plan(mode, note, found, config.batching, config.instances, cores)
+    session, plan = _try_threads(path, session, plan, found, config, cores)
+    policy = replace(policy, mode=plan.mode, preferred_rows=plan.preferred_rows)
+    files = [path, *(folder / name for name in summary.external_files)]
+    return Loaded(
+        session.signature,
+        _instances(path, session, plan, config, policy),
+        policy,
+        plan,
+        found,
+        summary.precision,
+        _sha256(path),
+        sum(file.stat().st_size for file in files),
+        max(0, resident_bytes() - memory),
+        perf_counter() - started,
+    )
+
+
+def _policy(config: ModelConfig, signature: Signature) -> BatchPolicy:
+    batching = config.batching
+    known = {spec.name for spec in signature.outputs}
+    for name in config.outputs:
+        if name not in known:
+            raise LoadFailed(f'model.toml: the model has no output "{name}"')
+    return BatchPolicy(
+        max_rows=batching.max_batch_size,
+        max_delay=batching.max_queue_delay,
+        max_queue=batching.max_queue_size,
+        timeout=batching.timeout,
+        padding=padding_for(batching.padding, signature) if batching.padding else None,
+    )
+
+
+def padding_for(config: PaddingConfig, signature: Signature) -> Padding:
+    """What to fill and where to cut; an output's axis is cut where it shares its symbolic name
+    with an axis of an input that is filled.
+
+    Raises:
+        LoadFailed: the model has no such input.
+    """
+    names = [spec.name for spec in signature.inputs]
+    for name in config.values:
+        if name not in names:
+            raise LoadFailed(f'model.toml: batching.padding names "{name}", which is no input')
+    sources = {
+        dim: (index, axis)
+        for index, spec in enumerate(signature.inputs)
+        for axis, dim in enumerate(spec.shape)
+        if axis and isinstance(dim, str) and spec.name in config.values
+    }
+    return Padding(
+        tuple(sorted(config.buckets)),
+        tuple(config.values.get(name) for name in names),
+        tuple(tuple(not isinstance(d, int) for d in s.shape[1:]) for s in signature.inputs),
+        tuple(
+            tuple((axis, *sources[d]) for axis, d in enumerate(s.shape) if axis and d in sources)
+            for s in signature.outputs
+        ),
+    )
+
+
+def _probe(
+    session: Session, golden: Path, config: ModelConfig, policy: BatchPolicy
+) -> tuple[Probe, str]:
+    """Warm up and measure; the note says why nothing could be measured, if so.
+
+    Raises:
+        LoadFailed: the model cannot run its own golden rows.
+    """
+    signature = session.signature
+    arrays, error = golden_inputs(golden, signature), ""
+    if arrays is None:
+        rows, error = generated_rows(signature, config.probe.dims, session.run)
+    else:
+        rows = single_rows(arrays) if signature.batchable else [arrays]
+    if not rows:
+        return Probe(), f"no rows to try it with could be made up ({error}); add {GOLDEN_FILE}"
+    if not signature.batchable:
+        rows, policy = rows[:1], replace(policy, max_rows=1)
+    try:
+        return probe(session.run, rows, policy), ""
+    except QuantserveError as failure:
+        raise LoadFailed(f"warm-up: {failure}") from failure
+
+
+def _try_threads(
+    path: Path, session: Session, plan: Plan, found: Probe, config: ModelConfig, cores: int
+) -> tuple[Session, Plan]:
+    """A session with all cores for one run, where that makes a long row enough faster."""
+    if not wants_threads(plan, found, config.instances, cores):
+        return session, plan
+    wide = Session(path, SessionOptions(cores))
+    row: Arrays | None = None
+    golden = golden_inputs(path.parent.parent / GOLDEN_FILE, wide.signature)
+    if golden is not None:
+        row = single_rows(golden)[0] if wide.signature.batchable else golden
+    else:
+        rows, _ = generated_rows(wide.signature, config.probe.dims, wide.run)
+        row = rows[0]
+    fast = probe(wide.run, [row], BatchPolicy(max_rows=1)).row_seconds
+    if found.row_seconds < WORTH_THREADS * fast:
+        return session, plan
+    return wide, replace(plan, instances=1, threads=cores)
+
+
+def _instances(
+    path: Path, session: Session, plan: Plan, config: ModelConfig, policy: BatchPolicy
+) -> tuple[Instance, ...]:
+    sessions = [session] * plan.instances
+    if config.instances.kind == "sessions":
+        more = range(plan.instances - 1)
+        sessions = [session, *(Session(path, SessionOptions(plan.threads)) for _ in more)]
+    return tuple(Instance(each.run, policy) for each in sessions)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

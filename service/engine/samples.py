@@ -1,0 +1,109 @@
+"""Rows to try a model with: its golden set where it has one, else rows made up from its signature."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from service.core.errors import LoadFailed, QuantserveError
+from service.core.tensors import Array, Arrays, Signature, TensorSpec, Tensor
+from service.engine.execution import Run
+
+ROWS = 8
+LENGTHS = (16, 8, 32, 64, 128, 224, 256, 1)
+"""Tried in turn for symbolic axes of which nothing is known; 224 for images, 1 for odd graphs."""
+INTEGER_RANGES = (64, 2)
+"""Integers below the first could index most tables; those below the second index any."""
+
+
+def golden_inputs(path: Path, signature: Signature) -> Arrays | None:
+    """The inputs of a golden set in signature order; None where there is no such file.
+
+    A golden set is an .npz with arrays "inputs/<name>" and "outputs/<name>".
+
+    Raises:
+        LoadFailed: the file is not readable, or does not fit the signature.
+    """
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, KeyError) as error:
+        raise LoadFailed(f"{path.name} cannot be read: {error}") from error
+    tensors = []
+    for spec in signature.inputs:
+        array = arrays.get(f"inputs/{spec.name}")
+        if array is None:
+            raise LoadFailed(f'{path.name} has no array "inputs/{spec.name}"')
+        if array.dtype != spec.datatype.dtype and spec.datatype.name != "BYTES":
+            raise LoadFailed(f'{path.name}: input "{spec.name}" takes {spec}, got {array.dtype}')
+        tensors.append(Tensor(spec.name, spec.datatype, _native(array)))
+    try:
+        return signature.check(tensors)
+    except QuantserveError as error:
+        raise LoadFailed(f"{path.name}: {error}") from None
+
+
+def single_rows(arrays: Arrays) -> list[Arrays]:
+    """Up to eight rows, each a request of its own."""
+    count = min(ROWS, *(len(array) for array in arrays))
+    return [tuple(array[i : i + 1] for array in arrays) for i in range(count)]
+
+
+def generated_rows(
+    signature: Signature, dims: Mapping[str, int], run: Run
+) -> tuple[list[Arrays], str]:
+    """Rows that the graph runs on, found by trying; no rows and the last error where none was."""
+    error = ""
+    for length, high in _attempts(signature, dims):
+        rng = np.random.default_rng(0)
+        rows = [
+            tuple(_values(spec, _shape(spec, dims, length), high, rng, i) for spec in signature.inputs)
+            for i in range(ROWS)
+        ]
+        try:
+            run(rows[0], None)
+        except QuantserveError as failure:
+            error = str(failure)
+        else:
+            return rows, ""
+    return [], error
+
+
+def _attempts(signature: Signature, dims: Mapping[str, int]) -> Iterator[tuple[int, int]]:
+    free = any(
+        not isinstance(dim, int) and dim not in dims for spec in signature.inputs for dim in spec.shape[1:]
+    )
+    for length in LENGTHS if free else LENGTHS[:1]:
+        for high in INTEGER_RANGES:
+            yield length, high
+
+
+def _shape(spec: TensorSpec, dims: Mapping[str, int], length: int) -> tuple[int, ...]:
+    lengths = [
+        dim if isinstance(dim, int) else dims.get(dim or "", 1 if axis == 0 else length)
+        for axis, dim in enumerate(spec.shape)
+    ]
+    return tuple(lengths)
+
+
+def _values(
+    spec: TensorSpec, shape: tuple[int, ...], high: int, rng: np.random.Generator, row: int
+) -> Array:
+    datatype = spec.datatype
+    if datatype.name == "BYTES":
+        return np.full(shape, "a", dtype=object)
+    if datatype.kind == "boolean" or "mask" in spec.name.lower():
+        return np.ones(shape, datatype.dtype)
+    if datatype.kind == "integer":
+        return rng.integers(0, high, shape).astype(datatype.dtype)
+    # Each row has a range of its own: what takes its scale from the whole batch shows itself.
+    values = (rng.standard_normal(shape) * 2.0 ** (row - 4)).astype(np.float32)
+    if datatype.name == "BF16":
+        return (values.view(np.uint32) >> 16).astype(np.uint16)
+    return values.astype(datatype.dtype)
+
+
+def _native(array: Array) -> Array:
+    return array.astype(object) if array.dtype.kind in "US" else array

@@ -1,0 +1,134 @@
+"""One loaded ONNX graph. The only module that imports onnxruntime at serving time."""
+
+import ctypes
+import re
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from service.core.errors import ExecutionFailed, InputRejected, LoadFailed
+from service.core.tensors import DATATYPES, Array, Arrays, Datatype, Dim, Signature, TensorSpec
+
+# ONNX Runtime's names of element types, for those that the protocol has a datatype for.
+ELEMENT_TYPES = {
+    "tensor(bool)": "BOOL",
+    "tensor(uint8)": "UINT8",
+    "tensor(uint16)": "UINT16",
+    "tensor(uint32)": "UINT32",
+    "tensor(uint64)": "UINT64",
+    "tensor(int8)": "INT8",
+    "tensor(int16)": "INT16",
+    "tensor(int32)": "INT32",
+    "tensor(int64)": "INT64",
+    "tensor(float16)": "FP16",
+    "tensor(bfloat16)": "BF16",
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+    "tensor(string)": "BYTES",
+}
+ONNX_BFLOAT16 = 16
+"""onnx.proto, TensorProto.DataType.BFLOAT16."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """How a graph is loaded: threads that one run may use."""
+
+    threads: int = 1
+
+
+class Session:
+    """A graph that can be run, from any thread, several times at once."""
+
+    def __init__(self, path: Path, options: SessionOptions) -> None:
+        """Load a file.
+
+        Raises:
+            LoadFailed: ONNX Runtime rejects it, or it takes what the protocol cannot carry.
+        """
+        try:
+            self._session = ort.InferenceSession(
+                path, _runtime_options(options), providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            raise LoadFailed(f"ONNX Runtime rejects {path.name}: {_reason(error)}") from error
+        self.signature = Signature(
+            tuple(_spec("input", arg) for arg in self._session.get_inputs()),
+            tuple(_spec("output", arg) for arg in self._session.get_outputs()),
+        )
+        self._inputs = [spec.name for spec in self.signature.inputs]
+        self._outputs = [spec.name for spec in self.signature.outputs]
+        specs = (*self.signature.inputs, *self.signature.outputs)
+        self._has_bfloat16 = any(spec.datatype.name == "BF16" for spec in specs)
+
+    def run(self, inputs: Arrays, outputs: tuple[int, ...] | None = None) -> Arrays:
+        """Run the graph on inputs in the signature's order; gives the outputs at these places.
+
+        Raises:
+            InputRejected: the graph refuses the values, such as an index past a table's end.
+            ExecutionFailed: it failed in any other way.
+        """
+        names = self._outputs if outputs is None else [self._outputs[i] for i in outputs]
+        try:
+            if self._has_bfloat16:
+                return self._run_values(inputs, names)
+            return tuple(self._session.run(names, dict(zip(self._inputs, inputs, strict=True))))
+        except Exception as error:
+            if "INVALID_ARGUMENT" in str(error):
+                raise InputRejected(f"the model refuses these values: {_reason(error)}") from error
+            raise ExecutionFailed(f"the model failed: {_reason(error)}") from error
+
+    def _run_values(self, inputs: Arrays, names: list[str]) -> Arrays:
+        feed = {
+            spec.name: _to_value(spec.datatype, array)
+            for spec, array in zip(self.signature.inputs, inputs, strict=True)
+        }
+        return tuple(_from_value(v) for v in self._session.run_with_ort_values(names, feed))
+
+
+def _runtime_options(options: SessionOptions) -> ort.SessionOptions:
+    runtime = ort.SessionOptions()
+    runtime.intra_op_num_threads = options.threads
+    runtime.inter_op_num_threads = 1
+    runtime.log_severity_level = 4  # what matters is raised; the rest would go to standard error
+    # Threads that wait by spinning take the cores that decode requests: they doubled the cost of
+    # a small model.
+    runtime.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    runtime.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    return runtime
+
+
+def _spec(role: str, arg: ort.NodeArg) -> TensorSpec:
+    datatype = ELEMENT_TYPES.get(arg.type)
+    if datatype is None:
+        raise LoadFailed(f'{role} "{arg.name}" is a {arg.type}, which the protocol cannot carry')
+    shape: tuple[Dim, ...] = tuple(d if isinstance(d, int) else d or None for d in arg.shape)
+    return TensorSpec(arg.name, DATATYPES[datatype], shape)
+
+
+def _to_value(datatype: Datatype, array: Array) -> ort.OrtValue:
+    array = np.ascontiguousarray(array)
+    if datatype.name == "BF16":
+        return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, ONNX_BFLOAT16)
+    return ort.OrtValue.ortvalue_from_numpy(array)
+
+
+def _from_value(value: ort.OrtValue) -> Array:
+    if value.data_type() != "tensor(bfloat16)":
+        result: Array = value.numpy()
+        return result
+    # numpy has no bfloat16, so ONNX Runtime does not convert it: take the bits themselves.
+    shape = value.shape()
+    bits = ctypes.string_at(value.data_ptr(), 2 * prod(shape))
+    return np.frombuffer(bits, np.uint16).reshape(shape)
+
+
+def _reason(error: Exception) -> str:
+    """ONNX Runtime's message without its prefix and without places in its source code."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error))
+    text = re.sub(r"\S*/onnxruntime/\S+?:\d+ (?:.*?\) )?", "", text)
+    text = re.sub(r"^Load model from .*? failed:", "", text)
+    return " ".join(text.split())

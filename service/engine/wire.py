@@ -1,0 +1,94 @@
+"""Reads the protobuf wire format from a view, without copying what it passes over.
+
+An ONNX file is one protobuf message, mostly weights. The few kilobytes of it that say what the
+graph is are found here by walking over the rest, so that a file of any size costs no memory.
+
+Source: https://protobuf.dev/programming-guides/encoding/
+"""
+
+from collections.abc import Iterator
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+
+class WireError(ValueError):
+    """The bytes are not a protobuf message."""
+
+
+def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """The fields of a message in order: (number, value).
+
+    A varint is an int; everything else is the view of its bytes.
+
+    Raises:
+        WireError: the bytes end early or use a wire type that ONNX does not.
+    """
+    at, end = 0, len(message)
+    while at < end:
+        tag, at = varint(message, at)
+        number, wire_type = tag >> 3, tag & 7
+        if wire_type == VARINT:
+            value, at = varint(message, at)
+            yield number, value
+            continue
+        if wire_type == BYTES:
+            size, at = varint(message, at)
+        elif wire_type in (FIXED32, FIXED64):
+            size = 4 if wire_type == FIXED32 else 8
+        else:
+            raise WireError(f"wire type {wire_type} at byte {at}")
+        if number == 0 or at + size > end:
+            raise WireError(f"field {number} of {size} bytes at byte {at} passes the end at {end}")
+        yield number, message[at : at + size]
+        at += size
+
+
+def varint(message: memoryview, at: int) -> tuple[int, int]:
+    """The unsigned integer at a place, and the place after it.
+
+    Raises:
+        WireError: it does not end within ten bytes.
+    """
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(message):
+            break
+        byte = message[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise WireError(f"an integer that does not end at byte {at}")
+
+
+def integers(value: int | memoryview) -> list[int]:
+    """A repeated integer field's values, packed or one of them alone."""
+    if isinstance(value, int):
+        return [value]
+    found, at = [], 0
+    while at < len(value):
+        number, at = varint(value, at)
+        found.append(number)
+    return found
+
+
+def text(value: int | memoryview) -> str:
+    """A string field.
+
+    Raises:
+        WireError: it is not one.
+    """
+    if isinstance(value, int):
+        raise WireError(f"the number {value} where a text belongs")
+    return bytes(value).decode(errors="replace")
+
+
+def view(value: int | memoryview) -> memoryview:
+    """A nested message.
+
+    Raises:
+        WireError: it is not one.
+    """
+    if isinstance(value, int):
+        raise WireError(f"the number {value} where a message belongs")
+    return value

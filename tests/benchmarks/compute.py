@@ -1,0 +1,143 @@
+"""The compute limit: rows/s of bare `session.run` calls, in a process of its own.
+
+A model that batches runs at its best batch size and thread count. One that does not runs
+row by row from as many threads as there are cores, each run on a single thread.
+The worker loads once and then measures whenever a line with a duration comes in.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from tests.benchmarks.models import Served, inputs
+from tests.benchmarks.protocol import Tensors
+from tests.benchmarks.servers import ROOT, ServerError
+
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
+PROBE = 0.2
+CORES = len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The way of running that gave the most rows/s, and what a lone row takes."""
+
+    batch: int
+    intra_op_threads: int
+    callers: int
+    single_row_ms: float
+
+    def __str__(self) -> str:
+        return (
+            f"batch {self.batch}, {self.callers} caller(s) x {self.intra_op_threads} thread(s); "
+            f"a lone row takes {self.single_row_ms:.3f} ms"
+        )
+
+
+class Compute:
+    """The parent's end of the worker."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+        self.setting = Setting(**self._reply())
+
+    def rows_per_second(self, seconds: float) -> float:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{seconds}\n")
+        self._process.stdin.flush()
+        return self._reply()["rows_per_second"]
+
+    def _reply(self) -> dict[str, float]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise ServerError(f"the compute worker died with {self._process.wait()}")
+        return json.loads(line)
+
+
+@contextmanager
+def computing(served: Served) -> Iterator[Compute]:
+    mode = "batch" if served.batches else "rows"
+    command = [sys.executable, "-m", "tests.benchmarks.compute", mode, str(served.graph)]
+    process = subprocess.Popen(
+        command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        yield Compute(process)
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def load(graph: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def rate(run: Callable[[], object], rows: int, callers: int, seconds: float) -> float:
+    """Rows/s of `run`, called in a loop by each of `callers` threads."""
+    start = time.perf_counter()
+    counts = [0] * callers
+
+    def loop(caller: int) -> None:
+        while time.perf_counter() - start < seconds:
+            run()
+            counts[caller] += rows
+
+    threads = [threading.Thread(target=loop, args=(caller,)) for caller in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / (time.perf_counter() - start)
+
+
+def best(graph: Path, row: Tensors, batches: bool) -> Setting:
+    single = load(graph, 1)
+    single.run(None, row)
+    lone = 1000 / rate(lambda: single.run(None, row), 1, 1, PROBE)
+    if not batches:
+        return Setting(batch=1, intra_op_threads=1, callers=CORES, single_row_ms=lone)
+    rates: dict[tuple[int, int], float] = {}
+    for threads in sorted({1, CORES}):
+        session = load(graph, threads)
+        for batch in BATCHES:
+            rates[batch, threads] = _probe(session, repeated(row, batch), batch)
+    batch, threads = max(rates, key=lambda key: rates[key])
+    return Setting(batch=batch, intra_op_threads=threads, callers=1, single_row_ms=lone)
+
+
+def repeated(row: Tensors, batch: int) -> Tensors:
+    return {name: np.repeat(array, batch, axis=0) for name, array in row.items()}
+
+
+def _probe(session: onnxruntime.InferenceSession, feed: Tensors, batch: int) -> float:
+    session.run(None, feed)
+    return rate(lambda: session.run(None, feed), batch, 1, PROBE)
+
+
+def _work(mode: str, graph: Path) -> None:
+    row = inputs(graph, seed=0)
+    setting = best(graph, row, batches=mode == "batch")
+    session = load(graph, setting.intra_op_threads)
+    feed = repeated(row, setting.batch)
+    print(json.dumps(asdict(setting)), flush=True)
+    for line in sys.stdin:
+        rows = rate(lambda: session.run(None, feed), setting.batch, setting.callers, float(line))
+        print(json.dumps({"rows_per_second": rows}), flush=True)
+
+
+if __name__ == "__main__":
+    _work(sys.argv[1], Path(sys.argv[2]))

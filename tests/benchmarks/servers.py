@@ -1,0 +1,144 @@
+"""Starting a server, waiting until it is ready, asking it, and stopping it by its pid."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.benchmarks import processes
+from tests.benchmarks.protocol import LENGTH_HEADER, Message
+
+ROOT = Path(__file__).parents[2]
+READY_WITHIN = 30.0
+STOP_WITHIN = 10.0
+SETTLE_WITHIN = 5.0
+LOG_LINES = 15
+
+
+class ServerError(Exception):
+    """A server did not start, did not become ready, or did not answer as it must."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server of one model. `name` is what the report calls it."""
+
+    name: str
+    model: str
+    port: int
+    pid: int
+
+    @property
+    def path(self) -> str:
+        return f"/v2/models/{self.model}/infer"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}{self.path}"
+
+    def ask(self, message: Message) -> Message:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=READY_WITHIN)
+        try:
+            connection.request("POST", self.path, message.content, message.headers())
+            response = connection.getresponse()
+            content = response.read()
+        finally:
+            connection.close()
+        if response.status != 200:
+            text = content[:500].decode(errors="replace")
+            raise ServerError(f"{self.name} answered {response.status}: {text}")
+        length = response.headers.get(LENGTH_HEADER)
+        kind = response.headers.get("Content-Type", "")
+        return Message(content, kind, int(length) if length else None)
+
+    def settle(self) -> None:
+        """Wait until what abandoned connections left behind is worked off."""
+        deadline = time.monotonic() + SETTLE_WITHIN
+        before = processes.cpu_seconds(self.pid)
+        while time.monotonic() < deadline:
+            time.sleep(0.1)
+            now = processes.cpu_seconds(self.pid)
+            if now - before <= 2 * processes.TICK:
+                return
+            before = now
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to start a server: `python -m module arguments --port N`."""
+
+    name: str
+    model: str
+    module: str
+    arguments: tuple[str, ...]
+
+
+@contextmanager
+def serving(launch: Launch, logs: Path) -> Iterator[Server]:
+    port = _free_port()
+    command = [sys.executable, "-m", launch.module, *launch.arguments, "--port", str(port)]
+    log = logs / f"{launch.module}-{port}.log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=sink, stderr=sink, start_new_session=True
+        )
+    try:
+        _await_ready(launch, port, process, log)
+        yield Server(launch.name, launch.model, port, process.pid)
+        if process.poll() is not None:
+            raise ServerError(f"{launch.name} died with {process.returncode}\n{_tail(log)}")
+    finally:
+        _stop(process)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _await_ready(launch: Launch, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + READY_WITHIN
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise ServerError(f"{launch.name} exited with {process.returncode}\n{_tail(log)}")
+        if _is_ready(port, launch.model):
+            return
+        time.sleep(0.05)
+    raise ServerError(f"{launch.name} is not ready after {READY_WITHIN:.0f} s\n{_tail(log)}")
+
+
+def _is_ready(port: int, model: str) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        connection.request("GET", f"/v2/models/{model}/ready")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        members = processes.tree(process.pid)
+        process.terminate()
+        try:
+            process.wait(STOP_WITHIN)
+        except subprocess.TimeoutExpired:
+            for member in members:
+                with suppress(ProcessLookupError):
+                    os.kill(member, signal.SIGKILL)
+            process.wait()
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+    return "\n".join(f"  | {line}" for line in lines) or "  | (its log is empty)"
