@@ -16,7 +16,6 @@ import numpy as np
 from service.core.errors import ExecutionFailed, QueueFull
 from service.core.tensors import Array, Arrays
 
-
 Reply = TypeVar("Reply")
 
 

@@ -51,7 +51,9 @@ def _datatypes() -> dict[str, Datatype]:
         "FP64": np.float64,
     }
     table = {
-        name: Datatype(name, np.dtype(scalar), kinds[np.dtype(scalar).kind], np.dtype(scalar).itemsize)
+        name: Datatype(
+            name, np.dtype(scalar), kinds[np.dtype(scalar).kind], np.dtype(scalar).itemsize
+        )
         for name, scalar in fixed.items()
     }
     table["BF16"] = Datatype("BF16", np.dtype(np.uint16), "number", 2)
@@ -160,7 +162,9 @@ class Signature:
                 first = f'input "{self.inputs[0].name}" has {rows} rows'
                 raise SignatureMismatch(f'{first}, input "{spec.name}" has {array.shape[0]}')
         if rows == 0:
-            raise SignatureMismatch(f'input "{self.inputs[0].name}" has 0 rows, at least 1 is needed')
+            raise SignatureMismatch(
+                f'input "{self.inputs[0].name}" has 0 rows, at least 1 is needed'
+            )
         return rows
 
     def _refuse_names(self, tensors: Sequence[Tensor]) -> None:

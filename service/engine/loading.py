@@ -58,13 +58,14 @@ def load(folder: Path, config: ModelConfig, cores: int) -> Loaded:
     check_external_files(summary, folder)
     session = Session(path, SessionOptions(config.instances.threads or 1))
     policy = _policy(config, session.signature)
-    found, note = _probe(session, folder.parent / GOLDEN_FILE, config, policy)
+    rows, note = _rows(session, folder.parent / GOLDEN_FILE, config)
+    found = _probe(session, rows, policy)
     if not note:
         mode, note = choose_mode(session.signature, summary.precision, found, config.batching)
     else:
         mode = BatchingMode.REQUESTS
     plan = choose_plan(mode, note, found, config.batching, config.instances, cores)
-    session, plan = _try_threads(path, session, plan, found, config, cores)
+    session, plan = _try_threads(path, session, plan, found, rows, config, cores)
     policy = replace(policy, mode=plan.mode, preferred_rows=plan.preferred_rows)
     files = [path, *(folder / name for name in summary.external_files)]
     return Loaded(
@@ -124,45 +125,48 @@ def padding_for(config: PaddingConfig, signature: Signature) -> Padding:
     )
 
 
-def _probe(
-    session: Session, golden: Path, config: ModelConfig, policy: BatchPolicy
-) -> tuple[Probe, str]:
-    """Warm up and measure; the note says why nothing could be measured, if so.
+def _rows(session: Session, golden: Path, config: ModelConfig) -> tuple[list[Arrays], str]:
+    """Requests of one row to warm up with; the note says why there are none, if so."""
+    signature = session.signature
+    arrays = golden_inputs(golden, signature)
+    if arrays is not None:
+        return (single_rows(arrays) if signature.batchable else [arrays]), ""
+    rows, error = generated_rows(signature, config.probe.dims, session.run)
+    if rows:
+        return rows, ""
+    return [], f"no rows to try it with could be made up ({error}); add {GOLDEN_FILE}"
+
+
+def _probe(session: Session, rows: list[Arrays], policy: BatchPolicy) -> Probe:
+    """Warm up and measure.
 
     Raises:
-        LoadFailed: the model cannot run its own golden rows.
+        LoadFailed: the model cannot run its own rows.
     """
-    signature = session.signature
-    arrays, error = golden_inputs(golden, signature), ""
-    if arrays is None:
-        rows, error = generated_rows(signature, config.probe.dims, session.run)
-    else:
-        rows = single_rows(arrays) if signature.batchable else [arrays]
     if not rows:
-        return Probe(), f"no rows to try it with could be made up ({error}); add {GOLDEN_FILE}"
-    if not signature.batchable:
+        return Probe()
+    if not session.signature.batchable:
         rows, policy = rows[:1], replace(policy, max_rows=1)
     try:
-        return probe(session.run, rows, policy), ""
+        return probe(session.run, rows, policy)
     except QuantserveError as failure:
         raise LoadFailed(f"warm-up: {failure}") from failure
 
 
 def _try_threads(
-    path: Path, session: Session, plan: Plan, found: Probe, config: ModelConfig, cores: int
+    path: Path,
+    session: Session,
+    plan: Plan,
+    found: Probe,
+    rows: list[Arrays],
+    config: ModelConfig,
+    cores: int,
 ) -> tuple[Session, Plan]:
     """A session with all cores for one run, where that makes a long row enough faster."""
     if not wants_threads(plan, found, config.instances, cores):
         return session, plan
     wide = Session(path, SessionOptions(cores))
-    row: Arrays | None = None
-    golden = golden_inputs(path.parent.parent / GOLDEN_FILE, wide.signature)
-    if golden is not None:
-        row = single_rows(golden)[0] if wide.signature.batchable else golden
-    else:
-        rows, _ = generated_rows(wide.signature, config.probe.dims, wide.run)
-        row = rows[0]
-    fast = probe(wide.run, [row], BatchPolicy(max_rows=1)).row_seconds
+    fast = probe(wide.run, rows[:1], BatchPolicy(max_rows=1)).row_seconds
     if found.row_seconds < WORTH_THREADS * fast:
         return session, plan
     return wide, replace(plan, instances=1, threads=cores)

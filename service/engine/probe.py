@@ -124,9 +124,7 @@ def _scale(outputs: tuple[Array, ...]) -> float:
     return max((float(values.max()) for values in finite if values.size), default=0.0) or 1.0
 
 
-def _deviation(
-    expected: Sequence[Arrays], got: Sequence[Arrays], scales: Sequence[float]
-) -> float:
+def _deviation(expected: Sequence[Arrays], got: Sequence[Arrays], scales: Sequence[float]) -> float:
     largest = 0.0
     for wants, gots in zip(expected, got, strict=True):
         for want, answer, scale in zip(wants, gots, scales, strict=True):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from service.core.errors import LoadFailed, QuantserveError
-from service.core.tensors import Array, Arrays, Signature, TensorSpec, Tensor
+from service.core.tensors import Array, Arrays, Signature, Tensor, TensorSpec
 from service.engine.execution import Run
 
 ROWS = 8
@@ -59,7 +59,9 @@ def generated_rows(
     for length, high in _attempts(signature, dims):
         rng = np.random.default_rng(0)
         rows = [
-            tuple(_values(spec, _shape(spec, dims, length), high, rng, i) for spec in signature.inputs)
+            tuple(
+                _values(spec, _shape(spec, dims, length), high, rng, i) for spec in signature.inputs
+            )
             for i in range(ROWS)
         ]
         try:
@@ -73,7 +75,9 @@ def generated_rows(
 
 def _attempts(signature: Signature, dims: Mapping[str, int]) -> Iterator[tuple[int, int]]:
     free = any(
-        not isinstance(dim, int) and dim not in dims for spec in signature.inputs for dim in spec.shape[1:]
+        not isinstance(dim, int) and dim not in dims
+        for spec in signature.inputs
+        for dim in spec.shape[1:]
     )
     for length in LENGTHS if free else LENGTHS[:1]:
         for high in INTEGER_RANGES:
