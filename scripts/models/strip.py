@@ -6,7 +6,6 @@ Exporters and quantizers leave stack traces, paths and tool names in metadata an
 from pathlib import Path
 
 import onnx
-
 from graph import IR_VERSION
 
 PRODUCER = "quantserve"

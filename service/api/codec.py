@@ -51,7 +51,7 @@ def decode(body: bytes, header_length: int | None = None) -> InferRequest:
     if header_length is not None:
         if not 0 <= header_length <= len(body):
             raise MalformedRequest(
-                f"Inference-Header-Content-Length is {header_length}, the body has {len(body)} bytes"
+                f"Inference-Header-Content-Length is {header_length} for {len(body)} bytes"
             )
         whole = memoryview(body)
         document, tail = whole[:header_length], whole[header_length:]
@@ -75,9 +75,7 @@ def decode_raw(body: bytes, signature: Signature) -> InferRequest:
         MalformedRequest: the model or the data does not allow that.
     """
     if len(signature.inputs) != 1:
-        raise MalformedRequest(
-            f"a raw body needs a model with 1 input, not {len(signature.inputs)}"
-        )
+        raise MalformedRequest(f"a raw body needs 1 input, the model has {len(signature.inputs)}")
     spec = signature.inputs[0]
     shape = [1 if i == 0 and spec.batchable else d for i, d in enumerate(spec.wire_shape)]
     if spec.datatype.name == "BYTES":
@@ -132,9 +130,7 @@ def _parameters(item: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _integer(parameters: Mapping[str, Any], name: str, default: int) -> int:
     value = parameters.get(name, default)
     if type(value) is not int or value < 0:
-        raise MalformedRequest(
-            f'parameter "{name}" must be an integer of at least 0, got {value!r:.40}'
-        )
+        raise MalformedRequest(f'parameter "{name}" must be an integer >= 0, got {value!r:.40}')
     return value
 
 
@@ -174,9 +170,7 @@ def _tensor(item: Any, tail: memoryview, at: int) -> tuple[Tensor, int]:
 
 def _shape(name: str, shape: Any) -> list[int]:
     if type(shape) is not list or len(shape) > MAX_RANK:
-        raise MalformedRequest(
-            f'input "{name}": "shape" must be a list of up to {MAX_RANK} integers'
-        )
+        raise MalformedRequest(f'input "{name}": "shape" must be up to {MAX_RANK} integers')
     for length in shape:
         if type(length) is not int or length < 0:
             raise MalformedRequest(
@@ -253,7 +247,8 @@ def _binary(name: str, datatype: Datatype, shape: list[int], data: memoryview) -
         return Tensor(name, datatype, _strings(name, shape, expected, data))
     if expected * datatype.size != len(data):
         raise MalformedRequest(
-            f'input "{name}" has {len(data)} bytes, {datatype} {shape} needs {expected * datatype.size}'
+            f'input "{name}" has {len(data)} bytes,'
+            f" {datatype} {shape} needs {expected * datatype.size}"
         )
     if datatype.name == "BOOL":
         return Tensor(name, datatype, (np.frombuffer(data, np.uint8) != 0).reshape(shape))
@@ -262,7 +257,8 @@ def _binary(name: str, datatype: Datatype, shape: list[int], data: memoryview) -
 
 
 def _strings(name: str, shape: list[int], expected: int, data: memoryview) -> Array:
-    values, at = [], 0
+    values: list[str] = []
+    at = 0
     while at < len(data):
         size = int.from_bytes(data[at : at + 4], "little")
         if at + 4 + size > len(data):
@@ -294,7 +290,7 @@ def encode(response: InferResponse, binary: Sequence[bool]) -> tuple[bytes, int 
     """The answer's bytes, and the length of their JSON part where raw tensors follow it."""
     outputs, raw = [], []
     for tensor, as_binary in zip(response.outputs, binary, strict=True):
-        item = {
+        item: dict[str, Any] = {
             "name": tensor.name,
             "datatype": tensor.datatype.name,
             "shape": list(tensor.array.shape),

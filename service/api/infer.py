@@ -92,13 +92,13 @@ class DataPlane:
         started = perf_counter()
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = self._request_id(headers)
-        model, number, outcome, error = "", 0, Outcome.OK, ""
+        number, outcome, error = 0, Outcome.OK, ""
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(f"{scope['method']} on {scope['path']}, expected POST")
             body = await self._body(headers, receive)
             reading = self._admit(target, headers, body)
-            model, number = reading.version.model, reading.version.number
+            number = reading.version.number
             outputs = await self._wait(reading.reply, receive)
             status, answer, more = 200, *_render(target.protocol, reading, outputs)
         except (ClientGone, asyncio.CancelledError) as gone:
@@ -260,10 +260,7 @@ def _name(
 ) -> tuple[Tensor, ...]:
     """Outputs with their names, in the order wanted (which is how they were run) or the model's."""
     by_name = {spec.name: spec for spec in signature.outputs}
-    if not wanted:
-        specs = list(signature.outputs)
-    else:
-        specs = [by_name[each.name] for each in wanted]
+    specs = [by_name[each.name] for each in wanted] if wanted else list(signature.outputs)
     return tuple(Tensor(s.name, s.datatype, a) for s, a in zip(specs, outputs, strict=True))
 
 

@@ -45,7 +45,7 @@ def _column(spec: TensorSpec, values: list[Any]) -> Tensor:
 
 
 def encode(response: InferResponse) -> bytes:
-    """The predictions: a value per instance, or an object of values where there are more outputs."""
+    """The predictions: a value per instance, or an object of values for several outputs."""
     columns = {tensor.name: tensor.array.tolist() for tensor in response.outputs}
     if len(columns) == 1:
         predictions = next(iter(columns.values()))

@@ -50,12 +50,8 @@ def _datatypes() -> dict[str, Datatype]:
         "FP32": np.float32,
         "FP64": np.float64,
     }
-    table = {
-        name: Datatype(
-            name, np.dtype(scalar), kinds[np.dtype(scalar).kind], np.dtype(scalar).itemsize
-        )
-        for name, scalar in fixed.items()
-    }
+    dtypes = {name: np.dtype(scalar) for name, scalar in fixed.items()}
+    table = {n: Datatype(n, d, kinds[d.kind], d.itemsize) for n, d in dtypes.items()}
     table["BF16"] = Datatype("BF16", np.dtype(np.uint16), "number", 2)
     table["BYTES"] = Datatype("BYTES", np.dtype(object), "string", 0)
     return table
@@ -162,9 +158,7 @@ class Signature:
                 first = f'input "{self.inputs[0].name}" has {rows} rows'
                 raise SignatureMismatch(f'{first}, input "{spec.name}" has {array.shape[0]}')
         if rows == 0:
-            raise SignatureMismatch(
-                f'input "{self.inputs[0].name}" has 0 rows, at least 1 is needed'
-            )
+            raise SignatureMismatch(f'input "{self.inputs[0].name}" has 0 rows, expected more')
         return rows
 
     def _refuse_names(self, tensors: Sequence[Tensor]) -> None:

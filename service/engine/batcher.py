@@ -14,7 +14,7 @@ import numpy as np
 from service.core.batching import Batch, BatchingMode, BatchKey, BatchPolicy, BatchQueue, Entry
 from service.core.errors import DeadlineExceeded, QuantserveError, ShuttingDown, SignatureMismatch
 from service.core.events import BatchExecuted, Observer, Outcome, RequestDropped
-from service.core.requests import Terms
+from service.core.requests import DEFAULT_TERMS, Terms
 from service.core.tensors import Arrays
 from service.engine.execution import Execution, Instance, Result
 
@@ -66,7 +66,7 @@ class DynamicBatcher:
         """Instances at work."""
         return self.instances - len(self._idle)
 
-    def submit(self, arrays: Arrays, rows: int, terms: Terms = Terms()) -> Reply:
+    def submit(self, arrays: Arrays, rows: int, terms: Terms = DEFAULT_TERMS) -> Reply:
         """Queue a request that fits the signature; the future gives its outputs.
 
         Cancelling the future takes the request out of the queue.

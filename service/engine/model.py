@@ -72,9 +72,9 @@ class ModelVersion:
         arrays = loaded.signature.check(inputs)
         whole = loaded.plan.mode is BatchingMode.REQUESTS
         rows = loaded.signature.rows(arrays) if loaded.signature.batchable else 1
-        return batcher.submit(
-            arrays, 1 if whole and rows <= loaded.policy.max_rows else rows, terms
-        )
+        # Run whole, a request counts as one row, once its size has been found to fit.
+        counted = 1 if whole and rows <= loaded.policy.max_rows else rows
+        return batcher.submit(arrays, counted, terms)
 
     def serving(self) -> tuple[Loaded, DynamicBatcher]:
         """What runs requests.

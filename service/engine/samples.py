@@ -1,4 +1,4 @@
-"""Rows to try a model with: its golden set where it has one, else rows made up from its signature."""
+"""Rows to try a model with: its golden set where it has one, else rows made up to fit."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
