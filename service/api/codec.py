@@ -148,7 +148,7 @@ def _tensor(item: Any, tail: memoryview, at: int) -> tuple[Tensor, int]:
     name = item.get("name")
     if type(name) is not str:
         raise MalformedRequest('an input has no "name"')
-    datatype = DATATYPES.get(item.get("datatype", ""))
+    datatype = DATATYPES.get(str(item.get("datatype")))
     if datatype is None:
         known = ", ".join(DATATYPES)
         raise MalformedRequest(

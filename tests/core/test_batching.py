@@ -1,0 +1,100 @@
+"""The queue forms batches by rows, keys, priority and time; no test here waits."""
+
+import numpy as np
+import pytest
+
+from service.core.batching import BatchKey, BatchPolicy, BatchQueue, Entry, assemble, split
+from service.core.errors import ExecutionFailed, QueueFull
+
+
+def entry(
+    rows: int = 1, at: float = 0.0, width: int = 2, priority: int = 2, deadline: float | None = None
+) -> Entry[None]:
+    arrays = (np.full((rows, width), at, np.float32),)
+    return Entry(arrays, rows, BatchKey(((width,),), None), priority, at, deadline, None)
+
+
+def queue(**policy: float) -> BatchQueue[None]:
+    return BatchQueue(BatchPolicy(**policy))  # type: ignore[arg-type]
+
+
+def test_a_batch_takes_what_fits_oldest_first() -> None:
+    q = queue(preferred_rows=4)
+    for rows in (2, 1, 3):
+        q.push(entry(rows))
+    batch = q.pop(0.0)
+    assert batch is not None
+    assert [e.rows for e in batch.entries] == [2, 1]
+    assert len(q) == 1
+
+
+def test_a_request_larger_than_preferred_goes_alone() -> None:
+    q = queue(preferred_rows=2)
+    q.push(entry(5))
+    q.push(entry(1))
+    batch = q.pop(0.0)
+    assert batch is not None and batch.rows == 5
+
+
+def test_requests_of_different_shapes_never_share_a_batch() -> None:
+    q = queue()
+    q.push(entry(width=2))
+    q.push(entry(width=3))
+    batch = q.pop(0.0)
+    assert batch is not None and len(batch.entries) == 1
+
+
+def test_a_more_urgent_request_goes_first() -> None:
+    q = queue()
+    q.push(entry(at=0.0))
+    q.push(entry(at=1.0, priority=1))
+    batch = q.pop(1.0)
+    assert batch is not None and batch.entries[0].priority == 1
+
+
+def test_the_oldest_entry_sets_the_time() -> None:
+    q = queue(max_delay=0.5)
+    q.push(entry(at=1.0))
+    q.push(entry(at=1.3))
+    assert q.due() == 1.5
+    assert q.pop(1.4) is None
+    batch = q.pop(1.5)
+    assert batch is not None and batch.rows == 2
+
+
+def test_a_full_batch_does_not_wait() -> None:
+    q = queue(max_delay=0.5, preferred_rows=2)
+    q.push(entry(at=1.0))
+    q.push(entry(at=1.0))
+    assert q.pop(1.0) is not None
+
+
+def test_the_queue_refuses_what_passes_its_bound() -> None:
+    q = queue(max_queue=1)
+    q.push(entry())
+    with pytest.raises(QueueFull, match="limit of 1"):
+        q.push(entry())
+    assert len(q) == 1
+
+
+def test_what_is_past_its_deadline_is_taken_out() -> None:
+    q = queue()
+    q.push(entry(deadline=1.0))
+    q.push(entry(deadline=2.0))
+    assert q.next_deadline() == 1.0
+    assert q.expire(0.5) == []
+    assert [e.deadline for e in q.expire(1.0)] == [1.0]
+    assert q.next_deadline() == 2.0
+
+
+def test_rows_come_apart_as_they_went_together() -> None:
+    entries = (entry(2, at=1.0), entry(1, at=2.0))
+    inputs, filled = assemble(entries, None)
+    parts = split(entries, inputs, None)
+    assert filled == 0.0
+    assert [part[0].tolist() for part in parts] == [[[1, 1], [1, 1]], [[2, 2]]]
+
+
+def test_an_output_without_a_row_for_each_row_is_an_error() -> None:
+    with pytest.raises(ExecutionFailed, match=r"shape \[1\] for a batch of 2 rows"):
+        split((entry(2),), (np.zeros(1),), None)

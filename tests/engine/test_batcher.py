@@ -1,0 +1,103 @@
+"""Every accepted request gets its own rows back, whatever happens to the others."""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.core.batching import BatchingMode, BatchPolicy
+from service.core.errors import DeadlineExceeded, ExecutionFailed, QuantserveError, QueueFull
+from service.core.events import Event
+from service.core.requests import Terms
+from service.core.tensors import Arrays
+from service.engine.batcher import DynamicBatcher
+from service.engine.execution import Instance
+
+POISON = -1.0
+
+
+def twice(inputs: Arrays, outputs: tuple[int, ...] | None) -> Arrays:
+    """A model: doubles its rows, and fails where a poisoned one is among them."""
+    if (inputs[0] == POISON).any():
+        raise ExecutionFailed("poisoned")
+    return (inputs[0] * 2,)
+
+
+def batcher(policy: BatchPolicy, inline: bool = False, instances: int = 2) -> DynamicBatcher:
+    events: list[Event] = []
+    count = 1 if inline else instances
+    return DynamicBatcher(
+        ("m", 1), policy, [Instance(twice, policy)] * count, events.append, inline=inline
+    )
+
+
+def rows(value: float, count: int, width: int = 2) -> Arrays:
+    return (np.full((count, width), value, np.float32),)
+
+
+requests = st.lists(
+    st.tuples(
+        st.integers(1, 5),  # rows
+        st.integers(1, 3),  # width: requests of another width cannot share a batch
+        st.sampled_from(["ok", "ok", "ok", "poison", "cancel", "expired"]),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(requests, st.sampled_from(list(BatchingMode)), st.booleans(), st.integers(1, 8))
+def test_every_request_gets_its_own_rows(
+    plan: list[tuple[int, int, str]], mode: BatchingMode, inline: bool, preferred: int
+) -> None:
+    async def scenario() -> None:
+        size = preferred if mode is BatchingMode.COMBINE else 1
+        policy = BatchPolicy(mode, max_rows=5, preferred_rows=size, max_queue=60)
+        served = batcher(policy, inline)
+        replies: list[Any] = []
+        for index, (count, width, fate) in enumerate(plan):
+            value = POISON if fate == "poison" else float(index + 1)
+            terms = Terms(timeout=0.0 if fate == "expired" else None)
+            counted = 1 if mode is BatchingMode.REQUESTS else count
+            try:
+                reply = served.submit(rows(value, count, width), counted, terms)
+            except QueueFull:
+                reply = None
+            assert served.waiting <= policy.max_queue
+            if reply is not None and fate == "cancel":
+                reply.cancel()
+            replies.append(reply)
+        for index, ((count, width, fate), reply) in enumerate(zip(plan, replies, strict=True)):
+            if reply is None or fate == "cancel":
+                continue
+            if fate == "ok":
+                (output,) = await asyncio.wait_for(reply, 5)
+                assert output.tolist() == [[2.0 * (index + 1)] * width] * count
+            else:
+                with pytest.raises((ExecutionFailed, DeadlineExceeded)):
+                    await asyncio.wait_for(reply, 5)
+        await asyncio.wait_for(served.drain(), 5)
+        assert served.waiting == 0 and served.busy == 0
+        served.close()
+
+    asyncio.run(scenario())
+
+
+async def test_a_client_that_leaves_leaves_the_queue() -> None:
+    policy = BatchPolicy(max_delay=10.0, max_queue=1, preferred_rows=8)
+    served = batcher(policy)
+    served.submit(rows(1, 1), 1).cancel()
+    await asyncio.sleep(0.01)
+    assert served.waiting == 0
+    served.close()
+
+
+async def test_who_still_waits_at_close_is_told() -> None:
+    served = batcher(BatchPolicy(max_delay=10.0, preferred_rows=8))
+    reply = served.submit(rows(1, 1), 1)
+    served.close()
+    with pytest.raises(QuantserveError, match="unloaded"):
+        await reply
