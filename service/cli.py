@@ -66,6 +66,7 @@ def _serve(settings: Settings) -> int:
         http="httptools",
         lifespan="on",
         access_log=False,
+        proxy_headers=False,
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=int(settings.shutdown_timeout) or 1,

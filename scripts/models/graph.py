@@ -41,7 +41,7 @@ class Graph:
 
     def constant(self, name: str, value: np.ndarray) -> str:
         """Add a constant; the name says what it means."""
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self._constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
     def floats(self, name: str, *values: float) -> str:

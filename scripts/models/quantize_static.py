@@ -84,7 +84,7 @@ def _gather_int8(
     zeros = numpy_helper.from_array(np.zeros(len(scale), np.int8), f"{table.name}.zero")
     graph.initializer.extend([scales, zeros])
     to = gather.output[0]
-    gather.output[0] = f"{to}.int8"
+    gather.name = gather.output[0] = f"{to}.int8"
     dequantize = helper.make_node(
         "DequantizeLinear", [f"{to}.int8", scales.name, zeros.name], [to], name=to, axis=-1
     )

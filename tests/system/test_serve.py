@@ -125,3 +125,12 @@ def test_a_wrong_setting_is_one_line_and_exit_code_2(arguments: list[str], text:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and text in done.stderr
+
+
+def test_both_inputs_of_the_tabular_model_are_taken(server: str) -> None:
+    body = (ROOT / "models/diabetes/example.json").read_bytes()
+    status, answer = call(f"http://{server}/v2/models/diabetes/infer", body)
+    expected = np.load(ROOT / "models/diabetes/golden.npz")["outputs/progression"][0]
+    assert status == 200
+    (output,) = answer["outputs"]  # type: ignore[misc]
+    assert output["data"] == pytest.approx(expected.tolist(), abs=10)
