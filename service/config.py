@@ -29,9 +29,6 @@ class Settings(_Value):
     body_timeout: float = Field(
         30.0, gt=0, description="seconds that a client may take to send its body"
     )
-    shutdown_delay: float = Field(
-        0.0, ge=0, description="seconds to be not ready before new connections are refused"
-    )
     shutdown_timeout: float = Field(
         30.0, ge=0, description="seconds to finish what was admitted when told to stop"
     )
