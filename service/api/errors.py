@@ -1,11 +1,13 @@
 """Which status each error becomes: a table, walked from the class of the error upwards."""
 
 from service.core import errors
+from service.core.events import Outcome
 
 STATUS: dict[type[Exception], int] = {
     errors.MalformedRequest: 400,
     errors.UnsupportedEncoding: 415,
     errors.BodyTooLarge: 413,
+    errors.BodyTimeout: 408,
     errors.MethodNotAllowed: 405,
     errors.NotFound: 404,
     errors.SignatureMismatch: 400,
@@ -23,3 +25,12 @@ STATUS: dict[type[Exception], int] = {
 def status_of(error: BaseException) -> int:
     """The status of an error; 500 for what is no error of ours."""
     return next((STATUS[c] for c in type(error).__mro__ if c in STATUS), 500)
+
+
+def outcome_of(error: BaseException) -> Outcome:
+    """How a request that ended in this error is counted."""
+    if isinstance(error, errors.DeadlineExceeded):
+        return Outcome.EXPIRED
+    if isinstance(error, errors.MomentError):
+        return Outcome.REJECTED
+    return Outcome.INVALID if isinstance(error, errors.RequestError) else Outcome.FAILED

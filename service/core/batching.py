@@ -110,8 +110,7 @@ class Entry(Generic[Reply]):
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
-class Batch(Generic[Reply]):
+class Batch(NamedTuple, Generic[Reply]):
     """Requests that run together, oldest first."""
 
     entries: tuple[Entry[Reply], ...]
@@ -156,10 +155,12 @@ class BatchQueue(Generic[Reply]):
         Raises:
             QueueFull: the queue is at its bound; the entry is not added.
         """
-        self.reserve(1)
-        lane = self._lanes.get((entry.priority, entry.key))
+        if self._size >= self._policy.max_queue:
+            self.reserve(1)
+        name = (entry.priority, entry.key)
+        lane = self._lanes.get(name)
         if lane is None:
-            lane = self._lanes[entry.priority, entry.key] = _Lane()
+            lane = self._lanes[name] = _Lane()
         lane.entries.append(entry)
         lane.rows += entry.rows
         self._size += 1
@@ -168,23 +169,29 @@ class BatchQueue(Generic[Reply]):
 
     def pop(self, now: float) -> Batch[Reply] | None:
         """The next batch: of the lanes that are due, the most urgent, then the oldest one."""
-        due = [
-            (priority, lane.entries[0].arrived, (priority, key))
-            for (priority, key), lane in self._lanes.items()
-            if self._due(lane) <= now
-        ]
-        if not due:
+        name = self._next_lane(now)
+        if name is None:
             return None
-        name = min(due, key=lambda item: item[:2])[2]
         lane = self._lanes[name]
-        taken = [self._take(lane)]
+        entries, limit = lane.entries, self._policy.preferred_rows
+        taken = [entries.popleft()]
         rows = taken[0].rows
-        while lane.entries and rows + lane.entries[0].rows <= self._policy.preferred_rows:
-            taken.append(self._take(lane))
+        while entries and rows + entries[0].rows <= limit:
+            taken.append(entries.popleft())
             rows += taken[-1].rows
-        if not lane.entries:
+        self._account(lane, len(taken), rows)
+        if not entries:
             del self._lanes[name]
         return Batch(tuple(taken), rows)
+
+    def _next_lane(self, now: float) -> tuple[int, BatchKey] | None:
+        best, best_rank = None, (0, 0.0)
+        for name, lane in self._lanes.items():
+            if self._due(lane) <= now:
+                rank = (name[0], lane.entries[0].arrived)
+                if best is None or rank < best_rank:
+                    best, best_rank = name, rank
+        return best
 
     def due(self) -> float | None:
         """When the next batch may leave; None while nothing waits."""
@@ -209,7 +216,7 @@ class BatchQueue(Generic[Reply]):
         for entry in removed:
             lane = self._lanes[entry.priority, entry.key]
             lane.entries.remove(entry)
-            self._account(lane, entry)
+            self._account(lane, 1, entry.rows)
             if not lane.entries:
                 del self._lanes[entry.priority, entry.key]
         return removed
@@ -221,14 +228,9 @@ class BatchQueue(Generic[Reply]):
         head = lane.entries[0].arrived
         return head if lane.rows >= self._policy.preferred_rows else head + self._policy.max_delay
 
-    def _take(self, lane: _Lane[Reply]) -> Entry[Reply]:
-        entry = lane.entries.popleft()
-        self._account(lane, entry)
-        return entry
-
-    def _account(self, lane: _Lane[Reply], entry: Entry[Reply]) -> None:
-        lane.rows -= entry.rows
-        self._size -= 1
+    def _account(self, lane: _Lane[Reply], entries: int, rows: int) -> None:
+        lane.rows -= rows
+        self._size -= entries
         if not self._size:
             self._no_deadline_before = inf
 
@@ -278,14 +280,19 @@ def split(
             raise ExecutionFailed(
                 f"output {index} has shape {list(output.shape)} for a batch of {rows} rows"
             )
+    parts = [outputs] if len(entries) == 1 else _slices(entries, outputs)
+    if padding is not None:
+        parts = [_cut(e, part, padding) for e, part in zip(entries, parts, strict=True)]
+    return parts
+
+
+def _slices(entries: tuple[Entry[Any], ...], outputs: Arrays) -> list[Arrays]:
     parts: list[Arrays] = []
     start = 0
     for entry in entries:
         stop = start + entry.rows
-        parts.append(tuple(output[start:stop] for output in outputs))
+        parts.append(tuple([output[start:stop] for output in outputs]))
         start = stop
-    if padding is not None:
-        parts = [_cut(e, part, padding) for e, part in zip(entries, parts, strict=True)]
     return parts
 
 

@@ -5,6 +5,7 @@ QuantserveError
 │   ├── MalformedRequest       the bytes are not what the protocol says
 │   ├── UnsupportedEncoding    the body is compressed in a way the server does not know
 │   ├── BodyTooLarge           more bytes than the server takes
+│   ├── BodyTimeout            the body did not arrive in time
 │   ├── MethodNotAllowed       the address exists, this verb on it does not
 │   ├── NotFound               no such model, version or address
 │   ├── SignatureMismatch      the tensors are not those that the model takes
@@ -41,6 +42,10 @@ class UnsupportedEncoding(RequestError):
 
 class BodyTooLarge(RequestError):
     """The body has more bytes than the server takes, counted after decompression."""
+
+
+class BodyTimeout(RequestError):
+    """The body did not arrive in the time that a client has to send it."""
 
 
 class MethodNotAllowed(RequestError):

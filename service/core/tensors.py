@@ -6,8 +6,8 @@ BYTES is an object array of ``str`` (ONNX strings are UTF-8), and BF16, which nu
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -88,6 +88,12 @@ class TensorSpec:
     name: str
     datatype: Datatype
     shape: tuple[Dim, ...]
+    # The axes of fixed length, worked out once: `fits` is called for every request.
+    _fixed: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        fixed = tuple((axis, dim) for axis, dim in enumerate(self.shape) if isinstance(dim, int))
+        object.__setattr__(self, "_fixed", fixed)
 
     @property
     def wire_shape(self) -> list[int]:
@@ -104,8 +110,8 @@ class TensorSpec:
         shape = tensor.array.shape
         if tensor.datatype is not self.datatype or len(shape) != len(self.shape):
             return False
-        for want, got in zip(self.shape, shape, strict=True):
-            if want != got and isinstance(want, int):
+        for axis, length in self._fixed:
+            if shape[axis] != length:
                 return False
         return True
 
@@ -119,11 +125,12 @@ class Signature:
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    batchable: bool = field(init=False)
+    """Whether every input declares a first axis of any length."""
 
-    @property
-    def batchable(self) -> bool:
-        """Whether every input declares a first axis of any length."""
-        return bool(self.inputs) and all(spec.batchable for spec in self.inputs)
+    def __post_init__(self) -> None:
+        batchable = bool(self.inputs) and all(spec.batchable for spec in self.inputs)
+        object.__setattr__(self, "batchable", batchable)
 
     def check(self, tensors: Sequence[Tensor]) -> Arrays:
         """The arrays of a request in the order of the signature.
@@ -131,20 +138,24 @@ class Signature:
         Raises:
             SignatureMismatch: an input is missing, unknown, twice there, or does not fit.
         """
-        by_name = {tensor.name: tensor for tensor in tensors}
-        if len(by_name) != len(tensors) or len(tensors) != len(self.inputs):
+        if len(tensors) != len(self.inputs):
             self._refuse_names(tensors)
         arrays = []
-        for spec in self.inputs:
-            tensor = by_name.get(spec.name)
-            if tensor is None:
-                self._refuse_names(tensors)
-            elif not spec.fits(tensor):
+        for spec, tensor in zip(self.inputs, tensors, strict=True):
+            if tensor.name != spec.name:
+                return self.check(self._sorted(tensors))
+            if not spec.fits(tensor):
                 came = f"{tensor.datatype} {show_shape(tensor.array.shape)}"
                 raise SignatureMismatch(f'input "{spec.name}" takes {spec}, got {came}')
-            else:
-                arrays.append(tensor.array)
+            arrays.append(tensor.array)
         return tuple(arrays)
+
+    def _sorted(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The tensors in the order of the signature, each there once."""
+        by_name = {tensor.name: tensor for tensor in tensors}
+        if by_name.keys() != {spec.name for spec in self.inputs}:
+            self._refuse_names(tensors)
+        return [by_name[spec.name] for spec in self.inputs]
 
     def rows(self, arrays: Arrays) -> int:
         """The length of the first axis, which all inputs must share.
@@ -153,7 +164,7 @@ class Signature:
             SignatureMismatch: they do not, or there is no row.
         """
         rows: int = arrays[0].shape[0]
-        for spec, array in zip(self.inputs, arrays, strict=True):
+        for spec, array in zip(self.inputs[1:], arrays[1:], strict=True):
             if array.shape[0] != rows:
                 first = f'input "{self.inputs[0].name}" has {rows} rows'
                 raise SignatureMismatch(f'{first}, input "{spec.name}" has {array.shape[0]}')
@@ -161,7 +172,7 @@ class Signature:
             raise SignatureMismatch(f'input "{self.inputs[0].name}" has 0 rows, expected more')
         return rows
 
-    def _refuse_names(self, tensors: Sequence[Tensor]) -> None:
+    def _refuse_names(self, tensors: Sequence[Tensor]) -> NoReturn:
         names = [tensor.name for tensor in tensors]
         wanted = [spec.name for spec in self.inputs]
         takes = ", ".join(f'"{spec.name}" {spec}' for spec in self.inputs)
@@ -173,13 +184,15 @@ class Signature:
         missing = next(name for name in wanted if name not in names)
         raise SignatureMismatch(f'input "{missing}" is missing; the model takes {takes}')
 
-    def output_indices(self, names: Sequence[str]) -> tuple[int, ...]:
-        """The places of the named outputs.
+    def places(self, names: Sequence[str]) -> tuple[int, ...] | None:
+        """The places of the named outputs; None for all of them in the model's order.
 
         Raises:
             SignatureMismatch: the model has no such output.
         """
         known = [spec.name for spec in self.outputs]
+        if not names or names == known:
+            return None
         for name in names:
             if name not in known:
                 has = ", ".join(f'"{other}"' for other in known)

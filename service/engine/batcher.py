@@ -45,21 +45,28 @@ class DynamicBatcher:
         self._loop = asyncio.get_running_loop()
         self._threads = None if inline else ThreadPoolExecutor(len(instances), f"{label[0]}")
         self.instances = len(instances)
-        # All mutable state: the queue, the instances that are free, and three flags and a timer
-        # that bring about the next call of _dispatch.
+        # All mutable state: the queue; the instances that are free, and how many requests the others
+        # work on; whether _dispatch is about to be
+        # called, whether it has cancelled requests to look for, and its timer; whether nothing is
+        # taken any more; and what those wait for who want everything answered.
         self._queue: BatchQueue[Reply] = BatchQueue(policy)
         self._idle = list(instances)
+        self._running = 0
         self._scheduled = False
         self._abandoned = False
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._drained: asyncio.Future[None] | None = None
 
     @property
     def waiting(self) -> int:
         """Requests in the queue."""
         return len(self._queue)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that were taken and not yet answered: those waiting and those being run."""
+        return len(self._queue) + self._running
 
     @property
     def busy(self) -> int:
@@ -69,7 +76,7 @@ class DynamicBatcher:
     def submit(self, arrays: Arrays, rows: int, terms: Terms = DEFAULT_TERMS) -> Reply:
         """Queue a request that fits the signature; the future gives its outputs.
 
-        Cancelling the future takes the request out of the queue.
+        Who no longer wants them cancels the future and calls ``withdraw``.
 
         Raises:
             QueueFull: too many requests wait.
@@ -88,11 +95,20 @@ class DynamicBatcher:
             return self._push(arrays, rows, terms, now, deadline)
         self._queue.reserve(rows)
         parts = (tuple(array[i : i + 1] for array in arrays) for i in range(rows))
-        return asyncio.ensure_future(_join([self._push(p, 1, terms, now, deadline) for p in parts]))
+        replies = [self._push(part, 1, terms, now, deadline) for part in parts]
+        return asyncio.ensure_future(self._join(replies))
+
+    def withdraw(self) -> None:
+        """Take requests whose future was cancelled out of the queue."""
+        self._abandoned = True
+        self._wake()
 
     async def drain(self) -> None:
         """Wait until every request that was taken has been answered."""
-        await self._empty.wait()
+        if self._queue or self.busy:
+            if self._drained is None:
+                self._drained = self._loop.create_future()
+            await asyncio.shield(self._drained)
 
     def close(self) -> None:
         """Take no more requests, and turn away those that still wait; running ones finish."""
@@ -108,15 +124,18 @@ class DynamicBatcher:
         reply: Reply = self._loop.create_future()
         key = BatchKey(self._policy.row_shapes(arrays), terms.outputs)
         self._queue.push(Entry(arrays, rows, key, terms.priority, now, deadline, reply))
-        reply.add_done_callback(self._replied)
-        self._empty.clear()
         self._wake()
         return reply
 
-    def _replied(self, reply: Reply) -> None:
-        if reply.cancelled():
-            self._abandoned = True
-            self._wake()
+    async def _join(self, parts: list[Reply]) -> Arrays:
+        try:
+            rows = await asyncio.gather(*parts)
+        except BaseException:
+            for part in parts:
+                part.cancel()
+            self.withdraw()
+            raise
+        return tuple(np.concatenate(outputs) for outputs in zip(*rows, strict=True))
 
     def _wake(self) -> None:
         # Not at once but after the requests that arrived in the same turn of the loop: they go
@@ -132,20 +151,24 @@ class DynamicBatcher:
         client left, a deadline passed or the queue delay ran out.
         """
         self._scheduled = False
-        self._drop_unwanted()
-        while self._idle and (batch := self._queue.pop(self._clock())):
+        queue, now = self._queue, self._clock()
+        self._drop_unwanted(now)
+        while self._idle and queue and (batch := queue.pop(now)):
             instance = self._idle.pop()
+            self._running += len(batch.entries)
             if self._threads is not None:
                 self._threads.submit(self._execute, instance, batch)
                 continue
+            # One batch a turn, so that answers leave and requests arrive between two.
             self._finish(instance, batch, instance.execute(batch))
             break
-        self._set_timer()
-        if not self._queue and not self.busy:
-            self._empty.set()
+        if queue or self._timer is not None:
+            self._set_timer()
+        if self._drained and not queue and not self.busy:
+            self._drained.set_result(None)
+            self._drained = None
 
-    def _drop_unwanted(self) -> None:
-        now = self._clock()
+    def _drop_unwanted(self, now: float) -> None:
         for entry in self._queue.expire(now):
             waited = now - entry.arrived
             self._observe(RequestDropped(self._model, self._version, Outcome.EXPIRED, waited))
@@ -171,12 +194,14 @@ class DynamicBatcher:
 
     def _finish(self, instance: Instance, batch: Batch[Reply], execution: Execution) -> None:
         self._idle.append(instance)
-        self._wake()
+        self._running -= len(batch.entries)
+        if self._queue or self._drained:
+            self._wake()
         started = self._clock() - execution.timing.total
         failed = 0
         for entry, result in zip(batch.entries, execution.results, strict=True):
             failed += _answer(entry, result)
-        queued = tuple([max(0.0, started - entry.arrived) for entry in batch.entries])
+        queued = tuple([started - entry.arrived for entry in batch.entries])
         event = BatchExecuted(
             self._model, self._version, batch.rows, queued, execution.timing, failed
         )
@@ -185,20 +210,11 @@ class DynamicBatcher:
 
 def _answer(entry: Entry[Reply], result: Result) -> bool:
     """Answer whoever still waits; True where the answer is an error."""
-    failed = isinstance(result, QuantserveError)
-    if not entry.reply.done():
-        if isinstance(result, QuantserveError):
-            entry.reply.set_exception(result)
-        else:
-            entry.reply.set_result(result)
-    return failed
-
-
-async def _join(parts: list[Reply]) -> Arrays:
-    try:
-        rows = await asyncio.gather(*parts)
-    except BaseException:
-        for part in parts:
-            part.cancel()
-        raise
-    return tuple(np.concatenate(outputs) for outputs in zip(*rows, strict=True))
+    reply = entry.reply
+    if isinstance(result, QuantserveError):
+        if not reply.done():
+            reply.set_exception(result)
+        return True
+    if not reply.done():
+        reply.set_result(result)
+    return False

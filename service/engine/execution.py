@@ -5,7 +5,7 @@ that it can be called in an instance's thread or, for very short runs, in the ev
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.core.batching import Batch, BatchingMode, BatchPolicy, Entry, assemble, split
 from service.core.errors import ExecutionFailed, ModelError, QuantserveError, RequestError
@@ -18,8 +18,7 @@ Run = Callable[[Arrays, tuple[int, ...] | None], Arrays]
 Result = Arrays | QuantserveError
 
 
-@dataclass(frozen=True, slots=True)
-class Execution:
+class Execution(NamedTuple):
     """What came of a batch: one result for each entry, and where the time went."""
 
     results: tuple[Result, ...]

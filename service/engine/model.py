@@ -9,7 +9,7 @@ from service.core.errors import NotFound, NotReady
 from service.core.events import Observer, StateChanged
 from service.core.lifecycle import State, move
 from service.core.requests import Terms
-from service.core.tensors import Tensor
+from service.core.tensors import Signature, Tensor
 from service.engine.batcher import DynamicBatcher, Reply
 from service.engine.loading import Loaded
 
@@ -75,6 +75,20 @@ class ModelVersion:
         # Run whole, a request counts as one row, once its size has been found to fit.
         counted = 1 if whole and rows <= loaded.policy.max_rows else rows
         return batcher.submit(arrays, counted, terms)
+
+    @property
+    def signature(self) -> Signature:
+        """What the version takes and gives.
+
+        Raises:
+            NotReady: it does not serve.
+        """
+        return self.serving()[0].signature
+
+    def withdraw(self) -> None:
+        """Take requests whose reply was cancelled out of the queue."""
+        if self.batcher is not None:
+            self.batcher.withdraw()
 
     def serving(self) -> tuple[Loaded, DynamicBatcher]:
         """What runs requests.

@@ -1,0 +1,97 @@
+"""From outputs to the bytes of an answer, and from an error to those of another. Pure."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import orjson
+
+from service.api import codec, v1
+from service.api.errors import status_of
+from service.core.errors import (
+    BodyTimeout,
+    BodyTooLarge,
+    MethodNotAllowed,
+    QuantserveError,
+    QueueFull,
+)
+from service.core.requests import InferRequest, InferResponse, RequestedOutput
+from service.core.tensors import Arrays, Signature, Tensor
+from service.engine.model import ModelVersion
+
+Header = tuple[bytes, bytes]
+JSON = (b"content-type", b"application/json")
+BINARY = (b"content-type", b"application/octet-stream")
+
+
+class Answer(NamedTuple):
+    """What is sent back, but for the headers that all answers have."""
+
+    status: int
+    headers: list[Header]
+    body: bytes
+
+
+def predicted(version: ModelVersion, signature: Signature, outputs: Arrays) -> Answer:
+    """The answer in the V1 protocol."""
+    tensors = _named(signature, (), outputs)
+    return Answer(200, [JSON], v1.encode(InferResponse(version.model, version.number, tensors)))
+
+
+def inferred(
+    version: ModelVersion, signature: Signature, request: InferRequest, outputs: Arrays
+) -> Answer:
+    """The answer in the v2 protocol, with each output in the form that was asked for.
+
+    ``outputs`` are those of the request, in its order; all in the signature's if it names none.
+    """
+    tensors = _named(signature, request.outputs, outputs)
+    default = request.binary_outputs
+    if request.outputs:
+        binary = [default if each.binary is None else each.binary for each in request.outputs]
+        tensors = _classified(tensors, request.outputs, version, signature.batchable)
+    else:
+        binary = [default] * len(tensors)
+    response = InferResponse(version.model, version.number, tensors, request.id)
+    body, length = codec.encode(response, binary)
+    if length is None:
+        return Answer(200, [JSON], body)
+    return Answer(200, [BINARY, (b"inference-header-content-length", b"%d" % length)], body)
+
+
+def _named(
+    signature: Signature, wanted: Sequence[RequestedOutput], outputs: Arrays
+) -> tuple[Tensor, ...]:
+    specs = signature.outputs
+    if wanted:
+        by_name = {spec.name: spec for spec in specs}
+        specs = tuple([by_name[each.name] for each in wanted])
+    return tuple(
+        [Tensor(s.name, s.datatype, array) for s, array in zip(specs, outputs, strict=True)]
+    )
+
+
+def _classified(
+    tensors: tuple[Tensor, ...],
+    wanted: Sequence[RequestedOutput],
+    version: ModelVersion,
+    batched: bool,
+) -> tuple[Tensor, ...]:
+    if not any([each.classes for each in wanted]):
+        return tensors
+    return tuple(
+        codec.classify(t, each.classes, version.labels(t.name), batched) if each.classes else t
+        for t, each in zip(tensors, wanted, strict=True)
+    )
+
+
+def refused(error: QuantserveError) -> Answer:
+    """The answer that tells of an error."""
+    headers = [JSON]
+    if isinstance(error, QueueFull):
+        headers.append((b"retry-after", b"1"))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", b"POST"))
+    if isinstance(error, BodyTooLarge | BodyTimeout):
+        # The rest of the body is not read, so nothing else can come over this connection.
+        headers.append((b"connection", b"close"))
+    return Answer(status_of(error), headers, orjson.dumps({"error": str(error)}))
