@@ -63,6 +63,7 @@ class Reading(NamedTuple):
     request: InferRequest
     version: ModelVersion
     reply: Reply
+    rows: int
 
 
 class DataPlane:
@@ -92,15 +93,17 @@ class DataPlane:
         started = perf_counter()
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = self._request_id(headers)
-        number, outcome, error = 0, Outcome.OK, ""
+        number, rows, outcome, error = 0, 0, Outcome.OK, ""
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(f"{scope['method']} on {scope['path']}, expected POST")
             body = await self._body(headers, receive)
-            reading = self._admit(target, headers, body)
-            number = reading.version.number
+            version = self._repository.version(target.model, _number(target))
+            number = version.number
+            reading = self._admit(version, target.protocol, headers, body)
             outputs = await self._wait(reading.reply, receive)
             status, answer, more = 200, *_render(target.protocol, reading, outputs)
+            rows = reading.rows
         except (ClientGone, asyncio.CancelledError) as gone:
             self._done(target, number, Outcome.CANCELLED, started, request_id, "")
             if isinstance(gone, asyncio.CancelledError):
@@ -113,7 +116,7 @@ class DataPlane:
             status, answer, more = _error(ExecutionFailed("internal error"))
             outcome, error = Outcome.FAILED, f"{type(failure).__name__}: {failure}"
         await self._send(send, status, answer, more, headers, request_id)
-        self._done(target, number, outcome, started, request_id, error)
+        self._done(target, number, outcome, started, request_id, error, rows)
 
     def _request_id(self, headers: dict[bytes, bytes]) -> bytes:
         given = headers.get(b"x-request-id")
@@ -130,12 +133,13 @@ class DataPlane:
         encoding = headers.get(b"content-encoding")
         return body if encoding is None else decompress(body, encoding, limit)
 
-    def _admit(self, target: Target, headers: dict[bytes, bytes], body: bytes) -> Reading:
-        """Read, check and queue a request, in one step."""
-        version = self._repository.version(target.model, _number(target))
+    def _admit(
+        self, version: ModelVersion, protocol: str, headers: dict[bytes, bytes], body: bytes
+    ) -> Reading:
+        """Read, check and queue a request, in one step with the choice of its version."""
         loaded, _ = version.serving()
         signature = loaded.signature
-        if target.protocol == "v1":
+        if protocol == "v1":
             request = v1.decode(body, signature)
         else:
             length = _header_length(headers)
@@ -147,7 +151,8 @@ class DataPlane:
         if places == tuple(range(len(signature.outputs))):
             places = None
         reply = version.submit(request.inputs, Terms(places, request.priority, request.timeout))
-        return Reading(request, version, reply)
+        rows = len(request.inputs[0].array) if signature.batchable else 1
+        return Reading(request, version, reply, rows)
 
     async def _wait(self, reply: Reply, receive: Receive) -> Arrays:
         """The answer, unless the client leaves first: then its request leaves the queue."""
@@ -191,13 +196,14 @@ class DataPlane:
         started: float,
         request_id: bytes,
         error: str,
+        rows: int = 0,
     ) -> None:
         # Only names of models become labels: a client cannot grow the metrics with others.
         model = target.model if target.model in self._repository.models else ""
         seconds = perf_counter() - started
         name = request_id.decode()
         self._observe(
-            RequestCompleted(model, number, target.protocol, outcome, seconds, name, error)
+            RequestCompleted(model, number, target.protocol, outcome, seconds, name, error, rows)
         )
 
 

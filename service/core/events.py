@@ -24,7 +24,9 @@ class Outcome(StrEnum):
 
 
 class RequestCompleted(NamedTuple):
-    """A request was answered, or given up. ``version`` is 0 where it reached none."""
+    """A request was answered, or given up. ``version`` is 0 where it reached none; ``rows`` counts
+    those that were answered.
+    """
 
     model: str
     version: int
@@ -33,6 +35,7 @@ class RequestCompleted(NamedTuple):
     seconds: float
     request_id: str = ""
     error: str = ""
+    rows: int = 0
 
 
 class Timing(NamedTuple):

@@ -45,10 +45,11 @@ class DynamicBatcher:
         self._loop = asyncio.get_running_loop()
         self._threads = None if inline else ThreadPoolExecutor(len(instances), f"{label[0]}")
         self.instances = len(instances)
-        # All mutable state: the queue, the instances that are free, and three flags and a timer
-        # that bring about the next call of _dispatch.
+        # All mutable state: the queue, the instances that are free, how many requests the others
+        # work on, and three flags and a timer that bring about the next call of _dispatch.
         self._queue: BatchQueue[Reply] = BatchQueue(policy)
         self._idle = list(instances)
+        self._running = 0
         self._scheduled = False
         self._abandoned = False
         self._closed = False
@@ -60,6 +61,11 @@ class DynamicBatcher:
     def waiting(self) -> int:
         """Requests in the queue."""
         return len(self._queue)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that were taken and not yet answered: those waiting and those being run."""
+        return len(self._queue) + self._running
 
     @property
     def busy(self) -> int:
@@ -135,6 +141,7 @@ class DynamicBatcher:
         self._drop_unwanted()
         while self._idle and (batch := self._queue.pop(self._clock())):
             instance = self._idle.pop()
+            self._running += len(batch.entries)
             if self._threads is not None:
                 self._threads.submit(self._execute, instance, batch)
                 continue
@@ -171,6 +178,7 @@ class DynamicBatcher:
 
     def _finish(self, instance: Instance, batch: Batch[Reply], execution: Execution) -> None:
         self._idle.append(instance)
+        self._running -= len(batch.entries)
         self._wake()
         started = self._clock() - execution.timing.total
         failed = 0
