@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from fastapi import APIRouter, Request
-from fastapi.responses import PlainTextResponse, Response
+from fastapi.responses import Response
 
 Render = Callable[[str], tuple[bytes, str]]
 """From an Accept header to the page and its content type."""
@@ -13,7 +13,12 @@ def scrape(render: Render) -> APIRouter:
     """The route for Prometheus."""
     router = APIRouter(tags=["metrics"])
 
-    @router.get("/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse)
+    @router.get(
+        "/metrics",
+        summary="Metrics for Prometheus",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
     async def metrics(request: Request) -> Response:
         body, content_type = render(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
