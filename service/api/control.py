@@ -2,9 +2,10 @@
 
 import logging
 
-from fastapi_offline import FastAPIOffline
+from fastapi import FastAPI
 
 from service import __version__
+from service.api.docs import docs
 from service.api.edge import Edge
 from service.api.health import health
 from service.api.index import index
@@ -19,8 +20,6 @@ from service.api.v1_status import v1_status
 from service.core.statistics import Statistics
 from service.engine.repository import ModelRepository
 
-DOCS = {"tryItOutEnabled": True, "defaultModelsExpandDepth": 0, "displayRequestDuration": True}
-
 
 def control_plane(
     repository: ModelRepository, counted: Statistics, render: Render, logger: logging.Logger
@@ -28,17 +27,8 @@ def control_plane(
     """The application for everything but inference. ``logger`` is the one whose level clients may
     change.
     """
-    # The interface at /docs comes out of a package, not from another host: servers of models are
-    # often cut off from the internet.
-    app = FastAPIOffline(
-        title="quantserve",
-        version=__version__,
-        redoc_url=None,
-        static_url="/docs/assets",
-        redirect_slashes=False,
-        swagger_ui_parameters=DOCS,
-    )
-    edge = Edge(
+    app = FastAPI(title="quantserve", version=__version__, openapi_url=None, redirect_slashes=False)
+    return Edge(
         app,
         [
             statistics(repository, counted),  # /v2/models/stats, before "stats" is taken for a name
@@ -50,7 +40,6 @@ def control_plane(
             log_settings(logger),
             trace_settings(repository),
             scrape(render),
+            docs(document(app, repository)),
         ],
     )
-    app.openapi = document(app, repository)  # type: ignore[method-assign]
-    return edge

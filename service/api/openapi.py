@@ -37,10 +37,10 @@ TAGS = {
 
 def document(app: FastAPI, repository: ModelRepository) -> Callable[[], Document]:
     """What gives the document of the application, made anew for every call."""
-    routes = [*inference_docs().routes, *app.routes]
 
     @cache
     def lasting() -> Document:
+        routes = [*inference_docs().routes, *app.routes]
         tags = [{"name": name, "description": text} for name, text in TAGS.items()]
         return get_openapi(title=app.title, version=app.version, routes=routes, tags=tags)
 
