@@ -171,14 +171,16 @@ async def test_what_waits_shows_until_its_client_leaves(tmp_path: Path) -> None:
         assert batcher is not None
         url = "/v2/models/diabetes/infer"
         request = asyncio.ensure_future(served.client.post(url, content=EXAMPLE))
-        while not batcher.waiting:
-            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            while not batcher.waiting:
+                await asyncio.sleep(0)
         refused = await served.client.post(url, content=EXAMPLE)
         waiting = await page(served.client)
         request.cancel()
         await asyncio.gather(request, return_exceptions=True)
-        while batcher.waiting:
-            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            while batcher.waiting:
+                await asyncio.sleep(0)
         after = await page(served.client)
     assert refused.status_code == 503
     assert value(waiting, "quantserve_queue_requests") == 1
