@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable, MutableMapping
+from time import time
 from typing import Any
 
 from service.api.body import Receive
@@ -24,13 +25,13 @@ class Server:
     """The ASGI application: loads models when it starts, drains them when it stops."""
 
     def __init__(self, settings: Settings, announce: Callable[[ModelRepository], None]) -> None:
-        statistics = Statistics()
+        statistics = Statistics(time)
         observe = Observers(statistics, Log(settings.access_log))
         self.repository = ModelRepository(
             settings.models, settings.cores or usable_cores(), observe
         )
         metrics = Metrics(statistics, self.repository)
-        control = control_plane(self.repository, statistics, metrics.render)
+        control = control_plane(self.repository, statistics, metrics.render, logging.getLogger())
         self._plane = DataPlane(control, self.repository, settings, observe)
         self._announce = announce
 
@@ -61,7 +62,9 @@ class Server:
 
 
 class Log:
-    """An observer that writes what an operator must know, and each request if asked to."""
+    """An observer that writes what an operator must know, and each request if asked to: by a
+    setting, or for a while by the level of the log.
+    """
 
     def __init__(self, requests: bool) -> None:
         self._requests = requests
@@ -70,5 +73,8 @@ class Log:
         if isinstance(event, StateChanged):
             level = logging.ERROR if event.reason and event.state is State.UNAVAILABLE else 20
             _log.log(level, "model %s version %s is %s %s", *event)
-        elif self._requests and isinstance(event, RequestCompleted):
-            _log.info("%s", " ".join(f"{k}={v}" for k, v in event._asdict().items() if v != ""))
+        elif isinstance(event, RequestCompleted):
+            level = logging.INFO if self._requests else logging.DEBUG
+            if _log.isEnabledFor(level):
+                fields = event._asdict().items()
+                _log.log(level, "%s", " ".join(f"{k}={v}" for k, v in fields if v != ""))

@@ -1,7 +1,11 @@
-"""Counters and gauges for Prometheus, made at scrape time from what the core counted."""
+"""Counters and gauges for Prometheus, made at scrape time from what the core counted.
+
+Names follow https://prometheus.io/docs/practices/naming/: base units, and the unit at the end.
+"""
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.metadata import version as version_of
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import (
@@ -16,11 +20,42 @@ from prometheus_client.registry import Collector
 
 from service import __version__
 from service.core.lifecycle import State
-from service.core.statistics import Histogram, Statistics
+from service.core.statistics import Histogram, Statistics, VersionStatistics
+from service.engine.batcher import DynamicBatcher
+from service.engine.loading import Loaded
 from service.engine.model import ModelVersion
 from service.engine.repository import ModelRepository
 
 LABELS = ("model", "version")
+HISTOGRAMS: dict[str, tuple[str, Callable[[VersionStatistics], Histogram]]] = {
+    "queue_duration_seconds": ("Time that a request waited for its batch", lambda v: v.queue),
+    "compute_duration_seconds": ("Time that a batch ran the graph", lambda v: v.compute),
+    "batch_rows": ("Rows in a batch", lambda v: v.rows),
+    "batch_padding_ratio": ("Share of a batch's elements that were filled in", lambda v: v.padding),
+}
+WORK: dict[str, tuple[str, Callable[[VersionStatistics], float]]] = {
+    "executions": ("Runs of the graph", lambda v: v.runs),
+    "instance_busy_seconds": (
+        "Time that instances worked; its rate by the number of instances is their busy share",
+        lambda v: v.all_batches.total,
+    ),
+}
+BATCHERS: dict[str, tuple[str, Callable[[DynamicBatcher], float]]] = {
+    "queue_requests": ("Requests that wait for a batch", lambda b: b.waiting),
+    "in_flight_requests": ("Requests that wait or are being run", lambda b: b.in_flight),
+    "instances": ("Instances that can run batches side by side", lambda b: b.instances),
+    "instances_busy": ("Instances at work", lambda b: b.busy),
+}
+LOADED: dict[str, tuple[str, Callable[[Loaded], float]]] = {
+    "queue_limit_requests": ("Requests that may wait at most", lambda v: v.policy.max_queue),
+    "model_size_bytes": ("Size of the files", lambda v: v.file_bytes),
+    "model_memory_bytes": ("By how much the process grew at load", lambda v: v.memory_bytes),
+    "model_load_duration_seconds": ("Time of loading and warm-up", lambda v: v.load_seconds),
+    "model_batch_deviation_ratio": (
+        "How far answers move with the rows beside them, as a share of the largest value",
+        lambda v: v.probe.deviation,
+    ),
+}
 
 
 class Metrics(Collector):
@@ -29,6 +64,8 @@ class Metrics(Collector):
     def __init__(self, statistics: Statistics, repository: ModelRepository) -> None:
         self._statistics = statistics
         self._repository = repository
+        packages = {name: version_of(name) for name in ("onnxruntime", "numpy", "fastapi")}
+        self._build = {"version": __version__, "python": platform.python_version(), **packages}
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -43,85 +80,110 @@ class Metrics(Collector):
         yield from self._requests()
         yield from self._batches()
         yield from self._gauges()
-        build = InfoMetricFamily("quantserve_build", "Version of the server")
-        build.add_metric([], {"version": __version__, "python": platform.python_version()})
-        yield build
+        yield from self._states()
+        yield from self._server()
 
     def _requests(self) -> Iterator[Metric]:
         labels = (*LABELS, "protocol")
         total = CounterMetricFamily(
-            "quantserve_requests", "Requests answered or given up", labels=(*labels, "outcome")
+            "quantserve_requests",
+            "Requests answered or given up; no version where they reached none",
+            labels=(*labels, "outcome"),
         )
-        for (model, version, protocol, outcome), count in self._statistics.requests.items():
-            total.add_metric([model, str(version), protocol, outcome.value], count)
-        yield total
         durations = HistogramMetricFamily(
-            "quantserve_request_duration_seconds", "From the first byte read to the last one sent",
+            "quantserve_request_duration_seconds",
+            "From the start of a request to the last byte of its answer",
             labels=labels,
-        )  # fmt: skip
-        for (model, version, protocol), histogram in self._statistics.durations.items():
-            durations.add_metric([model, str(version), protocol], *_buckets(histogram))
-        yield durations
+        )
+        rows = CounterMetricFamily("quantserve_rows", "Rows answered", labels=labels)
+        for (model, version, protocol), found in self._statistics.requests.items():
+            values = [model, str(version or ""), protocol]
+            for outcome, count in found.counts.items():
+                total.add_metric([*values, outcome.value], count)
+            durations.add_metric(values, *_cumulative(found.duration))
+            rows.add_metric(values, found.rows)
+        yield from (total, durations, rows)
 
     def _batches(self) -> Iterator[Metric]:
-        queue = _histogram("queue_duration_seconds", "Time that a request waited for its batch")
-        compute = _histogram("compute_duration_seconds", "Time that a batch ran the graph")
-        rows = _histogram("batch_rows", "Rows in a batch")
-        padding = _histogram("batch_padding_ratio", "Share of a batch's elements filled in")
-        busy = CounterMetricFamily(
-            "quantserve_instance_busy_seconds", "Time that instances worked", labels=LABELS
-        )
-        for (model, version), found in self._statistics.versions.items():
-            labels = [model, str(version)]
-            queue.add_metric(labels, *_buckets(found.queue))
-            compute.add_metric(labels, *_buckets(found.compute))
-            rows.add_metric(labels, *_buckets(found.batch_rows))
-            padding.add_metric(labels, *_buckets(found.padding))
-            busy.add_metric(labels, found.busy_seconds)
-        yield from (queue, compute, rows, padding, busy)
+        versions = [([m, str(n)], found) for (m, n), found in self._statistics.versions.items()]
+        for name, (text, histogram) in HISTOGRAMS.items():
+            family = HistogramMetricFamily(f"quantserve_{name}", text, labels=LABELS)
+            for labels, found in versions:
+                family.add_metric(labels, *_cumulative(histogram(found)))
+            yield family
+        for name, (text, number) in WORK.items():
+            counter = CounterMetricFamily(f"quantserve_{name}", text, labels=LABELS)
+            for labels, found in versions:
+                counter.add_metric(labels, number(found))
+            yield counter
 
     def _gauges(self) -> Iterator[Metric]:
-        waiting = _gauge("queue_requests", "Requests waiting for a batch")
-        instances = _gauge("instances", "Instances of the model")
-        working = _gauge("instances_busy", "Instances at work")
-        size = _gauge("model_size_bytes", "Size of the model's files")
-        memory = _gauge("model_memory_bytes", "By how much the process grew at load")
-        load = _gauge("model_load_duration_seconds", "Time that loading and warm-up took")
-        moves = _gauge("model_batch_deviation_ratio", "How far answers move with their neighbours")
-        state = _gauge("model_state", "1 for the state that the version is in", "state")
+        versions = [(_labels(version), version) for version in self._versions()]
+        for name, (text, of_batcher) in BATCHERS.items():
+            family = _gauge(name, text)
+            for labels, version in versions:
+                if version.batcher is not None:
+                    family.add_metric(labels, of_batcher(version.batcher))
+            yield family
+        for name, (text, of_loaded) in LOADED.items():
+            family = _gauge(name, text)
+            for labels, version in versions:
+                if version.loaded is not None:
+                    family.add_metric(labels, of_loaded(version.loaded))
+            yield family
+
+    def _states(self) -> Iterator[Metric]:
+        state = _gauge("model_state", "1 for the state that a version is in", "state")
+        serving = _gauge("model_serving", "1 for the version that answers when none is asked for")
         info = InfoMetricFamily("quantserve_model", "What is loaded", labels=LABELS)
-        for version in self._versions():
-            labels = [version.model, str(version.number)]
-            for each in State:
-                state.add_metric([*labels, each.value], float(each is version.state))
-            if version.loaded is None or version.batcher is None:
-                continue
-            found = version.loaded
-            waiting.add_metric(labels, version.batcher.waiting)
-            instances.add_metric(labels, version.batcher.instances)
-            working.add_metric(labels, version.batcher.busy)
-            size.add_metric(labels, found.file_bytes)
-            memory.add_metric(labels, found.memory_bytes)
-            load.add_metric(labels, found.load_seconds)
-            moves.add_metric(labels, found.probe.deviation)
-            facts = {"precision": str(found.precision), "sha256": found.sha256}
-            info.add_metric(labels, {**facts, "batching": found.plan.mode.value})
-        yield from (waiting, instances, working, size, memory, load, moves, state, info)
+        for model in self._repository:
+            if not model.versions:
+                _one_of(state, [model.name, ""], State.UNAVAILABLE)
+            for version in model.versions.values():
+                labels = _labels(version)
+                _one_of(state, labels, version.state)
+                answers = version is model.serving and version.state is State.READY
+                serving.add_metric(labels, float(answers))
+                if version.loaded is not None:
+                    info.add_metric(labels, _facts(version.loaded))
+        yield from (state, serving, info)
+
+    def _server(self) -> Iterator[Metric]:
+        ready = GaugeMetricFamily("quantserve_ready", "1 once every model that can be is warm")
+        ready.add_metric([], float(self._repository.ready))
+        build = InfoMetricFamily("quantserve_build", "What the server is made of")
+        build.add_metric([], self._build)
+        yield from (ready, build)
 
     def _versions(self) -> Iterator[ModelVersion]:
         return (version for model in self._repository for version in model.versions.values())
 
 
-def _histogram(name: str, text: str) -> HistogramMetricFamily:
-    return HistogramMetricFamily(f"quantserve_{name}", text, labels=LABELS)
+def _labels(version: ModelVersion) -> list[str]:
+    return [version.model, str(version.number)]
+
+
+def _one_of(family: GaugeMetricFamily, labels: list[str], state: State) -> None:
+    for each in State:
+        family.add_metric([*labels, each.value], float(each is state))
+
+
+def _facts(loaded: Loaded) -> dict[str, str]:
+    precision = loaded.precision
+    return {
+        "precision": precision.shares[0][0] if precision.shares else "none",
+        "scheme": precision.scheme or "float",
+        "sha256": loaded.sha256,
+        "batching": loaded.plan.mode.value,
+    }
 
 
 def _gauge(name: str, text: str, *more: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"quantserve_{name}", text, labels=(*LABELS, *more))
 
 
-def _buckets(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
-    """Cumulative counts by upper bound, and the sum."""
+def _cumulative(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
+    """Counts up to each bound, and the sum."""
     total, buckets = 0, []
     bounds = [*(str(float(bound)) for bound in histogram.bounds), "+Inf"]
     for bound, count in zip(bounds, histogram.counts, strict=True):

@@ -1,9 +1,14 @@
-"""Cheap counters of what happened, fed by events and read at scrape time. Times are seconds."""
+"""Cheap counters of what happened, fed by events and read at scrape time. Times are seconds.
+
+An event costs about a microsecond: it is counted under its kind, and what can be derived from the
+counts of the kinds is derived by whoever reads them.
+"""
 
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from service.core.events import (
     BatchExecuted,
@@ -21,45 +26,159 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 SHARES = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
-class Histogram:
-    """Counts of values by upper bounds, and their sum."""
+class Histogram(NamedTuple):
+    """Counts of values by upper bounds, one more for those past the last, and their sum."""
 
-    __slots__ = ("bounds", "counts", "total")
+    bounds: Sequence[float]
+    counts: Sequence[int]
+    total: float
 
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
 
-    def observe(self, value: float) -> None:
-        """Count one value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
+def _buckets(bounds: Sequence[float]) -> Callable[[], list[int]]:
+    return lambda: [0] * (len(bounds) + 1)
+
+
+@dataclass(eq=False, slots=True)
+class RequestStatistics:
+    """Requests to one version in one protocol: how they ended and how long they took, by outcome.
+
+    ``rows`` counts those of the requests that were answered.
+    """
+
+    counts: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
+    seconds: dict[Outcome, float] = field(default_factory=lambda: dict.fromkeys(Outcome, 0.0))
+    rows: int = 0
+    buckets: list[int] = field(default_factory=_buckets(SECONDS))
+
+    @property
+    def duration(self) -> Histogram:
+        """Times of all requests."""
+        return Histogram(SECONDS, self.buckets, sum(self.seconds.values()))
+
+
+class BatchKind(NamedTuple):
+    """What batches are counted by: rows, requests, how many of these failed, runs of the graph.
+
+    Where rows run one by one, each of them is a request to the queue.
+    """
+
+    rows: int
+    requests: int
+    failed: int
+    runs: int
+
+    @property
+    def clean(self) -> bool:
+        """Whether one run answered it all."""
+        return self.runs == 1 and not self.failed
+
+
+@dataclass(eq=False, slots=True)
+class Times:
+    """How often something was done, and where its time went in all."""
+
+    count: int = 0
+    assemble: float = 0.0
+    compute: float = 0.0
+    split: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """The whole time."""
+        return self.assemble + self.compute + self.split
+
+
+def add(terms: Iterable[tuple[int, Times]]) -> Times:
+    """The sum of times, each taken so many times."""
+    found = Times()
+    for factor, times in terms:
+        found.count += factor * times.count
+        found.assemble += factor * times.assemble
+        found.compute += factor * times.compute
+        found.split += factor * times.split
+    return found
 
 
 @dataclass(eq=False, slots=True)
 class VersionStatistics:
-    """What happened to one version of a model."""
+    """What the instances of one version did. ``last`` is when a batch was last done, in seconds
+    since the epoch; 0 for never.
+    """
 
-    queue: Histogram = field(default_factory=lambda: Histogram(SECONDS))
-    compute: Histogram = field(default_factory=lambda: Histogram(SECONDS))
-    batch_rows: Histogram = field(default_factory=lambda: Histogram(ROWS))
-    padding: Histogram = field(default_factory=lambda: Histogram(SHARES))
-    rows: int = 0
-    runs: int = 0
-    failed: int = 0
-    assemble_seconds: float = 0.0
-    split_seconds: float = 0.0
-    busy_seconds: float = 0.0
+    counted: defaultdict[tuple[int, int, int, int], Times] = field(
+        default_factory=lambda: defaultdict(Times)
+    )
+    """By what is a ``BatchKind`` for the reader: a plain tuple is made faster."""
+    last: float = 0.0
+    compute_buckets: list[int] = field(default_factory=_buckets(SECONDS))
+    queue_buckets: list[int] = field(default_factory=_buckets(SECONDS))
+    queue_seconds: float = 0.0
+    padding_buckets: list[int] = field(default_factory=_buckets(SHARES))
+    padding_total: float = 0.0
+
+    @property
+    def batches(self) -> list[tuple[BatchKind, Times]]:
+        """All batches, by kind."""
+        return [(BatchKind(*kind), times) for kind, times in self.counted.items()]
+
+    @property
+    def queue(self) -> Histogram:
+        """Waiting times, one for each request that left the queue."""
+        return Histogram(SECONDS, self.queue_buckets, self.queue_seconds)
+
+    @property
+    def compute(self) -> Histogram:
+        """Times in the graph, one for each batch."""
+        return Histogram(SECONDS, self.compute_buckets, self.all_batches.compute)
+
+    @property
+    def rows(self) -> Histogram:
+        """Rows in a batch."""
+        counts = _buckets(ROWS)()
+        for kind, times in self.batches:
+            counts[bisect_left(ROWS, kind.rows)] += times.count
+        return Histogram(ROWS, counts, sum(k.rows * t.count for k, t in self.batches))
+
+    @property
+    def padding(self) -> Histogram:
+        """The share of a batch's elements that were filled in: of all batches, though only those
+        with any were counted.
+        """
+        counts = list(self.padding_buckets)
+        counts[0] += self.all_batches.count - sum(counts)
+        return Histogram(SHARES, counts, self.padding_total)
+
+    @property
+    def runs(self) -> int:
+        """Runs of the graph."""
+        return sum(kind.runs * times.count for kind, times in self.batches)
+
+    @property
+    def all_batches(self) -> Times:
+        """The work of the instances."""
+        return add((1, times) for times in self.counted.values())
+
+    @property
+    def answered(self) -> Times:
+        """The requests that were answered, each with the whole time of its batch."""
+        return add((kind.requests - kind.failed, times) for kind, times in self.batches)
+
+    def by_rows(self) -> Iterator[tuple[int, Times]]:
+        """The batches that one run answered, by rows."""
+        clean = [(kind.rows, times) for kind, times in self.batches if kind.clean]
+        for rows in sorted({rows for rows, _ in clean}):
+            yield rows, add((1, times) for size, times in clean if size == rows)
 
 
 class Statistics:
-    """An observer that counts."""
+    """An observer that counts. ``clock`` gives seconds since the epoch."""
 
-    def __init__(self) -> None:
-        self.requests: Counter[tuple[str, int, str, Outcome]] = Counter()
-        self.durations: dict[tuple[str, int, str], Histogram] = {}
-        self.versions: dict[tuple[str, int], VersionStatistics] = {}
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._requests: defaultdict[tuple[str, int, str], RequestStatistics]
+        self._requests = defaultdict(RequestStatistics)
+        self._versions: defaultdict[tuple[str, int], VersionStatistics]
+        self._versions = defaultdict(VersionStatistics)
 
     def __call__(self, event: Event) -> None:
         if type(event) is RequestCompleted:
@@ -67,33 +186,41 @@ class Statistics:
         elif type(event) is BatchExecuted:
             self._executed(event)
         elif type(event) is RequestDropped:
-            self.version(event.model, event.version).queue.observe(event.queued)
+            version = self._versions[event.model, event.version]
+            version.queue_buckets[bisect_left(SECONDS, event.queued)] += 1
+            version.queue_seconds += event.queued
 
-    def version(self, model: str, number: int) -> VersionStatistics:
-        """The counters of a version, made when first asked for."""
-        found = self.versions.get((model, number))
-        if found is None:
-            found = self.versions[model, number] = VersionStatistics()
-        return found
+    @property
+    def requests(self) -> Mapping[tuple[str, int, str], RequestStatistics]:
+        """By model, version (0: none was reached) and protocol."""
+        return self._requests
+
+    @property
+    def versions(self) -> Mapping[tuple[str, int], VersionStatistics]:
+        """By model and version: those that had something to do."""
+        return self._versions
 
     def _completed(self, event: RequestCompleted) -> None:
-        key = (event.model, event.version, event.protocol)
-        self.requests[*key, event.outcome] += 1
-        histogram = self.durations.get(key)
-        if histogram is None:
-            histogram = self.durations[key] = Histogram(SECONDS)
-        histogram.observe(event.seconds)
+        seconds, outcome = event.seconds, event.outcome
+        found = self._requests[event.model, event.version, event.protocol]
+        found.counts[outcome] += 1
+        found.seconds[outcome] += seconds
+        found.rows += event.rows
+        found.buckets[bisect_left(SECONDS, seconds)] += 1
 
     def _executed(self, event: BatchExecuted) -> None:
-        version, timing = self.version(event.model, event.version), event.timing
-        for seconds in event.queued:
-            version.queue.observe(seconds)
-        version.compute.observe(timing.compute)
-        version.batch_rows.observe(event.rows)
-        version.padding.observe(timing.padding)
-        version.rows += event.rows
-        version.runs += timing.runs
-        version.failed += event.failed
-        version.assemble_seconds += timing.assemble
-        version.split_seconds += timing.split
-        version.busy_seconds += timing.total
+        timing, queued = event.timing, event.queued
+        version = self._versions[event.model, event.version]
+        times = version.counted[event.rows, len(queued), event.failed, timing.runs]
+        times.count += 1
+        times.assemble += timing.assemble
+        times.compute += timing.compute
+        times.split += timing.split
+        version.compute_buckets[bisect_left(SECONDS, timing.compute)] += 1
+        for seconds in queued:
+            version.queue_buckets[bisect_left(SECONDS, seconds)] += 1
+            version.queue_seconds += seconds
+        if timing.padding:
+            version.padding_buckets[bisect_left(SHARES, timing.padding)] += 1
+            version.padding_total += timing.padding
+        version.last = self._clock()

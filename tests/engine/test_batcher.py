@@ -1,6 +1,7 @@
 """Every accepted request gets its own rows back, whatever happens to the others."""
 
 import asyncio
+import threading
 from typing import Any
 
 import numpy as np
@@ -101,3 +102,23 @@ async def test_who_still_waits_at_close_is_told() -> None:
     served.close()
     with pytest.raises(QuantserveError, match="unloaded"):
         await reply
+
+
+async def test_requests_are_in_flight_until_they_are_answered() -> None:
+    started, go_on = threading.Event(), threading.Event()
+
+    def wait(inputs: Arrays, outputs: tuple[int, ...] | None) -> Arrays:
+        started.set()
+        assert go_on.wait(5)
+        return inputs
+
+    policy = BatchPolicy(preferred_rows=1)
+    served = DynamicBatcher(("m", 1), policy, [Instance(wait, policy)], lambda _: None)
+    replies = [served.submit(rows(1, 1), 1) for _ in range(3)]
+    assert served.in_flight == 3
+    await asyncio.to_thread(started.wait, 5)
+    assert (served.busy, served.waiting, served.in_flight) == (1, 2, 3)
+    go_on.set()
+    await asyncio.gather(*replies)
+    assert served.in_flight == 0
+    served.close()

@@ -1,0 +1,116 @@
+"""What all answers of the control plane have in common: every error is {"error": "..."}, HEAD is
+answered where GET is, OPTIONS says what is allowed, and no exception leaves.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
+
+from service.api.errors import status_of
+from service.core.errors import QuantserveError
+
+_log = logging.getLogger(__name__)
+Answer = Callable[[Request, Any], Awaitable[Response]]
+
+
+class Error(BaseModel):
+    """Every answer but 2xx."""
+
+    error: str
+
+
+Responses = dict[int | str, dict[str, Any]]
+"""What the OpenAPI document says of a route's answers, by status."""
+
+
+def documented(status: int | str, text: str, model: type[BaseModel] = Error) -> Responses:
+    """An answer for the OpenAPI document."""
+    return {status: {"model": model, "description": text}}
+
+
+ANY_ERROR = documented("default", "Any other error")
+
+
+class Edge:
+    """A FastAPI application behind the rules above; itself an ASGI application."""
+
+    def __init__(self, app: FastAPI, routers: Sequence[APIRouter]) -> None:
+        """Include the routers in the application, in this order: the first match answers."""
+        self._app = app
+        for router in routers:
+            app.include_router(router, responses=ANY_ERROR)
+        app.add_exception_handler(QuantserveError, _ours)
+        app.add_exception_handler(HTTPException, _of_starlette(routers))
+        app.add_exception_handler(RequestValidationError, _of_fastapi)
+        app.add_exception_handler(Exception, _unforeseen)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
+        try:
+            await self._app(scope, receive, send)
+        except ClientDisconnect:
+            pass
+        except Exception as error:
+            # It has been answered with 500. A line is enough to find it; the rest is for debugging.
+            where = scope.get("path", scope["type"])
+            _log.error("%s failed: %s: %s", where, type(error).__name__, error)
+            _log.debug("%s failed", where, exc_info=True)
+
+
+def _without_body(send: Send) -> Send:
+    async def send_head(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return send_head
+
+
+async def _ours(_: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, status_of(error))
+
+
+async def _of_fastapi(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return JSONResponse({"error": f"{where}: {first['msg']}"}, 422)
+
+
+async def _unforeseen(_: Request, __: Exception) -> Response:
+    return JSONResponse({"error": "internal error"}, 500)
+
+
+def _of_starlette(routers: Sequence[APIRouter]) -> Answer:
+    async def answer(request: Request, error: HTTPException) -> Response:
+        path = request.url.path
+        what = f"{request.method} {path:.200}"
+        if error.status_code == 404:
+            text = f"there is nothing at {what}; /docs lists what there is"
+            return JSONResponse({"error": text}, 404)
+        if error.status_code != 405:
+            return JSONResponse({"error": f"{what}: {error.detail}"}, error.status_code)
+        allowed = _allowed(routers, path)
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"allow": ", ".join(allowed)})
+        wanted = " or ".join(method for method in allowed if method in ("GET", "POST"))
+        text = f"{what} is not allowed, expected {wanted}"
+        return JSONResponse({"error": text}, 405, {"allow": ", ".join(allowed)})
+
+    return answer
+
+
+def _allowed(routers: Sequence[APIRouter], path: str) -> list[str]:
+    """The methods that some route takes at a path."""
+    routes: list[Any] = [route for router in routers for route in router.routes]
+    found = {m for route in routes if route.path_regex.match(path) for m in route.methods}
+    return sorted(found | {"OPTIONS"} | ({"HEAD"} if "GET" in found else set()))

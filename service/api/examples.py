@@ -1,0 +1,82 @@
+"""Examples for the documentation: for each model that serves, a request that it answers.
+
+It is the ``example.json`` in the model's folder, and zeros in the shape of its inputs where there
+is none.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from service.core.lifecycle import State
+from service.core.tensors import TensorSpec
+from service.engine.model import ModelVersion
+from service.engine.repository import ModelRepository
+
+EXAMPLE_FILE = "example.json"
+MAX_VALUES = 1024
+"""More numbers than these are no example that anybody would look at."""
+ZEROS: dict[str, Any] = {"boolean": False, "string": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What to send to a version of a model: the bodies for either protocol."""
+
+    model: str
+    version: str
+    infer: dict[str, Any]
+    predict: dict[str, Any]
+
+
+def examples(repository: ModelRepository) -> Iterator[Example]:
+    """One for each model that serves, in the order of their names."""
+    for model in repository:
+        version = model.serving
+        if version is None or version.state is not State.READY:
+            continue
+        body = _from_file(repository.folder / model.name / EXAMPLE_FILE) or _zeros(version)
+        if body is not None:
+            yield Example(model.name, str(version.number), body, _as_instances(body))
+
+
+def _from_file(path: Path) -> dict[str, Any] | None:
+    """The file's request, if there is one whose values are all in it."""
+    try:
+        body = orjson.loads(path.read_bytes())
+        inputs = [(each["shape"], np.array(each["data"], object).size) for each in body["inputs"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    fits = all(prod(shape) == size for shape, size in inputs)
+    return body if inputs and fits else None
+
+
+def _zeros(version: ModelVersion) -> dict[str, Any] | None:
+    loaded, _ = version.serving()
+    shapes = [[max(1, length) for length in s.wire_shape] for s in loaded.signature.inputs]
+    if sum(map(prod, shapes)) > MAX_VALUES:
+        return None
+    tensors = zip(loaded.signature.inputs, shapes, strict=True)
+    return {"inputs": [_tensor(spec, shape) for spec, shape in tensors]}
+
+
+def _tensor(spec: TensorSpec, shape: list[int]) -> dict[str, Any]:
+    data = [ZEROS.get(spec.datatype.kind, 0)] * prod(shape)
+    return {"name": spec.name, "datatype": spec.datatype.name, "shape": shape, "data": data}
+
+
+def _as_instances(body: dict[str, Any]) -> dict[str, Any]:
+    """The same rows as a V1 request: values, or objects where there are several inputs."""
+    columns = {
+        each["name"]: np.array(each["data"], object).reshape(each["shape"]).tolist()
+        for each in body["inputs"]
+    }
+    if len(columns) == 1:
+        return {"instances": next(iter(columns.values()))}
+    rows = zip(*columns.values(), strict=True)
+    return {"instances": [dict(zip(columns, row, strict=True)) for row in rows]}

@@ -1,0 +1,85 @@
+"""The index of the model repository: every version that is known, its state, and the reason."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+from pydantic import BaseModel
+
+from service.api.edge import documented
+from service.api.json_body import body_docs, json_object
+from service.core.errors import MalformedRequest, NotFound
+from service.core.lifecycle import State
+from service.engine.model import Model
+from service.engine.repository import ModelRepository
+
+RepositoryName = Annotated[str, Path(description="Name of the folder that is served")]
+NO_REPOSITORY = documented(404, "Another repository than the one there is")
+
+
+class IndexRequest(BaseModel):
+    """``ready`` leaves out what does not serve. The body may be left out."""
+
+    ready: bool = False
+
+
+class IndexEntry(BaseModel):
+    """A version and its state; no version where the model as a whole is not usable."""
+
+    name: str
+    version: str | None = None
+    state: State
+    reason: str
+
+
+def index(repository: ModelRepository) -> APIRouter:
+    """Routes about what the repository holds."""
+    router = APIRouter(tags=["repository"])
+    body = body_docs(IndexRequest, {"ready": True})
+
+    @router.post(
+        "/v2/repository/index",
+        summary="Which models are there, and in which state?",
+        response_model_exclude_none=True,
+        openapi_extra=body,
+    )
+    async def whole(request: Request) -> list[IndexEntry]:
+        return _entries(repository, await json_object(request))
+
+    @router.post(
+        "/v2/repository/{repository_name}/index",
+        summary="Which models are in a repository, and in which state?",
+        response_model_exclude_none=True,
+        responses=NO_REPOSITORY,
+        openapi_extra=body,
+    )
+    async def named(request: Request, repository_name: RepositoryName) -> list[IndexEntry]:
+        known = repository.folder.resolve().name
+        if repository_name != known:
+            raise NotFound(f'there is no repository "{repository_name:.80}", only "{known}"')
+        return _entries(repository, await json_object(request))
+
+    return router
+
+
+def _entries(repository: ModelRepository, asked: dict[str, Any]) -> list[IndexEntry]:
+    only_ready = asked.get("ready", False)
+    if type(only_ready) is not bool:
+        raise MalformedRequest(f'"ready" must be true or false, got {only_ready!r:.40}')
+    entries = [entry for model in repository for entry in _of_model(model)]
+    return [entry for entry in entries if entry.state is State.READY or not only_ready]
+
+
+def _of_model(model: Model) -> list[IndexEntry]:
+    numbers = sorted({*model.versions, *model.on_disk})
+    if not numbers:
+        return [IndexEntry(name=model.name, state=State.UNAVAILABLE, reason=model.reason)]
+    return [_of_version(model, number) for number in numbers]
+
+
+def _of_version(model: Model, number: int) -> IndexEntry:
+    version = model.versions.get(number)
+    if version is None:
+        state, reason = State.UNAVAILABLE, model.reason or "not loaded"
+    else:
+        state, reason = version.state, version.reason
+    return IndexEntry(name=model.name, version=str(number), state=state, reason=reason)

@@ -1,0 +1,129 @@
+"""What the OpenAPI document says of inference. The data plane answers these addresses before the
+framework sees them, and reads their bodies with its own codec: nothing here is ever called, and
+the models below only describe.
+"""
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from service.api.edge import ANY_ERROR, documented
+from service.api.lookup import NOT_FOUND, ModelName, VersionNumber
+
+Parameters = dict[str, str | float | bool]
+ERRORS = (
+    documented(400, "The request is wrong; names what, and what was expected")
+    | NOT_FOUND
+    | documented(413, "The body is larger than the server takes")
+    | documented(500, "The model failed")
+    | documented(503, "Not ready, or too many requests wait: try again")
+    | documented(504, "It waited longer than its timeout")
+    | ANY_ERROR
+)
+
+
+class RequestInput(BaseModel):
+    """A tensor. ``data`` may be flat or nested; it is left out where ``parameters`` has
+    ``binary_data_size`` and the values follow the JSON part of the body.
+    """
+
+    name: str
+    datatype: str = Field(examples=["FP32"])
+    shape: list[int] = Field(examples=[[1, 4]])
+    data: list[Any] | None = None
+    parameters: Parameters | None = None
+
+
+class RequestedOutput(BaseModel):
+    """An output that is wanted. ``parameters`` may have ``classification``, the number of best
+    classes to name, and ``binary_data``.
+    """
+
+    name: str
+    parameters: Parameters | None = None
+
+
+class InferenceRequest(BaseModel):
+    """Inputs, and the outputs wanted: all where they are left out. ``parameters`` may have
+    ``timeout`` in microseconds, ``priority`` (1 comes first) and ``binary_data_output``.
+    """
+
+    id: str | None = None
+    inputs: list[RequestInput] = Field(min_length=1)
+    outputs: list[RequestedOutput] | None = None
+    parameters: Parameters | None = None
+
+
+class ResponseOutput(BaseModel):
+    """A tensor; ``data`` is flat."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[Any] | None = None
+    parameters: Parameters | None = None
+
+
+class InferenceResponse(BaseModel):
+    """The outputs, with the version that gave them and the request's id."""
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    outputs: list[ResponseOutput]
+
+
+class PredictRequest(BaseModel):
+    """An instance for each row: its value, or an object with a value for each input."""
+
+    instances: list[Any] = Field(min_length=1)
+
+
+class PredictResponse(BaseModel):
+    """A prediction for each instance: its value, or an object with a value for each output."""
+
+    predictions: list[Any]
+
+
+RAW = """Raw tensors may follow the JSON: give its length in `Inference-Header-Content-Length`, and
+the length of each tensor in its `binary_data_size`. The body may be compressed, as
+`Content-Encoding` says: gzip or deflate."""
+
+
+def inference_docs() -> APIRouter:
+    """Routes to describe, not to include."""
+    router = APIRouter(responses=ERRORS)
+
+    @router.post(
+        "/v2/models/{name}/infer", tags=["inference"], summary="Ask a model", description=RAW
+    )
+    async def infer(name: ModelName, body: InferenceRequest) -> InferenceResponse:
+        raise NotImplementedError
+
+    @router.post(
+        "/v2/models/{name}/versions/{version}/infer",
+        tags=["inference"],
+        summary="Ask a version of a model",
+        description=RAW,
+    )
+    async def infer_version(
+        name: ModelName, version: VersionNumber, body: InferenceRequest
+    ) -> InferenceResponse:
+        raise NotImplementedError
+
+    @router.post("/v1/models/{name}:predict", tags=["V1"], summary="Ask a model, in V1")
+    async def predict(name: ModelName, body: PredictRequest) -> PredictResponse:
+        raise NotImplementedError
+
+    @router.post(
+        "/v1/models/{name}/versions/{version}:predict",
+        tags=["V1"],
+        summary="Ask a version of a model, in V1",
+    )
+    async def predict_version(
+        name: ModelName, version: VersionNumber, body: PredictRequest
+    ) -> PredictResponse:
+        raise NotImplementedError
+
+    return router

@@ -1,0 +1,118 @@
+"""Metadata: what the server speaks, and what a model takes and gives."""
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from service import __version__
+from service.api.lookup import NOT_FOUND, NOT_READY, ModelName, VersionNumber, find_version
+from service.core.lifecycle import State
+from service.core.tensors import TensorSpec
+from service.engine.model import ModelVersion
+from service.engine.repository import ModelRepository
+
+PLATFORM = "onnxruntime_onnx"
+EXTENSIONS = [
+    "binary_tensor_data",
+    "classification",
+    "logging",
+    "model_configuration",
+    "model_repository",
+    "schedule_policy",
+    "statistics",
+]
+
+
+class Welcome(BaseModel):
+    """Where to go from here."""
+
+    name: str
+    version: str
+    ready: bool
+    models: list[str]
+    docs: str = "/docs"
+    openapi: str = "/openapi.json"
+    metrics: str = "/metrics"
+
+
+class ServerMetadata(BaseModel):
+    """Name, version, and the protocol's extensions that the server speaks."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class TensorMetadata(BaseModel):
+    """An input or output. -1 in the shape stands for any length; the batch axis is included."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(BaseModel):
+    """A model's versions that serve, its inputs and outputs; ``parameters`` is what was measured
+    or read from its file.
+    """
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+    parameters: dict[str, str]
+
+
+def metadata(repository: ModelRepository) -> APIRouter:
+    """Routes about the server and its models."""
+    router = APIRouter(tags=["metadata"])
+    errors = NOT_FOUND | NOT_READY
+
+    @router.get("/", summary="Where to find what")
+    async def welcome() -> Welcome:
+        models = [f"/v2/models/{model.name}" for model in repository]
+        return Welcome(
+            name="quantserve", version=__version__, ready=repository.ready, models=models
+        )
+
+    @router.get("/v2/", include_in_schema=False)
+    @router.get("/v2", summary="What does the server speak?")
+    async def server() -> ServerMetadata:
+        return ServerMetadata(name="quantserve", version=__version__, extensions=EXTENSIONS)
+
+    @router.get("/v2/models/{name}", summary="What does a model take and give?", responses=errors)
+    async def model(name: ModelName) -> ModelMetadata:
+        return _describe(repository, find_version(repository, name, None))
+
+    @router.get(
+        "/v2/models/{name}/versions/{version}",
+        summary="What does a version of a model take and give?",
+        responses=errors,
+    )
+    async def model_version(name: ModelName, version: VersionNumber) -> ModelMetadata:
+        return _describe(repository, find_version(repository, name, version))
+
+    return router
+
+
+def _describe(repository: ModelRepository, version: ModelVersion) -> ModelMetadata:
+    loaded, _ = version.serving()
+    versions = repository.model(version.model).versions
+    return ModelMetadata(
+        name=version.model,
+        versions=[str(n) for n in sorted(versions) if versions[n].state is State.READY],
+        platform=PLATFORM,
+        inputs=[_tensor(spec) for spec in loaded.signature.inputs],
+        outputs=[_tensor(spec) for spec in loaded.signature.outputs],
+        parameters={
+            "precision": str(loaded.precision),
+            "sha256": loaded.sha256,
+            "batching": loaded.plan.mode.value,
+            "batching_note": loaded.plan.note,
+            "batch_deviation": str(loaded.probe.deviation),
+        },
+    )
+
+
+def _tensor(spec: TensorSpec) -> TensorMetadata:
+    return TensorMetadata(name=spec.name, datatype=spec.datatype.name, shape=spec.wire_shape)

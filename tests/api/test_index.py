@@ -1,0 +1,68 @@
+"""The index lists what is known, with its state; clients ask for it in several ways."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.inprocess import serve
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+READY = [
+    {"name": "diabetes", "version": "1", "state": "READY", "reason": ""},
+    {"name": "digits", "version": "2", "state": "READY", "reason": ""},
+]
+PATHS = ["/v2/repository/index", "/v2/repository/models/index"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("body", [b"", b"{}", b' {"ready": false} '])
+async def test_the_index_has_every_version(
+    client: httpx.AsyncClient, path: str, body: bytes
+) -> None:
+    entries = (await client.post(path, content=body)).json()
+    old = {"name": "digits", "version": "1", "state": "UNAVAILABLE", "reason": "not loaded"}
+    assert entries == [READY[0], old, READY[1]]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_the_index_can_leave_out_what_does_not_serve(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    assert (await client.post(path, content=b'{"ready": true}')).json() == READY
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "text"),
+    [
+        (b"{", 400, "not JSON"),
+        (b"[]", 400, "expected an object"),
+        (b'{"ready": "yes"}', 400, '"ready" must be true or false'),
+        (b" " * 100_000, 413, "more than 65536 bytes"),
+    ],
+)
+async def test_a_bad_body_is_named(
+    client: httpx.AsyncClient, body: bytes, status: int, text: str
+) -> None:
+    reply = await client.post("/v2/repository/index", content=body)
+    assert reply.status_code == status
+    assert text in reply.json()["error"]
+
+
+async def test_another_repository_is_not_found(client: httpx.AsyncClient) -> None:
+    reply = await client.post("/v2/repository/other/index")
+    error = 'there is no repository "other", only "models"'
+    assert (reply.status_code, reply.json()) == (404, {"error": error})
+
+
+async def test_what_cannot_be_loaded_is_there_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "junk/3").mkdir(parents=True)
+    (tmp_path / "junk/3/model.onnx").write_bytes(b"no graph")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/model.toml").write_text("")
+    async with serve(tmp_path) as served:
+        empty, junk = (await served.client.post("/v2/repository/index")).json()
+    assert empty == {"name": "empty", "state": "UNAVAILABLE", "reason": "it has no version folder"}
+    assert (junk["version"], junk["state"]) == ("3", "UNAVAILABLE")
+    assert junk["reason"]

@@ -1,0 +1,35 @@
+"""The whole application in this process: real models, real batchers, no socket."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from service.app import Server
+from service.config import Settings
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A folder of models that is served, and a client for it."""
+
+    server: Server
+    client: httpx.AsyncClient
+
+
+@asynccontextmanager
+async def serve(folder: Path, *, load: bool = True) -> AsyncIterator[Served]:
+    """Serve a folder for as long as the context lasts; without ``load`` nothing leaves LOADING."""
+    server = Server(Settings(models=folder), lambda _: None)
+    if load:
+        await server.repository.load_all()
+    else:
+        server.repository.scan()
+    transport = httpx.ASGITransport(app=server)
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+        yield Served(server, client)
+    await server.repository.stop()

@@ -1,0 +1,219 @@
+"""The page that Prometheus reads: true figures under names that follow its rules."""
+
+import asyncio
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client import Metric
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as parse_openmetrics,
+)
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from service import __version__
+from tests.inprocess import ROOT, serve
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+EXAMPLE = (ROOT / "models/diabetes/example.json").read_bytes()
+UNITS = {"duration": "seconds", "busy": "seconds", "size": "bytes", "memory": "bytes"}
+COUNTED = ("requests", "rows", "instances", "executions", "fds")
+FLAGS = ("state", "serving", "ready", "info", "instances_busy")
+FOREIGN_UNITS = re.compile(r"_(ms|us|ns|milli\w+|micro\w+|nano\w+|minutes|kb|mb|percent)(_|$)")
+RESERVED = re.compile(r"^(__.*|le|quantile|job|instance)$")
+
+
+def problems(text: str) -> list[str]:
+    """What in a page breaks the rules for names, units, help and labels."""
+    counters = re.findall(r"^# TYPE (\S+) counter$", text, re.MULTILINE)
+    found = [f"{name} is a counter without _total" for name in counters if name[-6:] != "_total"]
+    for family in parse_text(text):
+        name = family.name
+        checks = {
+            "has no help": not family.documentation,
+            "is not in snake case": not re.fullmatch(r"[a-z][a-z0-9_]*", name),
+            "has no unit": family.type in ("gauge", "histogram", "counter")
+            and not name.endswith(("seconds", "bytes", "ratio", *COUNTED, *FLAGS)),
+            "has a foreign unit": bool(FOREIGN_UNITS.search(name)),
+            "says total": family.type != "counter" and name.endswith("_total"),
+            "names its type": any(kind in name.split("_") for kind in ("counter", "gauge")),
+            "has another unit than it measures": any(
+                word in name.split("_") and not name.endswith((unit, *FLAGS))
+                for word, unit in UNITS.items()
+            ),
+        }
+        found += [f"{name} {text}" for text, broken in checks.items() if broken]
+        for sample in family.samples:
+            own = {"le"} if family.type == "histogram" else set()
+            found += [f"{name}: label {x}" for x in set(sample.labels) - own if RESERVED.match(x)]
+    return found
+
+
+async def page(client: httpx.AsyncClient) -> dict[str, Metric]:
+    """All families by name; counters without their _total, as OpenMetrics has it."""
+    reply = await client.get("/metrics")
+    assert reply.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return {family.name: family for family in parse_text(reply.text)}
+
+
+def value(families: dict[str, Metric], name: str, **labels: str) -> float:
+    """The one sample with this name and these labels."""
+    (found,) = [
+        sample.value
+        for family in families.values()
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    ]
+    return float(found)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_both_formats_are_well_formed_and_say_the_same(client: httpx.AsyncClient) -> None:
+    await client.post("/v2/models/diabetes/infer", content=EXAMPLE)
+    text = await client.get("/metrics")
+    modern = await client.get("/metrics", headers={"accept": OPENMETRICS})
+    assert modern.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert modern.text.endswith("# EOF\n")
+    ours = [
+        {
+            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name.startswith("quantserve_")
+        }
+        for families in (parse_text(text.text), parse_openmetrics(modern.text))
+    ]
+    assert ours[0] == ours[1] and len(ours[0]) > 100
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_names_units_and_labels_follow_the_rules(client: httpx.AsyncClient) -> None:
+    await client.post("/v2/models/diabetes/infer", content=EXAMPLE)
+    text = (await client.get("/metrics")).text
+    assert problems(text) == []
+    names = [family.name for family in parse_text(text)]
+    assert all(name.startswith(("quantserve_", "process_")) for name in names)
+    assert "process_resident_memory_bytes" in names
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("# TYPE x_seconds gauge\nx_seconds 1\n", "x_seconds has no help"),
+        ("# HELP x x\n# TYPE x gauge\nx 1\n", "x has no unit"),
+        ("# HELP x_ms x\n# TYPE x_ms gauge\nx_ms 1\n", "x_ms has a foreign unit"),
+        ("# HELP xBytes x\n# TYPE xBytes gauge\nxBytes 1\n", "xBytes is not in snake case"),
+        (
+            "# HELP a_rows x\n# TYPE a_rows counter\na_rows 1\n",
+            "a_rows is a counter without _total",
+        ),
+        ('# HELP rows x\n# TYPE rows gauge\nrows{job="a"} 1\n', "rows: label job"),
+        (
+            "# HELP duration_bytes x\n# TYPE duration_bytes gauge\nduration_bytes 1\n",
+            "duration_bytes has another unit than it measures",
+        ),
+    ],
+)
+def test_the_rules_can_be_broken(text: str, problem: str) -> None:
+    assert problem in problems(text)
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+@pytest.mark.asyncio(loop_scope="session")
+async def test_promtool_has_nothing_to_say(client: httpx.AsyncClient) -> None:
+    await client.post("/v2/models/diabetes/infer", content=EXAMPLE)
+    text = (await client.get("/metrics")).text
+    command = ["promtool", "check", "metrics"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+async def test_traffic_is_counted_by_model_version_protocol_and_outcome(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "models/digits", tmp_path / "digits")
+    digit = (ROOT / "models/digits/example.json").read_bytes()
+    async with serve(tmp_path) as served:
+        for path, body in [
+            ("/v2/models/digits/infer", digit),
+            ("/v2/models/digits/versions/2/infer", digit),
+            ("/v2/models/digits/infer", b"{"),
+            ("/v2/models/nobody/infer", digit),
+            ("/v1/models/digits:predict", b'{"instances": [1]}'),
+        ]:
+            await served.client.post(path, content=body)
+        families = await page(served.client)
+    name = "quantserve_requests_total"
+    of_model = {"model": "digits", "version": "2"}
+    assert value(families, name, **of_model, protocol="v2", outcome="ok") == 2
+    assert value(families, name, **of_model, protocol="v2", outcome="invalid") == 1
+    assert value(families, name, **of_model, protocol="v2", outcome="failed") == 0
+    assert value(families, name, **of_model, protocol="v1", outcome="invalid") == 1
+    assert value(families, name, model="", version="", protocol="v2", outcome="invalid") == 1
+    assert value(families, "quantserve_rows_total", **of_model, protocol="v2") == 2
+    assert value(families, "quantserve_executions_total", **of_model) == 2
+    assert value(families, "quantserve_request_duration_seconds_count", protocol="v1") == 1
+    for histogram in ("queue_duration_seconds", "compute_duration_seconds", "batch_rows"):
+        assert value(families, f"quantserve_{histogram}_count", **of_model) == 2
+    assert value(families, "quantserve_batch_rows_bucket", le="1.0", **of_model) == 2
+    assert value(families, "quantserve_batch_padding_ratio_bucket", le="0.0", **of_model) == 2
+    busy = value(families, "quantserve_instance_busy_seconds_total", **of_model)
+    assert busy >= value(families, "quantserve_compute_duration_seconds_sum", **of_model) > 0
+
+
+async def test_what_waits_shows_until_its_client_leaves(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "models/diabetes", tmp_path / "diabetes")
+    patient = "[batching]\nmax_queue_delay = 10\npreferred_batch_size = 8\nmax_queue_size = 1"
+    (tmp_path / "diabetes/model.toml").write_text(patient)
+    async with serve(tmp_path) as served:
+        batcher = served.server.repository.version("diabetes").batcher
+        assert batcher is not None
+        url = "/v2/models/diabetes/infer"
+        request = asyncio.ensure_future(served.client.post(url, content=EXAMPLE))
+        async with asyncio.timeout(5):
+            while not batcher.waiting:
+                await asyncio.sleep(0)
+        refused = await served.client.post(url, content=EXAMPLE)
+        waiting = await page(served.client)
+        request.cancel()
+        await asyncio.gather(request, return_exceptions=True)
+        async with asyncio.timeout(5):
+            while batcher.waiting:
+                await asyncio.sleep(0)
+        after = await page(served.client)
+    assert refused.status_code == 503
+    assert value(waiting, "quantserve_queue_requests") == 1
+    assert value(waiting, "quantserve_queue_limit_requests") == 1
+    assert value(waiting, "quantserve_in_flight_requests") == 1
+    assert value(after, "quantserve_in_flight_requests") == 0
+    for outcome in ("rejected", "cancelled"):
+        labels = {"model": "diabetes", "version": "1", "outcome": outcome}
+        assert value(after, "quantserve_requests_total", **labels) == 1
+
+
+async def test_models_are_described_and_those_that_failed_are_seen(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "models/digits", tmp_path / "digits")
+    (tmp_path / "junk/1").mkdir(parents=True)
+    (tmp_path / "junk/1/model.onnx").write_bytes(b"no graph")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/model.toml").write_text("")
+    async with serve(tmp_path) as served:
+        loaded = served.server.repository.version("digits").loaded
+        families = await page(served.client)
+    assert loaded is not None
+    facts = {"precision": "INT8", "scheme": "QDQ", "sha256": loaded.sha256}
+    assert value(families, "quantserve_model_info", model="digits", version="2", **facts) == 1
+    size = (tmp_path / "digits/2/model.onnx").stat().st_size
+    assert value(families, "quantserve_model_size_bytes", model="digits") == size
+    assert value(families, "quantserve_model_load_duration_seconds", model="digits") > 0
+    assert value(families, "quantserve_model_memory_bytes", model="digits") == loaded.memory_bytes
+    assert value(families, "quantserve_instances", model="digits") == len(loaded.instances)
+    assert value(families, "quantserve_model_serving", model="digits") == 1
+    assert value(families, "quantserve_model_serving", model="junk") == 0
+    for model, version in (("junk", "1"), ("empty", "")):
+        labels = {"model": model, "version": version}
+        assert value(families, "quantserve_model_state", **labels, state="UNAVAILABLE") == 1
+        assert value(families, "quantserve_model_state", **labels, state="READY") == 0
+    assert value(families, "quantserve_ready") == 1
+    assert value(families, "quantserve_build_info", version=__version__) == 1
