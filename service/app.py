@@ -4,12 +4,16 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable, MutableMapping
+from functools import partial
 from time import time
 from typing import Any
 
 from service.api.body import Receive
 from service.api.control import control_plane
+from service.api.direct import DirectProtocol
+from service.api.exchange import LookOut
 from service.api.infer import DataPlane, Send
+from service.api.inference import Inference
 from service.config import Settings
 from service.core.events import Event, Observers, RequestCompleted, StateChanged
 from service.core.lifecycle import State
@@ -32,7 +36,9 @@ class Server:
         )
         metrics = Metrics(statistics, self.repository)
         control = control_plane(self.repository, statistics, metrics.render, logging.getLogger())
-        self._plane = DataPlane(control, self.repository, settings, observe)
+        inference = Inference(self.repository, settings, observe)
+        self._plane = DataPlane(control, inference)
+        self.protocol = partial(DirectProtocol, inference, LookOut())
         self._announce = announce
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:

@@ -61,9 +61,10 @@ def _serve(settings: Settings) -> int:
     def announce(repository: ModelRepository) -> None:
         print(_table(repository, f"http://{host}:{port}"), flush=True)
 
+    server = Server(settings, announce)
     config = uvicorn.Config(
-        Server(settings, announce),
-        http="httptools",
+        server,
+        http=server.protocol,  # type: ignore[arg-type]  # only ever called
         lifespan="on",
         access_log=False,
         proxy_headers=False,

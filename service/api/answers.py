@@ -21,6 +21,7 @@ from service.engine.model import ModelVersion
 Header = tuple[bytes, bytes]
 JSON = (b"content-type", b"application/json")
 BINARY = (b"content-type", b"application/octet-stream")
+CLOSE = (b"connection", b"close")
 
 
 class Answer(NamedTuple):
@@ -29,6 +30,10 @@ class Answer(NamedTuple):
     status: int
     headers: list[Header]
     body: bytes
+
+    def encoded(self, encoding: bytes, body: bytes) -> "Answer":
+        """The same answer with its body compressed."""
+        return Answer(self.status, [*self.headers, (b"content-encoding", encoding)], body)
 
 
 def predicted(version: ModelVersion, signature: Signature, outputs: Arrays) -> Answer:
@@ -76,7 +81,7 @@ def _classified(
     version: ModelVersion,
     batched: bool,
 ) -> tuple[Tensor, ...]:
-    if not any([each.classes for each in wanted]):
+    if not any(each.classes for each in wanted):
         return tensors
     return tuple(
         codec.classify(t, each.classes, version.labels(t.name), batched) if each.classes else t
@@ -93,5 +98,5 @@ def refused(error: QuantserveError) -> Answer:
         headers.append((b"allow", b"POST"))
     if isinstance(error, BodyTooLarge | BodyTimeout):
         # The rest of the body is not read, so nothing else can come over this connection.
-        headers.append((b"connection", b"close"))
+        headers.append(CLOSE)
     return Answer(status_of(error), headers, orjson.dumps({"error": str(error)}))

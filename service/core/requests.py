@@ -52,9 +52,6 @@ class Terms(NamedTuple):
     timeout: float | None = None
 
 
-DEFAULT_TERMS = Terms()
-
-
 class InferResponse(NamedTuple):
     """The answer to one request: its outputs in the order asked for, or the model's."""
 

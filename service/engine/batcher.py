@@ -8,17 +8,29 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
+from typing import Protocol
 
 import numpy as np
 
 from service.core.batching import Batch, BatchingMode, BatchKey, BatchPolicy, BatchQueue, Entry
 from service.core.errors import DeadlineExceeded, QuantserveError, ShuttingDown, SignatureMismatch
 from service.core.events import BatchExecuted, Observer, Outcome, RequestDropped
-from service.core.requests import DEFAULT_TERMS, Terms
+from service.core.requests import Terms
 from service.core.tensors import Arrays
 from service.engine.execution import Execution, Instance, Result
 
-Reply = asyncio.Future[Arrays]
+
+class Reply(Protocol):
+    """Where the outputs of a request go; an ``asyncio.Future`` is one. Called on the event loop."""
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+
+    def set_result(self, outputs: Arrays, /) -> None:
+        """Take the outputs, one array for each in signature order."""
+
+    def set_exception(self, error: BaseException, /) -> None:
+        """Take the reason why there are none."""
 
 
 class DynamicBatcher:
@@ -45,10 +57,10 @@ class DynamicBatcher:
         self._loop = asyncio.get_running_loop()
         self._threads = None if inline else ThreadPoolExecutor(len(instances), f"{label[0]}")
         self.instances = len(instances)
-        # All mutable state: the queue; the instances that are free, and how many requests the others
-        # work on; whether _dispatch is about to be
-        # called, whether it has cancelled requests to look for, and its timer; whether nothing is
-        # taken any more; and what those wait for who want everything answered.
+        # All mutable state: the queue; the free instances, and how many requests the others work
+        # on; whether _dispatch is about to be called, whether it has requests that nobody waits
+        # for to look for, and its timer; whether nothing is taken any more; and what those wait
+        # for who want everything answered.
         self._queue: BatchQueue[Reply] = BatchQueue(policy)
         self._idle = list(instances)
         self._running = 0
@@ -73,10 +85,10 @@ class DynamicBatcher:
         """Instances at work."""
         return self.instances - len(self._idle)
 
-    def submit(self, arrays: Arrays, rows: int, terms: Terms = DEFAULT_TERMS) -> Reply:
-        """Queue a request that fits the signature; the future gives its outputs.
+    def submit(self, arrays: Arrays, rows: int, terms: Terms, reply: Reply) -> None:
+        """Queue a request that fits the signature; the reply gets its outputs.
 
-        Who no longer wants them cancels the future and calls ``withdraw``.
+        Who no longer wants them calls ``withdraw`` once the reply says that it is done.
 
         Raises:
             QueueFull: too many requests wait.
@@ -91,12 +103,14 @@ class DynamicBatcher:
         now = self._clock()
         wait = policy.timeout if terms.timeout is None else terms.timeout
         deadline = None if wait is None else now + wait
-        if policy.mode is not BatchingMode.ROWS or rows == 1:
-            return self._push(arrays, rows, terms, now, deadline)
-        self._queue.reserve(rows)
-        parts = (tuple(array[i : i + 1] for array in arrays) for i in range(rows))
-        replies = [self._push(part, 1, terms, now, deadline) for part in parts]
-        return asyncio.ensure_future(self._join(replies))
+        if rows > 1 and policy.mode is BatchingMode.ROWS:
+            self._queue.reserve(rows)
+            whole = _Rows(reply, rows)
+            for i in range(rows):
+                row = tuple([array[i : i + 1] for array in arrays])
+                self._push(row, 1, terms, now, deadline, _Row(whole, i))
+        else:
+            self._push(arrays, rows, terms, now, deadline, reply)
 
     def withdraw(self) -> None:
         """Take requests whose future was cancelled out of the queue."""
@@ -119,23 +133,17 @@ class DynamicBatcher:
             self._threads.shutdown(wait=False)
 
     def _push(
-        self, arrays: Arrays, rows: int, terms: Terms, now: float, deadline: float | None
-    ) -> Reply:
-        reply: Reply = self._loop.create_future()
+        self,
+        arrays: Arrays,
+        rows: int,
+        terms: Terms,
+        now: float,
+        deadline: float | None,
+        reply: Reply,
+    ) -> None:
         key = BatchKey(self._policy.row_shapes(arrays), terms.outputs)
         self._queue.push(Entry(arrays, rows, key, terms.priority, now, deadline, reply))
         self._wake()
-        return reply
-
-    async def _join(self, parts: list[Reply]) -> Arrays:
-        try:
-            rows = await asyncio.gather(*parts)
-        except BaseException:
-            for part in parts:
-                part.cancel()
-            self.withdraw()
-            raise
-        return tuple(np.concatenate(outputs) for outputs in zip(*rows, strict=True))
 
     def _wake(self) -> None:
         # Not at once but after the requests that arrived in the same turn of the loop: they go
@@ -206,6 +214,43 @@ class DynamicBatcher:
             self._model, self._version, batch.rows, queued, execution.timing, failed
         )
         self._observe(event)
+        if failed:
+            # The other rows of a request that failed in one are not wanted any more.
+            self._abandoned = True
+
+
+class _Rows:
+    """Puts the outputs of rows that ran one by one together again."""
+
+    def __init__(self, reply: Reply, count: int) -> None:
+        self.reply = reply
+        self._outputs: list[Arrays] = [()] * count
+        self._missing = count
+
+    def put(self, place: int, outputs: Arrays) -> None:
+        """Take a row's outputs; with the last of them the request is answered."""
+        self._outputs[place] = outputs
+        self._missing -= 1
+        if not self._missing:
+            columns = zip(*self._outputs, strict=True)
+            self.reply.set_result(tuple(np.concatenate(column) for column in columns))
+
+
+class _Row:
+    """The reply for one row of a request."""
+
+    def __init__(self, whole: _Rows, place: int) -> None:
+        self._whole = whole
+        self._place = place
+
+    def done(self) -> bool:
+        return self._whole.reply.done()
+
+    def set_result(self, outputs: Arrays) -> None:
+        self._whole.put(self._place, outputs)
+
+    def set_exception(self, error: BaseException) -> None:
+        self._whole.reply.set_exception(error)
 
 
 def _answer(entry: Entry[Reply], result: Result) -> bool:

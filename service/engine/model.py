@@ -62,7 +62,7 @@ class ModelVersion:
         found = self.config.outputs.get(output)
         return found.labels if found else ()
 
-    def submit(self, inputs: tuple[Tensor, ...], terms: Terms) -> Reply:
+    def submit(self, inputs: tuple[Tensor, ...], terms: Terms, reply: Reply) -> None:
         """Check a request against the signature and queue it.
 
         Raises:
@@ -74,7 +74,7 @@ class ModelVersion:
         rows = loaded.signature.rows(arrays) if loaded.signature.batchable else 1
         # Run whole, a request counts as one row, once its size has been found to fit.
         counted = 1 if whole and rows <= loaded.policy.max_rows else rows
-        return batcher.submit(arrays, counted, terms)
+        batcher.submit(arrays, counted, terms, reply)
 
     @property
     def signature(self) -> Signature:

@@ -18,6 +18,7 @@ from service.engine.batcher import DynamicBatcher
 from service.engine.execution import Instance
 
 POISON = -1.0
+DEFAULT = Terms()
 
 
 def twice(inputs: Arrays, outputs: tuple[int, ...] | None) -> Arrays:
@@ -33,6 +34,14 @@ def batcher(policy: BatchPolicy, inline: bool = False, instances: int = 2) -> Dy
     return DynamicBatcher(
         ("m", 1), policy, [Instance(twice, policy)] * count, events.append, inline=inline
     )
+
+
+def submit(
+    served: DynamicBatcher, arrays: Arrays, count: int, terms: Terms = DEFAULT
+) -> asyncio.Future[Arrays]:
+    reply: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
+    served.submit(arrays, count, terms, reply)
+    return reply
 
 
 def rows(value: float, count: int, width: int = 2) -> Arrays:
@@ -64,12 +73,13 @@ def test_every_request_gets_its_own_rows(
             terms = Terms(timeout=0.0 if fate == "expired" else None)
             counted = 1 if mode is BatchingMode.REQUESTS else count
             try:
-                reply = served.submit(rows(value, count, width), counted, terms)
+                reply = submit(served, rows(value, count, width), counted, terms)
             except QueueFull:
                 reply = None
             assert served.waiting <= policy.max_queue
             if reply is not None and fate == "cancel":
                 reply.cancel()
+                served.withdraw()
             replies.append(reply)
         for index, ((count, width, fate), reply) in enumerate(zip(plan, replies, strict=True)):
             if reply is None or fate == "cancel":
@@ -90,15 +100,16 @@ def test_every_request_gets_its_own_rows(
 async def test_a_client_that_leaves_leaves_the_queue() -> None:
     policy = BatchPolicy(max_delay=10.0, max_queue=1, preferred_rows=8)
     served = batcher(policy)
-    served.submit(rows(1, 1), 1).cancel()
-    await asyncio.sleep(0.01)
+    submit(served, rows(1, 1), 1).cancel()
+    served.withdraw()
+    await asyncio.wait_for(served.drain(), 5)
     assert served.waiting == 0
     served.close()
 
 
 async def test_who_still_waits_at_close_is_told() -> None:
     served = batcher(BatchPolicy(max_delay=10.0, preferred_rows=8))
-    reply = served.submit(rows(1, 1), 1)
+    reply = submit(served, rows(1, 1), 1)
     served.close()
     with pytest.raises(QuantserveError, match="unloaded"):
         await reply
@@ -114,7 +125,7 @@ async def test_requests_are_in_flight_until_they_are_answered() -> None:
 
     policy = BatchPolicy(preferred_rows=1)
     served = DynamicBatcher(("m", 1), policy, [Instance(wait, policy)], lambda _: None)
-    replies = [served.submit(rows(1, 1), 1) for _ in range(3)]
+    replies = [submit(served, rows(1, 1), 1) for _ in range(3)]
     assert served.in_flight == 3
     await asyncio.to_thread(started.wait, 5)
     assert (served.busy, served.waiting, served.in_flight) == (1, 2, 3)

@@ -1,0 +1,78 @@
+"""One inference request on its way through the server, and the look-out for slow ones."""
+
+import asyncio
+from time import perf_counter
+from typing import NamedTuple
+
+from service.core.events import Outcome
+from service.core.requests import InferRequest
+from service.core.tensors import Signature
+from service.engine.model import ModelVersion
+
+LOOK_EVERY = 0.05
+"""Seconds between two looks at the requests that are open."""
+
+
+class Target(NamedTuple):
+    """What a path asks for."""
+
+    protocol: str
+    model: str
+    version: str | None
+
+
+class Admitted(NamedTuple):
+    """What is remembered of a request in the queue, to write its answer.
+
+    The signature is kept because the version may be unloaded before that.
+    """
+
+    request: InferRequest
+    version: ModelVersion
+    signature: Signature
+    rows: int
+
+
+class Exchange:
+    """A request and what became of it: filled in as it gets on."""
+
+    __slots__ = ("admitted", "error", "outcome", "request_id", "started", "target", "version")
+
+    def __init__(self, target: Target, request_id: bytes) -> None:
+        self.started = perf_counter()
+        self.target = target
+        self.request_id = request_id
+        self.version: ModelVersion | None = None
+        self.admitted: Admitted | None = None
+        self.outcome = Outcome.OK
+        self.error = ""
+
+    def look(self, waited: float) -> None:
+        """Do what has to be done for a request that is open for so many seconds."""
+        raise NotImplementedError
+
+
+class LookOut:
+    """Looks at open requests from time to time: a timer for each would cost more than most do."""
+
+    def __init__(self) -> None:
+        # All mutable state: the requests that are open, and the timer while there are any.
+        self._open: set[Exchange] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def open(self, exchange: Exchange) -> None:
+        """From now on the request is looked at."""
+        self._open.add(exchange)
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(LOOK_EVERY, self._look, loop)
+
+    def close(self, exchange: Exchange) -> None:
+        """The request need not be looked at any more."""
+        self._open.discard(exchange)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = perf_counter()
+        for exchange in list(self._open):
+            exchange.look(now - exchange.started)
+        self._timer = loop.call_later(LOOK_EVERY, self._look, loop) if self._open else None

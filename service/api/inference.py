@@ -1,0 +1,129 @@
+"""What happens to an inference request between its bytes and the queue, and from there back.
+
+Nothing here waits: choosing a version and entering its queue are one step, which is why a swap
+cannot lose a request. Both ways in, ``infer.py`` and ``direct.py``, go through here.
+"""
+
+import itertools
+import re
+from collections.abc import Mapping
+from time import perf_counter
+
+from service.api import codec, v1
+from service.api.answers import Answer, inferred, predicted, refused
+from service.api.errors import outcome_of
+from service.api.exchange import Admitted, Exchange, Target
+from service.config import Settings
+from service.core.errors import ExecutionFailed, MalformedRequest, NotFound, QuantserveError
+from service.core.events import Observer, Outcome, RequestCompleted
+from service.core.requests import Terms
+from service.core.tensors import Arrays
+from service.engine.batcher import Reply
+from service.engine.repository import ModelRepository
+
+Headers = Mapping[bytes, bytes]
+
+VERSION = re.compile(r"[1-9][0-9]{0,17}")
+
+
+class Inference:
+    """Admits requests, answers them and tells observers how they ended."""
+
+    def __init__(self, repository: ModelRepository, settings: Settings, observe: Observer) -> None:
+        self._repository = repository
+        self._observe = observe
+        self.body_limit = settings.max_body_bytes
+        self.body_timeout = settings.body_timeout
+        self._ids = itertools.count(1)
+        self._boot = f"{id(self):x}"
+
+    def request_id(self, headers: Headers) -> bytes:
+        """The client's name for the request, or one of our own."""
+        given = headers.get(b"x-request-id")
+        if given and len(given) <= 128 and given.isascii():
+            return given
+        return f"{self._boot}-{next(self._ids):x}".encode()
+
+    def admit(self, exchange: Exchange, headers: Headers, body: bytes, reply: Reply) -> None:
+        """Choose the version, read and check the request, and queue it.
+
+        Raises:
+            RequestError, MomentError: see ``codec``, ``Signature`` and ``DynamicBatcher``.
+        """
+        protocol, model, number = exchange.target
+        version = self._repository.version(model, _number(exchange.target) if number else None)
+        exchange.version = version
+        signature = version.signature
+        if protocol == "v1":
+            request = v1.decode(body, signature)
+        else:
+            length = _header_length(headers)
+            request = (
+                codec.decode_raw(body, signature) if length == 0 else codec.decode(body, length)
+            )
+        places = None
+        if request.outputs:
+            places = signature.places([output.name for output in request.outputs])
+        version.submit(request.inputs, Terms(places, request.priority, request.timeout), reply)
+        rows = len(request.inputs[0].array) if signature.batchable else 1
+        exchange.admitted = Admitted(request, version, signature, rows)
+
+    def answer(self, exchange: Exchange, outputs: Arrays) -> Answer:
+        """The answer to a request that was admitted."""
+        admitted = exchange.admitted
+        assert admitted is not None, "an answer comes after admission"
+        if exchange.target.protocol == "v1":
+            return predicted(admitted.version, admitted.signature, outputs)
+        return inferred(admitted.version, admitted.signature, admitted.request, outputs)
+
+    def refuse(self, exchange: Exchange, error: BaseException) -> Answer:
+        """The answer to a request that failed; what is no error of ours stays inside."""
+        exchange.outcome = outcome_of(error)
+        if isinstance(error, QuantserveError):
+            exchange.error = str(error)
+            return refused(error)
+        exchange.error = f"{type(error).__name__}: {error}"
+        return refused(ExecutionFailed("internal error"))
+
+    def abandon(self, exchange: Exchange) -> None:
+        """Nobody waits for the answer any more: take the request out of the queue."""
+        exchange.outcome = Outcome.CANCELLED
+        if exchange.version is not None:
+            exchange.version.withdraw()
+
+    def finish(self, exchange: Exchange) -> None:
+        """Tell how the request ended."""
+        protocol, model, _ = exchange.target
+        version, rows = exchange.version, 0
+        if version is None:
+            # Only names of models become labels: a client cannot grow the metrics with others.
+            number, model = 0, model if model in self._repository.models else ""
+        else:
+            number = version.number
+        if exchange.admitted is not None and exchange.outcome is Outcome.OK:
+            rows = exchange.admitted.rows
+        seconds, name = perf_counter() - exchange.started, exchange.request_id.decode()
+        self._observe(
+            RequestCompleted(
+                model, number, protocol, exchange.outcome, seconds, name, exchange.error, rows
+            )
+        )
+
+
+def _number(target: Target) -> int | None:
+    if target.version is None:
+        return None
+    if not VERSION.fullmatch(target.version):
+        shown = f"{target.version:.40}"
+        raise NotFound(f'model "{target.model}" version "{shown}": not a version number')
+    return int(target.version)
+
+
+def _header_length(headers: Headers) -> int | None:
+    value = headers.get(b"inference-header-content-length")
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > 18:
+        shown = value.decode("latin-1")
+        raise MalformedRequest(f'Inference-Header-Content-Length "{shown:.40}" is not a length')
+    return int(value)
