@@ -18,6 +18,7 @@ from service.core.requests import DEFAULT_PRIORITY, InferRequest, InferResponse,
 from service.core.tensors import DATATYPES, Array, Datatype, Signature, Tensor
 
 MAX_RANK = 32
+NOTHING = memoryview(b"")
 JSON_TYPES: dict[str, frozenset[type]] = {
     "boolean": frozenset({bool}),
     "integer": frozenset({int}),
@@ -47,7 +48,7 @@ def decode(body: bytes, header_length: int | None = None) -> InferRequest:
     Raises:
         MalformedRequest: naming what is wrong, and where.
     """
-    tail = memoryview(b"")
+    tail = NOTHING
     document: bytes | memoryview = body
     if header_length is not None:
         if not 0 <= header_length <= len(body):
@@ -152,7 +153,14 @@ def _tensor(item: Any, tail: memoryview, at: int) -> tuple[Tensor, int]:
         raise _unreadable(item) from None
     if type(name) is not str:
         raise MalformedRequest('an input has no "name"')
-    shape = _shape(name, item.get("shape"))
+    shape = item.get("shape")
+    if type(shape) is not list or len(shape) > MAX_RANK:
+        raise MalformedRequest(f'input "{name}": "shape" must be up to {MAX_RANK} integers')
+    for length in shape:
+        if type(length) is not int or length < 0:
+            raise MalformedRequest(
+                f'input "{name}": "shape" must hold integers of at least 0, got {length!r:.40}'
+            )
     if "parameters" in item:
         parameters = _parameters(item, f'input "{name}"')
         if "binary_data_size" in parameters:
@@ -177,17 +185,6 @@ def _unreadable(item: Any) -> MalformedRequest:
     return MalformedRequest(
         f'input "{name}" has datatype {item.get("datatype")!r:.40}, expected one of {known}'
     )
-
-
-def _shape(name: str, shape: Any) -> list[int]:
-    if type(shape) is not list or len(shape) > MAX_RANK:
-        raise MalformedRequest(f'input "{name}": "shape" must be up to {MAX_RANK} integers')
-    for length in shape:
-        if type(length) is not int or length < 0:
-            raise MalformedRequest(
-                f'input "{name}": "shape" must hold integers of at least 0, got {length!r:.40}'
-            )
-    return shape
 
 
 def json_array(name: str, datatype: Datatype, shape: Sequence[int], data: Any) -> Array:

@@ -11,6 +11,7 @@ response; the end-to-end tests go through here.
 
 import asyncio
 import re
+from functools import lru_cache
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -26,8 +27,15 @@ TARGET = re.compile(
     rb"/v2/models/([\w.-]+)(?:/versions/([\w.-]+))?/infer"
     rb"|/v1/models/([\w.-]+)(?:/versions/([\w.-]+))?:predict"
 )
-UNUSUAL = (b"content-encoding", b"expect")
-"""Headers that need more than one step."""
+
+
+@lru_cache(maxsize=1024)
+def _target_of(url: bytes) -> Target | None:
+    match = TARGET.fullmatch(url)
+    if match is None:
+        return None
+    v2, n2, one, n1 = (None if group is None else group.decode() for group in match.groups())
+    return Target("v2", v2, n2) if v2 is not None else Target("v1", one or "", n1)
 
 
 class DirectProtocol(HttpToolsProtocol):
@@ -39,18 +47,22 @@ class DirectProtocol(HttpToolsProtocol):
         self._look_out = look_out
         self._call: Call | None = None
 
+    def on_message_begin(self) -> None:
+        """Begin a request; the scope that ASGI wants is made when it is known to be wanted."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+
     def on_headers_complete(self) -> None:
         """Take the request if it is one for us."""
-        match = TARGET.fullmatch(self.url)
-        if match is None or not self._usual():
+        target, headers = _target_of(self.url), dict(self.headers)
+        if target is None or not self._usual(headers):
+            url, given, expects = self.url, self.headers, self.expect_100_continue
+            super().on_message_begin()
+            self.url, self.expect_100_continue = url, expects
+            self.headers += given
             super().on_headers_complete()
             return
-        v2, n2, one, n1 = match.groups()
-        name, number = (one, n1) if v2 is None else (v2, n2)
-        target = Target(
-            "v1" if v2 is None else "v2", name.decode(), None if number is None else number.decode()
-        )
-        headers = dict(self.headers)
         # uvicorn's own code finds in `cycle` what it wants to know of the request under way.
         self._call = call = Call(target, headers, self._inference, self)
         self.cycle = cast(Any, call)
@@ -60,7 +72,7 @@ class DirectProtocol(HttpToolsProtocol):
         if length is not None and int(length) > self._inference.body_limit:
             call.refuse(_too_large(self._inference.body_limit, f"{int(length)} bytes"))
 
-    def _usual(self) -> bool:
+    def _usual(self, headers: Headers) -> bool:
         parser, cycle = self.parser, self.cycle
         return (
             (cycle is None or cycle.response_complete)
@@ -68,7 +80,8 @@ class DirectProtocol(HttpToolsProtocol):
             and parser.get_method() == b"POST"
             and parser.get_http_version() == "1.1"
             and not parser.should_upgrade()
-            and not any(name in UNUSUAL for name, _ in self.headers)
+            and not self.expect_100_continue
+            and b"content-encoding" not in headers
         )
 
     def on_body(self, body: bytes) -> None:

@@ -30,7 +30,10 @@ class Admitted(NamedTuple):
     request: InferRequest
     version: ModelVersion
     signature: Signature
-    rows: int
+
+    def rows(self) -> int:
+        """Rows of the request; 1 where the model knows none."""
+        return len(self.request.inputs[0].array) if self.signature.batchable else 1
 
 
 class Exchange:

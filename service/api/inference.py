@@ -64,9 +64,9 @@ class Inference:
         places = None
         if request.outputs:
             places = signature.places([output.name for output in request.outputs])
+        # Before the queue: where nothing else waits, the answer comes while it is entered.
+        exchange.admitted = Admitted(request, version, signature)
         version.submit(request.inputs, Terms(places, request.priority, request.timeout), reply)
-        rows = len(request.inputs[0].array) if signature.batchable else 1
-        exchange.admitted = Admitted(request, version, signature, rows)
 
     def answer(self, exchange: Exchange, outputs: Arrays) -> Answer:
         """The answer to a request that was admitted."""
@@ -101,7 +101,7 @@ class Inference:
         else:
             number = version.number
         if exchange.admitted is not None and exchange.outcome is Outcome.OK:
-            rows = exchange.admitted.rows
+            rows = exchange.admitted.rows()
         seconds, name = perf_counter() - exchange.started, exchange.request_id.decode()
         self._observe(
             RequestCompleted(

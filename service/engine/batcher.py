@@ -58,13 +58,14 @@ class DynamicBatcher:
         self._threads = None if inline else ThreadPoolExecutor(len(instances), f"{label[0]}")
         self.instances = len(instances)
         # All mutable state: the queue; the free instances, and how many requests the others work
-        # on; whether _dispatch is about to be called, whether it has requests that nobody waits
-        # for to look for, and its timer; whether nothing is taken any more; and what those wait
-        # for who want everything answered.
+        # on; whether _turn is about to be called, and whether the last one found nothing to do;
+        # whether there are requests that nobody waits for, and the timer for the next dispatch;
+        # whether nothing is taken any more; and what those wait for who want everything answered.
         self._queue: BatchQueue[Reply] = BatchQueue(policy)
         self._idle = list(instances)
         self._running = 0
         self._scheduled = False
+        self._sparse = True
         self._abandoned = False
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
@@ -147,10 +148,17 @@ class DynamicBatcher:
 
     def _wake(self) -> None:
         # Not at once but after the requests that arrived in the same turn of the loop: they go
-        # together, at no cost in time.
+        # together. While requests come one at a time, the first of a turn need not wait for more.
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._dispatch)
+            self._loop.call_soon(self._turn)
+            if self._sparse:
+                self._dispatch()
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        self._sparse = not self._queue and not self.busy
+        self._dispatch()
 
     def _dispatch(self) -> None:
         """Give due batches to free instances.
@@ -158,7 +166,6 @@ class DynamicBatcher:
         Called whenever that could have become possible: a request came, an instance came free, a
         client left, a deadline passed or the queue delay ran out.
         """
-        self._scheduled = False
         queue, now = self._queue, self._clock()
         self._drop_unwanted(now)
         while self._idle and queue and (batch := queue.pop(now)):

@@ -59,6 +59,9 @@ class Session:
             tuple(_spec("input", arg) for arg in self._session.get_inputs()),
             tuple(_spec("output", arg) for arg in self._session.get_outputs()),
         )
+        # The wrapper around this checks names and devices at every call: the signature has done so.
+        # It has no public name; where it should be gone, the wrapper does.
+        self._run = getattr(self._session, "_sess", self._session).run
         self._inputs = [spec.name for spec in self.signature.inputs]
         self._outputs = [spec.name for spec in self.signature.outputs]
         specs = (*self.signature.inputs, *self.signature.outputs)
@@ -75,7 +78,7 @@ class Session:
         try:
             if self._has_bfloat16:
                 return self._run_values(inputs, names)
-            return tuple(self._session.run(names, dict(zip(self._inputs, inputs, strict=True))))
+            return tuple(self._run(names, dict(zip(self._inputs, inputs, strict=True)), None))
         except Exception as error:
             if "INVALID_ARGUMENT" in str(error):
                 raise InputRejected(f"the model refuses these values: {_reason(error)}") from error
