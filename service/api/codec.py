@@ -4,7 +4,7 @@ Source: https://github.com/kserve/open-inference-protocol and Triton's binary te
 classification and schedule policy extensions.
 """
 
-from array import array as Packed  # noqa: N812
+from array import array as packed
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from math import prod
@@ -19,6 +19,7 @@ from service.core.tensors import DATATYPES, Array, Datatype, Signature, Tensor
 
 MAX_RANK = 32
 NOTHING = memoryview(b"")
+INFINITY, MINUS_INFINITY = (np.array(x, "<f4").tobytes() for x in (np.inf, -np.inf))
 JSON_TYPES: dict[str, frozenset[type]] = {
     "boolean": frozenset({bool}),
     "integer": frozenset({int}),
@@ -226,17 +227,25 @@ def _convert(name: str, datatype: Datatype, flat: list[Any]) -> Array:
 
 
 def _numbers(name: str, datatype: Datatype, flat: list[Any]) -> Array:
+    """JSON has neither infinity nor numbers that a double cannot hold, so only narrower datatypes
+    can be too small for a value: there it becomes infinity.
+    """
+    if datatype.name == "FP64":
+        return np.array(flat, np.float64)
     if datatype.name == "BF16":
         return _to_bfloat16(_numbers(name, DATATYPES["FP32"], flat))
-    # What is too large becomes infinity: here without the warning that numpy would give, and as
-    # fast. JSON itself has neither infinity nor numbers that a double cannot hold.
     if datatype.name == "FP32":
-        array: Array = np.frombuffer(Packed("f", flat), np.float32)
+        # As fast as numpy, which would warn of infinity; and to look for its bytes is faster than
+        # to compare numbers. They may also be parts of others, then the numbers are compared.
+        raw = packed("f", flat).tobytes()
+        array: Array = np.frombuffer(raw, np.float32)
+        if INFINITY not in raw and MINUS_INFINITY not in raw:
+            return array
     else:
         with np.errstate(over="ignore"):
             array = np.array(flat, datatype.dtype)
     finite = np.isfinite(array)
-    if b"\0" in finite.tobytes():
+    if not finite.all():
         wrong = flat[int(np.argmin(finite))]
         raise MalformedRequest(f'input "{name}": {wrong} is too large for {datatype}')
     return array

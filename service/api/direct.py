@@ -47,6 +47,14 @@ class DirectProtocol(HttpToolsProtocol):
         self._look_out = look_out
         self._call: Call | None = None
 
+    def data_received(self, data: bytes) -> None:
+        """Take what came; a request that is not there as a whole is looked after."""
+        super().data_received(data)
+        call = self._call
+        if call is not None and not call.slow and not call.response_complete:
+            call.slow = True
+            self._look_out.open(call)
+
     def on_message_begin(self) -> None:
         """Begin a request; the scope that ASGI wants is made when it is known to be wanted."""
         self.url = b""
@@ -67,7 +75,6 @@ class DirectProtocol(HttpToolsProtocol):
         self._call = call = Call(target, headers, self._inference, self)
         self.cycle = cast(Any, call)
         call.keep_alive = self.parser.should_keep_alive()
-        self._look_out.open(call)
         length = headers.get(b"content-length")
         if length is not None and int(length) > self._inference.body_limit:
             call.refuse(_too_large(self._inference.body_limit, f"{int(length)} bytes"))
@@ -97,7 +104,8 @@ class DirectProtocol(HttpToolsProtocol):
         if call is None:
             super().on_message_complete()
             return
-        self._look_out.close(call)
+        if call.slow:
+            self._look_out.close(call)
         call.submit()
 
     def respond(self, call: "Call", answer: Answer) -> None:
@@ -119,7 +127,8 @@ class DirectProtocol(HttpToolsProtocol):
         call.response_complete = True
         self.transport.write(b"".join(parts))
         self._inference.finish(call)
-        self._look_out.close(call)
+        if call.slow:
+            self._look_out.close(call)
         if not call.keep_alive:
             self.transport.close()
         self.on_response_complete()
@@ -130,7 +139,7 @@ class Call(Exchange):
 
     __slots__ = (
         "_chunks", "_headers", "_inference", "_protocol", "_size", "disconnected", "keep_alive",
-        "response_complete",
+        "response_complete", "slow",
     )  # fmt: skip
 
     def __init__(
@@ -142,6 +151,7 @@ class Call(Exchange):
         self._protocol = protocol
         self._chunks: list[bytes] = []
         self._size = 0
+        self.slow = False
         self.keep_alive = True
         self.response_complete = False
         self.disconnected = False

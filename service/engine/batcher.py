@@ -143,17 +143,23 @@ class DynamicBatcher:
         reply: Reply,
     ) -> None:
         key = BatchKey(self._policy.row_shapes(arrays), terms.outputs)
-        self._queue.push(Entry(arrays, rows, key, terms.priority, now, deadline, reply))
-        self._wake()
+        entry = Entry(arrays, rows, key, terms.priority, now, deadline, reply)
+        if self._sparse and not self._scheduled and self._idle and not self._waits(entry):
+            self._wake()
+            self._begin(Batch((entry,), rows))
+        else:
+            self._queue.push(entry)
+            self._wake()
+
+    def _waits(self, entry: Entry[Reply]) -> bool:
+        return bool(self._queue) or self._policy.max_delay > 0 or entry.deadline is not None
 
     def _wake(self) -> None:
         # Not at once but after the requests that arrived in the same turn of the loop: they go
-        # together. While requests come one at a time, the first of a turn need not wait for more.
+        # together. (While requests come one at a time, the first of a turn does not wait for more.)
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._turn)
-            if self._sparse:
-                self._dispatch()
 
     def _turn(self) -> None:
         self._scheduled = False
@@ -169,19 +175,22 @@ class DynamicBatcher:
         queue, now = self._queue, self._clock()
         self._drop_unwanted(now)
         while self._idle and queue and (batch := queue.pop(now)):
-            instance = self._idle.pop()
-            self._running += len(batch.entries)
-            if self._threads is not None:
-                self._threads.submit(self._execute, instance, batch)
-                continue
-            # One batch a turn, so that answers leave and requests arrive between two.
-            self._finish(instance, batch, instance.execute(batch))
-            break
+            self._begin(batch)
+            if self._threads is None:
+                break  # One batch a turn, so that answers leave and requests arrive between two.
         if queue or self._timer is not None:
             self._set_timer()
         if self._drained and not queue and not self.busy:
             self._drained.set_result(None)
             self._drained = None
+
+    def _begin(self, batch: Batch[Reply]) -> None:
+        instance = self._idle.pop()
+        self._running += len(batch.entries)
+        if self._threads is None:
+            self._finish(instance, batch, instance.execute(batch))
+        else:
+            self._threads.submit(self._execute, instance, batch)
 
     def _drop_unwanted(self, now: float) -> None:
         for entry in self._queue.expire(now):
