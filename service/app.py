@@ -7,13 +7,15 @@ from typing import Any
 
 from service.api.body import Receive
 from service.api.control import control_plane
-from service.api.infer import DataPlane, Send
-from service.config import Settings
-from service.core.events import Event, Observers, RequestCompleted, StateChanged
-from service.core.lifecycle import State
+from service.api.guard import Guard
+from service.api.infer import App, DataPlane, Send
+from service.api.keys import Access, Keys, is_loopback
+from service.config import Settings, read_keys
+from service.core.events import Observers
 from service.core.statistics import Statistics
 from service.engine.hardware import usable_cores
 from service.engine.repository import ModelRepository
+from service.logs import Log, audit_log
 from service.metrics import Metrics
 
 _log = logging.getLogger("quantserve")
@@ -24,13 +26,21 @@ class Server:
 
     def __init__(self, settings: Settings, announce: Callable[[ModelRepository], None]) -> None:
         statistics = Statistics()
-        observe = Observers(statistics, Log(settings.access_log))
+        observe = Observers(statistics, Log(settings.access_log), audit_log)
         self.repository = ModelRepository(
             settings.models, settings.cores or usable_cores(), observe
         )
         metrics = Metrics(statistics, self.repository)
         control = control_plane(self.repository, statistics, metrics.render)
-        self._plane = DataPlane(control, self.repository, settings, observe)
+        access = access_of(settings)
+        # Where predictions need no key, nothing stands before them.
+        self._plane: App
+        if access.api.digests:
+            plane = DataPlane(control, self.repository, settings, observe)
+            self._plane = Guard(plane, access, observe)
+        else:
+            guarded = Guard(control, access, observe)
+            self._plane = DataPlane(guarded, self.repository, settings, observe)
         self._announce = announce
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -54,15 +64,14 @@ class Server:
         self._announce(self.repository)
 
 
-class Log:
-    """An observer that writes what an operator must know, and each request if asked to."""
+def access_of(settings: Settings) -> Access:
+    """Who may do what, as the settings say.
 
-    def __init__(self, requests: bool) -> None:
-        self._requests = requests
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, StateChanged):
-            level = logging.ERROR if event.reason and event.state is State.UNAVAILABLE else 20
-            _log.log(level, "model %s version %s is %s %s", *event)
-        elif self._requests and isinstance(event, RequestCompleted):
-            _log.info("%s", " ".join(f"{k}={v}" for k, v in event._asdict().items() if v != ""))
+    Raises:
+        ConfigError: a key is not usable.
+    """
+    return Access(
+        Keys.of(read_keys("QUANTSERVE_ADMIN_KEY", settings.admin_key, settings.admin_key_file)),
+        Keys.of(read_keys("QUANTSERVE_API_KEY", settings.api_key, settings.api_key_file)),
+        is_loopback(settings.host),
+    )

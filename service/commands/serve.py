@@ -9,22 +9,35 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
+from pydantic import SecretStr
 
 from service.app import Server
-from service.commands.logs import start_logs
 from service.commands.table import table
 from service.config import Settings, load_settings
 from service.core.errors import ConfigError
 from service.engine.repository import ModelRepository
+from service.logs import start_logs
+
+KEYS = """Each flag can be given as a variable: QUANTSERVE_PORT. Keys come from QUANTSERVE_ADMIN_KEY
+and QUANTSERVE_API_KEY or from files, several separated by commas; never from arguments, which
+every user of the machine can list."""
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Describe the command: a flag for each setting."""
-    serve = commands.add_parser("serve", help="serve a folder of models over HTTP")
+    serve = commands.add_parser(
+        "serve",
+        help="serve a folder of models over HTTP",
+        epilog=KEYS,
+        allow_abbrev=False,  # --admin-key would be taken for --admin-key-file, and shown
+    )
     serve.set_defaults(run=run)
     for name, field in Settings.model_fields.items():
+        if field.annotation is SecretStr:
+            continue  # a flag would show it to everybody who lists the processes
         flag = f"--{name.replace('_', '-')}"
-        text = f"{field.description} (default: {field.default})"
+        default = "none" if field.default is None else field.default
+        text = f"{field.description} (default: {default})"
         if field.annotation is bool:
             serve.add_argument(
                 flag, action="store_true", default=argparse.SUPPRESS, help=field.description
