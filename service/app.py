@@ -5,16 +5,19 @@ import logging
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
+from service.api.audit import Audit
 from service.api.body import Receive
 from service.api.control import control_plane
 from service.api.guard import Guard
 from service.api.infer import App, DataPlane, Send
 from service.api.keys import Access, Keys, is_loopback
+from service.api.upload import UploadLimits, upload_routes
 from service.config import Settings, read_keys
 from service.core.events import Observers
 from service.core.statistics import Statistics
 from service.engine.hardware import usable_cores
 from service.engine.repository import ModelRepository
+from service.engine.staging import remove_abandoned
 from service.logs import Log, audit_log
 from service.metrics import Metrics
 
@@ -32,6 +35,8 @@ class Server:
         )
         metrics = Metrics(statistics, self.repository)
         control = control_plane(self.repository, statistics, metrics.render)
+        limits = UploadLimits(settings.max_upload_bytes, settings.body_timeout)
+        control.include_router(upload_routes(settings.models, limits, Audit(observe)))
         access = access_of(settings)
         # Where predictions need no key, nothing stands before them.
         self._plane: App
@@ -41,6 +46,7 @@ class Server:
         else:
             guarded = Guard(control, access, observe)
             self._plane = DataPlane(guarded, self.repository, settings, observe)
+        self._models = settings.models
         self._announce = announce
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -60,6 +66,8 @@ class Server:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _load(self) -> None:
+        for folder in await asyncio.to_thread(remove_abandoned, self._models):
+            _log.warning("removed what is left of an upload to model %s", folder.parent.name)
         await self.repository.load_all()
         self._announce(self.repository)
 
