@@ -36,12 +36,12 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path, headers = scope["path"], _collect(scope["headers"])
-        if need_of(path) is Need.ADMIN_KEY:
+        need, headers = need_of(scope["method"], scope["path"]), _collect(scope["headers"])
+        if need is Need.ADMIN_KEY:
             await self._change(scope, headers, receive, send)
             return
         try:
-            self._access.admit(path, headers)
+            self._access.admit(need, headers)
         except (Unauthenticated, Forbidden) as refusal:
             await _refuse(refusal, headers, send)
         else:
@@ -54,7 +54,7 @@ class Guard:
         actor = _actor(scope, headers)
         send = _with_id(send, actor.request_id)
         try:
-            actor = actor._replace(name=self._access.admit(scope["path"], headers))
+            actor = actor._replace(name=self._access.admit(Need.ADMIN_KEY, headers))
         except (Unauthenticated, Forbidden) as refusal:
             text = str(refusal)
             self._observe(AccessRefused(actor, scope["method"], scope["path"], text))

@@ -1,6 +1,7 @@
 """Who may do what: a decision on a request's path and headers. Pure.
 
-Changing what is served (``/admin``, and load and unload of ``/v2/repository``) takes an admin key.
+Changing what is served (``/admin``, load and unload of ``/v2/repository``) or how the server runs
+(``/v2/logging``, ``/v2/trace/setting``) takes an admin key.
 Without one set, it is closed as soon as other machines can reach the server, and open to this
 machine alone otherwise. Everything else is open unless a prediction key is set.
 
@@ -22,8 +23,10 @@ from service.core.errors import Forbidden, Unauthenticated
 Headers = Mapping[bytes, list[bytes]]
 
 INDEX = re.compile(r"/v2/repository/(?:[^/]+/)?index")
-OPEN = re.compile(r"/v2/health/(?:live|ready)|/metrics|/docs|/openapi\.json")
+SETTINGS = re.compile(r"/v2/logging|/v2/(?:models/[^/]+/)?trace/setting")
+OPEN = re.compile(r"/v2/health/(?:live|ready)|/metrics|/docs(?:/.*)?")
 """What probes and Prometheus ask for, and what is the same on every server, needs no key."""
+READING = ("GET", "HEAD", "OPTIONS")
 FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
 LOOPBACK = "loopback"
 HOW = "send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
@@ -37,11 +40,13 @@ class Need(Enum):
     ADMIN_KEY = 2
 
 
-def need_of(path: str) -> Need:
+def need_of(method: str, path: str) -> Need:
     """What a request for a path, decoded, must show; a path that nobody knows needs a key too."""
     if path == "/admin" or path.startswith("/admin/"):
         return Need.ADMIN_KEY
     if path.startswith("/v2/repository/") and not INDEX.fullmatch(path):
+        return Need.ADMIN_KEY
+    if SETTINGS.fullmatch(path) and method not in READING:
         return Need.ADMIN_KEY
     return Need.NOTHING if OPEN.fullmatch(path) else Need.API_KEY
 
@@ -88,14 +93,13 @@ class Access:
     api: Keys
     loopback: bool
 
-    def admit(self, path: str, headers: Headers) -> str:
+    def admit(self, need: Need, headers: Headers) -> str:
         """Who asks: ``key 1a2b3c4d``, ``loopback``, or nothing where nobody need be known.
 
         Raises:
             Unauthenticated: a key is needed, and none that is known came.
             Forbidden: nobody, or not the holder of this key, may do that.
         """
-        need = need_of(path)
         if need is Need.ADMIN_KEY:
             return self._admin(headers)
         if need is Need.API_KEY and self.api.digests:

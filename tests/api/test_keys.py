@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from service.api.keys import Access, Headers, Keys, Need, is_loopback, need_of
 from service.core.errors import Forbidden, QuantserveError, Unauthenticated
 
-ADMIN = "/admin/models/digits/versions"
-METADATA = "/v2/models/digits"
+ADMIN = Need.ADMIN_KEY
+METADATA = Need.API_KEY
 LOCAL: Headers = {b"host": [b"127.0.0.1:8000"]}
 
 NO_KEYS = Access(Keys(), Keys(), loopback=True)
@@ -37,20 +37,28 @@ def test_loopback_is_told_from_the_address_alone(host: str, expected: bool) -> N
 @pytest.mark.parametrize(
     ("path", "need"),
     [
-        ("/admin", Need.ADMIN_KEY), ("/admin/", Need.ADMIN_KEY), (ADMIN, Need.ADMIN_KEY),
+        ("/admin", Need.ADMIN_KEY), ("/admin/", Need.ADMIN_KEY),
+        ("/admin/models/digits/versions", Need.ADMIN_KEY),
         ("/v2/repository/models/digits/load", Need.ADMIN_KEY),
         ("/v2/repository/models/digits/unload", Need.ADMIN_KEY),
         ("/v2/repository/other/models/digits/load", Need.ADMIN_KEY),
         ("/v2/repository/models/index/load", Need.ADMIN_KEY),
         ("/v2/repository/index", Need.API_KEY), ("/v2/repository/other/index", Need.API_KEY),
-        (METADATA, Need.API_KEY), ("/v2/models/digits/infer", Need.API_KEY), ("/", Need.API_KEY),
+        ("/v2/models/digits", Need.API_KEY), ("/v2/models/digits/infer", Need.API_KEY), ("/", Need.API_KEY),
         ("/v2/health/live/x", Need.API_KEY), ("/administrator", Need.API_KEY),
         ("/v2/health/live", Need.NOTHING), ("/v2/health/ready", Need.NOTHING),
-        ("/metrics", Need.NOTHING), ("/openapi.json", Need.NOTHING),
+        ("/metrics", Need.NOTHING), ("/openapi.json", Need.API_KEY), ("/docs", Need.NOTHING),
+        ("/v2/logging", Need.ADMIN_KEY), ("/v2/trace/setting", Need.ADMIN_KEY),
+        ("/v2/models/digits/trace/setting", Need.ADMIN_KEY),
     ],
 )  # fmt: skip
 def test_what_a_path_needs(path: str, need: Need) -> None:
-    assert need_of(path) is need
+    assert need_of("POST", path) is need
+
+
+def test_settings_may_be_read_without_an_admin_key() -> None:
+    assert need_of("GET", "/v2/logging") is Need.API_KEY
+    assert need_of("GET", "/admin/models/digits/versions") is Need.ADMIN_KEY
 
 
 @pytest.mark.parametrize("key", ["old-admin", "new-admin"])
@@ -76,10 +84,10 @@ def test_a_key_is_told_by_the_start_of_its_hash() -> None:
         {b"x-api-key": [b""]}, {b"x-api-key": [b"\xff\x00"]}, {b"cookie": [b"key=old-admin"]},
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("path", [ADMIN, METADATA])
-def test_no_key_or_a_wrong_one_is_unauthenticated(headers: Headers, path: str) -> None:
+@pytest.mark.parametrize("need", [ADMIN, METADATA])
+def test_no_key_or_a_wrong_one_is_unauthenticated(headers: Headers, need: Need) -> None:
     with pytest.raises(Unauthenticated):
-        KEYED.admit(path, headers)
+        KEYED.admit(need, headers)
 
 
 def test_a_prediction_key_predicts_and_changes_nothing() -> None:
