@@ -1,6 +1,6 @@
 """Every change that an operator asks for becomes one event, however it ends.
 
-with Audit(observe).change(request, Action.SWAP, name, forced=force) as change:
+with Audit(observe).change(request, Verb.SWAP, name, forced=force) as change:
     change.before, change.after = ...
 """
 
@@ -14,7 +14,7 @@ from fastapi import Request
 
 from service.api.body import ClientGone
 from service.api.errors import status_of
-from service.core.events import Action, Actor, ChangeCompleted, Observer, Outcome
+from service.core.events import Actor, ChangeCompleted, Observer, Outcome, Verb
 
 NOBODY = Actor("unknown", "-", "-")
 
@@ -35,7 +35,7 @@ class Audit:
 
     @contextmanager
     def change(
-        self, request: Request, action: Action, model: str, *, forced: bool = False
+        self, request: Request, verb: Verb, model: str, *, forced: bool = False
     ) -> Iterator[Change]:
         """Report what happens inside; errors pass through."""
         change, started, outcome, text = Change(), perf_counter(), Outcome.OK, ""
@@ -52,7 +52,7 @@ class Audit:
             self._observe(
                 ChangeCompleted(
                     actor=getattr(request.state, "actor", NOBODY),
-                    action=action,
+                    verb=verb,
                     model=model,
                     before=change.before,
                     after=change.after,

@@ -8,13 +8,14 @@ import secrets
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 
-import orjson
+from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 
 from service.api.body import Receive
 from service.api.errors import status_of
 from service.api.infer import App, Header, Send
 from service.api.keys import Access, Headers, Need, need_of
+from service.api.refusal import Refusal
 from service.core.errors import Forbidden, Unauthenticated
 from service.core.events import AccessRefused, Actor, Observer
 
@@ -43,7 +44,7 @@ class Guard:
         try:
             self._access.admit(need, headers)
         except (Unauthenticated, Forbidden) as refusal:
-            await _refuse(refusal, headers, send)
+            await _answer(refusal, headers)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -58,7 +59,7 @@ class Guard:
         except (Unauthenticated, Forbidden) as refusal:
             text = str(refusal)
             self._observe(AccessRefused(actor, scope["method"], scope["path"], text))
-            await _refuse(refusal, headers, send)
+            await _answer(refusal, headers)(scope, receive, send)
         else:
             scope.setdefault("state", {})["actor"] = actor
             await self._app(scope, receive, send)
@@ -89,16 +90,11 @@ def _with_id(send: Send, request_id: str) -> Send:
     return send_with_id
 
 
-async def _refuse(refusal: Unauthenticated | Forbidden, headers: Headers, send: Send) -> None:
-    body = orjson.dumps({"error": str(refusal)})
-    answer: list[Header] = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-    ]
+def _answer(refusal: Unauthenticated | Forbidden, headers: Headers) -> JSONResponse:
+    more = {}
     if isinstance(refusal, Unauthenticated):
-        answer.append((b"www-authenticate", b'Bearer realm="quantserve"'))
+        more["www-authenticate"] = 'Bearer realm="quantserve"'
     length = headers.get(b"content-length", [b"0"])[0]
     if b"transfer-encoding" in headers or not length.isdigit() or int(length) > SMALL_BODY:
-        answer.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": status_of(refusal), "headers": answer})
-    await send({"type": "http.response.body", "body": body})
+        return Refusal(str(refusal), status_of(refusal), more)
+    return JSONResponse({"error": str(refusal)}, status_of(refusal), more)

@@ -14,13 +14,14 @@ from service.api.audit import Audit
 from service.api.body import ClientGone, Receive
 from service.api.errors import status_of
 from service.api.guard import ADMIN_KEY
+from service.api.refusal import Refusal
 from service.core.errors import (
     BodyTooLarge,
     MalformedRequest,
     QuantserveError,
     UnsupportedEncoding,
 )
-from service.core.events import Action
+from service.core.events import Verb
 from service.engine.publishing import Published, publish
 
 SLOWEST = 10_000
@@ -80,15 +81,16 @@ def upload_routes(folder: Path, limits: UploadLimits, audit: Audit) -> APIRouter
         sha256: Annotated[str | None, Query(description="of the file, to check it")] = None,
         x_content_sha256: Annotated[str | None, Header(description="the same")] = None,
     ) -> Response:
+        body = Body(request.receive, limits.seconds)
         try:
-            with audit.change(request, Action.UPLOAD, name) as change:
+            with audit.change(request, Verb.UPLOAD, name) as change:
                 change.after = version
                 _check_headers(request, limits.bytes)
                 published = await publish(
                     folder,
                     name,
                     version,
-                    body_chunks(request.receive, limits.seconds),
+                    body.chunks(),
                     sha256=sha256 or x_content_sha256,
                     limit=limits.bytes,
                 )
@@ -96,37 +98,44 @@ def upload_routes(folder: Path, limits: UploadLimits, audit: Audit) -> APIRouter
         except ClientGone:
             return Response(status_code=499)  # nobody reads it
         except QuantserveError as error:
-            # The rest of the body is on its way, and nobody wants it.
-            return JSONResponse(
-                {"error": str(error)}, status_of(error), headers={"connection": "close"}
-            )
+            if body.finished:
+                raise
+            return Refusal(str(error), status_of(error))
         return JSONResponse(_uploaded(name, published).model_dump(), 201)
 
     return router
 
 
-async def body_chunks(receive: Receive, seconds: float) -> AsyncIterator[bytes]:
-    """A body, piece by piece.
+class Body:
+    """A body on its way; ``finished`` once all of it came."""
 
-    Raises:
-        MalformedRequest: the sender is silent for ``seconds``, or slower on the whole than a sender
-            that means it.
-        ClientGone: the client left before its end.
-    """
-    started, total, more = monotonic(), 0, True
-    while more:
-        left = started + seconds + total / SLOWEST - monotonic()
-        try:
-            async with asyncio.timeout(min(seconds, left)):
-                message = await receive()
-        except TimeoutError:
-            raise MalformedRequest(f"the upload stalled after {total} bytes") from None
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        chunk = message.get("body", b"")
-        total += len(chunk)
-        more = message.get("more_body", False)
-        yield chunk
+    def __init__(self, receive: Receive, seconds: float) -> None:
+        self.finished = False
+        self._receive = receive
+        self._seconds = seconds
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body, piece by piece.
+
+        Raises:
+            MalformedRequest: the sender is silent for ``seconds``, or on the whole slower than one
+                that means it.
+            ClientGone: the client left before its end.
+        """
+        started, total = monotonic(), 0
+        while not self.finished:
+            left = started + self._seconds + total / SLOWEST - monotonic()
+            try:
+                async with asyncio.timeout(min(self._seconds, left)):
+                    message = await self._receive()
+            except TimeoutError:
+                raise MalformedRequest(f"the upload stalled after {total} bytes") from None
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            chunk = message.get("body", b"")
+            total += len(chunk)
+            self.finished = not message.get("more_body", False)
+            yield chunk
 
 
 def _check_headers(request: Request, limit: int) -> None:

@@ -100,7 +100,9 @@ async def _staged(folder: Path, model: str, number: int | None) -> AsyncIterator
         await asyncio.to_thread(staging.create)
         yield staging
     finally:
-        await asyncio.to_thread(staging.discard)
+        # A future, not a task, and shielded: a server that stops cancels everything once more.
+        loop = asyncio.get_running_loop()
+        await asyncio.shield(loop.run_in_executor(None, staging.discard))
 
 
 async def _blocks(chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.api.body import ClientGone
-from service.api.upload import body_chunks
+from service.api.upload import Body
 from service.app import Server
 from service.config import Settings
 from service.core.errors import MalformedRequest
@@ -142,7 +142,7 @@ async def test_a_silent_sender_is_given_up() -> None:
         raise AssertionError
 
     with pytest.raises(MalformedRequest, match="stalled after 0 bytes"):
-        _ = [chunk async for chunk in body_chunks(receive, 0.01)]
+        _ = [chunk async for chunk in Body(receive, 0.01).chunks()]
 
 
 async def test_a_sender_of_a_byte_at_a_time_is_given_up() -> None:
@@ -151,7 +151,7 @@ async def test_a_sender_of_a_byte_at_a_time_is_given_up() -> None:
         return {"type": "http.request", "body": b"x", "more_body": True}
 
     with pytest.raises(MalformedRequest, match="stalled"):
-        _ = [chunk async for chunk in body_chunks(receive, 0.02)]
+        _ = [chunk async for chunk in Body(receive, 0.02).chunks()]
 
 
 async def test_a_body_that_ends_early_is_no_body() -> None:
@@ -159,7 +159,7 @@ async def test_a_body_that_ends_early_is_no_body() -> None:
         return {"type": "http.disconnect"}
 
     with pytest.raises(ClientGone):
-        _ = [chunk async for chunk in body_chunks(receive, 1)]
+        _ = [chunk async for chunk in Body(receive, 1).chunks()]
 
 
 async def test_every_change_is_a_line_of_the_audit_log(
