@@ -1,33 +1,43 @@
-"""The command ``quantserve``. Exit codes: 0 done, 2 not usable as told."""
+"""The command ``quantserve``. Exit codes: 0 done, 1 the server refused, 2 not usable as told."""
 
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from service import __version__
-from service.commands import serve
+from service.client import Unreachable
 from service.core.errors import ConfigError
 
-COMMANDS = (serve,)
+COMMANDS = {
+    "serve": "serve a folder of models over HTTP",
+    "upload": "store a model file as a version on a server",
+    "swap": "let another version of a model serve",
+    "rollback": "let the version that served before serve again",
+}
+"""Each is a module of ``service.commands`` with ``describe`` and ``run``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; gives its exit code."""
-    flags = vars(_parser().parse_args(arguments))
-    flags.pop("command")
-    run = flags.pop("run")
-    try:
-        code: int = run(flags)
-    except ConfigError as error:
-        print(f"quantserve: {error}", file=sys.stderr)
-        return 2
-    return code
-
-
-def _parser() -> argparse.ArgumentParser:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    chosen = next((each for each in arguments if not each.startswith("-")), "")
+    # Only what is asked for is imported: a server takes a second that its clients need not wait.
+    command = import_module(f"service.commands.{chosen}") if chosen in COMMANDS else None
     parser = argparse.ArgumentParser("quantserve", description="Serve quantized ONNX models.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in COMMANDS:
-        command.add(commands)
-    return parser
+    for name, text in COMMANDS.items():
+        # An abbreviation could be taken for a flag that is not meant, and its value be shown.
+        each = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        if command and name == chosen:
+            command.describe(each)
+    flags = vars(parser.parse_args(arguments))
+    flags.pop("command")
+    assert command is not None, "argparse ends where no command is named. This is a bug."
+    try:
+        code: int = command.run(flags)
+    except (ConfigError, Unreachable) as error:
+        print(f"quantserve: {error}", file=sys.stderr)
+        return 2
+    return code

@@ -89,7 +89,7 @@ def audit_log(event: Event) -> None:
 
 def _of_change(event: ChangeCompleted) -> dict[str, Any]:
     return {
-        "action": event.action.value,
+        "action": event.verb.value,
         "model": event.model,
         "from": event.before,
         "to": event.after,

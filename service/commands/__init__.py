@@ -1,1 +1,1 @@
-"""The commands of ``quantserve``, one a file: ``add`` describes it, ``run`` does it."""
+"""The commands of ``quantserve``, one a file: ``describe`` tells its flags, ``run`` does it."""

@@ -18,34 +18,38 @@ from service.core.errors import ConfigError
 from service.engine.repository import ModelRepository
 from service.logs import start_logs
 
-KEYS = """Each flag can be given as a variable: QUANTSERVE_PORT. Keys come from QUANTSERVE_ADMIN_KEY
-and QUANTSERVE_API_KEY or from files, several separated by commas; never from arguments, which
-every user of the machine can list."""
+KEYS = (
+    "keys come from QUANTSERVE_ADMIN_KEY and QUANTSERVE_API_KEY or from files, several separated "
+    "by commas; never from arguments, which every user of the machine can list"
+)
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Describe the command: a flag for each setting."""
-    serve = commands.add_parser(
-        "serve",
-        help="serve a folder of models over HTTP",
-        epilog=KEYS,
-        allow_abbrev=False,  # --admin-key would be taken for --admin-key-file, and shown
-    )
-    serve.set_defaults(run=run)
+def describe(parser: argparse.ArgumentParser) -> None:
+    """A flag for each setting."""
+    parser.epilog = f"Each flag can be given as a variable such as QUANTSERVE_PORT; {KEYS}."
     for name, field in Settings.model_fields.items():
-        if field.annotation is SecretStr:
-            continue  # a flag would show it to everybody who lists the processes
         flag = f"--{name.replace('_', '-')}"
+        if field.annotation is SecretStr:
+            hidden = argparse.SUPPRESS
+            parser.add_argument(flag, action=_NoArgument, default=hidden, help=hidden)
+            continue
         default = "none" if field.default is None else field.default
         text = f"{field.description} (default: {default})"
         if field.annotation is bool:
-            serve.add_argument(
+            parser.add_argument(
                 flag, action="store_true", default=argparse.SUPPRESS, help=field.description
             )
         else:
-            serve.add_argument(
+            parser.add_argument(
                 flag, metavar=name.rpartition("_")[2].upper(), default=argparse.SUPPRESS, help=text
             )
+
+
+class _NoArgument(argparse.Action):
+    """A key on the command line; its value is not repeated."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        parser.error(f"{self.option_strings[0]}: {KEYS}")
 
 
 def run(flags: dict[str, Any]) -> int:

@@ -1,5 +1,6 @@
 """The table that is printed once the models are loaded: what is served, for people."""
 
+from service.commands.columns import columns
 from service.engine.model import Model
 from service.engine.repository import ModelRepository
 
@@ -7,10 +8,8 @@ from service.engine.repository import ModelRepository
 def table(repository: ModelRepository, url: str) -> str:
     """What is served, for people."""
     heads = ["MODEL", "VERSION", "STATE", "PRECISION", "SIZE", "BATCHING", "INPUTS", "OUTPUTS"]
-    lines = [heads, *(_row(model) for model in repository)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
-    rows = ("  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in lines)
-    return "\n".join([*rows, *_notes(repository), "", f"serving at {url}, docs at {url}/docs"])
+    rows = columns(heads, [_row(model) for model in repository])
+    return "\n".join([rows, *_notes(repository), "", f"serving at {url}, docs at {url}/docs"])
 
 
 def _row(model: Model) -> list[str]:

@@ -83,7 +83,7 @@ class StateChanged(NamedTuple):
     reason: str
 
 
-class Action(StrEnum):
+class Verb(StrEnum):
     """What an operator may change."""
 
     LOAD = "load"
@@ -108,7 +108,7 @@ class ChangeCompleted(NamedTuple):
     """
 
     actor: Actor
-    action: Action
+    verb: Verb
     model: str
     before: int | None
     after: int | None
