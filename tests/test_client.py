@@ -44,7 +44,8 @@ class Admin(BaseHTTPRequestHandler):
         if "/good/" in self.path:
             self.told.wait(10)
             seen = self.headers.get("Authorization", "")
-            self._answer(200, {"model": "good", "version": body.get("version"), "key": seen})
+            done = {"model": "good", "from_version": 1, "to_version": body["version"]}
+            self._answer(200, {**done, "seconds": 1.25, "note": seen, "checks": []})
         elif "/bad/" in self.path:
             self._answer(409, {"error": "version 2 is not fit to serve", "checks": [CHECK]})
         elif "/odd/" in self.path:
@@ -86,7 +87,8 @@ def test_a_swap_is_told_phase_by_phase(url: str, capsys: pytest.CaptureFixture[s
         "load",
         "golden",
     ]
-    assert "0.500 s" in out and "Bearer sesame" in out
+    assert "0.500 s" in out
+    assert out.splitlines()[-1].split() == ["good", "1", "2", "1.250", "s", "Bearer", "sesame"]
 
 
 def test_the_gate_is_told_check_by_check(url: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ import sys
 
 from service.client import Client, Document, Refused, model_path
 from service.commands.columns import columns
-from service.commands.remote import report_rows, tell_refusal
+from service.commands.remote import CHECKS, report_rows, tell_refusal
 
 
 def change(client: Client, model: str, verb: str, document: Document) -> int:
@@ -40,10 +40,13 @@ def phase_line(data: Document) -> str:
 
 
 def summary(answer: Document) -> str:
-    """What the server did: every figure of its answer, and what the gate measured."""
-    plain = {k: v for k, v in answer.items() if isinstance(v, str | int | float) and v != ""}
-    rows = [[name, f"{v:.3f}" if isinstance(v, float) else str(v)] for name, v in plain.items()]
-    parts = [columns(["DONE", ""], rows)]
+    """Which version serves now, and what the gate measured."""
+    seconds = answer.get("seconds") or 0.0
+    row = [answer.get("model"), answer.get("from_version") or "-", answer.get("to_version")]
+    shown = [*map(str, row), f"{seconds:.3f} s", str(answer.get("note") or "")]
+    parts = [columns(["MODEL", "BEFORE", "NOW", "TOOK", ""], [shown])]
+    if forced := answer.get("forced"):
+        parts.append(f"forced, although {forced}")
     if checks := report_rows(answer):
-        parts.append(columns(["CHECK", "MEASURED", "REQUIRED", ""], checks))
+        parts.append(columns(CHECKS, checks))
     return "\n\n".join(parts)

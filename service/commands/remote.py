@@ -15,6 +15,7 @@ from service.config import read_keys
 
 URL = "http://127.0.0.1:8000"
 KEY = "QUANTSERVE_ADMIN_KEY"
+CHECKS = ("CHECK", "MEASURED", "REQUIRED", "")
 EPILOG = f"The key is taken from {KEY}, or from the file that {KEY}_FILE names."
 
 
@@ -45,7 +46,7 @@ def tell_refusal(refused: Refused) -> int:
     print(f"quantserve: refused ({refused.status}): {refused}", file=sys.stderr)
     checks = report_rows(refused.document)
     if checks:
-        print(columns(["CHECK", "MEASURED", "REQUIRED", ""], checks), file=sys.stderr)
+        print(columns(CHECKS, checks), file=sys.stderr)
     return 1
 
 
