@@ -33,8 +33,8 @@ def run(flags: dict[str, Any]) -> int:
         done = client.upload(model_path(name, "versions"), query, file)
     except Refused as refused:
         return tell_refusal(refused)
-    size, number = done["bytes"] / 1000, done["version"]
-    print(f"{name}: stored version {number} ({done['precision']}, {size:.0f} kB)")
+    size, number = done["bytes"] / 1e6, done["version"]
+    print(f"{name}: stored version {number} ({done['precision']}, {size:.2f} MB)")
     print(f"let it serve with: quantserve swap {name} {number}")
     return 0
 
