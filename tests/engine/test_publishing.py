@@ -97,6 +97,18 @@ async def test_a_version_is_never_overwritten(tmp_path: Path, taken: str) -> Non
     assert tree(tmp_path) == before
 
 
+async def test_a_version_made_by_hand_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    """An empty folder, too: somebody is about to copy a model into it."""
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield MODEL
+        (tmp_path / "m/3").mkdir()
+
+    with pytest.raises(VersionExists):
+        await publish(tmp_path, "m", 3, slow(), limit=LIMIT)
+    assert tree(tmp_path) == ["m", "m/3"]
+
+
 BAD = {
     "empty": (b"", UploadRejected, "empty"),
     "not ONNX": (b"PK\3\4 a zip file", UploadRejected, "not an ONNX model"),
