@@ -8,18 +8,23 @@ from functools import partial
 from time import time
 from typing import Any
 
+from service.api.audit import Audit
 from service.api.body import Receive
 from service.api.control import control_plane
 from service.api.direct import DirectProtocol
 from service.api.exchange import LookOut
-from service.api.infer import DataPlane, Send
+from service.api.guard import Guard, lets_predict
+from service.api.infer import App, DataPlane, Send
 from service.api.inference import Inference
-from service.config import Settings
-from service.core.events import Event, Observers, RequestCompleted, StateChanged
-from service.core.lifecycle import State
+from service.api.keys import Access, Keys, is_loopback
+from service.api.upload import UploadLimits, upload_routes
+from service.config import Settings, read_keys
+from service.core.events import Observers
 from service.core.statistics import Statistics
 from service.engine.hardware import usable_cores
 from service.engine.repository import ModelRepository
+from service.engine.staging import remove_abandoned
+from service.logs import Log, audit_log
 from service.metrics import Metrics
 
 _log = logging.getLogger("quantserve")
@@ -30,19 +35,31 @@ class Server:
 
     def __init__(self, settings: Settings, announce: Callable[[ModelRepository], None]) -> None:
         statistics = Statistics(time)
-        observe = Observers(statistics, Log(settings.access_log))
+        observe = Observers(statistics, Log(settings.access_log), audit_log)
         self.repository = ModelRepository(
             settings.models, settings.cores or usable_cores(), observe
         )
         metrics = Metrics(statistics, self.repository)
-        control = control_plane(self.repository, statistics, metrics.render, logging.getLogger())
+        limits = UploadLimits(settings.max_upload_bytes, settings.body_timeout)
+        routers = [upload_routes(settings.models, limits, Audit(observe))]
+        control = control_plane(
+            self.repository, statistics, metrics.render, logging.getLogger(), routers
+        )
+        access = access_of(settings)
         inference = Inference(self.repository, settings, observe)
-        self._plane = DataPlane(control, inference)
-        self.protocol = partial(DirectProtocol, inference, LookOut())
+        # Where predictions need no key, nothing stands before them.
+        self._plane: App
+        if access.api.digests:
+            self._plane = Guard(DataPlane(control, inference), access, observe)
+        else:
+            self._plane = DataPlane(Guard(control, access, observe), inference)
+        self.protocol = partial(DirectProtocol, inference, LookOut(), partial(lets_predict, access))
+        """For uvicorn: its HTTP protocol with a shorter way for predictions."""
+        self._models = settings.models
         self._announce = announce
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        # `async` although it would be faster without: servers tell ASGI 3 from 2 by this.
+        # `async` although it only passes on: servers tell ASGI 3 from 2 by this.
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         else:
@@ -59,6 +76,8 @@ class Server:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _load(self) -> None:
+        for folder in await asyncio.to_thread(remove_abandoned, self._models):
+            _log.warning("removed what is left of an upload to model %s", folder.parent.name)
         await self.repository.load_all()
         # What is there now stays: the garbage collector need not look at it again and again,
         # which took tens of milliseconds each time.
@@ -67,20 +86,14 @@ class Server:
         self._announce(self.repository)
 
 
-class Log:
-    """An observer that writes what an operator must know, and each request if asked to: by a
-    setting, or for a while by the level of the log.
+def access_of(settings: Settings) -> Access:
+    """Who may do what, as the settings say.
+
+    Raises:
+        ConfigError: a key is not usable.
     """
-
-    def __init__(self, requests: bool) -> None:
-        self._requests = requests
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, StateChanged):
-            level = logging.ERROR if event.reason and event.state is State.UNAVAILABLE else 20
-            _log.log(level, "model %s version %s is %s %s", *event)
-        elif isinstance(event, RequestCompleted):
-            level = logging.INFO if self._requests else logging.DEBUG
-            if _log.isEnabledFor(level):
-                fields = event._asdict().items()
-                _log.log(level, "%s", " ".join(f"{k}={v}" for k, v in fields if v != ""))
+    return Access(
+        Keys.of(read_keys("QUANTSERVE_ADMIN_KEY", settings.admin_key, settings.admin_key_file)),
+        Keys.of(read_keys("QUANTSERVE_API_KEY", settings.api_key, settings.api_key_file)),
+        is_loopback(settings.host),
+    )

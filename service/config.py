@@ -1,15 +1,18 @@
 """Settings of the process and of each model: frozen values; an unknown key is an error."""
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from service.core.errors import ConfigError
 
 PREFIX = "QUANTSERVE_"
+OF_CLIENTS = {"QUANTSERVE_URL"}
+"""Variables of the commands that speak to a server."""
 
 
 class _Value(BaseModel):
@@ -39,6 +42,17 @@ class Settings(_Value):
         "auto", description="auto: text on a terminal, JSON elsewhere"
     )
     access_log: bool = Field(False, description="log every request")
+    max_upload_bytes: int = Field(
+        2 * 2**30, ge=1, description="largest model file that may be uploaded"
+    )
+    admin_key: SecretStr = SecretStr("")
+    admin_key_file: Path | None = Field(
+        None, description="file with the keys that may change what is served"
+    )
+    api_key: SecretStr = SecretStr("")
+    api_key_file: Path | None = Field(
+        None, description="file with the keys that may predict; all may when there is none"
+    )
 
 
 class PaddingConfig(_Value):
@@ -93,6 +107,29 @@ class ModelConfig(_Value):
     probe: ProbeConfig = ProbeConfig()
 
 
+def read_keys(variable: str, given: SecretStr, file: Path | None) -> tuple[str, ...]:
+    """The keys that a variable or a file holds, separated by commas or spaces, for rotation.
+
+    Raises:
+        ConfigError: both are given, the file cannot be read or is empty, or a key is not ASCII.
+    """
+    text = given.get_secret_value()
+    if file is not None:
+        if text.strip():
+            raise ConfigError(f"{variable} and {variable}_FILE are both set; one of them is enough")
+        try:
+            text = file.read_text("utf-8")
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is not text"
+            raise ConfigError(f"{variable}_FILE {file}: {why}") from None
+    keys = tuple(key for key in re.split(r"[\s,]+", text) if key)
+    if file is not None and not keys:
+        raise ConfigError(f"{variable}_FILE {file} holds no key")
+    if not all(key.isascii() and key.isprintable() for key in keys):
+        raise ConfigError(f"{variable}: a key may hold only printable ASCII characters")
+    return keys
+
+
 def load_settings(flags: Mapping[str, object], environment: Mapping[str, str]) -> Settings:
     """Flags over QUANTSERVE_* variables over defaults.
 
@@ -102,7 +139,8 @@ def load_settings(flags: Mapping[str, object], environment: Mapping[str, str]) -
     known = Settings.model_fields
     values: dict[str, object] = {}
     for name, value in environment.items():
-        if name.startswith(PREFIX):
+        # An empty variable is as good as none: that is what compose files make of an unset one.
+        if name.startswith(PREFIX) and name not in OF_CLIENTS and value:
             field = name.removeprefix(PREFIX).lower()
             if field not in known:
                 raise ConfigError(f"unknown setting {name} in the environment")

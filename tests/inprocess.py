@@ -30,6 +30,6 @@ async def serve(folder: Path, *, load: bool = True) -> AsyncIterator[Served]:
     else:
         server.repository.scan()
     transport = httpx.ASGITransport(app=server)
-    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         yield Served(server, client)
     await server.repository.stop()

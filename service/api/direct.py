@@ -11,12 +11,13 @@ response; the end-to-end tests go through here.
 
 import asyncio
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.api.answers import CLOSE, Answer
+from service.api.answers import CLOSE, Answer, Header
 from service.api.body import OFF_THE_LOOP, compress, deflated, wanted_encoding
 from service.api.exchange import Exchange, LookOut, Target
 from service.api.inference import Headers, Inference
@@ -38,11 +39,18 @@ def _target_of(url: bytes) -> Target | None:
     return Target("v2", v2, n2) if v2 is not None else Target("v1", one or "", n1)
 
 
+Admits = Callable[[list[Header]], bool]
+"""Whether a prediction with these headers is let in; who is not gets the answer of the door."""
+
+
 class DirectProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol with the shorter way in it; one for each connection."""
 
-    def __init__(self, inference: Inference, look_out: LookOut, **rest: Any) -> None:
+    def __init__(
+        self, inference: Inference, look_out: LookOut, admits: Admits, **rest: Any
+    ) -> None:
         super().__init__(**rest)
+        self._admits = admits
         self._inference = inference
         self._look_out = look_out
         self._call: Call | None = None
@@ -89,6 +97,7 @@ class DirectProtocol(HttpToolsProtocol):
             and not parser.should_upgrade()
             and not self.expect_100_continue
             and b"content-encoding" not in headers
+            and self._admits(self.headers)
         )
 
     def on_body(self, body: bytes) -> None:

@@ -9,7 +9,13 @@ QuantserveError
 │   ├── MethodNotAllowed       the address exists, this verb on it does not
 │   ├── NotFound               no such model, version or address
 │   ├── SignatureMismatch      the tensors are not those that the model takes
-│   └── InputRejected          the tensors fit, the model refuses their values
+│   ├── InputRejected          the tensors fit, the model refuses their values
+│   ├── InvalidName            a name or path that the model repository does not take
+│   ├── UploadRejected         the files are no model, or not those that were announced
+│   ├── Conflict               what is there already does not allow it
+│   │   └── VersionExists        the version is there already
+│   ├── Unauthenticated        a key is needed, and none that is known came
+│   └── Forbidden              nobody, or not this key, may do that
 ├── MomentError              the moment's: the same request may succeed later
 │   ├── NotReady               the model or version is not serving now
 │   ├── QueueFull              the queue of the model is at its bound
@@ -18,6 +24,8 @@ QuantserveError
 ├── ModelError               the model's: its operator must act
 │   ├── LoadFailed             the version cannot be loaded
 │   └── ExecutionFailed        the graph failed on a request that fits its signature
+├── StorageFailed            the disk's: it is read-only, or broken
+│   └── StorageFull            there is no room left on it
 └── ConfigError              the operator's: a setting, a folder or a port
 
 Statuses of HTTP are not known here: they are a table in ``service.api.errors``.
@@ -64,6 +72,30 @@ class InputRejected(RequestError):
     """The tensors fit the signature, but the model refuses their values."""
 
 
+class InvalidName(RequestError):
+    """A name or path that the model repository does not take."""
+
+
+class UploadRejected(RequestError):
+    """The files are no model, or not those that were announced."""
+
+
+class Conflict(RequestError):
+    """What is there already does not allow it."""
+
+
+class VersionExists(Conflict):
+    """The version is there already; versions are never overwritten."""
+
+
+class Unauthenticated(RequestError):
+    """A key is needed, and none that is known came."""
+
+
+class Forbidden(RequestError):
+    """Nobody, or not the holder of this key, may do that."""
+
+
 class MomentError(QuantserveError):
     """The same request may succeed later."""
 
@@ -94,6 +126,14 @@ class LoadFailed(ModelError):
 
 class ExecutionFailed(ModelError):
     """The graph failed on a request that fits its signature."""
+
+
+class StorageFailed(QuantserveError):
+    """The disk under the model repository cannot be written to."""
+
+
+class StorageFull(StorageFailed):
+    """There is no room left on the disk under the model repository."""
 
 
 class ConfigError(QuantserveError):

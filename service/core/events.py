@@ -86,7 +86,58 @@ class StateChanged(NamedTuple):
     reason: str
 
 
-Event = RequestCompleted | BatchExecuted | RequestDropped | StateChanged
+class Verb(StrEnum):
+    """What an operator may change."""
+
+    LOAD = "load"
+    UNLOAD = "unload"
+    UPLOAD = "upload"
+    SWAP = "swap"
+    ROLLBACK = "rollback"
+
+
+class Actor(NamedTuple):
+    """Who asked for a change: ``key`` and the first digits of its hash, or ``loopback``."""
+
+    name: str
+    address: str
+    request_id: str
+
+
+class ChangeCompleted(NamedTuple):
+    """What an operator asked for was done, refused or given up.
+
+    ``before`` and ``after`` are the versions that it was about, None where there is no such.
+    """
+
+    actor: Actor
+    verb: Verb
+    model: str
+    before: int | None
+    after: int | None
+    forced: bool
+    outcome: Outcome
+    seconds: float
+    error: str = ""
+
+
+class AccessRefused(NamedTuple):
+    """Somebody without the right to it asked for a change."""
+
+    actor: Actor
+    method: str
+    path: str
+    error: str
+
+
+Event = (
+    RequestCompleted
+    | BatchExecuted
+    | RequestDropped
+    | StateChanged
+    | ChangeCompleted
+    | AccessRefused
+)
 Observer = Callable[[Event], None]
 
 _log = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ from math import prod
 from pathlib import Path
 
 from service.core.errors import LoadFailed
+from service.engine.paths import leads_outside
 from service.engine.wire import WireError, fields, integers, text, view
 
 # onnx.proto, TensorProto.DataType: only what may hold weights. Integers of 32 and 64 bits are
@@ -202,13 +203,19 @@ def check_external_files(summary: GraphSummary, folder: Path) -> None:
     Raises:
         LoadFailed: one is missing, or a path or symbolic link leads outside.
     """
-    home = folder.resolve()
     for name in summary.external_files:
-        target = (folder / name).resolve()
-        if not target.is_relative_to(home):
-            raise LoadFailed(f'external data "{name}" leads outside the folder of the version')
-        if not target.is_file():
-            raise LoadFailed(f'external data "{name}" is not in the folder of the version')
+        # Shown as a literal: the name is from the file, and may hold anything.
+        if leads_outside(folder, folder / name):
+            raise LoadFailed(f"external data {name!r:.200} leads outside the folder of the version")
+        if not _is_file(folder / name):
+            raise LoadFailed(f"external data {name!r:.200} is not in the folder of the version")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long for the file system
+        return False
 
 
 def _function(scan: _Scan, message: memoryview) -> None:

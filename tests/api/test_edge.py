@@ -63,7 +63,7 @@ async def test_a_failure_inside_shows_nothing_of_the_inside(
         raise KeyError("a secret of the inside")
 
     transport = httpx.ASGITransport(app=Edge(FastAPI(), [router]))
-    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         with caplog.at_level(logging.WARNING):
             reply = await client.get("/fails")
     assert (reply.status_code, reply.json()) == (500, {"error": "internal error"})
@@ -80,7 +80,7 @@ async def test_a_parameter_that_does_not_fit_is_one_sentence() -> None:
         return 2 * number
 
     transport = httpx.ASGITransport(app=Edge(FastAPI(), [router]))
-    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         reply = await client.get("/double", params={"number": "x"})
     assert reply.status_code == 422
     assert reply.json()["error"].startswith("query.number: Input should be a valid integer")

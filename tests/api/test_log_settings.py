@@ -21,7 +21,7 @@ def logger() -> logging.Logger:
 @pytest_asyncio.fixture
 async def settings(logger: logging.Logger) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app=Edge(FastAPI(), [log_settings(logger)]))
-    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         yield client
 
 

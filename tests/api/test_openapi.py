@@ -32,6 +32,8 @@ async def openapi(client: httpx.AsyncClient) -> dict[str, Any]:
 def documented(document: dict[str, Any]) -> Iterator[tuple[str, str, bytes | None]]:
     """(method, address, body) of every example: one for each model, where there is a choice."""
     for path, operations in document["paths"].items():
+        if path.startswith("/admin/") or path.endswith(("/load", "/unload")):
+            continue  # these change what serves, or never end: they have tests of their own
         for method, operation in operations.items():
             yield from examples(path, method, operation)
 
@@ -88,11 +90,11 @@ async def test_every_error_is_documented_as_one(client: httpx.AsyncClient) -> No
             assert "422" not in operation["responses"]
             assert "default" in operation["responses"], path
             for status, response in operation["responses"].items():
-                if status == "200":
+                if status.startswith("2"):
                     continue
                 schema = response["content"]["application/json"]["schema"]["$ref"]
                 assert "error" in schemas[schema.rpartition("/")[2]]["properties"]
-            if "{name}" in path:
+            if "{name}" in path and not path.startswith("/admin/"):
                 assert "404" in operation["responses"], path
 
 

@@ -1,0 +1,39 @@
+"""An answer to a request of which the rest is on its way and unwanted.
+
+A line that is cut while the other side still sends is reset, and the reset may overtake the
+answer. So the answer goes out whole, the sender gets a moment to hear it and stop, and only then
+the line is cut.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from fastapi.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+LINGER = 2.0
+"""Seconds for the sender to stop."""
+
+
+class Refusal(JSONResponse):
+    """``{"error": ...}``, after which nothing more is read than what comes within a moment."""
+
+    def __init__(self, error: str, status: int, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__({"error": error}, status, {**(headers or {}), "connection": "close"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, listen for a moment, and end."""
+        start = {"type": "http.response.start", "status": self.status_code}
+        await send({**start, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        try:
+            async with asyncio.timeout(LINGER):
+                while _comes_more(await receive()):
+                    pass
+        except TimeoutError:
+            pass
+        await send({"type": "http.response.body", "body": b""})
+
+
+def _comes_more(message: Mapping[str, object]) -> bool:
+    return message["type"] == "http.request" and bool(message.get("more_body"))

@@ -1,0 +1,1 @@
+"""The commands of ``quantserve``, one a file: ``describe`` tells its flags, ``run`` does it."""

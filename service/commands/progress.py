@@ -1,0 +1,52 @@
+"""A change of the serving version, told phase by phase while it happens."""
+
+import sys
+
+from service.client import Client, Document, Refused, model_path
+from service.commands.columns import columns
+from service.commands.remote import CHECKS, report_rows, tell_refusal
+
+
+def change(client: Client, model: str, verb: str, document: Document) -> int:
+    """Ask for a swap or rollback, print each phase as it ends and a summary; gives the exit code.
+
+    Raises:
+        Unreachable: there is no server, or it went away; it may still complete what was asked.
+    """
+    print(f"{model}: {verb} ...", flush=True)
+    try:
+        with client.watching(model_path(model, "events"), _tell):
+            answer = client.post(model_path(model, verb), document)
+    except Refused as refused:
+        return tell_refusal(refused)
+    except KeyboardInterrupt:
+        print("quantserve: not waited for; the server goes on", file=sys.stderr)
+        return 130
+    print(summary(answer))
+    return 0
+
+
+def _tell(event: str, data: Document) -> None:
+    if event == "phase" and data.get("status") != "started":
+        print(phase_line(data), flush=True)
+
+
+def phase_line(data: Document) -> str:
+    """``  version 2  warm-up     0.123 s  done``"""
+    version, phase = data.get("version", ""), data.get("phase", "")
+    status, detail = data.get("status", ""), data.get("detail", "")
+    seconds = f"{data.get('seconds', 0.0):9.3f} s"
+    return f"  version {version}  {phase:<12} {seconds}  {status}  {detail}".rstrip()
+
+
+def summary(answer: Document) -> str:
+    """Which version serves now, and what the gate measured."""
+    seconds = answer.get("seconds") or 0.0
+    row = [answer.get("model"), answer.get("from_version") or "-", answer.get("to_version")]
+    shown = [*map(str, row), f"{seconds:.3f} s", str(answer.get("note") or "")]
+    parts = [columns(["MODEL", "BEFORE", "NOW", "TOOK", ""], [shown])]
+    if forced := answer.get("forced"):
+        parts.append(f"forced, although {forced}")
+    if checks := report_rows(answer):
+        parts.append(columns(CHECKS, checks))
+    return "\n\n".join(parts)

@@ -1,0 +1,66 @@
+"""What may be a name in the model repository; no path ever leaves it, symbolic links included.
+
+Names are what every file system, URL and metric takes: ASCII letters, digits and ``_.-``, not
+beginning with a dot or a dash. Links are judged by where they end: one that stays inside is as
+good as a folder (Kubernetes mounts a ConfigMap as links to ``..data``), and the root may be one.
+"""
+
+import re
+from pathlib import Path, PurePosixPath
+
+from service.core.errors import InvalidName
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+VERSION = re.compile(r"[1-9][0-9]{0,17}")
+MAX_DEPTH = 8
+ALLOWED = "1 to 128 letters, digits, '_', '.' or '-', the first a letter, digit or '_'"
+
+
+def check_model_name(name: str) -> str:
+    """The name, if a model may have it.
+
+    Raises:
+        InvalidName: it may not.
+    """
+    if not NAME.fullmatch(name):
+        raise InvalidName(f"{name!r:.200} cannot be the name of a model: expected {ALLOWED}")
+    return name
+
+
+def check_version(number: int) -> int:
+    """The number, if a version may have it.
+
+    Raises:
+        InvalidName: it may not.
+    """
+    if not VERSION.fullmatch(str(number)):
+        raise InvalidName(f"a version is an integer of 1 to 18 digits, got {str(number):.40}")
+    return number
+
+
+def version_file(path: str) -> tuple[int, PurePosixPath]:
+    """``"1/model.onnx"`` as the version's number and the path inside its folder.
+
+    Raises:
+        InvalidName: it is not ``<version>/<path>``, or a part of it is not a name.
+    """
+    first, *rest = path.split("/")
+    if not VERSION.fullmatch(first) or not rest:
+        raise InvalidName(f"the file {path!r:.200} is not in a version: expected 1/model.onnx")
+    if len(rest) > MAX_DEPTH:
+        raise InvalidName(f"the file {path!r:.200} is more than {MAX_DEPTH} folders deep")
+    for part in rest:
+        if not NAME.fullmatch(part):
+            raise InvalidName(f"{part!r:.200} in {path!r:.200}: expected {ALLOWED}")
+    return int(first), PurePosixPath(*rest)
+
+
+def leads_outside(root: Path, path: Path) -> bool:
+    """Whether a path, with all links in it followed, is neither ``root`` nor anywhere under it.
+
+    True as well for what no file system would find: a loop of links, a name with a zero byte.
+    """
+    try:
+        return not path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError, ValueError):
+        return True

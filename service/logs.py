@@ -1,0 +1,104 @@
+"""Events to lines of the log: text for people, JSON for machines; changes have a log of their own.
+
+Logger ``quantserve`` tells what happens to models, ``quantserve.audit`` who asked for what.
+"""
+
+import json
+import logging
+import sys
+from typing import Any
+
+from service.config import Settings
+from service.core.events import (
+    AccessRefused,
+    ChangeCompleted,
+    Event,
+    RequestCompleted,
+    StateChanged,
+)
+from service.core.lifecycle import State
+
+_log = logging.getLogger("quantserve")
+_audit = logging.getLogger("quantserve.audit")
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["error"] = str(record.exc_info[1])
+        return json.dumps(line)
+
+
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        # Values from outside are quoted, so that none can end its line and begin another.
+        fields: dict[str, Any] = getattr(record, "fields", {})
+        pairs = (f" {key}={json.dumps(value)}" for key, value in fields.items())
+        return super().format(record) + "".join(pairs)
+
+
+def start_logs(settings: Settings) -> None:
+    """Send the log to standard error, as the settings say."""
+    as_json = settings.log_format == "json"
+    if settings.log_format == "auto":
+        as_json = not sys.stderr.isatty()
+    stream = logging.StreamHandler()
+    text = _Text("%(asctime)s %(levelname)-7s %(message)s")
+    stream.setFormatter(_JsonLines() if as_json else text)
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[stream], force=True)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    _audit.setLevel(logging.INFO)  # written whatever the level of the rest
+
+
+class Log:
+    """An observer that writes what an operator must know, and each request if asked to: by a
+    setting, or for a while by the level of the log.
+    """
+
+    def __init__(self, requests: bool) -> None:
+        self._requests = requests
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, StateChanged):
+            level = logging.ERROR if event.reason and event.state is State.UNAVAILABLE else 20
+            _log.log(level, "model %s version %s is %s %s", *event)
+        elif isinstance(event, RequestCompleted):
+            level = logging.INFO if self._requests else logging.DEBUG
+            if _log.isEnabledFor(level):
+                fields = event._asdict().items()
+                _log.log(level, "%s", " ".join(f"{k}={v}" for k, v in fields if v != ""))
+
+
+def audit_log(event: Event) -> None:
+    """An observer that writes a line for every change that was asked for, done or not."""
+    if isinstance(event, ChangeCompleted):
+        fields = _of_change(event)
+    elif isinstance(event, AccessRefused):
+        fields = {"action": "access", "method": event.method, "path": event.path}
+        fields["outcome"] = "refused"
+    else:
+        return
+    name, address, request_id = event.actor
+    who = {"who": name, "address": address, "request_id": request_id}
+    known = {**who, **fields, "error": event.error or None}
+    shown = {key: value for key, value in known.items() if value is not None}
+    _audit.info("audit", extra={"fields": shown})
+
+
+def _of_change(event: ChangeCompleted) -> dict[str, Any]:
+    return {
+        "action": event.verb.value,
+        "model": event.model,
+        "from": event.before,
+        "to": event.after,
+        "forced": event.forced,
+        "outcome": event.outcome.value,
+        "seconds": round(event.seconds, 3),
+    }

@@ -1,0 +1,344 @@
+"""A version is there as a whole or not at all, and nothing else is left behind."""
+
+import asyncio
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from service.core.errors import (
+    BodyTooLarge,
+    InvalidName,
+    MalformedRequest,
+    QuantserveError,
+    StorageFailed,
+    StorageFull,
+    UploadRejected,
+    VersionExists,
+)
+from service.engine.publishing import Published, publish, publish_files
+from service.engine.staging import Staging, remove_abandoned
+
+MODEL = (Path(__file__).parents[2] / "models/digits/1/model.onnx").read_bytes()
+SHA256 = hashlib.sha256(MODEL).hexdigest()
+LIMIT = 2**24
+
+
+async def chunks(data: bytes, size: int = 10_000) -> AsyncIterator[bytes]:
+    for at in range(0, len(data), size):
+        await asyncio.sleep(0)
+        yield data[at : at + size]
+
+
+async def put(
+    root: Path, data: bytes = MODEL, number: int | None = None, model: str = "m", limit: int = LIMIT
+) -> Published:
+    return await publish(root, model, number, chunks(data), limit=limit)
+
+
+def tree(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+
+
+def with_external_data(location: str) -> bytes:
+    weights = numpy_helper.from_array(np.ones((4, 4), np.float32), "w")
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value=location)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
+        [weights],
+    )
+    model: onnx.ModelProto = helper.make_model(graph)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+async def test_a_new_model_gets_its_first_version(tmp_path: Path) -> None:
+    done = await publish(tmp_path, "m", None, chunks(MODEL), sha256=SHA256.upper(), limit=LIMIT)
+    assert (done.number, done.bytes, done.sha256) == (1, len(MODEL), SHA256)
+    assert str(done.precision).startswith("INT8")
+    assert (tmp_path / "m/1/model.onnx").read_bytes() == MODEL
+    assert tree(tmp_path) == ["m", "m/1", "m/1/model.onnx"]
+
+
+async def test_the_next_number_is_after_the_highest_name(tmp_path: Path) -> None:
+    for name in ("2", "7", "x9", ".upload-old"):
+        (tmp_path / "m" / name).mkdir(parents=True)
+    (tmp_path / "m/11").write_text("a file takes the number as well")
+    assert (await put(tmp_path)).number == 12
+    assert (await put(tmp_path, number=5)).number == 5
+
+
+@pytest.mark.parametrize("taken", ["folder", "file", "link"])
+async def test_a_version_is_never_overwritten(tmp_path: Path, taken: str) -> None:
+    (tmp_path / "m").mkdir()
+    place = tmp_path / "m/3"
+    if taken == "folder":
+        place.mkdir()
+    elif taken == "file":
+        place.write_text("")
+    else:
+        place.symlink_to("nowhere")
+    before = tree(tmp_path)
+    with pytest.raises(VersionExists, match="version 3 already"):
+        await put(tmp_path, number=3)
+    assert tree(tmp_path) == before
+
+
+async def test_a_version_made_by_hand_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    """An empty folder, too: somebody is about to copy a model into it."""
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield MODEL
+        (tmp_path / "m/3").mkdir()
+
+    with pytest.raises(VersionExists):
+        await publish(tmp_path, "m", 3, slow(), limit=LIMIT)
+    assert tree(tmp_path) == ["m", "m/3"]
+
+
+BAD = {
+    "empty": (b"", UploadRejected, "empty"),
+    "not ONNX": (b"PK\3\4 a zip file", UploadRejected, "not an ONNX model"),
+    "cut short": (MODEL[:-1], UploadRejected, "not an ONNX model"),
+    "too large": (MODEL * 400, BodyTooLarge, "more than"),
+    "without its weights": (with_external_data("w.bin"), UploadRejected, "w.bin"),
+    "weights from elsewhere": (with_external_data("../../x"), UploadRejected, "outside"),
+    "weights from the root": (with_external_data("/etc/passwd"), UploadRejected, "outside"),
+    "weights with a zero": (with_external_data("a\0b"), UploadRejected, "outside"),
+    "weights with a long name": (with_external_data("a" * 5000), UploadRejected, "not in"),
+}
+
+
+@pytest.mark.parametrize(("data", "kind", "text"), BAD.values(), ids=BAD.keys())
+async def test_what_is_refused_leaves_nothing(
+    tmp_path: Path, data: bytes, kind: type[QuantserveError], text: str
+) -> None:
+    with pytest.raises(kind, match=text):
+        await put(tmp_path, data)
+    assert tree(tmp_path) == []
+
+
+@pytest.mark.parametrize("digest", ["0" * 64, "xyz", ""])
+async def test_another_digest_than_announced_is_refused(tmp_path: Path, digest: str) -> None:
+    with pytest.raises((UploadRejected, MalformedRequest), match="SHA-256"):
+        await publish(tmp_path, "m", 1, chunks(MODEL), sha256=digest, limit=LIMIT)
+    assert tree(tmp_path) == []
+
+
+async def test_a_limit_is_exact(tmp_path: Path) -> None:
+    await put(tmp_path, limit=len(MODEL))
+    with pytest.raises(BodyTooLarge):
+        await put(tmp_path, limit=len(MODEL) - 1)
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", ".hidden", "a\0b", "x" * 300])
+async def test_a_name_is_checked_before_the_disk_is_touched(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidName):
+        await put(tmp_path, model=name)
+    assert tree(tmp_path) == []
+
+
+async def test_a_sender_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield MODEL
+        assert staged(tmp_path)
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await publish(tmp_path, "m", None, broken(), limit=LIMIT)
+    assert tree(tmp_path) == []
+
+
+def staged(root: Path) -> list[Path]:
+    return list(root.glob("*/.upload-*"))
+
+
+async def test_an_upload_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
+    arrived = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(2**20)
+            arrived.set()
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(publish(tmp_path, "m", None, endless(), limit=2**40))
+    await arrived.wait()
+    assert staged(tmp_path)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert tree(tmp_path) == []
+
+
+async def test_of_two_uploads_of_one_version_one_wins_whole(tmp_path: Path) -> None:
+    second = (Path(__file__).parents[2] / "models/digits/2/model.onnx").read_bytes()
+    results = await asyncio.gather(
+        *(put(tmp_path, data, 1) for data in (MODEL, second) * 4), return_exceptions=True
+    )
+    won = [each for each in results if isinstance(each, Published)]
+    lost = [each for each in results if isinstance(each, VersionExists)]
+    assert (len(won), len(lost)) == (1, 7)
+    stored = (tmp_path / "m/1/model.onnx").read_bytes()
+    assert hashlib.sha256(stored).hexdigest() == won[0].sha256
+    assert tree(tmp_path) == ["m", "m/1", "m/1/model.onnx"]
+
+
+async def test_uploads_without_a_number_get_one_each(tmp_path: Path) -> None:
+    done = await asyncio.gather(*(put(tmp_path) for _ in range(8)))
+    assert sorted(each.number for each in done) == list(range(1, 9))
+    assert staged(tmp_path) == []
+
+
+async def test_a_failed_upload_takes_nothing_from_another_of_a_new_model(tmp_path: Path) -> None:
+    results = await asyncio.gather(
+        *(put(tmp_path, data) for data in (b"no", MODEL) * 8), return_exceptions=True
+    )
+    assert sum(isinstance(each, Published) for each in results) == 8
+    assert len(list((tmp_path / "m").iterdir())) == 8
+
+
+async def test_a_model_that_links_to_elsewhere_is_not_written_to(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    root.mkdir()
+    outside.mkdir()
+    (root / "m").symlink_to(outside)
+    with pytest.raises(InvalidName, match="link"):
+        await put(root)
+    assert tree(outside) == []
+
+
+async def test_a_root_that_is_a_link_is_fine(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "root").symlink_to(tmp_path / "real")
+    await put(tmp_path / "root")
+    assert (tmp_path / "real/m/1/model.onnx").exists()
+
+
+async def test_files_beside_the_graph_are_stored_with_it(tmp_path: Path) -> None:
+    weights = np.ones((4, 4), np.float32).tobytes()
+    files = {
+        "2/model.onnx": with_external_data("data/w.bin"),
+        "2/data/w.bin": weights,
+        "1/model.onnx": MODEL,
+    }
+    done = await publish_files(tmp_path, "m", files, limit=LIMIT)
+    assert [each.number for each in done] == [1, 2]
+    assert done[1].bytes == len(weights) + len(files["2/model.onnx"])
+    assert (tmp_path / "m/2/data/w.bin").read_bytes() == weights
+    assert staged(tmp_path) == []
+
+
+BAD_FILES = {
+    "a path out": ({"1/../../x": b""}, InvalidName),
+    "a file of the model, not of a version": ({"model.toml": b""}, InvalidName),
+    "no graph": ({"1/weights.bin": b"x"}, UploadRejected),
+    "a file that is a folder too": ({"1/model.onnx": MODEL, "1/model.onnx/a": b""}, InvalidName),
+    "a second version that is no model": ({"1/model.onnx": MODEL, "2/model.onnx": b"no"},
+                                          UploadRejected),
+    "too many bytes": ({"1/model.onnx": bytes(LIMIT + 1)}, BodyTooLarge),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("files", "kind"), BAD_FILES.values(), ids=BAD_FILES.keys())
+async def test_files_are_stored_all_or_none(
+    tmp_path: Path, files: dict[str, bytes], kind: type[QuantserveError]
+) -> None:
+    with pytest.raises(kind):
+        await publish_files(tmp_path, "m", files, limit=LIMIT)
+    assert tree(tmp_path) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 kB; skips where the system does not let the tests make one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+async def test_a_full_disk_is_told_and_left_as_it_was(small_disk: Path) -> None:
+    with pytest.raises(StorageFull, match="No space left"):
+        await put(small_disk, bytes(2**21))
+    assert tree(small_disk) == []
+    await put(small_disk)
+    assert tree(small_disk) == ["m", "m/1", "m/1/model.onnx"]
+
+
+async def test_a_read_only_disk_is_told(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(StorageFailed, match="Read-only") as caught:
+        await put(small_disk)
+    assert not isinstance(caught.value, StorageFull)
+    assert str(small_disk) not in str(caught.value)
+
+
+FILE_LIMIT = """
+import asyncio, resource, sys
+from pathlib import Path
+from service.core.errors import StorageFull
+from service.engine.publishing import publish
+resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+async def chunks():
+    yield bytes(50_000)
+try:
+    asyncio.run(publish(Path(sys.argv[1]), "m", None, chunks(), limit=2**20))
+except StorageFull as error:
+    print(error)
+"""
+
+
+def test_a_file_that_may_not_grow_is_told(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FILE_LIMIT, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    assert "cannot store model" in done.stdout and "File too large" in done.stdout
+    assert tree(tmp_path) == []
+
+
+def test_what_a_dead_process_left_is_removed_and_what_a_live_one_holds_is_not(
+    tmp_path: Path,
+) -> None:
+    live = Staging(tmp_path, "m")
+    live.create()
+    for name in ("m", "gone"):
+        (tmp_path / name / ".upload-0123").mkdir(parents=True)
+        (tmp_path / name / ".upload-0123/model.onnx").write_bytes(b"half")
+    (tmp_path / "m/.upload-link").symlink_to(tmp_path)
+    assert len(remove_abandoned(tmp_path)) == 2
+    assert tree(tmp_path) == ["m", f"m/{live.folder.name}", "m/.upload-link"]
+    live.discard()
+
+
+def test_a_version_may_be_discarded_from_several_threads_at_once(tmp_path: Path) -> None:
+    staging = Staging(tmp_path, "m")
+    staging.create()
+    staging.append(PurePosixPath("model.onnx"), b"x")
+    threads = [threading.Thread(target=staging.discard) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert tree(tmp_path) == []
+
+
+async def test_the_versions_of_one_call_can_be_many(tmp_path: Path) -> None:
+    files = {f"{number}/model.onnx": MODEL for number in range(1, 12)}
+    done = await publish_files(tmp_path, "m", files, limit=LIMIT)
+    assert [each.number for each in done] == list(range(1, 12))

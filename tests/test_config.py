@@ -1,0 +1,55 @@
+"""Settings come from flags, variables and files; keys from variables and files alone."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from service.config import Settings, load_settings, read_keys
+from service.core.errors import ConfigError
+
+NAME = "QUANTSERVE_ADMIN_KEY"
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [("", ()), (" , ", ()), ("a", ("a",)), ("a,b", ("a", "b")), (" a , b,\n", ("a", "b"))],
+)
+def test_keys_are_separated_by_commas(text: str, keys: tuple[str, ...]) -> None:
+    assert read_keys(NAME, SecretStr(text), None) == keys
+
+
+def test_a_file_of_keys_may_have_one_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("one\ntwo\n")
+    assert read_keys(NAME, SecretStr(""), file) == ("one", "two")
+
+
+def test_a_file_of_keys_that_is_of_no_use_is_an_error(tmp_path: Path) -> None:
+    empty, binary = tmp_path / "empty", tmp_path / "binary"
+    empty.write_text("\n")
+    binary.write_bytes(b"\xff")
+    for given, file, text in [
+        ("", tmp_path / "absent", "No such file"),
+        ("", empty, "holds no key"),
+        ("", binary, "not text"),
+        ("secret-1", empty, "both set"),
+        ("secret-1\0", None, "ASCII"),
+        ("secret-1é", None, "ASCII"),
+    ]:
+        with pytest.raises(ConfigError, match=text) as caught:
+            read_keys(NAME, SecretStr(given), file)
+        assert "secret-1" not in str(caught.value)
+
+
+def test_settings_do_not_show_keys() -> None:
+    settings = load_settings({}, {"QUANTSERVE_ADMIN_KEY": "hush", "QUANTSERVE_API_KEY": "hush"})
+    assert settings.admin_key.get_secret_value() == "hush"
+    assert "hush" not in f"{settings!r} {settings} {settings.model_dump()}"
+
+
+def test_an_empty_variable_is_none_and_those_of_clients_are_not_ours() -> None:
+    environment = {"QUANTSERVE_ADMIN_KEY_FILE": "", "QUANTSERVE_URL": "http://x", "PATH": "/bin"}
+    assert load_settings({}, environment) == Settings()
+    with pytest.raises(ConfigError, match="QUANTSERVE_ADMIN_KEYS"):
+        load_settings({}, {"QUANTSERVE_ADMIN_KEYS": "hush"})
