@@ -10,11 +10,13 @@ STATUS: dict[type[Exception], int] = {
     errors.NotFound: 404,
     errors.SignatureMismatch: 400,
     errors.InputRejected: 400,
+    errors.Conflict: 409,
     errors.NotReady: 503,
     errors.QueueFull: 503,
     errors.DeadlineExceeded: 504,
     errors.ShuttingDown: 503,
     errors.LoadFailed: 500,
+    errors.GateFailed: 409,
     errors.ExecutionFailed: 500,
     errors.ConfigError: 500,
 }

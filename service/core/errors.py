@@ -8,7 +8,8 @@ QuantserveError
 │   ├── MethodNotAllowed       the address exists, this verb on it does not
 │   ├── NotFound               no such model, version or address
 │   ├── SignatureMismatch      the tensors are not those that the model takes
-│   └── InputRejected          the tensors fit, the model refuses their values
+│   ├── InputRejected          the tensors fit, the model refuses their values
+│   └── Conflict               what is there already does not allow it
 ├── MomentError              the moment's: the same request may succeed later
 │   ├── NotReady               the model or version is not serving now
 │   ├── QueueFull              the queue of the model is at its bound
@@ -16,11 +17,14 @@ QuantserveError
 │   └── ShuttingDown           the server is on its way out
 ├── ModelError               the model's: its operator must act
 │   ├── LoadFailed             the version cannot be loaded
+│   ├── GateFailed             the version loads, but is not fit to serve
 │   └── ExecutionFailed        the graph failed on a request that fits its signature
 └── ConfigError              the operator's: a setting, a folder or a port
 
 Statuses of HTTP are not known here: they are a table in ``service.api.errors``.
 """
+
+from service.core.checks import Check
 
 
 class QuantserveError(Exception):
@@ -59,6 +63,10 @@ class InputRejected(RequestError):
     """The tensors fit the signature, but the model refuses their values."""
 
 
+class Conflict(RequestError):
+    """What is there already does not allow it."""
+
+
 class MomentError(QuantserveError):
     """The same request may succeed later."""
 
@@ -85,6 +93,15 @@ class ModelError(QuantserveError):
 
 class LoadFailed(ModelError):
     """The version cannot be loaded; the text is the reason shown for it everywhere."""
+
+
+class GateFailed(ModelError):
+    """The version is not fit to serve; ``checks`` are all that were made, with their figures."""
+
+    def __init__(self, what: str, reason: str, checks: tuple[Check, ...] = ()) -> None:
+        super().__init__(f"{what}: {reason}")
+        self.reason = reason
+        self.checks = checks
 
 
 class ExecutionFailed(ModelError):
