@@ -6,15 +6,30 @@ from collections.abc import Callable, MutableMapping
 from time import time
 from typing import Any
 
+from service.api.admin import admin
 from service.api.body import Receive
 from service.api.control import control_plane
 from service.api.infer import DataPlane, Send
+from service.api.repository_verbs import Limits, repository_verbs
+from service.api.versions import versions
+from service.api.watching import Watchers, watching
 from service.config import Settings
-from service.core.events import Event, Observers, RequestCompleted, StateChanged
+from service.core.events import (
+    Event,
+    Observers,
+    PhaseStatus,
+    RequestCompleted,
+    StateChanged,
+    Swapped,
+    SwapPhase,
+)
 from service.core.lifecycle import State
 from service.core.statistics import Statistics
 from service.engine.hardware import usable_cores
+from service.engine.model import UNLOADED
 from service.engine.repository import ModelRepository
+from service.engine.rollout import Environment
+from service.engine.watch import watch
 from service.metrics import Metrics
 
 _log = logging.getLogger("quantserve")
@@ -25,13 +40,29 @@ class Server:
 
     def __init__(self, settings: Settings, announce: Callable[[ModelRepository], None]) -> None:
         statistics = Statistics(time)
-        observe = Observers(statistics, Log(settings.access_log))
-        self.repository = ModelRepository(
-            settings.models, settings.cores or usable_cores(), observe
+        self._watchers = Watchers()
+        observe = Observers(statistics, self._watchers, Log(settings.access_log))
+        given = Environment(
+            settings.cores or usable_cores(),
+            observe,
+            settings.memory_budget,
+            settings.shutdown_timeout,
         )
+        self.repository = ModelRepository(settings.models, given)
         metrics = Metrics(statistics, self.repository)
-        control = control_plane(self.repository, statistics, metrics.render, logging.getLogger())
+        routers = [
+            admin(self.repository),
+            versions(self.repository, statistics),
+            watching(self.repository, self._watchers),
+            repository_verbs(
+                self.repository, Limits(settings.max_body_bytes, settings.body_timeout)
+            ),
+        ]
+        control = control_plane(
+            self.repository, statistics, metrics.render, logging.getLogger(), routers
+        )
         self._plane = DataPlane(control, self.repository, settings, observe)
+        self._poll = settings.poll
         self._announce = announce
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -40,6 +71,12 @@ class Server:
         else:
             await self._plane(scope, receive, send)
 
+    def begin_stop(self) -> None:
+        """Take no new work and end what may last: watchers' streams, swaps before their switch.
+        Called when the signal comes, so that nobody is waited for in vain."""
+        self._watchers.close()
+        self.repository.begin_stop()
+
     async def _live(self, receive: Receive, send: Send) -> None:
         """Live at once; ready when every model that can be is loaded and warm."""
         await receive()
@@ -47,12 +84,15 @@ class Server:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         loading.cancel()
+        self.begin_stop()
         await self.repository.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _load(self) -> None:
         await self.repository.load_all()
         self._announce(self.repository)
+        if self._poll:
+            await watch(self.repository, self._poll)
 
 
 class Log:
@@ -65,8 +105,17 @@ class Log:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, StateChanged):
-            level = logging.ERROR if event.reason and event.state is State.UNAVAILABLE else 20
+            failed = event.state is State.UNAVAILABLE and event.reason != UNLOADED
+            level = logging.ERROR if failed else logging.INFO
             _log.log(level, "model %s version %s is %s %s", *event)
+        elif isinstance(event, Swapped):
+            level = logging.WARNING if event.forced else logging.INFO
+            forced = f" although it failed {event.forced}" if event.forced else ""
+            text = "model %s: version %s serves after %s (%s)%s"
+            _log.log(level, text, event.model, event.new, event.old or "none", event.cause, forced)
+        elif isinstance(event, SwapPhase):
+            if event.status is not PhaseStatus.STARTED:
+                _log.debug("model %s version %s: %s %s in %.3f s %s", *event)
         elif isinstance(event, RequestCompleted):
             level = logging.INFO if self._requests else logging.DEBUG
             if _log.isEnabledFor(level):

@@ -16,6 +16,7 @@ from service import __version__
 from service.app import Server
 from service.config import Settings, load_settings
 from service.core.errors import ConfigError
+from service.engine.memory import bound_heap
 from service.engine.model import Model
 from service.engine.repository import ModelRepository
 
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(settings: Settings) -> int:
     _start_logs(settings)
+    bound_heap()
     if not settings.models.is_dir() or not os.access(settings.models, os.R_OK | os.X_OK):
         raise ConfigError(f"models folder {settings.models} is not a readable folder")
     listener = _listen(settings)
@@ -76,6 +78,12 @@ def _serve(settings: Settings) -> int:
 
 
 class _Uvicorn(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tell the application first: what it would go on with holds connections open."""
+        if isinstance(self.config.app, Server):
+            self.config.app.begin_stop()
+        await super().shutdown(sockets)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Stop on a signal and then end with exit code 0: uvicorn would raise it again."""

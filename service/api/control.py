@@ -1,8 +1,9 @@
 """The control plane: everything but inference. Ordinary FastAPI; one router a file."""
 
 import logging
+from collections.abc import Sequence
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from service import __version__
 from service.api.docs import docs
@@ -22,10 +23,14 @@ from service.engine.repository import ModelRepository
 
 
 def control_plane(
-    repository: ModelRepository, counted: Statistics, render: Render, logger: logging.Logger
+    repository: ModelRepository,
+    counted: Statistics,
+    render: Render,
+    logger: logging.Logger,
+    more: Sequence[APIRouter] = (),
 ) -> Edge:
     """The application for everything but inference. ``logger`` is the one whose level clients may
-    change.
+    change; ``more`` are routes that need parts of their own.
     """
     app = FastAPI(title="quantserve", version=__version__, openapi_url=None, redirect_slashes=False)
     return Edge(
@@ -40,6 +45,7 @@ def control_plane(
             log_settings(logger),
             trace_settings(repository),
             scrape(render),
+            *more,
             docs(document(app, repository)),
         ],
     )
