@@ -3,11 +3,14 @@
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import partial
 from time import time
 from typing import Any
 
+from fastapi import APIRouter
+
+from service.api.admin import admin
 from service.api.audit import Audit
 from service.api.body import Receive
 from service.api.control import control_plane
@@ -17,13 +20,19 @@ from service.api.guard import Guard, lets_predict
 from service.api.infer import App, DataPlane, Send
 from service.api.inference import Inference
 from service.api.keys import Access, Keys, is_loopback
+from service.api.repository_verbs import Limits, repository_verbs
 from service.api.upload import UploadLimits, upload_routes
+from service.api.versions import versions
+from service.api.watching import Watchers, watching
 from service.config import Settings, read_keys
 from service.core.events import Observers
 from service.core.statistics import Statistics
 from service.engine.hardware import usable_cores
+from service.engine.publishing import publish_files
 from service.engine.repository import ModelRepository
+from service.engine.rollout import Environment
 from service.engine.staging import remove_abandoned
+from service.engine.watch import watch
 from service.logs import Log, audit_log
 from service.metrics import Metrics
 
@@ -35,15 +44,24 @@ class Server:
 
     def __init__(self, settings: Settings, announce: Callable[[ModelRepository], None]) -> None:
         statistics = Statistics(time)
-        observe = Observers(statistics, Log(settings.access_log), audit_log)
-        self.repository = ModelRepository(
-            settings.models, settings.cores or usable_cores(), observe
+        self._watchers = Watchers()
+        observe = Observers(statistics, self._watchers, Log(settings.access_log), audit_log)
+        given = Environment(
+            settings.cores or usable_cores(),
+            observe,
+            settings.memory_budget,
+            settings.shutdown_timeout,
         )
+        self.repository = ModelRepository(settings.models, given)
         metrics = Metrics(statistics, self.repository)
-        limits = UploadLimits(settings.max_upload_bytes, settings.body_timeout)
-        routers = [upload_routes(settings.models, limits, Audit(observe))]
+        changes = _changes(settings, self.repository, Audit(observe))
+        reports = [versions(self.repository, statistics), watching(self.repository, self._watchers)]
         control = control_plane(
-            self.repository, statistics, metrics.render, logging.getLogger(), routers
+            self.repository,
+            statistics,
+            metrics.render,
+            logging.getLogger(),
+            [*changes, *reports],
         )
         access = access_of(settings)
         inference = Inference(self.repository, settings, observe)
@@ -55,7 +73,7 @@ class Server:
             self._plane = DataPlane(Guard(control, access, observe), inference)
         self.protocol = partial(DirectProtocol, inference, LookOut(), partial(lets_predict, access))
         """For uvicorn: its HTTP protocol with a shorter way for predictions."""
-        self._models = settings.models
+        self._settings = settings
         self._announce = announce
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -65,6 +83,12 @@ class Server:
         else:
             await self._plane(scope, receive, send)
 
+    def begin_stop(self) -> None:
+        """Take no new work and end what may last: watchers' streams, swaps before their switch.
+        Called when the signal comes, so that nobody is waited for in vain."""
+        self._watchers.close()
+        self.repository.begin_stop()
+
     async def _live(self, receive: Receive, send: Send) -> None:
         """Live at once; ready when every model that can be is loaded and warm."""
         await receive()
@@ -72,11 +96,12 @@ class Server:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         loading.cancel()
+        self.begin_stop()
         await self.repository.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _load(self) -> None:
-        for folder in await asyncio.to_thread(remove_abandoned, self._models):
+        for folder in await asyncio.to_thread(remove_abandoned, self._settings.models):
             _log.warning("removed what is left of an upload to model %s", folder.parent.name)
         await self.repository.load_all()
         # What is there now stays: the garbage collector need not look at it again and again,
@@ -84,6 +109,25 @@ class Server:
         gc.collect()
         gc.freeze()
         self._announce(self.repository)
+        if self._settings.poll:
+            await watch(self.repository, self._settings.poll)
+
+
+def _changes(settings: Settings, repository: ModelRepository, audit: Audit) -> list[APIRouter]:
+    """The routes that change what is served."""
+
+    def publish(name: str, files: Mapping[str, bytes]) -> Awaitable[object]:
+        return publish_files(settings.models, name, files, limit=settings.max_upload_bytes)
+
+    return [
+        admin(repository, audit),
+        upload_routes(
+            settings.models, UploadLimits(settings.max_upload_bytes, settings.body_timeout), audit
+        ),
+        repository_verbs(
+            repository, Limits(settings.max_body_bytes, settings.body_timeout), publish, audit
+        ),
+    ]
 
 
 def access_of(settings: Settings) -> Access:

@@ -4,9 +4,17 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from service.core.errors import ConfigError
 
@@ -17,6 +25,9 @@ OF_CLIENTS = {"QUANTSERVE_URL"}
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+_Kind = TypeVar("_Kind", bound=_Value)
 
 
 class Settings(_Value):
@@ -40,6 +51,14 @@ class Settings(_Value):
     )
     log_format: Literal["auto", "text", "json"] = Field(
         "auto", description="auto: text on a terminal, JSON elsewhere"
+    )
+    memory_budget: int = Field(
+        0, ge=0, description="bytes that the process may hold with a new version in it, 0 for any"
+    )
+    poll: float = Field(
+        0.0,
+        ge=0,
+        description="seconds between looks at the models folder, 0 to load on demand only",
     )
     access_log: bool = Field(False, description="log every request")
     max_upload_bytes: int = Field(
@@ -98,8 +117,62 @@ class ProbeConfig(_Value):
     dims: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
 
 
+class VersionsConfig(_Value):
+    """``[versions]``: which are loaded. One of them serves: the pinned one, else the highest.
+
+    ``count`` belongs to the policy "latest", ``numbers`` to "specific". ``keep_previous`` leaves
+    the version that served before loaded, so that a rollback takes no time.
+    """
+
+    policy: Literal["latest", "specific", "all"] = "latest"
+    count: int = Field(1, ge=1, le=100)
+    numbers: tuple[Annotated[int, Field(ge=1)], ...] = Field((), validate_default=True)
+    keep_previous: bool = True
+
+    @field_validator("numbers")
+    @classmethod
+    def _numbers_are_for_specific(
+        cls, numbers: tuple[int, ...], others: ValidationInfo
+    ) -> tuple[int, ...]:
+        if (others.data.get("policy") == "specific") != bool(numbers):
+            raise ValueError('belongs to the policy "specific", which needs it')
+        return numbers
+
+
+class ToleranceConfig(_Value):
+    """``[gate.outputs.<name>]``: what an output must reach on golden.npz; see ``core.gate``."""
+
+    max_abs_error: float | None = Field(None, ge=0)
+    max_relative_error: float | None = Field(None, ge=0)
+    min_cosine: float | None = Field(None, ge=-1, le=1)
+    min_top1_agreement: float | None = Field(None, ge=0, le=1)
+    min_accuracy: float | None = Field(None, ge=0, le=1)
+
+
+class GateConfig(_Value):
+    """``[gate]``: what a version must reach before it may serve.
+
+    ``max_slowdown`` is how many times as long as the live version it may take on golden.npz.
+    """
+
+    max_slowdown: float | None = Field(None, gt=0)
+    outputs: dict[str, ToleranceConfig] = Field(default_factory=dict)
+
+
+class PinConfig(_Value):
+    """``serving.toml``: which version serves, whatever is higher; written by a swap."""
+
+    version: int = Field(ge=1)
+    previous: int | None = Field(None, ge=1)
+    forced: bool = False
+    signature_change: bool = False
+
+
 class ModelConfig(_Value):
     """``model.toml``: everything in it has a default."""
+
+    versions: VersionsConfig = VersionsConfig()
+    gate: GateConfig = GateConfig()
 
     batching: BatchingConfig = BatchingConfig()
     instances: InstancesConfig = InstancesConfig()
@@ -152,22 +225,51 @@ def load_settings(flags: Mapping[str, object], environment: Mapping[str, str]) -
         raise ConfigError(_first_problem(error, _source_of(flags))) from None
 
 
-def load_model_config(path: Path) -> ModelConfig:
-    """Read a model.toml; one that does not exist gives the defaults.
+def load_model_config(path: Path, override: Mapping[str, Any] | None = None) -> ModelConfig:
+    """Read a model.toml; one that does not exist gives the defaults. ``override`` holds sections
+    that are laid over the file's.
 
     Raises:
         ConfigError: it is not TOML, has an unknown key or a value that is not allowed.
     """
+    values = _laid_over(_read_toml(path) or {}, override or {})
+    return _validated(ModelConfig, values, path.name)
+
+
+def load_pin(path: Path) -> PinConfig | None:
+    """Read a serving.toml; None where there is none.
+
+    Raises:
+        ConfigError: it is not TOML, has an unknown key or a value that is not allowed.
+    """
+    values = _read_toml(path)
+    return None if values is None else _validated(PinConfig, values, path.name)
+
+
+def _read_toml(path: Path) -> dict[str, Any] | None:
     try:
-        values: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        return ModelConfig()
+        return None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path.name}: {error}") from None
+
+
+def _validated(kind: type[_Kind], values: Mapping[str, Any], name: str) -> _Kind:
     try:
-        return ModelConfig.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_first_problem(error, lambda key: f"{path.name}: {key}")) from None
+        raise ConfigError(_first_problem(error, lambda key: f"{name}: {key}")) from None
+
+
+def _laid_over(values: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables are merged; everything else is replaced."""
+    merged = dict(values)
+    for key, value in more.items():
+        below = merged.get(key)
+        both = isinstance(below, dict) and isinstance(value, Mapping)
+        merged[key] = _laid_over(below, value) if both else value  # type: ignore[arg-type]
+    return merged
 
 
 def _first_problem(error: ValidationError, source: Callable[[str], str]) -> str:

@@ -13,10 +13,14 @@ from service.core.events import (
     AccessRefused,
     ChangeCompleted,
     Event,
+    PhaseStatus,
     RequestCompleted,
     StateChanged,
+    Swapped,
+    SwapPhase,
 )
 from service.core.lifecycle import State
+from service.engine.model import UNLOADED
 
 _log = logging.getLogger("quantserve")
 _audit = logging.getLogger("quantserve.audit")
@@ -67,8 +71,17 @@ class Log:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, StateChanged):
-            level = logging.ERROR if event.reason and event.state is State.UNAVAILABLE else 20
+            failed = event.state is State.UNAVAILABLE and event.reason != UNLOADED
+            level = logging.ERROR if failed else logging.INFO
             _log.log(level, "model %s version %s is %s %s", *event)
+        elif isinstance(event, Swapped):
+            level = logging.WARNING if event.forced else logging.INFO
+            forced = f" although it failed {event.forced}" if event.forced else ""
+            text = "model %s: version %s serves after %s (%s)%s"
+            _log.log(level, text, event.model, event.new, event.old or "none", event.cause, forced)
+        elif isinstance(event, SwapPhase):
+            if event.status is not PhaseStatus.STARTED:
+                _log.debug("model %s version %s: %s %s in %.3f s %s", *event)
         elif isinstance(event, RequestCompleted):
             level = logging.INFO if self._requests else logging.DEBUG
             if _log.isEnabledFor(level):

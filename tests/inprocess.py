@@ -28,7 +28,7 @@ async def serve(folder: Path, *, load: bool = True) -> AsyncIterator[Served]:
     if load:
         await server.repository.load_all()
     else:
-        server.repository.scan()
+        await server.repository.refresh()
     transport = httpx.ASGITransport(app=server)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         yield Served(server, client)

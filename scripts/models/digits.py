@@ -30,6 +30,13 @@ from torch.nn import functional
 DESTINATION = Path("models/digits")
 GOLDEN_PER_CLASS = [4, 4, 3, 3, 3, 3, 3, 3, 3, 3]
 BATCH = 128
+SETTINGS = """[outputs.probabilities]
+labels = [{names}]
+
+[gate.outputs.probabilities]
+min_accuracy = 0.85
+min_cosine = 0.8
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +162,7 @@ def write_companions(held: Digits, versions: list[Built]) -> None:
     classification = {"name": "probabilities", "parameters": {"classification": 3}}
     write_example(DESTINATION, {"image": seven}, classification, width=28)
     names = ", ".join(f'"{digit}"' for digit in range(10))
-    (DESTINATION / "model.toml").write_text(f"[outputs.probabilities]\nlabels = [{names}]\n")
+    (DESTINATION / "model.toml").write_text(SETTINGS.format(names=names))
 
 
 def report(built: Built, tests: dict[str, Digits]) -> list[list[str]]:

@@ -23,6 +23,7 @@ STATUS: dict[type[Exception], int] = {
     errors.DeadlineExceeded: 504,
     errors.ShuttingDown: 503,
     errors.LoadFailed: 500,
+    errors.GateFailed: 409,
     errors.ExecutionFailed: 500,
     errors.StorageFailed: 500,
     errors.StorageFull: 507,

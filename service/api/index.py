@@ -43,7 +43,7 @@ def index(repository: ModelRepository) -> APIRouter:
         openapi_extra=body,
     )
     async def whole(request: Request) -> list[IndexEntry]:
-        return _entries(repository, await json_object(request))
+        return await _entries(repository, await json_object(request))
 
     @router.post(
         "/v2/repository/{repository_name}/index",
@@ -56,30 +56,27 @@ def index(repository: ModelRepository) -> APIRouter:
         known = repository.folder.resolve().name
         if repository_name != known:
             raise NotFound(f'there is no repository "{repository_name:.80}", only "{known}"')
-        return _entries(repository, await json_object(request))
+        return await _entries(repository, await json_object(request))
 
     return router
 
 
-def _entries(repository: ModelRepository, asked: dict[str, Any]) -> list[IndexEntry]:
+async def _entries(repository: ModelRepository, asked: dict[str, Any]) -> list[IndexEntry]:
     only_ready = asked.get("ready", False)
     if type(only_ready) is not bool:
         raise MalformedRequest(f'"ready" must be true or false, got {only_ready!r:.40}')
+    await repository.refresh()
     entries = [entry for model in repository for entry in _of_model(model)]
     return [entry for entry in entries if entry.state is State.READY or not only_ready]
 
 
 def _of_model(model: Model) -> list[IndexEntry]:
-    numbers = sorted({*model.versions, *model.on_disk})
-    if not numbers:
-        return [IndexEntry(name=model.name, state=State.UNAVAILABLE, reason=model.reason)]
-    return [_of_version(model, number) for number in numbers]
-
-
-def _of_version(model: Model, number: int) -> IndexEntry:
-    version = model.versions.get(number)
-    if version is None:
-        state, reason = State.UNAVAILABLE, model.reason or "not loaded"
-    else:
-        state, reason = version.state, version.reason
-    return IndexEntry(name=model.name, version=str(number), state=state, reason=reason)
+    return [
+        IndexEntry(
+            name=model.name,
+            version=str(status.number) if status.number else None,
+            state=status.state,
+            reason=status.reason,
+        )
+        for status in model.status()
+    ]

@@ -30,6 +30,7 @@ TAGS = {
     "metadata": "What the server speaks, what models take and give",
     "statistics": "What was done so far",
     "repository": "What there is to serve",
+    "admin": "Which version of a model serves, and the way there",
     "settings": "What can be changed while the server runs",
     "metrics": "For Prometheus",
 }

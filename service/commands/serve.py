@@ -15,6 +15,7 @@ from service.app import Server
 from service.commands.table import table
 from service.config import Settings, load_settings
 from service.core.errors import ConfigError
+from service.engine.memory import bound_heap
 from service.engine.repository import ModelRepository
 from service.logs import start_logs
 
@@ -63,6 +64,7 @@ def run(flags: dict[str, Any]) -> int:
 
 def _serve(settings: Settings) -> int:
     start_logs(settings)
+    bound_heap()
     if not settings.models.is_dir() or not os.access(settings.models, os.R_OK | os.X_OK):
         raise ConfigError(f"models folder {settings.models} is not a readable folder")
     listener = _listen(settings)
@@ -87,6 +89,12 @@ def _serve(settings: Settings) -> int:
 
 
 class _Uvicorn(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tell the application first: what it would go on with holds connections open."""
+        if isinstance(self.config.app, Server):
+            self.config.app.begin_stop()
+        await super().shutdown(sockets)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Stop on a signal and then end with exit code 0: uvicorn would raise it again."""

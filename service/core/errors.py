@@ -23,6 +23,7 @@ QuantserveError
 │   └── ShuttingDown           the server is on its way out
 ├── ModelError               the model's: its operator must act
 │   ├── LoadFailed             the version cannot be loaded
+│   ├── GateFailed             the version loads, but is not fit to serve
 │   └── ExecutionFailed        the graph failed on a request that fits its signature
 ├── StorageFailed            the disk's: it is read-only, or broken
 │   └── StorageFull            there is no room left on it
@@ -30,6 +31,8 @@ QuantserveError
 
 Statuses of HTTP are not known here: they are a table in ``service.api.errors``.
 """
+
+from service.core.checks import Check
 
 
 class QuantserveError(Exception):
@@ -122,6 +125,15 @@ class ModelError(QuantserveError):
 
 class LoadFailed(ModelError):
     """The version cannot be loaded; the text is the reason shown for it everywhere."""
+
+
+class GateFailed(ModelError):
+    """The version is not fit to serve; ``checks`` are all that were made, with their figures."""
+
+    def __init__(self, what: str, reason: str, checks: tuple[Check, ...] = ()) -> None:
+        super().__init__(f"{what}: {reason}")
+        self.reason = reason
+        self.checks = checks
 
 
 class ExecutionFailed(ModelError):

@@ -130,11 +130,44 @@ class AccessRefused(NamedTuple):
     error: str
 
 
+class PhaseStatus(StrEnum):
+    """How a phase of a rollout stands."""
+
+    STARTED = "started"
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class SwapPhase(NamedTuple):
+    """A version on its way into service began or ended a phase. ``detail`` is for people."""
+
+    model: str
+    version: int
+    phase: str
+    status: PhaseStatus
+    seconds: float = 0.0
+    detail: str = ""
+
+
+class Swapped(NamedTuple):
+    """Another version answers from now on. ``old`` is 0 where none did before; ``forced`` names
+    the checks that it failed."""
+
+    model: str
+    old: int
+    new: int
+    cause: str
+    forced: str = ""
+
+
 Event = (
     RequestCompleted
     | BatchExecuted
     | RequestDropped
     | StateChanged
+    | SwapPhase
+    | Swapped
     | ChangeCompleted
     | AccessRefused
 )

@@ -12,15 +12,17 @@ from service.core.batching import BatchingMode, BatchPolicy, Padding
 from service.core.errors import LoadFailed, QuantserveError
 from service.core.tensors import Arrays, Signature
 from service.engine.execution import Instance
-from service.engine.graph import Precision, check_external_files, summarise
+from service.engine.folder import GOLDEN_FILE, MODEL_FILE, golden_file
+from service.engine.golden import read_golden
+from service.engine.graph import GraphSummary, Precision, check_external_files, summarise
 from service.engine.hardware import resident_bytes
+from service.engine.memory import trim_heap
+from service.engine.paths import leads_outside
 from service.engine.plan import Plan, choose_mode, choose_plan, wants_threads
 from service.engine.probe import Probe, probe
-from service.engine.samples import generated_rows, golden_inputs, single_rows
+from service.engine.samples import generated_rows, single_rows
 from service.engine.session import Session, SessionOptions
 
-MODEL_FILE = "model.onnx"
-GOLDEN_FILE = "golden.npz"
 WORTH_THREADS = 1.3
 """Threads must make a row this much faster; else as many rows side by side do more."""
 
@@ -44,8 +46,32 @@ class Loaded:
     load_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A version that ONNX Runtime has taken, and that has not run yet.
+
+    ``memory_before`` is what the process held before, in bytes.
+    """
+
+    folder: Path
+    session: Session
+    summary: GraphSummary
+    policy: BatchPolicy
+    seconds: float
+    memory_before: int
+
+
 def load(folder: Path, config: ModelConfig, cores: int) -> Loaded:
-    """Load the version in a folder ``models/<name>/<version>``.
+    """Open the version in a folder ``models/<name>/<version>`` and warm it up.
+
+    Raises:
+        LoadFailed: with the reason, written for the model's operator.
+    """
+    return warm_up(open_version(folder, config), config, cores)
+
+
+def open_version(folder: Path, config: ModelConfig) -> Opened:
+    """Read a version's files and give them to ONNX Runtime.
 
     Raises:
         LoadFailed: with the reason, written for the model's operator.
@@ -54,31 +80,47 @@ def load(folder: Path, config: ModelConfig, cores: int) -> Loaded:
     path = folder / MODEL_FILE
     if not path.is_file():
         raise LoadFailed(f"there is no {MODEL_FILE} in the folder of the version")
+    if leads_outside(folder.parent.parent, path):
+        raise LoadFailed(f"{MODEL_FILE} leads outside the model repository")
     summary = summarise(path)
     check_external_files(summary, folder)
     session = Session(path, SessionOptions(config.instances.threads or 1))
     policy = _policy(config, session.signature)
-    rows, note = _rows(session, folder.parent / GOLDEN_FILE, config)
+    return Opened(folder, session, summary, policy, perf_counter() - started, memory)
+
+
+def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
+    """Run a version until it is warm, find out what a batch does, and decide how it is run.
+
+    Raises:
+        LoadFailed: with the reason, written for the model's operator.
+    """
+    started, session, policy = perf_counter(), opened.session, opened.policy
+    path = opened.folder / MODEL_FILE
+    rows, note = _rows(session, golden_file(opened.folder), config)
     found = _probe(session, rows, policy)
     if not note:
-        mode, note = choose_mode(session.signature, summary.precision, found, config.batching)
+        precision = opened.summary.precision
+        mode, note = choose_mode(session.signature, precision, found, config.batching)
     else:
         mode = BatchingMode.REQUESTS
     plan = choose_plan(mode, note, found, config.batching, config.instances, cores)
     session, plan = _try_threads(path, session, plan, found, rows, config, cores)
     policy = replace(policy, mode=plan.mode, preferred_rows=plan.preferred_rows)
-    files = [path, *(folder / name for name in summary.external_files)]
+    instances = _instances(path, session, plan, config, policy)
+    files = [path, *(opened.folder / name for name in opened.summary.external_files)]
+    trim_heap()  # what the probe has left is not the model's
     return Loaded(
         session.signature,
-        _instances(path, session, plan, config, policy),
+        instances,
         policy,
         plan,
         found,
-        summary.precision,
+        opened.summary.precision,
         _sha256(path),
         sum(file.stat().st_size for file in files),
-        max(0, resident_bytes() - memory),
-        perf_counter() - started,
+        max(0, resident_bytes() - opened.memory_before),
+        opened.seconds + perf_counter() - started,
     )
 
 
@@ -128,9 +170,9 @@ def padding_for(config: PaddingConfig, signature: Signature) -> Padding:
 def _rows(session: Session, golden: Path, config: ModelConfig) -> tuple[list[Arrays], str]:
     """Requests of one row to warm up with; the note says why there are none, if so."""
     signature = session.signature
-    arrays = golden_inputs(golden, signature)
-    if arrays is not None:
-        return (single_rows(arrays) if signature.batchable else [arrays]), ""
+    known = read_golden(golden, signature)
+    if known is not None:
+        return (single_rows(known.inputs) if signature.batchable else [known.inputs]), ""
     rows, error = generated_rows(signature, config.probe.dims, session.run)
     if rows:
         return rows, ""

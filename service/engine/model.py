@@ -1,7 +1,10 @@
 """A model: a name, the versions of it that are loaded, and the one that serves."""
 
-from dataclasses import dataclass, field
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from service.config import ModelConfig
 from service.core.batching import BatchingMode
@@ -11,21 +14,34 @@ from service.core.lifecycle import State, move
 from service.core.requests import Terms
 from service.core.tensors import Signature, Tensor
 from service.engine.batcher import DynamicBatcher, Reply
+from service.engine.folder import ModelFolder, Override
 from service.engine.loading import Loaded
+from service.engine.memory import free
+
+UNLOADED = "unloaded"
+NOT_LOADED = "not loaded"
 
 
 class ModelVersion:
     """One version: its state, and while it is READY its batcher."""
 
     def __init__(
-        self, model: str, number: int, folder: Path, config: ModelConfig, observe: Observer
+        self,
+        model: str,
+        number: int,
+        folder: Path,
+        config: ModelConfig,
+        observe: Observer,
+        revision: str = "",
     ) -> None:
         self.config = config
         self.model = model
         self.number = number
         self.folder = folder
+        self.revision = revision
         self._observe = observe
-        # All mutable state: these four change together, in `start`, `fail` and `stop`.
+        # All mutable state: these change together, in `start`, `fail`, `begin_stop` and `_drain`.
+        self._stopped: asyncio.Future[None] | None = None
         self.state = State.LOADING
         self.reason = ""
         self.loaded: Loaded | None = None
@@ -47,15 +63,39 @@ class ModelVersion:
         """Note why the version cannot serve."""
         self._move(State.UNAVAILABLE, reason)
 
-    async def stop(self) -> None:
-        """Answer what was admitted, then let go of everything."""
-        if self.batcher is None:
-            return
-        self._move(State.UNLOADING, "")
-        await self.batcher.drain()
+    def begin_stop(self, patience: float) -> None:
+        """Admit no more; answer what was admitted, within so many seconds; then let go of
+        everything. Does nothing to a version that is not READY."""
+        if self.batcher is not None and self._stopped is None:
+            self._move(State.UNLOADING, "")
+            self._stopped = asyncio.ensure_future(self._drain(patience))
+
+    async def stop(self, patience: float) -> None:
+        """Begin to stop and wait for the end. Who waits may be cancelled: draining goes on."""
+        self.begin_stop(patience)
+        if self._stopped is not None:
+            await asyncio.shield(self._stopped)
+
+    async def settle(self, patience: float) -> bool:
+        """Wait for a moment in which everything admitted is answered; False if none comes."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                if self.batcher is not None:
+                    await self.batcher.drain()
+                return True
+        return False
+
+    async def _drain(self, patience: float) -> None:
+        """What is known of the version stays; what takes memory goes."""
+        assert self.batcher is not None and self.loaded is not None, "it is READY. This is a bug."
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self.batcher.drain()
         self.batcher.close()
-        self.batcher = self.loaded = None
-        self._move(State.UNAVAILABLE, "unloaded")
+        heavy: list[object] = [self.batcher, self.loaded.instances]
+        self.batcher, self.loaded = None, replace(self.loaded, instances=())
+        await asyncio.to_thread(free, heavy)
+        self._move(State.UNAVAILABLE, UNLOADED)
 
     def labels(self, output: str) -> tuple[str, ...]:
         """The names of an output's classes; none where model.toml gives none."""
@@ -106,20 +146,83 @@ class ModelVersion:
         self._observe(StateChanged(self.model, self.number, state, reason))
 
 
+class VersionStatus(NamedTuple):
+    """Where a version stands, as the repository index shows it. ``number`` is 0 for a model of
+    which no version is known."""
+
+    number: int
+    state: State
+    reason: str
+
+
 @dataclass(eq=False, slots=True)
 class Model:
-    """A name and its versions; ``latest`` is what a request without a version gets."""
+    """A name, its versions in memory, and the one that answers requests that name none.
+
+    ``serving`` is changed by one assignment, in ``switch``: a request has either the old version
+    or the new one. ``previous`` is kept READY for a rollback. ``versions`` holds what lives, what
+    is being loaded and what failed; ``retiring`` what has left them and drains. ``refused`` are
+    versions that failed, with the evidence; ``forced`` the checks that were waived. ``override``
+    holds settings laid over the folder's. ``pin_in_memory``: the pin could not be written, so the
+    folder's is passed over. ``reason`` says why nothing serves, if so. Verbs on one model take its
+    lock, one after the other.
+    """
 
     name: str
-    config: ModelConfig
+    folder: ModelFolder
     versions: dict[int, ModelVersion] = field(default_factory=dict)
-    on_disk: tuple[int, ...] = ()
-    reason: str = ""
+    serving: ModelVersion | None = None
+    previous: ModelVersion | None = None
+    forced: dict[int, str] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)
+    retiring: set[ModelVersion] = field(default_factory=set)
+    override: Override = field(default_factory=dict)
+    reason: str = NOT_LOADED
+    unloaded: bool = False
+    pin_in_memory: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
-    def serving(self) -> ModelVersion | None:
-        """The version that answers requests that name none."""
-        return self.versions[max(self.versions)] if self.versions else None
+    def config(self) -> ModelConfig:
+        """The settings in the folder."""
+        return self.folder.config
+
+    @property
+    def on_disk(self) -> tuple[int, ...]:
+        """The versions in the folder, when it was last looked at."""
+        return self.folder.numbers
+
+    @property
+    def living(self) -> set[ModelVersion]:
+        """Versions that are loaded or being loaded, and those that drain."""
+        return {
+            v for v in self.versions.values() if v.state is not State.UNAVAILABLE
+        } | self.retiring
+
+    def look(self, folder: ModelFolder) -> None:
+        """Take notice of the folder as it is now; what failed and is not in it any more is
+        forgotten."""
+        self.folder = replace(folder, pin=self.folder.pin) if self.pin_in_memory else folder
+        for number in {*self.versions, *self.refused, *self.forced}.difference(folder.files):
+            version = self.versions.get(number)
+            if version is None or version.state is State.UNAVAILABLE:
+                self.versions.pop(number, None)
+                self.refused.pop(number, None)
+                self.forced.pop(number, None)
+
+    def current(self, version: ModelVersion) -> bool:
+        """Whether a READY version is what the folder has: its files and settings have not changed,
+        or are gone."""
+        number = version.number
+        gone = number not in self.folder.files
+        return gone or version.revision == self.folder.revision(number)
+
+    def switch(self, new: ModelVersion) -> ModelVersion | None:
+        """Let a READY version serve from now on; gives the one that did before."""
+        old, self.serving = self.serving, new
+        self.versions[new.number] = new
+        self.reason = ""
+        return old
 
     def version(self, number: int | None = None) -> ModelVersion:
         """A version by its number, or the serving one.
@@ -137,3 +240,14 @@ class Model:
         loaded = ", ".join(map(str, sorted(self.versions))) or "none"
         what = "is not loaded" if number in self.on_disk else "does not exist"
         raise NotFound(f'model "{self.name}" version {number} {what} (loaded: {loaded})')
+
+    def status(self) -> list[VersionStatus]:
+        """Every version that is known, in memory or on disk, lowest first."""
+        absent = UNLOADED if self.unloaded else NOT_LOADED
+        rows = [
+            VersionStatus(n, found.state, found.reason)
+            if (found := self.versions.get(n))
+            else VersionStatus(n, State.UNAVAILABLE, absent)
+            for n in sorted({*self.versions, *self.on_disk})
+        ]
+        return rows or [VersionStatus(0, State.UNAVAILABLE, self.reason)]

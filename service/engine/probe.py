@@ -76,9 +76,9 @@ def probe(run: Run, rows: Sequence[Arrays], policy: BatchPolicy) -> Probe:
         chosen = [i % len(rows) for i in range(size)]
         batch = [rows[i] for i in chosen]
         try:
-            together = _together(run, batch, policy)
-            backwards = _together(run, batch[::-1], policy)[::-1]
-            seconds[size] = _time(partial(_together, run, batch, policy))
+            together = run_together(run, batch, policy)
+            backwards = run_together(run, batch[::-1], policy)[::-1]
+            seconds[size] = _time(partial(run_together, run, batch, policy))
         except QuantserveError as error:
             failure = f"{size} rows cannot share a run: {error}"
             break
@@ -96,7 +96,12 @@ def _pays(seconds: dict[int, float]) -> bool:
     return len(rates) < 3 or max(rates[-2:]) > WORTH * max(rates[:-2])
 
 
-def _together(run: Run, rows: Sequence[Arrays], policy: BatchPolicy) -> list[Arrays]:
+def run_together(run: Run, rows: Sequence[Arrays], policy: BatchPolicy) -> list[Arrays]:
+    """Run requests of one row each as one batch, as the batcher would; gives each its answer.
+
+    Raises:
+        QuantserveError: the run fails, or the rows have different shapes.
+    """
     entries = tuple(
         Entry(row, 1, BatchKey(policy.row_shapes(row), None), 0, 0.0, None, None) for row in rows
     )

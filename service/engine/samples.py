@@ -1,12 +1,11 @@
-"""Rows to try a model with: its golden set where it has one, else rows made up to fit."""
+"""Rows to try a model with: of its golden set where it has one, else made up to fit."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 
-from service.core.errors import LoadFailed, QuantserveError
-from service.core.tensors import Array, Arrays, Signature, Tensor, TensorSpec
+from service.core.errors import QuantserveError
+from service.core.tensors import Array, Arrays, Signature, TensorSpec
 from service.engine.execution import Run
 
 ROWS = 8
@@ -14,35 +13,6 @@ LENGTHS = (16, 8, 32, 64, 128, 224, 256, 1)
 """Tried in turn for symbolic axes of which nothing is known; 224 for images, 1 for odd graphs."""
 INTEGER_RANGES = (64, 2)
 """Integers below the first could index most tables; those below the second index any."""
-
-
-def golden_inputs(path: Path, signature: Signature) -> Arrays | None:
-    """The inputs of a golden set in signature order; None where there is no such file.
-
-    A golden set is an .npz with arrays "inputs/<name>" and "outputs/<name>".
-
-    Raises:
-        LoadFailed: the file is not readable, or does not fit the signature.
-    """
-    if not path.exists():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, KeyError) as error:
-        raise LoadFailed(f"{path.name} cannot be read: {error}") from error
-    tensors = []
-    for spec in signature.inputs:
-        array = arrays.get(f"inputs/{spec.name}")
-        if array is None:
-            raise LoadFailed(f'{path.name} has no array "inputs/{spec.name}"')
-        if array.dtype != spec.datatype.dtype and spec.datatype.name != "BYTES":
-            raise LoadFailed(f'{path.name}: input "{spec.name}" takes {spec}, got {array.dtype}')
-        tensors.append(Tensor(spec.name, spec.datatype, _native(array)))
-    try:
-        return signature.check(tensors)
-    except QuantserveError as error:
-        raise LoadFailed(f"{path.name}: {error}") from None
 
 
 def single_rows(arrays: Arrays) -> list[Arrays]:
@@ -107,7 +77,3 @@ def _values(
     if datatype.name == "BF16":
         return (values.view(np.uint32) >> 16).astype(np.uint16)
     return values.astype(datatype.dtype)
-
-
-def _native(array: Array) -> Array:
-    return array.astype(object) if array.dtype.kind in "US" else array

@@ -1,0 +1,182 @@
+"""Which version of a model serves: swap, rollback, and what there is to choose from."""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.api.audit import Audit
+from service.api.edge import Error, Responses, documented
+from service.api.errors import status_of
+from service.api.guard import ADMIN_KEY
+from service.api.json_body import body_docs, json_object
+from service.api.lookup import NOT_FOUND, NOT_READY, ModelName
+from service.core.checks import Check
+from service.core.errors import GateFailed, MalformedRequest
+from service.core.events import Verb
+from service.engine.repository import ModelRepository
+from service.engine.rollout import Cause, Demand
+from service.engine.steps import Served
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+class RollbackRequest(BaseModel):
+    """``force`` lets the version serve even if it fails a check; one that does not load cannot."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    force: bool = False
+    allow_signature_change: bool = False
+
+
+class SwapRequest(RollbackRequest):
+    """``version`` is a number, which is pinned: it serves until the next swap, after restarts too.
+    Or "latest": the highest version on disk, and no pin."""
+
+    version: Annotated[int, Field(ge=1)] | Literal["latest"]
+
+
+class CheckAnswer(BaseModel):
+    """One check of the gate: a figure, or words where there is none."""
+
+    name: str = Field(examples=["golden"])
+    measure: str = Field(examples=["cosine"])
+    output: str = Field(examples=["probabilities"])
+    measured: float | str = Field(examples=[0.9991])
+    required: float | str = Field(examples=[0.9])
+    passed: bool = True
+
+
+class PhaseAnswer(BaseModel):
+    """One phase and the seconds that it took."""
+
+    name: str = Field(examples=["golden"])
+    status: str = Field(examples=["done"])
+    seconds: float = Field(examples=[0.0041])
+    detail: str = ""
+
+
+class SwapAnswer(BaseModel):
+    """What was done. Every request that is sent from now on is answered by ``to_version``.
+
+    ``persisted`` is whether a restart will know of it, ``note`` why not.
+    """
+
+    model: str = Field(examples=["digits"])
+    from_version: int | None = Field(examples=[2])
+    to_version: int = Field(examples=[1])
+    changed: bool = True
+    forced: str = Field("", description="checks that failed and were waived")
+    persisted: bool = True
+    note: str = ""
+    seconds: float = Field(examples=[0.31])
+    phases: list[PhaseAnswer]
+    checks: list[CheckAnswer]
+
+
+class GateReport(Error):
+    """Why a version may not serve, with every check that was made. The old one serves on."""
+
+    checks: list[CheckAnswer] = []
+
+
+FAILED = documented(
+    409, "Not fit to serve, or no version to go back to; nothing changed", GateReport
+)
+ERRORS: Responses = NOT_FOUND | NOT_READY | FAILED
+
+
+def admin(repository: ModelRepository, audit: Audit) -> APIRouter:
+    """Routes that change which version serves."""
+    router = APIRouter(
+        prefix="/admin/models/{name}",
+        tags=["admin"],
+        responses=ERRORS,
+        dependencies=[Depends(ADMIN_KEY)],
+    )
+
+    @router.post(
+        "/swap",
+        summary="Let another version serve",
+        response_model=SwapAnswer,
+        openapi_extra=body_docs(SwapRequest, {"version": 1}),
+    )
+    async def swap(name: ModelName, request: Request) -> Response:
+        """Loads the version, puts it through the gate, and switches; no request is lost, and the
+        old version stays loaded for a rollback. A swap waits for one of the same model that is at
+        work; it goes on if the client leaves."""
+        asked = _read(SwapRequest, await json_object(request))
+        demand = Demand(Cause.SWAP, asked.force, asked.allow_signature_change)
+        try:
+            with audit.change(request, Verb.SWAP, name, forced=asked.force) as change:
+                change.after = asked.version if isinstance(asked.version, int) else None
+                served = await repository.swap(name, asked.version, demand)
+                change.before, change.after = served.old or None, served.new
+        except GateFailed as error:
+            return _refusal(error)
+        return _answer(served)
+
+    @router.post(
+        "/rollback",
+        summary="Let the version serve that served before",
+        response_model=SwapAnswer,
+        openapi_extra=body_docs(RollbackRequest, {}),
+    )
+    async def rollback(name: ModelName, request: Request) -> Response:
+        """At once where the version is still loaded; else it is loaded and put through the gate
+        again. A second rollback undoes the first."""
+        asked = _read(RollbackRequest, await json_object(request))
+        demand = Demand(Cause.ROLLBACK, asked.force, asked.allow_signature_change)
+        try:
+            with audit.change(request, Verb.ROLLBACK, name, forced=asked.force) as change:
+                served = await repository.rollback(name, demand)
+                change.before, change.after = served.old or None, served.new
+        except GateFailed as error:
+            return _refusal(error)
+        return _answer(served)
+
+    return router
+
+
+def _read(kind: type[Body], document: dict[str, Any]) -> Body:
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        text = f"{where}: {problem['msg']}, got {problem['input']!r:.80}"
+        raise MalformedRequest(text) from None
+
+
+def _answer(served: Served) -> Response:
+    answer = SwapAnswer(
+        model=served.model,
+        from_version=served.old or None,
+        to_version=served.new,
+        changed=served.changed,
+        forced=served.forced,
+        persisted=not served.not_persisted,
+        note=served.not_persisted or ("" if served.changed else "it served already"),
+        seconds=sum(phase.seconds for phase in served.phases),
+        phases=[PhaseAnswer(**phase._asdict()) for phase in served.phases],
+        checks=[_check(check) for check in served.checks],
+    )
+    return JSONResponse(answer.model_dump())
+
+
+def _refusal(error: GateFailed) -> Response:
+    report = GateReport(error=str(error), checks=[_check(check) for check in error.checks])
+    return JSONResponse(report.model_dump(), status_of(error))
+
+
+def _check(check: Check) -> CheckAnswer:
+    return CheckAnswer(
+        name=check.name,
+        measure=check.measure,
+        output=check.output,
+        measured=check.measured,
+        required=check.required,
+        passed=check.passed,
+    )

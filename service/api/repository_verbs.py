@@ -1,0 +1,204 @@
+"""Load and unload, in the words of the protocol's model repository extension.
+
+Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_model_repository.md
+"""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, Field, ValidationError
+
+from service.api.audit import Audit
+from service.api.body import read_body
+from service.api.codec import parse_json
+from service.api.edge import Responses, documented
+from service.api.guard import ADMIN_KEY
+from service.api.json_body import body_docs, json_object
+from service.api.lookup import NOT_FOUND, NOT_READY, ModelName
+from service.api.triton_config import ModelConfiguration, read_configuration
+from service.config import ModelConfig
+from service.core.errors import BodyTimeout, MalformedRequest
+from service.core.events import Verb
+from service.engine.repository import ModelRepository
+
+Publish = Callable[[str, Mapping[str, bytes]], Awaitable[object]]
+"""Stores files of a model, such as {"1/model.onnx": ...}, as versions of it."""
+FILE = "file:"
+SAME = "input and output are the file's to say"
+
+
+class Limits(NamedTuple):
+    """Bytes of one request, and seconds that it may take to arrive."""
+
+    bytes: int
+    seconds: float
+
+
+class LoadParameters(BaseModel):
+    """``config`` is the JSON text of a model configuration, laid over model.toml until the next
+    load. A key ``file:<version>/<name>`` holds a file of a new version in base64."""
+
+    config: str | None = Field(None, examples=['{"max_batch_size": 16}'])
+
+
+class LoadRequest(BaseModel):
+    """The body may be left out."""
+
+    parameters: LoadParameters = LoadParameters()
+
+
+class UnloadParameters(BaseModel):
+    """No model depends on another here."""
+
+    unload_dependents: bool = False
+
+
+class UnloadRequest(BaseModel):
+    """The body may be left out."""
+
+    parameters: UnloadParameters = UnloadParameters()
+
+
+LOAD_ERRORS: Responses = (
+    NOT_FOUND
+    | NOT_READY
+    | {
+        **documented(400, "The body or its configuration is not usable; says what is"),
+        **documented(
+            409, "The version that should serve is not fit to; what served before goes on"
+        ),
+    }
+)
+
+
+def repository_verbs(
+    repository: ModelRepository, limits: Limits, publish: Publish, audit: Audit
+) -> APIRouter:
+    """Routes that load and unload models."""
+    router = APIRouter(
+        prefix="/v2/repository/models/{name}",
+        tags=["repository"],
+        dependencies=[Depends(ADMIN_KEY)],
+    )
+
+    @router.post(
+        "/load",
+        summary="Load a model, or follow what has changed in its folder",
+        response_class=Response,
+        responses=LOAD_ERRORS,
+        openapi_extra=body_docs(LoadRequest, {"parameters": {"config": '{"max_batch_size": 16}'}}),
+    )
+    async def load(name: ModelName, request: Request) -> Response:
+        """Reads the model's folder again: settings, versions, the one that is to serve, which goes
+        through the gate. A model that is loaded serves on meanwhile, and if this fails."""
+        body = await _body(request, limits)
+        with audit.change(request, Verb.LOAD, name) as change:
+            document = await asyncio.to_thread(parse_json, body) if body.strip() else {}
+            parameters = _parameters(document)
+            override = _override(repository, name, parameters.pop("config", None))
+            files = await asyncio.to_thread(_files, parameters)
+            change.before = _serving(repository, name)
+            if files:
+                await publish(name, files)
+            await repository.load(name, override)
+            change.after = _serving(repository, name)
+        return Response()
+
+    @router.post(
+        "/unload",
+        summary="Unload a model",
+        response_class=Response,
+        responses=NOT_FOUND | NOT_READY,
+        openapi_extra=body_docs(UnloadRequest, {}),
+    )
+    async def unload(name: ModelName, request: Request) -> Response:
+        """Answers what was admitted, then frees the model. It stays away until it is loaded
+        again, whatever happens in its folder."""
+        parameters = _parameters(await json_object(request))
+        if type(parameters.pop("unload_dependents", False)) is not bool:
+            raise MalformedRequest('"unload_dependents" must be true or false')
+        _none_left(parameters)
+        with audit.change(request, Verb.UNLOAD, name) as change:
+            change.before = _serving(repository, name)
+            await repository.unload(name)
+        return Response()
+
+    return router
+
+
+async def _body(request: Request, limits: Limits) -> bytes:
+    try:
+        async with asyncio.timeout(limits.seconds):
+            return await read_body(dict(request.headers.raw), request.receive, limits.bytes)
+    except TimeoutError:
+        raise BodyTimeout(f"the body did not arrive within {limits.seconds:g} s") from None
+
+
+def _serving(repository: ModelRepository, name: str) -> int | None:
+    model = repository.models.get(name)
+    return model.serving.number if model and model.serving else None
+
+
+def _parameters(document: dict[str, Any]) -> dict[str, Any]:
+    parameters = document.pop("parameters", {})
+    if type(parameters) is not dict:
+        raise MalformedRequest('"parameters" must be an object')
+    _none_left(document)
+    return parameters
+
+
+def _none_left(parameters: dict[str, Any]) -> None:
+    for name in parameters:
+        raise MalformedRequest(f'unknown key "{name:.80}"')
+
+
+def _override(repository: ModelRepository, name: str, config: Any) -> dict[str, dict[str, Any]]:
+    if config is None:
+        return {}
+    if type(config) is not str:
+        raise MalformedRequest('"config" must be a string that holds JSON')
+    configuration = read_configuration(name, config)
+    _check_tensors(repository, name, configuration)
+    settings = configuration.settings()
+    try:
+        ModelConfig.model_validate(settings)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise MalformedRequest(f"config: {where}: {problem['msg']}") from None
+    return settings
+
+
+def _check_tensors(repository: ModelRepository, name: str, config: ModelConfiguration) -> None:
+    """A client that sends back what it got may name tensors; it may not change them."""
+    model = repository.models.get(name)
+    loaded = model.serving.loaded if model and model.serving else None
+    if loaded is None:
+        return
+    for given, specs in (
+        (config.input, loaded.signature.inputs),
+        (config.output, loaded.signature.outputs),
+    ):
+        known = {spec.name for spec in specs}
+        for tensor in given:
+            if tensor.name not in known:
+                raise MalformedRequest(f'config: there is no tensor "{tensor.name:.80}"; {SAME}')
+
+
+def _files(parameters: dict[str, Any]) -> dict[str, bytes]:
+    files = {}
+    for name, text in parameters.items():
+        if not name.startswith(FILE):
+            raise MalformedRequest(f'unknown parameter "{name:.80}"')
+        if type(text) is not str:
+            raise MalformedRequest(f'"{name:.80}" must be a string in base64')
+        try:
+            files[name.removeprefix(FILE)] = base64.b64decode(text, validate=True)
+        except binascii.Error as error:
+            raise MalformedRequest(f'"{name:.80}" is not base64: {error}') from None
+    return files

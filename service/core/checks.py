@@ -1,0 +1,47 @@
+"""One check of the gate: what was measured, and what it had to be."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """``name`` is the part of the gate, ``output`` the tensor where it is about one.
+
+    ``measured`` and ``required`` are figures with their unit, or words, as ``measure`` says. Where
+    there is no figure, as for a file that does not load, ``measured`` alone says why.
+    """
+
+    name: str
+    measure: str
+    measured: float | str
+    required: float | str
+    passed: bool
+    output: str = ""
+
+    def __str__(self) -> str:
+        if not self.measure:
+            return f"{self.name}: {self.measured}"
+        where = f' of output "{self.output}"' if self.output else ""
+        what = f"{self.name}: {self.measure}{where}"
+        return f"{what} is {_show(self.measured)}, required {self._bound()}"
+
+    def _bound(self) -> str:
+        if isinstance(self.required, str):
+            return self.required
+        side = "at least" if self.measure in AT_LEAST else "at most"
+        return f"{side} {_show(self.required)}"
+
+
+AT_LEAST = frozenset({"cosine", "top-1 agreement", "accuracy"})
+
+
+def failures(checks: Iterable[Check]) -> str:
+    """The failed checks, for people."""
+    return "; ".join(str(check) for check in checks if not check.passed)
+
+
+def _show(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:,.0f}" if abs(value) >= 1e6 else f"{value:.4g}"

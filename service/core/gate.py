@@ -1,0 +1,181 @@
+"""The gate's judgement: pure comparisons of what was measured with what is required.
+
+A cosine over everything hides a row, a class or a column that is lost; so the worst row counts,
+and every column is looked at for having gone still.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.core.checks import Check
+from service.core.tensors import Array, Signature, TensorSpec
+
+STILL = 1e-6
+"""A column whose values spread by less than this share of the output's has gone still."""
+ALIVE = 0.1
+"""And it is missed where the reference's column spreads by at least this share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """What an output must reach; None where nothing is asked.
+
+    ``max_abs_error``: largest difference of one element. ``max_relative_error``: length of the
+    difference as a share of the reference's. ``min_cosine``: of the worst row (of the whole output
+    where a row is one number). ``min_top1_agreement``: share of rows with the same largest element
+    (for integers, strings and booleans: of equal elements). ``min_accuracy``: share of rows whose
+    largest element is the label.
+    """
+
+    max_abs_error: float | None = None
+    max_relative_error: float | None = None
+    min_cosine: float | None = None
+    min_top1_agreement: float | None = None
+    min_accuracy: float | None = None
+
+
+DEFAULT_FLOAT = Tolerance(max_relative_error=0.35, min_cosine=0.7)
+"""Where model.toml says nothing: passes what quantization is known to cost (a relative error of
+0.28 for a dynamically quantized transformer, a cosine of 0.85 for a classifier's row in doubt),
+not a model or a row that is lost."""
+DEFAULT_DISCRETE = Tolerance(min_top1_agreement=0.95)
+
+
+def default_tolerance(reference: Array) -> Tolerance:
+    """What an output must reach where nothing is said."""
+    return DEFAULT_FLOAT if reference.dtype.kind == "f" else DEFAULT_DISCRETE
+
+
+def compare(
+    output: str, got: Array, reference: Array, labels: Array | None, tolerance: Tolerance
+) -> list[Check]:
+    """The checks of one output against the golden set; ``got`` and ``reference`` have the rows in
+    their first axis, ``labels`` [rows] are integers.
+    """
+    if got.shape != reference.shape:
+        wanted, came = (str(list(array.shape)) for array in (reference, got))
+        return [Check("golden", "shape", came, wanted, False, output)]
+    if reference.dtype.kind == "f":
+        broken = list(_broken(output, got.astype(np.float64), reference.astype(np.float64)))
+        if broken:
+            return broken
+    return list(_measured(output, got, reference, labels, tolerance))
+
+
+def _broken(output: str, got: Array, reference: Array) -> Iterator[Check]:
+    """Not a number, or a column that stands still: no tolerance allows these."""
+    strange = np.count_nonzero(~np.isfinite(got) & np.isfinite(reference))
+    if strange:
+        yield Check("golden", "elements that are not finite", float(strange), 0.0, False, output)
+    elif len(reference) > 1:
+        rows, wanted = got.reshape(len(got), -1), reference.reshape(len(got), -1)
+        spread = np.ptp(wanted, axis=0)
+        scale = float(spread.max(initial=0.0))
+        lost = (spread > ALIVE * scale) & (np.ptp(rows, axis=0) <= STILL * scale)
+        if lost.any():
+            measure = "columns that are the same in every row"
+            yield Check("golden", measure, float(lost.sum()), 0.0, False, output)
+
+
+def _measured(
+    output: str, got: Array, reference: Array, labels: Array | None, tolerance: Tolerance
+) -> Iterator[Check]:
+    if got.dtype.kind == "f":
+        yield from _distances(
+            output, got.astype(np.float64), reference.astype(np.float64), tolerance
+        )
+    if tolerance.min_top1_agreement is not None:
+        share = float(np.mean(top1(got) == top1(reference)))
+        yield _at_least("top-1 agreement", share, tolerance.min_top1_agreement, output)
+    if tolerance.min_accuracy is not None:
+        yield _accuracy(output, top1(got), labels, tolerance.min_accuracy)
+
+
+def _accuracy(output: str, best: Array, labels: Array | None, required: float) -> Check:
+    if labels is None or labels.shape != best.shape:
+        came = "not there" if labels is None else str(list(labels.shape))
+        return Check("golden", "shape of labels", came, str(list(best.shape)), False, output)
+    return _at_least("accuracy", float(np.mean(best == labels)), required, output)
+
+
+def _distances(output: str, got: Array, reference: Array, tolerance: Tolerance) -> Iterator[Check]:
+    difference = np.nan_to_num(got - reference, nan=0.0, posinf=0.0, neginf=0.0)
+    if tolerance.max_abs_error is not None:
+        largest = float(np.abs(difference).max(initial=0.0))
+        yield _at_most("absolute error", largest, tolerance.max_abs_error, output)
+    if tolerance.max_relative_error is not None:
+        length = float(np.linalg.norm(np.nan_to_num(reference))) or 1.0
+        share = float(np.linalg.norm(difference)) / length
+        yield _at_most("relative error", share, tolerance.max_relative_error, output)
+    if tolerance.min_cosine is not None:
+        yield _at_least("cosine", worst_cosine(got, reference), tolerance.min_cosine, output)
+
+
+def worst_cosine(got: Array, reference: Array) -> float:
+    """The smallest cosine between a row and its reference; rows of zeros agree with each other.
+
+    >>> worst_cosine(np.array([[1.0, 0.0], [0.0, 2.0]]), np.array([[2.0, 0.0], [0.0, 1.0]]))
+    1.0
+    """
+    rows = len(got) if got.ndim > 1 and got[0].size > 1 else 1
+    one, other = (np.nan_to_num(array).reshape(rows, -1) for array in (got, reference))
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    both_zero = (np.linalg.norm(one, axis=1) == 0) & (np.linalg.norm(other, axis=1) == 0)
+    cosines = np.divide((one * other).sum(1), lengths, out=both_zero * 1.0, where=lengths > 0)
+    return float(cosines.min(initial=1.0))
+
+
+def top1(array: Array) -> Array:
+    """The place of the largest element along the last axis; discrete values as they are."""
+    if array.dtype.kind == "f" and array.ndim > 1 and array.shape[-1] > 1:
+        return np.asarray(array.argmax(-1))
+    return array
+
+
+def signature_check(live: Signature, new: Signature) -> Check:
+    """Whether clients of the one version can be clients of the other.
+
+    The names of symbolic axes and the order of tensors may differ: no client can notice.
+    """
+    wanted, came = (_interface(signature) for signature in (live, new))
+    missing = [text for text in wanted if text not in came]
+    added = [text for text in came if text not in wanted]
+    if not missing and not added:
+        return Check("signature", "inputs and outputs", "the same", "the same", True)
+    text = ", ".join([*(f"no {each}" for each in missing), *(f"new: {each}" for each in added)])
+    return Check("signature", "inputs and outputs", text, "those of the live version", False)
+
+
+def _interface(signature: Signature) -> list[str]:
+    return [
+        *(f"input {_describe(spec)}" for spec in signature.inputs),
+        *(f"output {_describe(spec)}" for spec in signature.outputs),
+    ]
+
+
+def _describe(spec: TensorSpec) -> str:
+    return f'"{spec.name}" {spec}'
+
+
+def memory_check(resident: int, budget: int) -> Check:
+    """Whether the process stays inside its budget; both are bytes."""
+    return Check(
+        "memory", "bytes of the process", float(resident), float(budget), resident <= budget
+    )
+
+
+def speed_check(live_seconds: float, new_seconds: float, max_slowdown: float) -> Check:
+    """Whether the new version takes at most so many times as long as the live one."""
+    ratio = new_seconds / live_seconds if live_seconds > 0 else 0.0
+    measure = "time as a multiple of the live version's"
+    return Check("speed", measure, ratio, max_slowdown, ratio <= max_slowdown)
+
+
+def _at_most(measure: str, value: float, bound: float, output: str) -> Check:
+    return Check("golden", measure, value, bound, value <= bound, output)
+
+
+def _at_least(measure: str, value: float, bound: float, output: str) -> Check:
+    return Check("golden", measure, value, bound, value >= bound, output)

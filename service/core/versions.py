@@ -1,0 +1,163 @@
+"""Which versions of a model are to be loaded, and which one is to serve: decided from values.
+
+``next_action`` is stateless: it looks at what is on disk and what is in memory and names one step
+from the one to the other. Whoever performs the step asks again, until there is none left; so a
+step that failed, a file that changed meanwhile and a server that starts are all the same case.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class PolicyKind(StrEnum):
+    """Which versions are loaded beside the serving one."""
+
+    LATEST = "latest"
+    SPECIFIC = "specific"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPolicy:
+    """``count`` is how many LATEST loads; ``numbers`` are those of SPECIFIC."""
+
+    kind: PolicyKind = PolicyKind.LATEST
+    count: int = 1
+    numbers: frozenset[int] = frozenset()
+
+    def allowed(self, numbers: Iterable[int]) -> list[int]:
+        """The versions that may serve, highest first."""
+        specific = self.kind is PolicyKind.SPECIFIC
+        return sorted((n for n in numbers if not specific or n in self.numbers), reverse=True)
+
+    def loaded(self, numbers: Collection[int], pin: int | None) -> list[int]:
+        """The versions to keep loaded, highest first. LATEST counts from the pin downwards: what
+        is above it has been turned away from.
+        """
+        allowed = self.allowed(numbers)
+        if self.kind is not PolicyKind.LATEST:
+            return allowed
+        return [n for n in allowed if pin not in numbers or pin is None or n <= pin][: self.count]
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """The version that somebody has chosen to serve, the one before it, and what was waived."""
+
+    version: int
+    previous: int | None = None
+    forced: bool = False
+    signature_change: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A version on disk.
+
+    ``revision`` changes with what it is loaded from: its files and settings. ``evidence`` changes
+    also with what it is judged by: a version that was refused is tried again when it does. A
+    version that still grows is not ``settled``.
+    """
+
+    number: int
+    revision: str
+    evidence: str
+    settled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A model as one looks at it to decide.
+
+    ``held`` are the READY versions with the revision that each was loaded from; ``kept`` is the
+    version kept warm for a rollback; ``refused`` the versions that failed, with the evidence.
+    """
+
+    found: tuple[Found, ...] = ()
+    pin: int | None = None
+    policy: VersionPolicy = VersionPolicy()
+    held: tuple[tuple[int, str], ...] = ()
+    serving: int | None = None
+    kept: int | None = None
+    refused: frozenset[tuple[int, str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """Load the version unless it is, and let it answer."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Load the version, beside the one that serves."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unload:
+    """Drain the version and free it."""
+
+    number: int
+
+
+Action = Serve | Load | Unload
+
+
+def candidates(numbers: Collection[int], pin: int | None, policy: VersionPolicy) -> list[int]:
+    """Versions in the order in which to try them for serving.
+
+    A pin that is on disk comes first, then what is lower: nothing above it, since that is what
+    somebody has turned away from. A pin that is on disk no more counts for nothing.
+    """
+    allowed = policy.allowed(numbers)
+    if pin is not None and pin in numbers:
+        return [pin, *(number for number in allowed if number < pin)]
+    return allowed
+
+
+def next_action(view: View) -> Action | None:
+    """One step from what is in memory to what is on disk; None where both agree.
+
+    Serving comes first, then what is only to be loaded, and what is to go comes last: at no time
+    is there less than before.
+    """
+    found = {each.number: each for each in view.found}
+    target = _target(view, found)
+    if target is not None and (target != view.serving or _stale(view, found[target])):
+        return Serve(target)
+    for number in view.policy.loaded(found, view.pin):
+        if _stale(view, found[number]):
+            return Load(number)
+    spare = surplus(view)
+    if target is None and view.serving is not None and view.serving not in found:
+        spare.append(view.serving)
+    return Unload(spare[0]) if spare else None
+
+
+def surplus(view: View) -> list[int]:
+    """The versions in memory that nothing speaks for any more, beside the serving one."""
+    found = {each.number: each for each in view.found}
+    loaded = view.policy.loaded(found, view.pin)
+    wanted = {n for n in (*loaded, view.kept, _target(view, found)) if n in found}
+    return [n for n, _ in view.held if n not in wanted and n != view.serving]
+
+
+def _target(view: View, found: dict[int, Found]) -> int | None:
+    for number in candidates(found, view.pin, view.policy):
+        if number == view.serving or (found[number].settled and not _refused(view, found[number])):
+            return number
+    return None
+
+
+def _stale(view: View, each: Found) -> bool:
+    """Whether a version is to be loaded, or loaded again."""
+    current = (each.number, each.revision) in view.held
+    return each.settled and not current and not _refused(view, each)
+
+
+def _refused(view: View, each: Found) -> bool:
+    return (each.number, each.evidence) in view.refused

@@ -1,0 +1,251 @@
+"""One version on its way to READY: loaded, compared with the live one, warmed up, judged.
+
+Only decisions happen on the event loop; whatever takes time is in a thread. Each phase is told to
+the observer as it begins and ends. A version that fails is UNAVAILABLE with the reason, and what
+it took is given back; nobody else notices.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from time import perf_counter
+from typing import NamedTuple, ParamSpec, TypeVar
+
+from service.core.checks import Check, failures
+from service.core.errors import GateFailed, QuantserveError
+from service.core.events import Observer, PhaseStatus, StateChanged, SwapPhase
+from service.core.gate import signature_check
+from service.core.tensors import Signature
+from service.engine.folder import golden_file
+from service.engine.gate import budget_check, golden_checks, room_check, speed_against
+from service.engine.golden import GoldenSet, read_golden
+from service.engine.loading import Loaded, open_version, warm_up
+from service.engine.memory import free
+from service.engine.model import ModelVersion
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+UNWAIVABLE = frozenset({"load", "warm-up"})
+"""What does not load or run cannot serve, whatever is forced."""
+
+
+class Cause(StrEnum):
+    """What made a version come into service."""
+
+    START = "start"
+    SWAP = "swap"
+    ROLLBACK = "rollback"
+    LOAD = "load"
+    POLL = "poll"
+
+
+class Pinning(StrEnum):
+    """What becomes of the pin when a version takes over."""
+
+    KEEP = "keep"
+    SET = "set"
+    CLEAR = "clear"
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Why a version is to serve, which failed checks do not matter, and what of the pin."""
+
+    cause: Cause
+    force: bool = False
+    allow_signature_change: bool = False
+    pinning: Pinning = Pinning.KEEP
+
+    def waives(self, check: Check) -> bool:
+        """Whether a failed check does not matter."""
+        if check.name in UNWAIVABLE:
+            return False
+        return self.force or (check.name == "signature" and self.allow_signature_change)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What the process gives to every rollout: cores, a budget of bytes (0: none), seconds for
+    draining, and who is told."""
+
+    cores: int
+    observe: Observer
+    memory_budget: int = 0
+    patience: float = 30.0
+
+
+class Phase(NamedTuple):
+    """A phase that is over; ``detail`` is for people."""
+
+    name: str
+    status: PhaseStatus
+    seconds: float
+    detail: str
+
+
+class Rollout:
+    """``phases`` and ``checks`` grow as it goes."""
+
+    def __init__(
+        self, version: ModelVersion, live: ModelVersion | None, demand: Demand, given: Environment
+    ) -> None:
+        self.version = version
+        self.phases: list[Phase] = []
+        self.checks: list[Check] = []
+        self._live = live.loaded if live else None
+        self._demand = demand
+        self._given = given
+
+    @property
+    def forced(self) -> str:
+        """The checks that failed and were waived, for people."""
+        return failures(self.checks)
+
+    async def prepare(self) -> None:
+        """Bring the version from LOADING to READY.
+
+        Raises:
+            GateFailed: it does not load, or does not pass; it is UNAVAILABLE now.
+        """
+        version = self.version
+        self._given.observe(StateChanged(version.model, version.number, version.state, ""))
+        try:
+            loaded = await self._load()
+        except BaseException as error:
+            version.fail(f"loading was interrupted: {type(error).__name__}")
+            raise
+        if loaded is not None and not self._refusals():
+            version.start(loaded)
+            return
+        heavy: list[object] = [loaded]
+        del loaded
+        await asyncio.to_thread(free, heavy)
+        version.fail(failures(self._refusals()))
+        raise self._failure()
+
+    async def judge(self) -> None:
+        """Put a version that is READY through the checks once more: what it is compared with may
+        have changed.
+
+        Raises:
+            GateFailed: it does not pass; it stays READY.
+        """
+        loaded, _ = self.version.serving()
+        self._compare(loaded.signature)
+        if not self._refusals():
+            await self._judge(loaded)
+        if self._refusals():
+            raise self._failure()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time a phase and tell the observer; it has failed if something in it has."""
+        started, before = perf_counter(), len(self.checks)
+        label = (self.version.model, self.version.number, name)
+        self._given.observe(SwapPhase(*label, PhaseStatus.STARTED))
+        status, detail = PhaseStatus.DONE, ""
+        try:
+            yield
+        except BaseException as error:
+            status, detail = PhaseStatus.FAILED, str(error) or type(error).__name__
+            raise
+        finally:
+            if failed := failures(self.checks[before:]):
+                status, detail = PhaseStatus.FAILED, failed
+            self._end(Phase(name, status, perf_counter() - started, detail))
+
+    def _end(self, phase: Phase) -> None:
+        self.phases.append(phase)
+        label = (self.version.model, self.version.number, phase.name)
+        self._given.observe(SwapPhase(*label, phase.status, phase.seconds, phase.detail))
+
+    def _skip(self, name: str, why: str) -> None:
+        self._end(Phase(name, PhaseStatus.SKIPPED, 0.0, why))
+
+    async def _load(self) -> Loaded | None:
+        """The version, loaded; None where it is plain already that it will not serve."""
+        version, given = self.version, self._given
+        if given.memory_budget:
+            with self.phase("room"):
+                room = await asyncio.to_thread(room_check, version.folder, given.memory_budget)
+                self.checks.append(room)
+            if self._refusals():
+                return None
+        opened = await self._try("load", open_version, version.folder, version.config)
+        if opened is None:
+            return None
+        self._compare(opened.session.signature)
+        if self._refusals():
+            return None
+        loaded = await self._try("warm-up", warm_up, opened, version.config, given.cores)
+        if loaded is not None:
+            await self._judge(loaded)
+        return loaded
+
+    def _compare(self, signature: Signature) -> None:
+        if self._live is None:
+            self._skip("signature", "nothing serves yet")
+            return
+        with self.phase("signature"):
+            self.checks.append(signature_check(self._live.signature, signature))
+
+    async def _judge(self, loaded: Loaded) -> None:
+        """Golden rows, memory, speed: all of them, so that the report is complete."""
+        gate, budget = self.version.config.gate, self._given.memory_budget
+        golden = await self._golden(loaded)
+        if budget:
+            with self.phase("memory"):
+                self.checks.append(await asyncio.to_thread(budget_check, budget))
+        live = self._live
+        if gate.max_slowdown is None or live is None or golden is None:
+            return
+        if live.signature.inputs != loaded.signature.inputs:
+            self._skip("speed", "the live version takes other inputs")
+            return
+        with self.phase("speed"):
+            limit = gate.max_slowdown
+            self.checks.append(await asyncio.to_thread(speed_against, live, loaded, golden, limit))
+
+    async def _golden(self, loaded: Loaded) -> GoldenSet | None:
+        path = golden_file(self.version.folder)
+        if not await asyncio.to_thread(path.exists):
+            self._skip("golden", f"there is no {path.name}")
+            return None
+        gate = self.version.config.gate
+        with self.phase("golden"):
+            golden = await self._caught("golden", read_golden, path, loaded.signature)
+            if golden is not None:
+                self.checks += await asyncio.to_thread(golden_checks, loaded, golden, gate)
+        return golden
+
+    async def _try(
+        self, name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T | None:
+        """Run one phase in a thread; where it raises, that is a failed check, and None comes."""
+        with self.phase(name):
+            return await self._caught(name, call, *args, **kwargs)
+
+    async def _caught(
+        self, name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T | None:
+        try:
+            return await asyncio.to_thread(call, *args, **kwargs)
+        except QuantserveError as error:
+            reason = str(error)
+        except OSError as error:
+            reason = f"the files of the version: {error.strerror}"
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+        self.checks.append(Check(name, "", reason, "", False))
+        return None
+
+    def _refusals(self) -> list[Check]:
+        return [c for c in self.checks if not c.passed and not self._demand.waives(c)]
+
+    def _failure(self) -> GateFailed:
+        version = self.version
+        what = f'model "{version.model}" version {version.number} is not fit to serve'
+        return GateFailed(what, failures(self._refusals()), tuple(self.checks))

@@ -1,0 +1,268 @@
+"""Load, unload and poll: memory follows the folder, when it is asked to."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from service.core.errors import ConfigError, GateFailed, LoadFailed, NotFound, NotReady
+from service.core.versions import Pin
+from service.engine.folder import write_pin
+from service.engine.watch import watch
+from tests.opened import SWAP, opened
+from tests.repositories import golden, put, scale
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for number in (1, 2):
+        put(tmp_path, "m", number, scale(number))
+    return tmp_path
+
+
+class TestLoad:
+    """The verb follows the folder once."""
+
+    async def test_nothing_changes_until_it_is_asked_for(self, root: Path) -> None:
+        async with opened(root) as it:
+            put(root, "m", 3, scale(3))
+            put(root, "new", 1, scale(7))
+            assert await it.factor() == 2
+            await it.repository.load("m")
+            await it.repository.load("new")
+            assert await it.factor() == 3 and await it.factor(name="new") == 7
+            assert await it.factor(2) == 2
+
+    async def test_settings_of_a_client_last_until_the_next_load(self, root: Path) -> None:
+        async with opened(root) as it:
+            for override, rows in (({"batching": {"max_batch_size": 5}}, 5), (None, 64)):
+                await it.repository.load("m", override)
+                loaded, _ = it.repository.version("m").serving()
+                assert loaded.policy.max_rows == rows
+
+    async def test_a_version_that_fails_is_an_error_and_what_served_goes_on(
+        self, root: Path
+    ) -> None:
+        golden(root / "m", 2)
+        async with opened(root) as it:
+            put(root, "m", 3, scale(30))
+            with pytest.raises(GateFailed, match="version 3 is not fit to serve: golden"):
+                await it.repository.load("m")
+            assert await it.factor() == 2
+
+    async def test_a_failed_version_is_tried_again_when_asked(self, root: Path) -> None:
+        (root / "m/2/model.onnx").write_bytes(b"half")
+        async with opened(root) as it:
+            assert await it.factor() == 1
+            (root / "m/2/model.onnx").write_bytes(scale(2))
+            await it.repository.load("m")
+            assert await it.factor() == 2
+
+    async def test_a_pin_holds_against_higher_versions(self, root: Path) -> None:
+        write_pin(root / "m", Pin(1))
+        async with opened(root) as it:
+            put(root, "m", 3, scale(3))
+            await it.repository.load("m")
+            assert await it.factor() == 1
+
+    @pytest.mark.parametrize("name", ["nobody", "..", ".", "a/b", "../m", ""])
+    async def test_what_is_not_there_is_not_found(self, root: Path, name: str) -> None:
+        async with opened(root) as it:
+            with pytest.raises(NotFound):
+                await it.repository.load(name)
+
+    async def test_nothing_to_load_is_an_error(self, root: Path) -> None:
+        (root / "m/model.toml").write_text("[versions]\npolicy = 'specific'\nnumbers = [9]")
+        async with opened(root) as it:
+            with pytest.raises(
+                LoadFailed, match=r"no version on disk is to be loaded \(there: 1, 2"
+            ):
+                await it.repository.load("m")
+            with pytest.raises(NotReady, match="model.toml allows none"):
+                await it.factor()
+
+    async def test_a_model_whose_settings_cannot_be_read_is_not_loaded(self, root: Path) -> None:
+        (root / "m/model.toml").write_text("[batching]\nsize = 1")
+        async with opened(root) as it:
+            with pytest.raises(NotReady, match="batching.size is not a setting"):
+                await it.factor()
+            with pytest.raises(LoadFailed, match="batching.size"):
+                await it.repository.load("m")
+
+
+class TestUnload:
+    """The verb drains and frees."""
+
+    async def test_what_was_admitted_is_answered_first(self, root: Path) -> None:
+        (root / "m/model.toml").write_text("[batching]\nmax_queue_delay = 0.2")
+        async with opened(root) as it:
+            waiting = it.submit()
+            await it.repository.unload("m")
+            assert waiting.done() and float(waiting.result()[0][0, 0]) == 2
+            with pytest.raises(NotReady, match="UNAVAILABLE: unloaded"):
+                await it.factor()
+
+    async def test_it_stays_away_until_it_is_loaded(self, root: Path) -> None:
+        async with opened(root) as it:
+            await it.repository.unload("m")
+            put(root, "m", 3, scale(3))
+            await it.poll()
+            assert set(it.states().values()) == {"UNAVAILABLE unloaded"}
+            await it.repository.load("m")
+            assert await it.factor() == 3
+
+    async def test_a_swap_brings_it_back(self, root: Path) -> None:
+        async with opened(root) as it:
+            await it.repository.unload("m")
+            await it.swap(1)
+            assert await it.factor() == 1
+
+
+class TestPolicies:
+    """model.toml says which versions are loaded beside the serving one."""
+
+    @pytest.mark.parametrize(
+        ("settings", "loaded"),
+        [
+            ("", {3}),
+            ("policy = 'latest'\ncount = 2", {2, 3}),
+            ("policy = 'all'", {1, 2, 3}),
+            ("policy = 'specific'\nnumbers = [1, 2]", {1, 2}),
+        ],
+    )
+    async def test_what_is_loaded(self, root: Path, settings: str, loaded: set[int]) -> None:
+        put(root, "m", 3, scale(3))
+        (root / "m/model.toml").write_text(f"[versions]\n{settings}")
+        async with opened(root) as it:
+            ready = {n for n, state in it.states().items() if state == "READY"}
+            assert ready == loaded and await it.factor() == max(loaded)
+
+    async def test_one_of_several_that_fails_leaves_the_others_alone(self, root: Path) -> None:
+        put(root, "m", 3, b"junk")
+        (root / "m/model.toml").write_text("[versions]\npolicy = 'all'")
+        async with opened(root) as it:
+            assert await it.factor(1) == 1 and await it.factor() == 2
+            assert it.states()[3].startswith("UNAVAILABLE load: model.onnx is not an ONNX model")
+
+
+class TestPoll:
+    """Memory follows by itself."""
+
+    async def test_new_versions_and_models_come_and_old_ones_go(self, root: Path) -> None:
+        async with opened(root) as it:
+            put(root, "m", 3, scale(3))
+            put(root, "new", 1, scale(7))
+            await it.poll()
+            assert await it.factor() == 3 and await it.factor(name="new") == 7
+            shutil.rmtree(root / "m/3")
+            shutil.rmtree(root / "new")
+            await it.poll()
+            assert await it.factor() == 2
+            with pytest.raises(NotFound):
+                await it.factor(name="new")
+
+    async def test_a_version_that_is_being_copied_waits(self, root: Path) -> None:
+        whole = scale(3)
+        (root / "m/3").mkdir()
+        async with opened(root) as it:
+            for size in (10, 20, len(whole)):
+                (root / "m/3/model.onnx").write_bytes(whole[:size])
+                await it.poll(1)
+                assert await it.factor() == 2
+            await it.poll(1)
+            assert await it.factor() == 3
+
+    async def test_newcomers_go_through_the_gate_and_are_tried_once(self, root: Path) -> None:
+        golden(root / "m", 2)
+        async with opened(root) as it:
+            put(root, "m", 3, scale(30))
+            await it.poll(4)
+            assert await it.factor() == 2 and it.phases(3).count("load") == 1
+            golden(root / "m", 30)
+            await it.poll()
+            assert await it.factor() == 30
+
+    async def test_changed_settings_and_files_are_taken(self, root: Path) -> None:
+        async with opened(root) as it:
+            (root / "m/model.toml").write_text("[batching]\nmax_batch_size = 3")
+            await it.poll()
+            loaded, _ = it.repository.version("m").serving()
+            assert loaded.policy.max_rows == 3
+            (root / "m/2/model.onnx").write_bytes(scale(20))
+            await it.poll()
+            assert await it.factor() == 20
+
+    async def test_settings_that_cannot_be_read_change_nothing(self, root: Path) -> None:
+        async with opened(root) as it:
+            (root / "m/model.toml").write_text("[batching]\nsize = 1")
+            put(root, "m", 3, scale(3))
+            await it.poll()
+            assert await it.factor() == 2
+            (root / "m/model.toml").unlink()
+            await it.poll()
+            assert await it.factor() == 3
+
+    async def test_a_swap_of_one_replica_is_followed_by_the_other(self, root: Path) -> None:
+        async with opened(root) as it, opened(root) as other:
+            await it.swap(1)
+            await other.poll(1)
+            assert await other.factor() == 1 and other.swaps()[-1] == (2, 1, "poll")
+            await it.repository.swap("m", "latest", SWAP)
+            await other.poll(1)
+            assert await other.factor() == 2
+
+    async def test_a_pin_that_is_half_written_changes_nothing(self, root: Path) -> None:
+        write_pin(root / "m", Pin(1))
+        async with opened(root) as it:
+            (root / "m/serving.toml").write_text("version =")
+            await it.poll()
+            assert await it.factor() == 1
+
+    async def test_an_empty_folder_is_one_that_is_not_mounted(self, root: Path) -> None:
+        async with opened(root) as it:
+            shutil.rmtree(root / "m")
+            with pytest.raises(ConfigError, match="is empty; what is loaded stays"):
+                await it.poll()
+            assert await it.factor() == 2
+
+    async def test_a_model_at_which_a_verb_is_at_work_is_left_alone(self, root: Path) -> None:
+        async with opened(root) as it, it.repository.model("m").lock:
+            put(root, "m", 3, scale(3))
+            await it.poll()
+            assert await it.factor() == 2
+
+    async def test_the_watch_says_once_what_is_wrong_and_goes_on(
+        self, root: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with opened(root) as it:
+            shutil.move(root / "m", root / ".away")
+            watching = asyncio.create_task(watch(it.repository, 0.001))
+            while not caplog.messages:
+                await asyncio.sleep(0)
+            shutil.move(root / ".away", root / "m")
+            put(root, "m", 3, scale(3))
+            while await it.factor() != 3:
+                await asyncio.sleep(0)
+            watching.cancel()
+        assert len([m for m in caplog.messages if "is empty" in m]) == 1
+
+
+class TestWhatIsKnown:
+    """The folder is looked at without being followed."""
+
+    async def test_versions_and_models_that_came_since_are_seen(self, root: Path) -> None:
+        async with opened(root) as it:
+            put(root, "m", 3, scale(3))
+            put(root, "new", 1, scale(7))
+            await it.repository.refresh()
+            assert it.states() == {
+                1: "UNAVAILABLE not loaded",
+                2: "READY",
+                3: "UNAVAILABLE not loaded",
+            }
+            with pytest.raises(NotReady, match="not loaded"):
+                await it.factor(name="new")
+            shutil.rmtree(root / "new")
+            await it.repository.refresh()
+            assert [model.name for model in it.repository] == ["m"]

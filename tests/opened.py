@@ -1,0 +1,81 @@
+"""A repository of scale models in this process: asked what it serves, it answers with a factor."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from service.core.events import Event, PhaseStatus, Swapped, SwapPhase
+from service.core.requests import Terms
+from service.core.tensors import DATATYPES, Arrays, Tensor
+from service.engine.folder import ModelFolder
+from service.engine.repository import ModelRepository
+from service.engine.rollout import Cause, Demand, Environment
+
+SWAP, ROLLBACK = Demand(Cause.SWAP), Demand(Cause.ROLLBACK)
+FORCE = Demand(Cause.SWAP, force=True)
+ONE = (Tensor("x", DATATYPES["FP32"], np.ones((1, 2), np.float32)),)
+
+
+@dataclass
+class Opened:
+    """A repository, what it has told so far, and what is called when it tells something."""
+
+    repository: ModelRepository
+    events: list[Event]
+    hooks: list[Callable[[Event], None]]
+    seen: dict[str, ModelFolder] = field(default_factory=dict)
+
+    def submit(self, number: int | None = None, name: str = "m") -> asyncio.Future[Arrays]:
+        reply: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
+        self.repository.version(name, number).submit(ONE, Terms(), reply)
+        return reply
+
+    async def factor(self, number: int | None = None, name: str = "m") -> float:
+        """What the model multiplies with."""
+        (output,) = await self.submit(number, name)
+        return float(output[0, 0])
+
+    async def swap(self, version: int, demand: Demand = SWAP, name: str = "m") -> None:
+        await self.repository.swap(name, version, demand)
+
+    async def poll(self, times: int = 2) -> None:
+        """Look at the folder so often; files must look the same twice."""
+        for _ in range(times):
+            self.seen = await self.repository.poll(self.seen)
+            await self.repository.settle()
+
+    def states(self, name: str = "m") -> dict[int, str]:
+        return {
+            s.number: f"{s.state} {s.reason}".strip() for s in self.repository.model(name).status()
+        }
+
+    def phases(self, version: int) -> list[str]:
+        """The phases of a version that are over, since the start."""
+        told = [e for e in self.events if isinstance(e, SwapPhase) and e.version == version]
+        return [e.phase for e in told if e.status is not PhaseStatus.STARTED]
+
+    def swaps(self) -> list[tuple[int, int, str]]:
+        told = [e for e in self.events if isinstance(e, Swapped)]
+        return [(e.old, e.new, e.cause) for e in told]
+
+
+@asynccontextmanager
+async def opened(root: Path, budget: int = 0) -> AsyncIterator[Opened]:
+    """Load everything in a folder, and drain it in the end."""
+    events: list[Event] = []
+    hooks: list[Callable[[Event], None]] = []
+
+    def observe(event: Event) -> None:
+        events.append(event)
+        for hook in hooks:
+            hook(event)
+
+    repository = ModelRepository(root, Environment(1, observe, budget, patience=5))
+    await repository.load_all()
+    yield Opened(repository, events, hooks)
+    await repository.stop()
+    assert all(not model.living for model in repository)
