@@ -5,6 +5,7 @@ the version that serves. Blocks; is called in a thread.
 from itertools import count
 from pathlib import Path
 from statistics import median
+from threading import Event
 from time import perf_counter
 
 import numpy as np
@@ -14,7 +15,8 @@ from service.core.batching import BatchingMode
 from service.core.checks import Check
 from service.core.errors import QuantserveError
 from service.core.gate import Tolerance, compare, default_tolerance, memory_check, speed_check
-from service.core.tensors import Arrays
+from service.core.tensors import Array, Arrays
+from service.engine.folder import GOLDEN_FILE
 from service.engine.golden import GoldenSet
 from service.engine.hardware import resident_bytes
 from service.engine.loading import Loaded
@@ -27,29 +29,52 @@ SECONDS = 0.3
 MOST_SECONDS = 10.0
 
 
-def golden_checks(loaded: Loaded, golden: GoldenSet, config: GateConfig) -> list[Check]:
-    """Run the golden rows and compare the answers; one check for each figure of each output."""
+class Abandoned(Exception):  # noqa: N818 - nobody is told: nobody waits any more
+    """Nobody wants to know any more: the server stops."""
+
+
+def golden_checks(
+    loaded: Loaded, golden: GoldenSet | None, config: GateConfig, abandoned: Event
+) -> list[Check]:
+    """Run the golden rows and compare the answers; one check for each figure of each output. What
+    model.toml asks for and cannot be measured has failed.
+
+    Raises:
+        Abandoned: the event was set meanwhile.
+    """
+    references = golden.outputs if golden else {}
+    checks = [
+        Check(
+            "golden", "", f'model.toml asks for output "{name}", {GOLDEN_FILE} has none', "", False
+        )
+        for name in config.outputs
+        if name not in references
+    ]
+    if golden is None:
+        return checks
     try:
-        got = answers(loaded, golden.inputs)
+        got = answers(loaded, golden.inputs, abandoned)
     except QuantserveError as error:
-        return [Check("golden", "run", str(error), "answers", False)]
-    checks = []
+        return [*checks, Check("golden", "", str(error), "", False)]
     for spec, array in zip(loaded.signature.outputs, got, strict=True):
-        reference = golden.outputs.get(spec.name)
-        if reference is None:
-            continue
-        told = config.outputs.get(spec.name)
-        tolerance = Tolerance(**told.model_dump()) if told else default_tolerance(reference)
-        labels = golden.labels.get(spec.name, golden.labels.get(""))
-        checks += compare(spec.name, array, reference, labels, tolerance)
+        if spec.name in references:
+            checks += _compare(spec.name, array, golden, config)
     return checks
 
 
-def answers(loaded: Loaded, inputs: Arrays) -> Arrays:
+def _compare(output: str, got: Array, golden: GoldenSet, config: GateConfig) -> list[Check]:
+    told, reference = config.outputs.get(output), golden.outputs[output]
+    tolerance = Tolerance(**told.model_dump()) if told else default_tolerance(reference)
+    labels = golden.labels.get(output, golden.labels.get(""))
+    return compare(output, got, reference, labels, tolerance)
+
+
+def answers(loaded: Loaded, inputs: Arrays, abandoned: Event) -> Arrays:
     """The answers of a version to many rows, in runs such as serving makes.
 
     Raises:
         QuantserveError: a run fails.
+        Abandoned: the event was set meanwhile.
     """
     run, plan = loaded.instances[0].run, loaded.plan
     if not loaded.signature.batchable:
@@ -60,6 +85,8 @@ def answers(loaded: Loaded, inputs: Arrays) -> Arrays:
     total = min(len(array) for array in inputs)
     parts: list[Arrays] = []
     for start in range(0, total, size):
+        if abandoned.is_set():
+            raise Abandoned
         rows = tuple(array[start : start + size] for array in inputs)
         if whole:
             parts.append(run(rows, None))
@@ -75,8 +102,14 @@ def budget_check(budget: int) -> Check:
     return memory_check(resident_bytes(), budget)
 
 
-def speed_against(live: Loaded, new: Loaded, golden: GoldenSet, max_slowdown: float) -> Check:
-    """Time both versions on the golden rows, in turn, so that what else runs hits both alike."""
+def speed_against(
+    live: Loaded, new: Loaded, golden: GoldenSet, max_slowdown: float, abandoned: Event
+) -> Check:
+    """Time both versions on the golden rows, in turn, so that what else runs hits both alike.
+
+    Raises:
+        Abandoned: the event was set meanwhile.
+    """
     times: tuple[list[float], list[float]] = ([], [])
     started = perf_counter()
     for number in count():
@@ -85,7 +118,7 @@ def speed_against(live: Loaded, new: Loaded, golden: GoldenSet, max_slowdown: fl
             break
         for version, taken in zip((live, new), times, strict=True):
             before = perf_counter()
-            answers(version, golden.inputs)
+            answers(version, golden.inputs, abandoned)
             taken.append(perf_counter() - before)
     return speed_check(median(times[0]), median(times[1]), max_slowdown)
 

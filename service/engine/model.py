@@ -237,7 +237,8 @@ class Model:
             return self.serving
         if number in self.versions:
             return self.versions[number]
-        loaded = ", ".join(map(str, sorted(self.versions))) or "none"
+        ready = [n for n, found in self.versions.items() if found.state is State.READY]
+        loaded = ", ".join(map(str, sorted(ready))) or "none"
         what = "is not loaded" if number in self.on_disk else "does not exist"
         raise NotFound(f'model "{self.name}" version {number} {what} (loaded: {loaded})')
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from threading import Event
 from time import perf_counter
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -98,6 +99,7 @@ class Rollout:
         self._live = live.loaded if live else None
         self._demand = demand
         self._given = given
+        self._abandoned = Event()
 
     @property
     def forced(self) -> str:
@@ -150,6 +152,7 @@ class Rollout:
         try:
             yield
         except BaseException as error:
+            self._abandoned.set()  # a thread cannot be cancelled; it looks at this
             status, detail = PhaseStatus.FAILED, str(error) or type(error).__name__
             raise
         finally:
@@ -199,26 +202,36 @@ class Rollout:
         if budget:
             with self.phase("memory"):
                 self.checks.append(await asyncio.to_thread(budget_check, budget))
-        live = self._live
-        if gate.max_slowdown is None or live is None or golden is None:
-            return
-        if live.signature.inputs != loaded.signature.inputs:
+        if gate.max_slowdown is not None and self._live is not None:
+            await self._race(self._live, loaded, golden, gate.max_slowdown)
+
+    async def _race(
+        self, live: Loaded, loaded: Loaded, golden: GoldenSet | None, limit: float
+    ) -> None:
+        if golden is None:
+            self._skip("speed", "there are no golden rows")
+        elif live.signature.inputs != loaded.signature.inputs:
             self._skip("speed", "the live version takes other inputs")
-            return
-        with self.phase("speed"):
-            limit = gate.max_slowdown
-            self.checks.append(await asyncio.to_thread(speed_against, live, loaded, golden, limit))
+        else:
+            with self.phase("speed"):
+                self.checks.append(
+                    await asyncio.to_thread(
+                        speed_against, live, loaded, golden, limit, self._abandoned
+                    )
+                )
 
     async def _golden(self, loaded: Loaded) -> GoldenSet | None:
-        path = golden_file(self.version.folder)
-        if not await asyncio.to_thread(path.exists):
+        path, gate = golden_file(self.version.folder), self.version.config.gate
+        if not await asyncio.to_thread(path.exists) and not gate.outputs:
             self._skip("golden", f"there is no {path.name}")
             return None
-        gate = self.version.config.gate
         with self.phase("golden"):
+            before = len(self.checks)
             golden = await self._caught("golden", read_golden, path, loaded.signature)
-            if golden is not None:
-                self.checks += await asyncio.to_thread(golden_checks, loaded, golden, gate)
+            if len(self.checks) == before:
+                self.checks += await asyncio.to_thread(
+                    golden_checks, loaded, golden, gate, self._abandoned
+                )
         return golden
 
     async def _try(

@@ -211,6 +211,18 @@ class TestTheGate:
             await it.swap(1)
             assert await it.factor() == 1
 
+    @pytest.mark.parametrize("reference", [True, False])
+    async def test_what_is_asked_for_and_cannot_be_measured_has_failed(
+        self, root: Path, reference: bool
+    ) -> None:
+        asked = "z" if reference else "y"
+        (root / "m/model.toml").write_text(f"[gate.outputs.{asked}]\nmin_cosine = 0.5")
+        if reference:
+            golden(root / "m", 3)
+        async with opened(root) as it:
+            why = f'golden: model.toml asks for output "{asked}", golden.npz has none'
+            assert it.states()[3] == f"UNAVAILABLE {why}"
+
     async def test_a_version_that_cannot_fit_the_budget_is_not_even_loaded(
         self, root: Path
     ) -> None:
