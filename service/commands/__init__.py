@@ -1,0 +1,1 @@
+"""The commands of ``quantserve``, one a file: ``add`` describes it, ``run`` does it."""
