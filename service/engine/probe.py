@@ -31,7 +31,7 @@ ENOUGH_ROWS = 8
 """Fewer are always tried, unless they take long: whether rows may meet is no matter of time."""
 ROUNDS = 3
 ROUND_SECONDS = 0.002
-MOST_SECONDS = 1.0
+MOST_SECONDS = 0.5
 
 Clock = Callable[[], float]
 
@@ -130,6 +130,7 @@ class _Trial:
         self._row_per_row = all(array.shape[:1] == (1,) for array in self._alone[0])
         self._deviation = self._neighbours = self._order = 0.0
         self._failure = ""
+        self._settled = 0
         self._seconds = {1: self._time(1)}
 
     def found(self) -> Probe:
@@ -201,14 +202,17 @@ class _Trial:
 
     def time_again(self) -> None:
         """Take all times again, in turns, so that a disturbance does not meet one size only; as
-        often as a second allows."""
-        spent = 0.0
+        often as half a second allows. Nothing to do where no size has come since."""
+        if self._settled == len(self._seconds):
+            return
+        self._settled, spent = len(self._seconds), 0.0
         for _ in range(ROUNDS):
             for size, before in self._seconds.items():
-                spent += 2 * before
                 if spent > MOST_SECONDS:
                     return
+                started = self._clock()
                 self._seconds[size] = min(before, self._time(size))
+                spent += self._clock() - started
 
     def _time(self, size: int) -> float:
         """The best of two runs, and of as many as fit into a round; a long one is made once."""

@@ -18,8 +18,8 @@ from service.engine.plan import Plan, choose_mode, choose_plan, percent, wants_t
 from service.engine.probe import SAME, Probe, probe
 from service.engine.session import Session
 
-WORTH_THREADS = 1.3
-"""Threads must make a row this much faster; else as many rows side by side do more."""
+EFFICIENT = 0.7
+"""Threads must use the cores this well on one row; else as many rows side by side do more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def _try_threads(
     narrow_seconds, wide_seconds = _fastest(
         [partial(each.run, rows[0], None) for each in (session, wide)]
     )
-    if narrow_seconds < WORTH_THREADS * wide_seconds:
+    if narrow_seconds < EFFICIENT * cores * wide_seconds:
         return session, plan
     return wide, replace(plan, instances=1, threads=cores)
 

@@ -110,8 +110,8 @@ def test_sizes_end_at_the_limit() -> None:
 class Machine:
     """A model of known cost on a machine where other work gets in between, on a clock of its own.
 
-    A run costs ``fixed`` and ``row`` seconds for each row, and with a chance of ``busy`` up to
-    twenty times as much.
+    A run costs ``fixed`` and ``row`` seconds for each row, and with a chance of ``busy`` another
+    30 ms: a thread stopped in favour of others.
     """
 
     def __init__(self, fixed: float, row: float, busy: float = 0.0, seed: int = 0) -> None:
@@ -122,7 +122,7 @@ class Machine:
 
     def run(self, inputs: Arrays, _: object) -> Arrays:
         slow = self._random.random() < self._busy
-        self.now += (self._fixed + self._row * len(inputs[0])) * (20 if slow else 1)
+        self.now += self._fixed + self._row * len(inputs[0]) + 0.03 * slow
         self.calls += 1
         return inputs
 
@@ -130,7 +130,7 @@ class Machine:
         return probe(self.run, OUTPUTS, ROWS, 64, lambda: self.now).preferred_rows()
 
 
-COSTS = [(0.0, 1e-3, 1), (1e-3, 1e-6, 64), (1e-3, 1e-3, 8), (0.0, 10.0, 1), (2e-3, 1e-2, 2)]
+COSTS = [(0.0, 1e-3, 1), (1e-3, 1e-6, 64), (5e-4, 1e-4, 32), (0.0, 10.0, 1), (2e-3, 1e-2, 2)]
 
 
 @pytest.mark.parametrize(("fixed", "row", "expected"), COSTS)
@@ -138,7 +138,7 @@ def test_the_smallest_size_that_pays_is_preferred(fixed: float, row: float, expe
     assert Machine(fixed, row).preferred() == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.sampled_from(COSTS), st.integers(0, 10**9), st.floats(0, 0.15))
 def test_other_work_on_the_machine_does_not_change_the_size(
     cost: tuple[float, float, int], seed: int, busy: float

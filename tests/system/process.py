@@ -22,7 +22,7 @@ class Running:
 
 
 @contextmanager
-def running(*arguments: str, seconds: float = 60) -> Iterator[Running]:
+def running(*arguments: str, seconds: float = 180) -> Iterator[Running]:
     """Serve for as long as the context lasts; the server must end well when it is told to."""
     command = [sys.executable, "-m", "service", "serve", "--port", "0", *arguments]
     process = subprocess.Popen(
