@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from service import __version__
 from service.commands import serve
+from service.commands.parser import Parser
 from service.core.errors import ConfigError
 
 COMMANDS = (serve,)
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("quantserve", description="Serve quantized ONNX models.")
+    parser = Parser("quantserve", description="Serve quantized ONNX models.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     for command in COMMANDS:

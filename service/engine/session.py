@@ -170,4 +170,7 @@ def _reason(error: Exception) -> str:
     text = re.sub(r"\S*/onnxruntime/\S+?:\d+ (?:.*?\) )?", "", text)
     text = re.sub(r"\S+\.(?:cc|h):\d+ \S+ ", "", text)
     text = re.sub(r"^Load model from .*? failed:", "", text)
+    text = re.sub(
+        r"^Non-zero .* running (\w+) node\. Name:'(.*?)' Status Message: ", r'\1 "\2": ', text
+    )
     return " ".join(text.split())

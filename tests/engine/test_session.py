@@ -107,14 +107,14 @@ def test_only_the_outputs_asked_for_are_computed(tmp_path: Path) -> None:
 def test_values_that_the_graph_refuses_are_the_requests_fault(tmp_path: Path) -> None:
     served = session(graphs.attention(vocabulary=10), tmp_path)
     ids = np.full((1, 4), 10, np.int64)
-    with pytest.raises(InputRejected, match="idx=10 must be within") as caught:
+    with pytest.raises(InputRejected, match='values: Gather "e": .*idx=10 must') as caught:
         served.run((ids, ids))
     assert "onnxruntime" not in str(caught.value) and ".cc:" not in str(caught.value)
 
 
 def test_what_the_graph_cannot_do_is_the_models_fault(tmp_path: Path) -> None:
     served = session(graphs.eights(), tmp_path)
-    with pytest.raises(ExecutionFailed, match="the model failed: .*Reshape") as caught:
+    with pytest.raises(ExecutionFailed, match='the model failed: Reshape "cut": ') as caught:
         served.run((np.zeros((1, 7), np.float32),))
     assert "/" not in str(caught.value)
 
