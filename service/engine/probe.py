@@ -113,7 +113,7 @@ def run_together(run: Run, rows: Sequence[Arrays], policy: BatchPolicy) -> list[
     return split(entries, run(inputs, None), policy.padding)
 
 
-class _NotRowPerRow(ExecutionFailed):
+class _NotRowPerRow(Exception):
     """An output does not have a row for each row that went in."""
 
 
@@ -154,7 +154,7 @@ class _Trial:
         try:
             self._compare(rows, alone)
             self._seconds[size] = self._time(size)
-        except QuantserveError as error:
+        except (QuantserveError, _NotRowPerRow) as error:
             self._failure = f"{size} rows cannot share a run: {error}"
             self._row_per_row = self._row_per_row and not isinstance(error, _NotRowPerRow)
             return False
