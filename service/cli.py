@@ -1,12 +1,12 @@
 """The command ``quantserve``. Exit codes: 0 done, 1 the server refused, 2 not usable as told."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from service import __version__
 from service.client import Unreachable
+from service.commands.parser import Parser
 from service.core.errors import ConfigError
 
 COMMANDS = {
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = next((each for each in arguments if not each.startswith("-")), "")
     # Only what is asked for is imported: a server takes a second that its clients need not wait.
     command = import_module(f"service.commands.{chosen}") if chosen in COMMANDS else None
-    parser = argparse.ArgumentParser("quantserve", description="Serve quantized ONNX models.")
+    parser = Parser("quantserve", description="Serve quantized ONNX models.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in COMMANDS.items():

@@ -123,19 +123,20 @@ def to_onnx(network: nn.Sequential) -> onnx.ModelProto:
 
 
 def build(recipe: Recipe, calibration: np.ndarray, twins: Path) -> Built:
-    """Train, export and quantize one version."""
-    torch.manual_seed(SEED + recipe.version)
-    for layer in recipe.network:
-        if hasattr(layer, "reset_parameters"):
-            layer.reset_parameters()
-    fp32 = to_onnx(train(recipe))
+    """Train, export and quantize one version; an FP32 twin that is there is not trained again."""
+    place = Path(str(recipe.version), "model.onnx")
+    twin = twins / "digits" / place
+    if not twin.exists():
+        torch.manual_seed(SEED + recipe.version)
+        for layer in recipe.network:
+            if hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()
+        save(to_onnx(train(recipe)), twin)
+    fp32 = onnx.load(twin)
     # Softmax stays in float: in eight bits its small probabilities would all become 0.
     ops = ["Conv", "Relu", "MaxPool", "GlobalAveragePool", "Flatten", "Gemm"]
     int8 = to_int8(fp32, [{"image": image[None]} for image in calibration], ops)
-    place = Path(str(recipe.version), "model.onnx")
-    return Built(
-        recipe.version, save(fp32, twins / "digits" / place), save(int8, DESTINATION / place)
-    )
+    return Built(recipe.version, twin, save(int8, DESTINATION / place))
 
 
 def golden_rows(held: Digits, versions: list[Built]) -> np.ndarray:
@@ -187,7 +188,7 @@ def report(built: Built, tests: dict[str, Digits]) -> list[list[str]]:
 def main() -> None:
     """Build both versions and print how FP32 and INT8 compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--keep-fp32", type=Path, help="folder that receives the FP32 twins")
+    parser.add_argument("--keep-fp32", type=Path, help="folder that keeps the FP32 twins")
     kept = parser.parse_args().keep_fp32
     torch.use_deterministic_algorithms(True)
     (mnist_rows, mnist_test), (uci_rows, uci_test) = mnist(), optdigits()

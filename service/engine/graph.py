@@ -31,19 +31,19 @@ WEIGHT_TYPES = {
     20: "FP8",
     21: "INT4",
     22: "INT4",
+    23: "FP4",
     25: "INT2",
     26: "INT2",
 }
-DYNAMIC_OPS = {
-    "DynamicQuantizeLinear",
-    "DynamicQuantizeMatMul",
-    "DynamicQuantizeLSTM",
-    "MatMulInteger",
-    "MatMulIntegerToFloat",
-    "ConvInteger",
-    "QAttention",
-}
-BLOCK_OPS = {"MatMulNBits", "GatherBlockQuantized"}
+FLOATS = ("FP64", "FP32", "FP16", "BF16")
+DYNAMIC_OPS = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"}
+"""They find an activation's scale at run time, over all rows at once."""
+INTEGER_OPS = {"MatMulInteger", "MatMulIntegerToFloat", "ConvInteger", "QGemm", "QAttention"}
+"""Integer arithmetic on scales that they are given."""
+BLOCK_OPS = {"MatMulNBits": 1, "GatherBlockQuantized": 0}
+"""Weights of fewer than eight bits packed into bytes, and which input holds them."""
+MAINLY = 0.9
+"""From this share on the rest of the weights is not worth a word."""
 MAX_DEPTH = 32
 
 
@@ -63,8 +63,17 @@ class Precision:
         return self.scheme == "dynamic"
 
     def __str__(self) -> str:
-        name = self.shares[0][0] if self.shares else "none"
-        return f"{name} {self.scheme}".rstrip()
+        """Such as "INT8 QDQ" or "INT8 dynamic, 51 % FP32"."""
+        if not self.shares:
+            return "no weights"
+        # Zero points are integers as well, but a thousandth of them.
+        integers = [each for each in self.shares if each[0] not in FLOATS and each[1] > 0.01]
+        kind, share = (integers or self.shares)[0]
+        text = f"{kind} {self.scheme}".rstrip()
+        if share >= MAINLY:
+            return text
+        other, share = next(each for each in self.shares if each[0] != kind)
+        return f"{text}, {100 * share:.0f} % {other}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +88,8 @@ class _Scan:
     """One walk over a file; collects what the summary needs."""
 
     def __init__(self) -> None:
-        self.operators: Counter[str] = Counter()
-        self.weights: dict[str, tuple[str, int]] = {}
+        self.operators: set[str] = set()
+        self.weights: list[tuple[str, str, int]] = []
         self.external: set[str] = set()
         self.blocks: dict[str, int] = {}
 
@@ -101,23 +110,27 @@ class _Scan:
                 self.tensor(view(value))
 
     def node(self, message: memoryview, depth: int) -> None:
-        inputs, operator, attributes = [], "", []
+        inputs, outputs, operator, attributes = [], [""], "", []
         for number, value in fields(message):
             if number == 1:
                 inputs.append(text(value))
+            elif number == 2:
+                outputs.append(text(value))
             elif number == 4:
                 operator = text(value)
             elif number == 5:
                 attributes.append(view(value))
-        self.operators[operator] += 1
+        self.operators.add(operator)
         bits = 4
         for attribute in attributes:
-            bits = self.attribute(attribute, depth) or bits
-        if operator in BLOCK_OPS:
-            self.blocks[inputs[0 if operator == "GatherBlockQuantized" else 1]] = bits
+            bits = self.attribute(attribute, outputs[-1], depth) or bits
+        place = BLOCK_OPS.get(operator)
+        if place is not None and place < len(inputs):
+            self.blocks[inputs[place]] = bits
 
-    def attribute(self, message: memoryview, depth: int) -> int | None:
-        """Walk into tensors and graphs; returns the value of an attribute called "bits"."""
+    def attribute(self, message: memoryview, output: str, depth: int) -> int | None:
+        """Walk into tensors, which go by the name of the node's output, and into graphs; returns
+        the value of an attribute called "bits"."""
         name, integer = "", None
         for number, value in fields(message):
             if number == 1:
@@ -125,33 +138,32 @@ class _Scan:
             elif number == 3 and isinstance(value, int):
                 integer = value
             elif number in (5, 10):
-                self.tensor(view(value))
+                self.tensor(view(value), output)
             elif number in (6, 11):
                 self.graph(view(value), depth + 1)
             elif number in (22, 23):
                 self.sparse(view(value))
         return integer if name == "bits" else None
 
-    def tensor(self, message: memoryview) -> None:
-        dims, datatype, name, location = [], 0, "", None
+    def tensor(self, message: memoryview, name: str = "") -> None:
+        dims, datatype = [], 0
         for number, value in fields(message):
             if number == 1:
                 dims += integers(value)
             elif number == 2 and isinstance(value, int):
                 datatype = value
             elif number == 8:
-                name = text(value)
+                name = name or text(value)
             elif number == 13:
                 entry = {key: text(part) for key, part in fields(view(value))}
-                location = entry.get(2, "") if entry.get(1) == "location" else location
-        if location is not None:
-            self.external.add(location)
+                if entry.get(1) == "location":
+                    self.external.add(entry.get(2, ""))
         if datatype in WEIGHT_TYPES:
-            self.weights[name or f"#{len(self.weights)}"] = (WEIGHT_TYPES[datatype], prod(dims))
+            self.weights.append((name, WEIGHT_TYPES[datatype], prod(dims)))
 
     def precision(self) -> Precision:
         counts: Counter[str] = Counter()
-        for name, (kind, size) in self.weights.items():
+        for name, kind, size in self.weights:
             bits = self.blocks.get(name)
             if bits is not None and kind == "INT8":
                 kind, size = f"INT{bits}", size * 8 // bits
@@ -161,14 +173,13 @@ class _Scan:
         return Precision(shares, self.scheme())
 
     def scheme(self) -> str:
-        present = set(self.operators)
-        if present & DYNAMIC_OPS:
+        if self.operators & DYNAMIC_OPS:
             return "dynamic"
-        if any(operator.startswith("QLinear") or operator == "QGemm" for operator in present):
+        if self.operators & INTEGER_OPS or any(op.startswith("QLinear") for op in self.operators):
             return "QOperator"
-        if "QuantizeLinear" in present:
+        if "QuantizeLinear" in self.operators:
             return "QDQ"
-        return "weight-only" if present & (BLOCK_OPS | {"DequantizeLinear"}) else ""
+        return "weight-only" if self.operators & {*BLOCK_OPS, "DequantizeLinear"} else ""
 
 
 def summarise(path: Path) -> GraphSummary:

@@ -54,7 +54,8 @@ def _folders(proc: Path, cgroups: Path) -> list[Path]:
         return []
     folders = []
     for line in lines:
-        _, controllers, path = line.split(":", 2)
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
         if controllers and "cpu" not in controllers.split(","):
             continue
         root = cgroups / "cpu" if controllers else cgroups
@@ -66,15 +67,15 @@ def _folders(proc: Path, cgroups: Path) -> list[Path]:
 def _version_2(folder: Path) -> float | None:
     try:
         quota, period = (folder / "cpu.max").read_text().split()
-    except (OSError, ValueError):
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
         return None
-    return None if quota == "max" else int(quota) / int(period)
 
 
 def _version_1(folder: Path) -> float | None:
     try:
         quota = int((folder / "cpu.cfs_quota_us").read_text())
         period = int((folder / "cpu.cfs_period_us").read_text())
-    except (OSError, ValueError):
+        return quota / period if quota > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):
         return None
-    return quota / period if quota > 0 else None

@@ -3,28 +3,25 @@ in a thread.
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from service.config import ModelConfig, PaddingConfig
-from service.core.batching import BatchingMode, BatchPolicy, Padding
-from service.core.errors import LoadFailed, QuantserveError
-from service.core.tensors import Arrays, Signature
+from service.config import ModelConfig
+from service.core.batching import BatchPolicy
+from service.core.errors import LoadFailed
+from service.core.tensors import Signature
 from service.engine.execution import Instance
-from service.engine.folder import GOLDEN_FILE, MODEL_FILE, golden_file
-from service.engine.golden import read_golden
+from service.engine.folder import MODEL_FILE, golden_file
 from service.engine.graph import GraphSummary, Precision, check_external_files, summarise
 from service.engine.hardware import resident_bytes
 from service.engine.memory import trim_heap
 from service.engine.paths import leads_outside
-from service.engine.plan import Plan, choose_mode, choose_plan, wants_threads
-from service.engine.probe import Probe, probe
-from service.engine.samples import generated_rows, single_rows
+from service.engine.plan import Plan
+from service.engine.probe import Probe
+from service.engine.samples import trial_rows
 from service.engine.session import Session, SessionOptions
-
-WORTH_THREADS = 1.3
-"""Threads must make a row this much faster; else as many rows side by side do more."""
+from service.engine.tuning import Tuned, tune
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +53,6 @@ class Opened:
     folder: Path
     session: Session
     summary: GraphSummary
-    policy: BatchPolicy
     seconds: float
     memory_before: int
 
@@ -85,8 +81,8 @@ def open_version(folder: Path, config: ModelConfig) -> Opened:
     summary = summarise(path)
     check_external_files(summary, folder)
     session = Session(path, SessionOptions(config.instances.threads or 1))
-    policy = _policy(config, session.signature)
-    return Opened(folder, session, summary, policy, perf_counter() - started, memory)
+    _check_names(config, session.signature)
+    return Opened(folder, session, summary, perf_counter() - started, memory)
 
 
 def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
@@ -95,28 +91,22 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
     Raises:
         LoadFailed: with the reason, written for the model's operator.
     """
-    started, session, policy = perf_counter(), opened.session, opened.policy
+    started, session, summary = perf_counter(), opened.session, opened.summary
+    golden = golden_file(opened.folder)
+    rows, note = trial_rows(session.signature, golden, config.probe.dims, session.run)
+    tuned = tune(session, summary.precision, rows, note, config, cores)
+    policy = _policy(config, tuned)
+    instances = _instances(tuned, config, policy)
     path = opened.folder / MODEL_FILE
-    rows, note = _rows(session, golden_file(opened.folder), config)
-    found = _probe(session, rows, policy)
-    if not note:
-        precision = opened.summary.precision
-        mode, note = choose_mode(session.signature, precision, found, config.batching)
-    else:
-        mode = BatchingMode.REQUESTS
-    plan = choose_plan(mode, note, found, config.batching, config.instances, cores)
-    session, plan = _try_threads(path, session, plan, found, rows, config, cores)
-    policy = replace(policy, mode=plan.mode, preferred_rows=plan.preferred_rows)
-    instances = _instances(path, session, plan, config, policy)
-    files = [path, *(opened.folder / name for name in opened.summary.external_files)]
+    files = [path, *(opened.folder / name for name in summary.external_files)]
     trim_heap()  # what the probe has left is not the model's
     return Loaded(
         session.signature,
         instances,
         policy,
-        plan,
-        found,
-        opened.summary.precision,
+        tuned.plan,
+        tuned.probe,
+        summary.precision,
         _sha256(path),
         sum(file.stat().st_size for file in files),
         max(0, resident_bytes() - opened.memory_before),
@@ -124,103 +114,49 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
     )
 
 
-def _policy(config: ModelConfig, signature: Signature) -> BatchPolicy:
-    batching = config.batching
-    known = {spec.name for spec in signature.outputs}
-    for name in config.outputs:
-        if name not in known:
+def _check_names(config: ModelConfig, signature: Signature) -> None:
+    """Refuse what model.toml says of tensors and axes that the model has not.
+
+    Raises:
+        LoadFailed: there is such a thing; names it.
+    """
+    outputs = {spec.name: spec for spec in signature.outputs}
+    for name, output in config.outputs.items():
+        if name not in outputs:
             raise LoadFailed(f'model.toml: the model has no output "{name}"')
+        classes = outputs[name].shape[-1] if outputs[name].shape else None
+        if output.labels and isinstance(classes, int) and classes != len(output.labels):
+            raise LoadFailed(
+                f'model.toml: {len(output.labels)} labels for output "{name}", which is'
+                f" {outputs[name]}"
+            )
+    axes = {dim for spec in signature.inputs for dim in spec.shape if isinstance(dim, str)}
+    for name in config.probe.dims:
+        if name not in axes:
+            has = ", ".join(f'"{axis}"' for axis in sorted(axes)) or "none"
+            raise LoadFailed(
+                f'model.toml: probe.dims names "{name}"; the axes of the inputs are {has}'
+            )
+
+
+def _policy(config: ModelConfig, tuned: Tuned) -> BatchPolicy:
+    batching = config.batching
     return BatchPolicy(
-        max_rows=batching.max_batch_size,
-        max_delay=batching.max_queue_delay,
-        max_queue=batching.max_queue_size,
-        timeout=batching.timeout,
-        padding=padding_for(batching.padding, signature) if batching.padding else None,
+        tuned.plan.mode,
+        batching.max_batch_size,
+        tuned.plan.preferred_rows,
+        batching.max_queue_delay,
+        batching.max_queue_size,
+        batching.timeout,
+        tuned.padding,
     )
 
 
-def padding_for(config: PaddingConfig, signature: Signature) -> Padding:
-    """What to fill and where to cut; an output's axis is cut where it shares its symbolic name
-    with an axis of an input that is filled.
-
-    Raises:
-        LoadFailed: the model has no such input.
-    """
-    names = [spec.name for spec in signature.inputs]
-    for name in config.values:
-        if name not in names:
-            raise LoadFailed(f'model.toml: batching.padding names "{name}", which is no input')
-    sources = {
-        dim: (index, axis)
-        for index, spec in enumerate(signature.inputs)
-        for axis, dim in enumerate(spec.shape)
-        if axis and isinstance(dim, str) and spec.name in config.values
-    }
-    return Padding(
-        tuple(sorted(config.buckets)),
-        tuple(config.values.get(name) for name in names),
-        tuple(tuple(not isinstance(d, int) for d in s.shape[1:]) for s in signature.inputs),
-        tuple(
-            tuple((axis, *sources[d]) for axis, d in enumerate(s.shape) if axis and d in sources)
-            for s in signature.outputs
-        ),
-    )
-
-
-def _rows(session: Session, golden: Path, config: ModelConfig) -> tuple[list[Arrays], str]:
-    """Requests of one row to warm up with; the note says why there are none, if so."""
-    signature = session.signature
-    known = read_golden(golden, signature)
-    if known is not None:
-        return (single_rows(known.inputs) if signature.batchable else [known.inputs]), ""
-    rows, error = generated_rows(signature, config.probe.dims, session.run)
-    if rows:
-        return rows, ""
-    return [], f"no rows to try it with could be made up ({error}); add {GOLDEN_FILE}"
-
-
-def _probe(session: Session, rows: list[Arrays], policy: BatchPolicy) -> Probe:
-    """Warm up and measure.
-
-    Raises:
-        LoadFailed: the model cannot run its own rows.
-    """
-    if not rows:
-        return Probe()
-    if not session.signature.batchable:
-        rows, policy = rows[:1], replace(policy, max_rows=1)
-    try:
-        return probe(session.run, rows, policy)
-    except QuantserveError as failure:
-        raise LoadFailed(f"warm-up: {failure}") from failure
-
-
-def _try_threads(
-    path: Path,
-    session: Session,
-    plan: Plan,
-    found: Probe,
-    rows: list[Arrays],
-    config: ModelConfig,
-    cores: int,
-) -> tuple[Session, Plan]:
-    """A session with all cores for one run, where that makes a long row enough faster."""
-    if not wants_threads(plan, found, config.instances, cores):
-        return session, plan
-    wide = Session(path, SessionOptions(cores))
-    fast = probe(wide.run, rows[:1], BatchPolicy(max_rows=1)).row_seconds
-    if found.row_seconds < WORTH_THREADS * fast:
-        return session, plan
-    return wide, replace(plan, instances=1, threads=cores)
-
-
-def _instances(
-    path: Path, session: Session, plan: Plan, config: ModelConfig, policy: BatchPolicy
-) -> tuple[Instance, ...]:
-    sessions = [session] * plan.instances
+def _instances(tuned: Tuned, config: ModelConfig, policy: BatchPolicy) -> tuple[Instance, ...]:
+    count = tuned.plan.instances
+    sessions = [tuned.session] * count
     if config.instances.kind == "sessions":
-        more = range(plan.instances - 1)
-        sessions = [session, *(Session(path, SessionOptions(plan.threads)) for _ in more)]
+        sessions = [tuned.session, *(tuned.session.copy() for _ in range(count - 1))]
     return tuple(Instance(each.run, policy) for each in sessions)
 
 

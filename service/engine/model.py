@@ -244,7 +244,7 @@ class Model:
 
     def status(self) -> list[VersionStatus]:
         """Every version that is known, in memory or on disk, lowest first."""
-        absent = UNLOADED if self.unloaded else NOT_LOADED
+        absent = self.folder.problem or (UNLOADED if self.unloaded else NOT_LOADED)
         rows = [
             VersionStatus(n, found.state, found.reason)
             if (found := self.versions.get(n))

@@ -7,11 +7,13 @@ from service.config import BatchingConfig, InstancesConfig
 from service.core.batching import BatchingMode
 from service.core.tensors import Signature
 from service.engine.graph import Precision
-from service.engine.probe import Probe
+from service.engine.probe import SAME, Probe
 
 INLINE_SECONDS = 0.001
-"""A run up to this long stays in the event loop: it is in the order of the way to a thread and
-back, and holds no other request up for longer than a batch's own answers take to write."""
+"""A batch that runs for longer leaves the event loop, where it would hold up other requests."""
+INLINE_ROW_SECONDS = 0.0001
+"""A row that takes longer leaves it as well: the event loop is one core, and what the way to a
+thread and back costs is less than another core brings."""
 LONG_SECONDS = 0.002
 """From here on a row is worth several threads, if they make it faster."""
 
@@ -31,26 +33,59 @@ class Plan:
 def choose_mode(
     signature: Signature, precision: Precision, probe: Probe, batching: BatchingConfig
 ) -> tuple[BatchingMode, str]:
-    """Whether rows of different requests may share a run, and the reason where they may not."""
-    if not signature.batchable:
-        return BatchingMode.REQUESTS, "an input has a first axis of fixed length"
+    """Whether rows of different requests may share a run, and the reason where they may not.
+
+    What moves answers is judged by what neighbours do: a row that is only rounded otherwise in
+    company, as kernels for another size do, still has an answer of its own.
+    """
+    fixed = _not_a_batch(signature)
+    if fixed:
+        return BatchingMode.REQUESTS, fixed
     if batching.combine == "never":
         return BatchingMode.REQUESTS, "model.toml says never to combine"
-    moves = probe.deviation > batching.tolerance
-    answers = f"answers move by {probe.deviation:.2g} with the rows beside them"
-    if isinf(probe.deviation):
-        answers = "answers have another shape when rows share a run"
+    tolerance = batching.tolerance
+    moves = probe.neighbours > tolerance or probe.deviation > max(SAME, tolerance)
     if probe.failure:
-        independent = probe.combined and probe.equivariant and not moves
+        independent = probe.row_per_row and probe.equivariant and probe.repeatable and not moves
         return BatchingMode.ROWS if independent else BatchingMode.REQUESTS, probe.failure
-    if not moves:
+    if not moves and probe.repeatable:
         return BatchingMode.COMBINE, ""
+    answers = _what_moves(probe)
     if batching.combine == "always":
         return BatchingMode.COMBINE, f"{answers}; combined all the same, as model.toml says"
-    if precision.dynamic and probe.equivariant:
-        return BatchingMode.ROWS, f"{answers} (one scale for the whole batch)"
+    if precision.dynamic and probe.equivariant and probe.repeatable:
+        return BatchingMode.ROWS, f"{answers} (one scale for the whole batch): run row by row"
     # Not the known cause: the first axis may be time, or a set. Taking it apart could be wrong.
-    return BatchingMode.REQUESTS, answers
+    return BatchingMode.REQUESTS, f"{answers}: run request by request"
+
+
+def _not_a_batch(signature: Signature) -> str:
+    """Why the first axis is not one of rows, as far as the signature tells; "" where it may be."""
+    if not signature.inputs:
+        return "the model takes no input"
+    for spec in signature.inputs:
+        if not spec.batchable:
+            what = "a first axis of fixed length" if spec.shape else "no axes"
+            return f'input "{spec.name}" has {what}'
+    firsts = {spec.shape[0] for spec in signature.inputs} - {None}
+    for spec in signature.inputs:
+        for dim in spec.shape[1:]:
+            if dim in firsts:
+                return f'input "{spec.name}" has the length "{dim}" on two axes'
+    return ""
+
+
+def _what_moves(probe: Probe) -> str:
+    if not probe.repeatable:
+        return "answers differ from one run to the next"
+    if isinf(probe.deviation):
+        return "answers have another shape when rows share a run"
+    return f"answers move by {percent(probe.deviation)} with the rows beside them"
+
+
+def percent(share: float) -> str:
+    """A share of the largest value, for people."""
+    return f"up to {100 * share:.1f} %" if share <= 1 else "more than 100 %"
 
 
 def choose_plan(
@@ -67,11 +102,12 @@ def choose_plan(
     """
     rows = 1
     if mode is BatchingMode.COMBINE:
-        rows = min(batching.preferred_batch_size or probe.preferred_rows, batching.max_batch_size)
+        # Whoever says "always" wants rows to meet, also where the times would not say so.
+        measured = probe.preferred_rows(2 if batching.combine == "always" else 1)
+        rows = min(batching.preferred_batch_size or measured, batching.max_batch_size)
     one_run = probe.seconds.get(rows, rows * probe.row_seconds)
-    chosen = instances.count or instances.threads
-    inline = not chosen and bool(probe.seconds) and one_run <= INLINE_SECONDS
-    if inline:
+    short = one_run <= INLINE_SECONDS and (cores == 1 or one_run / rows <= INLINE_ROW_SECONDS)
+    if short and probe.seconds and not (instances.count or instances.threads):
         return Plan(mode, rows, 1, 1, True, note)
     threads = instances.threads or 1
     count = instances.count or max(1, cores // threads)

@@ -1,12 +1,15 @@
-"""Rows to try a model with: of its golden set where it has one, else made up to fit."""
+"""Rows to try a model with: its golden set where it has one, else rows made up to fit."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 
-from service.core.errors import QuantserveError
+from service.core.errors import LoadFailed, QuantserveError
 from service.core.tensors import Array, Arrays, Signature, TensorSpec
 from service.engine.execution import Run
+from service.engine.golden import OUTPUTS, GoldenSet, read_golden
 
 ROWS = 8
 LENGTHS = (16, 8, 32, 64, 128, 224, 256, 1)
@@ -14,37 +17,118 @@ LENGTHS = (16, 8, 32, 64, 128, 224, 256, 1)
 INTEGER_RANGES = (64, 2)
 """Integers below the first could index most tables; those below the second index any."""
 
+FEW = 4
+"""Fewer golden rows than this may all lie in one range, and hide that rows move each other."""
+CHECK_SECONDS = 1.0
+
+
+def trial_rows(
+    signature: Signature, golden: Path, dims: Mapping[str, int], run: Run
+) -> tuple[list[Arrays], str]:
+    """Requests of one row to warm up and measure with; the note says why there are none, if so.
+
+    ``dims`` gives lengths of symbolic axes, for rows that must be made up.
+
+    Raises:
+        LoadFailed: the golden set is not readable, or does not fit the model.
+    """
+    found = read_golden(golden, signature)
+    if found is None:
+        rows, error = generated_rows(signature, dims, run)
+        why = f"no rows to try it with could be made up ({error}); add {golden.name}"
+        return rows, "" if rows else why
+    if not signature.batchable:
+        return [found.inputs], ""
+    rows = single_rows(found.inputs)
+    _check_outputs(golden.name, signature, found, rows[0], run)
+    if len(rows) < FEW:
+        rows += generated_rows(signature, dims, run, like=rows[0])[0]
+    return rows[:ROWS], ""
+
+
+def _check_outputs(
+    file: str, signature: Signature, golden: GoldenSet, row: Arrays, run: Run
+) -> None:
+    """Make sure that the expected outputs have the shapes that the model gives: not the declared
+    ones, which may be wrong.
+
+    Raises:
+        LoadFailed: one has not; names the output.
+    """
+    try:
+        answers = run(row, None)
+    except QuantserveError as error:
+        raise LoadFailed(f"{file}, first row: {error}") from error
+    for spec, answer in zip(signature.outputs, answers, strict=True):
+        expected = golden.outputs.get(spec.name)
+        if expected is None or answer.shape[:1] != (1,):
+            continue
+        if expected.shape != (len(golden.inputs[0]), *answer.shape[1:]):
+            raise LoadFailed(
+                f'{file}: output "{spec.name}" has shape {list(answer.shape)} for its first row,'
+                f' "{OUTPUTS}{spec.name}" has {list(expected.shape)}'
+            )
+
 
 def single_rows(arrays: Arrays) -> list[Arrays]:
-    """Up to eight rows, each a request of its own."""
-    count = min(ROWS, *(len(array) for array in arrays))
-    return [tuple(array[i : i + 1] for array in arrays) for i in range(count)]
+    """Up to eight different rows, each a request of its own; all of them where all are alike."""
+    count = min(len(array) for array in arrays)
+    rows: dict[bytes, Arrays] = {}
+    for i in range(count):
+        row = tuple(array[i : i + 1] for array in arrays)
+        rows.setdefault(b"".join(_bytes(part) for part in row), row)
+        if len(rows) == ROWS:
+            break
+    return list(rows.values())
+
+
+def _bytes(array: Array) -> bytes:
+    return repr(array.tolist()).encode() if array.dtype.kind == "O" else array.tobytes()
 
 
 def generated_rows(
-    signature: Signature, dims: Mapping[str, int], run: Run
+    signature: Signature, dims: Mapping[str, int], run: Run, like: Arrays | None = None
 ) -> tuple[list[Arrays], str]:
-    """Rows that the graph runs on, found by trying; no rows and the last error where none was."""
+    """Rows that the graph runs on, found by trying; no rows and the last error where none was.
+
+    ``dims`` gives lengths of symbolic axes; ``like`` is a row to take all lengths from.
+    """
     error = ""
-    for length, high in _attempts(signature, dims):
+    for length, high in _attempts(signature, dims, like):
         rng = np.random.default_rng(0)
+        shapes = (
+            [array.shape for array in like]
+            if like
+            else [_shape(signature, spec, dims, length) for spec in signature.inputs]
+        )
         rows = [
             tuple(
-                _values(spec, _shape(spec, dims, length), high, rng, i) for spec in signature.inputs
+                _values(spec, shape, high, rng, i)
+                for spec, shape in zip(signature.inputs, shapes, strict=True)
             )
             for i in range(ROWS)
         ]
         try:
-            run(rows[0], None)
+            return _checked(rows, run), ""
         except QuantserveError as failure:
             error = str(failure)
-        else:
-            return rows, ""
     return [], error
 
 
-def _attempts(signature: Signature, dims: Mapping[str, int]) -> Iterator[tuple[int, int]]:
-    free = any(
+def _checked(rows: list[Arrays], run: Run) -> list[Arrays]:
+    """The rows, once they have run; where that takes long, the first two."""
+    started = perf_counter()
+    for done, row in enumerate(rows, start=1):
+        run(row, None)
+        if done > 1 and perf_counter() - started > CHECK_SECONDS:
+            return rows[:done]
+    return rows
+
+
+def _attempts(
+    signature: Signature, dims: Mapping[str, int], like: Arrays | None
+) -> Iterator[tuple[int, int]]:
+    free = like is None and any(
         not isinstance(dim, int) and dim not in dims
         for spec in signature.inputs
         for dim in spec.shape[1:]
@@ -54,12 +138,17 @@ def _attempts(signature: Signature, dims: Mapping[str, int]) -> Iterator[tuple[i
             yield length, high
 
 
-def _shape(spec: TensorSpec, dims: Mapping[str, int], length: int) -> tuple[int, ...]:
-    lengths = [
-        dim if isinstance(dim, int) else dims.get(dim or "", 1 if axis == 0 else length)
+def _shape(
+    signature: Signature, spec: TensorSpec, dims: Mapping[str, int], length: int
+) -> tuple[int, ...]:
+    # A name stands for the same length wherever it is, also where the first axis has it.
+    firsts = {other.shape[0] for other in signature.inputs if other.shape} - {None}
+    return tuple(
+        dim
+        if isinstance(dim, int)
+        else dims.get(dim or "", 1 if axis == 0 or dim in firsts else length)
         for axis, dim in enumerate(spec.shape)
-    ]
-    return tuple(lengths)
+    )
 
 
 def _values(

@@ -21,12 +21,14 @@ def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     A varint is an int; everything else is the view of its bytes.
 
     Raises:
-        WireError: the bytes end early or use a wire type that ONNX does not.
+        WireError: the bytes end early, or hold what no ONNX file has.
     """
     at, end = 0, len(message)
     while at < end:
         tag, at = varint(message, at)
         number, wire_type = tag >> 3, tag & 7
+        if number == 0:
+            raise WireError(f"a field without a number at byte {at}")
         if wire_type == VARINT:
             value, at = varint(message, at)
             yield number, value
@@ -37,7 +39,7 @@ def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             size = 4 if wire_type == FIXED32 else 8
         else:
             raise WireError(f"wire type {wire_type} at byte {at}")
-        if number == 0 or at + size > end:
+        if at + size > end:
             raise WireError(f"field {number} of {size} bytes at byte {at} passes the end at {end}")
         yield number, message[at : at + size]
         at += size

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
+from service.api.audit import Audit
 from service.api.edge import Edge
 from service.api.repository_verbs import Limits, repository_verbs
 from service.config import ModelConfig
@@ -130,7 +131,8 @@ async def test_files_are_published_before_the_model_is_loaded(scales: Served) ->
         assert list(files) == ["3/model.onnx"]
         put(folder, model, 3, files["3/model.onnx"])
 
-    router = repository_verbs(scales.server.repository, Limits(2**20, 5.0), publish)
+    audit = Audit(lambda _: None)
+    router = repository_verbs(scales.server.repository, Limits(2**20, 5.0), publish, audit)
     transport = httpx.ASGITransport(app=Edge(FastAPI(), [router]))
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         text = base64.b64encode(scale(3)).decode()

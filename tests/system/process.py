@@ -17,9 +17,10 @@ STOP_SECONDS = 20
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that is ready: host:port, and its process."""
+    """A server that is ready: host:port, what it printed until then, and its process."""
 
     address: str
+    printed: str
     process: subprocess.Popen[str]
 
     def resident_bytes(self) -> int:
@@ -43,12 +44,14 @@ def running(models: Path, *flags: str) -> Iterator[Running]:
         guard.start()
         try:
             assert process.stdout is not None
-            lines = (re.search(r"serving at http://(\S+),", line) for line in process.stdout)
-            found = next((match for match in lines if match), None)
+            printed, found = "", None
+            while not found and (line := process.stdout.readline()):
+                printed += line
+                found = re.search(r"serving at http://(\S+),", line)
             guard.cancel()
             errors.seek(0)
             assert found, errors.read()
-            yield Running(found[1], process)
+            yield Running(found[1], printed, process)
         finally:
             guard.cancel()
             process.terminate()

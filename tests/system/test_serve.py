@@ -2,8 +2,6 @@
 
 import json
 import socket
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -114,17 +112,6 @@ def test_metrics_count_requests(server: str) -> None:
         page = reply.read().decode()
     assert 'quantserve_requests_total{model="digits"' in page
     assert 'quantserve_model_info{batching="combine"' in page
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [(["--models", "nowhere"], "nowhere"), (["--port", "x"], "--port")],
-)
-def test_a_wrong_setting_is_one_line_and_exit_code_2(arguments: list[str], text: str) -> None:
-    command = [sys.executable, "-m", "service", "serve", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1 and text in done.stderr
 
 
 def test_both_inputs_of_the_tabular_model_are_taken(server: str) -> None:

@@ -1,0 +1,61 @@
+"""How far two sets of answers are apart: as a share of the largest value of each output."""
+
+from collections.abc import Sequence
+from math import inf
+
+import numpy as np
+
+from service.core.tensors import Array, Arrays, TensorSpec
+
+
+class Comparison:
+    """Compares answers of the same model.
+
+    Numbers are compared by their largest difference, over the largest value that the output has in
+    ``examples``; labels (integers from 32 bits on, strings, booleans) by the share that differs.
+    """
+
+    def __init__(self, outputs: Sequence[TensorSpec], examples: Sequence[Arrays]) -> None:
+        self._bfloat16 = [spec.datatype.name == "BF16" for spec in outputs]
+        columns = zip(*(self._numbers(answers) for answers in examples), strict=True)
+        self._scales = [_scale(column) for column in columns]
+
+    def largest(self, expected: Sequence[Arrays], got: Sequence[Arrays]) -> float:
+        """The largest deviation of any output of any answer; infinite where shapes differ."""
+        return max(map(self._largest, expected, got), default=0.0)
+
+    def _largest(self, expected: Arrays, got: Arrays) -> float:
+        pairs = zip(self._numbers(expected), self._numbers(got), self._scales, strict=True)
+        return max(_difference(*pair) for pair in pairs)
+
+    def _numbers(self, answers: Arrays) -> Arrays:
+        return tuple(map(_from_bfloat16, answers, self._bfloat16))
+
+
+def _from_bfloat16(array: Array, is_bfloat16: bool) -> Array:
+    return (array.astype(np.uint32) << 16).view(np.float32) if is_bfloat16 else array
+
+
+def _is_number(array: Array) -> bool:
+    return array.dtype.kind == "f" or (array.dtype.kind in "iu" and array.dtype.itemsize <= 2)
+
+
+def _scale(column: Sequence[Array]) -> float:
+    if not _is_number(column[0]):
+        return 1.0
+    finite = (np.abs(array[np.isfinite(array)].astype(np.float64)) for array in column)
+    return max((float(values.max()) for values in finite if values.size), default=0.0) or 1.0
+
+
+def _difference(want: Array, got: Array, scale: float) -> float:
+    if want.shape != got.shape:
+        return inf
+    if not _is_number(want):
+        return float(np.mean(want != got)) if want.size else 0.0
+    a, b = want.astype(np.float64), got.astype(np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    if same.all():
+        return 0.0
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(a - b)[~same]
+    return float(np.nan_to_num(apart, nan=inf, posinf=inf).max()) / scale

@@ -1,0 +1,119 @@
+"""Finds out how a loaded graph is run best on this machine: probes it, plans, pads, tries threads.
+
+What is measured is in probe.py and padding.py, what is decided in plan.py; here they meet.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from time import perf_counter, thread_time
+
+from service.config import BatchingConfig, ModelConfig
+from service.core.batching import BatchingMode, Padding
+from service.core.errors import LoadFailed, QuantserveError
+from service.core.tensors import Arrays
+from service.engine.graph import Precision
+from service.engine.padding import padding_deviation, padding_for
+from service.engine.plan import Plan, choose_mode, choose_plan, percent, wants_threads
+from service.engine.probe import SAME, Probe, probe
+from service.engine.session import Session
+
+EFFICIENT = 0.7
+"""Threads must use the cores this well on one row; else as many rows side by side do more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """How a graph is run, and with which session; ``padding`` is None where nothing is filled."""
+
+    session: Session
+    plan: Plan
+    probe: Probe
+    padding: Padding | None
+
+
+def tune(
+    session: Session,
+    precision: Precision,
+    rows: Sequence[Arrays],
+    note: str,
+    config: ModelConfig,
+    cores: int,
+) -> Tuned:
+    """Warm up, measure, and choose how to run a graph.
+
+    ``rows`` are requests of one row, or none, and then ``note`` says why.
+
+    Raises:
+        LoadFailed: the model cannot run its own rows, or model.toml does not fit it.
+    """
+    batching = config.batching
+    found, mode, padding = Probe(), BatchingMode.REQUESTS, None
+    if batching.padding:
+        padding = padding_for(batching.padding, session.signature)
+    if rows:
+        found = _probe(session, rows, batching.max_batch_size)
+        mode, note = choose_mode(session.signature, precision, found, batching)
+    if padding is not None:
+        padding, why = _choose_padding(session, rows, mode, padding, batching)
+        note = "; ".join(filter(None, (note, why)))
+    plan = choose_plan(mode, note, found, batching, config.instances, cores)
+    if wants_threads(plan, found, config.instances, cores):
+        session, plan = _try_threads(session, plan, rows, cores)
+    return Tuned(session, plan, found, padding)
+
+
+def _probe(session: Session, rows: Sequence[Arrays], max_rows: int) -> Probe:
+    clock = thread_time if session.options.threads == 1 else perf_counter
+    limit = max_rows if session.signature.batchable else 1
+    try:
+        return probe(session.run, session.signature.outputs, rows, limit, clock)
+    except QuantserveError as failure:
+        raise LoadFailed(f"warm-up: {failure}") from failure
+
+
+def _choose_padding(
+    session: Session,
+    rows: Sequence[Arrays],
+    mode: BatchingMode,
+    padding: Padding,
+    batching: BatchingConfig,
+) -> tuple[Padding | None, str]:
+    """The padding, unless it serves nothing or moves answers; and the reason or the warning."""
+    if mode is not BatchingMode.COMBINE:
+        return None, "not padded, since requests do not share runs"
+    try:
+        moved = padding_deviation(session.run, session.signature.outputs, rows[0], padding)
+    except QuantserveError as error:
+        return None, f"not padded: {error}"
+    if moved <= max(SAME, batching.tolerance):
+        return padding, ""
+    answers = f"answers move by {percent(moved)} when padded"
+    if batching.combine == "always":
+        return padding, f"{answers}; padded all the same, as model.toml says"
+    return None, f"{answers}: not padded"
+
+
+def _try_threads(
+    session: Session, plan: Plan, rows: Sequence[Arrays], cores: int
+) -> tuple[Session, Plan]:
+    """A session with all cores for one run, where that makes a row enough faster."""
+    wide = session.copy(threads=cores)
+    narrow_seconds, wide_seconds = _fastest(
+        [partial(each.run, rows[0], None) for each in (session, wide)]
+    )
+    if narrow_seconds < EFFICIENT * cores * wide_seconds:
+        return session, plan
+    return wide, replace(plan, instances=1, threads=cores)
+
+
+def _fastest(calls: Sequence[Callable[[], object]], rounds: int = 5) -> list[float]:
+    """The best time of each call on the wall, taken in turns; the first round warms up."""
+    best = [float("inf")] * len(calls)
+    for turn in range(rounds + 1):
+        for place, call in enumerate(calls):
+            started = perf_counter()
+            call()
+            if turn:
+                best[place] = min(best[place], perf_counter() - started)
+    return best

@@ -1,0 +1,77 @@
+"""The table says what is served, and fits where it is printed."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from service.commands.table import table
+from service.engine.repository import ModelRepository
+from service.engine.rollout import Environment
+from tests.engine import graphs, quantizers
+
+SHIPPED = Path(__file__).parents[2] / "models"
+URL = "http://127.0.0.1:8000"
+
+
+def printed(folder: Path) -> list[str]:
+    """The table for where there is no terminal."""
+    return at_widths(folder, None)[0]
+
+
+def at_widths(folder: Path, *widths: int | None) -> list[list[str]]:
+    async def scenario() -> list[str]:
+        repository = ModelRepository(folder, Environment(2, lambda _: None))
+        await repository.load_all()
+        texts = [table(repository, URL, width) for width in widths]
+        await repository.stop()
+        return texts
+
+    return [text.splitlines() for text in asyncio.run(scenario())]
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    folder = tmp_path / "models"
+    shutil.copytree(SHIPPED / "digits", folder / "digits")
+    dynamic = quantizers.dynamic(graphs.linear(), tmp_path)
+    graphs.save(dynamic, folder / "a-model-with-quite-a-long-name")
+    graphs.save(graphs.linear(), folder / "broken")
+    (folder / "broken" / "model.toml").write_text("[batch]")
+    (folder / "empty" / "1").mkdir(parents=True)
+    return folder
+
+
+def test_what_is_served_and_how(models: Path) -> None:
+    lines = printed(models)
+    heads, facts = lines[0], next(line for line in lines if line.startswith("digits"))
+    assert heads.split() == ["MODEL", "VERSION", "STATE", "PRECISION", "SIZE", "RUNS"]
+    assert facts.split()[:7] == ["digits", "2", "READY", "INT8", "QDQ", "255", "kB"]
+    for head, cell in (("PRECISION", "INT8 QDQ"), ("RUNS", "batches up to")):
+        assert facts.index(cell) == heads.index(head)
+    assert "    image FP32 [-1, 1, 28, 28] -> probabilities FP32 [-1, 10]" in lines
+    assert f"serving at {URL}, docs at {URL}/docs" in lines and f"metrics at {URL}/metrics" in lines
+
+
+def test_what_is_not_at_its_best_is_marked(models: Path) -> None:
+    lines = printed(models)
+    marked = [line for line in lines if line.startswith("  ! ")]
+    assert len(marked) == 3
+    assert marked[0].endswith("(one scale for the whole batch): run row by row")
+    assert marked[1] == "  ! model.toml: batch is not a setting"
+    assert marked[2] == "  ! version 1: load: there is no model.onnx in the folder of the version"
+    assert lines[lines.index(marked[1]) - 1].split() == ["broken", "-", "UNAVAILABLE"]
+
+
+def test_no_line_is_wider_than_the_terminal(models: Path) -> None:
+    widths = (60, 80, 200)
+    whole, *broken = at_widths(models, None, *widths)
+    for width, lines in zip(widths, broken, strict=True):
+        assert max(map(len, lines)) <= max(width, len(f"serving at {URL}, docs at {URL}/docs"))
+        assert " ".join(lines).split() == " ".join(whole).split()
+
+
+def test_an_empty_folder_is_told_what_belongs_there(tmp_path: Path) -> None:
+    assert printed(tmp_path)[0].startswith("there is no model: expected ")
+    assert printed(tmp_path)[0].endswith("<name>/<version>/model.onnx")

@@ -1,0 +1,222 @@
+"""Precision is read from the files that real quantizers write; no path leaves the folder."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+from onnxruntime.quantization import QuantFormat, QuantType
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from service.core.errors import LoadFailed
+from service.engine.graph import GraphSummary, Precision, check_external_files, summarise
+from service.engine.session import Session, SessionOptions
+from tests.engine import graphs, quantizers
+from tests.engine.test_wire import encoded
+
+
+def summary(model: onnx.ModelProto, folder: Path) -> GraphSummary:
+    return summarise(graphs.save(model, folder) / "model.onnx")
+
+
+def blocks(bits: int) -> onnx.ModelProto:
+    """A product with weights of 4 or 8 bits in blocks of 32, packed into bytes."""
+    rows, columns, packed = 64, 64, 32 * bits // 8
+    return graphs.model(
+        [
+            helper.make_node(
+                "MatMulNBits", ["x", "w", "scales"], ["y"], domain="com.microsoft",
+                K=rows, N=columns, bits=bits, block_size=32, accuracy_level=4,
+            )
+        ],
+        [graphs.value("x", ["batch", rows])],
+        [graphs.value("y", ["batch", columns])],
+        [
+            graphs.constant("w", np.zeros((columns, rows // 32, packed), np.uint8)),
+            graphs.constant("scales", np.ones(columns * rows // 32, np.float32)),
+        ],
+    )  # fmt: skip
+
+
+Make = Callable[[Path], onnx.ModelProto]
+PRECISIONS: dict[str, Make] = {
+    "FP32": lambda _: graphs.linear(),
+    "FP16": lambda _: convert_float_to_float16(graphs.linear()),
+    "INT8 QDQ": lambda folder: quantizers.static(graphs.linear(), folder),
+    "INT8 QOperator": lambda folder: quantizers.static(
+        graphs.linear(), folder, QuantFormat.QOperator
+    ),
+    "INT8 dynamic": lambda folder: quantizers.dynamic(graphs.linear(), folder),
+    "INT4 QDQ": lambda folder: quantizers.static(graphs.linear(), folder, weights=QuantType.QInt4),
+    "INT4 weight-only": lambda _: blocks(4),
+    "INT8 weight-only": lambda _: blocks(8),
+    "no weights": lambda _: graphs.no_batch_out(),
+}
+
+
+@pytest.mark.parametrize("expected", PRECISIONS)
+def test_the_precision_of_a_real_file(expected: str, tmp_path: Path) -> None:
+    model = PRECISIONS[expected](tmp_path)
+    found = summary(model, tmp_path)
+    assert str(found.precision) == expected
+    assert sum(share for _, share in found.precision.shares) == pytest.approx(
+        0 if expected == "no weights" else 1
+    )
+    assert found.precision.dynamic is (expected == "INT8 dynamic")
+    Session(tmp_path / "1/model.onnx", SessionOptions())  # a real file is one that loads
+
+
+def test_four_bit_weights_are_counted_as_weights_not_as_bytes(tmp_path: Path) -> None:
+    shares = dict(summary(blocks(4), tmp_path).precision.shares)
+    assert shares == {"INT4": pytest.approx(32 / 33), "FP32": pytest.approx(1 / 33)}
+
+
+def test_what_is_not_quantized_is_told(tmp_path: Path) -> None:
+    model = graphs.linear()
+    model.graph.initializer[1].CopyFrom(graphs.constant("v", np.zeros((64, 10), np.int8)))
+    model.graph.node.append(graphs.node("QuantizeLinear", "x", "s", to="q"))
+    assert str(summary(model, tmp_path).precision) == "INT8 QDQ, 76 % FP32"
+
+
+def test_fake_quantization_of_float_weights_is_no_int8(tmp_path: Path) -> None:
+    model = graphs.linear()
+    model.graph.node.append(graphs.node("QuantizeLinear", "w", "s", to="q"))
+    assert str(summary(model, tmp_path).precision) == "FP32 QDQ"
+
+
+def test_integer_products_on_given_scales_are_not_dynamic(tmp_path: Path) -> None:
+    model = graphs.linear()
+    model.graph.node.append(graphs.node("MatMulInteger", "q", "v", to="i"))
+    assert summary(model, tmp_path).precision.scheme == "QOperator"
+
+
+def nested(levels: int) -> onnx.ModelProto:
+    """Two weights, and a dynamic product, inside as many branches."""
+    body = helper.make_graph(
+        [
+            graphs.node("Constant", to="w", value=graphs.constant("same", np.ones(60, np.float32))),
+            graphs.node("Constant", to="v", value=graphs.constant("same", np.ones(40, np.int8))),
+            graphs.node("DynamicQuantizeLinear", "w", to="q"),
+        ],
+        "body", [], [graphs.value("w", [60])],
+    )  # fmt: skip
+    for level in range(levels):
+        branch = graphs.node("If", "c", to=f"y{level}", then_branch=body)
+        body = helper.make_graph([branch], "body", [], [graphs.value(f"y{level}", None)])
+    return helper.make_model(body)
+
+
+def test_subgraphs_are_read_and_constants_of_one_name_all_count(tmp_path: Path) -> None:
+    precision = summary(nested(3), tmp_path).precision
+    assert precision.shares == (("FP32", 0.6), ("INT8", 0.4))
+    assert precision.dynamic
+
+
+def test_a_bottomless_graph_is_refused(tmp_path: Path) -> None:
+    data = b""
+    for field in [6, 5, 1] * 50 + [7]:  # node, attribute, graph ... of the model
+        data = bytes([field << 3 | 2]) + encoded(len(data)) + data
+    file = tmp_path / "model.onnx"
+    file.write_bytes(data)
+    with pytest.raises(LoadFailed, match="nested more than 32 deep"):
+        summarise(file)
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"", "empty"),
+        (b"\0", "without a number"),
+        (b"not a model at all", ""),
+        (b"\x08\x09", "0 g"),
+    ],
+)
+def test_what_is_no_model_is_refused(data: bytes, problem: str, tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(data)
+    with pytest.raises(LoadFailed, match=f"not an ONNX model.*{problem}"):
+        summarise(file)
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LoadFailed, match="cannot be read"):
+        summarise(tmp_path)
+
+
+@given(st.data())
+def test_a_damaged_file_is_summarised_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    whole = bytearray(graphs.attention().SerializeToString())
+    whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    file = tmp_path_factory.getbasetemp() / "damaged.onnx"
+    file.write_bytes(whole[: data.draw(st.integers(1, len(whole)))])
+    try:
+        assert isinstance(summarise(file).precision, Precision)
+    except LoadFailed as error:
+        assert "not an ONNX model" in str(error)
+
+
+def external(location: str) -> onnx.ModelProto:
+    model = graphs.linear()
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    return model
+
+
+def test_weights_beside_the_graph_are_taken(tmp_path: Path) -> None:
+    folder = graphs.save(external("weights.bin"), tmp_path)
+    weights = np.ascontiguousarray(graphs.weights(32, 64))
+    (folder / "weights.bin").write_bytes(weights.tobytes())
+    found = summarise(folder / "model.onnx")
+    assert found.external_files == ("weights.bin",)
+    check_external_files(found, folder)
+    Session(folder / "model.onnx", SessionOptions())
+
+
+@pytest.mark.parametrize(
+    "location", ["../secret.bin", "/etc/hostname", "a/../../secret.bin", "link.bin", "linked/x"]
+)
+def test_weights_outside_the_folder_are_refused(location: str, tmp_path: Path) -> None:
+    folder = graphs.save(external(location), tmp_path / "model")
+    (tmp_path / "model" / "secret.bin").write_bytes(b"secret")
+    (folder / "link.bin").symlink_to(tmp_path / "model" / "secret.bin")
+    (folder / "linked").symlink_to("/etc")
+    with pytest.raises(LoadFailed, match="leads outside the folder"):
+        check_external_files(summarise(folder / "model.onnx"), folder)
+
+
+@pytest.mark.parametrize("location", ["absent.bin", "", "folder", "*/_ORT_MEM_ADDR_/*"])
+def test_weights_that_are_not_there_are_refused(location: str, tmp_path: Path) -> None:
+    folder = graphs.save(external(location), tmp_path)
+    (folder / "folder").mkdir()
+    with pytest.raises(LoadFailed, match="is not in the folder"):
+        check_external_files(summarise(folder / "model.onnx"), folder)
+
+
+def test_a_second_location_does_not_hide_the_first(tmp_path: Path) -> None:
+    model = external("../secret.bin")
+    model.graph.initializer[0].external_data.add(key="location", value="weights.bin")
+    assert "../secret.bin" in summary(model, tmp_path).external_files
+
+
+@pytest.mark.parametrize("where", ["subgraph", "function", "sparse"])
+def test_external_weights_are_found_wherever_they_are(where: str, tmp_path: Path) -> None:
+    tensor = external("../secret.bin").graph.initializer[0]
+    hidden = graphs.node("Constant", to="w", value=tensor)
+    model = graphs.linear()
+    if where == "subgraph":
+        body = helper.make_graph([hidden], "body", [], [graphs.value("w", None)])
+        model.graph.node.append(graphs.node("If", "c", to="z", then_branch=body))
+    elif where == "function":
+        opsets = [helper.make_opsetid("", 17)]
+        model.functions.append(helper.make_function("d", "F", [], ["w"], [hidden], opsets))
+    else:
+        model.graph.sparse_initializer.add(values=tensor)
+    assert summary(model, tmp_path).external_files == ("../secret.bin",)

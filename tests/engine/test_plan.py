@@ -1,0 +1,162 @@
+"""How a model is run follows from its file, the probe and model.toml, for a stated reason."""
+
+import re
+
+import pytest
+
+from service.config import BatchingConfig, InstancesConfig
+from service.core.batching import BatchingMode
+from service.core.tensors import DATATYPES, Dim, Signature, TensorSpec
+from service.engine.graph import Precision
+from service.engine.plan import Plan, choose_mode, choose_plan, percent, wants_threads
+from service.engine.probe import Probe
+
+COMBINE, ROWS, REQUESTS = BatchingMode
+QDQ, DYNAMIC = Precision((("INT8", 1.0),), "QDQ"), Precision((("INT8", 1.0),), "dynamic")
+MOVES = Probe(deviation=0.3, neighbours=0.2)
+
+
+def takes(*shapes: tuple[Dim, ...]) -> Signature:
+    specs = [TensorSpec(f"x{i}", DATATYPES["FP32"], shape) for i, shape in enumerate(shapes)]
+    return Signature(tuple(specs), (TensorSpec("y", DATATYPES["FP32"], ("batch",)),))
+
+
+BATCH = takes(("batch", 4))
+
+MODES = [
+    ("independent rows", QDQ, Probe(), "auto", COMBINE, ""),
+    ("dynamic, but rows do not show it", DYNAMIC, Probe(), "auto", COMBINE, ""),
+    ("never", QDQ, Probe(), "never", REQUESTS, "never"),
+    ("a scale for the batch", DYNAMIC, MOVES, "auto", ROWS, "up to 30.0 % .*one scale"),
+    ("a scale for the batch, for speed", DYNAMIC, MOVES, "always", COMBINE, "30.0 %.*combined all"),
+    ("moves, and nobody knows why", QDQ, MOVES, "auto", REQUESTS, "request by request"),
+    (
+        "a batch that is none",
+        DYNAMIC,
+        Probe(neighbours=0.2, equivariant=False),
+        "auto",
+        REQUESTS,
+        "",
+    ),
+    ("rounding by size", QDQ, Probe(deviation=0.01), "auto", COMBINE, ""),
+    ("more than rounding by size", QDQ, Probe(deviation=0.1), "auto", REQUESTS, "10.0 %"),
+    (
+        "beyond the tolerance",
+        QDQ,
+        Probe(deviation=0.002, neighbours=0.002),
+        "auto",
+        REQUESTS,
+        "0.2 %",
+    ),
+    ("noise", QDQ, Probe(repeatable=False), "auto", REQUESTS, "from one run to the next"),
+    ("noise, for speed", QDQ, Probe(repeatable=False), "always", COMBINE, "combined all the same"),
+    ("fails together", QDQ, Probe(failure="8 rows: no"), "auto", ROWS, "8 rows: no"),
+    ("fails together, for speed", QDQ, Probe(failure="8 rows: no"), "always", ROWS, "8 rows: no"),
+    (
+        "one answer for all",
+        QDQ,
+        Probe(row_per_row=False, failure="shape"),
+        "auto",
+        REQUESTS,
+        "shape",
+    ),
+    ("moves, then fails", QDQ, Probe(neighbours=0.1, failure="no"), "auto", REQUESTS, "no"),
+]
+
+
+@pytest.mark.parametrize(("_", "precision", "probe", "combine", "mode", "note"), MODES)
+def test_the_mode(
+    _: str, precision: Precision, probe: Probe, combine: str, mode: BatchingMode, note: str
+) -> None:
+    chosen, why = choose_mode(
+        BATCH, precision, probe, BatchingConfig.model_validate({"combine": combine})
+    )
+    assert chosen is mode
+    assert re.search(note, why) and (why or mode is COMBINE)
+
+
+def test_the_tolerance_is_model_tomls() -> None:
+    probe = Probe(deviation=0.02, neighbours=0.02)
+    assert choose_mode(BATCH, DYNAMIC, probe, BatchingConfig(tolerance=0.02))[0] is COMBINE
+    assert choose_mode(BATCH, DYNAMIC, probe, BatchingConfig(tolerance=0.019))[0] is ROWS
+    assert choose_mode(BATCH, DYNAMIC, MOVES, BatchingConfig(tolerance=0.5))[0] is COMBINE
+
+
+@pytest.mark.parametrize(
+    ("signature", "note"),
+    [
+        (takes(), "the model takes no input"),
+        (takes((4, 3)), 'input "x0" has a first axis of fixed length'),
+        (takes(("batch", 3), ()), 'input "x1" has no axes'),
+        (takes(("n", "n")), 'input "x0" has the length "n" on two axes'),
+        (takes(("n", 3), ("m", "n")), 'input "x1" has the length "n" on two axes'),
+    ],
+)
+def test_a_first_axis_that_is_no_batch_is_left_alone(signature: Signature, note: str) -> None:
+    for combine in ("auto", "always"):
+        batching = BatchingConfig.model_validate({"combine": combine})
+        assert choose_mode(signature, QDQ, Probe(), batching) == (REQUESTS, note)
+
+
+def test_axes_without_a_name_may_be_a_batch() -> None:
+    assert choose_mode(takes((None, None)), QDQ, Probe(), BatchingConfig())[0] is COMBINE
+
+
+SHORT = Probe({1: 1e-5, 2: 1.2e-5, 64: 1e-4})
+LONG = Probe({1: 5e-3, 2: 9e-3})
+
+
+def plan(
+    mode: BatchingMode,
+    probe: Probe,
+    cores: int = 4,
+    instances: InstancesConfig | None = None,
+    **batching: object,
+) -> Plan:
+    config = BatchingConfig.model_validate(batching)
+    return choose_plan(mode, "", probe, config, instances or InstancesConfig(), cores)
+
+
+def test_short_runs_stay_in_the_event_loop() -> None:
+    assert plan(COMBINE, SHORT) == Plan(COMBINE, 64, 1, 1, True, "")
+
+
+def test_a_row_by_row_model_keeps_all_cores_busy() -> None:
+    assert plan(ROWS, LONG) == Plan(ROWS, 1, 4, 1, False, "")
+    assert plan(ROWS, Probe({1: 2e-4})).instances == 4
+    assert plan(ROWS, Probe({1: 2e-4}), cores=1) == Plan(ROWS, 1, 1, 1, True, "")
+
+
+def test_what_was_never_run_is_not_run_in_the_event_loop() -> None:
+    assert plan(REQUESTS, Probe()) == Plan(REQUESTS, 1, 4, 1, False, "")
+
+
+def test_model_toml_decides_what_it_names() -> None:
+    two = InstancesConfig(count=2, threads=3)
+    assert plan(COMBINE, SHORT, instances=two) == Plan(COMBINE, 64, 2, 3, False, "")
+    assert plan(COMBINE, LONG, cores=8, instances=InstancesConfig(threads=4)).instances == 2
+    assert plan(COMBINE, SHORT, preferred_batch_size=8).preferred_rows == 8
+    assert plan(COMBINE, SHORT, max_batch_size=16).preferred_rows == 16
+    assert plan(ROWS, SHORT, preferred_batch_size=8).preferred_rows == 1
+
+
+def test_always_combines_even_where_it_does_not_pay() -> None:
+    flat = Probe({1: 1e-3, 2: 2e-3, 4: 4e-3})
+    assert plan(COMBINE, flat).preferred_rows == 1
+    assert plan(COMBINE, flat, combine="always").preferred_rows == 2
+    assert plan(COMBINE, flat, combine="always", max_batch_size=1).preferred_rows == 1
+
+
+def test_threads_are_tried_for_long_rows_of_which_nothing_is_said() -> None:
+    long, free = plan(COMBINE, LONG), InstancesConfig()
+    assert wants_threads(long, LONG, free, 4)
+    assert not wants_threads(long, LONG, free, 1)
+    assert not wants_threads(long, LONG, InstancesConfig(count=1), 4)
+    assert not wants_threads(plan(ROWS, LONG), LONG, free, 4)
+    assert not wants_threads(plan(COMBINE, SHORT), SHORT, free, 4)
+    assert not wants_threads(plan(REQUESTS, Probe()), Probe(), free, 4)
+
+
+def test_shares_are_written_for_people() -> None:
+    assert percent(0.0026) == "up to 0.3 %"
+    assert percent(1.5) == percent(float("inf")) == "more than 100 %"

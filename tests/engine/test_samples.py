@@ -1,0 +1,215 @@
+"""Rows to try a model with fit it, whether they are golden or made up."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core.errors import ExecutionFailed, LoadFailed
+from service.core.tensors import DATATYPES, Arrays, Dim, Signature, TensorSpec
+from service.engine.golden import read_golden
+from service.engine.samples import generated_rows, single_rows, trial_rows
+
+Run = Callable[[Arrays, object], Arrays]
+
+
+def spec(name: str, datatype: str, *shape: Dim) -> TensorSpec:
+    return TensorSpec(name, DATATYPES[datatype], shape)
+
+
+TOKENS = Signature(
+    (spec("ids", "INT64", "batch", "sequence"), spec("mask", "INT64", "batch", "sequence")),
+    (spec("label", "INT64", "batch"), spec("score", "FP32", "batch", 2)),
+)
+
+
+def anything(inputs: Arrays, _: object) -> Arrays:
+    return inputs
+
+
+def golden(folder: Path, **arrays: object) -> Path:
+    path = folder / "golden.npz"
+    np.savez(path, **{name.replace("_", "/", 1): array for name, array in arrays.items()})  # type: ignore[arg-type]
+    return path
+
+
+def ints(*shape: int) -> np.ndarray:
+    return np.arange(np.prod(shape), dtype=np.int64).reshape(shape)
+
+
+def test_read_golden_come_in_the_order_of_the_signature(tmp_path: Path) -> None:
+    path = golden(tmp_path, inputs_mask=ints(3, 4) + 1, inputs_ids=ints(3, 4), labels=ints(3))
+    found = read_golden(path, TOKENS)
+    assert found is not None and [a[0, 0] for a in found.inputs] == [0, 1]
+    assert read_golden(tmp_path / "absent.npz", TOKENS) is None
+
+
+IDS, MASK = {"inputs_ids": ints(3, 4)}, {"inputs_mask": ints(3, 4)}
+WRONG = {
+    "missing": (IDS, 'no array "inputs/mask"'),
+    "unknown": ({**IDS, **MASK, "inputs_x": ints(3)}, '"inputs/x", which the model has not'),
+    "unknown output": ({**IDS, **MASK, "outputs_z": ints(3)}, '"outputs/z", which the model'),
+    "datatype": ({**IDS, "inputs_mask": np.ones((3, 4))}, 'input "mask" takes INT64 .*got float64'),
+    "output's datatype": (
+        {**IDS, **MASK, "outputs_score": ints(3, 2)},
+        'output "score" takes FP32',
+    ),
+    "rank": (
+        {**IDS, "inputs_mask": ints(3)},
+        r'input "mask" takes INT64 \[-1, -1\], got INT64 \[3\]',
+    ),
+    "rows": ({**IDS, "inputs_mask": ints(2, 4)}, 'input "ids" has 3 rows, input "mask" has 2'),
+    "no rows": ({"inputs_ids": ints(0, 4), "inputs_mask": ints(0, 4)}, '"ids" has 0 rows'),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_golden_set_that_does_not_fit_names_the_tensor(case: str, tmp_path: Path) -> None:
+    arrays, problem = WRONG[case]
+    with pytest.raises(LoadFailed, match=f"golden.npz.*{problem}"):
+        read_golden(golden(tmp_path, **arrays), TOKENS)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (3, 3), (3,), (3, 2, 1)])
+def test_expected_outputs_have_the_shapes_that_come(shape: tuple[int, ...], tmp_path: Path) -> None:
+    def run(inputs: Arrays, _: object) -> Arrays:
+        rows = len(inputs[0])
+        return np.zeros(rows, np.int64), np.zeros((rows, 2), np.float32)
+
+    fits = {**IDS, **MASK, "outputs_score": np.zeros((3, 2), np.float32)}
+    assert len(trial_rows(TOKENS, golden(tmp_path, **fits), {}, run)[0]) > 3
+    fits["outputs_score"] = np.zeros(shape, np.float32)
+    with pytest.raises(LoadFailed, match=r'output "score" has shape \[1, 2\] for its first row'):
+        trial_rows(TOKENS, golden(tmp_path, **fits), {}, run)
+
+
+def test_one_expected_answer_for_all_rows_is_left_to_itself(tmp_path: Path) -> None:
+    def run(_: Arrays, __: object) -> Arrays:
+        return np.array(0, np.int64), np.zeros(5, np.float32)
+
+    arrays = {**IDS, **MASK, "outputs_score": np.zeros(5, np.float32)}
+    assert trial_rows(TOKENS, golden(tmp_path, **arrays), {}, run)[1] == ""
+
+
+def test_a_golden_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "golden.npz"
+    for content in (b"", b"not a zip", b"PK\3\4 cut off"):
+        path.write_bytes(content)
+        with pytest.raises(LoadFailed, match="golden.npz cannot be read"):
+            read_golden(path, TOKENS)
+    with path.open("wb") as file:
+        np.save(file, ints(3))
+    with pytest.raises(LoadFailed, match="golden.npz cannot be read"):
+        read_golden(path, TOKENS)
+    np.savez(path, **{"inputs/ids": np.array([[object()]])})
+    with pytest.raises(LoadFailed, match="golden.npz cannot be read"):
+        read_golden(path, TOKENS)
+
+
+def test_texts_become_str(tmp_path: Path) -> None:
+    texts = Signature((spec("t", "BYTES", "batch"),), ())
+    for array in (np.array(["é", "b"]), np.array(["é".encode(), b"b"])):
+        found = read_golden(golden(tmp_path, inputs_t=array), texts)
+        assert found is not None and found.inputs[0].tolist() == ["é", "b"]
+    with pytest.raises(LoadFailed, match='input "t" takes BYTES'):
+        read_golden(golden(tmp_path, inputs_t=ints(2)), texts)
+
+
+def test_single_rows_are_different_ones() -> None:
+    alike = np.array([[1, 2], [1, 2], [3, 4], [1, 2]])
+    assert [row[0].tolist() for row in single_rows((alike, alike))] == [[[1, 2]], [[3, 4]]]
+    assert len(single_rows((ints(100, 1),))) == 8
+    texts = np.array(["a", "b", "a"], object)
+    assert [row[0].tolist() for row in single_rows((texts,))] == [["a"], ["b"]]
+
+
+def test_few_golden_rows_are_joined_by_made_up_ones_of_their_shape(tmp_path: Path) -> None:
+    arrays = {"inputs_ids": ints(1, 7) + 1000, "inputs_mask": np.ones((1, 7), np.int64)}
+    rows, note = trial_rows(TOKENS, golden(tmp_path, **arrays), {}, anything)
+    assert note == "" and rows[0][0][0, 0] == 1000
+    assert len(rows) == 8 and {row[0].shape for row in rows} == {(1, 7)}
+
+
+def test_golden_rows_stand_alone_where_no_others_run(tmp_path: Path) -> None:
+    def run(inputs: Arrays, _: object) -> Arrays:
+        if inputs[0].max() < 1000:
+            raise ExecutionFailed("no")
+        return inputs
+
+    arrays = {"inputs_ids": ints(1, 7) + 1000, "inputs_mask": np.ones((1, 7), np.int64)}
+    rows, note = trial_rows(TOKENS, golden(tmp_path, **arrays), {}, run)
+    assert (len(rows), note) == (1, "")
+
+
+def test_a_model_that_takes_no_batch_gets_its_golden_set_whole(tmp_path: Path) -> None:
+    fixed = Signature((spec("x", "INT64", 3, 4),), ())
+    rows, _ = trial_rows(fixed, golden(tmp_path, inputs_x=ints(3, 4)), {}, anything)
+    assert [row[0].shape for row in rows] == [(3, 4)]
+
+
+def test_rows_are_made_up_for_the_lengths_that_the_graph_takes(tmp_path: Path) -> None:
+    def run(inputs: Arrays, _: object) -> Arrays:
+        if inputs[0].shape[1] % 7 or inputs[0].max() > 1:
+            raise ExecutionFailed("no")
+        return inputs
+
+    rows, error = generated_rows(TOKENS, {}, run)
+    assert error == "" and {row[0].shape for row in rows} == {(1, 224)}
+    rows, _ = generated_rows(TOKENS, {"sequence": 21}, run)
+    assert {array.shape for row in rows for array in row} == {(1, 21)}
+
+
+def test_no_rows_are_made_up_where_none_runs(tmp_path: Path) -> None:
+    def run(_: Arrays, __: object) -> Arrays:
+        raise ExecutionFailed("needs a real image")
+
+    rows, note = trial_rows(TOKENS, tmp_path / "golden.npz", {}, run)
+    assert rows == []
+    assert "needs a real image" in note and "add golden.npz" in note
+
+
+def test_every_row_that_is_made_up_has_run() -> None:
+    """A row that fails is no row to judge a model by: the next range is tried."""
+
+    def run(inputs: Arrays, _: object) -> Arrays:
+        if inputs[0].max() >= 62:
+            raise ExecutionFailed("past the table's end")
+        return inputs
+
+    rows, error = generated_rows(TOKENS, {}, run)
+    assert error == "" and all(row[0].max() < 62 for row in rows)
+
+
+names = st.sampled_from(["a", "b", None])
+dims = st.one_of(st.integers(1, 5), names)
+specs = st.builds(
+    lambda datatype, shape: (datatype, tuple(shape)),
+    st.sampled_from(sorted(DATATYPES)),
+    st.lists(dims, max_size=4),
+)
+
+
+@given(st.lists(specs, max_size=3))
+def test_made_up_rows_fit_any_signature(inputs: list[tuple[str, tuple[Dim, ...]]]) -> None:
+    signature = Signature(
+        tuple(spec(f"x{i}", datatype, *shape) for i, (datatype, shape) in enumerate(inputs)), ()
+    )
+    rows, _ = generated_rows(signature, {}, anything)
+    for row in rows:
+        lengths: dict[str, int] = {}
+        for each, array in zip(signature.inputs, row, strict=True):
+            assert array.dtype == each.datatype.dtype and array.ndim == len(each.shape)
+            for dim, length in zip(each.shape, array.shape, strict=True):
+                known = lengths.setdefault(dim, length) if isinstance(dim, str) else length
+                assert length == (dim if isinstance(dim, int) else known)
+
+
+def test_made_up_rows_differ_and_are_the_same_every_time() -> None:
+    signature = Signature((spec("x", "FP32", "batch", 4),), ())
+    first, second = (generated_rows(signature, {}, anything)[0] for _ in range(2))
+    assert [row[0].tolist() for row in first] == [row[0].tolist() for row in second]
+    sizes = [float(np.abs(row[0]).max()) for row in first]
+    assert max(sizes) > 16 * min(sizes)  # what takes its scale from the batch shows itself

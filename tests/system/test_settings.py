@@ -1,0 +1,77 @@
+"""Whatever cannot be used as told is one clear line and exit code 2."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.system.process import ROOT
+
+
+def refused(*arguments: str, **environment: str) -> str:
+    """The one line that the command ends with."""
+    done = subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("quantserve: ") and done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def test_an_unknown_flag() -> None:
+    assert "unrecognized arguments: --prot 1; see" in refused("serve", "--prot", "1")
+
+
+def test_an_unknown_command() -> None:
+    assert "invalid choice: 'sreve'" in refused("sreve")
+
+
+def test_no_command() -> None:
+    assert "required: command" in refused()
+
+
+def test_an_unknown_variable() -> None:
+    assert "unknown setting QUANTSERVE_PROT" in refused("serve", QUANTSERVE_PROT="1")
+
+
+def test_a_wrong_value() -> None:
+    assert "--port: " in refused("serve", "--port", "high")
+    assert "QUANTSERVE_PORT: " in refused("serve", QUANTSERVE_PORT="high")
+
+
+def test_a_folder_that_is_not_there_or_is_none(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for path in (tmp_path / "absent", file):
+        line = refused("serve", "--port", "0", "--models", str(path))
+        assert f"models folder {path} is not a readable folder" in line
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read(tmp_path: Path) -> None:
+    tmp_path.chmod(0)
+    try:
+        assert "not a readable folder" in refused("serve", "--models", str(tmp_path))
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_port_that_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        line = refused("serve", "--port", str(port))
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in line
+
+
+def test_an_address_that_is_not_ours() -> None:
+    assert "cannot listen on 192.0.2.1:0: " in refused(
+        "serve", "--host", "192.0.2.1", "--port", "0"
+    )
