@@ -18,13 +18,17 @@ from service.config import Settings, load_settings
 from service.core.errors import ConfigError
 from service.engine.model import Model
 from service.engine.repository import ModelRepository
+from service.quantization.cli import add_commands as add_quantization_commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; gives its exit code."""
-    flags = vars(_parser().parse_args(arguments))
+    parsed = _parser().parse_args(arguments)
+    flags = vars(parsed)
     flags.pop("command")
     try:
+        if run := flags.get("run"):
+            return int(run(parsed))
         settings = load_settings(flags, os.environ)
         return _serve(settings)
     except ConfigError as error:
@@ -48,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
             serve.add_argument(
                 flag, metavar=name.rpartition("_")[2].upper(), default=argparse.SUPPRESS, help=text
             )
+    add_quantization_commands(commands)
     return parser
 
 
