@@ -58,13 +58,15 @@ class Order:
         return Goal(Target(self.target), self.max_drop, self.allow_batch_variance)
 
     @property
-    def home(self) -> Path:
-        """The model's folder."""
+    def model_name(self) -> str:
+        """The name in the models folder: as asked, else after the file."""
+        if self.name is not None:
+            return self.name
         stem = self.model.stem
         if stem == "model":  # models/<name>/<version>/model.onnx
             folder = self.model.resolve().parent
             stem = folder.parent.name if folder.name.isdigit() else folder.name
-        return self.models / (self.name or stem)
+        return stem
 
 
 def carry_out(order: Order) -> str:
@@ -73,9 +75,9 @@ def carry_out(order: Order) -> str:
     Raises:
         ConfigError: what was asked cannot be done; found before any long work where possible.
     """
-    home = order.home
-    if not NAME.fullmatch(home.name):
-        raise ConfigError(f"{home.name!r} is not a name for a model; give one with --name")
+    if not NAME.fullmatch(order.model_name):
+        raise ConfigError(f"{order.model_name!r} is not a name for a model; give one with --name")
+    home = order.models / order.model_name
     if not order.model.is_file():
         raise ConfigError(f"there is no file {order.model}")
     made = not home.exists()

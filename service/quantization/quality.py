@@ -19,8 +19,10 @@ from service.core.tensors import Array, Arrays
 BUILT_IN = ("auto", "accuracy", "agreement", "cosine", "r2")
 DEAD = 0.05
 """A slice that keeps less than this share of its spread over the rows has lost its life."""
-MATTERS = 0.01
-"""A slice whose spread is below this share of the output's largest value is not judged alone."""
+MOVES = 1e-4
+"""A slice moves if its spread over the rows is at least this share of its own largest value."""
+LIKELY = 0.01
+"""Where channels are probabilities, one matters if its spread reaches this: most never do."""
 MOST_SLICES = 4096
 FLOOR = 1e-30
 MOST_DB = 200.0
@@ -239,11 +241,14 @@ def _slices(want: Array, got: Array) -> tuple[Array, int]:
 
     Channels that hardly move in FP32 count as right.
     """
+    probabilities = want.shape[1] > 1 and np.allclose(want.sum(axis=1), 1, atol=1e-3)
     if want.shape[1] > MOST_SLICES:
         step = -(-want.shape[1] // MOST_SLICES)
         want, got = want[:, ::step], got[:, ::step]
     spread, kept = want.std(axis=0), got.std(axis=0)
-    matters = spread > MATTERS * max(float(np.abs(want).max()), FLOOR)
+    matters = spread > np.maximum(MOVES * np.abs(want).max(axis=0), FLOOR)
+    if probabilities:
+        matters &= spread >= LIKELY
     mean = want.mean(axis=0)
     w, g = want - mean, got - mean
     norms = np.linalg.norm(w, axis=0) * np.linalg.norm(g, axis=0)
