@@ -28,7 +28,7 @@ from service.quantization.report import report
 from service.quantization.search import Outcome, Search, Task
 from service.quantization.source import Source, read_source
 from service.quantization.table import table
-from service.quantization.trial import load_answers
+from service.quantization.trial import SECONDS, load_answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class Order:
     max_batch_size: int = 64
     threads: int = 0
     seed: int = 0
+    timing_seconds: float = SECONDS
 
     @property
     def goal(self) -> Goal:
@@ -112,7 +113,7 @@ def _search(order: Order, source: Source, shop: Workshop) -> tuple[Outcome, Sear
     machine = read_machine()
     task = Task(
         source, order.goal, order.metric, machine.cores, order.threads, machine.vnni, order.budget,
-        order.max_batch_size, order.qat,
+        order.max_batch_size, order.qat, order.timing_seconds,
     )  # fmt: skip
     search = Search(task, shop, ProgressBar())
     outcome = search.run()

@@ -148,22 +148,21 @@ def mixed(recipe: Recipe, float_nodes: tuple[str, ...]) -> Recipe:
 def _leading(kinds: frozenset[Kind], vnni: bool) -> Iterator[Recipe]:
     if Kind.CONV in kinds:
         yield from _static_convolutions(vnni)
-    if kinds & {Kind.TRANSFORMER, Kind.RECURRENT, Kind.DENSE, Kind.EMBEDDING}:
+    if kinds & {Kind.TRANSFORMER, Kind.RECURRENT, Kind.EMBEDDING} or kinds == {Kind.DENSE}:
         tables = bool(kinds & {Kind.TRANSFORMER, Kind.EMBEDDING})
         yield from _static_products(vnni, tables)
         yield from _dynamic(vnni)
 
 
 def _following(kinds: frozenset[Kind], vnni: bool) -> Iterator[Recipe]:
-    if kinds & {Kind.TRANSFORMER, Kind.DENSE, Kind.EMBEDDING}:
+    if kinds & {Kind.TRANSFORMER, Kind.EMBEDDING} or kinds == {Kind.DENSE}:
         yield Recipe("static QDQ U8S8 per-channel", Static())
         yield Recipe("static QDQ S8S8 per-channel", Static(activations="S8"))
         yield Recipe("static QDQ U8S8 per-channel, every op", Static(ops=EVERY))
-    if kinds & {Kind.TRANSFORMER, Kind.EMBEDDING} or kinds == {Kind.DENSE}:
         yield from _weight_only()
     if Kind.CONV in kinds:
         yield from _calibrators(vnni)
-        yield from _dynamic(vnni)
+        yield Recipe("dynamic S8 per-channel", Dynamic())
         yield Recipe("dynamic S8 with Conv", Dynamic(ops=PRODUCTS))
     yield Recipe("FP16", Half("FP16"))
     yield Recipe("BF16", Half("BF16"))

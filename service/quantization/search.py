@@ -57,6 +57,7 @@ class Task:
     budget_seconds: float
     max_rows: int = 64
     imported: tuple[Path, ...] = ()
+    timing_seconds: float = trials.SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class Search:
         self._reference = Candidate(FP32)
         self._bench = Bench(
             task.source.path, shop.evaluation, shop.answers, task.metric, 1,
-            task.source.batched, task.max_rows,
+            task.source.batched, task.max_rows, seconds=task.timing_seconds,
         )  # fmt: skip
 
     def run(self) -> Outcome:
@@ -173,6 +174,7 @@ class Search:
             return worker.call(
                 TRIAL_TIMEOUT, trials.serving_threads,
                 self._task.source.path, self._shop.evaluation, self._task.cores,
+                self._task.timing_seconds,
             )  # fmt: skip
 
     def _try(self, recipe: Recipe) -> Candidate:

@@ -39,7 +39,8 @@ VARIES = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What every trial of a search shares. ``reference_rows`` is FP32's best batch size."""
+    """What every trial of a search shares. ``reference_rows`` is FP32's best batch size;
+    ``seconds`` go into each comparison of speed."""
 
     reference: Path
     evaluation: Path
@@ -49,6 +50,7 @@ class Bench:
     batched: bool
     max_rows: int
     reference_rows: int = 1
+    seconds: float = SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def baseline(bench: Bench) -> Measurement:
     quality = compare(loaded.outputs, metric, answers, answers, rows.labels)
     width, deviation = _batches(loaded.session, rows, bench)
     run = loaded.session
-    single, batch = _in_turns([(run, _feeds(rows, 1)), (run, _feeds(rows, width))], SECONDS)
+    single, batch = _in_turns([(run, _feeds(rows, 1)), (run, _feeds(rows, width))], bench.seconds)
     timing = Timing(single, single, width, width / batch, width / batch)
     return Measurement(loaded.seconds, steady, peak, quality, timing, deviation)
 
@@ -148,7 +150,7 @@ def trial(candidate: Path, bench: Bench, slowest: float) -> Measurement:
     answers = [*first, *_answers(loaded.session, rows.feeds[QUICK_ROWS:])]
     quality = _score(loaded, bench.metric, want, answers, rows)
     width, deviation = _batches(loaded.session, rows, bench)
-    timing = _time(loaded.session, reference, rows, width, bench.reference_rows)
+    timing = _time(loaded.session, reference, rows, width, bench)
     return Measurement(loaded.seconds, steady, peak, quality, timing, deviation)
 
 
@@ -160,11 +162,11 @@ def judge(candidate: Path, bench: Bench) -> Quality:
     return _score(loaded, bench.metric, load_answers(bench.answers), answers, rows)
 
 
-def serving_threads(model: Path, evaluation: Path, cores: int) -> int:
+def serving_threads(model: Path, evaluation: Path, cores: int, seconds: float) -> int:
     """Threads that serving will give one run: all cores where that makes a long row faster."""
     feeds = _feeds(load_rows(evaluation), 1)
     one, wide = (Session(model, SessionOptions(threads)) for threads in (1, cores))
-    narrow, broad = _in_turns([(one, feeds), (wide, feeds)], SECONDS)
+    narrow, broad = _in_turns([(one, feeds), (wide, feeds)], seconds)
     return cores if narrow >= LONG_SECONDS and narrow >= WORTH_THREADS * broad else 1
 
 
@@ -192,10 +194,10 @@ def playoff(candidates: Sequence[Path], sizes: Sequence[int], bench: Bench) -> l
     paths = [*candidates, bench.reference]
     sessions = [Session(path, SessionOptions(bench.threads)) for path in paths]
     one = _feeds(rows, 1)
-    *singles, theirs = _in_turns([(s, one) for s in sessions], SECONDS * len(sessions))
+    *singles, theirs = _in_turns([(s, one) for s in sessions], bench.seconds * len(sessions))
     batches = [_feeds(rows, size) for size in (*sizes, bench.reference_rows)]
     *times, reference = _in_turns(
-        list(zip(sessions, batches, strict=True)), SECONDS * len(sessions)
+        list(zip(sessions, batches, strict=True)), bench.seconds * len(sessions)
     )
     return [
         _best_rate(single, theirs, [(size, time)], (bench.reference_rows, reference))
@@ -203,16 +205,15 @@ def playoff(candidates: Sequence[Path], sizes: Sequence[int], bench: Bench) -> l
     ]
 
 
-def _time(
-    session: Session, reference: Session, rows: Rows, width: int, reference_rows: int
-) -> Timing:
+def _time(session: Session, reference: Session, rows: Rows, width: int, bench: Bench) -> Timing:
     one = _feeds(rows, 1)
-    single, theirs = _in_turns([(session, one), (reference, one)], SECONDS)
-    sizes = sorted({width, reference_rows} - {1})
+    single, theirs = _in_turns([(session, one), (reference, one)], bench.seconds)
+    sizes = sorted({width, bench.reference_rows} - {1})
     pairs = [(session, _feeds(rows, size)) for size in sizes]
-    *times, batch_theirs = _in_turns([*pairs, (reference, _feeds(rows, reference_rows))], SECONDS)
+    pairs.append((reference, _feeds(rows, bench.reference_rows)))
+    *times, batch_theirs = _in_turns(pairs, bench.seconds)
     return _best_rate(
-        single, theirs, list(zip(sizes, times, strict=True)), (reference_rows, batch_theirs)
+        single, theirs, list(zip(sizes, times, strict=True)), (bench.reference_rows, batch_theirs)
     )
 
 

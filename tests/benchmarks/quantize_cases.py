@@ -65,9 +65,9 @@ def images(cache: Path) -> Case:
     from sklearn.datasets import load_sample_images
 
     judged = [photographs.astronaut(), photographs.chelsea(), photographs.coffee(),
-              photographs.hubble_deep_field(), photographs.stereo_motorcycle()[0]]  # fmt: skip
+              photographs.stereo_motorcycle()[0]]  # fmt: skip
     seen = [*load_sample_images().images, photographs.rocket(), photographs.retina(),
-            photographs.immunohistochemistry()]  # fmt: skip
+            photographs.hubble_deep_field(), photographs.immunohistochemistry()]  # fmt: skip
     files = cache / "crops.npz", cache / "crops-calibration.npz"
     for path, sources, count in zip(files, (judged, seen), (60, 24), strict=True):
         crops = [crop for photo in sources for crop in _crops(photo, count)]
@@ -126,7 +126,7 @@ def _crops(photo: np.ndarray, count: int) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(photo.shape[0])
     short = min(photo.shape[:2])
     for _ in range(count):
-        side = int(short * rng.uniform(0.45, 1.0))
+        side = int(short * rng.uniform(0.6, 1.0))
         top, left = (int(rng.integers(0, n - side + 1)) for n in photo.shape[:2])
         square = photo[top : top + side, left : left + side, :3]
         square = resize(square, (224, 224), order=1, preserve_range=True, anti_aliasing=True)

@@ -29,7 +29,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def quantize(model: Path, data: Path | str, models: Path, **more: object) -> dict:
-    carry_out(Order(model, str(data), models=models, **more))  # type: ignore[arg-type]
+    carry_out(Order(model, str(data), models=models, timing_seconds=0.02, **more))  # type: ignore[arg-type]
     home = models / "tiny"
     newest = max((p for p in home.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
     report: dict = json.loads((newest / "report.json").read_text())
