@@ -31,6 +31,8 @@ svg text { font: 12px system-ui, sans-serif; fill: var(--dim); }
 svg .axis { font-weight: 600; } svg .grid { stroke: var(--line); }
 svg .field { fill: var(--field); }
 svg .hint { fill: var(--good); } svg .name { fill: var(--ink); }
+svg .number { font-size: 10px; fill: var(--ink); }
+svg .lead { stroke: var(--dim); }
 svg .name.winner { font-weight: 700; fill: var(--win); }
 svg .frontier { fill: none; stroke: var(--dim); stroke-width: 1.5; stroke-dasharray: 5 4; }
 svg circle { fill-opacity: .45; stroke-width: 1.5; }
@@ -44,6 +46,7 @@ svg circle.rough { fill: none; stroke-dasharray: 3 3; }
   margin: 0 5px 0 14px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 13px; }
+td:nth-child(2) { min-width: 300px; }
 th { text-align: left; color: var(--dim); font-weight: 600; white-space: nowrap; }
 th, td { padding: 6px 10px 6px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 td.n, th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
@@ -68,7 +71,7 @@ def page(report: Report) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{name}: quantization report</title><style>{STYLE}</style></head><body>",
         f"<h1>{name}</h1><p class='sub'>quantization report, {escape(report['created'])}, "
-        f"{escape(report['hardware']['cpu'])}, {report['threads']} threads a run</p>",
+        f"{escape(report['hardware']['cpu'])}, threads a run: {report['threads']}</p>",
         _decision(report), _tiles(report),
         "<h2>Candidates</h2>", plot(report), _key(), "<div class='scroll'>", _table(report),
         "</div>", "<h2>Quality of the outputs</h2>", _outputs(report),
@@ -114,7 +117,8 @@ def _key() -> str:
     colours = (("--win", "chosen"), ("--good", "passes"), ("--bad", "does not"), ("--dim", "FP32"))
     dots = "".join(f'<i style="background: var({c})"></i>{words}' for c, words in colours)
     return (
-        f'<p class="key">{dots}. The larger the disc, the larger the file; a dashed disc was '
+        f'<p class="key">{dots}. Numbers are rows of the table. The larger the disc, the '
+        "larger the file; a dashed one was "
         "dropped after a few runs; the dashed line is the frontier of speed and accuracy.</p>"
     )
 
@@ -122,18 +126,21 @@ def _key() -> str:
 def _table(report: Report) -> str:
     heads = "".join(f'<th class="n">{words}</th>' for _, words in HEADS)
     rows = [report["reference"], *ranked(report)]
-    body = "".join(_row(row, report) for row in rows)
-    return f"<table><tr><th>recipe</th>{heads}<th>verdict</th></tr>{body}</table>"
+    body = "".join(_row(row, report, number) for number, row in enumerate(rows))
+    return (
+        f'<table><tr><th class="n"></th><th>recipe</th>{heads}<th>verdict</th></tr>{body}</table>'
+    )
 
 
-def _row(row: Report, report: Report) -> str:
+def _row(row: Report, report: Report, number: int) -> str:
     shown = cells(row)
     kind = "winner" if row["name"] == report["decision"]["winner"] else ""
     kind = "reference" if row is report["reference"] else kind
     numbers = "".join(f'<td class="n">{shown[head]}</td>' for head, _ in HEADS)
     colour = "pass" if row["verdict"].startswith("passes") else "fail"
     return (
-        f'<tr class="{kind}"><td>{escape(row["name"])}</td>{numbers}'
+        f'<tr class="{kind}"><td class="n">{number or ""}</td><td>{escape(row["name"])}</td>'
+        f"{numbers}"
         f'<td class="{colour}">{escape(row["verdict"])}</td></tr>'
     )
 

@@ -10,19 +10,21 @@ from math import log10, sqrt
 from typing import Any
 
 from service.quantization.decide import NOISE
+from service.quantization.table import ranked
 
-WIDTH, HEIGHT = 920, 470
+WIDTH, HEIGHT = 960, 500
 LEFT, RIGHT, TOP, BOTTOM = 70, 30, 26, 58
 LEAST_DROP, MOST_DROP = 1e-4, 1.0
 """Drops are on a logarithmic axis; smaller ones than the first are drawn at its end."""
-LARGEST_DISC = 26.0
+LARGEST_DISC = 24.0
 DROP_TICKS = ((1e-4, "≤ 0.01 %"), (1e-3, "0.1 %"), (1e-2, "1 %"), (1e-1, "10 %"), (1.0, "100 %"))
 SPEED_TICKS = (0.05, 0.1, 0.2, 0.5, 1, 1.5, 2, 3, 4, 6, 8)
 
 
 @dataclass(frozen=True, slots=True)
 class Disc:
-    """One candidate in the picture. ``rough``: it was dropped after a few runs."""
+    """One candidate in the picture. ``rough``: it was dropped after a few runs; ``number``: its row
+    in the table."""
 
     name: str
     speed: float
@@ -30,13 +32,14 @@ class Disc:
     megabytes: float
     kind: str
     rough: bool
+    number: int = 0
 
 
 def discs(report: dict[str, Any]) -> list[Disc]:
     """What can be drawn: FP32 and every candidate with a time and a score."""
     winner = report["decision"]["winner"]
     found = []
-    for row in (report["reference"], *report["candidates"]):
+    for number, row in enumerate((report["reference"], *ranked(report))):
         timing, quality = row.get("timing"), row.get("quality")
         if not timing or not quality:
             continue
@@ -46,7 +49,7 @@ def discs(report: dict[str, Any]) -> list[Disc]:
         kind = "winner" if row["name"] == winner else kind
         found.append(
             Disc(row["name"], timing["latency_ratio"], min(drop, 1.0), row["file_bytes"] / 1e6,
-                 kind, bool(row["dropped"]))
+                 kind, bool(row["dropped"]), number)
         )  # fmt: skip
     return found
 
@@ -68,13 +71,12 @@ def plot(report: dict[str, Any]) -> str:
     scale = _Scale(found)
     largest = max(disc.megabytes for disc in found)
     line = frontier(found)
-    named = {disc.name for disc in line} | {d.name for d in found if d.kind != "fails"}
     body = [
         *_field(scale, report["goal"]["max_drop"]),
         *_axes(scale),
         _path(scale, line),
         *(_circle(scale, disc, largest) for disc in sorted(found, key=lambda d: -d.megabytes)),
-        *_labels(scale, [disc for disc in found if disc.name in named], largest),
+        *_labels(scale, found, largest),
     ]
     title = "Speed against FP32 at batch 1, loss of accuracy, and file size of each candidate"
     return (
@@ -99,11 +101,11 @@ class _Scale:
     def y(self, drop: float) -> float:
         bounded = min(max(drop, LEAST_DROP), MOST_DROP)
         share = (log10(bounded) - log10(LEAST_DROP)) / (log10(MOST_DROP) - log10(LEAST_DROP))
-        return TOP + 24 + share * (HEIGHT - TOP - BOTTOM - 40)
+        return TOP + 40 + share * (HEIGHT - TOP - BOTTOM - 66)
 
 
 def _radius(disc: Disc, largest: float) -> float:
-    return max(4.0, LARGEST_DISC * sqrt(disc.megabytes / largest))
+    return max(9.0, LARGEST_DISC * sqrt(disc.megabytes / largest))
 
 
 def _field(scale: _Scale, max_drop: float) -> list[str]:
@@ -113,7 +115,7 @@ def _field(scale: _Scale, max_drop: float) -> list[str]:
     box = f'x="{left:.1f}" y="{TOP}" width="{width:.1f}" height="{height:.1f}"'
     return [
         f'<rect class="field" {box}/>',
-        _text(WIDTH - RIGHT - 6, TOP + 14, words, "end", "hint"),
+        _text(WIDTH - RIGHT - 6, TOP + height - 8, words, "end", "hint"),
     ]
 
 
@@ -156,36 +158,22 @@ def _circle(scale: _Scale, disc: Disc, largest: float) -> str:
 
 
 def _labels(scale: _Scale, found: list[Disc], largest: float) -> list[str]:
-    """Names beside their discs: the winner's and FP32's first, others where there is room."""
-    order = {"winner": 0, "reference": 1, "passes": 2, "fails": 3}
-    taken: list[tuple[float, float, float]] = []
+    """The number of each candidate's row in the table; the names of the winner and of FP32."""
     parts = []
-    for disc in sorted(found, key=lambda d: (order[d.kind], -d.speed)):
+    for disc in found:
         x, y = scale.x(disc.speed), scale.y(disc.drop)
-        width = 6.3 * len(disc.name)
-        gap = _radius(disc, largest) + 5
-        side = "start" if x + gap + width < WIDTH - RIGHT else "end"
-        start = x + gap if side == "start" else x - gap - width
-        spot = _free(taken, start, y + 4, width)
-        if spot is None or start < LEFT:
+        if disc.kind not in ("winner", "reference"):
+            parts.append(_text(x, y + 4, str(disc.number), "middle", "number"))
             continue
-        taken.append((start, spot, width))
-        parts.append(_text(start, spot, disc.name, "start", f"name {disc.kind}"))
+        above = disc.kind == "reference"
+        gap = _radius(disc, largest) + (6 if above else 32)
+        place_y = y - gap if above else y + gap
+        left, right = LEFT + 3.6 * len(disc.name), WIDTH - RIGHT - 3.6 * len(disc.name)
+        end = y if above else place_y - 11
+        parts.append(f'<line class="lead" x1="{x:.1f}" x2="{x:.1f}" y1="{y:.1f}" y2="{end:.1f}"/>')
+        place = min(max(x, left), right)
+        parts.append(_text(place, place_y, disc.name, "middle", f"name {disc.kind}"))
     return parts
-
-
-def _free(
-    taken: list[tuple[float, float, float]], start: float, y: float, width: float
-) -> float | None:
-    for shift in (0, -15, 15, -30, 30, 45, -45):
-        inside = TOP + 22 < y + shift < HEIGHT - BOTTOM
-        apart = all(
-            abs(y + shift - other_y) >= 14 or start + width < other or other + other_width < start
-            for other, other_y, other_width in taken
-        )
-        if inside and apart:
-            return y + shift
-    return None
 
 
 def _text(x: float, y: float, words: str, anchor: str, kind: str = "tick") -> str:

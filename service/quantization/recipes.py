@@ -178,14 +178,13 @@ def _static_convolutions(vnni: bool) -> Iterator[Recipe]:
     yield Recipe("static QDQ U8S8 per-tensor", Static(per_channel=False))
     yield Recipe("static QDQ U8U8 per-tensor", Static(weights="U8", per_channel=False))
     yield Recipe("static QDQ S8S8 per-channel", Static(activations="S8"))
+    bits = "" if vnni else ", 7-bit weights"
+    base = Static(reduce_range=not vnni)
     yield Recipe(
-        "static QOperator U8S8 per-channel",
-        Static(form="QOperator", reduce_range=not vnni, ops=PRODUCTS),
+        f"static QOperator U8S8 per-channel{bits}", replace(base, form="QOperator", ops=PRODUCTS)
     )
-    yield Recipe(
-        "static QDQ U8S8 per-channel, products only", Static(ops=PRODUCTS, reduce_range=not vnni)
-    )
-    yield Recipe("static QDQ U8S8 per-channel, every op", Static(ops=EVERY, reduce_range=not vnni))
+    yield Recipe(f"static QDQ U8S8 per-channel, products only{bits}", replace(base, ops=PRODUCTS))
+    yield Recipe(f"static QDQ U8S8 per-channel, every op{bits}", replace(base, ops=EVERY))
 
 
 def _static_products(vnni: bool, tables: bool) -> Iterator[Recipe]:
@@ -225,6 +224,7 @@ def _weight_only() -> Iterator[Recipe]:
 
 
 def _calibrators(vnni: bool) -> Iterator[Recipe]:
-    base = Static(reduce_range=not vnni)
-    yield Recipe("static QDQ U8S8 per-channel, Percentile", replace(base, calibrator="Percentile"))
-    yield Recipe("static QDQ U8S8 per-channel, Entropy", replace(base, calibrator="Entropy"))
+    base, name = Static(reduce_range=not vnni), "static QDQ U8S8 per-channel"
+    bits = "" if vnni else ", 7-bit weights"
+    yield Recipe(f"{name}, Percentile{bits}", replace(base, calibrator="Percentile"))
+    yield Recipe(f"{name}, Entropy{bits}", replace(base, calibrator="Entropy"))
