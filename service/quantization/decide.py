@@ -139,7 +139,10 @@ def bar(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) -> fl
 def mixed_bases(
     candidates: Sequence[Candidate], reference: Candidate, goal: Goal
 ) -> list[Candidate]:
-    """Candidates worth mending: better than the best so far, but with answers too far off."""
+    """Candidates worth mending: better than the best so far, but with answers too far off.
+
+    First the one whose answers are nearest to the budget, then the rest, the best first.
+    """
     found = best(candidates, reference, goal)
     floor = max(NOISE, gain(found, reference, goal) * TIE if found else 0.0)
     if found and not goal.allow_batch_variance and not _invariant(found):
@@ -151,7 +154,14 @@ def mixed_bases(
         and gain(c, reference, goal) >= floor and c.recipe.method.kind in ("static", "dynamic")
     ]  # fmt: skip
     keeps = [c for c in broken if goal.allow_batch_variance or c.recipe.method.kind == "static"]
-    return sorted(keeps, key=lambda c: -gain(c, reference, goal))
+    ranked = sorted(keeps, key=lambda c: -gain(c, reference, goal))
+    nearest = min(ranked, key=_drop, default=None)
+    return [c for c in ranked if c is nearest] + [c for c in ranked if c is not nearest]
+
+
+def _drop(candidate: Candidate) -> float:
+    quality = candidate.measured.quality if candidate.measured else None
+    return 1.0 if quality is None or quality.failure else quality.drop
 
 
 def _invariant(candidate: Candidate) -> bool:

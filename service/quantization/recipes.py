@@ -184,6 +184,8 @@ def _static_convolutions(vnni: bool) -> Iterator[Recipe]:
         f"static QOperator U8S8 per-channel{bits}", replace(base, form="QOperator", ops=PRODUCTS)
     )
     yield Recipe(f"static QDQ U8S8 per-channel, products only{bits}", replace(base, ops=PRODUCTS))
+    inputs = replace(base, ops=PRODUCTS, inputs_only=True)
+    yield Recipe(f"static U8S8 products' inputs only{bits}", inputs)
     yield Recipe(f"static QDQ U8S8 per-channel, every op{bits}", replace(base, ops=EVERY))
 
 
@@ -193,14 +195,14 @@ def _static_products(vnni: bool, tables: bool) -> Iterator[Recipe]:
         if with_tables and not tables:
             continue
         found = replace(base, tables=with_tables)
-        yield Recipe(f"static U8S8 products only{words}", found)
-        yield Recipe(f"static U8U8 products only{words}", replace(found, weights="U8"))
+        yield Recipe(f"static U8S8 products' inputs only{words}", found)
+        yield Recipe(f"static U8U8 products' inputs only{words}", replace(found, weights="U8"))
         if not vnni:
             yield Recipe(
-                f"static U8S8 products only{words}, 7-bit weights",
+                f"static U8S8 products' inputs only{words}, 7-bit weights",
                 replace(found, reduce_range=True),
             )
-    yield Recipe("static S8S8 products only", replace(base, activations="S8"))
+    yield Recipe("static S8S8 products' inputs only", replace(base, activations="S8"))
 
 
 def _dynamic(vnni: bool) -> Iterator[Recipe]:

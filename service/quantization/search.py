@@ -34,6 +34,8 @@ from service.quantization.trial import Bench, Measurement, Timing
 from service.quantization.worker import Worker, WorkFailed
 
 BUILD_TIMEOUT, TRIAL_TIMEOUT = 300.0, 300.0
+PATIENCE = 0.1
+"""The share of the budget that one recipe may take to be built; half a minute in any case."""
 FP32 = Recipe("FP32", Imported("the model itself"))
 SPARSITIES = (0.3, 0.5)
 LEADERS = 4
@@ -187,7 +189,8 @@ class Search:
         path = _file(self._shop, recipe)
         built: Built | None = None
         try:
-            built = self._builder.call(BUILD_TIMEOUT, build, recipe, self._shop, path)
+            patience = max(30.0, PATIENCE * self._task.budget_seconds)
+            built = self._builder.call(patience, build, recipe, self._shop, path)
             slowest = 0.9 * bar(self._found, self._reference, self._task.goal)
             with Worker() as worker:
                 measured: Measurement = worker.call(
@@ -220,10 +223,7 @@ class Search:
                     f"no set of nodes in float was found that mends {base.recipe.name}"
                 )
                 continue
-            candidate = self._try(recipe)
-            yield candidate
-            if eligible(candidate, self._reference, self._task.goal):
-                return
+            yield self._try(recipe)
 
     def _mixed_recipe(self, recipe: Recipe, until: float) -> Recipe | None:
         parts = self._builder.call(BUILD_TIMEOUT, parts_of, recipe, self._shop)

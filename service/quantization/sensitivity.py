@@ -15,28 +15,38 @@ from service.quantization.build import Workshop, build_file
 from service.quantization.data import load_rows
 from service.quantization.recipes import PRODUCTS, Recipe, mixed
 
-MOST_PARTS = 40
+STRETCHES, MOST_PARTS = 40, 60
 ROWS = 16
 Part = tuple[str, ...]
 
 
 def parts_of(recipe: Recipe, shop: Workshop) -> tuple[Part, ...]:
-    """The nodes that a recipe may quantize, cut into at most 40 parts in the graph's order."""
-    graph = onnx.load(shop.prepared(recipe.preparation)).graph
-    ops = set(getattr(recipe.method, "ops", ()))
-    constants = {tensor.name for tensor in graph.initializer}
+    """The nodes that a recipe may quantize, cut into parts in the graph's order.
+
+    A product opens a part; long stretches without one are cut as well. Neighbours are joined where
+    there would be more than 60 parts.
+    """
+    nodes = _quantizable(recipe, onnx.load(shop.prepared(recipe.preparation)).graph)
+    longest = -(-len(nodes) // STRETCHES)
     parts: list[list[str]] = []
-    for node in graph.node:
-        if ops and node.op_type not in ops:
-            continue
-        if getattr(recipe.method, "inputs_only", False) and not set(node.input) & constants:
-            continue
-        if node.op_type in PRODUCTS or not parts:
+    for node in nodes:
+        if node.op_type in PRODUCTS or not parts or len(parts[-1]) >= longest:
             parts.append([])
         parts[-1].append(node.name)
     size = -(-len(parts) // MOST_PARTS) or 1
     merged = [sum(parts[i : i + size], []) for i in range(0, len(parts), size)]
     return tuple(tuple(part) for part in merged)
+
+
+def _quantizable(recipe: Recipe, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    ops = set(getattr(recipe.method, "ops", ()))
+    constants = {tensor.name for tensor in graph.initializer}
+    weights_only = getattr(recipe.method, "inputs_only", False)
+    return [
+        node
+        for node in graph.node
+        if (not ops or node.op_type in ops) and (not weights_only or set(node.input) & constants)
+    ]
 
 
 def sensitivity(recipe: Recipe, parts: Sequence[Part], index: int, shop: Workshop) -> float:
