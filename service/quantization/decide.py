@@ -6,7 +6,8 @@ from enum import StrEnum
 
 from service.quantization.build import Built
 from service.quantization.recipes import Recipe
-from service.quantization.trial import Measurement, Timing
+from service.quantization.timing import Timing
+from service.quantization.trial import Measurement
 
 NOISE = 1.15
 """A ratio of speeds below this is noise: such a candidate does not beat FP32."""

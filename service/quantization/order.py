@@ -28,7 +28,8 @@ from service.quantization.report import report
 from service.quantization.search import Outcome, Search, Task
 from service.quantization.source import Source, read_source
 from service.quantization.table import table
-from service.quantization.trial import SECONDS, load_answers
+from service.quantization.timing import SECONDS
+from service.quantization.trial import load_answers
 
 
 @dataclass(frozen=True, slots=True)

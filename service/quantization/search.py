@@ -23,14 +23,13 @@ from service.quantization.decide import (
     eligible,
     gain,
     mixed_bases,
-    within_budget,
 )
 from service.quantization.journal import Journal
-from service.quantization.mixed import fewest_in_float
-from service.quantization.recipes import Imported, Recipe, catalogue, mixed, pruned
-from service.quantization.sensitivity import Part, parts_of, sensitivity
+from service.quantization.mending import Mending
+from service.quantization.recipes import Imported, Recipe, catalogue, pruned
 from service.quantization.source import Source
-from service.quantization.trial import Bench, Measurement, Timing
+from service.quantization.timing import SECONDS, Timing
+from service.quantization.trial import Bench, Measurement
 from service.quantization.worker import Worker, WorkFailed
 
 BUILD_TIMEOUT, TRIAL_TIMEOUT = 300.0, 300.0
@@ -42,8 +41,6 @@ LEADERS = 4
 """Candidates that are timed again at the end."""
 MENDED = 2
 """Recipes that mixed precision is tried on at most."""
-MIXED_STEPS = 12
-"""Steps that one mixed-precision search plans beside one for each part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ class Task:
     budget_seconds: float
     max_rows: int = 64
     imported: tuple[Path, ...] = ()
-    timing_seconds: float = trials.SECONDS
+    timing_seconds: float = SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,55 +207,28 @@ class Search:
 
     def _mend(self) -> Iterator[Candidate]:
         bases = mixed_bases(self._found, self._reference, self._task.goal)[:MENDED]
+        mending = Mending(
+            self._builder, self._journal, self._shop, self._bench, self._task.goal.max_drop,
+            self._more, self._next,
+        )  # fmt: skip
         for number, base in enumerate(bases):
-            left = self._left() / (len(bases) - number)
-            until = monotonic() + left
+            until = monotonic() + self._left() / (len(bases) - number)
             try:
-                recipe = self._mixed_recipe(base.recipe, until)
+                recipe = mending.mend(base.recipe, until)
             except WorkFailed as error:
-                self._notes.append(f"mixed precision on {base.recipe.name} failed: {error}")
+                self._notes.append(f"{base.recipe.name} could not be mended: {error}")
                 continue
             if recipe is None:
-                self._notes.append(
-                    f"no set of nodes in float was found that mends {base.recipe.name}"
-                )
+                self._notes.append(f"no set of nodes in float was found for {base.recipe.name}")
                 continue
             yield self._try(recipe)
 
-    def _mixed_recipe(self, recipe: Recipe, until: float) -> Recipe | None:
-        parts = self._builder.call(BUILD_TIMEOUT, parts_of, recipe, self._shop)
-        self._planned += len(parts) + MIXED_STEPS
-        noise = [self._sensitivity(recipe, parts, index) for index in range(len(parts))
-                 if monotonic() < until]  # fmt: skip
-        ranked = [part for _, part in sorted(zip(noise, parts, strict=False), key=lambda p: -p[0])]
-        nodes = fewest_in_float(
-            ranked,
-            lambda kept: self._passes(mixed(recipe, kept)),
-            lambda: monotonic() < until,
-        )
-        return mixed(recipe, nodes) if nodes else None
+    def _more(self, steps: int) -> None:
+        self._planned += steps
 
-    def _sensitivity(self, recipe: Recipe, parts: tuple[Part, ...], index: int) -> float:
-        self._step(f"sensitivity of {recipe.name}, part {index + 1} of {len(parts)}")
-        key = f"sensitivity {recipe!r} {parts[index]}"
+    def _next(self, doing: str) -> None:
+        self._step(doing)
         self._done += 1
-        return self._journal.remember(
-            key, float, lambda: self._builder.call(
-                BUILD_TIMEOUT, sensitivity, recipe, parts, index, self._shop
-            )
-        )  # fmt: skip
-
-    def _passes(self, recipe: Recipe) -> bool:
-        self._step(recipe.name)
-        self._done += 1
-        return self._journal.remember(f"passes {recipe!r}", bool, lambda: self._judge(recipe))
-
-    def _judge(self, recipe: Recipe) -> bool:
-        path = self._shop.folder / "mixed.onnx"
-        self._builder.call(BUILD_TIMEOUT, build, recipe, self._shop, path)
-        quality = self._builder.call(TRIAL_TIMEOUT, trials.judge, path, self._bench)
-        measured = Measurement(0, 0, 0, quality, None, 0)
-        return within_budget(Candidate(recipe, None, measured), self._task.goal)
 
     def _play_off(self) -> None:
         """Time the leading candidates again, together: the luckiest of many is not the fastest."""

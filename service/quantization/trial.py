@@ -22,15 +22,10 @@ from service.engine.probe import probe
 from service.engine.session import Session, SessionOptions
 from service.quantization.data import Rows, groups, load_rows
 from service.quantization.quality import Quality, choose_metric, compare
+from service.quantization.timing import SECONDS, Timing, best_rate, in_turns, requests
 
 PROBED = 8
 """Rows that are run alone and together."""
-TIMED = 16
-"""Rows that the timing goes through in turns."""
-SECONDS = 1.2
-"""Time for one comparison of speed; never fewer than the least rounds."""
-LEAST_ROUNDS, MOST_ROUNDS = 10, 400
-QUICK_ROUNDS = 8
 QUICK_ROWS = 32
 """Rows after which a broken candidate shows itself."""
 VARIES = 1e-3
@@ -51,27 +46,6 @@ class Bench:
     max_rows: int
     reference_rows: int = 1
     seconds: float = SECONDS
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Medians over alternating runs. ``rows`` is the batch size at which rows/s are highest."""
-
-    p50_seconds: float
-    reference_p50_seconds: float
-    rows: int
-    rows_per_second: float
-    reference_rows_per_second: float
-
-    @property
-    def latency_ratio(self) -> float:
-        """How many times faster than FP32 at batch 1."""
-        return self.reference_p50_seconds / self.p50_seconds
-
-    @property
-    def throughput_ratio(self) -> float:
-        """How many times as many rows/s as FP32, each at its best batch."""
-        return self.rows_per_second / self.reference_rows_per_second
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +97,9 @@ def baseline(bench: Bench) -> Measurement:
     quality = compare(loaded.outputs, metric, answers, answers, rows.labels)
     width, deviation = _batches(loaded.session, rows, bench)
     run = loaded.session
-    single, batch = _in_turns([(run, _feeds(rows, 1)), (run, _feeds(rows, width))], bench.seconds)
+    single, batch = in_turns(
+        [(run, requests(rows, 1)), (run, requests(rows, width))], bench.seconds
+    )
     timing = Timing(single, single, width, width / batch, width / batch)
     return Measurement(loaded.seconds, steady, peak, quality, timing, deviation)
 
@@ -140,8 +116,8 @@ def trial(candidate: Path, bench: Bench, slowest: float) -> Measurement:
     want = load_answers(bench.answers)
     quality = _score(loaded, bench.metric, want, first, rows)
     reference = Session(bench.reference, SessionOptions(bench.threads))
-    one = _feeds(rows, 1)
-    quick, theirs = _in_turns([(loaded.session, one), (reference, one)], 0.0)
+    one = requests(rows, 1)
+    quick, theirs = in_turns([(loaded.session, one), (reference, one)], 0.0)
     dropped = _hopeless(quality, theirs / quick, slowest)
     if dropped:
         # A number for the report all the same: a few runs are enough to say "12 times slower".
@@ -164,9 +140,9 @@ def judge(candidate: Path, bench: Bench) -> Quality:
 
 def serving_threads(model: Path, evaluation: Path, cores: int, seconds: float) -> int:
     """Threads that serving will give one run: all cores where that makes a long row faster."""
-    feeds = _feeds(load_rows(evaluation), 1)
+    feeds = requests(load_rows(evaluation), 1)
     one, wide = (Session(model, SessionOptions(threads)) for threads in (1, cores))
-    narrow, broad = _in_turns([(one, feeds), (wide, feeds)], seconds)
+    narrow, broad = in_turns([(one, feeds), (wide, feeds)], seconds)
     return cores if narrow >= LONG_SECONDS and narrow >= WORTH_THREADS * broad else 1
 
 
@@ -193,40 +169,28 @@ def playoff(candidates: Sequence[Path], sizes: Sequence[int], bench: Bench) -> l
     rows = load_rows(bench.evaluation)
     paths = [*candidates, bench.reference]
     sessions = [Session(path, SessionOptions(bench.threads)) for path in paths]
-    one = _feeds(rows, 1)
-    *singles, theirs = _in_turns([(s, one) for s in sessions], bench.seconds * len(sessions))
-    batches = [_feeds(rows, size) for size in (*sizes, bench.reference_rows)]
-    *times, reference = _in_turns(
+    one = requests(rows, 1)
+    *singles, theirs = in_turns([(s, one) for s in sessions], bench.seconds * len(sessions))
+    batches = [requests(rows, size) for size in (*sizes, bench.reference_rows)]
+    *times, reference = in_turns(
         list(zip(sessions, batches, strict=True)), bench.seconds * len(sessions)
     )
     return [
-        _best_rate(single, theirs, [(size, time)], (bench.reference_rows, reference))
+        best_rate(single, theirs, [(size, time)], (bench.reference_rows, reference))
         for single, size, time in zip(singles, sizes, times, strict=True)
     ]
 
 
 def _time(session: Session, reference: Session, rows: Rows, width: int, bench: Bench) -> Timing:
-    one = _feeds(rows, 1)
-    single, theirs = _in_turns([(session, one), (reference, one)], bench.seconds)
+    one = requests(rows, 1)
+    single, theirs = in_turns([(session, one), (reference, one)], bench.seconds)
     sizes = sorted({width, bench.reference_rows} - {1})
-    pairs = [(session, _feeds(rows, size)) for size in sizes]
-    pairs.append((reference, _feeds(rows, bench.reference_rows)))
-    *times, batch_theirs = _in_turns(pairs, bench.seconds)
-    return _best_rate(
+    pairs = [(session, requests(rows, size)) for size in sizes]
+    pairs.append((reference, requests(rows, bench.reference_rows)))
+    *times, batch_theirs = in_turns(pairs, bench.seconds)
+    return best_rate(
         single, theirs, list(zip(sizes, times, strict=True)), (bench.reference_rows, batch_theirs)
     )
-
-
-def _best_rate(
-    single: float, reference: float, batches: list[tuple[int, float]],
-    reference_batch: tuple[int, float],
-) -> Timing:  # fmt: skip
-    """Each at the size that gives it the most rows/s; a single row is a size too."""
-    size, seconds = max([(1, single), *batches], key=lambda pair: pair[0] / pair[1])
-    size_theirs, seconds_theirs = max(
-        [(1, reference), reference_batch], key=lambda pair: pair[0] / pair[1]
-    )
-    return Timing(single, reference, size, size / seconds, size_theirs / seconds_theirs)
 
 
 def _load(path: Path, threads: int) -> _Loaded:
@@ -248,38 +212,6 @@ def _batches(session: Session, rows: Rows, bench: Bench) -> tuple[int, float]:
     policy = BatchPolicy(max_rows=bench.max_rows if bench.batched else 1)
     found = probe(session.run, chosen, policy)
     return found.preferred_rows, found.deviation
-
-
-def _feeds(rows: Rows, size: int) -> list[Arrays]:
-    """Up to 16 requests of so many rows each."""
-    if size == 1:
-        return list(rows.feeds[:TIMED])
-    places = max((g for g, _ in groups(rows.feeds)), key=len)
-    return [
-        tuple(
-            np.concatenate([rows.feeds[places[(start + i) % len(places)]][k] for i in range(size)])
-            for k in range(len(rows.feeds[0]))
-        )
-        for start in range(0, min(TIMED, len(places)), size)
-    ]
-
-
-def _in_turns(pairs: Sequence[tuple[Session, list[Arrays]]], seconds: float) -> list[float]:
-    """The median time of one run of each, taken in turns; the first rounds warm up."""
-    taken: list[list[float]] = [[] for _ in pairs]
-    started, rounds = perf_counter(), 0
-    while rounds < _least(seconds) or (rounds < MOST_ROUNDS and perf_counter() - started < seconds):
-        for (session, feeds), times in zip(pairs, taken, strict=True):
-            feed = feeds[rounds % len(feeds)]
-            start = perf_counter()
-            session.run(feed)
-            times.append(perf_counter() - start)
-        rounds += 1
-    return [float(np.median(times[2:])) for times in taken]
-
-
-def _least(seconds: float) -> int:
-    return LEAST_ROUNDS if seconds else QUICK_ROUNDS
 
 
 def save_answers(answers: Sequence[Arrays], path: Path) -> None:

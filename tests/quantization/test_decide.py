@@ -16,7 +16,8 @@ from service.quantization.decide import (
 from service.quantization.fusion import Fusion
 from service.quantization.quality import Quality
 from service.quantization.recipes import Dynamic, Imported, Recipe, Static
-from service.quantization.trial import Measurement, Timing
+from service.quantization.timing import Timing
+from service.quantization.trial import Measurement
 
 GOAL = Goal(Target.LATENCY, 0.01)
 
