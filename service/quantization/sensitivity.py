@@ -27,7 +27,7 @@ def parts_of(recipe: Recipe, shop: Workshop) -> tuple[Part, ...]:
     there would be more than 60 parts.
     """
     nodes = _quantizable(recipe, onnx.load(shop.prepared(recipe.preparation)).graph)
-    longest = -(-len(nodes) // STRETCHES)
+    longest = max(4, -(-len(nodes) // STRETCHES))  # an activation stays with its product
     parts: list[list[str]] = []
     for node in nodes:
         if node.op_type in PRODUCTS or not parts or len(parts[-1]) >= longest:
