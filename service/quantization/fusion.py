@@ -4,6 +4,7 @@ A product (convolution, matrix product) that a recipe quantized pays only where 
 with the Q/DQ nodes around it. One left as DequantizeLinear -> float product is slower than before.
 """
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +66,14 @@ def optimised(path: Path) -> onnx.ModelProto:
         try:
             ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise LoadFailed(f"ONNX Runtime rejects it: {' '.join(str(error).split())}") from error
+            raise LoadFailed(f"ONNX Runtime rejects it: {_reason(error)}") from error
         return onnx.load(written)
+
+
+def _reason(error: Exception) -> str:
+    """The message without the number of the error and without places on this machine's disk."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ", r"\1: ", " ".join(str(error).split()))
+    return re.sub(r"(Load model from )?\S*/\S+?\.onnx( failed:)?", "", text)
 
 
 def count(model: onnx.ModelProto) -> Fusion:

@@ -34,6 +34,8 @@ CALIBRATORS = {
 FORMS = {"QDQ": QuantFormat.QDQ, "QOperator": QuantFormat.QOperator}
 TABLE_OPSET = 21
 """INT4 tensors exist from here on."""
+BFLOAT_OPSET = 22
+"""From here on convolutions may be of BF16; whether there is a kernel is another matter."""
 
 
 class Calibration(Protocol):
@@ -46,6 +48,8 @@ class Calibration(Protocol):
 
 def needed_opset(method: Method) -> int:
     """The lowest opset in which a method's result is valid: 13 for scales per channel."""
+    if isinstance(method, Half):
+        return BFLOAT_OPSET if method.datatype == "BF16" else 13
     tables = isinstance(method, WeightOnly) and method.tables and method.bits < 8
     return TABLE_OPSET if tables else 13
 

@@ -115,7 +115,7 @@ def _field(scale: _Scale, max_drop: float) -> list[str]:
     box = f'x="{left:.1f}" y="{TOP}" width="{width:.1f}" height="{height:.1f}"'
     return [
         f'<rect class="field" {box}/>',
-        _text(WIDTH - RIGHT - 6, TOP + height - 8, words, "end", "hint"),
+        _text(WIDTH - RIGHT - 6, TOP + 14, words, "end", "hint"),
     ]
 
 
@@ -165,11 +165,11 @@ def _labels(scale: _Scale, found: list[Disc], largest: float) -> list[str]:
         if disc.kind not in ("winner", "reference"):
             parts.append(_text(x, y + 4, str(disc.number), "middle", "number"))
             continue
-        above = disc.kind == "reference"
-        gap = _radius(disc, largest) + (6 if above else 32)
-        place_y = y - gap if above else y + gap
+        above = disc.kind == "reference" or y > HEIGHT / 2
+        gap = _radius(disc, largest) + (6 if disc.kind == "reference" else 18)
+        place_y = y - gap if above else y + gap + 14
         left, right = LEFT + 3.6 * len(disc.name), WIDTH - RIGHT - 3.6 * len(disc.name)
-        end = y if above else place_y - 11
+        end = place_y + 4 if above else place_y - 11
         parts.append(f'<line class="lead" x1="{x:.1f}" x2="{x:.1f}" y1="{y:.1f}" y2="{end:.1f}"/>')
         place = min(max(x, left), right)
         parts.append(_text(place, place_y, disc.name, "middle", f"name {disc.kind}"))
