@@ -115,7 +115,7 @@ def _field(scale: _Scale, max_drop: float) -> list[str]:
     box = f'x="{left:.1f}" y="{TOP}" width="{width:.1f}" height="{height:.1f}"'
     return [
         f'<rect class="field" {box}/>',
-        _text(WIDTH - RIGHT - 6, TOP + 14, words, "end", "hint"),
+        _text(WIDTH - RIGHT, TOP - 8, words, "end", "hint"),
     ]
 
 
