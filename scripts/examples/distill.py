@@ -1,7 +1,7 @@
 """Distillation: a narrow student learns from a wide teacher, is quantized, and meets it again.
 
-A student that learns the teacher's probabilities, not only the labels, keeps more of its accuracy.
-Student and teacher share a signature, so the student's quantized file is a candidate for replacing
+One student learns from the labels, another one also from the teacher's probabilities. Which of them
+keeps more depends on the teacher and on the time that both get: the table tells, as ever. Student and teacher share a signature, so the student's quantized file is a candidate for replacing
 the teacher like any recipe applied to the teacher itself:
 
     python scripts/examples/distill.py FOLDER

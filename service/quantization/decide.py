@@ -160,6 +160,10 @@ def mixed_bases(
     return [c for c in ranked if c is nearest] + [c for c in ranked if c is not nearest]
 
 
+def _latency(measured: Measurement) -> float:
+    return measured.timing.latency_ratio if measured.timing else 0.0
+
+
 def _drop(candidate: Candidate) -> float:
     quality = candidate.measured.quality if candidate.measured else None
     return 1.0 if quality is None or quality.failure else quality.drop
@@ -251,5 +255,10 @@ def verdict(candidate: Candidate, reference: Candidate, goal: Goal) -> str:
     if quality is not None and not within_budget(candidate, goal):
         return f"{quality.metric} falls by {quality.drop:.2%}, allowed are {goal.max_drop:.2%}"
     if not beats(candidate, reference, goal):
+        if (
+            goal.target in (Target.SIZE, Target.MEMORY)
+            and gain(candidate, reference, goal) >= SMALLER
+        ):
+            return f"too slow: {_latency(measured):.2f} x FP32's speed, at least {SLOWEST} is asked"
         return f"no gain: {gain(candidate, reference, goal):.2f} x on {goal.target}"
     return "passes" if measured.invariant else "passes, but rows of a batch influence each other"

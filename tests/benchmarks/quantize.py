@@ -105,7 +105,7 @@ def files(report: Report) -> Iterator[Line]:
     row = winner(report)
     broken = sum(bool(c.get("quality") and c["quality"]["failure"]) for c in report["candidates"])
     yield Line("candidates found broken, and not published", 1, broken)
-    yield Line("drop of what is published, points", 1, 100 * (1 - _score(row)), least=False)
+    yield Line("drop of what is published, points", 3, 100 * (1 - _score(row)), least=False)
     yield Line("its speed at batch 1", 1, row["timing"]["latency_ratio"])
 
 
@@ -123,7 +123,7 @@ BENCHMARKS = {
         cases.sentences, {"max_drop": 0.001, "allow_batch_variance": True}, close
     ),
     "images": Benchmark(cases.images, {"max_drop": 0.1}, images),
-    "files": Benchmark(cases.files, {"max_drop": 0.01}, files),
+    "files": Benchmark(cases.files, {"max_drop": 0.03}, files),
 }
 
 
