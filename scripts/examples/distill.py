@@ -1,8 +1,9 @@
 """Distillation: a narrow student learns from a wide teacher, is quantized, and meets it again.
 
 One student learns from the labels, another one also from the teacher's probabilities. Which of them
-keeps more depends on the teacher and on the time that both get: the table tells, as ever. Student and teacher share a signature, so the student's quantized file is a candidate for replacing
-the teacher like any recipe applied to the teacher itself:
+keeps more depends on the teacher and on the time that both get: the table tells, as ever. Student
+and teacher share a signature, so the student's quantized file is a candidate for replacing the
+teacher like any recipe applied to the teacher itself:
 
     python scripts/examples/distill.py FOLDER
     quantserve quantize FOLDER/digits-teacher.onnx --data FOLDER/rows.npz --max-drop 1% \\

@@ -82,6 +82,10 @@ def test_a_small_file_may_cost_some_speed_but_not_half_of_it(speed: float, name:
     assert winner(candidate("small", speed), goal=Goal(Target.SIZE)) == name
 
 
+def test_a_small_file_that_is_too_slow_is_called_slow() -> None:
+    assert verdict(candidate("small", 0.5), FP32, Goal(Target.SIZE)).startswith("too slow: 0.50 x")
+
+
 def test_the_bar_rises_with_the_best_so_far() -> None:
     assert bar([], FP32, GOAL) == 1.0
     assert bar([candidate("a", 3.0)], FP32, GOAL) == pytest.approx(1.8)
