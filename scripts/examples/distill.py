@@ -19,8 +19,8 @@ from qat import accuracy
 from torch import nn
 from torch.nn import functional
 
-TEACHER, STUDENT = (32, 64, 128), (8, 16, 24)
-TEMPERATURE, SHARE = 3.0, 0.7
+TEACHER, STUDENT = (16, 32, 64), (6, 12, 16)
+TEMPERATURE, SHARE = 2.0, 0.5
 """Softer probabilities say more about the wrong classes; the rest of the loss is the labels'."""
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     """Train the three networks and print how they compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=12)
     flags = parser.parse_args()
     flags.folder.mkdir(parents=True, exist_ok=True)
     learn, held = mnist()
@@ -53,7 +53,7 @@ def main() -> None:
     for name, loss in (("alone", None), ("distilled", distillation)):
         torch.manual_seed(1)
         more = {} if loss is None else {"loss": loss}
-        student = train(network(*STUDENT), learn, 2 * flags.epochs, rate=1e-2, **more)
+        student = train(network(*STUDENT), learn, flags.epochs, rate=1e-2, **more)
         plain = to_onnx(student, flags.folder / f"{name}-float.onnx")
         target = flags.folder / f"student-{name}.onnx"
         files[f"student {name}, INT8"] = quantized(plain, learn, target)
