@@ -2,7 +2,7 @@
 
 The layers, from top to bottom; imports run downwards only (import-linter checks it):
 
-    cli  app  metrics  api  engine  config  core
+    cli  commands  client  app  logs metrics  api  quantization  engine  config  core
 """
 
 __version__ = "0.1.0"

@@ -14,6 +14,9 @@ COMMANDS = {
     "upload": "store a model file as a version on a server",
     "swap": "let another version of a model serve",
     "rollback": "let the version that served before serve again",
+    "quantize": "make a quantized version that is proven faster and accurate enough",
+    "inspect": "say how a model is quantized, node by node",
+    "hardware": "say what this machine can do with few bits",
 }
 """Each is a module of ``service.commands`` with ``describe`` and ``run``."""
 

@@ -1,0 +1,38 @@
+"""What the commands need that serving does not, and how they print what they found."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from service.core.errors import ConfigError
+
+EXTRA = "onnx"
+"""A package that only the extra ``quantize`` installs."""
+
+
+@contextmanager
+def needing_extra() -> Iterator[None]:
+    """Say what to install where it is missing.
+
+    Raises:
+        ConfigError: it is.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != EXTRA:
+            raise
+        raise ConfigError(
+            "this command needs the onnx package: pip install 'quantserve[quantize]'"
+        ) from None
+
+
+def show(values: Any, text: str, as_json: bool) -> None:
+    """Print what was found, for people or for programs."""
+    try:
+        print(json.dumps(values, indent=1, allow_nan=False) if as_json else text, flush=True)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

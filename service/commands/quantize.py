@@ -1,0 +1,85 @@
+"""``quantserve quantize``: from an FP32 file and rows to a version that is proven."""
+
+import argparse
+import re
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from service.commands.extra import needing_extra
+
+STOPPED = 130
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def describe(parser: argparse.ArgumentParser) -> None:
+    """The file, the rows, what is wanted and what it may cost."""
+    add = parser.add_argument
+    add("model", type=Path, metavar="MODEL.onnx", help="the model in FP32")
+    add("--data", required=True, help=".npz, folder of .npy or .npz, module:function, or random")
+    add("--calibration", metavar="DATA", help="rows to calibrate on (default: a quarter of --data)")
+    add("--name", help="the model's name in the models folder (default: the file's)")
+    add("--models", type=Path, default=Path("models"), metavar="DIR", help="the models folder")
+    add("--labels", metavar="KEY", help="array with the right answers (default: labels, label, y)")
+    add("--metric", default="auto", help="auto, accuracy, agreement, cosine, r2, module:function")
+    add("--max-drop", type=_share, default=0.01, metavar="SHARE",
+        help="the most that the metric may fall, as 0.5%% or 0.005 (default: 1%%)")  # fmt: skip
+    add("--target", choices=["latency", "throughput", "size", "memory"], default="latency",
+        help="what shall become better (default: latency)")  # fmt: skip
+    add("--budget", type=_seconds, default=900.0, metavar="TIME",
+        help="time for the search, as 90s or 15m (default: 15m)")  # fmt: skip
+    add("--allow-batch-variance", action="store_true",
+        help="let rows of a batch change each other, as dynamic quantization does")  # fmt: skip
+    add("--qat", type=Path, action="append", default=[], metavar="FILE",
+        help="a finished quantized file to try as well, such as one trained so")  # fmt: skip
+    add("--rows", type=int, default=1000, help="evaluation rows at most (default: 1000)")
+    add("--max-batch-size", type=int, default=64, help="rows in one run at most (default: 64)")
+    add("--threads", type=int, default=0, help="threads of one run (default: as serving would)")
+    add("--seed", type=int, default=0, help="seed of the split into rows")
+
+
+def run(flags: dict[str, Any]) -> int:
+    """Search, publish and print the result; gives the exit code.
+
+    Raises:
+        ConfigError: what was asked for cannot be done, or a package is missing.
+    """
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with needing_extra():
+            from service.quantization.order import Order, carry_out
+
+            result = carry_out(Order(**flags | {"qat": tuple(flags["qat"])}))
+    except KeyboardInterrupt:
+        print("\nstopped: no version was made; the same command goes on where this one was",
+              file=sys.stderr)  # fmt: skip
+        return STOPPED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    print(result)
+    return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _share(text: str) -> float:
+    """ "0.5%" or "0.005" as 0.005."""
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share such as 0.5% or 0.005")
+    return value
+
+
+def _seconds(text: str) -> float:
+    """ "90s" or "15m" as seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if not match or not float(match[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90s or 15m")
+    return float(match[1]) * UNITS[match[2]]

@@ -1,0 +1,169 @@
+"""Rows to calibrate on, and other rows to be judged on.
+
+A row is one request: its arrays in the signature's order, with a first axis of 1. Rows may differ
+in length, as texts do; those of one shape are stored together.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from service.core.errors import ConfigError
+from service.core.tensors import Array, Arrays, Signature
+
+FEWEST = 16
+"""Below this, neither ranges nor a score mean anything."""
+MOST_CALIBRATION = 128
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Rows and, where they are known, the right answers: one label a row."""
+
+    feeds: tuple[Arrays, ...]
+    labels: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.feeds)
+
+    def take(self, chosen: Sequence[int] | Array) -> "Rows":
+        """Some of the rows, in that order."""
+        feeds = tuple(self.feeds[int(i)] for i in chosen)
+        return Rows(feeds, None if self.labels is None else self.labels[np.asarray(chosen)])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Disjoint rows: one part gives the ranges, the other the verdict."""
+
+    calibration: Rows
+    evaluation: Rows
+
+
+def split(rows: Rows, seed: int, most: int, calibration: Rows | None = None) -> Split:
+    """Shuffle and cut: a quarter to calibrate (at most 128), of the rest at most ``most``.
+
+    Where there are rows to calibrate on, all others may judge.
+
+    Raises:
+        ConfigError: too few rows, or labels that cannot tell a good model from a bad one.
+    """
+    if len(rows) < FEWEST:
+        raise ConfigError(
+            f"the data has {len(rows)} rows; at least {FEWEST} are needed, a few hundred are better"
+        )
+    order = np.random.default_rng(seed).permutation(len(rows))
+    cut = 0 if calibration else min(MOST_CALIBRATION, len(rows) // 4)
+    evaluation = rows.take(order[cut : cut + most])
+    if evaluation.labels is not None and len(np.unique(evaluation.labels)) == 1:
+        raise ConfigError(
+            f"all labels of the evaluation rows are {evaluation.labels[0]!r}: a model that always "
+            "says so would score 100 %; give rows of every class"
+        )
+    if calibration:
+        chosen = np.random.default_rng(seed).permutation(len(calibration))[:MOST_CALIBRATION]
+        return Split(calibration.take(chosen), evaluation)
+    return Split(rows.take(order[:cut]), evaluation)
+
+
+def check_rows(feeds: Sequence[Mapping[str, Array]], signature: Signature) -> tuple[Arrays, ...]:
+    """Rows by name as rows in the signature's order.
+
+    Arrays may hold several rows, or one without its first axis.
+
+    Raises:
+        ConfigError: a name, shape or dtype does not fit, or a value is not finite.
+    """
+    rows: list[Arrays] = []
+    for place, feed in enumerate(feeds):
+        arrays = tuple(_fit(feed, spec_index, signature, place) for spec_index in _each(signature))
+        count = len(arrays[0])
+        if any(len(array) != count for array in arrays):
+            lengths = ", ".join(
+                f'"{s.name}" {len(a)}' for s, a in zip(signature.inputs, arrays, strict=True)
+            )
+            raise ConfigError(f"the inputs differ in their number of rows: {lengths}")
+        rows += [tuple(array[i : i + 1] for array in arrays) for i in range(count)]
+    return tuple(rows)
+
+
+def _each(signature: Signature) -> range:
+    return range(len(signature.inputs))
+
+
+def _fit(feed: Mapping[str, Array], index: int, signature: Signature, place: int) -> Array:
+    spec = signature.inputs[index]
+    if spec.name not in feed:
+        has = ", ".join(f'"{name}"' for name in feed) or "nothing"
+        raise ConfigError(
+            f'the data has no array "{spec.name}" (the model takes {spec}); has {has}'
+        )
+    array = np.asarray(feed[spec.name])
+    if array.ndim == len(spec.shape) - 1:
+        array = array[None]
+    want = spec.datatype.dtype
+    if array.dtype != want and spec.datatype.name != "BYTES":
+        raise ConfigError(f'data "{spec.name}": the model takes {spec}, got {array.dtype}')
+    fits = array.ndim == len(spec.shape) and all(
+        got == dim for got, dim in zip(array.shape[1:], spec.shape[1:], strict=True)
+        if isinstance(dim, int)
+    )  # fmt: skip
+    if not fits:
+        raise ConfigError(f'data "{spec.name}": the model takes {spec}, got {list(array.shape)}')
+    _check_finite(array, spec.name, place)
+    return array.astype(object) if array.dtype.kind in "US" else array
+
+
+def _check_finite(array: Array, name: str, place: int) -> None:
+    if array.dtype.kind != "f":
+        return
+    bad = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
+    if bad.any():
+        raise ConfigError(
+            f'data "{name}": row {place + int(bad.argmax())} holds NaN or infinity '
+            f"({int(bad.sum())} such rows); clean the data first"
+        )
+
+
+def groups(feeds: Sequence[Arrays]) -> Iterator[tuple[list[int], Arrays]]:
+    """Rows of one shape together: their places, and one array an input."""
+    places: dict[tuple[tuple[int, ...], ...], list[int]] = defaultdict(list)
+    for place, row in enumerate(feeds):
+        places[tuple(array.shape for array in row)].append(place)
+    for chosen in places.values():
+        columns = zip(*(feeds[i] for i in chosen), strict=True)
+        yield chosen, tuple(np.concatenate(column) for column in columns)
+
+
+def save_rows(rows: Rows, path: Path) -> None:
+    """Write rows for the workers, without pickle."""
+    arrays: dict[str, Array] = {}
+    for number, (places, columns) in enumerate(groups(rows.feeds)):
+        arrays[f"places/{number}"] = np.array(places)
+        for index, column in enumerate(columns):
+            text = column.astype(np.str_) if column.dtype == object else column
+            arrays[f"rows/{number}/{index}"] = text
+    if rows.labels is not None:
+        arrays["labels"] = rows.labels
+    np.savez(path, allow_pickle=False, **arrays)
+
+
+def load_rows(path: Path) -> Rows:
+    """Read what ``save_rows`` wrote."""
+    found: dict[int, Arrays] = {}
+    with np.load(path, allow_pickle=False) as archive:
+        number = 0
+        while f"places/{number}" in archive:
+            places = archive[f"places/{number}"]
+            columns: list[Array] = []
+            while f"rows/{number}/{len(columns)}" in archive:
+                column = archive[f"rows/{number}/{len(columns)}"]
+                columns.append(column.astype(object) if column.dtype.kind == "U" else column)
+            for i, place in enumerate(places):
+                found[int(place)] = tuple(column[i : i + 1] for column in columns)
+            number += 1
+        labels = archive.get("labels")
+    return Rows(tuple(found[i] for i in range(len(found))), labels)

@@ -1,0 +1,228 @@
+"""What a model's file says, and what ONNX Runtime makes of it here, node by node."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from service.core.errors import ConfigError, LoadFailed
+from service.core.tensors import Array
+from service.engine.graph import summarise
+from service.engine.samples import generated_rows
+from service.engine.session import Session, SessionOptions
+from service.quantization.fusion import FLOAT, INTEGER, count, optimised, unfused_product
+from service.quantization.machine import Machine, read_machine
+from service.quantization.macs import multiply_adds
+from service.quantization.source import all_nodes
+
+MOST_LISTED = 40
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLine:
+    """One product as it runs: ``precision`` is integer, float, or unfused (dequantized first)."""
+
+    name: str
+    operator: str
+    precision: str
+    multiply_adds: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TensorLine:
+    """A quantized weight or bias, or the scale of an activation (``values`` 0).
+
+    ``saturated`` is the share of values at the ends of the range, ``used`` the share of the range
+    between the smallest and the largest value; both 0 for biases, which have 32 bits.
+    """
+
+    name: str
+    datatype: str
+    values: int
+    scales: int
+    scale_min: float
+    scale_max: float
+    zero_min: int
+    zero_max: int
+    saturated: float
+    used: float
+
+
+def inspect(path: Path) -> dict[str, Any]:
+    """Everything about one file, as plain values.
+
+    Raises:
+        ConfigError: it is not a model that ONNX Runtime loads.
+    """
+    try:
+        precision = summarise(path).precision
+        runtime = optimised(path)
+        model = onnx.load(path)
+    except LoadFailed as error:
+        raise ConfigError(str(error)) from None
+    fusion = count(runtime)
+    work = multiply_adds(model, _feed(path))
+    nodes = _nodes(runtime, work)
+    return {
+        "file": path.name,
+        "file_bytes": path.stat().st_size,
+        "precision": str(precision),
+        "weights": dict(precision.shares),
+        "operators": dict(Counter(n.op_type for n in all_nodes(runtime.graph)).most_common()),
+        "fusion": asdict(fusion) | {"ratio": fusion.ratio},
+        "multiply_adds": sum(amount or 0 for amount in work),
+        "products": [asdict(node) for node in nodes],
+        "tensors": [asdict(line) for line in tensors_of(model)],
+        "here": _here(precision.scheme, dict(precision.shares), fusion.unfused, read_machine()),
+    }
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """The same for people."""
+    fusion = found["fusion"]
+    shares = ", ".join(f"{share:.1%} {kind}" for kind, share in found["weights"].items())
+    lines = [
+        f"{found['file']}: {found['precision']}, {found['file_bytes'] / 1e6:.3g} MB",
+        f"weights     {shares or 'none'}",
+        f"products    {fusion['integer']} in integers, {fusion['unfused']} quantized but run in "
+        f"float, {fusion['floating']} in float; {fusion['stray']} Q/DQ nodes left",
+        f"work        {found['multiply_adds'] / 1e6:.3g} million multiply-adds a row",
+        "",
+        *_table(("PRODUCT", "RUNS AS", "PRECISION", "MILLION MULTIPLY-ADDS"), [
+            (n["name"], n["operator"], n["precision"], _millions(n["multiply_adds"]))
+            for n in found["products"]]),
+    ]  # fmt: skip
+    tensors = [
+        (t["name"], t["datatype"], str(t["values"] or "activation"), _range(t), _zeros(t),
+         f"{t['saturated']:.1%}" if t["values"] else "", f"{t['used']:.0%}" if t["values"] else "")
+        for t in found["tensors"]
+    ]  # fmt: skip
+    heads = ("QUANTIZED TENSOR", "TYPE", "VALUES", "SCALE", "ZERO POINT", "SATURATED", "USED")
+    return "\n".join([*lines, "", *_table(heads, tensors), "", *found["here"]])
+
+
+def tensors_of(model: onnx.ModelProto) -> list[TensorLine]:
+    """The scales of Q/DQ pairs and of integer operators, and the weights that they belong to."""
+    constants = {t.name: t for t in model.graph.initializer}
+    rounded = {n.output[0] for n in all_nodes(model.graph) if n.op_type == "QuantizeLinear"}
+    lines: dict[str, TensorLine] = {}
+    for node in all_nodes(model.graph):
+        for tensor, scale, zero in _triples(node):
+            if tensor in lines or tensor in rounded or scale not in constants:
+                continue
+            scales = numpy_helper.to_array(constants[scale]).ravel()
+            zeros = numpy_helper.to_array(constants[zero]) if zero in constants else None
+            weight = numpy_helper.to_array(constants[tensor]) if tensor in constants else None
+            if scales.dtype.kind == "f" and scales.size:
+                lines[tensor] = _line(tensor, weight, scales, zeros)
+    return list(lines.values())
+
+
+def _triples(node: onnx.NodeProto) -> list[tuple[str, str, str]]:
+    """(tensor, scale, zero point) by name; each operator has them in places of its own."""
+    names = [*node.input, "", "", "", "", "", "", "", ""]
+    places: dict[str, list[tuple[int, int, int]]] = {
+        "QuantizeLinear": [(0, 1, 2)],
+        "DequantizeLinear": [(0, 1, 2)],
+        "QLinearConv": [(0, 1, 2), (3, 4, 5)],
+        "QLinearMatMul": [(0, 1, 2), (3, 4, 5)],
+        "QGemm": [(0, 1, 2), (3, 4, 5)],
+        "MatMulIntegerToFloat": [(1, 3, 5)],
+        "DynamicQuantizeMatMul": [(1, 2, 3)],
+        "MatMulNBits": [(1, 2, 3)],
+        "GatherBlockQuantized": [(0, 2, 3)],
+    }
+    return [(names[t], names[s], names[z]) for t, s, z in places.get(node.op_type, [])]
+
+
+def _line(name: str, weight: Array | None, scales: Array, zeros: Array | None) -> TensorLine:
+    kind = weight.dtype if weight is not None else (zeros.dtype if zeros is not None else None)
+    saturated, used = 0.0, 0.0
+    if weight is not None and weight.size and weight.dtype.itemsize == 1:
+        low, high = np.iinfo(weight.dtype).min, np.iinfo(weight.dtype).max
+        # Symmetric weights leave the lowest value out.
+        ends = (weight <= low + (low < 0)) | (weight >= high)
+        saturated = float(ends.mean())
+        used = (float(weight.max()) - float(weight.min()) + 1) / (high - low + 1)
+    flat = zeros.astype(np.int64).ravel() if zeros is not None and zeros.size else np.zeros(1, int)
+    return TensorLine(
+        name, str(kind or "uint8"), 0 if weight is None else int(weight.size), int(scales.size),
+        float(scales.min()), float(scales.max()), int(flat.min()), int(flat.max()),
+        saturated, used,
+    )  # fmt: skip
+
+
+def _nodes(runtime: onnx.ModelProto, work: list[int | None]) -> list[NodeLine]:
+    """The products that run. The file's products keep their order when they are fused, so their
+    work is told by place, unless the optimiser made more or fewer of them."""
+    nodes = list(all_nodes(runtime.graph))
+    makers = {name: node for node in nodes for name in node.output}
+    products = [node for node in nodes if node.op_type in INTEGER | FLOAT]
+    amounts = work if len(work) == len(products) else [None] * len(products)
+    return [
+        NodeLine(node.name or node.output[0], node.op_type, _precision(node, makers), amount)
+        for node, amount in zip(products, amounts, strict=True)
+    ]
+
+
+def _precision(node: onnx.NodeProto, makers: dict[str, onnx.NodeProto]) -> str:
+    if node.op_type in INTEGER:
+        return "integer"
+    return "unfused" if unfused_product(node, makers) else "float"
+
+
+def _feed(path: Path) -> dict[str, Array] | None:
+    """One row that the model accepts, to find out the shapes inside."""
+    session = Session(path, SessionOptions(1))
+    rows, _ = generated_rows(session.signature, {}, session.run)
+    if not rows:
+        return None
+    return {s.name: a for s, a in zip(session.signature.inputs, rows[0], strict=True)}
+
+
+def _here(scheme: str, weights: dict[str, float], unfused: int, machine: Machine) -> list[str]:
+    said = []
+    if unfused:
+        said.append(
+            f"{unfused} quantized products run in float after a DequantizeLinear: slower than FP32."
+        )
+    if scheme in ("QDQ", "QOperator", "dynamic"):
+        said.append(machine.advice[0])
+    if scheme == "dynamic":
+        said.append("Dynamic: one scale for a whole batch, so rows influence each other's answers.")
+    if scheme == "weight-only":
+        said.append(machine.advice[1])
+    if "FP16" in weights or "BF16" in weights:
+        said.append(machine.advice[2])
+    return said or ["FP32: runs as it is; `quantserve quantize` tries what is faster here."]
+
+
+def _range(line: dict[str, Any]) -> str:
+    low, high = line["scale_min"], line["scale_max"]
+    return f"{low:.3g}" if line["scales"] == 1 else f"{low:.3g} to {high:.3g} ({line['scales']})"
+
+
+def _zeros(line: dict[str, Any]) -> str:
+    low, high = line["zero_min"], line["zero_max"]
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _millions(amount: int | None) -> str:
+    return "" if amount is None else f"{amount / 1e6:.3g}"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    if not rows:
+        return []
+    shown = [heads, *rows[:MOST_LISTED]]
+    widths = [max(len(row[i]) for row in shown) for i in range(len(heads))]
+    lines = [
+        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in shown
+    ]
+    hidden = len(rows) - MOST_LISTED
+    return [*lines, f"... and {hidden} more; --json lists all"] if hidden > 0 else lines

@@ -1,0 +1,175 @@
+"""Times what ONNX Runtime's CPU kernels do here with one product in each number format.
+
+The kernel's feature list says what could be fast; this says what is.
+"""
+
+from dataclasses import asdict
+from importlib.util import find_spec
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from service.quantization.machine import read_machine
+
+ROWS, WIDTH = 64, 512
+ROUNDS = 40
+
+
+def hardware(timed: bool = True) -> dict[str, Any]:
+    """Features, limits, advice, and, where the onnx package is there, measured kernels."""
+    machine = read_machine()
+    found = asdict(machine) | {"advice": list(machine.advice), "kernels": None}
+    if timed and find_spec("onnx") is not None:
+        found["kernels"] = measure_kernels()
+    return found
+
+
+def hardware_text(found: dict[str, Any]) -> str:
+    """The same for people."""
+    quota = found["cpu_quota"]
+    limit = found["memory_limit"]
+    lines = [
+        f"{found['cpu']} ({found['architecture']})",
+        f"cores    {found['cores']} usable, " + (f"quota {quota:g}" if quota else "no quota"),
+        f"memory   {found['memory_bytes'] / 1e9:.1f} GB, "
+        + (f"limit {limit / 1e9:.1f} GB" if limit else "no limit"),
+        "",
+        *(f"{'yes' if f['present'] else 'no ':3}  {f['name']:12} {f['meaning']}"
+          for f in found["features"]),
+        "",
+        *found["advice"],
+    ]  # fmt: skip
+    return "\n".join([*lines, *_kernel_lines(found["kernels"])])
+
+
+def _kernel_lines(kernels: dict[str, Any] | None) -> list[str]:
+    if kernels is None:
+        return ["", "kernels were not timed"]
+    lines = [f"     {name:34} {ratio:5.2f} x" for name, ratio in kernels["speed"].items()]
+    saturates = "yes: use 7-bit weights" if kernels["u8s8_saturates"] else "no"
+    head = f"measured, one thread, [{ROWS}, {WIDTH}] times [{WIDTH}, {WIDTH}], against FP32:"
+    return ["", head, *lines, f"     U8S8 sums saturate: {saturates}"]
+
+
+def measure_kernels() -> dict[str, Any]:
+    """How many times faster than FP32 each format is, and whether U8S8 gives wrong sums here."""
+    rng = np.random.default_rng(0)
+    x = rng.random((ROWS, WIDTH), np.float32)
+    w = rng.standard_normal((WIDTH, WIDTH)).astype(np.float32) / 50
+    sessions = {"FP32 MatMul": _session(_float(w))}
+    for name, activations, weights in (
+        ("INT8 U8S8 (static QDQ)", np.uint8, np.int8),
+        ("INT8 U8U8 (static QDQ)", np.uint8, np.uint8),
+        ("INT8 S8S8 (static QDQ)", np.int8, np.int8),
+    ):
+        sessions[name] = _session(_qdq(w, activations, weights))
+    sessions["INT8 U8S8 (dynamic)"] = _session(_dynamic(w))
+    sessions["FP16"] = _session(_half(w))
+    times = _in_turns(sessions, x)
+    speed = {name: times["FP32 MatMul"] / seconds for name, seconds in times.items()}
+    return {"speed": speed, "u8s8_saturates": _saturates()}
+
+
+def _saturates() -> bool:
+    """Products of the largest bytes: two of them do not fit 16 bits."""
+    w = np.ones((64, 16), np.float32)
+    session = _session(_qdq(w, np.uint8, np.int8, scale=1.0, weight_scale=1 / 127))
+    got = session.run(None, {"x": np.full((8, 64), 255, np.float32)})[0]
+    return bool(np.abs(got / (255 * 64) - 1).max() > 0.05)
+
+
+def _in_turns(sessions: dict[str, ort.InferenceSession], x: Any) -> dict[str, float]:
+    times: dict[str, list[float]] = {name: [] for name in sessions}
+    for _ in range(ROUNDS):
+        for name, session in sessions.items():
+            started = perf_counter()
+            session.run(None, {"x": x})
+            times[name].append(perf_counter() - started)
+    return {name: float(np.median(taken[5:])) for name, taken in times.items()}
+
+
+def _session(model: bytes) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _model(nodes: list[Any], constants: dict[str, Any], width: tuple[int, int]) -> bytes:
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = helper.make_graph(
+        nodes,
+        "product",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", width[0]])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", width[1]])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def _float(w: Any) -> bytes:
+    from onnx import helper
+
+    return _model([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": w}, w.shape)
+
+
+def _half(w: Any) -> bytes:
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("Cast", ["x"], ["h"], to=TensorProto.FLOAT16),
+        helper.make_node("MatMul", ["h", "w"], ["g"]),
+        helper.make_node("Cast", ["g"], ["y"], to=TensorProto.FLOAT),
+    ]
+    return _model(nodes, {"w": w.astype(np.float16)}, w.shape)
+
+
+def _qdq(
+    w: Any, activations: Any, weights: Any, scale: float = 1 / 255, weight_scale: float = 0.0
+) -> bytes:
+    from onnx import helper
+
+    weight_scale = weight_scale or float(np.abs(w).max()) / 127
+    middle = 0 if weights is np.int8 else 128
+    x_zero = 0 if activations is np.uint8 else -128
+    constants = {
+        "w8": np.clip(np.round(w / weight_scale) + middle, middle - 127, middle + 127)
+        .astype(weights),
+        "ws": np.float32(weight_scale), "wz": np.array(middle, weights),
+        "xs": np.float32(scale), "xz": np.array(x_zero, activations),
+        "ys": np.float32(scale * 64), "yz": np.array(x_zero, activations),
+    }  # fmt: skip
+    constants = {name: np.asarray(value) for name, value in constants.items()}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["x8"]),
+        helper.make_node("DequantizeLinear", ["x8", "xs", "xz"], ["xf"]),
+        helper.make_node("DequantizeLinear", ["w8", "ws", "wz"], ["wf"]),
+        helper.make_node("MatMul", ["xf", "wf"], ["p"]),
+        helper.make_node("QuantizeLinear", ["p", "ys", "yz"], ["y8"]),
+        helper.make_node("DequantizeLinear", ["y8", "ys", "yz"], ["y"]),
+    ]
+    return _model(nodes, constants, w.shape)
+
+
+def _dynamic(w: Any) -> bytes:
+    from onnx import helper
+
+    scale = np.float32(np.abs(w).max() / 127)
+    constants = {
+        "w8": np.round(w / scale).astype(np.int8), "ws": np.asarray(scale),
+        "wz": np.zeros((), np.int8),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["x8", "xs", "xz"]),
+        helper.make_node("MatMulInteger", ["x8", "w8", "xz", "wz"], ["p"]),
+        helper.make_node("Mul", ["xs", "ws"], ["s"]),
+        helper.make_node("Cast", ["p"], ["f"], to=1),
+        helper.make_node("Mul", ["f", "s"], ["y"]),
+    ]
+    return _model(nodes, constants, w.shape)

@@ -1,0 +1,225 @@
+"""One ``quantserve quantize`` from its flags to the new version: check, search, publish."""
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from service.core.errors import ConfigError, LoadFailed
+from service.engine.graph import summarise
+from service.engine.paths import NAME
+from service.engine.session import Session, SessionOptions
+from service.quantization.build import Workshop
+from service.quantization.data import Split, save_rows, split
+from service.quantization.decide import Goal, Target
+from service.quantization.machine import read_machine
+from service.quantization.page import page
+from service.quantization.progress import ProgressBar
+from service.quantization.publish import check_home, publish, write_golden
+from service.quantization.reading import read_data
+from service.quantization.report import report
+from service.quantization.search import Outcome, Search, Task
+from service.quantization.source import Source, read_source
+from service.quantization.table import table
+from service.quantization.timing import SECONDS
+from service.quantization.trial import load_answers
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What was asked; see ``quantserve quantize --help``."""
+
+    model: Path
+    data: str
+    calibration: str | None = None
+    name: str | None = None
+    models: Path = Path("models")
+    labels: str | None = None
+    metric: str = "auto"
+    max_drop: float = 0.01
+    target: str = "latency"
+    budget: float = 900.0
+    allow_batch_variance: bool = False
+    qat: tuple[Path, ...] = ()
+    rows: int = 1000
+    max_batch_size: int = 64
+    threads: int = 0
+    seed: int = 0
+    timing_seconds: float = SECONDS
+
+    @property
+    def goal(self) -> Goal:
+        """What is to become better, and at what price."""
+        return Goal(Target(self.target), self.max_drop, self.allow_batch_variance)
+
+    @property
+    def model_name(self) -> str:
+        """The name in the models folder: as asked, else after the file."""
+        if self.name is not None:
+            return self.name
+        stem = self.model.stem
+        if stem == "model":  # models/<name>/<version>/model.onnx
+            folder = self.model.resolve().parent
+            stem = folder.parent.name if folder.name.isdigit() else folder.name
+        return stem
+
+
+def carry_out(order: Order) -> str:
+    """Search and publish; returns what to tell.
+
+    Raises:
+        ConfigError: what was asked cannot be done; found before any long work where possible.
+    """
+    if not NAME.fullmatch(order.model_name):
+        raise ConfigError(f"{order.model_name!r} is not a name for a model; give one with --name")
+    home = order.models / order.model_name
+    if not order.model.is_file():
+        raise ConfigError(f"there is no file {order.model}")
+    made = not home.exists()
+    try:
+        return _carry_out(order, home)
+    except ConfigError:
+        if made:
+            shutil.rmtree(home, ignore_errors=True)
+        raise
+
+
+def _carry_out(order: Order, home: Path) -> str:
+    home.parent.mkdir(parents=True, exist_ok=True)
+    source = read_source(order.model, home.parent)
+    rows = read_data(order.data, order.model, source.signature, order.labels, order.seed)
+    calibration = None
+    if order.calibration:
+        calibration = read_data(order.calibration, order.model, source.signature, None, order.seed)
+    parts = split(rows, order.seed, order.rows, calibration)
+    for path in order.qat:
+        _check_given(path, source)
+    check_home(home, source.signature)
+    with _scratch(home) as scratch:
+        shop = _workshop(scratch, order, parts)
+        outcome, search = _search(order, source, shop)
+        text = _publish(order, home, source, parts, outcome, search, shop)
+        shutil.rmtree(scratch)
+    return text
+
+
+def _search(order: Order, source: Source, shop: Workshop) -> tuple[Outcome, Search]:
+    machine = read_machine()
+    task = Task(
+        source, order.goal, order.metric, machine.cores, order.threads, machine.vnni, order.budget,
+        order.max_batch_size, order.qat, order.timing_seconds,
+    )  # fmt: skip
+    search = Search(task, shop, ProgressBar())
+    outcome = search.run()
+    if order.data == "random":
+        decision = outcome.decision
+        warning = "ACCURACY WAS NOT MEASURED: the rows are random. "
+        outcome = replace(outcome, decision=replace(decision, reason=warning + decision.reason))
+    return outcome, search
+
+
+def _publish(
+    order: Order, home: Path, source: Source, parts: Split, outcome: Outcome, search: Search,
+    shop: Workshop,
+) -> str:  # fmt: skip
+    winner = next(
+        (c.recipe for c in outcome.candidates if c.recipe.name == outcome.decision.winner), None
+    )
+    file = search.file(winner) if winner else source.path
+    data = {
+        "source": order.data if order.data == "random" else Path(order.data).name,
+        "random": order.data == "random",
+        "labels": parts.evaluation.labels is not None,
+        "calibration_rows": len(parts.calibration),
+        "evaluation_rows": len(parts.evaluation),
+        "seed": order.seed,
+    }
+    hashes = {"model": _sha256(file), "source": _sha256(source.path)}
+    values = report(outcome, order.goal, read_machine(), data, hashes)
+    values = {"name": home.name, **values}
+    write_golden(home, source.signature, parts.evaluation, load_answers(shop.answers))
+    number = publish(home, file, values, page(values))
+    return f"{table(values)}\n\n{values['decision']['reason']}\n{home / str(number)}"
+
+
+def _check_given(path: Path, source: Source) -> None:
+    """A finished file must load and have the model's signature.
+
+    Raises:
+        ConfigError: it does not, or is not quantized.
+    """
+    if not path.is_file():
+        raise ConfigError(f"there is no file {path}")
+    try:
+        precision = summarise(path).precision
+        signature = Session(path, SessionOptions(1)).signature
+    except LoadFailed as error:
+        raise ConfigError(f"--qat {path.name}: {error}") from None
+    if not precision.scheme:
+        raise ConfigError(f"--qat {path.name} is not quantized ({precision})")
+    want, got = (
+        [(s.name, s.datatype.name, len(s.shape)) for s in (*x.inputs, *x.outputs)]
+        for x in (source.signature, signature)
+    )
+    if want != got:
+        raise ConfigError(f"--qat {path.name} has another signature: expected {want}, got {got}")
+
+
+@contextmanager
+def _scratch(home: Path) -> Iterator[Path]:
+    """The search's folder, for one process at a time."""
+    folder = home / ".quantize"
+    folder.mkdir(exist_ok=True)
+    with (home / ".quantize.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(f"another quantize is at work on {home}") from None
+        yield folder
+    (home / ".quantize.lock").unlink(missing_ok=True)
+
+
+def _workshop(scratch: Path, order: Order, parts: Split) -> Workshop:
+    """A folder of this search's own; what another one with other wishes left is removed."""
+    folder = scratch / _key(order, parts)
+    for other in scratch.iterdir():
+        if other != folder:
+            shutil.rmtree(other) if other.is_dir() else other.unlink()
+    folder.mkdir(exist_ok=True)
+    shop = Workshop(folder)
+    try:
+        save_rows(parts.calibration, shop.calibration)
+        save_rows(parts.evaluation, shop.evaluation)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error.strerror}") from None
+    return shop
+
+
+def _key(order: Order, parts: Split) -> str:
+    """The same for searches that would find the same."""
+    digest = hashlib.sha256(_sha256(order.model).encode())
+    for path in order.qat:
+        digest.update(_sha256(path).encode())
+    for rows in (parts.calibration, parts.evaluation):
+        for row in rows.feeds:
+            for array in row:
+                digest.update(array.tobytes() if array.dtype != object else repr(array).encode())
+        digest.update(b"" if rows.labels is None else rows.labels.tobytes())
+    asked: dict[str, Any] = asdict(order)
+    wishes = ("metric", "max_drop", "target", "allow_batch_variance", "max_batch_size", "threads")
+    digest.update(json.dumps([asked[name] for name in wishes]).encode())
+    machine = read_machine()
+    digest.update(repr((onnxruntime.__version__, machine.cores, machine.features)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,178 @@
+"""A report as one HTML page: opened from disk, it needs nothing else."""
+
+from html import escape
+from typing import Any
+
+from service.quantization.plot import plot
+from service.quantization.table import cells, ranked
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1c2430; --dim: #667085; --paper: #fff; --line: #e4e7ec;
+  --soft: #f7f8fa; --good: #12805c; --field: #12805c14; --bad: #b42318; --win: #0b6bcb; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ee; --dim: #98a2b3; --paper: #14181f;
+  --line: #2b323d; --soft: #1b212a; --good: #3ecf9a; --field: #3ecf9a18; --bad: #f97066;
+  --win: #53b1fd; } }
+* { box-sizing: border-box; }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+  max-width: 1120px; margin: 0 auto; padding: 32px 24px 64px; }
+h1 { font-size: 26px; margin: 0; } h2 { font-size: 17px; margin: 36px 0 10px; }
+.sub { color: var(--dim); margin: 2px 0 22px; }
+.decision { border-left: 4px solid var(--win); background: var(--soft); padding: 14px 18px;
+  border-radius: 0 8px 8px 0; } .decision.kept { border-color: var(--dim); }
+.decision.warn { border-color: var(--bad); }
+.decision b { font-size: 17px; display: block; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px;
+  margin: 18px 0 0; }
+.tile { border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; }
+.tile b { display: block; font-size: 24px; line-height: 1.25; }
+.tile span { color: var(--dim); font-size: 13px; }
+svg { width: 100%; height: auto; border: 1px solid var(--line); border-radius: 8px; }
+svg text { font: 12px system-ui, sans-serif; fill: var(--dim); }
+svg .axis { font-weight: 600; } svg .grid { stroke: var(--line); }
+svg .field { fill: var(--field); }
+svg .hint { fill: var(--good); } svg .name { fill: var(--ink); }
+svg .number { font-size: 10px; fill: var(--ink); }
+svg .lead { stroke: var(--dim); }
+svg .name.winner { font-weight: 700; fill: var(--win); }
+svg .frontier { fill: none; stroke: var(--dim); stroke-width: 1.5; stroke-dasharray: 5 4; }
+svg circle { fill-opacity: .45; stroke-width: 1.5; }
+svg circle.passes { fill: var(--good); stroke: var(--good); }
+svg circle.fails { fill: var(--bad); stroke: var(--bad); fill-opacity: .22; }
+svg circle.reference { fill: var(--dim); stroke: var(--dim); }
+svg circle.winner { fill: var(--win); stroke: var(--win); fill-opacity: .75; }
+svg circle.rough { fill: none; stroke-dasharray: 3 3; }
+.key { color: var(--dim); font-size: 13px; margin: 8px 2px 0; }
+.key i { display: inline-block; width: 10px; height: 10px; border-radius: 50%;
+  margin: 0 5px 0 14px; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: 13px; }
+td:nth-child(2) { min-width: 300px; }
+th { text-align: left; color: var(--dim); font-weight: 600; white-space: nowrap; }
+th, td { padding: 6px 10px 6px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+td.n, th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+tr.winner td { background: color-mix(in srgb, var(--win) 10%, transparent); font-weight: 600; }
+tr.reference td, td.fail { color: var(--dim); } td.pass { color: var(--good); }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; margin: 0; }
+dt { color: var(--dim); } dd { margin: 0; }
+"""
+HEADS = (
+    ("MB", "MB"), ("LATENCY", "speed, batch 1"), ("ROWS/S", "rows/s, best batch"),
+    ("MEMORY", "memory"), ("SCORE", "score"), ("FUSED", "fused"),
+)  # fmt: skip
+
+Report = dict[str, Any]
+
+
+def page(report: Report) -> str:
+    """The page; every number in it is in report.json as well."""
+    name = escape(report["name"])
+    return "\n".join([
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{name}: quantization report</title><style>{STYLE}</style></head><body>",
+        f"<h1>{name}</h1><p class='sub'>quantization report, {escape(report['created'])}, "
+        f"{escape(report['hardware']['cpu'])}, threads a run: {report['threads']}</p>",
+        _decision(report), _tiles(report),
+        "<h2>Candidates</h2>", plot(report), _key(), "<div class='scroll'>", _table(report),
+        "</div>", "<h2>Quality of the outputs</h2>", _outputs(report),
+        "<h2>How it was measured</h2>", _facts(report), "</body></html>\n",
+    ])  # fmt: skip
+
+
+def _decision(report: Report) -> str:
+    winner = report["decision"]["winner"]
+    kind = "warn" if report["data"]["random"] else ("" if winner else "kept")
+    head = escape(winner or "FP32 stays")
+    return f'<div class="decision {kind}"><b>{head}</b>{escape(report["decision"]["reason"])}</div>'
+
+
+def _tiles(report: Report) -> str:
+    row = _winner(report)
+    reference = report["reference"]
+    if row is reference:
+        return ""
+    timing, quality = row["timing"], row["quality"]
+    fell = max(0.0, quality["reference"] - quality["score"])
+    invariant = "no" if row["batch_invariant"] is False else "yes"
+    tiles = (
+        (f"{timing['latency_ratio']:.2f} x", "speed at batch 1"),
+        (f"{timing['throughput_ratio']:.2f} x", f"rows/s, {timing['rows']} a run"),
+        (f"{reference['file_bytes'] / row['file_bytes']:.2f} x", "smaller file"),
+        (f"{fell:.2%}", f"drop of {escape(quality['metric'])}"),
+        (invariant, "rows independent of their batch"),
+    )
+    shown = "".join(f'<div class="tile"><b>{a}</b><span>{b}</span></div>' for a, b in tiles)
+    return f'<div class="tiles">{shown}</div>'
+
+
+def _winner(report: Report) -> Report:
+    winner = report["decision"]["winner"]
+    found: Report = next(
+        (row for row in report["candidates"] if row["name"] == winner), report["reference"]
+    )
+    return found
+
+
+def _key() -> str:
+    colours = (("--win", "chosen"), ("--good", "passes"), ("--bad", "does not"), ("--dim", "FP32"))
+    dots = "".join(f'<i style="background: var({c})"></i>{words}' for c, words in colours)
+    return (
+        f'<p class="key">{dots}. Numbers are rows of the table. The larger the disc, the '
+        "larger the file; a dashed one was "
+        "dropped after a few runs; the dashed line is the frontier of speed and accuracy.</p>"
+    )
+
+
+def _table(report: Report) -> str:
+    heads = "".join(f'<th class="n">{words}</th>' for _, words in HEADS)
+    rows = [report["reference"], *ranked(report)]
+    body = "".join(_row(row, report, number) for number, row in enumerate(rows))
+    return (
+        f'<table><tr><th class="n"></th><th>recipe</th>{heads}<th>verdict</th></tr>{body}</table>'
+    )
+
+
+def _row(row: Report, report: Report, number: int) -> str:
+    shown = cells(row)
+    kind = "winner" if row["name"] == report["decision"]["winner"] else ""
+    kind = "reference" if row is report["reference"] else kind
+    numbers = "".join(f'<td class="n">{shown[head]}</td>' for head, _ in HEADS)
+    colour = "pass" if row["verdict"].startswith("passes") else "fail"
+    return (
+        f'<tr class="{kind}"><td class="n">{number or ""}</td><td>{escape(row["name"])}</td>'
+        f"{numbers}"
+        f'<td class="{colour}">{escape(row["verdict"])}</td></tr>'
+    )
+
+
+def _outputs(report: Report) -> str:
+    row = _winner(report)
+    heads = ("output", "top-1 agreement", "cosine", "SQNR, dB", "worst slice", "its cosine")
+    lines = [
+        (o["name"], f"{o['agreement']:.4f}", f"{o['cosine']:.5f}", f"{o['sqnr']:.1f}",
+         str(o["worst_slice"]), f"{o['worst_cosine']:.4f}")
+        for o in (row.get("quality") or {"outputs": []})["outputs"]
+    ]  # fmt: skip
+    head = "".join(f"<th>{words}</th>" for words in heads)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in lines
+    )
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _facts(report: Report) -> str:
+    data, goal = report["data"], report["goal"]
+    software = ", ".join(f"{name} {version}" for name, version in report["software"].items())
+    facts = {
+        "Goal": f"{goal['target']}, a drop of at most {goal['max_drop']:.2%}",
+        "Data": f"{data['source']}: {data['calibration_rows']} rows to calibrate on, "
+        f"{data['evaluation_rows']} others to judge, seed {data['seed']}",
+        "Speed": "medians of runs in turns with FP32, in one process and with the same threads",
+        "Memory": "growth of a process that loads and runs this model alone",
+        "Here": " ".join(report["hardware"]["advice"]),
+        "Notes": " ".join(report["notes"]) or "none",
+        "Search": f"{report['search_seconds']:.0f} s",
+        "Software": software,
+        "SHA-256": report["sha256"]["model"],
+    }
+    return "<dl>" + "".join(f"<dt>{k}</dt><dd>{escape(v)}</dd>" for k, v in facts.items()) + "</dl>"

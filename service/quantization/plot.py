@@ -1,0 +1,183 @@
+"""Speed, accuracy and size of every candidate as one inline SVG, with the frontier.
+
+Right is faster, up is more accurate, a larger disc is a larger file. The shaded field is where a
+candidate must lie to win.
+"""
+
+from dataclasses import dataclass
+from html import escape
+from math import log10, sqrt
+from typing import Any
+
+from service.quantization.decide import NOISE
+from service.quantization.table import ranked
+
+WIDTH, HEIGHT = 960, 500
+LEFT, RIGHT, TOP, BOTTOM = 70, 30, 26, 58
+LEAST_DROP, MOST_DROP = 1e-4, 1.0
+"""Drops are on a logarithmic axis; smaller ones than the first are drawn at its end."""
+LARGEST_DISC = 24.0
+DROP_TICKS = ((1e-4, "≤ 0.01 %"), (1e-3, "0.1 %"), (1e-2, "1 %"), (1e-1, "10 %"), (1.0, "100 %"))
+SPEED_TICKS = (0.05, 0.1, 0.2, 0.5, 1, 1.5, 2, 3, 4, 6, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Disc:
+    """One candidate in the picture. ``rough``: it was dropped after a few runs; ``number``: its row
+    in the table."""
+
+    name: str
+    speed: float
+    drop: float
+    megabytes: float
+    kind: str
+    rough: bool
+    number: int = 0
+
+
+def discs(report: dict[str, Any]) -> list[Disc]:
+    """What can be drawn: FP32 and every candidate with a time and a score."""
+    winner = report["decision"]["winner"]
+    found = []
+    for number, row in enumerate((report["reference"], *ranked(report))):
+        timing, quality = row.get("timing"), row.get("quality")
+        if not timing or not quality:
+            continue
+        drop = 1.0 if quality["failure"] else max(0.0, quality["reference"] - quality["score"])
+        kind = "passes" if row["verdict"].startswith("passes") else "fails"
+        kind = "reference" if row is report["reference"] else kind
+        kind = "winner" if row["name"] == winner else kind
+        found.append(
+            Disc(row["name"], timing["latency_ratio"], min(drop, 1.0), row["file_bytes"] / 1e6,
+                 kind, bool(row["dropped"]), number)
+        )  # fmt: skip
+    return found
+
+
+def frontier(found: list[Disc]) -> list[Disc]:
+    """Those that no other beats in both speed and accuracy, the slowest first."""
+    kept: list[Disc] = []
+    best = float("inf")
+    for disc in sorted(found, key=lambda d: (-d.speed, d.drop)):
+        if disc.drop < best and not disc.rough:
+            best = disc.drop
+            kept.append(disc)
+    return kept[::-1]
+
+
+def plot(report: dict[str, Any]) -> str:
+    """The SVG."""
+    found = discs(report)
+    scale = _Scale(found)
+    largest = max(disc.megabytes for disc in found)
+    line = frontier(found)
+    body = [
+        *_field(scale, report["goal"]["max_drop"]),
+        *_axes(scale),
+        _path(scale, line),
+        *(_circle(scale, disc, largest) for disc in sorted(found, key=lambda d: -d.megabytes)),
+        *_labels(scale, found, largest),
+    ]
+    title = "Speed against FP32 at batch 1, loss of accuracy, and file size of each candidate"
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">'
+        + "".join(body)
+        + "</svg>"
+    )
+
+
+class _Scale:
+    """From speeds and drops to places in the picture."""
+
+    def __init__(self, found: list[Disc]) -> None:
+        speeds = [disc.speed for disc in found]
+        self.low = min(0.5, *speeds) * 0.85
+        self.high = max(1.6, *speeds) * 1.2
+
+    def x(self, speed: float) -> float:
+        share = (log10(speed) - log10(self.low)) / (log10(self.high) - log10(self.low))
+        return LEFT + share * (WIDTH - LEFT - RIGHT)
+
+    def y(self, drop: float) -> float:
+        bounded = min(max(drop, LEAST_DROP), MOST_DROP)
+        share = (log10(bounded) - log10(LEAST_DROP)) / (log10(MOST_DROP) - log10(LEAST_DROP))
+        return TOP + 40 + share * (HEIGHT - TOP - BOTTOM - 66)
+
+
+def _radius(disc: Disc, largest: float) -> float:
+    return max(9.0, LARGEST_DISC * sqrt(disc.megabytes / largest))
+
+
+def _field(scale: _Scale, max_drop: float) -> list[str]:
+    left, bottom = scale.x(NOISE), scale.y(max_drop)
+    width, height = WIDTH - RIGHT - left, bottom - TOP
+    words = f"faster, and within the budget of {max_drop:.2%}"
+    box = f'x="{left:.1f}" y="{TOP}" width="{width:.1f}" height="{height:.1f}"'
+    return [
+        f'<rect class="field" {box}/>',
+        _text(WIDTH - RIGHT, TOP - 8, words, "end", "hint"),
+    ]
+
+
+def _axes(scale: _Scale) -> list[str]:
+    parts = []
+    for speed in SPEED_TICKS:
+        if scale.low <= speed <= scale.high:
+            x = scale.x(speed)
+            parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" '
+                         f'y2="{HEIGHT - BOTTOM}"/>')  # fmt: skip
+            parts.append(_text(x, HEIGHT - BOTTOM + 18, f"{speed:g} x", "middle"))
+    for drop, words in DROP_TICKS:
+        y = scale.y(drop)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" '
+                     f'y2="{y:.1f}"/>')  # fmt: skip
+        parts.append(_text(LEFT - 8, y + 4, words, "end"))
+    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 14, "speed against FP32, batch 1 →",
+                       "middle", "axis"))  # fmt: skip
+    middle = (TOP + HEIGHT - BOTTOM) / 2
+    parts.append(
+        f'<text class="axis" text-anchor="middle" transform="translate(14 {middle:.0f}) '
+        'rotate(-90)">← loss of accuracy</text>'
+    )
+    return parts
+
+
+def _path(scale: _Scale, line: list[Disc]) -> str:
+    points = " ".join(f"{scale.x(d.speed):.1f},{scale.y(d.drop):.1f}" for d in line)
+    return f'<polyline class="frontier" points="{points}"/>'
+
+
+def _circle(scale: _Scale, disc: Disc, largest: float) -> str:
+    rough = " rough" if disc.rough else ""
+    told = f"{disc.name}: {disc.speed:.2f} x, drop {disc.drop:.2%}, {disc.megabytes:.3g} MB"
+    return (
+        f'<circle class="{disc.kind}{rough}" cx="{scale.x(disc.speed):.1f}" '
+        f'cy="{scale.y(disc.drop):.1f}" r="{_radius(disc, largest):.1f}">'
+        f"<title>{escape(told)}</title></circle>"
+    )
+
+
+def _labels(scale: _Scale, found: list[Disc], largest: float) -> list[str]:
+    """The number of each candidate's row in the table; the names of the winner and of FP32."""
+    parts = []
+    for disc in found:
+        x, y = scale.x(disc.speed), scale.y(disc.drop)
+        if disc.kind not in ("winner", "reference"):
+            parts.append(_text(x, y + 4, str(disc.number), "middle", "number"))
+            continue
+        above = disc.kind == "reference" or y > HEIGHT / 2
+        gap = _radius(disc, largest) + (6 if disc.kind == "reference" else 18)
+        place_y = y - gap if above else y + gap + 14
+        left, right = LEFT + 3.6 * len(disc.name), WIDTH - RIGHT - 3.6 * len(disc.name)
+        end = place_y + 4 if above else place_y - 11
+        parts.append(f'<line class="lead" x1="{x:.1f}" x2="{x:.1f}" y1="{y:.1f}" y2="{end:.1f}"/>')
+        place = min(max(x, left), right)
+        parts.append(_text(place, place_y, disc.name, "middle", f"name {disc.kind}"))
+    return parts
+
+
+def _text(x: float, y: float, words: str, anchor: str, kind: str = "tick") -> str:
+    return (
+        f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">'
+        f"{escape(words)}</text>"
+    )

@@ -1,0 +1,103 @@
+"""A new version's folder: written beside its place and put there by one rename.
+
+models/<name>/.quantize/        a search's scratch folder, kept for as long as it may go on
+models/<name>/<n>/              model.onnx, report.json, report.html
+models/<name>/golden.npz        rows and FP32's answers; written once, by the first version
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from service.core.errors import ConfigError, LoadFailed
+from service.core.tensors import Arrays, Signature
+from service.engine.golden import read_golden
+from service.engine.graph import summarise
+from service.quantization.data import Rows, groups
+
+GOLDEN = "golden.npz"
+GOLDEN_ROWS = 32
+
+
+def check_home(home: Path, signature: Signature) -> None:
+    """Make sure that the model's folder can take a version with this signature.
+
+    Raises:
+        ConfigError: it cannot be written to, or holds golden rows of another model.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{home} cannot be made: {error.strerror}") from None
+    if not os.access(home, os.W_OK):
+        raise ConfigError(f"{home} cannot be written to")
+    try:
+        read_golden(home / GOLDEN, signature)
+    except LoadFailed as error:
+        raise ConfigError(f"{home.name} is another model: {error}; choose another --name") from None
+
+
+def publish(home: Path, model: Path, report: Mapping[str, Any], page: str) -> int:
+    """Make the next version; returns its number.
+
+    Raises:
+        ConfigError: the disk does not take it; nothing of it is left.
+    """
+    staging = home / ".quantize" / "version"
+    try:
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        shutil.copyfile(model, staging / "model.onnx")
+        for name in summarise(model).external_files:
+            (staging / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(model.parent / name, staging / name)
+        text = json.dumps(report, indent=1, allow_nan=False)
+        (staging / "report.json").write_text(text + "\n", "utf-8")
+        (staging / "report.html").write_text(page, "utf-8")
+        return _rename(staging, home)
+    except OSError as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise ConfigError(f"{home}: the version cannot be written: {error.strerror}") from None
+
+
+def next_version(home: Path) -> int:
+    """One more than the highest number there is."""
+    return max((int(p.name) for p in home.iterdir() if p.name.isdigit()), default=0) + 1
+
+
+def write_golden(home: Path, signature: Signature, rows: Rows, answers: Sequence[Arrays]) -> bool:
+    """Write the golden rows unless there are some; says whether it did."""
+    if (home / GOLDEN).exists():
+        return False
+    places = max((found for found, _ in groups(rows.feeds)), key=len)[:GOLDEN_ROWS]
+    arrays = {}
+    for index, spec in enumerate(signature.inputs):
+        arrays[f"inputs/{spec.name}"] = np.concatenate([rows.feeds[i][index] for i in places])
+    for index, spec in enumerate(signature.outputs):
+        columns = [answers[i][index] for i in places]
+        if len({column.shape[1:] for column in columns}) == 1:
+            arrays[f"outputs/{spec.name}"] = np.concatenate(columns)
+    if rows.labels is not None:
+        arrays["labels"] = rows.labels[places]
+    plain = {n: a.astype(np.str_) if a.dtype == object else a for n, a in arrays.items()}
+    temporary = home / ".quantize" / GOLDEN
+    np.savez_compressed(temporary, allow_pickle=False, **plain)
+    temporary.replace(home / GOLDEN)
+    return True
+
+
+def _rename(staging: Path, home: Path) -> int:
+    while True:
+        number = next_version(home)
+        try:
+            staging.rename(home / str(number))
+        except OSError:
+            if not (home / str(number)).exists():
+                raise
+        else:
+            return number

@@ -1,0 +1,232 @@
+"""What to try: recipes as frozen values, and which of them fit which kind of graph.
+
+A recipe says what is done; ``build`` does it through onnxruntime.quantization. Nothing here is
+known to be good: which recipe wins is measured. Order matters only for the time it takes, since a
+good candidate found early lets the search drop slow ones sooner.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Literal
+
+Integer = Literal["U8", "S8"]
+Preparation = Literal["processed", "raw"]
+
+
+class Kind(StrEnum):
+    """What a graph mostly consists of; one graph may be of several kinds."""
+
+    CONV = "conv"
+    TRANSFORMER = "transformer"
+    RECURRENT = "recurrent"
+    EMBEDDING = "embedding"
+    DENSE = "dense"
+    TREE = "tree"
+
+
+PRODUCTS = ("Conv", "Gemm", "MatMul")
+"""The operators in which the time goes."""
+SMOOTH = PRODUCTS + (
+    "Add", "Mul", "Relu", "Clip", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool",
+    "Concat", "Resize", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Pad", "Split",
+    "Slice", "ReduceMean",
+)  # fmt: skip
+"""All but those whose outputs lie in a few small values: Softmax, Sigmoid, normalisations."""
+EVERY: tuple[str, ...] = ()
+"""Whatever ONNX Runtime can quantize."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dynamic:
+    """Weights now, activations at run time with one scale for the whole tensor."""
+
+    weights: Integer = "S8"
+    per_channel: bool = True
+    reduce_range: bool = False
+    ops: tuple[str, ...] = ("MatMul", "Gemm", "Gather", "Attention", "LSTM")
+    kind: Literal["dynamic"] = "dynamic"
+
+
+@dataclass(frozen=True, slots=True)
+class Static:
+    """Weights and activations with scales from calibration.
+
+    ``reduce_range`` spends 7 bits on a weight, so that CPUs without VNNI cannot saturate.
+    ``inputs_only`` quantizes what products read and leaves what they write in float.
+    """
+
+    activations: Integer = "U8"
+    weights: Integer = "S8"
+    per_channel: bool = True
+    reduce_range: bool = False
+    form: Literal["QDQ", "QOperator"] = "QDQ"
+    calibrator: Literal["MinMax", "Percentile", "Entropy"] = "MinMax"
+    ops: tuple[str, ...] = SMOOTH
+    inputs_only: bool = False
+    tables: bool = False
+    kind: Literal["static"] = "static"
+
+
+@dataclass(frozen=True, slots=True)
+class WeightOnly:
+    """MatMul weights in blocks of few bits; ``accuracy_level`` 4 lets kernels multiply in INT8."""
+
+    bits: Literal[2, 4, 8] = 4
+    block: int = 128
+    accuracy_level: int = 4
+    symmetric: bool = True
+    tables: bool = False
+    algorithm: Literal["RTN", "HQQ"] = "RTN"
+    kind: Literal["weight-only"] = "weight-only"
+
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """16-bit floats inside, FP32 at the edges."""
+
+    datatype: Literal["FP16", "BF16"] = "FP16"
+    kind: Literal["half"] = "half"
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A finished file from elsewhere, such as one trained quantization-aware."""
+
+    path: str
+    kind: Literal["imported"] = "imported"
+
+
+Method = Dynamic | Static | WeightOnly | Half | Imported
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A name and what it does. ``float_nodes`` stay in float; ``sparsity`` is the share of each
+    weight tensor, by magnitude, that is set to 0 first."""
+
+    name: str
+    method: Method
+    preparation: Preparation = "processed"
+    float_nodes: tuple[str, ...] = ()
+    sparsity: float = 0.0
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it needs rows to calibrate on."""
+        return isinstance(self.method, Static)
+
+
+def catalogue(kinds: frozenset[Kind], vnni: bool) -> tuple[Recipe, ...]:
+    """The recipes for a graph of these kinds, each once, the most promising first.
+
+    ``vnni``: whether the CPU multiplies bytes without saturating; it changes the order only.
+    """
+    if Kind.TREE in kinds:
+        return ()
+    found: dict[Method, Recipe] = {}
+    for recipe in (*_leading(kinds, vnni), *_following(kinds, vnni)):
+        found.setdefault(recipe.method, recipe)
+    first = next((r for r in found.values() if r.calibrated), None)
+    if first is None or Kind.CONV not in kinds:
+        return tuple(found.values())
+    raw = replace(first, name=f"{first.name}, no pre-processing", preparation="raw")
+    return (*found.values(), raw)
+
+
+def pruned(recipe: Recipe, sparsity: float) -> Recipe:
+    """The same recipe on magnitude-pruned weights."""
+    return replace(recipe, name=f"{recipe.name}, {sparsity:.0%} pruned", sparsity=sparsity)
+
+
+def mixed(recipe: Recipe, float_nodes: tuple[str, ...]) -> Recipe:
+    """The same recipe with some nodes left in float."""
+    name = f"{recipe.name}, {len(float_nodes)} nodes in float"
+    return replace(recipe, name=name, float_nodes=float_nodes)
+
+
+def _leading(kinds: frozenset[Kind], vnni: bool) -> Iterator[Recipe]:
+    if Kind.CONV in kinds:
+        yield from _static_convolutions(vnni)
+    if kinds & {Kind.TRANSFORMER, Kind.RECURRENT, Kind.EMBEDDING} or kinds == {Kind.DENSE}:
+        tables = bool(kinds & {Kind.TRANSFORMER, Kind.EMBEDDING})
+        yield from _static_products(vnni, tables)
+        yield from _dynamic(vnni)
+
+
+def _following(kinds: frozenset[Kind], vnni: bool) -> Iterator[Recipe]:
+    if kinds & {Kind.TRANSFORMER, Kind.EMBEDDING} or kinds == {Kind.DENSE}:
+        yield Recipe("static QDQ U8S8 per-channel", Static())
+        yield Recipe("static QDQ S8S8 per-channel", Static(activations="S8"))
+        yield Recipe("static QDQ U8S8 per-channel, every op", Static(ops=EVERY))
+        yield from _weight_only()
+    if Kind.CONV in kinds:
+        yield from _calibrators(vnni)
+        yield Recipe("dynamic S8 per-channel", Dynamic())
+        yield Recipe("dynamic S8 with Conv", Dynamic(ops=PRODUCTS))
+    yield Recipe("FP16", Half("FP16"))
+    yield Recipe("BF16", Half("BF16"))
+
+
+def _static_convolutions(vnni: bool) -> Iterator[Recipe]:
+    full = Recipe("static QDQ U8S8 per-channel", Static())
+    reduced = Recipe("static QDQ U8S8 per-channel, 7-bit weights", Static(reduce_range=True))
+    yield from (full, reduced) if vnni else (reduced, full)
+    yield Recipe(
+        "static QDQ U8S8 per-tensor, 7-bit weights", Static(per_channel=False, reduce_range=True)
+    )
+    yield Recipe("static QDQ U8S8 per-tensor", Static(per_channel=False))
+    yield Recipe("static QDQ U8U8 per-tensor", Static(weights="U8", per_channel=False))
+    yield Recipe("static QDQ S8S8 per-channel", Static(activations="S8"))
+    bits = "" if vnni else ", 7-bit weights"
+    base = Static(reduce_range=not vnni)
+    yield Recipe(
+        f"static QOperator U8S8 per-channel{bits}", replace(base, form="QOperator", ops=PRODUCTS)
+    )
+    yield Recipe(f"static QDQ U8S8 per-channel, products only{bits}", replace(base, ops=PRODUCTS))
+    inputs = replace(base, ops=PRODUCTS, inputs_only=True)
+    yield Recipe(f"static U8S8 products' inputs only{bits}", inputs)
+    yield Recipe(f"static QDQ U8S8 per-channel, every op{bits}", replace(base, ops=EVERY))
+
+
+def _static_products(vnni: bool, tables: bool) -> Iterator[Recipe]:
+    base = Static(ops=PRODUCTS, inputs_only=True)
+    for with_tables, words in ((True, " and INT8 tables"), (False, "")):
+        if with_tables and not tables:
+            continue
+        found = replace(base, tables=with_tables)
+        yield Recipe(f"static U8S8 products' inputs only{words}", found)
+        yield Recipe(f"static U8U8 products' inputs only{words}", replace(found, weights="U8"))
+        if not vnni:
+            yield Recipe(
+                f"static U8S8 products' inputs only{words}, 7-bit weights",
+                replace(found, reduce_range=True),
+            )
+    yield Recipe("static S8S8 products' inputs only", replace(base, activations="S8"))
+
+
+def _dynamic(vnni: bool) -> Iterator[Recipe]:
+    yield Recipe("dynamic S8 per-channel", Dynamic())
+    yield Recipe("dynamic U8 per-channel", Dynamic(weights="U8"))
+    yield Recipe("dynamic S8 per-tensor", Dynamic(per_channel=False))
+    yield Recipe("dynamic U8 per-tensor", Dynamic(weights="U8", per_channel=False))
+    if not vnni:
+        yield Recipe("dynamic S8 per-channel, 7-bit weights", Dynamic(reduce_range=True))
+
+
+def _weight_only() -> Iterator[Recipe]:
+    yield Recipe("weight-only 8-bit, block 128", WeightOnly(8))
+    yield Recipe("weight-only 8-bit and INT8 tables", WeightOnly(8, tables=True))
+    yield Recipe("weight-only 4-bit, block 128", WeightOnly(4))
+    yield Recipe("weight-only 4-bit, block 32", WeightOnly(4, block=32))
+    yield Recipe("weight-only 4-bit and tables, block 32", WeightOnly(4, block=32, tables=True))
+    yield Recipe("weight-only 4-bit, block 32, float products", WeightOnly(4, 32, 0))
+    yield Recipe("weight-only 4-bit HQQ, block 64", WeightOnly(4, 64, algorithm="HQQ"))
+    yield Recipe("weight-only 2-bit, block 32", WeightOnly(2, 32))
+
+
+def _calibrators(vnni: bool) -> Iterator[Recipe]:
+    base, name = Static(reduce_range=not vnni), "static QDQ U8S8 per-channel"
+    bits = "" if vnni else ", 7-bit weights"
+    yield Recipe(f"{name}, Percentile{bits}", replace(base, calibrator="Percentile"))
+    yield Recipe(f"{name}, Entropy{bits}", replace(base, calibrator="Entropy"))

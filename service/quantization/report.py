@@ -1,0 +1,89 @@
+"""The story of a search as plain values: report.json."""
+
+import math
+import platform
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import onnx
+import onnxruntime
+
+from service import __version__
+from service.quantization.decide import Candidate, Goal, verdict
+from service.quantization.machine import Machine
+from service.quantization.search import Outcome
+
+FORMAT = 1
+
+
+def report(
+    outcome: Outcome, goal: Goal, machine: Machine, data: dict[str, Any], hashes: dict[str, str]
+) -> dict[str, Any]:
+    """Everything that was decided and measured. Bytes and seconds; ratios are to FP32.
+
+    ``data`` says which rows, ``hashes`` are SHA-256 of the model published and of its source.
+    """
+    rows = [
+        _candidate(c, outcome.reference, goal) for c in (outcome.reference, *outcome.candidates)
+    ]
+    found: dict[str, Any] = _finite({
+        "format": FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "decision": asdict(outcome.decision),
+        "goal": asdict(goal),
+        "data": data,
+        "sha256": hashes,
+        "threads": outcome.threads,
+        "search_seconds": round(outcome.seconds, 1),
+        "notes": list(outcome.notes),
+        "hardware": asdict(machine) | {"advice": list(machine.advice)},
+        "software": {
+            "quantserve": __version__, "onnxruntime": onnxruntime.__version__,
+            "onnx": onnx.__version__, "python": platform.python_version(),
+        },
+        "reference": rows[0],
+        "candidates": rows[1:],
+    })  # fmt: skip
+    return found
+
+
+def _candidate(candidate: Candidate, reference: Candidate, goal: Goal) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "name": candidate.recipe.name,
+        "verdict": verdict(candidate, reference, goal),
+        "recipe": asdict(candidate.recipe),
+    }
+    if candidate is reference:
+        row["verdict"] = "the reference"
+    if candidate.built is not None:
+        built = candidate.built
+        row |= asdict(built) | {"fusion_ratio": built.fusion.ratio}
+    measured = candidate.measured
+    if measured is not None:
+        row |= {
+            "load_seconds": measured.load_seconds,
+            "steady_bytes": measured.steady_bytes,
+            "peak_bytes": measured.peak_bytes,
+            "batch_deviation": measured.deviation,
+            "batch_invariant": None if measured.dropped else measured.invariant,
+            "dropped": measured.dropped,
+            "quality": asdict(measured.quality) if measured.quality else None,
+        }
+    if measured is not None and measured.timing is not None:
+        row["timing"] = asdict(measured.timing) | {
+            "latency_ratio": measured.timing.latency_ratio,
+            "throughput_ratio": measured.timing.throughput_ratio,
+        }
+    return row
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,285 @@
+"""The loop: every recipe built, tried and judged; then mixed precision where it can win more.
+
+Each finished step goes into a journal, so that a search that was stopped goes on where it was.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic
+
+from service.core.errors import ConfigError
+from service.quantization import trial as trials
+from service.quantization.build import Built, Workshop, build, examine, prepare
+from service.quantization.decide import (
+    Candidate,
+    Decision,
+    Goal,
+    Target,
+    bar,
+    best,
+    decide,
+    eligible,
+    gain,
+    mixed_bases,
+)
+from service.quantization.journal import Journal
+from service.quantization.mending import Mending
+from service.quantization.recipes import Imported, Recipe, catalogue, pruned
+from service.quantization.source import Source
+from service.quantization.timing import SECONDS, Timing
+from service.quantization.trial import Bench, Measurement
+from service.quantization.worker import Worker, WorkFailed
+
+BUILD_TIMEOUT, TRIAL_TIMEOUT = 300.0, 300.0
+PATIENCE = 0.1
+"""The share of the budget that one recipe may take to be built; half a minute in any case."""
+FP32 = Recipe("FP32", Imported("the model itself"))
+SPARSITIES = (0.3, 0.5)
+LEADERS = 4
+"""Candidates that are timed again at the end."""
+MENDED = 2
+"""Recipes that mixed precision is tried on at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One search: the model, what is wanted, and the means. ``threads`` 0: as serving would."""
+
+    source: Source
+    goal: Goal
+    metric: str
+    cores: int
+    threads: int
+    vnni: bool
+    budget_seconds: float
+    max_rows: int = 64
+    imported: tuple[Path, ...] = ()
+    timing_seconds: float = SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Everything that was found; ``notes`` are for people."""
+
+    reference: Candidate
+    candidates: tuple[Candidate, ...]
+    decision: Decision
+    threads: int
+    notes: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where the search stands: for a progress bar."""
+
+    doing: str
+    done: int
+    planned: int
+    best: str
+    left_seconds: float
+
+
+class Search:
+    """One run over the candidates of a model."""
+
+    def __init__(self, task: Task, shop: Workshop, watch: Callable[[Step], None]) -> None:
+        self._task = task
+        self._shop = shop
+        self._watch = watch
+        self._builder = Worker()
+        self._journal = Journal(shop.folder / "journal.jsonl")
+        self._started = monotonic()
+        # All mutable state: what was found, and how many steps are done and planned.
+        self._found: list[Candidate] = []
+        self._notes: list[str] = []
+        self._done, self._planned = 0, 0
+        self._reference = Candidate(FP32)
+        self._bench = Bench(
+            task.source.path, shop.evaluation, shop.answers, task.metric, 1,
+            task.source.batched, task.max_rows, seconds=task.timing_seconds,
+        )  # fmt: skip
+
+    def run(self) -> Outcome:
+        """Search until there is nothing left to try, or no time.
+
+        Raises:
+            ConfigError: FP32 itself does not run on the data.
+        """
+        plan = self._plan()
+        self._planned = len(plan) + 1
+        with self._builder:
+            self._measure_reference()
+            for recipe in plan:
+                if not self._in_time():
+                    self._notes.append("the time was up before every recipe was tried")
+                    break
+                self._found.append(self._try(recipe))
+                self._keep_best()
+            for candidate in self._mend():
+                self._found.append(candidate)
+                self._keep_best()
+            for recipe in self._prunings():
+                self._found.append(self._try(recipe))
+                self._keep_best()
+        self._play_off()
+        self._step("done")
+        decision = decide(self._found, self._reference, self._task.goal)
+        return Outcome(
+            self._reference, tuple(self._found), decision, self._bench.threads,
+            tuple(self._notes), monotonic() - self._started,
+        )  # fmt: skip
+
+    def file(self, recipe: Recipe) -> Path:
+        """The file of a candidate; built again where it was not kept."""
+        path = _file(self._shop, recipe)
+        if not path.exists():
+            with Worker() as worker:
+                worker.call(BUILD_TIMEOUT, build, recipe, self._shop, path)
+        return path
+
+    def _plan(self) -> tuple[Recipe, ...]:
+        imported = tuple(
+            Recipe(f"given file {path.name}", Imported(str(path))) for path in self._task.imported
+        )
+        return (*imported, *catalogue(self._task.source.kinds, self._task.vnni))
+
+    def _measure_reference(self) -> None:
+        self._step("FP32")
+        source, shop = self._task.source, self._shop
+        try:
+            note = self._builder.call(BUILD_TIMEOUT, prepare, source.path, shop)
+            if note:
+                self._notes.append(f"pre-processing failed; recipes start without it: {note}")
+            threads = self._task.threads or self._journal.remember("threads", int, self._threads)
+            self._bench = replace(self._bench, threads=threads)
+            built = self._builder.call(BUILD_TIMEOUT, examine, source.path)
+            with Worker() as worker:
+                measured = worker.call(TRIAL_TIMEOUT, trials.baseline, self._bench)
+        except WorkFailed as error:
+            raise ConfigError(f"{source.path.name} does not run on the data: {error}") from None
+        self._reference = Candidate(FP32, replace(built, file_bytes=source.file_bytes), measured)
+        assert measured.quality is not None
+        assert measured.timing is not None
+        self._bench = replace(
+            self._bench, metric=measured.quality.metric, reference_rows=measured.timing.rows
+        )
+        self._done += 1
+
+    def _threads(self) -> int:
+        with Worker() as worker:
+            return worker.call(
+                TRIAL_TIMEOUT, trials.serving_threads,
+                self._task.source.path, self._shop.evaluation, self._task.cores,
+                self._task.timing_seconds,
+            )  # fmt: skip
+
+    def _try(self, recipe: Recipe) -> Candidate:
+        self._step(recipe.name)
+        found = self._journal.remember(repr(recipe), Candidate, lambda: self._measure(recipe))
+        self._done += 1
+        return found
+
+    def _measure(self, recipe: Recipe) -> Candidate:
+        path = _file(self._shop, recipe)
+        built: Built | None = None
+        try:
+            patience = max(30.0, PATIENCE * self._task.budget_seconds)
+            built = self._builder.call(patience, build, recipe, self._shop, path)
+            slowest = 0.9 * bar(self._found, self._reference, self._task.goal)
+            with Worker() as worker:
+                measured: Measurement = worker.call(
+                    TRIAL_TIMEOUT, trials.trial, path, self._bench, slowest
+                )
+        except WorkFailed as error:
+            return Candidate(recipe, built, failure=str(error))
+        return Candidate(recipe, built, measured)
+
+    def _keep_best(self) -> None:
+        """Remove the files of what cannot be published any more."""
+        found = best(self._found, self._reference, self._task.goal)
+        kept = _file(self._shop, found.recipe) if found else None
+        for path in self._shop.folder.glob("candidate-*.onnx"):
+            if path != kept:
+                path.unlink()
+
+    def _mend(self) -> Iterator[Candidate]:
+        bases = mixed_bases(self._found, self._reference, self._task.goal)[:MENDED]
+        mending = Mending(
+            self._builder, self._journal, self._shop, self._bench, self._task.goal.max_drop,
+            self._more, self._next,
+        )  # fmt: skip
+        for number, base in enumerate(bases):
+            until = monotonic() + self._left() / (len(bases) - number)
+            try:
+                recipe = mending.mend(base.recipe, until)
+            except WorkFailed as error:
+                self._notes.append(f"{base.recipe.name} could not be mended: {error}")
+                continue
+            if recipe is None:
+                self._notes.append(f"no set of nodes in float was found for {base.recipe.name}")
+                continue
+            yield self._try(recipe)
+
+    def _more(self, steps: int) -> None:
+        self._planned += steps
+
+    def _next(self, doing: str) -> None:
+        self._step(doing)
+        self._done += 1
+
+    def _play_off(self) -> None:
+        """Time the leading candidates again, together: the luckiest of many is not the fastest."""
+        goal, reference = self._task.goal, self._reference
+        able = [c for c in self._found if eligible(c, reference, goal)]
+        leaders = sorted(able, key=lambda c: -gain(c, reference, goal))[:LEADERS]
+        if goal.target not in (Target.LATENCY, Target.THROUGHPUT) or not leaders:
+            return
+        self._step(f"the best {len(leaders)} again, side by side")
+        sizes = [c.measured.timing.rows for c in leaders if c.measured and c.measured.timing]
+        try:
+            with Worker() as worker:
+                timings = worker.call(
+                    TRIAL_TIMEOUT, trials.playoff, [self.file(c.recipe) for c in leaders], sizes,
+                    self._bench,
+                )  # fmt: skip
+        except WorkFailed as error:
+            self._notes.append(f"the best candidates could not be timed again: {error}")
+            return
+        again = {id(c): timing for c, timing in zip(leaders, timings, strict=True)}
+        self._found = [_with_timing(c, again.get(id(c))) for c in self._found]
+
+    def _prunings(self) -> Iterator[Recipe]:
+        """Sparse weights help only a file that is compressed later, so only for that target."""
+        found = best(self._found, self._reference, self._task.goal)
+        if self._task.goal.target is Target.SIZE and found and found.recipe.calibrated:
+            for sparsity in SPARSITIES:
+                if self._in_time():
+                    yield pruned(found.recipe, sparsity)
+
+    def _left(self) -> float:
+        return max(0.0, self._started + self._task.budget_seconds - monotonic())
+
+    def _in_time(self) -> bool:
+        return self._left() > 0
+
+    def _step(self, doing: str) -> None:
+        found = best(self._found, self._reference, self._task.goal) if self._found else None
+        words = "FP32"
+        if found is not None:
+            words = f"{found.recipe.name} {gain(found, self._reference, self._task.goal):.2f} x"
+        spent = monotonic() - self._started
+        left = spent / max(1, self._done) * max(0, self._planned - self._done)
+        self._watch(Step(doing, self._done, self._planned, words, min(left, self._left())))
+
+
+def _with_timing(candidate: Candidate, timing: Timing | None) -> Candidate:
+    if timing is None or candidate.measured is None:
+        return candidate
+    return replace(candidate, measured=replace(candidate.measured, timing=timing))
+
+
+def _file(shop: Workshop, recipe: Recipe) -> Path:
+    return shop.folder / f"candidate-{zlib.crc32(repr(recipe).encode()):08x}.onnx"

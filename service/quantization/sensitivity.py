@@ -1,0 +1,79 @@
+"""How much each part of a graph suffers from being quantized: measured, one part at a time.
+
+Runs in a worker. A part is a product with the operators that follow it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from service.core.tensors import Arrays
+from service.engine.session import Session, SessionOptions
+from service.quantization.build import Workshop, build_file
+from service.quantization.data import load_rows
+from service.quantization.recipes import PRODUCTS, Recipe, mixed
+
+STRETCHES, MOST_PARTS = 40, 60
+ROWS = 16
+Part = tuple[str, ...]
+
+
+def parts_of(recipe: Recipe, shop: Workshop) -> tuple[Part, ...]:
+    """The nodes that a recipe may quantize, cut into parts in the graph's order.
+
+    A product opens a part; long stretches without one are cut as well. Neighbours are joined where
+    there would be more than 60 parts.
+    """
+    nodes = _quantizable(recipe, onnx.load(shop.prepared(recipe.preparation)).graph)
+    longest = max(4, -(-len(nodes) // STRETCHES))  # an activation stays with its product
+    parts: list[list[str]] = []
+    for node in nodes:
+        if node.op_type in PRODUCTS or not parts or len(parts[-1]) >= longest:
+            parts.append([])
+        parts[-1].append(node.name)
+    size = -(-len(parts) // MOST_PARTS) or 1
+    merged = [sum(parts[i : i + size], []) for i in range(0, len(parts), size)]
+    return tuple(tuple(part) for part in merged)
+
+
+def _quantizable(recipe: Recipe, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    ops = set(getattr(recipe.method, "ops", ()))
+    constants = {tensor.name for tensor in graph.initializer}
+    weights_only = getattr(recipe.method, "inputs_only", False)
+    return [
+        node
+        for node in graph.node
+        if (not ops or node.op_type in ops) and (not weights_only or set(node.input) & constants)
+    ]
+
+
+def sensitivity(recipe: Recipe, parts: Sequence[Part], index: int, shop: Workshop) -> float:
+    """Noise over signal at the worst output when only one part is quantized.
+
+    On calibration rows: the evaluation rows judge the result and must not choose it.
+    """
+    others = tuple(name for i, part in enumerate(parts) if i != index for name in part)
+    path = shop.folder / "part.onnx"
+    build_file(mixed(recipe, others), shop, path)
+    feeds = load_rows(shop.calibration).feeds[:ROWS]
+    return _noise(_run(shop.prepared("raw"), feeds), _run(path, feeds))
+
+
+def _run(path: Path, feeds: Sequence[Arrays]) -> list[Arrays]:
+    session = Session(path, SessionOptions(1))
+    return [session.run(row) for row in feeds]
+
+
+def _noise(want: Sequence[Arrays], got: Sequence[Arrays]) -> float:
+    worst = 0.0
+    for w, g in zip(zip(*want, strict=True), zip(*got, strict=True), strict=True):
+        if w[0].dtype.kind != "f":
+            continue
+        signal = sum(float((a.astype(np.float64) ** 2).sum()) for a in w)
+        noise = sum(
+            float(((a.astype(np.float64) - b) ** 2).sum()) for a, b in zip(w, g, strict=True)
+        )
+        worst = max(worst, noise / (signal or 1.0))
+    return worst if np.isfinite(worst) else float("inf")

@@ -1,0 +1,142 @@
+"""The FP32 model: is it usable at all, and what kind of graph is it? Checked before any work."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import onnx
+
+from service.core.errors import ConfigError, LoadFailed
+from service.core.tensors import Signature, TensorSpec
+from service.engine.graph import check_external_files, summarise
+from service.engine.session import Session, SessionOptions
+from service.quantization.recipes import Kind
+
+MOST_BYTES = 2 * 10**9
+"""A protobuf message holds less than 2 GiB, and the tools pass whole models as messages."""
+SPACE = 4
+"""Free disk space wanted, in sizes of the model: prepared copies, a candidate, the best so far."""
+RECURRENT = {"LSTM", "GRU", "RNN"}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A usable FP32 model. ``file_bytes`` counts external data."""
+
+    path: Path
+    signature: Signature
+    kinds: frozenset[Kind]
+    file_bytes: int
+    batched: bool
+
+
+def read_source(path: Path, scratch: Path) -> Source:
+    """Check a model file; ``scratch`` is a folder on the disk that the work will fill.
+
+    Raises:
+        ConfigError: it is not a model that can be quantized here; says what to do instead.
+    """
+    if not path.is_file():
+        raise ConfigError(f"there is no file {path}")
+    try:
+        summary = summarise(path)
+        check_external_files(summary, path.parent)
+        size = sum(f.stat().st_size for f in (path, *(path.parent / n for n in _files(summary))))
+        _check_size(path, size, scratch)
+        if summary.precision.scheme:
+            raise ConfigError(
+                f"{path.name} is quantized already ({summary.precision}); start from its FP32 "
+                "form, or give it as --qat beside that"
+            )
+        signature = Session(path, SessionOptions(1)).signature
+    except LoadFailed as error:
+        raise ConfigError(str(error)) from None
+    model = onnx.load(path, load_external_data=False)
+    return Source(path, signature, kinds_of(model), size, _batched(path, signature))
+
+
+def kinds_of(model: onnx.ModelProto) -> frozenset[Kind]:
+    """What a graph consists of, from its operators and where its weights are."""
+    nodes = list(all_nodes(model.graph))
+    operators = {node.op_type for node in nodes}
+    if any(node.op_type.startswith("TreeEnsemble") for node in nodes):
+        return frozenset({Kind.TREE})
+    sizes = _weight_sizes(model.graph, nodes)
+    total = sum(sizes.values()) or 1
+    kinds = set()
+    if sizes["Conv"] >= 0.05 * total:
+        kinds.add(Kind.CONV)
+    if operators & RECURRENT:
+        kinds.add(Kind.RECURRENT)
+    if sizes["Gather"] >= 0.5 * total:
+        kinds.add(Kind.EMBEDDING)
+    products = sizes["MatMul"] + sizes["Gemm"]
+    if products >= 0.05 * total:
+        attends = "Softmax" in operators and "MatMul" in operators and _attends(model.graph)
+        kinds.add(Kind.TRANSFORMER if attends or "Attention" in operators else Kind.DENSE)
+    return frozenset(kinds or {Kind.DENSE})
+
+
+def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph and of the graphs inside them."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from all_nodes(attribute.g)
+
+
+def _weight_sizes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> dict[str, int]:
+    elements = {tensor.name: prod(tensor.dims) for tensor in graph.initializer}
+    for node in nodes:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
+            elements[node.output[0]] = prod(node.attribute[0].t.dims)
+    sizes = dict.fromkeys(("Conv", "MatMul", "Gemm", "Gather", "other"), 0)
+    for node in nodes:
+        key = node.op_type if node.op_type in sizes else "other"
+        sizes[key] += sum(elements.get(name, 0) for name in node.input)
+    return sizes
+
+
+def _attends(graph: onnx.GraphProto) -> bool:
+    """Whether two activations are multiplied with each other, as attention does."""
+    constants = {tensor.name for tensor in graph.initializer}
+    constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
+    return any(node.op_type == "MatMul" and not set(node.input) & constants for node in graph.node)
+
+
+def _files(summary: object) -> tuple[str, ...]:
+    return tuple(getattr(summary, "external_files", ()))
+
+
+def _check_size(path: Path, size: int, scratch: Path) -> None:
+    if size > MOST_BYTES:
+        raise ConfigError(
+            f"{path.name} is {size / 1e9:.1f} GB with its external data; quantizing takes at most "
+            f"{MOST_BYTES / 1e9:.0f} GB, what one protobuf message may hold"
+        )
+    free = shutil.disk_usage(scratch).free
+    if free < SPACE * size:
+        raise ConfigError(
+            f"{scratch} has {free / 1e6:.0f} MB free; quantizing {path.name} needs about "
+            f"{SPACE * size / 1e6:.0f} MB"
+        )
+
+
+def _batched(path: Path, signature: Signature) -> bool:
+    """Whether rows share a run; one row at a time is usable too, anything else is not."""
+    if signature.batchable:
+        return True
+    for spec in signature.inputs:
+        if not _single(spec):
+            raise ConfigError(
+                f'{path.name}: input "{spec.name}" {spec} has no batch dimension; its first axis '
+                "must be symbolic (or 1, for a model that takes one row at a time)"
+            )
+    return False
+
+
+def _single(spec: TensorSpec) -> bool:
+    return bool(spec.shape) and (spec.shape[0] == 1 or not isinstance(spec.shape[0], int))

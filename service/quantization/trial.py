@@ -1,0 +1,251 @@
+"""One file timed and scored beside FP32, as serving would run it. Runs in a fresh worker.
+
+First the candidate alone, so that load time and memory are its own; then its answers, its behaviour
+in batches, and its speed in turns with FP32, so that both meet the same disturbances. What cannot
+win is dropped on the way, with the reason.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from service.core.tensors import Array, Arrays
+from service.engine.hardware import resident_bytes
+from service.engine.plan import LONG_SECONDS
+from service.engine.probe import SAME, probe
+from service.engine.session import Session, SessionOptions
+from service.engine.tuning import EFFICIENT
+from service.quantization.data import Rows, groups, load_rows
+from service.quantization.quality import Quality, choose_metric, compare
+from service.quantization.timing import SECONDS, Timing, best_rate, in_turns, requests
+
+PROBED = 8
+"""Rows that are run alone and together."""
+QUICK_ROWS = 32
+"""Rows after which a broken candidate shows itself."""
+VARIES = 1e-3
+"""From here on a row's answers depend on the rows beside it; serving's default tolerance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What every trial of a search shares. ``reference_rows`` is FP32's best batch size;
+    ``seconds`` go into each comparison of speed."""
+
+    reference: Path
+    evaluation: Path
+    answers: Path
+    metric: str
+    threads: int
+    batched: bool
+    max_rows: int
+    reference_rows: int = 1
+    seconds: float = SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What was found. ``deviation`` is how far answers move with the rows beside them, as a share
+    of the output's largest value. ``dropped`` says why the trial ended early, if it did."""
+
+    load_seconds: float
+    steady_bytes: int
+    peak_bytes: int
+    quality: Quality | None
+    timing: Timing | None
+    deviation: float
+    dropped: str = ""
+
+    @property
+    def invariant(self) -> bool:
+        """Whether a row's answers are the same in any batch."""
+        return self.deviation <= VARIES
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A session, and what loading it took."""
+
+    session: Session
+    seconds: float
+    before: int
+
+    def memory(self) -> tuple[int, int]:
+        """By how many bytes the process has grown since: now, and at most."""
+        peak = _peak_bytes() or resident_bytes()
+        return max(0, resident_bytes() - self.before), max(0, peak - self.before)
+
+    @property
+    def outputs(self) -> list[str]:
+        return [spec.name for spec in self.session.signature.outputs]
+
+
+def baseline(bench: Bench) -> Measurement:
+    """Measure FP32 itself; its answers are kept for the trials that follow."""
+    rows = load_rows(bench.evaluation)
+    loaded = _load(bench.reference, bench.threads)
+    first = _answers(loaded.session, rows.feeds[:QUICK_ROWS])
+    steady, peak = loaded.memory()
+    answers = [*first, *_answers(loaded.session, rows.feeds[QUICK_ROWS:])]
+    save_answers(answers, bench.answers)
+    metric = choose_metric(bench.metric, rows.labels, answers)
+    quality = compare(loaded.outputs, metric, answers, answers, rows.labels)
+    width, deviation = _batches(loaded.session, rows, bench)
+    run = loaded.session
+    single, batch = in_turns(
+        [(run, requests(rows, 1)), (run, requests(rows, width))], bench.seconds
+    )
+    timing = Timing(single, single, width, width / batch, width / batch)
+    return Measurement(loaded.seconds, steady, peak, quality, timing, deviation)
+
+
+def trial(candidate: Path, bench: Bench, slowest: float) -> Measurement:
+    """Measure a candidate against FP32.
+
+    ``slowest`` is the ratio to FP32's speed at batch 1 below which it cannot win.
+    """
+    rows = load_rows(bench.evaluation)
+    loaded = _load(candidate, bench.threads)
+    first = _answers(loaded.session, rows.feeds[:QUICK_ROWS])
+    steady, peak = loaded.memory()
+    want = load_answers(bench.answers)
+    quality = _score(loaded, bench.metric, want, first, rows)
+    reference = Session(bench.reference, SessionOptions(bench.threads))
+    one = requests(rows, 1)
+    quick, theirs = in_turns([(loaded.session, one), (reference, one)], 0.0)
+    dropped = _hopeless(quality, theirs / quick, slowest)
+    if dropped:
+        # A number for the report all the same: a few runs are enough to say "12 times slower".
+        timing = Timing(quick, theirs, 1, 1 / quick, 1 / theirs)
+        return Measurement(loaded.seconds, steady, peak, quality, timing, 0.0, dropped)
+    answers = [*first, *_answers(loaded.session, rows.feeds[QUICK_ROWS:])]
+    quality = _score(loaded, bench.metric, want, answers, rows)
+    width, deviation = _batches(loaded.session, rows, bench)
+    timing = _time(loaded.session, reference, rows, width, bench)
+    return Measurement(loaded.seconds, steady, peak, quality, timing, deviation)
+
+
+def judge(candidate: Path, bench: Bench) -> Quality:
+    """Only the quality of a candidate, on all rows."""
+    rows = load_rows(bench.evaluation)
+    loaded = _load(candidate, bench.threads)
+    answers = _answers(loaded.session, rows.feeds)
+    return _score(loaded, bench.metric, load_answers(bench.answers), answers, rows)
+
+
+def serving_threads(model: Path, evaluation: Path, cores: int, seconds: float) -> int:
+    """Threads that serving will give one run: all cores where that makes a long row faster."""
+    feeds = requests(load_rows(evaluation), 1)
+    one, wide = (Session(model, SessionOptions(threads)) for threads in (1, cores))
+    narrow, broad = in_turns([(one, feeds), (wide, feeds)], seconds)
+    return cores if narrow >= LONG_SECONDS and narrow >= EFFICIENT * cores * broad else 1
+
+
+def _hopeless(quality: Quality, ratio: float, slowest: float) -> str:
+    if quality.failure:
+        return quality.failure
+    if ratio < slowest:
+        return f"runs at {ratio:.2f} x FP32's speed; below {slowest:.2f} x it cannot win"
+    return ""
+
+
+def _score(
+    loaded: _Loaded, metric: str, want: Sequence[Arrays], got: Sequence[Arrays], rows: Rows
+) -> Quality:
+    labels = None if rows.labels is None else rows.labels[: len(got)]
+    return compare(loaded.outputs, metric, want[: len(got)], got, labels)
+
+
+def playoff(candidates: Sequence[Path], sizes: Sequence[int], bench: Bench) -> list[Timing]:
+    """Time the best candidates once more, all in turns with FP32, so that luck decides less.
+
+    ``sizes`` are their best batches.
+    """
+    rows = load_rows(bench.evaluation)
+    paths = [*candidates, bench.reference]
+    sessions = [Session(path, SessionOptions(bench.threads)) for path in paths]
+    one = requests(rows, 1)
+    *singles, theirs = in_turns([(s, one) for s in sessions], bench.seconds * len(sessions))
+    batches = [requests(rows, size) for size in (*sizes, bench.reference_rows)]
+    *times, reference = in_turns(
+        list(zip(sessions, batches, strict=True)), bench.seconds * len(sessions)
+    )
+    return [
+        best_rate(single, theirs, [(size, time)], (bench.reference_rows, reference))
+        for single, size, time in zip(singles, sizes, times, strict=True)
+    ]
+
+
+def _time(session: Session, reference: Session, rows: Rows, width: int, bench: Bench) -> Timing:
+    one = requests(rows, 1)
+    single, theirs = in_turns([(session, one), (reference, one)], bench.seconds)
+    sizes = sorted({width, bench.reference_rows} - {1})
+    pairs = [(session, requests(rows, size)) for size in sizes]
+    pairs.append((reference, requests(rows, bench.reference_rows)))
+    *times, batch_theirs = in_turns(pairs, bench.seconds)
+    return best_rate(
+        single, theirs, list(zip(sizes, times, strict=True)), (bench.reference_rows, batch_theirs)
+    )
+
+
+def _load(path: Path, threads: int) -> _Loaded:
+    _forget_peak()
+    before, started = resident_bytes(), perf_counter()
+    session = Session(path, SessionOptions(threads))
+    return _Loaded(session, perf_counter() - started, before)
+
+
+def _answers(session: Session, feeds: Sequence[Arrays]) -> list[Arrays]:
+    """Row by row: so a row's score owes nothing to the rows beside it."""
+    return [session.run(row) for row in feeds]
+
+
+def _batches(session: Session, rows: Rows, bench: Bench) -> tuple[int, float]:
+    """The size at which a run pays best, and how far answers move with the rows beside them."""
+    same_shape = next(groups(rows.feeds))[0]
+    chosen = [rows.feeds[i] for i in same_shape[:PROBED]]
+    limit = bench.max_rows if bench.batched else 1
+    found = probe(session.run, session.signature.outputs, chosen, limit)
+    # Kernels for another size round otherwise; only what is more than that comes from neighbours.
+    moved = found.deviation if found.deviation > SAME else found.neighbours
+    return found.preferred_rows(), moved
+
+
+def save_answers(answers: Sequence[Arrays], path: Path) -> None:
+    """Write each row's outputs."""
+    arrays = {
+        f"{i}/{k}": a.astype(np.str_) if a.dtype == object else a
+        for i, row in enumerate(answers)
+        for k, a in enumerate(row)
+    }
+    np.savez(path, allow_pickle=False, **arrays)
+
+
+def load_answers(path: Path) -> list[Arrays]:
+    """Read what ``save_answers`` wrote."""
+    rows: list[list[Array]] = []
+    with np.load(path, allow_pickle=False) as archive:
+        for name in archive.files:
+            row = int(name.partition("/")[0])
+            if row == len(rows):
+                rows.append([])
+            rows[row].append(archive[name])
+    return [tuple(row) for row in rows]
+
+
+def _forget_peak() -> None:
+    """Start to count the process's peak memory anew (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_bytes() -> int:
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0

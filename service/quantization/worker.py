@@ -1,0 +1,152 @@
+"""Work in another process: one that may be slow, fill the memory or die, and take nothing along.
+
+Parent and child speak pickle over two pipes. A worker answers calls of module-level functions in
+order until it is closed; used fresh, its memory is that of the one model that it loads.
+"""
+
+import ctypes
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from select import select
+from time import monotonic
+from types import TracebackType
+from typing import IO, Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+LENGTH = 8
+"""Bytes of the number that says how long a message is."""
+
+
+class WorkFailed(Exception):
+    """The work raised, took too long, or its process died; the text is the reason."""
+
+
+class Worker:
+    """A child process; starts with the first call, and again after one that killed it."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._errors: IO[bytes] | None = None
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def call(self, timeout: float, function: Callable[P, R], *args: P.args, **more: P.kwargs) -> R:
+        """Run a function of a module there; its arguments and result are pickled.
+
+        Raises:
+            WorkFailed: see there.
+        """
+        process = self._started()
+        message = pickle.dumps((function, args, more))
+        try:
+            assert process.stdin is not None
+            process.stdin.write(len(message).to_bytes(LENGTH) + message)
+            process.stdin.flush()
+            done, answer = pickle.loads(self._read(process, monotonic() + timeout))
+        except BrokenPipeError:
+            raise WorkFailed(self._death()) from None
+        except BaseException:
+            self.close()
+            raise
+        if not done:
+            raise WorkFailed(answer)
+        result: R = answer
+        return result
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+        if self._errors is not None:
+            self._errors.close()
+        self._process = self._errors = None
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "service.quantization.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env={**os.environ, "PYTHONHASHSEED": "0"},  # the tools iterate over sets
+                start_new_session=True,  # Ctrl-C is the parent's to act on
+            )
+        return self._process
+
+    def _read(self, process: subprocess.Popen[bytes], until: float) -> bytes:
+        assert process.stdout is not None
+        size = int.from_bytes(self._take(process.stdout.fileno(), LENGTH, until))
+        return self._take(process.stdout.fileno(), size, until)
+
+    def _take(self, pipe: int, size: int, until: float) -> bytes:
+        parts = bytearray()
+        while len(parts) < size:
+            if not select([pipe], [], [], max(0.0, until - monotonic()))[0]:
+                raise WorkFailed("took too long")
+            part = os.read(pipe, min(1 << 20, size - len(parts)))
+            if not part:
+                raise WorkFailed(self._death())
+            parts += part
+        return bytes(parts)
+
+    def _death(self) -> str:
+        """Why the process ended: its signal, else its last words."""
+        assert self._process is not None
+        assert self._errors is not None
+        code = self._process.wait()
+        if code < 0:
+            name = signal.Signals(-code).name
+            hint = ", perhaps for want of memory" if -code == signal.SIGKILL else ""
+            return f"the process was killed by {name}{hint}"
+        self._errors.seek(0)
+        words = self._errors.read().decode(errors="replace").strip().splitlines()
+        return f"the process ended with {code}{': ' + words[-1] if words else ''}"
+
+
+def _main() -> None:
+    """Answer calls from standard input until it ends."""
+    _die_with_parent()
+    logging.disable(logging.CRITICAL)
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print must not mix with the answers
+    calls = os.fdopen(0, "rb")
+    while head := calls.read(LENGTH):
+        function, args, more = pickle.loads(calls.read(int.from_bytes(head)))
+        message = pickle.dumps(_answer(function, args, more))
+        answers.write(len(message).to_bytes(LENGTH) + message)
+        answers.flush()
+
+
+def _answer(function: Callable[..., Any], args: Any, more: Any) -> tuple[bool, Any]:
+    try:
+        return True, function(*args, **more)
+    except Exception as error:
+        text = " ".join(str(error).split()) or "no message"
+        return False, f"{type(error).__name__}: {text}"[:600]
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,161 @@
+"""Runs ``quantserve quantize`` on real models and prints what it reached beside its targets.
+
+    python -m tests.benchmarks.quantize [--cache FOLDER] [--only NAME ...]
+
+Ratios are to FP32 in the same run. Targets of speed were set on a CPU with AVX512-VNNI; the kernels
+that this machine has are timed first, so that a miss can be told from a limit of the hardware.
+See ``quantize_cases`` for the packages that it needs.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.quantization.kernels import hardware, hardware_text
+from service.quantization.order import Order, carry_out
+from tests.benchmarks import quantize_cases as cases
+
+Report = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A number to reach."""
+
+    what: str
+    wanted: float
+    got: float
+    least: bool = True
+
+    @property
+    def reached(self) -> bool:
+        """Whether it was."""
+        return self.got >= self.wanted if self.least else self.got <= self.wanted
+
+    def __str__(self) -> str:
+        sign = "at least" if self.least else "at most"
+        mark = "reached" if self.reached else "MISSED"
+        return f"  {mark:8} {self.what:46} {self.got:9.4g}   ({sign} {self.wanted:g})"
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """One case with what is asked of it."""
+
+    case: Callable[[Path], cases.Case]
+    wishes: dict[str, Any]
+    lines: Callable[[Report], Iterator[Line]]
+
+
+def winner(report: Report) -> Report:
+    """The row that was published; FP32's where it stays."""
+    name = report["decision"]["winner"]
+    rows = (row for row in report["candidates"] if row["name"] == name)
+    return next(rows, report["reference"])
+
+
+def smaller(report: Report, row: Report) -> float:
+    """How many times smaller the file is than FP32's."""
+    return float(report["reference"]["file_bytes"] / row["file_bytes"])
+
+
+def digits(report: Report) -> Iterator[Line]:
+    """The digit classifier's targets."""
+    row = winner(report)
+    drop = max(0.0, row["quality"]["reference"] - row["quality"]["score"])
+    yield Line("times smaller", 3, smaller(report, row))
+    yield Line(
+        "times FP32's rows/s, each at its best batch", 1.5, row["timing"]["throughput_ratio"]
+    )
+    yield Line("drop of accuracy, points", 0.2, 100 * drop, least=False)
+    yield Line("seconds for the search", 120, report["search_seconds"], least=False)
+
+
+def sentences(report: Report) -> Iterator[Line]:
+    """The sentence encoder's targets."""
+    row = winner(report)
+    yield Line("times smaller", 3.5, smaller(report, row))
+    yield Line("times FP32's speed at batch 1", 2, row["timing"]["latency_ratio"])
+    yield Line("mean cosine to FP32", 0.99, row["quality"]["score"])
+    yield Line("seconds for the search", 900, report["search_seconds"], least=False)
+
+
+def close(report: Report) -> Iterator[Line]:
+    """The targets of a sentence encoder whose answers hardly move."""
+    row = winner(report)
+    yield Line("mean cosine to FP32", 0.999, row["quality"]["score"])
+    yield Line("times FP32's speed at batch 1", 1, row["timing"]["latency_ratio"])
+    yield Line("times smaller", 1, smaller(report, row))
+
+
+def images(report: Report) -> Iterator[Line]:
+    """The convolutional network's targets."""
+    row = winner(report)
+    yield Line("times FP32's speed at batch 1", 2.2, row["timing"]["latency_ratio"])
+    yield Line("top-1 agreement with FP32", 0.9, row["quality"]["score"])
+    yield Line("crops that it was judged on", 200, report["data"]["evaluation_rows"])
+
+
+def files(report: Report) -> Iterator[Line]:
+    """What static quantization destroys: never a broken model, and a reason in any case."""
+    row = winner(report)
+    broken = sum(bool(c.get("quality") and c["quality"]["failure"]) for c in report["candidates"])
+    yield Line("candidates found broken, and not published", 1, broken)
+    yield Line("drop of what is published, points", 3, 100 * (1 - _score(row)), least=False)
+    yield Line("its speed at batch 1", 1, row["timing"]["latency_ratio"])
+
+
+def _score(row: Report) -> float:
+    quality = row.get("quality")
+    return float(quality["score"]) if quality and not quality["failure"] else 0.0
+
+
+BENCHMARKS = {
+    "digits": Benchmark(cases.digits, {"target": "throughput", "max_drop": 0.002}, digits),
+    "sentences": Benchmark(
+        cases.sentences, {"max_drop": 0.01, "allow_batch_variance": True}, sentences
+    ),
+    "sentences-close": Benchmark(
+        cases.sentences, {"max_drop": 0.001, "allow_batch_variance": True}, close
+    ),
+    "images": Benchmark(cases.images, {"max_drop": 0.1}, images),
+    "files": Benchmark(cases.files, {"max_drop": 0.03}, files),
+}
+
+
+def run(name: str, benchmark: Benchmark, cache: Path) -> None:
+    """Search and print."""
+    case = benchmark.case(cache)
+    with tempfile.TemporaryDirectory(dir=cache) as models:
+        order = Order(
+            case.model, str(case.data), name=name, models=Path(models),
+            calibration=str(case.calibration) if case.calibration else None, **benchmark.wishes,
+        )  # fmt: skip
+        table = carry_out(order)
+        report: Report = json.loads(Path(models, name, "1", "report.json").read_text())
+        for path in (f"{name}.json", f"{name}.html"):
+            kept = Path(models, name, "1", f"report{Path(path).suffix}")
+            (cache / path).write_bytes(kept.read_bytes())
+    print(f"\n{name}: {json.dumps(benchmark.wishes)}\n{table.rpartition(chr(10))[0]}")
+    for line in benchmark.lines(report):
+        print(line)
+
+
+def main() -> None:
+    """Run the benchmarks that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir(), "quantize-bench"))
+    parser.add_argument("--only", nargs="*", choices=BENCHMARKS, default=list(BENCHMARKS))
+    flags = parser.parse_args()
+    flags.cache.mkdir(parents=True, exist_ok=True)
+    print(hardware_text(hardware()))
+    for name in flags.only:
+        run(name, BENCHMARKS[name], flags.cache)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Recipes applied for real, and what ONNX Runtime makes of the results."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from service.quantization.build import Workshop, build, prepare
+from service.quantization.data import Rows, save_rows
+from service.quantization.inspection import as_text, inspect
+from service.quantization.recipes import Dynamic, Half, Recipe, Static, WeightOnly
+from service.quantization.sensitivity import parts_of, sensitivity
+from tests.quantization.tiny_models import conv_net, save
+
+
+@pytest.fixture
+def shop(model: Path, tmp_path: Path) -> Workshop:
+    """A prepared model with rows to calibrate on."""
+    found = Workshop(tmp_path)
+    images = np.random.default_rng(0).random((8, 1, 8, 8), np.float32)
+    save_rows(Rows(tuple((image[None],) for image in images)), found.calibration)
+    assert prepare(model, found) == ""
+    return found
+
+
+def test_a_static_recipe_runs_wholly_in_integers(shop: Workshop) -> None:
+    built = build(Recipe("static", Static()), shop, shop.folder / "out.onnx")
+    assert (built.fusion.integer, built.fusion.unfused, built.fusion.ratio) == (3, 0, 1.0)
+    assert built.precision == "INT8 QDQ"
+
+
+def test_a_node_left_in_float_stays_so(shop: Workshop) -> None:
+    name = next(n.name for n in onnx.load(shop.prepared("processed")).graph.node)
+    recipe = Recipe("mixed", Static(), float_nodes=(name,))
+    built = build(recipe, shop, shop.folder / "out.onnx")
+    assert built.fusion.integer == 2
+
+
+def test_the_same_recipe_gives_the_same_file(shop: Workshop) -> None:
+    paths = [shop.folder / f"{i}.onnx" for i in range(2)]
+    for path in paths:
+        build(Recipe("static", Static()), shop, path)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+@pytest.mark.parametrize("method", [Dynamic(), Half(), WeightOnly(8, 32)])
+def test_other_methods_build_and_load(shop: Workshop, method: object) -> None:
+    built = build(Recipe("other", method), shop, shop.folder / "out.onnx")  # type: ignore[arg-type]
+    assert built.file_bytes > 0
+
+
+def test_what_a_tool_cannot_do_is_an_error_with_a_reason(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    model = save(tmp_path / "m.onnx", nodes, {"x": ["n", 2]}, {"y": ["n", 2]}, {})
+    shop = Workshop(tmp_path)
+    prepare(model, shop)
+    with pytest.raises(ValueError, match="no MatMul with constant weights"):
+        build(Recipe("weight-only", WeightOnly()), shop, tmp_path / "out.onnx")
+
+
+def test_pruned_weights_compress_better_in_a_file_of_the_same_size(shop: Workshop) -> None:
+    whole = build(Recipe("a", Static()), shop, shop.folder / "a.onnx")
+    thin = build(Recipe("b", Static(), sparsity=0.6), shop, shop.folder / "b.onnx")
+    assert abs(thin.file_bytes - whole.file_bytes) < 16
+    assert thin.compressed_bytes < whole.compressed_bytes
+
+
+def test_sensitivity_is_measured_part_by_part(shop: Workshop) -> None:
+    recipe = Recipe("static", Static())
+    parts = parts_of(recipe, shop)
+    assert len(parts) == 3
+    noise = [sensitivity(recipe, parts, index, shop) for index in range(3)]
+    assert all(0 < value < 0.5 for value in noise)
+
+
+def test_inspect_tells_precision_scales_and_work(shop: Workshop) -> None:
+    path = shop.folder / "out.onnx"
+    build(Recipe("static", Static()), shop, path)
+    found = inspect(path)
+    assert found["fusion"]["ratio"] == 1.0
+    # 8x8 values of 8 channels from 9 pixels, 16 from 8 x 9, and 16 to 3.
+    assert found["multiply_adds"] == 64 * 8 * 9 + 64 * 16 * 72 + 48
+    weights = [line for line in found["tensors"] if line["datatype"] == "int8"]
+    assert len(weights) == 3
+    assert all(0 < line["used"] <= 1 for line in weights)
+    assert "3 in integers, 0 quantized but run in float" in as_text(found)
+
+
+def test_inspect_reads_fp32_too(tmp_path: Path) -> None:
+    found = inspect(conv_net(tmp_path / "m.onnx"))
+    assert (found["precision"], found["tensors"]) == ("FP32", [])
+    assert found["here"][0].startswith("FP32: runs as it is")

@@ -1,0 +1,73 @@
+"""The page and the table: whole, escaped, and in the order of the decision."""
+
+from html.parser import HTMLParser
+
+from service.quantization.page import page
+from service.quantization.plot import discs, frontier
+from service.quantization.table import ranked, table
+
+
+def row(name: str, speed: float, score: float, verdict: str, megabytes: float = 1.0) -> dict:
+    output = {
+        "name": "y", "agreement": 1.0, "cosine": 1.0, "sqnr": 40.0, "worst_slice": 0,
+        "worst_cosine": 1.0,
+    }  # fmt: skip
+    return {
+        "name": name, "verdict": verdict, "file_bytes": megabytes * 1e6, "fusion_ratio": 1.0,
+        "steady_bytes": 2e6, "dropped": "", "batch_invariant": True,
+        "timing": {"latency_ratio": speed, "throughput_ratio": speed, "rows": 8},
+        "quality": {"metric": "accuracy", "score": score, "reference": 1.0, "failure": "",
+                    "outputs": [output]},
+    }  # fmt: skip
+
+
+REPORT = {
+    "name": "m<odel>", "created": "today", "threads": 1, "search_seconds": 3.0, "notes": [],
+    "hardware": {"cpu": "a CPU", "advice": ["fast"]}, "software": {"onnx": "1"},
+    "sha256": {"model": "00"}, "goal": {"target": "latency", "max_drop": 0.01},
+    "data": {"source": "d.npz", "random": False, "calibration_rows": 8, "evaluation_rows": 24,
+             "seed": 0},
+    "decision": {"winner": "b", "reason": "best <so far>"},
+    "reference": row("FP32", 1.0, 1.0, "the reference", 4),
+    "candidates": [
+        row("a", 3.0, 0.5, "accuracy falls"),
+        row("b", 2.0, 0.999, "passes"),
+        row("c", 1.5, 0.99, "passes"),
+        {"name": "d", "verdict": "LoadFailed: <no> kernel"},
+    ],
+}  # fmt: skip
+
+
+class Balance(HTMLParser):
+    """Counts what is opened and not closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        if tag not in ("meta", "rect", "line", "polyline", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("rect", "line", "polyline"):
+            assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_needs_nothing_else() -> None:
+    text = page(REPORT)
+    balance = Balance()
+    balance.feed(text)
+    assert balance.open == []
+    assert "m&lt;odel&gt;" in text
+    assert "<no> kernel" not in text
+    assert not any(word in text for word in ("<script", "http://", "https://", "src="))
+
+
+def test_the_winner_stands_first_and_what_failed_last() -> None:
+    assert [r["name"] for r in ranked(REPORT)] == ["b", "c", "a", "d"]
+    assert table(REPORT).splitlines()[2].startswith("*  b")
+
+
+def test_the_frontier_is_what_nothing_beats_in_both() -> None:
+    assert [disc.name for disc in frontier(discs(REPORT))] == ["FP32", "b", "a"]

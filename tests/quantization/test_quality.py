@@ -1,0 +1,81 @@
+"""Scores, and what one mean would hide."""
+
+import numpy as np
+import pytest
+
+from service.core.errors import ConfigError
+from service.quantization.quality import choose_metric, compare
+
+RNG = np.random.default_rng(0)
+
+
+def answers(values: np.ndarray) -> list[tuple[np.ndarray]]:
+    return [(values[i : i + 1],) for i in range(len(values))]
+
+
+def test_equal_answers_score_full() -> None:
+    scores = answers(RNG.standard_normal((20, 5)).astype(np.float32))
+    found = compare(["y"], "agreement", scores, scores, None)
+    assert (found.score, found.drop, found.failure) == (1.0, 0.0, "")
+    assert found.outputs[0].cosine == pytest.approx(1)
+
+
+def test_a_dead_slice_fails_though_the_mean_cosine_is_near_one() -> None:
+    boxes = RNG.uniform(0, 640, (40, 4)).astype(np.float32)
+    classes = RNG.uniform(0, 1, (40, 2)).astype(np.float32)
+    want = np.concatenate([boxes, classes], axis=1)
+    got = np.concatenate([boxes, np.zeros_like(classes)], axis=1)
+    found = compare(["boxes"], "cosine", answers(want), answers(got), None)
+    assert found.outputs[0].cosine > 0.99
+    assert "2 slices are constant" in found.failure
+
+
+def test_a_class_that_never_was_likely_may_round_to_nothing() -> None:
+    want = np.array([[0.9, 0.0999, 1e-4], [0.2, 0.7997, 3e-4]] * 8, np.float32)
+    got = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0]] * 8, np.float32)
+    assert compare(["p"], "agreement", answers(want), answers(got), None).failure == ""
+
+
+def test_not_a_number_fails() -> None:
+    want = RNG.standard_normal((10, 3)).astype(np.float32)
+    got = want.copy()
+    got[3, 1] = np.nan
+    found = compare(["y"], "agreement", answers(want), answers(got), None)
+    assert 'output "y" holds NaN' in found.failure
+
+
+def test_another_shape_fails() -> None:
+    want = np.ones((4, 3), np.float32)
+    found = compare(["y"], "cosine", answers(want), answers(want[:, :2]), None)
+    assert "has shape [1, 2], FP32 gives [1, 3]" in found.failure
+
+
+def test_accuracy_counts_labels_of_both() -> None:
+    labels = np.arange(10) % 2
+    right = np.eye(2, dtype=np.float32)[labels] + RNG.random((10, 1), np.float32)
+    wrong = right.copy()
+    wrong[:2] = wrong[:2, ::-1]
+    found = compare(["y"], "accuracy", answers(right), answers(wrong), labels)
+    assert (found.reference, found.score) == (1.0, 0.8)
+    assert found.drop == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "metric"),
+    [
+        (np.eye(4, dtype=np.float32), np.arange(4), "accuracy"),
+        (np.eye(4, dtype=np.float32), np.arange(4) / 3, "r2"),
+        (RNG.standard_normal((4, 9)).astype(np.float32), None, "agreement"),
+        (np.array([[0.6, 0.8], [0.8, -0.6]], np.float32), None, "cosine"),
+        (np.ones((4, 1), np.float32), None, "r2"),
+    ],
+)
+def test_the_metric_follows_from_labels_and_outputs(
+    values: np.ndarray, labels: np.ndarray | None, metric: str
+) -> None:
+    assert choose_metric("auto", labels, answers(values)) == metric
+
+
+def test_accuracy_without_labels_is_refused() -> None:
+    with pytest.raises(ConfigError, match="needs labels"):
+        choose_metric("accuracy", None, answers(np.eye(2, dtype=np.float32)))

@@ -1,0 +1,84 @@
+"""The forms that data may come in."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.core.errors import ConfigError
+from service.core.tensors import DATATYPES, Signature, TensorSpec
+from service.quantization.data import Rows
+from service.quantization.reading import read_data
+
+SIGNATURE = Signature((TensorSpec("x", DATATYPES["FP32"], ("batch", 1, 8, 8)),), ())
+IMAGES = np.random.default_rng(0).random((6, 1, 8, 8), np.float32)
+
+
+def read(spec: object, model: Path = Path("none"), labels: str | None = None) -> Rows:
+    return read_data(str(spec), model, SIGNATURE, labels, seed=0)
+
+
+def test_an_archive_of_arrays_with_labels(data: Path) -> None:
+    rows = read(data)
+    assert len(rows) == 64
+    assert rows.labels is not None
+
+
+def test_a_golden_set_is_data_too(tmp_path: Path) -> None:
+    values = {"inputs/x": IMAGES, "outputs/y": np.zeros(6), "labels": np.arange(6)}
+    np.savez(tmp_path / "golden.npz", **values)
+    assert len(read(tmp_path / "golden.npz")) == 6
+
+
+def test_a_folder_with_a_file_an_input(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", IMAGES)
+    np.save(tmp_path / "labels.npy", np.arange(6))
+    rows = read(tmp_path)
+    assert rows.labels is not None
+    assert rows.labels.tolist() == list(range(6))
+
+
+def test_a_folder_with_a_file_a_row(tmp_path: Path) -> None:
+    for number, image in enumerate(IMAGES):
+        np.savez(tmp_path / f"{number}.npz", x=image, label=number)
+    rows = read(tmp_path)
+    assert rows.feeds[5][0].shape == (1, 1, 8, 8)
+    assert rows.labels is not None
+    assert rows.labels.tolist() == list(range(6))
+
+
+def test_a_function_that_yields_dicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rows_of_mine.py").write_text(
+        "import numpy as np\n"
+        "def rows():\n    for i in range(5):\n        yield {'x': np.ones((1, 8, 8), np.float32)}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert len(read("rows_of_mine:rows")) == 5
+
+
+def test_random_rows_fit_the_model(model: Path) -> None:
+    rows = read("random", model)
+    assert len(rows) == 128
+    assert rows.labels is None
+    assert rows.feeds[0][0].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("spec", "labels", "message"),
+    [
+        ("nowhere", None, "give an .npz file, a folder .*no such file"),
+        ("no_such_module:f", None, "ModuleNotFoundError"),
+        ("data.npz", "truth", 'has no labels "truth"; it has "x", "labels"'),
+    ],
+)
+def test_what_is_not_data_is_refused(
+    data: Path, spec: str, labels: str | None, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read(data if spec == "data.npz" else spec, labels=labels)
+
+
+def test_a_label_for_each_row_is_asked_for(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=IMAGES, labels=np.arange(5))
+    with pytest.raises(ConfigError, match='labels "labels" are 5, the rows are 6'):
+        read(tmp_path / "d.npz")

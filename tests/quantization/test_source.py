@@ -1,0 +1,99 @@
+"""Models that cannot be quantized are refused before any work, in words."""
+
+from collections.abc import Callable
+from itertools import combinations_with_replacement, product
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from service.core.errors import ConfigError
+from service.quantization.recipes import Kind, catalogue
+from service.quantization.source import read_source
+from tests.quantization.tiny_models import conv_net, save
+
+
+def quantized(path: Path) -> Path:
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+    ]
+    constants = {"s": np.float32(0.1) + np.zeros((), np.float32), "z": np.zeros((), np.uint8)}
+    return save(path, nodes, {"x": ["n", 2]}, {"y": ["n", 2]}, constants)
+
+
+def unknown(path: Path) -> Path:
+    nodes = [helper.make_node("NoSuchOperator", ["x"], ["y"], domain="com.example")]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", 1, ["n", 2])],
+        [helper.make_tensor_value_info("y", 1, ["n", 2])],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.example", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    return path
+
+
+def text(path: Path) -> Path:
+    path.write_text("this is no model")
+    return path
+
+
+def external(path: Path) -> Path:
+    onnx.save(
+        onnx.load(conv_net(path)), path, save_as_external_data=True, location="w.bin",
+        size_threshold=0,
+    )  # fmt: skip
+    (path.parent / "w.bin").unlink()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path, "there is no file"),
+        (text, "not an ONNX model"),
+        (quantized, "quantized already"),
+        (unknown, "NoSuchOperator"),
+        (lambda path: conv_net(path, 4), r'"x" FP32 \[4, 1, 8, 8\] has no batch dimension'),
+        (external, "'w.bin' is not in the folder"),
+    ],
+)
+def test_it_is_refused(tmp_path: Path, make: Callable[[Path], Path], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_source(make(tmp_path / "m.onnx"), tmp_path)
+
+
+def test_more_than_a_message_may_hold_is_refused(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.quantization.source.MOST_BYTES", 1000)
+    with pytest.raises(ConfigError, match="GB with its external data"):
+        read_source(model, tmp_path)
+
+
+def test_a_full_disk_is_told_before_any_work(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.quantization.source.SPACE", 10**15)
+    with pytest.raises(ConfigError, match="MB free; quantizing tiny.onnx needs"):
+        read_source(model, tmp_path)
+
+
+def test_one_row_at_a_time_is_usable(tmp_path: Path) -> None:
+    source = read_source(conv_net(tmp_path / "m.onnx", 1), tmp_path)
+    assert not source.batched
+
+
+def test_the_kind_follows_from_where_the_weights_are(model: Path, tmp_path: Path) -> None:
+    assert read_source(model, tmp_path).kinds == {Kind.CONV}
+
+
+def test_every_kind_but_trees_has_recipes_with_names_of_their_own() -> None:
+    for kinds, vnni in product(combinations_with_replacement(Kind, 2), (True, False)):
+        names = [recipe.name for recipe in catalogue(frozenset(kinds), vnni)]
+        assert len(names) == len(set(names))
+        assert bool(names) == (Kind.TREE not in kinds)

@@ -1,0 +1,38 @@
+"""A worker may raise, die or hang; the caller gets a reason and can go on."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from service.quantization.worker import Worker, WorkFailed
+
+
+def test_it_answers_calls_in_one_process() -> None:
+    with Worker() as worker:
+        first, second = (worker.call(10, os.getpid) for _ in range(2))
+    assert first == second != os.getpid()
+
+
+def test_what_it_raises_comes_as_a_reason() -> None:
+    with Worker() as worker, pytest.raises(WorkFailed, match="FileNotFoundError: .*nowhere"):
+        worker.call(10, Path("/nowhere").read_text)
+
+
+def test_its_death_is_survived() -> None:
+    with Worker() as worker:
+        with pytest.raises(WorkFailed, match="killed by SIGKILL, perhaps for want of memory"):
+            worker.call(10, signal.raise_signal, signal.SIGKILL)
+        assert worker.call(10, os.getpid) > 0
+
+
+def test_it_does_not_hang() -> None:
+    with Worker() as worker, pytest.raises(WorkFailed, match="took too long"):
+        worker.call(0.3, time.sleep, 60)
+
+
+def test_printing_does_not_spoil_its_answers() -> None:
+    with Worker() as worker:
+        assert worker.call(10, print, "noise") is None
