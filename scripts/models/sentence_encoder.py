@@ -286,11 +286,13 @@ def at_precision(fp32: onnx.ModelProto, precision: str, folder: Path) -> onnx.Mo
     if precision == "int8-dynamic":
         return products_to_dynamic_int8(tables_to_int8(fp32))
     constants = {constant.name for constant in fp32.graph.initializer}
-    # Products of two activations stay in float: their ranges destroy the model.
+    # Products of two activations stay in float: their ranges destroy the model. So do the second
+    # ones of the feed-forward blocks: a few large values set their scale (cosine to FP32 on the
+    # golden sentences 0.79 to 0.96 with them, 0.95 to 0.99 without).
     products = [
         node.name
         for node in fp32.graph.node
-        if node.op_type == "MatMul" and node.input[1] in constants
+        if node.op_type == "MatMul" and node.input[1] in constants and "outer" not in node.name
     ]
     # One sentence at its own length each time: padding is nothing that ranges should cover.
     sentences = [tokenized_alone(folder, sentence) for sentence in CALIBRATION]
