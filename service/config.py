@@ -251,7 +251,9 @@ def _read_toml(path: Path) -> dict[str, Any] | None:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path.name}: {error.strerror}") from None
+    except ValueError as error:
         raise ConfigError(f"{path.name}: {error}") from None
 
 

@@ -80,10 +80,12 @@ class ModelRepository:
         Raises:
             ConfigError: the folder cannot be read.
         """
+        before = {model.name: model.folder for model in self}
         folders = await self._read()
         for name, folder in folders.items():
             model = self.models.setdefault(name, Model(name, folder))
-            if not model.lock.locked() and not folder.problem:
+            # What a verb has seen meanwhile is newer.
+            if model.folder is before.get(name) and not model.lock.locked() and not folder.problem:
                 model.look(folder)
         for model in list(self):
             if model.name not in folders and not model.living and not model.lock.locked():
@@ -139,12 +141,12 @@ class ModelRepository:
         if not folders and self.models:
             raise ConfigError(f"models folder {self.folder} is empty; what is loaded stays")
         for name in sorted({*folders, *self.models}):
-            folder, absent = folders.get(name), ModelFolder(self.folder / name)
+            absent = ModelFolder(self.folder / name)
             known = self.models.get(name)
             before = seen.get(name, known.folder if known else absent)
-            model = known or self.models.setdefault(name, Model(name, folder or absent))
+            model = known or self.models.setdefault(name, Model(name, folders[name]))
             if not model.lock.locked() and not self._stopping:
-                self._begin(self._follow(model, folder, before))
+                self._begin(self._follow(model, before))
         return folders
 
     async def settle(self) -> None:
@@ -178,12 +180,13 @@ class ModelRepository:
                 self.models.setdefault(name, Model(name, folder))
         return self.model(name)
 
-    async def _follow(self, model: Model, folder: ModelFolder | None, before: ModelFolder) -> None:
+    async def _follow(self, model: Model, before: ModelFolder) -> None:
+        there = True
         try:
-            await verbs.follow(model, folder, before, self._given)
+            there = await verbs.follow(model, before, self._given)
         except Exception:
             _log.exception('model "%s" cannot follow its folder', model.name)
-        if folder is None and not model.living and not model.lock.locked():
+        if not there and not model.living and not model.lock.locked():
             self.models.pop(model.name, None)
 
     def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -90,21 +90,22 @@ async def unload(model: Model, given: Environment) -> None:
         model.refused.clear()
 
 
-async def follow(
-    model: Model, folder: ModelFolder | None, before: ModelFolder, given: Environment
-) -> None:
-    """Make memory agree with the folder as it was seen; None where it is gone. What has changed
-    since ``before`` still grows. Settings that cannot be read change nothing.
+async def follow(model: Model, before: ModelFolder, given: Environment) -> bool:
+    """Make memory agree with the folder; False where the folder is gone. What has changed since
+    ``before`` still grows. Settings that cannot be read change nothing.
     """
     async with model.lock:
+        # Read here and not by whoever looks at all models: a swap may have come in between.
+        folder = await asyncio.to_thread(read_model, model.folder.path, model.override)
         if folder is not None and folder.problem:
             if folder.problem != model.folder.problem:
                 _log.error('model "%s": %s', model.name, folder.problem)
             model.folder = replace(model.folder, problem=folder.problem)
-            return
+            return True
         model.look(folder or ModelFolder(model.folder.path))
         if not model.unloaded:
             await steps.converge(model, Cause.POLL, given, before)
+        return folder is not None
 
 
 async def _serve(model: Model, number: int, demand: Demand, given: Environment) -> Served:

@@ -137,7 +137,8 @@ async def test_a_model_that_is_not_there_is_not_found(
 ) -> None:
     reply = await scales.client.post(f"/admin/models/nobody/{verb}", content=body)
     assert reply.status_code == 404 and 'no model "nobody"' in reply.json()["error"]
-    assert (await scales.client.get("/admin/models/nobody/versions")).status_code == 404
+    for path in ("versions", "events"):
+        assert (await scales.client.get(f"/admin/models/nobody/{path}")).status_code == 404
 
 
 async def test_the_verbs_are_documented_with_bodies_that_work(scales: Served) -> None:

@@ -23,8 +23,8 @@ def svg(title: str, x_label: str, y_label: str, lines: Sequence[Line]) -> str:
     top = _round_up(max(max(line.values) for line in lines))
     width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
-    def x(step: float) -> float:
-        return LEFT + width * step / max(1, steps - 1)
+    def x(index: float) -> float:
+        return LEFT + width * (index + 1) / steps
 
     def y(value: float) -> float:
         return TOP + height * (1 - value / top)
@@ -42,9 +42,9 @@ def svg(title: str, x_label: str, y_label: str, lines: Sequence[Line]) -> str:
             'stroke="#ddd"/>'
             f'<text x="{LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:g}</text>'
         )
-        step = (steps - 1) * part / 4
+        step = steps * part / 4
         parts.append(
-            f'<text x="{x(step):.1f}" y="{TOP + height + 20}" text-anchor="middle">'
+            f'<text x="{x(step - 1):.1f}" y="{TOP + height + 20}" text-anchor="middle">'
             f"{step:.0f}</text>"
         )
     middle = LEFT + width / 2

@@ -122,11 +122,12 @@ def test_steps_come_to_an_end_with_the_best_that_passes(
             break
         view = perform(view, action, broken)
     assert next_action(view) is None
-    best = [n for n in candidates(on_disk, pin, policy) if n not in broken or n == serving]
+    fit = [n for n in on_disk if n not in broken or n in before]
+    best = [n for n in candidates(on_disk, pin, policy) if n in fit]
     if best:
         assert view.serving == best[0]
     loaded = {n for n, _ in view.held}
-    wanted = {n for n in policy.loaded(on_disk, pin) if n not in broken}
+    wanted = {n for n in policy.loaded(on_disk, pin) if n in fit}
     assert wanted <= loaded <= on_disk
 
 

@@ -93,3 +93,12 @@ def test_texts_become_str(tmp_path: Path) -> None:
         assert found is not None and found.inputs[0].tolist() == ["é", "b"]
     with pytest.raises(LoadFailed, match='input "t" takes BYTES'):
         read_golden(golden(tmp_path, inputs_t=ints(2)), texts)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_file_that_is_cut_short_is_named(tmp_path: Path, share: float) -> None:
+    file = golden(tmp_path, **IDS, **MASK)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(LoadFailed, match="golden.npz cannot be read"):
+        read_golden(file, TOKENS)

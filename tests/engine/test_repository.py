@@ -212,6 +212,13 @@ class TestPoll:
             await other.poll(1)
             assert await other.factor() == 2
 
+    async def test_a_look_that_began_before_a_swap_does_not_undo_it(self, root: Path) -> None:
+        async with opened(root) as it:
+            await it.swap(1)
+            await asyncio.gather(it.poll(1), it.swap(2), it.poll(1))
+            await it.repository.settle()
+            assert await it.factor() == 2 and it.swaps()[-1] == (1, 2, "swap")
+
     async def test_a_pin_that_is_half_written_changes_nothing(self, root: Path) -> None:
         write_pin(root / "m", Pin(1))
         async with opened(root) as it:

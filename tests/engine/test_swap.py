@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from service.core.errors import Conflict, GateFailed, LoadFailed, NotFound, NotReady, ShuttingDown
 from service.core.events import Event, PhaseStatus, SwapPhase
@@ -233,7 +235,9 @@ class TestTheGate:
 
     async def test_a_slower_version_is_refused_where_model_toml_asks(self, root: Path) -> None:
         np.savez(root / "m/golden.npz", **{"inputs/x": np.repeat(ROWS, 64, 0)})
-        (root / "m/model.toml").write_text("[gate]\nmax_slowdown = 3")
+        (root / "m/model.toml").write_text(
+            "[batching]\npreferred_batch_size = 64\n[gate]\nmax_slowdown = 10"
+        )
         put(root, "m", 4, slow(3))
         write_pin(root / "m", Pin(3))
         async with opened(root) as it:
@@ -252,23 +256,15 @@ class TestTheGate:
 
 
 def slow(factor: float) -> bytes:
-    """As ``scale``, by way of a matrix product of no use."""
-    import onnx
-    from onnx import helper, numpy_helper
-
+    """As ``scale``, after some hundred milliseconds of arithmetic of no use."""
     model = onnx.load_from_string(scale(factor))
-    graph = model.graph
-    wide = np.zeros((2, 4096), np.float32)
-    square = np.zeros((4096, 2), np.float32)
-    graph.initializer.extend(
-        [numpy_helper.from_array(wide, "wide"), numpy_helper.from_array(square, "back")]
-    )
+    graph, last = model.graph, "x"
+    for step, shape in enumerate([(2, 1024), *[(1024, 1024)] * 8, (1024, 2)]):
+        weight = numpy_helper.from_array(np.zeros(shape, np.float32), f"w{step}")
+        graph.initializer.append(weight)
+        graph.node.append(helper.make_node("MatMul", [last, f"w{step}"], [f"h{step}"]))
+        last = f"h{step}"
     graph.node[0].output[0] = "scaled"
-    last = "x"
-    for step in range(8):
-        graph.node.append(helper.make_node("MatMul", [last, "wide"], [f"w{step}"]))
-        graph.node.append(helper.make_node("MatMul", [f"w{step}", "back"], [f"b{step}"]))
-        last = f"b{step}"
     graph.node.append(helper.make_node("Add", ["scaled", last], ["y"]))
     result: bytes = model.SerializeToString()
     return result
