@@ -6,28 +6,9 @@ import numpy as np
 import pytest
 
 from service.core.errors import LoadFailed
-from service.core.tensors import DATATYPES, Dim, Signature, TensorSpec
+from service.core.tensors import Signature
 from service.engine.golden import read_golden
-
-
-def spec(name: str, datatype: str, *shape: Dim) -> TensorSpec:
-    return TensorSpec(name, DATATYPES[datatype], shape)
-
-
-TOKENS = Signature(
-    (spec("ids", "INT64", "batch", "sequence"), spec("mask", "INT64", "batch", "sequence")),
-    (spec("label", "INT64", "batch"), spec("score", "FP32", "batch", 2)),
-)
-
-
-def golden(folder: Path, **arrays: object) -> Path:
-    path = folder / "golden.npz"
-    np.savez(path, **{name.replace("_", "/", 1): array for name, array in arrays.items()})  # type: ignore[arg-type]
-    return path
-
-
-def ints(*shape: int) -> np.ndarray:
-    return np.arange(np.prod(shape), dtype=np.int64).reshape(shape)
+from tests.engine.goldens import IDS, MASK, TOKENS, golden, ints, spec
 
 
 def test_golden_inputs_come_in_the_order_of_the_signature(tmp_path: Path) -> None:
@@ -45,7 +26,6 @@ def test_outputs_and_labels_go_by_the_names_of_outputs(tmp_path: Path) -> None:
     assert (list(found.outputs), list(found.labels)) == (["score"], ["label"])
 
 
-IDS, MASK = {"inputs_ids": ints(3, 4)}, {"inputs_mask": ints(3, 4)}
 WRONG = {
     "missing": (IDS, 'no array "inputs/mask"'),
     "unknown": ({**IDS, **MASK, "inputs_x": ints(3)}, '"inputs/x", which the model has not'),

@@ -8,35 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.errors import ExecutionFailed, LoadFailed
-from service.core.tensors import DATATYPES, Arrays, Dim, Signature, TensorSpec
+from service.core.tensors import DATATYPES, Arrays, Dim, Signature
 from service.engine.samples import generated_rows, single_rows, trial_rows
-
-
-def spec(name: str, datatype: str, *shape: Dim) -> TensorSpec:
-    return TensorSpec(name, DATATYPES[datatype], shape)
-
-
-TOKENS = Signature(
-    (spec("ids", "INT64", "batch", "sequence"), spec("mask", "INT64", "batch", "sequence")),
-    (spec("label", "INT64", "batch"), spec("score", "FP32", "batch", 2)),
-)
+from tests.engine.goldens import IDS, MASK, TOKENS, golden, ints, spec
 
 
 def anything(inputs: Arrays, _: object) -> Arrays:
     return inputs
-
-
-def golden(folder: Path, **arrays: object) -> Path:
-    path = folder / "golden.npz"
-    np.savez(path, **{name.replace("_", "/", 1): array for name, array in arrays.items()})  # type: ignore[arg-type]
-    return path
-
-
-def ints(*shape: int) -> np.ndarray:
-    return np.arange(np.prod(shape), dtype=np.int64).reshape(shape)
-
-
-IDS, MASK = {"inputs_ids": ints(3, 4)}, {"inputs_mask": ints(3, 4)}
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (3, 3), (3,), (3, 2, 1)])
