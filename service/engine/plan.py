@@ -48,7 +48,7 @@ def choose_mode(
     if probe.failure:
         independent = probe.row_per_row and probe.equivariant and probe.repeatable and not moves
         return BatchingMode.ROWS if independent else BatchingMode.REQUESTS, probe.failure
-    if not moves and probe.repeatable:
+    if not moves and probe.repeatable and not probe.alike:
         return BatchingMode.COMBINE, ""
     answers = _what_moves(probe)
     if batching.combine == "always":
@@ -76,6 +76,8 @@ def _not_a_batch(signature: Signature) -> str:
 
 
 def _what_moves(probe: Probe) -> str:
+    if probe.alike:
+        return "with one row it cannot be told whether rows move each other (add to golden.npz)"
     if not probe.repeatable:
         return "answers differ from one run to the next"
     if isinf(probe.deviation):

@@ -45,7 +45,8 @@ class Probe:
     answers at the same place of two batches of the same size, with other rows beside.
     ``repeatable``: a row gives the same answers twice. ``equivariant``: rows in another order give
     the same answers in that order, as they do where the first axis is one of independent rows.
-    ``row_per_row``: outputs have as many rows as went in.
+    ``row_per_row``: outputs have as many rows as went in. ``alike``: there was only one row, and
+    beside copies of itself nothing shows.
     """
 
     seconds: dict[int, float] = field(default_factory=dict)
@@ -54,6 +55,7 @@ class Probe:
     repeatable: bool = True
     equivariant: bool = True
     row_per_row: bool = True
+    alike: bool = False
     failure: str = ""
     """Why rows cannot share a run; empty where they can."""
 
@@ -142,6 +144,7 @@ class _Trial:
             self._repeatable,
             self._order <= SAME,
             self._row_per_row,
+            len(self._rows) == 1,
             self._failure,
         )
 

@@ -156,7 +156,7 @@ def _values(
 ) -> Array:
     datatype = spec.datatype
     if datatype.name == "BYTES":
-        return np.full(shape, "a", dtype=object)
+        return np.full(shape, "abcdefgh"[row % ROWS], dtype=object)
     if datatype.kind == "boolean" or "mask" in spec.name.lower():
         return np.ones(shape, datatype.dtype)
     if datatype.kind == "integer":

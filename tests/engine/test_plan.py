@@ -48,6 +48,8 @@ MODES = [
         REQUESTS,
         "0.2 %",
     ),
+    ("one row", QDQ, Probe(alike=True), "auto", REQUESTS, "add to golden.npz"),
+    ("one row of a dynamic model", DYNAMIC, Probe(alike=True), "auto", ROWS, "add to golden.npz"),
     ("noise", QDQ, Probe(repeatable=False), "auto", REQUESTS, "from one run to the next"),
     ("noise, for speed", QDQ, Probe(repeatable=False), "always", COMBINE, "combined all the same"),
     ("fails together", QDQ, Probe(failure="8 rows: no"), "auto", ROWS, "8 rows: no"),

@@ -85,6 +85,11 @@ def test_other_than_a_row_for_a_row(
     assert 'output "y" has shape ' in result.failure
 
 
+def test_one_row_tells_nothing_of_neighbours() -> None:
+    result = probe(lambda inputs, _: inputs, OUTPUTS, ROWS[:1], 64)
+    assert result.alike and result.neighbours == 0 and not found(lambda x: x).alike
+
+
 def test_a_row_that_fails_alone_is_an_error() -> None:
     def run(_: np.ndarray) -> np.ndarray:
         raise ExecutionFailed("no")
