@@ -1,0 +1,39 @@
+"""Golden rows are run as requests would be, and only for as long as somebody wants to know."""
+
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+import pytest
+
+from service.config import ModelConfig
+from service.core.batching import BatchingMode
+from service.engine.gate import Abandoned, answers
+from service.engine.loading import Loaded, load
+from tests.repositories import put, scale
+
+
+def loaded(path: Path, combine: str) -> Loaded:
+    put(path, "m", 1, scale(3))
+    config = {"batching": {"combine": combine, "max_batch_size": 4}}
+    return load(path / "m/1", ModelConfig.model_validate(config), cores=1)
+
+
+@pytest.mark.parametrize(
+    ("combine", "mode"), [("auto", BatchingMode.COMBINE), ("never", BatchingMode.REQUESTS)]
+)
+def test_rows_are_run_in_batches_that_serving_could_make(
+    tmp_path: Path, combine: str, mode: BatchingMode
+) -> None:
+    version = loaded(tmp_path, combine)
+    rows = np.arange(20, dtype=np.float32).reshape(10, 2)
+    (got,) = answers(version, (rows,), Event())
+    assert version.plan.mode is mode
+    assert got.tolist() == (rows * 3).tolist()
+
+
+def test_nobody_goes_on_when_nobody_wants_to_know(tmp_path: Path) -> None:
+    abandoned = Event()
+    abandoned.set()
+    with pytest.raises(Abandoned):
+        answers(loaded(tmp_path, "auto"), (np.ones((4, 2), np.float32),), abandoned)
