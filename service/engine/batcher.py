@@ -62,7 +62,11 @@ class DynamicBatcher:
         # whether there are requests that nobody waits for, and the timer for the next dispatch;
         # whether nothing is taken any more; and what those wait for who want everything answered.
         self._queue: BatchQueue[Reply] = BatchQueue(policy)
-        self._idle = list(instances)
+        # Where requests do not share runs, the next one goes to an instance while it still works:
+        # on the way over the event loop between two runs its core would be idle.
+        ahead = 2 if self._threads is not None and policy.preferred_rows == 1 else 1
+        self._slots = ahead * len(instances)
+        self._idle = list(instances) * ahead
         self._running = 0
         self._scheduled = False
         self._sparse = True
@@ -84,7 +88,7 @@ class DynamicBatcher:
     @property
     def busy(self) -> int:
         """Instances at work."""
-        return self.instances - len(self._idle)
+        return min(self.instances, self._slots - len(self._idle))
 
     def submit(self, arrays: Arrays, rows: int, terms: Terms, reply: Reply) -> None:
         """Queue a request that fits the signature; the reply gets its outputs.

@@ -79,12 +79,14 @@ def computing(served: Served) -> Iterator[Compute]:
         process.communicate()
 
 
-def load(graph: Path, threads: int) -> onnxruntime.InferenceSession:
+def load(graph: Path, threads: int, exact: bool = True) -> onnxruntime.InferenceSession:
+    """A session as the server has it; not `exact`: with the kernels of a default session."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # As the server does: without it, x86 without VNNI answers wrongly, if faster.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if exact:
+        # Without it sums saturate on x86 without VNNI: the answers are others, and come faster.
+        options.add_session_config_entry("session.x64quantprecision", "1")
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 

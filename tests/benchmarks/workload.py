@@ -102,7 +102,7 @@ class Workload:
         else:
             verify(field.candidate, field.protocol, self._pairs)
         if field.tutorial is not None:
-            verify(field.tutorial, field.protocol, self._pairs)
+            verify(field.tutorial, field.protocol, expected(self._served, SAMPLES, exact=False))
 
     def _file(self, name: str, message: Message) -> Path:
         path = self._plan.scratch / f"{self._served.workload}-{name}"

@@ -128,7 +128,8 @@ async def test_requests_are_in_flight_until_they_are_answered() -> None:
     replies = [submit(served, rows(1, 1), 1) for _ in range(3)]
     assert served.in_flight == 3
     await asyncio.to_thread(started.wait, 5)
-    assert (served.busy, served.waiting, served.in_flight) == (1, 2, 3)
+    # One runs, one is next in the instance's thread, one waits.
+    assert (served.busy, served.waiting, served.in_flight) == (1, 1, 3)
     go_on.set()
     await asyncio.gather(*replies)
     assert served.in_flight == 0
