@@ -15,6 +15,7 @@ from service.engine.model import Model
 from service.engine.plan import Plan
 from service.engine.repository import ModelRepository
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
 HEADS = ("MODEL", "VERSION", "STATE", "PRECISION", "SIZE", "RUNS")
 
 
@@ -64,9 +65,10 @@ def _details(model: Model) -> Iterator[tuple[str, str]]:
 
 
 def _broken(text: str, start: str, width: int | None) -> list[str]:
-    if width is None:
-        return [start + text]
-    return TextWrapper(width, initial_indent=start, subsequent_indent="    ").wrap(text)
+    lines = [start + text]
+    if width is not None:
+        lines = TextWrapper(width, initial_indent=start, subsequent_indent="    ").wrap(text)
+    return [line.replace(NO_BREAK, " ") for line in lines]
 
 
 def _tensors(loaded: Loaded) -> str:
@@ -75,7 +77,8 @@ def _tensors(loaded: Loaded) -> str:
 
 
 def _named(specs: tuple[TensorSpec, ...]) -> str:
-    return ", ".join(f"{spec.name} {spec}" for spec in specs) or "nothing"
+    named = (f"{spec.name} {spec}".replace(" ", NO_BREAK) for spec in specs)
+    return ", ".join(named) or "nothing"
 
 
 def _size(count: int) -> str:

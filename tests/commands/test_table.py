@@ -70,6 +70,7 @@ def test_no_line_is_wider_than_the_terminal(models: Path) -> None:
     for width, lines in zip(widths, broken, strict=True):
         assert max(map(len, lines)) <= max(width, len(f"serving at {URL}, docs at {URL}/docs"))
         assert " ".join(lines).split() == " ".join(whole).split()
+        assert all(line.count("[") == line.count("]") for line in lines)  # shapes stay whole
 
 
 def test_an_empty_folder_is_told_what_belongs_there(tmp_path: Path) -> None:
