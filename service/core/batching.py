@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from service.core.errors import ExecutionFailed, QueueFull
+from service.core.errors import ExecutionFailed, QueueFull, SignatureMismatch
 from service.core.tensors import Array, Arrays
 
 Reply = TypeVar("Reply")
@@ -38,13 +38,27 @@ class Padding:
 
     Per input in signature order, ``fills`` gives the value to fill with, or None to leave it, and
     ``axes`` says which axes of a row vary. Per output, ``cuts`` gives the axes to cut back, each
-    with the (input, axis) whose unfilled length says where; these count the batch axis.
+    with the (input, axis) whose unfilled length says where; these count the batch axis. ``shared``
+    has, by name, the axes that must have the same length: filled up, they would all look alike.
     """
 
     buckets: tuple[int, ...]
     fills: tuple[float | None, ...]
     axes: tuple[tuple[bool, ...], ...]
     cuts: tuple[tuple[tuple[int, int, int], ...], ...]
+    shared: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = ()
+
+    def check(self, arrays: Arrays) -> None:
+        """Make sure that lengths that belong together are the same before they are filled.
+
+        Raises:
+            SignatureMismatch: they are not.
+        """
+        for name, places in self.shared:
+            lengths = [arrays[index].shape[axis] for index, axis in places]
+            if len(set(lengths)) > 1:
+                came = " and ".join(map(str, lengths))
+                raise SignatureMismatch(f'inputs share the length "{name}", got {came}')
 
     def bucket(self, length: int) -> int:
         """The smallest bucket that holds the length; a longer one than all stays as it is."""
@@ -78,10 +92,15 @@ class BatchPolicy:
     padding: Padding | None = None
 
     def row_shapes(self, arrays: Arrays) -> tuple[tuple[int, ...], ...]:
-        """The shapes that the rows of a request are run with."""
+        """The shapes that the rows of a request are run with.
+
+        Raises:
+            SignatureMismatch: see ``Padding.check``.
+        """
         shapes = tuple([array.shape[1:] for array in arrays])
         if self.padding is None:
             return shapes
+        self.padding.check(arrays)
         return tuple(self.padding.row_shape(i, shape) for i, shape in enumerate(shapes))
 
 

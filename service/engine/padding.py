@@ -5,7 +5,7 @@ A model that heeds its mask answers the same for a row that is filled up. One th
 answer wrongly and never say so; hence filled rows are compared with bare ones at load.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +18,7 @@ from service.engine.deviation import Comparison
 from service.engine.execution import Run
 from service.engine.probe import run_together
 
+Shared = tuple[str, tuple[tuple[int, int], ...]]
 SETTING = "model.toml: batching.padding"
 
 
@@ -52,7 +53,20 @@ def padding_for(config: PaddingConfig, signature: Signature) -> Padding:
             tuple((axis, *sources[d]) for axis, d in enumerate(s.shape) if axis and d in sources)
             for s in signature.outputs
         ),
+        tuple(_shared(signature, sources)),
     )
+
+
+def _shared(signature: Signature, filled: Iterable[str]) -> Iterator[Shared]:
+    for dim in filled:
+        places = tuple(
+            (index, axis)
+            for index, spec in enumerate(signature.inputs)
+            for axis, other in enumerate(spec.shape)
+            if axis and other == dim
+        )
+        if len(places) > 1:
+            yield dim, places
 
 
 def _fill(spec: TensorSpec, value: float | None) -> float | None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.config import PaddingConfig
 from service.core.batching import BatchPolicy, Padding
-from service.core.errors import ExecutionFailed, LoadFailed
+from service.core.errors import ExecutionFailed, LoadFailed, SignatureMismatch
 from service.core.tensors import DATATYPES, Arrays, Dim, Signature, TensorSpec
 from service.engine.padding import padding_deviation, padding_for
 from service.engine.probe import run_together
@@ -33,8 +33,20 @@ def config(buckets: tuple[int, ...] = (8, 4), **values: float) -> PaddingConfig:
 
 def test_outputs_are_cut_where_they_share_an_axis() -> None:
     assert padding_for(config(ids=0, mask=0), ENCODER) == Padding(
-        buckets=(4, 8), fills=(0, 0), axes=((True,), (True,)), cuts=(((1, 1, 1),), ())
+        buckets=(4, 8),
+        fills=(0, 0),
+        axes=((True,), (True,)),
+        cuts=(((1, 1, 1),), ()),
+        shared=(("length", ((0, 1), (1, 1))),),
     )
+
+
+def test_lengths_that_belong_together_must_be_the_same_before_they_are_filled() -> None:
+    policy = BatchPolicy(padding=padding_for(config(ids=0, mask=0), ENCODER))
+    ids, mask = np.zeros((1, 5), np.int64), np.ones((1, 7), np.int64)
+    assert policy.row_shapes((ids, mask[:, :5])) == ((8,), (8,))
+    with pytest.raises(SignatureMismatch, match='share the length "length", got 5 and 7'):
+        policy.row_shapes((ids, mask))
 
 
 WRONG: dict[str, tuple[tuple[TensorSpec, ...], dict[str, float], str]] = {
