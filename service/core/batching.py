@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-import numpy as np
-
-from service.core.errors import ExecutionFailed, QueueFull, SignatureMismatch
-from service.core.tensors import Array, Arrays
+from service.core.errors import QueueFull
+from service.core.padding import Padding
+from service.core.tensors import Arrays
 
 Reply = TypeVar("Reply")
 
@@ -30,48 +29,6 @@ class BatchingMode(StrEnum):
     COMBINE = "combine"
     ROWS = "rows"
     REQUESTS = "requests"
-
-
-@dataclass(frozen=True, slots=True)
-class Padding:
-    """Fill the variable axes of some inputs up to the next bucket, so that lengths can mix.
-
-    Per input in signature order, ``fills`` gives the value to fill with, or None to leave it, and
-    ``axes`` says which axes of a row vary. Per output, ``cuts`` gives the axes to cut back, each
-    with the (input, axis) whose unfilled length says where; these count the batch axis. ``shared``
-    has, by name, the axes that must have the same length: filled up, they would all look alike.
-    """
-
-    buckets: tuple[int, ...]
-    fills: tuple[float | None, ...]
-    axes: tuple[tuple[bool, ...], ...]
-    cuts: tuple[tuple[tuple[int, int, int], ...], ...]
-    shared: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = ()
-
-    def check(self, arrays: Arrays) -> None:
-        """Make sure that lengths that belong together are the same before they are filled.
-
-        Raises:
-            SignatureMismatch: they are not.
-        """
-        for name, places in self.shared:
-            lengths = [arrays[index].shape[axis] for index, axis in places]
-            if len(set(lengths)) > 1:
-                came = " and ".join(map(str, lengths))
-                raise SignatureMismatch(f'inputs share the length "{name}", got {came}')
-
-    def bucket(self, length: int) -> int:
-        """The smallest bucket that holds the length; a longer one than all stays as it is."""
-        return next((size for size in self.buckets if size >= length), length)
-
-    def row_shape(self, index: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape that a row of input ``index`` is run with."""
-        if self.fills[index] is None:
-            return shape
-        return tuple(
-            self.bucket(length) if varies else length
-            for length, varies in zip(shape, self.axes[index], strict=True)
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,75 +209,3 @@ class BatchQueue(Generic[Reply]):
         self._size -= entries
         if not self._size:
             self._no_deadline_before = inf
-
-
-def assemble(entries: tuple[Entry[Any], ...], padding: Padding | None) -> tuple[Arrays, float]:
-    """One array per input with the rows of all entries, and the share of elements filled in.
-
-    A single entry that needs no filling is passed on without a copy.
-    """
-    inputs = range(len(entries[0].arrays))
-    if padding is None:
-        if len(entries) == 1:
-            return entries[0].arrays, 0.0
-        return tuple(np.concatenate([e.arrays[i] for e in entries]) for i in inputs), 0.0
-    arrays = tuple(_fill(entries, i, padding.fills[i]) for i in inputs)
-    total = sum(array.size for array in arrays)
-    real = sum(array.size for entry in entries for array in entry.arrays)
-    return arrays, 1.0 - real / total if total else 0.0
-
-
-def _fill(entries: tuple[Entry[Any], ...], index: int, value: float | None) -> Array:
-    if value is None or all(e.arrays[index].shape[1:] == e.key.shapes[index] for e in entries):
-        arrays = [e.arrays[index] for e in entries]
-        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-    rows = sum(e.rows for e in entries)
-    whole = np.full((rows, *entries[0].key.shapes[index]), value, entries[0].arrays[index].dtype)
-    start = 0
-    for entry in entries:
-        array = entry.arrays[index]
-        region = (slice(start, start + entry.rows), *(slice(n) for n in array.shape[1:]))
-        whole[region] = array
-        start += entry.rows
-    return whole
-
-
-def split(
-    entries: tuple[Entry[Any], ...], outputs: Arrays, padding: Padding | None
-) -> list[Arrays]:
-    """The outputs of a run, cut into the rows of each entry: views, not copies.
-
-    Raises:
-        ExecutionFailed: an output does not have one row for each row that went in.
-    """
-    rows = sum(entry.rows for entry in entries)
-    for index, output in enumerate(outputs):
-        if not output.shape or output.shape[0] != rows:
-            raise ExecutionFailed(
-                f"output {index} has shape {list(output.shape)} for a batch of {rows} rows"
-            )
-    parts = [outputs] if len(entries) == 1 else _slices(entries, outputs)
-    if padding is not None:
-        parts = [_cut(e, part, padding) for e, part in zip(entries, parts, strict=True)]
-    return parts
-
-
-def _slices(entries: tuple[Entry[Any], ...], outputs: Arrays) -> list[Arrays]:
-    parts: list[Arrays] = []
-    start = 0
-    for entry in entries:
-        stop = start + entry.rows
-        parts.append(tuple([output[start:stop] for output in outputs]))
-        start = stop
-    return parts
-
-
-def _cut(entry: Entry[Any], outputs: Arrays, padding: Padding) -> Arrays:
-    chosen = entry.key.outputs or range(len(outputs))
-    result = []
-    for place, output in zip(chosen, outputs, strict=True):
-        for axis, source, source_axis in padding.cuts[place]:
-            length = entry.arrays[source].shape[source_axis]
-            output = output[(slice(None),) * axis + (slice(length),)]
-        result.append(output)
-    return tuple(result)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from service.core.batching import Batch, BatchingMode, BatchPolicy, Entry, assemble, split
+from service.core.assembly import assemble, split
+from service.core.batching import Batch, BatchingMode, BatchPolicy, Entry
 from service.core.errors import ExecutionFailed, ModelError, QuantserveError, RequestError
 from service.core.events import Timing
 from service.core.tensors import Arrays

@@ -11,8 +11,9 @@ from itertools import pairwise
 import numpy as np
 
 from service.config import PaddingConfig
-from service.core.batching import BatchPolicy, Padding
+from service.core.batching import BatchPolicy
 from service.core.errors import LoadFailed, QuantserveError
+from service.core.padding import Padding
 from service.core.tensors import Arrays, Datatype, Signature, TensorSpec
 from service.engine.deviation import Comparison
 from service.engine.execution import Run

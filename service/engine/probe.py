@@ -12,7 +12,8 @@ from time import thread_time
 
 import numpy as np
 
-from service.core.batching import BatchKey, BatchPolicy, Entry, assemble, split
+from service.core.assembly import assemble, split
+from service.core.batching import BatchKey, BatchPolicy, Entry
 from service.core.errors import ExecutionFailed, QuantserveError
 from service.core.tensors import Arrays, TensorSpec
 from service.engine.deviation import Comparison

@@ -9,8 +9,9 @@ from functools import partial
 from time import perf_counter, thread_time
 
 from service.config import BatchingConfig, ModelConfig
-from service.core.batching import BatchingMode, Padding
+from service.core.batching import BatchingMode
 from service.core.errors import LoadFailed, QuantserveError
+from service.core.padding import Padding
 from service.core.tensors import Arrays
 from service.engine.graph import Precision
 from service.engine.padding import padding_deviation, padding_for

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from service.core.batching import BatchKey, BatchPolicy, BatchQueue, Entry, assemble, split
-from service.core.errors import ExecutionFailed, QueueFull
+from service.core.batching import BatchKey, BatchPolicy, BatchQueue, Entry
+from service.core.errors import QueueFull
 
 
 def entry(
@@ -85,16 +85,3 @@ def test_what_is_past_its_deadline_is_taken_out() -> None:
     assert q.expire(0.5) == []
     assert [e.deadline for e in q.expire(1.0)] == [1.0]
     assert q.next_deadline() == 2.0
-
-
-def test_rows_come_apart_as_they_went_together() -> None:
-    entries = (entry(2, at=1.0), entry(1, at=2.0))
-    inputs, filled = assemble(entries, None)
-    parts = split(entries, inputs, None)
-    assert filled == 0.0
-    assert [part[0].tolist() for part in parts] == [[[1, 1], [1, 1]], [[2, 2]]]
-
-
-def test_an_output_without_a_row_for_each_row_is_an_error() -> None:
-    with pytest.raises(ExecutionFailed, match=r"shape \[1\] for a batch of 2 rows"):
-        split((entry(2),), (np.zeros(1),), None)

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.config import PaddingConfig
-from service.core.batching import BatchPolicy, Padding
+from service.core.batching import BatchPolicy
 from service.core.errors import ExecutionFailed, LoadFailed, SignatureMismatch
+from service.core.padding import Padding
 from service.core.tensors import DATATYPES, Arrays, Dim, Signature, TensorSpec
 from service.engine.padding import padding_deviation, padding_for
 from service.engine.probe import run_together

@@ -1,0 +1,26 @@
+"""Rows go together and come apart, each request's own."""
+
+import numpy as np
+import pytest
+
+from service.core.assembly import assemble, split
+from service.core.batching import BatchKey, Entry
+from service.core.errors import ExecutionFailed
+
+
+def entry(rows: int, value: float = 0.0) -> Entry[None]:
+    arrays = (np.full((rows, 2), value, np.float32),)
+    return Entry(arrays, rows, BatchKey(((2,),), None), 2, 0.0, None, None)
+
+
+def test_rows_come_apart_as_they_went_together() -> None:
+    entries = (entry(2, 1.0), entry(1, 2.0))
+    inputs, filled = assemble(entries, None)
+    parts = split(entries, inputs, None)
+    assert filled == 0.0
+    assert [part[0].tolist() for part in parts] == [[[1, 1], [1, 1]], [[2, 2]]]
+
+
+def test_an_output_without_a_row_for_each_row_is_an_error() -> None:
+    with pytest.raises(ExecutionFailed, match=r"shape \[1\] for a batch of 2 rows"):
+        split((entry(2),), (np.zeros(1),), None)
