@@ -15,6 +15,7 @@ from service.api.audit import Audit
 from service.api.body import Receive
 from service.api.control import control_plane
 from service.api.direct import DirectProtocol
+from service.api.edge import rehearse
 from service.api.exchange import LookOut
 from service.api.guard import Guard, lets_predict
 from service.api.infer import App, DataPlane, Send
@@ -56,7 +57,7 @@ class Server:
         metrics = Metrics(statistics, self.repository)
         changes = _changes(settings, self.repository, Audit(observe))
         reports = [versions(self.repository, statistics), watching(self.repository, self._watchers)]
-        control = control_plane(
+        self._control = control = control_plane(
             self.repository,
             statistics,
             metrics.render,
@@ -104,6 +105,8 @@ class Server:
         for folder in await asyncio.to_thread(remove_abandoned, self._settings.models):
             _log.warning("removed what is left of an upload to model %s", folder.parent.name)
         await self.repository.load_all()
+        for path in ("/v2/health/live", "/metrics"):
+            await rehearse(self._control, path)
         # What is there now stays: the garbage collector need not look at it again and again,
         # which took tens of milliseconds each time.
         gc.collect()

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import status_of
 from service.core.errors import QuantserveError
@@ -64,6 +64,21 @@ class Edge:
             where = scope.get("path", scope["type"])
             _log.error("%s failed: %s: %s", where, type(error).__name__, error)
             _log.debug("%s failed", where, exc_info=True)
+
+
+async def rehearse(app: ASGIApp, path: str) -> None:
+    """Ask for a path and throw the answer away: the first request builds what the later ones use,
+    which takes tens of milliseconds, and nobody waits for it now.
+    """
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(_: Message) -> None:
+        pass
+
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
+    await app(scope, receive, send)
 
 
 def _without_body(send: Send) -> Send:
