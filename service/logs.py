@@ -17,6 +17,7 @@ from service.core.events import (
     StateChanged,
 )
 from service.core.lifecycle import State
+from service.engine.model import UNLOADED
 
 _log = logging.getLogger("quantserve")
 _audit = logging.getLogger("quantserve.audit")
@@ -67,7 +68,8 @@ class Log:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, StateChanged):
-            level = logging.ERROR if event.reason and event.state is State.UNAVAILABLE else 20
+            failed = event.state is State.UNAVAILABLE and event.reason != UNLOADED
+            level = logging.ERROR if failed else logging.INFO
             _log.log(level, "model %s version %s is %s %s", *event)
         elif isinstance(event, RequestCompleted):
             level = logging.INFO if self._requests else logging.DEBUG

@@ -13,6 +13,9 @@ from service.core.tensors import Signature, Tensor
 from service.engine.batcher import DynamicBatcher, Reply
 from service.engine.loading import Loaded
 
+UNLOADED = "unloaded"
+"""Why a version that was drained is not available."""
+
 
 class ModelVersion:
     """One version: its state, and while it is READY its batcher."""
@@ -55,7 +58,7 @@ class ModelVersion:
         await self.batcher.drain()
         self.batcher.close()
         self.batcher = self.loaded = None
-        self._move(State.UNAVAILABLE, "unloaded")
+        self._move(State.UNAVAILABLE, UNLOADED)
 
     def labels(self, output: str) -> tuple[str, ...]:
         """The names of an output's classes; none where model.toml gives none."""
