@@ -6,6 +6,7 @@ from typing import NamedTuple
 import orjson
 
 from service.api import codec, v1
+from service.api.classification import classify
 from service.api.errors import status_of
 from service.core.errors import (
     BodyTimeout,
@@ -13,6 +14,7 @@ from service.core.errors import (
     MethodNotAllowed,
     QuantserveError,
     QueueFull,
+    ShuttingDown,
 )
 from service.core.requests import InferRequest, InferResponse, RequestedOutput
 from service.core.tensors import Arrays, Signature, Tensor
@@ -22,6 +24,10 @@ Header = tuple[bytes, bytes]
 JSON = (b"content-type", b"application/json")
 BINARY = (b"content-type", b"application/octet-stream")
 CLOSE = (b"connection", b"close")
+ALLOW = (b"allow", b"OPTIONS, POST")
+"""What the addresses of inference take."""
+LONGEST_ERROR = 2000
+"""Characters."""
 
 
 class Answer(NamedTuple):
@@ -84,7 +90,7 @@ def _classified(
     if not any(each.classes for each in wanted):
         return tensors
     return tuple(
-        codec.classify(t, each.classes, version.labels(t.name), batched) if each.classes else t
+        classify(t, each.classes, version.labels(t.name), batched) if each.classes else t
         for t, each in zip(tensors, wanted, strict=True)
     )
 
@@ -95,8 +101,13 @@ def refused(error: QuantserveError) -> Answer:
     if isinstance(error, QueueFull):
         headers.append((b"retry-after", b"1"))
     if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", b"POST"))
-    if isinstance(error, BodyTooLarge | BodyTimeout):
-        # The rest of the body is not read, so nothing else can come over this connection.
+        headers.append(ALLOW)
+    if isinstance(error, BodyTooLarge | BodyTimeout | ShuttingDown):
+        # The rest of the body is not read, or nothing else will be.
         headers.append(CLOSE)
-    return Answer(status_of(error), headers, orjson.dumps({"error": str(error)}))
+    return Answer(status_of(error), headers, orjson.dumps({"error": shorten(str(error))}))
+
+
+def shorten(text: str) -> str:
+    """A text of which the parts that a client chose may be of any length."""
+    return text if len(text) <= LONGEST_ERROR else f"{text[:LONGEST_ERROR]}..."

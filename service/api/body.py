@@ -15,6 +15,9 @@ OFF_THE_LOOP = 64 * 1024
 """Bytes from which (de)compression is worth a thread: zlib lets the event loop go on meanwhile."""
 MOST_PER_BYTE = 1032
 """Deflate cannot pack more than this many bytes into one: https://zlib.net/zlib_tech.html"""
+LINGER = 2.0
+"""Seconds in which a sender that was refused may stop. A line that is cut while the other side
+still sends is reset, and the reset may overtake the answer."""
 
 
 class ClientGone(Exception):  # noqa: N818 - not an error to tell anybody
@@ -22,22 +25,31 @@ class ClientGone(Exception):  # noqa: N818 - not an error to tell anybody
 
 
 async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
-    """The whole body, decompressed: at most ``limit`` bytes before and after.
+    """The whole body, as it was sent.
 
     Raises:
         BodyTooLarge: it has more bytes than the limit.
-        UnsupportedEncoding, MalformedRequest: see ``decompress``.
+        UnsupportedEncoding: it comes in a transfer coding other than chunked.
         ClientGone: the client left.
     """
     length = headers.get(b"content-length")
     if length is not None and length.isdigit() and int(length) > limit:
-        raise BodyTooLarge(f"the body has {int(length)} bytes, the limit is {limit}")
+        raise too_large(limit, int(length))
+    coding = headers.get(b"transfer-encoding", b"chunked")
+    if coding.strip().lower() != b"chunked":
+        shown = coding.decode("latin-1")
+        raise UnsupportedEncoding(f'Transfer-Encoding "{shown:.40}", expected chunked')
     message = await receive()
     body: bytes = message.get("body", b"")
     if message.get("more_body", False) or message["type"] != "http.request":
         body = await _read_rest(message, receive, limit)
     if len(body) > limit:
-        raise BodyTooLarge(f"the body has {len(body)} bytes, the limit is {limit}")
+        raise too_large(limit, len(body))
+    return body
+
+
+async def decompressed(body: bytes, headers: Mapping[bytes, bytes], limit: int) -> bytes:
+    """The body as it was before the client compressed it; see ``decompress``."""
     encoding = headers.get(b"content-encoding")
     if encoding is None:
         return body
@@ -47,17 +59,35 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
 
 
 async def _read_rest(message: MutableMapping[str, Any], receive: Receive, limit: int) -> bytes:
-    chunks, size = [], 0
+    # Grown in place: a list of pieces takes far more memory than the body when they are small.
+    body = bytearray()
     while True:
         if message["type"] == "http.disconnect":
             raise ClientGone
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > limit:
-            raise BodyTooLarge(f"the body has more than {limit} bytes")
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise too_large(limit)
         if not message.get("more_body", False):
-            return b"".join(chunks)
+            return bytes(body)
         message = await receive()
+
+
+async def swallow(receive: Receive) -> None:
+    """Throw away what a sender that was refused still sends, for a moment."""
+    try:
+        async with asyncio.timeout(LINGER):
+            message = await receive()
+            while message["type"] == "http.request" and message.get("more_body"):
+                message = await receive()
+    except TimeoutError:
+        pass
+
+
+def too_large(limit: int, size: int | None = None) -> BodyTooLarge:
+    """The error that tells of a body past the limit; its size is known where it was announced."""
+    if size is None:
+        return BodyTooLarge(f"the body has more than the {limit} bytes that are taken")
+    return BodyTooLarge(f"the body has {size} bytes, at most {limit} are taken")
 
 
 def decompress(body: bytes, encoding: bytes, limit: int) -> bytes:
@@ -80,7 +110,7 @@ def decompress(body: bytes, encoding: bytes, limit: int) -> bytes:
     except zlib.error as error:
         raise MalformedRequest(f"the body is not {encoding.decode()}: {error}") from None
     if len(plain) > limit:
-        raise BodyTooLarge(f"the body has more than {limit} bytes when decompressed")
+        raise BodyTooLarge(f"decompressed, the body has more than the {limit} bytes that are taken")
     if not machine.eof:
         raise MalformedRequest(f"the {encoding.decode()} body is cut short")
     if machine.unused_data:
@@ -96,7 +126,8 @@ def wanted_encoding(headers: Mapping[bytes, bytes], answer: bytes) -> bytes | No
     allowed = {}
     for item in accepts.lower().split(b","):
         name, _, weight = item.partition(b";")
-        allowed[name.strip()] = weight.replace(b" ", b"") not in (b"q=0", b"q=0.0", b"q=0.00")
+        # What is left of a weight of nothing, with any number of decimals, is "q=".
+        allowed[name.strip()] = weight.replace(b" ", b"").rstrip(b"0.") != b"q="
     return next((name for name in ENCODINGS if allowed.get(name)), None)
 
 

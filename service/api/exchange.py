@@ -2,7 +2,7 @@
 
 import asyncio
 from time import perf_counter
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from service.core.events import Outcome
 from service.core.requests import InferRequest
@@ -50,32 +50,40 @@ class Exchange:
         self.outcome = Outcome.OK
         self.error = ""
 
-    def look(self, waited: float) -> None:
-        """Do what has to be done for a request that is open for so many seconds."""
-        raise NotImplementedError
+
+class Watched(Protocol):
+    """Something that may take too long."""
+
+    def look(self, now: float) -> None:
+        """Do what has to be done at this time of ``perf_counter``."""
 
 
 class LookOut:
-    """Looks at open requests from time to time: a timer for each would cost more than most do."""
+    """Looks at what may take too long from time to time: a timer for each would cost more than
+    most requests do.
+    """
 
     def __init__(self) -> None:
-        # All mutable state: the requests that are open, and the timer while there are any.
-        self._open: set[Exchange] = set()
+        # All mutable state: what is watched, and the timer while there is anything.
+        self._open: set[Watched] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def open(self, exchange: Exchange) -> None:
-        """From now on the request is looked at."""
-        self._open.add(exchange)
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def open(self, watched: Watched) -> None:
+        """From now on it is looked at."""
+        self._open.add(watched)
         if self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(LOOK_EVERY, self._look, loop)
 
-    def close(self, exchange: Exchange) -> None:
-        """The request need not be looked at any more."""
-        self._open.discard(exchange)
+    def close(self, watched: Watched) -> None:
+        """It need not be looked at any more."""
+        self._open.discard(watched)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now = perf_counter()
-        for exchange in list(self._open):
-            exchange.look(now - exchange.started)
+        for watched in list(self._open):
+            watched.look(now)
         self._timer = loop.call_later(LOOK_EVERY, self._look, loop) if self._open else None

@@ -6,14 +6,22 @@ need more than one step to arrive, and all of them under other servers.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from service.api.answers import Answer
-from service.api.body import ClientGone, Receive, compress, read_body, wanted_encoding
+from service.api.answers import ALLOW, CLOSE, Answer, Header
+from service.api.body import (
+    ClientGone,
+    Receive,
+    compress,
+    decompressed,
+    read_body,
+    swallow,
+    wanted_encoding,
+)
 from service.api.exchange import Exchange, LookOut, Target
-from service.api.inference import Inference
-from service.core.errors import BodyTimeout, MethodNotAllowed
+from service.api.inference import Headers, Inference
+from service.core.errors import BodyTimeout, MalformedRequest, MethodNotAllowed, ShuttingDown
 from service.core.tensors import Arrays
 
 Scope = MutableMapping[str, Any]
@@ -26,6 +34,8 @@ TARGET = re.compile(
 )
 WATCH_AFTER = 0.05
 """Seconds after which a waiting request's client is watched for leaving."""
+ONCE = {b"content-length", b"content-encoding", b"inference-header-content-length"}
+"""Headers that say how to read the body."""
 
 
 def target_of(path: str) -> Target | None:
@@ -49,51 +59,70 @@ class DataPlane:
         target = target_of(scope["path"]) if scope["type"] == "http" else None
         if target is None:
             await self._control(scope, receive, send)
+        elif scope["method"] == "OPTIONS":
+            await send({"type": "http.response.start", "status": 204, "headers": [ALLOW]})
+            await send({"type": "http.response.body", "body": b""})
         else:
             await self._serve(target, scope, receive, send)
 
     async def _serve(self, target: Target, scope: Scope, receive: Receive, send: Send) -> None:
-        headers: dict[bytes, bytes] = dict(scope["headers"])
+        headers = dict(scope["headers"])
         exchange = _TaskExchange(target, self._inference, headers, receive)
         self._look_out.open(exchange)
         try:
-            if scope["method"] != "POST":
-                raise MethodNotAllowed(f"{scope['method']} on {scope['path']}, expected POST")
-            body = await read_body(headers, receive, self._inference.body_limit)
-            exchange.reading = False
-            self._inference.admit(exchange, headers, body, exchange.reply)
-            answer = self._inference.answer(exchange, await exchange.reply)
-        except (ClientGone, asyncio.CancelledError) as gone:
-            if not exchange.late:
-                self._inference.abandon(exchange)
-                self._inference.finish(exchange)
-                if exchange.task.cancelling():
-                    raise
+            answer = await self._answer(exchange, scope, headers, receive)
+        except (ClientGone, asyncio.CancelledError) as end:
+            self._inference.abandon(exchange)
+            self._inference.finish(exchange)
+            if isinstance(end, ClientGone):
                 return
-            exchange.task.uncancel()
-            seconds = self._inference.body_timeout
-            error = BodyTimeout(f"the body did not arrive within {seconds:g} s")
-            error.__cause__ = gone
-            answer = self._inference.refuse(exchange, error)
-        except Exception as failure:
-            answer = self._inference.refuse(exchange, failure)
+            raise
         finally:
             self._look_out.close(exchange)
-        await _send(send, await _compressed(answer, headers), exchange.request_id)
+        unread = exchange.reading and _has_body(headers)
+        if (unread or self._inference.leaving) and CLOSE not in answer.headers:
+            answer.headers.append(CLOSE)
+        await _send(send, await _compressed(answer, headers), exchange.request_id, unread, receive)
         self._inference.finish(exchange)
+
+    async def _answer(
+        self, exchange: "_TaskExchange", scope: Scope, headers: Headers, receive: Receive
+    ) -> Answer:
+        inference = self._inference
+        try:
+            if scope["method"] != "POST":
+                raise MethodNotAllowed(f"{scope['method']} on {scope['path']}, expected POST")
+            _check_once(scope["headers"])
+            body = await read_body(headers, receive, inference.body_limit)
+            exchange.reading = False
+            body = await decompressed(body, headers, inference.body_limit)
+            inference.admit(exchange, headers, body, exchange.reply)
+            return inference.answer(exchange, await exchange.reply)
+        except asyncio.CancelledError as cancelled:
+            if exchange.gone:
+                raise ClientGone from None
+            if not (exchange.late or inference.leaving):
+                raise
+            exchange.task.uncancel()
+            seconds = inference.body_timeout
+            error: Exception = ShuttingDown("the server stopped before there was an answer")
+            if exchange.late:
+                error = BodyTimeout(f"the body did not arrive within {seconds:g} s")
+            error.__cause__ = cancelled
+            return inference.refuse(exchange, error)
+        except ClientGone:
+            raise
+        except Exception as failure:
+            return inference.refuse(exchange, failure)
 
 
 class _TaskExchange(Exchange):
     """A request that a task of its own works on."""
 
-    __slots__ = ("_receive", "_seconds", "_watched", "late", "reading", "reply", "task")
+    __slots__ = ("_receive", "_seconds", "_watched", "gone", "late", "reading", "reply", "task")
 
     def __init__(
-        self,
-        target: Target,
-        inference: Inference,
-        headers: dict[bytes, bytes],
-        receive: Receive,
+        self, target: Target, inference: Inference, headers: Headers, receive: Receive
     ) -> None:
         super().__init__(target, inference.request_id(headers))
         self._seconds = inference.body_timeout
@@ -103,10 +132,11 @@ class _TaskExchange(Exchange):
         assert task is not None, "an ASGI callable is run by a task"
         self.task = task
         self.reply: asyncio.Future[Arrays] = task.get_loop().create_future()
-        self.reading, self.late = True, False
+        self.reading, self.late, self.gone = True, False, False
 
-    def look(self, waited: float) -> None:
+    def look(self, now: float) -> None:
         """Interrupt a body that takes too long, and watch for a client that leaves."""
+        waited = now - self.started
         if self.reading:
             if waited > self._seconds and not self.late:
                 self.late = True
@@ -119,19 +149,37 @@ class _TaskExchange(Exchange):
     async def _until_gone(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self.gone = True
         self.reply.cancel()
 
 
-async def _compressed(answer: Answer, headers: dict[bytes, bytes]) -> Answer:
+def _check_once(headers: Iterable[Header]) -> None:
+    found: set[bytes] = set()
+    for name, _ in headers:
+        if name in ONCE and name in found:
+            raise MalformedRequest(f'the header "{name.decode()}" is there twice, expected once')
+        found.add(name)
+
+
+def _has_body(headers: Headers) -> bool:
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+
+
+async def _compressed(answer: Answer, headers: Headers) -> Answer:
     encoding = wanted_encoding(headers, answer.body)
     if encoding is None:
         return answer
     return answer.encoded(encoding, await compress(answer.body, encoding))
 
 
-async def _send(send: Send, answer: Answer, request_id: bytes) -> None:
+async def _send(
+    send: Send, answer: Answer, request_id: bytes, unread: bool, receive: Receive
+) -> None:
     status, headers, body = answer
     headers.append((b"content-length", b"%d" % len(body)))
     headers.append((b"x-request-id", request_id))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": unread})
+    if unread:
+        await swallow(receive)
+        await send({"type": "http.response.body", "body": b""})

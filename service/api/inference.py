@@ -5,14 +5,16 @@ cannot lose a request. Both ways in, ``infer.py`` and ``direct.py``, go through 
 """
 
 import itertools
+import logging
 import re
 from collections.abc import Mapping
 from time import perf_counter
 
 from service.api import codec, v1
-from service.api.answers import Answer, inferred, predicted, refused
+from service.api.answers import Answer, inferred, predicted, refused, shorten
 from service.api.errors import outcome_of
 from service.api.exchange import Admitted, Exchange, Target
+from service.api.json_tensors import Bytes
 from service.config import Settings
 from service.core.errors import ExecutionFailed, MalformedRequest, NotFound, QuantserveError
 from service.core.events import Observer, Outcome, RequestCompleted
@@ -23,6 +25,7 @@ from service.engine.repository import ModelRepository
 
 Headers = Mapping[bytes, bytes]
 
+_log = logging.getLogger(__name__)
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
@@ -36,6 +39,8 @@ class Inference:
         self.body_timeout = settings.body_timeout
         self._ids = itertools.count(1)
         self._boot = f"{id(self):x}"
+        self.leaving = False
+        """Whether answers tell clients to go elsewhere with their next request."""
 
     def request_id(self, headers: Headers) -> bytes:
         """The client's name for the request, or one of our own."""
@@ -44,7 +49,7 @@ class Inference:
             return given
         return f"{self._boot}-{next(self._ids):x}".encode()
 
-    def admit(self, exchange: Exchange, headers: Headers, body: bytes, reply: Reply) -> None:
+    def admit(self, exchange: Exchange, headers: Headers, body: Bytes, reply: Reply) -> None:
         """Choose the version, read and check the request, and queue it.
 
         Raises:
@@ -80,9 +85,11 @@ class Inference:
         """The answer to a request that failed; what is no error of ours stays inside."""
         exchange.outcome = outcome_of(error)
         if isinstance(error, QuantserveError):
-            exchange.error = str(error)
+            exchange.error = shorten(str(error))
             return refused(error)
-        exchange.error = f"{type(error).__name__}: {error}"
+        exchange.error = shorten(f"{type(error).__name__}: {error}")
+        _log.error("request %s failed: %s", exchange.request_id.decode(), exchange.error)
+        _log.debug("request %s failed", exchange.request_id.decode(), exc_info=error)
         return refused(ExecutionFailed("internal error"))
 
     def abandon(self, exchange: Exchange) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Request
 from pydantic import BaseModel
 
-from service.api.codec import parse_json
+from service.api.json_tensors import parse_json
 from service.core.errors import BodyTooLarge
 
 LIMIT = 64 * 1024

@@ -5,14 +5,12 @@ answer. So the answer goes out whole, the sender gets a moment to hear it and st
 the line is cut.
 """
 
-import asyncio
 from collections.abc import Mapping
 
 from fastapi.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-LINGER = 2.0
-"""Seconds for the sender to stop."""
+from service.api.body import swallow
 
 
 class Refusal(JSONResponse):
@@ -26,14 +24,5 @@ class Refusal(JSONResponse):
         start = {"type": "http.response.start", "status": self.status_code}
         await send({**start, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
-        try:
-            async with asyncio.timeout(LINGER):
-                while _comes_more(await receive()):
-                    pass
-        except TimeoutError:
-            pass
+        await swallow(receive)
         await send({"type": "http.response.body", "body": b""})
-
-
-def _comes_more(message: Mapping[str, object]) -> bool:
-    return message["type"] == "http.request" and bool(message.get("more_body"))

@@ -15,10 +15,10 @@ from pydantic import BaseModel, Field, ValidationError
 
 from service.api.audit import Audit
 from service.api.body import read_body
-from service.api.codec import parse_json
 from service.api.edge import Responses, documented
 from service.api.guard import ADMIN_KEY
 from service.api.json_body import body_docs, json_object
+from service.api.json_tensors import parse_json
 from service.api.lookup import NOT_FOUND, NOT_READY, ModelName
 from service.api.triton_config import ModelConfiguration, read_configuration
 from service.config import ModelConfig

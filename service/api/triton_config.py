@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from service.api.codec import parse_json
+from service.api.json_tensors import parse_json
 from service.api.metadata import PLATFORM
 from service.core.errors import MalformedRequest
 

@@ -4,13 +4,22 @@ from typing import Any
 
 import orjson
 
-from service.api.codec import JSON_TYPES, json_array, parse_json
+from service.api.json_tensors import (
+    JSON_TYPES,
+    MAX_RANK,
+    Bytes,
+    from_bfloat16,
+    json_array,
+    kind,
+    parse_json,
+    show,
+)
 from service.core.errors import MalformedRequest
 from service.core.requests import InferRequest, InferResponse
 from service.core.tensors import Signature, Tensor, TensorSpec
 
 
-def decode(body: bytes, signature: Signature) -> InferRequest:
+def decode(body: Bytes, signature: Signature) -> InferRequest:
     """One tensor per input from a list of instances: values, or objects with a value per input.
 
     Raises:
@@ -22,12 +31,18 @@ def decode(body: bytes, signature: Signature) -> InferRequest:
     if type(instances[0]) is not dict:
         if len(signature.inputs) != 1:
             names = ", ".join(f'"{spec.name}"' for spec in signature.inputs)
-            raise MalformedRequest(f"each instance must be an object with {names}")
+            raise MalformedRequest(
+                f"each instance must be an object with {names}, got {kind(instances[0])}"
+            )
         return InferRequest((_column(signature.inputs[0], instances),))
     known = {spec.name for spec in signature.inputs}
-    for instance in instances:
+    for place, instance in enumerate(instances):
         if type(instance) is not dict or set(instance) != known:
-            raise MalformedRequest(f"each instance must be an object with {sorted(known)}")
+            names = ", ".join(f'"{spec.name}"' for spec in signature.inputs)
+            raise MalformedRequest(
+                f"each instance must be an object with {names} and nothing else,"
+                f" instance {place} is not"
+            )
     return InferRequest(
         tuple(_column(spec, [each[spec.name] for each in instances]) for spec in signature.inputs)
     )
@@ -37,19 +52,39 @@ def _column(spec: TensorSpec, values: list[Any]) -> Tensor:
     shape: list[int] = []
     level: Any = values
     while type(level) is list:
+        if len(shape) == MAX_RANK:
+            raise MalformedRequest(
+                f'input "{spec.name}" takes {spec}, got lists nested more than {MAX_RANK} deep'
+            )
         shape.append(len(level))
         level = level[0] if level else None
     if level is not None and type(level) not in JSON_TYPES[spec.datatype.kind]:
-        raise MalformedRequest(f'input "{spec.name}" takes {spec}, got a {type(level).__name__}')
+        raise MalformedRequest(f'input "{spec.name}" takes {spec}, got {show(level)}')
     return Tensor(spec.name, spec.datatype, json_array(spec.name, spec.datatype, shape, values))
 
 
 def encode(response: InferResponse) -> bytes:
-    """The predictions: a value per instance, or an object of values for several outputs."""
-    columns = {tensor.name: tensor.array.tolist() for tensor in response.outputs}
+    """The predictions: a value per instance, or an object of values for several outputs.
+
+    Raises:
+        MalformedRequest: the model's outputs do not have a value for each instance.
+    """
+    columns = {tensor.name: _values(tensor) for tensor in response.outputs}
     if len(columns) == 1:
         predictions = next(iter(columns.values()))
     else:
+        lengths = {len(each) if type(each) is list else -1 for each in columns.values()}
+        if len(lengths) != 1 or -1 in lengths:
+            raise MalformedRequest(
+                "the model's outputs do not have one value for each instance: ask for them by"
+                f" POST /v2/models/{response.model}/infer"
+            )
         rows = zip(*columns.values(), strict=True)
         predictions = [dict(zip(columns, row, strict=True)) for row in rows]
     return orjson.dumps({"predictions": predictions})
+
+
+def _values(tensor: Tensor) -> Any:
+    if tensor.datatype.name == "BF16":
+        return from_bfloat16(tensor.array).tolist()
+    return tensor.array.tolist()

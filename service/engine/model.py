@@ -19,6 +19,7 @@ from service.engine.loading import Loaded
 from service.engine.memory import free
 
 UNLOADED = "unloaded"
+"""Why a version that was drained is not available."""
 NOT_LOADED = "not loaded"
 
 

@@ -50,7 +50,7 @@ def test_strings_survive_both_forms(values: list[str], binary: bool) -> None:
 
 BAD = {
     "not JSON": (b"{", "not JSON"),
-    "a list": (b"[]", "expected an object"),
+    "a list": (b"[]", "a list, expected an object"),
     "no inputs": (b"{}", '"inputs"'),
     "infinity": (b'{"inputs":[{"data":[1e999]}]}', "not JSON"),
     "NaN": (b'{"inputs":[{"data":[NaN]}]}', "not JSON"),
@@ -63,11 +63,11 @@ BAD = {
     "boolean length": (request(shape=[True, 2]), "shape"),
     "too few values": (request(data=[1]), "1 values"),
     "wrong nesting": (request(shape=[2, 1], data=[[1, 2]]), "axis 0"),
-    "a string for a number": (request(data=["1", 2]), "string"),
-    "a boolean for a number": (request(data=[True, 2]), "boolean"),
+    "a string for a number": (request(data=["1", 2]), 'number values, got "1"'),
+    "a boolean for a number": (request(data=[True, 2]), "number values, got true"),
     "a number past FP32": (request(data=[1e300, 2]), "too large"),
-    "an integer past INT8": (request(datatype="INT8", data=[300, 2]), "300 does not fit INT8"),
-    "a fraction for an integer": (request(datatype="INT8", data=[1.5, 2]), "number"),
+    "an integer past INT8": (request(datatype="INT8", data=[300, 2]), "-128 to 127, got 300"),
+    "a fraction for an integer": (request(datatype="INT8", data=[1.5, 2]), "got 1.5"),
     "no data": (request(data=None), '"data"'),
     "binary data that is not there": (
         request(parameters={"binary_data_size": 8}),

@@ -70,7 +70,7 @@ BAD: list[tuple[Any, str]] = [
     ({"dynamic_batching": {"priority_levels": 2}}, "dynamic_batching.priority_levels is not"),
     ({"version_policy": {"specific": {"versions": []}}}, "version_policy.specific.versions"),
     ({"name": "other"}, 'config: the name is "other", the model "m"'),
-    ([], "config is a JSON list"),
+    ([], "config is a list"),
 ]
 
 

@@ -39,6 +39,7 @@ def started(
         found = None
         while not found and (line := process.stdout.readline()):
             found = re.search(r"serving at http://(\S+):(\d+),", line)
+        guard.cancel()
         assert found, process.stderr.read() if process.stderr else ""
         yield process, f"http://{found[1]}:{found[2]}", int(found[2])
     finally:

@@ -1,0 +1,131 @@
+"""A request on a connection that takes the shorter way: the batcher's reply and uvicorn's cycle of
+request and response at once.
+"""
+
+import asyncio
+from typing import Any, Protocol
+
+from service.api.answers import Answer
+from service.api.body import OFF_THE_LOOP, compress, deflated, too_large, wanted_encoding
+from service.api.exchange import Exchange, Target
+from service.api.inference import Headers, Inference
+from service.api.json_tensors import Bytes
+from service.core.errors import BodyTimeout
+from service.core.tensors import Arrays
+
+
+class Line(Protocol):
+    """The connection that a request came over; ``call`` is the one whose body is still coming."""
+
+    call: "Call | None"
+    tasks: set[asyncio.Task[Any]]
+
+    def respond(self, call: "Call", answer: Answer, /) -> None:
+        """Write the answer."""
+
+
+class Call(Exchange):
+    """One request: its body while it comes, then its answer."""
+
+    __slots__ = (
+        "_body", "_headers", "_inference", "_line", "disconnected", "keep_alive",
+        "response_complete", "slow",
+    )  # fmt: skip
+
+    def __init__(self, target: Target, headers: Headers, inference: Inference, line: Line) -> None:
+        super().__init__(target, inference.request_id(headers))
+        self._headers = headers
+        self._inference = inference
+        self._line = line
+        self._body: Bytes = b""
+        self.slow = False
+        self.keep_alive = True
+        self.response_complete = False
+        self.disconnected = False
+
+    def add(self, chunk: bytes) -> None:
+        """Keep a part of the body, within the limit."""
+        if self.response_complete:
+            return
+        if not self._body:
+            self._body = chunk
+        elif type(self._body) is bytes:
+            # Grown in place: a list of pieces takes far more memory when they are small.
+            self._body = bytearray(self._body) + chunk
+        else:
+            self._body += chunk
+        if len(self._body) > self._inference.body_limit:
+            self.refuse(too_large(self._inference.body_limit))
+
+    def submit(self) -> None:
+        """Queue the request: all of it is there."""
+        if self.response_complete:
+            return
+        body, self._body = self._body, b""
+        try:
+            self._inference.admit(self, self._headers, body, self)
+        except Exception as error:
+            self.refuse(error)
+
+    def refuse(self, error: BaseException) -> None:
+        """Answer with an error."""
+        self._body = b""
+        self._line.respond(self, self._inference.refuse(self, error))
+
+    def look(self, now: float) -> None:
+        """Refuse a body that takes too long."""
+        seconds = self._inference.body_timeout
+        if now - self.started > seconds and not self.response_complete:
+            self.refuse(BodyTimeout(f"the body did not arrive within {seconds:g} s"))
+
+    # What the batcher asks of a reply.
+
+    def done(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self.response_complete
+
+    def set_result(self, outputs: Arrays) -> None:
+        """Answer with the outputs."""
+        try:
+            answer = self._inference.answer(self, outputs)
+            encoding = wanted_encoding(self._headers, answer.body)
+        except Exception as error:
+            self.refuse(error)
+            return
+        if encoding is None:
+            self._line.respond(self, answer)
+        elif len(answer.body) < OFF_THE_LOOP:
+            self._line.respond(self, answer.encoded(encoding, deflated(answer.body, encoding)))
+        else:
+            task = asyncio.ensure_future(self._respond_compressed(answer, encoding))
+            self._line.tasks.add(task)
+            task.add_done_callback(self._line.tasks.discard)
+
+    def set_exception(self, error: BaseException) -> None:
+        """Answer with an error."""
+        self.refuse(error)
+
+    async def _respond_compressed(self, answer: Answer, encoding: bytes) -> None:
+        body = await compress(answer.body, encoding)
+        if not self.response_complete:
+            self._line.respond(self, answer.encoded(encoding, body))
+
+    # What uvicorn asks of a cycle; the rest are attributes.
+
+    @property
+    def more_body(self) -> bool:
+        """Whether the request is still coming."""
+        return self._line.call is self
+
+    @property
+    def message_event(self) -> "Call":
+        """What uvicorn sets when the connection is lost."""
+        return self
+
+    def set(self) -> None:
+        """The client is gone."""
+        if self.disconnected and not self.response_complete:
+            self.response_complete = True
+            self._body = b""
+            self._inference.abandon(self)
+            self._inference.finish(self)

@@ -1,0 +1,31 @@
+"""Triton's classification extension: the best classes of a row instead of its values. Pure."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from service.api.json_tensors import from_bfloat16
+from service.core.errors import MalformedRequest
+from service.core.tensors import DATATYPES, Tensor
+
+
+def classify(tensor: Tensor, classes: int, labels: Sequence[str], batched: bool) -> Tensor:
+    """The best classes of each row as BYTES "value:index[:label]", best first."""
+    array = tensor.array
+    if tensor.datatype.kind not in ("number", "integer") or not array.shape:
+        raise MalformedRequest(f'output "{tensor.name}" is {tensor.datatype}: it has no classes')
+    if tensor.datatype.name == "BF16":
+        array = from_bfloat16(array)
+    rows = array.reshape(len(array), -1) if batched else array.reshape(1, -1)
+    count = min(classes, rows.shape[1])
+    # The bits of an integer turned over put the largest first, with no double in between; of equal
+    # values the first one stays first, and what is no number comes last.
+    whole = tensor.datatype.kind == "integer"
+    best = np.argsort(~rows if whole else -rows, axis=1, kind="stable")[:, :count]
+    form = "d" if whole else "f"
+    texts = [
+        [f"{row[i]:{form}}:{i}" + (f":{labels[i]}" if i < len(labels) else "") for i in chosen]
+        for row, chosen in zip(rows, best, strict=True)
+    ]
+    result = np.array(texts, dtype=object).reshape((len(rows), count) if batched else (count,))
+    return Tensor(tensor.name, DATATYPES["BYTES"], result)

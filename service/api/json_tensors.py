@@ -1,0 +1,177 @@
+"""Tensors in JSON: lists of values to arrays and back, exactly. Pure.
+
+Every value is checked against the datatype it is for: no integer goes through a double, none is
+wrapped, nothing becomes infinite.
+"""
+
+from array import array as packed
+from collections.abc import Sequence
+from itertools import chain
+from math import prod
+from typing import Any
+
+import numpy as np
+import orjson
+
+from service.core.errors import MalformedRequest
+from service.core.tensors import DATATYPES, Array, Datatype, Tensor
+
+Bytes = bytes | bytearray
+MAX_RANK = 32
+MAX_EMPTY = 2**24
+"""Product of the other lengths of a shape with a 0 in it: a model may make an output of them."""
+INFINITY, MINUS_INFINITY = (np.array(x, "<f4").tobytes() for x in (np.inf, -np.inf))
+JSON_TYPES: dict[str, frozenset[type]] = {
+    "boolean": frozenset({bool}),
+    "integer": frozenset({int}),
+    "number": frozenset({int, float}),
+    "string": frozenset({str}),
+}
+
+
+def parse_json(document: Bytes | memoryview) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        MalformedRequest: it is not one.
+    """
+    try:
+        message = orjson.loads(document)
+    except orjson.JSONDecodeError as error:
+        if not document:
+            raise MalformedRequest("the body is empty, expected a JSON object") from None
+        raise MalformedRequest(f"the body is not JSON: {error}") from None
+    if type(message) is not dict:
+        raise MalformedRequest(f"the body is {kind(message)}, expected an object")
+    return message
+
+
+def json_array(name: str, datatype: Datatype, shape: Sequence[int], data: Any) -> Array:
+    """An array from JSON values, flat or nested as the shape says.
+
+    Raises:
+        MalformedRequest: the count, the nesting or a value does not fit.
+    """
+    if type(data) is not list:
+        raise MalformedRequest(f'input "{name}": "data" must be a list, got {kind(data)}')
+    flat = data
+    if data and type(data[0]) is list:
+        flat = _flatten(name, shape, data)
+    expected = prod(shape)
+    if len(flat) != expected:
+        raise MalformedRequest(
+            f'input "{name}" has {len(flat)} values, shape {list(shape)} needs {expected}'
+        )
+    if not flat:
+        check_empty(name, shape)
+    found = set(map(type, flat))
+    if not found <= JSON_TYPES[datatype.kind]:
+        wrong = next(value for value in flat if type(value) not in JSON_TYPES[datatype.kind])
+        raise MalformedRequest(
+            f'input "{name}" takes {datatype}: {_wanted(datatype)}, got {show(wrong)}'
+        )
+    return _convert(name, datatype, flat).reshape(shape)
+
+
+def _wanted(datatype: Datatype) -> str:
+    if datatype.kind != "integer":
+        return f"{datatype.kind} values"
+    limits = np.iinfo(datatype.dtype)
+    return f"integer values from {limits.min} to {limits.max}"
+
+
+def check_empty(name: str, shape: Sequence[int]) -> None:
+    """Refuse a shape without elements that stands for a great deal of memory all the same."""
+    if prod(length for length in shape if length) > MAX_EMPTY:
+        raise MalformedRequest(f'input "{name}" has no elements, shape {list(shape)} is too large')
+
+
+def _convert(name: str, datatype: Datatype, flat: list[Any]) -> Array:
+    if datatype.kind == "number":
+        return _numbers(name, datatype, flat)
+    try:
+        return np.array(flat, datatype.dtype)
+    except OverflowError:
+        low, high = np.iinfo(datatype.dtype).min, np.iinfo(datatype.dtype).max
+        wrong = next(value for value in flat if not low <= value <= high)
+        raise MalformedRequest(
+            f'input "{name}" takes {datatype}: {_wanted(datatype)}, got {wrong}'
+        ) from None
+
+
+def _numbers(name: str, datatype: Datatype, flat: list[Any]) -> Array:
+    """JSON has neither infinity nor numbers that a double cannot hold, so only narrower datatypes
+    can be too small for a value: there it becomes infinity.
+    """
+    if datatype.name == "FP64":
+        return np.array(flat, np.float64)
+    if datatype.name == "BF16":
+        return _to_bfloat16(name, _numbers(name, DATATYPES["FP32"], flat))
+    if datatype.name == "FP32":
+        # As fast as numpy, which would warn of infinity; and to look for its bytes is faster than
+        # to compare numbers. They may also be parts of others, then the numbers are compared.
+        raw = packed("f", flat).tobytes()
+        array: Array = np.frombuffer(raw, np.float32)
+        if INFINITY not in raw and MINUS_INFINITY not in raw:
+            return array
+    else:
+        with np.errstate(over="ignore"):
+            array = np.array(flat, datatype.dtype)
+    finite = np.isfinite(array)
+    if not finite.all():
+        wrong = flat[int(np.argmin(finite))]
+        raise MalformedRequest(f'input "{name}": {wrong} is too large for {datatype}')
+    return array
+
+
+def _to_bfloat16(name: str, array: Array) -> Array:
+    """Round to nearest, ties to even, as hardware does."""
+    bits = array.view(np.uint32)
+    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    infinite = (rounded & 0x7F80) == 0x7F80
+    if infinite.any():
+        wrong = array[int(np.argmax(infinite))]
+        raise MalformedRequest(f'input "{name}": {wrong} is too large for BF16')
+    return rounded
+
+
+def from_bfloat16(array: Array) -> Array:
+    return (array.astype(np.uint32) << 16).view(np.float32)
+
+
+def _flatten(name: str, shape: Sequence[int], data: list[Any]) -> list[Any]:
+    level = [data]
+    for axis, size in enumerate(shape):
+        for part in level:
+            if type(part) is not list or len(part) != size:
+                came = f"{len(part)} values" if type(part) is list else kind(part)
+                raise MalformedRequest(
+                    f'input "{name}": nested data has {came} on axis {axis}, shape {list(shape)}'
+                )
+        level = list(chain.from_iterable(level))
+    return level
+
+
+def to_json(tensor: Tensor) -> Any:
+    array = tensor.array
+    if tensor.datatype.name == "BYTES":
+        return array.ravel().tolist()
+    if tensor.datatype.name == "BF16":
+        return from_bfloat16(array).reshape(-1)
+    return array.reshape(-1)
+
+
+def kind(value: Any) -> str:
+    """What a JSON value is, with its article."""
+    names = {bool: "a boolean", int: "an integer", float: "a number", str: "a string"}
+    others = {list: "a list", type(None): "null"}
+    return (names | others).get(type(value), "an object")
+
+
+def show(value: Any) -> str:
+    """A JSON value, where it is small enough to be shown."""
+    if isinstance(value, str):
+        return orjson.dumps(f"{value:.40}").decode()
+    if isinstance(value, int | float):  # a boolean is one too
+        return orjson.dumps(value).decode()
+    return kind(value)
