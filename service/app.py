@@ -46,7 +46,8 @@ class Server:
     def __init__(self, settings: Settings, announce: Callable[[ModelRepository], None]) -> None:
         statistics = Statistics(time)
         self._watchers = Watchers()
-        observe = Observers(statistics, self._watchers, Log(settings.access_log), audit_log)
+        log = Log(settings.access_log)
+        observe = Observers((statistics, log), (self._watchers, log, audit_log))
         given = Environment(
             settings.cores or usable_cores(),
             observe,

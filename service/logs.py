@@ -70,7 +70,12 @@ class Log:
         self._requests = requests
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, StateChanged):
+        if type(event) is RequestCompleted:
+            level = logging.INFO if self._requests else logging.DEBUG
+            if _log.isEnabledFor(level):
+                fields = event._asdict().items()
+                _log.log(level, "%s", " ".join(f"{k}={v}" for k, v in fields if v != ""))
+        elif isinstance(event, StateChanged):
             failed = event.state is State.UNAVAILABLE and event.reason != UNLOADED
             level = logging.ERROR if failed else logging.INFO
             _log.log(level, "model %s version %s is %s %s", *event)
@@ -79,14 +84,8 @@ class Log:
             forced = f" although it failed {event.forced}" if event.forced else ""
             text = "model %s: version %s serves after %s (%s)%s"
             _log.log(level, text, event.model, event.new, event.old or "none", event.cause, forced)
-        elif isinstance(event, SwapPhase):
-            if event.status is not PhaseStatus.STARTED:
-                _log.debug("model %s version %s: %s %s in %.3f s %s", *event)
-        elif isinstance(event, RequestCompleted):
-            level = logging.INFO if self._requests else logging.DEBUG
-            if _log.isEnabledFor(level):
-                fields = event._asdict().items()
-                _log.log(level, "%s", " ".join(f"{k}={v}" for k, v in fields if v != ""))
+        elif isinstance(event, SwapPhase) and event.status is not PhaseStatus.STARTED:
+            _log.debug("model %s version %s: %s %s in %.3f s %s", *event)
 
 
 def audit_log(event: Event) -> None:

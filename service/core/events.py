@@ -5,7 +5,7 @@ Times are seconds. (Named tuples: see ``service.core.requests``.)
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -171,19 +171,25 @@ Event = (
     | ChangeCompleted
     | AccessRefused
 )
+TRAFFIC = frozenset({RequestCompleted, BatchExecuted, RequestDropped})
 Observer = Callable[[Event], None]
 
 _log = logging.getLogger(__name__)
 
 
 class Observers:
-    """Several observers as one; one that raises is logged and hurts neither serving nor others."""
+    """Several observers as one; one that raises is logged and hurts neither serving nor others.
 
-    def __init__(self, *observers: Observer) -> None:
-        self._observers = observers
+    ``of_traffic`` are told of requests and batches, of which there are thousands a second;
+    ``of_changes`` of everything else, which is rare.
+    """
+
+    def __init__(self, of_traffic: Sequence[Observer], of_changes: Sequence[Observer]) -> None:
+        self._of_traffic = tuple(of_traffic)
+        self._of_changes = tuple(of_changes)
 
     def __call__(self, event: Event) -> None:
-        for observer in self._observers:
+        for observer in self._of_traffic if type(event) in TRAFFIC else self._of_changes:
             try:
                 observer(event)
             except Exception:
