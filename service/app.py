@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import suppress
 from functools import partial
 from time import time
 from typing import Any
@@ -37,6 +38,9 @@ from service.engine.watch import watch
 from service.logs import Log, audit_log
 from service.metrics import Metrics
 
+LAST_SECONDS = 1.0
+"""For what is still being run when the time to answer is over."""
+
 _log = logging.getLogger("quantserve")
 
 
@@ -66,7 +70,7 @@ class Server:
             [*changes, *reports],
         )
         access = access_of(settings)
-        inference = Inference(self.repository, settings, observe)
+        self._inference = inference = Inference(self.repository, settings, observe)
         # Where predictions need no key, nothing stands before them.
         self._plane: App
         if access.api.digests:
@@ -86,20 +90,29 @@ class Server:
             await self._plane(scope, receive, send)
 
     def begin_stop(self) -> None:
-        """Take no new work and end what may last: watchers' streams, swaps before their switch.
-        Called when the signal comes, so that nobody is waited for in vain."""
+        """Be not ready, let clients go with their next answer, and end what may last: watchers'
+        streams, swaps before their switch. Requests are answered."""
+        self._inference.leaving = True
         self._watchers.close()
         self.repository.begin_stop()
+
+    @property
+    def unanswered(self) -> int:
+        """Requests that were told in the end that there is no answer."""
+        return self._inference.unanswered
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Live at once; ready when every model that can be is loaded and warm."""
         await receive()
         loading = asyncio.create_task(self._load())
+        loading.add_done_callback(_tell_failure)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         loading.cancel()
         self.begin_stop()
-        await self.repository.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_SECONDS):
+                await self.repository.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _load(self) -> None:
@@ -132,6 +145,13 @@ def _changes(settings: Settings, repository: ModelRepository, audit: Audit) -> l
             repository, Limits(settings.max_body_bytes, settings.body_timeout), publish, audit
         ),
     ]
+
+
+def _tell_failure(loading: asyncio.Task[None]) -> None:
+    error = None if loading.cancelled() else loading.exception()
+    if error is not None:
+        _log.error("loading the models stopped, the server will not be ready: %s", error)
+        _log.debug("loading the models stopped", exc_info=error)
 
 
 def access_of(settings: Settings) -> Access:

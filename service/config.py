@@ -41,10 +41,18 @@ class Settings(_Value):
         64 * 2**20, ge=1024, description="largest request body, counted after decompression"
     )
     body_timeout: float = Field(
-        30.0, gt=0, description="seconds that a client may take to send its body"
+        30.0,
+        gt=0,
+        description="seconds that a client may take to send a head, to send a body, or to take "
+        "nothing of its answer",
     )
     shutdown_timeout: float = Field(
         30.0, ge=0, description="seconds to finish what was admitted when told to stop"
+    )
+    drain_delay: float = Field(
+        0.0,
+        ge=0,
+        description="seconds to go on serving, not ready, so that load balancers look away first",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severe message to log"

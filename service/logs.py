@@ -6,6 +6,7 @@ Logger ``quantserve`` tells what happens to models, ``quantserve.audit`` who ask
 import json
 import logging
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 from service.config import Settings
@@ -29,7 +30,7 @@ _audit = logging.getLogger("quantserve.audit")
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "time": self.formatTime(record),
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat("T", "milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -73,8 +74,7 @@ class Log:
         if type(event) is RequestCompleted:
             level = logging.INFO if self._requests else logging.DEBUG
             if _log.isEnabledFor(level):
-                fields = event._asdict().items()
-                _log.log(level, "%s", " ".join(f"{k}={v}" for k, v in fields if v != ""))
+                _log.log(level, "request", extra={"fields": _of_request(event)})
         elif isinstance(event, StateChanged):
             failed = event.state is State.UNAVAILABLE and event.reason != UNLOADED
             level = logging.ERROR if failed else logging.INFO
@@ -102,6 +102,20 @@ def audit_log(event: Event) -> None:
     known = {**who, **fields, "error": event.error or None}
     shown = {key: value for key, value in known.items() if value is not None}
     _audit.info("audit", extra={"fields": shown})
+
+
+def _of_request(event: RequestCompleted) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "request_id": event.request_id,
+        "model": event.model or None,
+        "version": event.version or None,
+        "protocol": event.protocol,
+        "outcome": event.outcome.value,
+        "rows": event.rows or None,
+        "seconds": round(event.seconds, 6),
+        "error": event.error or None,
+    }
+    return {key: value for key, value in fields.items() if value is not None}
 
 
 def _of_change(event: ChangeCompleted) -> dict[str, Any]:

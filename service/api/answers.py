@@ -55,13 +55,12 @@ def inferred(
 
     ``outputs`` are those of the request, in its order; all in the signature's if it names none.
     """
-    tensors = _named(signature, request.outputs, outputs)
-    default = request.binary_outputs
-    if request.outputs:
-        binary = [default if each.binary is None else each.binary for each in request.outputs]
-        tensors = _classified(tensors, request.outputs, version, signature.batchable)
-    else:
-        binary = [default] * len(tensors)
+    wanted, default = request.outputs, request.binary_outputs
+    tensors = _named(signature, wanted, outputs)
+    binary = [default] * len(tensors)
+    if wanted:
+        binary = [default if each.binary is None else each.binary for each in wanted]
+        tensors = _classified(tensors, wanted, version, signature.batchable)
     response = InferResponse(version.model, version.number, tensors, request.id)
     body, length = codec.encode(response, binary)
     if length is None:

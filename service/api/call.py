@@ -27,21 +27,17 @@ class Line(Protocol):
 class Call(Exchange):
     """One request: its body while it comes, then its answer."""
 
-    __slots__ = (
-        "_body", "_headers", "_inference", "_line", "disconnected", "keep_alive",
-        "response_complete", "slow",
-    )  # fmt: skip
+    slow = False
+    keep_alive = True
+    response_complete = False
+    disconnected = False
+    _body: Bytes = b""
 
     def __init__(self, target: Target, headers: Headers, inference: Inference, line: Line) -> None:
         super().__init__(target, inference.request_id(headers))
         self._headers = headers
         self._inference = inference
         self._line = line
-        self._body: Bytes = b""
-        self.slow = False
-        self.keep_alive = True
-        self.response_complete = False
-        self.disconnected = False
 
     def add(self, chunk: bytes) -> None:
         """Keep a part of the body, within the limit."""

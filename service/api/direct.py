@@ -22,6 +22,7 @@ from service.api.call import Call
 from service.api.connection import NO_HEAD, Connection
 from service.api.exchange import LookOut, Target
 from service.api.inference import Headers, Inference
+from service.core.errors import ShuttingDown
 
 TARGET = re.compile(
     rb"/v2/models/([\w.-]+)(?:/versions/([\w.-]+))?/infer"
@@ -122,6 +123,12 @@ class DirectProtocol(Connection):
             self.hang_up()  # it was refused before its end
         else:
             call.submit()
+
+    def give_up(self) -> None:
+        """Tell whoever still waits that there will be no answer."""
+        for call in (*self._ahead, self.cycle):
+            if isinstance(call, Call) and not call.response_complete:
+                call.refuse(ShuttingDown("the server stopped before there was an answer"))
 
     def respond(self, call: Call, answer: Answer) -> None:
         """Write the answer, and go on to the client's next request."""

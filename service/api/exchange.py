@@ -37,18 +37,20 @@ class Admitted(NamedTuple):
 
 
 class Exchange:
-    """A request and what became of it: filled in as it gets on."""
+    """A request and what became of it: filled in as it gets on.
 
-    __slots__ = ("admitted", "error", "outcome", "request_id", "started", "target", "version")
+    What is not known at first stands in the class, since one is made for every request.
+    """
+
+    version: ModelVersion | None = None
+    admitted: Admitted | None = None
+    outcome = Outcome.OK
+    error = ""
 
     def __init__(self, target: Target, request_id: bytes) -> None:
         self.started = perf_counter()
         self.target = target
         self.request_id = request_id
-        self.version: ModelVersion | None = None
-        self.admitted: Admitted | None = None
-        self.outcome = Outcome.OK
-        self.error = ""
 
 
 class Watched(Protocol):

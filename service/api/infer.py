@@ -119,8 +119,6 @@ class DataPlane:
 class _TaskExchange(Exchange):
     """A request that a task of its own works on."""
 
-    __slots__ = ("_receive", "_seconds", "_watched", "gone", "late", "reading", "reply", "task")
-
     def __init__(
         self, target: Target, inference: Inference, headers: Headers, receive: Receive
     ) -> None:

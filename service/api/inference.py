@@ -16,7 +16,13 @@ from service.api.errors import outcome_of
 from service.api.exchange import Admitted, Exchange, Target
 from service.api.json_tensors import Bytes
 from service.config import Settings
-from service.core.errors import ExecutionFailed, MalformedRequest, NotFound, QuantserveError
+from service.core.errors import (
+    ExecutionFailed,
+    MalformedRequest,
+    NotFound,
+    QuantserveError,
+    ShuttingDown,
+)
 from service.core.events import Observer, Outcome, RequestCompleted
 from service.core.requests import Terms
 from service.core.tensors import Arrays
@@ -41,6 +47,8 @@ class Inference:
         self._boot = f"{id(self):x}"
         self.leaving = False
         """Whether answers tell clients to go elsewhere with their next request."""
+        self.unanswered = 0
+        """Requests that were admitted and then told that there will be no answer."""
 
     def request_id(self, headers: Headers) -> bytes:
         """The client's name for the request, or one of our own."""
@@ -84,6 +92,8 @@ class Inference:
     def refuse(self, exchange: Exchange, error: BaseException) -> Answer:
         """The answer to a request that failed; what is no error of ours stays inside."""
         exchange.outcome = outcome_of(error)
+        if self.leaving and exchange.admitted and isinstance(error, ShuttingDown):
+            self.unanswered += 1
         if isinstance(error, QuantserveError):
             exchange.error = shorten(str(error))
             return refused(error)

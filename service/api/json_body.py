@@ -2,16 +2,19 @@
 Content-Type, and an empty body where there is nothing to say.
 """
 
+import asyncio
 from typing import Any
 
 from fastapi import Request
 from pydantic import BaseModel
 
 from service.api.json_tensors import parse_json
-from service.core.errors import BodyTooLarge
+from service.core.errors import BodyTimeout, BodyTooLarge
 
 LIMIT = 64 * 1024
 """Bytes; nothing that is asked of the control plane in JSON comes near."""
+SECONDS = 5.0
+"""For so little to arrive."""
 
 
 async def json_object(request: Request) -> dict[str, Any]:
@@ -20,12 +23,17 @@ async def json_object(request: Request) -> dict[str, Any]:
     Raises:
         MalformedRequest: it is something else.
         BodyTooLarge: it has more than ``LIMIT`` bytes.
+        BodyTimeout: it does not arrive within ``SECONDS``.
     """
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LIMIT:
-            raise BodyTooLarge(f"the body has more than {LIMIT} bytes")
+    try:
+        async with asyncio.timeout(SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > LIMIT:
+                    raise BodyTooLarge(f"the body has more than {LIMIT} bytes")
+    except TimeoutError:
+        raise BodyTimeout(f"the body did not arrive within {SECONDS:g} s") from None
     return parse_json(body) if body.strip() else {}
 
 

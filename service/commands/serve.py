@@ -2,11 +2,10 @@
 
 import argparse
 import os
-import signal
+import resource
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from math import ceil
 from shutil import get_terminal_size
 from typing import Any
 
@@ -14,6 +13,7 @@ import uvicorn
 from pydantic import SecretStr
 
 from service.app import Server
+from service.commands.lifetime import Lifetime
 from service.commands.table import table
 from service.config import Settings, load_settings
 from service.core.errors import ConfigError
@@ -69,6 +69,7 @@ def _serve(settings: Settings) -> int:
     bound_heap()
     if not settings.models.is_dir() or not os.access(settings.models, os.R_OK | os.X_OK):
         raise ConfigError(f"models folder {settings.models} is not a readable folder")
+    _allow_connections()
     listener = _listen(settings)
     host, port = listener.getsockname()[:2]
 
@@ -87,28 +88,17 @@ def _serve(settings: Settings) -> int:
         proxy_headers=False,
         log_config=None,
         server_header=False,
-        timeout_graceful_shutdown=int(settings.shutdown_timeout) or 1,
+        ws="none",
+        timeout_graceful_shutdown=max(1, ceil(settings.shutdown_timeout)),
     )
-    _Uvicorn(config).run(sockets=[listener])
+    Lifetime(config, server, settings).run(sockets=[listener])
     return 0
 
 
-class _Uvicorn(uvicorn.Server):
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Tell the application first: what it would go on with holds connections open."""
-        if isinstance(self.config.app, Server):
-            self.config.app.begin_stop()
-        await super().shutdown(sockets)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Stop on a signal and then end with exit code 0: uvicorn would raise it again."""
-        before = {s: signal.signal(s, self.handle_exit) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+def _allow_connections() -> None:
+    """As many open files, and so connections, as the system lets the process have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -5,6 +5,7 @@ a free instance takes what waits, at once; while all are busy, requests gather.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
@@ -13,11 +14,23 @@ from typing import Protocol
 import numpy as np
 
 from service.core.batching import Batch, BatchingMode, BatchKey, BatchPolicy, BatchQueue, Entry
-from service.core.errors import DeadlineExceeded, QuantserveError, ShuttingDown, SignatureMismatch
+from service.core.errors import (
+    DeadlineExceeded,
+    ExecutionFailed,
+    QuantserveError,
+    ShuttingDown,
+    SignatureMismatch,
+)
 from service.core.events import BatchExecuted, Observer, Outcome, RequestDropped
 from service.core.requests import Terms
 from service.core.tensors import Arrays
 from service.engine.execution import Execution, Instance, Result
+
+TOO_LONG_INLINE = 0.1
+"""Seconds; a run may take longer than any that was measured at load. Who does so once in the event
+loop, where all others wait for it, does so no more."""
+
+_log = logging.getLogger(__name__)
 
 
 class Reply(Protocol):
@@ -55,7 +68,7 @@ class DynamicBatcher:
         self._observe = observe
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._threads = None if inline else ThreadPoolExecutor(len(instances), f"{label[0]}")
+        self._threads = None if inline else ThreadPoolExecutor(len(instances), label[0])
         self.instances = len(instances)
         # All mutable state: the queue; the free instances, and how many requests the others work
         # on; whether _turn is about to be called, and whether the last one found nothing to do;
@@ -103,12 +116,14 @@ class DynamicBatcher:
         if self._closed:
             raise ShuttingDown(f'model "{self._model}" version {self._version} is being unloaded')
         policy = self._policy
-        if rows > policy.max_rows:
-            raise SignatureMismatch(f"{rows} rows in one request, at most {policy.max_rows} fit")
+        apart = rows > 1 and policy.mode is BatchingMode.ROWS
+        most = min(policy.max_rows, policy.max_queue) if apart else policy.max_rows
+        if rows > most:
+            raise SignatureMismatch(f"{rows} rows in one request, at most {most} fit")
         now = self._clock()
         wait = policy.timeout if terms.timeout is None else terms.timeout
         deadline = None if wait is None else now + wait
-        if rows > 1 and policy.mode is BatchingMode.ROWS:
+        if apart:
             self._queue.reserve(rows)
             whole = _Rows(reply, rows)
             for i in range(rows):
@@ -136,6 +151,8 @@ class DynamicBatcher:
             _answer(entry, ShuttingDown(f'model "{self._model}" was unloaded while this waited'))
         if self._threads is not None:
             self._threads.shutdown(wait=False)
+        if self._drained is not None:
+            self._wake()
 
     def _push(
         self,
@@ -192,7 +209,11 @@ class DynamicBatcher:
         instance = self._idle.pop()
         self._running += len(batch.entries)
         if self._threads is None:
-            self._finish(instance, batch, instance.execute(batch))
+            execution = instance.execute(batch)
+            if execution.timing.compute > TOO_LONG_INLINE:
+                _log.warning("model %s runs in a thread now: a run took too long", self._model)
+                self._threads = ThreadPoolExecutor(1, self._model)
+            self._finish(instance, batch, execution)
         else:
             self._threads.submit(self._execute, instance, batch)
 
@@ -200,7 +221,7 @@ class DynamicBatcher:
         for entry in self._queue.expire(now):
             waited = now - entry.arrived
             self._observe(RequestDropped(self._model, self._version, Outcome.EXPIRED, waited))
-            _answer(entry, DeadlineExceeded(f"waited {waited:.3f} s, longer than it allowed"))
+            _answer(entry, _too_late(entry, waited))
         if self._abandoned:
             self._abandoned = False
             for entry in self._queue.remove(lambda entry: entry.reply.done()):
@@ -252,8 +273,13 @@ class _Rows:
         self._outputs[place] = outputs
         self._missing -= 1
         if not self._missing:
-            columns = zip(*self._outputs, strict=True)
-            self.reply.set_result(tuple(np.concatenate(column) for column in columns))
+            columns = list(zip(*self._outputs, strict=True))
+            if any(len({row.shape for row in column}) > 1 for column in columns):
+                self.reply.set_exception(
+                    ExecutionFailed("the rows have outputs of different shapes: send them singly")
+                )
+            else:
+                self.reply.set_result(tuple(np.concatenate(column) for column in columns))
 
 
 class _Row:
@@ -273,13 +299,27 @@ class _Row:
         self._whole.reply.set_exception(error)
 
 
+def _too_late(entry: Entry[Reply], waited: float) -> DeadlineExceeded:
+    allowed = (entry.deadline or 0.0) - entry.arrived
+    return DeadlineExceeded(
+        f"the request waited {waited * 1e3:.3f} ms for its turn, it allowed {allowed * 1e3:.3f} ms"
+    )
+
+
 def _answer(entry: Entry[Reply], result: Result) -> bool:
-    """Answer whoever still waits; True where the answer is an error."""
-    reply = entry.reply
-    if isinstance(result, QuantserveError):
+    """Answer whoever still waits; True where the answer is an error.
+
+    A reply that raises hurts nobody else: the others of its batch are answered.
+    """
+    reply, failed = entry.reply, isinstance(result, QuantserveError)
+    try:
         if not reply.done():
-            reply.set_exception(result)
+            if isinstance(result, QuantserveError):
+                reply.set_exception(result)
+            else:
+                reply.set_result(result)
+    except Exception as error:
+        _log.error("a reply failed: %s: %s", type(error).__name__, error)
+        _log.debug("a reply failed", exc_info=True)
         return True
-    if not reply.done():
-        reply.set_result(result)
-    return False
+    return failed

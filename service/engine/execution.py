@@ -46,8 +46,8 @@ class Instance:
 
     def _together(self, entries: tuple[Entry[Any], ...]) -> Execution:
         started = assembled = computed = perf_counter()
-        share, padding = 0.0, self.policy.padding
-        whole = self.policy.mode is BatchingMode.REQUESTS
+        share, whole = 0.0, self.policy.mode is BatchingMode.REQUESTS
+        padding = None if whole else self.policy.padding  # as it came is as it came
         results: tuple[Result, ...]
         try:
             inputs, share = assemble(entries, padding)

@@ -160,9 +160,9 @@ def _values(
     if datatype.kind == "boolean" or "mask" in spec.name.lower():
         return np.ones(shape, datatype.dtype)
     if datatype.kind == "integer":
-        return rng.integers(0, high, shape).astype(datatype.dtype)
+        return np.asarray(rng.integers(0, high, shape), datatype.dtype)  # of a scalar, an int
     # Each row has a range of its own: what takes its scale from the whole batch shows itself.
-    values = (rng.standard_normal(shape) * 2.0 ** (row - 4)).astype(np.float32)
+    values = np.asarray(rng.standard_normal(shape) * 2.0 ** (row - 4), np.float32)
     if datatype.name == "BF16":
         return (values.view(np.uint32) >> 16).astype(np.uint16)
     return values.astype(datatype.dtype)

@@ -1,10 +1,11 @@
-"""A real server with the shipped models, shared by the tests that do not change what it serves."""
+"""Servers that several tests share."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.system.process import ROOT, running
+from tests import tiny_models
+from tests.system.process import ROOT, Running, running
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +13,21 @@ def server() -> Iterator[str]:
     """host:port."""
     with running(ROOT / "models") as each:
         yield each.address
+
+
+@pytest.fixture(scope="session")
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server of tiny models with little patience: 1 MiB of body, a second for it."""
+    models = tmp_path_factory.mktemp("attacked")
+    for datatype in tiny_models.DATATYPES:
+        tiny_models.identity(models, datatype)
+    tiny_models.two(models)
+    tiny_models.scalar(models)
+    tiny_models.fixed(models)
+    tiny_models.wide(models, 2**20)
+    tiny_models.counting(models)
+    flags = ("--max-body-bytes", str(2**20), "--body-timeout", "1", "--shutdown-timeout", "5")
+    with running(models, *flags) as served:
+        yield served
+        # Nothing that clients did was worth a stack trace, or an error of the server.
+        assert [line for line in served.logged() if line["level"] in ("error", "warning")] == []

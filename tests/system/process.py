@@ -1,5 +1,6 @@
 """A real server process on a free port of the loopback interface, stopped by its own signal."""
 
+import json
 import re
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from tests.system.wire import Answer, Line
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 180
@@ -17,11 +21,26 @@ STOP_SECONDS = 20
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that is ready: host:port, what it printed until then, and its process."""
+    """A server that is ready: host:port, what it printed until then, its process and its log."""
 
     address: str
     printed: str
     process: subprocess.Popen[str]
+    log: Path
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.address.rpartition(":")[2])
+
+    def line(self) -> Line:
+        """A new connection."""
+        return Line(self.port)
+
+    def ask(self, request: bytes) -> Answer:
+        """Ask over a connection of its own."""
+        with self.line() as line:
+            return line.ask(request)
 
     def resident_bytes(self) -> int:
         """Memory that is in RAM now."""
@@ -30,16 +49,25 @@ class Running:
         assert found
         return int(found[1]) * 1024
 
+    def logged(self) -> list[dict[str, Any]]:
+        """The lines of the log."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+def start(models: Path, log: Path, *flags: str) -> subprocess.Popen[str]:
+    """A server that may not be ready yet. Its log goes to a file: a pipe that nobody reads would
+    fill and stop it."""
+    command = [sys.executable, "-m", "service", "serve", "--models", str(models), *flags]
+    with log.open("w") as errors:
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True)
+
 
 @contextmanager
-def running(models: Path, *flags: str) -> Iterator[Running]:
-    """Serve a folder; in the end the server is told to stop, and must end with exit code 0."""
-    command = [sys.executable, "-m", "service", "serve", "--port", "0", "--models", str(models)]
-    # Not a pipe: nobody reads it, and a full one would stop the server.
-    with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
-            [*command, *flags], cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True
-        )
+def running(models: Path, *flags: str, code: int = 0) -> Iterator[Running]:
+    """Serve a folder; in the end the server is told to stop, and must end with this exit code."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        process = start(models, log, "--port", "0", *flags)
         guard = threading.Timer(START_SECONDS, process.kill)
         guard.start()
         try:
@@ -49,11 +77,14 @@ def running(models: Path, *flags: str) -> Iterator[Running]:
                 printed += line
                 found = re.search(r"serving at http://(\S+),", line)
             guard.cancel()
-            errors.seek(0)
-            assert found, errors.read()
-            yield Running(found[1], printed, process)
+            assert found, log.read_text()
+            yield Running(found[1], printed, process, log)
         finally:
             guard.cancel()
             process.terminate()
-            code = process.wait(STOP_SECONDS)
-        assert code == 0
+            try:
+                ended = process.wait(STOP_SECONDS)
+            finally:
+                process.kill()
+                process.communicate()
+        assert ended == code, log.read_text()

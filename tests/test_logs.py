@@ -1,12 +1,14 @@
 """What the server logs, and what it keeps to itself."""
 
+import json
 import logging
+from datetime import UTC, datetime
 
 import pytest
 
-from service.app import Log
 from service.core.events import Outcome, RequestCompleted, StateChanged
 from service.core.lifecycle import State
+from service.logs import Log, _JsonLines
 
 REQUEST = RequestCompleted("m", 1, "v2", Outcome.OK, 0.25, "id-7", "", 1)
 
@@ -21,7 +23,9 @@ def test_requests_are_logged_when_asked_for_or_when_the_level_says_so(
     with caplog.at_level(level):
         Log(asked)(REQUEST)
     assert len(caplog.messages) == lines
-    assert all("model=m" in line and "request_id=id-7" in line for line in caplog.messages)
+    for record in caplog.records:
+        fields = vars(record)["fields"]
+        assert (fields["model"], fields["request_id"], fields["outcome"]) == ("m", "id-7", "ok")
 
 
 def test_a_version_that_cannot_serve_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
@@ -29,3 +33,13 @@ def test_a_version_that_cannot_serve_is_an_error(caplog: pytest.LogCaptureFixtur
         Log(False)(StateChanged("m", 1, State.UNAVAILABLE, "no graph"))
     (record,) = caplog.records
     assert record.levelno == logging.ERROR and "no graph" in record.getMessage()
+
+
+def test_a_line_for_machines_has_a_field_for_each_value_and_a_time_that_says_its_zone() -> None:
+    record = logging.LogRecord("quantserve", logging.INFO, "", 0, "request", None, None)
+    record.fields = {"request_id": "a\nb", "outcome": "ok"}
+    line = _JsonLines().format(record)
+    found = json.loads(line)
+    assert "\n" not in line
+    assert found["request_id"] == "a\nb" and found["message"] == "request"
+    assert datetime.fromisoformat(found["time"]).tzinfo == UTC

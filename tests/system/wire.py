@@ -1,0 +1,123 @@
+"""HTTP as bytes on a socket: requests that no client library would send, and their answers."""
+
+import json
+import socket
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+ANSWER_SECONDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body; its JSON part where raw tensors follow."""
+        length = self.headers.get("inference-header-content-length")
+        return json.loads(self.body[: int(length)] if length else self.body)
+
+    @property
+    def error(self) -> str:
+        """What an error says."""
+        assert set(self.json) == {"error"}, self.body
+        text: str = self.json["error"]
+        return text
+
+
+class Line:
+    """One connection."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), ANSWER_SECONDS)
+        self._file = self.socket.makefile("rb")
+
+    def __enter__(self) -> "Line":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave."""
+        self._file.close()
+        self.socket.close()
+
+    def ask(self, request: bytes) -> Answer:
+        """Send a request and read an answer."""
+        self.socket.sendall(request)
+        return self.read(bodiless=request.startswith(b"HEAD"))
+
+    def read(self, bodiless: bool = False) -> Answer:
+        """The next answer; those that only say to go on are passed over."""
+        status = int(self._file.readline().split()[1])
+        headers = {}
+        while line := self._file.readline().strip():
+            name, _, value = line.decode().partition(":")
+            headers[name.lower()] = value.strip()
+        if status == 100:
+            return self.read(bodiless)
+        size = 0 if bodiless or status == 204 else int(headers["content-length"])
+        return Answer(status, headers, self._file.read(size))
+
+    def at_end(self) -> bool:
+        """Whether the server has nothing more to say and closed."""
+        try:
+            return self._file.read(1) == b""
+        except ConnectionError:
+            return True
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def await_listener(port: int) -> None:
+    """Wait until somebody listens."""
+    pause = threading.Event()
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except ConnectionRefusedError:
+            pause.wait(0.02)
+
+
+def post(path: str, body: bytes, method: str = "POST", **headers: str) -> bytes:
+    """A request with its length; ``_`` in the name of a header stands for ``-``."""
+    return _head(method, path, {"Content-Length": str(len(body)), **_named(headers)}) + body
+
+
+def chunked(path: str, body: bytes, size: int = 1000, **headers: str) -> bytes:
+    """The same in chunks."""
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    coded = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+    return _head("POST", path, {"Transfer-Encoding": "chunked", **_named(headers)}) + (
+        coded + b"0\r\n\r\n"
+    )
+
+
+def get(path: str, method: str = "GET") -> bytes:
+    """A request without a body."""
+    return _head(method, path, {})
+
+
+def _named(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def _head(method: str, path: str, headers: Mapping[str, str]) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: test"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode()

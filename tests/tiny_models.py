@@ -1,0 +1,74 @@
+"""Models of a few bytes, one for each thing that a test of the protocol wants to see."""
+
+from pathlib import Path
+
+from onnx import TensorProto, helper
+
+from tests.engine.graphs import INT64, constant, model, node, save, value
+
+DATATYPES = {
+    "BOOL": TensorProto.BOOL,
+    "UINT8": TensorProto.UINT8,
+    "UINT16": TensorProto.UINT16,
+    "UINT32": TensorProto.UINT32,
+    "UINT64": TensorProto.UINT64,
+    "INT8": TensorProto.INT8,
+    "INT16": TensorProto.INT16,
+    "INT32": TensorProto.INT32,
+    "INT64": TensorProto.INT64,
+    "FP16": TensorProto.FLOAT16,
+    "BF16": TensorProto.BFLOAT16,
+    "FP32": TensorProto.FLOAT,
+    "FP64": TensorProto.DOUBLE,
+    "BYTES": TensorProto.STRING,
+}
+ONE_THREAD = "[instances]\ncount = 1\nthreads = 1\n"
+"""For model.toml: runs have a thread, whatever was measured."""
+
+
+def identity(folder: Path, datatype: str) -> None:
+    """``same_<datatype>``: gives ``x`` [-1, -1] back as ``y``."""
+    x, y = (value(name, ["batch", "n"], DATATYPES[datatype]) for name in ("x", "y"))
+    save(model([node("Identity", "x", to="y")], [x], [y]), folder / f"same_{datatype.lower()}")
+
+
+def two(folder: Path) -> None:
+    """``two``: the sum and the difference of ``a`` and ``b``, FP32 [-1, 2]."""
+    a, b, s, d = (value(name, ["batch", 2]) for name in ("a", "b", "sum", "difference"))
+    nodes = [node("Add", "a", "b", to="sum"), node("Sub", "a", "b", to="difference")]
+    save(model(nodes, [a, b], [s, d]), folder / "two")
+
+
+def scalar(folder: Path) -> None:
+    """``scalar``: minus ``x``, FP32 without an axis."""
+    save(model([node("Neg", "x", to="y")], [value("x", [])], [value("y", [])]), folder / "scalar")
+
+
+def fixed(folder: Path) -> None:
+    """``fixed``: minus ``x``, FP32 [2, 3]: no axis of any length."""
+    x, y = value("x", [2, 3]), value("y", [2, 3])
+    save(model([node("Neg", "x", to="y")], [x], [y]), folder / "fixed")
+
+
+def wide(folder: Path, width: int) -> None:
+    """``wide``: ``x`` FP32 [-1, 1] so many times over: a large answer to a small request."""
+    tile = node("Tile", "x", "repeats", to="y")
+    x, y = value("x", ["batch", 1]), value("y", ["batch", width])
+    save(model([tile], [x], [y], [constant("repeats", [1, width], "int64")]), folder / "wide")
+    (folder / "wide/model.toml").write_text(ONE_THREAD)
+
+
+def counting(folder: Path, name: str = "counting", toml: str = ONE_THREAD) -> None:
+    """Takes ``n``, INT64 [1], and counts so far, a microsecond or so each, to ``y``, INT64 [1]."""
+    body = helper.make_graph(
+        [node("Identity", "go", to="on"), node("Add", "at", "one", to="next")],
+        "body",
+        [value("i", [], INT64), value("go", [], TensorProto.BOOL), value("at", [1], INT64)],
+        [value("on", [], TensorProto.BOOL), value("next", [1], INT64)],
+    )
+    nodes = [node("Squeeze", "n", to="trips"), node("Loop", "trips", "", "zero", to="y", body=body)]
+    numbers = [constant("one", [1], "int64"), constant("zero", [0], "int64")]
+    n, y = value("n", [1], INT64), value("y", [1], INT64)
+    save(model(nodes, [n], [y], numbers), folder / name)
+    if toml:
+        (folder / name / "model.toml").write_text(toml)
