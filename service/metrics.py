@@ -22,6 +22,7 @@ from service import __version__
 from service.core.lifecycle import State
 from service.core.statistics import Histogram, Statistics, VersionStatistics
 from service.engine.batcher import DynamicBatcher
+from service.engine.hardware import memory_limit
 from service.engine.loading import Loaded
 from service.engine.model import ModelVersion
 from service.engine.repository import ModelRepository
@@ -66,6 +67,7 @@ class Metrics(Collector):
         self._repository = repository
         packages = {name: version_of(name) for name in ("onnxruntime", "numpy", "fastapi")}
         self._build = {"version": __version__, "python": platform.python_version(), **packages}
+        self._memory_limit = float(memory_limit())
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -81,6 +83,7 @@ class Metrics(Collector):
         yield from self._batches()
         yield from self._gauges()
         yield from self._states()
+        yield from self._rollouts()
         yield from self._server()
 
     def _requests(self) -> Iterator[Metric]:
@@ -148,12 +151,31 @@ class Metrics(Collector):
                     info.add_metric(labels, _facts(version.loaded))
         yield from (state, serving, info)
 
+    def _rollouts(self) -> Iterator[Metric]:
+        swaps = CounterMetricFamily(
+            "quantserve_swaps", "Times that another version took over", labels=("model", "cause")
+        )
+        for (model, cause), count in self._statistics.swaps.items():
+            swaps.add_metric([model, cause], count)
+        failures = CounterMetricFamily(
+            "quantserve_rollout_failures",
+            "Phases that a version on its way into service did not pass",
+            labels=(*LABELS, "phase"),
+        )
+        for (model, number, phase), count in self._statistics.rollout_failures.items():
+            failures.add_metric([model, str(number), phase], count)
+        yield from (swaps, failures)
+
     def _server(self) -> Iterator[Metric]:
         ready = GaugeMetricFamily("quantserve_ready", "1 once every model that can be is warm")
         ready.add_metric([], float(self._repository.ready))
+        limit = GaugeMetricFamily(
+            "quantserve_memory_limit_bytes", "Memory that the process may hold: its cgroup's limit"
+        )
+        limit.add_metric([], self._memory_limit)
         build = InfoMetricFamily("quantserve_build", "What the server is made of")
         build.add_metric([], self._build)
-        yield from (ready, build)
+        yield from (ready, limit, build)
 
     def _versions(self) -> Iterator[ModelVersion]:
         return (version for model in self._repository for version in model.versions.values())
