@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import partial
 from time import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 
@@ -25,7 +25,9 @@ from service.api.upload import UploadLimits, upload_routes
 from service.api.versions import versions
 from service.api.watching import Watchers, watching
 from service.config import Settings, read_keys
-from service.core.events import Observers
+from service.core.errors import ConfigError
+from service.core.events import Observer, Observers
+from service.core.exemplars import Exemplars
 from service.core.statistics import Statistics
 from service.engine.hardware import usable_cores
 from service.engine.publishing import publish_files
@@ -36,6 +38,9 @@ from service.engine.watch import watch
 from service.logs import Log, audit_log
 from service.metrics import Metrics
 
+if TYPE_CHECKING:
+    from service.tracing import Tracing
+
 _log = logging.getLogger("quantserve")
 
 
@@ -45,7 +50,17 @@ class Server:
     def __init__(self, settings: Settings, announce: Callable[[ModelRepository], None]) -> None:
         statistics = Statistics(time)
         self._watchers = Watchers()
-        observe = Observers(statistics, self._watchers, Log(settings.access_log), audit_log)
+        exemplars = Exemplars()
+        self._tracing = _tracing(exemplars) if settings.tracing else None
+        observers: list[Observer] = [
+            statistics,
+            self._watchers,
+            Log(settings.access_log),
+            audit_log,
+        ]
+        if self._tracing:
+            observers.append(self._tracing)
+        observe = Observers(*observers)
         given = Environment(
             settings.cores or usable_cores(),
             observe,
@@ -53,7 +68,7 @@ class Server:
             settings.shutdown_timeout,
         )
         self.repository = ModelRepository(settings.models, given)
-        metrics = Metrics(statistics, self.repository)
+        metrics = Metrics(statistics, self.repository, exemplars)
         changes = _changes(settings, self.repository, Audit(observe))
         reports = [versions(self.repository, statistics), watching(self.repository, self._watchers)]
         control = control_plane(
@@ -64,7 +79,7 @@ class Server:
             [*changes, *reports],
         )
         access = access_of(settings)
-        inference = Inference(self.repository, settings, observe)
+        inference = self._inference(settings, observe)
         # Where predictions need no key, nothing stands before them.
         self._plane: App
         if access.api.digests:
@@ -75,6 +90,13 @@ class Server:
         """For uvicorn: its HTTP protocol with a shorter way for predictions."""
         self._settings = settings
         self._announce = announce
+
+    def _inference(self, settings: Settings, observe: Observer) -> Inference:
+        if self._tracing is None:
+            return Inference(self.repository, settings, observe)
+        from service.tracing import TracedInference
+
+        return TracedInference(self.repository, settings, observe, self._tracing)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         # `async` although it only passes on: servers tell ASGI 3 from 2 by this.
@@ -98,6 +120,8 @@ class Server:
         loading.cancel()
         self.begin_stop()
         await self.repository.stop()
+        if self._tracing:
+            await asyncio.to_thread(self._tracing.close)
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _load(self) -> None:
@@ -111,6 +135,20 @@ class Server:
         self._announce(self.repository)
         if self._settings.poll:
             await watch(self.repository, self._settings.poll)
+
+
+def _tracing(exemplars: Exemplars) -> "Tracing":
+    """What makes traces, imported only for those who want it.
+
+    Raises:
+        ConfigError: the packages for it are not installed.
+    """
+    try:
+        from service.tracing import Tracing
+    except ImportError as error:
+        why = f"tracing needs packages that are not here: {error.name}"
+        raise ConfigError(f"{why}; pip install 'quantserve[tracing]'") from None
+    return Tracing(exemplars)
 
 
 def _changes(settings: Settings, repository: ModelRepository, audit: Audit) -> list[APIRouter]:

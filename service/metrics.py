@@ -4,7 +4,7 @@ Names follow https://prometheus.io/docs/practices/naming/: base units, and the u
 """
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version as version_of
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -17,8 +17,10 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from service import __version__
+from service.core.exemplars import Exemplars, Traced
 from service.core.lifecycle import State
 from service.core.statistics import Histogram, Statistics, VersionStatistics
 from service.engine.batcher import DynamicBatcher
@@ -62,7 +64,10 @@ LOADED: dict[str, tuple[str, Callable[[Loaded], float]]] = {
 class Metrics(Collector):
     """Everything at ``/metrics``, in a registry of its own."""
 
-    def __init__(self, statistics: Statistics, repository: ModelRepository) -> None:
+    def __init__(
+        self, statistics: Statistics, repository: ModelRepository, exemplars: Exemplars
+    ) -> None:
+        self._exemplars = exemplars
         self._statistics = statistics
         self._repository = repository
         packages = {name: version_of(name) for name in ("onnxruntime", "numpy", "fastapi")}
@@ -103,7 +108,8 @@ class Metrics(Collector):
             values = [model, str(version or ""), protocol]
             for outcome, count in found.counts.items():
                 total.add_metric([*values, outcome.value], count)
-            durations.add_metric(values, *_cumulative(found.duration))
+            traced = self._exemplars.of(("request", model, version, protocol))
+            durations.add_metric(values, *_cumulative(found.duration, traced))
             rows.add_metric(values, found.rows)
         yield from (total, durations, rows)
 
@@ -112,7 +118,9 @@ class Metrics(Collector):
         for name, (text, histogram) in HISTOGRAMS.items():
             family = HistogramMetricFamily(f"quantserve_{name}", text, labels=LABELS)
             for labels, found in versions:
-                family.add_metric(labels, *_cumulative(histogram(found)))
+                # Of what has no traces, such as rows, there are no exemplars.
+                traced = self._exemplars.of((name.partition("_")[0], labels[0], int(labels[1])))
+                family.add_metric(labels, *_cumulative(histogram(found), traced))
             yield family
         for name, (text, number) in WORK.items():
             counter = CounterMetricFamily(f"quantserve_{name}", text, labels=LABELS)
@@ -204,11 +212,22 @@ def _gauge(name: str, text: str, *more: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"quantserve_{name}", text, labels=(*LABELS, *more))
 
 
-def _cumulative(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
-    """Counts up to each bound, and the sum."""
-    total, buckets = 0, []
+def _cumulative(
+    histogram: Histogram, traced: Mapping[int, Traced]
+) -> tuple[list[tuple[str, float] | tuple[str, float, Exemplar]], float]:
+    """Counts up to each bound, with an exemplar where a trace is in the bucket; and the sum."""
+    total = 0
+    buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
     bounds = [*(str(float(bound)) for bound in histogram.bounds), "+Inf"]
-    for bound, count in zip(bounds, histogram.counts, strict=True):
+    for place, (bound, count) in enumerate(zip(bounds, histogram.counts, strict=True)):
         total += count
-        buckets.append((bound, float(total)))
+        if place in traced:
+            buckets.append((bound, float(total), _exemplar(traced[place])))
+        else:
+            buckets.append((bound, float(total)))
     return buckets, histogram.total
+
+
+def _exemplar(traced: Traced) -> Exemplar:
+    labels = {"trace_id": traced.trace_id, "span_id": traced.span_id}
+    return Exemplar(labels, traced.value, traced.time)

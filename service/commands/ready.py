@@ -18,7 +18,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url",
         default=default_url(os.environ),
-        help="address of the server (default: QUANTSERVE_URL, else this machine at QUANTSERVE_PORT)",
+        help="address of the server (default: QUANTSERVE_URL, else QUANTSERVE_PORT here)",
     )
 
 
