@@ -1,6 +1,7 @@
 """The stack of docker-compose.yml: a swap under load, what Prometheus sees, a replica that dies."""
 
 import json
+import re
 import time
 from http.client import HTTPConnection
 
@@ -86,11 +87,11 @@ def follow(each: Stack, ports: dict[str, int], report: dict[str, str]) -> None:
 
 
 def serving(container: str) -> str:
-    script = (
-        "import json, urllib.request as r; print(json.load(r.urlopen("
-        "'http://127.0.0.1:8000/v2/models/digits/versions/1/ready'))['ready'])"
-    )
-    return "1" if docker("exec", container, "python", "-c", script) == "True" else ""
+    """The version of digits that a server answers with."""
+    script = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8000/metrics').read().decode())"
+    page = docker("exec", container, "python", "-c", script)
+    found = re.search(r'quantserve_model_serving{model="digits",version="(\d+)"} 1', page)
+    return found[1] if found else ""
 
 
 def kill_under_load(each: Stack, ports: dict[str, int], report: dict[str, str]) -> None:
