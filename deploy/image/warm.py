@@ -15,7 +15,8 @@ import time
 from http.client import HTTPConnection
 from pathlib import Path
 
-PORT = 8000
+PORT = 18237
+"""Not one that a build which shares the network of its machine could meet a server at."""
 PATIENCE = 120.0
 PAGES = (
     "/docs",
@@ -32,7 +33,7 @@ def main(models: Path) -> int:
         ["quantserve", "serve", "--host", "127.0.0.1", "--port", str(PORT), "--models", str(models)]
     )
     try:
-        wait()
+        wait(server)
         for page in PAGES:
             ask("GET", page)
         for example in sorted(models.glob("*/example.json")):
@@ -53,10 +54,13 @@ def predict(model: Path, body: bytes) -> None:
         ask("POST", f"/v2/models/{model.name}/infer", body, "gzip")
 
 
-def wait() -> None:
+def wait(server: subprocess.Popen[bytes]) -> None:
     """Until the server is ready."""
     end = time.monotonic() + PATIENCE
-    while subprocess.run(["quantserve", "ready"], capture_output=True, check=False).returncode:
+    while subprocess.run(
+        ["quantserve", "ready", "--url", f"http://127.0.0.1:{PORT}"], check=False
+    ).returncode:
+        assert server.poll() is None, "the server did not start"
         assert time.monotonic() < end, "the server did not become ready"
         time.sleep(0.2)
 

@@ -31,6 +31,8 @@ def docker(*arguments: str, seconds: float = 60) -> str:
 def sizes() -> tuple[float, float]:
     """The image and what it is based on, in MB, uncompressed."""
     base = os.environ.get("BASE_IMAGE", "python:3.11-slim-bookworm")
+    if _run(["docker", "image", "inspect", base]).returncode:
+        docker("pull", "--quiet", base, seconds=600)  # BuildKit does not keep it as an image
     image, below = (
         int(docker("image", "inspect", name, "--format", "{{.Size}}")) / 1e6
         for name in (IMAGE, base)
