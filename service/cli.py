@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from service import __version__
-from service.client import Unreachable
-from service.core.errors import ConfigError
 
 COMMANDS = {
     "serve": "serve a folder of models over HTTP",
@@ -26,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = next((each for each in arguments if not each.startswith("-")), "")
     if chosen == "serve":
         signal.signal(signal.SIGTERM, _end)
+    from service.client import Unreachable  # after this, so that a signal is heard early
+    from service.core.errors import ConfigError
+
     # Only what is asked for is imported: a server takes a second that its clients need not wait.
     command = import_module(f"service.commands.{chosen}") if chosen in COMMANDS else None
     parser = argparse.ArgumentParser("quantserve", description="Serve quantized ONNX models.")
