@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import suppress
 from functools import partial
 from time import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 
@@ -27,7 +27,9 @@ from service.api.upload import UploadLimits, upload_routes
 from service.api.versions import versions
 from service.api.watching import Watchers, watching
 from service.config import Settings, read_keys
-from service.core.events import Observers
+from service.core.errors import ConfigError
+from service.core.events import Observer, Observers
+from service.core.exemplars import Exemplars
 from service.core.statistics import Statistics
 from service.engine.hardware import usable_cores
 from service.engine.publishing import publish_files
@@ -41,6 +43,9 @@ from service.metrics import Metrics
 LAST_SECONDS = 1.0
 """For what is still being run when the time to answer is over."""
 
+if TYPE_CHECKING:
+    from service.tracing import Tracing
+
 _log = logging.getLogger("quantserve")
 
 
@@ -51,7 +56,11 @@ class Server:
         statistics = Statistics(time)
         self._watchers = Watchers()
         log = Log(settings.access_log)
-        observe = Observers((statistics, log), (self._watchers, log, audit_log))
+        exemplars = Exemplars()
+        self._tracing = _tracing(exemplars) if settings.tracing else None
+        traced = [self._tracing] if self._tracing else []
+        changed = (statistics, self._watchers, log, audit_log)
+        observe = Observers((statistics, log, *traced), changed)
         given = Environment(
             settings.cores or usable_cores(),
             observe,
@@ -59,7 +68,7 @@ class Server:
             settings.shutdown_timeout,
         )
         self.repository = ModelRepository(settings.models, given)
-        metrics = Metrics(statistics, self.repository)
+        metrics = Metrics(statistics, self.repository, exemplars)
         changes = _changes(settings, self.repository, Audit(observe))
         reports = [versions(self.repository, statistics), watching(self.repository, self._watchers)]
         self._control = control = control_plane(
@@ -70,7 +79,7 @@ class Server:
             [*changes, *reports],
         )
         access = access_of(settings)
-        self._inference = inference = Inference(self.repository, settings, observe)
+        self._inference = inference = self._inference_of(settings, observe)
         # Where predictions need no key, nothing stands before them.
         self._plane: App
         if access.api.digests:
@@ -81,6 +90,13 @@ class Server:
         """For uvicorn: its HTTP protocol with a shorter way for predictions."""
         self._settings = settings
         self._announce = announce
+
+    def _inference_of(self, settings: Settings, observe: Observer) -> Inference:
+        if self._tracing is None:
+            return Inference(self.repository, settings, observe)
+        from service.tracing import TracedInference
+
+        return TracedInference(self.repository, settings, observe, self._tracing)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         # `async` although it only passes on: servers tell ASGI 3 from 2 by this.
@@ -113,6 +129,8 @@ class Server:
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_SECONDS):
                 await self.repository.stop()
+        if self._tracing:
+            await asyncio.to_thread(self._tracing.close)
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _load(self) -> None:
@@ -128,6 +146,20 @@ class Server:
         self._announce(self.repository)
         if self._settings.poll:
             await watch(self.repository, self._settings.poll)
+
+
+def _tracing(exemplars: Exemplars) -> "Tracing":
+    """What makes traces, imported only for those who want it.
+
+    Raises:
+        ConfigError: the packages for it are not installed.
+    """
+    try:
+        from service.tracing import Tracing
+    except ImportError as error:
+        why = f"tracing needs packages that are not here: {error.name}"
+        raise ConfigError(f"{why}; pip install 'quantserve[tracing]'") from None
+    return Tracing(exemplars)
 
 
 def _changes(settings: Settings, repository: ModelRepository, audit: Audit) -> list[APIRouter]:

@@ -1,16 +1,16 @@
 """The command ``quantserve``. Exit codes: 0 done, 1 the server refused, 2 not usable as told."""
 
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from service import __version__
-from service.client import Unreachable
 from service.commands.parser import Parser
-from service.core.errors import ConfigError
 
 COMMANDS = {
     "serve": "serve a folder of models over HTTP",
+    "ready": "tell whether a server serves",
     "upload": "store a model file as a version on a server",
     "swap": "let another version of a model serve",
     "rollback": "let the version that served before serve again",
@@ -25,6 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; gives its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     chosen = next((each for each in arguments if not each.startswith("-")), "")
+    if chosen == "serve":
+        signal.signal(signal.SIGTERM, _end)
+    from service.client import Unreachable  # after this, so that a signal is heard early
+    from service.core.errors import ConfigError
+
     # Only what is asked for is imported: a server takes a second that its clients need not wait.
     command = import_module(f"service.commands.{chosen}") if chosen in COMMANDS else None
     parser = Parser("quantserve", description="Serve quantized ONNX models.")
@@ -44,3 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"quantserve: {error}", file=sys.stderr)
         return 2
     return code
+
+
+def _end(*_: object) -> None:
+    """Told to stop before there is a server to stop: the first process of a container would not
+    even notice, since the kernel gives it no default for a signal.
+    """
+    sys.exit(0)

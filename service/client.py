@@ -49,6 +49,16 @@ class Client:
     url: str
     key: str = field(default="", repr=False)
 
+    def get(self, path: str) -> Document:
+        """Ask for a document.
+
+        Raises:
+            Unreachable, Refused
+        """
+        with self._connected() as connection:
+            connection.request("GET", self._target(path), headers=self._headers())
+            return _document(connection.getresponse())
+
     def post(self, path: str, document: Document) -> Document:
         """Send a document; gives the answer's.
 

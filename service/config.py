@@ -68,6 +68,9 @@ class Settings(_Value):
         ge=0,
         description="seconds between looks at the models folder, 0 to load on demand only",
     )
+    tracing: bool = Field(
+        False, description="send OpenTelemetry traces to where OTEL_EXPORTER_OTLP_ENDPOINT says"
+    )
     access_log: bool = Field(False, description="log every request")
     max_upload_bytes: int = Field(
         2 * 2**30, ge=1, description="largest model file that may be uploaded"

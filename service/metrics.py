@@ -4,7 +4,7 @@ Names follow https://prometheus.io/docs/practices/naming/: base units, and the u
 """
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version as version_of
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -17,11 +17,14 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from service import __version__
+from service.core.exemplars import Exemplars, Traced
 from service.core.lifecycle import State
 from service.core.statistics import Histogram, Statistics, VersionStatistics
 from service.engine.batcher import DynamicBatcher
+from service.engine.hardware import memory_limit
 from service.engine.loading import Loaded
 from service.engine.model import ModelVersion
 from service.engine.repository import ModelRepository
@@ -61,11 +64,15 @@ LOADED: dict[str, tuple[str, Callable[[Loaded], float]]] = {
 class Metrics(Collector):
     """Everything at ``/metrics``, in a registry of its own."""
 
-    def __init__(self, statistics: Statistics, repository: ModelRepository) -> None:
+    def __init__(
+        self, statistics: Statistics, repository: ModelRepository, exemplars: Exemplars
+    ) -> None:
+        self._exemplars = exemplars
         self._statistics = statistics
         self._repository = repository
         packages = {name: version_of(name) for name in ("onnxruntime", "numpy", "fastapi")}
         self._build = {"version": __version__, "python": platform.python_version(), **packages}
+        self._memory_limit = float(memory_limit())
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -81,6 +88,7 @@ class Metrics(Collector):
         yield from self._batches()
         yield from self._gauges()
         yield from self._states()
+        yield from self._rollouts()
         yield from self._server()
 
     def _requests(self) -> Iterator[Metric]:
@@ -100,7 +108,8 @@ class Metrics(Collector):
             values = [model, str(version or ""), protocol]
             for outcome, count in found.counts.items():
                 total.add_metric([*values, outcome.value], count)
-            durations.add_metric(values, *_cumulative(found.duration))
+            traced = self._exemplars.of(("request", model, version, protocol))
+            durations.add_metric(values, *_cumulative(found.duration, traced))
             rows.add_metric(values, found.rows)
         yield from (total, durations, rows)
 
@@ -109,7 +118,9 @@ class Metrics(Collector):
         for name, (text, histogram) in HISTOGRAMS.items():
             family = HistogramMetricFamily(f"quantserve_{name}", text, labels=LABELS)
             for labels, found in versions:
-                family.add_metric(labels, *_cumulative(histogram(found)))
+                # Of what has no traces, such as rows, there are no exemplars.
+                traced = self._exemplars.of((name.partition("_")[0], labels[0], int(labels[1])))
+                family.add_metric(labels, *_cumulative(histogram(found), traced))
             yield family
         for name, (text, number) in WORK.items():
             counter = CounterMetricFamily(f"quantserve_{name}", text, labels=LABELS)
@@ -148,12 +159,31 @@ class Metrics(Collector):
                     info.add_metric(labels, _facts(version.loaded))
         yield from (state, serving, info)
 
+    def _rollouts(self) -> Iterator[Metric]:
+        swaps = CounterMetricFamily(
+            "quantserve_swaps", "Times that another version took over", labels=("model", "cause")
+        )
+        for (model, cause), count in self._statistics.swaps.items():
+            swaps.add_metric([model, cause], count)
+        failures = CounterMetricFamily(
+            "quantserve_rollout_failures",
+            "Phases that a version on its way into service did not pass",
+            labels=(*LABELS, "phase"),
+        )
+        for (model, number, phase), count in self._statistics.rollout_failures.items():
+            failures.add_metric([model, str(number), phase], count)
+        yield from (swaps, failures)
+
     def _server(self) -> Iterator[Metric]:
         ready = GaugeMetricFamily("quantserve_ready", "1 once every model that can be is warm")
         ready.add_metric([], float(self._repository.ready))
+        limit = GaugeMetricFamily(
+            "quantserve_memory_limit_bytes", "Memory that the process may hold: its cgroup's limit"
+        )
+        limit.add_metric([], self._memory_limit)
         build = InfoMetricFamily("quantserve_build", "What the server is made of")
         build.add_metric([], self._build)
-        yield from (ready, build)
+        yield from (ready, limit, build)
 
     def _versions(self) -> Iterator[ModelVersion]:
         return (version for model in self._repository for version in model.versions.values())
@@ -182,11 +212,22 @@ def _gauge(name: str, text: str, *more: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"quantserve_{name}", text, labels=(*LABELS, *more))
 
 
-def _cumulative(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
-    """Counts up to each bound, and the sum."""
-    total, buckets = 0, []
+def _cumulative(
+    histogram: Histogram, traced: Mapping[int, Traced]
+) -> tuple[list[tuple[str, float] | tuple[str, float, Exemplar]], float]:
+    """Counts up to each bound, with an exemplar where a trace is in the bucket; and the sum."""
+    total = 0
+    buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
     bounds = [*(str(float(bound)) for bound in histogram.bounds), "+Inf"]
-    for bound, count in zip(bounds, histogram.counts, strict=True):
+    for place, (bound, count) in enumerate(zip(bounds, histogram.counts, strict=True)):
         total += count
-        buckets.append((bound, float(total)))
+        if place in traced:
+            buckets.append((bound, float(total), _exemplar(traced[place])))
+        else:
+            buckets.append((bound, float(total)))
     return buckets, histogram.total
+
+
+def _exemplar(traced: Traced) -> Exemplar:
+    labels = {"trace_id": traced.trace_id, "span_id": traced.span_id}
+    return Exemplar(labels, traced.value, traced.time)

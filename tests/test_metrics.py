@@ -20,7 +20,7 @@ from tests.inprocess import ROOT, serve
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 EXAMPLE = (ROOT / "models/diabetes/example.json").read_bytes()
 UNITS = {"duration": "seconds", "busy": "seconds", "size": "bytes", "memory": "bytes"}
-COUNTED = ("requests", "rows", "instances", "executions", "fds")
+COUNTED = ("requests", "rows", "instances", "executions", "fds", "swaps", "failures")
 FLAGS = ("state", "serving", "ready", "info", "instances_busy")
 FOREIGN_UNITS = re.compile(r"_(ms|us|ns|milli\w+|micro\w+|nano\w+|minutes|kb|mb|percent)(_|$)")
 RESERVED = re.compile(r"^(__.*|le|quantile|job|instance)$")
@@ -217,3 +217,20 @@ async def test_models_are_described_and_those_that_failed_are_seen(tmp_path: Pat
         assert value(families, "quantserve_model_state", **labels, state="READY") == 0
     assert value(families, "quantserve_ready") == 1
     assert value(families, "quantserve_build_info", version=__version__) == 1
+
+
+async def test_swaps_and_versions_that_did_not_pass_are_counted(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "models/digits", tmp_path / "digits")
+    async with serve(tmp_path) as served:
+        (tmp_path / "digits/3").mkdir()
+        (tmp_path / "digits/3/model.onnx").write_bytes(b"no graph")
+        refused = await served.client.post("/admin/models/digits/swap", json={"version": 3})
+        done = await served.client.post("/admin/models/digits/swap", json={"version": 1})
+        assert (refused.status_code, done.status_code) == (409, 200)
+        families = await page(served.client)
+    swaps = {s.labels["cause"]: s.value for s in families["quantserve_swaps"].samples}
+    assert swaps == {"start": 1, "swap": 1}
+    (failure,) = families["quantserve_rollout_failures"].samples
+    assert failure.labels == {"model": "digits", "version": "3", "phase": "load"}
+    assert failure.value == 1
+    assert families["quantserve_memory_limit_bytes"].samples[0].value > 2**20

@@ -1,5 +1,5 @@
-"""Trace settings, in the words of Triton's trace extension. There is one truth to tell: nothing is
-traced. Request logs, statistics and metrics say where time goes.
+"""Trace settings, in the words of Triton's trace extension. There is one truth to tell: no
+trace files are written. ``--tracing`` sends OpenTelemetry's traces, which these settings know not.
 
 Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_trace.md
 """
@@ -19,7 +19,7 @@ REFUSED = documented(400, "Tracing cannot be turned on")
 
 
 class TraceSettings(BaseModel):
-    """Tracing is off, and nothing of it can be changed."""
+    """Tracing to files is off, and nothing of it can be changed."""
 
     trace_level: list[str] = ["OFF"]
     trace_rate: str = "0"

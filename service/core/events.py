@@ -7,7 +7,7 @@ Times are seconds. (Named tuples: see ``service.core.requests``.)
 import logging
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from service.core.lifecycle import State
 
@@ -58,7 +58,9 @@ class Timing(NamedTuple):
 
 
 class BatchExecuted(NamedTuple):
-    """An instance ran one batch; ``queued`` holds one waiting time for each of its requests."""
+    """An instance ran one batch; ``queued`` holds one waiting time for each of its requests,
+    ``entries`` what they are to those who know: entries of the batch queue.
+    """
 
     model: str
     version: int
@@ -66,6 +68,7 @@ class BatchExecuted(NamedTuple):
     queued: tuple[float, ...]
     timing: Timing
     failed: int
+    entries: Sequence[Any] = ()
 
 
 class RequestDropped(NamedTuple):

@@ -5,7 +5,7 @@ counts of the kinds is derived by whoever reads them.
 """
 
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -14,8 +14,11 @@ from service.core.events import (
     BatchExecuted,
     Event,
     Outcome,
+    PhaseStatus,
     RequestCompleted,
     RequestDropped,
+    Swapped,
+    SwapPhase,
 )
 
 SECONDS = (
@@ -179,6 +182,10 @@ class Statistics:
         self._requests = defaultdict(RequestStatistics)
         self._versions: defaultdict[tuple[str, int], VersionStatistics]
         self._versions = defaultdict(VersionStatistics)
+        self.swaps: Counter[tuple[str, str]] = Counter()
+        """By model and cause."""
+        self.rollout_failures: Counter[tuple[str, int, str]] = Counter()
+        """By model, version and the phase that it did not pass."""
 
     def __call__(self, event: Event) -> None:
         if type(event) is RequestCompleted:
@@ -189,6 +196,10 @@ class Statistics:
             version = self._versions[event.model, event.version]
             version.queue_buckets[bisect_left(SECONDS, event.queued)] += 1
             version.queue_seconds += event.queued
+        elif type(event) is Swapped:
+            self.swaps[event.model, event.cause] += 1
+        elif type(event) is SwapPhase and event.status is PhaseStatus.FAILED:
+            self.rollout_failures[event.model, event.version, event.phase] += 1
 
     @property
     def requests(self) -> Mapping[tuple[str, int, str], RequestStatistics]:

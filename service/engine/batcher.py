@@ -252,7 +252,13 @@ class DynamicBatcher:
             failed += _answer(entry, result)
         queued = tuple([started - entry.arrived for entry in batch.entries])
         event = BatchExecuted(
-            self._model, self._version, batch.rows, queued, execution.timing, failed
+            self._model,
+            self._version,
+            batch.rows,
+            queued,
+            execution.timing,
+            failed,
+            batch.entries,
         )
         self._observe(event)
         if failed:
@@ -288,6 +294,11 @@ class _Row:
     def __init__(self, whole: _Rows, place: int) -> None:
         self._whole = whole
         self._place = place
+
+    @property
+    def whole(self) -> Reply:
+        """The reply for the request."""
+        return self._whole.reply
 
     def done(self) -> bool:
         return self._whole.reply.done()

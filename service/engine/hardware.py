@@ -42,8 +42,25 @@ def resident_bytes(proc: Path = PROC) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _folders(proc: Path, cgroups: Path) -> list[Path]:
-    """Folders of the process's cgroups and of all above them.
+def memory_limit(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
+    """Memory that the process may hold, in bytes: the machine's, cut to what its cgroups allow.
+
+    Reads version 2 (``memory.max``) and version 1 (``memory.limit_in_bytes``), where a number
+    beyond the machine's memory says that there is no limit.
+    """
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for folder in _folders(proc, cgroups, "memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            try:
+                text = (folder / name).read_text().strip()
+            except OSError:
+                continue
+            limits += [int(text)] if text.isdigit() else []
+    return min(limits)
+
+
+def _folders(proc: Path, cgroups: Path, controller: str = "cpu") -> list[Path]:
+    """Folders of the process's cgroups for a controller and of all above them.
 
     In a container the path that the kernel tells may lie outside what is mounted; then the mount's
     own root is the container's group.
@@ -56,9 +73,9 @@ def _folders(proc: Path, cgroups: Path) -> list[Path]:
     for line in lines:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        root = cgroups / "cpu" if controllers else cgroups
+        root = cgroups / controller if controllers else cgroups
         here = root / path.lstrip("/")
         folders += [f for f in (here, *here.parents) if f == root or root in f.parents]
     return folders

@@ -1,4 +1,4 @@
-"""Cores are those that the process may use: affinity and the quotas of both cgroup versions."""
+"""Cores and memory are those that the process may use: affinity and the limits of its cgroups."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.engine.hardware import cpu_quota, resident_bytes, usable_cores
+from service.engine.hardware import cpu_quota, memory_limit, resident_bytes, usable_cores
 
 HOST = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -103,3 +103,23 @@ def test_memory_is_that_of_this_process() -> None:
     before = resident_bytes()
     block = bytearray(os.urandom(64)) * 2**19  # 32 MiB, written to
     assert resident_bytes() - before > 0.8 * len(block)
+
+
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [("0::/a/b", "memory.max"), ("4:memory:/a/b", "memory/memory.limit_in_bytes")],
+)
+@pytest.mark.parametrize(
+    ("text", "limit"), [("1048576", 1048576), ("max", None), (str(2**63), None)]
+)
+def test_the_limit_is_the_cgroups_where_it_is_less_than_the_machines(
+    tmp_path: Path, line: str, file: str, text: str, limit: int | None
+) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cgroup").write_text(line + "\n")
+    groups = tmp_path / "cgroup"
+    (groups / file).parent.mkdir(parents=True)
+    (groups / file).write_text(text + "\n")
+    machine = memory_limit(tmp_path / "none", groups)
+    assert machine > 2**20
+    assert memory_limit(tmp_path / "proc", groups) == (limit or machine)

@@ -1,0 +1,68 @@
+# quantserve in an image: the server, the packages that it imports, and the shipped models.
+#
+#   docker build -t quantserve .
+#   docker run --rm -p 127.0.0.1:8000:8000 --read-only --cap-drop ALL quantserve
+#
+# Nothing here depends on the architecture: every dependency has wheels for amd64 and arm64.
+ARG BASE_IMAGE=python:3.11-slim-bookworm
+
+FROM ${BASE_IMAGE} AS build
+# "tracing" adds OpenTelemetry.
+ARG EXTRAS=""
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /build
+RUN python -m venv --without-pip /opt/quantserve
+
+# The dependencies alone, so that a change of the code does not install them again.
+COPY pyproject.toml deploy/image/requirements.py ./
+# hadolint ignore=SC2086
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python requirements.py pyproject.toml ${EXTRAS} > requirements.txt \
+    && pip --python /opt/quantserve/bin/python install --no-compile -r requirements.txt
+
+COPY service ./service
+COPY README.md ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /opt/quantserve/bin/python install --no-compile --no-deps .
+
+# Leave out what is never imported; then serve, which proves it and compiles what is.
+COPY deploy/image ./image
+COPY models ./models
+ENV PATH=/opt/quantserve/bin:$PATH PYTHONPYCACHEPREFIX=/opt/quantserve/pycache
+RUN python image/slim.py "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+WORKDIR /
+RUN python /build/image/warm.py /build/models
+
+
+FROM ${BASE_IMAGE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ARG CREATED=unknown
+LABEL org.opencontainers.image.title="quantserve" \
+      org.opencontainers.image.description="Serves quantized ONNX models over HTTP, measured, batched, swappable" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}"
+
+# A number, so that Kubernetes can see that it is not root; the group is root's for platforms that
+# choose the user themselves.
+RUN useradd --uid 10001 --gid 0 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin quantserve
+COPY --from=build /opt/quantserve /opt/quantserve
+# Uploads and pins are written here; mount a volume to keep them. A new named volume starts with
+# the shipped models.
+COPY --chown=10001:0 models /models
+ENV PATH=/opt/quantserve/bin:$PATH \
+    PYTHONPYCACHEPREFIX=/opt/quantserve/pycache \
+    PYTHONUNBUFFERED=1 \
+    QUANTSERVE_HOST=0.0.0.0 \
+    QUANTSERVE_MODELS=/models
+WORKDIR /
+USER 10001:0
+VOLUME /models
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 \
+    CMD ["quantserve", "ready"]
+ENTRYPOINT ["quantserve"]
+CMD ["serve"]

@@ -1,0 +1,63 @@
+"""quantserve as a Ray Serve application: where one machine is not enough and Ray is there already.
+
+    pip install '.[ray]'
+    serve run deploy.ray.app:app                     from the repository's folder, or
+    serve deploy deploy/ray/serve.yaml               to a cluster
+
+Each replica is a whole server, with batching of its own, in a process of its own. Metrics of one
+replica are at /metrics, which Ray answers from any of them: look at Ray's for the whole. The folder
+of models (QUANTSERVE_MODELS) must be the same on all nodes; with QUANTSERVE_POLL replicas follow
+swaps. Ray's proxy is in the way of every request: one machine alone is served faster without it.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from ray import serve
+
+from service.app import Server
+from service.config import load_settings
+from service.logs import start_logs
+
+Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class WhenReady:
+    """The server as an ASGI application that has started when its models are loaded and warm: what
+    has started gets requests from Ray.
+    """
+
+    def __init__(self, server: Server, ready: asyncio.Event) -> None:
+        self._server = server
+        self._ready = ready
+
+    async def __call__(
+        self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Send
+    ) -> None:
+        async def send_when_ready(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                await self._ready.wait()
+            await send(message)
+
+        is_lifespan = scope["type"] == "lifespan"
+        await self._server(scope, receive, send_when_ready if is_lifespan else send)
+
+
+def build() -> WhenReady:
+    """Called in each replica, with the settings of its environment."""
+    settings = load_settings({}, os.environ)
+    start_logs(settings)
+    ready = asyncio.Event()
+    return WhenReady(Server(settings, lambda _: ready.set()), ready)
+
+
+@serve.deployment(num_replicas=2, ray_actor_options={"num_cpus": 1}, max_ongoing_requests=1000)
+@serve.ingress(build)
+class Quantserve:
+    """A replica."""
+
+
+app = Quantserve.bind()

@@ -1,0 +1,263 @@
+"""Requests as OpenTelemetry traces; imported only where tracing is on.
+
+What is always emitted and measured is enough: spans are made afterwards, from the times of the
+request and of its batch. So the way of a request is the same without tracing; with it, a subclass
+of ``Inference`` stands in its place, which reads the client's context and remembers when what was.
+
+    infer digits         from the request's start to the last byte of its answer
+      receive            until the body is there
+      decode             until it is in the queue
+      queue              until its batch begins
+      compute            the batch, to which it has a link
+      encode             the answer is written
+    batch digits         a trace of its own, with links to the requests in it
+
+Where to and how many is said by OpenTelemetry's own variables, OTEL_EXPORTER_OTLP_ENDPOINT and
+OTEL_TRACES_SAMPLER among them. Source: https://www.w3.org/TR/trace-context/ (and traceresponse:
+https://w3c.github.io/trace-context/#traceresponse-header).
+"""
+
+from collections.abc import Sequence
+from time import perf_counter, time, time_ns
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from service import __version__
+from service.api.answers import Answer
+from service.api.exchange import Exchange
+from service.api.inference import Headers, Inference
+from service.api.json_tensors import Bytes
+from service.config import Settings
+from service.core.errors import MomentError
+from service.core.events import BatchExecuted, Event, Observer, Outcome
+from service.core.exemplars import Exemplars, Traced
+from service.core.tensors import Arrays
+from service.engine.batcher import Reply
+from service.engine.repository import ModelRepository
+
+CONTEXT = ("traceparent", "tracestate")
+OURS = (Outcome.FAILED, Outcome.REJECTED, Outcome.EXPIRED)
+"""Outcomes that are errors of the server, as the conventions for spans of servers have it."""
+
+
+class Tracing:
+    """Makes spans and has them sent; an observer of batches."""
+
+    def __init__(self, exemplars: Exemplars, processor: SpanProcessor | None = None) -> None:
+        given = {"service.name": "quantserve", "service.version": __version__}
+        # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win.
+        self._provider = TracerProvider(resource=Resource(given).merge(Resource.create()))
+        self._provider.add_span_processor(processor or BatchSpanProcessor(OTLPSpanExporter()))
+        self._tracer = self._provider.get_tracer("quantserve", __version__)
+        self._propagator = TraceContextTextMapPropagator()
+        self._exemplars = exemplars
+        self._epoch = time_ns() - round(perf_counter() * 1e9)
+
+    def __call__(self, event: Event) -> None:
+        """Finish the traces of the requests that a batch has answered."""
+        if type(event) is not BatchExecuted:
+            return
+        replies = [getattr(entry.reply, "whole", entry.reply) for entry in event.entries]
+        known = [
+            (reply.trace, queued)
+            for reply, queued in zip(replies, event.queued, strict=True)
+            if isinstance(reply, _TracedReply) and reply.trace.span.is_recording()
+        ]
+        if known:
+            self._batch(event, known)
+
+    def close(self) -> None:
+        """Send what has not been sent. Blocks."""
+        self._provider.shutdown()
+
+    def begin(self, exchange: Exchange, headers: Headers) -> "Trace":
+        """The trace of a request, in the client's context if it sent one."""
+        carrier = {
+            name: headers[name.encode()].decode("latin-1")
+            for name in CONTEXT
+            if name.encode() in headers
+        }
+        span = self._tracer.start_span(
+            f"infer {exchange.target.model}",
+            self._propagator.extract(carrier),
+            SpanKind.SERVER,
+            start_time=self._at(exchange.started),
+        )
+        return Trace(exchange, span, perf_counter())
+
+    def end(self, trace: "Trace") -> None:
+        """The request has ended: close its span, once its batch is known if it has one."""
+        if not trace.expects_batch:
+            self._close(trace)
+
+    def _batch(self, event: BatchExecuted, known: Sequence[tuple["Trace", float]]) -> None:
+        timing = event.timing
+        # Answers are written before the batch is told of: it ended with the first of them.
+        ended = min((trace.replied for trace, _ in known if trace.replied), default=perf_counter())
+        began = ended - timing.total
+        links = [Link(trace.span.get_span_context()) for trace, _ in known]
+        span = self._tracer.start_span(
+            f"batch {event.model}", None, links=links, start_time=self._at(began)
+        )
+        span.set_attributes(
+            {
+                "quantserve.model": event.model,
+                "quantserve.version": event.version,
+                "quantserve.batch.rows": event.rows,
+                "quantserve.batch.requests": len(event.queued),
+                "quantserve.batch.padding": timing.padding,
+                "quantserve.batch.failed": event.failed,
+            }
+        )
+        link = Link(span.get_span_context())
+        for trace, queued in known:
+            trace.compute.append((began - queued, began, ended, link))
+            traced, labels = _traced(trace.span), (event.model, event.version)
+            self._exemplars.put(("queue", *labels), traced._replace(value=queued))
+            self._exemplars.put(("compute", *labels), traced._replace(value=timing.compute))
+            trace.expects_batch &= not trace.replied
+            if trace.ended and not trace.expects_batch:
+                self._close(trace)
+        span.end(self._at(ended))
+
+    def _close(self, trace: "Trace") -> None:
+        span, exchange, ended = trace.span, trace.exchange, trace.ended
+        if not span.is_recording():
+            return  # not sampled
+        arrived = trace.compute[0][0] if trace.compute else trace.encode[0] or ended
+        self._child(span, "receive", exchange.started, trace.admitted)
+        self._child(span, "decode", trace.admitted, max(arrived, trace.admitted))
+        for came, began, done, link in trace.compute:
+            self._child(span, "queue", came, began)
+            self._child(span, "compute", began, done, link)
+        if trace.encode[0]:
+            self._child(span, "encode", *trace.encode)
+        version = exchange.version
+        span.set_attributes(
+            {
+                "quantserve.model": exchange.target.model,
+                "quantserve.version": version.number if version else 0,
+                "quantserve.protocol": exchange.target.protocol,
+                "quantserve.request_id": exchange.request_id.decode(),
+                "quantserve.outcome": exchange.outcome.value,
+            }
+        )
+        if exchange.outcome in OURS:
+            span.set_status(StatusCode.ERROR, exchange.error)
+        if version is not None:
+            labels = ("request", version.model, version.number, exchange.target.protocol)
+            self._exemplars.put(labels, _traced(span)._replace(value=ended - exchange.started))
+        span.end(self._at(ended))
+
+    def _child(self, parent: Span, name: str, began: float, ended: float, *links: Link) -> None:
+        span = self._tracer.start_span(
+            name, set_span_in_context(parent), links=links, start_time=self._at(began)
+        )
+        span.end(self._at(ended))
+
+    def _at(self, moment: float) -> int:
+        """A moment of ``perf_counter`` in nanoseconds since the epoch."""
+        return self._epoch + round(moment * 1e9)
+
+
+class Trace:
+    """A request's span and when what was; times are those of ``perf_counter``, 0 for not yet.
+
+    ``compute`` holds one (arrived, began, ended, link to the batch) for each batch that the request
+    was in: several where its rows run one by one.
+    """
+
+    __slots__ = (
+        "admitted", "compute", "encode", "ended", "exchange", "expects_batch", "replied", "span",
+    )  # fmt: skip
+
+    def __init__(self, exchange: Exchange, span: Span, admitted: float) -> None:
+        self.exchange = exchange
+        self.span = span
+        self.admitted = admitted
+        self.replied = 0.0
+        self.expects_batch = False
+        self.compute: list[tuple[float, float, float, Link]] = []
+        self.encode = (0.0, 0.0)
+        self.ended = 0.0
+
+    def header(self) -> tuple[bytes, bytes]:
+        """The context for the client, who may not have sent one."""
+        context = self.span.get_span_context()
+        text = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+        return (b"traceresponse", text.encode())
+
+
+class _TracedReply:
+    """A reply that notes when its answer came."""
+
+    __slots__ = ("_reply", "trace")
+
+    def __init__(self, reply: Reply, trace: Trace) -> None:
+        self._reply = reply
+        self.trace = trace
+
+    def done(self) -> bool:
+        return self._reply.done()
+
+    def set_result(self, outputs: Arrays) -> None:
+        self.trace.replied, self.trace.expects_batch = perf_counter(), True
+        self._reply.set_result(outputs)
+
+    def set_exception(self, error: BaseException) -> None:
+        # What is turned away while it waits was in no batch.
+        self.trace.replied = perf_counter()
+        self.trace.expects_batch = not isinstance(error, MomentError)
+        self._reply.set_exception(error)
+
+
+class TracedInference(Inference):
+    """Inference that tells ``Tracing`` of each request."""
+
+    def __init__(
+        self, repository: ModelRepository, settings: Settings, observe: Observer, tracing: Tracing
+    ) -> None:
+        super().__init__(repository, settings, observe)
+        self._tracing = tracing
+        # All mutable state: the traces of the requests that have not ended.
+        self._traces: dict[Exchange, Trace] = {}
+
+    def admit(self, exchange: Exchange, headers: Headers, body: Bytes, reply: Reply) -> None:
+        """As without tracing, in a span."""
+        trace = self._traces[exchange] = self._tracing.begin(exchange, headers)
+        super().admit(exchange, headers, body, _TracedReply(reply, trace))
+
+    def answer(self, exchange: Exchange, outputs: Arrays) -> Answer:
+        """As without tracing, with the span's context for the client."""
+        began = perf_counter()
+        return self._encoded(exchange, super().answer(exchange, outputs), began)
+
+    def refuse(self, exchange: Exchange, error: BaseException) -> Answer:
+        """As without tracing, with the span's context for the client."""
+        began = perf_counter()
+        return self._encoded(exchange, super().refuse(exchange, error), began)
+
+    def finish(self, exchange: Exchange) -> None:
+        """The request has ended, and so has its span."""
+        super().finish(exchange)
+        trace = self._traces.pop(exchange, None)
+        if trace is not None:
+            trace.ended = perf_counter()
+            self._tracing.end(trace)
+
+    def _encoded(self, exchange: Exchange, answer: Answer, began: float) -> Answer:
+        trace = self._traces.get(exchange)
+        if trace is None:
+            return answer
+        trace.encode = (began, perf_counter())
+        return answer._replace(headers=[*answer.headers, trace.header()])
+
+
+def _traced(span: Span) -> Traced:
+    context = span.get_span_context()
+    return Traced(0.0, time(), f"{context.trace_id:032x}", f"{context.span_id:016x}")

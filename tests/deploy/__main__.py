@@ -1,0 +1,32 @@
+"""All of the deployment on a real engine, and its numbers: python -m tests.deploy
+
+Images that cannot be pulled can be given: PROMETHEUS_IMAGE, HAPROXY_IMAGE, GRAFANA_IMAGE. What
+needs no engine is tested by pytest (test_*.py).
+"""
+
+import sys
+
+from tests.deploy.composed import check_stack
+from tests.deploy.engine import available
+from tests.deploy.image import check_image
+from tests.deploy.scale import measure_scale
+
+CHECKS = {"image": check_image, "stack": check_stack, "scale": measure_scale}
+
+
+def main(chosen: list[str]) -> int:
+    if not available():
+        print("no Docker engine answers: nothing was checked", file=sys.stderr)
+        return 2
+    report: dict[str, str] = {}
+    try:
+        for name in chosen or CHECKS:
+            CHECKS[name](report)
+    finally:
+        for what, found in report.items():
+            print(f"{what:<45}{found}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

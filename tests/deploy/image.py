@@ -1,0 +1,79 @@
+"""What the image must be: small, soon ready, modest, locked up, and gone when it is told to."""
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.client import HTTPConnection
+
+from tests.deploy.engine import IMAGE, docker, sizes, state, stopped
+from tests.deploy.load import until
+from tests.deploy.prometheus import free_port
+
+LOCKED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+
+
+def check_image(report: dict[str, str]) -> None:
+    """Build it and look at it alone.
+
+    Fails on what must hold; times are reported, not asserted.
+    """
+    docker("build", "--network", "host", "-t", IMAGE, ".", seconds=900)
+    image, base = sizes()
+    report["image, uncompressed"] = f"{image - base:.0f} MB above the base image of {base:.0f} MB"
+    assert image - base <= 200, report
+    assert docker("image", "inspect", IMAGE, "--format", "{{.Config.User}}").startswith("10001")
+    starts, memories = [], []
+    for _ in range(3):
+        with container() as (name, port):
+            until(lambda: ready(port), 60, "ready")  # noqa: B023
+            starts.append(since_start(name))
+            _, user, resident = docker("top", name, "-o", "pid,user,rss").splitlines()[1].split()
+            memories.append(int(resident) / 1000)
+            assert user == "10001"
+            until(lambda: health(name) == "healthy", 60, "healthy")  # noqa: B023
+            assert stopped(name) == 0, docker("logs", name)
+    report["start of the container to ready"] = f"{min(starts):.1f} s (best of {len(starts)})"
+    report["resident memory, idle"] = f"{min(memories):.0f} MB"
+    assert max(memories) < 150, report
+    check_early_stop()
+
+
+def check_early_stop() -> None:
+    """A signal that comes while the server still imports is heard."""
+    with container() as (name, _):
+        begun = time.monotonic()
+        assert stopped(name) == 0
+        assert time.monotonic() - begun < 20
+
+
+@contextmanager
+def container() -> Iterator[tuple[str, int]]:
+    """One with nothing but its temporary volume to write to; its name and its port."""
+    port, network = free_port(), f"quantserve-test-{free_port()}"
+    docker("network", "create", network)
+    name = docker(
+        "run", "-d", "--network", network, "-p", f"127.0.0.1:{port}:8000", *LOCKED, IMAGE
+    )  # fmt: skip
+    name = name.splitlines()[-1]
+    try:
+        yield name, port
+    finally:
+        docker("rm", "--force", "--volumes", name)
+        docker("network", "rm", network)
+
+
+def ready(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=2)
+    connection.request("GET", "/v2/health/ready")
+    return connection.getresponse().status == 200
+
+
+def health(name: str) -> str:
+    return docker("inspect", name, "--format", "{{.State.Health.Status}}")
+
+
+def since_start(name: str) -> float:
+    text = re.sub(r"(\.\d{6})\d*Z", r"\1+00:00", str(state(name)["State"]["StartedAt"]))  # type: ignore[index]
+    return (datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds()

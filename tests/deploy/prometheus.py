@@ -1,0 +1,110 @@
+"""A real Prometheus from the machine's packages, scraping a server of ours."""
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from tests.system.process import ROOT
+
+DEPLOY = ROOT / "deploy"
+MISSING = "prometheus is not installed (apt-get install prometheus)"
+PATIENCE = 30.0
+CONFIG = """
+global: {scrape_interval: 500ms, evaluation_interval: 500ms}
+rule_files: [rules/*.yml]
+scrape_configs:
+  - job_name: quantserve
+    static_configs: [{targets: ["%s"]}]
+"""
+
+
+def installed() -> bool:
+    """Whether there is one."""
+    return shutil.which("prometheus") is not None and shutil.which("promtool") is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Prometheus:
+    """host:port of one that runs."""
+
+    address: str
+
+    def query(self, expr: str) -> list[dict[str, Any]]:
+        """The series that a query gives now; a query that is wrong raises ValueError."""
+        return self._ask("query", {"query": expr})["result"]  # type: ignore[no-any-return]
+
+    def exemplars(self, expr: str) -> list[dict[str, Any]]:
+        """The exemplars of the last minutes."""
+        now = time.time()
+        return self._ask("query_exemplars", {"query": expr, "start": now - 300, "end": now + 10})  # type: ignore[no-any-return]
+
+    def rules(self) -> list[dict[str, Any]]:
+        """All rules that are loaded."""
+        return [rule for group in self._ask("rules", {})["groups"] for rule in group["rules"]]
+
+    def _ask(self, what: str, parameters: dict[str, Any]) -> Any:
+        connection = HTTPConnection(self.address, timeout=10)
+        connection.request("GET", f"/api/v1/{what}?{urlencode(parameters)}")
+        answer = json.loads(connection.getresponse().read())
+        if answer["status"] != "success":
+            raise ValueError(f"{parameters}: {answer['error']}")
+        return answer["data"]
+
+
+@contextmanager
+def scraping(target: str, folder: Path) -> Iterator[Prometheus]:
+    """Scrape host:port with our rules, which are evaluated every half second as well."""
+    (folder / "rules").mkdir()
+    for rules in (DEPLOY / "prometheus/rules").glob("*.yml"):
+        text = rules.read_text().replace("interval: 30s", "interval: 500ms")
+        (folder / "rules" / rules.name).write_text(text)
+    (folder / "prometheus.yml").write_text(CONFIG % target)
+    address = f"127.0.0.1:{free_port()}"
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address={address}",
+                "--enable-feature=exemplar-storage",
+            ],
+            stderr=log,
+            stdout=log,
+        )
+        try:
+            prometheus = Prometheus(address)
+            until(lambda: prometheus.query("quantserve_ready == 1"))
+            yield prometheus
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def until(true: Callable[[], Any]) -> None:
+    """Ask again and again until the answer is yes; one that is not there yet counts as no."""
+    end, problem = time.monotonic() + PATIENCE, ""
+    while time.monotonic() < end:
+        try:
+            if true():
+                return
+        except (OSError, ValueError) as error:
+            problem = str(error)
+        time.sleep(0.1)
+    raise AssertionError(f"not within {PATIENCE} s {problem}")
+
+
+def free_port() -> int:
+    """One that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

@@ -1,0 +1,105 @@
+"""What can be said of the image and the stack without an engine: with one, python -m tests.deploy
+says the rest.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from service.config import PREFIX, Settings
+from tests.deploy.prometheus import DEPLOY
+from tests.system.process import ROOT
+
+STACK: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVERS = [STACK["services"][name] for name in ("quantserve", "replica")]
+
+
+def compose_command() -> list[str] | None:
+    """Compose, as a plugin or alone, if the machine has it."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]):
+            done = subprocess.run([*command, "version"], capture_output=True, check=False)
+            if not done.returncode:
+                return command
+    return None
+
+
+@pytest.mark.parametrize(
+    "files", [["docker-compose.yml"], ["docker-compose.yml", "deploy/compose.secret.yml"]]
+)
+def test_compose_takes_the_files(files: list[str]) -> None:
+    command = compose_command()
+    if command is None:
+        pytest.skip("Docker Compose is not installed")
+    flags = [part for file in files for part in ("-f", file)]
+    done = subprocess.run(
+        [*command, *flags, "--profile", "scale", "config", "--quiet"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_port_is_open_to_this_machine_only() -> None:
+    ports = [port for service in STACK["services"].values() for port in service.get("ports", ())]
+    assert ports and all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_every_service_has_limits() -> None:
+    assert all(each["cpus"] and each["mem_limit"] for each in STACK["services"].values())
+
+
+def test_servers_are_locked_up_and_have_no_key_of_their_own() -> None:
+    for server in SERVERS:
+        assert server["read_only"] and server["cap_drop"] == ["ALL"]
+        assert server["environment"]["QUANTSERVE_ADMIN_KEY"] == "${QUANTSERVE_ADMIN_KEY:-}"
+
+
+def test_variables_of_servers_are_settings() -> None:
+    names = [name for server in SERVERS for name in server["environment"]]
+    image = re.findall(r"\bQUANTSERVE_\w+(?==)", (ROOT / "Dockerfile").read_text())
+    assert image and names
+    assert {name.removeprefix(PREFIX).lower() for name in [*names, *image]} <= set(
+        Settings.model_fields
+    )
+
+
+def test_files_that_are_mounted_are_there() -> None:
+    mounts = [v for service in STACK["services"].values() for v in service.get("volumes", ())]
+    paths = [mount.split(":")[0] for mount in mounts if mount.startswith("./")]
+    assert paths and all((ROOT / path).exists() for path in paths)
+
+
+def test_the_dockerfile_is_clean() -> None:
+    command = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run(
+        [command, ROOT / "Dockerfile"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_image_gets_nothing_but_what_it_is_made_of() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().split("\n")
+    assert ignored[1] == "*"
+    copied = re.findall(
+        r"^COPY (?!--from)(?:--\S+ )*(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.M
+    )
+    for path in {path for line in copied for path in line.split()}:
+        assert any(path.startswith(kept[1:]) for kept in ignored if kept.startswith("!")), path
+        assert (ROOT / path).exists()
+
+
+def test_the_balancer_takes_its_configuration(tmp_path: Path) -> None:
+    command = shutil.which("haproxy")
+    if command is None:
+        pytest.skip("haproxy is not installed")
+    done = subprocess.run(
+        [command, "-c", "-f", DEPLOY / "haproxy/haproxy.cfg"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,148 @@
+"""Every query of the dashboard gives data: a real Prometheus, a real server, real requests."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deploy.prometheus import DEPLOY, MISSING, Prometheus, installed, scraping, until
+from tests.system.process import ROOT, running
+
+FILE = DEPLOY / "grafana/dashboards/quantserve.json"
+DASHBOARD = json.loads(FILE.read_text())
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+QUERIES = [
+    pytest.param(target["expr"], id=f"{panel['title']} {target['refId']}".replace(" ", "-"))
+    for panel in PANELS
+    for target in panel["targets"]
+]
+VARIABLES = {"$model": ".*", "$instance": ".*", "$__rate_interval": "10s"}
+
+
+def test_the_file_is_what_the_code_writes(tmp_path: Path) -> None:
+    shutil.copytree(DEPLOY / "grafana", tmp_path / "grafana")
+    subprocess.run([sys.executable, tmp_path / "grafana/dashboard.py"], check=True, timeout=30)
+    assert (tmp_path / "grafana/dashboards/quantserve.json").read_text() == FILE.read_text()
+
+
+def test_panels_do_not_overlap_and_have_what_a_reader_needs() -> None:
+    taken = set[tuple[int, int]]()
+    for panel in DASHBOARD["panels"]:
+        x, y, w, h = (panel["gridPos"][key] for key in "xywh")
+        cells = {(column, line) for column in range(x, x + w) for line in range(y, y + h)}
+        assert x + w <= 24 and not cells & taken
+        taken |= cells
+    for panel in PANELS:
+        assert panel["title"] and panel["description"] and panel["fieldConfig"]["defaults"]["unit"]
+    numbers = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(set(numbers)) == len(numbers)
+
+
+def test_grafana_is_told_where_prometheus_and_the_dashboard_are() -> None:
+    folder = DEPLOY / "grafana/provisioning"
+    assert "url: http://prometheus:9090" in (folder / "datasources/prometheus.yml").read_text()
+    assert "path: /etc/dashboards" in (folder / "dashboards/quantserve.yml").read_text()
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """One that has seen predictions, a swap and a version that did not pass."""
+    if not installed():
+        pytest.skip(MISSING)
+    folder = tmp_path_factory.mktemp("dashboard")
+    shutil.copytree(ROOT / "models", folder / "models")
+    broken = folder / "models/digits/3"
+    broken.mkdir()
+    (broken / "model.onnx").write_bytes(b"no graph")
+    shutil.move(broken, folder / "3")
+    with (
+        running(folder / "models") as server,
+        scraping(server.address, folder) as found,
+        predicting(server.address),
+    ):
+        shutil.move(folder / "3", broken)
+        assert post(server.address, "/admin/models/digits/swap", b'{"version": 3}') >= 400
+        assert post(server.address, "/admin/models/digits/swap", b'{"version": 1}') == 200
+        until(lambda: found.query('rate(quantserve_requests_total{version="1"}[10s]) > 0'))
+        until(lambda: found.query("quantserve_rollout_failures_total"))
+        yield found
+
+
+@contextmanager
+def predicting(address: str) -> Iterator[None]:
+    """Send requests to both models while the context lasts."""
+    done = threading.Event()
+    bodies = {name: (ROOT / f"models/{name}/example.json").read_bytes() for name in MODELS}
+
+    def send() -> None:
+        while not done.is_set():
+            for name, body in bodies.items():
+                assert post(address, f"/v2/models/{name}/infer", body) == 200
+            done.wait(0.01)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        yield
+    finally:
+        done.set()
+        sender.join()
+
+
+MODELS = ("digits", "diabetes")
+
+
+def post(address: str, path: str, body: bytes) -> int:
+    connection = HTTPConnection(address, timeout=30)
+    connection.request("POST", path, body)
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
+
+
+def filled(expr: str) -> str:
+    for name, value in VARIABLES.items():
+        expr = expr.replace(name, value)
+    return expr
+
+
+@pytest.mark.parametrize("expr", QUERIES)
+def test_a_panel_has_data(prometheus: Prometheus, expr: str) -> None:
+    def has_data() -> bool:
+        values = {sample["value"][1] for sample in prometheus.query(filled(expr))}
+        return bool(values - {"NaN"})
+
+    until(has_data)
+
+
+def test_a_swap_is_annotated(prometheus: Prometheus) -> None:
+    (annotation,) = DASHBOARD["annotations"]["list"]
+    found: list[dict[str, Any]] = prometheus.query(filled(annotation["expr"]))
+    assert {"model": "digits", "version": "1"} in [sample["metric"] for sample in found]
+
+
+def test_variables_have_values(prometheus: Prometheus) -> None:
+    for label in ("model", "instance"):
+        assert prometheus.query(f"count by ({label}) (quantserve_model_state)")
+
+
+def test_all_rules_are_healthy(prometheus: Prometheus) -> None:
+    rules = prometheus.rules()
+    assert len(rules) == 30
+    assert [rule for rule in rules if rule["health"] != "ok"] == []
+
+
+def test_a_rejected_version_raises_an_alert(prometheus: Prometheus) -> None:
+    def firing() -> bool:
+        states = {rule["name"]: rule.get("state") for rule in prometheus.rules()}
+        return states["QuantserveRolloutFailed"] == "firing"
+
+    until(firing)

@@ -1,0 +1,33 @@
+"""Alerts come when they must and only then; Prometheus takes what it is configured with."""
+
+import subprocess
+
+import pytest
+import yaml
+
+from tests.deploy.prometheus import DEPLOY, MISSING, installed
+
+pytestmark = pytest.mark.skipif(not installed(), reason=MISSING)
+FOLDER = DEPLOY / "prometheus"
+
+
+def promtool(*arguments: object) -> None:
+    command = ["promtool", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_configuration_and_the_rules_are_well_formed() -> None:
+    promtool("check", "config", FOLDER / "prometheus.yml")
+
+
+def test_alerts_come_when_they_must_and_only_then() -> None:
+    promtool("test", "rules", FOLDER / "tests/alerts.yml")
+
+
+def test_each_alert_has_a_test_in_which_it_comes() -> None:
+    groups = yaml.safe_load((FOLDER / "rules/alerts.yml").read_text())["groups"]
+    alerts = {rule["alert"] for group in groups for rule in group["rules"]}
+    tests = yaml.safe_load((FOLDER / "tests/alerts.yml").read_text())["tests"]
+    checks = [check for test in tests for check in test["alert_rule_test"]]
+    assert alerts == {check["alertname"] for check in checks if check["exp_alerts"]}

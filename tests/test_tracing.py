@@ -1,0 +1,231 @@
+"""Traces of a real server, as a real receiver of OTLP over HTTP gets them; and none when off."""
+
+import gzip
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from unittest.mock import patch
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from tests.system.process import ROOT, running
+
+EXAMPLE = (ROOT / "models/digits/example.json").read_bytes()
+PATH = "/v2/models/digits/infer"
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+UNSAMPLED = PARENT[:-1] + "0"
+PHASES = ["receive", "decode", "queue", "compute", "encode"]
+
+
+class Receiver:
+    """What was sent, and where to send it."""
+
+    def __init__(self, port: int) -> None:
+        self.endpoint = f"http://127.0.0.1:{port}"
+        self.spans: list[Span] = []
+
+    def named(self, name: str) -> list[Span]:
+        return [span for span in self.spans if span.name == name]
+
+    def wait(self, name: str, count: int = 1) -> list[Span]:
+        """The spans of a name, once there are so many."""
+        end = time.monotonic() + 20
+        while len(self.named(name)) < count:
+            assert time.monotonic() < end, [span.name for span in self.spans]
+            time.sleep(0.02)
+        return self.named(name)
+
+    def children(self, parent: Span) -> list[Span]:
+        found = [span for span in self.spans if span.parent_span_id == parent.span_id]
+        return sorted(found, key=lambda span: span.start_time_unix_nano)
+
+
+@contextmanager
+def receiving() -> Iterator[Receiver]:
+    """An OTLP receiver of a few lines."""
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            assert self.path == "/v1/traces"
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                for scope in resource.scope_spans:
+                    receiver.spans += scope.spans
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    receiver = Receiver(server.server_port)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield receiver
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    with receiving() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def address(receiver: Receiver) -> Iterator[str]:
+    """A server that traces to the receiver, often."""
+    given = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "50"}
+    with patch.dict(os.environ, given), running(ROOT / "models", "--tracing") as server:
+        yield server.address
+
+
+def post(
+    address: str, path: str, body: bytes, headers: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """The status of an answer, and its traceresponse."""
+    connection = HTTPConnection(address, timeout=20)
+    connection.request("POST", path, body, dict(headers or {}))
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status, answer.getheader("traceresponse", "")
+
+
+def attributes(span: Span) -> dict[str, object]:
+    return {each.key: each.value.string_value or each.value.int_value for each in span.attributes}
+
+
+def of(receiver: Receiver, traceresponse: str) -> Span:
+    """The span that a response names."""
+    _, trace, span, _ = traceresponse.split("-")
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        for each in receiver.spans:
+            if (each.trace_id.hex(), each.span_id.hex()) == (trace, span):
+                return each
+        time.sleep(0.02)
+    raise AssertionError(f"no span {traceresponse}")
+
+
+@pytest.mark.parametrize("way", ["direct", "through ASGI"])
+def test_a_request_is_a_span_in_the_clients_trace_with_a_child_for_each_phase(
+    receiver: Receiver, address: str, way: str
+) -> None:
+    body, headers = EXAMPLE, {"traceparent": PARENT}
+    if way != "direct":
+        # What is compressed takes the way of every ASGI application.
+        body, headers = gzip.compress(body), headers | {"Content-Encoding": "gzip"}
+    status, answered = post(address, PATH, body, headers)
+    assert status == 200 and answered.startswith(PARENT[:36])
+    span = of(receiver, answered)
+    assert span.name == "infer digits" and span.kind == Span.SPAN_KIND_SERVER
+    assert span.parent_span_id.hex() == PARENT[36:52]
+    assert attributes(span)["quantserve.version"] == 2
+    assert attributes(span)["quantserve.outcome"] == "ok"
+    children = receiver.children(span)
+    assert [child.name for child in children] == PHASES
+    moments = [(each.start_time_unix_nano, each.end_time_unix_nano) for each in children]
+    assert all(began <= ended for began, ended in moments)
+    assert moments[0][0] >= span.start_time_unix_nano
+    assert moments[-1][1] <= span.end_time_unix_nano
+    later = [began for began, _ in moments[1:]]
+    # Each begins when the one before has ended, within the rounding of clocks.
+    assert all(a[1] <= b + 1_000_000 for a, b in zip(moments, later, strict=False))
+    assert abs(span.end_time_unix_nano / 1e9 - time.time()) < 60
+
+
+def test_without_a_context_a_trace_begins(receiver: Receiver, address: str) -> None:
+    _, answered = post(address, PATH, EXAMPLE)
+    assert not of(receiver, answered).parent_span_id
+
+
+def test_computing_is_linked_to_the_batch_and_the_batch_to_its_requests(
+    receiver: Receiver, address: str
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(post, address, PATH, EXAMPLE) for _ in range(40)]
+    spans = [of(receiver, each.result()[1]) for each in answers]
+    batches = {span.span_id: span for span in receiver.named("batch digits")}
+    for span in spans:
+        (compute,) = [c for c in receiver.children(span) if c.name == "compute"]
+        (link,) = compute.links
+        batch = batches[link.span_id]
+        assert span.span_id in [each.span_id for each in batch.links]
+        assert attributes(batch)["quantserve.batch.requests"] == len(batch.links)
+
+
+def test_a_request_that_fails_has_a_span_without_a_batch(receiver: Receiver, address: str) -> None:
+    status, answered = post(address, PATH, b"{}")
+    assert status == 400
+    span = of(receiver, answered)
+    assert [child.name for child in receiver.children(span)] == ["receive", "decode", "encode"]
+    assert attributes(span)["quantserve.outcome"] == "invalid"
+
+
+def test_what_the_client_does_not_sample_is_not_sent(receiver: Receiver, address: str) -> None:
+    other = UNSAMPLED.replace("0af7", "0bf7")
+    status, answered = post(address, PATH, EXAMPLE, {"traceparent": other})
+    assert status == 200 and answered.endswith("-00")
+    _, later = post(address, PATH, EXAMPLE)
+    of(receiver, later)
+    assert other[3:35] not in [span.trace_id.hex() for span in receiver.spans]
+
+
+def test_histograms_lead_to_traces(receiver: Receiver, address: str) -> None:
+    _, answered = post(address, PATH, EXAMPLE)
+    of(receiver, answered)
+    connection = HTTPConnection(address, timeout=20)
+    accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
+    connection.request("GET", "/metrics", headers=accept)
+    text = connection.getresponse().read().decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    known = {span.trace_id.hex() for span in receiver.spans}
+    for name in ("request", "queue", "compute"):
+        samples = families[f"quantserve_{name}_duration_seconds"].samples
+        exemplars = [sample.exemplar for sample in samples if sample.exemplar]
+        assert exemplars and all(each.labels["trace_id"] in known for each in exemplars)
+        assert all(
+            each.exemplar.value <= float(each.labels["le"]) for each in samples if each.exemplar
+        )
+
+
+def test_what_has_not_been_sent_is_sent_at_the_end() -> None:
+    with receiving() as last:
+        slow = {"OTEL_EXPORTER_OTLP_ENDPOINT": last.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "60000"}
+        with patch.dict(os.environ, slow), running(ROOT / "models", "--tracing") as server:
+            post(server.address, PATH, EXAMPLE)
+            assert not last.spans
+        assert last.named("infer digits")
+
+
+def test_when_off_nothing_of_it_is_imported_and_no_header_is_added() -> None:
+    code = (
+        "import sys, service.commands.serve, service.app; print('opentelemetry.sdk' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert found.stdout.strip() == "False"
+    with running(ROOT / "models") as server:
+        assert post(server.address, PATH, EXAMPLE, {"traceparent": PARENT}) == (200, "")
+
+
+def test_without_the_packages_it_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['opentelemetry.sdk'] = None; from service.cli import main; "
+        "sys.exit(main(['serve', '--tracing', '--port', '0']))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 2 and "pip install 'quantserve[tracing]'" in found.stderr
