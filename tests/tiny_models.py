@@ -4,7 +4,7 @@ from pathlib import Path
 
 from onnx import TensorProto, helper
 
-from tests.engine.graphs import FLOAT, INT64, constant, model, node, save, value
+from tests.engine.graphs import INT64, constant, model, node, save, value
 
 DATATYPES = {
     "BOOL": TensorProto.BOOL,
@@ -59,7 +59,7 @@ def wide(folder: Path, width: int) -> None:
 
 
 def counting(folder: Path, name: str = "counting", toml: str = ONE_THREAD) -> None:
-    """Takes ``n``, INT64 [1], and counts so far: a microsecond or so each. Gives ``y``, INT64 [1]."""
+    """Takes ``n``, INT64 [1], and counts so far, about a microsecond each. Gives it as ``y``."""
     body = helper.make_graph(
         [node("Identity", "go", to="on"), node("Add", "at", "one", to="next")],
         "body",

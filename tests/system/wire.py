@@ -1,4 +1,4 @@
-"""HTTP as bytes on a socket: requests that no client library would send, and answers as they come."""
+"""HTTP as bytes on a socket: requests that no client library would send; answers as they come."""
 
 import json
 import socket
