@@ -15,7 +15,7 @@ from tests.system.process import ROOT, running
 
 CLIENTS = 16
 SECONDS = 3
-ROUNDS = 5
+ROUNDS = 3
 
 
 def measure_scale(report: dict[str, str]) -> None:
