@@ -48,8 +48,10 @@ def test_what_is_served_and_how(models: Path) -> None:
     heads, facts = lines[0], next(line for line in lines if line.startswith("digits"))
     assert heads.split() == ["MODEL", "VERSION", "STATE", "PRECISION", "SIZE", "RUNS"]
     assert facts.split()[:7] == ["digits", "2", "READY", "INT8", "QDQ", "255", "kB"]
-    for head, cell in (("PRECISION", "INT8 QDQ"), ("RUNS", "batches up to")):
-        assert facts.index(cell) == heads.index(head)
+    assert facts.index("INT8 QDQ") == heads.index("PRECISION")
+    # How large the batches are is measured: on a busy machine it may be one.
+    at = heads.index("RUNS")
+    assert facts[at - 1] == " " and facts[at] != " "
     assert "    image FP32 [-1, 1, 28, 28] -> probabilities FP32 [-1, 10]" in lines
     assert f"serving at {URL}, docs at {URL}/docs" in lines and f"metrics at {URL}/metrics" in lines
 
