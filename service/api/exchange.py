@@ -1,6 +1,7 @@
 """One inference request on its way through the server, and the look-out for slow ones."""
 
 import asyncio
+import logging
 from time import perf_counter
 from typing import NamedTuple, Protocol
 
@@ -9,6 +10,7 @@ from service.core.requests import InferRequest
 from service.core.tensors import Signature
 from service.engine.model import ModelVersion
 
+_log = logging.getLogger(__name__)
 LOOK_EVERY = 0.05
 """Seconds between two looks at the requests that are open."""
 
@@ -87,5 +89,10 @@ class LookOut:
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now = perf_counter()
         for watched in list(self._open):
-            watched.look(now)
+            try:
+                watched.look(now)
+            except Exception as error:
+                # The others are looked at all the same.
+                self._open.discard(watched)
+                _log.error("a look-out failed: %s: %s", type(error).__name__, error)
         self._timer = loop.call_later(LOOK_EVERY, self._look, loop) if self._open else None
