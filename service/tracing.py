@@ -37,7 +37,7 @@ from service.core.errors import MomentError
 from service.core.events import BatchExecuted, Event, Observer, Outcome
 from service.core.exemplars import Exemplars, Traced
 from service.core.tensors import Arrays
-from service.engine.batcher import Reply
+from service.engine.replies import Reply
 from service.engine.repository import ModelRepository
 
 CONTEXT = ("traceparent", "tracestate")

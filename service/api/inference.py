@@ -26,7 +26,7 @@ from service.core.errors import (
 from service.core.events import Observer, Outcome, RequestCompleted
 from service.core.requests import Terms
 from service.core.tensors import Arrays
-from service.engine.batcher import Reply
+from service.engine.replies import Reply
 from service.engine.repository import ModelRepository
 
 Headers = Mapping[bytes, bytes]

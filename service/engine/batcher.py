@@ -9,14 +9,10 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
-from typing import Protocol
-
-import numpy as np
 
 from service.core.batching import Batch, BatchingMode, BatchKey, BatchPolicy, BatchQueue, Entry
 from service.core.errors import (
     DeadlineExceeded,
-    ExecutionFailed,
     QuantserveError,
     ShuttingDown,
     SignatureMismatch,
@@ -25,25 +21,13 @@ from service.core.events import BatchExecuted, Observer, Outcome, RequestDropped
 from service.core.requests import Terms
 from service.core.tensors import Arrays
 from service.engine.execution import Execution, Instance, Result
+from service.engine.replies import Reply, Row, Rows
 
 TOO_LONG_INLINE = 0.1
 """Seconds; a run may take longer than any that was measured at load. Who does so once in the event
 loop, where all others wait for it, does so no more."""
 
 _log = logging.getLogger(__name__)
-
-
-class Reply(Protocol):
-    """Where the outputs of a request go; an ``asyncio.Future`` is one. Called on the event loop."""
-
-    def done(self) -> bool:
-        """Whether nobody waits any more."""
-
-    def set_result(self, outputs: Arrays, /) -> None:
-        """Take the outputs, one array for each in signature order."""
-
-    def set_exception(self, error: BaseException, /) -> None:
-        """Take the reason why there are none."""
 
 
 class DynamicBatcher:
@@ -125,10 +109,10 @@ class DynamicBatcher:
         deadline = None if wait is None else now + wait
         if apart:
             self._queue.reserve(rows)
-            whole = _Rows(reply, rows)
+            whole = Rows(reply, rows)
             for i in range(rows):
                 row = tuple([array[i : i + 1] for array in arrays])
-                self._push(row, 1, terms, now, deadline, _Row(whole, i))
+                self._push(row, 1, terms, now, deadline, Row(whole, i))
         else:
             self._push(arrays, rows, terms, now, deadline, reply)
 
@@ -264,50 +248,6 @@ class DynamicBatcher:
         if failed:
             # The other rows of a request that failed in one are not wanted any more.
             self._abandoned = True
-
-
-class _Rows:
-    """Puts the outputs of rows that ran one by one together again."""
-
-    def __init__(self, reply: Reply, count: int) -> None:
-        self.reply = reply
-        self._outputs: list[Arrays] = [()] * count
-        self._missing = count
-
-    def put(self, place: int, outputs: Arrays) -> None:
-        """Take a row's outputs; with the last of them the request is answered."""
-        self._outputs[place] = outputs
-        self._missing -= 1
-        if not self._missing:
-            columns = list(zip(*self._outputs, strict=True))
-            if any(len({row.shape for row in column}) > 1 for column in columns):
-                self.reply.set_exception(
-                    ExecutionFailed("the rows have outputs of different shapes: send them singly")
-                )
-            else:
-                self.reply.set_result(tuple(np.concatenate(column) for column in columns))
-
-
-class _Row:
-    """The reply for one row of a request."""
-
-    def __init__(self, whole: _Rows, place: int) -> None:
-        self._whole = whole
-        self._place = place
-
-    @property
-    def whole(self) -> Reply:
-        """The reply for the request."""
-        return self._whole.reply
-
-    def done(self) -> bool:
-        return self._whole.reply.done()
-
-    def set_result(self, outputs: Arrays) -> None:
-        self._whole.put(self._place, outputs)
-
-    def set_exception(self, error: BaseException) -> None:
-        self._whole.reply.set_exception(error)
 
 
 def _too_late(entry: Entry[Reply], waited: float) -> DeadlineExceeded:

@@ -13,10 +13,11 @@ from service.core.events import Observer, StateChanged
 from service.core.lifecycle import State, move
 from service.core.requests import Terms
 from service.core.tensors import Signature, Tensor
-from service.engine.batcher import DynamicBatcher, Reply
+from service.engine.batcher import DynamicBatcher
 from service.engine.folder import ModelFolder, Override
 from service.engine.loading import Loaded
 from service.engine.memory import free
+from service.engine.replies import Reply
 
 UNLOADED = "unloaded"
 """Why a version that was drained is not available."""
