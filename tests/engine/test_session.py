@@ -16,23 +16,7 @@ from service.core.errors import ExecutionFailed, InputRejected, LoadFailed
 from service.core.tensors import DATATYPES
 from service.engine.session import Session, SessionOptions
 from tests.engine import graphs, quantizers
-
-KINDS = {
-    "BOOL": TensorProto.BOOL,
-    "UINT8": TensorProto.UINT8,
-    "UINT16": TensorProto.UINT16,
-    "UINT32": TensorProto.UINT32,
-    "UINT64": TensorProto.UINT64,
-    "INT8": TensorProto.INT8,
-    "INT16": TensorProto.INT16,
-    "INT32": TensorProto.INT32,
-    "INT64": TensorProto.INT64,
-    "FP16": TensorProto.FLOAT16,
-    "BF16": TensorProto.BFLOAT16,
-    "FP32": TensorProto.FLOAT,
-    "FP64": TensorProto.DOUBLE,
-    "BYTES": TensorProto.STRING,
-}
+from tests.tiny_models import DATATYPES as KINDS
 
 
 def session(model: onnx.ModelProto, folder: Path, threads: int = 1) -> Session:
