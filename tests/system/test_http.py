@@ -342,7 +342,10 @@ def test_answers_that_nobody_takes_do_not_pile_up(
     before = attacked.resident_bytes()
     with attacked.line() as line:
         for _ in range(60):
-            line.socket.sendall(way("/v2/models/wide/infer", WIDE))
+            try:
+                line.socket.sendall(way("/v2/models/wide/infer", WIDE))
+            except ConnectionError:
+                break  # who reads nothing was hung up on
             assert served(attacked)
             while in_flight(attacked):
                 pass
