@@ -1,4 +1,6 @@
-"""The command ``quantserve``. Exit codes: 0 done, 1 the server refused, 2 not usable as told."""
+"""The command ``quantserve``. Exit codes: 0 done, 1 the server refused, 2 not usable as told,
+130 interrupted.
+"""
 
 import signal
 import sys
@@ -23,7 +25,13 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; gives its exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _main(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _main(arguments: Sequence[str]) -> int:
     chosen = next((each for each in arguments if not each.startswith("-")), "")
     if chosen == "serve":
         signal.signal(signal.SIGTERM, _end)

@@ -135,6 +135,9 @@ class DynamicBatcher:
             _answer(entry, ShuttingDown(f'model "{self._model}" was unloaded while this waited'))
         if self._threads is not None:
             self._threads.shutdown(wait=False)
+        if self._timer is not None:
+            self._timer.cancel()  # it would hold everything until a deadline that may be far away
+            self._timer = None
         if self._drained is not None:
             self._wake()
 
