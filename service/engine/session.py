@@ -35,9 +35,11 @@ ONNX_BFLOAT16 = 16
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """How a graph is loaded: threads that one run may use."""
+    """How a graph is loaded: threads that one run may use, and where to write the graph as it is
+    after ONNX Runtime's optimiser, if anywhere."""
 
     threads: int = 1
+    optimised: Path | None = None
 
 
 class Session:
@@ -125,6 +127,8 @@ def _runtime_options(options: SessionOptions) -> ort.SessionOptions:
     # a small model.
     runtime.add_session_config_entry("session.intra_op.allow_spinning", "0")
     runtime.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    if options.optimised is not None:
+        runtime.optimized_model_filepath = str(options.optimised)
     return runtime
 
 

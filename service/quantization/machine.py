@@ -97,8 +97,9 @@ def _int8(machine: Machine) -> str:
         )
     if machine.has("avx2"):
         return (
-            "INT8: no VNNI, so U8S8 products are added in pairs in 16 bits and saturate: use 7-bit "
-            "weights (reduce_range), or U8U8, which is slower; expect 1.3 to 2 times FP32's speed."
+            "INT8: no VNNI, so ONNX Runtime's default kernels saturate U8S8 products; serving asks "
+            "for exact ones, which are slower with 8-bit weights. Use 7-bit weights "
+            "(reduce_range): expect 1.3 to 2 times FP32's speed."
         )
     return "INT8: no instruction for byte products was found; it saves memory, hardly time."
 

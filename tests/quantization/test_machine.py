@@ -23,7 +23,7 @@ def test_without_vnni_saturation_is_warned_of(
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     found = machine(tmp_path, "model name : Zen 3\nflags : fpu avx2 fma\n\nprocessor : 1\n")
     assert (found.cpu, found.vnni) == ("Zen 3", False)
-    assert "saturate: use 7-bit weights" in found.advice[0]
+    assert "Use 7-bit weights" in found.advice[0]
 
 
 def test_with_vnni_it_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
