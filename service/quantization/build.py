@@ -35,8 +35,13 @@ class Workshop:
 
     @property
     def evaluation(self) -> Path:
-        """The rows to be judged on."""
+        """The rows to choose by."""
         return self.folder / "evaluation.npz"
+
+    @property
+    def confirmation(self) -> Path:
+        """The rows to confirm the choice on."""
+        return self.folder / "confirmation.npz"
 
     @property
     def answers(self) -> Path:

@@ -1,4 +1,4 @@
-"""Rows to calibrate on, and other rows to be judged on.
+"""Rows to calibrate on, other rows to choose by, and yet other ones to confirm the choice.
 
 A row is one request: its arrays in the signature's order, with a first axis of 1. Rows may differ
 in length, as texts do; those of one shape are stored together.
@@ -16,6 +16,8 @@ from service.core.tensors import Array, Arrays, Signature
 
 FEWEST = 16
 """Below this, neither ranges nor a score mean anything."""
+SPARE = 64
+"""With fewer rows than this to judge on, none is set aside: a quarter of them says nothing."""
 MOST_CALIBRATION = 128
 
 
@@ -37,16 +39,19 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Disjoint rows: one part gives the ranges, the other the verdict."""
+    """Disjoint rows: the first give the ranges, by the second candidates are chosen; the winner
+    has to hold on the last ones too, which chose nothing. These may be none."""
 
     calibration: Rows
     evaluation: Rows
+    confirmation: Rows
 
 
 def split(rows: Rows, seed: int, most: int, calibration: Rows | None = None) -> Split:
-    """Shuffle and cut: a quarter to calibrate (at most 128), of the rest at most ``most``.
+    """Shuffle and cut: a quarter to calibrate (at most 128), of the rest three quarters to choose
+    by and the others to confirm (at most ``most`` each).
 
-    Where there are rows to calibrate on, all others may judge.
+    Where ``calibration`` gives rows to calibrate on, all of ``rows`` are for judging.
 
     Raises:
         ConfigError: too few rows, or labels that cannot tell a good model from a bad one.
@@ -57,16 +62,18 @@ def split(rows: Rows, seed: int, most: int, calibration: Rows | None = None) -> 
         )
     order = np.random.default_rng(seed).permutation(len(rows))
     cut = 0 if calibration else min(MOST_CALIBRATION, len(rows) // 4)
-    evaluation = rows.take(order[cut : cut + most])
+    left = order[cut:]
+    chosen = min(most, len(left) - len(left) // 4) if len(left) >= SPARE else len(left)
+    evaluation, confirmation = rows.take(left[:chosen]), rows.take(left[chosen:][:most])
     if evaluation.labels is not None and len(np.unique(evaluation.labels)) == 1:
         raise ConfigError(
             f"all labels of the evaluation rows are {evaluation.labels[0]!r}: a model that always "
             "says so would score 100 %; give rows of every class"
         )
     if calibration:
-        chosen = np.random.default_rng(seed).permutation(len(calibration))[:MOST_CALIBRATION]
-        return Split(calibration.take(chosen), evaluation)
-    return Split(rows.take(order[:cut]), evaluation)
+        few = np.random.default_rng(seed).permutation(len(calibration))[:MOST_CALIBRATION]
+        return Split(calibration.take(few), evaluation, confirmation)
+    return Split(rows.take(order[:cut]), evaluation, confirmation)
 
 
 def check_rows(feeds: Sequence[Mapping[str, Array]], signature: Signature) -> tuple[Arrays, ...]:

@@ -1,8 +1,9 @@
-"""Who won, and why: pure decisions over measured rows."""
+"""Who won: pure decisions over measured rows. ``reasons`` says why."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import sqrt
 
 from service.quantization.build import Built
 from service.quantization.recipes import Recipe
@@ -39,20 +40,14 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A recipe with what became of it. ``failure``: why there is nothing to measure, if so."""
+    """A recipe with what became of it. ``failure``: why there is nothing to measure, if so;
+    ``refuted``: how it failed on rows that had not chosen it, if so."""
 
     recipe: Recipe
     built: Built | None = None
     measured: Measurement | None = None
     failure: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """``winner`` is a candidate's name, None where FP32 stays."""
-
-    winner: str | None
-    reason: str
+    refuted: str = ""
 
 
 def gain(candidate: Candidate, reference: Candidate, goal: Goal) -> float:
@@ -83,7 +78,9 @@ def _speed(timing: Timing, measured: Measurement, goal: Goal) -> float:
 def within_budget(candidate: Candidate, goal: Goal) -> bool:
     """Whether its answers are good enough."""
     quality = candidate.measured.quality if candidate.measured else None
-    return quality is not None and not quality.failure and quality.drop <= goal.max_drop + 1e-9
+    if quality is None or candidate.refuted:
+        return False
+    return not quality.failure and quality.drop <= goal.max_drop + 1e-9
 
 
 def beats(candidate: Candidate, reference: Candidate, goal: Goal) -> bool:
@@ -142,7 +139,7 @@ def mixed_bases(
 ) -> list[Candidate]:
     """Candidates worth mending: better than the best so far, but with answers too far off.
 
-    First the one whose answers are nearest to the budget, then the rest, the best first.
+    The most promising first: fast, and near to the budget.
     """
     found = best(candidates, reference, goal)
     floor = max(NOISE, gain(found, reference, goal) * TIE if found else 0.0)
@@ -155,13 +152,16 @@ def mixed_bases(
         and gain(c, reference, goal) >= floor and c.recipe.method.kind in ("static", "dynamic")
     ]  # fmt: skip
     keeps = [c for c in broken if goal.allow_batch_variance or c.recipe.method.kind == "static"]
-    ranked = sorted(keeps, key=lambda c: -gain(c, reference, goal))
-    nearest = min(ranked, key=_drop, default=None)
-    return [c for c in ranked if c is nearest] + [c for c in ranked if c is not nearest]
+    return sorted(keeps, key=lambda c: -_promise(c, reference, goal))
 
 
-def _latency(measured: Measurement) -> float:
-    return measured.timing.latency_ratio if measured.timing else 0.0
+def _promise(candidate: Candidate, reference: Candidate, goal: Goal) -> float:
+    """What may be left of a gain once enough is in float: the less, the further off it answers.
+
+    A rule of thumb: a drop of four times the budget costs half of the gain.
+    """
+    kept = sqrt(min(1.0, goal.max_drop / _drop(candidate)))
+    return (gain(candidate, reference, goal) - 1) * kept
 
 
 def _drop(candidate: Candidate) -> float:
@@ -171,94 +171,3 @@ def _drop(candidate: Candidate) -> float:
 
 def _invariant(candidate: Candidate) -> bool:
     return candidate.measured is not None and candidate.measured.invariant
-
-
-def decide(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) -> Decision:
-    """The winner with the reason, or why FP32 stays."""
-    found = best(candidates, reference, goal)
-    if found is None:
-        return Decision(None, _why_not(candidates, reference, goal))
-    assert found.measured is not None
-    assert found.built is not None
-    assert found.measured.timing is not None
-    assert found.measured.quality is not None
-    assert reference.built is not None
-    timing, quality = found.measured.timing, found.measured.quality
-    size = reference.built.file_bytes / found.built.file_bytes
-    variance = "" if found.measured.invariant else (
-        f" A row's answers move by {found.measured.deviation:.1%} with the rows beside it, so it "
-        "is served row by row."
-    )  # fmt: skip
-    reason = (
-        f"best {goal.target} within the budget: {timing.latency_ratio:.2f} x FP32's speed at batch "
-        f"1, {timing.throughput_ratio:.2f} x its rows/s, {size:.2f} x smaller; {quality.metric} "
-        f"{quality.score:.4f} against {quality.reference:.4f}, a drop of {quality.drop:.2%} where "
-        f"{goal.max_drop:.2%} are allowed.{variance}"
-    )
-    return Decision(found.recipe.name, reason)
-
-
-def _why_not(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) -> str:
-    if not candidates:
-        return "FP32 stays: the graph has nothing that ONNX Runtime's tools can quantize."
-    parts = [f"FP32 stays: none of {len(candidates)} candidates is better on {goal.target} within "
-             f"a drop of {goal.max_drop:.2%}."]  # fmt: skip
-    failed = [c for c in candidates if c.failure]
-    quick = [c for c in candidates if not c.failure and c.measured and not within_budget(c, goal)
-             and gain(c, reference, goal) >= NOISE]  # fmt: skip
-    slow = [c for c in candidates if not c.failure and c not in quick]
-    if quick:
-        top = max(quick, key=lambda c: gain(c, reference, goal))
-        parts.append(
-            f"{len(quick)} are better but answer too differently (the best, {top.recipe.name}: "
-            f"{gain(top, reference, goal):.2f} x, {verdict(top, reference, goal)})."
-        )
-    if slow:
-        top = max(slow, key=lambda c: gain(c, reference, goal))
-        parts.append(
-            f"{len(slow)} bring less than {NOISE} x (the best, {top.recipe.name}: "
-            f"{gain(top, reference, goal):.2f} x; {_cause(top)})."
-        )
-    if failed:
-        parts.append(f"{len(failed)} could not be built or loaded.")
-    return " ".join(parts)
-
-
-def _cause(candidate: Candidate) -> str:
-    """What holds a slow candidate back, as its optimised graph tells."""
-    fusion = candidate.built.fusion if candidate.built else None
-    if fusion is None:
-        return "not measured"
-    if fusion.unfused:
-        total = fusion.integer + fusion.unfused
-        return f"ONNX Runtime leaves {fusion.unfused} of {total} quantized products in float"
-    if fusion.integer == 0:
-        return "no product of it runs in integers"
-    return (
-        "its products do run in integers; this CPU gains little from them, or the time goes into "
-        "operators that stay in float"
-    )
-
-
-def verdict(candidate: Candidate, reference: Candidate, goal: Goal) -> str:
-    """One candidate's outcome in a few words."""
-    measured = candidate.measured
-    if candidate.failure:
-        return candidate.failure
-    if measured is None:
-        return "not measured"
-    quality = measured.quality
-    if quality is not None and quality.failure:
-        return quality.failure
-    if measured.dropped:
-        return f"dropped: {measured.dropped}"
-    if quality is not None and not within_budget(candidate, goal):
-        return f"{quality.metric} falls by {quality.drop:.2%}, allowed are {goal.max_drop:.2%}"
-    if not beats(candidate, reference, goal):
-        if (
-            goal.target in (Target.SIZE, Target.MEMORY)
-            and gain(candidate, reference, goal) >= SMALLER
-        ):
-            return f"too slow: {_latency(measured):.2f} x FP32's speed, at least {SLOWEST} is asked"
-        return f"no gain: {gain(candidate, reference, goal):.2f} x on {goal.target}"
-    return "passes" if measured.invariant else "passes, but rows of a batch influence each other"

@@ -27,7 +27,7 @@ from service.quantization.reading import read_data
 from service.quantization.report import report
 from service.quantization.search import Outcome, Search, Task
 from service.quantization.source import Source, read_source
-from service.quantization.table import table
+from service.quantization.table import confirmed, table
 from service.quantization.timing import SECONDS
 from service.quantization.trial import load_answers
 
@@ -93,7 +93,7 @@ def carry_out(order: Order) -> str:
 
 def _carry_out(order: Order, home: Path) -> str:
     home.parent.mkdir(parents=True, exist_ok=True)
-    source = read_source(order.model, home.parent)
+    source = read_source(order.model.absolute(), home.parent)
     rows = read_data(order.data, order.model, source.signature, order.labels, order.seed)
     calibration = None
     if order.calibration:
@@ -104,17 +104,20 @@ def _carry_out(order: Order, home: Path) -> str:
     check_home(home, source.signature)
     with _scratch(home) as scratch:
         shop = _workshop(scratch, order, parts)
-        outcome, search = _search(order, source, shop)
+        outcome, search = _search(order, source, shop, len(parts.confirmation))
         text = _publish(order, home, source, parts, outcome, search, shop)
         shutil.rmtree(scratch)
     return text
 
 
-def _search(order: Order, source: Source, shop: Workshop) -> tuple[Outcome, Search]:
+def _search(
+    order: Order, source: Source, shop: Workshop, confirming: int
+) -> tuple[Outcome, Search]:
     machine = read_machine()
     task = Task(
         source, order.goal, order.metric, machine.cores, order.threads, machine.vnni, order.budget,
-        order.max_batch_size, order.qat, order.timing_seconds,
+        order.max_batch_size, tuple(path.absolute() for path in order.qat),
+        order.timing_seconds, confirming,
     )  # fmt: skip
     search = Search(task, shop, ProgressBar())
     outcome = search.run()
@@ -139,6 +142,7 @@ def _publish(
         "labels": parts.evaluation.labels is not None,
         "calibration_rows": len(parts.calibration),
         "evaluation_rows": len(parts.evaluation),
+        "confirmation_rows": len(parts.confirmation),
         "seed": order.seed,
     }
     hashes = {"model": _sha256(file), "source": _sha256(source.path)}
@@ -146,7 +150,8 @@ def _publish(
     values = {"name": home.name, **values}
     write_golden(home, source.signature, parts.evaluation, load_answers(shop.answers))
     number = publish(home, file, values, page(values))
-    return f"{table(values)}\n\n{values['decision']['reason']}\n{home / str(number)}"
+    words = (values["decision"]["reason"], confirmed(values), str(home / str(number)))
+    return "\n".join((table(values), "", *words))
 
 
 def _check_given(path: Path, source: Source) -> None:
@@ -188,7 +193,7 @@ def _scratch(home: Path) -> Iterator[Path]:
 
 def _workshop(scratch: Path, order: Order, parts: Split) -> Workshop:
     """A folder of this search's own; what another one with other wishes left is removed."""
-    folder = scratch / _key(order, parts)
+    folder = scratch.absolute() / _key(order, parts)
     for other in scratch.iterdir():
         if other != folder:
             shutil.rmtree(other) if other.is_dir() else other.unlink()
@@ -197,6 +202,7 @@ def _workshop(scratch: Path, order: Order, parts: Split) -> Workshop:
     try:
         save_rows(parts.calibration, shop.calibration)
         save_rows(parts.evaluation, shop.evaluation)
+        save_rows(parts.confirmation, shop.confirmation)
     except OSError as error:
         raise ConfigError(f"{folder} cannot be written: {error.strerror}") from None
     return shop
@@ -207,7 +213,7 @@ def _key(order: Order, parts: Split) -> str:
     digest = hashlib.sha256(_sha256(order.model).encode())
     for path in order.qat:
         digest.update(_sha256(path).encode())
-    for rows in (parts.calibration, parts.evaluation):
+    for rows in (parts.calibration, parts.evaluation, parts.confirmation):
         for row in rows.feeds:
             for array in row:
                 digest.update(array.tobytes() if array.dtype != object else repr(array).encode())

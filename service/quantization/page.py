@@ -4,7 +4,7 @@ from html import escape
 from typing import Any
 
 from service.quantization.plot import plot
-from service.quantization.table import cells, ranked
+from service.quantization.table import cells, confirmed, ranked
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --dim: #667085; --paper: #fff; --line: #e4e7ec;
@@ -56,8 +56,8 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; margi
 dt { color: var(--dim); } dd { margin: 0; }
 """
 HEADS = (
-    ("MB", "MB"), ("LATENCY", "speed, batch 1"), ("ROWS/S", "rows/s, best batch"),
-    ("MEMORY", "memory"), ("SCORE", "score"), ("FUSED", "fused"),
+    ("MB", "MB"), ("PACKED", "packed"), ("LATENCY", "speed, batch 1"),
+    ("ROWS/S", "rows/s, best batch"), ("MEMORY", "memory"), ("SCORE", "score"), ("FUSED", "fused"),
 )  # fmt: skip
 
 Report = dict[str, Any]
@@ -166,7 +166,8 @@ def _facts(report: Report) -> str:
     facts = {
         "Goal": f"{goal['target']}, a drop of at most {goal['max_drop']:.2%}",
         "Data": f"{data['source']}: {data['calibration_rows']} rows to calibrate on, "
-        f"{data['evaluation_rows']} others to judge, seed {data['seed']}",
+        f"{data['evaluation_rows']} others to choose by, seed {data['seed']}",
+        "Winner": confirmed(report),
         "Speed": "medians of runs in turns with FP32, in one process and with the same threads",
         "Memory": "growth of a process that loads and runs this model alone",
         "Here": " ".join(report["hardware"]["advice"]),

@@ -10,8 +10,9 @@ import onnx
 import onnxruntime
 
 from service import __version__
-from service.quantization.decide import Candidate, Goal, verdict
+from service.quantization.decide import Candidate, Goal
 from service.quantization.machine import Machine
+from service.quantization.reasons import verdict
 from service.quantization.search import Outcome
 
 FORMAT = 1
@@ -31,6 +32,7 @@ def report(
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "decision": asdict(outcome.decision),
+        "confirmation": asdict(outcome.confirmation) if outcome.confirmation else None,
         "goal": asdict(goal),
         "data": data,
         "sha256": hashes,
@@ -71,10 +73,7 @@ def _candidate(candidate: Candidate, reference: Candidate, goal: Goal) -> dict[s
             "quality": asdict(measured.quality) if measured.quality else None,
         }
     if measured is not None and measured.timing is not None:
-        row["timing"] = asdict(measured.timing) | {
-            "latency_ratio": measured.timing.latency_ratio,
-            "throughput_ratio": measured.timing.throughput_ratio,
-        }
+        row["timing"] = asdict(measured.timing)
     return row
 
 

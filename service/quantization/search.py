@@ -12,23 +12,15 @@ from time import monotonic
 from service.core.errors import ConfigError
 from service.quantization import trial as trials
 from service.quantization.build import Built, Workshop, build, examine, prepare
-from service.quantization.decide import (
-    Candidate,
-    Decision,
-    Goal,
-    Target,
-    bar,
-    best,
-    decide,
-    eligible,
-    gain,
-    mixed_bases,
-)
+from service.quantization.decide import Candidate, Goal, Target, bar, best, gain, mixed_bases
+from service.quantization.finals import Finals
 from service.quantization.journal import Journal
 from service.quantization.mending import Mending
+from service.quantization.quality import Quality
+from service.quantization.reasons import Decision, decide
 from service.quantization.recipes import Imported, Recipe, catalogue, pruned
 from service.quantization.source import Source
-from service.quantization.timing import SECONDS, Timing
+from service.quantization.timing import SECONDS
 from service.quantization.trial import Bench, Measurement
 from service.quantization.worker import Worker, WorkFailed
 
@@ -37,15 +29,14 @@ PATIENCE = 0.1
 """The share of the budget that one recipe may take to be built; half a minute in any case."""
 FP32 = Recipe("FP32", Imported("the model itself"))
 SPARSITIES = (0.3, 0.5)
-LEADERS = 4
-"""Candidates that are timed again at the end."""
 MENDED = 2
 """Recipes that mixed precision is tried on at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One search: the model, what is wanted, and the means. ``threads`` 0: as serving would."""
+    """One search: the model, what is wanted, and the means. ``threads`` 0: as serving would;
+    ``confirming``: how many rows there are to confirm the choice on."""
 
     source: Source
     goal: Goal
@@ -57,15 +48,18 @@ class Task:
     max_rows: int = 64
     imported: tuple[Path, ...] = ()
     timing_seconds: float = SECONDS
+    confirming: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Everything that was found; ``notes`` are for people."""
+    """Everything that was found. ``confirmation`` is the winner's quality on rows that chose
+    nothing, if there is a winner and there are such rows; ``notes`` are for people."""
 
     reference: Candidate
     candidates: tuple[Candidate, ...]
     decision: Decision
+    confirmation: Quality | None
     threads: int
     notes: tuple[str, ...]
     seconds: float
@@ -89,7 +83,7 @@ class Search:
         self._task = task
         self._shop = shop
         self._watch = watch
-        self._builder = Worker()
+        self._builder = Worker(shop.folder)
         self._journal = Journal(shop.folder / "journal.jsonl")
         self._started = monotonic()
         # All mutable state: what was found, and how many steps are done and planned.
@@ -124,11 +118,11 @@ class Search:
             for recipe in self._prunings():
                 self._found.append(self._try(recipe))
                 self._keep_best()
-        self._play_off()
+        confirmation = self._finish()
         self._step("done")
         decision = decide(self._found, self._reference, self._task.goal)
         return Outcome(
-            self._reference, tuple(self._found), decision, self._bench.threads,
+            self._reference, tuple(self._found), decision, confirmation, self._bench.threads,
             tuple(self._notes), monotonic() - self._started,
         )  # fmt: skip
 
@@ -136,7 +130,7 @@ class Search:
         """The file of a candidate; built again where it was not kept."""
         path = _file(self._shop, recipe)
         if not path.exists():
-            with Worker() as worker:
+            with Worker(self._shop.folder) as worker:
                 worker.call(BUILD_TIMEOUT, build, recipe, self._shop, path)
         return path
 
@@ -230,26 +224,17 @@ class Search:
         self._step(doing)
         self._done += 1
 
-    def _play_off(self) -> None:
-        """Time the leading candidates again, together: the luckiest of many is not the fastest."""
-        goal, reference = self._task.goal, self._reference
-        able = [c for c in self._found if eligible(c, reference, goal)]
-        leaders = sorted(able, key=lambda c: -gain(c, reference, goal))[:LEADERS]
-        if goal.target not in (Target.LATENCY, Target.THROUGHPUT) or not leaders:
-            return
-        self._step(f"the best {len(leaders)} again, side by side")
-        sizes = [c.measured.timing.rows for c in leaders if c.measured and c.measured.timing]
+    def _finish(self) -> Quality | None:
+        finals = Finals(
+            self._journal, self._shop, self._bench, self._task.goal, self._reference, self.file,
+            self._step,
+        )  # fmt: skip
         try:
-            with Worker() as worker:
-                timings = worker.call(
-                    TRIAL_TIMEOUT, trials.playoff, [self.file(c.recipe) for c in leaders], sizes,
-                    self._bench,
-                )  # fmt: skip
+            self._found = finals.play_off(self._found)
         except WorkFailed as error:
             self._notes.append(f"the best candidates could not be timed again: {error}")
-            return
-        again = {id(c): timing for c, timing in zip(leaders, timings, strict=True)}
-        self._found = [_with_timing(c, again.get(id(c))) for c in self._found]
+        self._found, confirmation = finals.confirm(self._found, self._task.confirming)
+        return confirmation
 
     def _prunings(self) -> Iterator[Recipe]:
         """Sparse weights help only a file that is compressed later, so only for that target."""
@@ -273,12 +258,6 @@ class Search:
         spent = monotonic() - self._started
         left = spent / max(1, self._done) * max(0, self._planned - self._done)
         self._watch(Step(doing, self._done, self._planned, words, min(left, self._left())))
-
-
-def _with_timing(candidate: Candidate, timing: Timing | None) -> Candidate:
-    if timing is None or candidate.measured is None:
-        return candidate
-    return replace(candidate, measured=replace(candidate.measured, timing=timing))
 
 
 def _file(shop: Workshop, recipe: Recipe) -> Path:

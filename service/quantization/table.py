@@ -3,7 +3,7 @@
 from typing import Any
 
 Row = dict[str, Any]
-HEADS = ("", "RECIPE", "MB", "LATENCY", "ROWS/S", "MEMORY", "SCORE", "FUSED", "VERDICT")
+HEADS = ("", "RECIPE", "MB", "PACKED", "LATENCY", "ROWS/S", "MEMORY", "SCORE", "FUSED", "VERDICT")
 
 
 def table(report: Row) -> str:
@@ -29,12 +29,26 @@ def ranked(report: Row) -> list[Row]:
     return sorted(report["candidates"], key=place)
 
 
+def confirmed(report: Row) -> str:
+    """What the winner was worth on rows that had no part in choosing it."""
+    quality, rows = report["confirmation"], report["data"]["confirmation_rows"]
+    if not rows:
+        return "not confirmed: too few rows to set some aside"
+    if quality is None:
+        return f"{rows} rows were set aside; there is no winner to confirm"
+    return (
+        f"confirmed on {rows} rows that chose nothing: {quality['metric']} "
+        f"{quality['score']:.4f} against {quality['reference']:.4f}"
+    )
+
+
 def cells(row: Row) -> dict[str, str]:
     """What is shown of a candidate, by column; empty where it was not measured."""
     timing, quality = row.get("timing"), row.get("quality")
     ratio = row.get("fusion_ratio")
     return {
         "MB": f"{row['file_bytes'] / 1e6:.3g}" if "file_bytes" in row else "",
+        "PACKED": f"{row['compressed_bytes'] / 1e6:.3g}" if "file_bytes" in row else "",
         "LATENCY": f"{timing['latency_ratio']:.2f} x" if timing else "",
         "ROWS/S": f"{timing['throughput_ratio']:.2f} x" if timing and not row["dropped"] else "",
         "MEMORY": f"{row['steady_bytes'] / 1e6:.0f} MB" if "steady_bytes" in row else "",

@@ -1,4 +1,9 @@
-"""How fast files are beside each other: medians of runs in turns, so disturbances are shared."""
+"""How fast files are beside each other, measured in turns so that disturbances are shared.
+
+A machine has slow and fast phases that last longer than a run, so a ratio is taken within each
+round, and the median of those ratios counts; medians of times that met different phases would not
+be comparable.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,37 +11,55 @@ from time import perf_counter
 
 import numpy as np
 
-from service.core.tensors import Arrays
+from service.core.tensors import Array, Arrays
 from service.engine.session import Session
 from service.quantization.data import Rows, groups
 
 TIMED = 16
 """Rows that the timing goes through in turns."""
-SECONDS = 1.2
+SECONDS = 1.6
 """Time for one comparison of speed; never fewer than the least rounds."""
-LEAST_ROUNDS, MOST_ROUNDS = 10, 400
-QUICK_ROUNDS = 8
+TURN_SECONDS = 0.004
+"""A turn is as many runs as fit, at least one: the others' weights leave the caches only once."""
+LEAST_ROUNDS, QUICK_ROUNDS, WARM_UP = 10, 8, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Medians over alternating runs. ``rows`` is the batch size at which rows/s are highest."""
+    """Medians over alternating turns. ``rows`` is the batch size at which rows/s are highest.
+
+    ``latency_ratio`` is how many times faster than FP32 at batch 1, ``throughput_ratio`` how many
+    times as many rows/s, each at its own best batch: medians of the ratios within each round.
+    """
 
     p50_seconds: float
     reference_p50_seconds: float
+    latency_ratio: float
     rows: int
     rows_per_second: float
     reference_rows_per_second: float
+    throughput_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """A session, and the batch sizes to time it at; a single row always is one."""
+
+    session: Session
+    sizes: tuple[int, ...] = ()
 
     @property
-    def latency_ratio(self) -> float:
-        """How many times faster than FP32 at batch 1."""
-        return self.reference_p50_seconds / self.p50_seconds
+    def laps(self) -> tuple[int, ...]:
+        """All sizes, the smallest first."""
+        return tuple(sorted({1, *self.sizes}))
 
-    @property
-    def throughput_ratio(self) -> float:
-        """How many times as many rows/s as FP32, each at its best batch."""
-        return self.rows_per_second / self.reference_rows_per_second
+
+def race(rows: Rows, entrants: Sequence[Entrant], seconds: float) -> list[Timing]:
+    """Time all in turns for about so long; the last one is FP32, and is in the result too."""
+    laps = [(entrant.session, size) for entrant in entrants for size in entrant.laps]
+    times = iter(_in_turns([(run, requests(rows, size)) for run, size in laps], seconds))
+    taken = [{size: next(times) for size in entrant.laps} for entrant in entrants]
+    return [_timing(mine, taken[-1]) for mine in taken]
 
 
 def requests(rows: Rows, size: int) -> list[Arrays]:
@@ -53,31 +76,39 @@ def requests(rows: Rows, size: int) -> list[Arrays]:
     ]
 
 
-def in_turns(pairs: Sequence[tuple[Session, list[Arrays]]], seconds: float) -> list[float]:
-    """The median time of one run of each, taken in turns; the first rounds warm up."""
-    taken: list[list[float]] = [[] for _ in pairs]
-    started, rounds = perf_counter(), 0
-    while rounds < _least(seconds) or (rounds < MOST_ROUNDS and perf_counter() - started < seconds):
-        for (session, feeds), times in zip(pairs, taken, strict=True):
-            feed = feeds[rounds % len(feeds)]
-            start = perf_counter()
-            session.run(feed)
-            times.append(perf_counter() - start)
-        rounds += 1
-    return [float(np.median(times[2:])) for times in taken]
-
-
-def _least(seconds: float) -> int:
-    return LEAST_ROUNDS if seconds else QUICK_ROUNDS
-
-
-def best_rate(
-    single: float, reference: float, batches: list[tuple[int, float]],
-    reference_batch: tuple[int, float],
-) -> Timing:  # fmt: skip
-    """Each at the size that gives it the most rows/s; a single row is a size too."""
-    size, seconds = max([(1, single), *batches], key=lambda pair: pair[0] / pair[1])
-    size_theirs, seconds_theirs = max(
-        [(1, reference), reference_batch], key=lambda pair: pair[0] / pair[1]
+def _timing(mine: dict[int, Array], theirs: dict[int, Array]) -> Timing:
+    size, size_theirs = _best(mine), _best(theirs)
+    rates, rates_theirs = size / mine[size], size_theirs / theirs[size_theirs]
+    return Timing(
+        float(np.median(mine[1])),
+        float(np.median(theirs[1])),
+        float(np.median(theirs[1] / mine[1])),
+        size,
+        float(np.median(rates)),
+        float(np.median(rates_theirs)),
+        float(np.median(rates / rates_theirs)),
     )
-    return Timing(single, reference, size, size / seconds, size_theirs / seconds_theirs)
+
+
+def _best(times: dict[int, Array]) -> int:
+    return max(times, key=lambda size: size / float(np.median(times[size])))
+
+
+def _in_turns(laps: Sequence[tuple[Session, list[Arrays]]], seconds: float) -> list[Array]:
+    """Seconds of one run for each lap and round: the median of its turn. Warm-up is left out."""
+    least = WARM_UP + (LEAST_ROUNDS if seconds else QUICK_ROUNDS)
+    rounds: list[list[float]] = []
+    started = perf_counter()
+    while len(rounds) < least or perf_counter() - started < seconds:
+        number = len(rounds)
+        rounds.append([_turn(session, feeds[number % len(feeds)]) for session, feeds in laps])
+    return list(np.array(rounds[WARM_UP:]).T)
+
+
+def _turn(session: Session, feed: Arrays) -> float:
+    times: list[float] = []
+    while sum(times) < TURN_SECONDS:
+        started = perf_counter()
+        session.run(feed)
+        times.append(perf_counter() - started)
+    return float(np.median(times))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, thread_time
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from service.engine.session import Session, SessionOptions
 from service.engine.tuning import EFFICIENT
 from service.quantization.data import Rows, groups, load_rows
 from service.quantization.quality import Quality, choose_metric, compare
-from service.quantization.timing import SECONDS, Timing, best_rate, in_turns, requests
+from service.quantization.timing import SECONDS, Entrant, Timing, race
 
 PROBED = 8
 """Rows that are run alone and together."""
@@ -95,11 +95,7 @@ def baseline(bench: Bench) -> Measurement:
     metric = choose_metric(bench.metric, rows.labels, answers)
     quality = compare(loaded.outputs, metric, answers, answers, rows.labels)
     width, deviation = _batches(loaded.session, rows, bench)
-    run = loaded.session
-    single, batch = in_turns(
-        [(run, requests(rows, 1)), (run, requests(rows, width))], bench.seconds
-    )
-    timing = Timing(single, single, width, width / batch, width / batch)
+    timing = race(rows, [Entrant(loaded.session, (width,))], bench.seconds)[0]
     return Measurement(loaded.seconds, steady, peak, quality, timing, deviation)
 
 
@@ -115,17 +111,17 @@ def trial(candidate: Path, bench: Bench, slowest: float) -> Measurement:
     want = load_answers(bench.answers)
     quality = _score(loaded, bench.metric, want, first, rows)
     reference = Session(bench.reference, SessionOptions(bench.threads))
-    one = requests(rows, 1)
-    quick, theirs = in_turns([(loaded.session, one), (reference, one)], 0.0)
-    dropped = _hopeless(quality, theirs / quick, slowest)
+    quick = race(rows, [Entrant(loaded.session), Entrant(reference)], 0.0)[0]
+    dropped = _hopeless(quality, quick.latency_ratio, slowest)
     if dropped:
         # A number for the report all the same: a few runs are enough to say "12 times slower".
-        timing = Timing(quick, theirs, 1, 1 / quick, 1 / theirs)
-        return Measurement(loaded.seconds, steady, peak, quality, timing, 0.0, dropped)
+        return Measurement(loaded.seconds, steady, peak, quality, quick, 0.0, dropped)
     answers = [*first, *_answers(loaded.session, rows.feeds[QUICK_ROWS:])]
     quality = _score(loaded, bench.metric, want, answers, rows)
     width, deviation = _batches(loaded.session, rows, bench)
-    timing = _time(loaded.session, reference, rows, width, bench)
+    sizes = (width, bench.reference_rows)
+    entrants = [Entrant(loaded.session, sizes), Entrant(reference, (bench.reference_rows,))]
+    timing = race(rows, entrants, bench.seconds)[0]
     return Measurement(loaded.seconds, steady, peak, quality, timing, deviation)
 
 
@@ -137,12 +133,20 @@ def judge(candidate: Path, bench: Bench) -> Quality:
     return _score(loaded, bench.metric, load_answers(bench.answers), answers, rows)
 
 
+def confirm(candidate: Path, bench: Bench, confirmation: Path) -> Quality:
+    """The quality of a candidate on rows that chose nothing."""
+    rows = load_rows(confirmation)
+    loaded = _load(candidate, bench.threads)
+    want = _answers(Session(bench.reference, SessionOptions(bench.threads)), rows.feeds)
+    return _score(loaded, bench.metric, want, _answers(loaded.session, rows.feeds), rows)
+
+
 def serving_threads(model: Path, evaluation: Path, cores: int, seconds: float) -> int:
     """Threads that serving will give one run: all cores where that makes a long row faster."""
-    feeds = requests(load_rows(evaluation), 1)
-    one, wide = (Session(model, SessionOptions(threads)) for threads in (1, cores))
-    narrow, broad = in_turns([(one, feeds), (wide, feeds)], seconds)
-    return cores if narrow >= LONG_SECONDS and narrow >= EFFICIENT * cores * broad else 1
+    entrants = [Entrant(Session(model, SessionOptions(count))) for count in (cores, 1)]
+    wide = race(load_rows(evaluation), entrants, seconds)[0]
+    long = wide.reference_p50_seconds >= LONG_SECONDS
+    return cores if long and wide.latency_ratio >= EFFICIENT * cores else 1
 
 
 def _hopeless(quality: Quality, ratio: float, slowest: float) -> str:
@@ -168,28 +172,9 @@ def playoff(candidates: Sequence[Path], sizes: Sequence[int], bench: Bench) -> l
     rows = load_rows(bench.evaluation)
     paths = [*candidates, bench.reference]
     sessions = [Session(path, SessionOptions(bench.threads)) for path in paths]
-    one = requests(rows, 1)
-    *singles, theirs = in_turns([(s, one) for s in sessions], bench.seconds * len(sessions))
-    batches = [requests(rows, size) for size in (*sizes, bench.reference_rows)]
-    *times, reference = in_turns(
-        list(zip(sessions, batches, strict=True)), bench.seconds * len(sessions)
-    )
-    return [
-        best_rate(single, theirs, [(size, time)], (bench.reference_rows, reference))
-        for single, size, time in zip(singles, sizes, times, strict=True)
-    ]
-
-
-def _time(session: Session, reference: Session, rows: Rows, width: int, bench: Bench) -> Timing:
-    one = requests(rows, 1)
-    single, theirs = in_turns([(session, one), (reference, one)], bench.seconds)
-    sizes = sorted({width, bench.reference_rows} - {1})
-    pairs = [(session, requests(rows, size)) for size in sizes]
-    pairs.append((reference, requests(rows, bench.reference_rows)))
-    *times, batch_theirs = in_turns(pairs, bench.seconds)
-    return best_rate(
-        single, theirs, list(zip(sizes, times, strict=True)), (bench.reference_rows, batch_theirs)
-    )
+    widths = [(size, bench.reference_rows) for size in sizes] + [(bench.reference_rows,)]
+    entrants = [Entrant(*each) for each in zip(sessions, widths, strict=True)]
+    return race(rows, entrants, bench.seconds * len(entrants))[:-1]
 
 
 def _load(path: Path, threads: int) -> _Loaded:
@@ -209,10 +194,12 @@ def _batches(session: Session, rows: Rows, bench: Bench) -> tuple[int, float]:
     same_shape = next(groups(rows.feeds))[0]
     chosen = [rows.feeds[i] for i in same_shape[:PROBED]]
     limit = bench.max_rows if bench.batched else 1
-    found = probe(session.run, session.signature.outputs, chosen, limit)
+    clock = thread_time if bench.threads == 1 else perf_counter
+    found = probe(session.run, session.signature.outputs, chosen, limit, clock)
+    width = max(found.seconds, key=lambda size: size / found.seconds[size])
     # Kernels for another size round otherwise; only what is more than that comes from neighbours.
     moved = found.deviation if found.deviation > SAME else found.neighbours
-    return found.preferred_rows(), moved
+    return width, moved
 
 
 def save_answers(answers: Sequence[Arrays], path: Path) -> None:

@@ -22,7 +22,8 @@ def rows(count: int, labels: np.ndarray | None = None) -> Rows:
 @given(st.integers(16, 400), st.integers(0, 5))
 def test_no_row_both_calibrates_and_judges(count: int, seed: int) -> None:
     parts = split(rows(count), seed, most=1000)
-    seen = [float(row[0][0, 0]) for row in (*parts.calibration.feeds, *parts.evaluation.feeds)]
+    thirds = (parts.calibration, parts.evaluation, parts.confirmation)
+    seen = [float(row[0][0, 0]) for part in thirds for row in part.feeds]
     assert len(seen) == len(set(seen)) == count
 
 
@@ -34,7 +35,13 @@ def test_a_seed_always_cuts_alike() -> None:
 
 def test_rows_to_calibrate_on_leave_all_others_to_judge() -> None:
     parts = split(rows(64), 0, 1000, calibration=rows(20))
-    assert (len(parts.calibration), len(parts.evaluation)) == (20, 64)
+    assert (len(parts.calibration), len(parts.evaluation), len(parts.confirmation)) == (20, 48, 16)
+
+
+def test_few_rows_all_choose_and_of_many_only_as_many_as_asked() -> None:
+    few, many = split(rows(64), 0, 1000), split(rows(400), 0, 100)
+    assert (len(few.evaluation), len(few.confirmation)) == (48, 0)
+    assert (len(many.evaluation), len(many.confirmation)) == (100, 100)
 
 
 def test_too_few_rows_are_refused() -> None:

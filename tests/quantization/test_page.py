@@ -13,7 +13,8 @@ def row(name: str, speed: float, score: float, verdict: str, megabytes: float = 
         "worst_cosine": 1.0,
     }  # fmt: skip
     return {
-        "name": name, "verdict": verdict, "file_bytes": megabytes * 1e6, "fusion_ratio": 1.0,
+        "name": name, "verdict": verdict, "file_bytes": megabytes * 1e6, "compressed_bytes": 1e6,
+        "fusion_ratio": 1.0,
         "steady_bytes": 2e6, "dropped": "", "batch_invariant": True,
         "timing": {"latency_ratio": speed, "throughput_ratio": speed, "rows": 8},
         "quality": {"metric": "accuracy", "score": score, "reference": 1.0, "failure": "",
@@ -26,7 +27,8 @@ REPORT = {
     "hardware": {"cpu": "a CPU", "advice": ["fast"]}, "software": {"onnx": "1"},
     "sha256": {"model": "00"}, "goal": {"target": "latency", "max_drop": 0.01},
     "data": {"source": "d.npz", "random": False, "calibration_rows": 8, "evaluation_rows": 24,
-             "seed": 0},
+             "confirmation_rows": 8, "seed": 0},
+    "confirmation": {"metric": "accuracy", "score": 0.998, "reference": 1.0},
     "decision": {"winner": "b", "reason": "best <so far>"},
     "reference": row("FP32", 1.0, 1.0, "the reference", 4),
     "candidates": [
@@ -67,6 +69,14 @@ def test_the_page_is_whole_and_needs_nothing_else() -> None:
 def test_the_winner_stands_first_and_what_failed_last() -> None:
     assert [r["name"] for r in ranked(REPORT)] == ["b", "c", "a", "d"]
     assert table(REPORT).splitlines()[2].startswith("*  b")
+
+
+def test_it_tells_what_the_winner_is_worth_on_rows_that_did_not_choose_it() -> None:
+    assert "confirmed on 8 rows that chose nothing: accuracy 0.9980" in page(REPORT)
+    kept = REPORT | {"confirmation": None}
+    assert "no winner to confirm" in page(kept)
+    kept["data"] = REPORT["data"] | {"confirmation_rows": 0}
+    assert "too few rows to set some aside" in page(kept)
 
 
 def test_the_frontier_is_what_nothing_beats_in_both() -> None:

@@ -1,0 +1,51 @@
+"""What a person is told of a decision."""
+
+from dataclasses import replace
+
+import pytest
+
+from service.quantization.decide import Candidate, Goal, Target, best
+from service.quantization.quality import Quality
+from service.quantization.reasons import decide, refutation, verdict
+from service.quantization.recipes import Imported, Recipe
+from tests.quantization.candidates import FP32, GOAL, candidate
+
+
+def test_speed_below_noise_keeps_fp32_and_says_why() -> None:
+    decision = decide([candidate("a", 1.1)], FP32, GOAL)
+    assert decision.winner is None
+    assert "1 bring less than 1.15 x" in decision.reason
+
+
+def test_no_candidate_at_all_keeps_fp32() -> None:
+    assert "nothing that ONNX Runtime's tools can quantize" in decide([], FP32, GOAL).reason
+
+
+def test_a_small_file_that_is_too_slow_is_called_slow() -> None:
+    assert verdict(candidate("small", 0.5), FP32, Goal(Target.SIZE)).startswith("too slow: 0.50 x")
+
+
+def test_a_failure_is_its_own_verdict() -> None:
+    failed = Candidate(Recipe("x", Imported("x")), failure="LoadFailed: no kernel")
+    assert verdict(failed, FP32, GOAL) == "LoadFailed: no kernel"
+    assert best([failed], FP32, GOAL) is None
+
+
+def test_what_other_rows_refute_does_not_win_and_is_told() -> None:
+    refuted = replace(candidate("lucky", 3.0), refuted="not confirmed: bad luck")
+    assert verdict(refuted, FP32, GOAL) == "not confirmed: bad luck"
+    assert decide([refuted, candidate("honest", 2.0)], FP32, GOAL).winner == "honest"
+
+
+@pytest.mark.parametrize(("drop", "rows", "held"), [
+    (0.0, 16, True), (0.01, 1000, True), (0.016, 1000, True), (0.017, 1000, False),
+    (0.05, 16, True), (0.07, 16, False),
+])  # fmt: skip
+def test_a_drop_that_chance_explains_refutes_nothing(drop: float, rows: int, held: bool) -> None:
+    why = refutation(Quality("accuracy", 0.9 - drop, 0.9, ()), rows, GOAL)
+    assert (why == "") == held
+
+
+def test_a_broken_output_refutes_on_any_number_of_rows() -> None:
+    quality = Quality("accuracy", 0.0, 1.0, (), "output holds NaN")
+    assert refutation(quality, 16, GOAL).endswith("16 other rows: output holds NaN")
