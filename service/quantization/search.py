@@ -200,22 +200,29 @@ class Search:
                 path.unlink()
 
     def _mend(self) -> Iterator[Candidate]:
-        bases = mixed_bases(self._found, self._reference, self._task.goal)[:MENDED]
+        """What mixed precision makes of the most promising recipes; each result may make the next
+        one not worth the time."""
         mending = Mending(
             self._builder, self._journal, self._shop, self._bench, self._task.goal.max_drop,
             self._more, self._next,
         )  # fmt: skip
-        for number, base in enumerate(bases):
-            until = monotonic() + self._left() / (len(bases) - number)
-            try:
-                recipe = mending.mend(base.recipe, until)
-            except WorkFailed as error:
-                self._notes.append(f"{base.recipe.name} could not be mended: {error}")
-                continue
+        tried: set[str] = set()
+        while len(tried) < MENDED:
+            bases = mixed_bases(self._found, self._reference, self._task.goal)
+            recipe = next((c.recipe for c in bases if c.recipe.name not in tried), None)
             if recipe is None:
-                self._notes.append(f"no set of nodes in float was found for {base.recipe.name}")
+                return
+            until = monotonic() + self._left() / (MENDED - len(tried))
+            tried.add(recipe.name)
+            try:
+                mended = mending.mend(recipe, until)
+            except WorkFailed as error:
+                self._notes.append(f"{recipe.name} could not be mended: {error}")
                 continue
-            yield self._try(recipe)
+            if mended is None:
+                self._notes.append(f"no set of nodes in float was found for {recipe.name}")
+                continue
+            yield self._try(mended)
 
     def _more(self, steps: int) -> None:
         self._planned += steps
