@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -22,9 +23,9 @@ class Served:
 
 
 @asynccontextmanager
-async def serve(folder: Path, *, load: bool = True) -> AsyncIterator[Served]:
+async def serve(folder: Path, *, load: bool = True, **settings: Any) -> AsyncIterator[Served]:
     """Serve a folder for as long as the context lasts; without ``load`` nothing leaves LOADING."""
-    server = Server(Settings(models=folder), lambda _: None)
+    server = Server(Settings(models=folder, **settings), lambda _: None)
     if load:
         await server.repository.load_all()
     else:

@@ -44,7 +44,7 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
     if message.get("more_body", False) or message["type"] != "http.request":
         body = await _read_rest(message, receive, limit)
     if len(body) > limit:
-        raise too_large(limit, len(body))
+        raise too_large(limit)
     return body
 
 

@@ -1,0 +1,200 @@
+"""How a network cuts a stream of requests into pieces never changes the answers, whatever the
+stream: whole requests of all kinds, what breaks off, what is broken, and what is no HTTP at all.
+"""
+
+import asyncio
+import gzip
+import json
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import uvicorn
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from uvicorn.server import ServerState
+
+from service.app import Server
+from tests import tiny_models
+from tests.inprocess import serve
+from tests.system.wire import chunked, get, post
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+PATH = "/v2/models/same_fp32/infer"
+TURNS = 60
+"""Turns of the event loop after which what has not happened will not."""
+
+
+def body(number: int) -> bytes:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [number, 2]}
+    return json.dumps({"id": str(number), "inputs": [tensor]}).encode()
+
+
+WHOLE = {
+    "direct": post(PATH, body(1)),
+    "chunked": chunked(PATH, body(2), size=7),
+    "not JSON": post(PATH, b"{"),
+    "empty": post(PATH, b""),
+    "expecting": post(PATH, body(3), Expect="100-continue"),
+    "compressed": post(PATH, gzip.compress(body(4)), Content_Encoding="gzip"),
+    "twice": post(PATH, body(5), Accept="a\r\nAccept: b"),
+    "upgrade": post(PATH, body(6), Connection="Upgrade, HTTP2-Settings", Upgrade="h2c"),
+    "trailers": chunked(PATH, body(7))[:-2] + b"X: y\r\n\r\n",
+    "V1": post("/v1/models/same_fp32:predict", b'{"instances": [[1]]}'),
+    "nobody": post("/v2/models/nobody/infer", body(8)),
+    "control": get("/v2/health/live"),
+    "method": get(PATH, "DELETE"),
+    "options": get(PATH, "OPTIONS"),
+    "nowhere": get("/nowhere"),
+    "slow": post("/v2/models/counting/infer", b'{"inputs": [{"name": "n", "datatype": "INT64",'
+                 b' "shape": [1], "data": [2000]}]}'),
+}  # fmt: skip
+LAST = {
+    "nothing": b"",
+    "closing": post(PATH, body(9), Connection="close"),
+    "HTTP/1.0": post(PATH, body(10)).replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "too large": post(PATH, bytes(2000)),
+    "too large in chunks": chunked(PATH, bytes(2000), size=100),
+    "too large, the other way": chunked(PATH, bytes(2000), size=100, Expect="100-continue"),
+    "half a head": post(PATH, body(11))[:60],
+    "half a body": post(PATH, body(12))[:-9],
+    "a wrong chunk": chunked(PATH, body(13), size=20).replace(b"14\r\n", b"1x\r\n", 1),
+    "two lengths": post(PATH, body(14), Content_length="5"),
+    "no HTTP": b"nonsense\r\n\r\n",
+    "CONNECT": b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
+}
+
+
+@dataclass(eq=False)
+class Wire(asyncio.Transport):
+    """A connection in memory: what was written, and whether it is read from and open."""
+
+    written: bytearray = field(default_factory=bytearray)
+    paused: bool = False
+    closed: bool = False
+
+    def write(self, data: Any) -> None:
+        if not self.closed:
+            self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A server without a socket."""
+
+    server: Server
+    config: uvicorn.Config
+
+    async def answers(self, pieces: list[bytes]) -> bytes:
+        """What is answered to a stream in these pieces."""
+        wire = Wire()
+        protocol = self.server.protocol(
+            config=self.config, server_state=ServerState(), app_state={},
+            _loop=asyncio.get_running_loop(),
+        )  # fmt: skip
+        protocol.connection_made(wire)
+        for piece in pieces:
+            await self._settle(wire, reading=True)
+            if wire.closed:
+                break
+            protocol.data_received(piece)
+        await self._settle(wire)
+        protocol.connection_lost(None)
+        await asyncio.sleep(0)
+        return bytes(wire.written)
+
+    async def _settle(self, wire: Wire, reading: bool = False) -> None:
+        """Wait until nothing happens any more, or until there is something to read again."""
+        batchers = [self.server.repository.version(n).batcher for n in ("same_fp32", "counting")]
+        quiet, before = 0, -1
+        while quiet < TURNS and not (reading and not wire.paused):
+            busy = any(each is not None and each.in_flight for each in batchers)
+            quiet = quiet + 1 if len(wire.written) == before and not busy else 0
+            before = len(wire.written)
+            await asyncio.sleep(0.0005 if busy else 0)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def answering(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Answering]:
+    folder = tmp_path_factory.mktemp("split")
+    tiny_models.identity(folder, "FP32")
+    tiny_models.counting(folder)
+    async with serve(folder, max_body_bytes=1024) as served:
+        config = uvicorn.Config(served.server, lifespan="off", log_config=None, ws="none")
+        config.load()
+        with pytest.MonkeyPatch.context() as patch:
+            # What happens in a thread would not show in turns of the loop.
+            patch.setattr("service.api.body.OFF_THE_LOOP", 1 << 40)
+            yield Answering(served.server, config)
+
+
+def plain(answers: bytes) -> bytes:
+    """Without what may differ: ids that the server made, when it asks for a body, and the order of
+    headers."""
+    without_ids = re.sub(rb"x-request-id: [^\r]+", b"x-request-id", answers)
+    asked = without_ids.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
+    return re.sub(rb"(?s)(HTTP/1.1 \d+ [^\r]*\r\n)(.*?\r\n)\r\n", _sorted, asked)
+
+
+def _sorted(head: re.Match[bytes]) -> bytes:
+    return head[1] + b"".join(sorted(head[2].splitlines(keepends=True))) + b"\r\n"
+
+
+@st.composite
+def pieces(draw: st.DrawFn, stream: bytes) -> list[bytes]:
+    places = draw(st.lists(st.integers(0, len(stream)), max_size=12, unique=True))
+    cuts = [0, *sorted(places), len(stream)]
+    return [stream[a:b] for a, b in zip(cuts, cuts[1:], strict=False) if a < b]
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
+    whole = draw(st.lists(st.sampled_from(sorted(WHOLE)), max_size=5))
+    last = draw(st.sampled_from(sorted(LAST)))
+    stream = b"".join(WHOLE[each] for each in whole) + LAST[last]
+    if draw(st.integers(0, 3)) == 0 and stream:
+        at = draw(st.integers(0, len(stream) - 1))
+        stream = stream[:at] + bytes([draw(st.integers(0, 255))]) + stream[at + 1 :]
+    return stream, draw(pieces(stream))
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(streams())
+async def test_the_cuts_do_not_matter(
+    answering: Answering, drawn: tuple[bytes, list[bytes]]
+) -> None:
+    stream, cut = drawn
+    assert plain(await answering.answers(cut)) == plain(await answering.answers([stream]))
+
+
+@pytest.mark.parametrize("name", WHOLE)
+async def test_every_byte_may_come_alone(answering: Answering, name: str) -> None:
+    stream = WHOLE[name] + WHOLE["direct"]
+    found = plain(await answering.answers([stream[i : i + 1] for i in range(len(stream))]))
+    assert found == plain(await answering.answers([stream]))
+    assert found.count(b"HTTP/1.1 ") == 2
