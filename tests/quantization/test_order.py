@@ -13,8 +13,10 @@ import pytest
 from service.config import ModelConfig
 from service.core.errors import ConfigError
 from service.engine.loading import load
+from service.quantization.decide import Candidate
 from service.quantization.order import Order, carry_out
 from service.quantization.recipes import Recipe, Static, WeightOnly
+from service.quantization.search import Search, Step
 
 FEW = (
     Recipe("static", Static(reduce_range=True)),
@@ -95,6 +97,33 @@ def test_a_given_file_must_be_quantized_and_fit(model: Path, data: Path, tmp_pat
 def test_a_name_must_be_one(model: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a name"):
         carry_out(Order(model, str(data), name="../x", models=tmp_path))
+
+
+@pytest.mark.usefixtures("few")
+def test_a_search_goes_on_where_it_was_stopped(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[str] = []
+
+    def measure(search: Search, recipe: Recipe) -> Candidate:
+        measured.append(recipe.name)
+        return original(search, recipe)
+
+    def stop(step: Step) -> None:
+        if step.doing == "weight-only":
+            raise KeyboardInterrupt
+
+    original = Search._measure
+    monkeypatch.setattr(Search, "_measure", measure)
+    with monkeypatch.context() as patch:
+        patch.setattr("service.quantization.order.ProgressBar", lambda: stop)
+        with pytest.raises(KeyboardInterrupt):
+            quantize(model, data, tmp_path / "models", target="size")
+    assert not list((tmp_path / "models/tiny").glob("[0-9]*"))
+    report = quantize(model, data, tmp_path / "models", target="size")
+    assert measured == ["static", "weight-only"]
+    assert [row["name"] for row in report["candidates"]][:2] == measured
+    assert not (tmp_path / "models/tiny/.quantize").exists()
 
 
 def test_a_stopped_search_leaves_no_version_and_goes_on_later(
