@@ -67,12 +67,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Where the search stands: for a progress bar."""
+    """Where the search stands: for a progress bar. ``gain``: the best so far against FP32 on the
+    target, 0 where that is FP32 itself."""
 
     doing: str
     done: int
     planned: int
     best: str
+    gain: float
     left_seconds: float
 
 
@@ -259,12 +261,13 @@ class Search:
 
     def _step(self, doing: str) -> None:
         found = best(self._found, self._reference, self._task.goal) if self._found else None
-        words = "FP32"
+        words, better = "FP32", 0.0
         if found is not None:
-            words = f"{found.recipe.name} {gain(found, self._reference, self._task.goal):.2f} x"
+            words, better = found.recipe.name, gain(found, self._reference, self._task.goal)
         spent = monotonic() - self._started
         left = spent / max(1, self._done) * max(0, self._planned - self._done)
-        self._watch(Step(doing, self._done, self._planned, words, min(left, self._left())))
+        left = min(left, self._left())
+        self._watch(Step(doing, self._done, self._planned, words, better, left))
 
 
 def _file(shop: Workshop, recipe: Recipe) -> Path:
