@@ -137,7 +137,10 @@ def _score(
     first, second = (
         {name: _stack(_column(rows, i)) for i, name in enumerate(names)} for rows in (got, want)
     )
-    return float(measure(first, labels)), float(measure(second, labels))
+    try:
+        return float(measure(first, labels)), float(measure(second, labels))
+    except Exception as error:
+        raise ConfigError(f"--metric {metric}: {type(error).__name__}: {error}") from error
 
 
 def user_metric(spec: str) -> Metric:

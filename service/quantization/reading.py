@@ -184,7 +184,9 @@ def _label_key(feed: Feed, signature: Signature, asked: str | None) -> str | Non
 
 
 def _check_labels(labels: Array, key: str, rows: int) -> Array:
-    labels = np.squeeze(labels, axis=tuple(range(1, labels.ndim))) if labels.ndim > 1 else labels
+    if labels.size != len(labels):
+        raise ConfigError(f'labels "{key}" must be one a row, got {list(labels.shape)}')
+    labels = labels.reshape(len(labels))
     if len(labels) != rows:
         raise ConfigError(f'labels "{key}" are {len(labels)}, the rows are {rows}')
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():

@@ -122,7 +122,7 @@ class Search:
                 self._keep_best()
         confirmation = self._finish()
         self._step("done")
-        decision = decide(self._found, self._reference, self._task.goal)
+        decision = decide(self._found, self._reference, self._task.goal, len(plan))
         return Outcome(
             self._reference, tuple(self._found), decision, confirmation, self._bench.threads,
             tuple(self._notes), monotonic() - self._started,
@@ -155,7 +155,8 @@ class Search:
             with Worker() as worker:
                 measured = worker.call(TRIAL_TIMEOUT, trials.baseline, self._bench)
         except WorkFailed as error:
-            raise ConfigError(f"{source.path.name} does not run on the data: {error}") from None
+            why = str(error).removeprefix("ConfigError: ")
+            raise ConfigError(f"{source.path.name} in FP32, on the data: {why}") from None
         self._reference = Candidate(FP32, replace(built, file_bytes=source.file_bytes), measured)
         assert measured.quality is not None
         assert measured.timing is not None

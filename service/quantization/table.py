@@ -70,6 +70,8 @@ def _merit(row: Row, target: str) -> float:
 def confirmed(report: Row) -> str:
     """What the winner was worth on rows that had no part in choosing it."""
     quality, rows = report["confirmation"], report["data"]["confirmation_rows"]
+    if report["decision"]["winner"] is None and not rows:
+        return "there is no winner to confirm"
     if not rows:
         return "not confirmed: too few rows to set some aside"
     if quality is None:

@@ -137,7 +137,7 @@ def test_a_metric_that_fails_on_fp32_leaves_nothing(
 ) -> None:
     (tmp_path / "bad_metric.py").write_text("def f(outputs, labels):\n    return 1 / 0\n")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="ZeroDivisionError"):
+    with pytest.raises(ConfigError, match="tiny.onnx .*--metric bad_metric:f: ZeroDivision"):
         quantize(model, data, tmp_path / "models", metric="bad_metric:f")
     assert not (tmp_path / "models").exists()
 
@@ -168,3 +168,14 @@ def test_a_disk_that_does_not_take_the_work_is_named(
     (tmp_path / "models").write_text("a file where a folder should be")
     with pytest.raises(ConfigError, match="models.*(cannot be made|Not a directory)"):
         quantize(model, data, tmp_path / "models")
+
+
+@pytest.mark.usefixtures("few")
+def test_labels_that_fp32_never_hits_are_no_measure(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    with np.load(data) as rows:
+        np.savez(data, x=rows["x"], labels=rows["labels"] + 100)
+    with pytest.raises(ConfigError, match=r"tiny\.onnx .*right on none of 48 rows; .* got 10"):
+        quantize(model, data, tmp_path / "models")
+    assert not (tmp_path / "models").exists()

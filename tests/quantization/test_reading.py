@@ -96,6 +96,7 @@ def test_a_single_array_is_enough_for_a_single_input(tmp_path: Path) -> None:
         ({"x": IMAGES[:0]}, "there are no rows"),
         ({}, 'no array "x" .*has nothing'),
         ({"x": IMAGES.astype(object)}, "Python objects, which would run code when loaded"),
+        ({"x": IMAGES, "labels": np.eye(6)}, r'labels "labels" must be one a row, got \[6, 6\]'),
         ({"x": IMAGES, "labels": np.arange(5)}, 'labels "labels" are 5, the rows are 6'),
     ],
 )
