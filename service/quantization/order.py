@@ -214,7 +214,7 @@ def _workshop(scratch: Path, order: Order, parts: Split) -> Workshop:
     """A folder of this search's own; what another one with other wishes left is removed."""
     folder = scratch.absolute() / _key(order, parts)
     for other in scratch.iterdir():
-        if other != folder:
+        if other.name != folder.name:
             shutil.rmtree(other) if other.is_dir() else other.unlink()
     folder.mkdir(exist_ok=True)
     shop = Workshop(folder)

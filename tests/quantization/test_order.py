@@ -13,8 +13,10 @@ import pytest
 from service.config import ModelConfig
 from service.core.errors import ConfigError
 from service.engine.loading import load
+from service.quantization.decide import Candidate
 from service.quantization.order import Order, _scratch, carry_out
 from service.quantization.recipes import Recipe, Static, WeightOnly
+from service.quantization.search import Search
 from tests.quantization.tiny_models import conv_net
 
 FEW = (
@@ -179,3 +181,28 @@ def test_labels_that_fp32_never_hits_are_no_measure(
     with pytest.raises(ConfigError, match=r"tiny\.onnx .*right on none of 48 rows; .* got 10"):
         quantize(model, data, tmp_path / "models")
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.usefixtures("few")
+def test_a_search_that_was_stopped_measures_nothing_twice(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the models folder is relative, as it is unless told otherwise
+    measured: list[str] = []
+    measure = Search._measure
+
+    def counted(self: Search, recipe: Recipe) -> Candidate:
+        if measured and not stopped:
+            stopped.append(recipe.name)
+            raise KeyboardInterrupt
+        measured.append(recipe.name)
+        return measure(self, recipe)
+
+    stopped: list[str] = []
+    monkeypatch.setattr(Search, "_measure", counted)
+    with pytest.raises(KeyboardInterrupt):
+        quantize(model, data, Path("models"), target="size", max_drop=1.0)
+    report = quantize(model, data, Path("models"), target="size", max_drop=1.0)
+    assert measured[:2] == ["static", "weight-only"]
+    assert measured.count("static") == 1
+    assert {"static", "weight-only"} <= {row["name"] for row in report["candidates"]}
