@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import onnxruntime
@@ -166,10 +167,17 @@ def _publish(
     values = {"name": home.name, **values}
     write_golden(home, source.signature, parts.evaluation, load_answers(shop.answers))
     number = publish(home, file, values, page(values))
-    words = (values["decision"]["reason"], confirmed(values), str(home / str(number)))
-    notes = [f"note: {note}" for note in values["notes"]]
+    return _told(values, home / str(number))
+
+
+def _told(values: dict[str, Any], version: Path) -> str:
+    """The result as text; in a terminal, no wider than that."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    return "\n".join((table(values, width), "", *notes, *words))
+    notes = [f"note: {note}" for note in values["notes"]]
+    lines = [*notes, values["decision"]["reason"], confirmed(values), str(version)]
+    if width is not None:
+        lines = [fill(line, width, break_long_words=False) for line in lines]
+    return "\n".join((table(values, width), "", *lines))
 
 
 def _check_given(path: Path, source: Source) -> None:

@@ -47,6 +47,7 @@ svg circle.rough { fill: none; stroke-dasharray: 3 3; }
 .key span { white-space: nowrap; margin-right: 14px; }
 .key i { display: inline-block; width: 10px; height: 10px; border-radius: 50%; margin-right: 5px; }
 .scroll { overflow-x: auto; }
+.scroll.fastest { direction: rtl; } .fastest svg { direction: ltr; } /* begins at the right end */
 table { border-collapse: collapse; width: 100%; font-size: 13px; }
 th { text-align: left; color: var(--dim); font-weight: 600; }
 th, td { padding: 6px 14px 6px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
@@ -79,7 +80,7 @@ def page(report: Report) -> str:
         f"<h1>{name}</h1><p class='sub'>quantization report, {escape(report['created'])}, "
         f"{escape(report['hardware']['cpu'])}, threads a run: {report['threads']}</p>",
         _decision(report), _tiles(report),
-        "<h2>Candidates</h2><div class='scroll'>", plot(report), "</div>", _key(),
+        "<h2>Candidates</h2><div class='scroll fastest'>", plot(report), "</div>", _key(),
         "<div class='scroll'>", _table(report), "</div>",
         "<h2>Quality of the outputs</h2><div class='scroll plain'>", _outputs(report), "</div>",
         "<h2>How it was measured</h2>", _facts(report), "</body></html>\n",

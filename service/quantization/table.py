@@ -7,7 +7,7 @@ from service.quantization.decide import Target
 Row = dict[str, Any]
 HEADS = ("", "RECIPE", "MB", "PACKED", "LATENCY", "ROWS/S", "MEMORY", "SCORE", "FUSED", "VERDICT")
 LEAST_NEEDED = ("PACKED", "FUSED", "MEMORY")
-NARROWEST = 16
+NARROWEST = 8
 
 
 def table(report: Row, width: int | None = None) -> str:
