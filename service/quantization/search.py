@@ -25,8 +25,9 @@ from service.quantization.trial import Bench, Measurement
 from service.quantization.worker import Worker, WorkFailed
 
 BUILD_TIMEOUT, TRIAL_TIMEOUT = 300.0, 300.0
+LEAST_PATIENCE = 30.0
 PATIENCE = 0.1
-"""The share of the budget that one recipe may take to be built; half a minute in any case."""
+"""The share of the budget that one recipe may take to be built; LEAST_PATIENCE in any case."""
 FP32 = Recipe("FP32", Imported("the model itself"))
 SPARSITIES = (0.3, 0.5)
 MENDED = 2
@@ -153,7 +154,7 @@ class Search:
             self._bench = replace(self._bench, threads=threads)
             built = self._builder.call(BUILD_TIMEOUT, examine, source.path)
             with Worker() as worker:
-                measured = worker.call(TRIAL_TIMEOUT, trials.baseline, self._bench)
+                measured = worker.call(self._patience, trials.baseline, self._bench)
         except WorkFailed as error:
             why = str(error).removeprefix("ConfigError: ")
             raise ConfigError(f"{source.path.name} in FP32, on the data: {why}") from None
@@ -165,10 +166,15 @@ class Search:
         )
         self._done += 1
 
+    @property
+    def _patience(self) -> float:
+        """Seconds for FP32 itself: a model that takes them all leaves none to try anything."""
+        return min(TRIAL_TIMEOUT, max(LEAST_PATIENCE, self._task.budget_seconds))
+
     def _threads(self) -> int:
         with Worker() as worker:
             return worker.call(
-                TRIAL_TIMEOUT, trials.serving_threads,
+                self._patience, trials.serving_threads,
                 self._task.source.path, self._shop.evaluation, self._task.cores,
                 self._task.timing_seconds,
             )  # fmt: skip
@@ -183,7 +189,7 @@ class Search:
         path = _file(self._shop, recipe)
         built: Built | None = None
         try:
-            patience = max(30.0, PATIENCE * self._task.budget_seconds)
+            patience = max(LEAST_PATIENCE, PATIENCE * self._task.budget_seconds)
             built = self._builder.call(patience, build, recipe, self._shop, path)
             slowest = 0.9 * bar(self._found, self._reference, self._task.goal)
             with Worker() as worker:

@@ -206,3 +206,12 @@ def test_a_search_that_was_stopped_measures_nothing_twice(
     assert measured[:2] == ["static", "weight-only"]
     assert measured.count("static") == 1
     assert {"static", "weight-only"} <= {row["name"] for row in report["candidates"]}
+
+
+def test_a_model_that_never_answers_is_given_up(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.quantization.search.LEAST_PATIENCE", 0.01)
+    with pytest.raises(ConfigError, match=r"tiny\.onnx in FP32, on the data: took too long, more"):
+        quantize(model, data, tmp_path / "models", budget=0.01)
+    assert not (tmp_path / "models").exists()
