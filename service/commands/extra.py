@@ -26,13 +26,19 @@ def needing_extra() -> Iterator[None]:
         if error.name != EXTRA:
             raise
         raise ConfigError(
-            "this command needs the onnx package: pip install 'quantserve[quantize]'"
+            "this command needs the onnx package: pip install 'quantserve[quantize]', "
+            "or in a clone: pip install --editable '.[quantize]'"
         ) from None
 
 
 def show(values: Any, text: str, as_json: bool) -> None:
     """Print what was found, for people or for programs."""
+    tell(json.dumps(values, indent=1, allow_nan=False) if as_json else text)
+
+
+def tell(text: str) -> None:
+    """Print, even if nobody reads to the end."""
     try:
-        print(json.dumps(values, indent=1, allow_nan=False) if as_json else text, flush=True)
+        print(text, flush=True)
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

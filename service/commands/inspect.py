@@ -39,5 +39,6 @@ def _path(asked: str, models: Path) -> Path:
     version = number or max(numbers, key=int, default="")
     path = home / version / "model.onnx"
     if not version or not path.is_file():
-        raise ConfigError(f"{asked} is neither a file nor a model or version in {models}")
+        there = f"; {name} has {', '.join(sorted(numbers, key=int))}" if numbers else ""
+        raise ConfigError(f"{asked} is neither a file nor a model or version in {models}{there}")
     return path

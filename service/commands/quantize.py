@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from service.commands.extra import needing_extra
+from service.commands.extra import needing_extra, tell
 
 STOPPED = 130
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -34,10 +34,10 @@ def describe(parser: argparse.ArgumentParser) -> None:
         help="let rows of a batch change each other, as dynamic quantization does")  # fmt: skip
     add("--qat", type=Path, action="append", default=[], metavar="FILE",
         help="a finished quantized file to try as well, such as one trained so")  # fmt: skip
-    add("--rows", type=int, default=1000, help="evaluation rows at most (default: 1000)")
-    add("--max-batch-size", type=int, default=64, help="rows in one run at most (default: 64)")
-    add("--threads", type=int, default=0, help="threads of one run (default: as serving would)")
-    add("--seed", type=int, default=0, help="seed of the split into rows")
+    add("--rows", type=_count, default=1000, help="evaluation rows at most (default: 1000)")
+    add("--max-batch-size", type=_count, default=64, help="rows in one run at most (default: 64)")
+    add("--threads", type=_count, default=0, help="threads of one run (default: as serving would)")
+    add("--seed", type=_seed, default=0, help="seed of the split into rows")
 
 
 def run(flags: dict[str, Any]) -> int:
@@ -58,12 +58,26 @@ def run(flags: dict[str, Any]) -> int:
         return STOPPED
     finally:
         signal.signal(signal.SIGTERM, before)
-    print(result)
+    tell(result)
     return 0
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _count(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    """A whole number of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+    return int(text)
 
 
 def _share(text: str) -> float:

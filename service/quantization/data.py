@@ -23,10 +23,12 @@ MOST_CALIBRATION = 128
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Rows and, where they are known, the right answers: one label a row."""
+    """Rows and, where they are known, the right answers: one label a row. ``notes`` say what was
+    done to them, for people."""
 
     feeds: tuple[Arrays, ...]
     labels: Array | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.feeds)
@@ -67,7 +69,7 @@ def split(rows: Rows, seed: int, most: int, calibration: Rows | None = None) -> 
     evaluation, confirmation = rows.take(left[:chosen]), rows.take(left[chosen:][:most])
     if evaluation.labels is not None and len(np.unique(evaluation.labels)) == 1:
         raise ConfigError(
-            f"all labels of the evaluation rows are {evaluation.labels[0]!r}: a model that always "
+            f"all labels of the evaluation rows are {evaluation.labels[0]}: a model that always "
             "says so would score 100 %; give rows of every class"
         )
     if calibration:
@@ -85,7 +87,8 @@ def check_rows(feeds: Sequence[Mapping[str, Array]], signature: Signature) -> tu
         ConfigError: a name, shape or dtype does not fit, or a value is not finite.
     """
     rows: list[Arrays] = []
-    for place, feed in enumerate(feeds):
+    for feed in feeds:
+        place = len(rows)
         arrays = tuple(_fit(feed, spec_index, signature, place) for spec_index in _each(signature))
         count = len(arrays[0])
         if any(len(array) != count for array in arrays):
@@ -125,7 +128,7 @@ def _fit(feed: Mapping[str, Array], index: int, signature: Signature, place: int
 
 
 def _check_finite(array: Array, name: str, place: int) -> None:
-    if array.dtype.kind != "f":
+    if array.dtype.kind != "f" or not array.size:
         return
     bad = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
     if bad.any():

@@ -99,7 +99,7 @@ def as_text(found: dict[str, Any]) -> str:
     ]  # fmt: skip
     tensors = [
         (t["name"], t["datatype"], str(t["values"] or "activation"), _range(t), _zeros(t),
-         f"{t['saturated']:.1%}" if t["values"] else "", f"{t['used']:.0%}" if t["values"] else "")
+         f"{t['saturated']:.1%}" if t["used"] else "", f"{t['used']:.0%}" if t["used"] else "")
         for t in found["tensors"]
     ]  # fmt: skip
     heads = ("QUANTIZED TENSOR", "TYPE", "VALUES", "SCALE", "ZERO POINT", "SATURATED", "USED")

@@ -3,11 +3,14 @@
 import fcntl
 import hashlib
 import json
+import os
 import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import onnxruntime
@@ -22,7 +25,8 @@ from service.quantization.decide import Goal, Target
 from service.quantization.machine import read_machine
 from service.quantization.page import page
 from service.quantization.progress import ProgressBar
-from service.quantization.publish import check_home, publish, write_golden
+from service.quantization.publish import check_home, make_folder, publish, write_golden
+from service.quantization.quality import check_metric
 from service.quantization.reading import read_data
 from service.quantization.report import report
 from service.quantization.search import Outcome, Search, Task
@@ -81,30 +85,43 @@ def carry_out(order: Order) -> str:
         raise ConfigError(f"{order.model_name!r} is not a name for a model; give one with --name")
     home = order.models / order.model_name
     if not order.model.is_file():
-        raise ConfigError(f"there is no file {order.model}")
-    made = not home.exists()
+        words = "is a folder; give the .onnx file" if order.model.is_dir() else "does not exist"
+        raise ConfigError(f"{order.model} {words}")
+    made = [folder for folder in (home, order.models) if not folder.exists()]
     try:
         return _carry_out(order, home)
-    except ConfigError:
-        if made:
-            shutil.rmtree(home, ignore_errors=True)
-        raise
+    except OSError as error:
+        raise ConfigError(f"{error.filename or home}: {error.strerror or error}") from None
+    finally:
+        for folder in made:  # unless there is something in it
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _carry_out(order: Order, home: Path) -> str:
-    home.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(home.parent)
+    machine = read_machine()
+    if order.threads > machine.cores:
+        raise ConfigError(f"--threads {order.threads}: this machine has {machine.cores} cores")
     source = read_source(order.model.absolute(), home.parent)
     rows = read_data(order.data, order.model, source.signature, order.labels, order.seed)
     calibration = None
     if order.calibration:
         calibration = read_data(order.calibration, order.model, source.signature, None, order.seed)
+    check_metric(order.metric, rows.labels)
     parts = split(rows, order.seed, order.rows, calibration)
     for path in order.qat:
         _check_given(path, source)
     check_home(home, source.signature)
     with _scratch(home) as scratch:
-        shop = _workshop(scratch, order, parts)
-        outcome, search = _search(order, source, shop, len(parts.confirmation))
+        try:
+            shop = _workshop(scratch, order, parts)
+            outcome, search = _search(order, source, shop, len(parts.confirmation))
+        except ConfigError:  # FP32 itself does not run: there is nothing to go on with
+            shutil.rmtree(scratch)
+            raise
+        given = (*rows.notes, *(calibration.notes if calibration else ()))
+        outcome = replace(outcome, notes=(*given, *outcome.notes))
         text = _publish(order, home, source, parts, outcome, search, shop)
         shutil.rmtree(scratch)
     return text
@@ -150,8 +167,17 @@ def _publish(
     values = {"name": home.name, **values}
     write_golden(home, source.signature, parts.evaluation, load_answers(shop.answers))
     number = publish(home, file, values, page(values))
-    words = (values["decision"]["reason"], confirmed(values), str(home / str(number)))
-    return "\n".join((table(values), "", *words))
+    return _told(values, home / str(number))
+
+
+def _told(values: dict[str, Any], version: Path) -> str:
+    """The result as text; in a terminal, no wider than that."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    notes = [f"note: {note}" for note in values["notes"]]
+    lines = [*notes, values["decision"]["reason"], confirmed(values), str(version)]
+    if width is not None:
+        lines = [fill(line, width, break_long_words=False) for line in lines]
+    return "\n".join((table(values, width), "", *lines))
 
 
 def _check_given(path: Path, source: Source) -> None:
@@ -181,21 +207,22 @@ def _check_given(path: Path, source: Source) -> None:
 def _scratch(home: Path) -> Iterator[Path]:
     """The search's folder, for one process at a time."""
     folder = home / ".quantize"
-    folder.mkdir(exist_ok=True)
-    with (home / ".quantize.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(f"another quantize is at work on {home}") from None
+    descriptor = os.open(home, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folder.mkdir(exist_ok=True)
         yield folder
-    (home / ".quantize.lock").unlink(missing_ok=True)
+    except BlockingIOError:
+        raise ConfigError(f"another quantize is at work on {home}") from None
+    finally:
+        os.close(descriptor)
 
 
 def _workshop(scratch: Path, order: Order, parts: Split) -> Workshop:
     """A folder of this search's own; what another one with other wishes left is removed."""
     folder = scratch.absolute() / _key(order, parts)
     for other in scratch.iterdir():
-        if other != folder:
+        if other.name != folder.name:
             shutil.rmtree(other) if other.is_dir() else other.unlink()
     folder.mkdir(exist_ok=True)
     shop = Workshop(folder)

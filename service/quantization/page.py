@@ -26,37 +26,44 @@ h1 { font-size: 26px; margin: 0; } h2 { font-size: 17px; margin: 36px 0 10px; }
 .tile { border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; }
 .tile b { display: block; font-size: 24px; line-height: 1.25; }
 .tile span { color: var(--dim); font-size: 13px; }
-svg { width: 100%; height: auto; border: 1px solid var(--line); border-radius: 8px; }
-svg text { font: 12px system-ui, sans-serif; fill: var(--dim); }
+svg { width: 100%; min-width: 720px; height: auto; display: block; border: 1px solid var(--line);
+  border-radius: 8px; }
+svg text { font: 12px system-ui, sans-serif; fill: var(--dim); pointer-events: none; }
 svg .axis { font-weight: 600; } svg .grid { stroke: var(--line); }
 svg .field { fill: var(--field); }
 svg .hint { fill: var(--good); } svg .name { fill: var(--ink); }
-svg .number { font-size: 10px; fill: var(--ink); }
+svg .number { font-size: 11px; fill: var(--ink); }
 svg .lead { stroke: var(--dim); }
 svg .name.winner { font-weight: 700; fill: var(--win); }
-svg .frontier { fill: none; stroke: var(--dim); stroke-width: 1.5; stroke-dasharray: 5 4; }
+svg .frontier { fill: none; stroke: var(--ink); stroke-opacity: .55; stroke-width: 1.5;
+  stroke-dasharray: 6 4; }
 svg circle { fill-opacity: .45; stroke-width: 1.5; }
 svg circle.passes { fill: var(--good); stroke: var(--good); }
 svg circle.fails { fill: var(--bad); stroke: var(--bad); fill-opacity: .22; }
 svg circle.reference { fill: var(--dim); stroke: var(--dim); }
 svg circle.winner { fill: var(--win); stroke: var(--win); fill-opacity: .75; }
 svg circle.rough { fill: none; stroke-dasharray: 3 3; }
-.key { color: var(--dim); font-size: 13px; margin: 8px 2px 0; }
-.key i { display: inline-block; width: 10px; height: 10px; border-radius: 50%;
-  margin: 0 5px 0 14px; }
+.key { color: var(--dim); font-size: 13px; margin: 10px 2px 22px; }
+.key span { white-space: nowrap; margin-right: 14px; }
+.key i { display: inline-block; width: 10px; height: 10px; border-radius: 50%; margin-right: 5px; }
 .scroll { overflow-x: auto; }
+.scroll.fastest { direction: rtl; } .fastest svg { direction: ltr; } /* begins at the right end */
 table { border-collapse: collapse; width: 100%; font-size: 13px; }
-td:nth-child(2) { min-width: 300px; }
-th { text-align: left; color: var(--dim); font-weight: 600; white-space: nowrap; }
-th, td { padding: 6px 10px 6px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-td.n, th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+th { text-align: left; color: var(--dim); font-weight: 600; }
+th, td { padding: 6px 14px 6px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { vertical-align: bottom; line-height: 1.25; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; } td.n { white-space: nowrap; }
+td.recipe { min-width: 330px; } td.verdict { min-width: 200px; } .plain table { width: auto; }
+.plain td, .plain th { padding-right: 28px; }
 tr.winner td { background: color-mix(in srgb, var(--win) 10%, transparent); font-weight: 600; }
 tr.reference td, td.fail { color: var(--dim); } td.pass { color: var(--good); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; margin: 0; }
-dt { color: var(--dim); } dd { margin: 0; }
+dt { color: var(--dim); } dd { margin: 0; min-width: 0; overflow-wrap: anywhere; }
+@media (max-width: 600px) { body { padding: 20px 14px 40px; }
+  td.recipe { min-width: 180px; } dl { grid-template-columns: 1fr; } dd { margin-bottom: 8px; } }
 """
 HEADS = (
-    ("MB", "MB"), ("PACKED", "packed"), ("LATENCY", "speed, batch 1"),
+    ("MB", "MB"), ("PACKED", "MB packed"), ("LATENCY", "speed, batch 1"),
     ("ROWS/S", "rows/s, best batch"), ("MEMORY", "memory"), ("SCORE", "score"), ("FUSED", "fused"),
 )  # fmt: skip
 
@@ -73,8 +80,9 @@ def page(report: Report) -> str:
         f"<h1>{name}</h1><p class='sub'>quantization report, {escape(report['created'])}, "
         f"{escape(report['hardware']['cpu'])}, threads a run: {report['threads']}</p>",
         _decision(report), _tiles(report),
-        "<h2>Candidates</h2>", plot(report), _key(), "<div class='scroll'>", _table(report),
-        "</div>", "<h2>Quality of the outputs</h2>", _outputs(report),
+        "<h2>Candidates</h2><div class='scroll fastest'>", plot(report), "</div>", _key(),
+        "<div class='scroll'>", _table(report), "</div>",
+        "<h2>Quality of the outputs</h2><div class='scroll plain'>", _outputs(report), "</div>",
         "<h2>How it was measured</h2>", _facts(report), "</body></html>\n",
     ])  # fmt: skip
 
@@ -115,11 +123,14 @@ def _winner(report: Report) -> Report:
 
 def _key() -> str:
     colours = (("--win", "chosen"), ("--good", "passes"), ("--bad", "does not"), ("--dim", "FP32"))
-    dots = "".join(f'<i style="background: var({c})"></i>{words}' for c, words in colours)
+    dots = "".join(
+        f'<span><i style="background: var({colour})"></i>{words}</span>'
+        for colour, words in colours
+    )
     return (
-        f'<p class="key">{dots}. Numbers are rows of the table. The larger the disc, the '
-        "larger the file; a dashed one was "
-        "dropped after a few runs; the dashed line is the frontier of speed and accuracy.</p>"
+        f'<p class="key">{dots}<br>Numbers are rows of the table. The larger the disc, the larger '
+        "the file; a dashed one was dropped after a few runs. The dashed line is the frontier: "
+        "nothing measured lies right of it or above.</p>"
     )
 
 
@@ -139,9 +150,9 @@ def _row(row: Report, report: Report, number: int) -> str:
     numbers = "".join(f'<td class="n">{shown[head]}</td>' for head, _ in HEADS)
     colour = "pass" if row["verdict"].startswith("passes") else "fail"
     return (
-        f'<tr class="{kind}"><td class="n">{number or ""}</td><td>{escape(row["name"])}</td>'
-        f"{numbers}"
-        f'<td class="{colour}">{escape(row["verdict"])}</td></tr>'
+        f'<tr class="{kind}"><td class="n">{number or ""}</td>'
+        f'<td class="recipe">{escape(row["name"])}</td>{numbers}'
+        f'<td class="verdict {colour}">{escape(row["verdict"])}</td></tr>'
     )
 
 

@@ -1,13 +1,18 @@
 """Where a search stands, on standard error: one line that is redrawn, or a line a step in a log."""
 
 import sys
+from contextlib import suppress
 from shutil import get_terminal_size
 from time import monotonic
 from typing import TextIO
 
 from service.quantization.search import Step
+from service.quantization.table import cut
 
 WIDTH = 24
+NARROW = 120
+"""Columns from which on there is room for the bar."""
+BEST = " | best: "
 LOG_SECONDS = 5.0
 """In a log, steps that follow faster than this are left out."""
 
@@ -20,7 +25,11 @@ class ProgressBar:
         self._drawn = float("-inf")
 
     def __call__(self, step: Step) -> None:
-        """Show a step."""
+        """Show a step. A search does not end because nobody can look at it any more."""
+        with suppress(OSError):
+            self._show(step)
+
+    def _show(self, step: Step) -> None:
         if self._stream.isatty():
             text = line(step, get_terminal_size().columns - 1)
             self._stream.write(f"\r\x1b[K{text}" + ("\n" if step.doing == "done" else ""))
@@ -31,11 +40,19 @@ class ProgressBar:
 
 
 def line(step: Step, width: int) -> str:
-    """One line: the bar, what is tried, the best so far, the time left."""
-    share = min(1.0, step.done / max(1, step.planned))
-    bar = ("#" * round(share * WIDTH)).ljust(WIDTH, ".")
+    """One line: the bar, what is tried, the best so far with its gain, the time left.
+
+    Where it is narrow the bar goes first, then names are cut: the figures stay.
+    """
+    bar = _bar(step) if width >= NARROW else ""
+    gain = f" {step.gain:.2f} x" if step.gain else ""
     left = f"{int(step.left_seconds) // 60}:{int(step.left_seconds) % 60:02d} left"
-    tail = f" | best: {step.best} | {left}"
-    head = f"[{bar}] {step.done}/{step.planned} "
-    room = max(8, width - len(head) - len(tail))
-    return f"{head}{step.doing[:room]}{tail}"[:width]
+    head, tail = f"{bar}{step.done}/{step.planned} ", f"{gain} | {left}"
+    room = max(16, width - len(head) - len(tail) - len(BEST))
+    best = cut(step.best, max(room // 2, room - len(step.doing)))
+    return f"{head}{cut(step.doing, room - len(best))}{BEST}{best}{tail}"[:width]
+
+
+def _bar(step: Step) -> str:
+    share = min(1.0, step.done / max(1, step.planned))
+    return "[" + ("#" * round(share * WIDTH)).ljust(WIDTH, ".") + "] "

@@ -18,6 +18,7 @@ from service.core.errors import ConfigError, LoadFailed
 from service.core.tensors import Arrays, Signature
 from service.engine.golden import read_golden
 from service.engine.graph import summarise
+from service.engine.session import Session, SessionOptions
 from service.quantization.data import Rows, groups
 
 GOLDEN = "golden.npz"
@@ -30,16 +31,43 @@ def check_home(home: Path, signature: Signature) -> None:
     Raises:
         ConfigError: it cannot be written to, or holds golden rows of another model.
     """
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{home} cannot be made: {error.strerror}") from None
+    make_folder(home)
     if not os.access(home, os.W_OK):
         raise ConfigError(f"{home} cannot be written to")
     try:
-        read_golden(home / GOLDEN, signature)
+        if (home / GOLDEN).exists():
+            read_golden(home / GOLDEN, signature)
+        elif newest := next_version(home) - 1:
+            _check_same(home / str(newest) / "model.onnx", signature)
     except LoadFailed as error:
         raise ConfigError(f"{home.name} is another model: {error}; choose another --name") from None
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder unless it is there.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be made: {error.strerror}") from None
+
+
+def _check_same(path: Path, signature: Signature) -> None:
+    """Raise LoadFailed if the version that is there takes or gives other tensors."""
+    if not path.is_file():
+        return
+    there = Session(path, SessionOptions(1)).signature
+    for words, want, got in (
+        ("takes", there.inputs, signature.inputs),
+        ("gives", there.outputs, signature.outputs),
+    ):
+        if [(s.name, s.datatype.name) for s in want] != [(s.name, s.datatype.name) for s in got]:
+            shown = (", ".join(f'"{s.name}" {s}' for s in side) for side in (want, got))
+            raise LoadFailed("its version {} {} {}, this one {}".format(
+                path.parent.name, words, *shown))  # fmt: skip
 
 
 def publish(home: Path, model: Path, report: Mapping[str, Any], page: str) -> int:

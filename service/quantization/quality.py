@@ -64,16 +64,22 @@ Answers = Sequence[Arrays]
 """One tuple of outputs a row."""
 
 
-def choose_metric(asked: str, labels: Array | None, answers: Answers) -> str:
-    """The metric's name: what was asked, else what fits the labels and the outputs.
+def check_metric(asked: str, labels: Array | None) -> None:
+    """Look whether there is such a metric at all, before any work.
 
     Raises:
-        ConfigError: there is no such metric, or it needs labels that are not there.
+        ConfigError: there is not, or it needs labels that are not there.
     """
     if asked not in BUILT_IN and ":" not in asked:
         raise ConfigError(f"--metric {asked}: give {', '.join(BUILT_IN)} or module:function")
     if asked == "accuracy" and labels is None:
         raise ConfigError("--metric accuracy needs labels; the data has none (see --labels)")
+    if ":" in asked:
+        user_metric(asked)
+
+
+def choose_metric(asked: str, labels: Array | None, answers: Answers) -> str:
+    """The metric's name: what was asked, else what fits the labels and the outputs."""
     if asked != "auto":
         return asked
     if labels is not None:
@@ -131,7 +137,10 @@ def _score(
     first, second = (
         {name: _stack(_column(rows, i)) for i, name in enumerate(names)} for rows in (got, want)
     )
-    return float(measure(first, labels)), float(measure(second, labels))
+    try:
+        return float(measure(first, labels)), float(measure(second, labels))
+    except Exception as error:
+        raise ConfigError(f"--metric {metric}: {type(error).__name__}: {error}") from error
 
 
 def user_metric(spec: str) -> Metric:
@@ -148,6 +157,8 @@ def user_metric(spec: str) -> Metric:
         raise ConfigError(f"--metric {spec}: {type(error).__name__}: {error}") from error
     finally:
         sys.path.pop(0)
+    if not callable(found):
+        raise ConfigError(f"--metric {spec} is {type(found).__name__}, not a function")
     return found
 
 

@@ -2,9 +2,10 @@
 
 import importlib
 import sys
+import traceback
 import zipfile
+import zlib
 from collections.abc import Mapping
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,16 @@ from service.core.errors import ConfigError
 from service.core.tensors import Array, Arrays, Signature
 from service.engine.samples import generated_rows
 from service.engine.session import Session, SessionOptions
+from service.quantization.casting import cast_feeds
 from service.quantization.data import Rows, check_rows
 
 LABELS = ("labels", "label", "y")
 """Names under which labels are found when no other is given."""
-MOST_ROWS = 100_000
+MOST_FEEDS, MOST_BYTES = 100_000, 4 * 10**9
+"""Where a function goes on yielding, it is not asked for more than this."""
 RANDOM_ROWS = 128
+
+UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
 Feed = Mapping[str, Array]
 
@@ -31,38 +36,61 @@ def read_data(spec: str, model: Path, signature: Signature, labels: str | None, 
     """
     if spec == "random":
         return _random(model, signature, seed)
-    feeds = _named(spec, signature)
-    if not feeds:
-        raise ConfigError(f"{spec} gives no rows")
-    feeds = [_plain(feed) for feed in feeds]
-    key = _label_key(feeds[0], signature, labels, spec)
+    try:
+        feeds, notes = _named(spec, signature)
+        if not feeds:
+            raise ConfigError("there are no rows")
+        return _rows(feeds, signature, labels, notes)
+    except ConfigError as error:
+        raise ConfigError(f"{spec}: {error}") from None
+
+
+def _rows(
+    feeds: list[Feed], signature: Signature, labels: str | None, notes: tuple[str, ...]
+) -> Rows:
+    feeds, casts = cast_feeds([_plain(feed) for feed in feeds], signature)
+    key = _label_key({n: a for feed in feeds for n, a in feed.items()}, signature, labels)
     rows = check_rows(feeds, signature)
+    if not rows:
+        raise ConfigError("there are no rows")
     if key is None:
-        return Rows(rows)
+        return Rows(rows, None, (*notes, *casts))
+    for place, feed in enumerate(feeds):
+        if key not in feed:
+            raise ConfigError(
+                f'part {place + 1} of {len(feeds)} has no labels "{key}", though others have'
+            )
     found = np.concatenate([np.atleast_1d(np.asarray(feed[key])) for feed in feeds])
-    return Rows(rows, _check_labels(found, key, len(rows)))
+    return Rows(rows, _check_labels(found, key, len(rows)), (*notes, *casts))
 
 
-def _named(spec: str, signature: Signature) -> list[Feed]:
+def _named(spec: str, signature: Signature) -> tuple[list[Feed], tuple[str, ...]]:
+    """The arrays that were found, and notes about them."""
     path = Path(spec)
     if path.is_dir():
-        return _folder(path, signature)
+        return _folder(path, signature), ()
     if path.suffix == ".npz":
-        return [_archive(path)]
+        return [_archive(path)], ()
+    if path.suffix == ".npy" and len(signature.inputs) == 1:
+        return [{signature.inputs[0].name: _array(path)}], ()
     if ":" in spec and not path.exists():
         return _function(spec)
     raise ConfigError(
-        f"--data {spec}: give an .npz file, a folder of .npy or .npz files, module:function, or "
+        "expected an .npz file, a folder of .npy or .npz files, module:function, or "
         f"random{'' if path.exists() else ' (there is no such file)'}"
     )
 
 
 def _archive(path: Path) -> Feed:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+        with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise ConfigError(f"{path.name} is not an .npz file, or not all of it is there")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+    except UNREADABLE as error:
+        raise ConfigError(f"{path.name} cannot be read: {_why(error)}") from None
 
 
 def _folder(folder: Path, signature: Signature) -> list[Feed]:
@@ -71,34 +99,73 @@ def _folder(folder: Path, signature: Signature) -> list[Feed]:
     if archives:
         return [_archive(path) for path in archives]
     files = sorted(folder.glob("*.npy"))
+    if not files:
+        raise ConfigError("the folder holds no .npy and no .npz file")
     arrays = {path.stem: _array(path) for path in files}
     if all(spec.name in arrays for spec in signature.inputs):
         return [arrays]
     if len(signature.inputs) != 1:
         wanted = ", ".join(f"{spec.name}.npy" for spec in signature.inputs)
-        raise ConfigError(f"{folder}: expected {wanted}, found {len(files)} .npy files")
+        raise ConfigError(f"expected {wanted}; found {', '.join(p.name for p in files[:8])}")
     return [{signature.inputs[0].name: array} for array in arrays.values()]
 
 
 def _array(path: Path) -> Array:
     try:
-        array: Array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+        with path.open("rb") as file:
+            array: Array = np.lib.format.read_array(file, allow_pickle=False)
+    except UNREADABLE as error:
+        raise ConfigError(f"{path.name} cannot be read: {_why(error)}") from None
     return array
 
 
-def _function(spec: str) -> list[Feed]:
+def _why(error: Exception) -> str:
+    """NumPy's advice is to load pickles unsafely; ours is not."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if "allow_pickle" in str(error):
+        return (
+            "it holds an array of Python objects, which would run code when loaded; "
+            "save numbers, or text as an array of str"
+        )
+    return str(error)
+
+
+def _function(spec: str) -> tuple[list[Feed], tuple[str, ...]]:
     """What a user's function yields: dicts of arrays by input name."""
     module, _, name = spec.partition(":")
+    feeds: list[Feed] = []
+    size = 0
     sys.path.insert(0, str(Path.cwd()))
     try:
-        function = getattr(importlib.import_module(module), name)
-        return list(islice(function(), MOST_ROWS))
-    except Exception as error:
-        raise ConfigError(f"--data {spec}: {type(error).__name__}: {error}") from error
+        for feed in getattr(importlib.import_module(module), name)():
+            feeds.append(_feed(feed))
+            size += sum(np.asarray(array).nbytes for array in feed.values())
+            if len(feeds) == MOST_FEEDS or size > MOST_BYTES:
+                return feeds, (f"{spec} yields more than the {len(feeds)} that were taken.",)
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        line = _line_in(error, module)
+        raise ConfigError(f"{type(error).__name__}: {error}{line}") from error
     finally:
         sys.path.pop(0)
+    return feeds, ()
+
+
+def _feed(value: object) -> Feed:
+    if not isinstance(value, Mapping):
+        raise ConfigError(
+            f"it must yield dicts of arrays by input name, not {type(value).__name__}"
+        )
+    return value
+
+
+def _line_in(error: BaseException, module: str) -> str:
+    """Where in the user's own file it went wrong."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
 def _plain(feed: Feed) -> Feed:
@@ -108,16 +175,18 @@ def _plain(feed: Feed) -> Feed:
     return {n.removeprefix("inputs/"): a for n, a in feed.items() if not n.startswith("outputs/")}
 
 
-def _label_key(feed: Feed, signature: Signature, asked: str | None, spec: str) -> str | None:
+def _label_key(feed: Feed, signature: Signature, asked: str | None) -> str | None:
     if asked is not None and asked not in feed:
         has = ", ".join(f'"{name}"' for name in feed)
-        raise ConfigError(f'{spec} has no labels "{asked}"; it has {has}')
+        raise ConfigError(f'there are no labels "{asked}"; it has {has}')
     taken = {tensor.name for tensor in signature.inputs}
     return asked or next((name for name in LABELS if name in feed and name not in taken), None)
 
 
 def _check_labels(labels: Array, key: str, rows: int) -> Array:
-    labels = np.squeeze(labels, axis=tuple(range(1, labels.ndim))) if labels.ndim > 1 else labels
+    if labels.size != len(labels):
+        raise ConfigError(f'labels "{key}" must be one a row, got {list(labels.shape)}')
+    labels = labels.reshape(len(labels))
     if len(labels) != rows:
         raise ConfigError(f'labels "{key}" are {len(labels)}, the rows are {rows}')
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():

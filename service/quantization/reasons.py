@@ -28,9 +28,14 @@ class Decision:
     reason: str
 
 
-def decide(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) -> Decision:
-    """The winner with the reason, or why FP32 stays."""
+def decide(
+    candidates: Sequence[Candidate], reference: Candidate, goal: Goal, planned: int = 0
+) -> Decision:
+    """The winner with the reason, or why FP32 stays. ``planned``: how many recipes there were."""
     found = best(candidates, reference, goal)
+    if found is None and planned and not candidates:
+        return Decision(None, f"FP32 stays: the time was up before any of {planned} recipes was "
+                        "tried; give more with --budget.")  # fmt: skip
     if found is None:
         return Decision(None, _why_not(candidates, reference, goal))
     assert found.measured is not None

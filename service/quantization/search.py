@@ -25,8 +25,9 @@ from service.quantization.trial import Bench, Measurement
 from service.quantization.worker import Worker, WorkFailed
 
 BUILD_TIMEOUT, TRIAL_TIMEOUT = 300.0, 300.0
+LEAST_PATIENCE = 30.0
 PATIENCE = 0.1
-"""The share of the budget that one recipe may take to be built; half a minute in any case."""
+"""The share of the budget that one recipe may take to be built; LEAST_PATIENCE in any case."""
 FP32 = Recipe("FP32", Imported("the model itself"))
 SPARSITIES = (0.3, 0.5)
 MENDED = 2
@@ -67,12 +68,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Where the search stands: for a progress bar."""
+    """Where the search stands: for a progress bar. ``gain``: the best so far against FP32 on the
+    target, 0 where that is FP32 itself."""
 
     doing: str
     done: int
     planned: int
     best: str
+    gain: float
     left_seconds: float
 
 
@@ -120,7 +123,7 @@ class Search:
                 self._keep_best()
         confirmation = self._finish()
         self._step("done")
-        decision = decide(self._found, self._reference, self._task.goal)
+        decision = decide(self._found, self._reference, self._task.goal, len(plan))
         return Outcome(
             self._reference, tuple(self._found), decision, confirmation, self._bench.threads,
             tuple(self._notes), monotonic() - self._started,
@@ -151,9 +154,10 @@ class Search:
             self._bench = replace(self._bench, threads=threads)
             built = self._builder.call(BUILD_TIMEOUT, examine, source.path)
             with Worker() as worker:
-                measured = worker.call(TRIAL_TIMEOUT, trials.baseline, self._bench)
+                measured = worker.call(self._patience, trials.baseline, self._bench)
         except WorkFailed as error:
-            raise ConfigError(f"{source.path.name} does not run on the data: {error}") from None
+            why = str(error).removeprefix("ConfigError: ")
+            raise ConfigError(f"{source.path.name} in FP32, on the data: {why}") from None
         self._reference = Candidate(FP32, replace(built, file_bytes=source.file_bytes), measured)
         assert measured.quality is not None
         assert measured.timing is not None
@@ -162,10 +166,15 @@ class Search:
         )
         self._done += 1
 
+    @property
+    def _patience(self) -> float:
+        """Seconds for FP32 itself: a model that takes them all leaves none to try anything."""
+        return min(TRIAL_TIMEOUT, max(LEAST_PATIENCE, self._task.budget_seconds))
+
     def _threads(self) -> int:
         with Worker() as worker:
             return worker.call(
-                TRIAL_TIMEOUT, trials.serving_threads,
+                self._patience, trials.serving_threads,
                 self._task.source.path, self._shop.evaluation, self._task.cores,
                 self._task.timing_seconds,
             )  # fmt: skip
@@ -180,7 +189,7 @@ class Search:
         path = _file(self._shop, recipe)
         built: Built | None = None
         try:
-            patience = max(30.0, PATIENCE * self._task.budget_seconds)
+            patience = max(LEAST_PATIENCE, PATIENCE * self._task.budget_seconds)
             built = self._builder.call(patience, build, recipe, self._shop, path)
             slowest = 0.9 * bar(self._found, self._reference, self._task.goal)
             with Worker() as worker:
@@ -259,12 +268,13 @@ class Search:
 
     def _step(self, doing: str) -> None:
         found = best(self._found, self._reference, self._task.goal) if self._found else None
-        words = "FP32"
+        words, better = "FP32", 0.0
         if found is not None:
-            words = f"{found.recipe.name} {gain(found, self._reference, self._task.goal):.2f} x"
+            words, better = found.recipe.name, gain(found, self._reference, self._task.goal)
         spent = monotonic() - self._started
         left = spent / max(1, self._done) * max(0, self._planned - self._done)
-        self._watch(Step(doing, self._done, self._planned, words, min(left, self._left())))
+        left = min(left, self._left())
+        self._watch(Step(doing, self._done, self._planned, words, better, left))
 
 
 def _file(shop: Workshop, recipe: Recipe) -> Path:

@@ -52,7 +52,8 @@ def read_source(path: Path, scratch: Path) -> Source:
             )
         signature = Session(path, SessionOptions(1)).signature
     except LoadFailed as error:
-        raise ConfigError(str(error)) from None
+        named = str(error) if path.name in str(error) else f"{path.name}: {error}"
+        raise ConfigError(named) from None
     model = onnx.load(path, load_external_data=False)
     return Source(path, signature, kinds_of(model), size, _batched(path, signature))
 

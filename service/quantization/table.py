@@ -2,36 +2,76 @@
 
 from typing import Any
 
+from service.quantization.decide import Target
+
 Row = dict[str, Any]
 HEADS = ("", "RECIPE", "MB", "PACKED", "LATENCY", "ROWS/S", "MEMORY", "SCORE", "FUSED", "VERDICT")
+LEAST_NEEDED = ("PACKED", "FUSED", "MEMORY")
+NARROWEST = 8
 
 
-def table(report: Row) -> str:
-    """Aligned columns; ratios are to FP32."""
+def table(report: Row, width: int | None = None) -> str:
+    """Aligned columns; ratios are to FP32. ``width`` is what a terminal has, if that is where it
+    goes: what is least needed to choose is left out, and long names and verdicts are cut."""
     rows = [report["reference"], *ranked(report)]
-    lines = [HEADS, *(_cells(row, report) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADS))]
+    shown = list(HEADS)
+    for dropped in ("", *LEAST_NEEDED):
+        shown = [head for head in shown if head != dropped or not head]
+        lines = [shown, *([_cells(row, report)[head] for head in shown] for row in rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        if width is None or sum(widths) + 2 * len(widths) <= width:
+            break
+    if width is not None:
+        widths = _narrowed(shown, widths, width)
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        "  ".join(cut(c, w).ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
 
 
+def _narrowed(heads: list[str], widths: list[int], width: int) -> list[int]:
+    """Widths that fit: the verdict gives way first, then the recipe."""
+    found = dict(zip(heads, widths, strict=True))
+    for head in ("VERDICT", "RECIPE"):
+        over = sum(found.values()) + 2 * len(found) - width
+        found[head] = max(min(found[head], NARROWEST), found[head] - max(0, over))
+    return list(found.values())
+
+
+def cut(text: str, width: int) -> str:
+    """A text, with an ellipsis for its end where it is too long."""
+    return text if len(text) <= width else text[: max(0, width - 1)] + "…"
+
+
 def ranked(report: Row) -> list[Row]:
-    """The winner, then what passes, then the rest by speed; what could not be measured last."""
-    winner = report["decision"]["winner"]
+    """The winner, then what passes, then the rest, each by what was to become better; what could
+    not be measured last."""
+    winner, target = report["decision"]["winner"], report["goal"]["target"]
 
     def place(row: Row) -> tuple[bool, bool, bool, float]:
-        timing = row.get("timing")
-        speed = timing["latency_ratio"] if timing else 0.0
-        return row["name"] != winner, not row["verdict"].startswith("passes"), not timing, -speed
+        passes = row["verdict"].startswith("passes")
+        return row["name"] != winner, not passes, not row.get("timing"), -_merit(row, target)
 
     return sorted(report["candidates"], key=place)
+
+
+def _merit(row: Row, target: str) -> float:
+    """More is better."""
+    if not row.get("timing"):
+        return 0.0
+    if target == Target.SIZE:
+        return -float(row["file_bytes"])
+    if target == Target.MEMORY:
+        return -float(row["steady_bytes"])
+    together = target == Target.THROUGHPUT and not row["dropped"]
+    return float(row["timing"]["throughput_ratio" if together else "latency_ratio"])
 
 
 def confirmed(report: Row) -> str:
     """What the winner was worth on rows that had no part in choosing it."""
     quality, rows = report["confirmation"], report["data"]["confirmation_rows"]
+    if report["decision"]["winner"] is None and not rows:
+        return "there is no winner to confirm"
     if not rows:
         return "not confirmed: too few rows to set some aside"
     if quality is None:
@@ -57,7 +97,6 @@ def cells(row: Row) -> dict[str, str]:
     }
 
 
-def _cells(row: Row, report: Row) -> tuple[str, ...]:
+def _cells(row: Row, report: Row) -> dict[str, str]:
     mark = "*" if row["name"] == report["decision"]["winner"] else ""
-    shown = cells(row)
-    return mark, row["name"], *(shown[head] for head in HEADS[2:-1]), row["verdict"][:90]
+    return {"": mark, "RECIPE": row["name"], **cells(row), "VERDICT": row["verdict"][:90]}

@@ -13,6 +13,7 @@ from time import perf_counter, thread_time
 
 import numpy as np
 
+from service.core.errors import ConfigError
 from service.core.tensors import Array, Arrays
 from service.engine.hardware import resident_bytes
 from service.engine.plan import LONG_SECONDS
@@ -85,7 +86,11 @@ class _Loaded:
 
 
 def baseline(bench: Bench) -> Measurement:
-    """Measure FP32 itself; its answers are kept for the trials that follow."""
+    """Measure FP32 itself; its answers are kept for the trials that follow.
+
+    Raises:
+        ConfigError: they are nothing that a candidate can be judged by.
+    """
     rows = load_rows(bench.evaluation)
     loaded = _load(bench.reference, bench.threads)
     first = _answers(loaded.session, rows.feeds[:QUICK_ROWS])
@@ -94,9 +99,26 @@ def baseline(bench: Bench) -> Measurement:
     save_answers(answers, bench.answers)
     metric = choose_metric(bench.metric, rows.labels, answers)
     quality = compare(loaded.outputs, metric, answers, answers, rows.labels)
+    _check_baseline(loaded.outputs, answers, quality, rows)
     width, deviation = _batches(loaded.session, rows, bench)
     timing = race(rows, [Entrant(loaded.session, (width,))], bench.seconds)[0]
     return Measurement(loaded.seconds, steady, peak, quality, timing, deviation)
+
+
+def _check_baseline(
+    names: Sequence[str], answers: Sequence[Arrays], quality: Quality, rows: Rows
+) -> None:
+    for i, name in enumerate(names):
+        column = [row[i] for row in answers]
+        if column[0].dtype.kind == "f" and all(np.isnan(values).all() for values in column):
+            raise ConfigError(f'all that it answers in "{name}" is NaN')
+    if quality.failure:
+        raise ConfigError(quality.failure)
+    if quality.metric == "accuracy" and rows.labels is not None and not quality.reference:
+        raise ConfigError(
+            f"it is right on none of {len(rows)} rows; labels are class numbers from 0 on, got "
+            f"{', '.join(str(label) for label in rows.labels[:4])}, ..."
+        )
 
 
 def trial(candidate: Path, bench: Bench, slowest: float) -> Measurement:

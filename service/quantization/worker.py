@@ -65,6 +65,9 @@ class Worker:
             process.stdin.write(len(message).to_bytes(LENGTH) + message)
             process.stdin.flush()
             done, answer = pickle.loads(self._read(process, monotonic() + timeout))
+        except TimeoutError:
+            self.close()
+            raise WorkFailed(f"took too long, more than {timeout:.3g} s") from None
         except BrokenPipeError:
             raise WorkFailed(self._death()) from None
         except BaseException:
@@ -107,7 +110,7 @@ class Worker:
         parts = bytearray()
         while len(parts) < size:
             if not select([pipe], [], [], max(0.0, until - monotonic()))[0]:
-                raise WorkFailed("took too long")
+                raise TimeoutError
             part = os.read(pipe, min(1 << 20, size - len(parts)))
             if not part:
                 raise WorkFailed(self._death())

@@ -14,9 +14,10 @@ from service.config import ModelConfig
 from service.core.errors import ConfigError
 from service.engine.loading import load
 from service.quantization.decide import Candidate
-from service.quantization.order import Order, carry_out
+from service.quantization.order import Order, _scratch, carry_out
 from service.quantization.recipes import Recipe, Static, WeightOnly
 from service.quantization.search import Search, Step
+from tests.quantization.tiny_models import conv_net
 
 FEW = (
     Recipe("static", Static(reduce_range=True)),
@@ -147,3 +148,97 @@ def test_a_stopped_search_leaves_no_version_and_goes_on_later(
     assert "Traceback" not in errors
     assert [p.name for p in home.iterdir() if p.name.isdigit()] == []
     assert list(home.glob(".quantize/*/journal.jsonl"))
+
+
+def test_one_search_at_a_time_and_the_second_takes_nothing_away(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "models/tiny"
+    home.mkdir(parents=True)
+    with _scratch(home), pytest.raises(ConfigError, match="another quantize is at work"):
+        quantize(model, data, tmp_path / "models")
+    assert (home / ".quantize").is_dir()
+
+
+@pytest.mark.usefixtures("few")
+def test_a_metric_that_fails_on_fp32_leaves_nothing(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bad_metric.py").write_text("def f(outputs, labels):\n    return 1 / 0\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="tiny.onnx .*--metric bad_metric:f: ZeroDivision"):
+        quantize(model, data, tmp_path / "models", metric="bad_metric:f")
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_folder_or_more_threads_than_cores_are_refused(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="is a folder"):
+        carry_out(Order(tmp_path, str(data), name="x", models=tmp_path / "models"))
+    with pytest.raises(ConfigError, match="--threads 1000: this machine has"):
+        carry_out(Order(model, str(data), models=tmp_path / "models", threads=1000))
+    assert not (tmp_path / "models").exists()
+
+
+def test_versions_of_another_signature_are_another_model(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    version = tmp_path / "models/tiny/1"
+    version.mkdir(parents=True)
+    conv_net(version / "model.onnx", outputs="other")
+    with pytest.raises(ConfigError, match='version 1 gives "other" .*this one "scores"'):
+        quantize(model, data, tmp_path / "models")
+
+
+def test_a_disk_that_does_not_take_the_work_is_named(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "models").write_text("a file where a folder should be")
+    with pytest.raises(ConfigError, match="models.*(cannot be made|Not a directory)"):
+        quantize(model, data, tmp_path / "models")
+
+
+@pytest.mark.usefixtures("few")
+def test_labels_that_fp32_never_hits_are_no_measure(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    with np.load(data) as rows:
+        np.savez(data, x=rows["x"], labels=rows["labels"] + 100)
+    with pytest.raises(ConfigError, match=r"tiny\.onnx .*right on none of 48 rows; .* got 10"):
+        quantize(model, data, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.usefixtures("few")
+def test_a_search_that_was_stopped_measures_nothing_twice(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the models folder is relative, as it is unless told otherwise
+    measured: list[str] = []
+    measure = Search._measure
+
+    def counted(self: Search, recipe: Recipe) -> Candidate:
+        if measured and not stopped:
+            stopped.append(recipe.name)
+            raise KeyboardInterrupt
+        measured.append(recipe.name)
+        return measure(self, recipe)
+
+    stopped: list[str] = []
+    monkeypatch.setattr(Search, "_measure", counted)
+    with pytest.raises(KeyboardInterrupt):
+        quantize(model, data, Path("models"), target="size", max_drop=1.0)
+    report = quantize(model, data, Path("models"), target="size", max_drop=1.0)
+    assert measured[:2] == ["static", "weight-only"]
+    assert measured.count("static") == 1
+    assert {"static", "weight-only"} <= {row["name"] for row in report["candidates"]}
+
+
+def test_a_model_that_never_answers_is_given_up(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.quantization.search.LEAST_PATIENCE", 0.01)
+    with pytest.raises(ConfigError, match=r"tiny\.onnx in FP32, on the data: took too long, more"):
+        quantize(model, data, tmp_path / "models", budget=0.01)
+    assert not (tmp_path / "models").exists()

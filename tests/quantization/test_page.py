@@ -3,7 +3,7 @@
 from html.parser import HTMLParser
 
 from service.quantization.page import page
-from service.quantization.plot import discs, frontier
+from service.quantization.plot import discs, frontier, plot
 from service.quantization.table import ranked, table
 
 
@@ -69,6 +69,34 @@ def test_the_page_is_whole_and_needs_nothing_else() -> None:
 def test_the_winner_stands_first_and_what_failed_last() -> None:
     assert [r["name"] for r in ranked(REPORT)] == ["b", "c", "a", "d"]
     assert table(REPORT).splitlines()[2].startswith("*  b")
+
+
+def test_a_narrow_terminal_sees_whole_lines_with_the_figures_that_decide() -> None:
+    lines = table(REPORT | {"candidates": [row("a" * 70, 3.0, 0.5, "f" * 90)]}, 80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == ["RECIPE", "MB", "LATENCY", "ROWS/S", "SCORE", "VERDICT"]
+    assert "…" in lines[2]
+    assert "3.00 x" in lines[2]
+
+
+def test_rows_and_picture_follow_the_target() -> None:
+    wide, small = row("wide", 1.2, 1.0, "passes"), row("small", 1.5, 1.0, "passes", 0.5)
+    wide["timing"]["throughput_ratio"] = 3.0
+    for target, first in (("throughput", "wide"), ("latency", "small"), ("size", "small")):
+        report = REPORT | {
+            "goal": {"target": target, "max_drop": 0.01}, "candidates": [wide, small],
+            "decision": {"winner": None, "reason": ""},
+        }  # fmt: skip
+        assert ranked(report)[0]["name"] == first
+        speeds = {disc.name: disc.speed for disc in discs(report)}
+        assert speeds["wide"] == (3.0 if target == "throughput" else 1.2)
+
+
+def test_a_frontier_of_one_candidate_is_drawn_too() -> None:
+    report = REPORT | {"candidates": [row("b", 2.0, 1.0, "passes")]}
+    points = plot(report).split('class="frontier" points="')[1].split('"')[0].split()
+    assert len({point.split(",")[0] for point in points}) > 1
+    assert len({point.split(",")[1] for point in points}) > 1
 
 
 def test_it_tells_what_the_winner_is_worth_on_rows_that_did_not_choose_it() -> None:

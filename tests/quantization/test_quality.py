@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from service.core.errors import ConfigError
-from service.quantization.quality import choose_metric, compare
+from service.quantization.quality import check_metric, choose_metric, compare
 
 RNG = np.random.default_rng(0)
 
@@ -78,4 +78,17 @@ def test_the_metric_follows_from_labels_and_outputs(
 
 def test_accuracy_without_labels_is_refused() -> None:
     with pytest.raises(ConfigError, match="needs labels"):
-        choose_metric("accuracy", None, answers(np.eye(2, dtype=np.float32)))
+        check_metric("accuracy", None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("f1", "give auto, accuracy"),
+        ("no_such_module:f", "ModuleNotFoundError"),
+        ("os:sep", "is str, not a function"),
+    ],
+)
+def test_a_metric_that_is_none_is_refused_before_any_work(asked: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"--metric {asked}.*{message}"):
+        check_metric(asked, None)

@@ -1,5 +1,6 @@
 """The forms that data may come in."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -66,9 +67,9 @@ def test_random_rows_fit_the_model(model: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "labels", "message"),
     [
-        ("nowhere", None, "give an .npz file, a folder .*no such file"),
+        ("nowhere", None, "expected an .npz file, a folder .*no such file"),
         ("no_such_module:f", None, "ModuleNotFoundError"),
-        ("data.npz", "truth", 'has no labels "truth"; it has "x", "labels"'),
+        ("data.npz", "truth", 'data.npz: there are no labels "truth"; it has "x", "labels"'),
     ],
 )
 def test_what_is_not_data_is_refused(
@@ -82,3 +83,86 @@ def test_a_label_for_each_row_is_asked_for(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x=IMAGES, labels=np.arange(5))
     with pytest.raises(ConfigError, match='labels "labels" are 5, the rows are 6'):
         read(tmp_path / "d.npz")
+
+
+def test_a_single_array_is_enough_for_a_single_input(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", IMAGES)
+    assert len(read(tmp_path / "images.npy")) == 6
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": IMAGES[:0]}, "there are no rows"),
+        ({}, 'no array "x" .*has nothing'),
+        ({"x": IMAGES.astype(object)}, "Python objects, which would run code when loaded"),
+        ({"x": IMAGES, "labels": np.eye(6)}, r'labels "labels" must be one a row, got \[6, 6\]'),
+        ({"x": IMAGES, "labels": np.arange(5)}, 'labels "labels" are 5, the rows are 6'),
+    ],
+)
+def test_an_archive_with_the_wrong_arrays_is_named_with_the_reason(
+    tmp_path: Path, arrays: dict[str, np.ndarray], message: str
+) -> None:
+    np.savez(tmp_path / "rows.npz", **arrays)
+    with pytest.raises(ConfigError, match=rf"rows\.npz: .*{message}"):
+        read(tmp_path / "rows.npz")
+
+
+def test_files_that_are_not_archives_or_not_whole_are_refused(data: Path) -> None:
+    whole = data.read_bytes()
+    for content in (b"", b"nonsense", whole[:2000]):
+        data.write_bytes(content)
+        with pytest.raises(ConfigError, match=r"not an \.npz file, or not all of it is there"):
+            read(data)
+    data.write_bytes(whole[:3000] + bytes(4000) + whole[7000:])
+    with pytest.raises(ConfigError, match=r"Bad CRC-32"):
+        read(data)
+
+
+def test_labels_that_some_parts_lack_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=IMAGES)
+    np.savez(tmp_path / "b.npz", x=IMAGES, labels=np.arange(6))
+    with pytest.raises(ConfigError, match='part 1 of 2 has no labels "labels"'):
+        read(tmp_path)
+
+
+def test_a_row_that_is_not_finite_is_counted_over_all_parts(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=IMAGES)
+    broken = IMAGES.copy()
+    broken[2, 0, 1, 1] = np.nan
+    np.savez(tmp_path / "b.npz", x=broken)
+    with pytest.raises(ConfigError, match="row 8 holds NaN"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("yield 3", "must yield dicts of arrays by input name, not int"),
+        ("raise RuntimeError('down')\n    yield", r"RuntimeError: down \(broken_rows.py, line 2\)"),
+        ("raise SystemExit(3)\n    yield", "SystemExit: 3"),
+        ("return iter(())", "there are no rows"),
+    ],
+)
+def test_a_function_that_does_not_give_rows_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, message: str
+) -> None:
+    (tmp_path / "broken_rows.py").write_text(f"def rows():\n    {body}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_rows", raising=False)
+    with pytest.raises(ConfigError, match=message):
+        read("broken_rows:rows")
+
+
+def test_a_function_that_never_ends_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "endless_rows.py").write_text(
+        "import numpy as np\nROW = {'x': np.ones((1, 8, 8), np.float32)}\n"
+        "def rows():\n    while True:\n        yield ROW\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("service.quantization.reading.MOST_FEEDS", 40)
+    rows = read("endless_rows:rows")
+    assert len(rows) == 40
+    assert rows.notes == ("endless_rows:rows yields more than the 40 that were taken.",)

@@ -21,7 +21,7 @@ def save(path: Path, nodes: list, inputs: dict, outputs: dict, constants: dict) 
     return path
 
 
-def conv_net(path: Path, first: object = "batch") -> Path:
+def conv_net(path: Path, first: object = "batch", outputs: str = "scores") -> Path:
     """An image [n, 1, 8, 8] to scores [n, 3]."""
     rng = np.random.default_rng(0)
     constants = {
@@ -38,6 +38,6 @@ def conv_net(path: Path, first: object = "batch") -> Path:
         helper.make_node("Relu", ["c2"], ["r2"]),
         helper.make_node("GlobalAveragePool", ["r2"], ["g"]),
         helper.make_node("Flatten", ["g"], ["f"]),
-        helper.make_node("MatMul", ["f", "w3"], ["scores"]),
+        helper.make_node("MatMul", ["f", "w3"], [outputs]),
     ]
-    return save(path, nodes, {"x": [first, 1, 8, 8]}, {"scores": [first, 3]}, constants)
+    return save(path, nodes, {"x": [first, 1, 8, 8]}, {outputs: [first, 3]}, constants)

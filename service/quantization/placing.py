@@ -1,0 +1,72 @@
+"""Finds places for the labels of a plot, so that none covers another one or a disc."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+LINE = 13.0
+"""Height of a line of text."""
+STEPS = 6
+"""Lines above and below a disc that are tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle of the picture; y grows downwards."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def meets(self, other: "Box") -> bool:
+        """Whether the two share a point inside."""
+        apart = self.right <= other.left or other.right <= self.left
+        return not (apart or self.bottom <= other.top or other.bottom <= self.top)
+
+    def within(self, other: "Box") -> bool:
+        """Whether all of it lies in the other one."""
+        across = other.left <= self.left and self.right <= other.right
+        return across and other.top <= self.top and self.bottom <= other.bottom
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A disc."""
+
+    x: float
+    y: float
+    radius: float
+
+    @property
+    def box(self) -> Box:
+        """The square around it, a little smaller than the corners ask for."""
+        half = 0.9 * self.radius
+        return Box(self.x - half, self.y - half, self.x + half, self.y + half)
+
+
+def place(
+    disc: Round, width: float, discs: Sequence[Round], taken: Sequence[Box], frame: Box
+) -> Box:
+    """A box for a label of a disc: inside where it fits and nobody is near, else just above or
+    below; the first place that is free, and where none is, the one above."""
+    others = [other.box for other in discs if other is not disc]
+    inside = _box(disc.x, disc.y, width, frame)
+    if width < 1.8 * disc.radius and not any(inside.meets(b) for b in (*others, *taken)):
+        return inside
+    blocked = [*taken, *others, disc.box]
+    for box in _around(disc, width, frame):
+        if box.within(frame) and not any(box.meets(b) for b in blocked):
+            return box
+    return next(_around(disc, width, frame))
+
+
+def _around(disc: Round, width: float, frame: Box) -> Iterator[Box]:
+    for step in range(STEPS):
+        gap = disc.radius + LINE * (step + 0.5) + 3
+        for y in (disc.y - gap, disc.y + gap):
+            yield _box(disc.x, y, width, frame)
+
+
+def _box(x: float, y: float, width: float, frame: Box) -> Box:
+    left = min(max(x - width / 2, frame.left), frame.right - width)
+    return Box(left, y - LINE / 2, left + width, y + LINE / 2)
