@@ -150,7 +150,8 @@ def _publish(
     values = {"name": home.name, **values}
     write_golden(home, source.signature, parts.evaluation, load_answers(shop.answers))
     number = publish(home, file, values, page(values))
-    words = (values["decision"]["reason"], confirmed(values), str(home / str(number)))
+    notes = (f"note: {note}" for note in outcome.notes)
+    words = (values["decision"]["reason"], *notes, confirmed(values), str(home / str(number)))
     return "\n".join((table(values), "", *words))
 
 

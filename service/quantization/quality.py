@@ -15,6 +15,7 @@ import numpy as np
 
 from service.core.errors import ConfigError
 from service.core.tensors import Array, Arrays
+from service.quantization.labelled import accuracies, fitting_metric, r2, r2s
 
 BUILT_IN = ("auto", "accuracy", "agreement", "cosine", "r2")
 DEAD = 0.05
@@ -64,11 +65,12 @@ Answers = Sequence[Arrays]
 """One tuple of outputs a row."""
 
 
-def choose_metric(asked: str, labels: Array | None, answers: Answers) -> str:
+def choose_metric(asked: str, labels: Array | None, names: Sequence[str], answers: Answers) -> str:
     """The metric's name: what was asked, else what fits the labels and the outputs.
 
     Raises:
-        ConfigError: there is no such metric, or it needs labels that are not there.
+        ConfigError: there is no such metric, it needs labels that are not there, or the labels
+            fit none of the outputs.
     """
     if asked not in BUILT_IN and ":" not in asked:
         raise ConfigError(f"--metric {asked}: give {', '.join(BUILT_IN)} or module:function")
@@ -77,7 +79,7 @@ def choose_metric(asked: str, labels: Array | None, answers: Answers) -> str:
     if asked != "auto":
         return asked
     if labels is not None:
-        return "accuracy" if labels.dtype.kind in "iubUS" else "r2"
+        return fitting_metric(_by_name(names, answers), labels)
     return _by_outputs(answers)
 
 
@@ -97,9 +99,12 @@ def compare(
 
 def _by_outputs(answers: Answers) -> str:
     """Unit vectors are embeddings; a single value is a regression; other rows are class scores."""
-    first = np.concatenate([row[0].reshape(-1, row[0].shape[-1]) for row in answers[:64]])
-    if first.dtype.kind != "f":
+    found = [row[0].reshape(-1, *row[0].shape[-1:]) for row in answers[:64]]
+    if found[0].dtype.kind != "f":
         return "agreement"
+    if len({array.shape[1:] for array in found}) > 1:  # lengths, not classes, along the last axis
+        return "cosine"
+    first = np.concatenate(found).reshape(-1, *found[0].shape[1:] or (1,))
     if first.shape[1] == 1:
         return "r2"
     norms = np.linalg.norm(first.astype(np.float64), axis=1)
@@ -124,14 +129,25 @@ def _score(
         return min(column.cosine for column in columns), 1.0
     if metric == "r2" and labels is None:
         pairs = ((_column(want, i), _column(got, i)) for i in range(len(names)))
-        return min(_r2(np.concatenate(w), np.concatenate(g)) for w, g in pairs), 1.0
-    measure: Metric = _accuracy if metric == "accuracy" else _r2_labels
+        return min(r2(np.concatenate(w), np.concatenate(g)) for w, g in pairs), 1.0
+    first, second = _by_name(names, got), _by_name(names, want)
     if ":" in metric:
-        measure = user_metric(metric)
-    first, second = (
-        {name: _stack(_column(rows, i)) for i, name in enumerate(names)} for rows in (got, want)
-    )
-    return float(measure(first, labels)), float(measure(second, labels))
+        return _by_user(metric, first, second, labels)
+    assert labels is not None, "choose_metric asks for labels"
+    return (accuracies if metric == "accuracy" else r2s)(first, second, labels)
+
+
+def _by_user(
+    metric: str, got: dict[str, Array], want: dict[str, Array], labels: Array | None
+) -> tuple[float, float]:
+    measure = user_metric(metric)
+    try:
+        reference = float(measure(want, labels))
+    except Exception as error:
+        raise ConfigError(
+            f"--metric {metric} fails on FP32's answers: {type(error).__name__}: {error}"
+        ) from error
+    return float(measure(got, labels)), reference
 
 
 def user_metric(spec: str) -> Metric:
@@ -151,31 +167,12 @@ def user_metric(spec: str) -> Metric:
     return found
 
 
-def _accuracy(outputs: dict[str, Array], labels: Array | None) -> float:
-    """The share of labels hit by the output that has a class for each, else by a label output."""
-    assert labels is not None, "choose_metric asks for labels"
-    for output in outputs.values():
-        if output.ndim == 2 and output.dtype.kind == "f" and output.shape[1] > 1:
-            return float((output.argmax(axis=1) == labels).mean())
-    first = next(iter(outputs.values())).reshape(len(labels), -1)[:, 0]
-    found = first > 0.5 if first.dtype.kind == "f" else first
-    return float((found == labels).mean())
-
-
-def _r2_labels(outputs: dict[str, Array], labels: Array | None) -> float:
-    assert labels is not None, "choose_metric asks for labels"
-    first = next(iter(outputs.values())).reshape(len(labels), -1)
-    return _r2(labels.reshape(len(labels), -1), first)
-
-
-def _r2(want: Array, got: Array) -> float:
-    want, got = want.astype(np.float64), got.astype(np.float64)
-    spread = float(((want - want.mean(axis=0)) ** 2).sum())
-    return 1 - float(((want - got) ** 2).sum()) / (spread or FLOOR)
-
-
 def _column(rows: Answers, index: int) -> list[Array]:
     return [row[index] for row in rows]
+
+
+def _by_name(names: Sequence[str], rows: Answers) -> dict[str, Array]:
+    return {name: _stack(_column(rows, i)) for i, name in enumerate(names)}
 
 
 def _stack(arrays: list[Array]) -> Array:

@@ -117,7 +117,8 @@ def _label_key(feed: Feed, signature: Signature, asked: str | None, spec: str) -
 
 
 def _check_labels(labels: Array, key: str, rows: int) -> Array:
-    labels = np.squeeze(labels, axis=tuple(range(1, labels.ndim))) if labels.ndim > 1 else labels
+    if labels.size == len(labels):
+        labels = labels.reshape(-1)
     if len(labels) != rows:
         raise ConfigError(f'labels "{key}" are {len(labels)}, the rows are {rows}')
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():

@@ -100,7 +100,7 @@ class Search:
         """Search until there is nothing left to try, or no time.
 
         Raises:
-            ConfigError: FP32 itself does not run on the data.
+            ConfigError: FP32 itself does not run on the data, or the metric not on its answers.
         """
         plan = self._plan()
         self._planned = len(plan) + 1
@@ -153,6 +153,8 @@ class Search:
             with Worker() as worker:
                 measured = worker.call(TRIAL_TIMEOUT, trials.baseline, self._bench)
         except WorkFailed as error:
+            if isinstance(error.__cause__, ConfigError):
+                raise error.__cause__ from None
             raise ConfigError(f"{source.path.name} does not run on the data: {error}") from None
         self._reference = Candidate(FP32, replace(built, file_bytes=source.file_bytes), measured)
         assert measured.quality is not None

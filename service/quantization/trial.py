@@ -13,6 +13,7 @@ from time import perf_counter, thread_time
 
 import numpy as np
 
+from service.core.errors import ConfigError
 from service.core.tensors import Array, Arrays
 from service.engine.hardware import resident_bytes
 from service.engine.plan import LONG_SECONDS
@@ -92,8 +93,13 @@ def baseline(bench: Bench) -> Measurement:
     steady, peak = loaded.memory()
     answers = [*first, *_answers(loaded.session, rows.feeds[QUICK_ROWS:])]
     save_answers(answers, bench.answers)
-    metric = choose_metric(bench.metric, rows.labels, answers)
+    metric = choose_metric(bench.metric, rows.labels, loaded.outputs, answers)
     quality = compare(loaded.outputs, metric, answers, answers, rows.labels)
+    if metric in ("accuracy", "r2") and quality.reference <= 0:
+        raise ConfigError(
+            f"FP32 itself has {metric} {quality.reference:.4f}: the labels, or the way the rows "
+            "were prepared, are not this model's"
+        )
     width, deviation = _batches(loaded.session, rows, bench)
     timing = race(rows, [Entrant(loaded.session, (width,))], bench.seconds)[0]
     return Measurement(loaded.seconds, steady, peak, quality, timing, deviation)

@@ -19,6 +19,8 @@ from time import monotonic
 from types import TracebackType
 from typing import IO, Any, ParamSpec, TypeVar
 
+from service.core.errors import ConfigError
+
 P = ParamSpec("P")
 R = TypeVar("R")
 LENGTH = 8
@@ -26,7 +28,10 @@ LENGTH = 8
 
 
 class WorkFailed(Exception):
-    """The work raised, took too long, or its process died; the text is the reason."""
+    """The work raised, took too long, or its process died; the text is the reason.
+
+    Its cause is the ``ConfigError`` that the work raised, if it was one.
+    """
 
 
 class Worker:
@@ -71,7 +76,8 @@ class Worker:
             self.close()
             raise
         if not done:
-            raise WorkFailed(answer)
+            cause = answer if isinstance(answer, ConfigError) else None
+            raise WorkFailed(str(answer)) from cause
         result: R = answer
         return result
 
@@ -151,6 +157,8 @@ def _main() -> None:
 def _answer(function: Callable[..., Any], args: Any, more: Any) -> tuple[bool, Any]:
     try:
         return True, function(*args, **more)
+    except ConfigError as error:
+        return False, error
     except Exception as error:
         text = " ".join(str(error).split()) or "no message"
         return False, f"{type(error).__name__}: {text}"[:600]

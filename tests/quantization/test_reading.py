@@ -82,3 +82,15 @@ def test_a_label_for_each_row_is_asked_for(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x=IMAGES, labels=np.arange(5))
     with pytest.raises(ConfigError, match='labels "labels" are 5, the rows are 6'):
         read(tmp_path / "d.npz")
+
+
+@pytest.mark.parametrize(
+    ("shape", "kept"), [((6, 5), (6, 5)), ((6, 1), (6,)), ((6, 1, 4), (6, 1, 4))]
+)
+def test_a_row_may_have_several_labels(
+    tmp_path: Path, shape: tuple[int, ...], kept: tuple[int, ...]
+) -> None:
+    np.savez(tmp_path / "several.npz", x=IMAGES, labels=np.zeros(shape, int))
+    rows = read(tmp_path / "several.npz")
+    assert rows.labels is not None
+    assert rows.labels.shape == kept
