@@ -18,7 +18,7 @@ from service.engine.session import Session, SessionOptions
 from service.quantization.fusion import FLOAT, INTEGER, count, optimised, unfused_product
 from service.quantization.machine import Machine, read_machine
 from service.quantization.macs import multiply_adds
-from service.quantization.source import all_nodes
+from service.quantization.source import all_nodes, files_of
 
 MOST_LISTED = 40
 
@@ -70,7 +70,7 @@ def inspect(path: Path) -> dict[str, Any]:
     nodes = _nodes(runtime, work)
     return {
         "file": path.name,
-        "file_bytes": path.stat().st_size,
+        "file_bytes": sum(file.stat().st_size for file in files_of(path)),
         "precision": str(precision),
         "weights": dict(precision.shares),
         "operators": dict(Counter(n.op_type for n in all_nodes(runtime.graph)).most_common()),

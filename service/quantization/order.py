@@ -26,7 +26,7 @@ from service.quantization.publish import check_home, publish, write_golden
 from service.quantization.reading import read_data
 from service.quantization.report import report
 from service.quantization.search import Outcome, Search, Task
-from service.quantization.source import Source, read_source
+from service.quantization.source import Source, files_of, read_source
 from service.quantization.table import confirmed, table
 from service.quantization.timing import SECONDS
 from service.quantization.trial import load_answers
@@ -211,9 +211,10 @@ def _workshop(scratch: Path, order: Order, parts: Split) -> Workshop:
 
 def _key(order: Order, parts: Split) -> str:
     """The same for searches that would find the same."""
-    digest = hashlib.sha256(_sha256(order.model).encode())
-    for path in order.qat:
-        digest.update(_sha256(path).encode())
+    digest = hashlib.sha256()
+    for path in (order.model, *order.qat):
+        for file in files_of(path):
+            digest.update(_sha256(file).encode())
     for rows in (parts.calibration, parts.evaluation, parts.confirmation):
         for row in rows.feeds:
             for array in row:

@@ -150,6 +150,8 @@ class Search:
             threads = self._task.threads or self._journal.remember("threads", int, self._threads)
             self._bench = replace(self._bench, threads=threads)
             built = self._builder.call(BUILD_TIMEOUT, examine, source.path)
+            if any(kind in built.precision for kind in ("FP16", "BF16", "FP64")):
+                self._notes.append(f'"FP32" is the given file, whose weights are {built.precision}')
             with Worker() as worker:
                 measured = worker.call(TRIAL_TIMEOUT, trials.baseline, self._bench)
         except WorkFailed as error:

@@ -43,7 +43,7 @@ def read_source(path: Path, scratch: Path) -> Source:
     try:
         summary = summarise(path)
         check_external_files(summary, path.parent)
-        size = sum(f.stat().st_size for f in (path, *(path.parent / n for n in _files(summary))))
+        size = sum(file.stat().st_size for file in files_of(path))
         _check_size(path, size, scratch)
         if summary.precision.scheme:
             raise ConfigError(
@@ -55,6 +55,15 @@ def read_source(path: Path, scratch: Path) -> Source:
         raise ConfigError(str(error)) from None
     model = onnx.load(path, load_external_data=False)
     return Source(path, signature, kinds_of(model), size, _batched(path, signature))
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """A model's file and those beside it that hold its weights.
+
+    Raises:
+        LoadFailed: it is not an ONNX model.
+    """
+    return path, *(path.parent / name for name in sorted(summarise(path).external_files))
 
 
 def kinds_of(model: onnx.ModelProto) -> frozenset[Kind]:
@@ -105,10 +114,6 @@ def _attends(graph: onnx.GraphProto) -> bool:
     constants = {tensor.name for tensor in graph.initializer}
     constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
     return any(node.op_type == "MatMul" and not set(node.input) & constants for node in graph.node)
-
-
-def _files(summary: object) -> tuple[str, ...]:
-    return tuple(getattr(summary, "external_files", ()))
 
 
 def _check_size(path: Path, size: int, scratch: Path) -> None:

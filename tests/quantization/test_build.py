@@ -7,10 +7,18 @@ import onnx
 import pytest
 from onnx import helper
 
-from service.quantization.build import Workshop, build, prepare
+from service.quantization.build import Workshop, build, examine, prepare
 from service.quantization.data import Rows, save_rows
 from service.quantization.inspection import as_text, inspect
-from service.quantization.recipes import Dynamic, Half, Recipe, Static, WeightOnly
+from service.quantization.recipes import (
+    PRODUCTS,
+    Dynamic,
+    Half,
+    Imported,
+    Recipe,
+    Static,
+    WeightOnly,
+)
 from service.quantization.sensitivity import parts_of, sensitivity
 from tests.quantization.tiny_models import conv_net, save
 
@@ -58,6 +66,31 @@ def test_what_a_tool_cannot_do_is_an_error_with_a_reason(tmp_path: Path) -> None
     prepare(model, shop)
     with pytest.raises(ValueError, match="no MatMul with constant weights"):
         build(Recipe("weight-only", WeightOnly()), shop, tmp_path / "out.onnx")
+
+
+@pytest.mark.parametrize("method", [Dynamic(), Static(ops=PRODUCTS)])
+def test_a_recipe_that_changes_nothing_is_no_candidate(tmp_path: Path, method: object) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    model = save(tmp_path / "m.onnx", nodes, {"x": ["n", 2]}, {"y": ["n", 2]}, {})
+    shop = Workshop(tmp_path)
+    prepare(model, shop)
+    save_rows(Rows((((np.ones((1, 2), np.float32)),),) * 2), shop.calibration)
+    with pytest.raises(ValueError, match="no product that this recipe can quantize"):
+        build(Recipe("nothing", method), shop, tmp_path / "out.onnx")  # type: ignore[arg-type]
+
+
+def test_weights_beside_the_file_are_read_counted_and_moved_into_the_result(
+    model: Path, tmp_path: Path
+) -> None:
+    whole = examine(model)
+    apart = tmp_path / "apart/given.onnx"
+    apart.parent.mkdir()
+    onnx.save(onnx.load(model), apart, save_as_external_data=True, size_threshold=0)
+    assert examine(apart).compressed_bytes > 0.9 * whole.compressed_bytes
+    assert inspect(apart)["file_bytes"] > 0.9 * whole.file_bytes
+    shop = Workshop(tmp_path)
+    built = build(Recipe("given", Imported(str(apart))), shop, tmp_path / "out.onnx")
+    assert built.file_bytes == pytest.approx(whole.file_bytes, rel=0.05)
 
 
 def test_pruned_weights_compress_better_in_a_file_of_the_same_size(shop: Workshop) -> None:
