@@ -60,6 +60,19 @@ def r2s(got: Outputs, want: Outputs, labels: Array) -> tuple[float, float]:
     return first, second
 
 
+def doubt(metric: str, reference: float, labels: Array | None) -> str:
+    """Why a drop of FP32's accuracy would tell little, if so."""
+    if metric != "accuracy" or labels is None:
+        return ""
+    most = float(np.unique(labels, return_counts=True)[1].max() / labels.size)
+    if reference > most:
+        return ""
+    return (
+        f"FP32's accuracy, {reference:.4f}, is no better than always giving the most frequent "
+        f"label, {most:.4f}: it may not show what quantizing breaks"
+    )
+
+
 def r2(want: Array, got: Array) -> float:
     """1 - squared error / variance, over all values; 1 is perfect, 0 as good as the mean."""
     want, got = want.astype(np.float64), got.astype(np.float64)

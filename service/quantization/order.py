@@ -19,6 +19,7 @@ from service.engine.session import Session, SessionOptions
 from service.quantization.build import Workshop
 from service.quantization.data import Split, save_rows, split
 from service.quantization.decide import Goal, Target
+from service.quantization.labelled import doubt
 from service.quantization.machine import read_machine
 from service.quantization.page import page
 from service.quantization.progress import ProgressBar
@@ -104,20 +105,18 @@ def _carry_out(order: Order, home: Path) -> str:
     check_home(home, source.signature)
     with _scratch(home) as scratch:
         shop = _workshop(scratch, order, parts)
-        outcome, search = _search(order, source, shop, len(parts.confirmation))
+        outcome, search = _search(order, source, shop, parts)
         text = _publish(order, home, source, parts, outcome, search, shop)
         shutil.rmtree(scratch)
     return text
 
 
-def _search(
-    order: Order, source: Source, shop: Workshop, confirming: int
-) -> tuple[Outcome, Search]:
+def _search(order: Order, source: Source, shop: Workshop, parts: Split) -> tuple[Outcome, Search]:
     machine = read_machine()
     task = Task(
         source, order.goal, order.metric, machine.cores, order.threads, machine.vnni, order.budget,
         order.max_batch_size, tuple(path.absolute() for path in order.qat),
-        order.timing_seconds, confirming,
+        order.timing_seconds, len(parts.confirmation),
     )  # fmt: skip
     search = Search(task, shop, ProgressBar())
     outcome = search.run()
@@ -125,6 +124,9 @@ def _search(
         decision = outcome.decision
         warning = "ACCURACY WAS NOT MEASURED: the rows are random. "
         outcome = replace(outcome, decision=replace(decision, reason=warning + decision.reason))
+    quality = outcome.reference.measured.quality if outcome.reference.measured else None
+    if quality and (why := doubt(quality.metric, quality.reference, parts.evaluation.labels)):
+        outcome = replace(outcome, notes=(*outcome.notes, why))
     return outcome, search
 
 

@@ -98,7 +98,8 @@ def compare(
 
 
 def _by_outputs(answers: Answers) -> str:
-    """Unit vectors are embeddings; a single value is a regression; other rows are class scores."""
+    """Unit vectors are embeddings; a single value is a regression, and so is each of several
+    probabilities that do not exclude each other; other rows are class scores."""
     found = [row[0].reshape(-1, *row[0].shape[-1:]) for row in answers[:64]]
     if found[0].dtype.kind != "f":
         return "agreement"
@@ -111,8 +112,11 @@ def _by_outputs(answers: Answers) -> str:
     sums = first.sum(axis=1)
     if np.allclose(norms, 1, atol=1e-3) and not np.allclose(sums, 1, atol=1e-3):
         return "cosine"
-    probabilities = np.allclose(sums, 1, atol=1e-3)
-    return "agreement" if answers[0][0].ndim == 2 or probabilities else "cosine"
+    if np.allclose(sums, 1, atol=1e-3):
+        return "agreement"
+    if answers[0][0].ndim > 2:
+        return "cosine"
+    return "r2" if ((first >= 0) & (first <= 1)).all() else "agreement"
 
 
 def _score(

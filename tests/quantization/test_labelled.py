@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from service.core.errors import ConfigError
-from service.quantization.labelled import accuracies, fitting_metric, r2s
+from service.quantization.labelled import accuracies, doubt, fitting_metric, r2s
 
 RNG = np.random.default_rng(0)
 CLASSES = np.arange(30) % 3
@@ -61,3 +61,14 @@ def test_several_quantities_a_row_are_compared_each() -> None:
 def test_labels_that_no_output_answers_are_refused(labels: np.ndarray) -> None:
     with pytest.raises(ConfigError, match=r'fit none of the outputs \("scores" float32 \[30, 3\]'):
         fitting_metric({"scores": ONE_HOT}, labels)
+
+
+@pytest.mark.parametrize(
+    ("metric", "reference", "doubted"),
+    [("accuracy", 0.6, False), ("accuracy", 1 / 3, True), ("r2", 0.1, False)],
+)
+def test_an_accuracy_of_one_answer_for_all_is_doubted(
+    metric: str, reference: float, doubted: bool
+) -> None:
+    assert bool(doubt(metric, reference, CLASSES)) == doubted
+    assert not doubt(metric, reference, None)

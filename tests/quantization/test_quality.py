@@ -68,6 +68,7 @@ def test_accuracy_counts_labels_of_both() -> None:
         (np.eye(4, dtype=np.float32), np.arange(4), "accuracy"),
         (np.ones((4, 1), np.float32), np.arange(4) / 3, "r2"),
         (RNG.standard_normal((4, 9)).astype(np.float32), None, "agreement"),
+        (RNG.random((4, 6)).astype(np.float32), None, "r2"),
         (np.array([[0.6, 0.8], [0.8, -0.6]], np.float32), None, "cosine"),
         (np.ones((4, 1), np.float32), None, "r2"),
     ],

@@ -10,7 +10,7 @@ import pytest
 from onnx import helper
 
 from service.core.errors import ConfigError
-from service.quantization.recipes import Kind, catalogue
+from service.quantization.recipes import Dynamic, Kind, catalogue
 from service.quantization.source import read_source
 from tests.quantization.tiny_models import conv_net, save
 
@@ -97,3 +97,9 @@ def test_every_kind_but_trees_has_recipes_with_names_of_their_own() -> None:
         names = [recipe.name for recipe in catalogue(frozenset(kinds), vnni)]
         assert len(names) == len(set(names))
         assert bool(names) == (Kind.TREE not in kinds)
+
+
+def test_a_recurrence_is_tried_first_by_what_can_quantize_it() -> None:
+    first = catalogue(frozenset({Kind.RECURRENT, Kind.DENSE}), vnni=True)[0].method
+    assert isinstance(first, Dynamic)
+    assert "LSTM" in first.ops
