@@ -21,6 +21,8 @@ from service.quantization.macs import multiply_adds
 from service.quantization.source import all_nodes, files_of
 
 MOST_LISTED = 40
+NEVER_QUANTIZED = {"ConvTranspose", "GRU", "RNN"}
+"""Products of which ONNX Runtime has no kernel in integers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ def inspect(path: Path) -> dict[str, Any]:
         "operators": dict(Counter(n.op_type for n in all_nodes(runtime.graph)).most_common()),
         "fusion": asdict(fusion) | {"ratio": fusion.ratio},
         "multiply_adds": sum(amount or 0 for amount in work),
+        "multiply_adds_unknown": work.count(None),
         "products": [asdict(node) for node in nodes],
         "tensors": [asdict(line) for line in tensors_of(model)],
         "here": _here(precision.scheme, dict(precision.shares), fusion.unfused, read_machine()),
@@ -85,13 +88,16 @@ def inspect(path: Path) -> dict[str, Any]:
 def as_text(found: dict[str, Any]) -> str:
     """The same for people."""
     fusion = found["fusion"]
+    runs = Counter(node["precision"] for node in found["products"])
+    unknown = found["multiply_adds_unknown"]
+    beside = f", beside those of {unknown} products that are not known" if unknown else ""
     shares = ", ".join(f"{share:.1%} {kind}" for kind, share in found["weights"].items())
     lines = [
         f"{found['file']}: {found['precision']}, {found['file_bytes'] / 1e6:.3g} MB",
         f"weights     {shares or 'none'}",
-        f"products    {fusion['integer']} in integers, {fusion['unfused']} quantized but run in "
-        f"float, {fusion['floating']} in float; {fusion['stray']} Q/DQ nodes left",
-        f"work        {found['multiply_adds'] / 1e6:.3g} million multiply-adds a row",
+        f"products    {runs['integer']} in integers, {runs['unfused']} quantized but run in "
+        f"float, {runs['float']} in float; {fusion['stray']} Q/DQ nodes left",
+        f"work        {found['multiply_adds'] / 1e6:.3g} million multiply-adds a row{beside}",
         "",
         *_table(("PRODUCT", "RUNS AS", "PRECISION", "MILLION MULTIPLY-ADDS"), [
             (n["name"], n["operator"], n["precision"], _millions(n["multiply_adds"]))
@@ -162,7 +168,7 @@ def _nodes(runtime: onnx.ModelProto, work: list[int | None]) -> list[NodeLine]:
     work is told by place, unless the optimiser made more or fewer of them."""
     nodes = list(all_nodes(runtime.graph))
     makers = {name: node for node in nodes for name in node.output}
-    products = [node for node in nodes if node.op_type in INTEGER | FLOAT]
+    products = [node for node in nodes if node.op_type in INTEGER | FLOAT | NEVER_QUANTIZED]
     amounts = work if len(work) == len(products) else [None] * len(products)
     return [
         NodeLine(node.name or node.output[0], node.op_type, _precision(node, makers), amount)

@@ -50,6 +50,11 @@ def read_source(path: Path, scratch: Path) -> Source:
                 f"{path.name} is quantized already ({summary.precision}); start from its FP32 "
                 "form, or give it as --qat beside that"
             )
+        if dict(summary.precision.shares).get("FP64", 0) >= 0.5:
+            raise ConfigError(
+                f"{path.name} holds its weights in FP64, of which ONNX Runtime's tools quantize "
+                "nothing; export it in FP32"
+            )
         signature = Session(path, SessionOptions(1)).signature
     except LoadFailed as error:
         raise ConfigError(str(error)) from None

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from service.quantization.build import Workshop, build, examine, prepare
 from service.quantization.data import Rows, save_rows
 from service.quantization.inspection import as_text, inspect
+from service.quantization.macs import multiply_adds
 from service.quantization.recipes import (
     PRODUCTS,
     Dynamic,
@@ -125,3 +126,44 @@ def test_inspect_reads_fp32_too(tmp_path: Path) -> None:
     found = inspect(conv_net(tmp_path / "m.onnx"))
     assert (found["precision"], found["tensors"]) == ("FP32", [])
     assert found["here"][0].startswith("FP32: runs as it is")
+
+
+def work_of(operator: str, *shapes: tuple[int, ...], **attributes: int) -> int | None:
+    """Multiply-adds of one node that reads x and constants of these shapes."""
+    constants = {f"c{i}": np.ones(shape, np.float32) for i, shape in enumerate(shapes[1:])}
+    node = helper.make_node(operator, ["x", *constants], ["y"], **attributes)
+    graph = helper.make_graph(
+        [node], "g", [helper.make_tensor_value_info("x", 1, shapes[0])],
+        [helper.make_tensor_value_info("y", 1, None)],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return multiply_adds(model, {"x": np.ones(shapes[0], np.float32)})[0]
+
+
+@pytest.mark.parametrize(("operator", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
+def test_a_recurrence_works_with_all_weights_in_each_step(operator: str, gates: int) -> None:
+    weights = (1, gates * 4, 3), (1, gates * 4, 4)
+    assert work_of(operator, (5, 1, 3), *weights, hidden_size=4) == 5 * gates * 4 * (3 + 4)
+
+
+def test_a_transposed_convolution_works_at_each_value_that_it_reads() -> None:
+    assert work_of("ConvTranspose", (1, 2, 6, 6), (2, 8, 3, 3)) == 72 * 72
+
+
+def test_work_in_a_branch_is_said_to_be_unknown(tmp_path: Path) -> None:
+    branches = {
+        f"{name}_branch": helper.make_graph(
+            [helper.make_node("MatMul", ["x", "w"], [name])], name, [],
+            [helper.make_tensor_value_info(name, 1, ["n", 2])],
+        )
+        for name in ("then", "else")
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+        helper.make_node("Cast", ["sum"], ["condition"], to=onnx.TensorProto.BOOL),
+        helper.make_node("If", ["condition"], ["y"], **branches),
+    ]
+    weights = {"w": np.ones((2, 2), np.float32)}
+    path = save(tmp_path / "m.onnx", nodes, {"x": ["n", 2]}, {"y": ["n", 2]}, weights)
+    assert "beside those of 2 products that are not known" in as_text(inspect(path))

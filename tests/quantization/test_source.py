@@ -42,6 +42,15 @@ def text(path: Path) -> Path:
     return path
 
 
+def doubles(path: Path) -> Path:
+    model = onnx.load(conv_net(path))
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor).astype(np.float64)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    onnx.save(model, path)
+    return path
+
+
 def external(path: Path) -> Path:
     onnx.save(
         onnx.load(conv_net(path)), path, save_as_external_data=True, location="w.bin",
@@ -58,6 +67,7 @@ def external(path: Path) -> Path:
         (text, "not an ONNX model"),
         (quantized, "quantized already"),
         (unknown, "NoSuchOperator"),
+        (doubles, "holds its weights in FP64"),
         (lambda path: conv_net(path, 4), r'"x" FP32 \[4, 1, 8, 8\] has no batch dimension'),
         (external, "'w.bin' is not in the folder"),
     ],
