@@ -131,7 +131,7 @@ def tensors_of(model: onnx.ModelProto) -> list[TensorLine]:
 
 def _triples(node: onnx.NodeProto) -> list[tuple[str, str, str]]:
     """(tensor, scale, zero point) by name; each operator has them in places of its own."""
-    names = [*node.input, "", "", "", "", "", "", "", ""]
+    names = [*node.input, *("",) * 12]
     places: dict[str, list[tuple[int, int, int]]] = {
         "QuantizeLinear": [(0, 1, 2)],
         "DequantizeLinear": [(0, 1, 2)],
@@ -140,6 +140,7 @@ def _triples(node: onnx.NodeProto) -> list[tuple[str, str, str]]:
         "QGemm": [(0, 1, 2), (3, 4, 5)],
         "MatMulIntegerToFloat": [(1, 3, 5)],
         "DynamicQuantizeMatMul": [(1, 2, 3)],
+        "DynamicQuantizeLSTM": [(1, 8, 9), (2, 10, 11)],
         "MatMulNBits": [(1, 2, 3)],
         "GatherBlockQuantized": [(0, 2, 3)],
     }

@@ -93,7 +93,10 @@ def _readings(outputs: Outputs, labels: Array) -> Iterator[Hits]:
 
 
 def _scores(name: str, output: Array, labels: Array) -> Iterator[Hits]:
-    """Readings of floats: the highest class's place, or each value against a threshold."""
+    """Readings of floats: the highest class's place, or each value against a threshold.
+
+    Of several labels a row, negative ones mark places that have none.
+    """
     if labels.dtype.kind not in "iubf":
         return
     binary = bool(np.isin(labels, (0, 1)).all())
@@ -102,9 +105,10 @@ def _scores(name: str, output: Array, labels: Array) -> Iterator[Hits]:
         yield partial(_beyond, name, labels, 0.5 if probabilities else 0.0)
         if labels.ndim == 2 and labels.shape == output.shape and (labels.sum(axis=1) == 1).all():
             yield partial(_highest, name, labels.argmax(axis=1), 1)
-    for axis in {1, output.ndim - 1} if output.ndim == labels.ndim + 1 else ():
+    places = output.ndim == labels.ndim + 1 and (labels.ndim > 1 or labels.min() >= 0)
+    for axis in {1, output.ndim - 1} if places else ():
         shape = output.shape[:axis] + output.shape[axis + 1 :]
-        if shape == labels.shape and 1 < output.shape[axis] > labels.max() and labels.min() >= 0:
+        if shape == labels.shape and 1 < output.shape[axis] > labels.max() >= 0:
             yield partial(_highest, name, labels, axis)
 
 
@@ -118,7 +122,7 @@ def _beyond(name: str, labels: Array, threshold: float, outputs: Outputs) -> Arr
 
 
 def _highest(name: str, labels: Array, axis: int, outputs: Outputs) -> Array:
-    return np.asarray(outputs[name].argmax(axis=axis) == labels)
+    return np.asarray(outputs[name].argmax(axis=axis) == labels)[labels >= 0]
 
 
 def _alike(output: Array, labels: Array) -> bool:

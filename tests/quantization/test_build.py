@@ -167,3 +167,25 @@ def test_work_in_a_branch_is_said_to_be_unknown(tmp_path: Path) -> None:
     weights = {"w": np.ones((2, 2), np.float32)}
     path = save(tmp_path / "m.onnx", nodes, {"x": ["n", 2]}, {"y": ["n", 2]}, weights)
     assert "beside those of 2 products that are not known" in as_text(inspect(path))
+
+
+def test_a_quantized_recurrence_is_shown_with_its_weights_and_work(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    constants = {
+        "w": rng.standard_normal((1, 32, 6)).astype(np.float32),
+        "r": rng.standard_normal((1, 32, 8)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0, 2]),
+        helper.make_node("LSTM", ["t", "w", "r"], ["", "y"], hidden_size=8),
+        helper.make_node("Squeeze", ["y", "first"], ["state"]),
+    ]
+    constants["first"] = np.zeros(1, np.int64)
+    shapes = {"x": ["n", 5, 6]}, {"state": ["n", 8]}
+    model = save(tmp_path / "m.onnx", nodes, *shapes, constants)
+    shop = Workshop(tmp_path)
+    prepare(model, shop)
+    assert build(Recipe("dynamic", Dynamic()), shop, tmp_path / "out.onnx").fusion.integer == 1
+    found = inspect(tmp_path / "out.onnx")
+    assert [line["values"] for line in found["tensors"]] == [32 * 6, 32 * 8]
+    assert inspect(model)["multiply_adds"] == found["multiply_adds"] == 5 * 32 * (6 + 8)

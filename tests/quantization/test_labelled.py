@@ -12,6 +12,7 @@ ONE_HOT = np.eye(3, dtype=np.float32)[CLASSES]
 NAMES = np.array(["cat", "dog", "eel"])[CLASSES]
 TAGS = RNG.integers(0, 2, (30, 5))
 MASKS = RNG.integers(0, 3, (30, 4, 4))
+PADDING = RNG.random(MASKS.shape) < 0.3
 MASK_SCORES = np.eye(3, dtype=np.float32)[MASKS]
 
 
@@ -30,6 +31,7 @@ MASK_SCORES = np.eye(3, dtype=np.float32)[MASKS]
         pytest.param({"tags": TAGS * 0.9}, TAGS.astype(np.float32), id="several tags as floats"),
         pytest.param({"m": np.moveaxis(MASK_SCORES, -1, 1)}, MASKS, id="masks, channels first"),
         pytest.param({"m": MASK_SCORES}, MASKS, id="masks, channels last"),
+        pytest.param({"m": MASK_SCORES}, np.where(PADDING, -100, MASKS), id="places without"),
     ],
 )
 def test_classes_are_hit(outputs: dict, labels: np.ndarray) -> None:
