@@ -71,16 +71,21 @@ def next_version(home: Path) -> int:
 
 
 def write_golden(home: Path, signature: Signature, rows: Rows, answers: Sequence[Arrays]) -> bool:
-    """Write the golden rows unless there are some; says whether it did."""
+    """Write the golden rows unless there are some; says whether it did.
+
+    One row only for a model that takes no more; and only outputs with a row for each.
+    """
     if (home / GOLDEN).exists():
         return False
-    places = max((found for found, _ in groups(rows.feeds)), key=len)[:GOLDEN_ROWS]
+    places = max((found for found, _ in groups(rows.feeds)), key=len)
+    places = places[: GOLDEN_ROWS if signature.batchable else 1]
     arrays = {}
     for index, spec in enumerate(signature.inputs):
         arrays[f"inputs/{spec.name}"] = np.concatenate([rows.feeds[i][index] for i in places])
     for index, spec in enumerate(signature.outputs):
         columns = [answers[i][index] for i in places]
-        if len({column.shape[1:] for column in columns}) == 1:
+        by_row = len(columns) == 1 or all(column.shape[:1] == (1,) for column in columns)
+        if by_row and len({column.shape[1:] for column in columns}) == 1:
             arrays[f"outputs/{spec.name}"] = np.concatenate(columns)
     if rows.labels is not None:
         arrays["labels"] = rows.labels[places]
