@@ -64,7 +64,8 @@ def doubt(metric: str, reference: float, labels: Array | None) -> str:
     """Why a drop of FP32's accuracy would tell little, if so."""
     if metric != "accuracy" or labels is None:
         return ""
-    most = float(np.unique(labels, return_counts=True)[1].max() / labels.size)
+    known = labels[labels >= 0] if labels.ndim > 1 else labels
+    most = float(np.unique(known, return_counts=True)[1].max() / known.size)
     if reference > most:
         return ""
     return (
