@@ -88,7 +88,7 @@ def compare(
 ) -> Quality:
     """Score a candidate's answers, row by row, against FP32's."""
     columns = [_output(name, _column(want, i), _column(got, i)) for i, name in enumerate(names)]
-    failure = _failure(names, want, got, columns)
+    failure = _failure(names, want, got, columns, ":" in metric)
     score, reference = 0.0, 1.0
     if not failure:
         score, reference = _score(names, metric, want, got, labels, columns)
@@ -157,6 +157,9 @@ def _by_user(
 def user_metric(spec: str) -> Metric:
     """The function that ``module:function`` names; it takes outputs by name, and labels.
 
+    An output is one array with the rows in its first axis; where the rows' shapes differ, a list of
+    one array a row, as an array of objects.
+
     Raises:
         ConfigError: it cannot be imported.
     """
@@ -180,7 +183,7 @@ def _by_name(names: Sequence[str], rows: Answers) -> dict[str, Array]:
 
 
 def _stack(arrays: list[Array]) -> Array:
-    if len({array.shape[1:] for array in arrays}) == 1:
+    if len({array.shape for array in arrays}) == 1:
         return np.concatenate(arrays)
     stacked = np.empty(len(arrays), dtype=object)
     stacked[:] = arrays
@@ -188,12 +191,20 @@ def _stack(arrays: list[Array]) -> Array:
 
 
 def _failure(
-    names: Sequence[str], want: Answers, got: Answers, columns: Sequence[OutputQuality]
+    names: Sequence[str],
+    want: Answers,
+    got: Answers,
+    columns: Sequence[OutputQuality],
+    by_user: bool,
 ) -> str:
     for i, name in enumerate(names):
+        varies = len({w.shape for w in _column(want, i)}) > 1  # the number of boxes found, say
         for w, g in zip(_column(want, i), _column(got, i), strict=True):
-            if w.shape != g.shape:
-                return f'output "{name}" has shape {list(g.shape)}, FP32 gives {list(w.shape)}'
+            if w.shape != g.shape and not (by_user and varies):
+                advice = "; only a --metric module:function can compare these" if varies else ""
+                return (
+                    f'output "{name}" has shape {list(g.shape)}, FP32 gives {list(w.shape)}{advice}'
+                )
             if g.dtype.kind == "f" and np.isfinite(w).all() and not np.isfinite(g).all():
                 return f'output "{name}" holds NaN or infinity'
     for column in columns:

@@ -98,3 +98,14 @@ def test_a_metric_that_fails_on_fp32_is_named(
     scores = answers(np.eye(2, dtype=np.float32))
     with pytest.raises(ConfigError, match="--metric broken_metric:f fails on FP32's answers: Key"):
         compare(["y"], "broken_metric:f", scores, scores, None)
+
+
+def test_a_number_of_boxes_that_varies_is_for_the_users_metric_to_judge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "box_metric.py").write_text("def f(outputs, labels): return len(outputs['y'])\n")
+    monkeypatch.chdir(tmp_path)
+    want, got = ([(np.ones((n, 4), np.float32),) for n in counts] for counts in ((3, 4), (3, 5)))
+    assert "only a --metric" in compare(["y"], "cosine", want, got, None).failure
+    found = compare(["y"], "box_metric:f", want, got, None)
+    assert (found.score, found.failure) == (2.0, "")
