@@ -39,8 +39,7 @@ def read_data(spec: str, model: Path, signature: Signature, labels: str | None, 
     rows = check_rows(feeds, signature)
     if key is None:
         return Rows(rows)
-    found = np.concatenate([np.atleast_1d(np.asarray(feed[key])) for feed in feeds])
-    return Rows(rows, _check_labels(found, key, len(rows)))
+    return Rows(rows, _check_labels(_labels(feeds, key, len(rows)), key, len(rows)))
 
 
 def _named(spec: str, signature: Signature) -> list[Feed]:
@@ -114,6 +113,24 @@ def _label_key(feed: Feed, signature: Signature, asked: str | None, spec: str) -
         raise ConfigError(f'{spec} has no labels "{asked}"; it has {has}')
     taken = {tensor.name for tensor in signature.inputs}
     return asked or next((name for name in LABELS if name in feed and name not in taken), None)
+
+
+def _labels(feeds: list[Feed], key: str, rows: int) -> Array:
+    """All labels in one array. Where each feed is one row, its labels may lack the first axis."""
+    missing = sum(key not in feed for feed in feeds)
+    if missing:
+        raise ConfigError(f'{missing} of {len(feeds)} parts of the data have no labels "{key}"')
+    found = [np.asarray(feed[key]) for feed in feeds]
+    if len(feeds) == rows:
+        found = [array if array.shape[:1] == (1,) else array[None] for array in found]
+    found = [np.atleast_1d(array) for array in found]
+    shapes = sorted({array.shape[1:] for array in found})
+    if len(shapes) > 1:
+        raise ConfigError(
+            f'labels "{key}" have several shapes, such as {list(shapes[0])} and '
+            f"{list(shapes[1])} for a row; they must have one"
+        )
+    return np.concatenate(found)
 
 
 def _check_labels(labels: Array, key: str, rows: int) -> Array:

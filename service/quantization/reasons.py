@@ -39,14 +39,15 @@ def decide(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) ->
     assert found.measured.quality is not None
     assert reference.built is not None
     timing, quality = found.measured.timing, found.measured.quality
-    size = reference.built.file_bytes / found.built.file_bytes
+    ratio = reference.built.file_bytes / found.built.file_bytes
+    size = f"{ratio:.2f} x smaller" if ratio >= 1 else f"{1 / ratio:.2f} x larger"
     variance = "" if found.measured.invariant else (
         f" A row's answers move by {found.measured.deviation:.1%} with the rows beside it, so it "
         "is served row by row."
     )  # fmt: skip
     reason = (
         f"best {goal.target} within the budget: {timing.latency_ratio:.2f} x FP32's speed at batch "
-        f"1, {timing.throughput_ratio:.2f} x its rows/s, {size:.2f} x smaller; {quality.metric} "
+        f"1, {timing.throughput_ratio:.2f} x its rows/s, {size}; {quality.metric} "
         f"{quality.score:.4f} against {quality.reference:.4f}, a drop of {quality.drop:.2%} where "
         f"{goal.max_drop:.2%} are allowed.{variance}"
     )

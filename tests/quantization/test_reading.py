@@ -1,5 +1,7 @@
 """The forms that data may come in."""
 
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +96,30 @@ def test_a_row_may_have_several_labels(
     rows = read(tmp_path / "several.npz")
     assert rows.labels is not None
     assert rows.labels.shape == kept
+
+
+def labelled(monkeypatch: pytest.MonkeyPatch, labels: list[dict]) -> Rows:
+    module = types.ModuleType("rows_with_labels")
+    module.rows = lambda: [{"x": x} | more for x, more in zip(IMAGES, labels, strict=True)]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "rows_with_labels", module)
+    return read("rows_with_labels:rows")
+
+
+def test_the_labels_of_a_single_row_may_lack_its_axis(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = labelled(monkeypatch, [{"labels": np.full(5, i)} for i in range(6)])
+    assert rows.labels is not None
+    assert rows.labels.shape == (6, 5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([{"y": 1}] * 5 + [{}], '1 of 6 parts of the data have no labels "y"'),
+        ([{"y": np.zeros(3 + i % 2)} for i in range(6)], r"such as \[3\] and \[4\] for a row"),
+    ],
+)
+def test_labels_that_make_no_array_are_refused(
+    monkeypatch: pytest.MonkeyPatch, labels: list[dict], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        labelled(monkeypatch, labels)
