@@ -19,7 +19,7 @@ from service.quantization.mending import Mending
 from service.quantization.quality import Quality
 from service.quantization.reasons import Decision, decide
 from service.quantization.recipes import Imported, Recipe, catalogue, pruned
-from service.quantization.source import Source
+from service.quantization.source import Source, doubt_of_precision
 from service.quantization.timing import SECONDS
 from service.quantization.trial import Bench, Measurement
 from service.quantization.worker import Worker, WorkFailed
@@ -150,8 +150,8 @@ class Search:
             threads = self._task.threads or self._journal.remember("threads", int, self._threads)
             self._bench = replace(self._bench, threads=threads)
             built = self._builder.call(BUILD_TIMEOUT, examine, source.path)
-            if any(kind in built.precision for kind in ("FP16", "BF16", "FP64")):
-                self._notes.append(f'"FP32" is the given file, whose weights are {built.precision}')
+            if about := doubt_of_precision(built.precision):
+                self._notes.append(about)
             with Worker() as worker:
                 measured = worker.call(TRIAL_TIMEOUT, trials.baseline, self._bench)
         except WorkFailed as error:

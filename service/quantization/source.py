@@ -71,6 +71,19 @@ def files_of(path: Path) -> tuple[Path, ...]:
     return path, *(path.parent / name for name in sorted(summarise(path).external_files))
 
 
+def doubt_of_precision(precision: str) -> str:
+    """What to say of a file to start from that is not in FP32.
+
+    The tools leave the weights of such a file as they are, with a QuantizeLinear behind each.
+    """
+    if not any(kind in precision for kind in ("FP16", "BF16", "FP64")):
+        return ""
+    return (
+        f'"FP32" is the given file, whose weights are {precision}; starting from its FP32 form '
+        "gives smaller results"
+    )
+
+
 def kinds_of(model: onnx.ModelProto) -> frozenset[Kind]:
     """What a graph consists of, from its operators and where its weights are."""
     nodes = list(all_nodes(model.graph))

@@ -8,12 +8,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from service.config import ModelConfig
 from service.core.errors import ConfigError
 from service.engine.loading import load
-from service.quantization.order import Order, carry_out
+from service.quantization.data import Rows, Split
+from service.quantization.order import Order, _key, carry_out
 from service.quantization.recipes import Recipe, Static, WeightOnly
 
 FEW = (
@@ -118,3 +120,20 @@ def test_a_stopped_search_leaves_no_version_and_goes_on_later(
     assert "Traceback" not in errors
     assert [p.name for p in home.iterdir() if p.name.isdigit()] == []
     assert list(home.glob(".quantize/*/journal.jsonl"))
+
+
+def test_other_weights_beside_the_file_are_another_search(model: Path, tmp_path: Path) -> None:
+    rows = Rows(((np.zeros((1, 1, 8, 8), np.float32),),))
+    keys = []
+    for scale in (1, 2):
+        changed = onnx.load(model)
+        for tensor in changed.graph.initializer:
+            values = onnx.numpy_helper.to_array(tensor) * np.float32(scale)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+        path = tmp_path / str(scale) / "m.onnx"
+        path.parent.mkdir()
+        onnx.save(changed, path, save_as_external_data=True, location="w", size_threshold=0)
+        keys.append(_key(Order(path, "rows"), Split(rows, rows, rows)))
+    first, second = (tmp_path / f"{scale}/m.onnx" for scale in (1, 2))
+    assert first.read_bytes() == second.read_bytes()
+    assert keys[0] != keys[1]

@@ -11,7 +11,7 @@ from onnx import helper
 
 from service.core.errors import ConfigError
 from service.quantization.recipes import Dynamic, Kind, catalogue
-from service.quantization.source import read_source
+from service.quantization.source import doubt_of_precision, read_source
 from tests.quantization.tiny_models import conv_net, save
 
 
@@ -113,3 +113,10 @@ def test_a_recurrence_is_tried_first_by_what_can_quantize_it() -> None:
     first = catalogue(frozenset({Kind.RECURRENT, Kind.DENSE}), vnni=True)[0].method
     assert isinstance(first, Dynamic)
     assert "LSTM" in first.ops
+
+
+@pytest.mark.parametrize(
+    ("precision", "doubted"), [("FP32", False), ("no weights", False), ("FP16", True)]
+)
+def test_a_start_in_other_floats_is_told(precision: str, doubted: bool) -> None:
+    assert bool(doubt_of_precision(precision)) == doubted
