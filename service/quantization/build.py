@@ -16,7 +16,8 @@ from service.engine.graph import summarise
 from service.quantization.data import load_rows
 from service.quantization.fusion import Fusion, fusion_of
 from service.quantization.methods import apply, needed_opset
-from service.quantization.recipes import Imported, Preparation, Recipe
+from service.quantization.recipes import Dynamic, Imported, Preparation, Recipe, Static
+from service.quantization.source import files_of
 
 HISTOGRAM_ROWS = 16
 """Rows that a calibrator reads that keeps histograms."""
@@ -84,13 +85,15 @@ def prepare(source: Path, shop: Workshop) -> str:
 
 
 def build(recipe: Recipe, shop: Workshop, destination: Path) -> Built:
-    """Apply a recipe and check that the result loads.
+    """Apply a recipe and check that it did something, and that the result loads.
 
     Raises:
         Exception: whatever the tools raise; it is the candidate's reason.
     """
     started = perf_counter()
     build_file(recipe, shop, destination)
+    if isinstance(recipe.method, Dynamic | Static) and not summarise(destination).precision.scheme:
+        raise ValueError("the graph has no product that this recipe can quantize")
     return examine(destination, perf_counter() - started)
 
 
@@ -101,7 +104,7 @@ def build_file(recipe: Recipe, shop: Workshop, destination: Path) -> None:
         Exception: whatever the tools raise.
     """
     if isinstance(recipe.method, Imported):
-        destination.write_bytes(Path(recipe.method.path).read_bytes())
+        _copy(Path(recipe.method.path), destination)
     else:
         apply(recipe, _starting_model(recipe, shop), Feeds(shop, recipe), destination)
 
@@ -114,7 +117,7 @@ def examine(path: Path, seconds: float = 0.0) -> Built:
     """
     fusion = fusion_of(path)
     model = onnx.load(path)
-    data = path.read_bytes()
+    data = b"".join(file.read_bytes() for file in files_of(path))
     return Built(
         len(data),
         len(zlib.compress(data, 1)),
@@ -123,6 +126,14 @@ def examine(path: Path, seconds: float = 0.0) -> Built:
         fusion,
         seconds,
     )
+
+
+def _copy(given: Path, destination: Path) -> None:
+    """The file as it is; weights in other files move into it."""
+    if len(files_of(given)) == 1:
+        destination.write_bytes(given.read_bytes())
+    else:
+        onnx.save(onnx.load(given), destination)
 
 
 class Feeds:

@@ -62,7 +62,7 @@ def optimised(path: Path) -> onnx.ModelProto:
             Session(path, SessionOptions(1, written))
         except LoadFailed as error:  # the file's name says nothing in a report
             raise LoadFailed(str(error).replace(path.name, "it", 1)) from error
-        return onnx.load(written)
+        return onnx.load(written, load_external_data=False)  # the weights stay with the file
 
 
 def count(model: onnx.ModelProto) -> Fusion:

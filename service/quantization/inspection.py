@@ -18,9 +18,11 @@ from service.engine.session import Session, SessionOptions
 from service.quantization.fusion import FLOAT, INTEGER, count, optimised, unfused_product
 from service.quantization.machine import Machine, read_machine
 from service.quantization.macs import multiply_adds
-from service.quantization.source import all_nodes
+from service.quantization.source import all_nodes, files_of
 
 MOST_LISTED = 40
+NEVER_QUANTIZED = {"ConvTranspose", "GRU", "RNN"}
+"""Products of which ONNX Runtime has no kernel in integers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +72,13 @@ def inspect(path: Path) -> dict[str, Any]:
     nodes = _nodes(runtime, work)
     return {
         "file": path.name,
-        "file_bytes": path.stat().st_size,
+        "file_bytes": sum(file.stat().st_size for file in files_of(path)),
         "precision": str(precision),
         "weights": dict(precision.shares),
         "operators": dict(Counter(n.op_type for n in all_nodes(runtime.graph)).most_common()),
         "fusion": asdict(fusion) | {"ratio": fusion.ratio},
         "multiply_adds": sum(amount or 0 for amount in work),
+        "multiply_adds_unknown": work.count(None),
         "products": [asdict(node) for node in nodes],
         "tensors": [asdict(line) for line in tensors_of(model)],
         "here": _here(precision.scheme, dict(precision.shares), fusion.unfused, read_machine()),
@@ -85,13 +88,16 @@ def inspect(path: Path) -> dict[str, Any]:
 def as_text(found: dict[str, Any]) -> str:
     """The same for people."""
     fusion = found["fusion"]
+    runs = Counter(node["precision"] for node in found["products"])
+    unknown = found["multiply_adds_unknown"]
+    beside = f", beside those of {unknown} products that are not known" if unknown else ""
     shares = ", ".join(f"{share:.1%} {kind}" for kind, share in found["weights"].items())
     lines = [
         f"{found['file']}: {found['precision']}, {found['file_bytes'] / 1e6:.3g} MB",
         f"weights     {shares or 'none'}",
-        f"products    {fusion['integer']} in integers, {fusion['unfused']} quantized but run in "
-        f"float, {fusion['floating']} in float; {fusion['stray']} Q/DQ nodes left",
-        f"work        {found['multiply_adds'] / 1e6:.3g} million multiply-adds a row",
+        f"products    {runs['integer']} in integers, {runs['unfused']} quantized but run in "
+        f"float, {runs['float']} in float; {fusion['stray']} Q/DQ nodes left",
+        f"work        {found['multiply_adds'] / 1e6:.3g} million multiply-adds a row{beside}",
         "",
         *_table(("PRODUCT", "RUNS AS", "PRECISION", "MILLION MULTIPLY-ADDS"), [
             (n["name"], n["operator"], n["precision"], _millions(n["multiply_adds"]))
@@ -125,7 +131,7 @@ def tensors_of(model: onnx.ModelProto) -> list[TensorLine]:
 
 def _triples(node: onnx.NodeProto) -> list[tuple[str, str, str]]:
     """(tensor, scale, zero point) by name; each operator has them in places of its own."""
-    names = [*node.input, "", "", "", "", "", "", "", ""]
+    names = [*node.input, *("",) * 12]
     places: dict[str, list[tuple[int, int, int]]] = {
         "QuantizeLinear": [(0, 1, 2)],
         "DequantizeLinear": [(0, 1, 2)],
@@ -134,6 +140,7 @@ def _triples(node: onnx.NodeProto) -> list[tuple[str, str, str]]:
         "QGemm": [(0, 1, 2), (3, 4, 5)],
         "MatMulIntegerToFloat": [(1, 3, 5)],
         "DynamicQuantizeMatMul": [(1, 2, 3)],
+        "DynamicQuantizeLSTM": [(1, 8, 9), (2, 10, 11)],
         "MatMulNBits": [(1, 2, 3)],
         "GatherBlockQuantized": [(0, 2, 3)],
     }
@@ -162,7 +169,7 @@ def _nodes(runtime: onnx.ModelProto, work: list[int | None]) -> list[NodeLine]:
     work is told by place, unless the optimiser made more or fewer of them."""
     nodes = list(all_nodes(runtime.graph))
     makers = {name: node for node in nodes for name in node.output}
-    products = [node for node in nodes if node.op_type in INTEGER | FLOAT]
+    products = [node for node in nodes if node.op_type in INTEGER | FLOAT | NEVER_QUANTIZED]
     amounts = work if len(work) == len(products) else [None] * len(products)
     return [
         NodeLine(node.name or node.output[0], node.op_type, _precision(node, makers), amount)

@@ -22,6 +22,7 @@ from service.engine.session import Session, SessionOptions
 from service.quantization.build import Workshop
 from service.quantization.data import Split, save_rows, split
 from service.quantization.decide import Goal, Target
+from service.quantization.labelled import doubt
 from service.quantization.machine import read_machine
 from service.quantization.page import page
 from service.quantization.progress import ProgressBar
@@ -30,7 +31,7 @@ from service.quantization.quality import check_metric
 from service.quantization.reading import read_data
 from service.quantization.report import report
 from service.quantization.search import Outcome, Search, Task
-from service.quantization.source import Source, read_source
+from service.quantization.source import Source, files_of, read_source
 from service.quantization.table import confirmed, table
 from service.quantization.timing import SECONDS
 from service.quantization.trial import load_answers
@@ -116,7 +117,7 @@ def _carry_out(order: Order, home: Path) -> str:
     with _scratch(home) as scratch:
         try:
             shop = _workshop(scratch, order, parts)
-            outcome, search = _search(order, source, shop, len(parts.confirmation))
+            outcome, search = _search(order, source, shop, parts)
         except ConfigError:  # FP32 itself does not run: there is nothing to go on with
             shutil.rmtree(scratch)
             raise
@@ -127,14 +128,12 @@ def _carry_out(order: Order, home: Path) -> str:
     return text
 
 
-def _search(
-    order: Order, source: Source, shop: Workshop, confirming: int
-) -> tuple[Outcome, Search]:
+def _search(order: Order, source: Source, shop: Workshop, parts: Split) -> tuple[Outcome, Search]:
     machine = read_machine()
     task = Task(
         source, order.goal, order.metric, machine.cores, order.threads, machine.vnni, order.budget,
         order.max_batch_size, tuple(path.absolute() for path in order.qat),
-        order.timing_seconds, confirming,
+        order.timing_seconds, len(parts.confirmation),
     )  # fmt: skip
     search = Search(task, shop, ProgressBar())
     outcome = search.run()
@@ -142,6 +141,9 @@ def _search(
         decision = outcome.decision
         warning = "ACCURACY WAS NOT MEASURED: the rows are random. "
         outcome = replace(outcome, decision=replace(decision, reason=warning + decision.reason))
+    quality = outcome.reference.measured.quality if outcome.reference.measured else None
+    if quality and (why := doubt(quality.metric, quality.reference, parts.evaluation.labels)):
+        outcome = replace(outcome, notes=(*outcome.notes, why))
     return outcome, search
 
 
@@ -237,9 +239,10 @@ def _workshop(scratch: Path, order: Order, parts: Split) -> Workshop:
 
 def _key(order: Order, parts: Split) -> str:
     """The same for searches that would find the same."""
-    digest = hashlib.sha256(_sha256(order.model).encode())
-    for path in order.qat:
-        digest.update(_sha256(path).encode())
+    digest = hashlib.sha256()
+    for path in (order.model, *order.qat):
+        for file in files_of(path):
+            digest.update(_sha256(file).encode())
     for rows in (parts.calibration, parts.evaluation, parts.confirmation):
         for row in rows.feeds:
             for array in row:

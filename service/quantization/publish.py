@@ -99,17 +99,23 @@ def next_version(home: Path) -> int:
 
 
 def write_golden(home: Path, signature: Signature, rows: Rows, answers: Sequence[Arrays]) -> bool:
-    """Write the golden rows unless there are some; says whether it did."""
+    """Write the golden rows unless there are some; says whether it did.
+
+    One row only for a model that takes no more. Outputs that do not have one value for each row,
+    such as the boxes that a detector found, are left out: a good version may find another number.
+    """
     if (home / GOLDEN).exists():
         return False
-    places = max((found for found, _ in groups(rows.feeds)), key=len)[:GOLDEN_ROWS]
+    alike = max((found for found, _ in groups(rows.feeds)), key=len)
+    places = alike[: GOLDEN_ROWS if signature.batchable else 1]
     arrays = {}
     for index, spec in enumerate(signature.inputs):
         arrays[f"inputs/{spec.name}"] = np.concatenate([rows.feeds[i][index] for i in places])
     for index, spec in enumerate(signature.outputs):
-        columns = [answers[i][index] for i in places]
-        if len({column.shape[1:] for column in columns}) == 1:
-            arrays[f"outputs/{spec.name}"] = np.concatenate(columns)
+        first, *others = {answers[i][index].shape for i in alike}
+        if not others and (first[:1] == (1,) or not signature.batchable):
+            columns = [answers[i][index] for i in places]
+            arrays[f"outputs/{spec.name}"] = np.concatenate(columns) if first else columns[0]
     if rows.labels is not None:
         arrays["labels"] = rows.labels[places]
     plain = {n: a.astype(np.str_) if a.dtype == object else a for n, a in arrays.items()}

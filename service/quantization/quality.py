@@ -15,6 +15,7 @@ import numpy as np
 
 from service.core.errors import ConfigError
 from service.core.tensors import Array, Arrays
+from service.quantization.labelled import accuracies, fitting_metric, r2, r2s
 
 BUILT_IN = ("auto", "accuracy", "agreement", "cosine", "r2")
 DEAD = 0.05
@@ -78,12 +79,16 @@ def check_metric(asked: str, labels: Array | None) -> None:
         user_metric(asked)
 
 
-def choose_metric(asked: str, labels: Array | None, answers: Answers) -> str:
-    """The metric's name: what was asked, else what fits the labels and the outputs."""
+def choose_metric(asked: str, labels: Array | None, names: Sequence[str], answers: Answers) -> str:
+    """The metric's name: what was asked, else what fits the labels and the outputs.
+
+    Raises:
+        ConfigError: the labels fit none of the outputs.
+    """
     if asked != "auto":
         return asked
     if labels is not None:
-        return "accuracy" if labels.dtype.kind in "iubUS" else "r2"
+        return fitting_metric(_by_name(names, answers), labels)
     return _by_outputs(answers)
 
 
@@ -92,7 +97,7 @@ def compare(
 ) -> Quality:
     """Score a candidate's answers, row by row, against FP32's."""
     columns = [_output(name, _column(want, i), _column(got, i)) for i, name in enumerate(names)]
-    failure = _failure(names, want, got, columns)
+    failure = _failure(names, want, got, columns, ":" in metric)
     score, reference = 0.0, 1.0
     if not failure:
         score, reference = _score(names, metric, want, got, labels, columns)
@@ -102,18 +107,25 @@ def compare(
 
 
 def _by_outputs(answers: Answers) -> str:
-    """Unit vectors are embeddings; a single value is a regression; other rows are class scores."""
-    first = np.concatenate([row[0].reshape(-1, row[0].shape[-1]) for row in answers[:64]])
-    if first.dtype.kind != "f":
+    """Unit vectors are embeddings; a single value is a regression, and so is each of several
+    probabilities that do not exclude each other; other rows are class scores."""
+    found = [row[0].reshape(-1, *row[0].shape[-1:]) for row in answers[:64]]
+    if found[0].dtype.kind != "f":
         return "agreement"
+    if len({array.shape[1:] for array in found}) > 1:  # lengths, not classes, along the last axis
+        return "cosine"
+    first = np.concatenate(found).reshape(-1, *found[0].shape[1:] or (1,))
     if first.shape[1] == 1:
         return "r2"
     norms = np.linalg.norm(first.astype(np.float64), axis=1)
     sums = first.sum(axis=1)
     if np.allclose(norms, 1, atol=1e-3) and not np.allclose(sums, 1, atol=1e-3):
         return "cosine"
-    probabilities = np.allclose(sums, 1, atol=1e-3)
-    return "agreement" if answers[0][0].ndim == 2 or probabilities else "cosine"
+    if np.allclose(sums, 1, atol=1e-3):
+        return "agreement"
+    if answers[0][0].ndim > 2:
+        return "cosine"
+    return "r2" if ((first >= 0) & (first <= 1)).all() else "agreement"
 
 
 def _score(
@@ -130,21 +142,32 @@ def _score(
         return min(column.cosine for column in columns), 1.0
     if metric == "r2" and labels is None:
         pairs = ((_column(want, i), _column(got, i)) for i in range(len(names)))
-        return min(_r2(np.concatenate(w), np.concatenate(g)) for w, g in pairs), 1.0
-    measure: Metric = _accuracy if metric == "accuracy" else _r2_labels
+        return min(r2(np.concatenate(w), np.concatenate(g)) for w, g in pairs), 1.0
+    first, second = _by_name(names, got), _by_name(names, want)
     if ":" in metric:
-        measure = user_metric(metric)
-    first, second = (
-        {name: _stack(_column(rows, i)) for i, name in enumerate(names)} for rows in (got, want)
-    )
+        return _by_user(metric, first, second, labels)
+    assert labels is not None, "choose_metric asks for labels"
+    return (accuracies if metric == "accuracy" else r2s)(first, second, labels)
+
+
+def _by_user(
+    metric: str, got: dict[str, Array], want: dict[str, Array], labels: Array | None
+) -> tuple[float, float]:
+    measure = user_metric(metric)
     try:
-        return float(measure(first, labels)), float(measure(second, labels))
+        reference = float(measure(want, labels))
     except Exception as error:
-        raise ConfigError(f"--metric {metric}: {type(error).__name__}: {error}") from error
+        raise ConfigError(
+            f"--metric {metric} fails on FP32's answers: {type(error).__name__}: {error}"
+        ) from error
+    return float(measure(got, labels)), reference
 
 
 def user_metric(spec: str) -> Metric:
     """The function that ``module:function`` names; it takes outputs by name, and labels.
+
+    An output is one array with the rows in its first axis; where the rows' shapes differ, a list of
+    one array a row, as an array of objects.
 
     Raises:
         ConfigError: it cannot be imported.
@@ -162,35 +185,16 @@ def user_metric(spec: str) -> Metric:
     return found
 
 
-def _accuracy(outputs: dict[str, Array], labels: Array | None) -> float:
-    """The share of labels hit by the output that has a class for each, else by a label output."""
-    assert labels is not None, "choose_metric asks for labels"
-    for output in outputs.values():
-        if output.ndim == 2 and output.dtype.kind == "f" and output.shape[1] > 1:
-            return float((output.argmax(axis=1) == labels).mean())
-    first = next(iter(outputs.values())).reshape(len(labels), -1)[:, 0]
-    found = first > 0.5 if first.dtype.kind == "f" else first
-    return float((found == labels).mean())
-
-
-def _r2_labels(outputs: dict[str, Array], labels: Array | None) -> float:
-    assert labels is not None, "choose_metric asks for labels"
-    first = next(iter(outputs.values())).reshape(len(labels), -1)
-    return _r2(labels.reshape(len(labels), -1), first)
-
-
-def _r2(want: Array, got: Array) -> float:
-    want, got = want.astype(np.float64), got.astype(np.float64)
-    spread = float(((want - want.mean(axis=0)) ** 2).sum())
-    return 1 - float(((want - got) ** 2).sum()) / (spread or FLOOR)
-
-
 def _column(rows: Answers, index: int) -> list[Array]:
     return [row[index] for row in rows]
 
 
+def _by_name(names: Sequence[str], rows: Answers) -> dict[str, Array]:
+    return {name: _stack(_column(rows, i)) for i, name in enumerate(names)}
+
+
 def _stack(arrays: list[Array]) -> Array:
-    if len({array.shape[1:] for array in arrays}) == 1:
+    if len({array.shape for array in arrays}) == 1:
         return np.concatenate(arrays)
     stacked = np.empty(len(arrays), dtype=object)
     stacked[:] = arrays
@@ -198,12 +202,20 @@ def _stack(arrays: list[Array]) -> Array:
 
 
 def _failure(
-    names: Sequence[str], want: Answers, got: Answers, columns: Sequence[OutputQuality]
+    names: Sequence[str],
+    want: Answers,
+    got: Answers,
+    columns: Sequence[OutputQuality],
+    by_user: bool,
 ) -> str:
     for i, name in enumerate(names):
+        varies = len({w.shape for w in _column(want, i)}) > 1  # the number of boxes found, say
         for w, g in zip(_column(want, i), _column(got, i), strict=True):
-            if w.shape != g.shape:
-                return f'output "{name}" has shape {list(g.shape)}, FP32 gives {list(w.shape)}'
+            if w.shape != g.shape and not (by_user and varies):
+                advice = "; only a --metric module:function can compare these" if varies else ""
+                return (
+                    f'output "{name}" has shape {list(g.shape)}, FP32 gives {list(w.shape)}{advice}'
+                )
             if g.dtype.kind == "f" and np.isfinite(w).all() and not np.isfinite(g).all():
                 return f'output "{name}" holds NaN or infinity'
     for column in columns:

@@ -55,13 +55,8 @@ def _rows(
         raise ConfigError("there are no rows")
     if key is None:
         return Rows(rows, None, (*notes, *casts))
-    for place, feed in enumerate(feeds):
-        if key not in feed:
-            raise ConfigError(
-                f'part {place + 1} of {len(feeds)} has no labels "{key}", though others have'
-            )
-    found = np.concatenate([np.atleast_1d(np.asarray(feed[key])) for feed in feeds])
-    return Rows(rows, _check_labels(found, key, len(rows)), (*notes, *casts))
+    found = _check_labels(_labels(feeds, key, len(rows)), key, len(rows))
+    return Rows(rows, found, (*notes, *casts))
 
 
 def _named(spec: str, signature: Signature) -> tuple[list[Feed], tuple[str, ...]]:
@@ -183,10 +178,27 @@ def _label_key(feed: Feed, signature: Signature, asked: str | None) -> str | Non
     return asked or next((name for name in LABELS if name in feed and name not in taken), None)
 
 
+def _labels(feeds: list[Feed], key: str, rows: int) -> Array:
+    """All labels in one array. Where each feed is one row, its labels may lack the first axis."""
+    missing = sum(key not in feed for feed in feeds)
+    if missing:
+        raise ConfigError(f'{missing} of {len(feeds)} parts of the data have no labels "{key}"')
+    found = [np.asarray(feed[key]) for feed in feeds]
+    if len(feeds) == rows:
+        found = [array if array.shape[:1] == (1,) else array[None] for array in found]
+    found = [np.atleast_1d(array) for array in found]
+    shapes = sorted({array.shape[1:] for array in found})
+    if len(shapes) > 1:
+        raise ConfigError(
+            f'labels "{key}" have several shapes, such as {list(shapes[0])} and '
+            f"{list(shapes[1])} for a row; they must have one"
+        )
+    return np.concatenate(found)
+
+
 def _check_labels(labels: Array, key: str, rows: int) -> Array:
-    if labels.size != len(labels):
-        raise ConfigError(f'labels "{key}" must be one a row, got {list(labels.shape)}')
-    labels = labels.reshape(len(labels))
+    if labels.size == len(labels):
+        labels = labels.reshape(-1)
     if len(labels) != rows:
         raise ConfigError(f'labels "{key}" are {len(labels)}, the rows are {rows}')
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():

@@ -44,18 +44,23 @@ def decide(
     assert found.measured.quality is not None
     assert reference.built is not None
     timing, quality = found.measured.timing, found.measured.quality
-    size = reference.built.file_bytes / found.built.file_bytes
-    variance = "" if found.measured.invariant else (
-        f" A row's answers move by {found.measured.deviation:.1%} with the rows beside it, so it "
-        "is served row by row."
-    )  # fmt: skip
+    ratio = reference.built.file_bytes / found.built.file_bytes
+    size = f"{ratio:.2f} x smaller" if ratio >= 1 else f"{1 / ratio:.2f} x larger"
+    variance = "" if found.measured.invariant else _moves(found.measured.deviation, goal)
     reason = (
         f"best {goal.target} within the budget: {timing.latency_ratio:.2f} x FP32's speed at batch "
-        f"1, {timing.throughput_ratio:.2f} x its rows/s, {size:.2f} x smaller; {quality.metric} "
+        f"1, {timing.throughput_ratio:.2f} x its rows/s, {size}; {quality.metric} "
         f"{quality.score:.4f} against {quality.reference:.4f}, a drop of {quality.drop:.2%} where "
         f"{goal.max_drop:.2%} are allowed.{variance}"
     )
     return Decision(found.recipe.name, reason)
+
+
+def _moves(deviation: float, goal: Goal) -> str:
+    served = "is served row by row"
+    if goal.allow_batch_variance:
+        served += ' unless model.toml has combine = "always" under [batching]'
+    return f" A row's answers move by {deviation:.1%} with the rows beside it, so it {served}."
 
 
 def _why_not(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) -> str:

@@ -148,6 +148,8 @@ def mixed(recipe: Recipe, float_nodes: tuple[str, ...]) -> Recipe:
 def _leading(kinds: frozenset[Kind], vnni: bool) -> Iterator[Recipe]:
     if Kind.CONV in kinds:
         yield from _static_convolutions(vnni)
+    if Kind.RECURRENT in kinds:
+        yield from _dynamic(vnni)  # no other method quantizes the recurrence itself
     if kinds & {Kind.TRANSFORMER, Kind.RECURRENT, Kind.EMBEDDING} or kinds == {Kind.DENSE}:
         tables = bool(kinds & {Kind.TRANSFORMER, Kind.EMBEDDING})
         yield from _static_products(vnni, tables)

@@ -19,7 +19,7 @@ from service.quantization.mending import Mending
 from service.quantization.quality import Quality
 from service.quantization.reasons import Decision, decide
 from service.quantization.recipes import Imported, Recipe, catalogue, pruned
-from service.quantization.source import Source
+from service.quantization.source import Source, doubt_of_precision
 from service.quantization.timing import SECONDS
 from service.quantization.trial import Bench, Measurement
 from service.quantization.worker import Worker, WorkFailed
@@ -103,7 +103,7 @@ class Search:
         """Search until there is nothing left to try, or no time.
 
         Raises:
-            ConfigError: FP32 itself does not run on the data.
+            ConfigError: FP32 itself does not run on the data, or the metric not on its answers.
         """
         plan = self._plan()
         self._planned = len(plan) + 1
@@ -153,11 +153,12 @@ class Search:
             threads = self._task.threads or self._journal.remember("threads", int, self._threads)
             self._bench = replace(self._bench, threads=threads)
             built = self._builder.call(BUILD_TIMEOUT, examine, source.path)
+            if about := doubt_of_precision(built.precision):
+                self._notes.append(about)
             with Worker() as worker:
                 measured = worker.call(self._patience, trials.baseline, self._bench)
         except WorkFailed as error:
-            why = str(error).removeprefix("ConfigError: ")
-            raise ConfigError(f"{source.path.name} in FP32, on the data: {why}") from None
+            raise ConfigError(f"{source.path.name} in FP32, on the data: {error}") from None
         self._reference = Candidate(FP32, replace(built, file_bytes=source.file_bytes), measured)
         assert measured.quality is not None
         assert measured.timing is not None

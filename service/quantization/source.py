@@ -43,12 +43,17 @@ def read_source(path: Path, scratch: Path) -> Source:
     try:
         summary = summarise(path)
         check_external_files(summary, path.parent)
-        size = sum(f.stat().st_size for f in (path, *(path.parent / n for n in _files(summary))))
+        size = sum(file.stat().st_size for file in files_of(path))
         _check_size(path, size, scratch)
         if summary.precision.scheme:
             raise ConfigError(
                 f"{path.name} is quantized already ({summary.precision}); start from its FP32 "
                 "form, or give it as --qat beside that"
+            )
+        if dict(summary.precision.shares).get("FP64", 0) >= 0.5:
+            raise ConfigError(
+                f"{path.name} holds its weights in FP64, of which ONNX Runtime's tools quantize "
+                "nothing; export it in FP32"
             )
         signature = Session(path, SessionOptions(1)).signature
     except LoadFailed as error:
@@ -56,6 +61,28 @@ def read_source(path: Path, scratch: Path) -> Source:
         raise ConfigError(named) from None
     model = onnx.load(path, load_external_data=False)
     return Source(path, signature, kinds_of(model), size, _batched(path, signature))
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """A model's file and those beside it that hold its weights.
+
+    Raises:
+        LoadFailed: it is not an ONNX model.
+    """
+    return path, *(path.parent / name for name in sorted(summarise(path).external_files))
+
+
+def doubt_of_precision(precision: str) -> str:
+    """What to say of a file to start from that is not in FP32.
+
+    The tools leave the weights of such a file as they are, with a QuantizeLinear behind each.
+    """
+    if not any(kind in precision for kind in ("FP16", "BF16", "FP64")):
+        return ""
+    return (
+        f'"FP32" is the given file, whose weights are {precision}; starting from its FP32 form '
+        "gives smaller results"
+    )
 
 
 def kinds_of(model: onnx.ModelProto) -> frozenset[Kind]:
@@ -106,10 +133,6 @@ def _attends(graph: onnx.GraphProto) -> bool:
     constants = {tensor.name for tensor in graph.initializer}
     constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
     return any(node.op_type == "MatMul" and not set(node.input) & constants for node in graph.node)
-
-
-def _files(summary: object) -> tuple[str, ...]:
-    return tuple(getattr(summary, "external_files", ()))
 
 
 def _check_size(path: Path, size: int, scratch: Path) -> None:

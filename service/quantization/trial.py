@@ -97,7 +97,7 @@ def baseline(bench: Bench) -> Measurement:
     steady, peak = loaded.memory()
     answers = [*first, *_answers(loaded.session, rows.feeds[QUICK_ROWS:])]
     save_answers(answers, bench.answers)
-    metric = choose_metric(bench.metric, rows.labels, answers)
+    metric = choose_metric(bench.metric, rows.labels, loaded.outputs, answers)
     quality = compare(loaded.outputs, metric, answers, answers, rows.labels)
     _check_baseline(loaded.outputs, answers, quality, rows)
     width, deviation = _batches(loaded.session, rows, bench)
@@ -114,10 +114,10 @@ def _check_baseline(
             raise ConfigError(f'all that it answers in "{name}" is NaN')
     if quality.failure:
         raise ConfigError(quality.failure)
-    if quality.metric == "accuracy" and rows.labels is not None and not quality.reference:
+    if quality.metric in ("accuracy", "r2") and quality.reference <= 0:
         raise ConfigError(
-            f"it is right on none of {len(rows)} rows; labels are class numbers from 0 on, got "
-            f"{', '.join(str(label) for label in rows.labels[:4])}, ..."
+            f"{quality.metric} {quality.reference:.4f} on {len(rows)} rows: the labels, or the way "
+            "the rows were prepared, are not this model's"
         )
 
 

@@ -19,6 +19,8 @@ from time import monotonic
 from types import TracebackType
 from typing import IO, Any, ParamSpec, TypeVar
 
+from service.core.errors import ConfigError
+
 P = ParamSpec("P")
 R = TypeVar("R")
 LENGTH = 8
@@ -154,6 +156,8 @@ def _main() -> None:
 def _answer(function: Callable[..., Any], args: Any, more: Any) -> tuple[bool, Any]:
     try:
         return True, function(*args, **more)
+    except ConfigError as error:  # said for the user as it is
+        return False, str(error)
     except Exception as error:
         text = " ".join(str(error).split()) or "no message"
         return False, f"{type(error).__name__}: {text}"[:600]

@@ -5,12 +5,21 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
-from service.quantization.build import Workshop, build, prepare
+from service.quantization.build import Workshop, build, examine, prepare
 from service.quantization.data import Rows, save_rows
 from service.quantization.inspection import as_text, inspect
-from service.quantization.recipes import Dynamic, Half, Recipe, Static, WeightOnly
+from service.quantization.macs import multiply_adds
+from service.quantization.recipes import (
+    PRODUCTS,
+    Dynamic,
+    Half,
+    Imported,
+    Recipe,
+    Static,
+    WeightOnly,
+)
 from service.quantization.sensitivity import parts_of, sensitivity
 from tests.quantization.tiny_models import conv_net, save
 
@@ -60,6 +69,31 @@ def test_what_a_tool_cannot_do_is_an_error_with_a_reason(tmp_path: Path) -> None
         build(Recipe("weight-only", WeightOnly()), shop, tmp_path / "out.onnx")
 
 
+@pytest.mark.parametrize("method", [Dynamic(), Static(ops=PRODUCTS)])
+def test_a_recipe_that_changes_nothing_is_no_candidate(tmp_path: Path, method: object) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    model = save(tmp_path / "m.onnx", nodes, {"x": ["n", 2]}, {"y": ["n", 2]}, {})
+    shop = Workshop(tmp_path)
+    prepare(model, shop)
+    save_rows(Rows((((np.ones((1, 2), np.float32)),),) * 2), shop.calibration)
+    with pytest.raises(ValueError, match="no product that this recipe can quantize"):
+        build(Recipe("nothing", method), shop, tmp_path / "out.onnx")  # type: ignore[arg-type]
+
+
+def test_weights_beside_the_file_are_read_counted_and_moved_into_the_result(
+    model: Path, tmp_path: Path
+) -> None:
+    whole = examine(model)
+    apart = tmp_path / "apart/given.onnx"
+    apart.parent.mkdir()
+    onnx.save(onnx.load(model), apart, save_as_external_data=True, size_threshold=0)
+    assert examine(apart).compressed_bytes > 0.9 * whole.compressed_bytes
+    assert inspect(apart)["file_bytes"] > 0.9 * whole.file_bytes
+    shop = Workshop(tmp_path)
+    built = build(Recipe("given", Imported(str(apart))), shop, tmp_path / "out.onnx")
+    assert built.file_bytes == pytest.approx(whole.file_bytes, rel=0.05)
+
+
 def test_pruned_weights_compress_better_in_a_file_of_the_same_size(shop: Workshop) -> None:
     whole = build(Recipe("a", Static()), shop, shop.folder / "a.onnx")
     thin = build(Recipe("b", Static(), sparsity=0.6), shop, shop.folder / "b.onnx")
@@ -92,3 +126,66 @@ def test_inspect_reads_fp32_too(tmp_path: Path) -> None:
     found = inspect(conv_net(tmp_path / "m.onnx"))
     assert (found["precision"], found["tensors"]) == ("FP32", [])
     assert found["here"][0].startswith("FP32: runs as it is")
+
+
+def work_of(operator: str, *shapes: tuple[int, ...], **attributes: int) -> int | None:
+    """Multiply-adds of one node that reads x and constants of these shapes."""
+    constants = {f"c{i}": np.ones(shape, np.float32) for i, shape in enumerate(shapes[1:])}
+    node = helper.make_node(operator, ["x", *constants], ["y"], **attributes)
+    graph = helper.make_graph(
+        [node], "g", [helper.make_tensor_value_info("x", 1, shapes[0])],
+        [helper.make_tensor_value_info("y", 1, None)],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return multiply_adds(model, {"x": np.ones(shapes[0], np.float32)})[0]
+
+
+@pytest.mark.parametrize(("operator", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
+def test_a_recurrence_works_with_all_weights_in_each_step(operator: str, gates: int) -> None:
+    weights = (1, gates * 4, 3), (1, gates * 4, 4)
+    assert work_of(operator, (5, 1, 3), *weights, hidden_size=4) == 5 * gates * 4 * (3 + 4)
+
+
+def test_a_transposed_convolution_works_at_each_value_that_it_reads() -> None:
+    assert work_of("ConvTranspose", (1, 2, 6, 6), (2, 8, 3, 3)) == 72 * 72
+
+
+def test_work_in_a_branch_is_said_to_be_unknown(tmp_path: Path) -> None:
+    branches = {
+        f"{name}_branch": helper.make_graph(
+            [helper.make_node("MatMul", ["x", "w"], [name])], name, [],
+            [helper.make_tensor_value_info(name, 1, ["n", 2])],
+        )
+        for name in ("then", "else")
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+        helper.make_node("Cast", ["sum"], ["condition"], to=onnx.TensorProto.BOOL),
+        helper.make_node("If", ["condition"], ["y"], **branches),
+    ]
+    weights = {"w": np.ones((2, 2), np.float32)}
+    path = save(tmp_path / "m.onnx", nodes, {"x": ["n", 2]}, {"y": ["n", 2]}, weights)
+    assert "beside those of 2 products that are not known" in as_text(inspect(path))
+
+
+def test_a_quantized_recurrence_is_shown_with_its_weights_and_work(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    constants = {
+        "w": rng.standard_normal((1, 32, 6)).astype(np.float32),
+        "r": rng.standard_normal((1, 32, 8)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0, 2]),
+        helper.make_node("LSTM", ["t", "w", "r"], ["", "y"], hidden_size=8),
+        helper.make_node("Squeeze", ["y", "first"], ["state"]),
+    ]
+    constants["first"] = np.zeros(1, np.int64)
+    shapes = {"x": ["n", 5, 6]}, {"state": ["n", 8]}
+    model = save(tmp_path / "m.onnx", nodes, *shapes, constants)
+    shop = Workshop(tmp_path)
+    prepare(model, shop)
+    assert build(Recipe("dynamic", Dynamic()), shop, tmp_path / "out.onnx").fusion.integer == 1
+    found = inspect(tmp_path / "out.onnx")
+    assert [line["values"] for line in found["tensors"]] == [32 * 6, 32 * 8]
+    assert inspect(model)["multiply_adds"] == found["multiply_adds"] == 5 * 32 * (6 + 8)

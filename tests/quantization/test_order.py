@@ -8,15 +8,17 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from service.config import ModelConfig
 from service.core.errors import ConfigError
 from service.engine.loading import load
+from service.quantization.data import Rows, Split
 from service.quantization.decide import Candidate
-from service.quantization.order import Order, _scratch, carry_out
+from service.quantization.order import Order, _key, _scratch, carry_out
 from service.quantization.recipes import Recipe, Static, WeightOnly
-from service.quantization.search import Search, Step
+from service.quantization.search import Search
 from tests.quantization.tiny_models import conv_net
 
 FEW = (
@@ -100,33 +102,6 @@ def test_a_name_must_be_one(model: Path, data: Path, tmp_path: Path) -> None:
         carry_out(Order(model, str(data), name="../x", models=tmp_path))
 
 
-@pytest.mark.usefixtures("few")
-def test_a_search_goes_on_where_it_was_stopped(
-    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    measured: list[str] = []
-
-    def measure(search: Search, recipe: Recipe) -> Candidate:
-        measured.append(recipe.name)
-        return original(search, recipe)
-
-    def stop(step: Step) -> None:
-        if step.doing == "weight-only":
-            raise KeyboardInterrupt
-
-    original = Search._measure
-    monkeypatch.setattr(Search, "_measure", measure)
-    with monkeypatch.context() as patch:
-        patch.setattr("service.quantization.order.ProgressBar", lambda: stop)
-        with pytest.raises(KeyboardInterrupt):
-            quantize(model, data, tmp_path / "models", target="size")
-    assert not list((tmp_path / "models/tiny").glob("[0-9]*"))
-    report = quantize(model, data, tmp_path / "models", target="size")
-    assert measured == ["static", "weight-only"]
-    assert [row["name"] for row in report["candidates"]][:2] == measured
-    assert not (tmp_path / "models/tiny/.quantize").exists()
-
-
 def test_a_stopped_search_leaves_no_version_and_goes_on_later(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -166,7 +141,7 @@ def test_a_metric_that_fails_on_fp32_leaves_nothing(
 ) -> None:
     (tmp_path / "bad_metric.py").write_text("def f(outputs, labels):\n    return 1 / 0\n")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="tiny.onnx .*--metric bad_metric:f: ZeroDivision"):
+    with pytest.raises(ConfigError, match="tiny.onnx .*--metric bad_metric:f fails on FP32"):
         quantize(model, data, tmp_path / "models", metric="bad_metric:f")
     assert not (tmp_path / "models").exists()
 
@@ -205,7 +180,7 @@ def test_labels_that_fp32_never_hits_are_no_measure(
 ) -> None:
     with np.load(data) as rows:
         np.savez(data, x=rows["x"], labels=rows["labels"] + 100)
-    with pytest.raises(ConfigError, match=r"tiny\.onnx .*right on none of 48 rows; .* got 10"):
+    with pytest.raises(ConfigError, match=r"tiny\.onnx .*from 100 to 102, fit none of the"):
         quantize(model, data, tmp_path / "models")
     assert not (tmp_path / "models").exists()
 
@@ -242,3 +217,20 @@ def test_a_model_that_never_answers_is_given_up(
     with pytest.raises(ConfigError, match=r"tiny\.onnx in FP32, on the data: took too long, more"):
         quantize(model, data, tmp_path / "models", budget=0.01)
     assert not (tmp_path / "models").exists()
+
+
+def test_other_weights_beside_the_file_are_another_search(model: Path, tmp_path: Path) -> None:
+    rows = Rows(((np.zeros((1, 1, 8, 8), np.float32),),))
+    keys = []
+    for scale in (1, 2):
+        changed = onnx.load(model)
+        for tensor in changed.graph.initializer:
+            values = onnx.numpy_helper.to_array(tensor) * np.float32(scale)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+        path = tmp_path / str(scale) / "m.onnx"
+        path.parent.mkdir()
+        onnx.save(changed, path, save_as_external_data=True, location="w", size_threshold=0)
+        keys.append(_key(Order(path, "rows"), Split(rows, rows, rows)))
+    first, second = (tmp_path / f"{scale}/m.onnx" for scale in (1, 2))
+    assert first.read_bytes() == second.read_bytes()
+    assert keys[0] != keys[1]

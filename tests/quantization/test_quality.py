@@ -1,5 +1,7 @@
 """Scores, and what one mean would hide."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -64,8 +66,9 @@ def test_accuracy_counts_labels_of_both() -> None:
     ("values", "labels", "metric"),
     [
         (np.eye(4, dtype=np.float32), np.arange(4), "accuracy"),
-        (np.eye(4, dtype=np.float32), np.arange(4) / 3, "r2"),
+        (np.ones((4, 1), np.float32), np.arange(4) / 3, "r2"),
         (RNG.standard_normal((4, 9)).astype(np.float32), None, "agreement"),
+        (RNG.random((4, 6)).astype(np.float32), None, "r2"),
         (np.array([[0.6, 0.8], [0.8, -0.6]], np.float32), None, "cosine"),
         (np.ones((4, 1), np.float32), None, "r2"),
     ],
@@ -73,7 +76,7 @@ def test_accuracy_counts_labels_of_both() -> None:
 def test_the_metric_follows_from_labels_and_outputs(
     values: np.ndarray, labels: np.ndarray | None, metric: str
 ) -> None:
-    assert choose_metric("auto", labels, answers(values)) == metric
+    assert choose_metric("auto", labels, ["y"], answers(values)) == metric
 
 
 def test_accuracy_without_labels_is_refused() -> None:
@@ -92,3 +95,30 @@ def test_accuracy_without_labels_is_refused() -> None:
 def test_a_metric_that_is_none_is_refused_before_any_work(asked: str, message: str) -> None:
     with pytest.raises(ConfigError, match=f"--metric {asked}.*{message}"):
         check_metric(asked, None)
+
+
+def test_outputs_of_several_lengths_are_compared_by_direction() -> None:
+    rows = [(RNG.random((1, 3, length), np.float32),) for length in (5, 6, 7)]
+    assert choose_metric("auto", None, ["frames"], rows) == "cosine"
+    assert compare(["frames"], "cosine", rows, rows, None).failure == ""
+
+
+def test_a_metric_that_fails_on_fp32_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_metric.py").write_text("def f(outputs, labels): return outputs['no']\n")
+    monkeypatch.chdir(tmp_path)
+    scores = answers(np.eye(2, dtype=np.float32))
+    with pytest.raises(ConfigError, match="--metric broken_metric:f fails on FP32's answers: Key"):
+        compare(["y"], "broken_metric:f", scores, scores, None)
+
+
+def test_a_number_of_boxes_that_varies_is_for_the_users_metric_to_judge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "box_metric.py").write_text("def f(outputs, labels): return len(outputs['y'])\n")
+    monkeypatch.chdir(tmp_path)
+    want, got = ([(np.ones((n, 4), np.float32),) for n in counts] for counts in ((3, 4), (3, 5)))
+    assert "only a --metric" in compare(["y"], "cosine", want, got, None).failure
+    found = compare(["y"], "box_metric:f", want, got, None)
+    assert (found.score, found.failure) == (2.0, "")

@@ -1,6 +1,7 @@
 """The forms that data may come in."""
 
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,6 @@ def test_a_single_array_is_enough_for_a_single_input(tmp_path: Path) -> None:
         ({"x": IMAGES[:0]}, "there are no rows"),
         ({}, 'no array "x" .*has nothing'),
         ({"x": IMAGES.astype(object)}, "Python objects, which would run code when loaded"),
-        ({"x": IMAGES, "labels": np.eye(6)}, r'labels "labels" must be one a row, got \[6, 6\]'),
         ({"x": IMAGES, "labels": np.arange(5)}, 'labels "labels" are 5, the rows are 6'),
     ],
 )
@@ -122,7 +122,7 @@ def test_files_that_are_not_archives_or_not_whole_are_refused(data: Path) -> Non
 def test_labels_that_some_parts_lack_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=IMAGES)
     np.savez(tmp_path / "b.npz", x=IMAGES, labels=np.arange(6))
-    with pytest.raises(ConfigError, match='part 1 of 2 has no labels "labels"'):
+    with pytest.raises(ConfigError, match='1 of 2 parts of the data have no labels "labels"'):
         read(tmp_path)
 
 
@@ -166,3 +166,42 @@ def test_a_function_that_never_ends_is_not_waited_for(
     rows = read("endless_rows:rows")
     assert len(rows) == 40
     assert rows.notes == ("endless_rows:rows yields more than the 40 that were taken.",)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kept"), [((6, 5), (6, 5)), ((6, 1), (6,)), ((6, 1, 4), (6, 1, 4))]
+)
+def test_a_row_may_have_several_labels(
+    tmp_path: Path, shape: tuple[int, ...], kept: tuple[int, ...]
+) -> None:
+    np.savez(tmp_path / "several.npz", x=IMAGES, labels=np.zeros(shape, int))
+    rows = read(tmp_path / "several.npz")
+    assert rows.labels is not None
+    assert rows.labels.shape == kept
+
+
+def labelled(monkeypatch: pytest.MonkeyPatch, labels: list[dict]) -> Rows:
+    module = types.ModuleType("rows_with_labels")
+    module.rows = lambda: [{"x": x} | more for x, more in zip(IMAGES, labels, strict=True)]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "rows_with_labels", module)
+    return read("rows_with_labels:rows")
+
+
+def test_the_labels_of_a_single_row_may_lack_its_axis(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = labelled(monkeypatch, [{"labels": np.full(5, i)} for i in range(6)])
+    assert rows.labels is not None
+    assert rows.labels.shape == (6, 5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([{"y": 1}] * 5 + [{}], '1 of 6 parts of the data have no labels "y"'),
+        ([{"y": np.zeros(3 + i % 2)} for i in range(6)], r"such as \[3\] and \[4\] for a row"),
+    ],
+)
+def test_labels_that_make_no_array_are_refused(
+    monkeypatch: pytest.MonkeyPatch, labels: list[dict], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        labelled(monkeypatch, labels)

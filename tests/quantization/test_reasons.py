@@ -50,3 +50,15 @@ def test_a_drop_that_chance_explains_refutes_nothing(drop: float, rows: int, hel
 def test_a_broken_output_refutes_on_any_number_of_rows() -> None:
     quality = Quality("accuracy", 0.0, 1.0, (), "output holds NaN")
     assert refutation(quality, 16, GOAL).endswith("16 other rows: output holds NaN")
+
+
+def test_a_larger_file_is_called_larger() -> None:
+    assert "2.00 x larger" in decide([candidate("a", 2.0, size=8000)], FP32, GOAL).reason
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_batches_that_are_allowed_to_vary_have_to_be_asked_of_serving(allowed: bool) -> None:
+    goal = replace(GOAL, allow_batch_variance=allowed)
+    reason = decide([candidate("a", 2.0, deviation=0.01)], FP32, goal).reason
+    assert "is served row by row" in reason
+    assert ('combine = "always"' in reason) == allowed

@@ -10,8 +10,8 @@ import pytest
 from onnx import helper
 
 from service.core.errors import ConfigError
-from service.quantization.recipes import Kind, catalogue
-from service.quantization.source import read_source
+from service.quantization.recipes import Dynamic, Kind, catalogue
+from service.quantization.source import doubt_of_precision, read_source
 from tests.quantization.tiny_models import conv_net, save
 
 
@@ -42,6 +42,15 @@ def text(path: Path) -> Path:
     return path
 
 
+def doubles(path: Path) -> Path:
+    model = onnx.load(conv_net(path))
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor).astype(np.float64)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    onnx.save(model, path)
+    return path
+
+
 def external(path: Path) -> Path:
     onnx.save(
         onnx.load(conv_net(path)), path, save_as_external_data=True, location="w.bin",
@@ -58,6 +67,7 @@ def external(path: Path) -> Path:
         (text, "not an ONNX model"),
         (quantized, "quantized already"),
         (unknown, "NoSuchOperator"),
+        (doubles, "holds its weights in FP64"),
         (lambda path: conv_net(path, 4), r'"x" FP32 \[4, 1, 8, 8\] has no batch dimension'),
         (external, "'w.bin' is not in the folder"),
     ],
@@ -97,3 +107,16 @@ def test_every_kind_but_trees_has_recipes_with_names_of_their_own() -> None:
         names = [recipe.name for recipe in catalogue(frozenset(kinds), vnni)]
         assert len(names) == len(set(names))
         assert bool(names) == (Kind.TREE not in kinds)
+
+
+def test_a_recurrence_is_tried_first_by_what_can_quantize_it() -> None:
+    first = catalogue(frozenset({Kind.RECURRENT, Kind.DENSE}), vnni=True)[0].method
+    assert isinstance(first, Dynamic)
+    assert "LSTM" in first.ops
+
+
+@pytest.mark.parametrize(
+    ("precision", "doubted"), [("FP32", False), ("no weights", False), ("FP16", True)]
+)
+def test_a_start_in_other_floats_is_told(precision: str, doubted: bool) -> None:
+    assert bool(doubt_of_precision(precision)) == doubted

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from service.quantization.quality import user_metric
 from service.quantization.worker import Worker, WorkFailed
 
 
@@ -41,3 +42,8 @@ def test_printing_does_not_spoil_its_answers() -> None:
 def test_it_works_in_its_folder_and_finds_the_modules_of_its_parent(tmp_path: Path) -> None:
     with Worker(tmp_path) as worker:
         assert worker.call(10, os.getcwd) == str(tmp_path)
+
+
+def test_what_the_user_got_wrong_is_told_as_it_is() -> None:
+    with Worker() as worker, pytest.raises(WorkFailed, match="^--metric no:such"):
+        worker.call(10, user_metric, "no:such")
