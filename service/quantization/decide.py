@@ -17,7 +17,7 @@ SMALLER = 1.1
 SLOWEST = 0.67
 """For the targets size and memory a model may run at this share of FP32's speed."""
 TIE = 1.05
-"""Candidates this close on the target are equal; then the smaller file wins."""
+"""Candidates this close on the target are equal, and so are files this close in size."""
 
 
 class Target(StrEnum):
@@ -88,10 +88,10 @@ def beats(candidate: Candidate, reference: Candidate, goal: Goal) -> bool:
     measured = candidate.measured
     if measured is None or measured.timing is None or measured.dropped:
         return False
-    if goal.target in (Target.SIZE, Target.MEMORY):
-        enough = gain(candidate, reference, goal) >= SMALLER
-        return enough and measured.timing.latency_ratio >= SLOWEST
-    return gain(candidate, reference, goal) >= NOISE
+    slow = measured.timing.latency_ratio < SLOWEST
+    if goal.target in (Target.SIZE, Target.MEMORY) and slow:
+        return False
+    return gain(candidate, reference, goal) >= required_gain(goal)
 
 
 def eligible(candidate: Candidate, reference: Candidate, goal: Goal) -> bool:
@@ -111,16 +111,24 @@ def best(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) -> C
         return None
     top = max(gain(c, reference, goal) for c in able)
     tied = [c for c in able if gain(c, reference, goal) * TIE >= top]
-    return min(tied, key=_cost)
+    smallest = min(_bytes(c) for c in tied)
+    return min((c for c in tied if _bytes(c) <= TIE * smallest), key=lambda c: _cost(c, goal))
 
 
-def _cost(candidate: Candidate) -> tuple[float, float, float]:
-    """Smaller file, then smaller package (pruned weights compress), then smaller drop."""
-    built, measured = candidate.built, candidate.measured
-    assert built is not None
-    assert measured is not None
-    assert measured.quality is not None
-    return round(built.file_bytes, -3), built.compressed_bytes, measured.quality.drop
+def required_gain(goal: Goal) -> float:
+    """What a candidate has to bring on the target."""
+    return SMALLER if goal.target in (Target.SIZE, Target.MEMORY) else NOISE
+
+
+def _bytes(candidate: Candidate) -> int:
+    return candidate.built.file_bytes if candidate.built else 0
+
+
+def _cost(candidate: Candidate, goal: Goal) -> tuple[float, float, int]:
+    """Smaller drop; but for size the smaller package first, since pruned weights compress."""
+    packed = candidate.built.compressed_bytes if candidate.built else 0
+    first = packed if goal.target is Target.SIZE else 0
+    return first, _drop(candidate), packed
 
 
 def bar(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) -> float:
@@ -142,9 +150,9 @@ def mixed_bases(
     The most promising first: fast, and near to the budget.
     """
     found = best(candidates, reference, goal)
-    floor = max(NOISE, gain(found, reference, goal) * TIE if found else 0.0)
-    if found and not goal.allow_batch_variance and not _invariant(found):
-        floor = NOISE
+    floor = required_gain(goal)
+    if found and (goal.allow_batch_variance or _invariant(found)):
+        floor = max(floor, gain(found, reference, goal) * TIE)
     broken = [
         c
         for c in candidates

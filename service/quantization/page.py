@@ -179,7 +179,8 @@ def _facts(report: Report) -> str:
         "Data": f"{data['source']}: {data['calibration_rows']} rows to calibrate on, "
         f"{data['evaluation_rows']} others to choose by, seed {data['seed']}",
         "Winner": confirmed(report),
-        "Speed": "medians of runs in turns with FP32, in one process and with the same threads",
+        "Speed": "medians of ratios to FP32 in turns, in one process, with the threads and kernels "
+        "of serving; the best were timed again, side by side",
         "Memory": "growth of a process that loads and runs this model alone",
         "Here": " ".join(report["hardware"]["advice"]),
         "Notes": " ".join(report["notes"]) or "none",

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import floor, sqrt
 
 from service.quantization.decide import (
-    NOISE,
     SLOWEST,
     SMALLER,
     Candidate,
@@ -14,6 +13,7 @@ from service.quantization.decide import (
     beats,
     best,
     gain,
+    required_gain,
     within_budget,
 )
 from service.quantization.quality import Quality
@@ -70,22 +70,22 @@ def _why_not(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) 
              f"a drop of {goal.max_drop:.2%}."]  # fmt: skip
     failed = [c for c in candidates if c.failure]
     quick = [c for c in candidates if not c.failure and c.measured and not within_budget(c, goal)
-             and gain(c, reference, goal) >= NOISE]  # fmt: skip
+             and gain(c, reference, goal) >= required_gain(goal)]  # fmt: skip
     slow = [c for c in candidates if not c.failure and c not in quick]
     if quick:
         top = max(quick, key=lambda c: gain(c, reference, goal))
         parts.append(
-            f"{len(quick)} are better but answer too differently (the best, {top.recipe.name}: "
+            f"Better, but answering too differently: {len(quick)} (the best, {top.recipe.name}: "
             f"{gain(top, reference, goal):.2f} x, {verdict(top, reference, goal)})."
         )
     if slow:
         top = max(slow, key=lambda c: gain(c, reference, goal))
         parts.append(
-            f"{len(slow)} bring less than {NOISE} x (the best, {top.recipe.name}: "
-            f"{gain(top, reference, goal):.2f} x; {_cause(top)})."
+            f"Less than {required_gain(goal)} x, or too slow: {len(slow)} (the best, "
+            f"{top.recipe.name}: {_ratio(gain(top, reference, goal))}; {_cause(top)})."
         )
     if failed:
-        parts.append(f"{len(failed)} could not be built or loaded.")
+        parts.append(f"Not built or not loaded: {len(failed)}.")
     return " ".join(parts)
 
 
@@ -97,11 +97,12 @@ def _cause(candidate: Candidate) -> str:
     if fusion.unfused:
         total = fusion.integer + fusion.unfused
         return f"ONNX Runtime leaves {fusion.unfused} of {total} quantized products in float"
-    if fusion.integer == 0:
-        return "no product of it runs in integers"
+    if fusion.floating:
+        total = fusion.integer + fusion.floating
+        return f"{fusion.integer} of its {total} products run in integers"
     return (
-        "its products do run in integers; this CPU gains little from them, or the time goes into "
-        "operators that stay in float"
+        "its products run in integers; this CPU gains little from them, or the time goes into "
+        "other operators"
     )
 
 
@@ -125,7 +126,7 @@ def verdict(candidate: Candidate, reference: Candidate, goal: Goal) -> str:
             and gain(candidate, reference, goal) >= SMALLER
         ):
             return f"too slow: {_latency(measured):.2f} x FP32's speed, at least {SLOWEST} is asked"
-        return f"no gain: {gain(candidate, reference, goal):.2f} x on {goal.target}"
+        return f"no gain: {_ratio(gain(candidate, reference, goal))} on {goal.target}"
     return "passes" if measured.invariant else "passes, but rows of a batch influence each other"
 
 
@@ -145,6 +146,11 @@ def refutation(quality: Quality, rows: int, goal: Goal) -> str:
         f"not confirmed: on {rows} other rows {quality.metric} falls by {quality.drop:.2%}; "
         f"{goal.max_drop:.2%} are allowed, {granted:.2%} with chance"
     )
+
+
+def _ratio(value: float) -> str:
+    """Rounded down, so that what misses a bar does not look as if it reached it."""
+    return f"{floor(100 * value) / 100:.2f} x"
 
 
 def _latency(measured: Measurement) -> float:

@@ -37,6 +37,11 @@ def test_among_equals_the_smaller_file_wins() -> None:
     assert winner(candidate("a", 2.0, size=2000), candidate("b", 1.95, size=1000)) == "b"
 
 
+def test_among_files_of_about_one_size_the_smaller_drop_wins() -> None:
+    right, small = candidate("a", 2.0, size=1020), candidate("b", 2.0, drop=0.005, size=1000)
+    assert winner(right, small) == "a"
+
+
 @pytest.mark.parametrize(("speed", "name"), [(0.9, "small"), (0.5, None)])
 def test_a_small_file_may_cost_some_speed_but_not_half_of_it(speed: float, name: str) -> None:
     assert winner(candidate("small", speed), goal=Goal(Target.SIZE)) == name

@@ -14,7 +14,7 @@ from tests.quantization.candidates import FP32, GOAL, candidate
 def test_speed_below_noise_keeps_fp32_and_says_why() -> None:
     decision = decide([candidate("a", 1.1)], FP32, GOAL)
     assert decision.winner is None
-    assert "1 bring less than 1.15 x" in decision.reason
+    assert "Less than 1.15 x, or too slow: 1 (the best, a: 1.10 x" in decision.reason
 
 
 def test_no_candidate_at_all_keeps_fp32() -> None:
