@@ -21,6 +21,7 @@ h1 { font-size: 26px; margin: 0; } h2 { font-size: 17px; margin: 36px 0 10px; }
   border-radius: 0 8px 8px 0; } .decision.kept { border-color: var(--dim); }
 .decision.warn { border-color: var(--bad); }
 .decision b { font-size: 17px; display: block; }
+.decision i { display: block; font-style: normal; color: var(--dim); margin-top: 4px; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px;
   margin: 18px 0 0; }
 .tile { border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; }
@@ -31,7 +32,8 @@ svg { width: 100%; min-width: 720px; height: auto; display: block; border: 1px s
 svg text { font: 12px system-ui, sans-serif; fill: var(--dim); pointer-events: none; }
 svg .axis { font-weight: 600; } svg .grid { stroke: var(--line); }
 svg .field { fill: var(--field); }
-svg .hint { fill: var(--good); } svg .name { fill: var(--ink); }
+svg .hint { fill: var(--good); } svg .name { fill: var(--ink);
+  paint-order: stroke; stroke: var(--paper); stroke-width: 5px; }
 svg .number { font-size: 11px; fill: var(--ink); }
 svg .lead { stroke: var(--dim); }
 svg .name.winner { font-weight: 700; fill: var(--win); }
@@ -91,7 +93,8 @@ def _decision(report: Report) -> str:
     winner = report["decision"]["winner"]
     kind = "warn" if report["data"]["random"] else ("" if winner else "kept")
     head = escape(winner or "FP32 stays")
-    return f'<div class="decision {kind}"><b>{head}</b>{escape(report["decision"]["reason"])}</div>'
+    reason, also = escape(report["decision"]["reason"]), escape(confirmed(report))
+    return f'<div class="decision {kind}"><b>{head}</b>{reason}<i>{also}</i></div>'
 
 
 def _tiles(report: Report) -> str:
@@ -178,7 +181,6 @@ def _facts(report: Report) -> str:
         "Goal": f"{goal['target']}, a drop of at most {goal['max_drop']:.2%}",
         "Data": f"{data['source']}: {data['calibration_rows']} rows to calibrate on, "
         f"{data['evaluation_rows']} others to choose by, seed {data['seed']}",
-        "Winner": confirmed(report),
         "Speed": "medians of ratios to FP32 in turns, in one process, with the threads and kernels "
         "of serving; the best were timed again, side by side",
         "Memory": "growth of a process that loads and runs this model alone",

@@ -188,11 +188,12 @@ def _circle(scale: _Scale, disc: Disc, largest: float) -> str:
 
 
 def _labels(scale: _Scale, found: list[Disc], largest: float) -> list[str]:
-    """The number of each candidate's row in the table; the names of the winner and of FP32."""
+    """The number of each candidate's row in the table; the names of the winner and of FP32, which
+    choose their places first and are drawn over the lines of the others."""
     rounds = [Round(scale.x(d.speed), scale.y(d.drop), _radius(d, largest)) for d in found]
     frame = Box(LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM)
     taken: list[Box] = []
-    parts = []
+    parts: list[list[str]] = []
     named = ("winner", "reference")
     pairs = sorted(zip(found, rounds, strict=True), key=lambda p: (p[0].kind not in named, p[1].x))
     for disc, circle in pairs:
@@ -200,8 +201,8 @@ def _labels(scale: _Scale, found: list[Disc], largest: float) -> list[str]:
         words = disc.name if name else str(disc.number)
         box = place(circle, (7.2 if name else 6.5) * len(words) + 4, rounds, taken, frame)
         taken.append(box)
-        parts += _label(circle, box, words, f"name {disc.kind}" if name else "number")
-    return parts
+        parts.append(_label(circle, box, words, f"name {disc.kind}" if name else "number"))
+    return [part for label in reversed(parts) for part in label]
 
 
 def _label(disc: Round, box: Box, words: str, kind: str) -> list[str]:
