@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from service.quantization.decide import SLOWEST
 from service.quantization.kernels import hardware, hardware_text
 from service.quantization.order import Order, carry_out
 from tests.benchmarks import quantize_cases as cases
@@ -87,8 +88,8 @@ def close(report: Report) -> Iterator[Line]:
     """The targets of a sentence encoder whose answers hardly move."""
     row = winner(report)
     yield Line("mean cosine to FP32", 0.999, row["quality"]["score"])
-    yield Line("times FP32's speed at batch 1", 1, row["timing"]["latency_ratio"])
-    yield Line("times smaller", 1, smaller(report, row))
+    yield Line("times smaller", 1.1, smaller(report, row))
+    yield Line("times FP32's speed at batch 1", SLOWEST, row["timing"]["latency_ratio"])
 
 
 def images(report: Report) -> Iterator[Line]:
@@ -129,9 +130,7 @@ BENCHMARKS = {
     "sentences": Benchmark(
         cases.sentences, {"max_drop": 0.01, "allow_batch_variance": True}, sentences
     ),
-    "sentences-close": Benchmark(
-        cases.sentences, {"max_drop": 0.001, "allow_batch_variance": True}, close
-    ),
+    "sentences-close": Benchmark(cases.sentences, {"max_drop": 0.001, "target": "size"}, close),
     "images": Benchmark(cases.images, {"max_drop": 0.1}, images),
     "lines": Benchmark(
         cases.lines, {"max_drop": 0.02, "metric": "tests.benchmarks.text_lines:read_right"}, lines
