@@ -2,10 +2,13 @@
 130 interrupted.
 """
 
+import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from types import ModuleType
 
 from service import __version__
 from service.commands.parser import Parser
@@ -33,13 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str]) -> int:
     chosen = next((each for each in arguments if not each.startswith("-")), "")
-    if chosen == "serve":
-        signal.signal(signal.SIGTERM, _end)
-    from service.client import Unreachable  # after this, so that a signal is heard early
-    from service.core.errors import ConfigError
+    with _leaving_at_once(chosen):
+        from service.client import Unreachable
+        from service.core.errors import ConfigError
 
-    # Only what is asked for is imported: a server takes a second that its clients need not wait.
-    command = import_module(f"service.commands.{chosen}") if chosen in COMMANDS else None
+        command = _imported(chosen)
     parser = Parser("quantserve", description="Serve quantized ONNX models.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -57,6 +58,31 @@ def _main(arguments: Sequence[str]) -> int:
         print(f"quantserve: {error}", file=sys.stderr)
         return 2
     return code
+
+
+def _imported(chosen: str) -> ModuleType | None:
+    """Only what is asked for: a server takes a second that its clients need not wait."""
+    return import_module(f"service.commands.{chosen}") if chosen in COMMANDS else None
+
+
+@contextmanager
+def _leaving_at_once(chosen: str) -> Iterator[None]:
+    """Let signals end the process while packages are imported, when nothing is there to be lost.
+
+    An exception would be, in the middle of compiled code that is being set up: it comes out as an
+    ImportError. A server goes on to be told to stop by SIGTERM.
+    """
+    interrupted = signal.getsignal(signal.SIGINT)
+    if interrupted is signal.default_int_handler:  # not where the shell has it ignored
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    if chosen == "serve":
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, interrupted)
+        if chosen == "serve":
+            signal.signal(signal.SIGTERM, _end)
 
 
 def _end(*_: object) -> None:
