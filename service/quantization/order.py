@@ -23,7 +23,7 @@ from service.quantization.build import Workshop
 from service.quantization.data import Split, save_rows, split
 from service.quantization.decide import Goal, Target
 from service.quantization.labelled import doubt
-from service.quantization.machine import read_machine
+from service.quantization.machine import Machine, read_machine
 from service.quantization.page import page
 from service.quantization.progress import ProgressBar
 from service.quantization.publish import check_home, make_folder, publish, write_golden
@@ -117,19 +117,20 @@ def _carry_out(order: Order, home: Path) -> str:
     with _scratch(home) as scratch:
         try:
             shop = _workshop(scratch, order, parts)
-            outcome, search = _search(order, source, shop, parts)
+            outcome, search = _search(order, source, shop, parts, machine)
         except ConfigError:  # FP32 itself does not run: there is nothing to go on with
             shutil.rmtree(scratch)
             raise
         given = (*rows.notes, *(calibration.notes if calibration else ()))
         outcome = replace(outcome, notes=(*given, *outcome.notes))
-        text = _publish(order, home, source, parts, outcome, search, shop)
+        text = _publish(order, home, source, parts, outcome, search, shop, machine)
         shutil.rmtree(scratch)
     return text
 
 
-def _search(order: Order, source: Source, shop: Workshop, parts: Split) -> tuple[Outcome, Search]:
-    machine = read_machine()
+def _search(
+    order: Order, source: Source, shop: Workshop, parts: Split, machine: Machine
+) -> tuple[Outcome, Search]:
     task = Task(
         source, order.goal, order.metric, machine.cores, order.threads, machine.vnni, order.budget,
         order.max_batch_size, tuple(path.absolute() for path in order.qat),
@@ -149,7 +150,7 @@ def _search(order: Order, source: Source, shop: Workshop, parts: Split) -> tuple
 
 def _publish(
     order: Order, home: Path, source: Source, parts: Split, outcome: Outcome, search: Search,
-    shop: Workshop,
+    shop: Workshop, machine: Machine,
 ) -> str:  # fmt: skip
     winner = next(
         (c.recipe for c in outcome.candidates if c.recipe.name == outcome.decision.winner), None
@@ -165,7 +166,7 @@ def _publish(
         "seed": order.seed,
     }
     hashes = {"model": _sha256(file), "source": _sha256(source.path)}
-    values = report(outcome, order.goal, read_machine(), data, hashes)
+    values = report(outcome, order.goal, machine, data, hashes)
     values = {"name": home.name, **values}
     write_golden(home, source.signature, parts.evaluation, load_answers(shop.answers))
     number = publish(home, file, values, page(values))

@@ -4,18 +4,16 @@ One mean does not tell: a detector's overall cosine can stay at 0.9993 while all
 are 0. So each output is also looked at by its channels, and one that lost its life fails at once.
 """
 
-import importlib
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log10
-from pathlib import Path
 
 import numpy as np
 
 from service.core.errors import ConfigError
 from service.core.tensors import Array, Arrays
 from service.quantization.labelled import accuracies, fitting_metric, r2, r2s
+from service.quantization.modules import user_function
 
 BUILT_IN = ("auto", "accuracy", "agreement", "cosine", "r2")
 DEAD = 0.05
@@ -172,14 +170,11 @@ def user_metric(spec: str) -> Metric:
     Raises:
         ConfigError: it cannot be imported.
     """
-    module, _, name = spec.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
     try:
-        found: Metric = getattr(importlib.import_module(module), name)
+        with user_function(spec) as function:
+            found: Metric = function
     except Exception as error:
         raise ConfigError(f"--metric {spec}: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.pop(0)
     if not callable(found):
         raise ConfigError(f"--metric {spec} is {type(found).__name__}, not a function")
     return found

@@ -1,6 +1,5 @@
 """The forms that data may come in: an .npz, a folder, a function, or made up."""
 
-import importlib
 import sys
 import traceback
 import zipfile
@@ -16,6 +15,7 @@ from service.engine.samples import generated_rows
 from service.engine.session import Session, SessionOptions
 from service.quantization.casting import cast_feeds
 from service.quantization.data import Rows, check_rows
+from service.quantization.modules import user_function
 
 LABELS = ("labels", "label", "y")
 """Names under which labels are found when no other is given."""
@@ -128,23 +128,20 @@ def _why(error: Exception) -> str:
 
 def _function(spec: str) -> tuple[list[Feed], tuple[str, ...]]:
     """What a user's function yields: dicts of arrays by input name."""
-    module, _, name = spec.partition(":")
     feeds: list[Feed] = []
     size = 0
-    sys.path.insert(0, str(Path.cwd()))
     try:
-        for feed in getattr(importlib.import_module(module), name)():
-            feeds.append(_feed(feed))
-            size += sum(np.asarray(array).nbytes for array in feed.values())
-            if len(feeds) == MOST_FEEDS or size > MOST_BYTES:
-                return feeds, (f"{spec} yields more than the {len(feeds)} that were taken.",)
+        with user_function(spec) as function:
+            for feed in function():
+                feeds.append(_feed(feed))
+                size += sum(np.asarray(array).nbytes for array in feed.values())
+                if len(feeds) == MOST_FEEDS or size > MOST_BYTES:
+                    return feeds, (f"{spec} yields more than the {len(feeds)} that were taken.",)
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:
-        line = _line_in(error, module)
+        line = _line_in(error, spec.partition(":")[0])
         raise ConfigError(f"{type(error).__name__}: {error}{line}") from error
-    finally:
-        sys.path.pop(0)
     return feeds, ()
 
 
