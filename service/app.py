@@ -21,7 +21,7 @@ from service.api.exchange import LookOut
 from service.api.guard import Guard, lets_predict
 from service.api.infer import App, DataPlane, Send
 from service.api.inference import Inference
-from service.api.keys import Access, Keys, is_loopback
+from service.api.keys import Access, Keys
 from service.api.repository_verbs import Limits, repository_verbs
 from service.api.upload import UploadLimits, upload_routes
 from service.api.versions import versions
@@ -68,6 +68,7 @@ class Server:
             settings.shutdown_timeout,
         )
         self.repository = ModelRepository(settings.models, given)
+        access = access_of(settings)
         metrics = Metrics(statistics, self.repository, exemplars)
         changes = _changes(settings, self.repository, Audit(observe))
         reports = [versions(self.repository, statistics), watching(self.repository, self._watchers)]
@@ -76,16 +77,12 @@ class Server:
             statistics,
             metrics.render,
             logging.getLogger(),
-            [*changes, *reports],
+            Guard.of(access, observe),
+            reports,
+            changes,
         )
-        access = access_of(settings)
         self._inference = inference = self._inference_of(settings, observe)
-        # Where predictions need no key, nothing stands before them.
-        self._plane: App
-        if access.api.digests:
-            self._plane = Guard(DataPlane(control, inference), access, observe)
-        else:
-            self._plane = DataPlane(Guard(control, access, observe), inference)
+        self._plane: App = DataPlane(control, inference, access)
         self.protocol = partial(DirectProtocol, inference, LookOut(), partial(lets_predict, access))
         """For uvicorn: its HTTP protocol with a shorter way for predictions."""
         self._settings = settings
@@ -195,5 +192,4 @@ def access_of(settings: Settings) -> Access:
     return Access(
         Keys.of(read_keys("QUANTSERVE_ADMIN_KEY", settings.admin_key, settings.admin_key_file)),
         Keys.of(read_keys("QUANTSERVE_API_KEY", settings.api_key, settings.api_key_file)),
-        is_loopback(settings.host),
     )

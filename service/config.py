@@ -195,7 +195,8 @@ def read_keys(variable: str, given: SecretStr, file: Path | None) -> tuple[str, 
     """The keys that a variable or a file holds, separated by commas or spaces, for rotation.
 
     Raises:
-        ConfigError: both are given, the file cannot be read or is empty, or a key is not ASCII.
+        ConfigError: both are given, the file cannot be read, either is blank, or a key is not
+            ASCII.
     """
     text = given.get_secret_value()
     if file is not None:
@@ -207,8 +208,9 @@ def read_keys(variable: str, given: SecretStr, file: Path | None) -> tuple[str, 
             why = getattr(error, "strerror", None) or "it is not text"
             raise ConfigError(f"{variable}_FILE {file}: {why}") from None
     keys = tuple(key for key in re.split(r"[\s,]+", text) if key)
-    if file is not None and not keys:
-        raise ConfigError(f"{variable}_FILE {file} holds no key")
+    if not keys and (file is not None or text):
+        where = variable if file is None else f"{variable}_FILE {file}"
+        raise ConfigError(f"{where} holds no key: it is blank; unset it if none is wanted")
     if not all(key.isascii() and key.isprintable() for key in keys):
         raise ConfigError(f"{variable}: a key may hold only printable ASCII characters")
     return keys

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 
 from service.app import Server
 from service.config import Settings
 
 ROOT = Path(__file__).parents[1]
+KEY = "an-admin-key"
+"""Which the client shows with every request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +28,15 @@ class Served:
 @asynccontextmanager
 async def serve(folder: Path, *, load: bool = True, **settings: Any) -> AsyncIterator[Served]:
     """Serve a folder for as long as the context lasts; without ``load`` nothing leaves LOADING."""
+    settings = {"admin_key": SecretStr(KEY), **settings}
     server = Server(Settings(models=folder, **settings), lambda _: None)
     if load:
         await server.repository.load_all()
     else:
         await server.repository.refresh()
     transport = httpx.ASGITransport(app=server)
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://127.0.0.1", headers={"X-API-Key": KEY}
+    ) as client:
         yield Served(server, client)
     await server.repository.stop()

@@ -8,6 +8,8 @@ with a read-only root file system could not keep them.
 """
 
 import json
+import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from pathlib import Path
 PORT = 18237
 """Not one that a build which shares the network of its machine could meet a server at."""
 PATIENCE = 120.0
+KEY = secrets.token_hex(32)
 PAGES = (
     "/docs",
     "/openapi.json",
@@ -30,7 +33,17 @@ PAGES = (
 
 def main(models: Path) -> int:
     server = subprocess.Popen(
-        ["quantserve", "serve", "--host", "127.0.0.1", "--port", str(PORT), "--models", str(models)]
+        [
+            "quantserve",
+            "serve",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(PORT),
+            "--models",
+            str(models),
+        ],
+        env={**os.environ, "QUANTSERVE_ADMIN_KEY": KEY},
     )
     try:
         wait(server)
@@ -68,7 +81,8 @@ def wait(server: subprocess.Popen[bytes]) -> None:
 def ask(method: str, path: str, body: bytes = b"", encoding: str = "identity") -> bytes:
     """The answer's body; it must be a good one."""
     connection = HTTPConnection("127.0.0.1", PORT, timeout=30)
-    connection.request(method, path, body, {"Accept-Encoding": encoding})
+    headers = {"Accept-Encoding": encoding, "X-API-Key": KEY}
+    connection.request(method, path, body, headers)
     answer = connection.getresponse()
     content = answer.read()
     assert answer.status == 200, f"{method} {path}: {answer.status} {content[:200]!r}"

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from fastapi import APIRouter, FastAPI
 
 from service import __version__
-from service.api.docs import docs
-from service.api.edge import Edge
+from service.api.docs import docs, openapi
+from service.api.edge import Edge, Guarded
+from service.api.guard import Guard
 from service.api.health import health
 from service.api.index import index
-from service.api.log_settings import log_settings
+from service.api.log_settings import log_changes, log_settings
 from service.api.metadata import metadata
 from service.api.model_config import model_config
 from service.api.openapi import document
 from service.api.scrape import Render, scrape
 from service.api.statistics import statistics
-from service.api.trace_settings import trace_settings
+from service.api.trace_settings import trace_changes, trace_settings
 from service.api.v1_status import v1_status
 from service.core.statistics import Statistics
 from service.engine.repository import ModelRepository
@@ -27,25 +28,31 @@ def control_plane(
     counted: Statistics,
     render: Render,
     logger: logging.Logger,
-    more: Sequence[APIRouter] = (),
+    guard: Guard,
+    reports: Sequence[APIRouter] = (),
+    changes: Sequence[APIRouter] = (),
 ) -> Edge:
     """The application for everything but inference. ``logger`` is the one whose level clients may
-    change; ``more`` are routes that need parts of their own.
+    change; ``reports`` and ``changes`` are routes under /admin that need parts of their own.
     """
     app = FastAPI(title="quantserve", version=__version__, openapi_url=None, redirect_slashes=False)
+    open_to_all = [health(repository), scrape(render), docs()]
+    reading = [
+        statistics(repository, counted),  # /v2/models/stats, before "stats" is taken for a name
+        metadata(repository),
+        model_config(repository),
+        index(repository),
+        v1_status(repository),
+        log_settings(logger),
+        trace_settings(repository),
+        openapi(document(app, repository)),
+    ]
+    changing = [log_changes(logger), trace_changes(repository), *reports, *changes]
     return Edge(
         app,
         [
-            statistics(repository, counted),  # /v2/models/stats, before "stats" is taken for a name
-            health(repository),
-            metadata(repository),
-            model_config(repository),
-            index(repository),
-            v1_status(repository),
-            log_settings(logger),
-            trace_settings(repository),
-            scrape(render),
-            *more,
-            docs(document(app, repository)),
+            *(Guarded(guard.nothing, router) for router in open_to_all),
+            *(Guarded(guard.api_key, router) for router in reading),
+            *(Guarded(guard.admin_key, router) for router in changing),
         ],
     )

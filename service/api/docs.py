@@ -19,13 +19,20 @@ A_DAY = {"cache-control": "max-age=86400"}
 SETTINGS = {"tryItOutEnabled": True, "defaultModelsExpandDepth": 0, "displayRequestDuration": True}
 
 
-def docs(document: Callable[[], dict[str, Any]]) -> APIRouter:
-    """Routes for people who look around; ``document`` gives the OpenAPI document."""
+def openapi(document: Callable[[], dict[str, Any]]) -> APIRouter:
+    """The route of the OpenAPI document, which names the models; ``document`` gives it."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/openapi.json")
-    def openapi() -> Response:  # in a thread: the first time, it takes a while to make
+    def whole() -> Response:  # in a thread: the first time, it takes a while to make
         return JSONResponse(document())
+
+    return router
+
+
+def docs() -> APIRouter:
+    """Routes of the page for people who look around: the same on every server."""
+    router = APIRouter(include_in_schema=False)
 
     @router.get("/docs")
     async def page() -> HTMLResponse:

@@ -4,9 +4,9 @@ answered where GET is, OPTIONS says what is allowed, and no exception leaves.
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
@@ -15,10 +15,13 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import status_of
-from service.core.errors import QuantserveError
+from service.api.guard import Requirement, request_id_of
+from service.api.refusal import turned_away
+from service.core.errors import Forbidden, QuantserveError, Unauthenticated
 
 _log = logging.getLogger(__name__)
 Answer = Callable[[Request, Any], Awaitable[Response]]
+NO_PATH = "/(a path that ends in a newline)"
 
 
 class Error(BaseModel):
@@ -39,22 +42,31 @@ def documented(status: int | str, text: str, model: type[BaseModel] = Error) -> 
 ANY_ERROR = documented("default", "Any other error")
 
 
+class Guarded(NamedTuple):
+    """A router, and the key that all of its routes need."""
+
+    requirement: Requirement
+    router: APIRouter
+
+
 class Edge:
     """A FastAPI application behind the rules above; itself an ASGI application."""
 
-    def __init__(self, app: FastAPI, routers: Sequence[APIRouter]) -> None:
+    def __init__(self, app: FastAPI, guarded: Sequence[Guarded]) -> None:
         """Include the routers in the application, in this order: the first match answers."""
         self._app = app
-        for router in routers:
-            app.include_router(router, responses=ANY_ERROR)
+        routers = [router for _, router in guarded]
+        for requirement, router in guarded:
+            needs = [Depends(requirement)]
+            app.include_router(router, dependencies=needs, responses=ANY_ERROR)
         app.add_exception_handler(QuantserveError, _ours)
         app.add_exception_handler(HTTPException, _of_starlette(routers))
         app.add_exception_handler(RequestValidationError, _of_fastapi)
         app.add_exception_handler(Exception, _unforeseen)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "HEAD":
-            scope, send = {**scope, "method": "GET"}, _without_body(send)
+        if scope["type"] == "http":
+            scope, send = _prepared(scope, send)
         try:
             await self._app(scope, receive, send)
         except ClientDisconnect:
@@ -81,6 +93,28 @@ async def rehearse(app: ASGIApp, path: str) -> None:
     await app(scope, receive, send)
 
 
+def _prepared(scope: Scope, send: Send) -> tuple[Scope, Send]:
+    """HEAD as GET without the body; the id of a change in the headers of its answer."""
+    scope = {**scope, "state": {**scope.get("state", {})}}
+    if scope["path"].endswith("\n"):
+        # Starlette's patterns end in "$", which also matches before a final newline.
+        scope["path"] = NO_PATH
+    if scope["method"] == "HEAD":
+        scope["method"], send = "GET", _without_body(send)
+    return scope, _with_id(send, scope)
+
+
+def _with_id(send: Send, scope: Scope) -> Send:
+    async def send_with_id(message: Message) -> None:
+        request_id = request_id_of(scope)
+        if request_id and message["type"] == "http.response.start":
+            pair = (b"x-request-id", request_id.encode())
+            message = {**message, "headers": [*message.get("headers", ()), pair]}
+        await send(message)
+
+    return send_with_id
+
+
 def _without_body(send: Send) -> Send:
     async def send_head(message: Message) -> None:
         if message["type"] == "http.response.body":
@@ -90,7 +124,9 @@ def _without_body(send: Send) -> Send:
     return send_head
 
 
-async def _ours(_: Request, error: Exception) -> Response:
+async def _ours(request: Request, error: Exception) -> Response:
+    if isinstance(error, Unauthenticated | Forbidden):
+        return turned_away(error, request.headers)
     return JSONResponse({"error": str(error)}, status_of(error))
 
 

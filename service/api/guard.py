@@ -1,69 +1,86 @@
-"""The door: a bare ASGI callable that lets a request in, or answers why not.
+"""Authentication: the dependency by which a route declares the key that it needs.
 
-It stands before the control plane, and before the data plane too where predictions need a key;
-where they need none, it is not in their way at all.
+The check runs for the route that was matched, whatever the path looked like. A router without a
+declaration cannot be included (see ``edge.py``).
 """
 
 import secrets
-from collections.abc import Iterable, MutableMapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
-from fastapi.responses import JSONResponse
+from fastapi import Request
 from fastapi.security import HTTPBearer
 
 from service.api.answers import Header
-from service.api.body import Receive
-from service.api.errors import status_of
-from service.api.infer import App, Send
-from service.api.keys import Access, Headers, Need, need_of
-from service.api.refusal import Refusal
+from service.api.keys import Access, Headers, Need
 from service.core.errors import Forbidden, Unauthenticated
 from service.core.events import AccessRefused, Actor, Observer
 
-ADMIN_KEY = HTTPBearer(auto_error=False, scheme_name="Admin key")
-"""For the dependencies of routes that need one: it tells OpenAPI so; this guard does the rest."""
-SMALL_BODY = 2**16
-"""A body up to this size is read and thrown away after a refusal; for more, the line is cut."""
+
+class RequireKey:
+    """Dependency of routes that change nothing: open, or open unless a prediction key is set."""
+
+    def __init__(self, access: Access, need: Need) -> None:
+        self.need = need
+        self._access = access
+
+    async def __call__(self, request: Request) -> None:
+        """Let the request pass.
+
+        Raises:
+            Unauthenticated: no known key came.
+        """
+        self._access.admit(self.need, collect(request.headers.raw))
 
 
-class Guard:
-    """Lets requests in by their keys; who asks for a change goes along as ``state.actor``."""
+class RequireAdminKey(HTTPBearer):
+    """Dependency of routes that change something; tells OpenAPI so.
 
-    def __init__(self, app: App, access: Access, observe: Observer) -> None:
-        self._app = app
+    Who asks goes along as ``request.state.actor``; who is refused is reported to the observer.
+    """
+
+    need = Need.ADMIN_KEY
+
+    def __init__(self, access: Access, observe: Observer) -> None:
+        super().__init__(auto_error=False, scheme_name="Admin key")
         self._access = access
         self._observe = observe
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        need, headers = need_of(scope["method"], scope["path"]), _collect(scope["headers"])
-        if need is Need.ADMIN_KEY:
-            await self._change(scope, headers, receive, send)
-            return
-        try:
-            self._access.admit(need, headers)
-        except (Unauthenticated, Forbidden) as refusal:
-            await _answer(refusal, headers)(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+    async def __call__(self, request: Request) -> None:  # type: ignore[override]  # no credentials
+        """Let the request pass.
 
-    async def _change(
-        self, scope: MutableMapping[str, Any], headers: Headers, receive: Receive, send: Send
-    ) -> None:
-        """A request that may change something: it is known by whom, and by an id of its own."""
-        actor = _actor(scope, headers)
-        send = _with_id(send, actor.request_id)
+        Raises:
+            Unauthenticated, Forbidden: see ``Access.admit``.
+        """
+        headers = collect(request.headers.raw)
+        request.state.actor = actor = _actor(request.client, headers)
         try:
-            actor = actor._replace(name=self._access.admit(Need.ADMIN_KEY, headers))
+            name = self._access.admit(self.need, headers)
         except (Unauthenticated, Forbidden) as refusal:
-            text = str(refusal)
-            self._observe(AccessRefused(actor, scope["method"], scope["path"], text))
-            await _answer(refusal, headers)(scope, receive, send)
-        else:
-            scope.setdefault("state", {})["actor"] = actor
-            await self._app(scope, receive, send)
+            method, path = request.method, request.url.path
+            self._observe(AccessRefused(actor, method, path, str(refusal)))
+            raise
+        request.state.actor = actor._replace(name=name)
+
+
+Requirement = RequireKey | RequireAdminKey
+
+
+class Guard(NamedTuple):
+    """The requirements that routes choose from."""
+
+    nothing: RequireKey
+    api_key: RequireKey
+    admin_key: RequireAdminKey
+
+    @classmethod
+    def of(cls, access: Access, observe: Observer) -> "Guard":
+        """For a server with these keys."""
+        return cls(
+            RequireKey(access, Need.NOTHING),
+            RequireKey(access, Need.API_KEY),
+            RequireAdminKey(access, observe),
+        )
 
 
 def lets_predict(access: Access, pairs: Iterable[Header]) -> bool:
@@ -71,42 +88,29 @@ def lets_predict(access: Access, pairs: Iterable[Header]) -> bool:
     if not access.api.digests:
         return True
     try:
-        access.admit(Need.API_KEY, _collect(pairs))
-    except (Unauthenticated, Forbidden):
+        access.admit(Need.API_KEY, collect(pairs))
+    except Unauthenticated:
         return False
     return True
 
 
-def _collect(pairs: Iterable[Header]) -> Headers:
+def collect(pairs: Iterable[Header]) -> Headers:
+    """Headers by name, each with all its values."""
     headers: dict[bytes, list[bytes]] = {}
     for name, value in pairs:
         headers.setdefault(name, []).append(value)
     return headers
 
 
-def _actor(scope: MutableMapping[str, Any], headers: Headers) -> Actor:
-    address = scope["client"][0] if scope.get("client") else "-"
+def request_id_of(scope: Mapping[str, Any]) -> str | None:
+    """The id of a request for a change; None for any other request."""
+    actor = scope["state"].get("actor")
+    return actor.request_id if isinstance(actor, Actor) else None
+
+
+def _actor(client: Any, headers: Headers) -> Actor:
+    address = client.host if client else "-"
     given = headers.get(b"x-request-id", [b""])[0]
     if given and len(given) <= 128 and given.isascii():
         return Actor("nobody", address, given.decode())
     return Actor("nobody", address, secrets.token_hex(8))
-
-
-def _with_id(send: Send, request_id: str) -> Send:
-    async def send_with_id(message: MutableMapping[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            pair = (b"x-request-id", request_id.encode())
-            message = {**message, "headers": [*message.get("headers", ()), pair]}
-        await send(message)
-
-    return send_with_id
-
-
-def _answer(refusal: Unauthenticated | Forbidden, headers: Headers) -> JSONResponse:
-    more = {}
-    if isinstance(refusal, Unauthenticated):
-        more["www-authenticate"] = 'Bearer realm="quantserve"'
-    length = headers.get(b"content-length", [b"0"])[0]
-    if b"transfer-encoding" in headers or not length.isdigit() or int(length) > SMALL_BODY:
-        return Refusal(str(refusal), status_of(refusal), more)
-    return JSONResponse({"error": str(refusal)}, status_of(refusal), more)

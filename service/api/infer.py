@@ -9,6 +9,8 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
+from starlette.datastructures import Headers as HeadersView
+
 from service.api.answers import ALLOW, CLOSE, Answer, Header
 from service.api.body import (
     ClientGone,
@@ -20,8 +22,17 @@ from service.api.body import (
     wanted_encoding,
 )
 from service.api.exchange import Exchange, LookOut, Target
+from service.api.guard import collect
 from service.api.inference import Headers, Inference
-from service.core.errors import BodyTimeout, MalformedRequest, MethodNotAllowed, ShuttingDown
+from service.api.keys import Access, Need
+from service.api.refusal import turned_away
+from service.core.errors import (
+    BodyTimeout,
+    MalformedRequest,
+    MethodNotAllowed,
+    ShuttingDown,
+    Unauthenticated,
+)
 from service.core.tensors import Arrays
 
 Scope = MutableMapping[str, Any]
@@ -50,8 +61,9 @@ def target_of(path: str) -> Target | None:
 class DataPlane:
     """Answers inference requests and hands everything else on."""
 
-    def __init__(self, control: App, inference: Inference) -> None:
+    def __init__(self, control: App, inference: Inference, access: Access) -> None:
         self._control = control
+        self._access = access
         self._inference = inference
         self._look_out = LookOut()
 
@@ -59,11 +71,23 @@ class DataPlane:
         target = target_of(scope["path"]) if scope["type"] == "http" else None
         if target is None:
             await self._control(scope, receive, send)
+        elif (refusal := self._refusal(scope)) is not None:
+            await refusal(scope, receive, send)
         elif scope["method"] == "OPTIONS":
             await send({"type": "http.response.start", "status": 204, "headers": [ALLOW]})
             await send({"type": "http.response.body", "body": b""})
         else:
             await self._serve(target, scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> App | None:
+        """The answer to a request that shows no key where predictions need one."""
+        if not self._access.api.digests:
+            return None
+        try:
+            self._access.admit(Need.API_KEY, collect(scope["headers"]))
+        except Unauthenticated as error:
+            return turned_away(error, HeadersView(scope=scope))
+        return None
 
     async def _serve(self, target: Target, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])

@@ -43,13 +43,20 @@ class LogChanges(BaseModel):
 
 
 def log_settings(logger: logging.Logger) -> APIRouter:
-    """Routes about what ``logger`` logs, and all loggers below it."""
+    """The route that tells what ``logger`` logs, and all loggers below it."""
     router = APIRouter(tags=["settings"])
-    at_start = _settings(logger.level)
 
     @router.get("/v2/logging", summary="What is logged?")
     async def current() -> LogSettings:
         return _settings(logger.level)
+
+    return router
+
+
+def log_changes(logger: logging.Logger) -> APIRouter:
+    """The route that changes it."""
+    router = APIRouter(tags=["settings"])
+    at_start = _settings(logger.level)
 
     @router.post(
         "/v2/logging",

@@ -11,6 +11,11 @@ from fastapi.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from service.api.body import swallow
+from service.api.errors import status_of
+from service.core.errors import Forbidden, Unauthenticated
+
+SMALL_BODY = 2**16
+"""Bytes of a body that is read and dropped after a refusal; after more, the connection closes."""
 
 
 class Refusal(JSONResponse):
@@ -26,3 +31,14 @@ class Refusal(JSONResponse):
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
         await swallow(receive)
         await send({"type": "http.response.body", "body": b""})
+
+
+def turned_away(error: Unauthenticated | Forbidden, headers: Mapping[str, str]) -> JSONResponse:
+    """The answer to a request that shows no key that allows it; ``headers`` are the request's."""
+    more = {}
+    if isinstance(error, Unauthenticated):
+        more["www-authenticate"] = 'Bearer realm="quantserve"'
+    length = headers.get("content-length", "0")
+    if "transfer-encoding" in headers or not length.isdigit() or int(length) > SMALL_BODY:
+        return Refusal(str(error), status_of(error), more)
+    return JSONResponse({"error": str(error)}, status_of(error), more)

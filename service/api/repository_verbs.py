@@ -9,14 +9,13 @@ import binascii
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field, ValidationError
 
 from service.api.audit import Audit
 from service.api.body import read_body
 from service.api.edge import Responses, documented
-from service.api.guard import ADMIN_KEY
 from service.api.json_body import body_docs, json_object
 from service.api.json_tensors import parse_json
 from service.api.lookup import NOT_FOUND, NOT_READY, ModelName
@@ -83,7 +82,6 @@ def repository_verbs(
     router = APIRouter(
         prefix="/v2/repository/models/{name}",
         tags=["repository"],
-        dependencies=[Depends(ADMIN_KEY)],
     )
 
     @router.post(

@@ -32,9 +32,8 @@ SETTINGS = TraceSettings()
 
 
 def trace_settings(repository: ModelRepository) -> APIRouter:
-    """Routes about tracing."""
+    """Routes that tell what is traced."""
     router = APIRouter(tags=["settings"])
-    body = body_docs(TraceSettings, {"trace_level": ["OFF"]})
 
     @router.get("/v2/trace/setting", summary="What is traced?")
     async def current() -> TraceSettings:
@@ -48,6 +47,14 @@ def trace_settings(repository: ModelRepository) -> APIRouter:
     async def of_model(name: ModelName) -> TraceSettings:
         repository.model(name)
         return SETTINGS
+
+    return router
+
+
+def trace_changes(repository: ModelRepository) -> APIRouter:
+    """Routes that would change it."""
+    router = APIRouter(tags=["settings"])
+    body = body_docs(TraceSettings, {"trace_level": ["OFF"]})
 
     @router.post(
         "/v2/trace/setting",

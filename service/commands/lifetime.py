@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -34,10 +34,17 @@ _log = logging.getLogger("quantserve")
 
 
 class Lifetime(uvicorn.Server):
-    """uvicorn, ended in this order."""
+    """uvicorn, ended in this order; ``at_end`` is called before the process ends."""
 
-    def __init__(self, config: uvicorn.Config, server: Server, settings: Settings) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server: Server,
+        settings: Settings,
+        at_end: Callable[[], None],
+    ) -> None:
         super().__init__(config)
+        self._at_end = at_end
         self._server = server
         self._drain_delay = settings.drain_delay
         self._patience = settings.shutdown_timeout
@@ -77,6 +84,7 @@ class Lifetime(uvicorn.Server):
             if isinstance(connection, DirectProtocol):
                 connection.give_up()
         await asyncio.sleep(WRITE_SECONDS)
+        self._at_end()
         if self._server.unanswered:
             _log.error("stopped: %d requests have no answer", self._server.unanswered)
         else:

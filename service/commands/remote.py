@@ -11,12 +11,16 @@ from pydantic import SecretStr
 
 from service.client import Client, Refused
 from service.commands.columns import columns
+from service.commands.key_file import find_key
 from service.config import read_keys
 
 URL = "http://127.0.0.1:8000"
 KEY = "QUANTSERVE_ADMIN_KEY"
 CHECKS = ("CHECK", "MEASURED", "REQUIRED", "")
-EPILOG = f"The key is taken from {KEY}, or from the file that {KEY}_FILE names."
+EPILOG = (
+    f"The key is taken from {KEY}, or from the file that {KEY}_FILE names, or from the file that"
+    " a server on this machine has written for its user."
+)
 
 
 def describe_remote(parser: argparse.ArgumentParser) -> None:
@@ -31,14 +35,15 @@ def describe_remote(parser: argparse.ArgumentParser) -> None:
 
 
 def client_of(url: str, environment: Mapping[str, str]) -> Client:
-    """A client with the first of the keys in the environment.
+    """A client with the first of the keys in the environment, else with the one that a server of
+    this user on this machine has made.
 
     Raises:
         ConfigError: the key cannot be read.
     """
     file = environment.get(f"{KEY}_FILE")
     keys = read_keys(KEY, SecretStr(environment.get(KEY, "")), Path(file) if file else None)
-    return Client(url, keys[0] if keys else "")
+    return Client(url, keys[0] if keys else find_key(url, environment))
 
 
 def tell_refusal(refused: Refused) -> int:

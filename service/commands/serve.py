@@ -5,14 +5,17 @@ import os
 import resource
 import socket
 import sys
+from functools import partial
 from math import ceil
+from pathlib import Path
 from shutil import get_terminal_size
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvicorn
 from pydantic import SecretStr
 
 from service.app import Server
+from service.commands.key_file import drop_key, key_file, make_key
 from service.commands.lifetime import Lifetime
 from service.commands.table import table
 from service.config import Settings, load_settings
@@ -75,9 +78,11 @@ def _serve(settings: Settings) -> int:
 
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
+    settings, keys = _with_key(settings, port)
+
     def announce(repository: ModelRepository) -> None:
         width = get_terminal_size().columns if sys.stdout.isatty() else None
-        print(table(repository, url, width), flush=True)
+        print(f"{table(repository, url, width)}\n{keys.told}", flush=True)
 
     server = Server(settings, announce)
     config = uvicorn.Config(
@@ -91,8 +96,31 @@ def _serve(settings: Settings) -> int:
         ws="none",
         timeout_graceful_shutdown=max(1, ceil(settings.shutdown_timeout)),
     )
-    Lifetime(config, server, settings).run(sockets=[listener])
+    Lifetime(config, server, settings, at_end=partial(drop_key, keys.file)).run(sockets=[listener])
     return 0
+
+
+class _AdminKey(NamedTuple):
+    """The file of the key that was made, if one was; and a line about who may change things."""
+
+    file: Path
+    told: str
+
+
+def _with_key(settings: Settings, port: int) -> tuple[Settings, _AdminKey]:
+    """The settings with an admin key: a new one in a file of its own where none is set."""
+    file = key_file(port, os.environ)
+    drop_key(file)  # of a server that was killed
+    if settings.admin_key.get_secret_value() or settings.admin_key_file:
+        return settings, _AdminKey(file, "changes need the admin key that was set")
+    try:
+        key = make_key(file)
+    except (OSError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        hint = "set QUANTSERVE_ADMIN_KEY to allow changes"
+        return settings, _AdminKey(file, f"changes are closed: {file}: {why}; {hint}")
+    told = f"changes need the admin key in {file}"
+    return settings.model_copy(update={"admin_key": SecretStr(key)}), _AdminKey(file, told)
 
 
 def _allow_connections() -> None:

@@ -4,9 +4,9 @@ import logging
 
 import httpx
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter
 
-from service.api.edge import Edge
+from tests.guards import edge_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -62,7 +62,7 @@ async def test_a_failure_inside_shows_nothing_of_the_inside(
     async def fails() -> None:
         raise KeyError("a secret of the inside")
 
-    transport = httpx.ASGITransport(app=Edge(FastAPI(), [router]))
+    transport = httpx.ASGITransport(app=edge_of(router))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         with caplog.at_level(logging.WARNING):
             reply = await client.get("/fails")
@@ -79,7 +79,7 @@ async def test_a_parameter_that_does_not_fit_is_one_sentence() -> None:
     async def double(number: int) -> int:
         return 2 * number
 
-    transport = httpx.ASGITransport(app=Edge(FastAPI(), [router]))
+    transport = httpx.ASGITransport(app=edge_of(router))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         reply = await client.get("/double", params={"number": "x"})
     assert reply.status_code == 422

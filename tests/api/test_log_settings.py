@@ -7,10 +7,9 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from fastapi import FastAPI
 
-from service.api.edge import Edge
-from service.api.log_settings import log_settings
+from service.api.log_settings import log_changes, log_settings
+from tests.guards import edge_of
 
 
 @pytest.fixture
@@ -20,7 +19,7 @@ def logger() -> logging.Logger:
 
 @pytest_asyncio.fixture
 async def settings(logger: logging.Logger) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app=Edge(FastAPI(), [log_settings(logger)]))
+    transport = httpx.ASGITransport(app=edge_of(log_settings(logger), log_changes(logger)))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         yield client
 

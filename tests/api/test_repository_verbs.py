@@ -9,12 +9,11 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from fastapi import FastAPI
 
 from service.api.audit import Audit
-from service.api.edge import Edge
 from service.api.repository_verbs import Limits, repository_verbs
 from service.config import ModelConfig
+from tests.guards import edge_of
 from tests.inprocess import Served, serve
 from tests.repositories import put, scale
 
@@ -133,7 +132,7 @@ async def test_files_are_published_before_the_model_is_loaded(scales: Served) ->
 
     audit = Audit(lambda _: None)
     router = repository_verbs(scales.server.repository, Limits(2**20, 5.0), publish, audit)
-    transport = httpx.ASGITransport(app=Edge(FastAPI(), [router]))
+    transport = httpx.ASGITransport(app=edge_of(router))
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         text = base64.b64encode(scale(3)).decode()
         for model in ("m", "new"):

@@ -26,6 +26,9 @@ class ServerError(Exception):
     """A server did not start, did not become ready, or did not answer as it must."""
 
 
+ADMIN_KEY = "an-admin-key"
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A running server of one model. `name` is what the report calls it."""
@@ -85,9 +88,10 @@ def serving(launch: Launch, logs: Path) -> Iterator[Server]:
     port = _free_port()
     command = [sys.executable, "-m", launch.module, *launch.arguments, "--port", str(port)]
     log = logs / f"{launch.module}-{port}.log"
+    environment = {**os.environ, "QUANTSERVE_ADMIN_KEY": ADMIN_KEY}
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            command, cwd=ROOT, stdout=sink, stderr=sink, start_new_session=True
+            command, cwd=ROOT, env=environment, stdout=sink, stderr=sink, start_new_session=True
         )
     try:
         _await_ready(launch, port, process, log)

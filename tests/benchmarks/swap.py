@@ -27,7 +27,7 @@ from tests.benchmarks import machine, models, processes, protocol
 from tests.benchmarks.models import ModelError
 from tests.benchmarks.plot import Line, svg
 from tests.benchmarks.protocol import Protocol
-from tests.benchmarks.servers import ROOT, Launch, Server, serving
+from tests.benchmarks.servers import ADMIN_KEY, ROOT, Launch, Server, serving
 
 TARGET_P99 = 2.0
 TARGET_MEMORY = 1.1
@@ -176,7 +176,8 @@ def swap(server: Server, version: int) -> Swap:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     asked = monotonic()
     body = json.dumps({"version": version})
-    connection.request("POST", f"/admin/models/{server.model}/swap", body)
+    path, headers = f"/admin/models/{server.model}/swap", {"X-API-Key": ADMIN_KEY}
+    connection.request("POST", path, body, headers)
     answer = json.loads(connection.getresponse().read())
     connection.close()
     if "error" in answer:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.deploy.prometheus import DEPLOY, MISSING, Prometheus, installed, scraping, until
-from tests.system.process import ROOT, running
+from tests.system.process import KEY, ROOT, running
 
 FILE = DEPLOY / "grafana/dashboards/quantserve.json"
 DASHBOARD = json.loads(FILE.read_text())
@@ -102,7 +102,7 @@ MODELS = ("digits", "diabetes")
 
 def post(address: str, path: str, body: bytes) -> int:
     connection = HTTPConnection(address, timeout=30)
-    connection.request("POST", path, body)
+    connection.request("POST", path, body, {"X-API-Key": KEY})
     answer = connection.getresponse()
     answer.read()
     return answer.status

@@ -1,6 +1,7 @@
 """A real server process on a free port of the loopback interface, stopped by its own signal."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 from tests.system.wire import Answer, Line
 
 ROOT = Path(__file__).parents[2]
+KEY = "an-admin-key"
 START_SECONDS = 180
 STOP_SECONDS = 20
 
@@ -58,8 +60,11 @@ def start(models: Path, log: Path, *flags: str) -> subprocess.Popen[str]:
     """A server that may not be ready yet. Its log goes to a file: a pipe that nobody reads would
     fill and stop it."""
     command = [sys.executable, "-m", "service", "serve", "--models", str(models), *flags]
+    environment = {"QUANTSERVE_ADMIN_KEY": KEY, **os.environ}
     with log.open("w") as errors:
-        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True)
+        return subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
 
 
 @contextmanager

@@ -20,8 +20,9 @@ import tritonclient.http as triton
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.repositories import put, scale
-from tests.system.process import ROOT, Running, running
+from tests.system.process import KEY, ROOT, Running, running
 
+SHOWN = {"X-API-Key": KEY}
 GOLDEN = np.load(ROOT / "models/digits/golden.npz")
 CONNECTIONS = 4
 SWAPS = 50
@@ -30,7 +31,7 @@ SWAPS = 50
 def call(
     connection: http.client.HTTPConnection, path: str, body: bytes = b""
 ) -> tuple[int, dict[str, Any]]:
-    connection.request("POST", path, body)
+    connection.request("POST", path, body, SHOWN)
     reply = connection.getresponse()
     return reply.status, json.loads(reply.read() or b"null")
 
@@ -168,18 +169,18 @@ def change(connection: http.client.HTTPConnection, verb: str, version: int = 0) 
 def test_the_client_of_the_protocol_loads_and_unloads(digits: Path) -> None:
     with running(digits) as server:
         client = triton.InferenceServerClient(server.address)
-        client.unload_model("digits")
+        client.unload_model("digits", headers=SHOWN)
         assert not client.is_model_ready("digits")
         states = {(e["state"], e["reason"]) for e in client.get_model_repository_index()}
         assert states == {("UNAVAILABLE", "unloaded")}
         with pytest.raises(triton.InferenceServerException, match="unloaded"):
             client.get_model_metadata("digits")
-        client.load_model("digits", config='{"max_batch_size": 16}')
+        client.load_model("digits", SHOWN, config='{"max_batch_size": 16}')
         assert client.get_model_config("digits")["max_batch_size"] == 16
         with pytest.raises(triton.InferenceServerException, match="ensemble_scheduling is not"):
-            client.load_model("digits", config='{"ensemble_scheduling": {}}')
+            client.load_model("digits", SHOWN, config='{"ensemble_scheduling": {}}')
         with pytest.raises(triton.InferenceServerException, match="nobody"):
-            client.load_model("nobody")
+            client.load_model("nobody", SHOWN)
         assert client.is_model_ready("digits")
 
 
@@ -193,7 +194,7 @@ def test_a_signal_during_a_swap_ends_it_and_nothing_else(tmp_path: Path) -> None
     (tmp_path / "m/1/golden.npz").write_bytes(small_golden(tmp_path))
     (tmp_path / "n/model.toml").write_text("[batching]\nmax_queue_delay = 1.0\n")
     with running(tmp_path) as server, connected(server.address) as watcher:
-        watcher.request("GET", "/admin/models/m/events")
+        watcher.request("GET", "/admin/models/m/events", headers=SHOWN)
         events = watcher.getresponse()
         replies: list[tuple[int, dict[str, Any]]] = []
         asking = [
@@ -244,14 +245,14 @@ def until(events: http.client.HTTPResponse, text: str) -> None:
 def test_a_watcher_that_leaves_does_not_hold_the_server_up(digits: Path) -> None:
     with running(digits) as server, connected(server.address) as admin:
         with connected(server.address) as watcher:
-            watcher.request("GET", "/admin/models/digits/events")
+            watcher.request("GET", "/admin/models/digits/events", headers=SHOWN)
             events = watcher.getresponse()
             assert events.headers["content-type"].startswith("text/event-stream")
             assert events.readline() == b": watching\n"
         change(admin, "swap", 1)
         change(admin, "rollback")
         with connected(server.address) as watcher:
-            watcher.request("GET", "/admin/models/digits/events")
+            watcher.request("GET", "/admin/models/digits/events", headers=SHOWN)
             events = watcher.getresponse()
             change(admin, "rollback")
             until(events, '"old": 2, "new": 1, "cause": "rollback"')

@@ -1,0 +1,65 @@
+"""A server without a key makes one for its user: commands find it, nobody else does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.repositories import put, scale
+from tests.system.process import ROOT, Running, running
+from tests.system.wire import post
+
+
+def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        cwd=ROOT, text=True, capture_output=True, timeout=60, env=dict(os.environ),
+    )  # fmt: skip
+
+
+def last_line(server: Running) -> str:
+    """The last that it prints at its start."""
+    assert server.process.stdout is not None
+    server.process.stdout.readline()
+    return server.process.stdout.readline()
+
+
+def test_the_commands_use_the_key_that_the_server_has_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, state = tmp_path / "models", tmp_path / "state"
+    put(models, "m", 1, scale(1))
+    put(models, "m", 2, scale(2))
+    monkeypatch.setenv("XDG_STATE_HOME", str(state))
+    monkeypatch.setenv("QUANTSERVE_ADMIN_KEY", "")
+    with running(models) as server:
+        file = state / "quantserve" / f"{server.port}.key"
+        assert last_line(server) == f"changes need the admin key in {file}\n"
+        swap = ("swap", "m", "1", "--url", f"http://{server.address}")
+        done = command(*swap)
+        assert done.returncode == 0, done.stderr
+        by_hand = post("/admin/models/m/rollback", b"", X_API_Key=file.read_text().strip())
+        assert server.ask(by_hand).status == 200
+        for header in ("Via", "X-Forwarded-Host", "CF-Connecting-IP", "X-Nothing"):
+            assert server.ask(post("/admin/models/m/swap", b"{}", **{header: "x"})).status == 401
+        file.unlink()
+        assert "(401)" in command(*swap).stderr
+    with running(models) as server:
+        file = state / "quantserve" / f"{server.port}.key"
+        assert file.exists()
+    assert not file.exists()
+
+
+def test_where_no_key_can_be_kept_changes_are_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = tmp_path / "models"
+    put(models, "m", 1, scale(1))
+    monkeypatch.setenv("XDG_STATE_HOME", "/dev/null")
+    monkeypatch.setenv("QUANTSERVE_ADMIN_KEY", "")
+    with running(models) as server:
+        assert last_line(server).startswith("changes are closed: /dev/null/quantserve/")
+        answer = server.ask(post("/admin/models/m/rollback", b""))
+        assert answer.status == 403 and "QUANTSERVE_ADMIN_KEY" in answer.error
