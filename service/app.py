@@ -39,9 +39,12 @@ from service.engine.staging import remove_abandoned
 from service.engine.watch import watch
 from service.logs import Log, audit_log
 from service.metrics import Metrics
+from service.supervised import Supervised
 
 LAST_SECONDS = 1.0
 """For what is still being run when the time to answer is over."""
+AFTER_CRASH_SECONDS = 15.0
+"""In which models are loaded before a server that replaces another takes connections."""
 
 if TYPE_CHECKING:
     from service.tracing import Tracing
@@ -52,7 +55,13 @@ _log = logging.getLogger("quantserve")
 class Server:
     """The ASGI application: loads models when it starts, drains them when it stops."""
 
-    def __init__(self, settings: Settings, announce: Callable[[ModelRepository], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        announce: Callable[[ModelRepository], None],
+        parent: Supervised | None = None,
+    ) -> None:
+        parent = parent or Supervised()
         statistics = Statistics(time)
         self._watchers = Watchers()
         log = Log(settings.access_log)
@@ -66,10 +75,13 @@ class Server:
             observe,
             settings.memory_budget,
             settings.shutdown_timeout,
+            parent.ledger,
+            parent.crashes.reasons,
+            parent.try_again,
         )
         self.repository = ModelRepository(settings.models, given)
         access = access_of(settings)
-        metrics = Metrics(statistics, self.repository, exemplars)
+        metrics = Metrics(statistics, self.repository, exemplars, parent.crashes)
         changes = _changes(settings, self.repository, Audit(observe))
         reports = [versions(self.repository, statistics), watching(self.repository, self._watchers)]
         self._control = control = control_plane(
@@ -86,6 +98,8 @@ class Server:
         self.protocol = partial(DirectProtocol, inference, LookOut(), partial(lets_predict, access))
         """For uvicorn: its HTTP protocol with a shorter way for predictions."""
         self._settings = settings
+        self._crashes = parent.crashes
+        self._loaded = asyncio.Event()
         self._announce = announce
 
     def _inference_of(self, settings: Settings, observe: Observer) -> Inference:
@@ -119,6 +133,14 @@ class Server:
         await receive()
         loading = asyncio.create_task(self._load())
         loading.add_done_callback(_tell_failure)
+        if self._crashes.total:
+            _log.error(
+                "replaced a server that died of %s (crash %d)",
+                self._crashes.last,
+                self._crashes.total,
+            )
+            # Connections wait in the queue of the port: they are better served late than refused.
+            await self._until_loaded(AFTER_CRASH_SECONDS)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         loading.cancel()
@@ -130,10 +152,16 @@ class Server:
             await asyncio.to_thread(self._tracing.close)
         await send({"type": "lifespan.shutdown.complete"})
 
+    async def _until_loaded(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._loaded.wait()
+
     async def _load(self) -> None:
         for folder in await asyncio.to_thread(remove_abandoned, self._settings.models):
             _log.warning("removed what is left of an upload to model %s", folder.parent.name)
         await self.repository.load_all()
+        self._loaded.set()
         for path in ("/v2/health/live", "/metrics"):
             await rehearse(self._control, path)
         # What is there now stays: the garbage collector need not look at it again and again,

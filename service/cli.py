@@ -12,6 +12,7 @@ from types import ModuleType
 
 from service import __version__
 from service.commands.parser import Parser
+from service.supervisor import supervise, wants_supervisor
 
 COMMANDS = {
     "serve": "serve a folder of models over HTTP",
@@ -29,13 +30,17 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; gives its exit code."""
     try:
-        return _main(sys.argv[1:] if arguments is None else arguments)
+        if arguments is not None:
+            return _main(arguments)
+        if _chosen(sys.argv[1:]) == "serve" and wants_supervisor(sys.argv[1:], os.environ):
+            return supervise()
+        return _main(sys.argv[1:])
     except KeyboardInterrupt:
         return 130
 
 
 def _main(arguments: Sequence[str]) -> int:
-    chosen = next((each for each in arguments if not each.startswith("-")), "")
+    chosen = _chosen(arguments)
     with _leaving_at_once(chosen):
         from service.client import Unreachable
         from service.core.errors import ConfigError
@@ -58,6 +63,10 @@ def _main(arguments: Sequence[str]) -> int:
         print(f"quantserve: {error}", file=sys.stderr)
         return 2
     return code
+
+
+def _chosen(arguments: Sequence[str]) -> str:
+    return next((each for each in arguments if not each.startswith("-")), "")
 
 
 def _imported(chosen: str) -> ModuleType | None:

@@ -71,6 +71,11 @@ class Settings(_Value):
     tracing: bool = Field(
         False, description="send OpenTelemetry traces to where OTEL_EXPORTER_OTLP_ENDPOINT says"
     )
+    no_supervisor: bool = Field(
+        False,
+        description="do without the parent process that replaces a server that crashes, where "
+        "something else does that",
+    )
     access_log: bool = Field(False, description="log every request")
     max_upload_bytes: int = Field(
         2 * 2**30, ge=1, description="largest model file that may be uploaded"

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
 from service import __version__
+from service.core.crashes import Crashes
 from service.core.exemplars import Exemplars, Traced
 from service.core.lifecycle import State
 from service.core.statistics import Histogram, Statistics, VersionStatistics
@@ -65,8 +66,13 @@ class Metrics(Collector):
     """Everything at ``/metrics``, in a registry of its own."""
 
     def __init__(
-        self, statistics: Statistics, repository: ModelRepository, exemplars: Exemplars
+        self,
+        statistics: Statistics,
+        repository: ModelRepository,
+        exemplars: Exemplars,
+        crashes: Crashes,
     ) -> None:
+        self._crashes = crashes
         self._exemplars = exemplars
         self._statistics = statistics
         self._repository = repository
@@ -90,6 +96,7 @@ class Metrics(Collector):
         yield from self._states()
         yield from self._rollouts()
         yield from self._server()
+        yield from self._supervisor()
 
     def _requests(self) -> Iterator[Metric]:
         labels = (*LABELS, "protocol")
@@ -184,6 +191,26 @@ class Metrics(Collector):
         build = InfoMetricFamily("quantserve_build", "What the server is made of")
         build.add_metric([], self._build)
         yield from (ready, limit, build)
+
+    def _supervisor(self) -> Iterator[Metric]:
+        restarts = CounterMetricFamily(
+            "quantserve_restarts", "Times that the supervisor replaced a server that crashed"
+        )
+        restarts.add_metric([], self._crashes.total)
+        crashes = CounterMetricFamily(
+            "quantserve_crashes",
+            "Crashes by cause; no model where none was alone at work",
+            labels=("cause", "model"),
+        )
+        for (cause, model), count in self._crashes.counts.items():
+            crashes.add_metric([cause, model], count)
+        quarantined = _gauge(
+            "model_quarantined", "1 for a version that is not served because it crashed the server"
+        )
+        for each in self._repository:
+            for number in each.quarantined:
+                quarantined.add_metric([each.name, str(number)], 1)
+        yield from (restarts, crashes, quarantined)
 
     def _versions(self) -> Iterator[ModelVersion]:
         return (version for model in self._repository for version in model.versions.values())

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,8 +65,8 @@ class Opened:
 
 
 @asynccontextmanager
-async def opened(root: Path, budget: int = 0) -> AsyncIterator[Opened]:
-    """Load everything in a folder, and drain it in the end."""
+async def opened(root: Path, budget: int = 0, **more: Any) -> AsyncIterator[Opened]:
+    """Load everything in a folder, and drain it in the end; ``more`` is for the environment."""
     events: list[Event] = []
     hooks: list[Callable[[Event], None]] = []
 
@@ -74,7 +75,7 @@ async def opened(root: Path, budget: int = 0) -> AsyncIterator[Opened]:
         for hook in hooks:
             hook(event)
 
-    repository = ModelRepository(root, Environment(1, observe, budget, patience=5))
+    repository = ModelRepository(root, Environment(1, observe, budget, 5, **more))
     await repository.load_all()
     yield Opened(repository, events, hooks)
     await repository.stop()

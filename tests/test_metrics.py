@@ -20,8 +20,11 @@ from tests.inprocess import ROOT, serve
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 EXAMPLE = (ROOT / "models/diabetes/example.json").read_bytes()
 UNITS = {"duration": "seconds", "busy": "seconds", "size": "bytes", "memory": "bytes"}
-COUNTED = ("requests", "rows", "instances", "executions", "fds", "swaps", "failures")
-FLAGS = ("state", "serving", "ready", "info", "instances_busy")
+COUNTED = (
+    "requests", "rows", "instances", "executions", "fds", "swaps", "failures", "restarts",
+    "crashes",
+)  # fmt: skip
+FLAGS = ("state", "serving", "ready", "info", "instances_busy", "quarantined")
 FOREIGN_UNITS = re.compile(r"_(ms|us|ns|milli\w+|micro\w+|nano\w+|minutes|kb|mb|percent)(_|$)")
 RESERVED = re.compile(r"^(__.*|le|quantile|job|instance)$")
 

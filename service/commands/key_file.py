@@ -51,8 +51,15 @@ def find_key(url: str, environment: Mapping[str, str]) -> str:
     if not is_loopback(parts.hostname or ""):
         return ""  # another machine's server: this machine's keys are not its business
     default = 443 if parts.scheme == "https" else 80
-    with suppress(OSError, RuntimeError, ValueError):
-        return key_file(parts.port or default, environment).read_text("ascii").strip()
+    with suppress(RuntimeError, ValueError):  # no home folder, no port
+        return read_key(key_file(parts.port or default, environment))
+    return ""
+
+
+def read_key(path: Path) -> str:
+    """The key in a file; "" where there is none."""
+    with suppress(OSError, ValueError):
+        return path.read_text("ascii").strip()
     return ""
 
 

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NamedTuple
 
 import uvicorn
 
@@ -33,18 +34,25 @@ AT_ONCE_SECONDS = 1.0
 _log = logging.getLogger("quantserve")
 
 
+class Ends(NamedTuple):
+    """What is called when the port is closed, and before the process ends."""
+
+    at_close: Callable[[], None]
+    at_exit: Callable[[], None]
+
+
 class Lifetime(uvicorn.Server):
-    """uvicorn, ended in this order; ``at_end`` is called before the process ends."""
+    """uvicorn, ended in this order."""
 
     def __init__(
         self,
         config: uvicorn.Config,
         server: Server,
         settings: Settings,
-        at_end: Callable[[], None],
+        ends: Ends,
     ) -> None:
         super().__init__(config)
-        self._at_end = at_end
+        self._ends = ends
         self._server = server
         self._drain_delay = settings.drain_delay
         self._patience = settings.shutdown_timeout
@@ -78,13 +86,14 @@ class Lifetime(uvicorn.Server):
         await self._pause(self._drain_delay)
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
+        self._ends.at_close()
         await self._pause(READ_SECONDS)
         await super().shutdown(sockets)
         for connection in list(self.server_state.connections):
             if isinstance(connection, DirectProtocol):
                 connection.give_up()
         await asyncio.sleep(WRITE_SECONDS)
-        self._at_end()
+        self._ends.at_exit()
         if self._server.unanswered:
             _log.error("stopped: %d requests have no answer", self._server.unanswered)
         else:

@@ -15,14 +15,15 @@ import uvicorn
 from pydantic import SecretStr
 
 from service.app import Server
-from service.commands.key_file import drop_key, key_file, make_key
-from service.commands.lifetime import Lifetime
+from service.commands.key_file import drop_key, key_file, make_key, read_key
+from service.commands.lifetime import Ends, Lifetime
 from service.commands.table import table
 from service.config import Settings, load_settings
 from service.core.errors import ConfigError
 from service.engine.memory import bound_heap
 from service.engine.repository import ModelRepository
 from service.logs import start_logs
+from service.supervised import supervised
 
 KEYS = (
     "keys come from QUANTSERVE_ADMIN_KEY and QUANTSERVE_API_KEY or from files, several separated "
@@ -73,18 +74,21 @@ def _serve(settings: Settings) -> int:
     if not settings.models.is_dir() or not os.access(settings.models, os.R_OK | os.X_OK):
         raise ConfigError(f"models folder {settings.models} is not a readable folder")
     _allow_connections()
-    listener = _listen(settings)
+    parent = supervised()
+    listener = parent.listener or _listen(settings)
+    parent.hand_over(listener)
     host, port = listener.getsockname()[:2]
 
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    settings, keys = _with_key(settings, port)
+    settings, keys = _with_key(settings, port, again=bool(parent.crashes.total))
 
     def announce(repository: ModelRepository) -> None:
         width = get_terminal_size().columns if sys.stdout.isatty() else None
         print(f"{table(repository, url, width)}\n{keys.told}", flush=True)
+        parent.ready()
 
-    server = Server(settings, announce)
+    server = Server(settings, announce, parent)
     config = uvicorn.Config(
         server,
         http=server.protocol,  # type: ignore[arg-type]  # only ever called
@@ -96,7 +100,8 @@ def _serve(settings: Settings) -> int:
         ws="none",
         timeout_graceful_shutdown=max(1, ceil(settings.shutdown_timeout)),
     )
-    Lifetime(config, server, settings, at_end=partial(drop_key, keys.file)).run(sockets=[listener])
+    ends = Ends(at_close=parent.closing, at_exit=partial(drop_key, keys.file))
+    Lifetime(config, server, settings, ends).run(sockets=[listener])
     return 0
 
 
@@ -107,14 +112,17 @@ class _AdminKey(NamedTuple):
     told: str
 
 
-def _with_key(settings: Settings, port: int) -> tuple[Settings, _AdminKey]:
-    """The settings with an admin key: a new one in a file of its own where none is set."""
+def _with_key(settings: Settings, port: int, again: bool) -> tuple[Settings, _AdminKey]:
+    """The settings with an admin key: a new one in a file of its own where none is set.
+
+    ``again``: the server takes the place of one that crashed, whose key stays good.
+    """
     file = key_file(port, os.environ)
-    drop_key(file)  # of a server that was killed
     if settings.admin_key.get_secret_value() or settings.admin_key_file:
+        drop_key(file)  # of a server that was killed
         return settings, _AdminKey(file, "changes need the admin key that was set")
     try:
-        key = make_key(file)
+        key = (again and read_key(file)) or make_key(file)
     except (OSError, RuntimeError) as error:
         why = getattr(error, "strerror", None) or str(error)
         hint = "set QUANTSERVE_ADMIN_KEY to allow changes"

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import local
 from time import monotonic
 
 from service.core.batching import Batch, BatchingMode, BatchKey, BatchPolicy, BatchQueue, Entry
@@ -18,6 +19,7 @@ from service.core.errors import (
     SignatureMismatch,
 )
 from service.core.events import BatchExecuted, Observer, Outcome, RequestDropped
+from service.core.ledger import UNNOTED, Mark
 from service.core.requests import Terms
 from service.core.tensors import Arrays
 from service.engine.execution import Execution, Instance, Result
@@ -34,7 +36,8 @@ class DynamicBatcher:
     """Takes requests, answers futures. Must be made on the event loop that it serves.
 
     ``inline`` runs batches in the event loop itself: for runs shorter than the way to a thread and
-    back. It then has one instance.
+    back. It then has one instance. ``new_mark`` gives what notes that a thread is at work;
+    ``marks`` are those that were given.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class DynamicBatcher:
         observe: Observer,
         *,
         inline: bool = False,
+        new_mark: Callable[[], Mark] = lambda: UNNOTED,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._model, self._version = label
@@ -52,7 +56,11 @@ class DynamicBatcher:
         self._observe = observe
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._threads = None if inline else ThreadPoolExecutor(len(instances), label[0])
+        self._new_mark = new_mark
+        self._of_thread = local()
+        self._mark = new_mark() if inline else UNNOTED
+        self.marks = [self._mark]
+        self._threads = None if inline else self._pool(len(instances))
         self.instances = len(instances)
         # All mutable state: the queue; the free instances, and how many requests the others work
         # on; whether _turn is about to be called, and whether the last one found nothing to do;
@@ -196,13 +204,23 @@ class DynamicBatcher:
         instance = self._idle.pop()
         self._running += len(batch.entries)
         if self._threads is None:
+            self._mark.begin()
             execution = instance.execute(batch)
+            self._mark.end()
             if execution.timing.compute > TOO_LONG_INLINE:
                 _log.warning("model %s runs in a thread now: a run took too long", self._model)
-                self._threads = ThreadPoolExecutor(1, self._model)
+                self._threads = self._pool(1)
             self._finish(instance, batch, execution)
         else:
             self._threads.submit(self._execute, instance, batch)
+
+    def _pool(self, threads: int) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(threads, self._model, initializer=self._enter_thread)
+
+    def _enter_thread(self) -> None:
+        """A mark for each thread: an instance may wait for one while it is at work in another."""
+        self._of_thread.mark = mark = self._new_mark()
+        self.marks.append(mark)
 
     def _drop_unwanted(self, now: float) -> None:
         for entry in self._queue.expire(now):
@@ -225,7 +243,10 @@ class DynamicBatcher:
             self._timer = self._loop.call_later(max(0.0, at - self._clock()), self._wake)
 
     def _execute(self, instance: Instance, batch: Batch[Reply]) -> None:
+        mark: Mark = self._of_thread.mark
+        mark.begin()
         execution = instance.execute(batch)
+        mark.end()
         self._loop.call_soon_threadsafe(self._finish, instance, batch, execution)
 
     def _finish(self, instance: Instance, batch: Batch[Reply], execution: Execution) -> None:

@@ -19,6 +19,7 @@ from service.config import ModelConfig, load_model_config, load_pin
 from service.core.errors import ConfigError
 from service.core.versions import Found, Pin, PolicyKind, VersionPolicy
 from service.engine.paths import NAME, VERSION, leads_outside
+from service.engine.quarantine import read_quarantine
 
 MODEL_FILE = "model.onnx"
 GOLDEN_FILE = "golden.npz"
@@ -37,7 +38,8 @@ class ModelFolder:
     """A model's folder at one moment.
 
     ``files`` maps each version to a digest of its files' names, sizes and times. ``problem`` says
-    why nothing in the folder can be loaded, ``pin_problem`` why the pin cannot be read.
+    why nothing in the folder can be loaded, ``pin_problem`` why the pin cannot be read;
+    ``quarantine`` has the versions that crashed the server, with the reason.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class ModelFolder:
     pin_problem: str = ""
     files: Mapping[int, str] = field(default_factory=dict)
     golden: str = ""
+    quarantine: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -118,7 +121,8 @@ def read_model(path: Path, override: Override | None = None) -> ModelFolder | No
         pin = Pin(**given.model_dump()) if given else None
     except ConfigError as error:
         pin_problem = str(error)
-    return ModelFolder(path, config, problem, pin, pin_problem, files, _stat(path / GOLDEN_FILE))
+    golden, quarantine = _stat(path / GOLDEN_FILE), read_quarantine(path)
+    return ModelFolder(path, config, problem, pin, pin_problem, files, golden, quarantine)
 
 
 def write_pin(path: Path, pin: Pin | None) -> str:

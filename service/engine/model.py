@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from service.config import ModelConfig
 from service.core.batching import BatchingMode
 from service.core.errors import NotFound, NotReady
 from service.core.events import Observer, StateChanged
+from service.core.ledger import Ledger, Work
 from service.core.lifecycle import State, move
 from service.core.requests import Terms
 from service.core.tensors import Signature, Tensor
@@ -35,6 +37,7 @@ class ModelVersion:
         config: ModelConfig,
         observe: Observer,
         revision: str = "",
+        ledger: Ledger | None = None,
     ) -> None:
         self.config = config
         self.model = model
@@ -42,6 +45,7 @@ class ModelVersion:
         self.folder = folder
         self.revision = revision
         self._observe = observe
+        self._ledger = ledger or Ledger()
         # All mutable state: these change together, in `start`, `fail`, `begin_stop` and `_drain`.
         self._stopped: asyncio.Future[None] | None = None
         self.state = State.LOADING
@@ -52,12 +56,14 @@ class ModelVersion:
     def start(self, loaded: Loaded) -> None:
         """Serve: the version is loaded and warm."""
         self.loaded = loaded
+        work = Work(self.model, self.number)
         self.batcher = DynamicBatcher(
             (self.model, self.number),
             loaded.policy,
             loaded.instances,
             self._observe,
             inline=loaded.plan.inline,
+            new_mark=partial(self._ledger.mark, work),
         )
         self._move(State.READY, "")
 
@@ -94,6 +100,8 @@ class ModelVersion:
             async with asyncio.timeout(patience):
                 await self.batcher.drain()
         self.batcher.close()
+        for mark in self.batcher.marks:
+            self._ledger.release(mark)
         heavy: list[object] = [self.batcher, self.loaded.instances]
         self.batcher, self.loaded = None, replace(self.loaded, instances=())
         await asyncio.to_thread(free, heavy)
@@ -166,7 +174,8 @@ class Model:
     is being loaded and what failed; ``retiring`` what has left them and drains. ``refused`` are
     versions that failed, with the evidence; ``forced`` the checks that were waived. ``override``
     holds settings laid over the folder's. ``pin_in_memory``: the pin could not be written, so the
-    folder's is passed over. ``reason`` says why nothing serves, if so. Verbs on one model take its
+    folder's is passed over. ``blamed`` are versions that crashed the server under this supervisor,
+    with the reason. ``reason`` says why nothing serves, if so. Verbs on one model take its
     lock, one after the other.
     """
 
@@ -182,6 +191,7 @@ class Model:
     reason: str = NOT_LOADED
     unloaded: bool = False
     pin_in_memory: bool = False
+    blamed: dict[int, str] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -193,6 +203,11 @@ class Model:
     def on_disk(self) -> tuple[int, ...]:
         """The versions in the folder, when it was last looked at."""
         return self.folder.numbers
+
+    @property
+    def quarantined(self) -> dict[int, str]:
+        """Versions that are not to be served until somebody asks for them, with the reason."""
+        return {**self.folder.quarantine, **self.blamed}
 
     @property
     def living(self) -> set[ModelVersion]:
@@ -246,11 +261,12 @@ class Model:
 
     def status(self) -> list[VersionStatus]:
         """Every version that is known, in memory or on disk, lowest first."""
+        quarantined = self.quarantined
         absent = self.folder.problem or (UNLOADED if self.unloaded else NOT_LOADED)
         rows = [
             VersionStatus(n, found.state, found.reason)
             if (found := self.versions.get(n))
-            else VersionStatus(n, State.UNAVAILABLE, absent)
+            else VersionStatus(n, State.UNAVAILABLE, quarantined.get(n, absent))
             for n in sorted({*self.versions, *self.on_disk})
         ]
         return rows or [VersionStatus(0, State.UNAVAILABLE, self.reason)]

@@ -16,6 +16,7 @@ from service.engine import steps, verbs
 from service.engine.folder import ModelFolder, Override, read_model, read_models
 from service.engine.model import Model, ModelVersion
 from service.engine.paths import NAME
+from service.engine.quarantine import write_quarantine
 from service.engine.rollout import Cause, Demand, Environment
 from service.engine.steps import Served
 from service.engine.verbs import Choice
@@ -67,12 +68,28 @@ class ModelRepository:
             ConfigError: the folder cannot be read.
         """
         await self.refresh()
+        await asyncio.to_thread(self._note_blame)
         for model in self:
             if model.folder.pin_problem:
                 _log.error('model "%s": %s', model.name, model.folder.pin_problem)
             async with model.lock:
                 await steps.converge(model, Cause.START, self._given)
         self.ready = not self._stopping
+
+    def _note_blame(self) -> None:
+        """Put the versions that crashed earlier servers into quarantine, on disk as well."""
+        for (name, number), reason in self._given.blamed.items():
+            model = self.models.get(name)
+            if model is None or number not in model.on_disk:
+                continue
+            model.blamed[number] = reason
+            problem = write_quarantine(model.folder.path, model.quarantined)
+            _log.error(
+                'model "%s" version %d: %s',
+                name,
+                number,
+                "; ".join(filter(None, (reason, problem))),
+            )
 
     async def refresh(self) -> None:
         """Take notice of what is on disk, without loading anything.

@@ -10,9 +10,9 @@ interpreter's lock makes everybody wait.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from enum import StrEnum
 from threading import Event
 from time import perf_counter
@@ -22,6 +22,7 @@ from service.core.checks import Check, failures
 from service.core.errors import GateFailed, QuantserveError
 from service.core.events import Observer, PhaseStatus, StateChanged, SwapPhase
 from service.core.gate import signature_check
+from service.core.ledger import Ledger, Work
 from service.core.tensors import Signature
 from service.engine.folder import golden_file
 from service.engine.gate import budget_check, golden_checks, room_check, speed_against
@@ -75,12 +76,19 @@ class Demand:
 @dataclass(frozen=True, slots=True)
 class Environment:
     """What the process gives to every rollout: cores, a budget of bytes (0: none), seconds for
-    draining, and who is told."""
+    draining, and who is told.
+
+    ``ledger`` notes what is at work; ``blamed`` are versions that crashed earlier servers, with the
+    reason; ``try_again`` is called with one that is to be served all the same.
+    """
 
     cores: int
     observe: Observer
     memory_budget: int = 0
     patience: float = 30.0
+    ledger: Ledger = field(default_factory=Ledger)
+    blamed: Mapping[Work, str] = field(default_factory=dict)
+    try_again: Callable[[Work], None] = lambda _: None
 
 
 class Phase(NamedTuple):
@@ -120,7 +128,8 @@ class Rollout:
         version = self.version
         self._given.observe(StateChanged(version.model, version.number, version.state, ""))
         try:
-            loaded = await self._load()
+            with self._at_work():
+                loaded = await self._load()
         except BaseException as error:
             version.fail(f"loading was interrupted: {type(error).__name__}")
             raise
@@ -143,9 +152,14 @@ class Rollout:
         loaded, _ = self.version.serving()
         self._compare(loaded.signature)
         if not self._refusals():
-            await self._judge(loaded)
+            with self._at_work():
+                await self._judge(loaded)
         if self._refusals():
             raise self._failure()
+
+    def _at_work(self) -> AbstractContextManager[None]:
+        version = self.version
+        return self._given.ledger.at_work(Work(version.model, version.number))
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

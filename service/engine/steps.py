@@ -5,19 +5,23 @@ synchronous line, in which the new version takes over, the old one serves as if 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 
 from service.core.checks import Check
 from service.core.errors import GateFailed
 from service.core.events import Swapped
+from service.core.ledger import Work
 from service.core.lifecycle import State
 from service.core.versions import Load, Pin, Serve, View, next_action, surplus
 from service.engine.folder import ModelFolder, write_pin
 from service.engine.gate import room_check
 from service.engine.model import UNLOADED, Model, ModelVersion
+from service.engine.quarantine import write_quarantine
 from service.engine.rollout import Cause, Demand, Environment, Phase, Pinning, Rollout
 
+_log = logging.getLogger("quantserve")
 KEPT_PATIENCE = 5.0
 """Seconds to wait for a moment's rest of a version that stays loaded: it may be asked by number."""
 
@@ -104,6 +108,21 @@ async def pin(model: Model, number: int, before: int, demand: Demand, forced: bo
     return problem
 
 
+async def lift_quarantine(model: Model, numbers: Iterable[int], given: Environment) -> None:
+    """Let versions be served again that crashed the server; somebody has asked for them."""
+    lifted = {number for number in numbers if number in model.quarantined}
+    if not lifted:
+        return
+    for number in lifted:
+        model.blamed.pop(number, None)
+        given.try_again(Work(model.name, number))
+    left = {n: why for n, why in model.folder.quarantine.items() if n not in lifted}
+    problem = await asyncio.to_thread(write_quarantine, model.folder.path, left)
+    if problem:
+        _log.error('model "%s": %s', model.name, problem)
+    model.folder = replace(model.folder, quarantine=left)
+
+
 async def converge(
     model: Model, cause: Cause, given: Environment, before: ModelFolder | None = None
 ) -> dict[int, str]:
@@ -138,6 +157,8 @@ def view(model: Model, before: ModelFolder | None = None) -> View:
     pinned."""
     folder, serving = model.folder, model.serving.number if model.serving else None
     ready = [v for v in model.versions.values() if v.state is State.READY]
+    evidence = {each.number: each.evidence for each in folder.found()}
+    refused = {n: evidence[n] for n in model.quarantined if n in evidence} | model.refused
     return View(
         folder.found(before),
         serving if folder.pin_problem else folder.pin.version if folder.pin else None,
@@ -145,7 +166,7 @@ def view(model: Model, before: ModelFolder | None = None) -> View:
         tuple((version.number, version.revision) for version in ready),
         serving,
         model.previous.number if model.previous else None,
-        frozenset(model.refused.items()),
+        frozenset(refused.items()),
     )
 
 
@@ -163,7 +184,9 @@ async def _ready(
             await _passes(model, number, rollout.judge)
         return rollout
     path, revision = model.folder.path / str(number), model.folder.revision(number)
-    version = ModelVersion(model.name, number, path, model.config, given.observe, revision)
+    version = ModelVersion(
+        model.name, number, path, model.config, given.observe, revision, given.ledger
+    )
     if there is None or there.state is not State.READY:
         model.versions[number] = version
     await _make_room(model, version, given)
@@ -219,7 +242,7 @@ def _why_nothing_serves(model: Model) -> str:
         return UNLOADED
     if folder.problem:
         return folder.problem
-    failed = {n: v.reason for n, v in model.versions.items() if v.reason}
+    failed = model.quarantined | {n: v.reason for n, v in model.versions.items() if v.reason}
     if failed:
         return "; ".join(f"version {n}: {failed[n]}" for n in sorted(failed, reverse=True))
     if not folder.numbers:

@@ -36,6 +36,7 @@ async def swap(model: Model, choice: Choice, demand: Demand, given: Environment)
         if number not in model.on_disk:
             has = ", ".join(map(str, model.on_disk)) or "none"
             raise NotFound(f'model "{model.name}" has no version {choice}; on disk: {has}')
+        await steps.lift_quarantine(model, [number], given)
         pinning = Pinning.CLEAR if choice == "latest" else Pinning.SET
         return await _serve(model, number, replace(demand, pinning=pinning), given)
 
@@ -55,6 +56,7 @@ async def roll_back(model: Model, demand: Demand, given: Environment) -> Served:
             raise Conflict(f'model "{model.name}" has no version before the serving one')
         if model.previous is None and number not in model.on_disk:
             raise Conflict(f'model "{model.name}" version {number} is not on disk any more')
+        await steps.lift_quarantine(model, [number], given)
         return await _serve(model, number, replace(demand, pinning=Pinning.SET), given)
 
 
@@ -72,6 +74,7 @@ async def load(model: Model, override: Override, given: Environment) -> None:
         model.look(folder or model.folder)
         model.override, model.unloaded = override, False
         model.refused.clear()
+        await steps.lift_quarantine(model, list(model.quarantined), given)
         failed = await steps.converge(model, Cause.LOAD, given)
         if chosen in failed:
             what = f'model "{model.name}" version {chosen} is not fit to serve'

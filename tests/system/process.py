@@ -59,7 +59,8 @@ class Running:
 def start(models: Path, log: Path, *flags: str) -> subprocess.Popen[str]:
     """A server that may not be ready yet. Its log goes to a file: a pipe that nobody reads would
     fill and stop it."""
-    command = [sys.executable, "-m", "service", "serve", "--models", str(models), *flags]
+    command = [sys.executable, "-m", "service", "serve", "--no-supervisor"]
+    command += ["--models", str(models), *flags]
     environment = {"QUANTSERVE_ADMIN_KEY": KEY, **os.environ}
     with log.open("w") as errors:
         return subprocess.Popen(

@@ -29,7 +29,8 @@ def started(
     models: Path, environment: dict[str, str], *flags: str
 ) -> Iterator[tuple["subprocess.Popen[str]", str, int]]:
     """A server on a free port: its process, address and port."""
-    command = [sys.executable, "-m", "service", "serve", "--port", "0", "--models", str(models)]
+    command = [sys.executable, "-m", "service", "serve", "--no-supervisor"]
+    command += ["--port", "0", "--models", str(models)]
     process = subprocess.Popen(
         [*command, *flags], cwd=ROOT, text=True,
         env={**os.environ, "QUANTSERVE_ADMIN_KEY": KEY, **environment},

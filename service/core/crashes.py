@@ -1,0 +1,84 @@
+"""What a supervisor remembers of servers that died, and whom it blames. The standard library alone.
+
+A version is blamed for a crash if it alone was at work. Where several were, none is: a request to
+the culprit will come again.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from service.core.ledger import Work
+
+QUARANTINE_AFTER = 2
+"""Crashes in which a version was alone at work, until it is served no more."""
+WHY = "it alone was at work in {} crashes of the server; load the model or swap to it to try again"
+
+
+@dataclass(frozen=True, slots=True)
+class Crashes:
+    """All crashes since the supervisor started.
+
+    ``counts`` has them by cause (``SIGSEGV``, ``exit code 1``) and the model that was blamed, ""
+    for none; ``blamed`` counts those of each version; ``last`` tells of the last one.
+    """
+
+    counts: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    blamed: Mapping[Work, int] = field(default_factory=dict)
+    last: str = ""
+
+    @property
+    def total(self) -> int:
+        """How many there were."""
+        return sum(self.counts.values())
+
+    @property
+    def reasons(self) -> dict[Work, str]:
+        """Why the versions in quarantine are in it, for people."""
+        return {work: f"quarantined: {WHY.format(self.blamed[work])}" for work in self.quarantined}
+
+    @property
+    def quarantined(self) -> tuple[Work, ...]:
+        """The versions that are not to be served."""
+        return tuple(sorted(w for w, n in self.blamed.items() if n >= QUARANTINE_AFTER))
+
+    def with_crash(self, cause: str, at_work: Sequence[Work]) -> "Crashes":
+        """The record after one more crash."""
+        alone = at_work[0] if len(at_work) == 1 else None
+        key = (cause, alone.model if alone else "")
+        blamed = dict(self.blamed)
+        if alone:
+            blamed[alone] = blamed.get(alone, 0) + 1
+        return Crashes(
+            {**self.counts, key: self.counts.get(key, 0) + 1}, blamed, _told(cause, at_work)
+        )
+
+    def without_blame(self, work: Work) -> "Crashes":
+        """The record after somebody has asked to try a version again."""
+        return replace(self, blamed={w: n for w, n in self.blamed.items() if w != work})
+
+    def to_json(self) -> str:
+        """For the next server."""
+        return json.dumps(
+            {
+                "counts": [[*key, count] for key, count in self.counts.items()],
+                "blamed": [[*work, count] for work, count in self.blamed.items()],
+                "last": self.last,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "Crashes":
+        """What ``to_json`` gave."""
+        found: dict[str, Any] = json.loads(text)
+        return cls(
+            {(cause, model): count for cause, model, count in found["counts"]},
+            {Work(model, version): count for model, version, count in found["blamed"]},
+            found["last"],
+        )
+
+
+def _told(cause: str, at_work: Sequence[Work]) -> str:
+    names = ", ".join(f'model "{model}" version {version}' for model, version in at_work)
+    return f"{cause}, at work: {names or 'nothing'}"

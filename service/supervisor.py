@@ -1,0 +1,151 @@
+"""The parent of the serving process: replaces it when it crashes, and keeps its port meanwhile.
+
+Imports neither onnxruntime nor numpy nor a framework, so that it is small and nothing that a model
+does can hurt it. The server opens the port and hands a copy of it up; a successor gets it back, so
+that connections which arrive in between wait in the kernel's queue and are not refused. What was
+at work in a crash is read from shared memory (``core/ledger.py``).
+"""
+
+import json
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from types import FrameType
+
+from service.core.crashes import Crashes
+from service.core.ledger import SIZE, Work, read_work
+
+VARIABLE = "_QUANTSERVE_SUPERVISOR"
+"""By which a server knows its supervisor: JSON with file descriptors and the crashes so far."""
+MOST_EARLY_CRASHES = 5
+"""Crashes in a row before a server was ready, until there are no more tries."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+"""Seconds before another try after such a crash; doubled with each."""
+YES = {"1", "true", "yes", "on", "t", "y"}
+"""What pydantic takes for true as well."""
+
+
+def wants_supervisor(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
+    """Whether this command line of ``quantserve serve`` is to be supervised."""
+    if VARIABLE in environment or {"-h", "--help", "--no-supervisor"} & set(arguments):
+        return False
+    return environment.get("QUANTSERVE_NO_SUPERVISOR", "").lower() not in YES
+
+
+def supervise() -> int:
+    """Run this command line again as a server, as often as it crashes; gives the exit code."""
+    return Supervisor([sys.executable, *sys.orig_argv[1:]]).run()
+
+
+class Supervisor:
+    """One server at a time."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = command
+        self._shared = _shared_memory()
+        self._table = mmap.mmap(self._shared, SIZE)
+        # All mutable state: the port, once a server has opened it; the server, and whether it has
+        # been ready; what crashed so far; and the signal that ends everything, once there was one.
+        self._listener: int | None = None
+        self._server: subprocess.Popen[bytes] | None = None
+        self._was_ready = False
+        self._crashes = Crashes()
+        self._told_to_stop = False
+
+    def run(self) -> int:
+        """Until the server ends by itself or is told to."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._forward)
+        early = 0
+        while True:
+            code = self._serve_once()
+            if self._told_to_stop or code == 0 or (code > 0 and not self._was_ready):
+                return code if code >= 0 else 128 - code
+            cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            self._crashes = self._crashes.with_crash(cause, read_work(self._table[:]))
+            early = 0 if self._was_ready else early + 1
+            if early == MOST_EARLY_CRASHES:
+                text = f"the server died {early} times before it was ready: {self._crashes.last}"
+                print(f"quantserve: {text}", file=sys.stderr, flush=True)
+                return 128 - code if code < 0 else code
+            self._pause(early)
+
+    def _serve_once(self) -> int:
+        """Start a server, hear what it tells, and wait for its end; gives its code."""
+        self._table[:] = bytes(SIZE)
+        self._was_ready = False
+        ours, theirs = socket.socketpair()
+        passed = [theirs.fileno(), self._shared]
+        if self._listener is not None:
+            passed.append(self._listener)
+        told = {
+            "channel": theirs.fileno(),
+            "table": self._shared,
+            "listener": self._listener,
+            "parent": os.getpid(),
+            "crashes": self._crashes.to_json(),
+        }
+        # A group of its own: Ctrl-C reaches the supervisor alone, which passes it on once.
+        self._server = subprocess.Popen(
+            self._command,
+            env={**os.environ, VARIABLE: json.dumps(told)},
+            pass_fds=passed,
+            process_group=0,
+        )
+        theirs.close()
+        with ours:
+            self._hear(ours)
+        return self._server.wait()
+
+    def _hear(self, channel: socket.socket) -> None:
+        """Take what the server tells, a JSON line each, until it closes its end."""
+        rest = b""
+        while True:
+            data, files, _, _ = socket.recv_fds(channel, 65536, 1)
+            if not data:
+                return
+            if files:
+                self._listener = files[0]
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                self._take(json.loads(line))
+
+    def _take(self, message: Mapping[str, object]) -> None:
+        if message["event"] == "ready":
+            self._was_ready = True
+        elif message["event"] == "closing" and self._listener is not None:
+            os.close(self._listener)
+            self._listener = None
+        elif message["event"] == "try again":
+            work = Work(str(message["model"]), int(str(message["version"])))
+            self._crashes = self._crashes.without_blame(work)
+
+    def _forward(self, number: int, _: FrameType | None) -> None:
+        self._told_to_stop = True
+        server = self._server
+        if server is not None and server.returncode is None:
+            os.kill(server.pid, number)
+
+    def _pause(self, early: int) -> None:
+        """Before another try of what did not come up; not at all for one that had been ready."""
+        if not early:
+            return
+        until = time.monotonic() + min(LONGEST_PAUSE, FIRST_PAUSE * 2**early)
+        while time.monotonic() < until and not self._told_to_stop:
+            time.sleep(0.05)
+
+
+def _shared_memory() -> int:
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create("quantserve")
+    else:
+        with tempfile.TemporaryFile() as named:
+            file = os.dup(named.fileno())
+    os.ftruncate(file, SIZE)
+    return file
