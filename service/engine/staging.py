@@ -91,6 +91,16 @@ class Staging:
                 _sync(Path(folder))
         return self._sums
 
+    def rename(self, path: PurePosixPath, name: PurePosixPath) -> None:
+        """Give a file another name.
+
+        Raises:
+            StorageFailed: the disk does not allow it.
+        """
+        with self._lock, self._explained():
+            (self.folder / path).rename(self.folder / name)
+            _sync(self.folder)
+
     def publish(self, number: int | None) -> int:
         """Rename to the version's folder, the one after the highest for None; gives its number.
 
