@@ -30,7 +30,7 @@ EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME)
 MAX_EXTENDED = 2**16
 MAX_ENTRIES = 4 * MAX_FILES
 """Folders and extended headers count as well."""
-GZIP = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
 
 
 class TarReader:
@@ -53,7 +53,7 @@ class TarReader:
             BodyTooLarge: there are too many entries, or too much is said of one.
         """
         self._buffer += data
-        if not self._entries and self._buffer.startswith(GZIP):
+        if not self._entries and self._buffer.startswith(GZIP_MAGIC):
             raise MalformedRequest(
                 "the archive is compressed: send it as Content-Type: application/gzip"
             )

@@ -2,8 +2,8 @@
 
 import asyncio
 import shlex
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path, PurePosixPath
 from time import monotonic
 from typing import Annotated, NamedTuple
 
@@ -173,14 +173,21 @@ def _with_remedy(error: QuantserveError, request: Request) -> QuantserveError:
         paths = [file_path(name) for name in missing]
     except InvalidName as reason:
         return UploadRejected(f"{error}; it cannot be sent under that name: {reason}")
-    if not paths or len(paths) > MOST_SHOWN:
-        return error
-    parts = [f"file=@{path}" + (f";filename={path}" if path.parent.name else "") for path in paths]
+    return UploadRejected(f"{error}; {_command(paths, request)}") if paths else error
+
+
+def _command(paths: Sequence[PurePosixPath], request: Request) -> str:
     keyed = "authorization" in request.headers or "x-api-key" in request.headers
-    key = ["-H", f'"X-API-Key: ${KEY}"'] if keyed else []
-    files = [word for part in ("file=@model.onnx", *parts) for word in ("-F", shlex.quote(part))]
-    command = " ".join(["curl", *key, *files, shlex.quote(str(request.url))])
-    return UploadRejected(f"{error}; send all files at once: {command}")
+    curl = "curl" + f' -H "X-API-Key: ${KEY}"' * keyed
+    address = shlex.quote(str(request.url))
+    if len(paths) > MOST_SHOWN:
+        return (
+            "send all files at once, from a folder that holds nothing else: tar -cf - . |"
+            f" {curl} -T - -H 'Content-Type: application/x-tar' {address}"
+        )
+    parts = [f"file=@{path}" + (f";filename={path}" if path.parent.name else "") for path in paths]
+    files = " ".join(f"-F {shlex.quote(part)}" for part in ("file=@model.onnx", *parts))
+    return f"send all files at once: {curl} {files} {address}"
 
 
 def _uploaded(name: str, published: Published) -> UploadedVersion:

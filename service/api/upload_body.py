@@ -5,7 +5,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from service.api.form_stream import form_files
-from service.api.tar_stream import TarReader
+from service.api.tar_stream import GZIP_MAGIC, TarReader
 from service.core.errors import BodyTooLarge, MalformedRequest, UnsupportedEncoding
 from service.engine.contents import MAX_FILES
 from service.engine.publishing import File
@@ -15,8 +15,10 @@ TAR = {"application/x-tar", "application/tar", "application/x-gtar"}
 GZIP = {"application/gzip", "application/x-gzip", "application/x-tgz"}
 FRAMING = 4096 * MAX_FILES
 """Bytes that a form or an archive may have beside those of its files: names, headers, padding."""
-STEP = 2**20
-"""Bytes that are decompressed at once."""
+STEP = 2**17
+"""Bytes that are decompressed at once, and read as headers without a pause."""
+TAR_MAGIC, TAR_MAGIC_AT = b"ustar", 257
+HEAD = TAR_MAGIC_AT + len(TAR_MAGIC)
 GZIP_WINDOW = 31
 """zlib's window bits for gzip's header."""
 Chunks = AsyncIterator[bytes]
@@ -46,7 +48,7 @@ def files_of(headers: Mapping[str, str], chunks: Chunks, limit: int) -> AsyncIte
     most = limit + FRAMING if framed else limit
     _check_length(headers.get("content-length", "0"), most, limit)
     if not framed:
-        return chunks
+        return _not_archived(chunks)
     chunks = _bounded(chunks, most, limit)
     if kind == FORM:
         return form_files(content_type, chunks)
@@ -67,6 +69,30 @@ async def _bounded(chunks: Chunks, most: int, limit: int) -> Chunks:
         if total > most:
             raise BodyTooLarge(f"the upload has more than {limit} bytes")
         yield chunk
+
+
+async def _not_archived(chunks: Chunks) -> Chunks:
+    """The body, unless it begins as no model does and an archive does.
+
+    Raises:
+        MalformedRequest: it is an archive that was not announced.
+    """
+    head = b""
+    async for chunk in chunks:
+        if len(head) < HEAD:
+            head += chunk[: HEAD - len(head)]
+            kind = _archive_type(head)
+            if kind:
+                raise MalformedRequest(
+                    f"the body is an archive: send it with the header Content-Type: {kind}"
+                )
+        yield chunk
+
+
+def _archive_type(head: bytes) -> str | None:
+    if head.startswith(GZIP_MAGIC):
+        return "application/gzip"
+    return "application/x-tar" if head[TAR_MAGIC_AT:] == TAR_MAGIC else None
 
 
 async def _tar_files(chunks: Chunks) -> AsyncIterator[File | bytes]:

@@ -109,6 +109,6 @@ def _compare(summary: GraphSummary, folder: Path, files: Iterable[PurePosixPath]
     if missing:
         reasons.append(f"external data {listed(missing)} is not in the upload")
     if extra := came - named - {MODEL_FILE}:
-        reasons.append(f"{listed(extra)} is in the upload, but the model does not name it")
+        reasons.append(f"the upload has {listed(extra)}, which the model does not name")
     if reasons:
         raise UploadRejected("; ".join(reasons), tuple(sorted(map(str, missing))))

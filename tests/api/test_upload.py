@@ -132,10 +132,11 @@ async def test_a_bad_upload_is_told_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def graph(location: str) -> bytes:
-    """A matrix of 16 bytes that lies in another file."""
+def graph(*locations: str) -> bytes:
+    """A matrix of 16 bytes that lies in another file, or in each of several."""
     values = TensorProto(name="w", dims=[2, 2], data_type=1, data_location=TensorProto.EXTERNAL)
-    values.external_data.add(key="location", value=location)
+    for location in locations:
+        values.external_data.add(key="location", value=location)
     sides = [helper.make_tensor_value_info(name, 1, ["n", 2]) for name in "xy"]
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
     made = helper.make_graph([node], "g", sides[:1], sides[1:], [values])
@@ -188,7 +189,7 @@ G = ("model.onnx", graph("w.bin"))
 W = ("w.bin", WEIGHTS)
 BAD_SETS: dict[str, tuple[Files, int, str]] = {
     "cut weights": ([G, ("w.bin", WEIGHTS[1:])], 400, "'w.bin' has 15 bytes, tensor 'w' needs 16"),
-    "a file too many": ([G, W, ("b", b"")], 400, "'b' is in the upload"),
+    "a file too many": ([G, W, ("b", b"")], 400, "the upload has 'b'"),
     "the same twice": ([G, W, W], 400, "twice"),
     "a path out": ([G, ("../w.bin", WEIGHTS)], 400, "'..'"),
     "an absolute path": ([G, ("/etc/w.bin", WEIGHTS)], 400, "expected 1 to 128"),
@@ -230,6 +231,33 @@ async def test_a_model_without_its_data_is_told_how_to_send_both(
     assert status == 400
     assert answer["error"].endswith(f"send all files at once: {command} {place}")
     assert "sesame" not in answer["error"]
+
+
+async def test_a_model_without_many_files_is_told_how_to_send_a_folder(
+    server: Callable[..., Server],
+) -> None:
+    status, _, answer = await call(server(), graph(*(f"w{n}" for n in range(9))))
+    assert status == 400 and "'w4' and 4 more is not in the upload" in answer["error"]
+    assert answer["error"].endswith(
+        "send all files at once, from a folder that holds nothing else: tar -cf - . | curl -T -"
+        f" -H 'Content-Type: application/x-tar' http://127.0.0.1:8000{PLACE}"
+    )
+
+
+@pytest.mark.parametrize("body", [tar([("model.onnx", b"x")])[0], packed([("m", b"x")])[0]])
+@pytest.mark.parametrize("size", [1, 300, 10**6])
+async def test_an_archive_that_is_not_announced_is_told_how_to_be(
+    server: Callable[..., Server], tmp_path: Path, body: bytes, size: int
+) -> None:
+    sent: list[Message] = [
+        {"type": "http.request", "body": body[at : at + size], "more_body": True}
+        for at in range(0, len(body), size)
+    ]
+    sent[-1]["more_body"] = False
+    status, _, answer = await call(server(), sent)
+    kind = "application/gzip" if body.startswith(b"\x1f\x8b") else "application/x-tar"
+    assert status == 400 and f"Content-Type: {kind}" in answer["error"]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("location", ["a b", "w;rm -rf x", "$(x)", "w'", "ü"])
