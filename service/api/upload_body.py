@@ -36,15 +36,8 @@ def files_of(headers: Mapping[str, str], chunks: Chunks, limit: int) -> AsyncIte
     content_type = headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
     encoding = headers.get("content-encoding", "identity").strip().lower()
-    archive = kind in TAR | GZIP
-    if encoding != "identity" and not (archive and encoding in ("gzip", "x-gzip")):
-        raise UnsupportedEncoding(
-            f'Content-Encoding "{encoding:.40}": send the files as they are, or a tar archive in'
-            " gzip"
-        )
-    if kind.startswith("multipart/") and kind != FORM:
-        raise UnsupportedEncoding(f'Content-Type "{kind:.80}", expected {FORM}')
-    framed = archive or kind == FORM
+    _check_encoding(kind, encoding)
+    framed = kind == FORM or kind in TAR | GZIP
     most = limit + FRAMING if framed else limit
     _check_length(headers.get("content-length", "0"), most, limit)
     if not framed:
@@ -55,6 +48,17 @@ def files_of(headers: Mapping[str, str], chunks: Chunks, limit: int) -> AsyncIte
     if encoding != "identity" or kind in GZIP:
         chunks = _bounded(_gunzipped(chunks), most, limit)
     return _tar_files(chunks)
+
+
+def _check_encoding(kind: str, encoding: str) -> None:
+    if kind.startswith("multipart/") and kind != FORM:
+        raise UnsupportedEncoding(f'Content-Type "{kind:.80}", expected {FORM}')
+    allowed = ("identity", "gzip", "x-gzip") if kind in TAR | GZIP else ("identity",)
+    if encoding not in allowed:
+        raise UnsupportedEncoding(
+            f'Content-Encoding "{encoding:.40}": send the files as they are, or a tar archive in'
+            " gzip"
+        )
 
 
 def _check_length(length: str, most: int, limit: int) -> None:

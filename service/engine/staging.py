@@ -69,6 +69,8 @@ class Staging:
             StorageFailed: the disk does not allow it.
         """
         with self._lock, self._explained():
+            if not self._there:
+                return  # discarded, while a thread was on its way here
             if path != self._path:
                 self._finish_file()
                 target = self.folder / path

@@ -429,6 +429,14 @@ def test_what_a_dead_process_left_is_removed_and_what_a_live_one_holds_is_not(
     live.discard()
 
 
+def test_a_write_that_comes_after_the_end_makes_nothing(tmp_path: Path) -> None:
+    staging = Staging(tmp_path, "m")
+    staging.create()
+    staging.discard()
+    staging.append(PurePosixPath("data/w.bin"), b"x")
+    assert tree(tmp_path) == []
+
+
 def test_a_version_may_be_discarded_from_several_threads_at_once(tmp_path: Path) -> None:
     staging = Staging(tmp_path, "m")
     staging.create()
