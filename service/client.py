@@ -6,14 +6,15 @@ Keys go into headers and nowhere else.
 import json
 import select
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from io import SEEK_END
 from pathlib import Path
 from ssl import SSLSocket
 from threading import Thread
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
 
 from service.core.errors import ConfigError
@@ -71,29 +72,32 @@ class Client:
             connection.request("POST", self._target(path), body, headers)
             return _document(connection.getresponse())
 
-    def upload(self, path: str, query: dict[str, str], file: Path) -> Document:
-        """Send a file without reading it into memory; gives the answer's document.
+    def upload(
+        self, path: str, query: Mapping[str, str], kind: str, parts: Sequence[bytes | Path]
+    ) -> Document:
+        """Send a body of a Content-Type without reading its files into memory; gives the answer's
+        document. ``parts`` are what the body consists of, in order: bytes, and whole files.
 
         Raises:
             Unreachable, Refused
-            ConfigError: the file cannot be read.
+            ConfigError: a file cannot be read, or changes meanwhile.
         """
-        try:
-            source = file.open("rb")
-        except OSError as error:
-            raise ConfigError(f"{file}: {error.strerror}") from None
-        with source, self._connected() as connection:
+        sizes = [_size(part) for part in parts]
+        with self._connected() as connection:
             connection.putrequest("POST", f"{self._target(path)}?{urlencode(query)}")
             for name, value in self._headers().items():
                 connection.putheader(name, value)
-            connection.putheader("Content-Length", str(file.stat().st_size))
-            connection.putheader("Content-Type", "application/octet-stream")
+            connection.putheader("Content-Length", str(sum(sizes)))
+            connection.putheader("Content-Type", kind)
             connection.putheader("Expect", "100-continue")
             connection.endheaders()
             _await_continue(connection.sock)
-            # An answer before the end says that the rest is not wanted.
-            while not _is_readable(connection.sock, 0) and (block := source.read(BLOCK)):
-                connection.send(block)
+            for part, size in zip(parts, sizes, strict=True):
+                for block in _blocks(part, size):
+                    # An answer before the end says that the rest is not wanted.
+                    if _is_readable(connection.sock, 0):
+                        return _document(connection.getresponse())
+                    connection.send(block)
             return _document(connection.getresponse())
 
     @contextmanager
@@ -174,6 +178,33 @@ def parse_events(lines: Iterable[bytes]) -> Iterator[tuple[str, Document]]:
             if data:
                 yield event or "message", json.loads("\n".join(data))
             event, data = "", []
+
+
+def _size(part: bytes | Path) -> int:
+    if isinstance(part, bytes):
+        return len(part)
+    with _opened(part) as file:
+        return file.seek(0, SEEK_END)
+
+
+def _blocks(part: bytes | Path, size: int) -> Iterator[bytes]:
+    """As many bytes of a part as were announced, piece by piece."""
+    if isinstance(part, bytes):
+        yield part
+        return
+    with _opened(part) as file:
+        while size and (block := file.read(min(BLOCK, size))):
+            size -= len(block)
+            yield block
+    if size:
+        raise ConfigError(f"{part} was cut short while it was sent: {size} bytes are missing")
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
 
 
 def _read_events(response: HTTPResponse, tell: Tell) -> None:

@@ -21,7 +21,7 @@ from service.api.json_tensors import parse_json
 from service.api.lookup import NOT_FOUND, NOT_READY, ModelName
 from service.api.triton_config import ModelConfiguration, read_configuration
 from service.config import ModelConfig
-from service.core.errors import BodyTimeout, MalformedRequest
+from service.core.errors import BodyTimeout, MalformedRequest, UploadRejected
 from service.core.events import Verb
 from service.engine.repository import ModelRepository
 
@@ -102,7 +102,7 @@ def repository_verbs(
             files = await asyncio.to_thread(_files, parameters)
             change.before = _serving(repository, name)
             if files:
-                await publish(name, files)
+                await _store(publish, name, files)
             await repository.load(name, override)
             change.after = _serving(repository, name)
         return Response()
@@ -127,6 +127,17 @@ def repository_verbs(
         return Response()
 
     return router
+
+
+async def _store(publish: Publish, name: str, files: Mapping[str, bytes]) -> None:
+    try:
+        await publish(name, files)
+    except UploadRejected as error:
+        if not error.missing:
+            raise
+        raise UploadRejected(
+            f'{error}; send it beside the model, as the parameter "{FILE}<version>/<path>"'
+        ) from None
 
 
 async def _body(request: Request, limits: Limits) -> bytes:

@@ -1,8 +1,9 @@
 """Upload of a model version: the body goes to disk as it comes, and is published as a whole."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
+import shlex
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path, PurePosixPath
 from time import monotonic
 from typing import Annotated, NamedTuple
 
@@ -15,43 +16,68 @@ from service.api.body import ClientGone, Receive
 from service.api.edge import Responses, documented
 from service.api.errors import status_of
 from service.api.refusal import Refusal
-from service.core.errors import (
-    BodyTooLarge,
-    MalformedRequest,
-    QuantserveError,
-    UnsupportedEncoding,
-)
+from service.api.upload_body import files_of
+from service.core.errors import InvalidName, MalformedRequest, QuantserveError, UploadRejected
 from service.core.events import Verb
+from service.engine.paths import file_path
 from service.engine.publishing import Published, publish
 
 SLOWEST = 10_000
 """Bytes a second that a sender must keep up once its first ``seconds`` are over."""
+MOST_SHOWN = 8
+"""Files in the command that a refusal shows."""
+KEY = "QUANTSERVE_ADMIN_KEY"
+BINARY = {"type": "string", "format": "binary"}
 BODY = {
     "requestBody": {
         "required": True,
-        "description": "the bytes of model.onnx",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        "description": "One file, or several: the model and the external data that it names. The"
+        " model is `model.onnx`, else the only file that ends in `.onnx`. Other files are refused.",
+        "content": {
+            "application/octet-stream": {
+                "schema": {**BINARY, "description": "The bytes of the model, alone."}
+            },
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "description": "Each part with a filename is a file; the names of the parts do"
+                    " not matter. A part may announce its SHA-256 in a header `X-Content-SHA256`.",
+                    "properties": {"file": {"type": "array", "items": BINARY}},
+                }
+            },
+            "application/x-tar": {
+                "schema": {
+                    **BINARY,
+                    "description": "A tar archive of plain files; in gzip with `Content-Encoding:"
+                    " gzip`, or as application/gzip.",
+                }
+            },
+            "application/gzip": {"schema": {**BINARY, "description": "A tar archive in gzip."}},
+        },
     }
 }
 ERRORS: Responses = (
-    documented(400, "No ONNX model, not the announced one, cut short, or a bad name")
+    documented(400, "No ONNX model, not the announced one, cut short, a file missing or too many,"
+                    " or a bad name")
     | documented(401, "An admin key is needed")
     | documented(403, "Changes are closed, or not open to this client")
     | documented(409, "The version exists")
-    | documented(413, "Larger than --max-upload-bytes")
+    | documented(413, "Larger than --max-upload-bytes, or too many files")
+    | documented(415, "Compressed, and no tar archive in gzip")
     | documented(507, "The disk is full")
-)
+)  # fmt: skip
 
 
 class UploadLimits(NamedTuple):
-    """Bytes of one file, and seconds for which a sender may be silent."""
+    """Bytes of a version's files, and seconds for which a sender may be silent."""
 
     bytes: int
     seconds: float
 
 
 class UploadedVersion(BaseModel):
-    """What was stored. It serves once it is swapped in."""
+    """What was stored. It serves once it is swapped in. ``bytes`` counts all files, ``sha256`` is
+    that of the model."""
 
     name: str
     version: int
@@ -78,19 +104,19 @@ def upload_routes(folder: Path, limits: UploadLimits, audit: Audit) -> APIRouter
         request: Request,
         name: str,
         version: Annotated[int | None, Query(description="the next one when left out")] = None,
-        sha256: Annotated[str | None, Query(description="of the file, to check it")] = None,
+        sha256: Annotated[str | None, Query(description="of the model, to check it")] = None,
         x_content_sha256: Annotated[str | None, Header(description="the same")] = None,
     ) -> Response:
         body = Body(request.receive, limits.seconds)
         try:
             with audit.change(request, Verb.UPLOAD, name) as change:
                 change.after = version
-                _check_headers(request, limits.bytes)
+                pieces = files_of(request.headers, body.chunks(), limits.bytes)
                 published = await publish(
                     folder,
                     name,
                     version,
-                    body.chunks(),
+                    pieces,
                     sha256=sha256 or x_content_sha256,
                     limit=limits.bytes,
                 )
@@ -98,8 +124,9 @@ def upload_routes(folder: Path, limits: UploadLimits, audit: Audit) -> APIRouter
         except ClientGone:
             return Response(status_code=499)  # nobody reads it
         except QuantserveError as error:
+            error = _with_remedy(error, request)
             if body.finished:
-                raise
+                raise error from None
             return Refusal(str(error), status_of(error))
         return JSONResponse(_uploaded(name, published).model_dump(), 201)
 
@@ -138,14 +165,28 @@ class Body:
             yield chunk
 
 
-def _check_headers(request: Request, limit: int) -> None:
-    """Refuse what need not be read to be refused."""
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding.lower() != "identity":
-        raise UnsupportedEncoding(f'Content-Encoding "{encoding:.40}": send the file as it is')
-    length = request.headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > limit:
-        raise BodyTooLarge(f"the model has {int(length)} bytes, the limit is {limit}")
+def _with_remedy(error: QuantserveError, request: Request) -> QuantserveError:
+    """The error, with the command that sends what was missing where that could have been sent."""
+    missing = error.missing if isinstance(error, UploadRejected) else ()
+    try:
+        paths = [file_path(name) for name in missing]
+    except InvalidName as reason:
+        return UploadRejected(f"{error}; it cannot be sent under that name: {reason}")
+    return UploadRejected(f"{error}; {_command(paths, request)}") if paths else error
+
+
+def _command(paths: Sequence[PurePosixPath], request: Request) -> str:
+    keyed = "authorization" in request.headers or "x-api-key" in request.headers
+    curl = "curl" + f' -H "X-API-Key: ${KEY}"' * keyed
+    address = shlex.quote(str(request.url))
+    if len(paths) > MOST_SHOWN:
+        return (
+            "send all files at once, from a folder that holds nothing else: tar -cf - . |"
+            f" {curl} -T - -H 'Content-Type: application/x-tar' {address}"
+        )
+    parts = [f"file=@{path}" + (f";filename={path}" if path.parent.name else "") for path in paths]
+    files = " ".join(f"-F {shlex.quote(part)}" for part in ("file=@model.onnx", *parts))
+    return f"send all files at once: {curl} {files} {address}"
 
 
 def _uploaded(name: str, published: Published) -> UploadedVersion:

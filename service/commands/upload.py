@@ -1,20 +1,33 @@
-"""``quantserve upload``: store a file as a version of a model on the server."""
+"""``quantserve upload``: store a model, with its external data, as a version on the server."""
 
 import argparse
 import hashlib
 import os
-from pathlib import Path
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from service.client import Refused, model_path
 from service.commands.remote import client_of, describe_remote, tell_refusal
-from service.core.errors import ConfigError
+from service.core.errors import ConfigError, InvalidName, LoadFailed
+from service.engine.graph import summarise
+from service.engine.paths import file_path
+
+MODEL_FILE = "model.onnx"
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
-    """The model, the file, and its version."""
+    """The model, its files, and its version."""
     describe_remote(parser)
     parser.add_argument("file", metavar="FILE", type=Path, help="the ONNX file")
+    parser.add_argument(
+        "more",
+        metavar="MORE",
+        type=Path,
+        nargs="*",
+        help="external data; what the model names and lies beside it is found without",
+    )
     parser.add_argument("--version", type=int, help="its version (default: the next one)")
 
 
@@ -24,19 +37,86 @@ def run(flags: dict[str, Any]) -> int:
     Raises:
         ConfigError, Unreachable
     """
-    name, file = flags["name"], flags["file"]
-    query = {"sha256": _sha256(file)}
+    name = flags["name"]
+    given = [flags["file"], *flags["more"]]
+    model = next((path for path in given if path.suffix.lower() == ".onnx"), given[0])
+    files = find_files(model, [path for path in given if path != model])
+    query = {"sha256": _sha256(model)}
     if flags["version"] is not None:
         query["version"] = str(flags["version"])
     try:
         client = client_of(flags["url"], os.environ)
-        done = client.upload(model_path(name, "versions"), query, file)
+        done = client.upload(model_path(name, "versions"), query, *_body(files))
     except Refused as refused:
         return tell_refusal(refused)
     size, number = done["bytes"] / 1e6, done["version"]
-    print(f"{name}: stored version {number} ({done['precision']}, {size:.2f} MB)")
+    count = f", {len(files)} files" if len(files) > 1 else ""
+    print(f"{name}: stored version {number} ({done['precision']}, {size:.2f} MB{count})")
     print(f"let it serve with: quantserve swap {name} {number}")
     return 0
+
+
+def find_files(model: Path, more: Sequence[Path]) -> dict[str, Path]:
+    """What to send, by the name inside the version: the model, ``more``, and what the model names.
+
+    Raises:
+        ConfigError: a file is not there, or has a name that no server takes.
+    """
+    files = {MODEL_FILE: model}
+    for path in more:
+        name = _name(_inside(model.parent, path))
+        if files.setdefault(name, path) != path:
+            raise ConfigError(f"{files[name]} and {path} would both be {name} of the version")
+    for given in _external_files(model):
+        # Never a path that leads elsewhere: whoever made the model does not choose what is sent.
+        name = _name(PurePosixPath(given).as_posix())
+        if not files.setdefault(name, model.parent / name).is_file():
+            raise ConfigError(f"{model} names external data {given!r}, which is not beside it")
+    return files
+
+
+def _inside(folder: Path, path: Path) -> str:
+    """The path of a file as seen from a folder, or just its name if it is elsewhere."""
+    near = Path(os.path.relpath(path, folder))
+    return path.name if near.parts[:1] == ("..",) else near.as_posix()
+
+
+def _name(path: str) -> str:
+    try:
+        return str(file_path(path))
+    except InvalidName as error:
+        raise ConfigError(f"external data that no server takes: {error}") from None
+
+
+def _external_files(model: Path) -> tuple[str, ...]:
+    try:
+        return summarise(model).external_files
+    except LoadFailed:
+        return ()  # the server says what is wrong with it
+
+
+def _body(files: Mapping[str, Path]) -> tuple[str, list[bytes | Path]]:
+    """The Content-Type and the parts of the body."""
+    if len(files) == 1:
+        return "application/octet-stream", [*files.values()]
+    boundary = secrets.token_hex(16)
+    return f"multipart/form-data; boundary={boundary}", [*_form(files, boundary.encode())]
+
+
+def _form(files: Mapping[str, Path], boundary: bytes) -> Iterator[bytes | Path]:
+    """The files as a form, each with its digest.
+
+    Source: https://www.rfc-editor.org/rfc/rfc7578
+    """
+    for name, path in files.items():
+        head = (
+            f'Content-Disposition: form-data; name="file"; filename="{name}"\r\n'
+            f"Content-Type: application/octet-stream\r\nX-Content-SHA256: {_sha256(path)}\r\n\r\n"
+        )
+        yield b"--" + boundary + b"\r\n" + head.encode()
+        yield path
+        yield b"\r\n"
+    yield b"--" + boundary + b"--\r\n"
 
 
 def _sha256(file: Path) -> str:

@@ -80,7 +80,12 @@ class InvalidName(RequestError):
 
 
 class UploadRejected(RequestError):
-    """The files are no model, or not those that were announced."""
+    """The files are no model, or not those that were announced; ``missing`` are the paths of files
+    that the model names and that did not come."""
+
+    def __init__(self, reason: str, missing: tuple[str, ...] = ()) -> None:
+        super().__init__(reason)
+        self.missing = missing
 
 
 class Conflict(RequestError):

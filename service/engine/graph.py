@@ -11,6 +11,7 @@ from math import prod
 from pathlib import Path
 
 from service.core.errors import LoadFailed
+from service.engine.external import ExternalData, external_data
 from service.engine.paths import leads_outside
 from service.engine.wire import WireError, fields, integers, text, view
 
@@ -78,10 +79,16 @@ class Precision:
 
 @dataclass(frozen=True, slots=True)
 class GraphSummary:
-    """What is known of a graph before it is loaded."""
+    """What is known of a graph before it is loaded. ``external`` has one entry for each file that
+    the graph names, with the tensor that reaches furthest into it."""
 
     precision: Precision
-    external_files: tuple[str, ...]
+    external: tuple[ExternalData, ...]
+
+    @property
+    def external_files(self) -> tuple[str, ...]:
+        """The names of those files, sorted."""
+        return tuple(each.location for each in self.external)
 
 
 class _Scan:
@@ -90,7 +97,7 @@ class _Scan:
     def __init__(self) -> None:
         self.operators: set[str] = set()
         self.weights: list[tuple[str, str, int]] = []
-        self.external: set[str] = set()
+        self.external: dict[str, ExternalData] = {}
         self.blocks: dict[str, int] = {}
 
     def graph(self, message: memoryview, depth: int = 0) -> None:
@@ -146,7 +153,7 @@ class _Scan:
         return integer if name == "bits" else None
 
     def tensor(self, message: memoryview, name: str = "") -> None:
-        dims, datatype = [], 0
+        dims, datatype, entries = [], 0, []
         for number, value in fields(message):
             if number == 1:
                 dims += integers(value)
@@ -156,8 +163,10 @@ class _Scan:
                 name = name or text(value)
             elif number == 13:
                 entry = {key: text(part) for key, part in fields(view(value))}
-                if entry.get(1) == "location":
-                    self.external.add(entry.get(2, ""))
+                entries.append((entry.get(1, ""), entry.get(2, "")))
+        for found in external_data(name, entries, datatype, dims):
+            furthest = self.external.get(found.location, found)
+            self.external[found.location] = max(furthest, found, key=lambda each: each.end)
         if datatype in WEIGHT_TYPES:
             self.weights.append((name, WEIGHT_TYPES[datatype], prod(dims)))
 
@@ -205,28 +214,36 @@ def summarise(path: Path) -> GraphSummary:
         raise LoadFailed(f"{path.name} is not an ONNX model: {error}") from None
     if graphs != 1:
         raise LoadFailed(f"{path.name} is not an ONNX model: it holds {graphs} graphs")
-    return GraphSummary(scan.precision(), tuple(sorted(scan.external)))
+    external = tuple(scan.external[name] for name in sorted(scan.external))
+    return GraphSummary(scan.precision(), external)
 
 
 def check_external_files(summary: GraphSummary, folder: Path) -> None:
-    """Make sure that every file that the graph names is inside the version's folder.
+    """Make sure that every file that the graph names is inside the version's folder, and whole.
 
     Raises:
-        LoadFailed: one is missing, or a path or symbolic link leads outside.
+        LoadFailed: one is missing or too short, or a path or symbolic link leads outside.
     """
-    for name in summary.external_files:
+    for each in summary.external:
         # Shown as a literal: the name is from the file, and may hold anything.
-        if leads_outside(folder, folder / name):
-            raise LoadFailed(f"external data {name!r:.200} leads outside the folder of the version")
-        if not _is_file(folder / name):
-            raise LoadFailed(f"external data {name!r:.200} is not in the folder of the version")
+        shown = f"external data {each.location!r:.200}"
+        if leads_outside(folder, folder / each.location):
+            raise LoadFailed(f"{shown} leads outside the folder of the version")
+        found = _file_size(folder / each.location)
+        if found is None:
+            raise LoadFailed(f"{shown} is not in the folder of the version")
+        if found < each.end:
+            raise LoadFailed(
+                f"{shown} has {found} bytes, tensor {each.tensor!r:.200} needs {each.end}:"
+                " the file is cut short, or belongs to another model"
+            )
 
 
-def _is_file(path: Path) -> bool:
+def _file_size(path: Path) -> int | None:
     try:
-        return path.is_file()
+        return path.stat().st_size if path.is_file() else None
     except OSError:  # such as a name that is too long for the file system
-        return False
+        return None
 
 
 def _function(scan: _Scan, message: memoryview) -> None:

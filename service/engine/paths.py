@@ -47,12 +47,22 @@ def version_file(path: str) -> tuple[int, PurePosixPath]:
     first, *rest = path.split("/")
     if not VERSION.fullmatch(first) or not rest:
         raise InvalidName(f"the file {path!r:.200} is not in a version: expected 1/model.onnx")
-    if len(rest) > MAX_DEPTH:
+    return int(first), file_path("/".join(rest))
+
+
+def file_path(path: str) -> PurePosixPath:
+    """The path of a file inside a version's folder, such as ``"data/weights.bin"``.
+
+    Raises:
+        InvalidName: a part of it is not a name, or there are too many.
+    """
+    parts = path.split("/")
+    if len(parts) > MAX_DEPTH:
         raise InvalidName(f"the file {path!r:.200} is more than {MAX_DEPTH} folders deep")
-    for part in rest:
+    for part in parts:
         if not NAME.fullmatch(part):
             raise InvalidName(f"{part!r:.200} in {path!r:.200}: expected {ALLOWED}")
-    return int(first), PurePosixPath(*rest)
+    return PurePosixPath(*parts)
 
 
 def leads_outside(root: Path, path: Path) -> bool:

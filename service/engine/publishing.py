@@ -6,23 +6,18 @@ wrong, the repository is afterwards as it was before.
 
 import asyncio
 import re
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from service.core.errors import (
-    BodyTooLarge,
-    InvalidName,
-    LoadFailed,
-    MalformedRequest,
-    UploadRejected,
-)
-from service.engine.graph import Precision, check_external_files, summarise
+from service.core.errors import BodyTooLarge, MalformedRequest, UploadRejected
+from service.engine.contents import MODEL_FILE, Arriving, check_contents, find_model
+from service.engine.graph import Precision
 from service.engine.paths import check_model_name, check_version, version_file
 from service.engine.staging import Staging, version_exists
 
-MODEL_FILE = PurePosixPath("model.onnx")
 BLOCK = 2**20
 """Bytes gathered before a thread is asked to write them."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -39,31 +34,51 @@ class Published:
     precision: Precision
 
 
+@dataclass(frozen=True, slots=True)
+class File:
+    """The beginning of a file; the bytes after it are its content.
+
+    ``name`` is the sender's. ``sha256`` is what the sender announced, in hexadecimal.
+    """
+
+    name: str
+    sha256: str | None = None
+
+
+Digests = dict[PurePosixPath, str | None]
+
+
 async def publish(
     folder: Path,
     model: str,
     number: int | None,
-    chunks: AsyncIterator[bytes],
+    pieces: AsyncIterator[bytes | File],
     *,
     sha256: str | None = None,
     limit: int,
 ) -> Published:
-    """Store one ``model.onnx`` as a version of a model, which may be new; None for the next number.
+    """Store files as a version of a model, which may be new; None for the next number.
+
+    Bytes before the first ``File`` are ``model.onnx``. Of several files one is the model, and gets
+    that name; the others are the external data that it names. ``sha256`` is the model's, ``limit``
+    counts the bytes of all files.
 
     Of two uploads of one number the first that is complete wins; the other is told.
 
     Raises:
-        InvalidName: the model or version cannot be called that.
+        InvalidName: the model, the version or a file cannot be called that.
         VersionExists: the number is taken.
-        BodyTooLarge: more than ``limit`` bytes came.
-        UploadRejected: it is no ONNX model, not the one with that SHA-256, or not the whole of it.
+        BodyTooLarge: more than ``limit`` bytes came, or too many files.
+        UploadRejected: it is no ONNX model, not the one with that SHA-256, or not the whole of it,
+            or there are files that the model does not name.
         StorageFailed: the disk is full, or does not take it for another reason.
     """
     expected = _digest(sha256)
     async with _staged(folder, model, number) as staging:
-        async for block in _blocks(chunks, limit):
-            await asyncio.to_thread(staging.append, MODEL_FILE, block)
-        found = await asyncio.to_thread(_check, staging, expected)
+        announced: Digests = {}
+        async for path, block in _blocks(pieces, limit, announced):
+            await asyncio.to_thread(staging.append, path, block)
+        found = await asyncio.to_thread(_check, staging, expected, announced)
         return found(await asyncio.to_thread(staging.publish, number))
 
 
@@ -86,7 +101,7 @@ async def publish_files(
             staging = await stack.enter_async_context(_staged(folder, model, number))
             for path, data in parts.items():
                 await asyncio.to_thread(staging.append, path, data)
-            ready.append((number, staging, await asyncio.to_thread(_check, staging, None)))
+            ready.append((number, staging, await asyncio.to_thread(_check, staging)))
         return tuple([found(await asyncio.to_thread(each.publish, n)) for n, each, found in ready])
 
 
@@ -105,36 +120,52 @@ async def _staged(folder: Path, model: str, number: int | None) -> AsyncIterator
         await asyncio.shield(loop.run_in_executor(None, staging.discard))
 
 
-async def _blocks(chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
-    held = bytearray()
-    total = 0
-    async for chunk in chunks:
-        total += len(chunk)
+async def _blocks(
+    pieces: AsyncIterator[bytes | File], limit: int, announced: Digests
+) -> AsyncIterator[tuple[PurePosixPath, bytes]]:
+    """What to write where, in blocks worth a thread; ``announced`` gets what each file says."""
+    arriving, path, held, total = Arriving(), None, bytearray(), 0
+    async for piece in pieces:
+        if isinstance(piece, File):
+            if path is not None:
+                yield path, bytes(held)
+                held.clear()
+            path = arriving.begin(piece.name)
+            announced[path] = _digest(piece.sha256)
+            continue
+        path = path or arriving.begin(MODEL_FILE.name)
+        total += len(piece)
         if total > limit:
             raise BodyTooLarge(f"the model has more than {limit} bytes")
-        held += chunk
+        held += piece
         if len(held) >= BLOCK:
-            yield bytes(held)
+            yield path, bytes(held)
             held.clear()
-    yield bytes(held)
+    if path is not None:
+        yield path, bytes(held)
 
 
-def _check(staging: Staging, sha256: str | None) -> Callable[[int], Published]:
-    """Make the files durable and read what they are; what is missing is the version's number."""
+def _check(
+    staging: Staging, sha256: str | None = None, announced: Digests | None = None
+) -> Callable[[int], Published]:
+    """Make the files durable and read what they are; what is missing is the version's number.
+
+    ``sha256`` is the model's; ``announced`` has that of each file.
+    """
     sums = staging.seal()
-    if MODEL_FILE not in sums:
-        raise UploadRejected(f"there is no {MODEL_FILE} among the files of the version")
     if not staging.bytes:
         raise UploadRejected("the upload is empty, expected the bytes of an ONNX model")
-    found = sums[MODEL_FILE]
-    if sha256 not in (None, found):
-        raise UploadRejected(f"the SHA-256 of what arrived is {found}, announced was {sha256}")
-    try:
-        summary = summarise(staging.folder / MODEL_FILE)
-        check_external_files(summary, staging.folder)
-    except LoadFailed as error:
-        raise UploadRejected(str(error)) from error
-    return lambda number: Published(number, staging.bytes, found, summary.precision)
+    model = find_model(sums)
+    for path, wanted in (*(announced or {}).items(), (model, sha256)):
+        if wanted not in (None, sums[path]):
+            raise UploadRejected(
+                f"the SHA-256 of {path} as it arrived is {sums[path]}, announced was {wanted}"
+            )
+    if model != MODEL_FILE:
+        staging.rename(model, MODEL_FILE)
+        sums[MODEL_FILE] = sums.pop(model)
+    summary = check_contents(staging.folder, sums)
+    return lambda number: Published(number, staging.bytes, sums[MODEL_FILE], summary.precision)
 
 
 def _digest(given: str | None) -> str | None:
@@ -146,12 +177,9 @@ def _digest(given: str | None) -> str | None:
 
 
 def _by_version(files: Mapping[str, bytes]) -> dict[int, dict[PurePosixPath, bytes]]:
-    versions: dict[int, dict[PurePosixPath, bytes]] = {}
+    arriving: defaultdict[int, Arriving] = defaultdict(Arriving)
+    versions: defaultdict[int, dict[PurePosixPath, bytes]] = defaultdict(dict)
     for name, data in files.items():
         number, path = version_file(name)
-        versions.setdefault(number, {})[path] = data
-    for parts in versions.values():
-        for path in parts:
-            if any(parent in parts for parent in path.parents):
-                raise InvalidName(f'"{path}" is inside of what is a file too')
+        versions[number][arriving[number].begin(str(path))] = data
     return versions

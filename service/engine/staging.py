@@ -69,6 +69,8 @@ class Staging:
             StorageFailed: the disk does not allow it.
         """
         with self._lock, self._explained():
+            if not self._there:
+                return  # discarded, while a thread was on its way here
             if path != self._path:
                 self._finish_file()
                 target = self.folder / path
@@ -90,6 +92,16 @@ class Staging:
             for folder, _, _ in os.walk(self.folder):
                 _sync(Path(folder))
         return self._sums
+
+    def rename(self, path: PurePosixPath, name: PurePosixPath) -> None:
+        """Give a file another name.
+
+        Raises:
+            StorageFailed: the disk does not allow it.
+        """
+        with self._lock, self._explained():
+            (self.folder / path).rename(self.folder / name)
+            _sync(self.folder)
 
     def publish(self, number: int | None) -> int:
         """Rename to the version's folder, the one after the highest for None; gives its number.

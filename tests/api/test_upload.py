@@ -1,13 +1,19 @@
 """Uploads through the whole application: who may, what is stored, what is told."""
 
 import asyncio
+import gzip
 import hashlib
+import io
 import json
+import os
+import tarfile
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from onnx import TensorProto, helper
 
 from service.api.body import ClientGone
 from service.api.upload import Body
@@ -127,6 +133,158 @@ async def test_a_bad_upload_is_told_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def graph(*locations: str) -> bytes:
+    """A matrix of 16 bytes that lies in another file, or in each of several."""
+    values = TensorProto(name="w", dims=[2, 2], data_type=1, data_location=TensorProto.EXTERNAL)
+    for location in locations:
+        values.external_data.add(key="location", value=location)
+    sides = [helper.make_tensor_value_info(name, 1, ["n", 2]) for name in "xy"]
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    made = helper.make_graph([node], "g", sides[:1], sides[1:], [values])
+    data: bytes = helper.make_model(made).SerializeToString()
+    return data
+
+
+WEIGHTS = bytes(16)
+Files = list[tuple[str, bytes]]
+
+
+def form(files: Files) -> tuple[bytes, dict[str, str]]:
+    request = httpx.Request("POST", "http://h", files=[("file", each) for each in files])
+    return request.read(), {**LOCAL, "content-type": request.headers["content-type"]}
+
+
+def tar(files: Files) -> tuple[bytes, dict[str, str]]:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as archive:
+        for name, data in files:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return target.getvalue(), {**LOCAL, "content-type": "application/x-tar"}
+
+
+def packed(files: Files) -> tuple[bytes, dict[str, str]]:
+    return gzip.compress(tar(files)[0]), {**LOCAL, "content-type": "application/gzip"}
+
+
+FORMS = pytest.mark.parametrize("made", [form, tar, packed])
+Made = Callable[[Files], tuple[bytes, dict[str, str]]]
+
+
+@FORMS
+async def test_a_model_comes_with_its_external_data(
+    server: Callable[..., Server], tmp_path: Path, made: Made
+) -> None:
+    model = graph("w.bin")
+    digest = hashlib.sha256(model).hexdigest()
+    files = [("w.bin", WEIGHTS), ("net.onnx", model)]
+    status, _, answer = await call(server(), *made(files), query=f"sha256={digest}")
+    assert (status, answer["bytes"], answer["sha256"]) == (201, len(model) + 16, digest)
+    assert (tmp_path / "m/1/model.onnx").read_bytes() == model
+    assert (tmp_path / "m/1/w.bin").read_bytes() == WEIGHTS
+    assert len(list((tmp_path / "m/1").iterdir())) == 2
+
+
+G = ("model.onnx", graph("w.bin"))
+W = ("w.bin", WEIGHTS)
+BAD_SETS: dict[str, tuple[Files, int, str]] = {
+    "cut weights": ([G, ("w.bin", WEIGHTS[1:])], 400, "'w.bin' has 15 bytes, tensor 'w' needs 16"),
+    "a file too many": ([G, W, ("b", b"")], 400, "the upload has 'b'"),
+    "the same twice": ([G, W, W], 400, "twice"),
+    "a path out": ([G, ("../w.bin", WEIGHTS)], 400, "'..'"),
+    "an absolute path": ([G, ("/etc/w.bin", WEIGHTS)], 400, "expected 1 to 128"),
+    "a line's end": ([G, ("w.bin\n", WEIGHTS)], 400, "expected 1 to 128"),
+    "settings": ([G, W, ("model.toml", b"")], 400, "never settings"),
+    "code": ([G, W, ("ops.so", b"")], 400, "or code"),
+    "too large": ([G, W, ("x", bytes(100_001))], 413, "more than 100000 bytes"),
+    "too many": ([(f"{n}", b"") for n in range(4097)], 413, "4096 files"),
+}
+
+
+@FORMS
+@pytest.mark.parametrize(("files", "status", "text"), BAD_SETS.values(), ids=BAD_SETS.keys())
+async def test_of_a_bad_set_of_files_nothing_is_left(
+    server: Callable[..., Server], tmp_path: Path, made: Made, files: Files, status: int, text: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # of four thousand files
+    got, _, answer = await call(server(), *made(files))
+    assert got == status and text in answer["error"] and str(tmp_path) not in answer["error"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("location", "key", "command"),
+    [
+        ("w.bin", {}, "curl -F file=@model.onnx -F file=@w.bin"),
+        ("a/w", KEY, 'curl -H "X-API-Key: $QUANTSERVE_ADMIN_KEY" -F file=@model.onnx'
+                     " -F 'file=@a/w;filename=a/w'"),
+    ],
+)  # fmt: skip
+async def test_a_model_without_its_data_is_told_how_to_send_both(
+    server: Callable[..., Server], location: str, key: dict[str, str], command: str
+) -> None:
+    query, headers = "version=3", {**LOCAL, **key}
+    app = server(admin_key="sesame" if key else "")
+    status, _, answer = await call(app, graph(location), headers, query=query)
+    place = f"'http://127.0.0.1:8000{PLACE}?version=3'"
+    assert status == 400
+    assert answer["error"].endswith(f"send all files at once: {command} {place}")
+    assert "sesame" not in answer["error"]
+
+
+async def test_a_model_without_many_files_is_told_how_to_send_a_folder(
+    server: Callable[..., Server],
+) -> None:
+    status, _, answer = await call(server(), graph(*(f"w{n}" for n in range(9))))
+    assert status == 400 and "'w4' and 4 more is not in the upload" in answer["error"]
+    assert answer["error"].endswith(
+        "send all files at once, from a folder that holds nothing else: tar -cf - . | curl -T -"
+        f" -H 'Content-Type: application/x-tar' http://127.0.0.1:8000{PLACE}"
+    )
+
+
+@pytest.mark.parametrize("body", [tar([("model.onnx", b"x")])[0], packed([("m", b"x")])[0]])
+@pytest.mark.parametrize("size", [1, 300, 10**6])
+async def test_an_archive_that_is_not_announced_is_told_how_to_be(
+    server: Callable[..., Server], tmp_path: Path, body: bytes, size: int
+) -> None:
+    sent: list[Message] = [
+        {"type": "http.request", "body": body[at : at + size], "more_body": True}
+        for at in range(0, len(body), size)
+    ]
+    sent[-1]["more_body"] = False
+    status, _, answer = await call(server(), sent)
+    kind = "application/gzip" if body.startswith(b"\x1f\x8b") else "application/x-tar"
+    assert status == 400 and f"Content-Type: {kind}" in answer["error"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("location", ["a b", "w;rm -rf x", "$(x)", "w'", "ü"])
+async def test_a_name_that_cannot_be_stored_is_in_no_command(
+    server: Callable[..., Server], location: str
+) -> None:
+    status, _, answer = await call(server(), graph(location))
+    assert status == 400 and "curl" not in answer["error"]
+    assert "cannot be sent under that name" in answer["error"]
+
+
+@FORMS
+async def test_a_set_that_is_cut_off_leaves_nothing(
+    server: Callable[..., Server], tmp_path: Path, made: Made
+) -> None:
+    app = server()
+    body, headers = made([G, W])
+    body = body.rstrip(b"\0") if made is tar else body  # any number of zeros ends an archive
+    for at in range(0, len(body), max(1, len(body) // 20)):
+        status, _, _ = await call(app, body[:at], headers)
+        assert status == 400 and list(tmp_path.iterdir()) == []
+        left: list[Message] = [{"type": "http.request", "body": body[:at], "more_body": True}]
+        await call(app, left, headers)
+        assert list(tmp_path.iterdir()) == []
+
+
 async def test_a_client_that_leaves_publishes_nothing(
     server: Callable[..., Server], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -220,6 +378,7 @@ async def test_a_refused_upload_of_any_size_is_not_read(server: Callable[..., Se
 async def test_the_upload_is_documented(server: Callable[..., Server]) -> None:
     _, _, schema = await call(server(), b"", path="/openapi.json", method="GET")
     operation = schema["paths"]["/admin/models/{name}/versions"]["post"]
-    assert "application/octet-stream" in operation["requestBody"]["content"]
+    assert {"application/octet-stream", "multipart/form-data", "application/x-tar",
+            "application/gzip"} == set(operation["requestBody"]["content"])  # fmt: skip
     assert {"201", "401", "403", "409", "413", "507"} <= set(operation["responses"])
     assert operation["security"] == [{"Admin key": []}]

@@ -13,6 +13,7 @@ from onnxruntime.quantization import QuantFormat, QuantType
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from service.core.errors import LoadFailed
+from service.engine.external import external_data
 from service.engine.graph import GraphSummary, Precision, check_external_files, summarise
 from service.engine.session import Session, SessionOptions
 from tests.engine import graphs, quantizers
@@ -198,6 +199,53 @@ def test_weights_that_are_not_there_are_refused(location: str, tmp_path: Path) -
     (folder / "folder").mkdir()
     with pytest.raises(LoadFailed, match="is not in the folder"):
         check_external_files(summarise(folder / "model.onnx"), folder)
+
+
+def placed(**entries: str) -> GraphSummary:
+    """What is known of a tensor of 32 x 64 FP32, 8192 bytes, that says where it lies."""
+    (found,) = external_data("w", [("location", "w.bin"), *entries.items()], 1, (32, 64))
+    return GraphSummary(Precision((), ""), (found,))
+
+
+@pytest.mark.parametrize(
+    ("entries", "needed"),
+    [
+        ({}, 8192),
+        ({"length": "8192"}, 8192),
+        ({"length": "0"}, 8192),  # says nothing
+        ({"offset": "4096"}, 12288),
+        ({"offset": "4096", "length": "8192", "checksum": "abc"}, 12288),
+        ({"length": "9000"}, 9000),
+    ],
+)
+def test_weights_that_are_cut_short_are_refused(
+    entries: dict[str, str], needed: int, tmp_path: Path
+) -> None:
+    (tmp_path / "w.bin").write_bytes(bytes(needed))
+    check_external_files(placed(**entries), tmp_path)
+    (tmp_path / "w.bin").write_bytes(bytes(needed - 1))
+    with pytest.raises(LoadFailed, match=f"'w.bin' has {needed - 1} bytes, .*'w' needs {needed}"):
+        check_external_files(placed(**entries), tmp_path)
+
+
+def test_the_tensor_that_reaches_furthest_says_how_long_a_file_must_be(tmp_path: Path) -> None:
+    model = external("weights.bin")
+    for name, offset in (("far", 100_000), ("near", 0)):
+        tensor = model.graph.initializer.add(name=name, dims=[3], data_type=TensorProto.INT4)
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="weights.bin")
+        tensor.external_data.add(key="offset", value=str(offset))
+    (found,) = summary(model, tmp_path).external
+    assert (found.tensor, found.end) == ("far", 100_002)
+
+
+@pytest.mark.parametrize("value", ["-1", "x", "", "1e3", "9" * 20, "\u0661", "1_0", " 1"])
+@pytest.mark.parametrize("key", ["offset", "length"])
+def test_a_place_that_is_no_number_is_refused(key: str, value: str, tmp_path: Path) -> None:
+    model = external("weights.bin")
+    model.graph.initializer[0].external_data.add(key=key, value=value)
+    with pytest.raises(LoadFailed, match=f"{key} is"):
+        summary(model, tmp_path)
 
 
 def test_a_second_location_does_not_hide_the_first(tmp_path: Path) -> None:

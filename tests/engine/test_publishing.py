@@ -24,7 +24,7 @@ from service.core.errors import (
     UploadRejected,
     VersionExists,
 )
-from service.engine.publishing import Published, publish, publish_files
+from service.engine.publishing import File, Published, publish, publish_files
 from service.engine.staging import Staging, remove_abandoned
 
 MODEL = (Path(__file__).parents[2] / "models/digits/1/model.onnx").read_bytes()
@@ -242,10 +242,113 @@ async def test_files_beside_the_graph_are_stored_with_it(tmp_path: Path) -> None
     assert staged(tmp_path) == []
 
 
+WEIGHTS = np.ones((4, 4), np.float32).tobytes()
+GRAPH = with_external_data("w.bin")
+
+
+async def pieces(*given: bytes | tuple[str, bytes] | File) -> AsyncIterator[bytes | File]:
+    for each in given:
+        if isinstance(each, tuple):
+            yield File(each[0])
+            async for chunk in chunks(each[1], 10 if len(each[1]) < 10_000 else 2**20):
+                yield chunk
+        else:
+            yield each
+
+
+async def put_files(root: Path, *given: bytes | tuple[str, bytes] | File) -> Published:
+    return await publish(root, "m", None, pieces(*given), limit=LIMIT)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "net.onnx", "Net.ONNX"])
+async def test_several_files_become_one_version(tmp_path: Path, name: str) -> None:
+    graph = with_external_data("data/w.bin")
+    done = await put_files(tmp_path, ("data/w.bin", WEIGHTS), (name, graph))
+    assert (done.bytes, done.sha256) == (len(graph + WEIGHTS), hashlib.sha256(graph).hexdigest())
+    assert tree(tmp_path / "m/1") == ["data", "data/w.bin", "model.onnx"]
+    assert (tmp_path / "m/1/model.onnx").read_bytes() == graph
+    assert (tmp_path / "m/1/data/w.bin").read_bytes() == WEIGHTS
+
+
+async def test_the_name_in_the_graph_may_begin_with_this_folder(tmp_path: Path) -> None:
+    await put_files(tmp_path, ("m.onnx", with_external_data("./w.bin")), ("w.bin", WEIGHTS))
+    assert tree(tmp_path / "m/1") == ["model.onnx", "w.bin"]
+
+
+async def test_each_file_may_announce_its_digest(tmp_path: Path) -> None:
+    good, bad = hashlib.sha256(WEIGHTS).hexdigest(), hashlib.sha256(b"").hexdigest()
+    model = ("model.onnx", GRAPH)
+    await put_files(tmp_path, model, File("w.bin", good), WEIGHTS)
+    with pytest.raises(UploadRejected, match=f"w.bin .* is {good}, announced was {bad}"):
+        await put_files(tmp_path, model, File("w.bin", bad), WEIGHTS)
+    with pytest.raises(MalformedRequest, match="64 hexadecimal"):
+        await put_files(tmp_path, model, File("w.bin", "1"), WEIGHTS)
+    assert tree(tmp_path) == ["m", "m/1", "m/1/model.onnx", "m/1/w.bin"]
+
+
+async def test_an_empty_file_is_a_file(tmp_path: Path) -> None:
+    with pytest.raises(UploadRejected, match="'w.bin' has 0 bytes, tensor 'w' needs 64"):
+        await put_files(tmp_path, ("model.onnx", GRAPH), File("w.bin"))
+
+
+M = ("model.onnx", GRAPH)
+W = ("w.bin", WEIGHTS)
+BAD_PIECES: dict[str, tuple[list[tuple[str, bytes]], type[QuantserveError], str]] = {
+    "cut weights": ([M, ("w.bin", WEIGHTS[:-1])], UploadRejected, "has 63 bytes, .* needs 64"),
+    "no weights": ([M], UploadRejected, "'w.bin' is not in the upload"),
+    "no model": ([W], UploadRejected, "no model.onnx .* 'w.bin'"),
+    "a model in a folder": ([("a/model.onnx", GRAPH), W], UploadRejected, "'a/model.onnx'"),
+    "two models": ([("a.onnx", GRAPH), ("b.onnx", GRAPH)], UploadRejected, "'a.onnx', 'b.onnx'"),
+    "a typo": ([M, ("W.bin", WEIGHTS)], UploadRejected, "'w.bin' is not in .*has 'W.bin'"),
+    "one too many": ([M, W, ("x.bin", b"x")], UploadRejected, "has 'x.bin', which the model"),
+    "the same twice": ([M, W, W], UploadRejected, '"w.bin" comes twice'),
+    "a parent's": ([M, ("../w.bin", WEIGHTS)], InvalidName, "'..'"),
+    "the root's": ([M, ("/w.bin", WEIGHTS)], InvalidName, "''"),
+    "hidden": ([M, (".w.bin", WEIGHTS)], InvalidName, "expected"),
+    "a backslash": ([M, ("a\\w.bin", WEIGHTS)], InvalidName, "expected"),
+    "a new line": ([M, ("w.bin\n", WEIGHTS)], InvalidName, "expected"),
+    "a zero byte": ([M, ("w.bin\0", WEIGHTS)], InvalidName, "expected"),
+    "no name": ([M, ("", WEIGHTS)], InvalidName, "''"),
+    "settings": ([M, W, ("model.toml", b"")], InvalidName, "never settings"),
+    "a pin": ([M, W, ("serving.toml", b"")], InvalidName, "never settings"),
+    "a golden set": ([M, W, ("golden.npz", b"")], InvalidName, "golden sets"),
+    "code": ([M, W, ("lib.so", b"")], InvalidName, "or code"),
+    "numbered code": ([M, W, ("a/lib.SO.1", b"")], InvalidName, "or code"),
+    "a folder that is a file": ([M, W, ("w.bin/x", b"")], InvalidName, "name of another"),
+    "a file that is a folder": ([("a/b", b"x"), ("a", b"x")], InvalidName, "name of another"),
+    "too many": ([(f"{n}", b"") for n in range(4097)], BodyTooLarge, "at most 4096 files"),
+    "too large": ([M, ("w.bin", bytes(LIMIT))], BodyTooLarge, "more than"),
+    "nothing in them": ([("model.onnx", b"")], UploadRejected, "empty"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "kind", "text"), BAD_PIECES.values(), ids=BAD_PIECES.keys())
+async def test_several_files_are_stored_all_or_none(
+    tmp_path: Path, given: list[tuple[str, bytes]], kind: type[QuantserveError], text: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # of four thousand files
+    with pytest.raises(kind, match=text):
+        await put_files(tmp_path, *given)
+    assert tree(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["golden.npz", "lib.so", "serving.toml", "report.json"])
+async def test_a_graph_cannot_claim_such_a_name_for_its_data(tmp_path: Path, name: str) -> None:
+    files = {"1/model.onnx": with_external_data(name), f"1/{name}": WEIGHTS}
+    with pytest.raises(InvalidName, match="cannot be uploaded"):
+        await publish_files(tmp_path, "m", files, limit=LIMIT)
+    assert tree(tmp_path) == []
+
+
 BAD_FILES = {
     "a path out": ({"1/../../x": b""}, InvalidName),
     "a file of the model, not of a version": ({"model.toml": b""}, InvalidName),
     "no graph": ({"1/weights.bin": b"x"}, UploadRejected),
+    "a file that the graph does not name": ({"1/model.onnx": MODEL, "1/x": b""}, UploadRejected),
+    "cut weights": ({"1/model.onnx": GRAPH, "1/w.bin": WEIGHTS[1:]}, UploadRejected),
+    "settings": ({"1/model.onnx": MODEL, "1/model.toml": b""}, InvalidName),
+    "a golden set": ({"1/model.onnx": MODEL, "1/golden.npz": b""}, InvalidName),
     "a file that is a folder too": ({"1/model.onnx": MODEL, "1/model.onnx/a": b""}, InvalidName),
     "a second version that is no model": ({"1/model.onnx": MODEL, "2/model.onnx": b"no"},
                                           UploadRejected),
@@ -324,6 +427,14 @@ def test_what_a_dead_process_left_is_removed_and_what_a_live_one_holds_is_not(
     assert len(remove_abandoned(tmp_path)) == 2
     assert tree(tmp_path) == ["m", f"m/{live.folder.name}", "m/.upload-link"]
     live.discard()
+
+
+def test_a_write_that_comes_after_the_end_makes_nothing(tmp_path: Path) -> None:
+    staging = Staging(tmp_path, "m")
+    staging.create()
+    staging.discard()
+    staging.append(PurePosixPath("data/w.bin"), b"x")
+    assert tree(tmp_path) == []
 
 
 def test_a_version_may_be_discarded_from_several_threads_at_once(tmp_path: Path) -> None:
