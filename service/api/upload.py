@@ -176,8 +176,7 @@ def _with_remedy(error: QuantserveError, request: Request) -> QuantserveError:
 
 
 def _command(paths: Sequence[PurePosixPath], request: Request) -> str:
-    keyed = "authorization" in request.headers or "x-api-key" in request.headers
-    curl = "curl" + f' -H "X-API-Key: ${KEY}"' * keyed
+    curl = f'curl -H "X-API-Key: ${KEY}"'
     address = shlex.quote(str(request.url))
     if len(paths) > MOST_SHOWN:
         return (

@@ -22,8 +22,9 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from tests.system.process import ROOT, Running, running
+from tests.system.process import KEY, ROOT, Running, running
 
+CLIENT = httpx.Client(headers={"X-API-Key": KEY}, timeout=60)
 LIMIT = 2**27
 FLAGS = ("--log-level", "error", "--body-timeout", "2", "--max-upload-bytes", str(LIMIT))
 
@@ -62,8 +63,9 @@ def place(server: Running, model: str, query: str = "") -> str:
 def shell(command: str, folder: Path) -> str:
     if not shutil.which("curl") or not shutil.which("tar"):
         pytest.skip("needs curl and tar")
+    shown = {"KEY": f"X-API-Key: {KEY}", "QUANTSERVE_ADMIN_KEY": KEY}
     done = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, text=True,
-                          timeout=60)  # fmt: skip
+                          timeout=60, env={**os.environ, **shown})  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -87,7 +89,10 @@ def test_the_command_sends_what_the_model_names_and_it_serves(
 ) -> None:
     for verb in (["upload", "sent", str(source / "model.onnx")], ["swap", "sent", "1"]):
         command = [sys.executable, "-m", "service", *verb, "--url", f"http://{open_.address}"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        environment = {**os.environ, "QUANTSERVE_ADMIN_KEY": KEY}
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=60, env=environment
+        )
         assert done.returncode == 0, done.stderr
         assert verb[0] != "upload" or "version 1 (FP32, 0.02 MB, 2 files)" in done.stdout
     assert contents(repository / "sent/1") == contents(source)
@@ -100,7 +105,7 @@ def test_the_lines_of_the_readme_work_as_printed(
     open_: Running, repository: Path, source: Path
 ) -> None:
     text = (ROOT / "README.md").read_text()
-    lines = re.findall(r"^(?:curl -F|tar -c)(?:.*\\\n)*.*$", text, re.M)
+    lines = re.findall(r"^(?:curl .*-F|tar -c)(?:.*\\\n)*.*$", text, re.M)
     assert len(lines) == 2
     for number, line in enumerate(lines, 1):
         line = line.replace("127.0.0.1:8000", open_.address).replace("/digits/", "/readme/")
@@ -112,7 +117,7 @@ def test_the_command_in_the_refusal_works_as_printed(
     open_: Running, repository: Path, source: Path
 ) -> None:
     model = (source / "model.onnx").read_bytes()
-    refused = httpx.put(place(open_, "told", "?version=7"), content=model)
+    refused = CLIENT.put(place(open_, "told", "?version=7"), content=model)
     assert refused.status_code == 400
     _, _, command = refused.json()["error"].partition("send all files at once: ")
     assert json.loads(shell(command, source))["version"] == 7
@@ -120,7 +125,8 @@ def test_the_command_in_the_refusal_works_as_printed(
 
 
 def test_a_folder_is_sent_as_tar_makes_it(open_: Running, repository: Path, source: Path) -> None:
-    send = f"curl -sS -T - -H 'Content-Type: application/x-tar' {place(open_, 'folder')}"
+    where = place(open_, "folder")
+    send = f"curl -sS -T - -H 'Content-Type: application/x-tar' -H \"$KEY\" {where}"
     assert json.loads(shell(f"tar -C . -cf - . | {send}", source))["version"] == 1
     assert contents(repository / "folder/1") == contents(source)
 
@@ -135,7 +141,7 @@ def test_two_at_once_for_one_number_store_one(
         files = [("file", (name, data)) for name, data in contents(source).items()]
         ready.wait()
         address = place(open_, "two", "?version=1")
-        statuses.append(httpx.post(address, files=files, timeout=60).status_code)
+        statuses.append(CLIENT.post(address, files=files, timeout=60).status_code)
 
     threads = [threading.Thread(target=send) for _ in range(4)]
     for thread in threads:
@@ -170,7 +176,7 @@ ATTACKS = {
 def test_an_attack_is_refused_and_leaves_nothing(
     open_: Running, repository: Path, body: bytes, kind: str, status: int
 ) -> None:
-    answer = httpx.post(
+    answer = CLIENT.post(
         place(open_, "attack"), content=body, headers={"content-type": kind}, timeout=60
     )
     assert answer.status_code == status, answer.text
@@ -192,7 +198,7 @@ def test_what_arrives_is_not_held_in_memory(open_: Running, repository: Path, pa
     if packed:
         body, kind = gzip.compress(body, 1), "application/gzip"
     before = peak_bytes(open_)
-    answer = httpx.post(
+    answer = CLIENT.post(
         place(open_, "large"), content=body, headers={"content-type": kind}, timeout=60
     )
     assert answer.status_code == 400 and "no model.onnx" in answer.text
@@ -204,6 +210,7 @@ def half_sent(port: int, source: Path) -> socket.socket:
     """A form of which the server has the model and half of the weights."""
     line = socket.create_connection(("127.0.0.1", port), 20)
     head = ("POST /admin/models/half/versions HTTP/1.1\nHost: 127.0.0.1\nContent-Length: 99999999\n"
+            f"X-API-Key: {KEY}\n"
             "Content-Type: multipart/form-data; boundary=b\nExpect: 100-continue\n\n")  # fmt: skip
     line.sendall(head.replace("\n", "\r\n").encode())
     assert b"100 Continue" in line.recv(100)
@@ -260,7 +267,7 @@ def test_a_disk_that_is_full_in_the_second_file_is_left_as_it_was(
             model = (source / "model.onnx").read_bytes()
             files = [("file", ("model.onnx", model)),
                      ("file", ("model.onnx.data", bytes(2**24)))]  # fmt: skip
-            answer = httpx.post(place(server, "full"), files=files, timeout=60)
+            answer = CLIENT.post(place(server, "full"), files=files, timeout=60)
             assert answer.status_code == 507 and "No space left" in answer.json()["error"]
             assert list(tmp_path.iterdir()) == []
     finally:
