@@ -35,7 +35,12 @@ class Admitted(NamedTuple):
 
     def rows(self) -> int:
         """Rows of the request; 1 where the model knows none."""
-        return len(self.request.inputs[0].array) if self.signature.batchable else 1
+        if not self.signature.batchable:
+            return 1
+        given, wanted = self.request.inputs, self.signature.inputs
+        if len(given) == len(wanted):
+            return len(given[0].array)
+        return next(len(each.array) for each in given if each.name == wanted[0].name)
 
 
 class Exchange:
