@@ -90,7 +90,7 @@ def model_config(repository: ModelRepository) -> APIRouter:
 def _configuration(version: ModelVersion) -> Configuration:
     loaded, batcher = version.serving()
     batched = loaded.signature.batchable
-    combines = loaded.plan.mode is BatchingMode.COMBINE
+    combines = batched and loaded.plan.mode is BatchingMode.COMBINE
     return Configuration(
         name=version.model,
         platform=PLATFORM,

@@ -145,13 +145,15 @@ class Signature:
     """The inputs and outputs of a model, in the order of its file.
 
     ``optional`` are inputs that the graph has a default for. ``shown`` is what a trial has found
-    where the file does not say whether the inputs share a batch axis; None before it.
+    where the file does not say whether the inputs share a batch axis; None before it. ``loose``: it
+    has found that inputs with the same number of rows do, and that one row goes with several too.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     optional: tuple[TensorSpec, ...] = ()
     shown: bool | None = None
+    loose: bool = False
     declared: bool | None = field(init=False, repr=False)
     """Whether the first axes of all inputs are one batch; None where the file does not say: the
     axes have different names, or several have none."""
@@ -171,9 +173,14 @@ class Signature:
         object.__setattr__(self, "may_stand_alone", bool(self.optional or elastic))
         object.__setattr__(self, "_elastic", elastic)
 
-    def settled(self, shown: bool) -> "Signature":
+    def settled(self, shown: bool, loose: bool = False) -> "Signature":
         """The signature with what a trial has found of the batch axis."""
-        return replace(self, shown=shown)
+        return replace(self, shown=shown, loose=loose)
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether requests can be made of rows, that share runs or are taken apart."""
+        return self.batchable or self.loose
 
     def check(self, tensors: Sequence[Tensor]) -> Arrays:
         """The arrays of a request in the order of the signature.
@@ -230,6 +237,11 @@ class Signature:
                 first = f'input "{self.inputs[0].name}" has {rows} rows'
                 raise SignatureMismatch(f'{first}, input "{spec.name}" has {array.shape[0]}')
         return rows
+
+    def common_rows(self, arrays: Arrays) -> int:
+        """The length of the first axis; 0 where the inputs differ in it."""
+        rows: int = arrays[0].shape[0]
+        return rows if all([array.shape[0] == rows for array in arrays]) else 0
 
     def _refuse_names(self, tensors: Sequence[Tensor]) -> NoReturn:
         names = [tensor.name for tensor in tensors]

@@ -113,11 +113,15 @@ class ModelVersion:
         loaded, batcher = self.serving()
         signature = loaded.signature
         arrays = signature.check(inputs)
-        whole = loaded.plan.mode is BatchingMode.REQUESTS
-        rows = signature.rows(arrays) if signature.batchable else 1
+        whole, limit, rows = loaded.plan.mode is BatchingMode.REQUESTS, loaded.policy.max_rows, 1
+        if signature.batchable:
+            rows = signature.rows(arrays)
+        elif signature.loose:
+            rows = signature.common_rows(arrays)
+            rows = rows if rows <= limit else 0
         alone = not rows or (signature.may_stand_alone and signature.stands_alone(arrays))
         # Run whole, a request counts as one row, once its size has been found to fit.
-        counted = 1 if (whole or not rows) and rows <= loaded.policy.max_rows else rows
+        counted = 1 if (whole or not rows) and rows <= limit else rows
         batcher.submit(arrays, counted, terms, reply, alone=alone)
 
     @property

@@ -1,5 +1,6 @@
 """Decides how a model is run, from its file, what the probe measured and what model.toml says."""
 
+import re
 from dataclasses import dataclass
 from math import isinf
 
@@ -15,6 +16,8 @@ INLINE_SECONDS = 0.001
 INLINE_ROW_SECONDS = 0.0001
 """A row that takes longer leaves it as well: the event loop is one core, and what the way to a
 thread and back costs is less than another core brings."""
+MADE_UP = re.compile(r"unk__\d+|.*_dynamic_axes_\d+|DynamicDimension\.\d+|unknown\w*", re.I)
+"""Names that tf2onnx, PyTorch and Paddle make up, a new one for each axis: they tell nothing."""
 MOST_NAMES = 3
 """Inputs that a note names."""
 LONG_SECONDS = 0.002
@@ -74,7 +77,7 @@ def not_a_batch(
         return f"nothing shows that {names} share a batch: run request by request"
     if probe.counts is Counts.ANY:
         return f"{names} may differ in their number of rows: run request by request"
-    if probe.counts is Counts.BROADCAST and not always:
+    if probe.counts is Counts.BROADCAST and not always and named_apart(signature):
         return (
             f"{names} may differ in their number of rows, one goes with several: run request by"
             ' request (batching.combine = "always" holds them to the same number)'
@@ -84,6 +87,13 @@ def not_a_batch(
     if not always and _moves(probe, batching) and not (precision.dynamic and probe.equivariant):
         return f"{_what_moves(probe)}: run request by request"
     return ""
+
+
+def named_apart(signature: Signature) -> bool:
+    """Whether somebody has given the first axes of two inputs different names: things that are
+    counted apart."""
+    firsts = {spec.shape[0] for spec in signature.inputs if spec.shape}
+    return sum(isinstance(dim, str) and not MADE_UP.fullmatch(dim) for dim in firsts) > 1
 
 
 def _names(signature: Signature) -> str:

@@ -20,6 +20,7 @@ from service.engine.plan import (
     Plan,
     choose_mode,
     choose_plan,
+    named_apart,
     not_a_batch,
     percent,
     wants_threads,
@@ -66,7 +67,7 @@ def tune(
         padding = padding_for(batching.padding, signature)
     if rows:
         found = _probe(session, rows, batching)
-        signature = signature.settled(not not_a_batch(signature, precision, found, batching))
+        signature = _settled(signature, precision, found, batching)
         mode, note = choose_mode(signature, precision, found, batching)
     if padding is not None:
         padding, why = _choose_padding(session, rows, mode, padding, batching)
@@ -92,7 +93,15 @@ def settle(session: Session, precision: Precision) -> Signature:
         return signature
     batching = BatchingConfig(max_batch_size=ENOUGH_ROWS)
     found = _probe(session, rows, batching)
-    return signature.settled(not not_a_batch(signature, precision, found, batching))
+    return _settled(signature, precision, found, batching)
+
+
+def _settled(
+    signature: Signature, precision: Precision, found: Probe, batching: BatchingConfig
+) -> Signature:
+    batch = not not_a_batch(signature, precision, found, batching)
+    loose = found.counts is Counts.BROADCAST and batching.combine != "always"
+    return signature.settled(batch and not loose, batch and loose)
 
 
 def _probe(session: Session, rows: Sequence[Arrays], batching: BatchingConfig) -> Probe:
@@ -104,7 +113,8 @@ def _probe(session: Session, rows: Sequence[Arrays], batching: BatchingConfig) -
         if signature.declared:
             limit = batching.max_batch_size
         elif counts is Counts.EQUAL or (
-            counts is Counts.BROADCAST and batching.combine == "always"
+            counts is Counts.BROADCAST
+            and (batching.combine == "always" or not named_apart(signature))
         ):
             limit = max(2, batching.max_batch_size)  # two rows, to see whether they are rows
         found = probe(session.run, signature.outputs, rows, limit, clock)

@@ -152,7 +152,7 @@ def _check_size(path: Path, size: int, scratch: Path) -> None:
 
 def _batched(path: Path, signature: Signature) -> bool:
     """Whether rows share a run; one row at a time is usable too, anything else is not."""
-    if signature.batchable:
+    if signature.has_rows:
         return True
     for spec in signature.inputs:
         if not _single(spec):

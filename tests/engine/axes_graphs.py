@@ -70,15 +70,15 @@ def network(edges: Shape = ("num_edges", 2)) -> onnx.ModelProto:
     )
 
 
-def ranking() -> onnx.ModelProto:
+def ranking(users: str | None = "users", items: str | None = "items") -> onnx.ModelProto:
     """The score of each item for one user, or of each item for a user of its own."""
     return model(
         [
             node("Mul", "user", "items", to="products"),
             node("ReduceSum", "products", "columns", to="score", keepdims=0),
         ],
-        [value("user", ["users", 4]), value("items", ["items", 4])],
-        [value("score", ["items"])],
+        [value("user", [users, 4]), value("items", [items, 4])],
+        [value("score", [items])],
         [constant("columns", [1], np.int64)],
     )
 

@@ -1,6 +1,7 @@
 """Whether inputs share a batch is what the graph takes, where its file does not say."""
 
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from service.core.batching import BatchingMode
 from service.core.errors import ExecutionFailed
 from service.core.tensors import Arrays, Signature
 from service.engine.axes import MOST_GROUPS, Counts, counts_taken
+from service.engine.gate import answers
 from service.engine.loading import Loaded, load
 from tests.engine import axes_graphs, graphs
 from tests.engine.goldens import golden, spec
@@ -108,6 +110,21 @@ def test_model_toml_holds_inputs_to_one_number_only_where_they_can_be_a_batch(
     assert ranking.signature.batchable and ranking.plan.mode is BatchingMode.COMBINE
     clip = loaded(axes_graphs.clip(cross=False), tmp_path / "b", batching=always)
     assert not clip.signature.batchable and clip.plan.mode is BatchingMode.REQUESTS
+
+
+@pytest.mark.parametrize("names", [("unk__1", "unk__2"), (None, None)])
+def test_rows_as_many_in_each_input_are_a_batch_where_one_may_go_with_several(
+    names: tuple[str | None, str | None], tmp_path: Path
+) -> None:
+    """As in a network with a mask, whose converter has named each axis on its own."""
+    found = loaded(axes_graphs.ranking(*names), tmp_path)
+    assert found.plan.mode is BatchingMode.COMBINE
+    assert found.signature.loose and not found.signature.batchable
+    one, two = np.ones((1, 4), np.float32), np.ones((2, 4), np.float32)
+    assert found.signature.common_rows((two, two)) == 2
+    assert found.signature.common_rows((one, two)) == 0
+    for inputs in ((one, two), (two, two)):
+        assert answers(found, inputs, Event())[0].tolist() == [4, 4]
 
 
 def test_a_batch_of_one_row_at_most_is_still_told(tmp_path: Path) -> None:

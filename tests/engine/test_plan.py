@@ -13,6 +13,7 @@ from service.engine.plan import (
     Plan,
     choose_mode,
     choose_plan,
+    named_apart,
     not_a_batch,
     percent,
     wants_threads,
@@ -118,7 +119,7 @@ OPEN = [
     ("shown", QDQ, Probe(TIMES, counts=EQUAL), "auto", COMBINE, ""),
     ("nothing tried", QDQ, Probe(TIMES), "auto", REQUESTS, 'nothing shows that inputs "x0" and'),
     ("any numbers", QDQ, Probe(TIMES, counts=Counts.ANY), "always", REQUESTS, "may differ"),
-    ("one with several", QDQ, Probe(TIMES, counts=Counts.BROADCAST), "auto", REQUESTS, "several"),
+    ("one with several", QDQ, Probe(TIMES, counts=Counts.BROADCAST), "auto", COMBINE, ""),
     ("held to one", QDQ, Probe(TIMES, counts=Counts.BROADCAST), "always", COMBINE, ""),
     ("two fail", QDQ, Probe({1: 1.0}, counts=EQUAL, failure="2 rows: no"), "auto", REQUESTS, "no"),
     (
@@ -161,6 +162,27 @@ def test_inputs_share_a_batch_where_it_was_shown(
     assert chosen is mode and re.search(note, why)
     shown = not not_a_batch(signature, precision, probe, batching)
     assert shown is (mode is not REQUESTS or case == "never")
+
+
+NAMED = [
+    ("user", "items", True),
+    ("user", "unk__7", False),
+    ("unk__1", "unk__2", False),
+    ("ids_dynamic_axes_1", "mask_dynamic_axes_1", False),
+    ("DynamicDimension.0", "DynamicDimension.1", False),
+    (None, None, False),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "apart"), NAMED)
+def test_different_names_that_somebody_gave_are_different_things(
+    first: Dim, second: Dim, apart: bool
+) -> None:
+    signature = takes((first, 4), (second, 4))
+    probe = Probe(TIMES, counts=Counts.BROADCAST)
+    mode, why = choose_mode(signature, QDQ, probe, BatchingConfig())
+    assert named_apart(signature) is apart and mode is (REQUESTS if apart else COMBINE)
+    assert ("one goes with several" in why) is apart
 
 
 def test_a_note_names_few_of_many_inputs() -> None:

@@ -20,6 +20,7 @@ MODELS = {
     "network": axes_graphs.network(),
     "network_columns": axes_graphs.network([2, "num_edges"]),
     "ranking": axes_graphs.ranking(),
+    "ranking_converted": axes_graphs.ranking("unk__1", "unk__2"),
     "converted": axes_graphs.pair(["unk__1", 4], ["unk__2", 4]),
     "unnamed": axes_graphs.pair([None, 4], [None, 4]),
     "unnamed_apart": axes_graphs.apart([None, 4], [None, 4]),
@@ -105,6 +106,19 @@ def test_a_user_has_items_of_any_number(served: Running, binary: bool) -> None:
     assert np.allclose(found["score"], items.sum(1), atol=1e-5)
     text = refused(served, "ranking", binary, user=np.ones((2, 4)), items=items)
     assert '"user" [2, 4] and "items" [5, 4]' in text
+
+
+@BOTH
+def test_one_may_go_with_several_or_as_many_share_a_run(served: Running, binary: bool) -> None:
+    """Axes that a converter has named: both are served, and nothing is said of a batch."""
+    model, items = "ranking_converted", random(100, 4)
+    for user in (np.ones((1, 4)), np.ones((100, 4))):
+        found = ask(served, model, binary, user=user, items=items)
+        assert np.allclose(found["score"], items.sum(1), atol=1e-5)
+    assert get(served, f"/v2/models/{model}/config")["max_batch_size"] == 0
+    assert get(served, f"/v2/models/{model}")["parameters"]["batching"] == "combine"
+    rows, _ = runs(served, model, user=random(2, 4), items=random(2, 4))
+    assert rows == 200
 
 
 @BOTH
