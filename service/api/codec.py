@@ -47,7 +47,7 @@ def decode(body: Bytes, header_length: int | None = None) -> InferRequest:
         document, tail = whole[:header_length], whole[header_length:]
     message = parse_json(document)
     items = message.get("inputs")
-    if type(items) is not list or not items:
+    if type(items) is not list:  # of no tensor for a model that takes none
         raise MalformedRequest('"inputs" must be a list of at least one tensor')
     if len(items) > MAX_INPUTS:
         raise MalformedRequest(f'"inputs" has {len(items)} tensors, at most {MAX_INPUTS} are taken')

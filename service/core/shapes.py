@@ -12,8 +12,19 @@ def doubtful_shapes(signature: Signature, arrays: Arrays) -> str:
     for spec, array in named:
         if 0 in array.shape:
             return f'input "{spec.name}" without elements, {show_shape(array.shape)}'
-    lengths = {array.shape[0] for _, array in named if array.shape}
-    if (signature.declared is None and len(lengths) > 1) or not all(s.ranked for s, _ in named):
+    rows = {array.shape[0] for _, array in named if array.shape}
+    apart = signature.declared is None and len(rows) > 1
+    if apart or _symbols_differ(signature, arrays) or not all(s.ranked for s, _ in named):
         shown = " and ".join(f'"{spec.name}" {show_shape(array.shape)}' for spec, array in named)
         return f"these inputs, {shown}"
     return ""
+
+
+def _symbols_differ(signature: Signature, arrays: Arrays) -> bool:
+    """Whether a symbol stands for two lengths."""
+    lengths: dict[str, int] = {}
+    for spec, array in zip(signature.inputs, arrays, strict=False):
+        for dim, length in zip(spec.shape, array.shape, strict=False):
+            if isinstance(dim, str) and lengths.setdefault(dim, length) != length:
+                return True
+    return False

@@ -104,6 +104,10 @@ def test_shapes_that_the_signature_leaves_open_are_the_clients() -> None:
     two = Signature((spec("a", "n", 2), spec("b", "m", 2)), ())
     assert doubtful_shapes(two, (ones, threes)) == 'these inputs, "a" [1, 2] and "b" [3, 2]'
     assert doubtful_shapes(two, (ones, ones)) == ""
+    text = Signature((spec("ids", "n", "s"), spec("mask", "n", "s")), ())
+    assert doubtful_shapes(text, (np.zeros((1, 2)), np.zeros((1, 3)))) == (
+        'these inputs, "ids" [1, 2] and "mask" [1, 3]'
+    )
     one = Signature((spec("a", "n", 2),), ())
     assert doubtful_shapes(one, (threes,)) == ""
     assert doubtful_shapes(one, (np.zeros((0, 2)),)) == 'input "a" without elements, [0, 2]'
