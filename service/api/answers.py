@@ -60,7 +60,7 @@ def inferred(
     binary = [default] * len(tensors)
     if wanted:
         binary = [default if each.binary is None else each.binary for each in wanted]
-        tensors = _classified(tensors, wanted, version, signature.batchable)
+        tensors = _classified(tensors, wanted, version, signature.has_rows)
     response = InferResponse(version.model, version.number, tensors, request.id)
     body, length = codec.encode(response, binary)
     if length is None:

@@ -1,6 +1,7 @@
 """Triton's classification extension: the best classes of a row instead of its values. Pure."""
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
@@ -16,7 +17,9 @@ def classify(tensor: Tensor, classes: int, labels: Sequence[str], batched: bool)
         raise MalformedRequest(f'output "{tensor.name}" is {tensor.datatype}: it has no classes')
     if tensor.datatype.name == "BF16":
         array = from_bfloat16(array)
-    rows = array.reshape(len(array), -1) if batched else array.reshape(1, -1)
+    # Not -1, which numpy cannot work out where there is no row.
+    size = prod(array.shape[1:]) if batched else array.size
+    rows = array.reshape(len(array) if batched else 1, size)
     count = min(classes, rows.shape[1])
     # The bits of an integer turned over put the largest first, with no double in between; of equal
     # values the first one stays first, and what is no number comes last.

@@ -47,7 +47,7 @@ def decode(body: Bytes, header_length: int | None = None) -> InferRequest:
         document, tail = whole[:header_length], whole[header_length:]
     message = parse_json(document)
     items = message.get("inputs")
-    if type(items) is not list or not items:
+    if type(items) is not list:  # of no tensor for a model that takes none
         raise MalformedRequest('"inputs" must be a list of at least one tensor')
     if len(items) > MAX_INPUTS:
         raise MalformedRequest(f'"inputs" has {len(items)} tensors, at most {MAX_INPUTS} are taken')
@@ -71,6 +71,8 @@ def decode_raw(body: Bytes, signature: Signature) -> InferRequest:
     if len(signature.inputs) != 1:
         raise MalformedRequest(f"a raw body needs 1 input, the model has {len(signature.inputs)}")
     spec = signature.inputs[0]
+    if not spec.ranked:
+        raise MalformedRequest(f'a raw body cannot tell the shape of input "{spec.name}" {spec}')
     shape = [1 if i == 0 and spec.batchable else d for i, d in enumerate(spec.wire_shape)]
     if spec.datatype.name == "BYTES":
         array = np.array([utf8(body, spec.name)], dtype=object).reshape([1] * len(shape))

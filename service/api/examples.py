@@ -26,12 +26,13 @@ ZEROS: dict[str, Any] = {"boolean": False, "string": ""}
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """What to send to a version of a model: the bodies for either protocol."""
+    """What to send to a version of a model: the bodies for either protocol; ``predict`` is None
+    where the inputs have no rows in common, which V1 is made of."""
 
     model: str
     version: str
     infer: dict[str, Any]
-    predict: dict[str, Any]
+    predict: dict[str, Any] | None
 
 
 def examples(repository: ModelRepository) -> Iterator[Example]:
@@ -58,6 +59,8 @@ def _from_file(path: Path) -> dict[str, Any] | None:
 
 def _zeros(version: ModelVersion) -> dict[str, Any] | None:
     loaded, _ = version.serving()
+    if not all(spec.ranked for spec in loaded.signature.inputs):
+        return None  # nobody knows the shape that it takes
     shapes = [[max(1, length) for length in s.wire_shape] for s in loaded.signature.inputs]
     if sum(map(prod, shapes)) > MAX_VALUES:
         return None
@@ -70,8 +73,11 @@ def _tensor(spec: TensorSpec, shape: list[int]) -> dict[str, Any]:
     return {"name": spec.name, "datatype": spec.datatype.name, "shape": shape, "data": data}
 
 
-def _as_instances(body: dict[str, Any]) -> dict[str, Any]:
+def _as_instances(body: dict[str, Any]) -> dict[str, Any] | None:
     """The same rows as a V1 request: values, or objects where there are several inputs."""
+    firsts = {tuple(each["shape"][:1]) for each in body["inputs"]}
+    if len(firsts) > 1 or () in firsts:
+        return None
     columns = {
         each["name"]: np.array(each["data"], object).reshape(each["shape"]).tolist()
         for each in body["inputs"]

@@ -35,7 +35,15 @@ class Admitted(NamedTuple):
 
     def rows(self) -> int:
         """Rows of the request; 1 where the model knows none."""
-        return len(self.request.inputs[0].array) if self.signature.batchable else 1
+        if not self.signature.has_rows:
+            return 1
+        given, wanted = self.request.inputs, self.signature.inputs
+        if len(given) != len(wanted):  # defaults are overridden, which have no rows
+            names = {spec.name for spec in wanted}
+            given = tuple([each for each in given if each.name in names])
+        if self.signature.batchable:
+            return len(given[0].array)
+        return self.signature.common_rows(tuple([each.array for each in given])) or 1
 
 
 class Exchange:

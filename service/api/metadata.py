@@ -1,15 +1,19 @@
 """Metadata: what the server speaks, and what a model takes and gives."""
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter
 from pydantic import BaseModel
 
 from service import __version__
 from service.api.lookup import NOT_FOUND, NOT_READY, ModelName, VersionNumber, find_version
 from service.core.lifecycle import State
-from service.core.tensors import TensorSpec
+from service.core.tensors import Signature, TensorSpec
 from service.engine.model import ModelVersion
 from service.engine.repository import ModelRepository
 
+MOST_LISTED = 32
+"""Optional inputs that are named: an old export lists every weight."""
 PLATFORM = "onnxruntime_onnx"
 EXTENSIONS = [
     "binary_tensor_data",
@@ -43,7 +47,10 @@ class ServerMetadata(BaseModel):
 
 
 class TensorMetadata(BaseModel):
-    """An input or output. -1 in the shape stands for any length; the batch axis is included."""
+    """An input or output. -1 in the shape stands for any length; the batch axis is included. A
+    tensor of which the file gives no shape has [-1] here, and is named in the model's
+    ``parameters`` as ``any_shape``: every number of axes is taken.
+    """
 
     name: str
     datatype: str
@@ -52,7 +59,7 @@ class TensorMetadata(BaseModel):
 
 class ModelMetadata(BaseModel):
     """A model's versions that serve, its inputs and outputs; ``parameters`` is what was measured
-    or read from its file.
+    or read from its file. ``optional_inputs`` are those that the graph has a default for.
     """
 
     name: str
@@ -110,8 +117,23 @@ def _describe(repository: ModelRepository, version: ModelVersion) -> ModelMetada
             "batching": loaded.plan.mode.value,
             "batching_note": loaded.plan.note,
             "batch_deviation": str(loaded.probe.deviation),
+            **_not_in_the_shapes(loaded.signature),
         },
     )
+
+
+def _not_in_the_shapes(signature: Signature) -> dict[str, str]:
+    """What the protocol has no place for among the inputs and outputs, if there is any."""
+    tensors = (*signature.inputs, *signature.outputs)
+    unranked = [f'"{spec.name}"' for spec in tensors if not spec.ranked]
+    optional = [f'"{spec.name}" {spec}' for spec in signature.optional]
+    listed = {"any_shape": unranked, "optional_inputs": optional}
+    return {name: _listed(texts) for name, texts in listed.items() if texts}
+
+
+def _listed(texts: Sequence[str]) -> str:
+    more = len(texts) - MOST_LISTED
+    return ", ".join(texts if more <= 0 else [*texts[:MOST_LISTED], f"and {more} more"])
 
 
 def _tensor(spec: TensorSpec) -> TensorMetadata:

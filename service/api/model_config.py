@@ -15,7 +15,9 @@ from service.engine.repository import ModelRepository
 
 
 class ConfiguredTensor(BaseModel):
-    """An input or output; ``dims`` leave out the batch axis where ``max_batch_size`` is above 0."""
+    """An input or output; ``dims`` leave out the batch axis where ``max_batch_size`` is above 0.
+    They are [-1] where the file gives no shape.
+    """
 
     name: str
     data_type: str = Field(examples=["TYPE_FP32"])
@@ -88,7 +90,7 @@ def model_config(repository: ModelRepository) -> APIRouter:
 def _configuration(version: ModelVersion) -> Configuration:
     loaded, batcher = version.serving()
     batched = loaded.signature.batchable
-    combines = loaded.plan.mode is BatchingMode.COMBINE
+    combines = batched and loaded.plan.mode is BatchingMode.COMBINE
     return Configuration(
         name=version.model,
         platform=PLATFORM,
@@ -106,7 +108,7 @@ def _configuration(version: ModelVersion) -> Configuration:
 
 def _tensor(spec: TensorSpec, batched: bool) -> ConfiguredTensor:
     name = {"BYTES": "STRING"}.get(spec.datatype.name, spec.datatype.name)
-    dims = spec.wire_shape[1:] if batched else spec.wire_shape
+    dims = spec.wire_shape[1:] if batched and spec.ranked else spec.wire_shape
     return ConfiguredTensor(name=spec.name, data_type=f"TYPE_{name}", dims=dims)
 
 

@@ -19,7 +19,7 @@ PATH_EXAMPLES: dict[str, Callable[[Example], str]] = {
     "name": lambda example: example.model,
     "version": lambda example: example.version,
 }
-BODY_EXAMPLES: dict[str, Callable[[Example], Document]] = {
+BODY_EXAMPLES: dict[str, Callable[[Example], Document | None]] = {
     "InferenceRequest": lambda example: example.infer,
     "PredictRequest": lambda example: example.predict,
 }
@@ -68,4 +68,5 @@ def _illustrate(operation: Document, known: Sequence[Example], folder: str) -> N
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     body = BODY_EXAMPLES.get(content.get("schema", {}).get("$ref", "").rpartition("/")[2])
     if body is not None:
-        content["examples"] = {e.model: {"value": body(e)} for e in known}
+        bodies = ((example.model, body(example)) for example in known)
+        content["examples"] = {name: {"value": found} for name, found in bodies if found}

@@ -66,11 +66,12 @@ class BatchKey(NamedTuple):
 
     ``shapes`` are those a row is run with, per input in signature order: filled up where the model
     pads. (The signature has settled the datatypes.) ``outputs`` are the places of the outputs
-    wanted, None for all.
+    wanted, None for all. ``alone`` is an object of its own for a request that shares no run.
     """
 
     shapes: tuple[tuple[int, ...], ...]
     outputs: tuple[int, ...] | None
+    alone: object = None
 
 
 @dataclass(eq=False, slots=True)

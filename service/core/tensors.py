@@ -5,8 +5,8 @@ BYTES is an object array of ``str`` (ONNX strings are UTF-8), and BF16, which nu
 ``uint16`` array of its bit patterns; so a tensor carries its datatype beside its array.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -16,6 +16,17 @@ from service.core.errors import SignatureMismatch
 
 Array = npt.NDArray[Any]
 Arrays = tuple[Array, ...]
+
+
+class Overriding(tuple[Array, ...]):
+    """Arrays of a request that also replaces defaults of the graph, ``overrides`` by name."""
+
+    overrides: Mapping[str, Array]
+
+    def __new__(cls, arrays: Arrays, overrides: Mapping[str, Array]) -> "Overriding":
+        self = super().__new__(cls, arrays)
+        self.overrides = overrides
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +94,16 @@ def show_shape(shape: Sequence[Dim]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """What a model declares of one input or output."""
+    """What a model declares of one input or output.
+
+    ``ranked`` is False where the file gives no shape at all; ``shape`` is then empty, as that of a
+    scalar is, and any shape fits.
+    """
 
     name: str
     datatype: Datatype
     shape: tuple[Dim, ...]
+    ranked: bool = True
     # The axes of fixed length, worked out once: `fits` is called for every request.
     _fixed: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
 
@@ -97,7 +113,10 @@ class TensorSpec:
 
     @property
     def wire_shape(self) -> list[int]:
-        """The shape with -1 for every length that may vary."""
+        """The shape with -1 for every length that may vary. Of an unknown rank it is [-1], since
+        the protocol has no word for it."""
+        if not self.ranked:
+            return [-1]
         return [d if isinstance(d, int) else -1 for d in self.shape]
 
     @property
@@ -108,29 +127,60 @@ class TensorSpec:
     def fits(self, tensor: Tensor) -> bool:
         """Whether a tensor has this datatype and a shape that this one allows."""
         shape = tensor.array.shape
-        if tensor.datatype is not self.datatype or len(shape) != len(self.shape):
+        if tensor.datatype is not self.datatype:
             return False
+        if len(shape) != len(self.shape):
+            return not self.ranked
         for axis, length in self._fixed:
             if shape[axis] != length:
                 return False
         return True
 
     def __str__(self) -> str:
-        return f"{self.datatype} {show_shape(self.shape)}"
+        return f"{self.datatype} {show_shape(self.shape) if self.ranked else 'of any shape'}"
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The inputs and outputs of a model, in the order of its file."""
+    """The inputs and outputs of a model, in the order of its file.
+
+    ``optional`` are inputs that the graph has a default for. ``shown`` is what a trial has found
+    where the file does not say whether the inputs share a batch axis; None before it. ``loose``: it
+    has found that inputs with the same number of rows do, and that one row goes with several too.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    optional: tuple[TensorSpec, ...] = ()
+    shown: bool | None = None
+    loose: bool = False
+    declared: bool | None = field(init=False, repr=False)
+    """Whether the first axes of all inputs are one batch; None where the file does not say: the
+    axes have different names, or several have none."""
     batchable: bool = field(init=False)
-    """Whether every input declares a first axis of any length."""
+    """Whether a request has rows: the first axes of all inputs are one batch."""
+    may_stand_alone: bool = field(init=False, repr=False)
+    """Whether to ask ``stands_alone`` of a request with rows: some fit in which it is true."""
+    # The inputs to look at for an axis of length 0, worked out once.
+    _elastic: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        batchable = bool(self.inputs) and all(spec.batchable for spec in self.inputs)
+        declared = _declared(self.inputs)
+        batchable = bool(self.shown) if declared is None else declared
+        elastic = _elastic(self.inputs)
+        object.__setattr__(self, "declared", declared)
         object.__setattr__(self, "batchable", batchable)
+        object.__setattr__(self, "may_stand_alone", bool(self.optional or elastic))
+        object.__setattr__(self, "_elastic", elastic)
+
+    def settled(self, shown: bool, loose: bool = False) -> "Signature":
+        """The signature with what a trial has found of the batch axis."""
+        return replace(self, shown=shown, loose=loose)
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether requests can be made of rows, that share runs or are taken apart."""
+        return self.batchable or self.loose
 
     def check(self, tensors: Sequence[Tensor]) -> Arrays:
         """The arrays of a request in the order of the signature.
@@ -139,16 +189,34 @@ class Signature:
             SignatureMismatch: an input is missing, unknown, twice there, or does not fit.
         """
         if len(tensors) != len(self.inputs):
-            self._refuse_names(tensors)
+            return self._overriding(tensors)
         arrays = []
         for spec, tensor in zip(self.inputs, tensors, strict=True):
             if tensor.name != spec.name:
                 return self.check(self._sorted(tensors))
             if not spec.fits(tensor):
-                came = f"{tensor.datatype} {show_shape(tensor.array.shape)}"
-                raise SignatureMismatch(f'input "{spec.name}" takes {spec}, got {came}')
+                _refuse(spec, tensor)
             arrays.append(tensor.array)
         return tuple(arrays)
+
+    def _overriding(self, tensors: Sequence[Tensor]) -> Arrays:
+        """The arrays of a request that has more tensors than the model has inputs."""
+        known = {spec.name: spec for spec in self.optional}
+        given = {tensor.name: tensor for tensor in tensors if tensor.name in known}
+        others = [tensor for tensor in tensors if tensor.name not in known]
+        if len(others) != len(self.inputs) or len(given) + len(others) != len(tensors):
+            self._refuse_names(tensors)
+        for name, tensor in given.items():
+            if not known[name].fits(tensor):
+                _refuse(known[name], tensor)
+        return Overriding(self.check(others), {n: tensor.array for n, tensor in given.items()})
+
+    def stands_alone(self, arrays: Arrays) -> bool:
+        """Whether a request must not share a run: it replaces a default, or has no element."""
+        for place in self._elastic:
+            if not arrays[place].size:
+                return True
+        return type(arrays) is Overriding
 
     def _sorted(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The tensors in the order of the signature, each there once."""
@@ -161,25 +229,29 @@ class Signature:
         """The length of the first axis, which all inputs must share.
 
         Raises:
-            SignatureMismatch: they do not, or there is no row.
+            SignatureMismatch: they do not.
         """
         rows: int = arrays[0].shape[0]
         for spec, array in zip(self.inputs[1:], arrays[1:], strict=True):
             if array.shape[0] != rows:
                 first = f'input "{self.inputs[0].name}" has {rows} rows'
                 raise SignatureMismatch(f'{first}, input "{spec.name}" has {array.shape[0]}')
-        if rows == 0:
-            raise SignatureMismatch(f'input "{self.inputs[0].name}" has 0 rows, expected more')
         return rows
+
+    def common_rows(self, arrays: Arrays) -> int:
+        """The length of the first axis; 0 where the inputs differ in it."""
+        rows: int = arrays[0].shape[0]
+        return rows if all([array.shape[0] == rows for array in arrays]) else 0
 
     def _refuse_names(self, tensors: Sequence[Tensor]) -> NoReturn:
         names = [tensor.name for tensor in tensors]
         wanted = [spec.name for spec in self.inputs]
-        takes = ", ".join(f'"{spec.name}" {spec}' for spec in self.inputs)
+        optional = {spec.name for spec in self.optional}
+        takes = ", ".join(f'"{spec.name}" {spec}' for spec in self.inputs) or "no input"
         for name in names:
             if names.count(name) > 1:
                 raise SignatureMismatch(f'input "{name}" is given {names.count(name)} times')
-            if name not in wanted:
+            if name not in wanted and name not in optional:
                 raise SignatureMismatch(f'unknown input "{name}"; the model takes {takes}')
         missing = next(name for name in wanted if name not in names)
         raise SignatureMismatch(f'input "{missing}" is missing; the model takes {takes}')
@@ -198,3 +270,29 @@ class Signature:
                 has = ", ".join(f'"{other}"' for other in known)
                 raise SignatureMismatch(f'unknown output "{name}"; the model has {has}')
         return tuple(known.index(name) for name in names)
+
+
+def _declared(inputs: Sequence[TensorSpec]) -> bool | None:
+    if not inputs or not all(spec.batchable for spec in inputs):
+        return False
+    firsts = {spec.shape[0] for spec in inputs}
+    one = len(inputs) == 1 or (len(firsts) == 1 and None not in firsts)
+    return True if one else None
+
+
+def _elastic(inputs: Sequence[TensorSpec]) -> tuple[int, ...]:
+    """The inputs with an axis behind the first that may have any length; of those that share a
+    symbol only the first, since the lengths are the same."""
+    seen: set[Dim] = set()
+    places = []
+    for place, spec in enumerate(inputs):
+        free = {dim for dim in spec.shape[1:] if not isinstance(dim, int)}
+        if free - seen:
+            places.append(place)
+        seen |= free - {None}
+    return tuple(places)
+
+
+def _refuse(spec: TensorSpec, tensor: Tensor) -> NoReturn:
+    came = f"{tensor.datatype} {show_shape(tensor.array.shape)}"
+    raise SignatureMismatch(f'input "{spec.name}" takes {spec}, got {came}')

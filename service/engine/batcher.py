@@ -21,7 +21,7 @@ from service.core.errors import (
 from service.core.events import BatchExecuted, Observer, Outcome, RequestDropped
 from service.core.ledger import UNNOTED, Mark
 from service.core.requests import Terms
-from service.core.tensors import Arrays
+from service.core.tensors import Arrays, Overriding
 from service.engine.execution import Execution, Instance, Result
 from service.engine.replies import Reply, Row, Rows
 
@@ -95,8 +95,12 @@ class DynamicBatcher:
         """Instances at work."""
         return min(self.instances, self._slots - len(self._idle))
 
-    def submit(self, arrays: Arrays, rows: int, terms: Terms, reply: Reply) -> None:
+    def submit(
+        self, arrays: Arrays, rows: int, terms: Terms, reply: Reply, *, alone: bool = False
+    ) -> None:
         """Queue a request that fits the signature; the reply gets its outputs.
+
+        With ``alone`` it shares no run with another request.
 
         Who no longer wants them calls ``withdraw`` once the reply says that it is done.
 
@@ -119,10 +123,9 @@ class DynamicBatcher:
             self._queue.reserve(rows)
             whole = Rows(reply, rows)
             for i in range(rows):
-                row = tuple([array[i : i + 1] for array in arrays])
-                self._push(row, 1, terms, now, deadline, Row(whole, i))
+                self._push(_row(arrays, i), 1, terms, now, deadline, Row(whole, i), alone)
         else:
-            self._push(arrays, rows, terms, now, deadline, reply)
+            self._push(arrays, rows, terms, now, deadline, reply, alone)
 
     def withdraw(self) -> None:
         """Take requests whose future was cancelled out of the queue."""
@@ -157,8 +160,12 @@ class DynamicBatcher:
         now: float,
         deadline: float | None,
         reply: Reply,
+        alone: bool,
     ) -> None:
-        key = BatchKey(self._policy.row_shapes(arrays), terms.outputs)
+        if alone:
+            key = BatchKey((), terms.outputs, object())
+        else:
+            key = BatchKey(self._policy.row_shapes(arrays), terms.outputs)
         entry = Entry(arrays, rows, key, terms.priority, now, deadline, reply)
         if self._sparse and not self._scheduled and self._idle and not self._waits(entry):
             self._wake()
@@ -272,6 +279,11 @@ class DynamicBatcher:
         if failed:
             # The other rows of a request that failed in one are not wanted any more.
             self._abandoned = True
+
+
+def _row(arrays: Arrays, place: int) -> Arrays:
+    row = tuple([array[place : place + 1] for array in arrays])
+    return Overriding(row, arrays.overrides) if isinstance(arrays, Overriding) else row
 
 
 def _too_late(entry: Entry[Reply], waited: float) -> DeadlineExceeded:

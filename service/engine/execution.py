@@ -46,13 +46,15 @@ class Instance:
 
     def _together(self, entries: tuple[Entry[Any], ...]) -> Execution:
         started = assembled = computed = perf_counter()
-        share, whole = 0.0, self.policy.mode is BatchingMode.REQUESTS
+        key = entries[0].key
+        share = 0.0
+        whole = self.policy.mode is BatchingMode.REQUESTS or key.alone is not None
         padding = None if whole else self.policy.padding  # as it came is as it came
         results: tuple[Result, ...]
         try:
             inputs, share = assemble(entries, padding)
             assembled = computed = perf_counter()
-            outputs = self.run(inputs, entries[0].key.outputs)
+            outputs = self.run(inputs, key.outputs)
             computed = perf_counter()
             results = (outputs,) if whole else tuple(split(entries, outputs, padding))
         except (RequestError, ModelError) as error:

@@ -77,7 +77,8 @@ def answers(loaded: Loaded, inputs: Arrays, abandoned: Event) -> Arrays:
         Abandoned: the event was set meanwhile.
     """
     run, plan = loaded.instances[0].run, loaded.plan
-    if not loaded.signature.batchable:
+    signature = loaded.signature
+    if not (signature.batchable or (signature.loose and signature.common_rows(inputs))):
         return run(inputs, None)
     whole = plan.mode is BatchingMode.REQUESTS
     alone = plan.mode is BatchingMode.ROWS or (whole and loaded.probe.failure)

@@ -1,7 +1,8 @@
 """The golden set: rows, and the answers that every version of the model must reproduce.
 
 An .npz with arrays "inputs/<name>" and "outputs/<name>", and where the right answers are known
-"labels" (for all outputs) or "labels/<name>". All have the rows in their first axis.
+"labels" (for all outputs) or "labels/<name>". All have the rows in their first axis; for a model
+whose inputs do not share a batch they are one request.
 """
 
 import zipfile
@@ -76,10 +77,11 @@ def _inputs(file: str, arrays: Mapping[str, Array], signature: Signature) -> Arr
         tensors.append(Tensor(spec.name, spec.datatype, _array(file, "input", spec, array)))
     try:
         inputs = signature.check(tensors)
-        if signature.batchable:
-            signature.rows(inputs)
+        rows = signature.rows(inputs) if signature.batchable else 1
     except QuantserveError as error:
         raise LoadFailed(f"{file}: {error}") from None
+    if not rows:
+        raise LoadFailed(f'{file}: input "{signature.inputs[0].name}" has 0 rows, expected more')
     return inputs
 
 

@@ -80,10 +80,14 @@ class Precision:
 @dataclass(frozen=True, slots=True)
 class GraphSummary:
     """What is known of a graph before it is loaded. ``external`` has one entry for each file that
-    the graph names, with the tensor that reaches furthest into it."""
+    the graph names, with the tensor that reaches furthest into it. ``unranked`` are the inputs and
+    outputs that it declares without a shape, which is not the shape of a scalar; ``operators`` are
+    those of all nodes."""
 
     precision: Precision
     external: tuple[ExternalData, ...]
+    unranked: frozenset[str] = frozenset()
+    operators: frozenset[str] = frozenset()
 
     @property
     def external_files(self) -> tuple[str, ...]:
@@ -99,6 +103,7 @@ class _Scan:
         self.weights: list[tuple[str, str, int]] = []
         self.external: dict[str, ExternalData] = {}
         self.blocks: dict[str, int] = {}
+        self.unranked: set[str] = set()
 
     def graph(self, message: memoryview, depth: int = 0) -> None:
         if depth > MAX_DEPTH:
@@ -108,8 +113,22 @@ class _Scan:
                 self.node(view(value), depth)
             elif number == 5:
                 self.tensor(view(value))
+            elif number in (11, 12) and depth == 0:
+                self.declaration(view(value))
             elif number == 15:
                 self.sparse(view(value))
+
+    def declaration(self, message: memoryview) -> None:
+        """An input or output: note its name if it is a tensor without a shape."""
+        name, ranked = "", True
+        for number, value in fields(message):
+            if number == 1:
+                name = text(value)
+            elif number == 2:
+                tensors = [view(part) for key, part in fields(view(value)) if key == 1]
+                ranked = all(any(key == 2 for key, _ in fields(each)) for each in tensors)
+        if not ranked:
+            self.unranked.add(name)
 
     def sparse(self, message: memoryview) -> None:
         for number, value in fields(message):
@@ -215,7 +234,8 @@ def summarise(path: Path) -> GraphSummary:
     if graphs != 1:
         raise LoadFailed(f"{path.name} is not an ONNX model: it holds {graphs} graphs")
     external = tuple(scan.external[name] for name in sorted(scan.external))
-    return GraphSummary(scan.precision(), external)
+    operators = frozenset(scan.operators)
+    return GraphSummary(scan.precision(), external, frozenset(scan.unranked), operators)
 
 
 def check_external_files(summary: GraphSummary, folder: Path) -> None:

@@ -80,7 +80,7 @@ def open_version(folder: Path, config: ModelConfig) -> Opened:
         raise LoadFailed(f"{MODEL_FILE} leads outside the model repository")
     summary = summarise(path)
     check_external_files(summary, folder)
-    session = Session(path, SessionOptions(config.instances.threads or 1))
+    session = Session(path, SessionOptions(config.instances.threads or 1), summary)
     _check_names(config, session.signature)
     return Opened(folder, session, summary, perf_counter() - started, memory)
 
@@ -101,7 +101,7 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
     files = [path, *(opened.folder / name for name in summary.external_files)]
     trim_heap()  # what the probe has left is not the model's
     return Loaded(
-        session.signature,
+        tuned.signature,
         instances,
         policy,
         tuned.plan,

@@ -119,12 +119,18 @@ class ModelVersion:
             RequestError, MomentError: see ``Signature.check`` and ``DynamicBatcher.submit``.
         """
         loaded, batcher = self.serving()
-        arrays = loaded.signature.check(inputs)
-        whole = loaded.plan.mode is BatchingMode.REQUESTS
-        rows = loaded.signature.rows(arrays) if loaded.signature.batchable else 1
+        signature = loaded.signature
+        arrays = signature.check(inputs)
+        whole, limit, rows = loaded.plan.mode is BatchingMode.REQUESTS, loaded.policy.max_rows, 1
+        if signature.batchable:
+            rows = signature.rows(arrays)
+        elif signature.loose:
+            rows = signature.common_rows(arrays)
+            rows = rows if rows <= limit else 0
+        alone = not rows or (signature.may_stand_alone and signature.stands_alone(arrays))
         # Run whole, a request counts as one row, once its size has been found to fit.
-        counted = 1 if whole and rows <= loaded.policy.max_rows else rows
-        batcher.submit(arrays, counted, terms, reply)
+        counted = 1 if (whole or not rows) and rows <= limit else rows
+        batcher.submit(arrays, counted, terms, reply, alone=alone)
 
     @property
     def signature(self) -> Signature:

@@ -1,11 +1,13 @@
 """Decides how a model is run, from its file, what the probe measured and what model.toml says."""
 
+import re
 from dataclasses import dataclass
 from math import isinf
 
 from service.config import BatchingConfig, InstancesConfig
 from service.core.batching import BatchingMode
 from service.core.tensors import Signature
+from service.engine.axes import Counts
 from service.engine.graph import Precision
 from service.engine.probe import SAME, Probe
 
@@ -14,6 +16,10 @@ INLINE_SECONDS = 0.001
 INLINE_ROW_SECONDS = 0.0001
 """A row that takes longer leaves it as well: the event loop is one core, and what the way to a
 thread and back costs is less than another core brings."""
+MADE_UP = re.compile(r"unk__\d+|.*_dynamic_axes_\d+|DynamicDimension\.\d+|unknown\w*", re.I)
+"""Names that tf2onnx, PyTorch and Paddle make up, a new one for each axis: they tell nothing."""
+MOST_NAMES = 3
+"""Inputs that a note names."""
 LONG_SECONDS = 0.002
 """From here on a row is worth several threads, if they make it faster."""
 
@@ -38,13 +44,12 @@ def choose_mode(
     What moves answers is judged by what neighbours do: a row that is only rounded otherwise in
     company, as kernels for another size do, still has an answer of its own.
     """
-    fixed = _not_a_batch(signature)
-    if fixed:
-        return BatchingMode.REQUESTS, fixed
+    apart = not_a_batch(signature, precision, probe, batching)
+    if apart:
+        return BatchingMode.REQUESTS, apart
     if batching.combine == "never":
         return BatchingMode.REQUESTS, "model.toml says never to combine"
-    tolerance = batching.tolerance
-    moves = probe.neighbours > tolerance or probe.deviation > max(SAME, tolerance)
+    moves = _moves(probe, batching)
     if probe.failure:
         independent = probe.row_per_row and probe.equivariant and probe.repeatable and not moves
         return BatchingMode.ROWS if independent else BatchingMode.REQUESTS, probe.failure
@@ -59,11 +64,52 @@ def choose_mode(
     return BatchingMode.REQUESTS, f"{answers}: run request by request"
 
 
-def _not_a_batch(signature: Signature) -> str:
+def not_a_batch(
+    signature: Signature, precision: Precision, probe: Probe, batching: BatchingConfig
+) -> str:
+    """Why the first axes of the inputs are not one of rows; "" where they are, or may be."""
+    declared = _declared_otherwise(signature)
+    if declared or signature.declared:
+        return declared
+    names = _names(signature)
+    always = batching.combine == "always"
+    if probe.counts is Counts.UNTRIED:
+        return f"nothing shows that {names} share a batch: run request by request"
+    if probe.counts is Counts.ANY:
+        return f"{names} may differ in their number of rows: run request by request"
+    if probe.counts is Counts.BROADCAST and not always and named_apart(signature):
+        return (
+            f"{names} may differ in their number of rows, one goes with several: run request by"
+            ' request (batching.combine = "always" holds them to the same number)'
+        )
+    if probe.failure and not (2 in probe.seconds and probe.row_per_row):
+        return probe.failure
+    if not always and _moves(probe, batching) and not (precision.dynamic and probe.equivariant):
+        return f"{_what_moves(probe)}: run request by request"
+    return ""
+
+
+def named_apart(signature: Signature) -> bool:
+    """Whether somebody has given the first axes of two inputs different names: things that are
+    counted apart."""
+    firsts = {spec.shape[0] for spec in signature.inputs if spec.shape}
+    return sum(isinstance(dim, str) and not MADE_UP.fullmatch(dim) for dim in firsts) > 1
+
+
+def _names(signature: Signature) -> str:
+    names = [f'inputs "{signature.inputs[0].name}"']
+    names += [f'"{spec.name}"' for spec in signature.inputs[1:]]
+    more = len(names) - MOST_NAMES
+    return " and ".join(names if more <= 0 else [*names[:MOST_NAMES], f"{more} more"])
+
+
+def _declared_otherwise(signature: Signature) -> str:
     """Why the first axis is not one of rows, as far as the signature tells; "" where it may be."""
     if not signature.inputs:
         return "the model takes no input"
     for spec in signature.inputs:
+        if not spec.ranked:
+            return f'input "{spec.name}" has no shape in the file'
         if not spec.batchable:
             what = "a first axis of fixed length" if spec.shape else "no axes"
             return f'input "{spec.name}" has {what}'
@@ -73,6 +119,12 @@ def _not_a_batch(signature: Signature) -> str:
             if dim in firsts:
                 return f'input "{spec.name}" has the length "{dim}" on two axes'
     return ""
+
+
+def _moves(probe: Probe, batching: BatchingConfig) -> bool:
+    """Whether a row's answers depend on the rows beside it."""
+    tolerance = batching.tolerance
+    return probe.neighbours > tolerance or probe.deviation > max(SAME, tolerance)
 
 
 def _what_moves(probe: Probe) -> str:

@@ -16,6 +16,7 @@ from service.core.assembly import assemble, split
 from service.core.batching import BatchKey, BatchPolicy, Entry
 from service.core.errors import ExecutionFailed, QuantserveError
 from service.core.tensors import Arrays, TensorSpec
+from service.engine.axes import Counts
 from service.engine.deviation import Comparison
 from service.engine.execution import Run
 
@@ -47,7 +48,8 @@ class Probe:
     ``repeatable``: a row gives the same answers twice. ``equivariant``: rows in another order give
     the same answers in that order, as they do where the first axis is one of independent rows.
     ``row_per_row``: outputs have as many rows as went in. ``alike``: there was only one row, and
-    beside copies of itself nothing shows.
+    beside copies of itself nothing shows. ``counts`` are the numbers of rows that the inputs may
+    have, tried only where the file leaves open whether they share a batch.
     """
 
     seconds: dict[int, float] = field(default_factory=dict)
@@ -57,6 +59,7 @@ class Probe:
     equivariant: bool = True
     row_per_row: bool = True
     alike: bool = False
+    counts: Counts = Counts.UNTRIED
     failure: str = ""
     """Why rows cannot share a run; empty where they can."""
 
@@ -146,7 +149,7 @@ class _Trial:
             self._order <= SAME,
             self._row_per_row,
             len(self._rows) == 1,
-            self._failure,
+            failure=self._failure,
         )
 
     def together(self, size: int) -> bool:

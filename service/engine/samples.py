@@ -1,6 +1,6 @@
 """Rows to try a model with: its golden set where it has one, else rows made up to fit."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from time import perf_counter
 
@@ -10,12 +10,14 @@ from service.core.errors import LoadFailed, QuantserveError
 from service.core.tensors import Array, Arrays, Signature, TensorSpec
 from service.engine.execution import Run
 from service.engine.golden import OUTPUTS, GoldenSet, read_golden
+from service.engine.lengths import Shapes, shapes_to_try
 
 ROWS = 8
-LENGTHS = (16, 8, 32, 64, 128, 224, 256, 1)
-"""Tried in turn for symbolic axes of which nothing is known; 224 for images, 1 for odd graphs."""
-INTEGER_RANGES = (64, 2)
-"""Integers below the first could index most tables; those below the second index any."""
+FIRST, SEARCH_SECONDS = 8, 5.0
+"""So many combinations of lengths are tried in any case, others for so long."""
+INTEGER_RANGES = (64, 2, 1)
+"""Integers below the first could index most tables, those below the second most others; zeros
+index whatever has one row, as the single node of a graph."""
 
 FEW = 4
 """Fewer golden rows than this may all lie in one range, and hide that rows move each other."""
@@ -37,13 +39,27 @@ def trial_rows(
         rows, error = generated_rows(signature, dims, run)
         why = f"no rows to try it with could be made up ({error}); add {golden.name}"
         return rows, "" if rows else why
-    if not signature.batchable:
+    if signature.declared is False:
         return [found.inputs], ""
     rows = single_rows(found.inputs)
-    _check_outputs(golden.name, signature, found, rows[0], run)
+    if signature.declared:
+        _check_outputs(golden.name, signature, found, rows[0], run)
+    elif not _independent(found.inputs, rows, run):
+        return [found.inputs], ""
     if len(rows) < FEW:
         rows += generated_rows(signature, dims, run, like=rows[0])[0]
     return rows[:ROWS], ""
+
+
+def _independent(inputs: Arrays, rows: list[Arrays], run: Run) -> bool:
+    """Whether inputs whose axes may be of different things can be taken apart into rows."""
+    if not rows or len({len(array) for array in inputs}) > 1:
+        return False
+    try:
+        _checked(rows, run)
+    except QuantserveError:
+        return False
+    return True
 
 
 def _check_outputs(
@@ -91,64 +107,46 @@ def generated_rows(
 ) -> tuple[list[Arrays], str]:
     """Rows that the graph runs on, found by trying; no rows and the last error where none was.
 
-    ``dims`` gives lengths of symbolic axes; ``like`` is a row to take all lengths from.
+    ``dims`` gives lengths of symbolic axes; ``like`` is a row to take all lengths from. The first
+    axis of a row is 1, unless the graph refuses that and does not declare a batch: then what comes
+    is whole requests.
     """
-    error = ""
-    for length, high in _attempts(signature, dims, like):
-        rng = np.random.default_rng(0)
-        shapes = (
-            [array.shape for array in like]
-            if like
-            else [_shape(signature, spec, dims, length) for spec in signature.inputs]
-        )
-        rows = [
-            tuple(
-                _values(spec, shape, high, rng, i)
-                for spec, shape in zip(signature.inputs, shapes, strict=True)
-            )
-            for i in range(ROWS)
-        ]
-        try:
-            return _checked(rows, run), ""
-        except QuantserveError as failure:
-            error = str(failure)
+    error, started = "", 0.0
+    integers = any(spec.datatype.kind == "integer" for spec in signature.inputs)
+    tried = [tuple(array.shape for array in like)] if like else shapes_to_try(signature, dims)
+    for place, shapes in enumerate(tried):
+        if place == FIRST:
+            started = perf_counter()
+        elif place > FIRST and perf_counter() - started > SEARCH_SECONDS:
+            break
+        for high in INTEGER_RANGES if integers else INTEGER_RANGES[:1]:
+            try:
+                return _checked(_rows(signature, shapes, high), run), ""
+            except QuantserveError as failure:
+                error = str(failure)
     return [], error
 
 
-def _checked(rows: list[Arrays], run: Run) -> list[Arrays]:
+def _rows(signature: Signature, shapes: Shapes, high: int) -> Iterator[Arrays]:
+    """Made one by one: most shapes that are tried fail with the first row."""
+    rng = np.random.default_rng(0)
+    for row in range(ROWS):
+        yield tuple(
+            _values(spec, shape, high, rng, row)
+            for spec, shape in zip(signature.inputs, shapes, strict=True)
+        )
+
+
+def _checked(rows: Iterable[Arrays], run: Run) -> list[Arrays]:
     """The rows, once they have run; where that takes long, the first two."""
     started = perf_counter()
-    for done, row in enumerate(rows, start=1):
+    done: list[Arrays] = []
+    for row in rows:
         run(row, None)
-        if done > 1 and perf_counter() - started > CHECK_SECONDS:
-            return rows[:done]
-    return rows
-
-
-def _attempts(
-    signature: Signature, dims: Mapping[str, int], like: Arrays | None
-) -> Iterator[tuple[int, int]]:
-    free = like is None and any(
-        not isinstance(dim, int) and dim not in dims
-        for spec in signature.inputs
-        for dim in spec.shape[1:]
-    )
-    for length in LENGTHS if free else LENGTHS[:1]:
-        for high in INTEGER_RANGES:
-            yield length, high
-
-
-def _shape(
-    signature: Signature, spec: TensorSpec, dims: Mapping[str, int], length: int
-) -> tuple[int, ...]:
-    # A name stands for the same length wherever it is, also where the first axis has it.
-    firsts = {other.shape[0] for other in signature.inputs if other.shape} - {None}
-    return tuple(
-        dim
-        if isinstance(dim, int)
-        else dims.get(dim or "", 1 if axis == 0 or dim in firsts else length)
-        for axis, dim in enumerate(spec.shape)
-    )
+        done.append(row)
+        if len(done) > 1 and perf_counter() - started > CHECK_SECONDS:
+            break
+    return done
 
 
 def _values(

@@ -10,7 +10,19 @@ import numpy as np
 import onnxruntime as ort
 
 from service.core.errors import ExecutionFailed, InputRejected, LoadFailed
-from service.core.tensors import DATATYPES, Array, Arrays, Datatype, Dim, Signature, TensorSpec
+from service.core.shapes import doubtful_shapes
+from service.core.tensors import (
+    DATATYPES,
+    Array,
+    Arrays,
+    Datatype,
+    Dim,
+    Overriding,
+    Signature,
+    TensorSpec,
+)
+from service.engine.empty import fatal_operator
+from service.engine.graph import GraphSummary, summarise
 
 # ONNX Runtime's names of element types, for those that the protocol has a datatype for.
 ELEMENT_TYPES = {
@@ -29,6 +41,8 @@ ELEMENT_TYPES = {
     "tensor(double)": "FP64",
     "tensor(string)": "BYTES",
 }
+NO_NAMES = ("", "?", "-1", "None")
+"""Symbols that stand for an unknown length, not for one that has a name."""
 ONNX_BFLOAT16 = 16
 """onnx.proto, TensorProto.DataType.BFLOAT16."""
 
@@ -48,24 +62,27 @@ class Session:
     ``options`` are those that it was loaded with.
     """
 
-    def __init__(self, path: Path, options: SessionOptions) -> None:
-        """Load a file.
+    def __init__(
+        self, path: Path, options: SessionOptions, summary: GraphSummary | None = None
+    ) -> None:
+        """Load a file; ``summary`` is what it says of itself, where that has been read.
 
         Raises:
             LoadFailed: ONNX Runtime rejects it, or it takes what the protocol cannot carry.
         """
         self._path, self.options = path, options
         self._session = _load(path, options)
-        self.signature = Signature(
-            tuple(_spec("input", arg) for arg in self._session.get_inputs()),
-            tuple(_spec("output", arg) for arg in self._session.get_outputs()),
-        )
+        self._summary = summary or summarise(path)
+        self.signature = _signature(self._session, path, self._summary.unranked)
+        self._fatal = fatal_operator(self._summary.operators)
         # The wrapper around this checks names and devices at every call: the signature has done so.
         # It has no public name; where it should be gone, the wrapper does.
         self._run = getattr(self._session, "_sess", self._session).run
         self._inputs = [spec.name for spec in self.signature.inputs]
         self._outputs = [spec.name for spec in self.signature.outputs]
-        specs = (*self.signature.inputs, *self.signature.outputs)
+        inputs = (*self.signature.inputs, *self.signature.optional)
+        self._datatypes = {spec.name: spec.datatype for spec in inputs}
+        specs = (*inputs, *self.signature.outputs)
         self._has_bfloat16 = any(spec.datatype.name == "BF16" for spec in specs)
 
     def copy(self, threads: int | None = None) -> "Session":
@@ -75,7 +92,7 @@ class Session:
             LoadFailed: see the constructor; the file may have changed.
         """
         options = self.options if threads is None else SessionOptions(threads)
-        return Session(self._path, options)
+        return Session(self._path, options, self._summary)
 
     def run(self, inputs: Arrays, outputs: tuple[int, ...] | None = None) -> Arrays:
         """Run the graph on inputs in the signature's order; gives the outputs at these places.
@@ -84,22 +101,27 @@ class Session:
             InputRejected: the graph refuses the values, such as an index past a table's end.
             ExecutionFailed: it failed in any other way.
         """
+        if self._fatal is not None:
+            self._fatal.check(inputs)
         names = self._outputs if outputs is None else [self._outputs[i] for i in outputs]
         try:
+            feed = dict(zip(self._inputs, inputs, strict=True))
+            if type(inputs) is Overriding:
+                feed.update(inputs.overrides)
             if self._has_bfloat16:
-                return self._run_values(inputs, names)
-            return tuple(self._run(names, dict(zip(self._inputs, inputs, strict=True)), None))
+                return self._run_values(feed, names)
+            return tuple(self._run(names, feed, None))
         except Exception as error:
+            doubt = doubtful_shapes(self.signature, inputs)
+            if doubt:
+                raise InputRejected(f"the model refuses {doubt}: {_reason(error)}") from error
             if "INVALID_ARGUMENT" in str(error):
                 raise InputRejected(f"the model refuses these values: {_reason(error)}") from error
             raise ExecutionFailed(f"the model failed: {_reason(error)}") from error
 
-    def _run_values(self, inputs: Arrays, names: list[str]) -> Arrays:
-        feed = {
-            spec.name: _to_value(spec.datatype, array)
-            for spec, array in zip(self.signature.inputs, inputs, strict=True)
-        }
-        return tuple(_from_value(v) for v in self._session.run_with_ort_values(names, feed))
+    def _run_values(self, feed: dict[str, Array], names: list[str]) -> Arrays:
+        values = {name: _to_value(self._datatypes[name], array) for name, array in feed.items()}
+        return tuple(_from_value(v) for v in self._session.run_with_ort_values(names, values))
 
 
 def _load(path: Path, options: SessionOptions) -> ort.InferenceSession:
@@ -143,15 +165,40 @@ def _exact(runtime: ort.SessionOptions) -> ort.SessionOptions:
     return runtime
 
 
-def _spec(role: str, arg: ort.NodeArg) -> TensorSpec:
+def _signature(session: ort.InferenceSession, path: Path, unranked: frozenset[str]) -> Signature:
+    """What the graph takes and gives, as ONNX Runtime and the file have it.
+
+    Raises:
+        LoadFailed: there is no output, or a tensor is one that the protocol cannot carry.
+    """
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    defaults = [arg for arg in session.get_overridable_initializers() if arg.type in ELEMENT_TYPES]
+    if not outputs:
+        raise LoadFailed(f"{path.name} has no output: there is nothing to serve")
+    return Signature(
+        tuple(_spec("input", arg, unranked) for arg in inputs),
+        tuple(_spec("output", arg, unranked) for arg in outputs),
+        tuple(_spec("input", arg, unranked) for arg in defaults),
+    )
+
+
+def _spec(role: str, arg: ort.NodeArg, unranked: frozenset[str]) -> TensorSpec:
     datatype = ELEMENT_TYPES.get(arg.type)
     if datatype is None:
         # What scikit-learn's converter writes unless told otherwise, and everybody meets once.
         hint = "; convert it with zipmap=False" if arg.type.startswith("seq(map") else ""
         text = f'{role} "{arg.name}" is a {arg.type}, which the protocol cannot carry{hint}'
         raise LoadFailed(text)
-    shape: tuple[Dim, ...] = tuple(d if isinstance(d, int) else d or None for d in arg.shape)
-    return TensorSpec(arg.name, DATATYPES[datatype], shape)
+    shape = tuple(map(_dim, arg.shape))
+    # ONNX Runtime shows a tensor without a shape as a scalar; the file tells them apart.
+    return TensorSpec(arg.name, DATATYPES[datatype], shape, bool(shape) or arg.name not in unranked)
+
+
+def _dim(given: int | str | None) -> Dim:
+    """An axis; what exporters write for "unknown" is no name that axes could share."""
+    if isinstance(given, str) and given.strip() in NO_NAMES:
+        return None
+    return given
 
 
 def _to_value(datatype: Datatype, array: Array) -> ort.OrtValue:

@@ -12,11 +12,21 @@ from service.config import BatchingConfig, ModelConfig
 from service.core.batching import BatchingMode
 from service.core.errors import LoadFailed, QuantserveError
 from service.core.padding import Padding
-from service.core.tensors import Arrays
+from service.core.tensors import Arrays, Signature
+from service.engine.axes import Counts, counts_taken
 from service.engine.graph import Precision
 from service.engine.padding import padding_deviation, padding_for
-from service.engine.plan import Plan, choose_mode, choose_plan, percent, wants_threads
-from service.engine.probe import SAME, Probe, probe
+from service.engine.plan import (
+    Plan,
+    choose_mode,
+    choose_plan,
+    named_apart,
+    not_a_batch,
+    percent,
+    wants_threads,
+)
+from service.engine.probe import ENOUGH_ROWS, SAME, Probe, probe
+from service.engine.samples import generated_rows
 from service.engine.session import Session
 
 EFFICIENT = 0.7
@@ -25,9 +35,11 @@ EFFICIENT = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """How a graph is run, and with which session; ``padding`` is None where nothing is filled."""
+    """How a graph is run, and with which session; ``padding`` is None where nothing is filled.
+    ``signature`` is the session's, with what was found of the batch axis."""
 
     session: Session
+    signature: Signature
     plan: Plan
     probe: Probe
     padding: Padding | None
@@ -49,28 +61,66 @@ def tune(
         LoadFailed: the model cannot run its own rows, or model.toml does not fit it.
     """
     batching = config.batching
-    found, mode, padding = Probe(), BatchingMode.REQUESTS, None
+    signature, found, padding = session.signature, Probe(), None
+    mode = BatchingMode.REQUESTS
     if batching.padding:
-        padding = padding_for(batching.padding, session.signature)
+        padding = padding_for(batching.padding, signature)
     if rows:
-        found = _probe(session, rows, batching.max_batch_size)
-        mode, note = choose_mode(session.signature, precision, found, batching)
+        found = _probe(session, rows, batching)
+        signature = _settled(signature, precision, found, batching)
+        mode, note = choose_mode(signature, precision, found, batching)
     if padding is not None:
         padding, why = _choose_padding(session, rows, mode, padding, batching)
         note = "; ".join(filter(None, (note, why)))
     plan = choose_plan(mode, note, found, batching, config.instances, cores)
     if wants_threads(plan, found, config.instances, cores):
         session, plan = _try_threads(session, plan, rows, cores)
-    return Tuned(session, plan, found, padding)
+    return Tuned(session, signature, plan, found, padding)
 
 
-def _probe(session: Session, rows: Sequence[Arrays], max_rows: int) -> Probe:
+def settle(session: Session, precision: Precision) -> Signature:
+    """The signature of a graph, with what made-up rows show of a batch axis that the file leaves
+    open.
+
+    Raises:
+        LoadFailed: the graph ran these rows once and now fails.
+    """
+    signature = session.signature
+    if signature.declared is not None:
+        return signature
+    rows, _ = generated_rows(signature, {}, session.run)
+    if not rows:
+        return signature
+    batching = BatchingConfig(max_batch_size=ENOUGH_ROWS)
+    found = _probe(session, rows, batching)
+    return _settled(signature, precision, found, batching)
+
+
+def _settled(
+    signature: Signature, precision: Precision, found: Probe, batching: BatchingConfig
+) -> Signature:
+    batch = not not_a_batch(signature, precision, found, batching)
+    loose = found.counts is Counts.BROADCAST and batching.combine != "always"
+    return signature.settled(batch and not loose, batch and loose)
+
+
+def _probe(session: Session, rows: Sequence[Arrays], batching: BatchingConfig) -> Probe:
     clock = thread_time if session.options.threads == 1 else perf_counter
-    limit = max_rows if session.signature.batchable else 1
+    signature, counts, limit = session.signature, Counts.UNTRIED, 1
     try:
-        return probe(session.run, session.signature.outputs, rows, limit, clock)
+        if signature.declared is None:
+            counts = counts_taken(session.run, signature, rows)
+        if signature.declared:
+            limit = batching.max_batch_size
+        elif counts is Counts.EQUAL or (
+            counts is Counts.BROADCAST
+            and (batching.combine == "always" or not named_apart(signature))
+        ):
+            limit = max(2, batching.max_batch_size)  # two rows, to see whether they are rows
+        found = probe(session.run, signature.outputs, rows, limit, clock)
     except QuantserveError as failure:
         raise LoadFailed(f"warm-up: {failure}") from failure
+    return replace(found, counts=counts)
 
 
 def _choose_padding(

@@ -81,7 +81,8 @@ def split(rows: Rows, seed: int, most: int, calibration: Rows | None = None) -> 
 def check_rows(feeds: Sequence[Mapping[str, Array]], signature: Signature) -> tuple[Arrays, ...]:
     """Rows by name as rows in the signature's order.
 
-    Arrays may hold several rows, or one without its first axis.
+    Arrays may hold several rows, or one without its first axis. Where the inputs do not share a
+    batch axis and differ in length, the arrays are one run.
 
     Raises:
         ConfigError: a name, shape or dtype does not fit, or a value is not finite.
@@ -92,6 +93,9 @@ def check_rows(feeds: Sequence[Mapping[str, Array]], signature: Signature) -> tu
         arrays = tuple(_fit(feed, spec_index, signature, place) for spec_index in _each(signature))
         count = len(arrays[0])
         if any(len(array) != count for array in arrays):
+            if signature.declared is None and not signature.batchable:
+                rows.append(arrays)
+                continue
             lengths = ", ".join(
                 f'"{s.name}" {len(a)}' for s, a in zip(signature.inputs, arrays, strict=True)
             )
@@ -173,7 +177,13 @@ def load_rows(path: Path) -> Rows:
                 column = archive[f"rows/{number}/{len(columns)}"]
                 columns.append(column.astype(object) if column.dtype.kind == "U" else column)
             for i, place in enumerate(places):
-                found[int(place)] = tuple(column[i : i + 1] for column in columns)
+                found[int(place)] = tuple(_part(column, i, len(places)) for column in columns)
             number += 1
         labels = archive.get("labels")
     return Rows(tuple(found[i] for i in range(len(found))), labels)
+
+
+def _part(column: Array, place: int, count: int) -> Array:
+    """One of so many equal parts; a row has one element on its first axis, a run may have more."""
+    length = len(column) // count
+    return column[place * length : (place + 1) * length]

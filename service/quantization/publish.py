@@ -107,13 +107,13 @@ def write_golden(home: Path, signature: Signature, rows: Rows, answers: Sequence
     if (home / GOLDEN).exists():
         return False
     alike = max((found for found, _ in groups(rows.feeds)), key=len)
-    places = alike[: GOLDEN_ROWS if signature.batchable else 1]
+    places = alike[: GOLDEN_ROWS if signature.has_rows else 1]
     arrays = {}
     for index, spec in enumerate(signature.inputs):
         arrays[f"inputs/{spec.name}"] = np.concatenate([rows.feeds[i][index] for i in places])
     for index, spec in enumerate(signature.outputs):
         first, *others = {answers[i][index].shape for i in alike}
-        if not others and (first[:1] == (1,) or not signature.batchable):
+        if not others and (first[:1] == (1,) or not signature.has_rows):
             columns = [answers[i][index] for i in places]
             arrays[f"outputs/{spec.name}"] = np.concatenate(columns) if first else columns[0]
     if rows.labels is not None:

@@ -12,6 +12,7 @@ from service.core.errors import ConfigError, LoadFailed
 from service.core.tensors import Signature, TensorSpec
 from service.engine.graph import check_external_files, summarise
 from service.engine.session import Session, SessionOptions
+from service.engine.tuning import settle
 from service.quantization.recipes import Kind
 
 MOST_BYTES = 2 * 10**9
@@ -55,7 +56,7 @@ def read_source(path: Path, scratch: Path) -> Source:
                 f"{path.name} holds its weights in FP64, of which ONNX Runtime's tools quantize "
                 "nothing; export it in FP32"
             )
-        signature = Session(path, SessionOptions(1)).signature
+        signature = settle(Session(path, SessionOptions(1), summary), summary.precision)
     except LoadFailed as error:
         named = str(error) if path.name in str(error) else f"{path.name}: {error}"
         raise ConfigError(named) from None
@@ -151,7 +152,7 @@ def _check_size(path: Path, size: int, scratch: Path) -> None:
 
 def _batched(path: Path, signature: Signature) -> bool:
     """Whether rows share a run; one row at a time is usable too, anything else is not."""
-    if signature.batchable:
+    if signature.has_rows:
         return True
     for spec in signature.inputs:
         if not _single(spec):

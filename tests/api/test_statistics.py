@@ -44,24 +44,24 @@ async def test_every_figure_is_true(tmp_path: Path) -> None:
         assert (await ask("/v2/models/diabetes/versions/9/infer", json=request(1))).is_error
         found = await stats(served.client)
         size = served.server.repository.version("diabetes").loaded
-    assert statuses == [200, 200, 200, 400, 400, 400]
+    assert statuses == [200, 200, 200, 400, 200, 400]
 
     assert (fresh["last_inference"], fresh["inference_count"], fresh["execution_count"]) == (0,) * 3
     assert fresh["inference_stats"]["success"] == fresh["inference_stats"]["fail"] == NOTHING
     assert (found["name"], found["version"]) == ("diabetes", "1")
     assert started <= found["last_inference"] <= time.time() * 1000
     assert found["inference_count"] == 6  # rows that were answered
-    assert found["execution_count"] == 4  # the run that failed is one
+    assert found["execution_count"] == 5  # the run that failed is one, and that of no row
     durations = found["inference_stats"]
-    assert durations["success"]["count"] == 3
-    assert durations["fail"]["count"] == 3
-    assert durations["queue"]["count"] == 4  # a run that fails has been waited for, too
+    assert durations["success"]["count"] == 4
+    assert durations["fail"]["count"] == 2
+    assert durations["queue"]["count"] == 5  # a run that fails has been waited for, too
     for part in ("compute_input", "compute_infer", "compute_output"):
-        assert durations[part]["count"] == 3
+        assert durations[part]["count"] == 4
         assert 0 < durations[part]["ns"] < durations["success"]["ns"]
     assert durations["cache_hit"] == durations["cache_miss"] == NOTHING
     assert [(b["batch_size"], b["compute_infer"]["count"]) for b in found["batch_stats"]] == [
-        (1, 2),
+        (1, 3),
         (4, 1),
     ]
     whole = sum(batch["compute_infer"]["ns"] for batch in found["batch_stats"])

@@ -159,3 +159,12 @@ def test_memory_and_speed_have_bounds() -> None:
     slow = speed_check(1.0, 3.0, 1.5)
     text = "speed: time as a multiple of the live version's is 3, required at most 1.5"
     assert failures([slow]) == text
+
+
+def test_of_answers_without_elements_the_shape_is_compared() -> None:
+    for shape in ((0, 4), (5, 0)):
+        nothing = np.zeros(shape, np.float32)
+        (check,) = compare("y", nothing, nothing, None, Tolerance(min_cosine=1.0))
+        assert (check.measure, check.passed) == ("shape", True)
+        (check,) = compare("y", np.zeros((5, 4), np.float32), nothing, None, Tolerance())
+        assert not check.passed

@@ -13,7 +13,7 @@ from service.core.batching import BatchingMode, BatchPolicy
 from service.core.errors import DeadlineExceeded, ExecutionFailed, QuantserveError, QueueFull
 from service.core.events import Event
 from service.core.requests import Terms
-from service.core.tensors import Arrays
+from service.core.tensors import Arrays, Overriding
 from service.engine.batcher import DynamicBatcher
 from service.engine.execution import Instance
 
@@ -134,3 +134,38 @@ async def test_requests_are_in_flight_until_they_are_answered() -> None:
     await asyncio.gather(*replies)
     assert served.in_flight == 0
     served.close()
+
+
+async def test_a_request_that_stands_alone_shares_no_run() -> None:
+    sizes: list[int] = []
+
+    def run(inputs: Arrays, _: object) -> Arrays:
+        sizes.append(len(inputs[0]))
+        return inputs
+
+    policy = BatchPolicy()
+    served = DynamicBatcher(("m", 1), policy, [Instance(run, policy)], lambda _: None, inline=True)
+    replies: list[asyncio.Future[Arrays]] = []
+    for count, alone in [(1, False), (2, True), (1, False), (0, True), (3, False), (2, True)]:
+        reply: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
+        served.submit(rows(1, count), max(1, count), DEFAULT, reply, alone=alone)
+        replies.append(reply)
+    answers = await asyncio.gather(*replies)
+    assert [len(array) for (array,) in answers] == [1, 2, 1, 0, 3, 2]
+    assert sorted(sizes) == [0, 1, 2, 2, 4]  # the first came to a free instance
+
+
+async def test_rows_taken_apart_keep_what_their_request_overrides() -> None:
+    seen: list[Any] = []
+
+    def run(inputs: Arrays, _: object) -> Arrays:
+        assert isinstance(inputs, Overriding)
+        seen.append(inputs.overrides["k"])
+        return inputs
+
+    policy = BatchPolicy(BatchingMode.ROWS, preferred_rows=1)
+    served = DynamicBatcher(("m", 1), policy, [Instance(run, policy)], lambda _: None, inline=True)
+    reply: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
+    given = Overriding(rows(1, 3), {"k": np.array(7)})
+    served.submit(given, 3, DEFAULT, reply, alone=True)
+    assert len((await reply)[0]) == 3 and [int(k) for k in seen] == [7, 7, 7]

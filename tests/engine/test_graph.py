@@ -268,3 +268,13 @@ def test_external_weights_are_found_wherever_they_are(where: str, tmp_path: Path
     else:
         model.graph.sparse_initializer.add(values=tensor)
     assert summary(model, tmp_path).external_files == ("../secret.bin",)
+
+
+def test_a_tensor_without_a_shape_is_told_from_a_scalar(tmp_path: Path) -> None:
+    inputs = [graphs.value("any", None), graphs.value("scalar", []), graphs.value("row", [None])]
+    adds = [
+        graphs.node("Add", "any", "scalar", to="sum"),
+        graphs.node("Add", "sum", "row", to="y"),
+    ]
+    found = summary(graphs.model(adds, inputs, [graphs.value("y", None)]), tmp_path)
+    assert found.unranked == {"any", "y"} and found.operators == {"Add"}

@@ -7,8 +7,17 @@ import pytest
 from service.config import BatchingConfig, InstancesConfig
 from service.core.batching import BatchingMode
 from service.core.tensors import DATATYPES, Dim, Signature, TensorSpec
+from service.engine.axes import Counts
 from service.engine.graph import Precision
-from service.engine.plan import Plan, choose_mode, choose_plan, percent, wants_threads
+from service.engine.plan import (
+    Plan,
+    choose_mode,
+    choose_plan,
+    named_apart,
+    not_a_batch,
+    percent,
+    wants_threads,
+)
 from service.engine.probe import Probe
 
 COMBINE, ROWS, REQUESTS = BatchingMode
@@ -102,6 +111,91 @@ def test_a_first_axis_that_is_no_batch_is_left_alone(signature: Signature, note:
 
 def test_axes_without_a_name_may_be_a_batch() -> None:
     assert choose_mode(takes((None, None)), QDQ, Probe(), BatchingConfig())[0] is COMBINE
+
+
+TIMES = {1: 1.0, 2: 1.0}
+EQUAL = Counts.EQUAL
+OPEN = [
+    ("shown", QDQ, Probe(TIMES, counts=EQUAL), "auto", COMBINE, ""),
+    ("nothing tried", QDQ, Probe(TIMES), "auto", REQUESTS, 'nothing shows that inputs "x0" and'),
+    ("any numbers", QDQ, Probe(TIMES, counts=Counts.ANY), "always", REQUESTS, "may differ"),
+    ("one with several", QDQ, Probe(TIMES, counts=Counts.BROADCAST), "auto", COMBINE, ""),
+    ("held to one", QDQ, Probe(TIMES, counts=Counts.BROADCAST), "always", COMBINE, ""),
+    ("two fail", QDQ, Probe({1: 1.0}, counts=EQUAL, failure="2 rows: no"), "auto", REQUESTS, "no"),
+    (
+        "no row for a row",
+        QDQ,
+        Probe(TIMES, row_per_row=False, counts=EQUAL, failure="shape"),
+        "auto",
+        REQUESTS,
+        "shape",
+    ),
+    ("four fail", QDQ, Probe(TIMES, counts=EQUAL, failure="4 rows: no"), "auto", ROWS, "4 rows"),
+    ("moves", QDQ, Probe(TIMES, 0.3, 0.2, counts=EQUAL), "auto", REQUESTS, "answers move"),
+    ("one scale", DYNAMIC, Probe(TIMES, 0.3, 0.2, counts=EQUAL), "auto", ROWS, "one scale"),
+    (
+        "time",
+        DYNAMIC,
+        Probe(TIMES, 0.3, 0.2, equivariant=False, counts=EQUAL),
+        "auto",
+        REQUESTS,
+        "answers move",
+    ),
+    ("never", QDQ, Probe(TIMES, counts=EQUAL), "never", REQUESTS, "never to combine"),
+]
+
+
+@pytest.mark.parametrize(("case", "precision", "probe", "combine", "mode", "note"), OPEN)
+@pytest.mark.parametrize("axes", [("unk__1", "unk__2"), (None, None), ("n", None)])
+def test_inputs_share_a_batch_where_it_was_shown(
+    case: str,
+    precision: Precision,
+    probe: Probe,
+    combine: str,
+    mode: BatchingMode,
+    note: str,
+    axes: tuple[Dim, Dim],
+) -> None:
+    signature = takes((axes[0], 4), (axes[1], 3))
+    batching = BatchingConfig.model_validate({"combine": combine})
+    chosen, why = choose_mode(signature, precision, probe, batching)
+    assert chosen is mode and re.search(note, why)
+    shown = not not_a_batch(signature, precision, probe, batching)
+    assert shown is (mode is not REQUESTS or case == "never")
+
+
+NAMED = [
+    ("user", "items", True),
+    ("user", "unk__7", False),
+    ("unk__1", "unk__2", False),
+    ("ids_dynamic_axes_1", "mask_dynamic_axes_1", False),
+    ("DynamicDimension.0", "DynamicDimension.1", False),
+    (None, None, False),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "apart"), NAMED)
+def test_different_names_that_somebody_gave_are_different_things(
+    first: Dim, second: Dim, apart: bool
+) -> None:
+    signature = takes((first, 4), (second, 4))
+    probe = Probe(TIMES, counts=Counts.BROADCAST)
+    mode, why = choose_mode(signature, QDQ, probe, BatchingConfig())
+    assert named_apart(signature) is apart and mode is (REQUESTS if apart else COMBINE)
+    assert ("one goes with several" in why) is apart
+
+
+def test_a_note_names_few_of_many_inputs() -> None:
+    many = takes(*[(None, 2)] * 20)
+    why = not_a_batch(many, QDQ, Probe(counts=Counts.ANY), BatchingConfig())
+    assert why.startswith('inputs "x0" and "x1" and "x2" and 17 more may differ')
+
+
+def test_an_input_without_a_shape_is_no_batch() -> None:
+    unranked = TensorSpec("x", DATATYPES["FP32"], (), ranked=False)
+    signature = Signature((unranked,), ())
+    note = 'input "x" has no shape in the file'
+    assert choose_mode(signature, QDQ, Probe(), BatchingConfig()) == (REQUESTS, note)
 
 
 SHORT = Probe({1: 1e-5, 2: 1.2e-5, 64: 1e-4})

@@ -1,6 +1,6 @@
 """What a model does with a batch is found out, also on a machine that is busy with other things."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 import numpy as np
@@ -14,11 +14,46 @@ from service.core.tensors import DATATYPES, Arrays, TensorSpec
 from service.engine.probe import Probe, probe, run_together
 
 OUTPUTS = [TensorSpec("y", DATATYPES["FP32"], ("batch", 2))]
+Function = Callable[[np.ndarray], np.ndarray]
 ROWS = [(np.full((1, 2), 2.0**i, np.float32),) for i in range(8)]
 
 
-def found(function: Callable[[np.ndarray], np.ndarray], max_rows: int = 64) -> Probe:
-    return probe(lambda inputs, _: (function(inputs[0]),), OUTPUTS, ROWS, max_rows)
+class Machine:
+    """A model of known cost on a machine where other work gets in between, on a clock of its own.
+
+    A run costs ``fixed`` and ``row`` seconds for each row, and with a chance of ``busy`` another
+    30 ms: a thread stopped in favour of others.
+    """
+
+    def __init__(
+        self,
+        fixed: float,
+        row: float,
+        busy: float = 0.0,
+        seed: int = 0,
+        function: Function = lambda x: x,
+    ) -> None:
+        self._fixed, self._row, self._busy, self._function = fixed, row, busy, function
+        self._random = Random(seed)
+        self.now = 0.0
+        self.calls = 0
+
+    def run(self, inputs: Arrays, _: object) -> Arrays:
+        slow = self._random.random() < self._busy
+        self.now += self._fixed + self._row * len(inputs[0]) + 0.03 * slow
+        self.calls += 1
+        return (self._function(inputs[0]),)
+
+    def probe(self, rows: Sequence[Arrays] = ROWS, max_rows: int = 64) -> Probe:
+        return probe(self.run, OUTPUTS, rows, max_rows, lambda: self.now)
+
+    def preferred(self) -> int:
+        return self.probe().preferred_rows()
+
+
+def found(function: Function, max_rows: int = 64, rows: Sequence[Arrays] = ROWS) -> Probe:
+    """On a machine where a larger batch always pays, so that all sizes are tried."""
+    return Machine(1e-3, 1e-7, function=function).probe(rows, max_rows)
 
 
 def test_independent_rows() -> None:
@@ -77,16 +112,14 @@ def test_the_size_at_which_a_model_fails(limit: int, stopped: int) -> None:
     ("function", "shape"),
     [(np.mean, "[]"), (lambda x: x[:1], "[1, 2]"), (lambda x: x.T, "[2, 3]")],
 )
-def test_other_than_a_row_for_a_row(
-    function: Callable[[np.ndarray], np.ndarray], shape: str
-) -> None:
+def test_other_than_a_row_for_a_row(function: Function, shape: str) -> None:
     result = found(lambda x: np.asarray(function(x)), max_rows=3)
     assert not result.row_per_row
     assert 'output "y" has shape ' in result.failure
 
 
 def test_one_row_tells_nothing_of_neighbours() -> None:
-    result = probe(lambda inputs, _: inputs, OUTPUTS, ROWS[:1], 64)
+    result = found(lambda x: x, rows=ROWS[:1])
     assert result.alike and result.neighbours == 0 and not found(lambda x: x).alike
 
 
@@ -110,29 +143,6 @@ def test_sizes_end_at_the_limit() -> None:
     sizes.clear()
     found(run, max_rows=1)
     assert sizes == {1}
-
-
-class Machine:
-    """A model of known cost on a machine where other work gets in between, on a clock of its own.
-
-    A run costs ``fixed`` and ``row`` seconds for each row, and with a chance of ``busy`` another
-    30 ms: a thread stopped in favour of others.
-    """
-
-    def __init__(self, fixed: float, row: float, busy: float = 0.0, seed: int = 0) -> None:
-        self._fixed, self._row, self._busy = fixed, row, busy
-        self._random = Random(seed)
-        self.now = 0.0
-        self.calls = 0
-
-    def run(self, inputs: Arrays, _: object) -> Arrays:
-        slow = self._random.random() < self._busy
-        self.now += self._fixed + self._row * len(inputs[0]) + 0.03 * slow
-        self.calls += 1
-        return inputs
-
-    def preferred(self) -> int:
-        return probe(self.run, OUTPUTS, ROWS, 64, lambda: self.now).preferred_rows()
 
 
 COSTS = [(0.0, 1e-3, 1), (1e-3, 1e-6, 64), (5e-4, 1e-4, 32), (0.0, 10.0, 1), (2e-3, 1e-2, 2)]

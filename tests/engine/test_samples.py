@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.errors import ExecutionFailed, LoadFailed
-from service.core.tensors import DATATYPES, Arrays, Dim, Signature
+from service.core.tensors import DATATYPES, Arrays, Dim, Signature, TensorSpec
 from service.engine.samples import generated_rows, single_rows, trial_rows
 from tests.engine.goldens import IDS, MASK, TOKENS, golden, ints, spec
 
@@ -101,6 +101,61 @@ def test_every_row_that_is_made_up_has_run() -> None:
 
     rows, error = generated_rows(TOKENS, {}, run)
     assert error == "" and all(row[0].max() < 62 for row in rows)
+
+
+EDGES = Signature(
+    (spec("nodes", "FP32", "num_nodes", 2), spec("edges", "INT64", "num_edges", 2)), ()
+)
+
+
+def indexed(inputs: Arrays, _: object) -> Arrays:
+    """Takes edges between nodes that are there, of which there must be some."""
+    nodes, edges = inputs
+    if edges.max(initial=0) >= len(nodes):
+        raise ExecutionFailed("past the last node")
+    return inputs
+
+
+def test_edges_that_are_made_up_lead_to_nodes() -> None:
+    rows, error = generated_rows(EDGES, {}, indexed)
+    assert error == "" and {row[0].shape for row in rows} == {(1, 2)}
+    rows, _ = generated_rows(EDGES, {"num_nodes": 3, "num_edges": 5}, indexed)
+    assert {(len(row[0]), len(row[1])) for row in rows} == {(3, 5)}
+
+
+def test_different_symbols_get_different_lengths_where_the_graph_wants_that() -> None:
+    def run(inputs: Arrays, other: object) -> Arrays:
+        if len(inputs[0]) <= len(inputs[1]):
+            raise ExecutionFailed("more edges than nodes")
+        return indexed(inputs, other)
+
+    rows, error = generated_rows(EDGES, {}, run)
+    assert error == "" and all(len(nodes) > len(edges) for nodes, edges in rows)
+
+
+@pytest.mark.parametrize(("nodes", "edges"), [(3, 0), (3, 2), (2, 2)])
+def test_a_golden_set_of_different_things_is_one_request(
+    nodes: int, edges: int, tmp_path: Path
+) -> None:
+    def run(inputs: Arrays, other: object) -> Arrays:
+        if len(inputs[0]) < 2:
+            raise ExecutionFailed("a lonely node")
+        return indexed(inputs, other)
+
+    arrays = {"inputs_nodes": np.ones((nodes, 2), np.float32), "inputs_edges": ints(edges, 2) % 2}
+    rows, note = trial_rows(EDGES, golden(tmp_path, **arrays), {}, run)
+    assert note == "" and [[len(a) for a in row] for row in rows] == [[nodes, edges]]
+
+
+def test_rows_are_made_up_for_an_input_without_a_shape() -> None:
+    def run(inputs: Arrays, _: object) -> Arrays:
+        if inputs[0].ndim != 2 or inputs[0].shape[1] != 13:
+            raise ExecutionFailed("13 columns, please")
+        return inputs
+
+    unranked = TensorSpec("x", DATATYPES["FP32"], (), ranked=False)
+    rows, error = generated_rows(Signature((unranked,), ()), {}, run)
+    assert error == "" and rows[0][0].shape == (1, 13)
 
 
 names = st.sampled_from(["a", "b", None])

@@ -13,9 +13,9 @@ from onnx import TensorProto
 from onnxruntime.quantization import QuantFormat
 
 from service.core.errors import ExecutionFailed, InputRejected, LoadFailed
-from service.core.tensors import DATATYPES
+from service.core.tensors import DATATYPES, Overriding
 from service.engine.session import Session, SessionOptions
-from tests.engine import graphs, quantizers
+from tests.engine import axes_graphs, graphs, quantizers
 from tests.tiny_models import DATATYPES as KINDS
 
 
@@ -214,3 +214,95 @@ for _ in range(20):
 print(spent / 0.4)
 """
     assert float(python(program, tmp_path)) < 0.3
+
+
+def test_an_input_without_a_shape_takes_any(tmp_path: Path) -> None:
+    served = session(axes_graphs.without_shape(), tmp_path)
+    (x,), (y,) = served.signature.inputs, served.signature.outputs
+    assert not x.ranked and not y.ranked
+    for shape in ((5,), (2, 5), (2, 3, 5), (0, 5)):
+        (answer,) = served.run((np.ones(shape, np.float32),))
+        assert answer.shape == (*shape[:-1], 3)
+    with pytest.raises(InputRejected, match=r'these inputs, "x" \[2, 4\]: MatMul'):
+        served.run((np.ones((2, 4), np.float32),))
+
+
+def test_a_scalar_stays_a_scalar(tmp_path: Path) -> None:
+    model = graphs.model(
+        [graphs.node("Neg", "x", to="y")], [graphs.value("x", [])], [graphs.value("y", [])]
+    )
+    (spec,) = session(model, tmp_path).signature.inputs
+    assert spec.ranked and spec.shape == ()
+
+
+def test_a_default_that_may_be_overridden_is_optional(tmp_path: Path) -> None:
+    served = session(axes_graphs.with_defaults(), tmp_path)
+    assert [spec.name for spec in served.signature.inputs] == ["x"]
+    assert [str(spec) for spec in served.signature.optional] == ["FP32 [4, 3]", "FP32 []"]
+    x = np.ones((2, 4), np.float32)
+    (usual,) = served.run((x,))
+    (doubled,) = served.run(Overriding((x,), {"k": np.array(4, np.float32)}))
+    assert np.allclose(doubled, 2 * usual)
+
+
+def test_an_old_file_lists_its_weights_and_none_may_be_overridden(tmp_path: Path) -> None:
+    old = axes_graphs.with_defaults()
+    old.ir_version = 3
+    signature = session(old, tmp_path).signature
+    assert [spec.name for spec in signature.inputs] == ["x"] and signature.optional == ()
+
+
+def test_bfloat16_defaults_are_overridden_too(tmp_path: Path) -> None:
+    kind = TensorProto.BFLOAT16
+    one = onnx.helper.make_tensor("k", kind, [1], [1.0])
+    model = graphs.model(
+        [graphs.node("Identity", "k", to="y"), graphs.node("Identity", "x", to="z")],
+        [graphs.value("x", ["n"]), graphs.value("k", [1], kind)],
+        [graphs.value("y", [1], kind), graphs.value("z", ["n"])],
+        [one],
+    )
+    served = session(model, tmp_path)
+    given = Overriding((np.ones(2, np.float32),), {"k": np.array([0x4000], np.uint16)})
+    assert served.run(given)[0].tolist() == [0x4000]
+    assert served.run((np.ones(2, np.float32),))[0].tolist() == [0x3F80]
+
+
+@pytest.mark.parametrize("name", ["", "?", "-1", "None"])
+def test_what_stands_for_an_unknown_length_is_no_name(name: str, tmp_path: Path) -> None:
+    (spec,) = session(identity(TensorProto.FLOAT, (name, 3)), tmp_path).signature.inputs
+    assert spec.shape == (None, 3)
+
+
+def test_a_negative_length_is_an_unknown_one_and_zero_is_zero(tmp_path: Path) -> None:
+    found = session(identity(TensorProto.FLOAT, (-1, 3)), tmp_path / "a").signature.inputs[0]
+    assert found.shape == (None, 3)
+    served = session(identity(TensorProto.FLOAT, (0, 3)), tmp_path / "b")
+    assert served.signature.inputs[0].shape == (0, 3)
+    assert served.run((np.ones((0, 3), np.float32),))[0].shape == (0, 3)
+
+
+def test_a_graph_without_an_output_is_refused(tmp_path: Path) -> None:
+    model = identity(TensorProto.FLOAT)
+    model.graph.output.pop()
+    with pytest.raises(LoadFailed, match="model.onnx has no output"):
+        session(model, tmp_path)
+
+
+def test_what_is_no_tensor_is_refused_by_name(tmp_path: Path) -> None:
+    float_ = onnx.helper.make_tensor_type_proto(TensorProto.FLOAT, ["n"])
+    kinds = {
+        "SequenceLength": (onnx.helper.make_sequence_type_proto(float_), r"seq\(tensor\(float\)\)"),
+        "OptionalHasElement": (
+            onnx.helper.make_optional_type_proto(float_),
+            r"optional\(tensor\(float\)\)",
+        ),
+    }
+    for operator, (kind, shown) in kinds.items():
+        output = TensorProto.INT64 if operator == "SequenceLength" else TensorProto.BOOL
+        model = graphs.model(
+            [graphs.node(operator, "x", to="y")],
+            [onnx.helper.make_value_info("x", kind)],
+            [graphs.value("y", [], output)],
+        )
+        with pytest.raises(LoadFailed, match=f'input "x" is a {shown}, which the protocol'):
+            session(model, tmp_path / operator)

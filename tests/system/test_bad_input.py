@@ -179,7 +179,6 @@ CASES = {
         v2(tensor(name="a"), tensor(name="b", shape=[2, 2], data=[1] * 4)),
         'input "a" has 1 rows, input "b" has 2',
     ),
-    "zero rows": wrong(F32, v2(tensor(shape=[0, 2], data=[])), "0 rows, expected more"),
     "too many rows": wrong(F32, v2(tensor(shape=[65, 1], data=[0] * 65)), "65 rows", "at most 64"),
     # values
     "NaN": wrong(F32, typed("FP32", "[NaN]"), "not JSON"),
