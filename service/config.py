@@ -177,6 +177,7 @@ class PinConfig(_Value):
     previous: int | None = Field(None, ge=1)
     forced: bool = False
     signature_change: bool = False
+    v1_outputs: tuple[str, ...] = ()
 
 
 class ModelConfig(_Value):

@@ -12,13 +12,14 @@ interpreter's lock makes everybody wait.
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from threading import Event
 from time import perf_counter
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from service.core.checks import Check, failures
+from service.core.compatibility import Comparison, compare_signatures, v1_changes
 from service.core.errors import GateFailed, QuantserveError
 from service.core.events import Observer, PhaseStatus, StateChanged, SwapPhase
 from service.core.gate import signature_check
@@ -58,12 +59,16 @@ class Pinning(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Why a version is to serve, which failed checks do not matter, and what of the pin."""
+    """Why a version is to serve, which failed checks do not matter, and what of the pin.
+
+    ``v1_outputs`` are the outputs that the pin says V1 answers; empty for all.
+    """
 
     cause: Cause
     force: bool = False
     allow_signature_change: bool = False
     pinning: Pinning = Pinning.KEEP
+    v1_outputs: tuple[str, ...] = ()
 
     def waives(self, check: Check) -> bool:
         """Whether a failed check does not matter."""
@@ -93,7 +98,8 @@ class Phase(NamedTuple):
 
 
 class Rollout:
-    """``phases`` and ``checks`` grow as it goes."""
+    """``phases`` and ``checks`` grow as it goes. ``v1_outputs`` are the outputs that V1 is to
+    answer once the version serves; empty for all."""
 
     def __init__(
         self, version: ModelVersion, live: ModelVersion | None, demand: Demand, given: Environment
@@ -101,7 +107,9 @@ class Rollout:
         self.version = version
         self.phases: list[Phase] = []
         self.checks: list[Check] = []
+        self.v1_outputs = version.v1_outputs
         self._live = live.loaded if live else None
+        self._live_v1_outputs = live.v1_outputs if live else ()
         self._demand = demand
         self._given = given
         self._abandoned = Event()
@@ -148,14 +156,18 @@ class Rollout:
             raise self._failure()
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Time a phase and tell the observer; it has failed if something in it has."""
+    def phase(self, name: str) -> Iterator[list[str]]:
+        """Time a phase and tell the observer; it has failed if something in it has. What is added
+        to the list is told of a phase that has not.
+        """
         started, before = perf_counter(), len(self.checks)
         label = (self.version.model, self.version.number, name)
         self._given.observe(SwapPhase(*label, PhaseStatus.STARTED))
         status, detail = PhaseStatus.DONE, ""
+        told: list[str] = []
         try:
-            yield
+            yield told
+            detail = "; ".join(told)
         except BaseException as error:
             self._abandoned.set()  # a thread cannot be cancelled; it looks at this
             status, detail = PhaseStatus.FAILED, str(error) or type(error).__name__
@@ -196,9 +208,33 @@ class Rollout:
     def _compare(self, signature: Signature) -> None:
         if self._live is None:
             self._skip("signature", "nothing serves yet")
+            given = {spec.name for spec in signature.outputs}
+            self.v1_outputs = tuple(name for name in self._demand.v1_outputs if name in given)
             return
-        with self.phase("signature"):
-            self.checks.append(signature_check(self._live.signature, signature))
+        with self.phase("signature") as told:
+            found = self._comparison(self._live.signature, signature)
+            self.v1_outputs = () if found.broken else found.v1_outputs
+            check = signature_check(found)
+            self.checks.append(check)
+            if check.passed and (found.widened or found.v1_outputs):
+                told.append(str(check.measured))
+
+    def _comparison(self, live: Signature, new: Signature) -> Comparison:
+        """What clients of the live version find in the new one. Where V1 must not answer all
+        outputs, the pin has to say so: a restart would change V1's answers otherwise.
+        """
+        demand, max_rows = self._demand, self.version.config.batching.max_batch_size
+        found = compare_signatures(live, new, max_rows, self._live_v1_outputs)
+        if demand.allow_signature_change:
+            return replace(found, v1_outputs=())
+        pinned = demand.pinning is Pinning.SET or demand.v1_outputs == found.v1_outputs
+        if pinned or not found.v1_outputs:
+            return found
+        broken = found.broken
+        if v1_changes(live, new, self._live_v1_outputs):
+            kept = " and ".join(f'"{name}"' for name in found.v1_outputs)
+            broken += (f"V1 answers {kept} alone, which only a swap to a number can keep",)
+        return Comparison(broken, found.widened)
 
     async def _judge(self, loaded: Loaded) -> None:
         """Golden rows, memory, speed: all of them, so that the report is complete."""
