@@ -1,4 +1,4 @@
-"""Swaps to versions with more outputs or wider inputs: old requests, V1's too, get what they got."""
+"""Swaps to versions with more outputs or wider inputs: old requests, V1's too, are answered."""
 
 from pathlib import Path
 from typing import Any

@@ -22,7 +22,11 @@ FIXED = Signature((spec("x", 1, 4),), (spec("y", 1, 3),))
     [
         (LIVE, LIVE, ()),
         (LIVE, Signature((B, A), (Y,)), ()),
-        (LIVE, Signature((spec("a", "batch", 4), spec("b", "batch", 2)), (spec("y", None, 10),)), ()),
+        (
+            LIVE,
+            Signature((spec("a", "batch", 4), spec("b", "batch", 2)), (spec("y", None, 10),)),
+            (),
+        ),
         (LIVE, Signature((A, B), (spec("z", "n"), Y)), ('new output "z" FP32 [-1]',)),
         (
             FIXED,
@@ -39,7 +43,10 @@ FIXED = Signature((spec("x", 1, 4),), (spec("y", 1, 3),))
         (
             Signature((spec("ids", "n", 8),), (spec("y", "n", 8),)),
             Signature((spec("ids", "n", "length"),), (spec("y", "n", "length"),)),
-            ('input "ids" FP32 [-1, -1] took FP32 [-1, 8]', 'output "y" FP32 [-1, -1] was FP32 [-1, 8]'),
+            (
+                'input "ids" FP32 [-1, -1] took FP32 [-1, 8]',
+                'output "y" FP32 [-1, -1] was FP32 [-1, 8]',
+            ),
         ),
         # An output that promises more.
         (
@@ -48,7 +55,7 @@ FIXED = Signature((spec("x", 1, 4),), (spec("y", 1, 3),))
             ('output "y" FP32 [-1, 3] was FP32 [-1, -1]',),
         ),
     ],
-)  # fmt: skip
+)
 def test_what_breaks_no_request_is_compatible(
     live: Signature, new: Signature, told: tuple[str, ...]
 ) -> None:
