@@ -15,6 +15,7 @@ from service.api.metadata import metadata
 from service.api.model_config import model_config
 from service.api.openapi import document
 from service.api.scrape import Render, scrape
+from service.api.shared_memory import shared_memory
 from service.api.statistics import statistics
 from service.api.trace_settings import trace_settings
 from service.api.v1_status import v1_status
@@ -44,6 +45,7 @@ def control_plane(
             v1_status(repository),
             log_settings(logger),
             trace_settings(repository),
+            shared_memory(),
             scrape(render),
             *more,
             docs(document(app, repository)),
