@@ -57,7 +57,18 @@ def compare_signatures(
     return Comparison(tuple(broken), (*_widened(old, new), *added), answered)
 
 
-def v1_changes(old: Signature, new: Signature, v1_outputs: Sequence[str] = ()) -> bool:
+def unremembered(
+    found: Comparison, old: Signature, new: Signature, v1_outputs: Sequence[str] = ()
+) -> Comparison:
+    """The comparison where nothing remembers which outputs V1 answers: all of them from now on."""
+    broken = found.broken
+    if found.v1_outputs and _v1_changes(old, new, v1_outputs):
+        kept = " and ".join(f'"{name}"' for name in found.v1_outputs)
+        broken += (f"V1 answers {kept} alone, which only a swap to a number can keep",)
+    return Comparison(broken, found.widened)
+
+
+def _v1_changes(old: Signature, new: Signature, v1_outputs: Sequence[str]) -> bool:
     """Whether answers in V1 change where it answers all outputs of ``new``: a single output is a
     bare value, several are an object, and each must have a value for every instance."""
     known = {spec.name for spec in old.outputs}
@@ -94,15 +105,19 @@ def _accepts(now: TensorSpec, before: TensorSpec) -> bool:
 
 def _joined(old: Signature, new: Signature) -> Iterator[str]:
     """Axes of inputs that now share a length, and had lengths of their own."""
-    lengths: dict[str, set[int | str]] = {}
+    lengths: dict[str, set[Dim]] = {}
     for now, before in _pairs(old.inputs, new.inputs):
-        for dim, was in zip(now.shape, before.shape, strict=False):
-            if isinstance(dim, str) and was is not None:
-                lengths.setdefault(dim, set()).add(was)
-    for name, found in lengths.items():
+        for axis, (dim, was) in enumerate(zip(now.shape, before.shape, strict=False)):
+            if was is None or (axis == 0 and old.batchable):  # no, or one length before
+                continue
+            if isinstance(dim, str):
+                lengths.setdefault(f'one length "{dim}"', set()).add(was)
+            if axis == 0 and new.batchable:
+                lengths.setdefault("one number of rows", set()).add(was)
+    for what, found in lengths.items():
         if len(found) > 1:
             were = " and ".join(sorted(map(str, found)))
-            yield f'one length "{name}" for axes of inputs that had {were}'
+            yield f"{what} for axes of inputs that had {were}"
 
 
 def _too_many_rows(old: Signature, new: Signature, max_rows: int | None) -> Iterator[str]:

@@ -19,7 +19,7 @@ from time import perf_counter
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from service.core.checks import Check, failures
-from service.core.compatibility import Comparison, compare_signatures, v1_changes
+from service.core.compatibility import Comparison, compare_signatures, unremembered
 from service.core.errors import GateFailed, QuantserveError
 from service.core.events import Observer, PhaseStatus, StateChanged, SwapPhase
 from service.core.gate import signature_check
@@ -227,14 +227,9 @@ class Rollout:
         found = compare_signatures(live, new, max_rows, self._live_v1_outputs)
         if demand.allow_signature_change:
             return replace(found, v1_outputs=())
-        pinned = demand.pinning is Pinning.SET or demand.v1_outputs == found.v1_outputs
-        if pinned or not found.v1_outputs:
+        if demand.pinning is Pinning.SET or demand.v1_outputs == found.v1_outputs:
             return found
-        broken = found.broken
-        if v1_changes(live, new, self._live_v1_outputs):
-            kept = " and ".join(f'"{name}"' for name in found.v1_outputs)
-            broken += (f"V1 answers {kept} alone, which only a swap to a number can keep",)
-        return Comparison(broken, found.widened)
+        return unremembered(found, live, new, self._live_v1_outputs)
 
     async def _judge(self, loaded: Loaded) -> None:
         """Golden rows, memory, speed: all of them, so that the report is complete."""

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.compatibility import compare_signatures, v1_changes
+from service.core.compatibility import compare_signatures, unremembered
 from service.core.errors import SignatureMismatch
 from service.core.tensors import DATATYPES, Dim, Signature, Tensor, TensorSpec
 
@@ -102,9 +102,14 @@ def test_what_breaks_no_request_is_compatible(
             'output "y" INT8 [-1, 10] was FP32 [-1, 10]',
         ),
         (
-            Signature((spec("i", "images", 4), spec("t", "texts", 4)), (Y,)),
-            Signature((spec("i", "n", 4), spec("t", "n", 4)), (Y,)),
-            'one length "n" for axes of inputs that had images and texts',
+            Signature((spec("i", "n", "pixels"), spec("t", "n", "words")), (Y,)),
+            Signature((spec("i", "n", "length"), spec("t", "n", "length")), (Y,)),
+            'one length "length" for axes of inputs that had pixels and words',
+        ),
+        (
+            Signature((spec("i", 1, 4), spec("t", 2, 4)), ()),
+            Signature((spec("i", "n", 4), spec("t", "m", 4)), ()),
+            "one number of rows for axes of inputs that had 1 and 2",
         ),
     ],
 )
@@ -128,13 +133,19 @@ def test_v1_goes_on_with_the_outputs_that_it_answered() -> None:
     assert compare_signatures(more, most, v1_outputs=("y",)).v1_outputs == ("y",)
 
 
-def test_v1_changes_where_a_value_becomes_an_object_or_cannot_be_given() -> None:
+def test_where_nothing_remembers_it_v1_must_not_change() -> None:
+    def broken(old: Signature, new: Signature, *v1_outputs: str) -> tuple[str, ...]:
+        found = unremembered(compare_signatures(old, new, None, v1_outputs), old, new, v1_outputs)
+        assert found.v1_outputs == ()
+        return found.broken
+
     more = Signature(LIVE.inputs, (Y, spec("z", "n")))
-    assert v1_changes(LIVE, more)
-    assert v1_changes(more, more, ("y",))
-    assert not v1_changes(more, more)
-    assert not v1_changes(more, Signature(LIVE.inputs, (*more.outputs, spec("extra", "n"))))
-    assert v1_changes(more, Signature(LIVE.inputs, (*more.outputs, spec("scale"))))
+    told = ('V1 answers "y" alone, which only a swap to a number can keep',)
+    assert broken(LIVE, more) == broken(more, more, "y") == told
+    assert broken(more, more) == ()
+    assert broken(more, Signature(LIVE.inputs, (*more.outputs, spec("extra", "n")))) == ()
+    # V1 has no way to give an output without a value for each instance.
+    assert broken(more, Signature(LIVE.inputs, (*more.outputs, spec("scale")))) != ()
 
 
 dims = st.sampled_from([1, 2, "n", "m", None])
