@@ -22,7 +22,7 @@ from service.core.checks import Check, failures
 from service.core.compatibility import Comparison, compare_signatures, unremembered
 from service.core.errors import GateFailed, QuantserveError
 from service.core.events import Observer, PhaseStatus, StateChanged, SwapPhase
-from service.core.gate import signature_check
+from service.core.gate import ALLOW_CHANGE, signature_check
 from service.core.tensors import Signature
 from service.engine.folder import golden_file
 from service.engine.gate import budget_check, golden_checks, room_check, speed_against
@@ -60,9 +60,7 @@ class Pinning(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Demand:
     """Why a version is to serve, which failed checks do not matter, and what of the pin.
-
-    ``v1_outputs`` are the outputs that the pin says V1 answers; empty for all.
-    """
+    ``v1_outputs`` are those of the pin."""
 
     cause: Cause
     force: bool = False
@@ -98,8 +96,7 @@ class Phase(NamedTuple):
 
 
 class Rollout:
-    """``phases`` and ``checks`` grow as it goes. ``v1_outputs`` are the outputs that V1 is to
-    answer once the version serves; empty for all."""
+    """``phases`` and ``checks`` grow as it goes; ``v1_outputs``: see ``ModelVersion``."""
 
     def __init__(
         self, version: ModelVersion, live: ModelVersion | None, demand: Demand, given: Environment
@@ -138,7 +135,7 @@ class Rollout:
         heavy: list[object] = [loaded]
         del loaded
         await asyncio.to_thread(free, heavy)
-        version.fail(failures(self._refusals()))
+        version.fail(self._reason())
         raise self._failure()
 
     async def judge(self) -> None:
@@ -157,9 +154,8 @@ class Rollout:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[list[str]]:
-        """Time a phase and tell the observer; it has failed if something in it has. What is added
-        to the list is told of a phase that has not.
-        """
+        """Time a phase and tell the observer; it has failed if something in it has, else what was
+        added to the list is told."""
         started, before = perf_counter(), len(self.checks)
         label = (self.version.model, self.version.number, name)
         self._given.observe(SwapPhase(*label, PhaseStatus.STARTED))
@@ -220,9 +216,7 @@ class Rollout:
                 told.append(str(check.measured))
 
     def _comparison(self, live: Signature, new: Signature) -> Comparison:
-        """What clients of the live version find in the new one. Where V1 must not answer all
-        outputs, the pin has to say so: a restart would change V1's answers otherwise.
-        """
+        """What clients of the live version find in the new one; only a pin survives a restart."""
         demand, max_rows = self._demand, self.version.config.batching.max_batch_size
         found = compare_signatures(live, new, max_rows, self._live_v1_outputs)
         if demand.allow_signature_change:
@@ -294,7 +288,12 @@ class Rollout:
     def _refusals(self) -> list[Check]:
         return [c for c in self.checks if not c.passed and not self._demand.waives(c)]
 
+    def _reason(self) -> str:
+        refusals = self._refusals()
+        hints = [ALLOW_CHANGE] if any(c.name == "signature" for c in refusals) else []
+        return "; ".join([failures(refusals), *hints])
+
     def _failure(self) -> GateFailed:
         version = self.version
         what = f'model "{version.model}" version {version.number} is not fit to serve'
-        return GateFailed(what, failures(self._refusals()), tuple(self.checks))
+        return GateFailed(what, self._reason(), tuple(self.checks))

@@ -134,8 +134,7 @@ def _keep_v1(serving: ModelVersion, demand: Demand) -> None:
         raise Conflict(
             f'model "{serving.model}" version {serving.number}: V1 answers {kept} alone, as it'
             " did before the last swap, and only the pin remembers that; to let it answer all:"
-            " quantserve swap --allow-signature-change,"
-            ' or {"allow_signature_change": true} in the body'
+            ' --allow-signature-change, or {"allow_signature_change": true} in the body'
         )
 
 
