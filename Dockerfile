@@ -13,6 +13,17 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 RUN python -m venv --without-pip /opt/quantserve
 
+# Text operators take upper and lower case from a locale; the base image has none but C.UTF-8. More of
+# them: "en_US de_DE".
+ARG LOCALES="en_US"
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends locales \
+    && rm -rf /var/lib/apt/lists/* \
+    && for name in ${LOCALES}; do \
+         localedef --no-archive -i "${name}" -f UTF-8 "${name}.UTF-8" || exit 1; done \
+    && rm -rf /usr/lib/locale/C.*
+
 # The dependencies alone, so that a change of the code does not install them again.
 COPY pyproject.toml deploy/image/requirements.py ./
 # hadolint ignore=SC2086
@@ -49,6 +60,7 @@ LABEL org.opencontainers.image.title="quantserve" \
 # choose the user themselves.
 RUN useradd --uid 10001 --gid 0 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin quantserve
 COPY --from=build /opt/quantserve /opt/quantserve
+COPY --from=build /usr/lib/locale /usr/lib/locale
 # Uploads and pins are written here; mount a volume to keep them. A new named volume starts with
 # the shipped models.
 COPY --chown=10001:0 models /models

@@ -182,6 +182,7 @@ class PinConfig(_Value):
     previous: int | None = Field(None, ge=1)
     forced: bool = False
     signature_change: bool = False
+    v1_outputs: tuple[str, ...] = ()
 
 
 class ModelConfig(_Value):
@@ -266,7 +267,7 @@ def load_pin(path: Path) -> PinConfig | None:
 
 def _read_toml(path: Path) -> dict[str, Any] | None:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -23,7 +23,12 @@ from service import __version__
 from service.core.crashes import Crashes
 from service.core.exemplars import Exemplars, Traced
 from service.core.lifecycle import State
-from service.core.statistics import Histogram, Statistics, VersionStatistics
+from service.core.statistics import (
+    Histogram,
+    RequestStatistics,
+    Statistics,
+    VersionStatistics,
+)
 from service.engine.batcher import DynamicBatcher
 from service.engine.hardware import memory_limit
 from service.engine.loading import Loaded
@@ -31,6 +36,7 @@ from service.engine.model import ModelVersion
 from service.engine.repository import ModelRepository
 
 LABELS = ("model", "version")
+PROTOCOLS = ("v1", "v2")
 HISTOGRAMS: dict[str, tuple[str, Callable[[VersionStatistics], Histogram]]] = {
     "queue_duration_seconds": ("Time that a request waited for its batch", lambda v: v.queue),
     "compute_duration_seconds": ("Time that a batch ran the graph", lambda v: v.compute),
@@ -111,7 +117,7 @@ class Metrics(Collector):
             labels=labels,
         )
         rows = CounterMetricFamily("quantserve_rows", "Rows answered", labels=labels)
-        for (model, version, protocol), found in self._statistics.requests.items():
+        for (model, version, protocol), found in self._requests_by_label().items():
             values = [model, str(version or ""), protocol]
             for outcome, count in found.counts.items():
                 total.add_metric([*values, outcome.value], count)
@@ -120,8 +126,21 @@ class Metrics(Collector):
             rows.add_metric(values, found.rows)
         yield from (total, durations, rows)
 
+    def _requests_by_label(self) -> dict[tuple[str, int, str], RequestStatistics]:
+        """What was counted, and zeros for READY versions that had no request yet: ``rate()`` takes
+        a series that begins with 1 for one that has not increased.
+        """
+        found = dict(self._statistics.requests)
+        for model, number in self._ready():
+            for protocol in PROTOCOLS:
+                found.setdefault((model, number, protocol), RequestStatistics())
+        return found
+
     def _batches(self) -> Iterator[Metric]:
-        versions = [([m, str(n)], found) for (m, n), found in self._statistics.versions.items()]
+        counted = dict(self._statistics.versions)
+        for label in self._ready():
+            counted.setdefault(label, VersionStatistics())
+        versions = [([m, str(n)], found) for (m, n), found in counted.items()]
         for name, (text, histogram) in HISTOGRAMS.items():
             family = HistogramMetricFamily(f"quantserve_{name}", text, labels=LABELS)
             for labels, found in versions:
@@ -211,6 +230,10 @@ class Metrics(Collector):
             for number in each.quarantined:
                 quarantined.add_metric([each.name, str(number)], 1)
         yield from (restarts, crashes, quarantined)
+
+    def _ready(self) -> Iterator[tuple[str, int]]:
+        """Versions that requests can reach, by model and number."""
+        return ((v.model, v.number) for v in self._versions() if v.state is State.READY)
 
     def _versions(self) -> Iterator[ModelVersion]:
         return (version for model in self._repository for version in model.versions.values())

@@ -165,6 +165,31 @@ async def test_traffic_is_counted_by_model_version_protocol_and_outcome(tmp_path
     assert busy >= value(families, "quantserve_compute_duration_seconds_sum", **of_model) > 0
 
 
+async def test_counters_begin_with_zero_when_a_version_is_ready(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "models/digits", tmp_path / "digits")
+    (tmp_path / "junk/1").mkdir(parents=True)
+    (tmp_path / "junk/1/model.onnx").write_bytes(b"no graph")
+
+    def zeros(families: dict[str, Metric], version: str) -> None:
+        label = {"model": "digits", "version": version}
+        for protocol in ("v1", "v2"):
+            for outcome in ("ok", "failed", "rejected", "expired", "invalid", "cancelled"):
+                labels = {**label, "protocol": protocol, "outcome": outcome}
+                assert value(families, "quantserve_requests_total", **labels) == 0
+            name = "quantserve_request_duration_seconds_count"
+            assert value(families, name, **label, protocol=protocol) == 0
+        for name in ("executions_total", "instance_busy_seconds_total", "batch_rows_count"):
+            assert value(families, f"quantserve_{name}", **label) == 0
+
+    async with serve(tmp_path) as served:
+        first = await page(served.client)
+        zeros(first, "2")
+        assert {s.labels["model"] for s in first["quantserve_requests"].samples} == {"digits"}
+        assert {s.labels["version"] for s in first["quantserve_requests"].samples} == {"2"}
+        await served.client.post("/admin/models/digits/swap", json={"version": 1})
+        zeros(await page(served.client), "1")
+
+
 async def test_what_waits_shows_until_its_client_leaves(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "models/diabetes", tmp_path / "diabetes")
     patient = "[batching]\nmax_queue_delay = 10\npreferred_batch_size = 8\nmax_queue_size = 1"
@@ -191,7 +216,7 @@ async def test_what_waits_shows_until_its_client_leaves(tmp_path: Path) -> None:
     assert value(waiting, "quantserve_in_flight_requests") == 1
     assert value(after, "quantserve_in_flight_requests") == 0
     for outcome in ("rejected", "cancelled"):
-        labels = {"model": "diabetes", "version": "1", "outcome": outcome}
+        labels = {"model": "diabetes", "version": "1", "protocol": "v2", "outcome": outcome}
         assert value(after, "quantserve_requests_total", **labels) == 1
 
 

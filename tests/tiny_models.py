@@ -50,6 +50,13 @@ def fixed(folder: Path) -> None:
     save(model([node("Neg", "x", to="y")], [x], [y]), folder / "fixed")
 
 
+def normalizer(folder: Path, **attributes: object) -> None:
+    """``x`` BYTES [-1] in lower case as ``y``, by the locale that the node names or en_US.UTF-8."""
+    x, y = (value(name, ["n"], DATATYPES["BYTES"]) for name in "xy")
+    lower = node("StringNormalizer", "x", to="y", case_change_action="LOWER", **attributes)
+    save(model([lower], [x], [y]), folder)
+
+
 def wide(folder: Path, width: int) -> None:
     """``wide``: ``x`` FP32 [-1, 1] so many times over: a large answer to a small request."""
     tile = node("Tile", "x", "repeats", to="y")

@@ -71,7 +71,7 @@ GLANCE = (
     stat(
         "Errors",
         f"({rate('quantserve_requests_total', '', ERRORS)} or vector(0))"
-        f" / {rate('quantserve_requests_total', '', COUNTED)}",
+        f" / ({rate('quantserve_requests_total', '', COUNTED)} > 0)",  # nothing while idle, not NaN
         "percentunit",
         "Share that the servers failed, refused or let wait too long; the objective is 0.1 %",
         bad=0.001,

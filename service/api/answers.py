@@ -42,9 +42,11 @@ class Answer(NamedTuple):
         return Answer(self.status, [*self.headers, (b"content-encoding", encoding)], body)
 
 
-def predicted(version: ModelVersion, signature: Signature, outputs: Arrays) -> Answer:
+def predicted(
+    version: ModelVersion, signature: Signature, request: InferRequest, outputs: Arrays
+) -> Answer:
     """The answer in the V1 protocol."""
-    tensors = _named(signature, (), outputs)
+    tensors = _named(signature, request.outputs, outputs)
     return Answer(200, [JSON], v1.encode(InferResponse(version.model, version.number, tensors)))
 
 

@@ -29,13 +29,14 @@ class Call(Exchange):
 
     slow = False
     keep_alive = True
+    accepts_keep_alive = False
     response_complete = False
     disconnected = False
     _body: Bytes = b""
 
     def __init__(self, target: Target, headers: Headers, inference: Inference, line: Line) -> None:
         super().__init__(target, inference.request_id(headers))
-        self._headers = headers
+        self.headers = headers
         self._inference = inference
         self._line = line
 
@@ -59,7 +60,7 @@ class Call(Exchange):
             return
         body, self._body = self._body, b""
         try:
-            self._inference.admit(self, self._headers, body, self)
+            self._inference.admit(self, self.headers, body, self)
         except Exception as error:
             self.refuse(error)
 
@@ -84,7 +85,7 @@ class Call(Exchange):
         """Answer with the outputs."""
         try:
             answer = self._inference.answer(self, outputs)
-            encoding = wanted_encoding(self._headers, answer.body)
+            encoding = wanted_encoding(self.headers, answer.body)
         except Exception as error:
             self.refuse(error)
             return

@@ -21,6 +21,7 @@ from service.api.json_tensors import (
     show,
     to_json,
 )
+from service.api.unsupported import refuse_sequence, refuse_shared_memory
 from service.core.errors import MalformedRequest
 from service.core.requests import DEFAULT_PRIORITY, InferRequest, InferResponse, RequestedOutput
 from service.core.tensors import DATATYPES, Signature, Tensor
@@ -100,6 +101,7 @@ def _request(message: Mapping[str, Any], inputs: tuple[Tensor, ...]) -> InferReq
         raise MalformedRequest(f'"outputs" must be a list, got {kind(outputs)}')
     if not parameters:
         return InferRequest(inputs, tuple([_output(item) for item in outputs]), id)
+    refuse_sequence(parameters)
     timeout = _integer(parameters, "timeout", 0)
     return InferRequest(
         inputs,
@@ -117,6 +119,7 @@ def _output(item: Any) -> RequestedOutput:
     if type(item.get("name")) is not str:
         raise MalformedRequest('each of "outputs" must have a "name" that is a string')
     parameters = _parameters(item, f'output "{item["name"]}"')
+    refuse_shared_memory(parameters, f'output "{item["name"]}"')
     classes = _integer(parameters, "classification", 0)
     return RequestedOutput(item["name"], classes, _flag(parameters, "binary_data"))
 
@@ -162,6 +165,8 @@ def _tensor(item: Any, tail: memoryview, at: int) -> tuple[Tensor, int]:
             )
     if "parameters" in item:
         parameters = _parameters(item, f'input "{name}"')
+        if len(parameters) > 1 or "binary_data_size" not in parameters:
+            refuse_shared_memory(parameters, f'input "{name}"')
         if "binary_data_size" in parameters:
             size = _integer(parameters, "binary_data_size", 0)
             if at + size > len(tail):

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.api.body import LINGER
 from service.api.exchange import LookOut
+from service.api.http10 import keep_open, offers_keep_alive
 
 Header = tuple[bytes, bytes]
 MAX_HEAD = 64 * 1024
@@ -133,6 +134,8 @@ class Connection(HttpToolsProtocol):
         self.headers += given
         super().on_headers_complete()
         self.headers = NO_HEAD
+        if self.parser.get_http_version() == "1.0" and offers_keep_alive(given):
+            keep_open(self.cycle)
 
     def passes(self) -> bool:
         """Whether a head that is complete is one to go on with.
@@ -145,6 +148,8 @@ class Connection(HttpToolsProtocol):
             if size > MAX_HEAD:
                 self._refuse_head()
                 raise Ended
+        if self.expect_100_continue and self.parser.get_http_version() == "1.0":
+            self.expect_100_continue = False  # HTTP/1.0 would take 100 for the answer
         if self.parser.should_upgrade():
             self._upgrade = True
             return False

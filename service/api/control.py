@@ -16,6 +16,7 @@ from service.api.metadata import metadata
 from service.api.model_config import model_config
 from service.api.openapi import document
 from service.api.scrape import Render, scrape
+from service.api.shared_memory import shared_memory
 from service.api.statistics import statistics
 from service.api.trace_settings import trace_changes, trace_settings
 from service.api.v1_status import v1_status
@@ -45,6 +46,7 @@ def control_plane(
         v1_status(repository),
         log_settings(logger),
         trace_settings(repository),
+        shared_memory(),
         openapi(document(app, repository)),
     ]
     changing = [log_changes(logger), trace_changes(repository), *reports, *changes]

@@ -21,6 +21,7 @@ from service.api.body import too_large
 from service.api.call import Call
 from service.api.connection import NO_HEAD, Connection
 from service.api.exchange import LookOut, Target
+from service.api.http10 import offers_keep_alive
 from service.api.inference import Headers, Inference
 from service.core.errors import ShuttingDown
 
@@ -28,6 +29,7 @@ TARGET = re.compile(
     rb"/v2/models/([\w.-]+)(?:/versions/([\w.-]+))?/infer"
     rb"|/v1/models/([\w.-]+)(?:/versions/([\w.-]+))?:predict"
 )
+VERSIONS = ("1.1", "1.0")
 LONGEST_TARGET = 512
 """Bytes; a longer one is no model's that could be served."""
 
@@ -84,10 +86,17 @@ class DirectProtocol(Connection):
         # uvicorn's own code finds in `cycle` what it wants to know of the request under way.
         self.call = call = Call(target, headers, self._inference, self)
         self.cycle = cast(Any, call)
-        call.keep_alive = self.parser.should_keep_alive() and not self._inference.leaving
+        call.keep_alive = self._stays(call) and not self._inference.leaving
         length = headers.get(b"content-length")
         if length is not None and int(length) > self._inference.body_limit:
             call.refuse(too_large(self._inference.body_limit, int(length)))
+
+    def _stays(self, call: Call) -> bool:
+        """Whether the client can go on with the connection."""
+        if self.parser.get_http_version() == "1.1":
+            return self.parser.should_keep_alive()
+        call.accepts_keep_alive = offers_keep_alive(call.headers.items())
+        return call.accepts_keep_alive
 
     def _usual(self, headers: Headers) -> bool:
         parser, cycle = self.parser, self.cycle
@@ -96,7 +105,7 @@ class DirectProtocol(Connection):
             and not self.pipeline
             and not self.flow.write_paused
             and parser.get_method() == b"POST"
-            and parser.get_http_version() == "1.1"
+            and parser.get_http_version() in VERSIONS
             and not self.expect_100_continue
             and b"content-encoding" not in headers
             and headers.get(b"transfer-encoding", b"chunked") == b"chunked"
@@ -140,6 +149,8 @@ class DirectProtocol(Connection):
             call.keep_alive = False
         elif not call.keep_alive:
             parts.append(b"connection: close\r\n")
+        elif call.accepts_keep_alive:
+            parts.append(b"connection: keep-alive\r\n")
         parts += (
             b"content-length: %d\r\nx-request-id: " % len(body),
             call.request_id,

@@ -9,6 +9,7 @@ STATUS: dict[type[Exception], int] = {
     errors.BodyTooLarge: 413,
     errors.BodyTimeout: 408,
     errors.MethodNotAllowed: 405,
+    errors.NotSupported: 501,
     errors.NotFound: 404,
     errors.SignatureMismatch: 400,
     errors.InputRejected: 400,

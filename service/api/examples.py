@@ -4,6 +4,7 @@ It is the ``example.json`` in the model's folder, and zeros in the shape of its 
 is none.
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -49,7 +50,7 @@ def examples(repository: ModelRepository) -> Iterator[Example]:
 def _from_file(path: Path) -> dict[str, Any] | None:
     """The file's request, if there is one whose values are all in it."""
     try:
-        body = orjson.loads(path.read_bytes())
+        body = orjson.loads(path.read_bytes().removeprefix(BOM_UTF8))
         inputs = [(each["shape"], np.array(each["data"], object).size) for each in body["inputs"]]
     except (OSError, ValueError, KeyError, TypeError):
         return None

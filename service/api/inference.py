@@ -68,7 +68,8 @@ class Inference:
         exchange.version = version
         signature = version.signature
         if protocol == "v1":
-            request = v1.decode(body, signature)
+            # Who names a version gets all that it gives; others what they got before a swap.
+            request = v1.decode(body, signature, () if number else version.v1_outputs)
         else:
             length = _header_length(headers)
             request = (
@@ -86,7 +87,7 @@ class Inference:
         admitted = exchange.admitted
         assert admitted is not None, "an answer comes after admission"
         if exchange.target.protocol == "v1":
-            return predicted(admitted.version, admitted.signature, outputs)
+            return predicted(admitted.version, admitted.signature, admitted.request, outputs)
         return inferred(admitted.version, admitted.signature, admitted.request, outputs)
 
     def refuse(self, exchange: Exchange, error: BaseException) -> Answer:

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import Request
 from pydantic import BaseModel
 
+from service.api.byte_order import is_blank
 from service.api.json_tensors import parse_json
 from service.core.errors import BodyTimeout, BodyTooLarge
 
@@ -34,7 +35,7 @@ async def json_object(request: Request) -> dict[str, Any]:
                     raise BodyTooLarge(f"the body has more than {LIMIT} bytes")
     except TimeoutError:
         raise BodyTimeout(f"the body did not arrive within {SECONDS:g} s") from None
-    return parse_json(body) if body.strip() else {}
+    return {} if is_blank(body) else parse_json(body)
 
 
 def body_docs(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from service.api.byte_order import after_mark
 from service.core.errors import MalformedRequest
 from service.core.tensors import DATATYPES, Array, Datatype, Tensor
 
@@ -30,7 +31,7 @@ JSON_TYPES: dict[str, frozenset[type]] = {
 
 
 def parse_json(document: Bytes | memoryview) -> dict[str, Any]:
-    """A JSON object.
+    """A JSON object; a UTF-8 byte order mark before it is passed over.
 
     Raises:
         MalformedRequest: it is not one.
@@ -38,6 +39,8 @@ def parse_json(document: Bytes | memoryview) -> dict[str, Any]:
     try:
         message = orjson.loads(document)
     except orjson.JSONDecodeError as error:
+        if (rest := after_mark(document)) is not None:
+            return parse_json(rest)
         if not document:
             raise MalformedRequest("the body is empty, expected a JSON object") from None
         raise MalformedRequest(f"the body is not JSON: {error}") from None

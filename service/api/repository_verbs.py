@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from service.api.audit import Audit
 from service.api.body import read_body
+from service.api.byte_order import is_blank
 from service.api.edge import Responses, documented
 from service.api.json_body import body_docs, json_object
 from service.api.json_tensors import parse_json
@@ -96,7 +97,7 @@ def repository_verbs(
         through the gate. A model that is loaded serves on meanwhile, and if this fails."""
         body = await _body(request, limits)
         with audit.change(request, Verb.LOAD, name) as change:
-            document = await asyncio.to_thread(parse_json, body) if body.strip() else {}
+            document = {} if is_blank(body) else await asyncio.to_thread(parse_json, body)
             parameters = _parameters(document)
             override = _override(repository, name, parameters.pop("config", None))
             files = await asyncio.to_thread(_files, parameters)

@@ -1,5 +1,6 @@
 """The V1 protocol for people and curl: {"instances": [...]} to {"predictions": [...]}. Pure."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -15,17 +16,20 @@ from service.api.json_tensors import (
     show,
 )
 from service.core.errors import MalformedRequest
-from service.core.requests import InferRequest, InferResponse
+from service.core.requests import InferRequest, InferResponse, RequestedOutput
 from service.core.tensors import Signature, Tensor, TensorSpec
 
 
-def decode(body: Bytes, signature: Signature) -> InferRequest:
+def decode(body: Bytes, signature: Signature, outputs: Sequence[str] = ()) -> InferRequest:
     """One tensor per input from a list of instances: values, or objects with a value per input.
+
+    ``outputs`` are those that V1 answers, empty for all.
 
     Raises:
         MalformedRequest: naming what is wrong.
     """
     instances = parse_json(body).get("instances")
+    wanted = tuple([RequestedOutput(name) for name in outputs])
     if type(instances) is not list or not instances:
         raise MalformedRequest('"instances" must be a list of at least one instance')
     if type(instances[0]) is not dict:
@@ -34,7 +38,7 @@ def decode(body: Bytes, signature: Signature) -> InferRequest:
             raise MalformedRequest(
                 f"each instance must be an object with {names}, got {kind(instances[0])}"
             )
-        return InferRequest((_column(signature.inputs[0], instances),))
+        return InferRequest((_column(signature.inputs[0], instances),), wanted)
     known = {spec.name for spec in signature.inputs}
     for place, instance in enumerate(instances):
         if type(instance) is not dict or set(instance) != known:
@@ -43,9 +47,8 @@ def decode(body: Bytes, signature: Signature) -> InferRequest:
                 f"each instance must be an object with {names} and nothing else,"
                 f" instance {place} is not"
             )
-    return InferRequest(
-        tuple(_column(spec, [each[spec.name] for each in instances]) for spec in signature.inputs)
-    )
+    columns = (_column(spec, [each[spec.name] for each in instances]) for spec in signature.inputs)
+    return InferRequest(tuple(columns), wanted)
 
 
 def _column(spec: TensorSpec, values: list[Any]) -> Tensor:

@@ -17,6 +17,7 @@ from service.config import read_keys
 URL = "http://127.0.0.1:8000"
 KEY = "QUANTSERVE_ADMIN_KEY"
 CHECKS = ("CHECK", "MEASURED", "REQUIRED", "")
+WAIVERS = ("force", "allow_signature_change")
 EPILOG = (
     f"The key is taken from {KEY}, or from the file that {KEY}_FILE names, or from the file that"
     " a server on this machine has written for its user."
@@ -31,6 +32,16 @@ def describe_remote(parser: argparse.ArgumentParser) -> None:
         "--url",
         default=os.environ.get("QUANTSERVE_URL") or URL,
         help=f"address of the server (default: QUANTSERVE_URL, else {URL})",
+    )
+
+
+def describe_waivers(parser: argparse.ArgumentParser) -> None:
+    """Which failed checks are not to matter."""
+    parser.add_argument("--force", action="store_true", help="even if it fails the gate")
+    parser.add_argument(
+        "--allow-signature-change",
+        action="store_true",
+        help="even if requests to the version that serves would fail; V1 then answers all outputs",
     )
 
 

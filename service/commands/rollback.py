@@ -5,12 +5,13 @@ import os
 from typing import Any
 
 from service.commands.progress import change
-from service.commands.remote import client_of, describe_remote
+from service.commands.remote import WAIVERS, client_of, describe_remote, describe_waivers
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
-    """The model."""
+    """The model, and what may be waived."""
     describe_remote(parser)
+    describe_waivers(parser)
 
 
 def run(flags: dict[str, Any]) -> int:
@@ -19,4 +20,5 @@ def run(flags: dict[str, Any]) -> int:
     Raises:
         ConfigError, Unreachable
     """
-    return change(client_of(flags["url"], os.environ), flags["name"], "rollback", {})
+    wanted = {name: flags[name] for name in WAIVERS}
+    return change(client_of(flags["url"], os.environ), flags["name"], "rollback", wanted)

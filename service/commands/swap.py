@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from service.commands.progress import change
-from service.commands.remote import client_of, describe_remote
+from service.commands.remote import WAIVERS, client_of, describe_remote, describe_waivers
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
@@ -14,12 +14,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "version", metavar="VERSION", type=_version, help='a number, or "latest" for the highest'
     )
-    parser.add_argument("--force", action="store_true", help="even if it fails the gate")
-    parser.add_argument(
-        "--allow-signature-change",
-        action="store_true",
-        help="even if its inputs and outputs are others than those of the version that serves",
-    )
+    describe_waivers(parser)
 
 
 def run(flags: dict[str, Any]) -> int:
@@ -28,7 +23,7 @@ def run(flags: dict[str, Any]) -> int:
     Raises:
         ConfigError, Unreachable
     """
-    wanted = {name: flags[name] for name in ("version", "force", "allow_signature_change")}
+    wanted = {name: flags[name] for name in ("version", *WAIVERS)}
     return change(client_of(flags["url"], os.environ), flags["name"], "swap", wanted)
 
 

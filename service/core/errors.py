@@ -7,6 +7,7 @@ QuantserveError
 │   ├── BodyTooLarge           more bytes than the server takes
 │   ├── BodyTimeout            the body did not arrive in time
 │   ├── MethodNotAllowed       the address exists, this verb on it does not
+│   ├── NotSupported           a part of the protocol that the server does not have
 │   ├── NotFound               no such model, version or address
 │   ├── SignatureMismatch      the tensors are not those that the model takes
 │   ├── InputRejected          the tensors fit, the model refuses their values
@@ -61,6 +62,10 @@ class BodyTimeout(RequestError):
 
 class MethodNotAllowed(RequestError):
     """The address exists; this verb on it does not."""
+
+
+class NotSupported(RequestError):
+    """A part of the protocol that the server does not have."""
 
 
 class NotFound(RequestError):

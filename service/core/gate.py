@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.core.checks import Check
-from service.core.tensors import Array, Signature, TensorSpec
+from service.core.compatibility import Comparison
+from service.core.tensors import Array
 
 STILL = 1e-6
 """A column whose values spread by less than this share of the output's has gone still."""
@@ -135,29 +136,24 @@ def top1(array: Array) -> Array:
     return array
 
 
-def signature_check(live: Signature, new: Signature) -> Check:
-    """Whether clients of the one version can be clients of the other.
-
-    The names of symbolic axes and the order of tensors may differ: no client can notice.
-    """
-    wanted, came = (_interface(signature) for signature in (live, new))
-    missing = [text for text in wanted if text not in came]
-    added = [text for text in came if text not in wanted]
-    if not missing and not added:
-        return Check("signature", "inputs and outputs", "the same", "the same", True)
-    text = ", ".join([*(f"no {each}" for each in missing), *(f"new: {each}" for each in added)])
-    return Check("signature", "inputs and outputs", text, "those of the live version", False)
+ALLOW_CHANGE = (
+    "to serve it all the same: quantserve swap or rollback with --allow-signature-change,"
+    ' or {"allow_signature_change": true} in the body'
+)
+"""What to do about a signature that is refused."""
 
 
-def _interface(signature: Signature) -> list[str]:
-    return [
-        *(f"input {_describe(spec)}" for spec in signature.inputs),
-        *(f"output {_describe(spec)}" for spec in signature.outputs),
-    ]
-
-
-def _describe(spec: TensorSpec) -> str:
-    return f'"{spec.name}" {spec}'
+def signature_check(found: Comparison) -> Check:
+    """Whether requests to the live version get from another one what they rely on."""
+    if found.broken:
+        text = f"{', '.join(found.broken)}: requests to the live version would fail"
+        return Check("signature", "", text, "", False)
+    measure = "inputs and outputs"
+    if not (found.widened or found.v1_outputs):
+        return Check("signature", measure, "the same", "the same", True)
+    kept = " and ".join(f'"{name}"' for name in found.v1_outputs)
+    told = [*found.widened, *([f"V1 still answers {kept} alone"] if kept else [])]
+    return Check("signature", measure, "compatible: " + ", ".join(told), "the same or wider", True)
 
 
 def memory_check(resident: int, budget: int) -> Check:

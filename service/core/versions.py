@@ -43,12 +43,17 @@ class VersionPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """The version that somebody has chosen to serve, the one before it, and what was waived."""
+    """The version that somebody has chosen to serve, the one before it, and what was waived.
+
+    ``v1_outputs`` are the outputs that V1 answers, as it did before further ones came; empty for
+    all.
+    """
 
     version: int
     previous: int | None = None
     forced: bool = False
     signature_change: bool = False
+    v1_outputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ models/<name>/serving.toml            the pinned version, written by a swap
 """
 
 import hashlib
+import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
@@ -158,6 +159,8 @@ def _pin_text(pin: Pin) -> str:
     if pin.previous is not None:
         lines.append(f"previous = {pin.previous}")
     lines += [f"{key} = true" for key in ("forced", "signature_change") if getattr(pin, key)]
+    if pin.v1_outputs:
+        lines.append(f"v1_outputs = {json.dumps(pin.v1_outputs, ensure_ascii=False)}")
     return "\n".join(lines) + "\n"
 
 

@@ -52,6 +52,8 @@ class ModelVersion:
         self.reason = ""
         self.loaded: Loaded | None = None
         self.batcher: DynamicBatcher | None = None
+        # Set when the version takes over: the outputs that V1 answers, empty for all.
+        self.v1_outputs: tuple[str, ...] = ()
 
     def start(self, loaded: Loaded) -> None:
         """Serve: the version is loaded and warm."""

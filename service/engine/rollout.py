@@ -12,16 +12,17 @@ interpreter's lock makes everybody wait.
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from threading import Event
 from time import perf_counter
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from service.core.checks import Check, failures
+from service.core.compatibility import Comparison, compare_signatures, unremembered
 from service.core.errors import GateFailed, QuantserveError
 from service.core.events import Observer, PhaseStatus, StateChanged, SwapPhase
-from service.core.gate import signature_check
+from service.core.gate import ALLOW_CHANGE, signature_check
 from service.core.ledger import Ledger, Work
 from service.core.tensors import Signature
 from service.engine.folder import golden_file
@@ -59,12 +60,14 @@ class Pinning(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Why a version is to serve, which failed checks do not matter, and what of the pin."""
+    """Why a version is to serve, which failed checks do not matter, and what of the pin.
+    ``v1_outputs`` are those of the pin."""
 
     cause: Cause
     force: bool = False
     allow_signature_change: bool = False
     pinning: Pinning = Pinning.KEEP
+    v1_outputs: tuple[str, ...] = ()
 
     def waives(self, check: Check) -> bool:
         """Whether a failed check does not matter."""
@@ -101,7 +104,7 @@ class Phase(NamedTuple):
 
 
 class Rollout:
-    """``phases`` and ``checks`` grow as it goes."""
+    """``phases`` and ``checks`` grow as it goes; ``v1_outputs``: see ``ModelVersion``."""
 
     def __init__(
         self, version: ModelVersion, live: ModelVersion | None, demand: Demand, given: Environment
@@ -109,7 +112,9 @@ class Rollout:
         self.version = version
         self.phases: list[Phase] = []
         self.checks: list[Check] = []
+        self.v1_outputs = version.v1_outputs
         self._live = live.loaded if live else None
+        self._live_v1_outputs = live.v1_outputs if live else ()
         self._demand = demand
         self._given = given
         self._abandoned = Event()
@@ -139,7 +144,7 @@ class Rollout:
         heavy: list[object] = [loaded]
         del loaded
         await asyncio.to_thread(free, heavy)
-        version.fail(failures(self._refusals()))
+        version.fail(self._reason())
         raise self._failure()
 
     async def judge(self) -> None:
@@ -162,14 +167,17 @@ class Rollout:
         return self._given.ledger.at_work(Work(version.model, version.number))
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Time a phase and tell the observer; it has failed if something in it has."""
+    def phase(self, name: str) -> Iterator[list[str]]:
+        """Time a phase and tell the observer; it has failed if something in it has, else what was
+        added to the list is told."""
         started, before = perf_counter(), len(self.checks)
         label = (self.version.model, self.version.number, name)
         self._given.observe(SwapPhase(*label, PhaseStatus.STARTED))
         status, detail = PhaseStatus.DONE, ""
+        told: list[str] = []
         try:
-            yield
+            yield told
+            detail = "; ".join(told)
         except BaseException as error:
             self._abandoned.set()  # a thread cannot be cancelled; it looks at this
             status, detail = PhaseStatus.FAILED, str(error) or type(error).__name__
@@ -210,9 +218,26 @@ class Rollout:
     def _compare(self, signature: Signature) -> None:
         if self._live is None:
             self._skip("signature", "nothing serves yet")
+            given = {spec.name for spec in signature.outputs}
+            self.v1_outputs = tuple(name for name in self._demand.v1_outputs if name in given)
             return
-        with self.phase("signature"):
-            self.checks.append(signature_check(self._live.signature, signature))
+        with self.phase("signature") as told:
+            found = self._comparison(self._live.signature, signature)
+            self.v1_outputs = () if found.broken else found.v1_outputs
+            check = signature_check(found)
+            self.checks.append(check)
+            if check.passed and (found.widened or found.v1_outputs):
+                told.append(str(check.measured))
+
+    def _comparison(self, live: Signature, new: Signature) -> Comparison:
+        """What clients of the live version find in the new one; only a pin survives a restart."""
+        demand, max_rows = self._demand, self.version.config.batching.max_batch_size
+        found = compare_signatures(live, new, max_rows, self._live_v1_outputs)
+        if demand.allow_signature_change:
+            return replace(found, v1_outputs=())
+        if demand.pinning is Pinning.SET or demand.v1_outputs == found.v1_outputs:
+            return found
+        return unremembered(found, live, new, self._live_v1_outputs)
 
     async def _judge(self, loaded: Loaded) -> None:
         """Golden rows, memory, speed: all of them, so that the report is complete."""
@@ -277,7 +302,12 @@ class Rollout:
     def _refusals(self) -> list[Check]:
         return [c for c in self.checks if not c.passed and not self._demand.waives(c)]
 
+    def _reason(self) -> str:
+        refusals = self._refusals()
+        hints = [ALLOW_CHANGE] if any(c.name == "signature" for c in refusals) else []
+        return "; ".join([failures(refusals), *hints])
+
     def _failure(self) -> GateFailed:
         version = self.version
         what = f'model "{version.model}" version {version.number} is not fit to serve'
-        return GateFailed(what, failures(self._refusals()), tuple(self.checks))
+        return GateFailed(what, self._reason(), tuple(self.checks))

@@ -23,6 +23,7 @@ from service.core.tensors import (
 )
 from service.engine.empty import fatal_operator
 from service.engine.graph import GraphSummary, summarise
+from service.engine.locales import missing_locale
 
 # ONNX Runtime's names of element types, for those that the protocol has a datatype for.
 ELEMENT_TYPES = {
@@ -133,7 +134,8 @@ def _load(path: Path, options: SessionOptions) -> ort.InferenceSession:
         try:
             return _open(path, _runtime_options(options))
         except Exception as error:
-            raise LoadFailed(f"ONNX Runtime rejects {path.name}: {_reason(error)}") from error
+            reason = missing_locale(str(error)) or _reason(error)
+            raise LoadFailed(f"ONNX Runtime rejects {path.name}: {reason}") from error
 
 
 def _open(path: Path, runtime: ort.SessionOptions) -> ort.InferenceSession:

@@ -52,6 +52,7 @@ async def serve(model: Model, number: int, demand: Demand, given: Environment) -
     rollout = await _ready(model, number, model.serving, demand, given)
     version, replaced = rollout.version, model.versions.get(number)
     with rollout.phase("switch"):
+        version.v1_outputs = rollout.v1_outputs
         old = model.switch(version)
         model.forced[number] = rollout.forced
     before = old.number if old else 0
@@ -101,7 +102,8 @@ async def pin(model: Model, number: int, before: int, demand: Demand, forced: bo
     chosen = None
     if demand.pinning is Pinning.SET:
         earlier = before or None
-        chosen = Pin(number, earlier, forced, demand.allow_signature_change)
+        kept = model.serving.v1_outputs if model.serving else ()
+        chosen = Pin(number, earlier, forced, demand.allow_signature_change, kept)
     problem = await asyncio.to_thread(write_pin, model.folder.path, chosen)
     model.folder = replace(model.folder, pin=chosen, pin_problem="")
     model.pin_in_memory = bool(problem)
@@ -137,7 +139,9 @@ async def converge(
         number, chosen = action.number, model.folder.pin
         demand = Demand(cause)
         if chosen is not None and chosen.version == number:
-            demand = Demand(cause, chosen.forced, chosen.signature_change)
+            demand = Demand(
+                cause, chosen.forced, chosen.signature_change, v1_outputs=chosen.v1_outputs
+            )
         try:
             if isinstance(action, Serve):
                 await serve(model, number, demand, given)

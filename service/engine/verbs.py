@@ -13,7 +13,7 @@ from service.core.errors import Conflict, GateFailed, LoadFailed, NotFound
 from service.core.versions import candidates
 from service.engine import steps
 from service.engine.folder import ModelFolder, Override, read_model
-from service.engine.model import UNLOADED, Model
+from service.engine.model import UNLOADED, Model, ModelVersion
 from service.engine.rollout import Cause, Demand, Environment, Pinning
 from service.engine.steps import Served
 
@@ -114,6 +114,7 @@ async def follow(model: Model, before: ModelFolder, given: Environment) -> bool:
 async def _serve(model: Model, number: int, demand: Demand, given: Environment) -> Served:
     serving = model.serving
     if serving is not None and serving.number == number and model.current(serving):
+        _keep_v1(serving, demand)
         before, forced = model.previous, model.forced.get(number, "")
         earlier = before.number if before else 0
         note = await steps.pin(model, number, earlier, demand, bool(forced))
@@ -121,6 +122,23 @@ async def _serve(model: Model, number: int, demand: Demand, given: Environment) 
     served = await steps.serve(model, number, demand, given)
     model.unloaded = False
     return served
+
+
+def _keep_v1(serving: ModelVersion, demand: Demand) -> None:
+    """Let V1 answer all outputs from now on if the demand says so.
+
+    Raises:
+        Conflict: V1 does not, and the pin that remembers it would go.
+    """
+    if demand.allow_signature_change:
+        serving.v1_outputs = ()
+    elif serving.v1_outputs and demand.pinning is Pinning.CLEAR:
+        kept = " and ".join(f'"{name}"' for name in serving.v1_outputs)
+        raise Conflict(
+            f'model "{serving.model}" version {serving.number}: V1 answers {kept} alone, as it'
+            " did before the last swap, and only the pin remembers that; to let it answer all:"
+            ' --allow-signature-change, or {"allow_signature_change": true} in the body'
+        )
 
 
 async def _look(model: Model) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import onnxruntime
 
+from service.core.compatibility import compare_signatures
 from service.core.errors import ConfigError, LoadFailed
 from service.engine.graph import summarise
 from service.engine.paths import NAME
@@ -198,12 +199,12 @@ def _check_given(path: Path, source: Source) -> None:
         raise ConfigError(f"--qat {path.name}: {error}") from None
     if not precision.scheme:
         raise ConfigError(f"--qat {path.name} is not quantized ({precision})")
-    want, got = (
-        [(s.name, s.datatype.name, len(s.shape)) for s in (*x.inputs, *x.outputs)]
-        for x in (source.signature, signature)
-    )
-    if want != got:
-        raise ConfigError(f"--qat {path.name} has another signature: expected {want}, got {got}")
+    broken = compare_signatures(source.signature, signature).broken
+    # It is run and compared in the order of the source's tensors.
+    want, got = ([s.name for s in (*x.inputs, *x.outputs)] for x in (source.signature, signature))
+    if broken or want != got:
+        what = ", ".join(broken) or f"expected {want}, got {got}"
+        raise ConfigError(f"--qat {path.name} has another signature: {what}")
 
 
 @contextmanager

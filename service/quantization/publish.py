@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from service.core.compatibility import compare_signatures
 from service.core.errors import ConfigError, LoadFailed
 from service.core.tensors import Arrays, Signature
 from service.engine.golden import read_golden
@@ -56,18 +57,13 @@ def make_folder(folder: Path) -> None:
 
 
 def _check_same(path: Path, signature: Signature) -> None:
-    """Raise LoadFailed if the version that is there takes or gives other tensors."""
+    """Raise LoadFailed if requests to the version that is there would fail."""
     if not path.is_file():
         return
-    there = Session(path, SessionOptions(1)).signature
-    for words, want, got in (
-        ("takes", there.inputs, signature.inputs),
-        ("gives", there.outputs, signature.outputs),
-    ):
-        if [(s.name, s.datatype.name) for s in want] != [(s.name, s.datatype.name) for s in got]:
-            shown = (", ".join(f'"{s.name}" {s}' for s in side) for side in (want, got))
-            raise LoadFailed("its version {} {} {}, this one {}".format(
-                path.parent.name, words, *shown))  # fmt: skip
+    found = compare_signatures(Session(path, SessionOptions(1)).signature, signature)
+    if found.broken:
+        number, broken = path.parent.name, ", ".join(found.broken)
+        raise LoadFailed(f"requests to its version {number} would fail: {broken}")
 
 
 def publish(home: Path, model: Path, report: Mapping[str, Any], page: str) -> int:

@@ -48,6 +48,79 @@ def test_strings_survive_both_forms(values: list[str], binary: bool) -> None:
     assert got.array.tolist() == values
 
 
+IN_SHARED_MEMORY = {
+    "shared_memory_region": "r",
+    "shared_memory_byte_size": 8,
+    "shared_memory_offset": 0,
+}
+ELSEWHERE = r"has \"shared_memory_\w+\": shared memory is not supported.*binary data"
+
+
+def test_a_byte_order_mark_is_passed_over() -> None:
+    body = request()
+    marked = b"\xef\xbb\xbf" + body
+    assert str(decode(marked)) == str(decode(body))
+    head = orjson.dumps(
+        {
+            "inputs": [
+                {
+                    "name": "x",
+                    "datatype": "UINT8",
+                    "shape": [3],
+                    "parameters": {"binary_data_size": 3},
+                }
+            ]
+        }
+    )
+    got = decode(b"\xef\xbb\xbf" + head + b"\xef\xbb\xbf", len(head) + 3)
+    assert bytes(got.inputs[0].array) == b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-be", "utf-32-le"])
+def test_other_encodings_with_a_mark_are_named(encoding: str) -> None:
+    text = request().decode()
+    marked = text if encoding in ("utf-16", "utf-32") else "\ufeff" + text
+    with pytest.raises(
+        MalformedRequest, match=f"is {encoding[:6].upper()}, expected JSON in UTF-8"
+    ):
+        decode(marked.encode(encoding))
+
+
+@pytest.mark.parametrize("marks", [1, 2, 100_000])
+def test_marks_alone_are_no_json(marks: int) -> None:
+    with pytest.raises(MalformedRequest, match="empty" if marks == 1 else "not JSON"):
+        decode(b"\xef\xbb\xbf" * marks)
+
+
+@pytest.mark.parametrize("extra", [{}, {"data": [1]}])
+def test_data_in_shared_memory_is_refused(extra: dict[str, Any]) -> None:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "parameters": IN_SHARED_MEMORY}
+    with pytest.raises(MalformedRequest, match='input "x" ' + ELSEWHERE):
+        decode(orjson.dumps({"inputs": [tensor | extra]}))
+
+
+def test_outputs_into_shared_memory_are_refused() -> None:
+    message = orjson.loads(request())
+    message["outputs"] = [{"name": "y", "parameters": IN_SHARED_MEMORY}]
+    with pytest.raises(MalformedRequest, match='output "y" ' + ELSEWHERE):
+        decode(orjson.dumps(message))
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"sequence_id": 7}, {"sequence_id": "a"}, {"sequence_start": True}]
+)
+def test_sequences_are_refused(parameters: dict[str, Any]) -> None:
+    message = orjson.loads(request()) | {"parameters": parameters}
+    with pytest.raises(MalformedRequest, match="sequences are not supported"):
+        decode(orjson.dumps(message))
+
+
+def test_what_asks_for_nothing_is_ignored() -> None:
+    none = {"sequence_id": 0, "sequence_start": False, "triton_enable_empty_final_response": True}
+    message = orjson.loads(request()) | {"parameters": none | {"headers": "x", "mine": 1.5}}
+    assert len(decode(orjson.dumps(message)).inputs) == 1
+
+
 BAD = {
     "not JSON": (b"{", "not JSON"),
     "a list": (b"[]", "a list, expected an object"),

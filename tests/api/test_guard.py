@@ -18,6 +18,8 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 READING = {"GET", "HEAD", "OPTIONS"}
 ASKING = {"/v2/repository/index", "/v2/repository/models/index"}
 """Reached by POST, and change nothing."""
+REFUSING = ("/v2/systemsharedmemory", "/v2/cudasharedmemory")
+"""Take no request at all, whoever asks."""
 TAILS = (
     "\n", "\n\n", "\r", "\r\n", "\t", "\v", "\f", "\0", " ", "  ", "/", "//", "/.", "/..", "/./",
     "/../", ";", ";x=1", "#", "?", "?x", "%0a", "%0A", "%00", "%2f", "%20", "%", "\\", "\x1c",

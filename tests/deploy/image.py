@@ -1,15 +1,19 @@
 """What the image must be: small, soon ready, modest, locked up, and gone when it is told to."""
 
+import json
 import re
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.client import HTTPConnection
+from pathlib import Path
 
 from tests.deploy.engine import IMAGE, docker, sizes, state, stopped
 from tests.deploy.load import until
 from tests.deploy.prometheus import free_port
+from tests.tiny_models import normalizer
 
 LOCKED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 
@@ -38,6 +42,20 @@ def check_image(report: dict[str, str]) -> None:
     report["resident memory, idle"] = f"{min(memories):.0f} MB"
     assert max(memories) < 150, report
     check_early_stop()
+    check_text_operators()
+
+
+def check_text_operators() -> None:
+    """A model whose text operators need a locale is served by the image as it is."""
+    with tempfile.TemporaryDirectory() as folder:
+        normalizer(Path(folder) / "words")
+        with container(Path(folder) / "words") as (_, port):
+            until(lambda: ready(port), 60, "ready")
+            connection = HTTPConnection("127.0.0.1", port, timeout=10)
+            body = '{"instances": ["\u00c4 B"]}'.encode()
+            connection.request("POST", "/v1/models/words:predict", body)
+            answer = connection.getresponse().read()
+            assert json.loads(answer) == {"predictions": ["\u00e4 b"]}, answer
 
 
 def check_early_stop() -> None:
@@ -49,15 +67,19 @@ def check_early_stop() -> None:
 
 
 @contextmanager
-def container() -> Iterator[tuple[str, int]]:
-    """One with nothing but its temporary volume to write to; its name and its port."""
+def container(model: Path | None = None) -> Iterator[tuple[str, int]]:
+    """One with nothing but its temporary volume to write to, and a further model in it if one is
+    given; its name and its port."""
     port, network = free_port(), f"quantserve-test-{free_port()}"
     docker("network", "create", network)
     name = docker(
-        "run", "-d", "--network", network, "-p", f"127.0.0.1:{port}:8000", *LOCKED, IMAGE
+        "create", "--network", network, "-p", f"127.0.0.1:{port}:8000", *LOCKED, IMAGE
     )  # fmt: skip
     name = name.splitlines()[-1]
     try:
+        if model is not None:
+            docker("cp", str(model), f"{name}:/models/{model.name}")
+        docker("start", name)
         yield name, port
     finally:
         docker("rm", "--force", "--volumes", name)

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -125,8 +124,13 @@ def test_a_panel_has_data(prometheus: Prometheus, expr: str) -> None:
 
 def test_a_swap_is_annotated(prometheus: Prometheus) -> None:
     (annotation,) = DASHBOARD["annotations"]["list"]
-    found: list[dict[str, Any]] = prometheus.query(filled(annotation["expr"]))
-    assert {"model": "digits", "version": "1"} in [sample["metric"] for sample in found]
+    swap = {"model": "digits", "version": "1"}
+
+    def is_drawn() -> bool:  # once the first scrape after the swap is there
+        found = prometheus.query(filled(annotation["expr"]))
+        return swap in [sample["metric"] for sample in found]
+
+    until(is_drawn)
 
 
 def test_variables_have_values(prometheus: Prometheus) -> None:

@@ -73,7 +73,7 @@ def test_settings_of_a_client_are_laid_over_those_of_the_file(folder: Path) -> N
 
 
 def test_a_pin_is_read_as_it_was_written(folder: Path) -> None:
-    for pin in (Pin(1, 2, True, True), Pin(2), None):
+    for pin in (Pin(1, 2, True, True), Pin(2, v1_outputs=("y", 'a "b"')), Pin(2), None):
         assert write_pin(folder, pin) == ""
         assert seen(folder).pin == pin
     assert not list(folder.glob(".serving*"))

@@ -1,0 +1,45 @@
+"""Extensions of the protocol that this server does not have, and must not ignore. Pure.
+
+Data in shared memory would be missed, and state that a client counts on would not be kept.
+
+Source: Triton's shared memory and sequence extensions. Other reserved parameters (``triton_*``,
+``headers``) ask for nothing that changes an answer; they are ignored.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from service.core.errors import MalformedRequest
+
+SHARED_MEMORY = "shared_memory_"
+NO_SHARED_MEMORY = (
+    "shared memory is not supported by this server; send tensors in the request, as binary data"
+    " where they are large"
+)
+SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
+
+
+def refuse_shared_memory(parameters: Mapping[str, Any], where: str) -> None:
+    """Check the parameters of a tensor.
+
+    Raises:
+        MalformedRequest: its data is in shared memory, or is to go there.
+    """
+    for name in parameters:
+        if name.startswith(SHARED_MEMORY):
+            raise MalformedRequest(f'{where} has "{name}": {NO_SHARED_MEMORY}')
+
+
+def refuse_sequence(parameters: Mapping[str, Any]) -> None:
+    """Check the parameters of a request; an id of 0 or "" says that it is of no sequence.
+
+    Raises:
+        MalformedRequest: it is part of a sequence.
+    """
+    for name in SEQUENCE:
+        if parameters.get(name):
+            raise MalformedRequest(
+                f'parameter "{name}" is {parameters[name]!r:.40}: sequences are not supported,'
+                " no state is kept between requests; send the model's state as inputs and take the"
+                " next one from its outputs"
+            )

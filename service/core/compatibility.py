@@ -1,0 +1,194 @@
+"""Compatibility of two signatures: whether requests to the one model get the same from the other.
+
+The one rule for swaps, for followed folders and for ``quantize``. Compatible are:
+
+- the same tensors in another order, or with other names of variable axes;
+- an input that accepts more shapes: an axis that was fixed may now have any length;
+- an output that was not there before: clients read outputs by name, and V1, which does not name the
+  only output of a model, goes on with the outputs that it answered (``v1_outputs``);
+- an output with a narrower shape, or one whose axis follows the axis of an input.
+
+Everything else breaks some request. Two forms of request follow the new signature all the same: a
+raw body (``Inference-Header-Content-Length: 0``) is one row of it, and a classification of a model
+that now takes batches has a first axis.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from service.core.tensors import Dim, Signature, TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """``broken``: what requests rely on and is gone. ``widened``: what is new and breaks none.
+
+    Both are for people; ``v1_outputs`` are the outputs that V1 must answer to go on as before,
+    empty where that is all of them.
+    """
+
+    broken: tuple[str, ...]
+    widened: tuple[str, ...]
+    v1_outputs: tuple[str, ...] = ()
+
+
+def compare_signatures(
+    old: Signature,
+    new: Signature,
+    max_rows: int | None = None,
+    v1_outputs: Sequence[str] = (),
+) -> Comparison:
+    """What requests to ``old`` get from ``new``.
+
+    ``max_rows`` is the largest number of rows that one request to ``new`` may have, None for any;
+    ``v1_outputs`` are the outputs of ``old`` that V1 answers, empty for all of them.
+    """
+    broken = [
+        *_inputs(old, new),
+        *_joined(old, new),
+        *_too_many_rows(old, new, max_rows),
+        *_outputs(old, new),
+    ]
+    known = {spec.name for spec in old.outputs}
+    added = [f"new output {_named(spec)}" for spec in new.outputs if spec.name not in known]
+    answered = tuple(v1_outputs) or tuple(spec.name for spec in old.outputs)
+    if set(answered) == {spec.name for spec in new.outputs}:
+        answered = ()
+    return Comparison(tuple(broken), (*_widened(old, new), *added), answered)
+
+
+def unremembered(
+    found: Comparison, old: Signature, new: Signature, v1_outputs: Sequence[str] = ()
+) -> Comparison:
+    """The comparison where nothing remembers which outputs V1 answers: all of them from now on."""
+    broken = found.broken
+    if found.v1_outputs and _v1_changes(old, new, v1_outputs):
+        kept = " and ".join(f'"{name}"' for name in found.v1_outputs)
+        broken += (f"V1 answers {kept} alone, which only a swap to a number can keep",)
+    return Comparison(broken, found.widened)
+
+
+def _v1_changes(old: Signature, new: Signature, v1_outputs: Sequence[str]) -> bool:
+    """Whether answers in V1 change where it answers all outputs of ``new``: a single output is a
+    bare value, several are an object, and each must have a value for every instance."""
+    known = {spec.name for spec in old.outputs}
+    added = [spec for spec in new.outputs if spec.name not in known]
+    one = len(v1_outputs or known) == 1 != len(new.outputs)
+    return one or not all(spec.batchable for spec in added)
+
+
+def _inputs(old: Signature, new: Signature) -> Iterator[str]:
+    taken = {spec.name: spec for spec in (*new.inputs, *new.optional)}
+    for spec in (*old.inputs, *old.optional):
+        now = taken.get(spec.name)
+        if now is None:
+            yield f"no input {_named(spec)}"
+        elif now.datatype is not spec.datatype or not _accepts(now, spec):
+            yield f"input {_named(now)} took {spec}"
+    given = {spec.name for spec in old.inputs}
+    for spec in new.inputs:
+        if spec.name not in given:
+            yield f"a further input {_named(spec)}"
+
+
+def _accepts(now: TensorSpec, before: TensorSpec) -> bool:
+    """Whether every shape that fits ``before`` fits ``now``."""
+    if not now.ranked:
+        return True
+    if not before.ranked or len(now.shape) != len(before.shape):
+        return False
+    return all(
+        not isinstance(dim, int) or dim == was
+        for dim, was in zip(now.shape, before.shape, strict=True)
+    )
+
+
+def _joined(old: Signature, new: Signature) -> Iterator[str]:
+    """Axes of inputs that now share a length, and had lengths of their own."""
+    lengths: dict[str, set[Dim]] = {}
+    for now, before in _pairs(old.inputs, new.inputs):
+        for axis, (dim, was) in enumerate(zip(now.shape, before.shape, strict=False)):
+            if was is None or (axis == 0 and old.batchable):  # no, or one length before
+                continue
+            if isinstance(dim, str):
+                lengths.setdefault(f'one length "{dim}"', set()).add(was)
+            if axis == 0 and new.batchable:
+                lengths.setdefault("one number of rows", set()).add(was)
+    for what, found in lengths.items():
+        if len(found) > 1:
+            were = " and ".join(sorted(map(str, found)))
+            yield f"{what} for axes of inputs that had {were}"
+
+
+def _too_many_rows(old: Signature, new: Signature, max_rows: int | None) -> Iterator[str]:
+    if max_rows is None or not new.batchable:
+        return
+    for now, before in _pairs(old.inputs, new.inputs):
+        first = before.shape[0] if before.shape else None
+        if isinstance(first, int) and first > max_rows:
+            yield f"input {_named(now)} took {first} rows, max_batch_size is {max_rows}"
+
+
+def _outputs(old: Signature, new: Signature) -> Iterator[str]:
+    given = {spec.name: spec for spec in new.outputs}
+    follow = _lengths(old, new)
+    for spec in old.outputs:
+        now = given.get(spec.name)
+        if now is None:
+            yield f"no output {_named(spec)}"
+        elif now.datatype is not spec.datatype or not _delivers(now, spec, old, follow):
+            yield f"output {_named(now)} was {spec}"
+
+
+def _lengths(old: Signature, new: Signature) -> dict[str, Dim]:
+    """What the named axes of the new inputs are in a request to the old ones. The axis before all
+    is "": that of the rows."""
+    found: dict[str, Dim] = {}
+    for now, before in _pairs(old.inputs, new.inputs):
+        for axis, (dim, was) in enumerate(zip(now.shape, before.shape, strict=False)):
+            if isinstance(dim, str):
+                found[dim] = was
+            if axis == 0 and not isinstance(dim, int):
+                found.setdefault("", was)
+    return found
+
+
+def _delivers(now: TensorSpec, before: TensorSpec, old: Signature, follow: dict[str, Dim]) -> bool:
+    """Whether every answer of ``now`` to an old request has a shape that ``before`` declares."""
+    if not before.ranked:
+        return True
+    if not now.ranked or len(now.shape) != len(before.shape):
+        return False
+    asked = {dim for spec in old.inputs for dim in spec.shape if isinstance(dim, str)}
+    for axis, (dim, was) in enumerate(zip(now.shape, before.shape, strict=True)):
+        if isinstance(dim, int):
+            of_input = was in asked or (axis == 0 and was is None and old.batchable)
+            if dim != was and (isinstance(was, int) or of_input):
+                return False
+        elif isinstance(was, int):
+            # The request's own length comes back, where the axis is that of an input.
+            lengths = {follow.get(dim or "")} | ({follow.get("")} if axis == 0 else set())
+            if was not in lengths:
+                return False
+    return True
+
+
+def _widened(old: Signature, new: Signature) -> Iterator[str]:
+    for now, before in _pairs(old.inputs, new.inputs):
+        if str(now) != str(before):
+            yield f"input {_named(now)} took {before}"
+    for now, before in _pairs(old.outputs, new.outputs):
+        if str(now) != str(before):
+            yield f"output {_named(now)} was {before}"
+    known = {spec.name for spec in (*old.inputs, *old.optional)}
+    for spec in new.optional:
+        if spec.name not in known:
+            yield f"new optional input {_named(spec)}"
+
+
+def _pairs(
+    old: Sequence[TensorSpec], new: Sequence[TensorSpec]
+) -> Iterator[tuple[TensorSpec, TensorSpec]]:
+    """The tensors that both have, the new one first."""
+    before = {spec.name: spec for spec in old}
+    return ((spec, before[spec.name]) for spec in new if spec.name in before)

@@ -1,0 +1,34 @@
+"""Locales that a model needs and the machine may lack.
+
+ONNX Runtime's StringNormalizer, which scikit-learn's text vectorizers become, takes upper and lower
+case from the C library: from the locale that the node names, else en_US.UTF-8. Slim images and bare
+servers have none but C.UTF-8.
+"""
+
+import re
+
+MISSING = re.compile(r"Failed to construct locale with name: ?(\S+?):")
+NAME = re.compile(r"([a-z]{2,3}(?:_[A-Z]{2})?)(?:\.([\w-]+))?(@\w+)?")
+
+
+def missing_locale(error: str) -> str | None:
+    """What to do about ONNX Runtime's error of a locale that is not there; None for all others."""
+    found = MISSING.search(error)
+    if found is None:
+        return None
+    name = found[1]
+    what = (
+        f"its text operators (StringNormalizer) need the locale {name:.80}, which is not installed"
+    )
+    known = NAME.fullmatch(name)
+    if known is None:
+        # The name is the file's, and no command is made of it.
+        return f"{what}; name another one in the attribute locale of the node, such as en_US.UTF-8"
+    language, charset, variant = known[1], known[2] or "ISO-8859-1", known[3] or ""
+    command = f"localedef -i {language}{variant} -f {charset} {name}"
+    pack = language.partition("_")[0]
+    return (
+        f"{what}: apt-get install locales && {command} (Debian, Ubuntu),"
+        f" dnf install glibc-langpack-{pack} (Fedora, RHEL), or docker build --build-arg"
+        f' LOCALES="{language}" for the image; then restart the server'
+    )

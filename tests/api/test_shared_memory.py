@@ -1,0 +1,15 @@
+"""Shared memory is refused in words, whatever is asked of it."""
+
+import pytest
+
+from tests.inprocess import ROOT, serve
+
+
+@pytest.mark.parametrize("kind", ["system", "cuda"])
+async def test_every_address_says_that_it_is_not_supported(kind: str) -> None:
+    async with serve(ROOT / "models", load=False) as served:
+        for path in ("status", "region/a/status", "region/a%2Fb/register", "unregister", ""):
+            for method in ("GET", "POST"):
+                reply = await served.client.request(method, f"/v2/{kind}sharedmemory/{path}")
+                assert reply.status_code == 501
+                assert reply.json()["error"].startswith("shared memory is not supported")
