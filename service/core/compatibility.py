@@ -192,3 +192,7 @@ def _pairs(
     """The tensors that both have, the new one first."""
     before = {spec.name: spec for spec in old}
     return ((spec, before[spec.name]) for spec in new if spec.name in before)
+
+
+def _named(spec: TensorSpec) -> str:
+    return f'"{spec.name}" {spec}'
