@@ -1,7 +1,7 @@
 """Applies a recipe to a model, through ONNX Runtime's own tools. Runs in a worker."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -13,7 +13,7 @@ from onnx import numpy_helper, version_converter
 
 from service.core.tensors import Array, Arrays
 from service.engine.graph import summarise
-from service.quantization.data import load_rows
+from service.quantization.data import groups, load_rows
 from service.quantization.fusion import Fusion, fusion_of
 from service.quantization.methods import apply, needed_opset
 from service.quantization.recipes import Dynamic, Imported, Preparation, Recipe, Static
@@ -157,9 +157,15 @@ class Feeds:
         """The next feed by input name, or None at the end."""
         if self._feeds is None:
             names = [i.name for i in _inputs(onnx.load(self._shop.prepared("raw")).graph)]
-            rows: tuple[Arrays, ...] = load_rows(self._shop.calibration).feeds[: self._most]
+            rows = self._chosen(load_rows(self._shop.calibration).feeds)
             self._feeds = iter([dict(zip(names, row, strict=True)) for row in rows])
         return next(self._feeds, None)
+
+    def _chosen(self, rows: Sequence[Arrays]) -> Sequence[Arrays]:
+        """Those that keep histograms put the values of all rows into one array: of one shape."""
+        if self._most is None:
+            return rows
+        return [rows[place] for place in max(groups(rows), key=len)[: self._most]]
 
 
 def opset_of(model: onnx.ModelProto) -> int:

@@ -23,6 +23,7 @@ from service.quantization.build import Workshop
 from service.quantization.data import Split, save_rows, split
 from service.quantization.decide import Goal, Target
 from service.quantization.labelled import doubt
+from service.quantization.labels import flat
 from service.quantization.machine import Machine, read_machine
 from service.quantization.page import page
 from service.quantization.progress import ProgressBar
@@ -109,6 +110,8 @@ def _carry_out(order: Order, home: Path) -> str:
     calibration = None
     if order.calibration:
         calibration = read_data(order.calibration, order.model, source.signature, None, order.seed)
+    if rows.by_run:
+        source = replace(source, batched=False)
     check_metric(order.metric, rows.labels)
     parts = split(rows, order.seed, order.rows, calibration)
     for path in order.qat:
@@ -143,7 +146,9 @@ def _search(
         warning = "ACCURACY WAS NOT MEASURED: the rows are random. "
         outcome = replace(outcome, decision=replace(decision, reason=warning + decision.reason))
     quality = outcome.reference.measured.quality if outcome.reference.measured else None
-    if quality and (why := doubt(quality.metric, quality.reference, parts.evaluation.labels)):
+    labels = parts.evaluation.labels
+    known = None if labels is None else flat(labels)
+    if quality and (why := doubt(quality.metric, quality.reference, known)):
         outcome = replace(outcome, notes=(*outcome.notes, why))
     return outcome, search
 
@@ -160,6 +165,7 @@ def _publish(
         "source": order.data if order.data == "random" else Path(order.data).name,
         "random": order.data == "random",
         "labels": parts.evaluation.labels is not None,
+        "by_run": parts.evaluation.by_run,
         "calibration_rows": len(parts.calibration),
         "evaluation_rows": len(parts.evaluation),
         "confirmation_rows": len(parts.confirmation),
@@ -248,7 +254,7 @@ def _key(order: Order, parts: Split) -> str:
         for row in rows.feeds:
             for array in row:
                 digest.update(array.tobytes() if array.dtype != object else repr(array).encode())
-        digest.update(b"" if rows.labels is None else rows.labels.tobytes())
+        digest.update(b"" if rows.labels is None else flat(rows.labels).tobytes())
     asked: dict[str, Any] = asdict(order)
     wishes = ("metric", "max_drop", "target", "allow_batch_variance", "max_batch_size", "threads")
     digest.update(json.dumps([asked[name] for name in wishes]).encode())

@@ -51,20 +51,21 @@ class Bench:
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """What was found. ``deviation`` is how far answers move with the rows beside them, as a share
-    of the output's largest value. ``dropped`` says why the trial ended early, if it did."""
+    of the output's largest value; None where runs are not joined. ``dropped`` says why the trial
+    ended early, if it did."""
 
     load_seconds: float
     steady_bytes: int
     peak_bytes: int
     quality: Quality | None
     timing: Timing | None
-    deviation: float
+    deviation: float | None
     dropped: str = ""
 
     @property
     def invariant(self) -> bool:
-        """Whether a row's answers are the same in any batch."""
-        return self.deviation <= VARIES
+        """Whether a row's answers are the same in any batch that it can be in."""
+        return self.deviation is None or self.deviation <= VARIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,13 +212,13 @@ def _answers(session: Session, feeds: Sequence[Arrays]) -> list[Arrays]:
     return [session.run(row) for row in feeds]
 
 
-def _batches(session: Session, rows: Rows, bench: Bench) -> tuple[int, float]:
+def _batches(session: Session, rows: Rows, bench: Bench) -> tuple[int, float | None]:
     """The size at which a run pays best, and how far answers move with the rows beside them."""
-    same_shape = next(groups(rows.feeds))[0]
-    chosen = [rows.feeds[i] for i in same_shape[:PROBED]]
-    limit = bench.max_rows if bench.batched else 1
+    if not bench.batched:
+        return 1, None
+    chosen = [rows.feeds[i] for i in next(groups(rows.feeds))[:PROBED]]
     clock = thread_time if bench.threads == 1 else perf_counter
-    found = probe(session.run, session.signature.outputs, chosen, limit, clock)
+    found = probe(session.run, session.signature.outputs, chosen, bench.max_rows, clock)
     width = max(found.seconds, key=lambda size: size / found.seconds[size])
     # Kernels for another size round otherwise; only what is more than that comes from neighbours.
     moved = found.deviation if found.deviation > SAME else found.neighbours
