@@ -17,7 +17,7 @@ from service.quantization.data import groups, load_rows
 from service.quantization.fusion import Fusion, fusion_of
 from service.quantization.methods import apply, needed_opset
 from service.quantization.recipes import Dynamic, Imported, Preparation, Recipe, Static
-from service.quantization.source import files_of
+from service.quantization.source import all_nodes, files_of
 
 HISTOGRAM_ROWS = 16
 """Rows that a calibrator reads that keeps histograms."""
@@ -72,7 +72,7 @@ def prepare(source: Path, shop: Workshop) -> str:
     Every node gets a name, weights are initializers inside the one file.
     """
     model = onnx.load(source)
-    _name_nodes(model.graph)
+    _name_nodes(model)
     # The tools keep this list of inner shapes and trust it, also where it has become wrong.
     model.graph.ClearField("value_info")
     onnx.save(_inferred(model), shop.prepared("raw"))
@@ -207,7 +207,7 @@ def _pre_process(shop: Workshop) -> None:
     except Exception:  # symbolic shapes fail on many graphs, and sympy may be missing
         quant_pre_process(raw, processed, skip_symbolic_shape=True)
     model = onnx.load(processed)
-    _name_nodes(model.graph)
+    _name_nodes(model)
     _mark(model, processed)
 
 
@@ -223,9 +223,10 @@ def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
 
 
-def _name_nodes(graph: onnx.GraphProto) -> None:
+def _name_nodes(model: onnx.ModelProto) -> None:
+    """Names of their own, also inside branches: a recipe leaves nodes in float by name."""
     taken: set[str] = set()
-    for place, node in enumerate(graph.node):
+    for place, node in enumerate(all_nodes(model.graph)):
         if not node.name or node.name in taken:
             node.name = f"{node.op_type}.{place}"
         taken.add(node.name)

@@ -13,7 +13,8 @@ from service.core.tensors import Arrays
 from service.engine.session import Session, SessionOptions
 from service.quantization.build import Workshop, build_file
 from service.quantization.data import load_rows
-from service.quantization.recipes import PRODUCTS, Recipe, mixed
+from service.quantization.recipes import PRODUCTS, Dynamic, Recipe, mixed
+from service.quantization.source import all_nodes
 
 STRETCHES, MOST_PARTS = 40, 60
 ROWS = 16
@@ -42,9 +43,10 @@ def _quantizable(recipe: Recipe, graph: onnx.GraphProto) -> list[onnx.NodeProto]
     ops = set(getattr(recipe.method, "ops", ()))
     constants = {tensor.name for tensor in graph.initializer}
     weights_only = getattr(recipe.method, "inputs_only", False)
+    nodes = all_nodes(graph) if isinstance(recipe.method, Dynamic) else graph.node
     return [
         node
-        for node in graph.node
+        for node in nodes
         if (not ops or node.op_type in ops) and (not weights_only or set(node.input) & constants)
     ]
 
