@@ -27,12 +27,13 @@ MOST_CALIBRATION = 128
 class Rows:
     """Rows and, where they are known, the right answers: labels [rows, ...], or an array of arrays
     (see ``labels``). ``notes`` say what was done to them, for people. ``by_run``: they are runs,
-    which are neither cut nor joined."""
+    which are neither cut nor joined. ``numbers``: where each is in the data, from 0."""
 
     feeds: tuple[Arrays, ...]
     labels: Array | None = None
     notes: tuple[str, ...] = ()
     by_run: bool = False
+    numbers: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.feeds)
@@ -41,7 +42,12 @@ class Rows:
         """Some of the rows, in that order."""
         feeds = tuple(self.feeds[int(i)] for i in chosen)
         labels = None if self.labels is None else self.labels[np.asarray(chosen)]
-        return Rows(feeds, labels, by_run=self.by_run)
+        numbers = tuple(self.number(int(i)) for i in chosen)
+        return Rows(feeds, labels, by_run=self.by_run, numbers=numbers)
+
+    def number(self, place: int) -> int:
+        """Where a row is in the data."""
+        return self.numbers[place] if self.numbers else place
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,7 +167,8 @@ def groups(feeds: Sequence[Arrays]) -> Iterator[list[int]]:
 
 def save_rows(rows: Rows, path: Path) -> None:
     """Write rows for the workers, without pickle."""
-    arrays: dict[str, Array] = {"by_run": np.array(rows.by_run)}
+    numbers = np.array([rows.number(place) for place in range(len(rows))], np.int64)
+    arrays: dict[str, Array] = {"by_run": np.array(rows.by_run), "numbers": numbers}
     for number, places in enumerate(groups(rows.feeds)):
         arrays[f"places/{number}"] = np.array(places)
         for index, column in enumerate(zip(*(rows.feeds[i] for i in places), strict=True)):
@@ -193,5 +200,5 @@ def load_rows(path: Path) -> Rows:
         labels = archive.get("labels")
         if "labels/ends" in archive:
             labels = apart(np.split(labels, archive["labels/ends"][:-1]))
-        by_run = bool(archive["by_run"])
-    return Rows(tuple(found[i] for i in range(len(found))), labels, by_run=by_run)
+        by_run, numbers = bool(archive["by_run"]), tuple(archive["numbers"].tolist())
+    return Rows(tuple(found[i] for i in range(len(found))), labels, (), by_run, numbers)

@@ -104,19 +104,22 @@ def write_golden(home: Path, signature: Signature, rows: Rows, answers: Sequence
 
     One row, or run, only for a model that takes no more. Outputs that do not have one value for
     each row, such as the boxes that a detector found, are left out: a good version may find another
-    number.
+    number. So are all outputs of a run where serving takes the first axis for that of rows, as the
+    signature lets it: it would run the steps of a sequence one by one.
     """
     if (home / GOLDEN).exists():
         return False
     alike = max(groups(rows.feeds), key=len)
-    several = signature.batchable and not rows.by_run
-    places = alike[: GOLDEN_ROWS if several else 1]
+    places = alike[: GOLDEN_ROWS if signature.batchable and not rows.by_run else 1]
+    mistaken = signature.batchable and rows.by_run
+    if mistaken and len({len(array) for array in rows.feeds[places[0]]}) > 1:
+        return False
     arrays = {}
     for index, spec in enumerate(signature.inputs):
         arrays[f"inputs/{spec.name}"] = _joined([rows.feeds[i][index] for i in places])
     for index, spec in enumerate(signature.outputs):
         first, *others = {answers[i][index].shape for i in alike}
-        if not others and (first[:1] == (1,) or not several):
+        if not others and not mistaken and (first[:1] == (1,) or not signature.batchable):
             arrays[f"outputs/{spec.name}"] = _joined([answers[i][index] for i in places])
     if rows.labels is not None and varies(rows.labels):
         arrays["labels"] = rows.labels[places[0]]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from service.core.errors import ConfigError
-from service.core.tensors import Array, Arrays, Signature, TensorSpec
+from service.core.tensors import Array, Arrays, Signature, Tensor, TensorSpec
 from service.quantization.labels import LABELS
 
 Feed = Mapping[str, Array]
@@ -59,7 +59,7 @@ def _checked(feed: Feed, spec: TensorSpec, takes: str) -> Array:
     array = np.asarray(feed[spec.name])
     if array.dtype != spec.datatype.dtype:
         raise ConfigError(f'"{spec.name}": the model takes {spec}, got {array.dtype}')
-    if not _fits(array, spec):
+    if not spec.fits(Tensor(spec.name, spec.datatype, array)):
         raise ConfigError(
             f'"{spec.name}": the model takes {spec}, got {list(array.shape)}; each set of inputs '
             "is one run (or give all inputs one more axis, that of the runs)"
@@ -67,12 +67,6 @@ def _checked(feed: Feed, spec: TensorSpec, takes: str) -> Array:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ConfigError(f'"{spec.name}" holds NaN or infinity; clean the data first')
     return array
-
-
-def _fits(array: Array, spec: TensorSpec) -> bool:
-    return array.ndim == len(spec.shape) and all(
-        got == dim for got, dim in zip(array.shape, spec.shape, strict=True) if isinstance(dim, int)
-    )
 
 
 def too_few(count: int, fewest: int, feeds: Sequence[Feed]) -> str:

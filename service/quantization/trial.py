@@ -13,7 +13,7 @@ from time import perf_counter, thread_time
 
 import numpy as np
 
-from service.core.errors import ConfigError
+from service.core.errors import ConfigError, QuantserveError
 from service.core.tensors import Array, Arrays
 from service.engine.hardware import resident_bytes
 from service.engine.plan import LONG_SECONDS
@@ -94,9 +94,9 @@ def baseline(bench: Bench) -> Measurement:
     """
     rows = load_rows(bench.evaluation)
     loaded = _load(bench.reference, bench.threads)
-    first = _answers(loaded.session, rows.feeds[:QUICK_ROWS])
+    first = _reference_answers(loaded.session, rows, 0, QUICK_ROWS)
     steady, peak = loaded.memory()
-    answers = [*first, *_answers(loaded.session, rows.feeds[QUICK_ROWS:])]
+    answers = [*first, *_reference_answers(loaded.session, rows, QUICK_ROWS, len(rows))]
     save_answers(answers, bench.answers)
     metric = choose_metric(bench.metric, rows.labels, loaded.outputs, answers)
     quality = compare(loaded.outputs, metric, answers, answers, rows.labels)
@@ -210,6 +210,22 @@ def _load(path: Path, threads: int) -> _Loaded:
 def _answers(session: Session, feeds: Sequence[Arrays]) -> list[Arrays]:
     """Row by row: so a row's score owes nothing to the rows beside it."""
     return [session.run(row) for row in feeds]
+
+
+def _reference_answers(session: Session, rows: Rows, start: int, end: int) -> list[Arrays]:
+    """FP32's; what it refuses is told with where it is in the data."""
+    answers = []
+    for place, row in enumerate(rows.feeds[start:end], start):
+        try:
+            answers.append(session.run(row))
+        except QuantserveError as error:
+            shapes = ", ".join(
+                f'"{spec.name}" {list(array.shape)}'
+                for spec, array in zip(session.signature.inputs, row, strict=True)
+            )
+            what = "run" if rows.by_run else "row"
+            raise ConfigError(f"{what} {rows.number(place)} ({shapes}): {error}") from error
+    return answers
 
 
 def _batches(session: Session, rows: Rows, bench: Bench) -> tuple[int, float | None]:
