@@ -26,6 +26,16 @@ def stack(arrays: Sequence[Array]) -> Array:
     return np.concatenate(arrays) if arrays[0].shape[:1] == (1,) else np.stack(arrays)
 
 
+def values(arrays: Sequence[Array]) -> Array:
+    """All values in one array, with the rows in its first axis where they have one shape; else
+    with what the rows' first axes count there, or every value by itself."""
+    if len({array.shape for array in arrays}) == 1:
+        return stack(arrays)
+    if all(array.ndim for array in arrays) and len({array.shape[1:] for array in arrays}) == 1:
+        return np.concatenate(arrays)
+    return np.concatenate([array.ravel() for array in arrays])
+
+
 def beside(names: Sequence[str], answers: Answers, labels: Array) -> tuple[dict[str, Array], Array]:
     """Outputs by name, and the labels that they are to be compared with."""
     outputs = by_name(names, answers)

@@ -12,7 +12,7 @@ import numpy as np
 
 from service.core.errors import ConfigError
 from service.core.tensors import Array, Arrays
-from service.quantization.elements import beside, by_name
+from service.quantization.elements import beside, by_name, values
 from service.quantization.labelled import accuracies, fitting_metric, r2, r2s
 from service.quantization.modules import user_function
 
@@ -147,7 +147,7 @@ def _score(
         return min(column.cosine for column in columns), 1.0
     if metric == "r2" and labels is None:
         pairs = ((_column(want, i), _column(got, i)) for i in range(len(names)))
-        return min(r2(np.concatenate(w), np.concatenate(g)) for w, g in pairs), 1.0
+        return min(r2(values(w), values(g)) for w, g in pairs), 1.0
     if ":" in metric:
         return _by_user(metric, by_name(names, got), by_name(names, want), labels)
     assert labels is not None, "choose_metric asks for labels"

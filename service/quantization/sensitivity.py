@@ -16,6 +16,7 @@ from service.quantization.data import load_rows
 from service.quantization.recipes import PRODUCTS, Dynamic, Recipe, mixed
 from service.quantization.source import all_nodes
 
+OPENING = (*PRODUCTS, "LSTM")
 STRETCHES, MOST_PARTS = 40, 60
 ROWS = 16
 Part = tuple[str, ...]
@@ -31,7 +32,7 @@ def parts_of(recipe: Recipe, shop: Workshop) -> tuple[Part, ...]:
     longest = max(4, -(-len(nodes) // STRETCHES))  # an activation stays with its product
     parts: list[list[str]] = []
     for node in nodes:
-        if node.op_type in PRODUCTS or not parts or len(parts[-1]) >= longest:
+        if node.op_type in OPENING or not parts or len(parts[-1]) >= longest:
             parts.append([])
         parts[-1].append(node.name)
     size = -(-len(parts) // MOST_PARTS) or 1
