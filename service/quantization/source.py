@@ -62,7 +62,7 @@ def read_source(path: Path, scratch: Path) -> Source:
         named = str(error) if path.name in str(error) else f"{path.name}: {error}"
         raise ConfigError(named) from None
     model = onnx.load(path, load_external_data=False)
-    return Source(path, signature, kinds_of(model), size, joins(signature))
+    return Source(path, signature, kinds_of(model), size, joins(signature) and signature.batchable)
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
