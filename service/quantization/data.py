@@ -15,6 +15,7 @@ import numpy as np
 from service.core.errors import ConfigError
 from service.core.tensors import Array, Arrays, Signature
 from service.quantization.labels import apart, flat, varies
+from service.quantization.runs import too_few
 
 FEWEST = 16
 """Below this, neither ranges nor a score mean anything."""
@@ -69,6 +70,8 @@ def split(rows: Rows, seed: int, most: int, calibration: Rows | None = None) -> 
     Raises:
         ConfigError: too few rows, or labels that cannot tell a good model from a bad one.
     """
+    if rows.by_run and len(rows) < FEWEST:
+        raise ConfigError(too_few(rows.feeds, FEWEST))
     if len(rows) < FEWEST:
         raise ConfigError(
             f"the data has {len(rows)} rows; at least {FEWEST} are needed, a few hundred are better"

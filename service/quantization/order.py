@@ -109,7 +109,10 @@ def _carry_out(order: Order, home: Path) -> str:
     rows = read_data(order.data, order.model, source.signature, order.labels, order.seed)
     calibration = None
     if order.calibration:
-        calibration = read_data(order.calibration, order.model, source.signature, None, order.seed)
+        calibration = read_data(
+            order.calibration, order.model, source.signature, order.labels, order.seed,
+            needs_labels=False,
+        )  # fmt: skip
     if rows.by_run:
         source = replace(source, batched=False)
     check_metric(order.metric, rows.labels)
@@ -146,9 +149,7 @@ def _search(
         warning = "ACCURACY WAS NOT MEASURED: the rows are random. "
         outcome = replace(outcome, decision=replace(decision, reason=warning + decision.reason))
     quality = outcome.reference.measured.quality if outcome.reference.measured else None
-    labels = parts.evaluation.labels
-    known = None if labels is None else flat(labels)
-    if quality and (why := doubt(quality.metric, quality.reference, known)):
+    if quality and (why := doubt(quality.metric, quality.reference, parts.evaluation.labels)):
         outcome = replace(outcome, notes=(*outcome.notes, why))
     return outcome, search
 

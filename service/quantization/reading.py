@@ -15,11 +15,11 @@ from service.core.tensors import Array, Arrays, Signature
 from service.engine.samples import generated_rows
 from service.engine.session import Session, SessionOptions
 from service.quantization.casting import cast_feeds
-from service.quantization.data import FEWEST, Rows, rows_of
+from service.quantization.data import Rows, rows_of
 from service.quantization.labels import label_key, labels_of_rows, labels_of_runs
 from service.quantization.layout import Layout, are_runs, layout_of
 from service.quantization.modules import user_function
-from service.quantization.runs import AS_THEY_COME, check_run, too_few, unstacked
+from service.quantization.runs import AS_THEY_COME, check_run, unstacked
 
 MOST_FEEDS, MOST_BYTES = 100_000, 4 * 10**9
 """Where a function goes on yielding, it is not asked for more than this."""
@@ -30,8 +30,17 @@ UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 Feed = Mapping[str, Array]
 
 
-def read_data(spec: str, model: Path, signature: Signature, labels: str | None, seed: int) -> Rows:
+def read_data(
+    spec: str,
+    model: Path,
+    signature: Signature,
+    labels: str | None,
+    seed: int,
+    needs_labels: bool = True,
+) -> Rows:
     """The rows, or runs, that ``--data`` names.
+
+    ``needs_labels``: whether labels that are named must be there.
 
     Raises:
         ConfigError: there are none, or they do not fit the model.
@@ -43,7 +52,9 @@ def read_data(spec: str, model: Path, signature: Signature, labels: str | None, 
         if not parts:
             raise ConfigError("there are no rows")
         parts = {name: _plain(feed) for name, feed in parts.items()}
-        key = label_key({n: a for f in parts.values() for n, a in f.items()}, signature, labels)
+        names = {n: a for feed in parts.values() for n, a in feed.items()}
+        asked = labels if needs_labels or labels in names else None
+        key = label_key(names, signature, asked)
         read = _runs if are_runs([*parts.values()], signature) else _rows
         return read(parts, signature, key, notes)
     except ConfigError as error:
@@ -80,8 +91,6 @@ def _runs(
                 runs.append(check_run(cast, signature, key))
                 feeds.append(feed)
                 notes = (*notes, *casts)
-    if len(runs) < FEWEST:
-        raise ConfigError(too_few(len(runs), FEWEST, feeds))
     labels = labels_of_runs(feeds, key) if key else None
     return Rows(tuple(runs), labels, tuple(dict.fromkeys((*notes, AS_THEY_COME))), by_run=True)
 

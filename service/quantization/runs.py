@@ -69,12 +69,12 @@ def _checked(feed: Feed, spec: TensorSpec, takes: str) -> Array:
     return array
 
 
-def too_few(count: int, fewest: int, feeds: Sequence[Feed]) -> str:
+def too_few(runs: Sequence[Arrays], fewest: int) -> str:
     """What to say of fewer runs than a search needs."""
-    shapes = ", ".join(f'"{n}" {list(np.shape(a))}' for n, a in (feeds[0] if feeds else {}).items())
+    shapes = ", ".join(str(list(array.shape)) for array in runs[0]) if runs else "none"
     return (
-        f"the data has {count} run{'s' if count != 1 else ''} ({shapes}); at least {fewest} are "
-        "needed, a few hundred are better. These inputs are no batch of rows, so each set of them "
-        "is one run: give a function that yields a dict for each run, a folder with an .npz for "
+        f"the data has {len(runs)} run{'s' if len(runs) != 1 else ''} (shapes {shapes}); at least "
+        f"{fewest} are needed, a few hundred are better. These inputs are no batch of rows, so each "
+        "set of them is one run: give a function that yields a dict for each run, a folder with an .npz for "
         "each, or arrays with one more axis, that of the runs"
     )

@@ -93,8 +93,19 @@ def test_an_archive_with_one_more_axis_holds_many(tmp_path: Path) -> None:
 
 def test_too_few_are_told_with_the_forms_that_data_may_have(tmp_path: Path) -> None:
     np.savez(tmp_path / "one.npz", **run(0))
-    with pytest.raises(ConfigError, match=r'has 1 run \("x" \[1, 3\].*a dict for each run, a fold'):
-        read(tmp_path / "one.npz")
+    with pytest.raises(ConfigError, match=r"has 1 run \(shapes \[1, 3\].*a dict for each run, a f"):
+        split(read(tmp_path / "one.npz"), seed=0, most=100)
+
+
+def test_runs_to_calibrate_on_may_be_few_and_need_no_labels(tmp_path: Path) -> None:
+    for number in range(3):
+        np.savez(tmp_path / f"{number}.npz", **run(number), **({"truth": 1} if number < 2 else {}))
+    with pytest.raises(ConfigError, match="2.npz: .*truth|1 of 3 parts"):
+        read(tmp_path, "truth")
+    (tmp_path / "0.npz").unlink()
+    (tmp_path / "1.npz").unlink()
+    rows = read_data(str(tmp_path), Path("none"), SIGNATURE, "truth", seed=0, needs_labels=False)
+    assert len(rows) == 1
 
 
 @pytest.mark.parametrize(
