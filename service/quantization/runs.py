@@ -74,7 +74,7 @@ def too_few(runs: Sequence[Arrays], fewest: int) -> str:
     shapes = ", ".join(str(list(array.shape)) for array in runs[0]) if runs else "none"
     return (
         f"the data has {len(runs)} run{'s' if len(runs) != 1 else ''} (shapes {shapes}); at least "
-        f"{fewest} are needed, a few hundred are better. These inputs are no batch of rows, so each "
-        "set of them is one run: give a function that yields a dict for each run, a folder with an .npz for "
-        "each, or arrays with one more axis, that of the runs"
+        f"{fewest} are needed, a few hundred are better. These inputs are no batch of rows, so "
+        "each set of them is one run: give a function that yields a dict for each run, a folder "
+        "with an .npz for each, or arrays with one more axis, that of the runs"
     )
