@@ -1,7 +1,7 @@
 """Applies a recipe to a model, through ONNX Runtime's own tools. Runs in a worker."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -13,11 +13,11 @@ from onnx import numpy_helper, version_converter
 
 from service.core.tensors import Array, Arrays
 from service.engine.graph import summarise
-from service.quantization.data import load_rows
+from service.quantization.data import groups, load_rows
 from service.quantization.fusion import Fusion, fusion_of
 from service.quantization.methods import apply, needed_opset
 from service.quantization.recipes import Dynamic, Imported, Preparation, Recipe, Static
-from service.quantization.source import files_of
+from service.quantization.source import all_nodes, files_of
 
 HISTOGRAM_ROWS = 16
 """Rows that a calibrator reads that keeps histograms."""
@@ -72,7 +72,7 @@ def prepare(source: Path, shop: Workshop) -> str:
     Every node gets a name, weights are initializers inside the one file.
     """
     model = onnx.load(source)
-    _name_nodes(model.graph)
+    _name_nodes(model)
     # The tools keep this list of inner shapes and trust it, also where it has become wrong.
     model.graph.ClearField("value_info")
     onnx.save(_inferred(model), shop.prepared("raw"))
@@ -157,9 +157,15 @@ class Feeds:
         """The next feed by input name, or None at the end."""
         if self._feeds is None:
             names = [i.name for i in _inputs(onnx.load(self._shop.prepared("raw")).graph)]
-            rows: tuple[Arrays, ...] = load_rows(self._shop.calibration).feeds[: self._most]
+            rows = self._chosen(load_rows(self._shop.calibration).feeds)
             self._feeds = iter([dict(zip(names, row, strict=True)) for row in rows])
         return next(self._feeds, None)
+
+    def _chosen(self, rows: Sequence[Arrays]) -> Sequence[Arrays]:
+        """Those that keep histograms put the values of all rows into one array: of one shape."""
+        if self._most is None:
+            return rows
+        return [rows[place] for place in max(groups(rows), key=len)[: self._most]]
 
 
 def opset_of(model: onnx.ModelProto) -> int:
@@ -201,7 +207,7 @@ def _pre_process(shop: Workshop) -> None:
     except Exception:  # symbolic shapes fail on many graphs, and sympy may be missing
         quant_pre_process(raw, processed, skip_symbolic_shape=True)
     model = onnx.load(processed)
-    _name_nodes(model.graph)
+    _name_nodes(model)
     _mark(model, processed)
 
 
@@ -217,9 +223,10 @@ def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
 
 
-def _name_nodes(graph: onnx.GraphProto) -> None:
+def _name_nodes(model: onnx.ModelProto) -> None:
+    """Names of their own, also inside branches: a recipe leaves nodes in float by name."""
     taken: set[str] = set()
-    for place, node in enumerate(graph.node):
+    for place, node in enumerate(all_nodes(model.graph)):
         if not node.name or node.name in taken:
             node.name = f"{node.op_type}.{place}"
         taken.add(node.name)

@@ -1,7 +1,8 @@
 """Rows to calibrate on, other rows to choose by, and yet other ones to confirm the choice.
 
-A row is one request: its arrays in the signature's order, with a first axis of 1. Rows may differ
-in length, as texts do; those of one shape are stored together.
+A row is one request: its arrays in the signature's order, with a first axis of 1; or a run, whose
+arrays are as they came. Rows may differ in length, as texts do; those of one shape are stored
+together.
 """
 
 from collections import defaultdict
@@ -13,6 +14,8 @@ import numpy as np
 
 from service.core.errors import ConfigError
 from service.core.tensors import Array, Arrays, Signature
+from service.quantization.labels import apart, flat, varies
+from service.quantization.runs import too_few
 
 FEWEST = 16
 """Below this, neither ranges nor a score mean anything."""
@@ -23,12 +26,15 @@ MOST_CALIBRATION = 128
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Rows and, where they are known, the right answers: one label a row. ``notes`` say what was
-    done to them, for people."""
+    """Rows and, where they are known, the right answers: labels [rows, ...], or an array of arrays
+    (see ``labels``). ``notes`` say what was done to them, for people. ``by_run``: they are runs,
+    which are neither cut nor joined. ``numbers``: where each is in the data, from 0."""
 
     feeds: tuple[Arrays, ...]
     labels: Array | None = None
     notes: tuple[str, ...] = ()
+    by_run: bool = False
+    numbers: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.feeds)
@@ -36,7 +42,13 @@ class Rows:
     def take(self, chosen: Sequence[int] | Array) -> "Rows":
         """Some of the rows, in that order."""
         feeds = tuple(self.feeds[int(i)] for i in chosen)
-        return Rows(feeds, None if self.labels is None else self.labels[np.asarray(chosen)])
+        labels = None if self.labels is None else self.labels[np.asarray(chosen)]
+        numbers = tuple(self.number(int(i)) for i in chosen)
+        return Rows(feeds, labels, by_run=self.by_run, numbers=numbers)
+
+    def number(self, place: int) -> int:
+        """Where a row is in the data."""
+        return self.numbers[place] if self.numbers else place
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +70,8 @@ def split(rows: Rows, seed: int, most: int, calibration: Rows | None = None) -> 
     Raises:
         ConfigError: too few rows, or labels that cannot tell a good model from a bad one.
     """
+    if rows.by_run and len(rows) < FEWEST:
+        raise ConfigError(too_few(rows.feeds, FEWEST))
     if len(rows) < FEWEST:
         raise ConfigError(
             f"the data has {len(rows)} rows; at least {FEWEST} are needed, a few hundred are better"
@@ -67,9 +81,9 @@ def split(rows: Rows, seed: int, most: int, calibration: Rows | None = None) -> 
     left = order[cut:]
     chosen = min(most, len(left) - len(left) // 4) if len(left) >= SPARE else len(left)
     evaluation, confirmation = rows.take(left[:chosen]), rows.take(left[chosen:][:most])
-    if evaluation.labels is not None and len(np.unique(evaluation.labels)) == 1:
+    if evaluation.labels is not None and len(values := np.unique(flat(evaluation.labels))) == 1:
         raise ConfigError(
-            f"all labels of the evaluation rows are {evaluation.labels[0]}: a model that always "
+            f"all labels of the evaluation rows are {values[0]}: a model that always "
             "says so would score 100 %; give rows of every class"
         )
     if calibration:
@@ -89,19 +103,24 @@ def check_rows(feeds: Sequence[Mapping[str, Array]], signature: Signature) -> tu
     """
     rows: list[Arrays] = []
     for feed in feeds:
-        place = len(rows)
-        arrays = tuple(_fit(feed, spec_index, signature, place) for spec_index in _each(signature))
-        count = len(arrays[0])
-        if any(len(array) != count for array in arrays):
-            if signature.declared is None and not signature.batchable:
-                rows.append(arrays)
-                continue
-            lengths = ", ".join(
-                f'"{s.name}" {len(a)}' for s, a in zip(signature.inputs, arrays, strict=True)
-            )
-            raise ConfigError(f"the inputs differ in their number of rows: {lengths}")
-        rows += [tuple(array[i : i + 1] for array in arrays) for i in range(count)]
+        rows += rows_of(feed, signature, len(rows))
     return tuple(rows)
+
+
+def rows_of(feed: Mapping[str, Array], signature: Signature, place: int) -> list[Arrays]:
+    """The rows of one feed, of which the first is at this place in the data.
+
+    Raises:
+        ConfigError: see ``check_rows``.
+    """
+    arrays = tuple(_fit(feed, index, signature, place) for index in _each(signature))
+    count = len(arrays[0])
+    if any(len(array) != count for array in arrays):
+        lengths = ", ".join(
+            f'"{s.name}" {len(a)}' for s, a in zip(signature.inputs, arrays, strict=True)
+        )
+        raise ConfigError(f"the inputs differ in their number of rows: {lengths}")
+    return [tuple(array[i : i + 1] for array in arrays) for i in range(count)]
 
 
 def _each(signature: Signature) -> range:
@@ -142,26 +161,28 @@ def _check_finite(array: Array, name: str, place: int) -> None:
         )
 
 
-def groups(feeds: Sequence[Arrays]) -> Iterator[tuple[list[int], Arrays]]:
-    """Rows of one shape together: their places, and one array an input."""
+def groups(feeds: Sequence[Arrays]) -> Iterator[list[int]]:
+    """The places of rows of one shape, shape by shape."""
     places: dict[tuple[tuple[int, ...], ...], list[int]] = defaultdict(list)
     for place, row in enumerate(feeds):
         places[tuple(array.shape for array in row)].append(place)
-    for chosen in places.values():
-        columns = zip(*(feeds[i] for i in chosen), strict=True)
-        yield chosen, tuple(np.concatenate(column) for column in columns)
+    yield from places.values()
 
 
 def save_rows(rows: Rows, path: Path) -> None:
     """Write rows for the workers, without pickle."""
-    arrays: dict[str, Array] = {}
-    for number, (places, columns) in enumerate(groups(rows.feeds)):
+    numbers = np.array([rows.number(place) for place in range(len(rows))], np.int64)
+    arrays: dict[str, Array] = {"by_run": np.array(rows.by_run), "numbers": numbers}
+    for number, places in enumerate(groups(rows.feeds)):
         arrays[f"places/{number}"] = np.array(places)
-        for index, column in enumerate(columns):
-            text = column.astype(np.str_) if column.dtype == object else column
+        for index, column in enumerate(zip(*(rows.feeds[i] for i in places), strict=True)):
+            stacked = np.stack(column)
+            text = stacked.astype(np.str_) if stacked.dtype == object else stacked
             arrays[f"rows/{number}/{index}"] = text
     if rows.labels is not None:
-        arrays["labels"] = rows.labels
+        arrays["labels"] = flat(rows.labels)
+        if varies(rows.labels):
+            arrays["labels/ends"] = np.cumsum([len(each) for each in rows.labels])
     np.savez(path, allow_pickle=False, **arrays)
 
 
@@ -177,13 +198,11 @@ def load_rows(path: Path) -> Rows:
                 column = archive[f"rows/{number}/{len(columns)}"]
                 columns.append(column.astype(object) if column.dtype.kind == "U" else column)
             for i, place in enumerate(places):
-                found[int(place)] = tuple(_part(column, i, len(places)) for column in columns)
+                # With the ellipsis, a scalar is an array as well.
+                found[int(place)] = tuple(column[i, ...] for column in columns)
             number += 1
         labels = archive.get("labels")
-    return Rows(tuple(found[i] for i in range(len(found))), labels)
-
-
-def _part(column: Array, place: int, count: int) -> Array:
-    """One of so many equal parts; a row has one element on its first axis, a run may have more."""
-    length = len(column) // count
-    return column[place * length : (place + 1) * length]
+        if "labels/ends" in archive:
+            labels = apart(np.split(labels, archive["labels/ends"][:-1]))
+        by_run, numbers = bool(archive["by_run"]), tuple(archive["numbers"].tolist())
+    return Rows(tuple(found[i] for i in range(len(found))), labels, (), by_run, numbers)

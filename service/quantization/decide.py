@@ -159,7 +159,11 @@ def mixed_bases(
         if c.measured and not c.recipe.float_nodes and not within_budget(c, goal)
         and gain(c, reference, goal) >= floor and c.recipe.method.kind in ("static", "dynamic")
     ]  # fmt: skip
-    keeps = [c for c in broken if goal.allow_batch_variance or c.recipe.method.kind == "static"]
+    keeps = [
+        c
+        for c in broken
+        if goal.allow_batch_variance or c.recipe.method.kind == "static" or _never_joined(c)
+    ]
     return sorted(keeps, key=lambda c: -_promise(c, reference, goal))
 
 
@@ -175,6 +179,10 @@ def _promise(candidate: Candidate, reference: Candidate, goal: Goal) -> float:
 def _drop(candidate: Candidate) -> float:
     quality = candidate.measured.quality if candidate.measured else None
     return 1.0 if quality is None or quality.failure else quality.drop
+
+
+def _never_joined(candidate: Candidate) -> bool:
+    return candidate.measured is not None and candidate.measured.deviation is None
 
 
 def _invariant(candidate: Candidate) -> bool:

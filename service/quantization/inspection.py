@@ -172,7 +172,12 @@ def _nodes(runtime: onnx.ModelProto, work: list[int | None]) -> list[NodeLine]:
     products = [node for node in nodes if node.op_type in INTEGER | FLOAT | NEVER_QUANTIZED]
     amounts = work if len(work) == len(products) else [None] * len(products)
     return [
-        NodeLine(node.name or node.output[0], node.op_type, _precision(node, makers), amount)
+        NodeLine(
+            node.name or next(filter(None, node.output)),
+            node.op_type,
+            _precision(node, makers),
+            amount,
+        )
         for node, amount in zip(products, amounts, strict=True)
     ]
 

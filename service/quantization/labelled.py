@@ -11,6 +11,7 @@ import numpy as np
 
 from service.core.errors import ConfigError
 from service.core.tensors import Array
+from service.quantization.labels import flat, varies
 
 Outputs = Mapping[str, Array]
 """All rows' answers by output name."""
@@ -64,7 +65,9 @@ def doubt(metric: str, reference: float, labels: Array | None) -> str:
     """Why a drop of FP32's accuracy would tell little, if so."""
     if metric != "accuracy" or labels is None:
         return ""
-    known = labels[labels >= 0] if labels.ndim > 1 else labels
+    several = varies(labels) or labels.ndim > 1
+    labels = flat(labels)
+    known = labels[labels >= 0] if several else labels
     most = float(np.unique(known, return_counts=True)[1].max() / known.size)
     if reference > most:
         return ""

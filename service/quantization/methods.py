@@ -80,6 +80,9 @@ def _(
         reduce_range=method.reduce_range,
         weight_type=TYPES[method.weights],
         nodes_to_exclude=list(recipe.float_nodes),
+        # Products in the branches of an If too: a voice detector has all of its own there. The
+        # static tool leaves branches alone.
+        extra_options={"EnableSubgraph": True},
     )
 
 

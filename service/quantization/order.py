@@ -24,6 +24,7 @@ from service.quantization.build import Workshop
 from service.quantization.data import Split, save_rows, split
 from service.quantization.decide import Goal, Target
 from service.quantization.labelled import doubt
+from service.quantization.labels import flat
 from service.quantization.machine import Machine, read_machine
 from service.quantization.page import page
 from service.quantization.progress import ProgressBar
@@ -109,7 +110,12 @@ def _carry_out(order: Order, home: Path) -> str:
     rows = read_data(order.data, order.model, source.signature, order.labels, order.seed)
     calibration = None
     if order.calibration:
-        calibration = read_data(order.calibration, order.model, source.signature, None, order.seed)
+        calibration = read_data(
+            order.calibration, order.model, source.signature, order.labels, order.seed,
+            needs_labels=False,
+        )  # fmt: skip
+    if rows.by_run:
+        source = replace(source, batched=False)
     check_metric(order.metric, rows.labels)
     parts = split(rows, order.seed, order.rows, calibration)
     for path in order.qat:
@@ -161,6 +167,7 @@ def _publish(
         "source": order.data if order.data == "random" else Path(order.data).name,
         "random": order.data == "random",
         "labels": parts.evaluation.labels is not None,
+        "by_run": parts.evaluation.by_run,
         "calibration_rows": len(parts.calibration),
         "evaluation_rows": len(parts.evaluation),
         "confirmation_rows": len(parts.confirmation),
@@ -249,7 +256,7 @@ def _key(order: Order, parts: Split) -> str:
         for row in rows.feeds:
             for array in row:
                 digest.update(array.tobytes() if array.dtype != object else repr(array).encode())
-        digest.update(b"" if rows.labels is None else rows.labels.tobytes())
+        digest.update(b"" if rows.labels is None else flat(rows.labels).tobytes())
     asked: dict[str, Any] = asdict(order)
     wishes = ("metric", "max_drop", "target", "allow_batch_variance", "max_batch_size", "threads")
     digest.update(json.dumps([asked[name] for name in wishes]).encode())

@@ -104,7 +104,7 @@ def _tiles(report: Report) -> str:
         return ""
     timing, quality = row["timing"], row["quality"]
     fell = max(0.0, quality["reference"] - quality["score"])
-    invariant = "no" if row["batch_invariant"] is False else "yes"
+    invariant = {True: "yes", False: "no", None: "does not apply"}[row["batch_invariant"]]
     tiles = (
         (f"{timing['latency_ratio']:.2f} x", "speed at batch 1"),
         (f"{timing['throughput_ratio']:.2f} x", f"rows/s, {timing['rows']} a run"),
@@ -176,10 +176,11 @@ def _outputs(report: Report) -> str:
 
 def _facts(report: Report) -> str:
     data, goal = report["data"], report["goal"]
+    unit = "runs" if data.get("by_run") else "rows"
     software = ", ".join(f"{name} {version}" for name, version in report["software"].items())
     facts = {
         "Goal": f"{goal['target']}, a drop of at most {goal['max_drop']:.2%}",
-        "Data": f"{data['source']}: {data['calibration_rows']} rows to calibrate on, "
+        "Data": f"{data['source']}: {data['calibration_rows']} {unit} to calibrate on, "
         f"{data['evaluation_rows']} others to choose by, seed {data['seed']}",
         "Speed": "medians of ratios to FP32 in turns, in one process, with the threads and kernels "
         "of serving; the best were timed again, side by side",

@@ -16,11 +16,12 @@ import numpy as np
 
 from service.core.compatibility import compare_signatures
 from service.core.errors import ConfigError, LoadFailed
-from service.core.tensors import Arrays, Signature
+from service.core.tensors import Array, Arrays, Signature
 from service.engine.golden import read_golden
 from service.engine.graph import summarise
 from service.engine.session import Session, SessionOptions
 from service.quantization.data import Rows, groups
+from service.quantization.labels import varies
 
 GOLDEN = "golden.npz"
 GOLDEN_ROWS = 32
@@ -97,28 +98,41 @@ def next_version(home: Path) -> int:
 def write_golden(home: Path, signature: Signature, rows: Rows, answers: Sequence[Arrays]) -> bool:
     """Write the golden rows unless there are some; says whether it did.
 
-    One row only for a model that takes no more. Outputs that do not have one value for each row,
-    such as the boxes that a detector found, are left out: a good version may find another number.
+    One row, or run, only for a model that takes no more. Outputs that do not have one value for
+    each row, such as the boxes that a detector found, are left out: a good version may find another
+    number. So are all outputs of a run where serving takes the first axis for that of rows, as the
+    signature lets it: it would run the steps of a sequence one by one.
     """
     if (home / GOLDEN).exists():
         return False
-    alike = max((found for found, _ in groups(rows.feeds)), key=len)
-    places = alike[: GOLDEN_ROWS if signature.has_rows else 1]
+    alike = max(groups(rows.feeds), key=len)
+    places = alike[: GOLDEN_ROWS if signature.has_rows and not rows.by_run else 1]
+    first_run = rows.feeds[places[0]]
+    in_rows = signature.batchable or (signature.loose and bool(signature.common_rows(first_run)))
+    mistaken = rows.by_run and in_rows
+    if mistaken and len({len(array) for array in first_run}) > 1:
+        return False
     arrays = {}
     for index, spec in enumerate(signature.inputs):
-        arrays[f"inputs/{spec.name}"] = np.concatenate([rows.feeds[i][index] for i in places])
+        arrays[f"inputs/{spec.name}"] = _joined([rows.feeds[i][index] for i in places])
     for index, spec in enumerate(signature.outputs):
         first, *others = {answers[i][index].shape for i in alike}
-        if not others and (first[:1] == (1,) or not signature.has_rows):
-            columns = [answers[i][index] for i in places]
-            arrays[f"outputs/{spec.name}"] = np.concatenate(columns) if first else columns[0]
-    if rows.labels is not None:
+        if not others and not mistaken and (first[:1] == (1,) or not signature.has_rows):
+            arrays[f"outputs/{spec.name}"] = _joined([answers[i][index] for i in places])
+    if rows.labels is not None and varies(rows.labels):
+        arrays["labels"] = rows.labels[places[0]]
+    elif rows.labels is not None:
         arrays["labels"] = rows.labels[places]
     plain = {n: a.astype(np.str_) if a.dtype == object else a for n, a in arrays.items()}
     temporary = home / ".quantize" / GOLDEN
     np.savez_compressed(temporary, allow_pickle=False, **plain)
     temporary.replace(home / GOLDEN)
     return True
+
+
+def _joined(arrays: Sequence[Array]) -> Array:
+    """One array as it is, be it a scalar."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _rename(staging: Path, home: Path) -> int:

@@ -6,12 +6,13 @@ are 0. So each output is also looked at by its channels, and one that lost its l
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import log10
+from math import log10, prod
 
 import numpy as np
 
 from service.core.errors import ConfigError
 from service.core.tensors import Array, Arrays
+from service.quantization.elements import beside, by_name, values
 from service.quantization.labelled import accuracies, fitting_metric, r2, r2s
 from service.quantization.modules import user_function
 
@@ -86,8 +87,8 @@ def choose_metric(asked: str, labels: Array | None, names: Sequence[str], answer
     if asked != "auto":
         return asked
     if labels is not None:
-        return fitting_metric(_by_name(names, answers), labels)
-    return _by_outputs(answers)
+        return fitting_metric(*beside(names, answers, labels))
+    return _fitting([row[0] for row in answers[:64]])
 
 
 def compare(
@@ -104,10 +105,12 @@ def compare(
     return Quality(metric, float(score), float(reference), tuple(columns), failure)
 
 
-def _by_outputs(answers: Answers) -> str:
-    """Unit vectors are embeddings; a single value is a regression, and so is each of several
-    probabilities that do not exclude each other; other rows are class scores."""
-    found = [row[0].reshape(-1, *row[0].shape[-1:]) for row in answers[:64]]
+def _fitting(answers: Sequence[Array]) -> str:
+    """What fits one output: unit vectors are embeddings; a single value is a regression, and so is
+    each of several probabilities that do not exclude each other; other rows are class scores."""
+    found = [array.reshape(-1, *array.shape[-1:]) for array in answers if array.size]
+    if not found:
+        return "cosine"
     if found[0].dtype.kind != "f":
         return "agreement"
     if len({array.shape[1:] for array in found}) > 1:  # lengths, not classes, along the last axis
@@ -121,7 +124,7 @@ def _by_outputs(answers: Answers) -> str:
         return "cosine"
     if np.allclose(sums, 1, atol=1e-3):
         return "agreement"
-    if answers[0][0].ndim > 2:
+    if answers[0].ndim > 2:
         return "cosine"
     return "r2" if ((first >= 0) & (first <= 1)).all() else "agreement"
 
@@ -135,17 +138,22 @@ def _score(
     columns: Sequence[OutputQuality],
 ) -> tuple[float, float]:
     if metric == "agreement":
-        return min(column.agreement for column in columns), 1.0
+        # Hidden states and embeddings beside class scores have no class: their direction counts.
+        scores = [
+            i for i in range(len(names)) if not i or _fitting(_column(want[:64], i)) == metric
+        ]
+        return min(c.agreement if i in scores else c.cosine for i, c in enumerate(columns)), 1.0
     if metric == "cosine":
         return min(column.cosine for column in columns), 1.0
     if metric == "r2" and labels is None:
         pairs = ((_column(want, i), _column(got, i)) for i in range(len(names)))
-        return min(r2(np.concatenate(w), np.concatenate(g)) for w, g in pairs), 1.0
-    first, second = _by_name(names, got), _by_name(names, want)
+        return min(r2(values(w), values(g)) for w, g in pairs), 1.0
     if ":" in metric:
-        return _by_user(metric, first, second, labels)
+        return _by_user(metric, by_name(names, got), by_name(names, want), labels)
     assert labels is not None, "choose_metric asks for labels"
-    return (accuracies if metric == "accuracy" else r2s)(first, second, labels)
+    first, _ = beside(names, got, labels)
+    second, known = beside(names, want, labels)
+    return (accuracies if metric == "accuracy" else r2s)(first, second, known)
 
 
 def _by_user(
@@ -165,7 +173,7 @@ def user_metric(spec: str) -> Metric:
     """The function that ``module:function`` names; it takes outputs by name, and labels.
 
     An output is one array with the rows in its first axis; where the rows' shapes differ, a list of
-    one array a row, as an array of objects.
+    one array a row, as an array of objects. So are labels of which runs have different numbers.
 
     Raises:
         ConfigError: it cannot be imported.
@@ -182,18 +190,6 @@ def user_metric(spec: str) -> Metric:
 
 def _column(rows: Answers, index: int) -> list[Array]:
     return [row[index] for row in rows]
-
-
-def _by_name(names: Sequence[str], rows: Answers) -> dict[str, Array]:
-    return {name: _stack(_column(rows, i)) for i, name in enumerate(names)}
-
-
-def _stack(arrays: list[Array]) -> Array:
-    if len({array.shape for array in arrays}) == 1:
-        return np.concatenate(arrays)
-    stacked = np.empty(len(arrays), dtype=object)
-    stacked[:] = arrays
-    return stacked
 
 
 def _failure(
@@ -226,7 +222,8 @@ def _output(name: str, want: list[Array], got: list[Array]) -> OutputQuality:
     if any(w.shape != g.shape for w, g in zip(want, got, strict=True)):
         return OutputQuality(name, 0.0, 0.0, -MOST_DB, 0, 0.0, 0)
     if want[0].dtype.kind != "f":
-        same = float(np.mean([np.mean(w == g) for w, g in zip(want, got, strict=True)]))
+        pairs = zip(want, got, strict=True)
+        same = float(np.mean([np.mean(w == g) if w.size else 1.0 for w, g in pairs]))
         return OutputQuality(name, same, same, MOST_DB, 0, same, 0)
     w, g = _by_channel(want), _by_channel(got)
     cosines = [_cosine(a, b) for a, b in zip(want, got, strict=True)]
@@ -246,9 +243,9 @@ def _output(name: str, want: list[Array], got: list[Array]) -> OutputQuality:
 def _by_channel(arrays: list[Array]) -> Array:
     """[values, channels] in float64: axis 1 of images [n, c, h, w], else the last axis."""
     flat = []
-    for array in arrays:
+    for array in map(np.atleast_1d, arrays):
         moved = np.moveaxis(array, 1, -1) if array.ndim == 4 else array
-        flat.append(moved.reshape(-1, moved.shape[-1]))
+        flat.append(moved.reshape(prod(moved.shape[:-1]), moved.shape[-1]))
     if len({array.shape[1] for array in flat}) > 1:
         flat = [array.reshape(-1, 1) for array in flat]
     return np.concatenate(flat).astype(np.float64)
@@ -276,8 +273,10 @@ def _slices(want: Array, got: Array) -> tuple[Array, int]:
 
 
 def _agreement(want: list[Array], got: list[Array]) -> float:
-    pairs = zip(want, got, strict=True)
-    return float(np.mean([np.mean(w.argmax(axis=-1) == g.argmax(axis=-1)) for w, g in pairs]))
+    """Arrays without a value, as a graph without edges gives, agree."""
+    pairs = [(w, g) for w, g in zip(want, got, strict=True) if w.size]
+    hits = [np.mean(w.argmax(axis=-1) == g.argmax(axis=-1)) for w, g in pairs]
+    return float(np.mean(hits)) if hits else 1.0
 
 
 def _cosine(want: Array, got: Array) -> float:

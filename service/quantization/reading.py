@@ -4,7 +4,8 @@ import sys
 import traceback
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,12 @@ from service.core.tensors import Array, Arrays, Signature
 from service.engine.samples import generated_rows
 from service.engine.session import Session, SessionOptions
 from service.quantization.casting import cast_feeds
-from service.quantization.data import Rows, check_rows
+from service.quantization.data import Rows, rows_of
+from service.quantization.labels import label_key, labels_of_rows, labels_of_runs
+from service.quantization.layout import Layout, are_runs, layout_of
 from service.quantization.modules import user_function
+from service.quantization.runs import AS_THEY_COME, check_run, unstacked
 
-LABELS = ("labels", "label", "y")
-"""Names under which labels are found when no other is given."""
 MOST_FEEDS, MOST_BYTES = 100_000, 4 * 10**9
 """Where a function goes on yielding, it is not asked for more than this."""
 RANDOM_ROWS = 128
@@ -28,8 +30,17 @@ UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 Feed = Mapping[str, Array]
 
 
-def read_data(spec: str, model: Path, signature: Signature, labels: str | None, seed: int) -> Rows:
-    """The rows that ``--data`` names.
+def read_data(
+    spec: str,
+    model: Path,
+    signature: Signature,
+    labels: str | None,
+    seed: int,
+    needs_labels: bool = True,
+) -> Rows:
+    """The rows, or runs, that ``--data`` names.
+
+    ``needs_labels``: whether labels that are named must be there.
 
     Raises:
         ConfigError: there are none, or they do not fit the model.
@@ -37,37 +48,71 @@ def read_data(spec: str, model: Path, signature: Signature, labels: str | None, 
     if spec == "random":
         return _random(model, signature, seed)
     try:
-        feeds, notes = _named(spec, signature)
-        if not feeds:
+        parts, notes = _named(spec, signature)
+        if not parts:
             raise ConfigError("there are no rows")
-        return _rows(feeds, signature, labels, notes)
+        parts = {name: _plain(feed) for name, feed in parts.items()}
+        names = {n: a for feed in parts.values() for n, a in feed.items()}
+        asked = labels if needs_labels or labels in names else None
+        key = label_key(names, signature, asked)
+        read = _runs if are_runs([*parts.values()], signature) else _rows
+        return read(parts, signature, key, notes)
     except ConfigError as error:
         raise ConfigError(f"{spec}: {error}") from None
 
 
 def _rows(
-    feeds: list[Feed], signature: Signature, labels: str | None, notes: tuple[str, ...]
+    parts: Mapping[str, Feed], signature: Signature, key: str | None, notes: tuple[str, ...]
 ) -> Rows:
-    feeds, casts = cast_feeds([_plain(feed) for feed in feeds], signature)
-    key = _label_key({n: a for feed in feeds for n, a in feed.items()}, signature, labels)
-    rows = check_rows(feeds, signature)
+    rows: list[Arrays] = []
+    for name, feed in parts.items():
+        with _about(name):
+            (cast,), casts = cast_feeds([feed], signature)
+            rows += rows_of(cast, signature, len(rows))
+            notes = (*notes, *casts)
     if not rows:
         raise ConfigError("there are no rows")
-    if key is None:
-        return Rows(rows, None, (*notes, *casts))
-    found = _check_labels(_labels(feeds, key, len(rows)), key, len(rows))
-    return Rows(rows, found, (*notes, *casts))
+    labels = labels_of_rows([*parts.values()], key, len(rows)) if key else None
+    return Rows(tuple(rows), labels, tuple(dict.fromkeys(notes)))
 
 
-def _named(spec: str, signature: Signature) -> tuple[list[Feed], tuple[str, ...]]:
-    """The arrays that were found, and notes about them."""
+def _runs(
+    parts: Mapping[str, Feed], signature: Signature, key: str | None, notes: tuple[str, ...]
+) -> Rows:
+    """Each part, or each place of the axis that all of its inputs have more, is one run."""
+    feeds: list[Feed] = []
+    runs: list[Arrays] = []
+    for name, part in parts.items():
+        with _about(name):
+            several = unstacked(part, signature)
+        for place, feed in enumerate(several):
+            with _about(name), _about(f"run {place}" if len(several) > 1 else ""):
+                (cast,), casts = cast_feeds([feed], signature)
+                runs.append(check_run(cast, signature, key))
+                feeds.append(feed)
+                notes = (*notes, *casts)
+    labels = labels_of_runs(feeds, key) if key else None
+    return Rows(tuple(runs), labels, tuple(dict.fromkeys((*notes, AS_THEY_COME))), by_run=True)
+
+
+@contextmanager
+def _about(part: str) -> Iterator[None]:
+    """Name the part of the data that an error is about."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{part}: {error}" if part else str(error)) from None
+
+
+def _named(spec: str, signature: Signature) -> tuple[dict[str, Feed], tuple[str, ...]]:
+    """The arrays that were found, by what to call them in an error, and notes about them."""
     path = Path(spec)
     if path.is_dir():
         return _folder(path, signature), ()
     if path.suffix == ".npz":
-        return [_archive(path)], ()
+        return {"": _archive(path)}, ()
     if path.suffix == ".npy" and len(signature.inputs) == 1:
-        return [{signature.inputs[0].name: _array(path)}], ()
+        return {"": {signature.inputs[0].name: _array(path)}}, ()
     if ":" in spec and not path.exists():
         return _function(spec)
     raise ConfigError(
@@ -88,21 +133,22 @@ def _archive(path: Path) -> Feed:
         raise ConfigError(f"{path.name} cannot be read: {_why(error)}") from None
 
 
-def _folder(folder: Path, signature: Signature) -> list[Feed]:
+def _folder(folder: Path, signature: Signature) -> dict[str, Feed]:
     """One .npy an input by its name, or one .npz (or .npy, for a single input) a few rows."""
     archives = sorted(folder.glob("*.npz"))
     if archives:
-        return [_archive(path) for path in archives]
+        return {path.name: _archive(path) for path in archives}
     files = sorted(folder.glob("*.npy"))
     if not files:
         raise ConfigError("the folder holds no .npy and no .npz file")
     arrays = {path.stem: _array(path) for path in files}
     if all(spec.name in arrays for spec in signature.inputs):
-        return [arrays]
+        return {"": arrays}
     if len(signature.inputs) != 1:
         wanted = ", ".join(f"{spec.name}.npy" for spec in signature.inputs)
         raise ConfigError(f"expected {wanted}; found {', '.join(p.name for p in files[:8])}")
-    return [{signature.inputs[0].name: array} for array in arrays.values()]
+    name = signature.inputs[0].name
+    return {path.name: {name: arrays[path.stem]} for path in files}
 
 
 def _array(path: Path) -> Array:
@@ -126,22 +172,25 @@ def _why(error: Exception) -> str:
     return str(error)
 
 
-def _function(spec: str) -> tuple[list[Feed], tuple[str, ...]]:
+def _function(spec: str) -> tuple[dict[str, Feed], tuple[str, ...]]:
     """What a user's function yields: dicts of arrays by input name."""
-    feeds: list[Feed] = []
+    feeds: dict[str, Feed] = {}
     size = 0
     try:
         with user_function(spec) as function:
-            for feed in function():
-                feeds.append(_feed(feed))
-                size += sum(np.asarray(array).nbytes for array in feed.values())
+            for value in function():
+                name = f"dict {len(feeds)}"
+                with _about(name):
+                    feeds[name] = _feed(value)
+                size += sum(array.nbytes for array in feeds[name].values())
                 if len(feeds) == MOST_FEEDS or size > MOST_BYTES:
                     return feeds, (f"{spec} yields more than the {len(feeds)} that were taken.",)
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:
         line = _line_in(error, spec.partition(":")[0])
-        raise ConfigError(f"{type(error).__name__}: {error}{line}") from error
+        after = f", after {len(feeds)} dicts" if feeds else ""
+        raise ConfigError(f"{type(error).__name__}: {error}{line}{after}") from error
     return feeds, ()
 
 
@@ -150,7 +199,11 @@ def _feed(value: object) -> Feed:
         raise ConfigError(
             f"it must yield dicts of arrays by input name, not {type(value).__name__}"
         )
-    return value
+    try:
+        # Copies: a loop that records state often writes the next one into the same array.
+        return {str(name): np.array(array) for name, array in value.items()}
+    except ValueError as error:  # lists of unequal lengths
+        raise ConfigError(f"a value makes no array: {error}") from None
 
 
 def _line_in(error: BaseException, module: str) -> str:
@@ -167,50 +220,15 @@ def _plain(feed: Feed) -> Feed:
     return {n.removeprefix("inputs/"): a for n, a in feed.items() if not n.startswith("outputs/")}
 
 
-def _label_key(feed: Feed, signature: Signature, asked: str | None) -> str | None:
-    if asked is not None and asked not in feed:
-        has = ", ".join(f'"{name}"' for name in feed)
-        raise ConfigError(f'there are no labels "{asked}"; it has {has}')
-    taken = {tensor.name for tensor in signature.inputs}
-    return asked or next((name for name in LABELS if name in feed and name not in taken), None)
-
-
-def _labels(feeds: list[Feed], key: str, rows: int) -> Array:
-    """All labels in one array. Where each feed is one row, its labels may lack the first axis."""
-    missing = sum(key not in feed for feed in feeds)
-    if missing:
-        raise ConfigError(f'{missing} of {len(feeds)} parts of the data have no labels "{key}"')
-    found = [np.asarray(feed[key]) for feed in feeds]
-    if len(feeds) == rows:
-        found = [array if array.shape[:1] == (1,) else array[None] for array in found]
-    found = [np.atleast_1d(array) for array in found]
-    shapes = sorted({array.shape[1:] for array in found})
-    if len(shapes) > 1:
-        raise ConfigError(
-            f'labels "{key}" have several shapes, such as {list(shapes[0])} and '
-            f"{list(shapes[1])} for a row; they must have one"
-        )
-    return np.concatenate(found)
-
-
-def _check_labels(labels: Array, key: str, rows: int) -> Array:
-    if labels.size == len(labels):
-        labels = labels.reshape(-1)
-    if len(labels) != rows:
-        raise ConfigError(f'labels "{key}" are {len(labels)}, the rows are {rows}')
-    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        raise ConfigError(f'labels "{key}" hold NaN or infinity')
-    return labels
-
-
 def _random(model: Path, signature: Signature, seed: int) -> Rows:
     rows, error = generated_rows(signature, {}, Session(model, SessionOptions(1)).run)
     if not rows:
         raise ConfigError(f"no random rows could be made that the model accepts: {error}")
     rng = np.random.default_rng(seed)
-    return Rows(
-        tuple(tuple(_like(rows, i, rng) for i in _inputs(rows)) for _ in range(RANDOM_ROWS))
-    )
+    made = tuple(tuple(_like(rows, i, rng) for i in _inputs(rows)) for _ in range(RANDOM_ROWS))
+    if layout_of(signature) in (Layout.RUNS, Layout.APART):
+        return Rows(made, None, (AS_THEY_COME,), by_run=True)
+    return Rows(made)
 
 
 def _inputs(rows: list[Arrays]) -> range:
@@ -219,11 +237,11 @@ def _inputs(rows: list[Arrays]) -> range:
 
 def _like(rows: list[Arrays], index: int, rng: np.random.Generator) -> Array:
     """Values of the kind that the model was found to accept."""
-    seen = np.concatenate([row[index] for row in rows])
+    seen = np.stack([row[index] for row in rows])
     shape = rows[0][index].shape
     if seen.dtype.kind == "f":
-        return rng.standard_normal(shape).astype(seen.dtype)
+        return np.asarray(rng.standard_normal(shape), seen.dtype)
     if seen.dtype.kind in "iu" and seen.size:
         low, high = int(seen.min()), int(seen.max())
-        return rng.integers(low, high + 1, shape).astype(seen.dtype)
+        return np.asarray(rng.integers(low, high + 1, shape), seen.dtype)
     return rows[0][index]

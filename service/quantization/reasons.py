@@ -46,7 +46,8 @@ def decide(
     timing, quality = found.measured.timing, found.measured.quality
     ratio = reference.built.file_bytes / found.built.file_bytes
     size = f"{ratio:.2f} x smaller" if ratio >= 1 else f"{1 / ratio:.2f} x larger"
-    variance = "" if found.measured.invariant else _moves(found.measured.deviation, goal)
+    moved = found.measured.deviation
+    variance = "" if moved is None or found.measured.invariant else _moves(moved, goal)
     reason = (
         f"best {goal.target} within the budget: {timing.latency_ratio:.2f} x FP32's speed at batch "
         f"1, {timing.throughput_ratio:.2f} x its rows/s, {size}; {quality.metric} "

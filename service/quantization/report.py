@@ -14,6 +14,7 @@ from service.quantization.decide import Candidate, Goal
 from service.quantization.machine import Machine
 from service.quantization.reasons import verdict
 from service.quantization.search import Outcome
+from service.quantization.trial import Measurement
 
 FORMAT = 1
 
@@ -68,13 +69,19 @@ def _candidate(candidate: Candidate, reference: Candidate, goal: Goal) -> dict[s
             "steady_bytes": measured.steady_bytes,
             "peak_bytes": measured.peak_bytes,
             "batch_deviation": measured.deviation,
-            "batch_invariant": None if measured.dropped else measured.invariant,
+            "batch_invariant": _invariant(measured),
             "dropped": measured.dropped,
             "quality": asdict(measured.quality) if measured.quality else None,
         }
     if measured is not None and measured.timing is not None:
         row["timing"] = asdict(measured.timing)
     return row
+
+
+def _invariant(measured: Measurement) -> bool | None:
+    """None where it was not found out, or does not apply."""
+    unknown = measured.dropped or measured.deviation is None
+    return None if unknown else measured.invariant
 
 
 def _finite(value: Any) -> Any:

@@ -13,8 +13,10 @@ from service.core.tensors import Arrays
 from service.engine.session import Session, SessionOptions
 from service.quantization.build import Workshop, build_file
 from service.quantization.data import load_rows
-from service.quantization.recipes import PRODUCTS, Recipe, mixed
+from service.quantization.recipes import PRODUCTS, Dynamic, Recipe, mixed
+from service.quantization.source import all_nodes
 
+OPENING = (*PRODUCTS, "LSTM")
 STRETCHES, MOST_PARTS = 40, 60
 ROWS = 16
 Part = tuple[str, ...]
@@ -30,7 +32,7 @@ def parts_of(recipe: Recipe, shop: Workshop) -> tuple[Part, ...]:
     longest = max(4, -(-len(nodes) // STRETCHES))  # an activation stays with its product
     parts: list[list[str]] = []
     for node in nodes:
-        if node.op_type in PRODUCTS or not parts or len(parts[-1]) >= longest:
+        if node.op_type in OPENING or not parts or len(parts[-1]) >= longest:
             parts.append([])
         parts[-1].append(node.name)
     size = -(-len(parts) // MOST_PARTS) or 1
@@ -42,9 +44,10 @@ def _quantizable(recipe: Recipe, graph: onnx.GraphProto) -> list[onnx.NodeProto]
     ops = set(getattr(recipe.method, "ops", ()))
     constants = {tensor.name for tensor in graph.initializer}
     weights_only = getattr(recipe.method, "inputs_only", False)
+    nodes = all_nodes(graph) if isinstance(recipe.method, Dynamic) else graph.node
     return [
         node
-        for node in graph.node
+        for node in nodes
         if (not ops or node.op_type in ops) and (not weights_only or set(node.input) & constants)
     ]
 

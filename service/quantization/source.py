@@ -9,10 +9,11 @@ from pathlib import Path
 import onnx
 
 from service.core.errors import ConfigError, LoadFailed
-from service.core.tensors import Signature, TensorSpec
+from service.core.tensors import Signature
 from service.engine.graph import check_external_files, summarise
 from service.engine.session import Session, SessionOptions
 from service.engine.tuning import settle
+from service.quantization.layout import joins
 from service.quantization.recipes import Kind
 
 MOST_BYTES = 2 * 10**9
@@ -24,7 +25,8 @@ RECURRENT = {"LSTM", "GRU", "RNN"}
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A usable FP32 model. ``file_bytes`` counts external data."""
+    """A usable FP32 model. ``file_bytes`` counts external data; ``batched``: rows may share a run,
+    as far as the file tells."""
 
     path: Path
     signature: Signature
@@ -61,7 +63,7 @@ def read_source(path: Path, scratch: Path) -> Source:
         named = str(error) if path.name in str(error) else f"{path.name}: {error}"
         raise ConfigError(named) from None
     model = onnx.load(path, load_external_data=False)
-    return Source(path, signature, kinds_of(model), size, _batched(path, signature))
+    return Source(path, signature, kinds_of(model), size, joins(signature) and signature.has_rows)
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
@@ -148,20 +150,3 @@ def _check_size(path: Path, size: int, scratch: Path) -> None:
             f"{scratch} has {free / 1e6:.0f} MB free; quantizing {path.name} needs about "
             f"{SPACE * size / 1e6:.0f} MB"
         )
-
-
-def _batched(path: Path, signature: Signature) -> bool:
-    """Whether rows share a run; one row at a time is usable too, anything else is not."""
-    if signature.has_rows:
-        return True
-    for spec in signature.inputs:
-        if not _single(spec):
-            raise ConfigError(
-                f'{path.name}: input "{spec.name}" {spec} has no batch dimension; its first axis '
-                "must be symbolic (or 1, for a model that takes one row at a time)"
-            )
-    return False
-
-
-def _single(spec: TensorSpec) -> bool:
-    return bool(spec.shape) and (spec.shape[0] == 1 or not isinstance(spec.shape[0], int))

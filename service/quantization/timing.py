@@ -66,7 +66,7 @@ def requests(rows: Rows, size: int) -> list[Arrays]:
     """Up to 16 requests of so many rows each."""
     if size == 1:
         return list(rows.feeds[:TIMED])
-    places = max((g for g, _ in groups(rows.feeds)), key=len)
+    places = max(groups(rows.feeds), key=len)
     return [
         tuple(
             np.concatenate([rows.feeds[places[(start + i) % len(places)]][k] for i in range(size)])

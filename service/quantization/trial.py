@@ -13,7 +13,7 @@ from time import perf_counter, thread_time
 
 import numpy as np
 
-from service.core.errors import ConfigError
+from service.core.errors import ConfigError, QuantserveError
 from service.core.tensors import Array, Arrays
 from service.engine.hardware import resident_bytes
 from service.engine.plan import LONG_SECONDS
@@ -51,20 +51,21 @@ class Bench:
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """What was found. ``deviation`` is how far answers move with the rows beside them, as a share
-    of the output's largest value. ``dropped`` says why the trial ended early, if it did."""
+    of the output's largest value; None where runs are not joined. ``dropped`` says why the trial
+    ended early, if it did."""
 
     load_seconds: float
     steady_bytes: int
     peak_bytes: int
     quality: Quality | None
     timing: Timing | None
-    deviation: float
+    deviation: float | None
     dropped: str = ""
 
     @property
     def invariant(self) -> bool:
-        """Whether a row's answers are the same in any batch."""
-        return self.deviation <= VARIES
+        """Whether a row's answers are the same in any batch that it can be in."""
+        return self.deviation is None or self.deviation <= VARIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +94,9 @@ def baseline(bench: Bench) -> Measurement:
     """
     rows = load_rows(bench.evaluation)
     loaded = _load(bench.reference, bench.threads)
-    first = _answers(loaded.session, rows.feeds[:QUICK_ROWS])
+    first = _reference_answers(loaded.session, rows, 0, QUICK_ROWS)
     steady, peak = loaded.memory()
-    answers = [*first, *_answers(loaded.session, rows.feeds[QUICK_ROWS:])]
+    answers = [*first, *_reference_answers(loaded.session, rows, QUICK_ROWS, len(rows))]
     save_answers(answers, bench.answers)
     metric = choose_metric(bench.metric, rows.labels, loaded.outputs, answers)
     quality = compare(loaded.outputs, metric, answers, answers, rows.labels)
@@ -211,13 +212,29 @@ def _answers(session: Session, feeds: Sequence[Arrays]) -> list[Arrays]:
     return [session.run(row) for row in feeds]
 
 
-def _batches(session: Session, rows: Rows, bench: Bench) -> tuple[int, float]:
+def _reference_answers(session: Session, rows: Rows, start: int, end: int) -> list[Arrays]:
+    """FP32's; what it refuses is told with where it is in the data."""
+    answers = []
+    for place, row in enumerate(rows.feeds[start:end], start):
+        try:
+            answers.append(session.run(row))
+        except QuantserveError as error:
+            shapes = ", ".join(
+                f'"{spec.name}" {list(array.shape)}'
+                for spec, array in zip(session.signature.inputs, row, strict=True)
+            )
+            what = "run" if rows.by_run else "row"
+            raise ConfigError(f"{what} {rows.number(place)} ({shapes}): {error}") from error
+    return answers
+
+
+def _batches(session: Session, rows: Rows, bench: Bench) -> tuple[int, float | None]:
     """The size at which a run pays best, and how far answers move with the rows beside them."""
-    same_shape = next(groups(rows.feeds))[0]
-    chosen = [rows.feeds[i] for i in same_shape[:PROBED]]
-    limit = bench.max_rows if bench.batched else 1
+    if not bench.batched:
+        return 1, None
+    chosen = [rows.feeds[i] for i in next(groups(rows.feeds))[:PROBED]]
     clock = thread_time if bench.threads == 1 else perf_counter
-    found = probe(session.run, session.signature.outputs, chosen, limit, clock)
+    found = probe(session.run, session.signature.outputs, chosen, bench.max_rows, clock)
     width = max(found.seconds, key=lambda size: size / found.seconds[size])
     # Kernels for another size round otherwise; only what is more than that comes from neighbours.
     moved = found.deviation if found.deviation > SAME else found.neighbours

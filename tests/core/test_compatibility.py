@@ -108,7 +108,7 @@ def test_what_breaks_no_request_is_compatible(
         ),
         (
             Signature((spec("i", 1, 4), spec("t", 2, 4)), ()),
-            Signature((spec("i", "n", 4), spec("t", "m", 4)), ()),
+            Signature((spec("i", "n", 4), spec("t", "m", 4)), ()).settled(True),
             "one number of rows for axes of inputs that had 1 and 2",
         ),
     ],

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from service.engine.session import Session, SessionOptions
 from service.quantization.build import Workshop, build, examine, prepare
 from service.quantization.data import Rows, save_rows
 from service.quantization.inspection import as_text, inspect
@@ -19,9 +20,10 @@ from service.quantization.recipes import (
     Recipe,
     Static,
     WeightOnly,
+    mixed,
 )
 from service.quantization.sensitivity import parts_of, sensitivity
-from tests.quantization.tiny_models import conv_net, save
+from tests.quantization.tiny_models import branching, conv_net, recurrent, save
 
 
 @pytest.fixture
@@ -189,3 +191,45 @@ def test_a_quantized_recurrence_is_shown_with_its_weights_and_work(tmp_path: Pat
     found = inspect(tmp_path / "out.onnx")
     assert [line["values"] for line in found["tensors"]] == [32 * 6, 32 * 8]
     assert inspect(model)["multiply_adds"] == found["multiply_adds"] == 5 * 32 * (6 + 8)
+
+
+def test_products_in_the_branches_of_an_if_are_quantized_and_answer_alike(tmp_path: Path) -> None:
+    shop = Workshop(tmp_path)
+    model = branching(tmp_path / "branching.onnx")
+    assert prepare(model, shop) == ""
+    recipe = Recipe("dynamic", Dynamic())
+    assert build(recipe, shop, tmp_path / "out.onnx").fusion.integer == 2
+    rows = np.random.default_rng(1).standard_normal((5, 8)).astype(np.float32)
+    for rate in (-1, 1):
+        feed = (rows, np.array(rate, np.float32))
+        want, got = (
+            Session(path, SessionOptions(1)).run(feed)[0] for path in (model, tmp_path / "out.onnx")
+        )
+        assert np.abs(want - got).max() < 0.05 * np.abs(want).max()
+    parts = parts_of(recipe, shop)
+    assert len(parts) == 2
+    assert build(mixed(recipe, parts[0]), shop, tmp_path / "half.onnx").fusion.integer == 1
+
+
+def test_histograms_are_kept_of_runs_of_one_length(tmp_path: Path) -> None:
+    shop = Workshop(tmp_path)
+    lengths = [3, 5, 3, 4, 3, 5]
+    feeds = tuple(
+        (
+            np.ones((1, n, 8), np.float32),
+            np.zeros((2, 1, 16), np.float32),
+            np.ones((), np.float32),
+        )
+        for n in lengths
+    )
+    save_rows(Rows(feeds, by_run=True), shop.calibration)
+    assert prepare(recurrent(tmp_path / "lstm.onnx"), shop) == ""
+    for calibrator in ("MinMax", "Percentile"):
+        method = Static(ops=PRODUCTS, calibrator=calibrator)
+        assert build(Recipe("s", method), shop, tmp_path / "out.onnx").fusion.integer == 1
+
+
+def test_inspect_names_a_recurrence_whose_first_output_is_not_used(tmp_path: Path) -> None:
+    found = inspect(recurrent(tmp_path / "lstm.onnx"))
+    assert [(node["name"], node["operator"]) for node in found["products"]][0] == ("hn", "LSTM")
+    assert found["multiply_adds"] > 0

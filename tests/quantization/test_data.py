@@ -81,15 +81,3 @@ def test_rows_of_several_lengths_survive_the_disk(tmp_path: Path) -> None:
     assert [row[0].tolist() for row in found.feeds] == [row[0].tolist() for row in feeds]
     assert found.labels is not None
     assert found.labels.tolist() == [0, 1, 2, 3]
-
-
-def test_inputs_of_different_lengths_are_one_run_where_they_share_no_batch(tmp_path: Path) -> None:
-    a, b = (TensorSpec(name, DATATYPES["FP32"], (name, 2)) for name in "ab")
-    feed = {"a": np.ones((1, 2), np.float32), "b": np.arange(6, dtype=np.float32).reshape(3, 2)}
-    (run,) = check_rows([feed], Signature((a, b), ()))
-    assert [len(array) for array in run] == [1, 3]
-    save_rows(Rows((run, run)), tmp_path / "rows.npz")
-    again = load_rows(tmp_path / "rows.npz").feeds
-    assert [[array.tolist() for array in each] for each in again] == [[x.tolist() for x in run]] * 2
-    with pytest.raises(ConfigError, match='"a" 1, "b" 3'):
-        check_rows([feed], Signature((a, b), ()).settled(True))

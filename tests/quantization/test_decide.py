@@ -62,3 +62,12 @@ def test_what_is_nearly_right_is_mended_before_what_is_a_little_faster() -> None
     rows = [candidate("wild", 1.52, drop=0.3), candidate("close", 1.4, drop=0.011),
             candidate("slow", 1.18, drop=0.0101)]  # fmt: skip
     assert [c.recipe.name for c in mixed_bases(rows, FP32, GOAL)] == ["close", "slow", "wild"]
+
+
+def test_runs_that_are_never_joined_cannot_move_each_other() -> None:
+    wrong = candidate("dynamic", 3.0, drop=0.02, deviation=None)
+    assert [c.recipe.name for c in mixed_bases([wrong], FP32, GOAL)] == ["dynamic"]
+    assert mixed_bases([candidate("dynamic", 3.0, drop=0.02, deviation=0.1)], FP32, GOAL) == []
+    right = candidate("dynamic", 3.0, deviation=None)
+    assert winner(candidate("static", 2.0), right) == "dynamic"
+    assert winner(right, goal=Goal(Target.THROUGHPUT)) == "dynamic"

@@ -5,6 +5,7 @@ import pytest
 
 from service.core.errors import ConfigError
 from service.quantization.labelled import accuracies, doubt, fitting_metric, r2s
+from service.quantization.labels import apart
 
 RNG = np.random.default_rng(0)
 CLASSES = np.arange(30) % 3
@@ -74,3 +75,9 @@ def test_an_accuracy_of_one_answer_for_all_is_doubted(
 ) -> None:
     assert bool(doubt(metric, reference, CLASSES)) == doubted
     assert not doubt(metric, reference, None)
+
+
+def test_places_without_a_label_are_no_answer_that_is_given_often() -> None:
+    labels = apart([np.array([-100, -100, 0]), np.array([1, -100])])
+    assert not doubt("accuracy", 0.6, labels)
+    assert doubt("accuracy", 0.5, labels)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import onnx
@@ -13,13 +14,15 @@ import pytest
 
 from service.config import ModelConfig
 from service.core.errors import ConfigError
+from service.engine.gate import golden_checks
+from service.engine.golden import read_golden
 from service.engine.loading import load
 from service.quantization.data import Rows, Split
 from service.quantization.decide import Candidate
 from service.quantization.order import Order, _key, _scratch, carry_out
-from service.quantization.recipes import Recipe, Static, WeightOnly
+from service.quantization.recipes import Dynamic, Recipe, Static, WeightOnly
 from service.quantization.search import Search
-from tests.quantization.tiny_models import conv_net
+from tests.quantization.tiny_models import conv_net, recurrent
 
 FEW = (
     Recipe("static", Static(reduce_range=True)),
@@ -236,3 +239,63 @@ def test_other_weights_beside_the_file_are_another_search(model: Path, tmp_path:
     first, second = (tmp_path / f"{scale}/m.onnx" for scale in (1, 2))
     assert first.read_bytes() == second.read_bytes()
     assert keys[0] != keys[1]
+
+
+RECORDED = """
+import numpy as np
+from service.engine.session import Session, SessionOptions
+from pathlib import Path
+
+def runs():
+    session = Session(Path("tiny.onnx"), SessionOptions(1))
+    rng = np.random.default_rng(0)
+    for song in range(8):
+        state = np.zeros((2, 1, 16), np.float32)
+        for step in range(10):
+            x = rng.standard_normal((1, int(rng.integers(2, 6)), 8)).astype(np.float32)
+            scores, after = session.run((x, state, np.ones((), np.float32)))
+            yield {"x": x, "state": state, "gain": 1.0, "label": int(scores.argmax())}
+            state = after
+"""
+
+
+def test_a_model_with_state_is_searched_run_by_run_and_its_version_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes = (Recipe("dynamic", Dynamic()), Recipe("static", Static(inputs_only=True)))
+    monkeypatch.setattr("service.quantization.search.catalogue", lambda kinds, vnni: recipes)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "recorded_runs", raising=False)
+    (tmp_path / "recorded_runs.py").write_text(RECORDED)
+    model, models = recurrent(tmp_path / "tiny.onnx"), tmp_path / "models"
+    report = quantize(model, "recorded_runs:runs", models, target="size", max_drop=1.0)
+    assert report["data"]["by_run"]
+    assert any("is one run, as it comes" in note for note in report["notes"])
+    assert report["reference"]["quality"]["metric"] == "accuracy"
+    assert report["reference"]["batch_invariant"] is None
+    assert report["reference"]["timing"]["rows"] == 1
+    assert {row["name"] for row in report["candidates"]} >= {"dynamic", "static"}
+    loaded = load(models / "tiny/1", ModelConfig(), 1)
+    golden = read_golden(models / "tiny/golden.npz", loaded.signature)
+    assert golden is not None
+    assert golden.outputs.keys() == {"scores", "next"}
+    checks = golden_checks(loaded, golden, ModelConfig().gate, Event())
+    assert checks
+    assert all(check.passed for check in checks)
+
+
+def test_the_run_that_the_model_refuses_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "refused_runs", raising=False)
+    (tmp_path / "refused_runs.py").write_text(
+        "import numpy as np\n"
+        "def runs():\n    for i in range(20):\n"
+        "        state = np.zeros((2, 3 if i == 7 else 1, 16))\n"
+        "        yield {'x': np.ones((1, 2, 8)), 'state': state, 'gain': 1.0}\n"
+    )
+    message = r'run 7 \("x" \[1, 2, 8\], "state" \[2, 3, 16\], "gain" \[\]\): the model failed'
+    calibrating = {"calibration": "refused_runs:runs", "models": tmp_path / "models"}
+    with pytest.raises(ConfigError, match=message):
+        quantize(recurrent(tmp_path / "tiny.onnx"), "refused_runs:runs", **calibrating)

@@ -109,3 +109,10 @@ def test_it_tells_what_the_winner_is_worth_on_rows_that_did_not_choose_it() -> N
 
 def test_the_frontier_is_what_nothing_beats_in_both() -> None:
     assert [disc.name for disc in frontier(discs(REPORT))] == ["FP32", "b", "a"]
+
+
+def test_of_runs_that_are_never_joined_it_is_not_said_that_they_influence_each_other() -> None:
+    winner = row("b", 2.0, 0.999, "passes") | {"batch_invariant": None}
+    text = page(REPORT | {"candidates": [winner], "data": REPORT["data"] | {"by_run": True}})  # type: ignore[operator]
+    assert "<b>does not apply</b><span>rows independent of their batch" in text
+    assert "8 runs to calibrate on" in text

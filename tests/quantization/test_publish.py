@@ -38,3 +38,37 @@ def test_an_output_without_a_row_for_each_is_left_out(home: Path) -> None:
     golden = read_golden(home / "golden.npz", signature("n"))
     assert golden is not None
     assert golden.outputs == {}
+
+
+def spec(name: str, *shape: str | int) -> TensorSpec:
+    return TensorSpec(name, DATATYPES["FP32"], shape)
+
+
+def runs(*shapes: tuple[int, ...]) -> Rows:
+    feeds = [tuple(np.full(shape, i, np.float32) for shape in shapes) for i in range(20)]
+    return Rows(tuple(feeds), np.arange(20), by_run=True)
+
+
+def test_a_run_is_written_as_it_came(home: Path) -> None:
+    inputs = spec("x", "n", 3), spec("state", 2, "n", 4), spec("gain")
+    stateful = Signature(inputs, (spec("y", "n", 2), spec("next", 2, "n", 4), spec("total")))
+    rows = runs((5, 3), (2, 5, 4), ())
+    answers = [(np.ones((5, 2), np.float32), rows.feeds[i][1], rows.feeds[i][2]) for i in range(20)]
+    assert write_golden(home, stateful, rows, answers)
+    golden = read_golden(home / "golden.npz", stateful)
+    assert golden is not None
+    assert [array.shape for array in golden.inputs] == [(5, 3), (2, 5, 4), ()]
+    assert {n: a.shape for n, a in golden.outputs.items()} == {
+        "y": (5, 2), "next": (2, 5, 4), "total": (),
+    }  # fmt: skip
+    assert golden.labels[""].tolist() == [0]
+
+
+def test_of_runs_that_serving_takes_for_rows_no_answers_are_kept(home: Path) -> None:
+    steps = Signature((spec("x", "steps", "batch", 3),), (spec("y", "steps", "batch", 2),))
+    rows = runs((7, 1, 3))
+    assert write_golden(home, steps, rows, [(np.ones((7, 1, 2), np.float32),)] * 20)
+    golden = read_golden(home / "golden.npz", steps)
+    assert golden is not None
+    assert golden.inputs[0].shape == (7, 1, 3)
+    assert golden.outputs == {}

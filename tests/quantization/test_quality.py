@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from service.core.errors import ConfigError
+from service.quantization.labels import apart
 from service.quantization.quality import check_metric, choose_metric, compare
 
 RNG = np.random.default_rng(0)
@@ -122,3 +123,36 @@ def test_a_number_of_boxes_that_varies_is_for_the_users_metric_to_judge(
     assert "only a --metric" in compare(["y"], "cosine", want, got, None).failure
     found = compare(["y"], "box_metric:f", want, got, None)
     assert (found.score, found.failure) == (2.0, "")
+
+
+def test_a_state_beside_class_scores_is_judged_by_its_direction() -> None:
+    scores = [RNG.standard_normal((1, 4)).astype(np.float32) for _ in range(20)]
+    states = [RNG.standard_normal((2, 1, 64)).astype(np.float32) for _ in range(20)]
+    want = list(zip(scores, states, strict=True))
+    noisy = [state + 0.12 * RNG.standard_normal(state.shape).astype(np.float32) for state in states]
+    got = list(zip(scores, noisy, strict=True))
+    found = compare(["scores", "state"], "agreement", want, got, None)
+    assert found.outputs[1].agreement < 1
+    assert found.score == found.outputs[1].cosine > 0.99
+
+
+def test_scalars_and_outputs_without_a_value_are_compared() -> None:
+    want = [
+        (np.asarray(float(i), np.float32), np.ones((i % 2, 3), np.float32), np.zeros((3, 0)))
+        for i in range(20)
+    ]
+    for metric in ("r2", "cosine", "agreement"):
+        found = compare(["number", "edges", "none"], metric, want, want, None)
+        assert (found.score, found.failure) == (1.0, "")
+    assert choose_metric("auto", None, ["number", "edges", "none"], want) == "r2"
+    assert choose_metric("auto", np.arange(20) / 7, ["number", "edges", "none"], want) == "r2"
+
+
+def test_labels_of_each_element_count_where_runs_differ_in_length() -> None:
+    labels = apart([np.arange(1 + i % 3) for i in range(20)])
+    want = [(np.eye(3, dtype=np.float32)[each],) for each in labels]
+    got = [(answer[::-1].copy(),) for (answer,) in want]
+    assert choose_metric("auto", labels, ["y"], want) == "accuracy"
+    found = compare(["y"], "accuracy", want, got, labels)
+    assert found.reference == 1.0
+    assert 0 < found.score < 1

@@ -68,7 +68,6 @@ def external(path: Path) -> Path:
         (quantized, "quantized already"),
         (unknown, "NoSuchOperator"),
         (doubles, "holds its weights in FP64"),
-        (lambda path: conv_net(path, 4), r'"x" FP32 \[4, 1, 8, 8\] has no batch dimension'),
         (external, "'w.bin' is not in the folder"),
     ],
 )
@@ -93,8 +92,9 @@ def test_a_full_disk_is_told_before_any_work(
         read_source(model, tmp_path)
 
 
-def test_one_row_at_a_time_is_usable(tmp_path: Path) -> None:
-    source = read_source(conv_net(tmp_path / "m.onnx", 1), tmp_path)
+@pytest.mark.parametrize("first", [1, 4])
+def test_one_row_or_one_fixed_set_of_rows_at_a_time_is_usable(tmp_path: Path, first: int) -> None:
+    source = read_source(conv_net(tmp_path / "m.onnx", first), tmp_path)
     assert not source.batched
 
 

@@ -1,0 +1,93 @@
+"""The right answers beside rows or runs: found by name, checked, put together."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from service.core.errors import ConfigError
+from service.core.tensors import Array, Signature
+
+LABELS = ("labels", "label", "y")
+"""Names under which labels are found when no other is given."""
+
+Feed = Mapping[str, Array]
+
+
+def label_key(feed: Feed, signature: Signature, asked: str | None) -> str | None:
+    """The name of the labels; None where there are none.
+
+    Raises:
+        ConfigError: those asked for are not there.
+    """
+    if asked is not None and asked not in feed:
+        has = ", ".join(f'"{name}"' for name in feed)
+        raise ConfigError(f'there are no labels "{asked}"; it has {has}')
+    taken = {tensor.name for tensor in signature.inputs}
+    return asked or next((name for name in LABELS if name in feed and name not in taken), None)
+
+
+def labels_of_rows(feeds: Sequence[Feed], key: str, rows: int) -> Array:
+    """Labels [rows, ...]. Where each feed is one row, its labels may lack the first axis.
+
+    Raises:
+        ConfigError: some have none, or another number or shape than others.
+    """
+    found = _found(feeds, key)
+    if len(feeds) == rows:
+        found = [array if array.shape[:1] == (1,) else array[None] for array in found]
+    found = [np.atleast_1d(array) for array in found]
+    shapes = sorted({array.shape[1:] for array in found})
+    if len(shapes) > 1:
+        raise ConfigError(
+            f'labels "{key}" have several shapes, such as {list(shapes[0])} and '
+            f"{list(shapes[1])} for a row; they must have one"
+        )
+    return _checked(np.concatenate(found), key, rows)
+
+
+def labels_of_runs(feeds: Sequence[Feed], key: str) -> Array:
+    """Labels [runs, ...]; an array of arrays [elements] where runs have different numbers of them.
+
+    Raises:
+        ConfigError: some runs have none.
+    """
+    found = [array[0] if array.shape[:1] == (1,) else array for array in _found(feeds, key)]
+    if len({array.shape for array in found}) == 1:
+        return _checked(np.stack(found), key, len(feeds))
+    _checked(np.concatenate([array.ravel() for array in found]), key, None)
+    return apart([array.ravel() for array in found])
+
+
+def apart(arrays: Sequence[Array]) -> Array:
+    """An array of arrays, which need not have one shape."""
+    found = np.empty(len(arrays), dtype=object)
+    for place, array in enumerate(arrays):
+        found[place] = array
+    return found
+
+
+def varies(labels: Array) -> bool:
+    """Whether runs have different numbers of labels."""
+    return labels.dtype == object
+
+
+def flat(labels: Array) -> Array:
+    """All labels in one array: [rows, ...] as they are, those of runs one after the other."""
+    return np.concatenate(list(labels)) if varies(labels) else labels
+
+
+def _found(feeds: Sequence[Feed], key: str) -> list[Array]:
+    missing = sum(key not in feed for feed in feeds)
+    if missing:
+        raise ConfigError(f'{missing} of {len(feeds)} parts of the data have no labels "{key}"')
+    return [np.asarray(feed[key]) for feed in feeds]
+
+
+def _checked(labels: Array, key: str, rows: int | None) -> Array:
+    if labels.size == len(labels):
+        labels = labels.reshape(-1)
+    if rows is not None and len(labels) != rows:
+        raise ConfigError(f'labels "{key}" are {len(labels)}, the rows are {rows}')
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise ConfigError(f'labels "{key}" hold NaN or infinity')
+    return labels
