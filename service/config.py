@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from service.core.errors import ConfigError
+from service.core.requests import NonFinite
 
 PREFIX = "QUANTSERVE_"
 OF_CLIENTS = {"QUANTSERVE_URL"}
@@ -37,6 +38,11 @@ class Settings(_Value):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on, 0 for any free one")
     cores: int = Field(0, ge=0, description="cores to use, 0 for all that the process may use")
+    non_finite: NonFinite = Field(
+        "literal",
+        description="NaN and infinity in JSON answers: literal (NaN, Infinity, -Infinity) or null, "
+        "unless a request's parameter non_finite says otherwise",
+    )
     max_body_bytes: int = Field(
         64 * 2**20, ge=1024, description="largest request body, counted after decompression"
     )

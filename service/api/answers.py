@@ -42,14 +42,18 @@ class Answer(NamedTuple):
         return Answer(self.status, [*self.headers, (b"content-encoding", encoding)], body)
 
 
-def predicted(version: ModelVersion, signature: Signature, outputs: Arrays) -> Answer:
-    """The answer in the V1 protocol."""
-    tensors = _named(signature, (), outputs)
-    return Answer(200, [JSON], v1.encode(InferResponse(version.model, version.number, tensors)))
+def predicted(version: ModelVersion, signature: Signature, outputs: Arrays, tokens: bool) -> Answer:
+    """The answer in the V1 protocol; ``tokens``: see there."""
+    response = InferResponse(version.model, version.number, _named(signature, (), outputs))
+    return Answer(200, [JSON], v1.encode(response, tokens))
 
 
 def inferred(
-    version: ModelVersion, signature: Signature, request: InferRequest, outputs: Arrays
+    version: ModelVersion,
+    signature: Signature,
+    request: InferRequest,
+    outputs: Arrays,
+    tokens: bool,
 ) -> Answer:
     """The answer in the v2 protocol, with each output in the form that was asked for.
 
@@ -62,7 +66,7 @@ def inferred(
         binary = [default if each.binary is None else each.binary for each in wanted]
         tensors = _classified(tensors, wanted, version, signature.batchable)
     response = InferResponse(version.model, version.number, tensors, request.id)
-    body, length = codec.encode(response, binary)
+    body, length = codec.encode(response, binary, tokens)
     if length is None:
         return Answer(200, [JSON], body)
     return Answer(200, [BINARY, (b"inference-header-content-length", b"%d" % length)], body)

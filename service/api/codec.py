@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from service.api import non_finite
 from service.api.binary_tensors import from_bytes, to_bytes, utf8
 from service.api.json_tensors import (
     MAX_RANK,
@@ -45,7 +46,7 @@ def decode(body: Bytes, header_length: int | None = None) -> InferRequest:
             )
         whole = memoryview(body)
         document, tail = whole[:header_length], whole[header_length:]
-    message = parse_json(document)
+    message = parse_json(document, non_finite.loads)
     items = message.get("inputs")
     if type(items) is not list or not items:
         raise MalformedRequest('"inputs" must be a list of at least one tensor')
@@ -106,6 +107,7 @@ def _request(message: Mapping[str, Any], inputs: tuple[Tensor, ...]) -> InferReq
         _integer(parameters, "priority", 0) or DEFAULT_PRIORITY,
         timeout / 1e6 if timeout else None,
         _flag(parameters, "binary_data_output") or False,
+        non_finite.asked(parameters),
     )
 
 
@@ -187,8 +189,13 @@ def _unreadable(item: Any) -> MalformedRequest:
     )
 
 
-def encode(response: InferResponse, binary: Sequence[bool]) -> tuple[bytes, int | None]:
-    """The answer's bytes, and the length of their JSON part where raw tensors follow it."""
+def encode(
+    response: InferResponse, binary: Sequence[bool], tokens: bool = True
+) -> tuple[bytes, int | None]:
+    """The answer's bytes, and the length of their JSON part where raw tensors follow it.
+
+    NaN and infinity are bare ``tokens`` in the JSON part, else null.
+    """
     outputs, raw = [], []
     for tensor, as_binary in zip(response.outputs, binary, strict=True):
         item: dict[str, Any] = {
@@ -211,6 +218,18 @@ def encode(response: InferResponse, binary: Sequence[bool]) -> tuple[bytes, int 
     if response.id:
         message["id"] = response.id
     document = orjson.dumps(message, option=orjson.OPT_SERIALIZE_NUMPY)
+    if tokens and non_finite.may_hold(document):
+        document = _with_tokens(document, message)
     if not raw:
         return document, None
     return b"".join((document, *raw)), len(document)
+
+
+def _with_tokens(document: bytes, message: dict[str, Any]) -> bytes:
+    """The document once more, where an output holds NaN or infinity."""
+    strange = [item for item in message["outputs"] if non_finite.is_strange(item.get("data"))]
+    if not strange:
+        return document
+    for item in strange:
+        item["data"] = non_finite.literal(item["data"])
+    return orjson.dumps(message, option=orjson.OPT_SERIALIZE_NUMPY)
