@@ -28,6 +28,8 @@ from service.core.tensors import DATATYPES, Signature, Tensor
 
 MAX_INPUTS = 4096
 NOTHING = memoryview(b"")
+SHORT = 512
+"""Bytes; up to here a search for null is faster than a look at the arrays of several outputs."""
 
 
 def decode(body: Bytes, header_length: int | None = None) -> InferRequest:
@@ -196,30 +198,34 @@ def encode(
 
     NaN and infinity are bare ``tokens`` in the JSON part, else null.
     """
-    outputs, raw = [], []
-    for tensor, as_binary in zip(response.outputs, binary, strict=True):
-        item: dict[str, Any] = {
-            "name": tensor.name,
-            "datatype": tensor.datatype.name,
-            "shape": tensor.array.shape,
-        }
+    items, raw = [], []
+    model, version, outputs, id = response
+    for tensor, as_binary in zip(outputs, binary, strict=True):
+        name, datatype, array = tensor
+        item: dict[str, Any] = {"name": name, "datatype": datatype.name, "shape": array.shape}
         if as_binary:
             data = to_bytes(tensor)
             item["parameters"] = {"binary_data_size": len(data)}
             raw.append(data)
         else:
-            item["data"] = to_json(tensor)
-        outputs.append(item)
-    message: dict[str, Any] = {
-        "model_name": response.model,
-        "model_version": str(response.version),
-        "outputs": outputs,
-    }
-    if response.id:
-        message["id"] = response.id
+            plain = datatype.kind == "number" and datatype.size > 2
+            item["data"] = array.reshape(-1) if plain else to_json(tensor)
+        items.append(item)
+    message: dict[str, Any] = {"model_name": model, "model_version": str(version)}
+    if id:
+        message["id"] = id
+    message["outputs"] = items
     document = orjson.dumps(message, option=orjson.OPT_SERIALIZE_NUMPY)
-    if tokens and non_finite.may_hold(document):
-        document = _with_tokens(document, message)
+    if tokens:
+        # Whether orjson may have written null for a number. The last bracket that opens is that of
+        # the last output's data, and numbers have no "l": to find one byte takes a twentieth of the
+        # time of four. (``in`` is slower: it tries an integer first.)
+        if len(items) > 1:
+            strange = len(document) > SHORT or document.find(b"null") > 0
+        else:
+            strange = document.find(b"l", document.rfind(b"[")) > 0
+        if strange:
+            document = _with_tokens(document, message)
     if not raw:
         return document, None
     return b"".join((document, *raw)), len(document)

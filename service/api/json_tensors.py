@@ -168,10 +168,10 @@ def _flatten(name: str, shape: Sequence[int], data: list[Any]) -> list[Any]:
 
 
 def to_json(tensor: Tensor) -> Any:
-    array = tensor.array
-    if tensor.datatype.name == "BYTES":
+    _, datatype, array = tensor
+    if datatype.name == "BYTES":
         return array.ravel().tolist()
-    if tensor.datatype.name == "BF16":
+    if datatype.name == "BF16":
         return from_bfloat16(array).reshape(-1)
     return array.reshape(-1)
 

@@ -24,8 +24,6 @@ QUOTE, BACKSLASH = b'"'[0], b"\\"[0]
 CHARACTERS = "\x7f" + "".join(c for c in map(chr, range(0x7E, 0x1F, -1)) if c not in '"\\/')
 """Those that a JSON string may hold as they are, the least used one first."""
 NESTED = frozenset({dict, list})
-SHORT = 1024
-"""Bytes of a document; up to here a search for null is faster than a look at the arrays."""
 
 
 def loads(document: Bytes | memoryview) -> Any:
@@ -151,11 +149,6 @@ def asked(parameters: Any) -> NonFinite | None:
     raise MalformedRequest(
         f'parameter "{PARAMETER}" must be "literal" or "null", got {value!r:.40}'
     )
-
-
-def may_hold(document: bytes) -> bool:
-    """Whether orjson may have written null for a number; if so, the arrays have to be looked at."""
-    return len(document) > SHORT or b"null" in document
 
 
 def is_strange(values: Any) -> bool:
