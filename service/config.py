@@ -25,7 +25,10 @@ OF_CLIENTS = {"QUANTSERVE_URL"}
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # TOML and float() know nan and inf: as a bound or a time they would compare as nobody expects.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="strings"
+    )
 
 
 _Kind = TypeVar("_Kind", bound=_Value)
@@ -95,7 +98,7 @@ class PaddingConfig(_Value):
     """``[batching.padding]``: lengths to fill variable axes up to, and with what, per input."""
 
     buckets: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
-    values: dict[str, float] = Field(min_length=1)
+    values: dict[str, Annotated[float, Field(allow_inf_nan=True)]] = Field(min_length=1)
 
 
 class BatchingConfig(_Value):
@@ -159,6 +162,8 @@ class VersionsConfig(_Value):
 class ToleranceConfig(_Value):
     """``[gate.outputs.<name>]``: what an output must reach on golden.npz; see ``core.gate``."""
 
+    model_config = ConfigDict(allow_inf_nan=True)  # inf is no bound; NaN is in none
+
     max_abs_error: float | None = Field(None, ge=0)
     max_relative_error: float | None = Field(None, ge=0)
     min_cosine: float | None = Field(None, ge=-1, le=1)
@@ -171,6 +176,8 @@ class GateConfig(_Value):
 
     ``max_slowdown`` is how many times as long as the live version it may take on golden.npz.
     """
+
+    model_config = ConfigDict(allow_inf_nan=True)
 
     max_slowdown: float | None = Field(None, gt=0)
     outputs: dict[str, ToleranceConfig] = Field(default_factory=dict)

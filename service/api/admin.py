@@ -3,12 +3,13 @@
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.api.audit import Audit
 from service.api.edge import Error, Responses, documented
 from service.api.errors import status_of
+from service.api.finite_json import FiniteJSON
 from service.api.guard import ADMIN_KEY
 from service.api.json_body import body_docs, json_object
 from service.api.lookup import NOT_FOUND, NOT_READY, ModelName
@@ -39,14 +40,16 @@ class SwapRequest(RollbackRequest):
 
 
 class CheckAnswer(BaseModel):
-    """One check of the gate: a figure, or words where there is none."""
+    """One check of the gate: a figure, or words where there is none; null for a figure that is NaN
+    or infinite. ``detail`` says more where there is more to say, such as which element."""
 
     name: str = Field(examples=["golden"])
     measure: str = Field(examples=["cosine"])
     output: str = Field(examples=["probabilities"])
-    measured: float | str = Field(examples=[0.9991])
-    required: float | str = Field(examples=[0.9])
+    measured: float | str | None = Field(examples=[0.9991])
+    required: float | str | None = Field(examples=[0.9])
     passed: bool = True
+    detail: str = ""
 
 
 class PhaseAnswer(BaseModel):
@@ -163,12 +166,12 @@ def _answer(served: Served) -> Response:
         phases=[PhaseAnswer(**phase._asdict()) for phase in served.phases],
         checks=[_check(check) for check in served.checks],
     )
-    return JSONResponse(answer.model_dump())
+    return FiniteJSON(answer.model_dump())
 
 
 def _refusal(error: GateFailed) -> Response:
     report = GateReport(error=str(error), checks=[_check(check) for check in error.checks])
-    return JSONResponse(report.model_dump(), status_of(error))
+    return FiniteJSON(report.model_dump(), status_of(error))
 
 
 def _check(check: Check) -> CheckAnswer:
@@ -179,4 +182,5 @@ def _check(check: Check) -> CheckAnswer:
         measured=check.measured,
         required=check.required,
         passed=check.passed,
+        detail=check.detail,
     )

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from service.api.lookup import NOT_FOUND, ModelName
 from service.core.events import Outcome
+from service.core.figures import finite
 from service.core.lifecycle import State
 from service.core.statistics import Statistics
 from service.engine.folder import REPORT_FILE
@@ -137,7 +138,7 @@ def _reports(folders: dict[int, Path]) -> dict[int, Any]:
         path = folder / REPORT_FILE
         try:
             if path.stat().st_size <= REPORT_LIMIT:
-                found[number] = _summary(json.loads(path.read_bytes(), parse_constant=str))
+                found[number] = _summary(json.loads(path.read_bytes()))
         except (OSError, ValueError):
             continue
     return found
@@ -146,7 +147,7 @@ def _reports(folders: dict[int, Path]) -> dict[int, Any]:
 def _summary(report: Any) -> dict[str, Any] | None:
     if not isinstance(report, dict):
         return None
-    return {key: value for key, value in report.items() if _is_small(value)}
+    return {key: finite(value) for key, value in report.items() if _is_small(value)}
 
 
 def _is_small(value: Any) -> bool:
