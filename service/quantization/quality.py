@@ -238,15 +238,17 @@ def _output(name: str, want: list[Array], got: list[Array]) -> OutputQuality:
     if want[0].dtype.kind != "f":
         same = float(np.mean([np.mean(w == g) for w, g in zip(want, got, strict=True)]))
         return OutputQuality(name, same, same, MOST_DB, 0, same, 0)
-    w, g = _comparable(_by_channel(want), _by_channel(got))
+    whole = _by_channel(want), _by_channel(got)
+    broken = np.atleast_1d(differs(whole[1], whole[0]).any(axis=0))
+    w, g = _comparable(*whole)
     cosines = [_cosine(a, b) for a, b in zip(want, got, strict=True)]
-    slices, dead = _slices(w, g, _are_probabilities(_by_channel(want)))
+    slices, dead = _slices(w, g, broken, _are_probabilities(whole[0]))
     worst = int(np.argmin(slices)) if len(slices) else 0
     return OutputQuality(
         name,
         _agreement(want, got),
         float(np.mean(cosines)),
-        _sqnr(w, g),
+        -MOST_DB if broken.any() else _sqnr(w, g),
         worst,
         float(slices[worst]) if len(slices) else 1.0,
         dead,
@@ -283,14 +285,15 @@ def _are_probabilities(values: Array) -> bool:
         return rows.shape[1] > 1 and len(rows) > 0 and np.allclose(rows.sum(1), 1, atol=1e-3)
 
 
-def _slices(want: Array, got: Array, probabilities: bool) -> tuple[Array, int]:
+def _slices(want: Array, got: Array, broken: Array, probabilities: bool) -> tuple[Array, int]:
     """The cosine of each channel about FP32's mean of it, and how many channels are dead.
 
-    Channels that hardly move in FP32 count as right.
+    Channels that hardly move in FP32 count as right; ``broken`` ones, whose NaN or infinities are
+    not FP32's, as opposite.
     """
     if want.shape[1] > MOST_SLICES:
         step = -(-want.shape[1] // MOST_SLICES)
-        want, got = want[:, ::step], got[:, ::step]
+        want, got, broken = want[:, ::step], got[:, ::step], broken[::step]
     largest = np.abs(want).max(axis=0)
     unit = np.where(largest > FLOOR, largest, 1.0)  # squares of what is larger than 1e154 overflow
     want, got = want / unit, _within_double(got, unit)
@@ -303,7 +306,7 @@ def _slices(want: Array, got: Array, probabilities: bool) -> tuple[Array, int]:
     norms = np.linalg.norm(w, axis=0) * np.linalg.norm(g, axis=0)
     cosines = np.where(matters, (w * g).sum(axis=0) / np.maximum(norms, FLOOR), 1.0)
     dead = matters & (kept < DEAD * spread)
-    return np.where(dead, -1.0, cosines), int(dead.sum())
+    return np.where(dead | broken, -1.0, cosines), int((dead & ~broken).sum())
 
 
 def _agreement(want: list[Array], got: list[Array]) -> float:
@@ -312,7 +315,9 @@ def _agreement(want: list[Array], got: list[Array]) -> float:
 
 
 def _cosine(want: Array, got: Array) -> float:
-    special = ~(np.isfinite(want) & np.isfinite(got))
+    if differs(got, want).any():
+        return 0.0
+    special = ~np.isfinite(want)
     w, g = without(want, special).ravel(), without(got, special).ravel()
     units = magnitude(w), magnitude(g)
     a, b = w / units[0], g / units[1]

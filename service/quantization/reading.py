@@ -14,7 +14,7 @@ from service.core.tensors import Array, Arrays, Signature
 from service.engine.samples import generated_rows
 from service.engine.session import Session, SessionOptions
 from service.quantization.casting import cast_feeds
-from service.quantization.data import Rows, check_rows
+from service.quantization.data import Rows, check_rows, infinite_rows
 from service.quantization.modules import user_function
 
 LABELS = ("labels", "label", "y")
@@ -51,6 +51,7 @@ def _rows(
     feeds, casts = cast_feeds([_plain(feed) for feed in feeds], signature)
     key = _label_key({n: a for feed in feeds for n, a in feed.items()}, signature, labels)
     rows = check_rows(feeds, signature)
+    notes = (*notes, *infinite_rows(rows, signature))
     if not rows:
         raise ConfigError("there are no rows")
     if key is None:
