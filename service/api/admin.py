@@ -166,12 +166,21 @@ def _answer(served: Served) -> Response:
         phases=[PhaseAnswer(**phase._asdict()) for phase in served.phases],
         checks=[_check(check) for check in served.checks],
     )
-    return FiniteJSON(answer.model_dump())
+    return FiniteJSON(_document(answer))
 
 
 def _refusal(error: GateFailed) -> Response:
     report = GateReport(error=str(error), checks=[_check(check) for check in error.checks])
-    return FiniteJSON(report.model_dump(), status_of(error))
+    return FiniteJSON(_document(report), status_of(error))
+
+
+def _document(answer: SwapAnswer | GateReport) -> dict[str, Any]:
+    """What is sent: checks have a detail only where there is one."""
+    found = answer.model_dump()
+    for check in found["checks"]:
+        if not check["detail"]:
+            del check["detail"]
+    return found
 
 
 def _check(check: Check) -> CheckAnswer:

@@ -132,13 +132,14 @@ def _traffic(counted: Statistics, name: str) -> dict[int, Traffic]:
 
 def _reports(folders: dict[int, Path]) -> dict[int, Any]:
     """The reports beside the versions, cut to what fits a listing; one that cannot be read is
-    left out: it is a companion, not a part of the version."""
+    left out: it is a companion, not a part of the version.
+    NaN in it, which we do not write, is shown as text."""
     found = {}
     for number, folder in folders.items():
         path = folder / REPORT_FILE
         try:
             if path.stat().st_size <= REPORT_LIMIT:
-                found[number] = _summary(json.loads(path.read_bytes()))
+                found[number] = _summary(json.loads(path.read_bytes(), parse_constant=str))
         except (OSError, ValueError):
             continue
     return found

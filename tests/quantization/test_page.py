@@ -1,5 +1,6 @@
 """The page and the table: whole, escaped, and in the order of the decision."""
 
+from copy import deepcopy
 from html.parser import HTMLParser
 
 from service.quantization.page import page
@@ -109,3 +110,14 @@ def test_it_tells_what_the_winner_is_worth_on_rows_that_did_not_choose_it() -> N
 
 def test_the_frontier_is_what_nothing_beats_in_both() -> None:
     assert [disc.name for disc in frontier(discs(REPORT))] == ["FP32", "b", "a"]
+
+
+def test_figures_that_are_null_are_shown_as_such() -> None:
+    report = deepcopy(REPORT)
+    for each in report["candidates"][:3]:
+        each["quality"] |= {"score": None}
+        each["timing"] |= {"latency_ratio": None}
+        each["quality"]["outputs"][0] |= {"sqnr": None, "cosine": None}
+    report["confirmation"]["score"] = None
+    assert "not finite" in page(report)
+    assert "not finite" in table(report)
