@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 
-from service.core.figures import dumps
+from service.core.figures import finite
 
 
 class FiniteJSON(JSONResponse):
@@ -12,4 +12,4 @@ class FiniteJSON(JSONResponse):
 
     def render(self, content: Any) -> bytes:
         """The body."""
-        return dumps(content).encode()
+        return super().render(finite(content))
