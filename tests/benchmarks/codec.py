@@ -1,7 +1,6 @@
-"""`python -m tests.benchmarks.codec BEFORE`: JSON to tensors and back, here and in another checkout.
+"""`python -m tests.benchmarks.codec BEFORE`: JSON to tensors and back, against another checkout.
 
-Both are asked in turns; a ratio below 1 says that this checkout is faster. Then, how long a body of
-64 MiB takes that holds nothing but NaN, beside one of finite numbers.
+Both work in turns; below 1, this one is faster. Then the time for 64 MiB of nothing but NaN.
 """
 
 import subprocess
@@ -37,13 +36,11 @@ for line in sys.stdin:
 
 def main() -> int:
     here, before = Path(__file__).parents[2], Path(sys.argv[1])
+    command, pipe = [sys.executable, "-c", WORK], subprocess.PIPE
     sides = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORK], cwd=folder, env={"PYTHONPATH": str(folder)},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )
+        subprocess.Popen(command, cwd=folder, stdin=pipe, stdout=pipe, text=True)
         for folder in (before, here)
-    ]  # fmt: skip
+    ]
     print(f"{'':16}  us before   after : before")
     for verb in ("decode", "encode"):
         for size in SIZES:
