@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import orjson
 import pytest
+from onnx import helper
 
 from service.config import ModelConfig
 from service.core.errors import ConfigError
@@ -19,7 +21,7 @@ from service.quantization.decide import Candidate
 from service.quantization.order import Order, _key, _scratch, carry_out
 from service.quantization.recipes import Recipe, Static, WeightOnly
 from service.quantization.search import Search
-from tests.quantization.tiny_models import conv_net
+from tests.quantization.tiny_models import conv_net, save
 
 FEW = (
     Recipe("static", Static(reduce_range=True)),
@@ -234,3 +236,24 @@ def test_other_weights_beside_the_file_are_another_search(model: Path, tmp_path:
     first, second = (tmp_path / f"{scale}/m.onnx" for scale in (1, 2))
     assert first.read_bytes() == second.read_bytes()
     assert keys[0] != keys[1]
+
+
+@pytest.mark.usefixtures("few")
+def test_masked_scores_and_masks_in_the_data_go_through(tmp_path: Path) -> None:
+    path, rng = tmp_path / "tiny.onnx", np.random.default_rng(0)
+    weight = rng.standard_normal((16, 4)).astype(np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("Add", ["h", "mask"], ["y"]),
+    ]
+    save(path, nodes, {"x": ["n", 16], "mask": ["n", 4]}, {"y": ["n", 4]}, {"w": weight})
+    mask = np.where(rng.random((40, 4)) < 0.2, -np.inf, 0).astype(np.float32)
+    x = rng.standard_normal((40, 16)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x, mask=mask)
+    models = tmp_path / "models"
+    report = quantize(path, tmp_path / "data.npz", models, target="size", max_drop=1.0)
+    orjson.loads((models / "tiny/1/report.json").read_bytes())
+    assert any('data "mask" holds infinity' in note for note in report["notes"])
+    assert report["reference"]["quality"]["score"] == 1
+    with np.load(models / "tiny/golden.npz") as golden:
+        assert np.isinf(golden["outputs/y"]).any()
