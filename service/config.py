@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from service.core.errors import ConfigError
+from service.core.requests import NonFinite
 
 PREFIX = "QUANTSERVE_"
 OF_CLIENTS = {"QUANTSERVE_URL"}
@@ -24,7 +25,10 @@ OF_CLIENTS = {"QUANTSERVE_URL"}
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # TOML and float() know nan and inf: as a bound or a time they would compare as nobody expects.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="strings"
+    )
 
 
 _Kind = TypeVar("_Kind", bound=_Value)
@@ -37,6 +41,11 @@ class Settings(_Value):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on, 0 for any free one")
     cores: int = Field(0, ge=0, description="cores to use, 0 for all that the process may use")
+    non_finite: NonFinite = Field(
+        "literal",
+        description="NaN and infinity in JSON answers: literal (NaN, Infinity, -Infinity) or null, "
+        "unless a request's parameter non_finite says otherwise",
+    )
     max_body_bytes: int = Field(
         64 * 2**20, ge=1024, description="largest request body, counted after decompression"
     )
@@ -94,7 +103,7 @@ class PaddingConfig(_Value):
     """``[batching.padding]``: lengths to fill variable axes up to, and with what, per input."""
 
     buckets: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
-    values: dict[str, float] = Field(min_length=1)
+    values: dict[str, Annotated[float, Field(allow_inf_nan=True)]] = Field(min_length=1)
 
 
 class BatchingConfig(_Value):
@@ -158,6 +167,8 @@ class VersionsConfig(_Value):
 class ToleranceConfig(_Value):
     """``[gate.outputs.<name>]``: what an output must reach on golden.npz; see ``core.gate``."""
 
+    model_config = ConfigDict(allow_inf_nan=True)  # inf is no bound; NaN is in none
+
     max_abs_error: float | None = Field(None, ge=0)
     max_relative_error: float | None = Field(None, ge=0)
     min_cosine: float | None = Field(None, ge=-1, le=1)
@@ -170,6 +181,8 @@ class GateConfig(_Value):
 
     ``max_slowdown`` is how many times as long as the live version it may take on golden.npz.
     """
+
+    model_config = ConfigDict(allow_inf_nan=True)
 
     max_slowdown: float | None = Field(None, gt=0)
     outputs: dict[str, ToleranceConfig] = Field(default_factory=dict)

@@ -3,7 +3,6 @@
 Logger ``quantserve`` tells what happens to models, ``quantserve.audit`` who asked for what.
 """
 
-import json
 import logging
 import sys
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from service.core.events import (
     Swapped,
     SwapPhase,
 )
+from service.core.figures import dumps
 from service.core.lifecycle import State
 from service.engine.model import UNLOADED
 
@@ -38,14 +38,14 @@ class _JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["error"] = str(record.exc_info[1])
-        return json.dumps(line)
+        return dumps(line)
 
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         # Values from outside are quoted, so that none can end its line and begin another.
         fields: dict[str, Any] = getattr(record, "fields", {})
-        pairs = (f" {key}={json.dumps(value)}" for key, value in fields.items())
+        pairs = (f" {key}={dumps(value)}" for key, value in fields.items())
         return super().format(record) + "".join(pairs)
 
 

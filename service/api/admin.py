@@ -3,12 +3,13 @@
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.api.audit import Audit
 from service.api.edge import Error, Responses, documented
 from service.api.errors import status_of
+from service.api.finite_json import FiniteJSON
 from service.api.json_body import body_docs, json_object
 from service.api.lookup import NOT_FOUND, NOT_READY, ModelName
 from service.core.checks import Check
@@ -38,14 +39,16 @@ class SwapRequest(RollbackRequest):
 
 
 class CheckAnswer(BaseModel):
-    """One check of the gate: a figure, or words where there is none."""
+    """One check of the gate: a figure, or words where there is none; null for a figure that is NaN
+    or infinite. ``detail`` says more where there is more to say, such as which element."""
 
     name: str = Field(examples=["golden"])
     measure: str = Field(examples=["cosine"])
     output: str = Field(examples=["probabilities"])
-    measured: float | str = Field(examples=[0.9991])
-    required: float | str = Field(examples=[0.9])
+    measured: float | str | None = Field(examples=[0.9991])
+    required: float | str | None = Field(examples=[0.9])
     passed: bool = True
+    detail: str = ""
 
 
 class PhaseAnswer(BaseModel):
@@ -161,12 +164,21 @@ def _answer(served: Served) -> Response:
         phases=[PhaseAnswer(**phase._asdict()) for phase in served.phases],
         checks=[_check(check) for check in served.checks],
     )
-    return JSONResponse(answer.model_dump())
+    return FiniteJSON(_document(answer))
 
 
 def _refusal(error: GateFailed) -> Response:
     report = GateReport(error=str(error), checks=[_check(check) for check in error.checks])
-    return JSONResponse(report.model_dump(), status_of(error))
+    return FiniteJSON(_document(report), status_of(error))
+
+
+def _document(answer: SwapAnswer | GateReport) -> dict[str, Any]:
+    """What is sent: checks have a detail only where there is one."""
+    found = answer.model_dump()
+    for check in found["checks"]:
+        if not check["detail"]:
+            del check["detail"]
+    return found
 
 
 def _check(check: Check) -> CheckAnswer:
@@ -177,4 +189,5 @@ def _check(check: Check) -> CheckAnswer:
         measured=check.measured,
         required=check.required,
         passed=check.passed,
+        detail=check.detail,
     )

@@ -43,15 +43,24 @@ class Answer(NamedTuple):
 
 
 def predicted(
-    version: ModelVersion, signature: Signature, request: InferRequest, outputs: Arrays
+    version: ModelVersion,
+    signature: Signature,
+    request: InferRequest,
+    outputs: Arrays,
+    tokens: bool,
 ) -> Answer:
-    """The answer in the V1 protocol."""
+    """The answer in the V1 protocol; ``tokens``: see there."""
     tensors = _named(signature, request.outputs, outputs)
-    return Answer(200, [JSON], v1.encode(InferResponse(version.model, version.number, tensors)))
+    response = InferResponse(version.model, version.number, tensors)
+    return Answer(200, [JSON], v1.encode(response, tokens))
 
 
 def inferred(
-    version: ModelVersion, signature: Signature, request: InferRequest, outputs: Arrays
+    version: ModelVersion,
+    signature: Signature,
+    request: InferRequest,
+    outputs: Arrays,
+    tokens: bool,
 ) -> Answer:
     """The answer in the v2 protocol, with each output in the form that was asked for.
 
@@ -64,7 +73,7 @@ def inferred(
         binary = [default if each.binary is None else each.binary for each in wanted]
         tensors = _classified(tensors, wanted, version, signature.has_rows)
     response = InferResponse(version.model, version.number, tensors, request.id)
-    body, length = codec.encode(response, binary)
+    body, length = codec.encode(response, binary, tokens)
     if length is None:
         return Answer(200, [JSON], body)
     return Answer(200, [BINARY, (b"inference-header-content-length", b"%d" % length)], body)

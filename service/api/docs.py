@@ -9,8 +9,9 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, Response
 
+from service.api.finite_json import FiniteJSON
 from service.core.errors import NotFound
 
 FOLDER = Path(str(files("fastapi_offline"))) / "static"
@@ -25,7 +26,7 @@ def openapi(document: Callable[[], dict[str, Any]]) -> APIRouter:
 
     @router.get("/openapi.json")
     def whole() -> Response:  # in a thread: the first time, it takes a while to make
-        return JSONResponse(document())
+        return FiniteJSON(document())
 
     return router
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
+from service.api.non_finite import loads
+from service.core.errors import MalformedRequest
 from service.core.lifecycle import State
 from service.core.tensors import TensorSpec
 from service.engine.model import ModelVersion
@@ -50,9 +51,9 @@ def examples(repository: ModelRepository) -> Iterator[Example]:
 def _from_file(path: Path) -> dict[str, Any] | None:
     """The file's request, if there is one whose values are all in it."""
     try:
-        body = orjson.loads(path.read_bytes().removeprefix(BOM_UTF8))
+        body = loads(path.read_bytes().removeprefix(BOM_UTF8))
         inputs = [(each["shape"], np.array(each["data"], object).size) for each in body["inputs"]]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, MalformedRequest):
         return None
     fits = all(prod(shape) == size for shape, size in inputs)
     return body if inputs and fits else None

@@ -43,6 +43,7 @@ class Inference:
         self._observe = observe
         self.body_limit = settings.max_body_bytes
         self.body_timeout = settings.body_timeout
+        self._non_finite = settings.non_finite
         self._ids = itertools.count(1)
         self._boot = f"{id(self):x}"
         self.leaving = False
@@ -86,9 +87,11 @@ class Inference:
         """The answer to a request that was admitted."""
         admitted = exchange.admitted
         assert admitted is not None, "an answer comes after admission"
+        request, version, signature = admitted
+        tokens = (request.non_finite or self._non_finite) == "literal"
         if exchange.target.protocol == "v1":
-            return predicted(admitted.version, admitted.signature, admitted.request, outputs)
-        return inferred(admitted.version, admitted.signature, admitted.request, outputs)
+            return predicted(version, signature, request, outputs, tokens)
+        return inferred(version, signature, request, outputs, tokens)
 
     def refuse(self, exchange: Exchange, error: BaseException) -> Answer:
         """The answer to a request that failed; what is no error of ours stays inside."""

@@ -25,7 +25,8 @@ ERRORS = (
 
 class RequestInput(BaseModel):
     """A tensor. ``data`` may be flat or nested; it is left out where ``parameters`` has
-    ``binary_data_size`` and the values follow the JSON part of the body.
+    ``binary_data_size`` and the values follow the JSON part of the body. For FP16, BF16, FP32 and
+    FP64 it may hold the bare tokens NaN, Infinity and -Infinity, and null for NaN.
     """
 
     name: str
@@ -46,7 +47,8 @@ class RequestedOutput(BaseModel):
 
 class InferenceRequest(BaseModel):
     """Inputs, and the outputs wanted: all where they are left out. ``parameters`` may have
-    ``timeout`` in microseconds, ``priority`` (1 comes first) and ``binary_data_output``.
+    ``timeout`` in microseconds, ``priority`` (1 comes first), ``binary_data_output``, and
+    ``non_finite``: "null" for an answer that a strict JSON reader takes, "literal" for tokens.
     """
 
     id: str | None = None
@@ -56,7 +58,8 @@ class InferenceRequest(BaseModel):
 
 
 class ResponseOutput(BaseModel):
-    """A tensor; ``data`` is flat."""
+    """A tensor; ``data`` is flat. Floats that are not finite are the bare tokens NaN, Infinity and
+    -Infinity, as Triton's client reads them; or null, where ``non_finite`` asks for it."""
 
     name: str
     datatype: str
@@ -75,9 +78,13 @@ class InferenceResponse(BaseModel):
 
 
 class PredictRequest(BaseModel):
-    """An instance for each row: its value, or an object with a value for each input."""
+    """An instance for each row: its value, or an object with a value for each input. Values may be
+    the bare tokens NaN, Infinity and -Infinity, and null for NaN. ``parameters`` may have
+    ``non_finite``, as in v2.
+    """
 
     instances: list[Any] = Field(min_length=1)
+    parameters: Parameters | None = None
 
 
 class PredictResponse(BaseModel):
@@ -88,7 +95,11 @@ class PredictResponse(BaseModel):
 
 RAW = """Raw tensors may follow the JSON: give its length in `Inference-Header-Content-Length`, and
 the length of each tensor in its `binary_data_size`. The body may be compressed, as
-`Content-Encoding` says: gzip or deflate."""
+`Content-Encoding` says: gzip or deflate.
+
+NaN and infinity are the bare tokens `NaN`, `Infinity` and `-Infinity` both ways, as in Triton and
+TensorFlow Serving; `null` among floats is NaN. With `"parameters": {"non_finite": "null"}` the
+answer has `null` in their place, for JSON readers that know no tokens (Go, JavaScript)."""
 
 
 def inference_docs() -> APIRouter:

@@ -1,13 +1,14 @@
 """Tensors in JSON: lists of values to arrays and back, exactly. Pure.
 
 Every value is checked against the datatype it is for: no integer goes through a double, none is
-wrapped, nothing becomes infinite.
+wrapped, nothing becomes infinite that was not. null among floats is NaN.
 """
 
 from array import array as packed
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
-from math import prod
+from math import inf, isfinite, nan, prod
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -30,17 +31,19 @@ JSON_TYPES: dict[str, frozenset[type]] = {
 }
 
 
-def parse_json(document: Bytes | memoryview) -> dict[str, Any]:
-    """A JSON object; a UTF-8 byte order mark before it is passed over.
+def parse_json(
+    document: Bytes | memoryview, loads: Callable[[Bytes | memoryview], Any] = orjson.loads
+) -> dict[str, Any]:
+    """A JSON object, read by ``loads``; a UTF-8 byte order mark before it is passed over.
 
     Raises:
         MalformedRequest: it is not one.
     """
     try:
-        message = orjson.loads(document)
+        message = loads(document)
     except orjson.JSONDecodeError as error:
         if (rest := after_mark(document)) is not None:
-            return parse_json(rest)
+            return parse_json(rest, loads)
         if not document:
             raise MalformedRequest("the body is empty, expected a JSON object") from None
         raise MalformedRequest(f"the body is not JSON: {error}") from None
@@ -69,11 +72,21 @@ def json_array(name: str, datatype: Datatype, shape: Sequence[int], data: Any) -
         check_empty(name, shape)
     found = set(map(type, flat))
     if not found <= JSON_TYPES[datatype.kind]:
-        wrong = next(value for value in flat if type(value) not in JSON_TYPES[datatype.kind])
-        raise MalformedRequest(
-            f'input "{name}" takes {datatype}: {_wanted(datatype)}, got {show(wrong)}'
-        )
+        flat = _with_null_as_nan(name, datatype, flat)
     return _convert(name, datatype, flat).reshape(shape)
+
+
+def _with_null_as_nan(name: str, datatype: Datatype, flat: list[Any]) -> list[Any]:
+    """null is how JSON without NaN says it; among other values than floats it is an error."""
+    taken = JSON_TYPES[datatype.kind]
+    if datatype.kind == "number":
+        taken |= {NoneType}
+    for value in flat:
+        if type(value) not in taken:
+            raise MalformedRequest(
+                f'input "{name}" takes {datatype}: {_wanted(datatype)}, got {show(value)}'
+            )
+    return [nan if value is None else value for value in flat]
 
 
 def _wanted(datatype: Datatype) -> str:
@@ -103,8 +116,8 @@ def _convert(name: str, datatype: Datatype, flat: list[Any]) -> Array:
 
 
 def _numbers(name: str, datatype: Datatype, flat: list[Any]) -> Array:
-    """JSON has neither infinity nor numbers that a double cannot hold, so only narrower datatypes
-    can be too small for a value: there it becomes infinity.
+    """orjson reads no number that a double cannot hold, so only narrower datatypes can be too small
+    for a value: there it becomes infinity, which is told from one that was sent as such.
     """
     if datatype.name == "FP64":
         return np.array(flat, np.float64)
@@ -120,10 +133,12 @@ def _numbers(name: str, datatype: Datatype, flat: list[Any]) -> Array:
     else:
         with np.errstate(over="ignore"):
             array = np.array(flat, datatype.dtype)
-    finite = np.isfinite(array)
-    if not finite.all():
-        wrong = flat[int(np.argmin(finite))]
-        raise MalformedRequest(f'input "{name}": {wrong} is too large for {datatype}')
+    infinite = np.isinf(array)
+    if infinite.any():
+        overflown = infinite & np.isfinite(np.array(flat, np.float64))
+        if overflown.any():
+            wrong = flat[int(np.argmax(overflown))]
+            raise MalformedRequest(f'input "{name}": {wrong} is too large for {datatype}')
     return array
 
 
@@ -131,9 +146,9 @@ def _to_bfloat16(name: str, array: Array) -> Array:
     """Round to nearest, ties to even, as hardware does."""
     bits = array.view(np.uint32)
     rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-    infinite = (rounded & 0x7F80) == 0x7F80
-    if infinite.any():
-        wrong = array[int(np.argmax(infinite))]
+    overflown = ((rounded & 0x7F80) == 0x7F80) & np.isfinite(array)
+    if overflown.any():
+        wrong = array[int(np.argmax(overflown))]
         raise MalformedRequest(f'input "{name}": {wrong} is too large for BF16')
     return rounded
 
@@ -156,10 +171,10 @@ def _flatten(name: str, shape: Sequence[int], data: list[Any]) -> list[Any]:
 
 
 def to_json(tensor: Tensor) -> Any:
-    array = tensor.array
-    if tensor.datatype.name == "BYTES":
+    _, datatype, array = tensor
+    if datatype.name == "BYTES":
         return array.ravel().tolist()
-    if tensor.datatype.name == "BF16":
+    if datatype.name == "BF16":
         return from_bfloat16(array).reshape(-1)
     return array.reshape(-1)
 
@@ -175,6 +190,8 @@ def show(value: Any) -> str:
     """A JSON value, where it is small enough to be shown."""
     if isinstance(value, str):
         return orjson.dumps(f"{value:.40}").decode()
+    if isinstance(value, float) and not isfinite(value):
+        return {inf: "Infinity", -inf: "-Infinity"}.get(value, "NaN")
     if isinstance(value, int | float):  # a boolean is one too
         return orjson.dumps(value).decode()
     return kind(value)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from service.api.lookup import NOT_FOUND, ModelName
 from service.core.events import Outcome
+from service.core.figures import finite
 from service.core.lifecycle import State
 from service.core.statistics import Statistics
 from service.engine.folder import REPORT_FILE
@@ -131,7 +132,8 @@ def _traffic(counted: Statistics, name: str) -> dict[int, Traffic]:
 
 def _reports(folders: dict[int, Path]) -> dict[int, Any]:
     """The reports beside the versions, cut to what fits a listing; one that cannot be read is
-    left out: it is a companion, not a part of the version."""
+    left out: it is a companion, not a part of the version.
+    NaN in it, which we do not write, is shown as text."""
     found = {}
     for number, folder in folders.items():
         path = folder / REPORT_FILE
@@ -146,7 +148,7 @@ def _reports(folders: dict[int, Path]) -> dict[int, Any]:
 def _summary(report: Any) -> dict[str, Any] | None:
     if not isinstance(report, dict):
         return None
-    return {key: value for key, value in report.items() if _is_small(value)}
+    return {key: finite(value) for key, value in report.items() if _is_small(value)}
 
 
 def _is_small(value: Any) -> bool:

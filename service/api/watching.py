@@ -4,7 +4,6 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,6 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from service.api.lookup import NOT_FOUND, ModelName
 from service.core.events import Event, StateChanged, Swapped, SwapPhase
+from service.core.figures import dumps
 from service.engine.repository import ModelRepository
 
 NAMES = {SwapPhase: "phase", StateChanged: "state", Swapped: "swapped"}
@@ -139,4 +139,4 @@ def watching(repository: ModelRepository, watchers: Watchers) -> APIRouter:
 
 
 def _message(event: str, data: dict[str, Any]) -> str:
-    return f"event: {event}\ndata: {json.dumps(data)}\n\n"
+    return f"event: {event}\ndata: {dumps(data)}\n\n"

@@ -1,6 +1,5 @@
 """What the commands need that serving does not, and how they print what they found."""
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -8,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from service.core.errors import ConfigError
+from service.core.figures import dumps
 
 EXTRA = "onnx"
 """A package that only the extra ``quantize`` installs."""
@@ -33,7 +33,7 @@ def needing_extra() -> Iterator[None]:
 
 def show(values: Any, text: str, as_json: bool) -> None:
     """Print what was found, for people or for programs."""
-    tell(json.dumps(values, indent=1, allow_nan=False) if as_json else text)
+    tell(dumps(values, indent=1) if as_json else text)
 
 
 def tell(text: str) -> None:

@@ -35,7 +35,7 @@ def phase_line(data: Document) -> str:
     """``  version 2  warm-up     0.123 s  done``"""
     version, phase = data.get("version", ""), data.get("phase", "")
     status, detail = data.get("status", ""), data.get("detail", "")
-    seconds = f"{data.get('seconds', 0.0):9.3f} s"
+    seconds = f"{data.get('seconds') or 0.0:9.3f} s"
     return f"  version {version}  {phase:<12} {seconds}  {status}  {detail}".rstrip()
 
 

@@ -73,7 +73,7 @@ def report_rows(document: Mapping[str, Any]) -> list[list[str]]:
             " ".join(filter(None, (f"{each['name']}:", each["measure"], each.get("output")))),
             _shown(each["measured"]),
             _shown(each["required"]),
-            "ok" if each["passed"] else "FAILED",
+            "ok" if each["passed"] else f"FAILED {each.get('detail', '')}".rstrip(),
         ]
         for each in document.get("checks", [])
     ]

@@ -9,7 +9,8 @@ class Check:
     """``name`` is the part of the gate, ``output`` the tensor where it is about one.
 
     ``measured`` and ``required`` are figures with their unit, or words, as ``measure`` says. Where
-    there is no figure, as for a file that does not load, ``measured`` alone says why.
+    there is no figure, as for a file that does not load, ``measured`` alone says why. ``detail`` is
+    for people: which element, say.
     """
 
     name: str
@@ -18,13 +19,15 @@ class Check:
     required: float | str
     passed: bool
     output: str = ""
+    detail: str = ""
 
     def __str__(self) -> str:
         if not self.measure:
             return f"{self.name}: {self.measured}"
         where = f' of output "{self.output}"' if self.output else ""
         what = f"{self.name}: {self.measure}{where}"
-        return f"{what} is {_show(self.measured)}, required {self._bound()}"
+        more = f" ({self.detail})" if self.detail else ""
+        return f"{what} is {_show(self.measured)}, required {self._bound()}{more}"
 
     def _bound(self) -> str:
         if isinstance(self.required, str):

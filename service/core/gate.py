@@ -11,6 +11,7 @@ import numpy as np
 
 from service.core.checks import Check
 from service.core.compatibility import Comparison
+from service.core.non_finite import differs, equal, first_place, magnitude, ranked, spread, without
 from service.core.tensors import Array
 
 STILL = 1e-6
@@ -55,10 +56,9 @@ def compare(
     """The checks of one output against the golden set; ``got`` and ``reference`` have the rows in
     their first axis, ``labels`` [rows] are integers.
     """
-    same = got.shape == reference.shape
-    if not same or not reference.size:  # of no elements, the shape is all there is to compare
+    if got.shape != reference.shape:
         wanted, came = (str(list(array.shape)) for array in (reference, got))
-        return [Check("golden", "shape", came, wanted, same, output)]
+        return [Check("golden", "shape", came, wanted, False, output)]
     if reference.dtype.kind == "f":
         broken = list(_broken(output, got.astype(np.float64), reference.astype(np.float64)))
         if broken:
@@ -67,15 +67,23 @@ def compare(
 
 
 def _broken(output: str, got: Array, reference: Array) -> Iterator[Check]:
-    """Not a number, or a column that stands still: no tolerance allows these."""
-    strange = np.count_nonzero(~np.isfinite(got) & np.isfinite(reference))
-    if strange:
-        yield Check("golden", "elements that are not finite", float(strange), 0.0, False, output)
-    elif len(reference) > 1:
-        rows, wanted = got.reshape(len(got), -1), reference.reshape(len(got), -1)
-        spread = np.ptp(wanted, axis=0)
-        scale = float(spread.max(initial=0.0))
-        lost = (spread > ALIVE * scale) & (np.ptp(rows, axis=0) <= STILL * scale)
+    """NaN and infinity that are not those of the golden set, or a column that stands still: no
+    tolerance allows these. A lost infinity is a lost mask."""
+    differing, finite = differs(got, reference), np.isfinite(reference)
+    for measure, where in (
+        ("elements that are not finite", differing & finite),
+        ("elements that are not the NaN or infinity of the golden set", differing & ~finite),
+    ):
+        if where.any():
+            count, first = float(np.count_nonzero(where)), first_place(where, got, reference)
+            yield Check("golden", measure, count, 0.0, False, output, f"the first at {first}")
+    if not differing.any() and len(reference) > 1:
+        scale = magnitude(reference)
+        with np.errstate(over="ignore"):
+            rows, wanted = (each.reshape(len(each), -1) / scale for each in (got, reference))
+        spreads = spread(wanted)
+        widest = float(spreads.max(initial=0.0))
+        lost = (spreads > ALIVE * widest) & (spread(rows) <= STILL * widest)
         if lost.any():
             measure = "columns that are the same in every row"
             yield Check("golden", measure, float(lost.sum()), 0.0, False, output)
@@ -89,7 +97,7 @@ def _measured(
             output, got.astype(np.float64), reference.astype(np.float64), tolerance
         )
     if tolerance.min_top1_agreement is not None:
-        share = float(np.mean(top1(got) == top1(reference)))
+        share = _share(equal(top1(got), top1(reference)))
         yield _at_least("top-1 agreement", share, tolerance.min_top1_agreement, output)
     if tolerance.min_accuracy is not None:
         yield _accuracy(output, top1(got), labels, tolerance.min_accuracy)
@@ -99,40 +107,60 @@ def _accuracy(output: str, best: Array, labels: Array | None, required: float) -
     if labels is None or labels.shape != best.shape:
         came = "not there" if labels is None else str(list(labels.shape))
         return Check("golden", "shape of labels", came, str(list(best.shape)), False, output)
-    return _at_least("accuracy", float(np.mean(best == labels)), required, output)
+    return _at_least("accuracy", _share(best == labels), required, output)
+
+
+def _share(hits: Array) -> float:
+    """How many are hit; all, where there is nothing to hit."""
+    return float(np.mean(hits)) if np.size(hits) else 1.0
 
 
 def _distances(output: str, got: Array, reference: Array, tolerance: Tolerance) -> Iterator[Check]:
-    difference = np.nan_to_num(got - reference, nan=0.0, posinf=0.0, neginf=0.0)
-    if tolerance.max_abs_error is not None:
-        largest = float(np.abs(difference).max(initial=0.0))
-        yield _at_most("absolute error", largest, tolerance.max_abs_error, output)
-    if tolerance.max_relative_error is not None:
-        length = float(np.linalg.norm(np.nan_to_num(reference))) or 1.0
-        share = float(np.linalg.norm(difference)) / length
-        yield _at_most("relative error", share, tolerance.max_relative_error, output)
-    if tolerance.min_cosine is not None:
-        yield _at_least("cosine", worst_cosine(got, reference), tolerance.min_cosine, output)
+    """Of finite elements; the others are equal by now. What is too far apart for a double is
+    infinitely so, and no warning."""
+    special = ~np.isfinite(reference)
+    got, reference = without(got, special), without(reference, special)
+    with np.errstate(over="ignore"):
+        if tolerance.max_abs_error is not None:
+            largest = float(np.abs(got - reference).max(initial=0.0))
+            yield _at_most("absolute error", largest, tolerance.max_abs_error, output)
+        if tolerance.max_relative_error is not None:
+            scale = magnitude(reference)  # squares of what is larger than 1e154 overflow
+            length = float(np.linalg.norm(reference / scale)) or 1.0
+            share = float(np.linalg.norm(got / scale - reference / scale)) / length
+            yield _at_most("relative error", share, tolerance.max_relative_error, output)
+        if tolerance.min_cosine is not None:
+            yield _at_least("cosine", worst_cosine(got, reference), tolerance.min_cosine, output)
 
 
 def worst_cosine(got: Array, reference: Array) -> float:
-    """The smallest cosine between a row and its reference; rows of zeros agree with each other.
+    """The smallest cosine between a row and its reference; rows of zeros agree with each other, and
+    elements that are not finite in either do not count.
 
     >>> worst_cosine(np.array([[1.0, 0.0], [0.0, 2.0]]), np.array([[2.0, 0.0], [0.0, 1.0]]))
     1.0
     """
+    if not got.size:
+        return 1.0
     rows = len(got) if got.ndim > 1 and got[0].size > 1 else 1
-    one, other = (np.nan_to_num(array).reshape(rows, -1) for array in (got, reference))
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    both_zero = (np.linalg.norm(one, axis=1) == 0) & (np.linalg.norm(other, axis=1) == 0)
-    cosines = np.divide((one * other).sum(1), lengths, out=both_zero * 1.0, where=lengths > 0)
-    return float(cosines.min(initial=1.0))
+    special = ~(np.isfinite(got) & np.isfinite(reference))
+    one, other = (_unit(without(array, special).reshape(rows, -1)) for array in (got, reference))
+    both_zero = ~one.any(axis=1) & ~other.any(axis=1)
+    return float(np.where(both_zero, 1.0, (one * other).sum(axis=1)).min())
+
+
+def _unit(rows: Array) -> Array:
+    """Rows of length 1, and of zeros; over their largest value first, since squares overflow."""
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    rows = rows / np.where(largest > 0, largest, 1.0)
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(length > 0, length, 1.0))
 
 
 def top1(array: Array) -> Array:
     """The place of the largest element along the last axis; discrete values as they are."""
     if array.dtype.kind == "f" and array.ndim > 1 and array.shape[-1] > 1:
-        return np.asarray(array.argmax(-1))
+        return np.asarray(ranked(array).argmax(-1))
     return array
 
 

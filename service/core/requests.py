@@ -4,10 +4,12 @@ These are named tuples, not frozen dataclasses: they are made for every request,
 dataclass of this size takes about a microsecond more.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from service.core.tensors import Tensor
 
+NonFinite = Literal["literal", "null"]
+"""What stands in JSON for NaN and infinity: the bare tokens NaN, Infinity, -Infinity, or null."""
 HIGHEST_PRIORITY = 1
 DEFAULT_PRIORITY = 2
 """Level 1 is served first; a request that names no level counts as 2, and 3 and more come later."""
@@ -29,7 +31,7 @@ class InferRequest(NamedTuple):
     """One inference request.
 
     ``outputs`` is empty where the client wants all of them. ``timeout`` is in seconds, None for
-    the model's default.
+    the model's default. ``non_finite`` is None for the server's default.
     """
 
     inputs: tuple[Tensor, ...]
@@ -38,6 +40,7 @@ class InferRequest(NamedTuple):
     priority: int = DEFAULT_PRIORITY
     timeout: float | None = None
     binary_outputs: bool = False
+    non_finite: NonFinite | None = None
 
 
 class Terms(NamedTuple):

@@ -133,7 +133,7 @@ def _what_moves(probe: Probe) -> str:
     if not probe.repeatable:
         return "answers differ from one run to the next"
     if isinf(probe.deviation):
-        return "answers have another shape when rows share a run"
+        return "answers have another shape, or other infinities or NaN, when rows share a run"
     return f"answers move by {percent(probe.deviation)} with the rows beside them"
 
 

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from service.core.errors import ConfigError
+from service.core.non_finite import magnitude, ranked, without
 from service.core.tensors import Array
 from service.quantization.labels import flat, varies
 
@@ -18,6 +19,7 @@ Outputs = Mapping[str, Array]
 Hits = Callable[[Outputs], Array]
 """Where the labels are hit."""
 FLOOR = 1e-30
+MOST = 1e140
 
 
 def fitting_metric(outputs: Outputs, labels: Array) -> str:
@@ -78,9 +80,14 @@ def doubt(metric: str, reference: float, labels: Array | None) -> str:
 
 
 def r2(want: Array, got: Array) -> float:
-    """1 - squared error / variance, over all values; 1 is perfect, 0 as good as the mean."""
-    want, got = want.astype(np.float64), got.astype(np.float64)
-    spread = float(((want - want.mean(axis=0)) ** 2).sum())
+    """1 - squared error / variance, over all values that are finite in both; 1 is perfect, 0 as
+    good as the mean. (A candidate whose NaN and infinities are not FP32's has failed before.)"""
+    special = ~(np.isfinite(want) & np.isfinite(got))
+    unit = magnitude(want)  # squares of what is larger than 1e154 overflow
+    with np.errstate(over="ignore"):
+        want, got = (np.clip(without(each, special) / unit, -MOST, MOST) for each in (want, got))
+    mean = want.sum(axis=0) / np.maximum(1, (~special).sum(axis=0))
+    spread = float((without(want - mean, special) ** 2).sum())
     return 1 - float(((want - got) ** 2).sum()) / (spread or FLOOR)
 
 
@@ -126,7 +133,7 @@ def _beyond(name: str, labels: Array, threshold: float, outputs: Outputs) -> Arr
 
 
 def _highest(name: str, labels: Array, axis: int, outputs: Outputs) -> Array:
-    return np.asarray(outputs[name].argmax(axis=axis) == labels)[labels >= 0]
+    return np.asarray(ranked(outputs[name]).argmax(axis=axis) == labels)[labels >= 0]
 
 
 def _alike(output: Array, labels: Array) -> bool:

@@ -3,8 +3,8 @@
 from html import escape
 from typing import Any
 
-from service.quantization.plot import plot
-from service.quantization.table import cells, confirmed, ranked
+from service.quantization.plot import drop_of, plot
+from service.quantization.table import cells, confirmed, figure, ranked
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --dim: #667085; --paper: #fff; --line: #e4e7ec;
@@ -103,13 +103,13 @@ def _tiles(report: Report) -> str:
     if row is reference:
         return ""
     timing, quality = row["timing"], row["quality"]
-    fell = max(0.0, quality["reference"] - quality["score"])
+    drop = drop_of(quality)
     invariant = {True: "yes", False: "no", None: "does not apply"}[row["batch_invariant"]]
     tiles = (
-        (f"{timing['latency_ratio']:.2f} x", "speed at batch 1"),
-        (f"{timing['throughput_ratio']:.2f} x", f"rows/s, {timing['rows']} a run"),
+        (f"{figure(timing['latency_ratio'], '.2f')} x", "speed at batch 1"),
+        (f"{figure(timing['throughput_ratio'], '.2f')} x", f"rows/s, {timing['rows']} a run"),
         (f"{reference['file_bytes'] / row['file_bytes']:.2f} x", "smaller file"),
-        (f"{fell:.2%}", f"drop of {escape(quality['metric'])}"),
+        (f"{drop:.2%}", f"drop of {escape(quality['metric'])}"),
         (invariant, "rows independent of their batch"),
     )
     shown = "".join(f'<div class="tile"><b>{a}</b><span>{b}</span></div>' for a, b in tiles)
@@ -163,8 +163,8 @@ def _outputs(report: Report) -> str:
     row = _winner(report)
     heads = ("output", "top-1 agreement", "cosine", "SQNR, dB", "worst slice", "its cosine")
     lines = [
-        (o["name"], f"{o['agreement']:.4f}", f"{o['cosine']:.5f}", f"{o['sqnr']:.1f}",
-         str(o["worst_slice"]), f"{o['worst_cosine']:.4f}")
+        (o["name"], figure(o["agreement"], ".4f"), figure(o["cosine"], ".5f"),
+         figure(o["sqnr"], ".1f"), str(o["worst_slice"]), figure(o["worst_cosine"], ".4f"))
         for o in (row.get("quality") or {"outputs": []})["outputs"]
     ]  # fmt: skip
     head = "".join(f"<th>{words}</th>" for words in heads)

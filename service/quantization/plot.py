@@ -46,23 +46,30 @@ def discs(report: dict[str, Any]) -> list[Disc]:
         timing, quality = row.get("timing"), row.get("quality")
         if not timing or not quality:
             continue
-        drop = 1.0 if quality["failure"] else max(0.0, quality["reference"] - quality["score"])
+        drop = drop_of(quality)
         kind = "passes" if row["verdict"].startswith("passes") else "fails"
         kind = "reference" if row is report["reference"] else kind
         kind = "winner" if row["name"] == winner else kind
         speed = _speed(row, report["goal"]["target"])
         found.append(
-            Disc(row["name"], speed, min(drop, 1.0), row["file_bytes"] / 1e6, kind,
+            Disc(row["name"], speed, drop, row["file_bytes"] / 1e6, kind,
                  bool(row["dropped"]), number)
         )  # fmt: skip
     return found
 
 
+def drop_of(quality: dict[str, Any]) -> float:
+    """By how much the score fell, at most 1: of what has failed, or whose score is no number."""
+    if quality["failure"] or quality["score"] is None or quality["reference"] is None:
+        return 1.0
+    return float(min(1.0, max(0.0, quality["reference"] - quality["score"])))
+
+
 def _speed(row: dict[str, Any], target: str) -> float:
     """Against FP32; a row's rows/s count only where its rows may share a run."""
     together = target == Target.THROUGHPUT and not row["dropped"] and row["batch_invariant"]
-    ratio: float = row["timing"]["throughput_ratio" if together else "latency_ratio"]
-    return ratio
+    ratio: float | None = row["timing"]["throughput_ratio" if together else "latency_ratio"]
+    return ratio or SPEED_TICKS[0]
 
 
 def frontier(found: list[Disc]) -> list[Disc]:

@@ -5,7 +5,6 @@ models/<name>/<n>/              model.onnx, report.json, report.html
 models/<name>/golden.npz        rows and FP32's answers; written once, by the first version
 """
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 
 from service.core.compatibility import compare_signatures
 from service.core.errors import ConfigError, LoadFailed
+from service.core.figures import dumps
 from service.core.tensors import Array, Arrays, Signature
 from service.engine.golden import read_golden
 from service.engine.graph import summarise
@@ -81,7 +81,7 @@ def publish(home: Path, model: Path, report: Mapping[str, Any], page: str) -> in
         for name in summarise(model).external_files:
             (staging / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(model.parent / name, staging / name)
-        text = json.dumps(report, indent=1, allow_nan=False)
+        text = dumps(report, indent=1)
         (staging / "report.json").write_text(text + "\n", "utf-8")
         (staging / "report.html").write_text(page, "utf-8")
         return _rename(staging, home)

@@ -11,6 +11,7 @@ from math import log10, prod
 import numpy as np
 
 from service.core.errors import ConfigError
+from service.core.non_finite import differs, first_place, magnitude, ranked, without
 from service.core.tensors import Array, Arrays
 from service.quantization.elements import beside, by_name, values
 from service.quantization.labelled import accuracies, fitting_metric, r2, r2s
@@ -25,6 +26,7 @@ LIKELY = 0.01
 """Where channels are probabilities, one matters if its spread reaches this: most never do."""
 MOST_SLICES = 4096
 FLOOR = 1e-30
+MOST = 1e140
 MOST_DB = 200.0
 """Stands for no noise at all."""
 
@@ -102,6 +104,8 @@ def compare(
         score, reference = _score(names, metric, want, got, labels, columns)
         if not np.isfinite(score):
             failure = f"the metric {metric} is {score}"
+        elif not np.isfinite(reference):
+            failure = f"the metric {metric} is {reference} for FP32"
     return Quality(metric, float(score), float(reference), tuple(columns), failure)
 
 
@@ -118,8 +122,11 @@ def _fitting(answers: Sequence[Array]) -> str:
     first = np.concatenate(found).reshape(-1, *found[0].shape[1:] or (1,))
     if first.shape[1] == 1:
         return "r2"
-    norms = np.linalg.norm(first.astype(np.float64), axis=1)
-    sums = first.sum(axis=1)
+    # Masked logits are -inf; the rows without tell. Where no row is, they are scores all the same.
+    first = first[np.isfinite(first).all(axis=1)].astype(np.float64)
+    if not len(first):
+        return "cosine" if answers[0][0].ndim > 2 else "agreement"
+    norms, sums = np.linalg.norm(first, axis=1), first.sum(axis=1)
     if np.allclose(norms, 1, atol=1e-3) and not np.allclose(sums, 1, atol=1e-3):
         return "cosine"
     if np.allclose(sums, 1, atol=1e-3):
@@ -207,8 +214,11 @@ def _failure(
                 return (
                     f'output "{name}" has shape {list(g.shape)}, FP32 gives {list(w.shape)}{advice}'
                 )
-            if g.dtype.kind == "f" and np.isfinite(w).all() and not np.isfinite(g).all():
-                return f'output "{name}" holds NaN or infinity'
+            if w.shape == g.shape and g.dtype.kind == "f" and (place := differs(g, w)).any():
+                return (
+                    f'output "{name}" holds NaN or infinity where FP32 does not, or has lost its '
+                    f"own: {int(place.sum())} elements of a row, {first_place(place, g, w)}"
+                )
     for column in columns:
         if column.dead_slices:
             return (
@@ -225,15 +235,17 @@ def _output(name: str, want: list[Array], got: list[Array]) -> OutputQuality:
         pairs = zip(want, got, strict=True)
         same = float(np.mean([np.mean(w == g) if w.size else 1.0 for w, g in pairs]))
         return OutputQuality(name, same, same, MOST_DB, 0, same, 0)
-    w, g = _by_channel(want), _by_channel(got)
+    whole = _by_channel(want), _by_channel(got)
+    broken = np.atleast_1d(differs(whole[1], whole[0]).any(axis=0))
+    w, g = _comparable(*whole)
     cosines = [_cosine(a, b) for a, b in zip(want, got, strict=True)]
-    slices, dead = _slices(w, g)
+    slices, dead = _slices(w, g, broken, _are_probabilities(whole[0]))
     worst = int(np.argmin(slices)) if len(slices) else 0
     return OutputQuality(
         name,
         _agreement(want, got),
         float(np.mean(cosines)),
-        _sqnr(w, g),
+        -MOST_DB if broken.any() else _sqnr(w, g),
         worst,
         float(slices[worst]) if len(slices) else 1.0,
         dead,
@@ -251,42 +263,79 @@ def _by_channel(arrays: list[Array]) -> Array:
     return np.concatenate(flat).astype(np.float64)
 
 
-def _slices(want: Array, got: Array) -> tuple[Array, int]:
+def _comparable(want: Array, got: Array) -> tuple[Array, Array]:
+    """[values, channels] with the mean of their channel in the place of what is not finite in
+    either, so that it neither moves the channel nor stands for a difference."""
+    special = ~(np.isfinite(want) & np.isfinite(got))
+    if not special.any():
+        return want, got
+    count = np.maximum(1, (~special).sum(axis=0))
+    first, second = (
+        without(each, special, (without(each, special) / count).sum(axis=0)) for each in (want, got)
+    )
+    return first, second
+
+
+def _are_probabilities(values: Array) -> bool:
+    rows = values[np.isfinite(values).all(axis=1)]
+    with np.errstate(over="ignore"):
+        return rows.shape[1] > 1 and len(rows) > 0 and np.allclose(rows.sum(1), 1, atol=1e-3)
+
+
+def _slices(want: Array, got: Array, broken: Array, probabilities: bool) -> tuple[Array, int]:
     """The cosine of each channel about FP32's mean of it, and how many channels are dead.
 
-    Channels that hardly move in FP32 count as right.
+    Channels that hardly move in FP32 count as right; ``broken`` ones, whose NaN or infinities are
+    not FP32's, as opposite.
     """
-    probabilities = want.shape[1] > 1 and np.allclose(want.sum(axis=1), 1, atol=1e-3)
     if want.shape[1] > MOST_SLICES:
         step = -(-want.shape[1] // MOST_SLICES)
-        want, got = want[:, ::step], got[:, ::step]
+        want, got, broken = want[:, ::step], got[:, ::step], broken[::step]
+    largest = np.abs(want).max(axis=0)
+    unit = np.where(largest > FLOOR, largest, 1.0)  # squares of what is larger than 1e154 overflow
+    want, got = want / unit, _within_double(got, unit)
     spread, kept = want.std(axis=0), got.std(axis=0)
-    matters = spread > np.maximum(MOVES * np.abs(want).max(axis=0), FLOOR)
+    matters = (spread > MOVES * largest / unit) & (spread > FLOOR / unit)
     if probabilities:
-        matters &= spread >= LIKELY
+        matters &= spread * unit >= LIKELY
     mean = want.mean(axis=0)
     w, g = want - mean, got - mean
     norms = np.linalg.norm(w, axis=0) * np.linalg.norm(g, axis=0)
     cosines = np.where(matters, (w * g).sum(axis=0) / np.maximum(norms, FLOOR), 1.0)
     dead = matters & (kept < DEAD * spread)
-    return np.where(dead, -1.0, cosines), int(dead.sum())
+    return np.where(dead | broken, -1.0, cosines), int((dead & ~broken).sum())
 
 
 def _agreement(want: list[Array], got: list[Array]) -> float:
     """Arrays without a value, as a graph without edges gives, agree."""
     pairs = [(w, g) for w, g in zip(want, got, strict=True) if w.size]
-    hits = [np.mean(w.argmax(axis=-1) == g.argmax(axis=-1)) for w, g in pairs]
+    hits = [np.mean(ranked(w).argmax(-1) == ranked(g).argmax(-1)) for w, g in pairs]
     return float(np.mean(hits)) if hits else 1.0
 
 
 def _cosine(want: Array, got: Array) -> float:
-    w, g = want.astype(np.float64).ravel(), got.astype(np.float64).ravel()
-    norm = float(np.linalg.norm(w) * np.linalg.norm(g))
-    return float(w @ g) / norm if norm > FLOOR else float(np.allclose(w, g))
+    if differs(got, want).any():
+        return 0.0
+    special = ~np.isfinite(want)
+    w, g = without(want, special).ravel(), without(got, special).ravel()
+    units = magnitude(w), magnitude(g)
+    a, b = w / units[0], g / units[1]
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    if norm * units[0] * units[1] > FLOOR:
+        return float(a @ b) / norm
+    return float(np.allclose(w, g))
 
 
 def _sqnr(want: Array, got: Array) -> float:
     """Signal to quantization noise in dB, 200 for equal answers."""
+    unit = magnitude(want)
+    want, got = want / unit, _within_double(got, unit)
     noise = float(((want - got) ** 2).sum())
     signal = float((want**2).sum())
-    return 10 * log10(max(signal, FLOOR) / noise) if noise > FLOOR else MOST_DB
+    return 10 * log10(max(signal, FLOOR) / noise) if noise * unit * unit > FLOOR else MOST_DB
+
+
+def _within_double(values: Array, unit: float | Array) -> Array:
+    """In a unit, and no larger than what can be squared and summed."""
+    with np.errstate(over="ignore"):
+        return np.clip(values / unit, -MOST, MOST)

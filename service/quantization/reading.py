@@ -15,7 +15,7 @@ from service.core.tensors import Array, Arrays, Signature
 from service.engine.samples import generated_rows
 from service.engine.session import Session, SessionOptions
 from service.quantization.casting import cast_feeds
-from service.quantization.data import Rows, rows_of
+from service.quantization.data import Rows, infinite_rows, rows_of
 from service.quantization.labels import label_key, labels_of_rows, labels_of_runs
 from service.quantization.layout import Layout, are_runs, layout_of
 from service.quantization.modules import user_function
@@ -72,6 +72,7 @@ def _rows(
             notes = (*notes, *casts)
     if not rows:
         raise ConfigError("there are no rows")
+    notes = (*notes, *infinite_rows(rows, signature))
     labels = labels_of_rows([*parts.values()], key, len(rows)) if key else None
     return Rows(tuple(rows), labels, tuple(dict.fromkeys(notes)))
 
@@ -91,8 +92,9 @@ def _runs(
                 runs.append(check_run(cast, signature, key))
                 feeds.append(feed)
                 notes = (*notes, *casts)
+    notes = (*notes, *infinite_rows(runs, signature), AS_THEY_COME)
     labels = labels_of_runs(feeds, key) if key else None
-    return Rows(tuple(runs), labels, tuple(dict.fromkeys((*notes, AS_THEY_COME))), by_run=True)
+    return Rows(tuple(runs), labels, tuple(dict.fromkeys(notes)), by_run=True)
 
 
 @contextmanager

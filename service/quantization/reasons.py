@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import floor, sqrt
+from math import floor, isfinite, sqrt
 
 from service.quantization.decide import (
     SLOWEST,
@@ -61,7 +61,8 @@ def _moves(deviation: float, goal: Goal) -> str:
     served = "is served row by row"
     if goal.allow_batch_variance:
         served += ' unless model.toml has combine = "always" under [batching]'
-    return f" A row's answers move by {deviation:.1%} with the rows beside it, so it {served}."
+    far = f"by {deviation:.1%}" if isfinite(deviation) else "to NaN or infinity"
+    return f" A row's answers move {far} with the rows beside it, so it {served}."
 
 
 def _why_not(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) -> str:

@@ -1,6 +1,5 @@
 """The story of a search as plain values: report.json."""
 
-import math
 import platform
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ import onnx
 import onnxruntime
 
 from service import __version__
+from service.core.figures import finite
 from service.quantization.decide import Candidate, Goal
 from service.quantization.machine import Machine
 from service.quantization.reasons import verdict
@@ -29,7 +29,7 @@ def report(
     rows = [
         _candidate(c, outcome.reference, goal) for c in (outcome.reference, *outcome.candidates)
     ]
-    found: dict[str, Any] = _finite({
+    found: dict[str, Any] = finite({
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "decision": asdict(outcome.decision),
@@ -82,14 +82,3 @@ def _invariant(measured: Measurement) -> bool | None:
     """None where it was not found out, or does not apply."""
     unknown = measured.dropped or measured.deviation is None
     return None if unknown else measured.invariant
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

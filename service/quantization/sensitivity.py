@@ -4,11 +4,13 @@ Runs in a worker. A part is a product with the operators that follow it.
 """
 
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
 import numpy as np
 import onnx
 
+from service.core.non_finite import differs, without
 from service.core.tensors import Arrays
 from service.engine.session import Session, SessionOptions
 from service.quantization.build import Workshop, build_file
@@ -74,9 +76,14 @@ def _noise(want: Sequence[Arrays], got: Sequence[Arrays]) -> float:
     for w, g in zip(zip(*want, strict=True), zip(*got, strict=True), strict=True):
         if w[0].dtype.kind != "f":
             continue
-        signal = sum(float((a.astype(np.float64) ** 2).sum()) for a in w)
-        noise = sum(
-            float(((a.astype(np.float64) - b) ** 2).sum()) for a, b in zip(w, g, strict=True)
-        )
+        if any(differs(b, a).any() for a, b in zip(w, g, strict=True)):
+            return inf
+        masked = [
+            (without(a, ~np.isfinite(a)), without(b, ~np.isfinite(a)))
+            for a, b in zip(w, g, strict=True)
+        ]
+        with np.errstate(over="ignore"):
+            signal = sum(float((a**2).sum()) for a, _ in masked)
+            noise = sum(float(((a - b) ** 2).sum()) for a, b in masked)
         worst = max(worst, noise / (signal or 1.0))
-    return worst if np.isfinite(worst) else float("inf")
+    return worst if np.isfinite(worst) else inf

@@ -55,6 +55,11 @@ def ranked(report: Row) -> list[Row]:
     return sorted(report["candidates"], key=place)
 
 
+def figure(value: float | None, form: str) -> str:
+    """A figure in its form; null in a report stands for one that was NaN or infinite."""
+    return "not finite" if value is None else format(value, form)
+
+
 def _merit(row: Row, target: str) -> float:
     """More is better."""
     if not row.get("timing"):
@@ -64,7 +69,7 @@ def _merit(row: Row, target: str) -> float:
     if target == Target.MEMORY:
         return -float(row["steady_bytes"])
     together = target == Target.THROUGHPUT and not row["dropped"]
-    return float(row["timing"]["throughput_ratio" if together else "latency_ratio"])
+    return float(row["timing"]["throughput_ratio" if together else "latency_ratio"] or 0.0)
 
 
 def confirmed(report: Row) -> str:
@@ -78,7 +83,7 @@ def confirmed(report: Row) -> str:
         return f"{rows} rows were set aside; there is no winner to confirm"
     return (
         f"confirmed on {rows} rows that chose nothing: {quality['metric']} "
-        f"{quality['score']:.4f} against {quality['reference']:.4f}"
+        f"{figure(quality['score'], '.4f')} against {figure(quality['reference'], '.4f')}"
     )
 
 
@@ -89,11 +94,13 @@ def cells(row: Row) -> dict[str, str]:
     return {
         "MB": f"{row['file_bytes'] / 1e6:.3g}" if "file_bytes" in row else "",
         "PACKED": f"{row['compressed_bytes'] / 1e6:.3g}" if "file_bytes" in row else "",
-        "LATENCY": f"{timing['latency_ratio']:.2f} x" if timing else "",
-        "ROWS/S": f"{timing['throughput_ratio']:.2f} x" if timing and not row["dropped"] else "",
+        "LATENCY": f"{figure(timing['latency_ratio'], '.2f')} x" if timing else "",
+        "ROWS/S": f"{figure(timing['throughput_ratio'], '.2f')} x"
+        if timing and not row["dropped"]
+        else "",
         "MEMORY": f"{row['steady_bytes'] / 1e6:.0f} MB" if "steady_bytes" in row else "",
-        "SCORE": f"{quality['score']:.4f}" if quality and not quality["failure"] else "",
-        "FUSED": f"{ratio:.0%}" if ratio is not None else "",
+        "SCORE": figure(quality["score"], ".4f") if quality and not quality["failure"] else "",
+        "FUSED": figure(ratio, ".0%") if ratio is not None else "",
     }
 
 

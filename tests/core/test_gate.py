@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from service.core.checks import Check, failures
 from service.core.compatibility import compare_signatures
@@ -73,6 +76,97 @@ def test_rows_of_one_number_are_taken_together() -> None:
 def test_what_is_no_number_passes_no_tolerance(value: float) -> None:
     (check,) = judge(changed(0, 0, value), Tolerance())
     assert not check.passed and "not finite" in check.measure and check.measured == 1
+
+
+STRICT = Tolerance(
+    max_abs_error=0, max_relative_error=1e-9, min_cosine=1 - 1e-9, min_top1_agreement=1
+)
+FLOATS = st.sampled_from([np.float16, np.float32, np.float64])
+SPECIAL = st.sampled_from([np.nan, np.inf, -np.inf])
+
+
+@st.composite
+def masked(draw: st.DrawFn) -> Array:
+    """Logits of any float datatype, some of them NaN or infinite, whole rows as well."""
+    dtype = draw(FLOATS)
+    shape = draw(arrays.array_shapes(min_dims=1, max_dims=3, max_side=4))
+    elements = st.one_of(SPECIAL, arrays.from_dtype(np.dtype(dtype)))
+    found: Array = draw(arrays.arrays(dtype, shape, elements=elements))
+    if draw(st.booleans()):
+        found[0] = -np.inf
+    return found
+
+
+@given(masked())
+def test_every_output_reproduces_itself(array: Array) -> None:
+    checks = compare("y", array.copy(), array, None, STRICT)
+    assert all(check.passed for check in checks), failures(checks)
+    assert all(np.isfinite(check.measured) for check in checks)
+
+
+@given(masked(), st.data())
+def test_another_infinity_or_nan_never_passes(array: Array, data: st.DataObject) -> None:
+    got = array.copy()
+    place = data.draw(st.integers(0, array.size - 1))
+    value = data.draw(st.one_of(SPECIAL, st.just(1.0)))
+    got.flat[place] = value
+    before = array.flat[place]
+    same = value == before or (np.isnan(value) and np.isnan(before))
+    checks = compare("y", got, array, None, Tolerance())
+    if not same and not (np.isfinite(value) and np.isfinite(before)):
+        (check,) = checks
+        assert check.measured == 1 and "the first at [" in str(check)
+
+
+@given(masked(), masked())
+def test_no_figure_is_nan_and_nothing_warns(got: Array, reference: Array) -> None:
+    for check in compare("y", got, reference, None, STRICT):
+        assert isinstance(check.measured, str) or not np.isnan(check.measured)
+
+
+def test_a_lost_mask_is_told_by_its_place() -> None:
+    wanted = REFERENCE.copy()
+    wanted[:, 3:5] = -np.inf
+    assert all(c.passed for c in compare("y", wanted, wanted, LABELS, default_tolerance(wanted)))
+    got = wanted.copy()
+    got[7, 3], got[8, 4], got[9, 0] = -1e9, np.inf, np.nan
+    text = failures(compare("y", got, wanted, None, default_tolerance(wanted)))
+    assert text == (
+        'golden: elements that are not finite of output "y" is 1, required at most 0 (the first at '
+        f"[9, 0] is nan instead of {wanted[9, 0]:.4g}); golden: elements that are not the NaN or "
+        'infinity of the golden set of output "y" is 2, required at most 0 (the first at [7, 3] is '
+        "-1e+09 instead of -inf)"
+    )
+
+
+def test_what_is_masked_does_not_hide_what_is_lost() -> None:
+    wanted = REFERENCE.copy()
+    wanted[::2, 4] = -np.inf
+    got = wanted.copy()
+    got[1::2, 4] = 0.5
+    (check,) = compare("y", got, wanted, None, Tolerance())
+    assert "same in every row" in check.measure
+    got = wanted.copy()
+    got[7] = -wanted[7]
+    (check,) = compare("y", got, wanted, None, Tolerance(min_cosine=0.9))
+    assert check.measured == pytest.approx(-1)
+
+
+def test_half_precision_that_overflows_fails() -> None:
+    wanted = np.array([[70000.0, 1.0]], np.float32)
+    with np.errstate(over="ignore"):
+        got = wanted.astype(np.float16)
+    (check,) = compare("y", got, wanted, None, Tolerance())
+    assert "inf instead of 7e+04" in str(check)
+
+
+def test_an_output_without_elements_agrees() -> None:
+    for shape in ((0, 3), (3, 0), (0,)):
+        empty = np.zeros(shape, np.float32)
+        assert all(check.passed for check in compare("y", empty, empty, None, STRICT))
+        whole = np.zeros(shape, np.int64)
+        (check,) = compare("y", whole, whole, None, default_tolerance(whole))
+        assert check.measured == 1
 
 
 def test_a_column_that_stands_still_is_found() -> None:
@@ -161,12 +255,3 @@ def test_memory_and_speed_have_bounds() -> None:
     slow = speed_check(1.0, 3.0, 1.5)
     text = "speed: time as a multiple of the live version's is 3, required at most 1.5"
     assert failures([slow]) == text
-
-
-def test_of_answers_without_elements_the_shape_is_compared() -> None:
-    for shape in ((0, 4), (5, 0)):
-        nothing = np.zeros(shape, np.float32)
-        (check,) = compare("y", nothing, nothing, None, Tolerance(min_cosine=1.0))
-        assert (check.measure, check.passed) == ("shape", True)
-        (check,) = compare("y", np.zeros((5, 4), np.float32), nothing, None, Tolerance())
-        assert not check.passed

@@ -29,6 +29,8 @@ CASES = [
     ("not a number, in the same place", [nan, 1.0], [nan, 1.0], 0.0),
     ("not a number, in one", [nan, 1.0], [0.0, 1.0], inf),
     ("infinite in both", [inf, 1.0], [inf, 2.0], 1.0),
+    ("infinite in both, with another sign", [inf, 1.0], [-inf, 1.0], inf),
+    ("nothing but infinities", [-inf, -inf], [-inf, -inf], 0.0),
     ("infinite in one", [1.0, 1.0], [inf, 1.0], inf),
     ("another shape", [1.0, 2.0], [1.0], inf),
 ]
@@ -53,6 +55,10 @@ def test_quantized_numbers_are_numbers(datatype: str) -> None:
 def test_no_difference_overflows() -> None:
     assert apart([100], [-100], "INT8") == 2
     assert apart([60000], [-60000], "FP16") == pytest.approx(2)
+
+
+def test_the_largest_doubles_are_a_finite_share_apart() -> None:
+    assert apart([1.7e308], [-1.7e308], "FP64") == pytest.approx(2)
 
 
 def test_bfloat16_is_compared_as_the_number_that_it_is() -> None:

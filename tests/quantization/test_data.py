@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.core.errors import ConfigError
 from service.core.tensors import DATATYPES, Signature, TensorSpec
-from service.quantization.data import Rows, check_rows, load_rows, save_rows, split
+from service.quantization.data import Rows, check_rows, infinite_rows, load_rows, save_rows, split
 
 SIGNATURE = Signature((TensorSpec("x", DATATYPES["FP32"], ("batch", 2)),), ())
 
@@ -66,6 +66,13 @@ def test_labels_of_one_class_are_refused() -> None:
 def test_rows_that_do_not_fit_are_refused_by_name(feed: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_rows([feed], SIGNATURE)
+
+
+def test_infinity_is_taken_with_a_note() -> None:
+    found = check_rows([{"x": np.array([[1, 2], [-np.inf, 1]], np.float32)}], SIGNATURE)
+    (note,) = infinite_rows(found, SIGNATURE)
+    assert note == 'data "x" holds infinity in 1 of 2 rows, first in row 1.'
+    assert infinite_rows(found[:1], SIGNATURE) == ()
 
 
 def test_a_row_may_come_without_its_first_axis() -> None:

@@ -10,7 +10,9 @@ from threading import Event
 
 import numpy as np
 import onnx
+import orjson
 import pytest
+from onnx import helper
 
 from service.config import ModelConfig
 from service.core.errors import ConfigError
@@ -22,7 +24,7 @@ from service.quantization.decide import Candidate
 from service.quantization.order import Order, _key, _scratch, carry_out
 from service.quantization.recipes import Dynamic, Recipe, Static, WeightOnly
 from service.quantization.search import Search
-from tests.quantization.tiny_models import conv_net, recurrent
+from tests.quantization.tiny_models import conv_net, recurrent, save
 
 FEW = (
     Recipe("static", Static(reduce_range=True)),
@@ -295,7 +297,28 @@ def test_the_run_that_the_model_refuses_is_named(
         "        state = np.zeros((2, 3 if i == 7 else 1, 16))\n"
         "        yield {'x': np.ones((1, 2, 8)), 'state': state, 'gain': 1.0}\n"
     )
-    message = r'run 7 \("x" \[1, 2, 8\], "state" \[2, 3, 16\], "gain" \[\]\): the model failed'
+    message = r'run 7 \("x" \[1, 2, 8\], "state" \[2, 3, 16\], "gain" \[\]\): the model refuses'
     calibrating = {"calibration": "refused_runs:runs", "models": tmp_path / "models"}
     with pytest.raises(ConfigError, match=message):
         quantize(recurrent(tmp_path / "tiny.onnx"), "refused_runs:runs", **calibrating)
+
+
+@pytest.mark.usefixtures("few")
+def test_masked_scores_and_masks_in_the_data_go_through(tmp_path: Path) -> None:
+    path, rng = tmp_path / "tiny.onnx", np.random.default_rng(0)
+    weight = rng.standard_normal((16, 4)).astype(np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("Add", ["h", "mask"], ["y"]),
+    ]
+    save(path, nodes, {"x": ["n", 16], "mask": ["n", 4]}, {"y": ["n", 4]}, {"w": weight})
+    mask = np.where(rng.random((40, 4)) < 0.2, -np.inf, 0).astype(np.float32)
+    x = rng.standard_normal((40, 16)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x, mask=mask)
+    models = tmp_path / "models"
+    report = quantize(path, tmp_path / "data.npz", models, target="size", max_drop=1.0)
+    orjson.loads((models / "tiny/1/report.json").read_bytes())
+    assert any('data "mask" holds infinity' in note for note in report["notes"])
+    assert report["reference"]["quality"]["score"] == 1
+    with np.load(models / "tiny/golden.npz") as golden:
+        assert np.isinf(golden["outputs/y"]).any()

@@ -1,5 +1,6 @@
 """The page and the table: whole, escaped, and in the order of the decision."""
 
+from copy import deepcopy
 from html.parser import HTMLParser
 
 from service.quantization.page import page
@@ -116,3 +117,14 @@ def test_of_runs_that_are_never_joined_it_is_not_said_that_they_influence_each_o
     text = page(REPORT | {"candidates": [winner], "data": REPORT["data"] | {"by_run": True}})  # type: ignore[operator]
     assert "<b>does not apply</b><span>rows independent of their batch" in text
     assert "8 runs to calibrate on" in text
+
+
+def test_figures_that_are_null_are_shown_as_such() -> None:
+    report = deepcopy(REPORT)
+    for each in report["candidates"][:3]:
+        each["quality"] |= {"score": None}
+        each["timing"] |= {"latency_ratio": None}
+        each["quality"]["outputs"][0] |= {"sqnr": None, "cosine": None}
+    report["confirmation"]["score"] = None
+    assert "not finite" in page(report)
+    assert "not finite" in table(report)

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from service.core.errors import ConfigError
 from service.quantization.labels import apart
@@ -45,6 +48,76 @@ def test_not_a_number_fails() -> None:
     got[3, 1] = np.nan
     found = compare(["y"], "agreement", answers(want), answers(got), None)
     assert 'output "y" holds NaN' in found.failure
+
+
+def masked(values: np.ndarray) -> np.ndarray:
+    """A class that no row may choose, and a row without any choice."""
+    found = values.copy()
+    found[:, 1] = -np.inf
+    found[4] = -np.inf
+    return found
+
+
+@pytest.mark.parametrize("metric", ["auto", "agreement", "cosine", "r2"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_masked_scores_are_compared_by_the_rest(metric: str, dtype: type) -> None:
+    values = RNG.standard_normal((20, 5)).astype(dtype)
+    want = answers(masked(values))
+    metric = choose_metric(metric, None, ["y"], want)
+    same = compare(["y"], metric, want, want, None)
+    assert (same.score, same.failure) == (pytest.approx(1), "")
+    assert same.outputs[0].sqnr == 200
+    near = compare(["y"], metric, want, answers(masked(values * dtype(1.01))), None)
+    assert near.failure == "" and 0.9 < near.score <= 1.0 + 1e-12
+    assert 30 < near.outputs[0].sqnr < 50
+    far = compare(["y"], "cosine", want, answers(masked(-values)), None)
+    assert far.score < -0.5
+    still = values.copy()
+    still[:, 3] = 0
+    assert "constant" in compare(["y"], metric, want, answers(masked(still)), None).failure
+
+
+@pytest.mark.parametrize(("value", "text"), [(-1e9, "-1e+09 instead of -inf"), (np.nan, "nan")])
+def test_a_lost_mask_fails(value: float, text: str) -> None:
+    values = RNG.standard_normal((20, 5)).astype(np.float32)
+    got = masked(values)
+    got[2, 1] = value
+    found = compare(["y"], "agreement", answers(masked(values)), answers(got), None)
+    assert f"1 elements of a row, [0, 1] is {text}" in found.failure
+    assert (found.outputs[0].sqnr, found.outputs[0].worst_slice) == (-200, 1)
+
+
+def test_answers_that_are_all_nan_are_no_success() -> None:
+    want = RNG.standard_normal((20, 5)).astype(np.float32)
+    found = compare(["y"], "cosine", answers(want), answers(np.full_like(want, np.nan)), None)
+    assert found.failure and found.outputs[0].cosine == 0 and found.outputs[0].worst_cosine == -1
+
+
+@given(
+    st.sampled_from([np.float16, np.float32, np.float64]).flatmap(
+        lambda dtype: arrays.arrays(dtype, (2, 6, 3), elements=arrays.from_dtype(np.dtype(dtype)))
+    ),
+    st.sampled_from(["agreement", "cosine", "r2"]),
+)
+def test_figures_are_finite_and_nothing_warns(both: np.ndarray, metric: str) -> None:
+    want, got = answers(both[0]), answers(both[1])
+    for found in (
+        compare(["y"], metric, want, got, None),
+        compare(["y"], metric, want, want, None),
+    ):
+        (output,) = found.outputs
+        figures = (output.agreement, output.cosine, output.sqnr, output.worst_cosine)
+        assert np.isfinite(figures).all()
+        assert found.failure or np.isfinite(found.score)
+
+
+def test_labels_are_read_past_nan_and_infinity() -> None:
+    labels = np.array([0, 2, 4] * 8)
+    scores = masked(np.eye(5, dtype=np.float32)[labels])
+    scores[4] = np.eye(5)[labels[4]]
+    scores[:, 1] = np.nan
+    found = compare(["y"], "accuracy", answers(scores), answers(scores), labels)
+    assert (found.score, found.reference) == (1, 1)
 
 
 def test_another_shape_fails() -> None:

@@ -181,8 +181,13 @@ CASES = {
     ),
     "too many rows": wrong(F32, v2(tensor(shape=[65, 1], data=[0] * 65)), "65 rows", "at most 64"),
     # values
-    "NaN": wrong(F32, typed("FP32", "[NaN]"), "not JSON"),
-    "Infinity": wrong(F32, typed("FP32", "[Infinity]"), "not JSON"),
+    "NaN": wrong("same_int8", typed("INT8", "[NaN]"), "-128 to 127, got NaN"),
+    "Infinity": wrong("same_int64", typed("INT64", "[Infinity]"), "got Infinity"),
+    "nan": wrong(F32, typed("FP32", "[nan]"), "not JSON"),
+    "NaN beside 1e999": wrong(F32, typed("FP32", "[NaN, 1e999]", "[1, 2]"), "not JSON"),
+    "infinity beside 1e39": wrong(
+        F32, typed("FP32", "[Infinity, 1e39]", "[1, 2]"), "1e+39 is too large for FP32"
+    ),
     "1e999": wrong(F32, typed("FP64", "[1e999]"), "not JSON"),
     "past FP32": wrong(F32, typed("FP32", "[1e39]"), "1e+39 is too large for FP32"),
     "past FP16": wrong("same_fp16", typed("FP16", "[65520]"), "65520 is too large for FP16"),

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 import tritonclient.http as triton
 from tritonclient.utils import deserialize_bytes_tensor, triton_to_np_dtype
@@ -110,6 +111,64 @@ def test_half_precision_in_json(attacked: Running, datatype: str) -> None:
     body = json.dumps({"instances": [[1.5, -2, 3.140625]]}).encode()
     answer = attacked.ask(post(f"/v1/models/same_{datatype.lower()}:predict", body))
     assert answer.json == {"predictions": [[1.5, -2, 3.140625]]}
+
+
+@pytest.mark.parametrize("how", ASK.values(), ids=ASK.keys())
+@pytest.mark.parametrize("binary_out", [True, False], ids=["binary out", "JSON out"])
+@pytest.mark.parametrize("binary_in", [True, False], ids=["binary in", "JSON in"])
+@pytest.mark.parametrize("datatype", ["FP32", "FP64"])
+def test_nan_and_infinity_come_back(
+    client: triton.InferenceServerClient,
+    datatype: str,
+    binary_in: bool,
+    binary_out: bool,
+    how: dict[str, str | None],
+) -> None:
+    array = np.array([[np.nan, np.inf, -np.inf, 0.1]], NUMPY[datatype])
+    np.testing.assert_array_equal(ask(client, datatype, array, binary_in, binary_out, **how), array)
+
+
+TOKENS = "[NaN, Infinity, -Infinity, 0.5]"
+BODIES = {
+    "v2": (
+        "/v2/models/same_{}/infer",
+        '{{"inputs": [{{"name": "x", "datatype": "{}", "shape": [1, 4], "data": {}}}]{}}}',
+        lambda found: found["outputs"][0]["data"],
+    ),
+    "v1": (
+        "/v1/models/same_{}:predict",
+        '{{"dtype": "{}", "instances": [{}]{}}}',
+        lambda found: found["predictions"][0],
+    ),
+}
+
+
+@pytest.mark.parametrize("protocol", BODIES)
+@pytest.mark.parametrize("datatype", ["FP16", "BF16", "FP32", "FP64"])
+def test_nan_and_infinity_in_json(attacked: Running, protocol: str, datatype: str) -> None:
+    path, form, read = BODIES[protocol]
+    url = path.format(datatype.lower())
+    answer = attacked.ask(post(url, form.format(datatype, TOKENS, "").encode()))
+    assert answer.status == 200, answer.body
+    assert repr(read(answer.json)) == "[nan, inf, -inf, 0.5]"
+    strict = ', "parameters": {"non_finite": "null"}'
+    answer = attacked.ask(post(url, form.format(datatype, TOKENS, strict).encode()))
+    assert read(orjson.loads(answer.body)) == [None, None, None, 0.5]
+    answer = attacked.ask(post(url, form.format(datatype, "[null, 1]", "").encode()))
+    assert answer.status == (200 if protocol == "v1" else 400)
+    answer = attacked.ask(post(url, form.format(datatype, "[NaN, 1e400]", "").encode()))
+    assert answer.status == 400 and "not JSON" in answer.error
+
+
+@pytest.mark.parametrize("how", ASK.values(), ids=ASK.keys())
+def test_a_lost_value_is_ranked_last(
+    client: triton.InferenceServerClient, how: dict[str, str | None]
+) -> None:
+    given = triton.InferInput("x", [1, 3], "FP32")
+    given.set_data_from_numpy(np.array([[np.nan, -np.inf, 1]], np.float32), binary_data=False)
+    wanted = triton.InferRequestedOutput("y", binary_data=False, class_count=3)
+    result = client.infer("same_fp32", [given], outputs=[wanted], **how)
+    assert result.get_output("y")["data"] == ["1.000000:2", "-inf:1", "nan:0"]
 
 
 @pytest.mark.parametrize("first_is_binary", [True, False])

@@ -1,0 +1,23 @@
+"""Figures that leave as JSON. JSON has no NaN and no infinity: they become null, everywhere but in
+the bodies of inference (``api.non_finite``). Pure.
+"""
+
+import json
+import math
+from typing import Any
+
+
+def finite(value: Any) -> Any:
+    """The same value of dicts, lists and scalars with None for each float that is not finite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
+
+
+def dumps(value: Any, indent: int | None = None) -> str:
+    """JSON that strict readers take."""
+    return json.dumps(finite(value), indent=indent, allow_nan=False)
