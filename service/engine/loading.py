@@ -15,6 +15,7 @@ from service.engine.execution import Instance
 from service.engine.folder import MODEL_FILE, golden_file
 from service.engine.graph import GraphSummary, Precision, check_external_files, summarise
 from service.engine.hardware import resident_bytes
+from service.engine.kernels import Kernels
 from service.engine.memory import trim_heap
 from service.engine.paths import leads_outside
 from service.engine.plan import Plan
@@ -28,6 +29,7 @@ from service.engine.tuning import Tuned, tune
 class Loaded:
     """A version that is loaded and warm.
 
+    ``kernels`` are those that run, and ``kernels_note`` is why not those that were wanted, if so.
     ``memory_bytes`` is by how much the process grew; ``file_bytes`` counts the model's files.
     """
 
@@ -37,6 +39,8 @@ class Loaded:
     plan: Plan
     probe: Probe
     precision: Precision
+    kernels: Kernels
+    kernels_note: str
     sha256: str
     file_bytes: int
     memory_bytes: int
@@ -80,7 +84,9 @@ def open_version(folder: Path, config: ModelConfig) -> Opened:
         raise LoadFailed(f"{MODEL_FILE} leads outside the model repository")
     summary = summarise(path)
     check_external_files(summary, folder)
-    session = Session(path, SessionOptions(config.instances.threads or 1))
+    kernels = None if config.session.kernels == "auto" else Kernels(config.session.kernels)
+    threads = config.instances.threads or 1
+    session = Session(path, SessionOptions(threads, kernels=kernels))
     _check_names(config, session.signature)
     return Opened(folder, session, summary, perf_counter() - started, memory)
 
@@ -107,6 +113,8 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
         tuned.plan,
         tuned.probe,
         summary.precision,
+        tuned.session.kernels,
+        session.kernels_note,
         _sha256(path),
         sum(file.stat().st_size for file in files),
         max(0, resident_bytes() - opened.memory_before),

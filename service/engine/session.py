@@ -1,8 +1,8 @@
-"""One loaded ONNX graph. The only module that imports onnxruntime at serving time."""
+"""One loaded ONNX graph. Only this module and ``kernels`` import onnxruntime at serving time."""
 
 import ctypes
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import onnxruntime as ort
 
 from service.core.errors import ExecutionFailed, InputRejected, LoadFailed
 from service.core.tensors import DATATYPES, Array, Arrays, Datatype, Dim, Signature, TensorSpec
+from service.engine.kernels import Kernels, kernels_for
 
 # ONNX Runtime's names of element types, for those that the protocol has a datatype for.
 ELEMENT_TYPES = {
@@ -35,17 +36,24 @@ ONNX_BFLOAT16 = 16
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """How a graph is loaded: threads that one run may use, and where to write the graph as it is
-    after ONNX Runtime's optimiser, if anywhere."""
+    """How a graph is loaded.
+
+    ``threads``: how many one run may use. ``optimised``: where to write the graph as it is after
+    ONNX Runtime's optimiser, if anywhere. ``kernels``: None for what is right on this machine.
+    ``custom_ops``: a shared library with operators that are not ONNX Runtime's; it is code.
+    """
 
     threads: int = 1
     optimised: Path | None = None
+    kernels: Kernels | None = None
+    custom_ops: Path | None = None
 
 
 class Session:
     """A graph that can be run, from any thread, several times at once.
 
-    ``options`` are those that it was loaded with.
+    ``options`` are those that it was loaded with; ``kernels`` are those that run it, and
+    ``kernels_note`` says why they are not those that were wanted, if so.
     """
 
     def __init__(self, path: Path, options: SessionOptions) -> None:
@@ -55,7 +63,7 @@ class Session:
             LoadFailed: ONNX Runtime rejects it, or it takes what the protocol cannot carry.
         """
         self._path, self.options = path, options
-        self._session = _load(path, options)
+        self._session, self.kernels, self.kernels_note = _load(path, options)
         self.signature = Signature(
             tuple(_spec("input", arg) for arg in self._session.get_inputs()),
             tuple(_spec("output", arg) for arg in self._session.get_outputs()),
@@ -74,8 +82,8 @@ class Session:
         Raises:
             LoadFailed: see the constructor; the file may have changed.
         """
-        options = self.options if threads is None else SessionOptions(threads)
-        return Session(self._path, options)
+        options = replace(self.options, optimised=None, kernels=self.kernels)
+        return Session(self._path, replace(options, threads=threads or options.threads))
 
     def run(self, inputs: Arrays, outputs: tuple[int, ...] | None = None) -> Arrays:
         """Run the graph on inputs in the signature's order; gives the outputs at these places.
@@ -102,19 +110,24 @@ class Session:
         return tuple(_from_value(v) for v in self._session.run_with_ort_values(names, feed))
 
 
-def _load(path: Path, options: SessionOptions) -> ort.InferenceSession:
-    try:
-        return _open(path, _exact(_runtime_options(options)))
-    except Exception:
-        # The exact kernels do not know signed activations in QLinear operators; these are exact
-        # without them. What is wrong with a file in any case is told by the second attempt.
+def _load(path: Path, options: SessionOptions) -> tuple[ort.InferenceSession, Kernels, str]:
+    kernels, note = kernels_for(path, options.kernels), ""
+    if kernels is Kernels.EXACT:
         try:
-            return _open(path, _runtime_options(options))
+            return _open(path, options, kernels), kernels, note
         except Exception as error:
-            raise LoadFailed(f"ONNX Runtime rejects {path.name}: {_reason(error)}") from error
+            # The exact kernels do not know signed activations in QLinear operators. What is wrong
+            # with a file in any case is told by the second attempt.
+            note = f"default kernels run, and may saturate; the exact ones fail: {_reason(error)}"
+    try:
+        return _open(path, options, Kernels.DEFAULT), Kernels.DEFAULT, note
+    except Exception as error:
+        raise LoadFailed(f"ONNX Runtime rejects {path.name}: {_reason(error)}") from error
 
 
-def _open(path: Path, runtime: ort.SessionOptions) -> ort.InferenceSession:
+def _open(path: Path, options: SessionOptions, kernels: Kernels) -> ort.InferenceSession:
+    runtime = _runtime_options(options)
+    kernels.apply(runtime)
     return ort.InferenceSession(path, runtime, providers=["CPUExecutionProvider"])
 
 
@@ -129,17 +142,6 @@ def _runtime_options(options: SessionOptions) -> ort.SessionOptions:
     runtime.add_session_config_entry("session.inter_op.allow_spinning", "0")
     if options.optimised is not None:
         runtime.optimized_model_filepath = str(options.optimised)
-    return runtime
-
-
-def _exact(runtime: ort.SessionOptions) -> ort.SessionOptions:
-    """The same answers on every CPU.
-
-    On x86 without VNNI, sums of U8 x S8 products overflow 16 bits and saturate, to half of their
-    value at worst (measured on the digits: 5.4 points of accuracy). With this ONNX Runtime takes
-    other kernels there, 0 to 30 % slower, unless the weights are too small for it to happen.
-    """
-    runtime.add_session_config_entry("session.x64quantprecision", "1")
     return runtime
 
 

@@ -1,0 +1,117 @@
+"""Products that saturate if anything does: all weights 127, all activations 255. As an ONNX file,
+written here byte by byte, since serving does without the ``onnx`` package.
+
+ONNX Runtime chooses among kernels by shape: a single row or several, weights that it packs ahead
+(matrices) or not (stacks of them), convolutions as products, direct, in groups, by channel. Each is
+tried, with lengths that fill vector registers and lengths that leave a rest.
+
+Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+"""
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+
+FLOAT, UINT8, INT8, INT32 = 1, 2, 3, 6
+"""onnx.proto, TensorProto.DataType."""
+LENGTHS, COLUMNS, ROWS = (4, 64, 131), 19, (1, 12)
+CHANNELS = ((3, 16, 1), (16, 16, 1), (32, 32, 2), (16, 16, 16))
+"""Channels in, channels out, groups."""
+SIDE, KERNEL = 6, 3
+WANTED = 200
+"""What the convolutions' scales make of the right sum; of a saturated one about half."""
+ACTIVATION, WEIGHT = 255, 127
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One run: the shapes of the inputs, which are all 255, and the number that each output, in
+    order, holds everywhere."""
+
+    inputs: tuple[tuple[str, tuple[int, ...]], ...]
+    sums: tuple[int, ...]
+
+
+def cases() -> Iterator[Case]:
+    """The runs that tell."""
+    images = tuple((f"image{i}", (1, c[0], SIDE, SIDE)) for i, c in enumerate(CHANNELS))
+    sums = tuple(ACTIVATION * WEIGHT * k for k in LENGTHS for _ in range(2))
+    for rows in ROWS:
+        rows_in = tuple((f"x{k}", (rows, k)) for k in LENGTHS)
+        yield Case((*rows_in, *images), (*sums, *(WANTED for _ in CHANNELS)))
+
+
+def model() -> bytes:
+    """The file."""
+    parts = [*_products(), *_convolutions()]
+    graph = b"".join((*parts, _field(2, "saturation")))
+    opset = _field(2, 13)
+    return _field(1, 8) + _field(7, graph) + _field(8, opset)
+
+
+def _products() -> Iterator[bytes]:
+    for k in LENGTHS:
+        yield _value(11, f"x{k}", UINT8, ("rows", k))
+        for name, stack in ((f"w{k}", ()), (f"stack{k}", (1,))):
+            yield _tensor(name, INT8, (*stack, k, COLUMNS), bytes([WEIGHT]) * k * COLUMNS)
+            yield _node("MatMulInteger", (f"x{k}", name), f"{name}_sums")
+            yield _value(12, f"{name}_sums", INT32, (*stack, "rows", COLUMNS))
+
+
+def _convolutions() -> Iterator[bytes]:
+    yield _tensor("one", FLOAT, (), struct.pack("<f", 1.0))
+    yield _tensor("no_u8", UINT8, (), b"\0")
+    for i, (channels, filters, groups) in enumerate(CHANNELS):
+        shape = (filters, channels // groups, KERNEL, KERNEL)
+        scale = ACTIVATION * WEIGHT * prod(shape[1:]) / WANTED
+        yield _value(11, f"image{i}", UINT8, (1, channels, SIDE, SIDE))
+        yield _tensor(f"filter{i}", INT8, shape, bytes([WEIGHT]) * prod(shape))
+        yield _tensor(f"no_s8_{i}", INT8, (), b"\0")
+        yield _tensor(f"scale{i}", FLOAT, (), struct.pack("<f", scale))
+        weight = (f"filter{i}", "one", f"no_s8_{i}")
+        names = (f"image{i}", "one", "no_u8", *weight, f"scale{i}", "no_u8")
+        yield _node("QLinearConv", names, f"map{i}", {"group": groups})
+        side = SIDE - KERNEL + 1
+        yield _value(12, f"map{i}", UINT8, (1, filters, side, side))
+
+
+def _node(
+    operator: str, inputs: tuple[str, ...], output: str, integers: Mapping[str, int] | None = None
+) -> bytes:
+    names = b"".join(_field(1, name) for name in inputs)
+    attributes = b"".join(
+        _field(5, _field(1, name) + _field(3, value) + _field(20, 2))
+        for name, value in (integers or {}).items()
+    )
+    return _field(1, names + _field(2, output) + _field(4, operator) + attributes)
+
+
+def _tensor(name: str, kind: int, shape: tuple[int, ...], data: bytes) -> bytes:
+    dims = b"".join(_field(1, size) for size in shape)
+    return _field(5, dims + _field(2, kind) + _field(8, name) + _field(9, data))
+
+
+def _value(field: int, name: str, kind: int, shape: tuple[int | str, ...]) -> bytes:
+    """An input (field 11) or output (12)."""
+    dims = b"".join(
+        _field(1, _field(2, dim) if isinstance(dim, str) else _field(1, dim)) for dim in shape
+    )
+    tensor = _field(1, kind) + _field(2, dims)
+    return _field(field, _field(1, name) + _field(2, _field(1, tensor)))
+
+
+def _field(number: int, value: int | str | bytes) -> bytes:
+    """One field of a protobuf message; numbers are varints."""
+    if isinstance(value, int):
+        return _varint(number << 3) + _varint(value)
+    data = value.encode() if isinstance(value, str) else value
+    return _varint(number << 3 | 2) + _varint(len(data)) + data
+
+
+def _varint(value: int) -> bytes:
+    parts = bytearray()
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes((*parts, value))
