@@ -29,6 +29,11 @@ class Kernels(StrEnum):
     DEFAULT = "default"
     EXACT = "exact"
 
+    @classmethod
+    def asked(cls, setting: str) -> "Kernels | None":
+        """What ``[session] kernels`` of model.toml says; None for "auto"."""
+        return None if setting == "auto" else cls(setting)
+
     def apply(self, options: ort.SessionOptions) -> None:
         """Ask for this set."""
         if self is Kernels.EXACT:

@@ -84,8 +84,7 @@ def open_version(folder: Path, config: ModelConfig) -> Opened:
         raise LoadFailed(f"{MODEL_FILE} leads outside the model repository")
     summary = summarise(path)
     check_external_files(summary, folder)
-    kernels = None if config.session.kernels == "auto" else Kernels(config.session.kernels)
-    threads = config.instances.threads or 1
+    kernels, threads = Kernels.asked(config.session.kernels), config.instances.threads or 1
     session = Session(path, SessionOptions(threads, kernels=kernels))
     _check_names(config, session.signature)
     return Opened(folder, session, summary, perf_counter() - started, memory)
