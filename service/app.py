@@ -66,6 +66,7 @@ class Server:
             observe,
             settings.memory_budget,
             settings.shutdown_timeout,
+            settings.allow_custom_ops,
         )
         self.repository = ModelRepository(settings.models, given)
         metrics = Metrics(statistics, self.repository, exemplars)

@@ -11,6 +11,7 @@ from service.config import ModelConfig
 from service.core.batching import BatchPolicy
 from service.core.errors import LoadFailed
 from service.core.tensors import Signature
+from service.engine.custom_ops import library
 from service.engine.execution import Instance
 from service.engine.folder import MODEL_FILE, golden_file
 from service.engine.graph import GraphSummary, Precision, check_external_files, summarise
@@ -61,17 +62,18 @@ class Opened:
     memory_before: int
 
 
-def load(folder: Path, config: ModelConfig, cores: int) -> Loaded:
+def load(folder: Path, config: ModelConfig, cores: int, allow_custom_ops: bool = False) -> Loaded:
     """Open the version in a folder ``models/<name>/<version>`` and warm it up.
 
     Raises:
         LoadFailed: with the reason, written for the model's operator.
     """
-    return warm_up(open_version(folder, config), config, cores)
+    return warm_up(open_version(folder, config, allow_custom_ops), config, cores)
 
 
-def open_version(folder: Path, config: ModelConfig) -> Opened:
-    """Read a version's files and give them to ONNX Runtime.
+def open_version(folder: Path, config: ModelConfig, allow_custom_ops: bool = False) -> Opened:
+    """Read a version's files and give them to ONNX Runtime. ``allow_custom_ops``: whether the code
+    that its model.toml names may be loaded.
 
     Raises:
         LoadFailed: with the reason, written for the model's operator.
@@ -84,8 +86,7 @@ def open_version(folder: Path, config: ModelConfig) -> Opened:
         raise LoadFailed(f"{MODEL_FILE} leads outside the model repository")
     summary = summarise(path)
     check_external_files(summary, folder)
-    kernels, threads = Kernels.asked(config.session.kernels), config.instances.threads or 1
-    session = Session(path, SessionOptions(threads, kernels=kernels))
+    session = Session(path, _options(folder, config, allow_custom_ops))
     _check_names(config, session.signature)
     return Opened(folder, session, summary, perf_counter() - started, memory)
 
@@ -118,6 +119,15 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
         sum(file.stat().st_size for file in files),
         max(0, resident_bytes() - opened.memory_before),
         opened.seconds + perf_counter() - started,
+    )
+
+
+def _options(folder: Path, config: ModelConfig, allow_custom_ops: bool) -> SessionOptions:
+    name = config.session.custom_ops
+    return SessionOptions(
+        config.instances.threads or 1,
+        kernels=Kernels.asked(config.session.kernels),
+        custom_ops=None if name is None else library(folder.parent, name, allow_custom_ops),
     )
 
 

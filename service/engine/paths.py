@@ -12,6 +12,8 @@ from service.core.errors import InvalidName
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
+CODE = re.compile(r".*\.(so|dll|dylib)(\..*)?", re.IGNORECASE)
+SETTINGS = ("model.toml", "serving.toml")
 MAX_DEPTH = 8
 ALLOWED = "1 to 128 letters, digits, '_', '.' or '-', the first a letter, digit or '_'"
 
@@ -42,7 +44,8 @@ def version_file(path: str) -> tuple[int, PurePosixPath]:
     """``"1/model.onnx"`` as the version's number and the path inside its folder.
 
     Raises:
-        InvalidName: it is not ``<version>/<path>``, or a part of it is not a name.
+        InvalidName: it is not ``<version>/<path>``, a part of it is not a name, or it is code or
+            settings, which are the operator's.
     """
     first, *rest = path.split("/")
     if not VERSION.fullmatch(first) or not rest:
@@ -52,6 +55,10 @@ def version_file(path: str) -> tuple[int, PurePosixPath]:
     for part in rest:
         if not NAME.fullmatch(part):
             raise InvalidName(f"{part!r:.200} in {path!r:.200}: expected {ALLOWED}")
+    if CODE.fullmatch(rest[-1]):
+        raise InvalidName(f"the file {path!r:.200} is a shared library: code cannot be uploaded")
+    if rest[-1].lower() in SETTINGS:
+        raise InvalidName(f"the file {path!r:.200}: settings cannot be uploaded")
     return int(first), PurePosixPath(*rest)
 
 

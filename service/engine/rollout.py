@@ -75,12 +75,13 @@ class Demand:
 @dataclass(frozen=True, slots=True)
 class Environment:
     """What the process gives to every rollout: cores, a budget of bytes (0: none), seconds for
-    draining, and who is told."""
+    draining, who is told, and whether code that a model.toml names may be loaded."""
 
     cores: int
     observe: Observer
     memory_budget: int = 0
     patience: float = 30.0
+    allow_custom_ops: bool = False
 
 
 class Phase(NamedTuple):
@@ -182,7 +183,9 @@ class Rollout:
                 self.checks.append(room)
             if self._refusals():
                 return None
-        opened = await self._try("load", open_version, version.folder, version.config)
+        opened = await self._try(
+            "load", open_version, version.folder, version.config, given.allow_custom_ops
+        )
         if opened is None:
             return None
         self._compare(opened.session.signature)

@@ -11,6 +11,7 @@ import onnxruntime as ort
 
 from service.core.errors import ExecutionFailed, InputRejected, LoadFailed
 from service.core.tensors import DATATYPES, Array, Arrays, Datatype, Dim, Signature, TensorSpec
+from service.engine.custom_ops import missing_operator
 from service.engine.kernels import Kernels, kernels_for
 
 # ONNX Runtime's names of element types, for those that the protocol has a datatype for.
@@ -121,8 +122,11 @@ def _load(path: Path, options: SessionOptions) -> tuple[ort.InferenceSession, Ke
             note = f"default kernels run, and may saturate; the exact ones fail: {_reason(error)}"
     try:
         return _open(path, options, Kernels.DEFAULT), Kernels.DEFAULT, note
+    except LoadFailed:
+        raise
     except Exception as error:
-        raise LoadFailed(f"ONNX Runtime rejects {path.name}: {_reason(error)}") from error
+        reason = missing_operator(str(error), options.custom_ops) or _reason(error)
+        raise LoadFailed(f"ONNX Runtime rejects {path.name}: {reason}") from error
 
 
 def _open(path: Path, options: SessionOptions, kernels: Kernels) -> ort.InferenceSession:
@@ -140,9 +144,19 @@ def _runtime_options(options: SessionOptions) -> ort.SessionOptions:
     # a small model.
     runtime.add_session_config_entry("session.intra_op.allow_spinning", "0")
     runtime.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    if options.custom_ops is not None:
+        _register(runtime, options.custom_ops)
     if options.optimised is not None:
         runtime.optimized_model_filepath = str(options.optimised)
     return runtime
+
+
+def _register(runtime: ort.SessionOptions, library: Path) -> None:
+    try:
+        runtime.register_custom_ops_library(str(library))
+    except Exception as error:
+        why = str(error).rpartition(": ")[2]
+        raise LoadFailed(f"custom_ops {library.name} cannot be loaded: {why}") from error
 
 
 def _spec(role: str, arg: ort.NodeArg) -> TensorSpec:

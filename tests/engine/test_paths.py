@@ -19,6 +19,8 @@ BAD_FILES = [
     "model.onnx", "1", "1/", "1//model.onnx", "/1/model.onnx", "0/model.onnx", "01/model.onnx",
     "-1/model.onnx", "١/model.onnx", "1/../2/model.onnx", "1/./model.onnx", "1/..", "../1/a.onnx",
     "1\\model.onnx", "1/a\\..\\b", "1/\0", "1/.hidden", "a/model.onnx", "1/" + "a/" * 9 + "b",
+    "1/lib.so", "1/lib.so.1.2", "1/LIB.SO", "1/a/lib.dll", "1/lib.dylib",
+    "1/model.toml", "1/a/serving.toml",
     "1/" + "a" * 200, "1/m\n", "9" * 19 + "/model.onnx", "1/c:/x",
 ]  # fmt: skip
 
