@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
+from service.engine.wire import encode
+
 FLOAT, UINT8, INT8, INT32 = 1, 2, 3, 6
 """onnx.proto, TensorProto.DataType."""
 LENGTHS, COLUMNS, ROWS = (4, 64, 131), 19, (1, 12)
@@ -45,9 +47,9 @@ def cases() -> Iterator[Case]:
 def model() -> bytes:
     """The file."""
     parts = [*_products(), *_convolutions()]
-    graph = b"".join((*parts, _field(2, "saturation")))
-    opset = _field(2, 13)
-    return _field(1, 8) + _field(7, graph) + _field(8, opset)
+    graph = b"".join((*parts, encode(2, "saturation")))
+    opset = encode(2, 13)
+    return encode(1, 8) + encode(7, graph) + encode(8, opset)
 
 
 def _products() -> Iterator[bytes]:
@@ -79,39 +81,23 @@ def _convolutions() -> Iterator[bytes]:
 def _node(
     operator: str, inputs: tuple[str, ...], output: str, integers: Mapping[str, int] | None = None
 ) -> bytes:
-    names = b"".join(_field(1, name) for name in inputs)
+    names = b"".join(encode(1, name) for name in inputs)
     attributes = b"".join(
-        _field(5, _field(1, name) + _field(3, value) + _field(20, 2))
+        encode(5, encode(1, name) + encode(3, value) + encode(20, 2))
         for name, value in (integers or {}).items()
     )
-    return _field(1, names + _field(2, output) + _field(4, operator) + attributes)
+    return encode(1, names + encode(2, output) + encode(4, operator) + attributes)
 
 
 def _tensor(name: str, kind: int, shape: tuple[int, ...], data: bytes) -> bytes:
-    dims = b"".join(_field(1, size) for size in shape)
-    return _field(5, dims + _field(2, kind) + _field(8, name) + _field(9, data))
+    dims = b"".join(encode(1, size) for size in shape)
+    return encode(5, dims + encode(2, kind) + encode(8, name) + encode(9, data))
 
 
 def _value(field: int, name: str, kind: int, shape: tuple[int | str, ...]) -> bytes:
     """An input (field 11) or output (12)."""
     dims = b"".join(
-        _field(1, _field(2, dim) if isinstance(dim, str) else _field(1, dim)) for dim in shape
+        encode(1, encode(2, dim) if isinstance(dim, str) else encode(1, dim)) for dim in shape
     )
-    tensor = _field(1, kind) + _field(2, dims)
-    return _field(field, _field(1, name) + _field(2, _field(1, tensor)))
-
-
-def _field(number: int, value: int | str | bytes) -> bytes:
-    """One field of a protobuf message; numbers are varints."""
-    if isinstance(value, int):
-        return _varint(number << 3) + _varint(value)
-    data = value.encode() if isinstance(value, str) else value
-    return _varint(number << 3 | 2) + _varint(len(data)) + data
-
-
-def _varint(value: int) -> bytes:
-    parts = bytearray()
-    while value > 0x7F:
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes((*parts, value))
+    tensor = encode(1, kind) + encode(2, dims)
+    return encode(field, encode(1, name) + encode(2, encode(1, tensor)))

@@ -13,6 +13,7 @@ from service.core.errors import ExecutionFailed, InputRejected, LoadFailed
 from service.core.tensors import DATATYPES, Array, Arrays, Datatype, Dim, Signature, TensorSpec
 from service.engine.custom_ops import missing_operator
 from service.engine.kernels import Kernels, kernels_for
+from service.engine.unshare import unshared
 
 # ONNX Runtime's names of element types, for those that the protocol has a datatype for.
 ELEMENT_TYPES = {
@@ -31,6 +32,7 @@ ELEMENT_TYPES = {
     "tensor(double)": "FP64",
     "tensor(string)": "BYTES",
 }
+EXTERNAL = "session.model_external_initializers_file_folder_path"
 ONNX_BFLOAT16 = 16
 """onnx.proto, TensorProto.DataType.BFLOAT16."""
 
@@ -115,13 +117,13 @@ def _load(path: Path, options: SessionOptions) -> tuple[ort.InferenceSession, Ke
     kernels, note = kernels_for(path, options.kernels), ""
     if kernels is Kernels.EXACT:
         try:
-            return _open(path, options, kernels), kernels, note
+            return _open_exact(path, options), kernels, note
         except Exception as error:
             # The exact kernels do not know signed activations in QLinear operators. What is wrong
             # with a file in any case is told by the second attempt.
             note = f"default kernels run, and may saturate; the exact ones fail: {_reason(error)}"
     try:
-        return _open(path, options, Kernels.DEFAULT), Kernels.DEFAULT, note
+        return _open(path, options), Kernels.DEFAULT, note
     except LoadFailed:
         raise
     except Exception as error:
@@ -129,10 +131,28 @@ def _load(path: Path, options: SessionOptions) -> tuple[ort.InferenceSession, Ke
         raise LoadFailed(f"ONNX Runtime rejects {path.name}: {reason}") from error
 
 
-def _open(path: Path, options: SessionOptions, kernels: Kernels) -> ort.InferenceSession:
+def _open_exact(path: Path, options: SessionOptions) -> ort.InferenceSession:
+    try:
+        return _open(path, options, Kernels.EXACT)
+    except Exception:
+        model = unshared(path)
+        if model is None:
+            raise
+        return _open(path, options, Kernels.EXACT, model)
+
+
+def _open(
+    path: Path,
+    options: SessionOptions,
+    kernels: Kernels = Kernels.DEFAULT,
+    model: bytes | None = None,
+) -> ort.InferenceSession:
+    """A file, or a model in memory whose other files are beside it."""
     runtime = _runtime_options(options)
     kernels.apply(runtime)
-    return ort.InferenceSession(path, runtime, providers=["CPUExecutionProvider"])
+    if model is not None:
+        runtime.add_session_config_entry(EXTERNAL, str(path.parent))
+    return ort.InferenceSession(model or path, runtime, providers=["CPUExecutionProvider"])
 
 
 def _runtime_options(options: SessionOptions) -> ort.SessionOptions:
