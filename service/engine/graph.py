@@ -98,6 +98,8 @@ class Node(NamedTuple):
 class Scan:
     """One walk over a file. ``visit``, ``keep`` and ``entry`` are told what is met on the way."""
 
+    ir_version = 0
+
     def read(self, path: Path) -> None:
         """Walk over a file.
 
@@ -115,6 +117,8 @@ class Scan:
                         graphs += 1
                     elif number == 25:
                         self.function(view(value))
+                    elif number == 1 and isinstance(value, int):
+                        self.ir_version = value
         except OSError as error:
             raise LoadFailed(f"{path.name} cannot be read: {error.strerror or error}") from error
         except ValueError as error:

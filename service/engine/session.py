@@ -14,6 +14,7 @@ from service.core.tensors import DATATYPES, Array, Arrays, Datatype, Dim, Signat
 from service.engine.custom_ops import missing_operator
 from service.engine.kernels import Kernels, kernels_for
 from service.engine.unshare import unshared
+from service.engine.weights import overridable_weights
 
 # ONNX Runtime's names of element types, for those that the protocol has a datatype for.
 ELEMENT_TYPES = {
@@ -56,7 +57,7 @@ class Session:
     """A graph that can be run, from any thread, several times at once.
 
     ``options`` are those that it was loaded with; ``kernels`` are those that run it, and
-    ``kernels_note`` says why they are not those that were wanted, if so.
+    ``kernels_note`` says why they are not those that were wanted, or what they do not reach.
     """
 
     def __init__(self, path: Path, options: SessionOptions) -> None:
@@ -117,7 +118,7 @@ def _load(path: Path, options: SessionOptions) -> tuple[ort.InferenceSession, Ke
     kernels, note = kernels_for(path, options.kernels), ""
     if kernels is Kernels.EXACT:
         try:
-            return _open_exact(path, options), kernels, note
+            return _open_exact(path, options), kernels, _overridable(path)
         except Exception as error:
             # The exact kernels do not know signed activations in QLinear operators. What is wrong
             # with a file in any case is told by the second attempt.
@@ -129,6 +130,17 @@ def _load(path: Path, options: SessionOptions) -> tuple[ort.InferenceSession, Ke
     except Exception as error:
         reason = missing_operator(str(error), options.custom_ops) or _reason(error)
         raise LoadFailed(f"ONNX Runtime rejects {path.name}: {reason}") from error
+
+
+def _overridable(path: Path) -> str:
+    """What the exact kernels do not reach."""
+    names = overridable_weights(path)
+    if not names:
+        return ""
+    return (
+        f"sums of weight {names[0]!r:.80} may saturate: it is listed among the inputs, so a request"
+        " may give it, and exact kernels leave it; export with keep_initializers_as_inputs=False"
+    )
 
 
 def _open_exact(path: Path, options: SessionOptions) -> ort.InferenceSession:

@@ -19,6 +19,8 @@ from service.engine.wire import fields, integers
 
 LARGEST = 64
 UNKNOWN = 255
+CONSTANTS_APART = 4
+"""onnx.proto, Version: from here on what is an input and an initializer is a default."""
 INT8 = 3
 """onnx.proto, TensorProto.DataType."""
 WEIGHTS = {
@@ -46,6 +48,18 @@ def weights_fit(path: Path) -> bool:
     except LoadFailed:
         return False
     return scan.fit
+
+
+def overridable_weights(path: Path) -> tuple[str, ...]:
+    """Large INT8 weights that are inputs as well, so that a request may give others: no constants,
+    which is why ONNX Runtime's exact kernels leave them as they are.
+
+    Raises:
+        LoadFailed: the file cannot be read.
+    """
+    scan = _Weights(path.parent)
+    scan.read(path)
+    return scan.overridable
 
 
 class _Weights(Scan):
@@ -86,8 +100,21 @@ class _Weights(Scan):
             for name in self._weights_of(node)
         )
 
+    @property
+    def overridable(self) -> tuple[str, ...]:
+        """Constants that are too large, and inputs."""
+        names = {name for node in self._nodes for name in self._weights_of(node)} & self._given_here
+        return tuple(sorted(name for name in names if self._largest.get(name, 0) > LARGEST))
+
+    @property
+    def _given_here(self) -> set[str]:
+        """Inputs; before version 4 of the format, which listed every weight, none is a weight's."""
+        return (
+            self._given if self.ir_version >= CONSTANTS_APART else self._given - self._types.keys()
+        )
+
     def _small(self, name: str) -> bool:
-        constant = name in self._types and name not in self._given
+        constant = name in self._types and name not in self._given_here
         return constant and self._largest.get(name, 0) <= LARGEST
 
     def _gives_int8(self, node: Node) -> bool:

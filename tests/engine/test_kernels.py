@@ -78,6 +78,17 @@ def test_where_it_saturates_eight_bits_get_the_exact_kernels_and_seven_do_not(
         assert (sums == 64 * 255 * top).all()
 
 
+def test_weights_that_a_request_may_give_are_told_since_no_kernel_is_exact_for_them(
+    tmp_path: Path,
+) -> None:
+    for top, noted in ((127, True), (64, False)):
+        model = product(top)
+        model.graph.input.append(graphs.value("w", [64, 8], TensorProto.INT8))
+        session = Session(saved(model, tmp_path), SessionOptions(kernels=EXACT))
+        assert ("sums of weight 'w' may saturate" in session.kernels_note) is noted
+    assert Session(saved(product(), tmp_path), SessionOptions(kernels=EXACT)).kernels_note == ""
+
+
 def test_an_onnx_runtime_that_cannot_run_the_trial_counts_as_one_that_saturates(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
