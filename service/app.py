@@ -75,6 +75,7 @@ class Server:
             observe,
             settings.memory_budget,
             settings.shutdown_timeout,
+            settings.allow_custom_ops,
             parent.ledger,
             parent.crashes.reasons,
             parent.try_again,

@@ -89,6 +89,9 @@ class Settings(_Value):
     max_upload_bytes: int = Field(
         2 * 2**30, ge=1, description="largest model file that may be uploaded"
     )
+    allow_custom_ops: bool = Field(
+        False, description="load libraries of operators that a model.toml names: they are code"
+    )
     admin_key: SecretStr = SecretStr("")
     admin_key_file: Path | None = Field(
         None, description="file with the keys that may change what is served"
@@ -128,6 +131,17 @@ class InstancesConfig(_Value):
     count: int | None = Field(None, ge=1, le=256)
     kind: Literal["threads", "sessions"] = "threads"
     threads: int | None = Field(None, ge=1, le=256)
+
+
+class SessionConfig(_Value):
+    """``[session]``: how ONNX Runtime loads the graph.
+
+    ``kernels`` of eight bits: "auto" takes what is right on this machine. ``custom_ops`` is the
+    name of a shared library beside model.toml, with operators that ONNX Runtime lacks.
+    """
+
+    kernels: Literal["auto", "default", "exact"] = "auto"
+    custom_ops: str | None = None
 
 
 class OutputConfig(_Value):
@@ -206,6 +220,7 @@ class ModelConfig(_Value):
 
     batching: BatchingConfig = BatchingConfig()
     instances: InstancesConfig = InstancesConfig()
+    session: SessionConfig = SessionConfig()
     outputs: dict[str, OutputConfig] = Field(default_factory=dict)
     probe: ProbeConfig = ProbeConfig()
 

@@ -253,6 +253,7 @@ def _facts(loaded: Loaded) -> dict[str, str]:
     return {
         "precision": precision.shares[0][0] if precision.shares else "none",
         "scheme": precision.scheme or "float",
+        "kernels": loaded.kernels.value,
         "sha256": loaded.sha256,
         "batching": loaded.plan.mode.value,
     }

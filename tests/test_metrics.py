@@ -230,7 +230,7 @@ async def test_models_are_described_and_those_that_failed_are_seen(tmp_path: Pat
         loaded = served.server.repository.version("digits").loaded
         families = await page(served.client)
     assert loaded is not None
-    facts = {"precision": "INT8", "scheme": "QDQ", "sha256": loaded.sha256}
+    facts = {"precision": "INT8", "scheme": "QDQ", "kernels": "default", "sha256": loaded.sha256}
     assert value(families, "quantserve_model_info", model="digits", version="2", **facts) == 1
     size = (tmp_path / "digits/2/model.onnx").stat().st_size
     assert value(families, "quantserve_model_size_bytes", model="digits") == size

@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from service.engine.kernels import kernels_for
+
 Feeds = dict[str, np.ndarray]
 
 INTEGER = {
@@ -24,10 +26,11 @@ FLOAT = {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "Att
 
 
 def session(path: Path, threads: int = 1, optimized: Path | None = None) -> ort.InferenceSession:
-    """A CPU session; `optimized` receives the graph as ONNX Runtime will execute it."""
+    """A CPU session with the kernels of serving; `optimized` receives the graph as it is run."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    kernels_for(path).apply(options)
     if optimized:
         options.optimized_model_filepath = str(optimized)
     return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])

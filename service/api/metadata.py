@@ -113,6 +113,8 @@ def _describe(repository: ModelRepository, version: ModelVersion) -> ModelMetada
         outputs=[_tensor(spec) for spec in loaded.signature.outputs],
         parameters={
             "precision": str(loaded.precision),
+            "kernels": loaded.kernels.value,
+            "kernels_note": loaded.kernels_note,
             "sha256": loaded.sha256,
             "batching": loaded.plan.mode.value,
             "batching_note": loaded.plan.note,

@@ -17,6 +17,11 @@ Settings = dict[str, dict[str, Any]]
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 MICRO = 1e-6
+CODE = re.compile("custom_op|op_library|model_operations")
+CODE_SAYS = (
+    "custom operators are code, which no request can bring; the operator of the server names a "
+    "library in model.toml"
+)
 
 
 class _Message(BaseModel):
@@ -149,6 +154,7 @@ def read_configuration(model: str, text: str) -> ModelConfiguration:
     """
     try:
         document = _snake_case(parse_json(text.encode()))
+        _refuse_code(document)
         found = ModelConfiguration.model_validate(document)
     except MalformedRequest as error:
         raise MalformedRequest(str(error).replace("the body", "config")) from None
@@ -157,6 +163,15 @@ def read_configuration(model: str, text: str) -> ModelConfiguration:
     if found.name not in ("", model):
         raise MalformedRequest(f'config: the name is "{found.name:.80}", the model "{model}"')
     return found
+
+
+def _refuse_code(document: Any) -> None:
+    """Custom operators are code: wherever a client may name a library for them."""
+    sections = [document, document.get("session"), document.get("parameters")]
+    for section in sections:
+        for key in section if isinstance(section, dict) else ():
+            if CODE.search(key):
+                raise MalformedRequest(f"config: {key:.80} is not supported: {CODE_SAYS}")
 
 
 def _snake_case(value: Any) -> Any:

@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from service.commands.extra import needing_extra, show
+from service.config import load_model_config
 from service.core.errors import ConfigError
+from service.engine.folder import MODEL_FILE, SETTINGS_FILE
+from service.engine.kernels import Kernels
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
@@ -24,9 +27,17 @@ def run(flags: dict[str, Any]) -> int:
     with needing_extra():
         from service.quantization.inspection import as_text, inspect
 
-        found = inspect(_path(flags["model"], flags["models"]))
+        path = _path(flags["model"], flags["models"])
+        found = inspect(path, _kernels(path))
     show(found, as_text(found), flags["json"])
     return 0
+
+
+def _kernels(path: Path) -> Kernels | None:
+    """What the model.toml says that a version of a model is served by."""
+    served = path.name == MODEL_FILE and path.resolve().parent.name.isdigit()
+    settings = path.resolve().parent.parent / SETTINGS_FILE
+    return Kernels.asked(load_model_config(settings).session.kernels) if served else None
 
 
 def _path(asked: str, models: Path) -> Path:
@@ -37,7 +48,7 @@ def _path(asked: str, models: Path) -> Path:
     home = models / name
     numbers = [p.name for p in home.iterdir() if p.name.isdigit()] if home.is_dir() else []
     version = number or max(numbers, key=int, default="")
-    path = home / version / "model.onnx"
+    path = home / version / MODEL_FILE
     if not version or not path.is_file():
         there = f"; {name} has {', '.join(sorted(numbers, key=int))}" if numbers else ""
         raise ConfigError(f"{asked} is neither a file nor a model or version in {models}{there}")

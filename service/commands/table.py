@@ -16,7 +16,7 @@ from service.engine.plan import Plan
 from service.engine.repository import ModelRepository
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
-HEADS = ("MODEL", "VERSION", "STATE", "PRECISION", "SIZE", "RUNS")
+HEADS = ("MODEL", "VERSION", "STATE", "PRECISION", "SIZE", "KERNELS", "RUNS")
 
 
 def table(repository: ModelRepository, url: str, width: int | None = None) -> str:
@@ -49,7 +49,8 @@ def _facts(model: Model) -> tuple[str, ...]:
     loaded = version.loaded
     if loaded is None:
         return facts
-    return (*facts, str(loaded.precision), _size(loaded.file_bytes), _runs(loaded.plan))
+    size, kernels = _size(loaded.file_bytes), loaded.kernels.value
+    return (*facts, str(loaded.precision), size, kernels, _runs(loaded.plan))
 
 
 def _details(model: Model) -> Iterator[tuple[str, str]]:
@@ -57,8 +58,8 @@ def _details(model: Model) -> Iterator[tuple[str, str]]:
     version = model.serving
     if version is not None and version.loaded is not None:
         yield "  ", _tensors(version.loaded)
-        if version.loaded.plan.note:
-            yield "! ", version.loaded.plan.note
+        for note in filter(None, (version.loaded.kernels_note, version.loaded.plan.note)):
+            yield "! ", note
     reason = version.reason if version else model.reason
     if reason:
         yield "! ", reason

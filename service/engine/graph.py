@@ -6,9 +6,11 @@ Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 
 import mmap
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 from service.core.errors import LoadFailed
 from service.engine.external import ExternalData, external_data
@@ -95,17 +97,61 @@ class GraphSummary:
         return tuple(each.location for each in self.external)
 
 
-class _Scan:
-    """One walk over a file; collects what the summary needs."""
+class Node(NamedTuple):
+    """An operator with the names of what it takes and gives, and its integer attributes."""
 
-    def __init__(self) -> None:
-        self.operators: set[str] = set()
-        self.weights: list[tuple[str, str, int]] = []
-        self.external: dict[str, ExternalData] = {}
-        self.blocks: dict[str, int] = {}
-        self.unranked: set[str] = set()
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    integers: Mapping[str, int]
+
+
+class Scan:
+    """One walk over a file. ``visit``, ``keep``, ``entry`` and ``unshaped`` are told what is met on
+    the way."""
+
+    ir_version = 0
+
+    def read(self, path: Path) -> None:
+        """Walk over a file.
+
+        Raises:
+            LoadFailed: it cannot be read, or is not an ONNX model.
+        """
+        graphs = 0
+        try:
+            with path.open("rb") as file:
+                # The map is closed by the garbage collector, after the last view of it.
+                message = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                for number, value in fields(message):
+                    if number == 7:
+                        self.graph(view(value))
+                        graphs += 1
+                    elif number == 25:
+                        self.function(view(value))
+                    elif number == 1 and isinstance(value, int):
+                        self.ir_version = value
+        except OSError as error:
+            raise LoadFailed(f"{path.name} cannot be read: {error.strerror or error}") from error
+        except ValueError as error:
+            raise LoadFailed(f"{path.name} is not an ONNX model: {error}") from None
+        if graphs != 1:
+            raise LoadFailed(f"{path.name} is not an ONNX model: it holds {graphs} graphs")
+
+    def visit(self, node: Node) -> None:
+        """A node, in a graph or a function."""
+
+    def keep(self, name: str, datatype: int, dims: list[int], message: memoryview) -> None:
+        """A tensor; one in a node goes by the name of the node's output."""
+
+    def entry(self, name: str) -> None:
+        """An input of a graph."""
+
+    def unshaped(self, name: str) -> None:
+        """An input or output of the model that is declared without a shape."""
 
     def graph(self, message: memoryview, depth: int = 0) -> None:
+        """A graph, of the model or of a node such as If."""
         if depth > MAX_DEPTH:
             raise WireError(f"graphs nested more than {MAX_DEPTH} deep")
         for number, value in fields(message):
@@ -113,30 +159,30 @@ class _Scan:
                 self.node(view(value), depth)
             elif number == 5:
                 self.tensor(view(value))
-            elif number in (11, 12) and depth == 0:
-                self.declaration(view(value))
+            elif number in (11, 12):
+                name, ranked = _declaration(view(value))
+                if number == 11:
+                    self.entry(name)
+                if not ranked and depth == 0:
+                    self.unshaped(name)
             elif number == 15:
                 self.sparse(view(value))
 
-    def declaration(self, message: memoryview) -> None:
-        """An input or output: note its name if it is a tensor without a shape."""
-        name, ranked = "", True
+    def function(self, message: memoryview) -> None:
+        """A function that the file defines."""
         for number, value in fields(message):
-            if number == 1:
-                name = text(value)
-            elif number == 2:
-                tensors = [view(part) for key, part in fields(view(value)) if key == 1]
-                ranked = all(any(key == 2 for key, _ in fields(each)) for each in tensors)
-        if not ranked:
-            self.unranked.add(name)
+            if number == 7:
+                self.node(view(value), 0)
 
-    def sparse(self, message: memoryview) -> None:
+    def sparse(self, message: memoryview, name: str = "") -> None:
+        """A sparse tensor: its values and their places."""
         for number, value in fields(message):
             if number in (1, 2):
-                self.tensor(view(value))
+                self.tensor(view(value), name)
 
     def node(self, message: memoryview, depth: int) -> None:
-        inputs, outputs, operator, attributes = [], [""], "", []
+        """A node with what is inside of it."""
+        inputs, outputs, operator, attributes = [], [], "", []
         for number, value in fields(message):
             if number == 1:
                 inputs.append(text(value))
@@ -146,17 +192,12 @@ class _Scan:
                 operator = text(value)
             elif number == 5:
                 attributes.append(view(value))
-        self.operators.add(operator)
-        bits = 4
-        for attribute in attributes:
-            bits = self.attribute(attribute, outputs[-1], depth) or bits
-        place = BLOCK_OPS.get(operator)
-        if place is not None and place < len(inputs):
-            self.blocks[inputs[place]] = bits
+        name = outputs[-1] if outputs else ""
+        found = (self.attribute(each, name, depth) for each in attributes)
+        self.visit(Node(operator, tuple(inputs), tuple(outputs), dict(filter(None, found))))
 
-    def attribute(self, message: memoryview, output: str, depth: int) -> int | None:
-        """Walk into tensors, which go by the name of the node's output, and into graphs; returns
-        the value of an attribute called "bits"."""
+    def attribute(self, message: memoryview, output: str, depth: int) -> tuple[str, int] | None:
+        """Walk into tensors and graphs; gives the name and the value of an integer."""
         name, integer = "", None
         for number, value in fields(message):
             if number == 1:
@@ -168,11 +209,12 @@ class _Scan:
             elif number in (6, 11):
                 self.graph(view(value), depth + 1)
             elif number in (22, 23):
-                self.sparse(view(value))
-        return integer if name == "bits" else None
+                self.sparse(view(value), output)
+        return None if integer is None else (name, integer)
 
     def tensor(self, message: memoryview, name: str = "") -> None:
-        dims, datatype, entries = [], 0, []
+        """A tensor, constant in the file or beside it."""
+        dims, datatype = [], 0
         for number, value in fields(message):
             if number == 1:
                 dims += integers(value)
@@ -180,14 +222,34 @@ class _Scan:
                 datatype = value
             elif number == 8:
                 name = name or text(value)
-            elif number == 13:
-                entry = {key: text(part) for key, part in fields(view(value))}
-                entries.append((entry.get(1, ""), entry.get(2, "")))
-        for found in external_data(name, entries, datatype, dims):
+        self.keep(name, datatype, dims, message)
+
+
+class _Summary(Scan):
+    """Collects what the summary needs."""
+
+    def __init__(self) -> None:
+        self.operators: set[str] = set()
+        self.weights: list[tuple[str, str, int]] = []
+        self.external: dict[str, ExternalData] = {}
+        self.blocks: dict[str, int] = {}
+        self.unranked: set[str] = set()
+
+    def visit(self, node: Node) -> None:
+        self.operators.add(node.operator)
+        place = BLOCK_OPS.get(node.operator)
+        if place is not None and place < len(node.inputs):
+            self.blocks[node.inputs[place]] = node.integers.get("bits") or 4
+
+    def keep(self, name: str, datatype: int, dims: list[int], message: memoryview) -> None:
+        for found in external_data(name, external_entries(message), datatype, dims):
             furthest = self.external.get(found.location, found)
             self.external[found.location] = max(furthest, found, key=lambda each: each.end)
         if datatype in WEIGHT_TYPES:
             self.weights.append((name, WEIGHT_TYPES[datatype], prod(dims)))
+
+    def unshaped(self, name: str) -> None:
+        self.unranked.add(name)
 
     def precision(self) -> Precision:
         counts: Counter[str] = Counter()
@@ -216,23 +278,8 @@ def summarise(path: Path) -> GraphSummary:
     Raises:
         LoadFailed: the file cannot be read, or is not an ONNX model.
     """
-    scan, graphs = _Scan(), 0
-    try:
-        with path.open("rb") as file:
-            # The map is closed by the garbage collector, after the last view of it.
-            message = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-            for number, value in fields(message):
-                if number == 7:
-                    scan.graph(view(value))
-                    graphs += 1
-                elif number == 25:
-                    _function(scan, view(value))
-    except OSError as error:
-        raise LoadFailed(f"{path.name} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise LoadFailed(f"{path.name} is not an ONNX model: {error}") from None
-    if graphs != 1:
-        raise LoadFailed(f"{path.name} is not an ONNX model: it holds {graphs} graphs")
+    scan = _Summary()
+    scan.read(path)
     external = tuple(scan.external[name] for name in sorted(scan.external))
     operators = frozenset(scan.operators)
     return GraphSummary(scan.precision(), external, frozenset(scan.unranked), operators)
@@ -266,7 +313,24 @@ def _file_size(path: Path) -> int | None:
         return None
 
 
-def _function(scan: _Scan, message: memoryview) -> None:
+def external_entries(message: memoryview) -> list[tuple[str, str]]:
+    """Where a tensor's data is, if in another file: all that it says of "location", "offset" and
+    "length", which may be more than once."""
+    found = []
     for number, value in fields(message):
-        if number == 7:
-            scan.node(view(value), 0)
+        if number == 13:
+            entry = {key: text(part) for key, part in fields(view(value))}
+            found.append((entry.get(1, ""), entry.get(2, "")))
+    return found
+
+
+def _declaration(message: memoryview) -> tuple[str, bool]:
+    """The name of an input or output; False where it is a tensor without a shape."""
+    name, ranked = "", True
+    for number, value in fields(message):
+        if number == 1:
+            name = text(value)
+        elif number == 2:
+            tensors = [view(part) for key, part in fields(view(value)) if key == 1]
+            ranked = all(any(key == 2 for key, _ in fields(each)) for each in tensors)
+    return name, ranked

@@ -11,10 +11,12 @@ from service.config import ModelConfig
 from service.core.batching import BatchPolicy
 from service.core.errors import LoadFailed
 from service.core.tensors import Signature
+from service.engine.custom_ops import library
 from service.engine.execution import Instance
 from service.engine.folder import MODEL_FILE, golden_file
 from service.engine.graph import GraphSummary, Precision, check_external_files, summarise
 from service.engine.hardware import resident_bytes
+from service.engine.kernels import Kernels
 from service.engine.memory import trim_heap
 from service.engine.paths import leads_outside
 from service.engine.plan import Plan
@@ -28,6 +30,7 @@ from service.engine.tuning import Tuned, tune
 class Loaded:
     """A version that is loaded and warm.
 
+    ``kernels`` are those that run, and ``kernels_note`` is why not those that were wanted, if so.
     ``memory_bytes`` is by how much the process grew; ``file_bytes`` counts the model's files.
     """
 
@@ -37,6 +40,8 @@ class Loaded:
     plan: Plan
     probe: Probe
     precision: Precision
+    kernels: Kernels
+    kernels_note: str
     sha256: str
     file_bytes: int
     memory_bytes: int
@@ -57,17 +62,18 @@ class Opened:
     memory_before: int
 
 
-def load(folder: Path, config: ModelConfig, cores: int) -> Loaded:
+def load(folder: Path, config: ModelConfig, cores: int, allow_custom_ops: bool = False) -> Loaded:
     """Open the version in a folder ``models/<name>/<version>`` and warm it up.
 
     Raises:
         LoadFailed: with the reason, written for the model's operator.
     """
-    return warm_up(open_version(folder, config), config, cores)
+    return warm_up(open_version(folder, config, allow_custom_ops), config, cores)
 
 
-def open_version(folder: Path, config: ModelConfig) -> Opened:
-    """Read a version's files and give them to ONNX Runtime.
+def open_version(folder: Path, config: ModelConfig, allow_custom_ops: bool = False) -> Opened:
+    """Read a version's files and give them to ONNX Runtime. ``allow_custom_ops``: whether the code
+    that its model.toml names may be loaded.
 
     Raises:
         LoadFailed: with the reason, written for the model's operator.
@@ -80,7 +86,8 @@ def open_version(folder: Path, config: ModelConfig) -> Opened:
         raise LoadFailed(f"{MODEL_FILE} leads outside the model repository")
     summary = summarise(path)
     check_external_files(summary, folder)
-    session = Session(path, SessionOptions(config.instances.threads or 1), summary)
+    options = _options(folder, config, allow_custom_ops)
+    session = Session(path, options, summary)
     _check_names(config, session.signature)
     return Opened(folder, session, summary, perf_counter() - started, memory)
 
@@ -107,10 +114,21 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
         tuned.plan,
         tuned.probe,
         summary.precision,
+        tuned.session.kernels,
+        session.kernels_note,
         _sha256(path),
         sum(file.stat().st_size for file in files),
         max(0, resident_bytes() - opened.memory_before),
         opened.seconds + perf_counter() - started,
+    )
+
+
+def _options(folder: Path, config: ModelConfig, allow_custom_ops: bool) -> SessionOptions:
+    name = config.session.custom_ops
+    return SessionOptions(
+        config.instances.threads or 1,
+        kernels=Kernels.asked(config.session.kernels),
+        custom_ops=None if name is None else library(folder.parent, name, allow_custom_ops),
     )
 
 

@@ -42,7 +42,8 @@ def version_file(path: str) -> tuple[int, PurePosixPath]:
     """``"1/model.onnx"`` as the version's number and the path inside its folder.
 
     Raises:
-        InvalidName: it is not ``<version>/<path>``, or a part of it is not a name.
+        InvalidName: it is not ``<version>/<path>``, a part of it is not a name, or it is code or
+            settings, which are the operator's.
     """
     first, *rest = path.split("/")
     if not VERSION.fullmatch(first) or not rest:

@@ -79,7 +79,7 @@ class Demand:
 @dataclass(frozen=True, slots=True)
 class Environment:
     """What the process gives to every rollout: cores, a budget of bytes (0: none), seconds for
-    draining, and who is told.
+    draining, who is told, and whether code that a model.toml names may be loaded.
 
     ``ledger`` notes what is at work; ``blamed`` are versions that crashed earlier servers, with the
     reason; ``try_again`` is called with one that is to be served all the same.
@@ -89,6 +89,7 @@ class Environment:
     observe: Observer
     memory_budget: int = 0
     patience: float = 30.0
+    allow_custom_ops: bool = False
     ledger: Ledger = field(default_factory=Ledger)
     blamed: Mapping[Work, str] = field(default_factory=dict)
     try_again: Callable[[Work], None] = lambda _: None
@@ -204,7 +205,9 @@ class Rollout:
                 self.checks.append(room)
             if self._refusals():
                 return None
-        opened = await self._try("load", open_version, version.folder, version.config)
+        opened = await self._try(
+            "load", open_version, version.folder, version.config, given.allow_custom_ops
+        )
         if opened is None:
             return None
         self._compare(opened.session.signature)

@@ -1,8 +1,8 @@
-"""One loaded ONNX graph. The only module that imports onnxruntime at serving time."""
+"""One loaded ONNX graph. Only this module and ``kernels`` import onnxruntime at serving time."""
 
 import ctypes
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
@@ -21,9 +21,13 @@ from service.core.tensors import (
     Signature,
     TensorSpec,
 )
+from service.engine.custom_ops import missing_operator
 from service.engine.empty import fatal_operator
 from service.engine.graph import GraphSummary, summarise
+from service.engine.kernels import Kernels, kernels_for
 from service.engine.locales import missing_locale
+from service.engine.unshare import unshared
+from service.engine.weights import overridable_weights
 
 # ONNX Runtime's names of element types, for those that the protocol has a datatype for.
 ELEMENT_TYPES = {
@@ -44,23 +48,31 @@ ELEMENT_TYPES = {
 }
 NO_NAMES = ("", "?", "-1", "None")
 """Symbols that stand for an unknown length, not for one that has a name."""
+EXTERNAL = "session.model_external_initializers_file_folder_path"
 ONNX_BFLOAT16 = 16
 """onnx.proto, TensorProto.DataType.BFLOAT16."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """How a graph is loaded: threads that one run may use, and where to write the graph as it is
-    after ONNX Runtime's optimiser, if anywhere."""
+    """How a graph is loaded.
+
+    ``threads``: how many one run may use. ``optimised``: where to write the graph as it is after
+    ONNX Runtime's optimiser, if anywhere. ``kernels``: None for what is right on this machine.
+    ``custom_ops``: a shared library with operators that are not ONNX Runtime's; it is code.
+    """
 
     threads: int = 1
     optimised: Path | None = None
+    kernels: Kernels | None = None
+    custom_ops: Path | None = None
 
 
 class Session:
     """A graph that can be run, from any thread, several times at once.
 
-    ``options`` are those that it was loaded with.
+    ``options`` are those that it was loaded with; ``kernels`` are those that run it, and
+    ``kernels_note`` says why they are not those that were wanted, or what they do not reach.
     """
 
     def __init__(
@@ -72,7 +84,7 @@ class Session:
             LoadFailed: ONNX Runtime rejects it, or it takes what the protocol cannot carry.
         """
         self._path, self.options = path, options
-        self._session = _load(path, options)
+        self._session, self.kernels, self.kernels_note = _load(path, options)
         self._summary = summary or summarise(path)
         self.signature = _signature(self._session, path, self._summary.unranked)
         self._fatal = fatal_operator(self._summary.operators)
@@ -92,7 +104,8 @@ class Session:
         Raises:
             LoadFailed: see the constructor; the file may have changed.
         """
-        options = self.options if threads is None else SessionOptions(threads)
+        options = replace(self.options, optimised=None, kernels=self.kernels)
+        options = replace(options, threads=threads or options.threads)
         return Session(self._path, options, self._summary)
 
     def run(self, inputs: Arrays, outputs: tuple[int, ...] | None = None) -> Arrays:
@@ -125,21 +138,59 @@ class Session:
         return tuple(_from_value(v) for v in self._session.run_with_ort_values(names, values))
 
 
-def _load(path: Path, options: SessionOptions) -> ort.InferenceSession:
-    try:
-        return _open(path, _exact(_runtime_options(options)))
-    except Exception:
-        # The exact kernels do not know signed activations in QLinear operators; these are exact
-        # without them. What is wrong with a file in any case is told by the second attempt.
+def _load(path: Path, options: SessionOptions) -> tuple[ort.InferenceSession, Kernels, str]:
+    kernels, note = kernels_for(path, options.kernels), ""
+    if kernels is Kernels.EXACT:
         try:
-            return _open(path, _runtime_options(options))
+            return _open_exact(path, options), kernels, _overridable(path)
         except Exception as error:
-            reason = missing_locale(str(error)) or _reason(error)
-            raise LoadFailed(f"ONNX Runtime rejects {path.name}: {reason}") from error
+            # The exact kernels do not know signed activations in QLinear operators. What is wrong
+            # with a file in any case is told by the second attempt.
+            note = f"default kernels run, and may saturate; the exact ones fail: {_reason(error)}"
+    try:
+        return _open(path, options), Kernels.DEFAULT, note
+    except LoadFailed:
+        raise
+    except Exception as error:
+        text = str(error)
+        reason = missing_locale(text) or missing_operator(text, options.custom_ops)
+        reason = reason or _reason(error)
+        raise LoadFailed(f"ONNX Runtime rejects {path.name}: {reason}") from error
 
 
-def _open(path: Path, runtime: ort.SessionOptions) -> ort.InferenceSession:
-    return ort.InferenceSession(path, runtime, providers=["CPUExecutionProvider"])
+def _overridable(path: Path) -> str:
+    """What the exact kernels do not reach."""
+    names = overridable_weights(path)
+    if not names:
+        return ""
+    return (
+        f"sums of weight {names[0]!r:.80} may saturate: it is listed among the inputs, so a request"
+        " may give it, and exact kernels leave it; export with keep_initializers_as_inputs=False"
+    )
+
+
+def _open_exact(path: Path, options: SessionOptions) -> ort.InferenceSession:
+    try:
+        return _open(path, options, Kernels.EXACT)
+    except Exception:
+        model = unshared(path)
+        if model is None:
+            raise
+        return _open(path, options, Kernels.EXACT, model)
+
+
+def _open(
+    path: Path,
+    options: SessionOptions,
+    kernels: Kernels = Kernels.DEFAULT,
+    model: bytes | None = None,
+) -> ort.InferenceSession:
+    """A file, or a model in memory whose other files are beside it."""
+    runtime = _runtime_options(options)
+    kernels.apply(runtime)
+    if model is not None:
+        runtime.add_session_config_entry(EXTERNAL, str(path.parent))
+    return ort.InferenceSession(model or path, runtime, providers=["CPUExecutionProvider"])
 
 
 def _runtime_options(options: SessionOptions) -> ort.SessionOptions:
@@ -151,20 +202,19 @@ def _runtime_options(options: SessionOptions) -> ort.SessionOptions:
     # a small model.
     runtime.add_session_config_entry("session.intra_op.allow_spinning", "0")
     runtime.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    if options.custom_ops is not None:
+        _register(runtime, options.custom_ops)
     if options.optimised is not None:
         runtime.optimized_model_filepath = str(options.optimised)
     return runtime
 
 
-def _exact(runtime: ort.SessionOptions) -> ort.SessionOptions:
-    """The same answers on every CPU.
-
-    On x86 without VNNI, sums of U8 x S8 products overflow 16 bits and saturate, to half of their
-    value at worst (measured on the digits: 5.4 points of accuracy). With this ONNX Runtime takes
-    other kernels there, 0 to 30 % slower, unless the weights are too small for it to happen.
-    """
-    runtime.add_session_config_entry("session.x64quantprecision", "1")
-    return runtime
+def _register(runtime: ort.SessionOptions, library: Path) -> None:
+    try:
+        runtime.register_custom_ops_library(str(library))
+    except Exception as error:
+        why = str(error).rpartition(": ")[2]
+        raise LoadFailed(f"custom_ops {library.name} cannot be loaded: {why}") from error
 
 
 def _signature(session: ort.InferenceSession, path: Path, unranked: frozenset[str]) -> Signature:

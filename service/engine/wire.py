@@ -1,4 +1,4 @@
-"""Reads the protobuf wire format from a view, without copying what it passes over.
+"""Reads the protobuf wire format from a view, without copying what it passes over; and writes it.
 
 An ONNX file is one protobuf message, mostly weights. The few kilobytes of it that say what the
 graph is are found here by walking over the rest, so that a file of any size costs no memory.
@@ -61,6 +61,22 @@ def varint(message: memoryview, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at
     raise WireError(f"an integer that does not end at byte {at}")
+
+
+def encode(number: int, value: int | str | bytes | memoryview) -> bytes:
+    """One field of a message: an unsigned integer as a varint, everything else as bytes."""
+    if isinstance(value, int):
+        return _varint(number << 3 | VARINT) + _varint(value)
+    data = value.encode() if isinstance(value, str) else value
+    return b"".join((_varint(number << 3 | BYTES), _varint(len(data)), data))
+
+
+def _varint(value: int) -> bytes:
+    parts = bytearray()
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes((*parts, value))
 
 
 def integers(value: int | memoryview) -> list[int]:

@@ -13,6 +13,7 @@ from onnx import numpy_helper
 from service.core.errors import ConfigError, LoadFailed
 from service.core.tensors import Array
 from service.engine.graph import summarise
+from service.engine.kernels import Kernels
 from service.engine.samples import generated_rows
 from service.engine.session import Session, SessionOptions
 from service.quantization.fusion import FLOAT, INTEGER, count, optimised, unfused_product
@@ -55,25 +56,28 @@ class TensorLine:
     used: float
 
 
-def inspect(path: Path) -> dict[str, Any]:
-    """Everything about one file, as plain values.
+def inspect(path: Path, kernels: Kernels | None = None) -> dict[str, Any]:
+    """Everything about one file, as plain values. ``kernels``: what its model.toml asks for.
 
     Raises:
         ConfigError: it is not a model that ONNX Runtime loads.
     """
     try:
         precision = summarise(path).precision
+        session = Session(path, SessionOptions(1, kernels=kernels))
         runtime = optimised(path)
         model = onnx.load(path)
     except LoadFailed as error:
         raise ConfigError(str(error)) from None
     fusion = count(runtime)
-    work = multiply_adds(model, _feed(path))
+    work = multiply_adds(model, _feed(session))
     nodes = _nodes(runtime, work)
     return {
         "file": path.name,
         "file_bytes": sum(file.stat().st_size for file in files_of(path)),
         "precision": str(precision),
+        "kernels": session.kernels.value,
+        "kernels_note": session.kernels_note,
         "weights": dict(precision.shares),
         "operators": dict(Counter(n.op_type for n in all_nodes(runtime.graph)).most_common()),
         "fusion": asdict(fusion) | {"ratio": fusion.ratio},
@@ -92,11 +96,13 @@ def as_text(found: dict[str, Any]) -> str:
     unknown = found["multiply_adds_unknown"]
     beside = f", beside those of {unknown} products that are not known" if unknown else ""
     shares = ", ".join(f"{share:.1%} {kind}" for kind, share in found["weights"].items())
+    note = f" ({found['kernels_note']})" if found["kernels_note"] else ""
     lines = [
         f"{found['file']}: {found['precision']}, {found['file_bytes'] / 1e6:.3g} MB",
         f"weights     {shares or 'none'}",
         f"products    {runs['integer']} in integers, {runs['unfused']} quantized but run in "
         f"float, {runs['float']} in float; {fusion['stray']} Q/DQ nodes left",
+        f"kernels     {found['kernels']}{note}",
         f"work        {found['multiply_adds'] / 1e6:.3g} million multiply-adds a row{beside}",
         "",
         *_table(("PRODUCT", "RUNS AS", "PRECISION", "MILLION MULTIPLY-ADDS"), [
@@ -188,9 +194,8 @@ def _precision(node: onnx.NodeProto, makers: dict[str, onnx.NodeProto]) -> str:
     return "unfused" if unfused_product(node, makers) else "float"
 
 
-def _feed(path: Path) -> dict[str, Array] | None:
+def _feed(session: Session) -> dict[str, Array] | None:
     """One row that the model accepts, to find out the shapes inside."""
-    session = Session(path, SessionOptions(1))
     rows, _ = generated_rows(session.signature, {}, session.run)
     if not rows:
         return None

@@ -6,10 +6,12 @@ wrong, so ``measure_kernels`` times small products in each format and looks for 
 
 import os
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from service.engine.hardware import cpu_quota, usable_cores
+from service.engine.kernels import saturates
 
 CPUINFO = Path("/proc/cpuinfo")
 MEMINFO = Path("/proc/meminfo")
@@ -32,6 +34,7 @@ FEATURES = {
     "sve": ("SVE", "scalable vectors (Arm)"),
     "sve2": ("SVE2", "scalable vectors, second edition (Arm)"),
 }
+BYTE_PRODUCTS = ("avx2", "avx_vnni", "avx512_vnni", "amx_int8", "dot product", "i8mm")
 ARM = ("asimddp", "i8mm", "asimdhp", "bf16", "sve", "sve2")
 
 
@@ -46,7 +49,8 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the process may use. Bytes; ``cpu_quota`` in cores; None: no limit."""
+    """What the process may use. Bytes; ``cpu_quota`` in cores; None: no limit. ``saturates``:
+    whether ONNX Runtime's default eight-bit kernels give wrong sums here, tried."""
 
     cpu: str
     architecture: str
@@ -55,15 +59,11 @@ class Machine:
     memory_bytes: int
     memory_limit: int | None
     features: tuple[Feature, ...]
+    saturates: bool
 
     def has(self, *names: str) -> bool:
         """Whether any of these features is there."""
         return any(feature.present and feature.name in names for feature in self.features)
-
-    @property
-    def vnni(self) -> bool:
-        """Whether bytes are multiplied and added in one step, which cannot saturate."""
-        return self.has("avx_vnni", "avx512_vnni", "amx_int8", "dot product", "i8mm")
 
     @property
     def advice(self) -> tuple[str, ...]:
@@ -72,9 +72,12 @@ class Machine:
 
 
 def read_machine(
-    cpuinfo: Path = CPUINFO, meminfo: Path = MEMINFO, cgroups: Path = Path("/sys/fs/cgroup")
+    cpuinfo: Path = CPUINFO,
+    meminfo: Path = MEMINFO,
+    cgroups: Path = Path("/sys/fs/cgroup"),
+    saturating: Callable[[], bool] = saturates,
 ) -> Machine:
-    """Read what the kernel tells; what it does not tell counts as absent."""
+    """Read what the kernel tells; what it does not tell counts as absent. Try what it cannot."""
     fields = _fields(cpuinfo)
     flags = set((fields.get("flags") or fields.get("Features") or "").split())
     arm = "Features" in fields or platform.machine() in ("aarch64", "arm64")
@@ -87,19 +90,21 @@ def read_machine(
         _memory_bytes(meminfo),
         _memory_limit(cgroups),
         tuple(Feature(FEATURES[n][0], n in flags, FEATURES[n][1]) for n in known),
+        saturating(),
     )
 
 
 def _int8(machine: Machine) -> str:
-    if machine.vnni:
+    if machine.saturates:
         return (
-            "INT8: static QDQ with U8 activations and S8 weights per channel is the fast pairing."
-        )
-    if machine.has("avx2"):
-        return (
-            "INT8: no VNNI, so ONNX Runtime's default kernels saturate U8S8 products; serving asks "
-            "for exact ones, which are slower with 8-bit weights. Use 7-bit weights "
+            "INT8: ONNX Runtime's default kernels saturate U8S8 products here, as they do on x86 "
+            "without VNNI; weights of 8 bits get exact ones, which are slower. Use 7-bit weights "
             "(reduce_range): expect 1.3 to 2 times FP32's speed."
+        )
+    if machine.has(*BYTE_PRODUCTS):
+        return (
+            "INT8: static QDQ with U8 activations and S8 weights per channel is the fast pairing; "
+            "8-bit weights cannot saturate here."
         )
     return "INT8: no instruction for byte products was found; it saves memory, hardly time."
 

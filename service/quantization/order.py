@@ -15,9 +15,12 @@ from typing import Any
 
 import onnxruntime
 
+from service.config import load_model_config
 from service.core.compatibility import compare_signatures
 from service.core.errors import ConfigError, LoadFailed
+from service.engine.folder import SETTINGS_FILE
 from service.engine.graph import summarise
+from service.engine.kernels import Kernels
 from service.engine.paths import NAME
 from service.engine.session import Session, SessionOptions
 from service.quantization.build import Workshop
@@ -121,10 +124,11 @@ def _carry_out(order: Order, home: Path) -> str:
     for path in order.qat:
         _check_given(path, source)
     check_home(home, source.signature)
+    kernels = Kernels.asked(load_model_config(home / SETTINGS_FILE).session.kernels)
     with _scratch(home) as scratch:
         try:
-            shop = _workshop(scratch, order, parts)
-            outcome, search = _search(order, source, shop, parts, machine)
+            shop = _workshop(scratch, order, parts, kernels)
+            outcome, search = _search(order, source, shop, parts, machine, kernels)
         except ConfigError:  # FP32 itself does not run: there is nothing to go on with
             shutil.rmtree(scratch)
             raise
@@ -136,12 +140,13 @@ def _carry_out(order: Order, home: Path) -> str:
 
 
 def _search(
-    order: Order, source: Source, shop: Workshop, parts: Split, machine: Machine
-) -> tuple[Outcome, Search]:
+    order: Order, source: Source, shop: Workshop, parts: Split, machine: Machine,
+    kernels: Kernels | None,
+) -> tuple[Outcome, Search]:  # fmt: skip
     task = Task(
-        source, order.goal, order.metric, machine.cores, order.threads, machine.vnni, order.budget,
-        order.max_batch_size, tuple(path.absolute() for path in order.qat),
-        order.timing_seconds, len(parts.confirmation),
+        source, order.goal, order.metric, machine.cores, order.threads, machine.saturates,
+        order.budget, order.max_batch_size, tuple(path.absolute() for path in order.qat),
+        order.timing_seconds, len(parts.confirmation), kernels,
     )  # fmt: skip
     search = Search(task, shop, ProgressBar())
     outcome = search.run()
@@ -229,9 +234,9 @@ def _scratch(home: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _workshop(scratch: Path, order: Order, parts: Split) -> Workshop:
+def _workshop(scratch: Path, order: Order, parts: Split, kernels: Kernels | None) -> Workshop:
     """A folder of this search's own; what another one with other wishes left is removed."""
-    folder = scratch.absolute() / _key(order, parts)
+    folder = scratch.absolute() / _key(order, parts, kernels)
     for other in scratch.iterdir():
         if other.name != folder.name:
             shutil.rmtree(other) if other.is_dir() else other.unlink()
@@ -246,7 +251,7 @@ def _workshop(scratch: Path, order: Order, parts: Split) -> Workshop:
     return shop
 
 
-def _key(order: Order, parts: Split) -> str:
+def _key(order: Order, parts: Split, kernels: Kernels | None = None) -> str:
     """The same for searches that would find the same."""
     digest = hashlib.sha256()
     for path in (order.model, *order.qat):
@@ -261,7 +266,8 @@ def _key(order: Order, parts: Split) -> str:
     wishes = ("metric", "max_drop", "target", "allow_batch_variance", "max_batch_size", "threads")
     digest.update(json.dumps([asked[name] for name in wishes]).encode())
     machine = read_machine()
-    digest.update(repr((onnxruntime.__version__, machine.cores, machine.features)).encode())
+    here = (onnxruntime.__version__, machine.cores, machine.features, machine.saturates, kernels)
+    digest.update(repr(here).encode())
     return digest.hexdigest()[:16]
 
 

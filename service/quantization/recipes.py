@@ -117,15 +117,16 @@ class Recipe:
         return isinstance(self.method, Static)
 
 
-def catalogue(kinds: frozenset[Kind], vnni: bool) -> tuple[Recipe, ...]:
+def catalogue(kinds: frozenset[Kind], saturates: bool) -> tuple[Recipe, ...]:
     """The recipes for a graph of these kinds, each once, the most promising first.
 
-    ``vnni``: whether the CPU multiplies bytes without saturating; it changes the order only.
+    ``saturates``: whether ONNX Runtime's default kernels do on this machine, so that weights of
+    eight bits run slower; it changes the order only.
     """
     if Kind.TREE in kinds:
         return ()
     found: dict[Method, Recipe] = {}
-    for recipe in (*_leading(kinds, vnni), *_following(kinds, vnni)):
+    for recipe in (*_leading(kinds, saturates), *_following(kinds, saturates)):
         found.setdefault(recipe.method, recipe)
     first = next((r for r in found.values() if r.calibrated), None)
     if first is None or Kind.CONV not in kinds:
@@ -145,43 +146,43 @@ def mixed(recipe: Recipe, float_nodes: tuple[str, ...]) -> Recipe:
     return replace(recipe, name=name, float_nodes=float_nodes)
 
 
-def _leading(kinds: frozenset[Kind], vnni: bool) -> Iterator[Recipe]:
+def _leading(kinds: frozenset[Kind], saturates: bool) -> Iterator[Recipe]:
     if Kind.CONV in kinds:
-        yield from _static_convolutions(vnni)
+        yield from _static_convolutions(saturates)
     if Kind.RECURRENT in kinds:
-        yield from _dynamic(vnni)  # no other method quantizes the recurrence itself
+        yield from _dynamic(saturates)  # no other method quantizes the recurrence itself
     if kinds & {Kind.TRANSFORMER, Kind.RECURRENT, Kind.EMBEDDING} or kinds == {Kind.DENSE}:
         tables = bool(kinds & {Kind.TRANSFORMER, Kind.EMBEDDING})
-        yield from _static_products(vnni, tables)
-        yield from _dynamic(vnni)
+        yield from _static_products(saturates, tables)
+        yield from _dynamic(saturates)
 
 
-def _following(kinds: frozenset[Kind], vnni: bool) -> Iterator[Recipe]:
+def _following(kinds: frozenset[Kind], saturates: bool) -> Iterator[Recipe]:
     if kinds & {Kind.TRANSFORMER, Kind.EMBEDDING} or kinds == {Kind.DENSE}:
         yield Recipe("static QDQ U8S8 per-channel", Static())
         yield Recipe("static QDQ S8S8 per-channel", Static(activations="S8"))
         yield Recipe("static QDQ U8S8 per-channel, every op", Static(ops=EVERY))
         yield from _weight_only()
     if Kind.CONV in kinds:
-        yield from _calibrators(vnni)
+        yield from _calibrators(saturates)
         yield Recipe("dynamic S8 per-channel", Dynamic())
         yield Recipe("dynamic S8 with Conv", Dynamic(ops=PRODUCTS))
     yield Recipe("FP16", Half("FP16"))
     yield Recipe("BF16", Half("BF16"))
 
 
-def _static_convolutions(vnni: bool) -> Iterator[Recipe]:
+def _static_convolutions(saturates: bool) -> Iterator[Recipe]:
     full = Recipe("static QDQ U8S8 per-channel", Static())
     reduced = Recipe("static QDQ U8S8 per-channel, 7-bit weights", Static(reduce_range=True))
-    yield from (full, reduced) if vnni else (reduced, full)
+    yield from (reduced, full) if saturates else (full, reduced)
     yield Recipe(
         "static QDQ U8S8 per-tensor, 7-bit weights", Static(per_channel=False, reduce_range=True)
     )
     yield Recipe("static QDQ U8S8 per-tensor", Static(per_channel=False))
     yield Recipe("static QDQ U8U8 per-tensor", Static(weights="U8", per_channel=False))
     yield Recipe("static QDQ S8S8 per-channel", Static(activations="S8"))
-    bits = "" if vnni else ", 7-bit weights"
-    base = Static(reduce_range=not vnni)
+    bits = ", 7-bit weights" if saturates else ""
+    base = Static(reduce_range=saturates)
     yield Recipe(
         f"static QOperator U8S8 per-channel{bits}", replace(base, form="QOperator", ops=PRODUCTS)
     )
@@ -191,7 +192,7 @@ def _static_convolutions(vnni: bool) -> Iterator[Recipe]:
     yield Recipe(f"static QDQ U8S8 per-channel, every op{bits}", replace(base, ops=EVERY))
 
 
-def _static_products(vnni: bool, tables: bool) -> Iterator[Recipe]:
+def _static_products(saturates: bool, tables: bool) -> Iterator[Recipe]:
     base = Static(ops=PRODUCTS, inputs_only=True)
     for with_tables, words in ((True, " and INT8 tables"), (False, "")):
         if with_tables and not tables:
@@ -199,7 +200,7 @@ def _static_products(vnni: bool, tables: bool) -> Iterator[Recipe]:
         found = replace(base, tables=with_tables)
         yield Recipe(f"static U8S8 products' inputs only{words}", found)
         yield Recipe(f"static U8U8 products' inputs only{words}", replace(found, weights="U8"))
-        if not vnni:
+        if saturates:
             yield Recipe(
                 f"static U8S8 products' inputs only{words}, 7-bit weights",
                 replace(found, reduce_range=True),
@@ -207,12 +208,12 @@ def _static_products(vnni: bool, tables: bool) -> Iterator[Recipe]:
     yield Recipe("static S8S8 products' inputs only", replace(base, activations="S8"))
 
 
-def _dynamic(vnni: bool) -> Iterator[Recipe]:
+def _dynamic(saturates: bool) -> Iterator[Recipe]:
     yield Recipe("dynamic S8 per-channel", Dynamic())
     yield Recipe("dynamic U8 per-channel", Dynamic(weights="U8"))
     yield Recipe("dynamic S8 per-tensor", Dynamic(per_channel=False))
     yield Recipe("dynamic U8 per-tensor", Dynamic(weights="U8", per_channel=False))
-    if not vnni:
+    if saturates:
         yield Recipe("dynamic S8 per-channel, 7-bit weights", Dynamic(reduce_range=True))
 
 
@@ -227,8 +228,8 @@ def _weight_only() -> Iterator[Recipe]:
     yield Recipe("weight-only 2-bit, block 32", WeightOnly(2, 32))
 
 
-def _calibrators(vnni: bool) -> Iterator[Recipe]:
-    base, name = Static(reduce_range=not vnni), "static QDQ U8S8 per-channel"
-    bits = "" if vnni else ", 7-bit weights"
+def _calibrators(saturates: bool) -> Iterator[Recipe]:
+    base, name = Static(reduce_range=saturates), "static QDQ U8S8 per-channel"
+    bits = ", 7-bit weights" if saturates else ""
     yield Recipe(f"{name}, Percentile{bits}", replace(base, calibrator="Percentile"))
     yield Recipe(f"{name}, Entropy{bits}", replace(base, calibrator="Entropy"))

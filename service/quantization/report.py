@@ -71,6 +71,7 @@ def _candidate(candidate: Candidate, reference: Candidate, goal: Goal) -> dict[s
             "batch_deviation": measured.deviation,
             "batch_invariant": _invariant(measured),
             "dropped": measured.dropped,
+            "kernels": measured.kernels,
             "quality": asdict(measured.quality) if measured.quality else None,
         }
     if measured is not None and measured.timing is not None:

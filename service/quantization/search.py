@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 
 from service.core.errors import ConfigError
+from service.engine.kernels import Kernels
 from service.quantization import trial as trials
 from service.quantization.build import Built, Workshop, build, examine, prepare
 from service.quantization.decide import Candidate, Goal, Target, bar, best, gain, mixed_bases
@@ -36,20 +37,22 @@ MENDED = 2
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One search: the model, what is wanted, and the means. ``threads`` 0: as serving would;
-    ``confirming``: how many rows there are to confirm the choice on."""
+    """One search: the model, what is wanted, and the means. ``threads`` 0 and ``kernels`` None: as
+    serving would; ``saturates``: whether ONNX Runtime's default kernels do here; ``confirming``:
+    how many rows there are to confirm the choice on."""
 
     source: Source
     goal: Goal
     metric: str
     cores: int
     threads: int
-    vnni: bool
+    saturates: bool
     budget_seconds: float
     max_rows: int = 64
     imported: tuple[Path, ...] = ()
     timing_seconds: float = SECONDS
     confirming: int = 0
+    kernels: Kernels | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ class Search:
         self._bench = Bench(
             task.source.path, shop.evaluation, shop.answers, task.metric, 1,
             task.source.batched, task.max_rows, seconds=task.timing_seconds,
+            kernels=task.kernels,
         )  # fmt: skip
 
     def run(self) -> Outcome:
@@ -141,7 +145,7 @@ class Search:
         imported = tuple(
             Recipe(f"given file {path.name}", Imported(str(path))) for path in self._task.imported
         )
-        return (*imported, *catalogue(self._task.source.kinds, self._task.vnni))
+        return (*imported, *catalogue(self._task.source.kinds, self._task.saturates))
 
     def _measure_reference(self) -> None:
         self._step("FP32")

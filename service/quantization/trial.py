@@ -16,6 +16,7 @@ import numpy as np
 from service.core.errors import ConfigError, QuantserveError
 from service.core.tensors import Array, Arrays
 from service.engine.hardware import resident_bytes
+from service.engine.kernels import Kernels
 from service.engine.plan import LONG_SECONDS
 from service.engine.probe import SAME, probe
 from service.engine.session import Session, SessionOptions
@@ -35,7 +36,7 @@ VARIES = 1e-3
 @dataclass(frozen=True, slots=True)
 class Bench:
     """What every trial of a search shares. ``reference_rows`` is FP32's best batch size;
-    ``seconds`` go into each comparison of speed."""
+    ``seconds`` go into each comparison of speed; ``kernels`` None: what is right for each file."""
 
     reference: Path
     evaluation: Path
@@ -46,13 +47,19 @@ class Bench:
     max_rows: int
     reference_rows: int = 1
     seconds: float = SECONDS
+    kernels: Kernels | None = None
+
+    @property
+    def options(self) -> SessionOptions:
+        """How serving would load a file."""
+        return SessionOptions(self.threads, kernels=self.kernels)
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """What was found. ``deviation`` is how far answers move with the rows beside them, as a share
     of the output's largest value; None where runs are not joined. ``dropped`` says why the trial
-    ended early, if it did."""
+    ended early, if it did; ``kernels`` are those of eight bits that ran."""
 
     load_seconds: float
     steady_bytes: int
@@ -61,6 +68,7 @@ class Measurement:
     timing: Timing | None
     deviation: float | None
     dropped: str = ""
+    kernels: Kernels = Kernels.DEFAULT
 
     @property
     def invariant(self) -> bool:
@@ -93,7 +101,7 @@ def baseline(bench: Bench) -> Measurement:
         ConfigError: they are nothing that a candidate can be judged by.
     """
     rows = load_rows(bench.evaluation)
-    loaded = _load(bench.reference, bench.threads)
+    loaded = _load(bench.reference, bench)
     first = _reference_answers(loaded.session, rows, 0, QUICK_ROWS)
     steady, peak = loaded.memory()
     answers = [*first, *_reference_answers(loaded.session, rows, QUICK_ROWS, len(rows))]
@@ -103,7 +111,9 @@ def baseline(bench: Bench) -> Measurement:
     _check_baseline(loaded.outputs, answers, quality, rows)
     width, deviation = _batches(loaded.session, rows, bench)
     timing = race(rows, [Entrant(loaded.session, (width,))], bench.seconds)[0]
-    return Measurement(loaded.seconds, steady, peak, quality, timing, deviation)
+    return Measurement(
+        loaded.seconds, steady, peak, quality, timing, deviation, kernels=loaded.session.kernels
+    )
 
 
 def _check_baseline(
@@ -128,30 +138,33 @@ def trial(candidate: Path, bench: Bench, slowest: float) -> Measurement:
     ``slowest`` is the ratio to FP32's speed at batch 1 below which it cannot win.
     """
     rows = load_rows(bench.evaluation)
-    loaded = _load(candidate, bench.threads)
+    loaded = _load(candidate, bench)
     first = _answers(loaded.session, rows.feeds[:QUICK_ROWS])
     steady, peak = loaded.memory()
     want = load_answers(bench.answers)
     quality = _score(loaded, bench.metric, want, first, rows)
-    reference = Session(bench.reference, SessionOptions(bench.threads))
+    reference = Session(bench.reference, bench.options)
     quick = race(rows, [Entrant(loaded.session), Entrant(reference)], 0.0)[0]
     dropped = _hopeless(quality, quick.latency_ratio, slowest)
     if dropped:
         # A number for the report all the same: a few runs are enough to say "12 times slower".
-        return Measurement(loaded.seconds, steady, peak, quality, quick, 0.0, dropped)
+        kernels = loaded.session.kernels
+        return Measurement(loaded.seconds, steady, peak, quality, quick, 0.0, dropped, kernels)
     answers = [*first, *_answers(loaded.session, rows.feeds[QUICK_ROWS:])]
     quality = _score(loaded, bench.metric, want, answers, rows)
     width, deviation = _batches(loaded.session, rows, bench)
     sizes = (width, bench.reference_rows)
     entrants = [Entrant(loaded.session, sizes), Entrant(reference, (bench.reference_rows,))]
     timing = race(rows, entrants, bench.seconds)[0]
-    return Measurement(loaded.seconds, steady, peak, quality, timing, deviation)
+    return Measurement(
+        loaded.seconds, steady, peak, quality, timing, deviation, kernels=loaded.session.kernels
+    )
 
 
 def judge(candidate: Path, bench: Bench) -> Quality:
     """Only the quality of a candidate, on all rows."""
     rows = load_rows(bench.evaluation)
-    loaded = _load(candidate, bench.threads)
+    loaded = _load(candidate, bench)
     answers = _answers(loaded.session, rows.feeds)
     return _score(loaded, bench.metric, load_answers(bench.answers), answers, rows)
 
@@ -159,8 +172,8 @@ def judge(candidate: Path, bench: Bench) -> Quality:
 def confirm(candidate: Path, bench: Bench, confirmation: Path) -> Quality:
     """The quality of a candidate on rows that chose nothing."""
     rows = load_rows(confirmation)
-    loaded = _load(candidate, bench.threads)
-    want = _answers(Session(bench.reference, SessionOptions(bench.threads)), rows.feeds)
+    loaded = _load(candidate, bench)
+    want = _answers(Session(bench.reference, bench.options), rows.feeds)
     return _score(loaded, bench.metric, want, _answers(loaded.session, rows.feeds), rows)
 
 
@@ -194,16 +207,16 @@ def playoff(candidates: Sequence[Path], sizes: Sequence[int], bench: Bench) -> l
     """
     rows = load_rows(bench.evaluation)
     paths = [*candidates, bench.reference]
-    sessions = [Session(path, SessionOptions(bench.threads)) for path in paths]
+    sessions = [Session(path, bench.options) for path in paths]
     widths = [(size, bench.reference_rows) for size in sizes] + [(bench.reference_rows,)]
     entrants = [Entrant(*each) for each in zip(sessions, widths, strict=True)]
     return race(rows, entrants, bench.seconds * len(entrants))[:-1]
 
 
-def _load(path: Path, threads: int) -> _Loaded:
+def _load(path: Path, bench: Bench) -> _Loaded:
     _forget_peak()
     before, started = resident_bytes(), perf_counter()
-    session = Session(path, SessionOptions(threads))
+    session = Session(path, bench.options)
     return _Loaded(session, perf_counter() - started, before)
 
 

@@ -94,6 +94,10 @@ BAD: list[tuple[str, Any, int, str]] = [
     ("load", parameters(other=1), 400, 'unknown parameter "other"'),
     ("load", {"parameters": {"file:3/model.onnx": "??"}}, 400, "is not base64"),
     ("load", {"parameters": {"file:3/model.onnx": 3}}, 400, "must be a string in base64"),
+    ("load", {"parameters": {"file:3/lib.so": ""}}, 400, "code cannot be uploaded"),
+    ("load", {"parameters": {"file:model.toml": ""}}, 400, "is not in a version"),
+    ("load", {"parameters": {"file:lib.so": ""}}, 400, "is not in a version"),
+    ("load", parameters(config='{"session": {"custom_ops": "lib.so"}}'), 400, "are code"),
     ("unload", {"parameters": {"unload_dependents": 1}}, 400, "true or false"),
     ("unload", {"parameters": {"force": True}}, 400, 'unknown key "force"'),
 ]

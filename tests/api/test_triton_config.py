@@ -84,3 +84,26 @@ def test_what_has_none_is_refused_by_name(config: Any, text: str) -> None:
 def test_a_text_that_is_no_json_is_refused() -> None:
     with pytest.raises(MalformedRequest, match="config is not JSON"):
         read_configuration("m", "{")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"session": {"custom_ops": "lib.so"}},
+        {"custom_ops": "lib.so"},
+        {"parameters": {"custom_ops": {"string_value": "lib.so"}}},
+        {"parameters": {"customOps": {"string_value": "lib.so"}}},
+        {"model_operations": {"op_library_filename": ["lib.so"]}},
+        {"modelOperations": {"opLibraryFilename": ["lib.so"]}},
+    ],
+)
+def test_a_library_of_operators_comes_with_no_request(config: dict[str, Any]) -> None:
+    with pytest.raises(MalformedRequest, match="custom operators are code, which no request can"):
+        read_configuration("m", json.dumps(config))
+
+
+def test_no_configuration_reaches_the_session() -> None:
+    for config, _ in KNOWN:
+        assert "session" not in read_configuration("m", json.dumps(config)).settings()
+    with pytest.raises(MalformedRequest, match="session is not supported"):
+        read_configuration("m", json.dumps({"session": {"kernels": "exact"}}))

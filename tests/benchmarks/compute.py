@@ -1,7 +1,8 @@
 """The compute limit: rows/s of bare `session.run` calls, in a process of its own.
 
-A model that batches runs at its best batch size and thread count. One that does not runs
-row by row from as many threads as there are cores, each run on a single thread.
+The sessions are those of a competent user: ONNX Runtime's defaults, or what is faster. A model that
+batches runs at its best batch size and thread count; one that does not runs row by row, one row on
+all cores, or as many as there are cores side by side.
 The worker loads once and then measures whenever a line with a duration comes in.
 """
 
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from service.engine.kernels import Kernels, kernels_for
 from tests.benchmarks.models import Served, inputs
 from tests.benchmarks.protocol import Tensors
 from tests.benchmarks.servers import ROOT, ServerError
@@ -35,12 +37,14 @@ class Setting:
     batch: int
     intra_op_threads: int
     callers: int
+    spinning: bool
     single_row_ms: float
 
     def __str__(self) -> str:
+        waits = ", spinning" if self.spinning and self.intra_op_threads > 1 else ""
         return (
-            f"batch {self.batch}, {self.callers} caller(s) x {self.intra_op_threads} thread(s); "
-            f"a lone row takes {self.single_row_ms:.3f} ms"
+            f"batch {self.batch}, {self.callers} caller(s) x {self.intra_op_threads} thread(s)"
+            f"{waits}; a lone row takes {self.single_row_ms:.3f} ms"
         )
 
 
@@ -49,7 +53,7 @@ class Compute:
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
-        self.setting = Setting(**self._reply())
+        self.setting = Setting(**self._reply())  # type: ignore[arg-type]
 
     def rows_per_second(self, seconds: float) -> float:
         assert self._process.stdin is not None
@@ -79,14 +83,16 @@ def computing(served: Served) -> Iterator[Compute]:
         process.communicate()
 
 
-def load(graph: Path, threads: int, exact: bool = True) -> onnxruntime.InferenceSession:
-    """A session as the server has it; not `exact`: with the kernels of a default session."""
+def load(
+    graph: Path, threads: int, spinning: bool = True, kernels: Kernels | None = None
+) -> onnxruntime.InferenceSession:
+    """ONNX Runtime's defaults with so many threads. Kernels are the default ones as well, but for a
+    file whose answers they get wrong on this machine, unless `kernels` says otherwise."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if exact:
-        # Without it sums saturate on x86 without VNNI: the answers are others, and come faster.
-        options.add_session_config_entry("session.x64quantprecision", "1")
+    if not spinning:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    kernels_for(graph, kernels).apply(options)
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
@@ -109,33 +115,34 @@ def rate(run: Callable[[], object], rows: int, callers: int, seconds: float) -> 
 
 
 def best(graph: Path, row: Tensors, batches: bool) -> Setting:
+    """Tries batch sizes, threads, callers, and both ways in which threads wait for work."""
     single = load(graph, 1)
     single.run(None, row)
     lone = 1000 / rate(lambda: single.run(None, row), 1, 1, PROBE)
-    if not batches:
-        return Setting(batch=1, intra_op_threads=1, callers=CORES, single_row_ms=lone)
-    rates: dict[tuple[int, int], float] = {}
-    for threads in sorted({1, CORES}):
-        session = load(graph, threads)
-        for batch in BATCHES:
-            rates[batch, threads] = _probe(session, repeated(row, batch), batch)
-    batch, threads = max(rates, key=lambda key: rates[key])
-    return Setting(batch=batch, intra_op_threads=threads, callers=1, single_row_ms=lone)
+    sizes = BATCHES if batches else (1,)
+    ways = [(1, 1 if batches else CORES, True), (CORES, 1, True), (CORES, 1, False)]
+    rates: dict[Setting, float] = {}
+    for threads, callers, spinning in ways[: 1 if CORES == 1 else None]:
+        session = load(graph, threads, spinning)
+        for batch in sizes:
+            setting = Setting(batch, threads, callers, spinning, lone)
+            rates[setting] = _probe(session, repeated(row, batch), setting)
+    return max(rates, key=lambda setting: rates[setting])
 
 
 def repeated(row: Tensors, batch: int) -> Tensors:
     return {name: np.repeat(array, batch, axis=0) for name, array in row.items()}
 
 
-def _probe(session: onnxruntime.InferenceSession, feed: Tensors, batch: int) -> float:
+def _probe(session: onnxruntime.InferenceSession, feed: Tensors, setting: Setting) -> float:
     session.run(None, feed)
-    return rate(lambda: session.run(None, feed), batch, 1, PROBE)
+    return rate(lambda: session.run(None, feed), setting.batch, setting.callers, PROBE)
 
 
 def _work(mode: str, graph: Path) -> None:
     row = inputs(graph, seed=0)
     setting = best(graph, row, batches=mode == "batch")
-    session = load(graph, setting.intra_op_threads)
+    session = load(graph, setting.intra_op_threads, setting.spinning)
     feed = repeated(row, setting.batch)
     print(json.dumps(asdict(setting)), flush=True)
     for line in sys.stdin:

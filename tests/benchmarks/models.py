@@ -113,7 +113,7 @@ def _build(name: str, widths: tuple[int, ...], repository: Path) -> None:
     target = repository / name / "1" / "model.onnx"
     target.parent.mkdir(parents=True)
     exact, ready = target.with_suffix(".fp32"), target.with_suffix(".ready")
-    onnx.save(_perceptron(name, widths), exact)
+    onnx.save(perceptron(name, widths), exact)
     quant_pre_process(exact, ready, skip_symbolic_shape=True)
     quantize_static(
         ready,
@@ -129,7 +129,7 @@ def _build(name: str, widths: tuple[int, ...], repository: Path) -> None:
     ready.unlink()
 
 
-def _perceptron(name: str, widths: tuple[int, ...]) -> onnx.ModelProto:
+def perceptron(name: str, widths: tuple[int, ...]) -> onnx.ModelProto:
     rng = np.random.default_rng(0)
     nodes, weights, value = [], [], "input"
     for layer, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):

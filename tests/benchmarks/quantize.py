@@ -2,8 +2,10 @@
 
     python -m tests.benchmarks.quantize [--cache FOLDER] [--only NAME ...]
 
-Ratios are to FP32 in the same run. Targets of speed were set on a CPU with AVX512-VNNI; the kernels
-that this machine has are timed first, so that a miss can be told from a limit of the hardware.
+Ratios are to FP32 in the same run; that its times are those of ONNX Runtime's defaults is a line of
+its own (threads that wait without spinning, see ``kernels``). Targets of speed were set on a CPU
+with AVX512-VNNI; the kernels that this machine has are timed first, so that a miss can be told from
+a limit of the hardware.
 See ``quantize_cases`` for the packages that it needs.
 """
 
@@ -15,12 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from service.quantization.decide import SLOWEST
 from service.quantization.kernels import hardware, hardware_text
 from service.quantization.order import Order, carry_out
+from tests.benchmarks import kernels
 from tests.benchmarks import quantize_cases as cases
+from tests.benchmarks.kernels import compare
 
 Report = dict[str, Any]
+SECONDS = 2.0
+"""For a comparison with ONNX Runtime's defaults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +160,23 @@ def run(name: str, benchmark: Benchmark, cache: Path) -> None:
         )  # fmt: skip
         table = carry_out(order)
         report: Report = json.loads(Path(models, name, "1", "report.json").read_text())
+        beside = list(_beside_defaults(case.model, Path(models, name), report["threads"]))
         for path in (f"{name}.json", f"{name}.html"):
             kept = Path(models, name, "1", f"report{Path(path).suffix}")
             (cache / path).write_bytes(kept.read_bytes())
     print(f"\n{name}: {json.dumps(benchmark.wishes)}\n{table.rpartition(chr(10))[0]}")
-    for line in benchmark.lines(report):
+    for line in (*benchmark.lines(report), *beside):
         print(line)
+
+
+def _beside_defaults(fp32: Path, home: Path, threads: int) -> Iterator[Line]:
+    """What was timed must be what ONNX Runtime's defaults give, or better: FP32 and the winner."""
+    with np.load(home / "golden.npz") as golden:
+        feed = {k.removeprefix("inputs/"): v[:1] for k, v in golden.items() if k[:7] == "inputs/"}
+    for what, path in (("FP32", fp32), ("the published", home / "1" / "model.onnx")):
+        row = compare(what, path, feed, threads, SECONDS)
+        speed = row.ratio_without_spinning
+        yield Line(f"speed of {what} here to ONNX Runtime's defaults", kernels.LEAST, speed)
 
 
 def main() -> None:

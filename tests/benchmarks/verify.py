@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from service.engine.kernels import Kernels
 from tests.benchmarks import protocol
 from tests.benchmarks.compute import load
 from tests.benchmarks.models import ModelError, Served, inputs
@@ -16,9 +17,11 @@ RTOL = 1e-3
 ATOL = 1e-4
 
 
-def expected(served: Served, samples: int, exact: bool = True) -> list[tuple[Tensors, Tensors]]:
+def expected(
+    served: Served, samples: int, kernels: Kernels | None = None
+) -> list[tuple[Tensors, Tensors]]:
     """Different inputs, and what the model itself says to each, one row at a time."""
-    session = load(served.graph, threads=1, exact=exact)
+    session = load(served.graph, threads=1, kernels=kernels)
     names = [output.name for output in session.get_outputs()]
     pairs = []
     for seed in range(samples):

@@ -14,6 +14,7 @@ from onnxruntime.quantization import QuantFormat
 
 from service.core.errors import ExecutionFailed, InputRejected, LoadFailed
 from service.core.tensors import DATATYPES, Overriding
+from service.engine.kernels import Kernels
 from service.engine.session import Session, SessionOptions
 from tests.engine import axes_graphs, graphs, quantizers
 from tests.tiny_models import DATATYPES as KINDS
@@ -144,6 +145,15 @@ def test_signed_activations_load_as_well(tmp_path: Path) -> None:
     row = np.ones((1, 32), np.float32)
     exact = session(graphs.linear(), tmp_path / "exact").run((row,))[0]
     assert session(quantized, tmp_path).run((row,))[0] == pytest.approx(exact, abs=0.2)
+
+
+def test_kernels_that_do_not_take_a_model_are_not_said_to_run_it(tmp_path: Path) -> None:
+    quantized = quantizers.static(graphs.linear(), tmp_path, QuantFormat.QOperator)
+    path = graphs.save(quantized, tmp_path) / "model.onnx"
+    served = Session(path, SessionOptions(kernels=Kernels.EXACT))
+    # On Arm the two sets are the same, and load the same.
+    assert (served.kernels is Kernels.EXACT) == (served.kernels_note == "")
+    assert served.copy().kernels is served.kernels
 
 
 def test_one_session_runs_in_several_threads_at_once(tmp_path: Path) -> None:

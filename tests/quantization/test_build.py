@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from service.engine.kernels import Kernels, kernels_for
 from service.engine.session import Session, SessionOptions
 from service.quantization.build import Workshop, build, examine, prepare
 from service.quantization.data import Rows, save_rows
@@ -116,6 +117,8 @@ def test_inspect_tells_precision_scales_and_work(shop: Workshop) -> None:
     build(Recipe("static", Static()), shop, path)
     found = inspect(path)
     assert found["fusion"]["ratio"] == 1.0
+    assert found["kernels"] == kernels_for(path).value
+    assert inspect(path, Kernels.EXACT)["kernels"] == "exact"
     # 8x8 values of 8 channels from 9 pixels, 16 from 8 x 9, and 16 to 3.
     assert found["multiply_adds"] == 64 * 8 * 9 + 64 * 16 * 72 + 48
     weights = [line for line in found["tensors"] if line["datatype"] == "int8"]

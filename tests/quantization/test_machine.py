@@ -1,5 +1,6 @@
 """What the kernel tells of a CPU, and what follows for each format."""
 
+import platform
 from pathlib import Path
 
 import pytest
@@ -10,35 +11,35 @@ from service.quantization.machine import Machine, read_machine
 MEMORY = "MemTotal:       16000000 kB\n"
 
 
-def machine(tmp_path: Path, cpuinfo: str, limit: str = "max") -> Machine:
+def machine(tmp_path: Path, cpuinfo: str, limit: str = "max", saturates: bool = False) -> Machine:
     (tmp_path / "cpuinfo").write_text(cpuinfo)
     (tmp_path / "meminfo").write_text(MEMORY)
     (tmp_path / "memory.max").write_text(limit)
-    return read_machine(tmp_path / "cpuinfo", tmp_path / "meminfo", tmp_path)
+    return read_machine(tmp_path / "cpuinfo", tmp_path / "meminfo", tmp_path, lambda: saturates)
 
 
-def test_without_vnni_saturation_is_warned_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+AVX2 = "model name : Zen 3\nflags : fpu avx2 fma\n\nprocessor : 1\n"
+AMX = "model name : Xeon\nflags : avx2 avx512f avx512_vnni amx_int8\n"
+
+
+@pytest.mark.parametrize("saturates", [True, False])
+@pytest.mark.parametrize("cpuinfo", [AVX2, AMX])
+def test_what_was_tried_is_advised_whatever_the_features_say(
+    cpuinfo: str, saturates: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    found = machine(tmp_path, "model name : Zen 3\nflags : fpu avx2 fma\n\nprocessor : 1\n")
-    assert (found.cpu, found.vnni) == ("Zen 3", False)
-    assert "Use 7-bit weights" in found.advice[0]
-
-
-def test_with_vnni_it_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    found = machine(tmp_path, "model name : Xeon\nflags : avx2 avx512f avx512_vnni amx_int8\n")
-    assert found.vnni
-    assert found.has("amx_int8")
-    assert "saturate" not in found.advice[0]
+    found = machine(tmp_path, cpuinfo, saturates=saturates)
+    assert found.saturates is saturates
+    assert ("Use 7-bit weights" in found.advice[0]) is saturates
+    assert ("cannot saturate here" in found.advice[0]) is not saturates
+    assert found.has("amx_int8") is (cpuinfo is AMX)
 
 
 def test_arm_speaks_of_its_own_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     found = machine(tmp_path, "Features : fp asimd asimdhp asimddp i8mm sve\nCPU part : 0xd40\n")
     assert {f.name for f in found.features if f.present} == {"dot product", "i8mm", "FP16", "SVE"}
-    assert found.vnni
+    assert "fast pairing" in found.advice[0]
 
 
 def test_a_memory_limit_is_told(tmp_path: Path) -> None:
@@ -49,8 +50,20 @@ def test_a_memory_limit_is_told(tmp_path: Path) -> None:
 
 def test_kernels_are_measured_here() -> None:
     found = measure_kernels()
-    assert found["speed"]["FP32 MatMul"] == 1.0
-    assert all(ratio > 0 for ratio in found["speed"].values())
+    speed = found["speed"]
+    assert speed["FP32 MatMul"] == 1.0
+    assert all(ratio > 0 for ratio in speed.values())
+    # Both sets where they differ: never for floats, and never for weights of seven bits.
+    other = "default" if found["u8s8_saturates"] else "exact"
+    for name in (name for name in speed if name.endswith(" kernels")):
+        assert name.endswith(f", {other} kernels") and name.rpartition(", ")[0] in speed
+        assert "7-bit" not in name and "FP" not in name
+
+
+def test_both_sets_of_kernels_are_measured_on_x86() -> None:
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("ONNX Runtime has two sets of eight-bit kernels on x86 only")
+    assert sum(name.endswith(" kernels") for name in measure_kernels()["speed"]) >= 2
 
 
 def test_the_text_holds_every_part() -> None:

@@ -35,7 +35,7 @@ FEW = (
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two recipes instead of all."""
-    monkeypatch.setattr("service.quantization.search.catalogue", lambda kinds, vnni: FEW)
+    monkeypatch.setattr("service.quantization.search.catalogue", lambda kinds, saturates: FEW)
 
 
 def quantize(model: Path, data: Path | str, models: Path, **more: object) -> dict:
@@ -59,15 +59,26 @@ def test_a_search_ends_with_a_version_that_serves(model: Path, data: Path, tmp_p
     static = report["candidates"][0]
     assert static["fusion_ratio"] == 1.0
     assert static["batch_invariant"]
+    assert static["kernels"] == "default"  # weights of seven bits
     assert static["timing"]["latency_ratio"] > 0
     assert static["quality"]["metric"] == "accuracy"
     assert load(home / "1", ModelConfig(), 1).signature.batchable
 
 
+@pytest.mark.usefixtures("few")
+def test_candidates_run_with_the_kernels_that_model_toml_asks_for(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "models/tiny").mkdir(parents=True)
+    (tmp_path / "models/tiny/model.toml").write_text('[session]\nkernels = "exact"')
+    report = quantize(model, data, tmp_path / "models", target="size", max_drop=1.0)
+    assert report["candidates"][0]["kernels"] == "exact"
+
+
 def test_when_nothing_is_better_fp32_stays_and_a_second_version_keeps_the_golden_rows(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.quantization.search.catalogue", lambda kinds, vnni: FEW[1:])
+    monkeypatch.setattr("service.quantization.search.catalogue", lambda kinds, saturates: FEW[1:])
     # A tiny model's files hardly shrink, and no ratio of speed can be believed in a test.
     with np.load(data) as rows:
         np.savez(data, x=rows["x"])

@@ -103,14 +103,14 @@ def test_the_kind_follows_from_where_the_weights_are(model: Path, tmp_path: Path
 
 
 def test_every_kind_but_trees_has_recipes_with_names_of_their_own() -> None:
-    for kinds, vnni in product(combinations_with_replacement(Kind, 2), (True, False)):
-        names = [recipe.name for recipe in catalogue(frozenset(kinds), vnni)]
+    for kinds, saturates in product(combinations_with_replacement(Kind, 2), (True, False)):
+        names = [recipe.name for recipe in catalogue(frozenset(kinds), saturates)]
         assert len(names) == len(set(names))
         assert bool(names) == (Kind.TREE not in kinds)
 
 
 def test_a_recurrence_is_tried_first_by_what_can_quantize_it() -> None:
-    first = catalogue(frozenset({Kind.RECURRENT, Kind.DENSE}), vnni=True)[0].method
+    first = catalogue(frozenset({Kind.RECURRENT, Kind.DENSE}), saturates=False)[0].method
     assert isinstance(first, Dynamic)
     assert "LSTM" in first.ops
 

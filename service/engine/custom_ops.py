@@ -1,0 +1,60 @@
+"""Libraries of operators that ONNX Runtime lacks: code, which the operator of the server puts
+beside a model.toml and allows.
+
+Uploads write into folders of versions only, so no library is taken from there, nor through a link.
+"""
+
+import re
+from pathlib import Path
+
+from service.core.errors import LoadFailed
+from service.engine.paths import NAME, VERSION, leads_outside
+
+UNREGISTERED = re.compile(r"(\S+?):(\S+)\(-?\d+\) is not a registered function/op")
+"""ONNX Runtime's words for an operator of a domain that it does not know."""
+OWN_DOMAINS = re.compile(r"(ai\.onnx(\.ml|\.training|\.preview\S*)?|com\.(microsoft|ms)(\..*)?)")
+"""What only another version of ONNX Runtime could bring."""
+ALLOW = "--allow-custom-ops"
+
+
+def library(model: Path, name: str, allowed: bool) -> Path:
+    """The library that the model.toml in a model's folder names.
+
+    Raises:
+        LoadFailed: it is not allowed, not a file beside model.toml, or leads elsewhere.
+    """
+    said = f"model.toml: session.custom_ops = {name!r:.200}"
+    if not allowed:
+        raise LoadFailed(
+            f"{said} is code, which this server does not load: start it with {ALLOW} "
+            "(QUANTSERVE_ALLOW_CUSTOM_OPS=true)"
+        )
+    path = model / name
+    if not NAME.fullmatch(name):
+        raise LoadFailed(f"{said}: expected the name of a file beside model.toml")
+    if not path.is_file():
+        raise LoadFailed(f"{said}: there is no such file beside model.toml")
+    root = model.parent
+    if leads_outside(root, path):
+        raise LoadFailed(f"{said} leads outside the model repository")
+    places = path.resolve().relative_to(root.resolve()).parts[:-1]
+    if any(VERSION.fullmatch(part) for part in places):
+        raise LoadFailed(f"{said} leads into a version's folder, which takes uploads")
+    return path
+
+
+def missing_operator(message: str, given: Path | None) -> str:
+    """What to do about an operator that ONNX Runtime does not know; nothing for other messages."""
+    found = UNREGISTERED.search(message)
+    if found is None:
+        return ""
+    domain, operator = found.groups()
+    what = f'operator "{operator}" of the domain "{domain}" is unknown'
+    if OWN_DOMAINS.fullmatch(domain):
+        return f"{what} to this version of ONNX Runtime"
+    if given is not None:
+        return f"{what} to ONNX Runtime and to {given.name}, which session.custom_ops names"
+    return (
+        f"{what} to ONNX Runtime: put the library that has it beside model.toml, name it there "
+        f'([session] custom_ops = "lib.so"), and start the server with {ALLOW}'
+    )

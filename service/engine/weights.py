@@ -1,0 +1,166 @@
+"""Whether the INT8 weights of a file are too small for a pair of products to pass 16 bits.
+
+255 * a + 255 * b stays below 32,768 for all |a|, |b| <= 64; the same bound at which ONNX Runtime's
+exact kernels leave a tensor as it is. What cannot be told counts as too large: weights that are
+computed, given by a request, or rounded to INT8 while the file is loaded, and data that cannot be
+read.
+"""
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from service.core.errors import LoadFailed
+from service.core.tensors import Array
+from service.engine.graph import Node, Scan, external_entries
+from service.engine.paths import leads_outside
+from service.engine.wire import fields, integers
+
+LARGEST = 64
+UNKNOWN = 255
+CONSTANTS_APART = 4
+"""onnx.proto, Version: from here on what is an input and an initializer is a default."""
+INT8 = 3
+"""onnx.proto, TensorProto.DataType."""
+WEIGHTS = {
+    "ConvInteger": (1,), "DequantizeLinear": (0,), "DynamicQuantizeLSTM": (1, 2),
+    "DynamicQuantizeMatMul": (1,), "MatMulInteger": (1,), "MatMulIntegerToFloat": (1,),
+    "QAttention": (1,), "QGemm": (3,), "QLinearConv": (3,), "QLinearMatMul": (3,),
+}  # fmt: skip
+"""Which inputs of an operator may become the S8 side of a product. Behind a DequantizeLinear that
+is any product that ONNX Runtime fuses with it."""
+UNFUSED = {
+    "Add", "Concat", "Div", "LayerNormalization", "Mul", "QuantizeLinear", "SkipLayerNormalization",
+    "Sub",
+}  # fmt: skip
+"""What reads a DequantizeLinear is no product: an embedding's table, say, may hold any values."""
+
+
+def weights_fit(path: Path) -> bool:
+    """Whether no sum of two products can pass 16 bits, for any activations. Reads the weights.
+
+    False as well for a file that cannot be read: that is for the loader to tell.
+    """
+    scan = _Weights(path.parent)
+    try:
+        scan.read(path)
+    except LoadFailed:
+        return False
+    return scan.fit
+
+
+def overridable_weights(path: Path) -> tuple[str, ...]:
+    """Large INT8 weights that are inputs as well, so that a request may give others: no constants,
+    which is why ONNX Runtime's exact kernels leave them as they are.
+
+    Raises:
+        LoadFailed: the file cannot be read.
+    """
+    scan = _Weights(path.parent)
+    scan.read(path)
+    return scan.overridable
+
+
+class _Weights(Scan):
+    """Collects nodes, and of each INT8 tensor the largest magnitude."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._nodes: list[Node] = []
+        self._types: dict[str, int] = {}
+        self._largest: dict[str, int] = {}
+        self._given: set[str] = set()
+
+    def visit(self, node: Node) -> None:
+        self._nodes.append(node)
+
+    def keep(self, name: str, datatype: int, dims: list[int], message: memoryview) -> None:
+        self._types[name] = datatype
+        if datatype == INT8 and 0 not in dims:
+            found = _largest(message, self._folder)
+            self._largest[name] = max(found, self._largest.get(name, 0))
+
+    def entry(self, name: str) -> None:
+        self._given.add(name)
+
+    @property
+    def fit(self) -> bool:
+        """Whether all weights of products are constants, and small."""
+        if any(
+            each.operator == "QuantizeLinear" and self._gives_int8(each) for each in self._nodes
+        ):
+            return False
+        # Activations: unsigned, or the line above would have returned.
+        quantizers = ("QuantizeLinear", "DynamicQuantizeLinear")
+        unsigned = {n.outputs[0] for n in self._nodes if n.operator in quantizers and n.outputs}
+        return all(
+            name in unsigned or self._small(name)
+            for node in self._nodes
+            for name in self._weights_of(node)
+        )
+
+    @property
+    def overridable(self) -> tuple[str, ...]:
+        """Constants that are too large, and inputs."""
+        names = {name for node in self._nodes for name in self._weights_of(node)} & self._given_here
+        return tuple(sorted(name for name in names if self._largest.get(name, 0) > LARGEST))
+
+    @property
+    def _given_here(self) -> set[str]:
+        """Inputs; before version 4 of the format, which listed every weight, none is a weight's."""
+        return (
+            self._given if self.ir_version >= CONSTANTS_APART else self._given - self._types.keys()
+        )
+
+    def _small(self, name: str) -> bool:
+        constant = name in self._types and name not in self._given_here
+        return constant and self._largest.get(name, 0) <= LARGEST
+
+    def _gives_int8(self, node: Node) -> bool:
+        zero_point = node.inputs[2] if len(node.inputs) > 2 else ""
+        if not zero_point:
+            return node.integers.get("output_dtype") == INT8
+        return self._types.get(zero_point, INT8) == INT8
+
+    def _weights_of(self, node: Node) -> list[str]:
+        if node.operator == "DequantizeLinear" and self._unfused >= set(node.outputs):
+            return []
+        return [node.inputs[i] for i in WEIGHTS.get(node.operator, ()) if i < len(node.inputs)]
+
+    @cached_property
+    def _unfused(self) -> set[str]:
+        """What only operators read that are no products."""
+        read = {name for n in self._nodes if n.operator in UNFUSED for name in n.inputs}
+        return read - {name for n in self._nodes if n.operator not in UNFUSED for name in n.inputs}
+
+
+def _largest(message: memoryview, folder: Path) -> int:
+    """The largest magnitude in an INT8 tensor."""
+    try:
+        values = _values(message, folder)
+    except (OSError, ValueError):
+        return UNKNOWN
+    return max(-int(values.min()), int(values.max())) if values.size else UNKNOWN
+
+
+def _values(message: memoryview, folder: Path) -> Array:
+    elsewhere = external_entries(message)
+    if elsewhere:
+        return _values_beside(dict(elsewhere), folder)
+    numbers: list[int] = []
+    for field, value in fields(message):
+        if field == 9 and isinstance(value, memoryview):
+            return np.frombuffer(value, np.int8)
+        if field == 5:
+            numbers += integers(value)
+    # Varints carry negative numbers as if they had 64 bits; the lowest 8 are the value.
+    return np.array([number & 0xFF for number in numbers], np.uint8).view(np.int8)
+
+
+def _values_beside(where: dict[str, str], folder: Path) -> Array:
+    path = folder / where.get("location", "")
+    if leads_outside(folder, path):
+        raise ValueError("the data leads outside the folder of the version")
+    size, start = where.get("length"), int(where.get("offset", "0"))
+    return np.memmap(path, np.int8, "r", start, None if size is None else (int(size),))

@@ -1,0 +1,47 @@
+"""A server with a model whose operator comes from a library: with the flag, and without."""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from onnx import TensorProto, helper
+
+from tests.engine import graphs
+from tests.system.process import running
+from tests.system.wire import get, post
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """One model in text, and the library beside its model.toml."""
+    package = importlib.util.find_spec("onnxruntime_extensions")
+    if package is None or package.origin is None:
+        pytest.skip("needs a library of operators: pip install onnxruntime-extensions")
+    ends = [graphs.value(name, ["batch"], TensorProto.STRING) for name in ("x", "y")]
+    upper = helper.make_node("StringUpper", ["x"], ["y"], domain="ai.onnx.contrib")
+    model = graphs.model([upper], ends[:1], ends[1:])
+    model.opset_import.append(helper.make_opsetid("ai.onnx.contrib", 1))
+    graphs.save(model, tmp_path / "shout")
+    shutil.copy(
+        next(Path(package.origin).parent.glob("_extensions_pydll*.so")), tmp_path / "shout/lib.so"
+    )
+    (tmp_path / "shout/model.toml").write_text('[session]\ncustom_ops = "lib.so"\n')
+    return tmp_path
+
+
+def test_it_answers_with_the_flag(models: Path) -> None:
+    tensor = {"name": "x", "datatype": "BYTES", "shape": [2], "data": ["abc", "d"]}
+    with running(models, "--allow-custom-ops") as server:
+        answer = server.ask(
+            post("/v2/models/shout/infer", json.dumps({"inputs": [tensor]}).encode())
+        )
+        assert answer.json["outputs"][0]["data"] == ["ABC", "D"]
+
+
+def test_it_says_what_to_set_without_it(models: Path) -> None:
+    with running(models) as server:
+        assert "start it with --allow-custom-ops" in server.printed
+        answer = server.ask(get("/v2/models/shout"))
+        assert answer.status == 503 and "--allow-custom-ops" in answer.error
