@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from time import monotonic
 from typing import Annotated, NamedTuple
 
@@ -24,6 +23,7 @@ from service.core.errors import (
 )
 from service.core.events import Verb
 from service.engine.publishing import Published, publish
+from service.engine.root import Root
 
 SLOWEST = 10_000
 """Bytes a second that a sender must keep up once its first ``seconds`` are over."""
@@ -61,8 +61,8 @@ class UploadedVersion(BaseModel):
     precision: str = Field(examples=["INT8 QDQ"])
 
 
-def upload_routes(folder: Path, limits: UploadLimits, audit: Audit) -> APIRouter:
-    """The route that stores a version; ``folder`` is the model repository."""
+def upload_routes(root: Root, limits: UploadLimits, audit: Audit) -> APIRouter:
+    """The route that stores a version in the model repository."""
     router = APIRouter(tags=["admin"], dependencies=[Depends(ADMIN_KEY)])
 
     # curl -T sends PUT; it is the same.
@@ -87,8 +87,9 @@ def upload_routes(folder: Path, limits: UploadLimits, audit: Audit) -> APIRouter
             with audit.change(request, Verb.UPLOAD, name) as change:
                 change.after = version
                 _check_headers(request, limits.bytes)
+                await asyncio.to_thread(root.check_new_version, name)
                 published = await publish(
-                    folder,
+                    root.path,
                     name,
                     version,
                     body.chunks(),

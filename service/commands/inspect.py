@@ -6,6 +6,7 @@ from typing import Any
 
 from service.commands.extra import needing_extra, show
 from service.core.errors import ConfigError
+from service.engine.root import Root
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
@@ -34,11 +35,13 @@ def _path(asked: str, models: Path) -> Path:
     if Path(asked).is_file():
         return Path(asked)
     name, _, number = asked.partition("/")
-    home = models / name
-    numbers = [p.name for p in home.iterdir() if p.name.isdigit()] if home.is_dir() else []
-    version = number or max(numbers, key=int, default="")
-    path = home / version / "model.onnx"
-    if not version or not path.is_file():
-        there = f"; {name} has {', '.join(sorted(numbers, key=int))}" if numbers else ""
+    model = Root.of(models).read_one(name) if models.is_dir() else None
+    numbers = model.numbers if model else ()
+    chosen = [n for n in numbers if number in ("", str(n))]
+    if model is None or not chosen:
+        there = f"; {name} has {', '.join(map(str, numbers))}" if numbers else ""
         raise ConfigError(f"{asked} is neither a file nor a model or version in {models}{there}")
-    return path
+    files = model.of_version(chosen[-1])
+    if files.problem:
+        raise ConfigError(f"{name} version {chosen[-1]}: {files.problem}")
+    return files.model

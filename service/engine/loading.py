@@ -11,8 +11,9 @@ from service.config import ModelConfig
 from service.core.batching import BatchPolicy
 from service.core.errors import LoadFailed
 from service.core.tensors import Signature
+from service.core.unserved import MODEL_FILE
 from service.engine.execution import Instance
-from service.engine.folder import MODEL_FILE, golden_file
+from service.engine.folder import VersionFiles, read_model
 from service.engine.graph import GraphSummary, Precision, check_external_files, summarise
 from service.engine.hardware import resident_bytes
 from service.engine.memory import trim_heap
@@ -50,7 +51,7 @@ class Opened:
     ``memory_before`` is what the process held before, in bytes.
     """
 
-    folder: Path
+    files: VersionFiles
     session: Session
     summary: GraphSummary
     seconds: float
@@ -63,26 +64,33 @@ def load(folder: Path, config: ModelConfig, cores: int) -> Loaded:
     Raises:
         LoadFailed: with the reason, written for the model's operator.
     """
-    return warm_up(open_version(folder, config), config, cores)
+    model = read_model(folder.parent)
+    found = model.versions.values() if model else ()
+    files = next((each for each in found if each.home == folder), None)
+    if files is None:
+        raise LoadFailed(f"there is no {MODEL_FILE} in the folder of a version")
+    return warm_up(open_version(files, config), config, cores)
 
 
-def open_version(folder: Path, config: ModelConfig) -> Opened:
+def open_version(files: VersionFiles, config: ModelConfig) -> Opened:
     """Read a version's files and give them to ONNX Runtime.
 
     Raises:
         LoadFailed: with the reason, written for the model's operator.
     """
     started, memory = perf_counter(), resident_bytes()
-    path = folder / MODEL_FILE
+    path = files.model
+    if files.problem:
+        raise LoadFailed(files.problem)
     if not path.is_file():
-        raise LoadFailed(f"there is no {MODEL_FILE} in the folder of the version")
-    if leads_outside(folder.parent.parent, path):
-        raise LoadFailed(f"{MODEL_FILE} leads outside the model repository")
+        raise LoadFailed(f"there is no {path.name} in the folder of the version")
+    if leads_outside(files.root, path):
+        raise LoadFailed(f"{path.name} leads outside the model repository")
     summary = summarise(path)
-    check_external_files(summary, folder)
+    check_external_files(summary, path.parent)
     session = Session(path, SessionOptions(config.instances.threads or 1))
     _check_names(config, session.signature)
-    return Opened(folder, session, summary, perf_counter() - started, memory)
+    return Opened(files, session, summary, perf_counter() - started, memory)
 
 
 def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
@@ -92,13 +100,12 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
         LoadFailed: with the reason, written for the model's operator.
     """
     started, session, summary = perf_counter(), opened.session, opened.summary
-    golden = golden_file(opened.folder)
+    path, golden = opened.files.model, opened.files.golden
     rows, note = trial_rows(session.signature, golden, config.probe.dims, session.run)
     tuned = tune(session, summary.precision, rows, note, config, cores)
     policy = _policy(config, tuned)
     instances = _instances(tuned, config, policy)
-    path = opened.folder / MODEL_FILE
-    files = [path, *(opened.folder / name for name in summary.external_files)]
+    files = [path, *(path.parent / name for name in summary.external_files)]
     trim_heap()  # what the probe has left is not the model's
     return Loaded(
         session.signature,

@@ -20,7 +20,7 @@ from service.core.errors import (
 )
 from service.engine.graph import Precision, check_external_files, summarise
 from service.engine.paths import check_model_name, check_version, version_file
-from service.engine.staging import Staging, version_exists
+from service.engine.staging import Staging, is_taken, version_exists
 
 MODEL_FILE = PurePosixPath("model.onnx")
 BLOCK = 2**20
@@ -93,7 +93,7 @@ async def publish_files(
 @asynccontextmanager
 async def _staged(folder: Path, model: str, number: int | None) -> AsyncIterator[Staging]:
     check_model_name(model)
-    if number is not None and (folder / model / str(check_version(number))).exists():
+    if number is not None and is_taken(folder / model, check_version(number)):
         raise version_exists(model, number)
     staging = Staging(folder, model)
     try:

@@ -16,8 +16,8 @@ from typing import Any
 import onnxruntime
 
 from service.core.errors import ConfigError, LoadFailed
+from service.core.names import NAME
 from service.engine.graph import summarise
-from service.engine.paths import NAME
 from service.engine.session import Session, SessionOptions
 from service.quantization.build import Workshop
 from service.quantization.data import Split, save_rows, split

@@ -14,11 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from service.core.errors import ConfigError, LoadFailed
+from service.core.errors import ConfigError, Conflict, LoadFailed
 from service.core.tensors import Arrays, Signature
+from service.engine.folder import read_model
 from service.engine.golden import read_golden
 from service.engine.graph import summarise
+from service.engine.root import Root
 from service.engine.session import Session, SessionOptions
+from service.engine.staging import highest_version
 from service.quantization.data import Rows, groups
 
 GOLDEN = "golden.npz"
@@ -35,10 +38,15 @@ def check_home(home: Path, signature: Signature) -> None:
     if not os.access(home, os.W_OK):
         raise ConfigError(f"{home} cannot be written to")
     try:
+        Root.of(home.parent).check_new_version(home.name)
+    except Conflict as error:
+        raise ConfigError(f"{error} with --name") from None
+    try:
         if (home / GOLDEN).exists():
             read_golden(home / GOLDEN, signature)
-        elif newest := next_version(home) - 1:
-            _check_same(home / str(newest) / "model.onnx", signature)
+        elif (there := read_model(home)) is not None and there.files:
+            newest = max(there.files)
+            _check_same(there.of_version(newest).model, newest, signature)
     except LoadFailed as error:
         raise ConfigError(f"{home.name} is another model: {error}; choose another --name") from None
 
@@ -55,7 +63,7 @@ def make_folder(folder: Path) -> None:
         raise ConfigError(f"{folder} cannot be made: {error.strerror}") from None
 
 
-def _check_same(path: Path, signature: Signature) -> None:
+def _check_same(path: Path, version: int, signature: Signature) -> None:
     """Raise LoadFailed if the version that is there takes or gives other tensors."""
     if not path.is_file():
         return
@@ -67,7 +75,7 @@ def _check_same(path: Path, signature: Signature) -> None:
         if [(s.name, s.datatype.name) for s in want] != [(s.name, s.datatype.name) for s in got]:
             shown = (", ".join(f'"{s.name}" {s}' for s in side) for side in (want, got))
             raise LoadFailed("its version {} {} {}, this one {}".format(
-                path.parent.name, words, *shown))  # fmt: skip
+                version, words, *shown))  # fmt: skip
 
 
 def publish(home: Path, model: Path, report: Mapping[str, Any], page: str) -> int:
@@ -91,11 +99,6 @@ def publish(home: Path, model: Path, report: Mapping[str, Any], page: str) -> in
     except OSError as error:
         shutil.rmtree(staging, ignore_errors=True)
         raise ConfigError(f"{home}: the version cannot be written: {error.strerror}") from None
-
-
-def next_version(home: Path) -> int:
-    """One more than the highest number there is."""
-    return max((int(p.name) for p in home.iterdir() if p.name.isdigit()), default=0) + 1
 
 
 def write_golden(home: Path, signature: Signature, rows: Rows, answers: Sequence[Arrays]) -> bool:
@@ -127,7 +130,7 @@ def write_golden(home: Path, signature: Signature, rows: Rows, answers: Sequence
 
 def _rename(staging: Path, home: Path) -> int:
     while True:
-        number = next_version(home)
+        number = highest_version(home) + 1
         try:
             staging.rename(home / str(number))
         except OSError:

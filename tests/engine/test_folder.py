@@ -1,4 +1,4 @@
-"""A model's folder is read as it is; what is no version is passed over, what is broken is named."""
+"""A model's folder is read as it is; what is no version and what is broken is named."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from service.core.versions import Pin, PolicyKind, VersionPolicy
-from service.engine.folder import ModelFolder, read_model, read_models, write_pin
+from service.engine.folder import ModelFolder, read_model, write_pin
+from service.engine.root import Root
 from tests.repositories import golden, put, scale
 
 
@@ -38,7 +39,7 @@ def test_a_folder_without_version_or_settings_is_no_model(tmp_path: Path) -> Non
     (tmp_path / "notes").mkdir()
     (tmp_path / "README.md").write_text("")
     (tmp_path / ".hidden/1").mkdir(parents=True)
-    assert read_models(tmp_path, {}) == {}
+    assert Root.of(tmp_path).read({}).models == {}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,304 @@
+"""What a model repository holds: the versions of each model, and why anything else is not served.
+
+The whole rule, as a function of listings; ``service.engine`` reads the disk. FILE is the file that
+``file`` in model.toml names, else model.onnx, else the only .onnx file there is; a folder with such
+a name stands for the file in it (its external data lies beside that).
+
+<root>/<model>/<version>/FILE     the version with that number
+<root>/<model>/FILE               version 1, unless there is a folder 1
+<root>/FILE, <root>/<version>/FILE   the same of the model that ``--name`` names
+
+In place of FILE there may be a folder ``onnx`` with it, as Hugging Face's repositories have.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from service.core.names import ALLOWED, NAME, VERSION, displayed, model_name_for
+from service.core.unserved import MODEL_FILE, SUFFIX, file_reason, folder_reason, listed
+
+ONNX_FOLDER = "onnx"
+SETTINGS_FILE = "model.toml"
+PARTS = frozenset({SETTINGS_FILE, "serving.toml", "golden.npz"})
+"""What has an effect in a model's folder, beside its versions."""
+SYSTEM = frozenset({
+    "lost+found", "__MACOSX", "__pycache__", "@eaDir", "#recycle", "$RECYCLE.BIN",
+    "System Volume Information", "Thumbs.db", "desktop.ini",
+})  # fmt: skip
+"""What file systems and desktops put into a folder by themselves."""
+
+
+class Kind(StrEnum):
+    """What an entry of a folder is, links followed."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A name in a folder. ``inside`` lists a folder as far as the rule looks into it; ``problem``
+    says why it cannot be used, such as a link that leads nowhere."""
+
+    name: str
+    kind: Kind = Kind.FILE
+    inside: tuple["Entry", ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version's number and its model file, relative to the model's folder with ``/`` in between;
+    ``problem`` says why there is none that can be used."""
+
+    number: int
+    file: str
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """An entry that is not served: its path under the root, as text, and why with what to do."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLayout:
+    """A model's folder. ``reason`` says why it has no version, if so."""
+
+    versions: tuple[Version, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()
+    reason: str = ""
+
+    def under(self, name: str) -> tuple[PassedOver, ...]:
+        """What is passed over, with paths that begin at the root."""
+        return tuple(PassedOver(f"{name}/{each.path}", each.reason) for each in self.passed_over)
+
+
+@dataclass(frozen=True, slots=True)
+class RootLayout:
+    """The root: the model that lies in it directly, and the folders that may be models."""
+
+    own: ModelLayout
+    folders: tuple[str, ...]
+    passed_over: tuple[PassedOver, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The model file of a folder; ``others`` are .onnx entries beside it that were not taken."""
+
+    file: str = ""
+    problem: str = ""
+    others: tuple[str, ...] = ()
+
+
+def is_hidden(name: str) -> bool:
+    """Whether nobody expects the entry to be served: ``.git``, ``..data``, ``lost+found``."""
+    return name.startswith(".") or name in SYSTEM
+
+
+def is_model_file(name: str) -> bool:
+    """Whether a name is that of an ONNX model."""
+    return not is_hidden(name) and name.lower().endswith(SUFFIX)
+
+
+def choose(entries: Sequence[Entry], wanted: str = "") -> Choice:
+    """The model file among the entries of a folder; ``wanted`` is ``file`` of model.toml.
+
+    Uploads and ``quantize`` write model.onnx alone, so that needs no naming whatever is wanted.
+    """
+    models = {entry.name: entry for entry in entries if is_model_file(entry.name)}
+    if wanted and (found := _at(entries, wanted)) is not None:
+        return _taken(found, wanted, models)
+    if not models:
+        return _in_onnx_folder(entries, wanted)
+    name = MODEL_FILE if MODEL_FILE in models else min(models)
+    has = listed(sorted(models))
+    if wanted and list(models) != [MODEL_FILE]:
+        return Choice("", f'{SETTINGS_FILE} says file = "{wanted}", which is not here: {has}')
+    if name != MODEL_FILE and len(models) > 1:
+        what = f"several .onnx files, none named {MODEL_FILE}: {has}; name one in {SETTINGS_FILE}"
+        return Choice("", f'{what}, such as file = "{displayed(name)}"')
+    return _taken(models[name], name, models)
+
+
+def model_layout(entries: Sequence[Entry], wanted: str = "") -> ModelLayout:
+    """What a model's folder holds."""
+    folders = {int(e.name): e for e in entries if _is_version(e)}
+    flat = [e for e in entries if not _is_version(e)]
+    versions: list[Version] = []
+    passed: list[PassedOver] = []
+    for number, folder in folders.items():
+        version, others = _version(number, folder, wanted)
+        versions.append(version)
+        passed += others
+    choice = choose(flat, wanted)
+    is_flat = bool(choice.file) or (bool(choice.problem) and not folders)
+    served = is_flat and 1 not in folders
+    if served:
+        versions.append(Version(1, choice.file, choice.problem))
+        passed += _beside("", choice) if choice.file else ()
+    taken = served and choice.file.startswith(f"{ONNX_FOLDER}/")
+    for entry in flat:
+        if is_hidden(entry.name) or (taken and entry.name == ONNX_FOLDER):
+            continue
+        if reason := _reason(entry, served, frozenset(folders)):
+            passed.append(PassedOver(displayed(entry.name), reason))
+    versions.sort(key=lambda version: version.number)
+    reason = "" if versions else _why_no_version(entries)
+    return ModelLayout(tuple(versions), tuple(sorted(passed, key=_by_path)), reason)
+
+
+def root_layout(entries: Sequence[Entry], wanted: str = "") -> RootLayout:
+    """What the root of a repository holds."""
+    visible = [entry for entry in entries if not is_hidden(entry.name)]
+    mine = [entry for entry in visible if _is_of_root(entry)]
+    own = model_layout(mine, wanted)
+    if not own.versions or (not own.versions[0].file and not wanted):
+        own = _no_model(own, mine)
+    folders: list[str] = []
+    passed: list[PassedOver] = []
+    for entry in visible:
+        if entry in mine:
+            continue
+        if entry.kind is Kind.FOLDER and NAME.fullmatch(entry.name):
+            folders.append(entry.name)
+        else:
+            passed.append(PassedOver(displayed(entry.name), _reason_in_root(entry)))
+    return RootLayout(own, tuple(sorted(folders)), tuple(passed))
+
+
+def hidden_by(name: str, own: ModelLayout) -> tuple[PassedOver, ...]:
+    """The model in the root, where a folder of the root is a model of the same name."""
+    reason = (
+        f'the folder "{name}" is the model of that name: rename one, move the file into the '
+        "folder, or give the name of this one with --name"
+    )
+    return tuple(PassedOver(displayed(version.file), reason) for version in own.versions)
+
+
+def _is_version(entry: Entry) -> bool:
+    return bool(VERSION.fullmatch(entry.name)) and entry.kind is Kind.FOLDER
+
+
+def _at(entries: Sequence[Entry], path: str) -> Entry | None:
+    first, _, rest = path.partition("/")
+    found = next((entry for entry in entries if entry.name == first), None)
+    return _at(found.inside, rest) if found is not None and rest else found
+
+
+def _taken(entry: Entry, path: str, models: dict[str, Entry]) -> Choice:
+    others = tuple(sorted(models.keys() - {path.partition("/")[0]}))
+    if entry.problem:
+        return Choice(path, f"{displayed(path)} {entry.problem}", others)
+    if entry.kind is Kind.FILE:
+        return Choice(path, "", others)
+    inner = choose(entry.inside)
+    if not inner.file:
+        why = inner.problem or "there is no .onnx file in it"
+        return Choice(path, f"{displayed(path)} is a folder, and {why}", others)
+    return Choice(f"{path}/{inner.file}", inner.problem, others)
+
+
+def _in_onnx_folder(entries: Sequence[Entry], wanted: str) -> Choice:
+    folder = _at(entries, ONNX_FOLDER)
+    inner = choose(folder.inside, wanted) if folder is not None else Choice()
+    if not inner.file:
+        return replace(inner, problem=inner.problem and f"{ONNX_FOLDER}/: {inner.problem}")
+    within = [f"{ONNX_FOLDER}/{name}" for name in (inner.file, *inner.others)]
+    return Choice(within[0], inner.problem, tuple(within[1:]))
+
+
+def _version(number: int, folder: Entry, wanted: str) -> tuple[Version, tuple[PassedOver, ...]]:
+    choice = choose(folder.inside, wanted)
+    file = f"{number}/{choice.file or MODEL_FILE}"
+    if folder.problem:
+        return Version(number, file, f"the folder of the version {folder.problem}"), ()
+    if choice.file:
+        return Version(number, file, choice.problem), _beside(f"{number}/", choice)
+    none = f"there is no {MODEL_FILE} in the folder of the version"
+    holds = f", {_contents(folder.inside)}" if folder.inside else ""
+    return Version(number, file, choice.problem or none + holds), ()
+
+
+def _beside(prefix: str, choice: Choice) -> tuple[PassedOver, ...]:
+    """Lines for .onnx files that another one was preferred to."""
+    return tuple(
+        PassedOver(
+            displayed(prefix + name),
+            f"{displayed(choice.file)} is served instead; file in {SETTINGS_FILE} chooses another",
+        )
+        for name in choice.others
+    )
+
+
+def _reason(entry: Entry, flat: bool, taken: frozenset[int]) -> str:
+    """Why an entry of a model's folder that is neither a version nor hidden is not served; empty
+    for what belongs to a model or harms nobody. ``taken`` are the folders of versions."""
+    if is_model_file(entry.name):
+        if flat:
+            return ""
+        first = "the folder 1 is version 1" if 1 in taken else "there are versions beside it"
+        return f"{first}: move it to {max(taken) + 1}/{MODEL_FILE} to serve it"
+    if entry.problem:
+        return entry.problem
+    if entry.kind is Kind.FOLDER:
+        models = [each.name for each in entry.inside if is_model_file(each.name)]
+        return folder_reason(entry.name, models, flat, taken)
+    return file_reason(entry.name, flat)
+
+
+def _why_no_version(entries: Sequence[Entry]) -> str:
+    """Empty where something hidden is all there is: an upload or a search is at work."""
+    if entries and all(is_hidden(entry.name) for entry in entries):
+        return ""
+    return f"it has no version folder and no .onnx file, {_contents(entries)}"
+
+
+def _contents(entries: Sequence[Entry]) -> str:
+    names = sorted(entry.name for entry in entries if not is_hidden(entry.name))
+    if not names:
+        return "it is empty"
+    files = sorted(entry.name for entry in entries if entry.kind is Kind.FILE)
+    formats = [reason for name in files if (reason := file_reason(name, flat=False))]
+    return f"it holds {listed(names)}" + (f"; {formats[0]}" if formats else "")
+
+
+def _is_of_root(entry: Entry) -> bool:
+    """Whether an entry of the root is a part of the model that lies there without a folder."""
+    if entry.kind is not Kind.FOLDER:
+        return True
+    if entry.name == MODEL_FILE or VERSION.fullmatch(entry.name):
+        return bool(choose(entry.inside).file) and not any(map(_is_version, entry.inside))
+    return False
+
+
+def _no_model(own: ModelLayout, mine: Sequence[Entry]) -> ModelLayout:
+    """The root's own entries where none of them is to be served as one model."""
+    lines = {each.path: each for each in own.passed_over}
+    for entry in mine:
+        if is_model_file(entry.name):
+            place = model_name_for(entry.name[: -len(SUFFIX)]) or "name"
+            reason = f"one of several .onnx files here: move it to {place}/{MODEL_FILE}"
+            lines[displayed(entry.name)] = PassedOver(displayed(entry.name), reason)
+        elif entry.name in PARTS:
+            reason = "it belongs in the folder of a model, where it is read"
+            lines[entry.name] = PassedOver(entry.name, reason)
+    return ModelLayout((), tuple(sorted(lines.values(), key=_by_path)))
+
+
+def _reason_in_root(entry: Entry) -> str:
+    if entry.problem:
+        return entry.problem
+    better = model_name_for(entry.name)
+    todo = f"; rename it to {better}" if better else "; rename it"
+    return f"it cannot be the name of a model: expected {ALLOWED}{todo}"
+
+
+def _by_path(each: PassedOver) -> str:
+    return each.path
