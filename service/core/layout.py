@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from service.core.names import ALLOWED, NAME, VERSION, displayed, model_name_for
+from service.core.names import NAME, VERSION, displayed, model_name_for
 from service.core.unserved import MODEL_FILE, SUFFIX, file_reason, folder_reason, listed
 
 ONNX_FOLDER = "onnx"
 SETTINGS_FILE = "model.toml"
+ALLOWED = "letters from a to z, digits, '_', '.' and '-' only"
 PARTS = frozenset({SETTINGS_FILE, "serving.toml", "golden.npz"})
 """What has an effect in a model's folder, beside its versions."""
 SYSTEM = frozenset({
@@ -257,7 +258,7 @@ def _why_no_version(entries: Sequence[Entry]) -> str:
     """Empty where something hidden is all there is: an upload or a search is at work."""
     if entries and all(is_hidden(entry.name) for entry in entries):
         return ""
-    return f"it has no version folder and no .onnx file, {_contents(entries)}"
+    return f"it has no version folder and no .onnx file; {_contents(entries)}"
 
 
 def _contents(entries: Sequence[Entry]) -> str:
@@ -266,7 +267,7 @@ def _contents(entries: Sequence[Entry]) -> str:
         return "it is empty"
     files = sorted(entry.name for entry in entries if entry.kind is Kind.FILE)
     formats = [reason for name in files if (reason := file_reason(name, flat=False))]
-    return f"it holds {listed(names)}" + (f"; {formats[0]}" if formats else "")
+    return f"it holds {listed(names)}" + (f" ({formats[0]})" if formats else "")
 
 
 def _is_of_root(entry: Entry) -> bool:
@@ -296,8 +297,8 @@ def _reason_in_root(entry: Entry) -> str:
     if entry.problem:
         return entry.problem
     better = model_name_for(entry.name)
-    todo = f"; rename it to {better}" if better else "; rename it"
-    return f"it cannot be the name of a model: expected {ALLOWED}{todo}"
+    todo = f"rename it to {better}" if better else "rename it"
+    return f"it cannot be the name of a model, which is {ALLOWED}: {todo}"
 
 
 def _by_path(each: PassedOver) -> str:

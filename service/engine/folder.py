@@ -24,6 +24,7 @@ from service.core.layout import (
     PassedOver,
     Version,
     is_hidden,
+    is_model_file,
     model_layout,
     root_layout,
 )
@@ -169,14 +170,11 @@ def _read(path: Path, override: Override | None, own: str) -> ModelFolder:
         config = load_model_config(path / SETTINGS_FILE, override)
     except ConfigError as error:
         problem = str(error)
-    pin, pin_problem = None, ""
-    try:
-        given = load_pin(path / PIN_FILE)
-        pin = Pin(**given.model_dump()) if given else None
-    except ConfigError as error:
-        pin_problem = str(error)
+    pin, pin_problem = _read_pin(path)
     layout = _layout(path, root, config.file)
-    has_settings = os.path.lexists(path / SETTINGS_FILE) and not own
+    has_settings = os.path.lexists(path / SETTINGS_FILE)
+    if own:  # where they are of no model, unless one is there that they keep from being read
+        has_settings = bool(problem) and any(is_model_file(e.path) for e in layout.passed_over)
     return ModelFolder(
         path,
         own,
@@ -191,6 +189,15 @@ def _read(path: Path, override: Override | None, own: str) -> ModelFolder:
         layout.reason,
         has_settings,
     )
+
+
+def _read_pin(path: Path) -> tuple[Pin | None, str]:
+    """The pin, and why it cannot be read."""
+    try:
+        given = load_pin(path / PIN_FILE)
+    except ConfigError as error:
+        return None, str(error)
+    return Pin(**given.model_dump()) if given else None, ""
 
 
 def _layout(path: Path, root: Path, wanted: str) -> ModelLayout:

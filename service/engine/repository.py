@@ -107,7 +107,7 @@ class ModelRepository:
                 _log.error('model "%s": %s', model.name, model.folder.pin_problem)
             async with model.lock:
                 await steps.converge(model, Cause.START, self._given)
-        self._log_unserved({*self.passed_over, *self._broken()})
+        self._log_unserved(self._unserved())
         self.started = True
 
     async def refresh(self) -> None:
@@ -173,10 +173,10 @@ class ModelRepository:
             ConfigError: the folder cannot be read, or all models are gone at once: rather a folder
                 that is not mounted than an operator who wants none.
         """
-        before_look = {*self.passed_over, *self._broken()}
+        before_look = self._unserved()
         folders = await self._read()
         # What is on its way in may be passed over once, and be whole at the next look.
-        self._log_unserved(before_look & {*self.passed_over, *self._broken()})
+        self._log_unserved(before_look & self._unserved())
         if not folders and self.models:
             raise ConfigError(f"models folder {self.folder} is empty; what is loaded stays")
         for name in sorted({*folders, *self.models}):
@@ -215,9 +215,16 @@ class ModelRepository:
     def _known(self, name: str, folder: ModelFolder) -> Model:
         return self.models.setdefault(name, Model(name, folder, partial(self.root.read_one, name)))
 
+    def _unserved(self) -> set[PassedOver]:
+        return {*self.passed_over, *self._broken()}
+
     def _broken(self) -> Iterator[PassedOver]:
-        """Versions that cannot be loaded and that nothing has tried to load."""
+        """Models and versions that cannot be loaded, so that nothing has tried to: what was tried
+        is logged as it fails."""
         for model in self:
+            if why := model.folder.problem or (not model.on_disk and model.folder.reason):
+                yield PassedOver(model.name, why)
+                continue
             for row in model.unfit():
                 if row.number not in model.versions:
                     yield PassedOver(f"{model.name}/{row.number}", row.reason)
@@ -225,7 +232,7 @@ class ModelRepository:
     def _log_unserved(self, found: set[PassedOver]) -> None:
         for each in sorted(found - self._logged, key=lambda each: each.path):
             _log.warning("%s is not served: %s", each.path, each.reason)
-        self._logged |= found
+        self._logged = found
 
     async def _find(self, name: str) -> Model:
         """A model that is known, or one that is new on disk."""

@@ -48,13 +48,13 @@ class Root:
             if found.is_model:
                 models[name] = found
             else:
-                passed += found.passed_over
+                passed += [each for each in found.passed_over if each.reason not in found.reason]
                 if found.reason:
-                    passed.append(PassedOver(name, f"{found.reason}: {_expected(name)}"))
+                    passed.append(PassedOver(name, f"{found.reason}; {_expected(name)}"))
         same = models.get(self.name)
         if own.files and same is not None and same.files:
             passed += hidden_by(self.name, layout.own)
-        elif own.files:
+        elif own.is_model:
             models[self.name] = own
             if same is not None:
                 what = f'it has no version, and the model "{self.name}" lies outside of it'
@@ -70,7 +70,7 @@ class Root:
         found = None
         if name in layout.folders:
             found = read_folder(self.path / name, override)
-        if name == self.name and own.files and not (found and found.files):
+        if name == self.name and own.is_model and not (found and found.files):
             return own
         return found if found is not None and found.is_model else None
 

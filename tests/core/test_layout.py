@@ -74,9 +74,9 @@ def test_where_versions_lie(tree: Tree, wanted: str, files: dict[int, str]) -> N
     ("tree", "wanted", "problem"),
     [
         ({"1": {}}, "", "there is no model.onnx in the folder of the version"),
-        ({"1": {"model.pt": FILE}}, "", "it holds model.pt; PyTorch is not served, only ONNX is"),
+        ({"1": {"model.pt": FILE}}, "", "it holds model.pt (PyTorch is not served, only ONNX is"),
         ({"1": {"a.onnx": FILE, "b.onnx": FILE}}, "", "several .onnx files, none named model.onnx"),
-        ({"1": {"a.onnx": FILE, "b.onnx": FILE}}, "", 'a.onnx, b.onnx; name one in model.toml, such'),
+        ({"1": {"a.onnx": FILE, "b.onnx": FILE}}, "", 'a.onnx, b.onnx; name one in model.toml'),
         ({"1": {"a.onnx": FILE}}, "c.onnx", 'says file = "c.onnx", which is not here: a.onnx'),
         ({"1": {"model.onnx": {}}}, "", "model.onnx is a folder, and there is no .onnx file in it"),
         ({"1": {"model.onnx": {"a.onnx": FILE, "b.onnx": FILE}}}, "", "is a folder, and several"),
@@ -149,8 +149,8 @@ def test_a_file_that_another_was_preferred_to_is_named() -> None:
 @pytest.mark.parametrize(
     ("tree", "reason"),
     [
-        ({}, "it has no version folder and no .onnx file, it is empty"),
-        ({"model.pt": FILE}, "it holds model.pt; PyTorch is not served, only ONNX is"),
+        ({}, "it has no version folder and no .onnx file; it is empty"),
+        ({"model.pt": FILE}, "it holds model.pt (PyTorch is not served, only ONNX is"),
         ({".upload-1": {}}, ""),  # being uploaded
     ],
 )
@@ -181,11 +181,11 @@ def test_what_the_root_holds(tree: Tree, own: dict[int, str], folders: tuple[str
 @pytest.mark.parametrize(
     ("name", "inside", "reason"),
     [
-        ("my model", {"1": MODEL}, "cannot be the name of a model: expected 1 to 128 letters"),
+        ("my model", {"1": MODEL}, "cannot be the name of a model, which is letters from a to z"),
         ("my model", {"1": MODEL}, "rename it to my_model"),
         ("modèle", {"1": MODEL}, "rename it to modele"),
         ("-rf", {}, "rename it to rf"),
-        ("模型", {}, "; rename it"),
+        ("模型", {}, "only: rename it"),
         ("model.pt", FILE, "PyTorch is not served"),
         ("model.toml", FILE, "it belongs in the folder of a model"),
         ("a.onnx", FILE, "one of several .onnx files here: move it to a/model.onnx"),
