@@ -18,16 +18,8 @@ from typing import Any
 
 from service.config import ModelConfig, load_model_config, load_pin
 from service.core.errors import ConfigError
-from service.core.layout import (
-    SETTINGS_FILE,
-    ModelLayout,
-    PassedOver,
-    Version,
-    is_hidden,
-    is_model_file,
-    model_layout,
-    root_layout,
-)
+from service.core.layout import ModelLayout, PassedOver, Version, model_layout, root_layout
+from service.core.model_file import SETTINGS_FILE, is_hidden, is_model_file
 from service.core.names import VERSION
 from service.core.unserved import is_harmless
 from service.core.versions import Found, Pin, PolicyKind, VersionPolicy

@@ -141,3 +141,25 @@ async def test_files_are_published_before_the_model_is_loaded(scales: Served) ->
             reply = await client.post(f"/v2/repository/models/{model}/load", json=body)
             assert reply.status_code == 200, reply.text
     assert (await states(scales))["3"] == "READY"
+
+
+async def test_a_configuration_may_name_the_file(scales: Served, tmp_path: Path) -> None:
+    (tmp_path / "m/2/other.onnx").write_bytes(scale(20))
+    config = (await scales.client.get("/v2/models/m/config")).json()
+    assert config["default_model_filename"] == "model.onnx"
+    for name, status in (("other.onnx", 200), ("../../x.onnx", 400), ("nobody.onnx", 409)):
+        text = json.dumps({"default_model_filename": name})
+        reply = await ask(scales, "load", {"parameters": {"config": text}})
+        assert reply.status_code == status, reply.text
+        if status == 200:
+            config = (await scales.client.get("/v2/models/m/config")).json()
+            assert config["default_model_filename"] == "other.onnx"
+
+
+async def test_files_cannot_be_added_to_a_model_in_the_root(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(scale(1))
+    text = base64.b64encode(scale(2)).decode()
+    async with serve(tmp_path, name="m") as served:
+        reply = await ask(served, "load", {"parameters": {"file:1/model.onnx": text}})
+        assert reply.status_code == 409 and "move its file to m/1/model.onnx" in reply.text
+        assert (await ask(served, "load")).status_code == 200

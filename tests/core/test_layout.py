@@ -6,15 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.layout import (
-    Entry,
-    Kind,
-    ModelLayout,
-    is_hidden,
-    is_model_file,
-    model_layout,
-    root_layout,
-)
+from service.core.layout import ModelLayout, model_layout, root_layout
+from service.core.model_file import Entry, Kind, is_hidden, is_model_file
 from service.core.names import VERSION
 from service.core.unserved import is_harmless
 
