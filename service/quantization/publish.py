@@ -34,13 +34,13 @@ def check_home(home: Path, signature: Signature) -> None:
     Raises:
         ConfigError: it cannot be written to, or holds golden rows of another model.
     """
-    make_folder(home)
-    if not os.access(home, os.W_OK):
-        raise ConfigError(f"{home} cannot be written to")
     try:
         Root.of(home.parent).check_new_version(home.name)
     except Conflict as error:
         raise ConfigError(f"{error} with --name") from None
+    make_folder(home)
+    if not os.access(home, os.W_OK):
+        raise ConfigError(f"{home} cannot be written to")
     try:
         if (home / GOLDEN).exists():
             read_golden(home / GOLDEN, signature)

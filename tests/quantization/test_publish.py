@@ -66,3 +66,4 @@ def test_a_model_in_the_root_gets_no_version(tmp_path: Path) -> None:
     (root / "model.onnx").write_bytes(scale(1))
     with pytest.raises(ConfigError, match="choose another name with --name"):
         check_home(root / "own", Signature((), ()))
+    assert not (root / "own").exists()
