@@ -148,9 +148,9 @@ def read_folder(path: Path, override: Override | None = None, own: str = "") -> 
     try:
         return _read(path, override, own)
     except OSError as error:
-        return ModelFolder(path, own, problem=f"folder: {error.strerror}")
+        return ModelFolder(path, own, problem=f"its folder cannot be read: {error.strerror}")
     except Exception as error:  # one folder must not keep the others from being served
-        return ModelFolder(path, own, problem=f"folder: {type(error).__name__}: {error}")
+        return ModelFolder(path, own, problem=f"its folder cannot be read: {error!r:.200}")
 
 
 def _read(path: Path, override: Override | None, own: str) -> ModelFolder:

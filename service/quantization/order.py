@@ -16,7 +16,9 @@ from typing import Any
 import onnxruntime
 
 from service.core.errors import ConfigError, LoadFailed
-from service.core.names import NAME
+from service.core.model_file import ONNX_FOLDER
+from service.core.names import NAME, VERSION
+from service.core.unserved import MODEL_FILE
 from service.engine.graph import summarise
 from service.engine.session import Session, SessionOptions
 from service.quantization.build import Workshop
@@ -70,9 +72,10 @@ class Order:
         if self.name is not None:
             return self.name
         stem = self.model.stem
-        if stem == "model":  # models/<name>/<version>/model.onnx
-            folder = self.model.resolve().parent
-            stem = folder.parent.name if folder.name.isdigit() else folder.name
+        if stem == "model":  # models/<name>/<version>/model.onnx, and what else may stand for it
+            folders = [folder.name for folder in self.model.resolve().parents]
+            parts = {ONNX_FOLDER, MODEL_FILE}
+            stem = next((f for f in folders if f not in parts and not VERSION.fullmatch(f)), "")
         return stem
 
 

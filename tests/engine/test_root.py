@@ -1,6 +1,9 @@
 """The root of a repository: models in folders, one without, and what is passed over."""
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,8 @@ import pytest
 from service.core.errors import ConfigError, Conflict
 from service.engine.root import Contents, Root
 from tests.repositories import put, scale
+
+ROOT = Path(__file__).parents[2]
 
 
 def made(root: Path, *files: str) -> Path:
@@ -147,6 +152,29 @@ def test_links_that_lead_nowhere_or_outside_are_told(tmp_path: Path) -> None:
         3: "model.onnx leads outside the model repository",
         4: "",
     }
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv, of util-linux, is not here")
+def test_what_may_not_be_read_is_told(tmp_path: Path) -> None:
+    """In a process of its own: what root may, it may even where nobody may."""
+    for name in ("ok", "folder", "version"):
+        put(tmp_path, name, 1, scale(1))
+    for locked in ("folder", "version/1"):
+        (tmp_path / locked).chmod(0)
+    code = (
+        "import pathlib, sys; from service.engine.root import Root;"
+        "models = Root.of(pathlib.Path(sys.argv[1])).read({}).models;"
+        "print(*(f'{m.name}: {m.problem or m.of_version(1).problem}' for m in models.values()),"
+        "sep='\\n')"
+    )
+    drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if not os.getuid() else []
+    command = [*drop, sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert sorted(done.stdout.splitlines()) == [
+        "folder: its folder cannot be read: Permission denied",
+        "ok: ",
+        "version: the folder of the version cannot be read: Permission denied",
+    ], done.stderr
 
 
 def test_what_raises_in_one_folder_is_that_folders_problem(tmp_path: Path) -> None:

@@ -234,3 +234,12 @@ def test_other_weights_beside_the_file_are_another_search(model: Path, tmp_path:
     first, second = (tmp_path / f"{scale}/m.onnx" for scale in (1, 2))
     assert first.read_bytes() == second.read_bytes()
     assert keys[0] != keys[1]
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["net.onnx", "net/model.onnx", "net/3/model.onnx", "net/3/model.onnx/model.onnx",
+     "net/onnx/model.onnx"],
+)  # fmt: skip
+def test_the_name_is_the_files_or_its_folders(file: str) -> None:
+    assert Order(Path("models", file), "random").model_name == "net"
