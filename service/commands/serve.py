@@ -67,6 +67,9 @@ def run(flags: dict[str, Any]) -> int:
 def _serve(settings: Settings) -> int:
     start_logs(settings)
     bound_heap()
+    if settings.models.is_file():
+        folder = settings.models.parent
+        raise ConfigError(f"{settings.models} is a file: use --models {folder} --name NAME")
     if not settings.models.is_dir() or not os.access(settings.models, os.R_OK | os.X_OK):
         raise ConfigError(f"models folder {settings.models} is not a readable folder")
     _allow_connections()

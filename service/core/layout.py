@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.core.model_file import (
-    ONNX_FOLDER,
     SETTINGS_FILE,
     Choice,
     Entry,
@@ -71,25 +70,23 @@ class RootLayout:
 
 def model_layout(entries: Sequence[Entry], wanted: str = "") -> ModelLayout:
     """What a model's folder holds."""
-    folders = {int(e.name): e for e in entries if _is_version(e)}
-    flat = [e for e in entries if not _is_version(e)]
+    folders = {int(entry.name): entry for entry in entries if _is_version(entry)}
+    rest = [entry for entry in entries if not (_is_version(entry) or is_hidden(entry.name))]
     versions: list[Version] = []
     passed: list[PassedOver] = []
     for number, folder in folders.items():
         version, others = _version(number, folder, wanted)
         versions.append(version)
         passed += others
-    choice = choose(flat, wanted)
-    is_flat = bool(choice.file) or (bool(choice.problem) and not folders)
-    served = is_flat and 1 not in folders
-    if served:
+    choice = choose(rest, wanted)
+    # Several files of which none is chosen are a broken version only where there is no other.
+    flat = 1 not in folders and bool(choice.file or (choice.problem and not folders))
+    if flat:
         versions.append(Version(1, choice.file, choice.problem))
         passed += _beside("", choice) if choice.file else ()
-    taken = served and choice.file.startswith(f"{ONNX_FOLDER}/")
-    for entry in flat:
-        if is_hidden(entry.name) or (taken and entry.name == ONNX_FOLDER):
-            continue
-        if reason := _reason(entry, served, frozenset(folders)):
+    for entry in rest:
+        is_chosen = flat and choice.file.partition("/")[0] == entry.name
+        if not is_chosen and (reason := _reason(entry, flat, frozenset(folders))):
             passed.append(PassedOver(displayed(entry.name), reason))
     versions.sort(key=lambda version: version.number)
     reason = "" if versions else _why_no_version(entries)

@@ -372,6 +372,7 @@ class TestWhatIsNotServed:
         def told() -> list[str]:
             return [m for m in caplog.messages if "is not served" in m]
 
+        caplog.set_level("WARNING")
         (root / "my model").mkdir()
         (root / "m/v3").mkdir()
         async with opened(root) as it:
@@ -388,6 +389,7 @@ class TestWhatIsNotServed:
     async def test_a_broken_version_below_the_serving_one_is_told(
         self, root: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
+        caplog.set_level("WARNING")
         (root / "m/1/model.onnx").unlink()
         async with opened(root) as it:
             assert it.states()[1] == (
