@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from service.api.json_tensors import parse_json
 from service.api.metadata import PLATFORM
 from service.core.errors import MalformedRequest
-from service.core.unserved import MODEL_FILE
+from service.core.names import MODEL_FILE
 
 Settings = dict[str, Any]
 Positive = Annotated[int, Field(ge=1)]

@@ -20,8 +20,8 @@ from service.core.model_file import (
     is_hidden,
     is_model_file,
 )
-from service.core.names import NAME, VERSION, displayed, model_name_for
-from service.core.unserved import MODEL_FILE, SUFFIX, file_reason, folder_reason, listed
+from service.core.names import MODEL_FILE, NAME, SUFFIX, VERSION, displayed, model_name_for
+from service.core.unserved import file_reason, folder_reason, listed
 
 ALLOWED = "letters from a to z, digits, '_', '.' and '-' only"
 PARTS = frozenset({SETTINGS_FILE, "serving.toml", "golden.npz"})

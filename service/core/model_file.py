@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from service.core.names import displayed
-from service.core.unserved import MODEL_FILE, SUFFIX, listed
+from service.core.names import MODEL_FILE, SUFFIX, displayed
+from service.core.unserved import listed
 
 ONNX_FOLDER = "onnx"
 SETTINGS_FILE = "model.toml"

@@ -8,6 +8,8 @@ beginning with a dot or a dash.
 import re
 import unicodedata
 
+MODEL_FILE = "model.onnx"
+SUFFIX = ".onnx"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
 ALLOWED = "1 to 128 letters, digits, '_', '.' or '-', the first a letter, digit or '_'"

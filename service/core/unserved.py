@@ -5,10 +5,8 @@ An empty reason means that nobody expects the entry to be served.
 
 from collections.abc import Sequence
 
-from service.core.names import VERSION, displayed, version_for
+from service.core.names import MODEL_FILE, VERSION, displayed, version_for
 
-MODEL_FILE = "model.onnx"
-SUFFIX = ".onnx"
 FORMATS = {
     "PyTorch": (".pt", ".pth", ".ckpt", ".torchscript", ".pt2", ".mar"),
     "safetensors": (".safetensors",),

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from service.core.model_file import ONNX_FOLDER, Entry, Kind, is_hidden, is_model_file
-from service.core.names import VERSION
-from service.core.unserved import MODEL_FILE
+from service.core.names import MODEL_FILE, VERSION
 from service.engine.paths import leads_outside
 
 Into = Callable[[str, int], bool]

@@ -10,8 +10,8 @@ from time import perf_counter
 from service.config import ModelConfig
 from service.core.batching import BatchPolicy
 from service.core.errors import LoadFailed
+from service.core.names import MODEL_FILE
 from service.core.tensors import Signature
-from service.core.unserved import MODEL_FILE
 from service.engine.execution import Instance
 from service.engine.folder import VersionFiles, read_model
 from service.engine.graph import GraphSummary, Precision, check_external_files, summarise

@@ -17,8 +17,7 @@ import onnxruntime
 
 from service.core.errors import ConfigError, LoadFailed
 from service.core.model_file import ONNX_FOLDER
-from service.core.names import NAME, VERSION
-from service.core.unserved import MODEL_FILE
+from service.core.names import MODEL_FILE, NAME, VERSION
 from service.engine.graph import summarise
 from service.engine.session import Session, SessionOptions
 from service.quantization.build import Workshop
