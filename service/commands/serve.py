@@ -5,6 +5,7 @@ import os
 import resource
 import socket
 import sys
+from io import TextIOWrapper
 from math import ceil
 from shutil import get_terminal_size
 from typing import Any
@@ -79,6 +80,8 @@ def _serve(settings: Settings) -> int:
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def announce(repository: ModelRepository) -> None:
+        if isinstance(sys.stdout, TextIOWrapper):  # names may be of more letters than its encoding
+            sys.stdout.reconfigure(errors="backslashreplace")
         width = get_terminal_size().columns if sys.stdout.isatty() else None
         print(table(repository, url, width), flush=True)
 

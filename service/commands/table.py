@@ -18,6 +18,8 @@ from service.engine.repository import ModelRepository
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 NOT_READY = "not ready: nothing to serve (a server that waits for uploads: --allow-empty)"
+ALIKE = 10
+"""Entries that are named for one reason; the log and the index have all."""
 HEADS = ("MODEL", "VERSION", "STATE", "PRECISION", "SIZE", "RUNS")
 
 
@@ -79,7 +81,8 @@ def _unserved(found: Sequence[PassedOver], width: int | None) -> list[str]:
         reasons.setdefault(each.reason, []).append(each.path)
     lines = ["", "NOT SERVED"] if reasons else []
     for reason, paths in reasons.items():
-        lines += _broken(f"{', '.join(paths)}: {reason}", "  ! ", width)
+        more = f" and {len(paths) - ALIKE} more" if len(paths) > ALIKE else ""
+        lines += _broken(f"{', '.join(paths[:ALIKE])}{more}: {reason}", "  ! ", width)
     return lines
 
 

@@ -137,6 +137,17 @@ def test_a_server_that_waits_for_uploads_is_ready_and_serves_what_comes(tmp_path
         assert answers(served, "m") == 4
 
 
+def test_names_that_the_terminal_cannot_show_are_escaped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    put(tmp_path, "m", 1, scale(1))
+    (tmp_path / "模型").mkdir()
+    with running(tmp_path) as served:
+        assert r"\u6a21\u578b: it cannot be the name" in served.printed
+        assert answers(served, "m") == 1
+
+
 def test_a_flat_model_gets_a_second_version_and_goes_back(tmp_path: Path) -> None:
     write(tmp_path / "m/model.onnx", 1)
     with running(tmp_path) as served:
