@@ -20,7 +20,15 @@ from service.core.model_file import (
     is_hidden,
     is_model_file,
 )
-from service.core.names import MODEL_FILE, NAME, SUFFIX, VERSION, displayed, model_name_for
+from service.core.names import (
+    MODEL_FILE,
+    NAME,
+    SUFFIX,
+    VERSION,
+    displayed,
+    model_name_for,
+    version_for,
+)
 from service.core.unserved import file_reason, folder_reason, listed
 
 ALLOWED = "letters from a to z, digits, '_', '.' and '-' only"
@@ -168,7 +176,16 @@ def _why_no_version(entries: Sequence[Entry]) -> str:
     """Empty where something hidden is all there is: an upload or a search is at work."""
     if entries and all(is_hidden(entry.name) for entry in entries):
         return ""
-    return f"it has no version folder and no .onnx file; {_contents(entries)}"
+    models = sorted(entry.name for entry in entries if _may_be_model(entry))
+    if models:
+        return f"it holds models ({listed(models)}): give this folder as --models, or move them up"
+    expected = "version folder and no .onnx file, as in 1/model.onnx or model.onnx"
+    return f"it has no {expected}; {_contents(entries)}"
+
+
+def _may_be_model(entry: Entry) -> bool:
+    parts = [each for each in entry.inside if _is_version(each) or is_model_file(each.name)]
+    return bool(NAME.fullmatch(entry.name) and version_for(entry.name) is None and parts)
 
 
 def _contents(entries: Sequence[Entry]) -> str:

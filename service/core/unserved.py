@@ -38,6 +38,7 @@ PAPERS = (
 """What the names of other files that harm nobody begin with."""
 TRITON = "config.pbtxt"
 LISTED = 3
+NOT_A_VERSION = "not a version: those are folders named 1, 2, 3 and so on"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -86,4 +87,4 @@ def folder_reason(name: str, models: Sequence[str], flat: bool, taken: frozenset
         return f"{bound}: rename it, for example to {free}"
     if models:
         return f"it holds {listed(models)}, but a version is named by a number: rename it to {free}"
-    return "" if flat else "not a version: those are folders named 1, 2, 3 and so on"
+    return "" if flat else NOT_A_VERSION

@@ -1,12 +1,13 @@
 """The root of a model repository: every model in it, and what is passed over. Blocks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from service.core.errors import ConfigError, Conflict
 from service.core.layout import PassedOver, RootLayout, hidden_by, root_layout
 from service.core.names import NAME
+from service.core.unserved import NOT_A_VERSION
 from service.engine.folder import ModelFolder, Override, read_folder
 from service.engine.listing import list_root
 
@@ -48,9 +49,7 @@ class Root:
             if found.is_model:
                 models[name] = found
             else:
-                passed += [each for each in found.passed_over if each.reason not in found.reason]
-                if found.reason:
-                    passed.append(PassedOver(name, f"{found.reason}; {_expected(name)}"))
+                passed += _of_no_model(name, found)
         same = models.get(self.name)
         if own.files and same is not None and same.files:
             passed += hidden_by(self.name, layout.own)
@@ -96,5 +95,10 @@ class Root:
             raise ConfigError(f"models folder {self.path}: {error.strerror}") from None
 
 
-def _expected(name: str) -> str:
-    return f"expected {name}/1/model.onnx or {name}/model.onnx"
+def _of_no_model(name: str, found: ModelFolder) -> Iterator[PassedOver]:
+    """A line for a folder that is no model, and those for what in it was meant to be one."""
+    if found.reason:
+        yield PassedOver(name, found.reason)
+    for each in found.passed_over:
+        if each.reason not in found.reason and each.reason != NOT_A_VERSION:
+            yield each

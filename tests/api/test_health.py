@@ -51,7 +51,10 @@ async def test_a_broken_model_is_not_ready_and_says_why_while_the_server_is(tmp_
     [
         ("", "the models folder holds no model, expected <name>/1/model.onnx or <name>/model.onnx"),
         ("README.md", "the models folder holds no model, expected "),
-        ("style/model.pt", "style: it has no version folder and no .onnx file; it holds model.pt"),
+        (
+            "style/model.pt",
+            "style: it has no version folder and no .onnx file, as in 1/model.onnx or",
+        ),
         ("my model/1/model.onnx", "my model: it cannot be the name of a model, which is letters"),
         ("junk/1/model.onnx", "junk: version 1: load: model.onnx is not an ONNX model"),
     ],

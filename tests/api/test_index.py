@@ -65,7 +65,8 @@ async def test_what_cannot_be_loaded_is_there_with_the_reason(tmp_path: Path) ->
     (tmp_path / "empty/model.toml").write_text("")
     async with serve(tmp_path) as served:
         empty, junk = (await served.client.post("/v2/repository/index")).json()
-    why = "it has no version folder and no .onnx file; it holds model.toml"
+    why = "it has no version folder and no .onnx file, as in 1/model.onnx or model.onnx;"
+    why += " it holds model.toml"
     assert empty == {"name": "empty", "state": "UNAVAILABLE", "reason": why}
     assert (junk["version"], junk["state"]) == ("3", "UNAVAILABLE")
     assert junk["reason"]

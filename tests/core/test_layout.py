@@ -142,8 +142,16 @@ def test_a_file_that_another_was_preferred_to_is_named() -> None:
 @pytest.mark.parametrize(
     ("tree", "reason"),
     [
-        ({}, "it has no version folder and no .onnx file; it is empty"),
+        (
+            {},
+            "as in 1/model.onnx or model.onnx; it is empty",
+        ),
         ({"model.pt": FILE}, "it holds model.pt (PyTorch is not served, only ONNX is"),
+        ({"a": {"1": {}}, "b": MODEL}, "it holds models (a, b): give this folder as --models"),
+        (
+            {"v1": MODEL},
+            "as in 1/model.onnx or model.onnx; it holds v1",
+        ),
         ({".upload-1": {}}, ""),  # being uploaded
     ],
 )

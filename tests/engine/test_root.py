@@ -191,6 +191,16 @@ def test_a_root_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     assert Root.of(tmp_path / "nowhere").read_one("m") is None
 
 
+def test_folders_of_something_else_have_one_line_each(tmp_path: Path) -> None:
+    root = made(
+        tmp_path, "src/a/x.py", "src/b/x.py", "models/m/1/model.onnx", "style/v1/model.onnx"
+    )
+    told = lines(read(root))
+    assert set(told) == {"src", "models", "style", "style/v1"}
+    assert told["models"].startswith("it holds models (m): give this folder as --models, or move")
+    assert told["style/v1"].endswith("rename it to 1")
+
+
 def test_a_model_in_the_root_can_get_no_version(tmp_path: Path) -> None:
     root = Root.of(made(tmp_path, "model.onnx", "m/model.onnx"), "own")
     root.check_new_version("m")
