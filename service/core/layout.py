@@ -31,7 +31,7 @@ from service.core.names import (
 )
 from service.core.unserved import file_reason, folder_reason, listed
 
-ALLOWED = "letters from a to z, digits, '_', '.' and '-' only"
+ALLOWED = "ASCII letters, digits, '_', '.' and '-', beginning with none of the last two"
 PARTS = frozenset({SETTINGS_FILE, "serving.toml", "golden.npz"})
 """What has an effect in a model's folder, beside its versions."""
 
@@ -225,7 +225,7 @@ def _reason_in_root(entry: Entry) -> str:
         return entry.problem
     better = model_name_for(entry.name)
     todo = f"rename it to {better}" if better else "rename it"
-    return f"it cannot be the name of a model, which is {ALLOWED}: {todo}"
+    return f"it cannot be the name of a model ({ALLOWED}): {todo}"
 
 
 def _by_path(each: PassedOver) -> str:

@@ -55,7 +55,7 @@ async def test_a_broken_model_is_not_ready_and_says_why_while_the_server_is(tmp_
             "style/model.pt",
             "style: it has no version folder and no .onnx file, as in 1/model.onnx or",
         ),
-        ("my model/1/model.onnx", "my model: it cannot be the name of a model, which is letters"),
+        ("my model/1/model.onnx", "my model: it cannot be the name of a model (ASCII letters"),
         ("junk/1/model.onnx", "junk: version 1: load: model.onnx is not an ONNX model"),
     ],
 )

@@ -182,11 +182,11 @@ def test_what_the_root_holds(tree: Tree, own: dict[int, str], folders: tuple[str
 @pytest.mark.parametrize(
     ("name", "inside", "reason"),
     [
-        ("my model", {"1": MODEL}, "cannot be the name of a model, which is letters from a to z"),
+        ("my model", {"1": MODEL}, "cannot be the name of a model (ASCII letters, digits"),
         ("my model", {"1": MODEL}, "rename it to my_model"),
         ("modèle", {"1": MODEL}, "rename it to modele"),
         ("-rf", {}, "rename it to rf"),
-        ("模型", {}, "only: rename it"),
+        ("模型", {}, "two): rename it"),
         ("model.pt", FILE, "PyTorch is not served"),
         ("model.toml", FILE, "it belongs in the folder of a model"),
         ("a.onnx", FILE, "one of several .onnx files here: move it to a/model.onnx"),
