@@ -62,13 +62,14 @@ RUN useradd --uid 10001 --gid 0 --no-create-home --home-dir /nonexistent --shell
 COPY --from=build /opt/quantserve /opt/quantserve
 COPY --from=build /usr/lib/locale /usr/lib/locale
 # Uploads and pins are written here; mount a volume to keep them. A new named volume starts with
-# the shipped models.
+# the shipped models. A server without a model is ready all the same: it waits for an upload.
 COPY --chown=10001:0 models /models
 ENV PATH=/opt/quantserve/bin:$PATH \
     PYTHONPYCACHEPREFIX=/opt/quantserve/pycache \
     PYTHONUNBUFFERED=1 \
     QUANTSERVE_HOST=0.0.0.0 \
-    QUANTSERVE_MODELS=/models
+    QUANTSERVE_MODELS=/models \
+    QUANTSERVE_ALLOW_EMPTY=true
 WORKDIR /
 USER 10001:0
 VOLUME /models

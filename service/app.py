@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
 from functools import partial
 from time import time
@@ -80,7 +80,9 @@ class Server:
             parent.crashes.reasons,
             parent.try_again,
         )
-        self.repository = ModelRepository(settings.models, given)
+        self.repository = ModelRepository(
+            settings.models, given, name=settings.name, allow_empty=settings.allow_empty
+        )
         access = access_of(settings)
         metrics = Metrics(statistics, self.repository, exemplars, parent.crashes)
         changes = _changes(settings, self.repository, Audit(observe))
@@ -191,14 +193,15 @@ def _tracing(exemplars: Exemplars) -> "Tracing":
 def _changes(settings: Settings, repository: ModelRepository, audit: Audit) -> list[APIRouter]:
     """The routes that change what is served."""
 
-    def publish(name: str, files: Mapping[str, bytes]) -> Awaitable[object]:
-        return publish_files(settings.models, name, files, limit=settings.max_upload_bytes)
+    root = repository.root
+
+    async def publish(name: str, files: Mapping[str, bytes]) -> object:
+        await asyncio.to_thread(root.check_new_version, name)
+        return await publish_files(root.path, name, files, limit=settings.max_upload_bytes)
 
     return [
         admin(repository, audit),
-        upload_routes(
-            settings.models, UploadLimits(settings.max_upload_bytes, settings.body_timeout), audit
-        ),
+        upload_routes(root, UploadLimits(settings.max_upload_bytes, settings.body_timeout), audit),
         repository_verbs(
             repository, Limits(settings.max_body_bytes, settings.body_timeout), publish, audit
         ),

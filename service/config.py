@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from service.core.errors import ConfigError
+from service.core.names import ALLOWED, NAME
 from service.core.requests import NonFinite
 
 PREFIX = "QUANTSERVE_"
@@ -38,6 +39,12 @@ class Settings(_Value):
     """What ``quantserve serve`` is told: by flags, else by QUANTSERVE_* variables, else these."""
 
     models: Path = Field(Path("models"), description="folder with the models")
+    name: str | None = Field(
+        None,
+        description="name of the model whose file lies in the models folder itself; the folder's "
+        "when left out",
+    )
+    allow_empty: bool = Field(False, description="be ready also while there is nothing to serve")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on, 0 for any free one")
     cores: int = Field(0, ge=0, description="cores to use, 0 for all that the process may use")
@@ -100,6 +107,13 @@ class Settings(_Value):
     api_key_file: Path | None = Field(
         None, description="file with the keys that may predict; all may when there is none"
     )
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_one(cls, name: str | None) -> str | None:
+        if name is not None and not NAME.fullmatch(name):
+            raise ValueError(f"expected {ALLOWED}")
+        return name
 
 
 class PaddingConfig(_Value):
@@ -213,8 +227,13 @@ class PinConfig(_Value):
 
 
 class ModelConfig(_Value):
-    """``model.toml``: everything in it has a default."""
+    """``model.toml``: everything in it has a default.
 
+    ``file`` is which .onnx file of a version's folder to serve, where there are several: a path
+    inside that folder.
+    """
+
+    file: str = ""
     versions: VersionsConfig = VersionsConfig()
     gate: GateConfig = GateConfig()
 
@@ -223,6 +242,15 @@ class ModelConfig(_Value):
     session: SessionConfig = SessionConfig()
     outputs: dict[str, OutputConfig] = Field(default_factory=dict)
     probe: ProbeConfig = ProbeConfig()
+
+    @field_validator("file")
+    @classmethod
+    def _file_is_inside(cls, file: str) -> str:
+        inside = not any(part[:1] in ("", ".") for part in file.split("/"))
+        plain = file.isprintable() and "\\" not in file and file.lower().endswith(".onnx")
+        if file and not (inside and plain):
+            raise ValueError("expected an .onnx file inside the version's folder")
+        return file
 
 
 def read_keys(variable: str, given: SecretStr, file: Path | None) -> tuple[str, ...]:
@@ -295,12 +323,14 @@ def load_pin(path: Path) -> PinConfig | None:
 
 def _read_toml(path: Path) -> dict[str, Any] | None:
     try:
+        if path.exists() and not path.is_file():  # reading a pipe would never end
+            raise ConfigError(f"{path.name} is not a file")
         return tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise ConfigError(f"{path.name}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path.name}: {error}") from None
 
 

@@ -201,7 +201,9 @@ class Metrics(Collector):
         yield from (swaps, failures)
 
     def _server(self) -> Iterator[Metric]:
-        ready = GaugeMetricFamily("quantserve_ready", "1 once every model that can be is warm")
+        ready = GaugeMetricFamily(
+            "quantserve_ready", "1 while every model that can be is warm, and one is"
+        )
         ready.add_metric([], float(self._repository.ready))
         limit = GaugeMetricFamily(
             "quantserve_memory_limit_bytes", "Memory that the process may hold: its cgroup's limit"

@@ -56,3 +56,14 @@ def test_an_empty_variable_is_none_and_those_of_clients_are_not_ours() -> None:
     assert load_settings({}, environment) == Settings()
     with pytest.raises(ConfigError, match="QUANTSERVE_ADMIN_KEYS"):
         load_settings({}, {"QUANTSERVE_ADMIN_KEYS": "hush"})
+
+
+@pytest.mark.parametrize(("text", "allowed"), [("true", True), ("1", True), ("false", False)])
+def test_a_server_may_be_empty_if_a_variable_says_so(text: str, allowed: bool) -> None:
+    assert load_settings({}, {"QUANTSERVE_ALLOW_EMPTY": text}).allow_empty is allowed
+
+
+def test_a_name_that_no_model_may_have_is_refused() -> None:
+    assert load_settings({}, {"QUANTSERVE_NAME": "resnet"}).name == "resnet"
+    with pytest.raises(ConfigError, match="--name: Value error, expected 1 to 128 letters"):
+        load_settings({"name": "my model"}, {})

@@ -7,7 +7,8 @@
 Each replica is a whole server, with batching of its own, in a process of its own. Metrics of one
 replica are at /metrics, which Ray answers from any of them: look at Ray's for the whole. The folder
 of models (QUANTSERVE_MODELS) must be the same on all nodes; with QUANTSERVE_POLL replicas follow
-swaps. Ray's proxy is in the way of every request: one machine alone is served faster without it.
+swaps. A replica starts also with nothing to serve: /v2/health/ready says so. Ray's proxy is in the
+way of every request: one machine alone is served faster without it.
 """
 
 import asyncio

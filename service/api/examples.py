@@ -43,7 +43,7 @@ def examples(repository: ModelRepository) -> Iterator[Example]:
         version = model.serving
         if version is None or version.state is not State.READY:
             continue
-        body = _from_file(repository.folder / model.name / EXAMPLE_FILE) or _zeros(version)
+        body = _from_file(model.folder.path / EXAMPLE_FILE) or _zeros(version)
         if body is not None:
             yield Example(model.name, str(version.number), body, _as_instances(body))
 

@@ -1,4 +1,5 @@
-"""Health: live as soon as the process answers, ready once every model that can be is warm.
+"""Health: live as soon as the process answers, ready once every model that can be is warm and at
+least one is, unless the server may be empty.
 
 Clients and load balancers look at the status alone; the body is for people.
 """
@@ -11,7 +12,7 @@ from service.api.edge import documented
 from service.api.errors import status_of
 from service.api.lookup import NOT_FOUND, ModelName, VersionNumber, find_version
 from service.core.errors import NotReady
-from service.core.lifecycle import State
+from service.engine.readiness import why_not_ready
 from service.engine.repository import ModelRepository
 
 
@@ -55,7 +56,7 @@ def health(repository: ModelRepository) -> APIRouter:
     async def ready() -> JSONResponse:
         if repository.ready:
             return JSONResponse({"ready": True})
-        return JSONResponse({"ready": False, "error": _why_not(repository)}, 503)
+        return JSONResponse({"ready": False, "error": why_not_ready(repository)}, 503)
 
     @router.get(
         "/v2/models/{name}/ready",
@@ -84,9 +85,3 @@ def _model_ready(repository: ModelRepository, name: str, version: str | None) ->
     except NotReady as error:
         return JSONResponse({"name": name, "ready": False, "error": str(error)}, status_of(error))
     return JSONResponse({"name": name, "ready": True})
-
-
-def _why_not(repository: ModelRepository) -> str:
-    versions = [version for model in repository for version in model.versions.values()]
-    loading = [f"{v.model} version {v.number}" for v in versions if v.state is State.LOADING]
-    return f"loading {', '.join(loading)}" if loading else "the server is starting or stopping"

@@ -1,4 +1,6 @@
-"""The index of the model repository: every version that is known, its state, and the reason."""
+"""The index of the model repository: every version that is known, its state, and the reason; and
+every other entry that is not served.
+"""
 
 from typing import Annotated, Any
 
@@ -23,7 +25,8 @@ class IndexRequest(BaseModel):
 
 
 class IndexEntry(BaseModel):
-    """A version and its state; no version where the model as a whole is not usable."""
+    """A version and its state; no version where the model as a whole is not usable, and for an
+    entry of the folder that is not served: ``name`` is its path there, and ``reason`` says why."""
 
     name: str
     version: str | None = None
@@ -67,6 +70,10 @@ async def _entries(repository: ModelRepository, asked: dict[str, Any]) -> list[I
         raise MalformedRequest(f'"ready" must be true or false, got {only_ready!r:.40}')
     await repository.refresh()
     entries = [entry for model in repository for entry in _of_model(model)]
+    entries += [
+        IndexEntry(name=each.path, state=State.UNAVAILABLE, reason=each.reason)
+        for each in repository.passed_over
+    ]
     return [entry for entry in entries if entry.state is State.READY or not only_ready]
 
 

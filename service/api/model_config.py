@@ -95,7 +95,7 @@ def _configuration(version: ModelVersion) -> Configuration:
         name=version.model,
         platform=PLATFORM,
         backend="onnxruntime",
-        default_model_filename="model.onnx",
+        default_model_filename=version.files.model.name,
         max_batch_size=loaded.policy.max_rows if batched else 0,
         input=[_tensor(spec, batched) for spec in loaded.signature.inputs],
         output=[_tensor(spec, batched) for spec in loaded.signature.outputs],

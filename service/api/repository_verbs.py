@@ -167,7 +167,7 @@ def _none_left(parameters: dict[str, Any]) -> None:
         raise MalformedRequest(f'unknown key "{name:.80}"')
 
 
-def _override(repository: ModelRepository, name: str, config: Any) -> dict[str, dict[str, Any]]:
+def _override(repository: ModelRepository, name: str, config: Any) -> dict[str, Any]:
     if config is None:
         return {}
     if type(config) is not str:

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from service.api.json_tensors import parse_json
 from service.api.metadata import PLATFORM
 from service.core.errors import MalformedRequest
+from service.core.names import MODEL_FILE
 
-Settings = dict[str, dict[str, Any]]
+Settings = dict[str, Any]
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 MICRO = 1e-6
@@ -120,7 +121,7 @@ class ModelConfiguration(_Message):
     name: str = ""
     platform: Literal["", "onnxruntime_onnx"] = ""
     backend: Literal["", "onnxruntime"] = ""
-    default_model_filename: Literal["", "model.onnx"] = ""
+    default_model_filename: str = ""
     max_batch_size: Natural | None = None
     input: tuple[Tensor, ...] = ()
     output: tuple[Tensor, ...] = ()
@@ -143,7 +144,10 @@ class ModelConfiguration(_Message):
             instances["threads"] = threads.string_value
         versions = self.version_policy.settings() if self.version_policy else {}
         sections = {"batching": batching, "instances": instances, "versions": versions}
-        return {name: section for name, section in sections.items() if section}
+        found = {name: section for name, section in sections.items() if section}
+        # Every version has a model.onnx unless something else is said.
+        named = self.default_model_filename not in ("", MODEL_FILE)
+        return found | ({"file": self.default_model_filename} if named else {})
 
 
 def read_configuration(model: str, text: str) -> ModelConfiguration:

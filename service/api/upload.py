@@ -3,7 +3,7 @@
 import asyncio
 import shlex
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from time import monotonic
 from typing import Annotated, NamedTuple
 
@@ -21,6 +21,7 @@ from service.core.errors import InvalidName, MalformedRequest, QuantserveError, 
 from service.core.events import Verb
 from service.engine.paths import file_path
 from service.engine.publishing import Published, publish
+from service.engine.root import Root
 
 SLOWEST = 10_000
 """Bytes a second that a sender must keep up once its first ``seconds`` are over."""
@@ -86,8 +87,8 @@ class UploadedVersion(BaseModel):
     precision: str = Field(examples=["INT8 QDQ"])
 
 
-def upload_routes(folder: Path, limits: UploadLimits, audit: Audit) -> APIRouter:
-    """The route that stores a version; ``folder`` is the model repository."""
+def upload_routes(root: Root, limits: UploadLimits, audit: Audit) -> APIRouter:
+    """The route that stores a version in the model repository."""
     router = APIRouter(tags=["admin"])
 
     # curl -T sends PUT; it is the same.
@@ -111,9 +112,10 @@ def upload_routes(folder: Path, limits: UploadLimits, audit: Audit) -> APIRouter
         try:
             with audit.change(request, Verb.UPLOAD, name) as change:
                 change.after = version
+                await asyncio.to_thread(root.check_new_version, name)
                 pieces = files_of(request.headers, body.chunks(), limits.bytes)
                 published = await publish(
-                    folder,
+                    root.path,
                     name,
                     version,
                     pieces,

@@ -73,7 +73,7 @@ def versions(repository: ModelRepository, counted: Statistics) -> APIRouter:
     async def of_model(name: ModelName) -> VersionsAnswer:
         await repository.refresh()
         model = repository.model(name)
-        paths = {number: model.folder.path / str(number) for number in model.on_disk}
+        paths = {number: model.folder.of_version(number).home for number in model.on_disk}
         reports = await asyncio.to_thread(_reports, paths)
         traffic = _traffic(counted, name)
         pin = model.folder.pin

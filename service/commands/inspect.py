@@ -7,8 +7,10 @@ from typing import Any
 from service.commands.extra import needing_extra, show
 from service.config import load_model_config
 from service.core.errors import ConfigError
-from service.engine.folder import MODEL_FILE, SETTINGS_FILE
+from service.core.model_file import SETTINGS_FILE
+from service.core.names import MODEL_FILE
 from service.engine.kernels import Kernels
+from service.engine.root import Root
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
@@ -27,29 +29,33 @@ def run(flags: dict[str, Any]) -> int:
     with needing_extra():
         from service.quantization.inspection import as_text, inspect
 
-        path = _path(flags["model"], flags["models"])
-        found = inspect(path, _kernels(path))
+        path, settings = _found(flags["model"], flags["models"])
+        found = inspect(path, _kernels(settings))
     show(found, as_text(found), flags["json"])
     return 0
 
 
-def _kernels(path: Path) -> Kernels | None:
-    """What the model.toml says that a version of a model is served by."""
-    served = path.name == MODEL_FILE and path.resolve().parent.name.isdigit()
-    settings = path.resolve().parent.parent / SETTINGS_FILE
-    return Kernels.asked(load_model_config(settings).session.kernels) if served else None
+def _kernels(settings: Path) -> Kernels | None:
+    """What a model.toml says that the model is served by."""
+    return Kernels.asked(load_model_config(settings).session.kernels)
 
 
-def _path(asked: str, models: Path) -> Path:
-    """A file as it is; else a version of a model, the highest one where none is named."""
+def _found(asked: str, models: Path) -> tuple[Path, Path]:
+    """A file as it is, else a version of a model, the highest one where none is named; and where
+    its settings would be."""
     if Path(asked).is_file():
-        return Path(asked)
+        path = Path(asked).resolve()
+        version = path.name == MODEL_FILE and path.parent.name.isdigit()
+        home = path.parent.parent if version else path.parent
+        return Path(asked), home / SETTINGS_FILE
     name, _, number = asked.partition("/")
-    home = models / name
-    numbers = [p.name for p in home.iterdir() if p.name.isdigit()] if home.is_dir() else []
-    version = number or max(numbers, key=int, default="")
-    path = home / version / MODEL_FILE
-    if not version or not path.is_file():
-        there = f"; {name} has {', '.join(sorted(numbers, key=int))}" if numbers else ""
+    model = Root.of(models).read_one(name) if models.is_dir() else None
+    numbers = model.numbers if model else ()
+    chosen = [n for n in numbers if number in ("", str(n))]
+    if model is None or not chosen:
+        there = f"; {name} has {', '.join(map(str, numbers))}" if numbers else ""
         raise ConfigError(f"{asked} is neither a file nor a model or version in {models}{there}")
-    return path
+    files = model.of_version(chosen[-1])
+    if files.problem:
+        raise ConfigError(f"{name} version {chosen[-1]}: {files.problem}")
+    return files.model, files.shared / SETTINGS_FILE

@@ -6,6 +6,7 @@ import resource
 import socket
 import sys
 from functools import partial
+from io import TextIOWrapper
 from math import ceil
 from pathlib import Path
 from shutil import get_terminal_size
@@ -71,6 +72,9 @@ def run(flags: dict[str, Any]) -> int:
 def _serve(settings: Settings) -> int:
     start_logs(settings)
     bound_heap()
+    if settings.models.is_file():
+        folder = settings.models.parent
+        raise ConfigError(f"{settings.models} is a file: use --models {folder} --name NAME")
     if not settings.models.is_dir() or not os.access(settings.models, os.R_OK | os.X_OK):
         raise ConfigError(f"models folder {settings.models} is not a readable folder")
     _allow_connections()
@@ -84,6 +88,8 @@ def _serve(settings: Settings) -> int:
     settings, keys = _with_key(settings, port, again=bool(parent.crashes.total))
 
     def announce(repository: ModelRepository) -> None:
+        if isinstance(sys.stdout, TextIOWrapper):  # names may be of more letters than its encoding
+            sys.stdout.reconfigure(errors="backslashreplace")
         width = get_terminal_size().columns if sys.stdout.isatty() else None
         print(f"{table(repository, url, width)}\n{keys.told}", flush=True)
         parent.ready()

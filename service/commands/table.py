@@ -5,10 +5,11 @@ should know. A table with a column for everything would be wider than terminals 
 lines are broken at the width; elsewhere they are left whole, for ``grep``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from textwrap import TextWrapper
 
 from service.core.batching import BatchingMode
+from service.core.layout import PassedOver
 from service.core.tensors import TensorSpec
 from service.engine.loading import Loaded
 from service.engine.model import Model
@@ -16,6 +17,9 @@ from service.engine.plan import Plan
 from service.engine.repository import ModelRepository
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
+NOT_READY = "not ready: nothing to serve (a server that waits for uploads: --allow-empty)"
+ALIKE = 10
+"""Entries that are named for one reason; the log and the index have all."""
 HEADS = ("MODEL", "VERSION", "STATE", "PRECISION", "SIZE", "KERNELS", "RUNS")
 
 
@@ -36,6 +40,9 @@ def table(repository: ModelRepository, url: str, width: int | None = None) -> st
     if not models:
         place = repository.folder / "<name>" / "<version>" / "model.onnx"
         lines = [f"there is no model: expected {place}"]
+    lines += _unserved(repository.passed_over, width)
+    if not repository.ready:
+        lines += ["", *_broken(NOT_READY, "", width)]
     return "\n".join(
         [*lines, "", f"serving at {url}, docs at {url}/docs", f"metrics at {url}/metrics"]
     )
@@ -63,6 +70,21 @@ def _details(model: Model) -> Iterator[tuple[str, str]]:
     reason = version.reason if version else model.reason
     if reason:
         yield "! ", reason
+    if version is not None:
+        for row in model.unfit():
+            yield "! ", f"version {row.number}: {row.reason}"
+
+
+def _unserved(found: Sequence[PassedOver], width: int | None) -> list[str]:
+    """Lines about what lies in the folder and is not served, those of one reason together."""
+    reasons: dict[str, list[str]] = {}
+    for each in found:
+        reasons.setdefault(each.reason, []).append(each.path)
+    lines = ["", "NOT SERVED"] if reasons else []
+    for reason, paths in reasons.items():
+        more = f" and {len(paths) - ALIKE} more" if len(paths) > ALIKE else ""
+        lines += _broken(f"{', '.join(paths[:ALIKE])}{more}: {reason}", "  ! ", width)
+    return lines
 
 
 def _broken(text: str, start: str, width: int | None) -> list[str]:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from service.core.errors import BodyTooLarge, InvalidName, LoadFailed, UploadRejected
+from service.core.names import MODEL_FILE as MODEL_NAME
 from service.engine.folder import GOLDEN_FILE, REPORT_FILE
-from service.engine.folder import MODEL_FILE as MODEL_NAME
 from service.engine.graph import GraphSummary, check_external_files, summarise
 from service.engine.paths import file_path, leads_outside
 

@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 
 from service.core.errors import LoadFailed
-from service.engine.paths import NAME, VERSION, leads_outside
+from service.core.names import NAME, VERSION
+from service.engine.paths import leads_outside
 
 UNREGISTERED = re.compile(r"(\S+?):(\S+)\(-?\d+\) is not a registered function/op")
 """ONNX Runtime's words for an operator of a domain that it does not know."""

@@ -13,11 +13,12 @@ import numpy as np
 from service.config import GateConfig
 from service.core.batching import BatchingMode
 from service.core.checks import Check
-from service.core.errors import QuantserveError
+from service.core.errors import LoadFailed, QuantserveError
 from service.core.gate import Tolerance, compare, default_tolerance, memory_check, speed_check
 from service.core.tensors import Array, Arrays
 from service.engine.folder import GOLDEN_FILE
 from service.engine.golden import GoldenSet
+from service.engine.graph import summarise
 from service.engine.hardware import resident_bytes
 from service.engine.loading import Loaded
 from service.engine.memory import trim_heap
@@ -124,11 +125,20 @@ def speed_against(
     return speed_check(median(times[0]), median(times[1]), max_slowdown)
 
 
-def room_check(version: Path, budget: int) -> Check:
-    """Whether a version can fit the budget at all: it will hold at least its files. Loading one
-    that does not would be stopped by the system, and all other models with it.
+def room_check(model: Path, budget: int) -> Check:
+    """Whether a model file can fit the budget at all: the version will hold at least that and its
+    external data. Loading one that does not would be stopped by the system, and all other models
+    with it.
     """
-    size = sum(file.stat().st_size for file in version.rglob("*") if file.is_file())
+    size = sum(file.stat().st_size for file in _model_files(model) if file.is_file())
     measure = "bytes of the process with the version's files"
     held = resident_bytes() + size
     return Check("memory", measure, float(held), float(budget), held <= budget)
+
+
+def _model_files(model: Path) -> list[Path]:
+    try:
+        external = summarise(model).external_files
+    except (LoadFailed, OSError):  # which loading will tell
+        external = ()
+    return [model, *(model.parent / name for name in external)]

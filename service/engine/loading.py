@@ -10,10 +10,11 @@ from time import perf_counter
 from service.config import ModelConfig
 from service.core.batching import BatchPolicy
 from service.core.errors import LoadFailed
+from service.core.names import MODEL_FILE
 from service.core.tensors import Signature
 from service.engine.custom_ops import library
 from service.engine.execution import Instance
-from service.engine.folder import MODEL_FILE, golden_file
+from service.engine.folder import VersionFiles, read_model
 from service.engine.graph import GraphSummary, Precision, check_external_files, summarise
 from service.engine.hardware import resident_bytes
 from service.engine.kernels import Kernels
@@ -55,7 +56,7 @@ class Opened:
     ``memory_before`` is what the process held before, in bytes.
     """
 
-    folder: Path
+    files: VersionFiles
     session: Session
     summary: GraphSummary
     seconds: float
@@ -68,10 +69,17 @@ def load(folder: Path, config: ModelConfig, cores: int, allow_custom_ops: bool =
     Raises:
         LoadFailed: with the reason, written for the model's operator.
     """
-    return warm_up(open_version(folder, config, allow_custom_ops), config, cores)
+    model = read_model(folder.parent)
+    found = model.versions.values() if model else ()
+    files = next((each for each in found if each.home == folder), None)
+    if files is None:
+        raise LoadFailed(f"there is no {MODEL_FILE} in the folder of a version")
+    return warm_up(open_version(files, config, allow_custom_ops), config, cores)
 
 
-def open_version(folder: Path, config: ModelConfig, allow_custom_ops: bool = False) -> Opened:
+def open_version(
+    files: VersionFiles, config: ModelConfig, allow_custom_ops: bool = False
+) -> Opened:
     """Read a version's files and give them to ONNX Runtime. ``allow_custom_ops``: whether the code
     that its model.toml names may be loaded.
 
@@ -79,17 +87,19 @@ def open_version(folder: Path, config: ModelConfig, allow_custom_ops: bool = Fal
         LoadFailed: with the reason, written for the model's operator.
     """
     started, memory = perf_counter(), resident_bytes()
-    path = folder / MODEL_FILE
+    path = files.model
+    if files.problem:
+        raise LoadFailed(files.problem)
     if not path.is_file():
-        raise LoadFailed(f"there is no {MODEL_FILE} in the folder of the version")
-    if leads_outside(folder.parent.parent, path):
-        raise LoadFailed(f"{MODEL_FILE} leads outside the model repository")
+        raise LoadFailed(f"there is no {path.name} in the folder of the version")
+    if leads_outside(files.root, path):
+        raise LoadFailed(f"{path.name} leads outside the model repository")
     summary = summarise(path)
-    check_external_files(summary, folder)
-    options = _options(folder, config, allow_custom_ops)
+    check_external_files(summary, path.parent)
+    options = _options(files.shared, config, allow_custom_ops)
     session = Session(path, options, summary)
     _check_names(config, session.signature)
-    return Opened(folder, session, summary, perf_counter() - started, memory)
+    return Opened(files, session, summary, perf_counter() - started, memory)
 
 
 def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
@@ -99,13 +109,12 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
         LoadFailed: with the reason, written for the model's operator.
     """
     started, session, summary = perf_counter(), opened.session, opened.summary
-    golden = golden_file(opened.folder)
+    path, golden = opened.files.model, opened.files.golden
     rows, note = trial_rows(session.signature, golden, config.probe.dims, session.run)
     tuned = tune(session, summary.precision, rows, note, config, cores)
     policy = _policy(config, tuned)
     instances = _instances(tuned, config, policy)
-    path = opened.folder / MODEL_FILE
-    files = [path, *(opened.folder / name for name in summary.external_files)]
+    files = [path, *(path.parent / name for name in summary.external_files)]
     trim_heap()  # what the probe has left is not the model's
     return Loaded(
         tuned.signature,
@@ -123,12 +132,12 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
     )
 
 
-def _options(folder: Path, config: ModelConfig, allow_custom_ops: bool) -> SessionOptions:
+def _options(home: Path, config: ModelConfig, allow_custom_ops: bool) -> SessionOptions:
     name = config.session.custom_ops
     return SessionOptions(
         config.instances.threads or 1,
         kernels=Kernels.asked(config.session.kernels),
-        custom_ops=None if name is None else library(folder.parent, name, allow_custom_ops),
+        custom_ops=None if name is None else library(home, name, allow_custom_ops),
     )
 
 

@@ -1,10 +1,10 @@
 """A model: a name, the versions of it that are loaded, and the one that serves."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from service.config import ModelConfig
@@ -16,7 +16,7 @@ from service.core.lifecycle import State, move
 from service.core.requests import Terms
 from service.core.tensors import Signature, Tensor
 from service.engine.batcher import DynamicBatcher
-from service.engine.folder import ModelFolder, Override
+from service.engine.folder import ModelFolder, Override, VersionFiles
 from service.engine.loading import Loaded
 from service.engine.memory import free
 from service.engine.replies import Reply
@@ -33,7 +33,7 @@ class ModelVersion:
         self,
         model: str,
         number: int,
-        folder: Path,
+        files: VersionFiles,
         config: ModelConfig,
         observe: Observer,
         revision: str = "",
@@ -42,7 +42,7 @@ class ModelVersion:
         self.config = config
         self.model = model
         self.number = number
-        self.folder = folder
+        self.files = files
         self.revision = revision
         self._observe = observe
         self._ledger = ledger or Ledger()
@@ -183,12 +183,13 @@ class Model:
     versions that failed, with the evidence; ``forced`` the checks that were waived. ``override``
     holds settings laid over the folder's. ``pin_in_memory``: the pin could not be written, so the
     folder's is passed over. ``blamed`` are versions that crashed the server under this supervisor,
-    with the reason. ``reason`` says why nothing serves, if so. Verbs on one model take its
-    lock, one after the other.
+    with the reason. ``reason`` says why nothing serves, if so. ``read`` gives the folder as it is
+    now, with settings laid over. Verbs on one model take its lock, one after the other.
     """
 
     name: str
     folder: ModelFolder
+    read: Callable[[Override], ModelFolder | None]
     versions: dict[int, ModelVersion] = field(default_factory=dict)
     serving: ModelVersion | None = None
     previous: ModelVersion | None = None
@@ -274,7 +275,17 @@ class Model:
         rows = [
             VersionStatus(n, found.state, found.reason)
             if (found := self.versions.get(n))
-            else VersionStatus(n, State.UNAVAILABLE, quarantined.get(n, absent))
+            else VersionStatus(
+                n,
+                State.UNAVAILABLE,
+                self.folder.of_version(n).problem or quarantined.get(n, absent),
+            )
             for n in sorted({*self.versions, *self.on_disk})
         ]
         return rows or [VersionStatus(0, State.UNAVAILABLE, self.reason)]
+
+    def unfit(self) -> list[VersionStatus]:
+        """The versions that are broken, or failed when they were loaded, lowest first."""
+        away = (NOT_LOADED, UNLOADED)
+        rows = [row for row in self.status() if row.number and row.state is State.UNAVAILABLE]
+        return [row for row in rows if row.reason and row.reason not in away]

@@ -1,19 +1,15 @@
 """What may be a name in the model repository; no path ever leaves it, symbolic links included.
 
-Names are what every file system, URL and metric takes: ASCII letters, digits and ``_.-``, not
-beginning with a dot or a dash. Links are judged by where they end: one that stays inside is as
+Links are judged by where they end: one that stays inside is as
 good as a folder (Kubernetes mounts a ConfigMap as links to ``..data``), and the root may be one.
 """
 
-import re
 from pathlib import Path, PurePosixPath
 
 from service.core.errors import InvalidName
+from service.core.names import ALLOWED, NAME, VERSION
 
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-VERSION = re.compile(r"[1-9][0-9]{0,17}")
 MAX_DEPTH = 8
-ALLOWED = "1 to 128 letters, digits, '_', '.' or '-', the first a letter, digit or '_'"
 
 
 def check_model_name(name: str) -> str:

@@ -16,7 +16,7 @@ from service.core.errors import BodyTooLarge, MalformedRequest, UploadRejected
 from service.engine.contents import MODEL_FILE, Arriving, check_contents, find_model
 from service.engine.graph import Precision
 from service.engine.paths import check_model_name, check_version, version_file
-from service.engine.staging import Staging, version_exists
+from service.engine.staging import Staging, is_taken, version_exists
 
 BLOCK = 2**20
 """Bytes gathered before a thread is asked to write them."""
@@ -108,7 +108,7 @@ async def publish_files(
 @asynccontextmanager
 async def _staged(folder: Path, model: str, number: int | None) -> AsyncIterator[Staging]:
     check_model_name(model)
-    if number is not None and (folder / model / str(check_version(number))).exists():
+    if number is not None and is_taken(folder / model, check_version(number)):
         raise version_exists(model, number)
     staging = Staging(folder, model)
     try:

@@ -8,16 +8,19 @@ in a task of its own, so that it ends as it should when whoever asked for it is 
 import asyncio
 import logging
 from collections.abc import Coroutine, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from service.core.errors import ConfigError, NotFound, NotReady, ShuttingDown
+from service.core.layout import PassedOver
+from service.core.names import NAME
 from service.engine import steps, verbs
-from service.engine.folder import ModelFolder, Override, read_model, read_models
+from service.engine.folder import ModelFolder, Override
 from service.engine.model import Model, ModelVersion
-from service.engine.paths import NAME
 from service.engine.quarantine import write_quarantine
 from service.engine.rollout import Cause, Demand, Environment
+from service.engine.root import Root
 from service.engine.steps import Served
 from service.engine.verbs import Choice
 
@@ -27,20 +30,48 @@ _log = logging.getLogger("quantserve")
 
 
 class ModelRepository:
-    """Everything but reading files, loading and judging happens on the event loop."""
+    """Everything but reading files, loading and judging happens on the event loop.
 
-    def __init__(self, folder: Path, given: Environment) -> None:
+    ``name`` is that of the model whose file lies in the folder itself; see ``Root.of``.
+    ``allow_empty``: be ready also while nothing serves.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        given: Environment,
+        *,
+        name: str | None = None,
+        allow_empty: bool = False,
+    ) -> None:
         self.folder = folder
+        self.root = Root.of(folder, name)
         self._given = given
+        self._allow_empty = allow_empty
         # All mutable state beside that of the models: whether the start is over and the end begun,
-        # and the verbs at work.
+        # what of the folder is not served and what of that was logged, and the verbs at work.
         self.models: dict[str, Model] = {}
-        self.ready = False
-        self._stopping = False
+        self.started = False
+        self.stopping = False
+        self._passed_over: tuple[PassedOver, ...] = ()
+        self._logged: set[PassedOver] = set()
         self._verbs: set[asyncio.Task[Any]] = set()
 
     def __iter__(self) -> Iterator[Model]:
         return iter(sorted(self.models.values(), key=lambda model: model.name))
+
+    @property
+    def ready(self) -> bool:
+        """Whether what can serve does, and that is not nothing."""
+        serves = self._allow_empty or any(model.serving for model in self.models.values())
+        return self.started and not self.stopping and serves
+
+    @property
+    def passed_over(self) -> list[PassedOver]:
+        """What lies in the folder and is not served, sorted by path; broken versions apart, which
+        their model lists."""
+        of_models = (each for model in self for each in model.folder.passed_over)
+        return sorted({*self._passed_over, *of_models}, key=lambda each: each.path)
 
     def model(self, name: str) -> Model:
         """A model by its name.
@@ -51,8 +82,12 @@ class ModelRepository:
         """
         found = self.models.get(name)
         if found is None:
-            if not self.ready and NAME.fullmatch(name) and (self.folder / name).is_dir():
+            there = name == self.root.name or (self.folder / name).is_dir()
+            if not self.started and NAME.fullmatch(name) and there:
                 raise NotReady(f'model "{name}" is not loaded yet')
+            for entry in self._passed_over:
+                if entry.path == name:
+                    raise NotFound(f'there is no model "{name}": {entry.reason}')
             has = ", ".join(f'"{other}"' for other in sorted(self.models)) or "none"
             raise NotFound(f'there is no model "{name}"; this server has {has}')
         return found
@@ -74,7 +109,8 @@ class ModelRepository:
                 _log.error('model "%s": %s', model.name, model.folder.pin_problem)
             async with model.lock:
                 await steps.converge(model, Cause.START, self._given)
-        self.ready = not self._stopping
+        self._log_unserved(self._unserved())
+        self.started = True
 
     def _note_blame(self) -> None:
         """Put the versions that crashed earlier servers into quarantine, on disk as well."""
@@ -100,7 +136,7 @@ class ModelRepository:
         before = {model.name: model.folder for model in self}
         folders = await self._read()
         for name, folder in folders.items():
-            model = self.models.setdefault(name, Model(name, folder))
+            model = self._known(name, folder)
             # What a verb has seen meanwhile is newer.
             if model.folder is before.get(name) and not model.lock.locked() and not folder.problem:
                 model.look(folder)
@@ -154,15 +190,18 @@ class ModelRepository:
             ConfigError: the folder cannot be read, or all models are gone at once: rather a folder
                 that is not mounted than an operator who wants none.
         """
+        before_look = self._unserved()
         folders = await self._read()
+        # What is on its way in may be passed over once, and be whole at the next look.
+        self._log_unserved(before_look & self._unserved())
         if not folders and self.models:
             raise ConfigError(f"models folder {self.folder} is empty; what is loaded stays")
         for name in sorted({*folders, *self.models}):
             absent = ModelFolder(self.folder / name)
             known = self.models.get(name)
             before = seen.get(name, known.folder if known else absent)
-            model = known or self.models.setdefault(name, Model(name, folders[name]))
-            if not model.lock.locked() and not self._stopping:
+            model = known or self._known(name, folders[name])
+            if not model.lock.locked() and not self.stopping:
                 self._begin(self._follow(model, before))
         return folders
 
@@ -173,8 +212,7 @@ class ModelRepository:
 
     def begin_stop(self) -> None:
         """Begin no more verbs, and end those that have not switched yet. Requests are answered."""
-        self.ready = False
-        self._stopping = True
+        self.stopping = True
         for verb in self._verbs:
             verb.cancel()
 
@@ -187,14 +225,38 @@ class ModelRepository:
 
     async def _read(self) -> dict[str, ModelFolder]:
         overrides = {model.name: model.override for model in self}
-        return await asyncio.to_thread(read_models, self.folder, overrides)
+        contents = await asyncio.to_thread(self.root.read, overrides)
+        self._passed_over = contents.passed_over
+        return dict(contents.models)
+
+    def _known(self, name: str, folder: ModelFolder) -> Model:
+        return self.models.setdefault(name, Model(name, folder, partial(self.root.read_one, name)))
+
+    def _unserved(self) -> set[PassedOver]:
+        return {*self.passed_over, *self._broken()}
+
+    def _broken(self) -> Iterator[PassedOver]:
+        """Models and versions that cannot be loaded, so that nothing has tried to: what was tried
+        is logged as it fails."""
+        for model in self:
+            if why := model.folder.problem or (not model.on_disk and model.folder.reason):
+                yield PassedOver(model.name, why)
+                continue
+            for row in model.unfit():
+                if row.number not in model.versions:
+                    yield PassedOver(f"{model.name}/{row.number}", row.reason)
+
+    def _log_unserved(self, found: set[PassedOver]) -> None:
+        for each in sorted(found - self._logged, key=lambda each: each.path):
+            _log.warning("%s is not served: %s", each.path, each.reason)
+        self._logged = found
 
     async def _find(self, name: str) -> Model:
         """A model that is known, or one that is new on disk."""
         if name not in self.models and NAME.fullmatch(name):
-            folder = await asyncio.to_thread(read_model, self.folder / name)
+            folder = await asyncio.to_thread(self.root.read_one, name)
             if folder is not None:
-                self.models.setdefault(name, Model(name, folder))
+                self._known(name, folder)
         return self.model(name)
 
     async def _follow(self, model: Model, before: ModelFolder) -> None:
@@ -207,7 +269,7 @@ class ModelRepository:
             self.models.pop(model.name, None)
 
     def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        if self._stopping:
+        if self.stopping:
             work.close()
             raise ShuttingDown("the server is shutting down; nothing was changed")
         task = asyncio.ensure_future(work)

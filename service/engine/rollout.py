@@ -25,7 +25,6 @@ from service.core.events import Observer, PhaseStatus, StateChanged, SwapPhase
 from service.core.gate import ALLOW_CHANGE, signature_check
 from service.core.ledger import Ledger, Work
 from service.core.tensors import Signature
-from service.engine.folder import golden_file
 from service.engine.gate import budget_check, golden_checks, room_check, speed_against
 from service.engine.golden import GoldenSet, read_golden
 from service.engine.loading import Loaded, open_version, warm_up
@@ -201,12 +200,12 @@ class Rollout:
         version, given = self.version, self._given
         if given.memory_budget:
             with self.phase("room"):
-                room = await asyncio.to_thread(room_check, version.folder, given.memory_budget)
+                room = await asyncio.to_thread(room_check, version.files.model, given.memory_budget)
                 self.checks.append(room)
             if self._refusals():
                 return None
         opened = await self._try(
-            "load", open_version, version.folder, version.config, given.allow_custom_ops
+            "load", open_version, version.files, version.config, given.allow_custom_ops
         )
         if opened is None:
             return None
@@ -268,7 +267,7 @@ class Rollout:
                 )
 
     async def _golden(self, loaded: Loaded) -> GoldenSet | None:
-        path, gate = golden_file(self.version.folder), self.version.config.gate
+        path, gate = self.version.files.golden, self.version.config.gate
         if not await asyncio.to_thread(path.exists) and not gate.outputs:
             self._skip("golden", f"there is no {path.name}")
             return None

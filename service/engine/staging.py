@@ -18,7 +18,9 @@ from threading import Lock
 from typing import BinaryIO
 
 from service.core.errors import InvalidName, StorageFailed, StorageFull, VersionExists
-from service.engine.paths import VERSION, check_version, leads_outside
+from service.core.names import VERSION
+from service.engine.folder import read_model
+from service.engine.paths import check_version, leads_outside
 
 PREFIX = ".upload-"
 ATTEMPTS = 8
@@ -193,10 +195,21 @@ def version_exists(model: str, number: int) -> VersionExists:
 
 
 def highest_version(model: Path) -> int:
-    """The highest number that anything in a model's folder has for its name; 0 for none."""
+    """The highest number that anything in a model's folder has, be it for its name or, as a file
+    without a folder, by rule; 0 for none."""
     names = (entry.name for entry in model.iterdir())
-    numbers = (int(name) for name in names if VERSION.fullmatch(name))
-    return max(numbers, default=0)
+    numbers = {int(name) for name in names if VERSION.fullmatch(name)}
+    return max(numbers | _versions(model), default=0)
+
+
+def is_taken(model: Path, number: int) -> bool:
+    """Whether a model's folder has a version, or anything else in its place."""
+    return os.path.lexists(model / str(number)) or number in _versions(model)
+
+
+def _versions(model: Path) -> set[int]:
+    found = read_model(model)
+    return set(found.numbers) if found else set()
 
 
 def remove_abandoned(root: Path) -> list[Path]:

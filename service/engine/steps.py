@@ -187,9 +187,9 @@ async def _ready(
         if demand.cause is not Cause.ROLLBACK or there is not model.previous:
             await _passes(model, number, rollout.judge)
         return rollout
-    path, revision = model.folder.path / str(number), model.folder.revision(number)
+    files, revision = model.folder.of_version(number), model.folder.revision(number)
     version = ModelVersion(
-        model.name, number, path, model.config, given.observe, revision, given.ledger
+        model.name, number, files, model.config, given.observe, revision, given.ledger
     )
     if there is None or there.state is not State.READY:
         model.versions[number] = version
@@ -216,7 +216,7 @@ async def _make_room(model: Model, version: ModelVersion, given: Environment) ->
     spare = model.previous
     if not given.memory_budget or spare is None or spare.number == version.number:
         return
-    room = await asyncio.to_thread(room_check, version.folder, given.memory_budget)
+    room = await asyncio.to_thread(room_check, version.files.model, given.memory_budget)
     if not room.passed:
         await unload(model, spare.number, given)
 
@@ -250,5 +250,5 @@ def _why_nothing_serves(model: Model) -> str:
     if failed:
         return "; ".join(f"version {n}: {failed[n]}" for n in sorted(failed, reverse=True))
     if not folder.numbers:
-        return "it has no version folder"
+        return folder.reason or "it has no version folder"
     return "model.toml allows none of the versions on disk"

@@ -12,7 +12,7 @@ from typing import Literal
 from service.core.errors import Conflict, GateFailed, LoadFailed, NotFound
 from service.core.versions import candidates
 from service.engine import steps
-from service.engine.folder import ModelFolder, Override, read_model
+from service.engine.folder import ModelFolder, Override
 from service.engine.model import UNLOADED, Model, ModelVersion
 from service.engine.rollout import Cause, Demand, Environment, Pinning
 from service.engine.steps import Served
@@ -69,7 +69,7 @@ async def load(model: Model, override: Override, given: Environment) -> None:
         GateFailed: the version that should serve is not fit to.
     """
     async with model.lock:
-        folder = await asyncio.to_thread(read_model, model.folder.path, override)
+        folder = await asyncio.to_thread(model.read, override)
         chosen = _loadable(model.name, folder)
         model.look(folder or model.folder)
         model.override, model.unloaded = override, False
@@ -99,7 +99,7 @@ async def follow(model: Model, before: ModelFolder, given: Environment) -> bool:
     """
     async with model.lock:
         # Read here and not by whoever looks at all models: a swap may have come in between.
-        folder = await asyncio.to_thread(read_model, model.folder.path, model.override)
+        folder = await asyncio.to_thread(model.read, model.override)
         if folder is not None and folder.problem:
             if folder.problem != model.folder.problem:
                 _log.error('model "%s": %s', model.name, folder.problem)
@@ -147,7 +147,7 @@ async def _look(model: Model) -> None:
     Raises:
         LoadFailed: its settings cannot be read.
     """
-    folder = await asyncio.to_thread(read_model, model.folder.path, model.override)
+    folder = await asyncio.to_thread(model.read, model.override)
     if folder is not None and folder.problem:
         raise LoadFailed(f'model "{model.name}": {folder.problem}')
     model.look(folder or ModelFolder(model.folder.path))

@@ -18,10 +18,10 @@ import onnxruntime
 from service.config import load_model_config
 from service.core.compatibility import compare_signatures
 from service.core.errors import ConfigError, LoadFailed
-from service.engine.folder import SETTINGS_FILE
+from service.core.model_file import ONNX_FOLDER, SETTINGS_FILE
+from service.core.names import MODEL_FILE, NAME, VERSION
 from service.engine.graph import summarise
 from service.engine.kernels import Kernels
-from service.engine.paths import NAME
 from service.engine.session import Session, SessionOptions
 from service.quantization.build import Workshop
 from service.quantization.data import Split, save_rows, split
@@ -75,9 +75,10 @@ class Order:
         if self.name is not None:
             return self.name
         stem = self.model.stem
-        if stem == "model":  # models/<name>/<version>/model.onnx
-            folder = self.model.resolve().parent
-            stem = folder.parent.name if folder.name.isdigit() else folder.name
+        if stem == "model":  # models/<name>/<version>/model.onnx, and what else may stand for it
+            folders = [folder.name for folder in self.model.resolve().parents]
+            parts = {ONNX_FOLDER, MODEL_FILE}
+            stem = next((f for f in folders if f not in parts and not VERSION.fullmatch(f)), "")
         return stem
 
 

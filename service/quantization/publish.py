@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 
 from service.core.compatibility import compare_signatures
-from service.core.errors import ConfigError, LoadFailed
+from service.core.errors import ConfigError, Conflict, LoadFailed
 from service.core.figures import dumps
 from service.core.tensors import Array, Arrays, Signature
+from service.engine.folder import read_model
 from service.engine.golden import read_golden
 from service.engine.graph import summarise
+from service.engine.root import Root
 from service.engine.session import Session, SessionOptions
+from service.engine.staging import highest_version
 from service.quantization.data import Rows, groups
 from service.quantization.labels import varies
 
@@ -33,14 +36,19 @@ def check_home(home: Path, signature: Signature) -> None:
     Raises:
         ConfigError: it cannot be written to, or holds golden rows of another model.
     """
+    try:
+        Root.of(home.parent).check_new_version(home.name)
+    except Conflict as error:
+        raise ConfigError(f"{error} with --name") from None
     make_folder(home)
     if not os.access(home, os.W_OK):
         raise ConfigError(f"{home} cannot be written to")
     try:
         if (home / GOLDEN).exists():
             read_golden(home / GOLDEN, signature)
-        elif newest := next_version(home) - 1:
-            _check_same(home / str(newest) / "model.onnx", signature)
+        elif (there := read_model(home)) is not None and there.files:
+            newest = max(there.files)
+            _check_same(there.of_version(newest).model, newest, signature)
     except LoadFailed as error:
         raise ConfigError(f"{home.name} is another model: {error}; choose another --name") from None
 
@@ -57,14 +65,14 @@ def make_folder(folder: Path) -> None:
         raise ConfigError(f"{folder} cannot be made: {error.strerror}") from None
 
 
-def _check_same(path: Path, signature: Signature) -> None:
+def _check_same(path: Path, version: int, signature: Signature) -> None:
     """Raise LoadFailed if requests to the version that is there would fail."""
     if not path.is_file():
         return
     found = compare_signatures(Session(path, SessionOptions(1)).signature, signature)
     if found.broken:
-        number, broken = path.parent.name, ", ".join(found.broken)
-        raise LoadFailed(f"requests to its version {number} would fail: {broken}")
+        broken = ", ".join(found.broken)
+        raise LoadFailed(f"requests to its version {version} would fail: {broken}")
 
 
 def publish(home: Path, model: Path, report: Mapping[str, Any], page: str) -> int:
@@ -88,11 +96,6 @@ def publish(home: Path, model: Path, report: Mapping[str, Any], page: str) -> in
     except OSError as error:
         shutil.rmtree(staging, ignore_errors=True)
         raise ConfigError(f"{home}: the version cannot be written: {error.strerror}") from None
-
-
-def next_version(home: Path) -> int:
-    """One more than the highest number there is."""
-    return max((int(p.name) for p in home.iterdir() if p.name.isdigit()), default=0) + 1
 
 
 def write_golden(home: Path, signature: Signature, rows: Rows, answers: Sequence[Arrays]) -> bool:
@@ -137,7 +140,7 @@ def _joined(arrays: Sequence[Array]) -> Array:
 
 def _rename(staging: Path, home: Path) -> int:
     while True:
-        number = next_version(home)
+        number = highest_version(home) + 1
         try:
             staging.rename(home / str(number))
         except OSError:

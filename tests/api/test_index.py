@@ -1,11 +1,13 @@
 """The index lists what is known, with its state; clients ask for it in several ways."""
 
+import os
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.inprocess import serve
+from tests.repositories import put, scale
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -63,6 +65,38 @@ async def test_what_cannot_be_loaded_is_there_with_the_reason(tmp_path: Path) ->
     (tmp_path / "empty/model.toml").write_text("")
     async with serve(tmp_path) as served:
         empty, junk = (await served.client.post("/v2/repository/index")).json()
-    assert empty == {"name": "empty", "state": "UNAVAILABLE", "reason": "it has no version folder"}
+    why = "it has no version folder and no .onnx file, as in 1/model.onnx or model.onnx;"
+    why += " it holds model.toml"
+    assert empty == {"name": "empty", "state": "UNAVAILABLE", "reason": why}
     assert (junk["version"], junk["state"]) == ("3", "UNAVAILABLE")
     assert junk["reason"]
+
+
+async def test_what_is_passed_over_is_there_under_its_path_with_the_reason(tmp_path: Path) -> None:
+    put(tmp_path, "m", 2, scale(2))
+    (tmp_path / "m/v3").mkdir()
+    (tmp_path / "m/1").mkdir()
+    (tmp_path / "mod\u00e8le").mkdir()
+    (tmp_path / os.fsdecode(b"caf\xe9\n")).mkdir()
+    (tmp_path / "README.md").touch()
+    async with serve(tmp_path) as served:
+        entries = (await served.client.post("/v2/repository/index")).json()
+        ready = (await served.client.post("/v2/repository/index", content=b'{"ready":true}')).json()
+    found = {(each["name"], each.get("version")): each for each in entries}
+    assert found.keys() == {
+        ("m", "1"), ("m", "2"), ("m/v3", None), ("mod\u00e8le", None), (r"caf\xe9\n", None),
+    }  # fmt: skip
+    assert [each["name"] for each in ready] == ["m"]
+    assert {each["state"] for key, each in found.items() if key != ("m", "2")} == {"UNAVAILABLE"}
+    assert found["m", "1"]["reason"] == "there is no model.onnx in the folder of the version"
+    assert found["m/v3", None]["reason"].endswith("rename it to 3")
+    assert found["mod\u00e8le", None]["reason"].endswith("rename it to modele")
+
+
+async def test_what_is_passed_over_is_not_found_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "style").mkdir()
+    (tmp_path / "style/model.pt").touch()
+    async with serve(tmp_path) as served:
+        reply = await served.client.get("/v2/models/style")
+    assert reply.status_code == 404
+    assert "PyTorch is not served, only ONNX is" in reply.json()["error"]

@@ -94,7 +94,7 @@ BAD: list[tuple[str, Any, int, str]] = [
     ("load", parameters(other=1), 400, 'unknown parameter "other"'),
     ("load", {"parameters": {"file:3/model.onnx": "??"}}, 400, "is not base64"),
     ("load", {"parameters": {"file:3/model.onnx": 3}}, 400, "must be a string in base64"),
-    ("load", {"parameters": {"file:3/lib.so": ""}}, 400, "code cannot be uploaded"),
+    ("load", {"parameters": {"file:3/lib.so": ""}}, 400, "or code"),
     ("load", {"parameters": {"file:model.toml": ""}}, 400, "is not in a version"),
     ("load", {"parameters": {"file:lib.so": ""}}, 400, "is not in a version"),
     ("load", parameters(config='{"session": {"custom_ops": "lib.so"}}'), 400, "are code"),
@@ -144,3 +144,25 @@ async def test_files_are_published_before_the_model_is_loaded(scales: Served) ->
             reply = await client.post(f"/v2/repository/models/{model}/load", json=body)
             assert reply.status_code == 200, reply.text
     assert (await states(scales))["3"] == "READY"
+
+
+async def test_a_configuration_may_name_the_file(scales: Served, tmp_path: Path) -> None:
+    (tmp_path / "m/2/other.onnx").write_bytes(scale(20))
+    config = (await scales.client.get("/v2/models/m/config")).json()
+    assert config["default_model_filename"] == "model.onnx"
+    for name, status in (("other.onnx", 200), ("../../x.onnx", 400), ("nobody.onnx", 409)):
+        text = json.dumps({"default_model_filename": name})
+        reply = await ask(scales, "load", {"parameters": {"config": text}})
+        assert reply.status_code == status, reply.text
+        if status == 200:
+            config = (await scales.client.get("/v2/models/m/config")).json()
+            assert config["default_model_filename"] == "other.onnx"
+
+
+async def test_files_cannot_be_added_to_a_model_in_the_root(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(scale(1))
+    text = base64.b64encode(scale(2)).decode()
+    async with serve(tmp_path, name="m") as served:
+        reply = await ask(served, "load", {"parameters": {"file:1/model.onnx": text}})
+        assert reply.status_code == 409 and "move its file to m/1/model.onnx" in reply.text
+        assert (await ask(served, "load")).status_code == 200

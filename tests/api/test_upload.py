@@ -382,3 +382,21 @@ async def test_the_upload_is_documented(server: Callable[..., Server]) -> None:
             "application/gzip"} == set(operation["requestBody"]["content"])  # fmt: skip
     assert {"201", "401", "403", "409", "413", "507"} <= set(operation["responses"])
     assert operation["security"] == [{"Admin key": []}]
+
+
+async def test_beside_a_file_without_a_folder_it_is_the_second(
+    server: Callable[..., Server], tmp_path: Path
+) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m/model.onnx").write_bytes(MODEL)
+    assert (await call(server(), query="version=1"))[0] == 409
+    status, _, answer = await call(server())
+    assert (status, answer["version"]) == (201, 2)
+
+
+async def test_a_model_in_the_root_gets_none(server: Callable[..., Server], tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(MODEL)
+    status, _, answer = await call(server(name="m"))
+    assert status == 409 and "move its file to m/1/model.onnx first" in answer["error"]
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    assert (await call(server(name="other")))[0] == 201

@@ -10,6 +10,7 @@ from service.commands.table import table
 from service.engine.repository import ModelRepository
 from service.engine.rollout import Environment
 from tests.engine import graphs, quantizers
+from tests.repositories import put, scale
 
 SHIPPED = Path(__file__).parents[2] / "models"
 URL = "http://127.0.0.1:8000"
@@ -79,3 +80,27 @@ def test_no_line_is_wider_than_the_terminal(models: Path) -> None:
 def test_an_empty_folder_is_told_what_belongs_there(tmp_path: Path) -> None:
     assert printed(tmp_path)[0].startswith("there is no model: expected ")
     assert printed(tmp_path)[0].endswith("<name>/<version>/model.onnx")
+
+
+def test_what_is_not_served_is_told_after_the_models_those_of_one_reason_together(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "my model").mkdir()
+    for number in range(12):
+        (tmp_path / f"{number:02}.pt").touch()
+    lines = printed(tmp_path)
+    start = lines.index("NOT SERVED")
+    names = ", ".join(f"{number:02}.pt" for number in range(10))
+    reason = "PyTorch is not served, only ONNX is: export it to model.onnx"
+    assert lines[start + 1] == f"  ! {names} and 2 more: {reason}"
+    assert lines[start + 2].startswith("  ! my model: it cannot be the name of a model")
+    assert lines[start + 4].startswith("not ready: nothing to serve")
+
+
+def test_a_version_that_is_broken_beside_one_that_serves_is_marked(tmp_path: Path) -> None:
+    put(tmp_path, "m", 2, scale(2))
+    for number in (1, 3):
+        (tmp_path / "m" / str(number)).mkdir()
+    why = "there is no model.onnx in the folder of the version"
+    marked = [line for line in printed(tmp_path) if line.startswith("  ! ")]
+    assert marked == [f"  ! version 1: {why}", f"  ! version 3: load: {why}"]

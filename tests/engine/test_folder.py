@@ -1,4 +1,4 @@
-"""A model's folder is read as it is; what is no version is passed over, what is broken is named."""
+"""A model's folder is read as it is; what is no version and what is broken is named."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from service.core.versions import Pin, PolicyKind, VersionPolicy
-from service.engine.folder import ModelFolder, read_model, read_models, write_pin
+from service.engine.folder import ModelFolder, read_model, write_pin
+from service.engine.root import Root
 from tests.repositories import golden, put, scale
 
 
@@ -38,7 +39,7 @@ def test_a_folder_without_version_or_settings_is_no_model(tmp_path: Path) -> Non
     (tmp_path / "notes").mkdir()
     (tmp_path / "README.md").write_text("")
     (tmp_path / ".hidden/1").mkdir(parents=True)
-    assert read_models(tmp_path, {}) == {}
+    assert Root.of(tmp_path).read({}).models == {}
 
 
 @pytest.mark.parametrize(
@@ -132,3 +133,60 @@ def test_a_version_whose_files_change_between_two_looks_still_grows(folder: Path
         file.write(b"more")
     assert [each.settled for each in seen(folder).found(before)] == [True, False, True, False]
     assert all(each.settled for each in seen(folder).found(seen(folder)))
+
+
+class TestAFlatModel:
+    """Without a folder for its version, which is 1."""
+
+    @pytest.fixture
+    def flat(self, tmp_path: Path) -> Path:
+        (tmp_path / "m/weights").mkdir(parents=True)
+        (tmp_path / "m/model.onnx").write_bytes(scale(1))
+        return tmp_path / "m"
+
+    @pytest.mark.parametrize(
+        "name",
+        ["serving.toml", "golden.npz", "report.json", "README.md", ".hidden", "2/model.onnx"],
+    )
+    def test_what_it_is_not_loaded_from_is_no_reason_to_load_it_again(
+        self, flat: Path, name: str
+    ) -> None:
+        before = seen(flat).revision(1)
+        (flat / name).parent.mkdir(exist_ok=True)
+        (flat / name).write_text("version = 1" if name == "serving.toml" else "")
+        assert seen(flat).revision(1) == before
+
+    @pytest.mark.parametrize(
+        "name", ["model.onnx", "model.onnx.data", "weights/0", "1/model.onnx", "weights.bin"]
+    )
+    def test_its_file_and_external_data_are(self, flat: Path, name: str) -> None:
+        before = seen(flat).revision(1)
+        (flat / name).parent.mkdir(exist_ok=True)
+        (flat / name).write_bytes(b"other")
+        assert seen(flat).revision(1) != before
+
+    def test_its_golden_set_is_the_models(self, flat: Path) -> None:
+        assert seen(flat).of_version(1).golden == flat / "golden.npz"
+        (flat / "2").mkdir()
+        assert seen(flat).of_version(2).golden == flat / "golden.npz"
+        (flat / "2/golden.npz").touch()
+        assert seen(flat).of_version(2).golden == flat / "2/golden.npz"
+
+
+def test_the_file_that_model_toml_names_is_the_versions(folder: Path) -> None:
+    (folder / "2/small.onnx").write_bytes(scale(5))
+    assert seen(folder).of_version(2).model.name == "model.onnx"
+    before = seen(folder).revision(2)
+    (folder / "model.toml").write_text('file = "small.onnx"')
+    assert seen(folder).of_version(2).model.name == "small.onnx"
+    assert seen(folder).of_version(1).model.name == "model.onnx"
+    assert seen(folder).revision(2) != before
+
+
+@pytest.mark.parametrize(
+    "file", ["../x.onnx", "/x.onnx", "a//x.onnx", "./x.onnx", "a/../x.onnx", "x.pt", "a\\\\x.onnx"]
+)
+def test_a_file_outside_of_the_version_is_refused(folder: Path, file: str) -> None:
+    (folder / "model.toml").write_text(f'file = "{file}"')
+    expected = "model.toml: file: Value error, expected an .onnx file inside the version's folder"
+    assert seen(folder).problem.startswith(expected)

@@ -453,3 +453,27 @@ async def test_the_versions_of_one_call_can_be_many(tmp_path: Path) -> None:
     files = {f"{number}/model.onnx": MODEL for number in range(1, 12)}
     done = await publish_files(tmp_path, "m", files, limit=LIMIT)
     assert [each.number for each in done] == list(range(1, 12))
+
+
+class TestBesideAFlatModel:
+    """A model file without a folder is version 1, which is never overwritten."""
+
+    @pytest.fixture
+    def flat(self, tmp_path: Path) -> Path:
+        (tmp_path / "m").mkdir()
+        (tmp_path / "m/model_quantized.onnx").write_bytes(MODEL)
+        return tmp_path
+
+    async def test_the_next_version_is_2(self, flat: Path) -> None:
+        assert (await put(flat, MODEL)).number == 2
+        assert (await put(flat, MODEL)).number == 3
+        assert tree(flat) == [
+            "m", "m/2", "m/2/model.onnx", "m/3", "m/3/model.onnx", "m/model_quantized.onnx",
+        ]  # fmt: skip
+
+    async def test_version_1_is_there_already(self, flat: Path) -> None:
+        with pytest.raises(VersionExists, match="has a version 1 already"):
+            await put(flat, MODEL, 1)
+        with pytest.raises(VersionExists):
+            await publish_files(flat, "m", {"1/model.onnx": MODEL}, limit=LIMIT)
+        assert tree(flat) == ["m", "m/model_quantized.onnx"]

@@ -4,13 +4,16 @@ import asyncio
 import shutil
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
+from service.config import load_pin
 from service.core.errors import ConfigError, GateFailed, LoadFailed, NotFound, NotReady
 from service.core.versions import Pin
 from service.engine.folder import write_pin
 from service.engine.watch import watch
-from tests.opened import SWAP, opened
+from tests.opened import ROLLBACK, SWAP, opened
 from tests.repositories import golden, put, scale
 
 
@@ -273,3 +276,165 @@ class TestWhatIsKnown:
             shutil.rmtree(root / "new")
             await it.repository.refresh()
             assert [model.name for model in it.repository] == ["m"]
+
+
+class TestFlat:
+    """A model without folders for its versions is followed, swapped and pinned like any other."""
+
+    @pytest.fixture
+    def flat(self, tmp_path: Path) -> Path:
+        root = tmp_path / "own"
+        (root / "m").mkdir(parents=True)
+        (root / "m/model.onnx").write_bytes(scale(10))
+        (root / "model.onnx").write_bytes(scale(20))
+        return root
+
+    async def test_it_is_version_1(self, flat: Path) -> None:
+        async with opened(flat) as it:
+            assert await it.factor() == await it.factor(1) == 10
+            assert await it.factor(name="own") == 20
+
+    async def test_poll_follows_its_file(self, flat: Path) -> None:
+        async with opened(flat) as it:
+            (flat / "m/model.onnx").write_bytes(scale(11))
+            (flat / "model.onnx").write_bytes(scale(21))
+            await it.poll()
+            assert await it.factor() == 11 and await it.factor(name="own") == 21
+            (flat / "m/model.onnx").unlink()
+            await it.poll()
+            with pytest.raises(NotFound, match='there is no model "m": it has no version folder'):
+                await it.factor()
+            assert await it.factor(name="own") == 21
+
+    async def test_a_version_beside_it_is_the_next_and_leaves_it_for_a_rollback(
+        self, flat: Path
+    ) -> None:
+        async with opened(flat) as it:
+            put(flat, "m", 2, scale(2))
+            await it.poll()
+            assert await it.factor() == 2 and await it.factor(1) == 10
+            await it.repository.rollback("m", ROLLBACK)
+            assert await it.factor() == 10
+            await it.poll()
+            assert await it.factor() == 10
+        async with opened(flat) as it:
+            assert await it.factor() == 10 and (flat / "m/serving.toml").exists()
+
+    async def test_the_pin_of_a_model_in_the_root_lies_there(self, flat: Path) -> None:
+        async with opened(flat) as it:
+            await it.swap(1, name="own")
+            assert read_pin(flat) == 1
+            await it.poll()
+            assert await it.factor(name="own") == 20 and it.swaps() == [
+                (0, 1, "start"),
+                (0, 1, "start"),
+            ]
+
+    async def test_a_folder_that_takes_its_name_takes_over_without_a_gap(self, flat: Path) -> None:
+        async with opened(flat) as it:
+            put(flat, "own", 1, scale(30))
+            for _ in range(3):
+                await it.poll(1)
+                assert await it.factor(name="own") in (20, 30)
+            assert await it.factor(name="own") == 30
+            assert "model.onnx" in {each.path for each in it.repository.passed_over}
+            shutil.rmtree(flat / "own")
+            for _ in range(3):
+                await it.poll(1)
+                assert await it.factor(name="own") in (20, 30)
+            assert await it.factor(name="own") == 20
+
+    async def test_it_is_unloaded_and_loaded(self, flat: Path) -> None:
+        async with opened(flat) as it:
+            for name, factor in (("m", 10), ("own", 20)):
+                await it.repository.unload(name)
+                with pytest.raises(NotReady):
+                    await it.factor(name=name)
+                await it.repository.load(name)
+                assert await it.factor(name=name) == factor
+
+    async def test_external_data_lies_beside_the_file(self, flat: Path) -> None:
+        for folder in (flat / "data", flat / "triton/1/model.onnx"):
+            save_with_data(folder, 4)
+        async with opened(flat) as it:
+            assert await it.factor(name="data") == await it.factor(name="triton") == 4
+            (flat / "data/weights.bin").write_bytes(np.float32(5).tobytes())
+            await it.poll()
+            assert await it.factor(name="data") == 5
+
+
+class TestWhatIsNotServed:
+    """It is logged, once, when it has stayed what it is."""
+
+    async def test_at_the_start_and_when_it_comes(
+        self, root: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def told() -> list[str]:
+            return [m for m in caplog.messages if "is not served" in m]
+
+        caplog.set_level("WARNING")
+        (root / "my model").mkdir()
+        (root / "m/v3").mkdir()
+        async with opened(root) as it:
+            assert [m.partition(" is not served")[0] for m in told()] == ["m/v3", "my model"]
+            (root / "torch").mkdir()
+            await it.poll(1)
+            assert len(told()) == 2
+            await it.poll(4)
+            assert len(told()) == 3 and told()[-1].startswith("torch is not served: it has no ver")
+            put(root, "torch", 1, scale(3))
+            await it.poll()
+            assert await it.factor(name="torch") == 3 and len(told()) == 3
+
+    async def test_a_broken_version_below_the_serving_one_is_told(
+        self, root: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("WARNING")
+        (root / "m/1/model.onnx").unlink()
+        async with opened(root) as it:
+            assert it.states()[1] == (
+                "UNAVAILABLE there is no model.onnx in the folder of the version"
+            )
+        assert any(m.startswith("m/1 is not served: there is no") for m in caplog.messages)
+
+    async def test_a_folder_without_a_model_is_no_end_of_all_models(self, root: Path) -> None:
+        async with opened(root) as it:
+            for version in (1, 2):
+                shutil.rmtree(root / "m" / str(version))
+            (root / "m/model.pt").touch()
+            with pytest.raises(ConfigError):
+                await it.poll()
+
+
+class TestReady:
+    """Something must serve, unless the server may be empty."""
+
+    async def test_it_follows_what_serves(self, root: Path) -> None:
+        put(root, "other", 1, scale(1))
+        async with opened(root) as it:
+            assert it.repository.ready
+            shutil.rmtree(root / "m")
+            await it.poll()
+            assert it.repository.ready
+            await it.repository.unload("other")
+            assert not it.repository.ready
+            await it.swap(1, name="other")
+            assert it.repository.ready
+            it.repository.begin_stop()
+            assert not it.repository.ready
+
+
+def read_pin(folder: Path) -> int | None:
+    pin = load_pin(folder / "serving.toml")
+    return pin.version if pin else None
+
+
+def save_with_data(folder: Path, factor: float) -> None:
+    """A scale model whose factor lies in a file of its own."""
+    folder.mkdir(parents=True)
+    model = onnx.load_from_string(scale(factor))
+    onnx.save(
+        model, folder / "model.onnx", save_as_external_data=True, location="weights.bin",
+        size_threshold=0,
+    )  # fmt: skip
+    assert (folder / "weights.bin").exists()

@@ -333,3 +333,12 @@ def test_masked_scores_and_masks_in_the_data_go_through(tmp_path: Path) -> None:
     assert report["reference"]["quality"]["score"] == 1
     with np.load(models / "tiny/golden.npz") as golden:
         assert np.isinf(golden["outputs/y"]).any()
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["net.onnx", "net/model.onnx", "net/3/model.onnx", "net/3/model.onnx/model.onnx",
+     "net/onnx/model.onnx"],
+)  # fmt: skip
+def test_the_name_is_the_files_or_its_folders(file: str) -> None:
+    assert Order(Path("models", file), "random").model_name == "net"

@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from service.core.errors import ConfigError
 from service.core.tensors import DATATYPES, Signature, TensorSpec
 from service.engine.golden import read_golden
 from service.quantization.data import Rows
-from service.quantization.publish import write_golden
+from service.quantization.publish import check_home, publish, write_golden
+from tests.repositories import scale
 
 ROWS = Rows(tuple((np.full((1, 2), i, np.float32),) for i in range(40)), np.arange(40))
 
@@ -72,3 +74,30 @@ def test_of_runs_that_serving_takes_for_rows_no_answers_are_kept(home: Path) -> 
     assert golden is not None
     assert golden.inputs[0].shape == (7, 1, 3)
     assert golden.outputs == {}
+
+
+def test_a_version_beside_a_flat_model_is_the_next(tmp_path: Path) -> None:
+    home = tmp_path / "m"
+    home.mkdir()
+    (home / "model.onnx").write_bytes(scale(1))
+    (home / "²").mkdir()
+    made = tmp_path / "made.onnx"
+    made.write_bytes(scale(2))
+    given = (
+        TensorSpec("x", DATATYPES["FP32"], ("n", 2)),
+        TensorSpec("y", DATATYPES["FP32"], ("n", 2)),
+    )
+    check_home(home, Signature(given[:1], given[1:]))
+    assert publish(home, made, {}, "") == 2
+    assert (home / "2/model.onnx").read_bytes() == scale(2)
+    with pytest.raises(ConfigError, match='is another model: its version 2 takes "x"'):
+        check_home(home, Signature((), ()))
+
+
+def test_a_model_in_the_root_gets_no_version(tmp_path: Path) -> None:
+    root = tmp_path / "own"
+    root.mkdir()
+    (root / "model.onnx").write_bytes(scale(1))
+    with pytest.raises(ConfigError, match="choose another name with --name"):
+        check_home(root / "own", Signature((), ()))
+    assert not (root / "own").exists()
