@@ -18,8 +18,8 @@ OWN_DOMAINS = re.compile(r"(ai\.onnx(\.ml|\.training|\.preview\S*)?|com\.(micros
 ALLOW = "--allow-custom-ops"
 
 
-def library(model: Path, name: str, allowed: bool) -> Path:
-    """The library that the model.toml in a model's folder names.
+def library(model: Path, root: Path, name: str, allowed: bool) -> Path:
+    """The library that the model.toml in a model's folder names; ``root`` is the repository's.
 
     Raises:
         LoadFailed: it is not allowed, not a file beside model.toml, or leads elsewhere.
@@ -35,7 +35,6 @@ def library(model: Path, name: str, allowed: bool) -> Path:
         raise LoadFailed(f"{said}: expected the name of a file beside model.toml")
     if not path.is_file():
         raise LoadFailed(f"{said}: there is no such file beside model.toml")
-    root = model.parent
     if leads_outside(root, path):
         raise LoadFailed(f"{said} leads outside the model repository")
     places = path.resolve().relative_to(root.resolve()).parts[:-1]

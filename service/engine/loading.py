@@ -96,7 +96,7 @@ def open_version(
         raise LoadFailed(f"{path.name} leads outside the model repository")
     summary = summarise(path)
     check_external_files(summary, path.parent)
-    options = _options(files.shared, config, allow_custom_ops)
+    options = _options(files, config, allow_custom_ops)
     session = Session(path, options, summary)
     _check_names(config, session.signature)
     return Opened(files, session, summary, perf_counter() - started, memory)
@@ -132,12 +132,14 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
     )
 
 
-def _options(home: Path, config: ModelConfig, allow_custom_ops: bool) -> SessionOptions:
+def _options(files: VersionFiles, config: ModelConfig, allow_custom_ops: bool) -> SessionOptions:
     name = config.session.custom_ops
     return SessionOptions(
         config.instances.threads or 1,
         kernels=Kernels.asked(config.session.kernels),
-        custom_ops=None if name is None else library(home, name, allow_custom_ops),
+        custom_ops=None
+        if name is None
+        else library(files.shared, files.root, name, allow_custom_ops),
     )
 
 

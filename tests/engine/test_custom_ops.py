@@ -119,7 +119,7 @@ def test_a_library_comes_from_beside_model_toml_only(
     (home / "uploaded.so").symlink_to("1/lib.so")
     (home / "another.so").symlink_to("../other/3/lib.so")
     with pytest.raises(LoadFailed, match=reason):
-        library(home, name, allowed=True)
+        library(home, home.parent, name, allowed=True)
 
 
 def test_a_mounted_folder_of_links_is_as_good(tmp_path: Path) -> None:
@@ -127,4 +127,4 @@ def test_a_mounted_folder_of_links_is_as_good(tmp_path: Path) -> None:
     (home / "..2024").mkdir(parents=True)
     (home / "..2024" / "lib.so").touch()
     (home / "lib.so").symlink_to("..2024/lib.so")
-    assert library(home, "lib.so", allowed=True) == home / "lib.so"
+    assert library(home, home.parent, "lib.so", allowed=True) == home / "lib.so"

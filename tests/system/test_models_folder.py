@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.repositories import put, scale
-from tests.system.process import ROOT, Running, running
+from tests.system.process import KEY, ROOT, Running, running
 
 ODD = {
     "my model": "rename it to my_model",
@@ -32,10 +32,15 @@ FACTORS = {"own": 10, "style": 2, "good": 3, "optimum": 5, "hf": 7}
 SILENT = ("README.md", ".git", "lost+found", "notes")
 
 
+def shown(url: str, data: bytes | None) -> urllib.request.Request:
+    """A request with the admin key."""
+    return urllib.request.Request(url, data, {"X-API-Key": KEY})
+
+
 def call(url: str, body: Any = None) -> tuple[int, Any]:
     data = None if body is None else json.dumps(body).encode()
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data), timeout=10) as reply:
+        with urllib.request.urlopen(shown(url, data), timeout=10) as reply:
             return reply.status, json.loads(reply.read() or b"null")
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read())
@@ -131,7 +136,7 @@ def test_a_server_that_waits_for_uploads_is_ready_and_serves_what_comes(tmp_path
     with running(tmp_path, "--allow-empty") as served:
         assert ready(served) == (0, "ready\n")
         place = f"http://{served.address}/admin/models/m/versions"
-        with urllib.request.urlopen(urllib.request.Request(place, scale(4)), timeout=10) as reply:
+        with urllib.request.urlopen(shown(place, scale(4)), timeout=10) as reply:
             assert reply.status == 201
         assert call(f"http://{served.address}/admin/models/m/swap", {"version": 1})[0] == 200
         assert answers(served, "m") == 4
@@ -152,7 +157,7 @@ def test_a_flat_model_gets_a_second_version_and_goes_back(tmp_path: Path) -> Non
     write(tmp_path / "m/model.onnx", 1)
     with running(tmp_path) as served:
         admin = f"http://{served.address}/admin/models/m"
-        with urllib.request.urlopen(f"{admin}/versions", scale(2), timeout=10) as reply:
+        with urllib.request.urlopen(shown(f"{admin}/versions", scale(2)), timeout=10) as reply:
             assert json.load(reply)["version"] == 2
         assert answers(served, "m") == 1
         assert call(f"{admin}/swap", {"version": 2})[0] == 200 and answers(served, "m") == 2
