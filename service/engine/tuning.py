@@ -15,12 +15,16 @@ from service.core.padding import Padding
 from service.core.tensors import Arrays
 from service.engine.graph import Precision
 from service.engine.padding import padding_deviation, padding_for
-from service.engine.plan import Plan, choose_mode, choose_plan, percent, wants_threads
+from service.engine.plan import (
+    Plan,
+    choose_mode,
+    choose_plan,
+    percent,
+    uses_cores,
+    wants_threads,
+)
 from service.engine.probe import SAME, Probe, probe
 from service.engine.session import Session
-
-EFFICIENT = 0.7
-"""Threads must use the cores this well on one row; else as many rows side by side do more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,7 @@ def _try_threads(
     narrow_seconds, wide_seconds = _fastest(
         [partial(each.run, rows[0], None) for each in (session, wide)]
     )
-    if narrow_seconds < EFFICIENT * cores * wide_seconds:
+    if not uses_cores(narrow_seconds / wide_seconds, cores):
         return session, plan
     return wide, replace(plan, instances=1, threads=cores)
 
