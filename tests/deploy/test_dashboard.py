@@ -6,14 +6,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.deploy.prometheus import DEPLOY, MISSING, Prometheus, installed, scraping, until
+from tests.deploy.prometheus import DEPLOY, Prometheus, scraping, until
+from tests.parts import PROMETHEUS, prometheus_installed
+from tests.patience import PATIENCE
 from tests.system.process import ROOT, running
 
 FILE = DEPLOY / "grafana/dashboards/quantserve.json"
@@ -55,8 +57,7 @@ def test_grafana_is_told_where_prometheus_and_the_dashboard_are() -> None:
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """One that has seen predictions, a swap and a version that did not pass."""
-    if not installed():
-        pytest.skip(MISSING)
+    PROMETHEUS.need(prometheus_installed())
     folder = tmp_path_factory.mktemp("dashboard")
     shutil.copytree(ROOT / "models", folder / "models")
     broken = folder / "models/digits/3"
@@ -101,10 +102,10 @@ MODELS = ("digits", "diabetes")
 
 
 def post(address: str, path: str, body: bytes) -> int:
-    connection = HTTPConnection(address, timeout=30)
-    connection.request("POST", path, body)
-    answer = connection.getresponse()
-    answer.read()
+    with closing(HTTPConnection(address, timeout=PATIENCE)) as connection:
+        connection.request("POST", path, body)
+        answer = connection.getresponse()
+        answer.read()
     return answer.status
 
 
@@ -125,8 +126,12 @@ def test_a_panel_has_data(prometheus: Prometheus, expr: str) -> None:
 
 def test_a_swap_is_annotated(prometheus: Prometheus) -> None:
     (annotation,) = DASHBOARD["annotations"]["list"]
-    found: list[dict[str, Any]] = prometheus.query(filled(annotation["expr"]))
-    assert {"model": "digits", "version": "1"} in [sample["metric"] for sample in found]
+
+    def annotated() -> bool:
+        found: list[dict[str, Any]] = prometheus.query(filled(annotation["expr"]))
+        return {"model": "digits", "version": "1"} in [sample["metric"] for sample in found]
+
+    until(annotated)
 
 
 def test_variables_have_values(prometheus: Prometheus) -> None:

