@@ -15,6 +15,7 @@ import yaml
 from service.config import PREFIX, Settings
 from tests.deploy.prometheus import DEPLOY
 from tests.parts import COMPOSE, HAPROXY
+from tests.patience import PATIENCE
 from tests.system.process import ROOT
 
 STACK: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -41,7 +42,7 @@ def test_compose_takes_the_files(files: list[str]) -> None:
     flags = [part for file in files for part in ("-f", file)]
     done = subprocess.run(
         [*command, *flags, "--profile", "scale", "config", "--quiet"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
@@ -101,6 +102,6 @@ def test_the_balancer_takes_its_configuration(tmp_path: Path) -> None:
     assert command is not None
     done = subprocess.run(
         [command, "-c", "-f", DEPLOY / "haproxy/haproxy.cfg"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.parts import NAMESPACE, RAY, installed, namespaces_can_be_made
+from tests.patience import PATIENCE
 from tests.system.process import ROOT
 
 SCRIPT = Path(__file__).with_name("ray_client.py")
@@ -50,7 +51,7 @@ def test_two_replicas_predict(namespace: list[str], folder: str) -> None:
         env={**os.environ, **given, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=4 * PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
