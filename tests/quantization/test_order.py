@@ -53,7 +53,8 @@ def test_a_search_ends_with_a_version_that_serves(model: Path, data: Path, tmp_p
     assert names[:2] == ["static", "weight-only"]
     static = report["candidates"][0]
     assert static["fusion_ratio"] == 1.0
-    assert static["batch_invariant"]
+    # Where it was measured far slower than FP32, nobody looked at it any further.
+    assert static["batch_invariant"] is (None if static["dropped"] else True)
     assert static["timing"]["latency_ratio"] > 0
     assert static["quality"]["metric"] == "accuracy"
     assert load(home / "1", ModelConfig(), 1).signature.batchable

@@ -133,7 +133,8 @@ def test_the_command_is_told_early_that_a_file_is_too_large(
 
 
 def test_the_command_is_told_in_the_middle_that_the_disk_is_full(tmp_path: Path) -> None:
-    with small_disk(tmp_path, "8m"), started(tmp_path, {}) as (_, url, _):
+    patient = ("--body-timeout", str(PATIENCE))
+    with small_disk(tmp_path, "8m"), started(tmp_path, {}, *patient) as (_, url, _):
         done = command("upload", "m", str(ROOT), "--url", url)
         assert done.returncode == 2 and "directory" in done.stderr
         large = tmp_path.parent / "large.onnx"
