@@ -1,11 +1,18 @@
-"""The shipped models, served in this process. Tests share them, and the session's event loop."""
+"""What all tests share: the shipped models, served in this process on the session's event loop."""
 
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest_asyncio
+from hypothesis import settings
 
 from tests.inprocess import ROOT, Served, serve
+
+pytest_plugins = ["tests.skips"]
+
+# How long an example takes says something of the machine and nothing of the code.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -11,6 +11,7 @@ import pytest
 from service.client import Client, Unreachable, model_path, parse_events
 from service.commands.progress import change
 from service.core.errors import ConfigError
+from tests.patience import PATIENCE
 
 CHECK = {
     "name": "golden", "measure": "cosine", "output": "probabilities", "measured": 0.42,
@@ -32,7 +33,7 @@ class Admin(BaseHTTPRequestHandler):
         if "/good/" not in self.path:
             return
         self.wfile.write(b": hello\n\n")
-        self.asked.wait(10)
+        self.asked.wait(PATIENCE)
         for phase, status in [("load", "started"), ("load", "done"), ("golden", "done")]:
             data = {"model": "good", "version": 2, "phase": phase, "status": status, "seconds": 0.5}
             self.wfile.write(f"event: phase\ndata: {json.dumps(data)}\n\n".encode())
@@ -42,7 +43,7 @@ class Admin(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.asked.set()
         if "/good/" in self.path:
-            self.told.wait(10)
+            self.told.wait(PATIENCE)
             seen = self.headers.get("Authorization", "")
             done = {"model": "good", "from_version": 1, "to_version": body["version"]}
             self._answer(200, {**done, "seconds": 1.25, "note": seen, "checks": []})

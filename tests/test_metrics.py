@@ -16,6 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from service import __version__
 from tests.inprocess import ROOT, serve
+from tests.parts import PROMETHEUS, prometheus_installed
+from tests.patience import PATIENCE
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 EXAMPLE = (ROOT / "models/diabetes/example.json").read_bytes()
@@ -124,13 +126,13 @@ def test_the_rules_can_be_broken(text: str, problem: str) -> None:
     assert problem in problems(text)
 
 
-@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+@PROMETHEUS.unless(prometheus_installed())
 @pytest.mark.asyncio(loop_scope="session")
 async def test_promtool_has_nothing_to_say(client: httpx.AsyncClient) -> None:
     await client.post("/v2/models/diabetes/infer", content=EXAMPLE)
     text = (await client.get("/metrics")).text
     command = ["promtool", "check", "metrics"]
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
@@ -199,14 +201,14 @@ async def test_what_waits_shows_until_its_client_leaves(tmp_path: Path) -> None:
         assert batcher is not None
         url = "/v2/models/diabetes/infer"
         request = asyncio.ensure_future(served.client.post(url, content=EXAMPLE))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not batcher.waiting:
                 await asyncio.sleep(0)
         refused = await served.client.post(url, content=EXAMPLE)
         waiting = await page(served.client)
         request.cancel()
         await asyncio.gather(request, return_exceptions=True)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while batcher.waiting:
                 await asyncio.sleep(0)
         after = await page(served.client)

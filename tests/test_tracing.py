@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from unittest.mock import patch
@@ -18,6 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from tests.patience import PATIENCE, until
 from tests.system.process import ROOT, running
 
 EXAMPLE = (ROOT / "models/digits/example.json").read_bytes()
@@ -39,10 +40,7 @@ class Receiver:
 
     def wait(self, name: str, count: int = 1) -> list[Span]:
         """The spans of a name, once there are so many."""
-        end = time.monotonic() + 20
-        while len(self.named(name)) < count:
-            assert time.monotonic() < end, [span.name for span in self.spans]
-            time.sleep(0.02)
+        until(lambda: len(self.named(name)) >= count, f"no {count} spans {name}")
         return self.named(name)
 
     def children(self, parent: Span) -> list[Span]:
@@ -98,10 +96,10 @@ def post(
     address: str, path: str, body: bytes, headers: Mapping[str, str] | None = None
 ) -> tuple[int, str]:
     """The status of an answer, and its traceresponse."""
-    connection = HTTPConnection(address, timeout=20)
-    connection.request("POST", path, body, dict(headers or {}))
-    answer = connection.getresponse()
-    answer.read()
+    with closing(HTTPConnection(address, timeout=PATIENCE)) as connection:
+        connection.request("POST", path, body, dict(headers or {}))
+        answer = connection.getresponse()
+        answer.read()
     return answer.status, answer.getheader("traceresponse", "")
 
 
@@ -112,13 +110,13 @@ def attributes(span: Span) -> dict[str, object]:
 def of(receiver: Receiver, traceresponse: str) -> Span:
     """The span that a response names."""
     _, trace, span, _ = traceresponse.split("-")
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        for each in receiver.spans:
-            if (each.trace_id.hex(), each.span_id.hex()) == (trace, span):
-                return each
-        time.sleep(0.02)
-    raise AssertionError(f"no span {traceresponse}")
+
+    def found() -> list[Span]:
+        named = (trace, span)
+        return [s for s in receiver.spans if (s.trace_id.hex(), s.span_id.hex()) == named]
+
+    until(found, f"no span {traceresponse}")
+    return found()[0]
 
 
 @pytest.mark.parametrize("way", ["direct", "through ASGI"])
@@ -188,10 +186,10 @@ def test_what_the_client_does_not_sample_is_not_sent(receiver: Receiver, address
 def test_histograms_lead_to_traces(receiver: Receiver, address: str) -> None:
     _, answered = post(address, PATH, EXAMPLE)
     of(receiver, answered)
-    connection = HTTPConnection(address, timeout=20)
     accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
-    connection.request("GET", "/metrics", headers=accept)
-    text = connection.getresponse().read().decode()
+    with closing(HTTPConnection(address, timeout=PATIENCE)) as connection:
+        connection.request("GET", "/metrics", headers=accept)
+        text = connection.getresponse().read().decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
     known = {span.trace_id.hex() for span in receiver.spans}
     for name in ("request", "queue", "compute"):

@@ -22,6 +22,8 @@ MOST_NAMES = 3
 """Inputs that a note names."""
 LONG_SECONDS = 0.002
 """From here on a row is worth several threads, if they make it faster."""
+EFFICIENT = 0.7
+"""Threads must use the cores this well on one row; else as many rows side by side do more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,3 +175,8 @@ def wants_threads(plan: Plan, probe: Probe, instances: InstancesConfig, cores: i
     open_choice = not plan.inline and instances.count is None and instances.threads is None
     combines = plan.mode is not BatchingMode.ROWS
     return open_choice and combines and cores > 1 and probe.row_seconds >= LONG_SECONDS
+
+
+def uses_cores(speedup: float, cores: int) -> bool:
+    """Whether one run with a thread for each core is worth it, being so many times as fast."""
+    return speedup >= EFFICIENT * cores

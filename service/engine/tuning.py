@@ -23,14 +23,12 @@ from service.engine.plan import (
     named_apart,
     not_a_batch,
     percent,
+    uses_cores,
     wants_threads,
 )
 from service.engine.probe import ENOUGH_ROWS, SAME, Probe, probe
 from service.engine.samples import generated_rows
 from service.engine.session import Session
-
-EFFICIENT = 0.7
-"""Threads must use the cores this well on one row; else as many rows side by side do more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +151,7 @@ def _try_threads(
     narrow_seconds, wide_seconds = _fastest(
         [partial(each.run, rows[0], None) for each in (session, wide)]
     )
-    if narrow_seconds < EFFICIENT * cores * wide_seconds:
+    if not uses_cores(narrow_seconds / wide_seconds, cores):
         return session, plan
     return wide, replace(plan, instances=1, threads=cores)
 

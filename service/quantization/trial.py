@@ -17,10 +17,9 @@ from service.core.errors import ConfigError, QuantserveError
 from service.core.tensors import Array, Arrays
 from service.engine.hardware import resident_bytes
 from service.engine.kernels import Kernels
-from service.engine.plan import LONG_SECONDS
+from service.engine.plan import LONG_SECONDS, uses_cores
 from service.engine.probe import SAME, probe
 from service.engine.session import Session, SessionOptions
-from service.engine.tuning import EFFICIENT
 from service.quantization.data import Rows, groups, load_rows
 from service.quantization.quality import Quality, choose_metric, compare
 from service.quantization.timing import SECONDS, Entrant, Timing, race
@@ -182,7 +181,7 @@ def serving_threads(model: Path, evaluation: Path, cores: int, seconds: float) -
     entrants = [Entrant(Session(model, SessionOptions(count))) for count in (cores, 1)]
     wide = race(load_rows(evaluation), entrants, seconds)[0]
     long = wide.reference_p50_seconds >= LONG_SECONDS
-    return cores if long and wide.latency_ratio >= EFFICIENT * cores else 1
+    return cores if long and uses_cores(wide.latency_ratio, cores) else 1
 
 
 def _hopeless(quality: Quality, ratio: float, slowest: float) -> str:

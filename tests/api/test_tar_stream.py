@@ -1,6 +1,7 @@
 """Archives of every writer are read however they are cut; links, devices and bombs are refused."""
 
 import io
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterable
@@ -20,6 +21,7 @@ from service.core.errors import (
     UploadRejected,
 )
 from service.engine.publishing import File
+from tests.parts import TAR
 
 LONG = "/".join(["a" * 90] * 3)
 FILES = {"model.onnx": b"graph", "data/w.bin": bytes(1300), "empty": b"", LONG: b"long"}
@@ -76,10 +78,8 @@ def test_what_tar_makes_of_a_folder_is_read(tmp_path: Path, flags: list[str]) ->
     (tmp_path / "model.onnx").write_bytes(b"graph")
     (tmp_path / "data/w.bin").write_bytes(bytes(9))
     command = ["tar", *flags, "-C", str(tmp_path), "-cf", "-", "."]
-    try:
-        made = subprocess.run(command, capture_output=True, check=True).stdout
-    except FileNotFoundError:
-        pytest.skip("needs tar")
+    TAR.need(shutil.which("tar"))
+    made = subprocess.run(command, capture_output=True, check=True).stdout
     assert read([made]) == {"model.onnx": b"graph", "data/w.bin": bytes(9)}
 
 

@@ -1,23 +1,21 @@
 """A real Prometheus from the machine's packages, scraping a server of ours."""
 
 import json
-import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from tests.patience import PATIENCE
 from tests.system.process import ROOT
 
 DEPLOY = ROOT / "deploy"
-MISSING = "prometheus is not installed (apt-get install prometheus)"
-PATIENCE = 30.0
 CONFIG = """
 global: {scrape_interval: 500ms, evaluation_interval: 500ms}
 rule_files: [rules/*.yml]
@@ -25,11 +23,6 @@ scrape_configs:
   - job_name: quantserve
     static_configs: [{targets: ["%s"]}]
 """
-
-
-def installed() -> bool:
-    """Whether there is one."""
-    return shutil.which("prometheus") is not None and shutil.which("promtool") is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +45,9 @@ class Prometheus:
         return [rule for group in self._ask("rules", {})["groups"] for rule in group["rules"]]
 
     def _ask(self, what: str, parameters: dict[str, Any]) -> Any:
-        connection = HTTPConnection(self.address, timeout=10)
-        connection.request("GET", f"/api/v1/{what}?{urlencode(parameters)}")
-        answer = json.loads(connection.getresponse().read())
+        with closing(HTTPConnection(self.address, timeout=PATIENCE)) as connection:
+            connection.request("GET", f"/api/v1/{what}?{urlencode(parameters)}")
+            answer = json.loads(connection.getresponse().read())
         if answer["status"] != "success":
             raise ValueError(f"{parameters}: {answer['error']}")
         return answer["data"]
@@ -87,7 +80,7 @@ def scraping(target: str, folder: Path) -> Iterator[Prometheus]:
             yield prometheus
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(PATIENCE)
 
 
 def until(true: Callable[[], Any]) -> None:

@@ -14,6 +14,8 @@ import yaml
 
 from service.config import PREFIX, Settings
 from tests.deploy.prometheus import DEPLOY
+from tests.parts import COMPOSE, HAPROXY
+from tests.patience import PATIENCE
 from tests.system.process import ROOT
 
 STACK: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -35,12 +37,12 @@ def compose_command() -> list[str] | None:
 )
 def test_compose_takes_the_files(files: list[str]) -> None:
     command = compose_command()
-    if command is None:
-        pytest.skip("Docker Compose is not installed")
+    COMPOSE.need(command)
+    assert command is not None
     flags = [part for file in files for part in ("-f", file)]
     done = subprocess.run(
         [*command, *flags, "--profile", "scale", "config", "--quiet"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
@@ -96,10 +98,10 @@ def test_the_image_gets_nothing_but_what_it_is_made_of() -> None:
 
 def test_the_balancer_takes_its_configuration(tmp_path: Path) -> None:
     command = shutil.which("haproxy")
-    if command is None:
-        pytest.skip("haproxy is not installed")
+    HAPROXY.need(command)
+    assert command is not None
     done = subprocess.run(
         [command, "-c", "-f", DEPLOY / "haproxy/haproxy.cfg"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -6,13 +6,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.prometheus import DEPLOY, MISSING, Prometheus, installed, scraping, until
+from tests.deploy.prometheus import DEPLOY, Prometheus, scraping, until
+from tests.parts import PROMETHEUS, prometheus_installed
+from tests.patience import PATIENCE
 from tests.system.process import KEY, ROOT, running
 
 FILE = DEPLOY / "grafana/dashboards/quantserve.json"
@@ -28,7 +30,9 @@ VARIABLES = {"$model": ".*", "$instance": ".*", "$__rate_interval": "10s"}
 
 def test_the_file_is_what_the_code_writes(tmp_path: Path) -> None:
     shutil.copytree(DEPLOY / "grafana", tmp_path / "grafana")
-    subprocess.run([sys.executable, tmp_path / "grafana/dashboard.py"], check=True, timeout=30)
+    subprocess.run(
+        [sys.executable, tmp_path / "grafana/dashboard.py"], check=True, timeout=PATIENCE
+    )
     assert (tmp_path / "grafana/dashboards/quantserve.json").read_text() == FILE.read_text()
 
 
@@ -54,8 +58,7 @@ def test_grafana_is_told_where_prometheus_and_the_dashboard_are() -> None:
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """One that has seen predictions, a swap and a version that did not pass."""
-    if not installed():
-        pytest.skip(MISSING)
+    PROMETHEUS.need(prometheus_installed())
     folder = tmp_path_factory.mktemp("dashboard")
     shutil.copytree(ROOT / "models", folder / "models")
     broken = folder / "models/digits/3"
@@ -100,10 +103,10 @@ MODELS = ("digits", "diabetes")
 
 
 def post(address: str, path: str, body: bytes) -> int:
-    connection = HTTPConnection(address, timeout=30)
-    connection.request("POST", path, body, {"X-API-Key": KEY})
-    answer = connection.getresponse()
-    answer.read()
+    with closing(HTTPConnection(address, timeout=PATIENCE)) as connection:
+        connection.request("POST", path, body, {"X-API-Key": KEY})
+        answer = connection.getresponse()
+        answer.read()
     return answer.status
 
 

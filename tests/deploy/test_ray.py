@@ -4,10 +4,8 @@ Ray binds every address of the machine, so it runs in a network namespace that h
 loopback, which root can make.
 """
 
-import importlib.util
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,19 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.parts import NAMESPACE, RAY, installed, namespaces_can_be_made
+from tests.patience import PATIENCE
 from tests.system.process import ROOT
 
 SCRIPT = Path(__file__).with_name("ray_client.py")
 
-pytestmark = [
-    pytest.mark.skipif(
-        importlib.util.find_spec("ray") is None, reason="ray is not installed (the extra ray)"
-    ),
-    pytest.mark.skipif(
-        os.geteuid() != 0 or shutil.which("ip") is None,
-        reason="only root can make a network namespace, with ip",
-    ),
-]
+pytestmark = [RAY.unless(installed("ray")), NAMESPACE.unless(namespaces_can_be_made())]
 
 
 @pytest.fixture
@@ -59,7 +51,7 @@ def test_two_replicas_predict(namespace: list[str], folder: str) -> None:
         env={**os.environ, **given, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=4 * PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]

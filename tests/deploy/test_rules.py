@@ -2,18 +2,19 @@
 
 import subprocess
 
-import pytest
 import yaml
 
-from tests.deploy.prometheus import DEPLOY, MISSING, installed
+from tests.deploy.prometheus import DEPLOY
+from tests.parts import PROMETHEUS, prometheus_installed
+from tests.patience import PATIENCE
 
-pytestmark = pytest.mark.skipif(not installed(), reason=MISSING)
+pytestmark = PROMETHEUS.unless(prometheus_installed())
 FOLDER = DEPLOY / "prometheus"
 
 
 def promtool(*arguments: object) -> None:
     command = ["promtool", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -16,6 +16,7 @@ from service.core.requests import Terms
 from service.core.tensors import Arrays, Overriding
 from service.engine.batcher import DynamicBatcher
 from service.engine.execution import Instance
+from tests.patience import PATIENCE
 
 POISON = -1.0
 DEFAULT = Terms()
@@ -85,12 +86,12 @@ def test_every_request_gets_its_own_rows(
             if reply is None or fate == "cancel":
                 continue
             if fate == "ok":
-                (output,) = await asyncio.wait_for(reply, 5)
+                (output,) = await asyncio.wait_for(reply, PATIENCE)
                 assert output.tolist() == [[2.0 * (index + 1)] * width] * count
             else:
                 with pytest.raises((ExecutionFailed, DeadlineExceeded)):
-                    await asyncio.wait_for(reply, 5)
-        await asyncio.wait_for(served.drain(), 5)
+                    await asyncio.wait_for(reply, PATIENCE)
+        await asyncio.wait_for(served.drain(), PATIENCE)
         assert served.waiting == 0 and served.busy == 0
         served.close()
 
@@ -98,17 +99,17 @@ def test_every_request_gets_its_own_rows(
 
 
 async def test_a_client_that_leaves_leaves_the_queue() -> None:
-    policy = BatchPolicy(max_delay=10.0, max_queue=1, preferred_rows=8)
+    policy = BatchPolicy(max_delay=600.0, max_queue=1, preferred_rows=8)
     served = batcher(policy)
     submit(served, rows(1, 1), 1).cancel()
     served.withdraw()
-    await asyncio.wait_for(served.drain(), 5)
+    await asyncio.wait_for(served.drain(), PATIENCE)
     assert served.waiting == 0
     served.close()
 
 
 async def test_who_still_waits_at_close_is_told() -> None:
-    served = batcher(BatchPolicy(max_delay=10.0, preferred_rows=8))
+    served = batcher(BatchPolicy(max_delay=600.0, preferred_rows=8))
     reply = submit(served, rows(1, 1), 1)
     served.close()
     with pytest.raises(QuantserveError, match="unloaded"):
@@ -120,14 +121,14 @@ async def test_requests_are_in_flight_until_they_are_answered() -> None:
 
     def wait(inputs: Arrays, outputs: tuple[int, ...] | None) -> Arrays:
         started.set()
-        assert go_on.wait(5)
+        assert go_on.wait(PATIENCE)
         return inputs
 
     policy = BatchPolicy(preferred_rows=1)
     served = DynamicBatcher(("m", 1), policy, [Instance(wait, policy)], lambda _: None)
     replies = [submit(served, rows(1, 1), 1) for _ in range(3)]
     assert served.in_flight == 3
-    await asyncio.to_thread(started.wait, 5)
+    await asyncio.to_thread(started.wait, PATIENCE)
     # One runs, one is next in the instance's thread, one waits.
     assert (served.busy, served.waiting, served.in_flight) == (1, 1, 3)
     go_on.set()

@@ -14,6 +14,7 @@ from service.core.errors import LoadFailed
 from service.engine.custom_ops import library, missing_operator
 from service.engine.loading import Loaded, load
 from tests.engine import graphs
+from tests.parts import OPERATORS
 
 DOMAIN = "ai.onnx.contrib"
 ALLOW = "--allow-custom-ops"
@@ -34,11 +35,11 @@ def shouting(operator: str = "StringUpper", domain: str = DOMAIN) -> onnx.ModelP
 def lib(tmp_path: Path) -> Path:
     """A library beside model.toml."""
     package = importlib.util.find_spec("onnxruntime_extensions")
-    if package is None or package.origin is None:
-        pytest.skip("needs a library of operators: pip install onnxruntime-extensions")
+    OPERATORS.need(package)
+    assert package is not None and package.origin is not None
     built = next(Path(package.origin).parent.glob("_extensions_pydll*.so"), None)
-    if built is None:
-        pytest.skip("onnxruntime-extensions has no library for this system")
+    OPERATORS.need(built)
+    assert built is not None
     home = tmp_path / "models" / "shout"
     home.mkdir(parents=True)
     return Path(shutil.copy(built, home / "lib.so"))

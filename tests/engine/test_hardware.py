@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.engine.hardware import cpu_quota, memory_limit, resident_bytes, usable_cores
+from tests.parts import LINUX
 
 HOST = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -89,7 +90,7 @@ def test_a_system_without_proc_uses_its_affinity(tmp_path: Path) -> None:
     assert resident_bytes(tmp_path / "a") == 0
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+@LINUX.unless(hasattr(os, "sched_setaffinity"))
 def test_a_process_bound_to_one_core_uses_one() -> None:
     program = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"

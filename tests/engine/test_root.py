@@ -10,6 +10,7 @@ import pytest
 
 from service.core.errors import ConfigError, Conflict
 from service.engine.root import Contents, Root
+from tests.parts import SETPRIV
 from tests.repositories import put, scale
 
 ROOT = Path(__file__).parents[2]
@@ -154,7 +155,7 @@ def test_links_that_lead_nowhere_or_outside_are_told(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv, of util-linux, is not here")
+@SETPRIV.unless(shutil.which("setpriv"))
 def test_what_may_not_be_read_is_told(tmp_path: Path) -> None:
     """In a process of its own: what root may, it may even where nobody may."""
     for name in ("ok", "folder", "version"):

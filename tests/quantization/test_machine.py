@@ -7,6 +7,7 @@ import pytest
 
 from service.quantization.kernels import hardware_text, measure_kernels
 from service.quantization.machine import Machine, read_machine
+from tests.parts import X86
 
 MEMORY = "MemTotal:       16000000 kB\n"
 
@@ -61,8 +62,7 @@ def test_kernels_are_measured_here() -> None:
 
 
 def test_both_sets_of_kernels_are_measured_on_x86() -> None:
-    if platform.machine() not in ("x86_64", "AMD64"):
-        pytest.skip("ONNX Runtime has two sets of eight-bit kernels on x86 only")
+    X86.need(platform.machine() in ("x86_64", "AMD64"))
     assert sum(name.endswith(" kernels") for name in measure_kernels()["speed"]) >= 2
 
 

@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from threading import Event
 
@@ -24,6 +23,7 @@ from service.quantization.decide import Candidate
 from service.quantization.order import Order, _key, _scratch, carry_out
 from service.quantization.recipes import Dynamic, Recipe, Static, WeightOnly
 from service.quantization.search import Search
+from tests.patience import PATIENCE, until
 from tests.quantization.tiny_models import conv_net, recurrent, save
 
 FEW = (
@@ -58,7 +58,8 @@ def test_a_search_ends_with_a_version_that_serves(model: Path, data: Path, tmp_p
     assert names[:2] == ["static", "weight-only"]
     static = report["candidates"][0]
     assert static["fusion_ratio"] == 1.0
-    assert static["batch_invariant"]
+    # Where it was measured far slower than FP32, nobody looked at it any further.
+    assert static["batch_invariant"] is (None if static["dropped"] else True)
     assert static["kernels"] == "default"  # weights of seven bits
     assert static["timing"]["latency_ratio"] > 0
     assert static["quality"]["metric"] == "accuracy"
@@ -126,12 +127,14 @@ def test_a_stopped_search_leaves_no_version_and_goes_on_later(
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         home = tmp_path / "models/tiny"
-        until = time.monotonic() + 60
-        while not list(home.glob(".quantize/*/journal.jsonl")) and time.monotonic() < until:
+
+        def begun() -> bool:
             assert process.poll() is None, process.stderr and process.stderr.read()
-            time.sleep(0.02)  # the journal of another process cannot be awaited
+            return bool(list(home.glob(".quantize/*/journal.jsonl")))
+
+        until(begun, "no journal")
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 130

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import tiny_models
-from tests.system.process import ROOT, Running, running
+from tests.system.process import BODY_SECONDS, ROOT, Running, running
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +17,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A server of tiny models with little patience: 1 MiB of body, a second for it."""
+    """A server of tiny models with little patience: 1 MiB of body, two seconds for it."""
     models = tmp_path_factory.mktemp("attacked")
     for datatype in tiny_models.DATATYPES:
         tiny_models.identity(models, datatype)
@@ -26,7 +26,14 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     tiny_models.fixed(models)
     tiny_models.wide(models, 2**20)
     tiny_models.counting(models)
-    flags = ("--max-body-bytes", str(2**20), "--body-timeout", "1", "--shutdown-timeout", "5")
+    flags = (
+        "--max-body-bytes",
+        str(2**20),
+        "--body-timeout",
+        str(BODY_SECONDS),
+        "--shutdown-timeout",
+        "5",
+    )
     with running(models, *flags) as served:
         yield served
         # Nothing that clients did was worth a stack trace, or an error of the server.

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE
 from tests.system.wire import Answer, Line
 
 ROOT = Path(__file__).parents[2]
 KEY = "an-admin-key"
-START_SECONDS = 180
-STOP_SECONDS = 20
+BODY_SECONDS = 2
+"""What impatient servers are told. Tests wait for it; a client that is busy needs less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def running(models: Path, *flags: str, code: int = 0) -> Iterator[Running]:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         process = start(models, log, "--port", "0", *flags)
-        guard = threading.Timer(START_SECONDS, process.kill)
+        guard = threading.Timer(PATIENCE, process.kill)
         guard.start()
         try:
             assert process.stdout is not None
@@ -89,7 +90,7 @@ def running(models: Path, *flags: str, code: int = 0) -> Iterator[Running]:
             guard.cancel()
             process.terminate()
             try:
-                ended = process.wait(STOP_SECONDS)
+                ended = process.wait(PATIENCE)
             finally:
                 process.kill()
                 process.communicate()

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.disks import small_disk
+from tests.parts import CURL
+from tests.patience import PATIENCE, until
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "models/digits/1/model.onnx"
@@ -36,7 +41,7 @@ def started(
         env={**os.environ, "QUANTSERVE_ADMIN_KEY": KEY, **environment},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    guard = threading.Timer(120, process.kill)
+    guard = threading.Timer(PATIENCE, process.kill)
     guard.start()
     try:
         assert process.stdout is not None
@@ -49,7 +54,7 @@ def started(
     finally:
         guard.cancel()
         process.terminate()
-        process.wait(60)
+        process.wait(PATIENCE)
         for stream in (process.stdout, process.stderr):
             if stream:
                 stream.close()
@@ -58,14 +63,14 @@ def started(
 def command(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "service", *arguments],
-        cwd=ROOT, text=True, capture_output=True, timeout=60,
+        cwd=ROOT, text=True, capture_output=True, timeout=PATIENCE,
         env={**os.environ, "QUANTSERVE_ADMIN_KEY": KEY, **environment},
     )  # fmt: skip
 
 
 def raw(port: int, head: str, *parts: bytes, finish: bool = False) -> tuple[int, bytes]:
     """Send bytes as they are; the status of the first answer, and all that came."""
-    with socket.create_connection(("127.0.0.1", port), 20) as line:
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as line:
         line.sendall(head.replace("\n", "\r\n").encode("utf-8", "surrogateescape") + b"\r\n\r\n")
         for part in parts:
             line.sendall(part)
@@ -132,20 +137,15 @@ def test_the_command_is_told_early_that_a_file_is_too_large(
 
 
 def test_the_command_is_told_in_the_middle_that_the_disk_is_full(tmp_path: Path) -> None:
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(tmp_path)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("needs the right to mount")
-    try:
-        with started(tmp_path, {}) as (_, url, _):
-            done = command("upload", "m", str(ROOT), "--url", url)
-            assert done.returncode == 2 and "directory" in done.stderr
-            large = tmp_path.parent / "large.onnx"
-            large.write_bytes(bytes(2**26))
-            done = command("upload", "m", str(large), "--url", url)
-            assert done.returncode == 1 and "(507)" in done.stderr and "No space" in done.stderr
-            assert list(tmp_path.iterdir()) == []
-    finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
+    patient = ("--body-timeout", str(PATIENCE))
+    with small_disk(tmp_path, "8m"), started(tmp_path, {}, *patient) as (_, url, _):
+        done = command("upload", "m", str(ROOT), "--url", url)
+        assert done.returncode == 2 and "directory" in done.stderr
+        large = tmp_path.parent / "large.onnx"
+        large.write_bytes(bytes(2**26))
+        done = command("upload", "m", str(large), "--url", url)
+        assert done.returncode == 1 and "(507)" in done.stderr and "No space" in done.stderr
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -164,15 +164,13 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_2(
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and text in done.stderr
 
 
+@CURL.unless(shutil.which("curl"))
 def test_curl_uploads(keyed: tuple["subprocess.Popen[str]", str, int, Path]) -> None:
     _, url, _, models = keyed
     place = f"{url}/admin/models/curled/versions"
     for how in (["-T", str(MODEL)], ["--data-binary", f"@{MODEL}"]):
-        curl = ["curl", "-sS", "-m", "20", "-H", "X-API-Key: sesame-1", *how, place]
-        try:
-            done = subprocess.run(curl, capture_output=True, check=True)
-        except FileNotFoundError:
-            pytest.skip("needs curl")
+        curl = ["curl", "-sS", "-m", str(PATIENCE), "-H", "X-API-Key: sesame-1", *how, place]
+        done = subprocess.run(curl, capture_output=True, check=True)
         assert json.loads(done.stdout)["sha256"] == SHA256
     assert sorted(path.name for path in (models / "curled").iterdir()) == ["1", "2"]
 
@@ -292,7 +290,7 @@ def test_two_uploads_of_one_version_at_once_store_one(open_: tuple[str, int, Pat
 @contextmanager
 def half_sent(port: int) -> Iterator[None]:
     """An upload of which the server waits for the rest."""
-    with socket.create_connection(("127.0.0.1", port), 20) as line:
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as line:
         head = f"{PLACE}\nContent-Length: 1000\nExpect: 100-continue\n\n"
         line.sendall(head.replace("\n", "\r\n").encode())
         assert b"100 Continue" in line.recv(100)
@@ -303,7 +301,7 @@ def half_sent(port: int) -> Iterator[None]:
 def test_a_killed_upload_is_cleaned_up_at_the_next_start(tmp_path: Path) -> None:
     with started(tmp_path, {}) as (process, _, port), half_sent(port):
         process.send_signal(signal.SIGKILL)
-        process.wait(60)
+        process.wait(PATIENCE)
     assert len(list(tmp_path.glob("m/.upload-*"))) == 1
     with started(tmp_path, {}):
         assert list(tmp_path.iterdir()) == []
@@ -315,14 +313,15 @@ def test_an_upload_does_not_outlive_the_server(tmp_path: Path) -> None:
         half_sent(port),
     ):
         process.terminate()
-        process.wait(60)
+        process.wait(PATIENCE)
     assert list(tmp_path.iterdir()) == []
 
 
 def assert_empty_soon(server: tuple[str, int, Path]) -> None:
     """The clean-up runs when the server sees that the sender left; one more request comes after."""
-    for _ in range(100):
+
+    def empty() -> bool:
         raw(server[1], "GET /v2/health/live HTTP/1.1\nHost: x")
-        if list(server[2].iterdir()) == []:
-            return
-    raise AssertionError(list(server[2].rglob("*")))
+        return list(server[2].iterdir()) == []
+
+    until(empty, "the folder of the upload has not gone away")

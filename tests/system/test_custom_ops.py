@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.engine import graphs
+from tests.parts import OPERATORS
 from tests.system.process import running
 from tests.system.wire import get, post
 
@@ -17,8 +18,8 @@ from tests.system.wire import get, post
 def models(tmp_path: Path) -> Path:
     """One model in text, and the library beside its model.toml."""
     package = importlib.util.find_spec("onnxruntime_extensions")
-    if package is None or package.origin is None:
-        pytest.skip("needs a library of operators: pip install onnxruntime-extensions")
+    OPERATORS.need(package)
+    assert package is not None and package.origin is not None
     ends = [graphs.value(name, ["batch"], TensorProto.STRING) for name in ("x", "y")]
     upper = helper.make_node("StringUpper", ["x"], ["y"], domain="ai.onnx.contrib")
     model = graphs.model([upper], ends[:1], ends[1:])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.parts import AB
 from tests.system.process import Running
 from tests.system.wire import chunked, get, post
 
@@ -101,9 +102,7 @@ def test_a_body_that_is_too_large_ends_it(attacked: Running) -> None:
         assert answer.status in (400, 413) and answer.headers["connection"] == "close"
 
 
-@pytest.mark.skipif(
-    not shutil.which("ab"), reason="ab is not installed: apt-get install apache2-utils"
-)
+@AB.unless(shutil.which("ab"))
 @pytest.mark.parametrize("path", [PATH, "/v2/models/nobody/infer", "/v2/health/ready"])
 def test_ab_keeps_its_connections(attacked: Running, path: str, tmp_path: Path) -> None:
     (tmp_path / "body").write_bytes(GOOD)

@@ -18,6 +18,7 @@ import pytest
 from service.engine.hardware import usable_cores
 from service.engine.session import Session, SessionOptions
 from tests.engine import graphs, quantizers
+from tests.patience import PATIENCE
 from tests.system.process import Running, running
 
 Values = dict[str, np.ndarray]
@@ -34,7 +35,9 @@ class Served:
         data = None if body is None else json.dumps(body).encode()
         try:
             url = f"http://{self.process.address}{path}"
-            with urllib.request.urlopen(urllib.request.Request(url, data), timeout=20) as reply:
+            with urllib.request.urlopen(
+                urllib.request.Request(url, data), timeout=PATIENCE
+            ) as reply:
                 return reply.status, json.loads(reply.read() or b"null")
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())
@@ -122,11 +125,11 @@ def write_all(folder: Path, scratch: Path) -> None:
     for name, model in models.items():
         graphs.save(model, folder / name)
     (folder / "dynamic-combined" / "model.toml").write_text('[batching]\ncombine = "always"\n')
-    for name in ("padded", "padded-unmasked"):
-        (folder / name / "model.toml").write_text(
-            "[batching]\nmax_queue_delay = 0.05\n"
-            "[batching.padding]\nbuckets = [8, 16]\nvalues = { ids = 0, attention_mask = 0 }\n"
-        )
+    padding = "[batching.padding]\nbuckets = [8, 16]\nvalues = { ids = 0, attention_mask = 0 }\n"
+    (folder / "padded-unmasked" / "model.toml").write_text(padding)
+    # Four rows are waited for, whatever pays here: there are enough of them.
+    together = "[batching]\npreferred_batch_size = 4\nmax_queue_delay = 10\n"
+    (folder / "padded" / "model.toml").write_text(together + padding)
     for name, (arrays, _) in BROKEN_GOLDEN.items():
         graphs.save(graphs.linear(), folder / name)
         np.savez(folder / name / "golden.npz", **arrays)  # type: ignore[arg-type]
@@ -194,7 +197,8 @@ def test_rows_that_would_move_each_other_are_kept_apart(served: Served) -> None:
     assert "one scale for the whole batch" in about["batching_note"]
     assert float(about["batch_deviation"]) > 1e-3
     status, config = served.ask("/v2/models/dynamic/config")
-    assert status == 200 and config["instance_group"][0]["count"] == usable_cores()
+    # One where a row takes less than the way to a thread: test_plan.py says which of them when.
+    assert status == 200 and config["instance_group"][0]["count"] in {1, usable_cores()}
     rows = floats(8, 64) * 2.0 ** np.arange(8, dtype=np.float32)[:, None]
     alone = [served.direct("dynamic", {"x": rows[i : i + 1]})["y"] for i in range(8)]
     np.testing.assert_array_equal(served.infer("dynamic", {"x": rows})["y"], np.concatenate(alone))
@@ -222,8 +226,9 @@ def test_a_model_that_takes_nothing_is_asked_with_nothing(served: Served) -> Non
 
 
 def sentences(count: int) -> list[Values]:
+    """Of 1 to 16 tokens; 24 fill four runs of one bucket and two of the other."""
     rng = np.random.default_rng(0)
-    lengths = rng.integers(1, 17, count)
+    lengths = np.resize(np.arange(1, 17), count)
     return [
         {"ids": rng.integers(1, 100, (1, n)), "attention_mask": np.ones((1, n), np.int64)}
         for n in lengths
@@ -240,7 +245,7 @@ def test_lengths_are_mixed_and_answers_cut_back(served: Served) -> None:
         for name, expected in served.direct("padded", request).items():
             np.testing.assert_allclose(answer[name], expected, atol=1e-4)
     (stats,) = served.ask("/v2/models/padded/stats")[1]["model_stats"]
-    assert stats["inference_count"] >= 24 > stats["execution_count"]  # they did share runs
+    assert stats["inference_count"] == 24 > stats["execution_count"]  # they did share runs
 
 
 def test_a_model_that_ignores_its_mask_is_not_padded(served: Served) -> None:

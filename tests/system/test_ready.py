@@ -10,6 +10,7 @@ import pytest
 
 from service.cli import main
 from service.commands.ready import default_url
+from tests.patience import PATIENCE
 from tests.system.process import ROOT
 
 
@@ -53,4 +54,4 @@ def test_a_signal_before_there_is_a_server_ends_it_in_order(tmp_path: Path) -> N
     with process.stdout as lines:
         assert lines.readline() == "importing\n"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 
+from tests.patience import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "models/digits/example.json").read_bytes()
 GOLDEN = np.load(ROOT / "models/digits/golden.npz")
@@ -18,7 +20,7 @@ GOLDEN = np.load(ROOT / "models/digits/golden.npz")
 def call(url: str, body: bytes | None = None, **headers: str) -> tuple[int, dict[str, object]]:
     request = urllib.request.Request(url, body, headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as reply:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
             return reply.status, json.loads(reply.read() or b"null")
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read())
@@ -99,7 +101,7 @@ def test_bad_requests_are_named_and_the_next_is_served(
 
 def test_a_body_over_the_limit_is_refused(server: str) -> None:
     host, port = server.split(":")
-    with socket.create_connection((host, int(port)), 10) as connection:
+    with socket.create_connection((host, int(port)), PATIENCE) as connection:
         connection.sendall(
             b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n"
         )
@@ -108,7 +110,7 @@ def test_a_body_over_the_limit_is_refused(server: str) -> None:
 
 def test_metrics_count_requests(server: str) -> None:
     call(f"http://{server}/v2/models/digits/infer", EXAMPLE)
-    with urllib.request.urlopen(f"http://{server}/metrics", timeout=10) as reply:
+    with urllib.request.urlopen(f"http://{server}/metrics", timeout=PATIENCE) as reply:
         page = reply.read().decode()
     assert 'quantserve_requests_total{model="digits"' in page
     assert 'quantserve_model_info{batching="combine"' in page

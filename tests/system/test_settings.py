@@ -1,14 +1,23 @@
 """Whatever cannot be used as told is one clear line and exit code 2."""
 
+import ctypes
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
+from tests.parts import LINUX
+from tests.patience import PATIENCE
 from tests.system.process import ROOT
+
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
+
+
+def obey_permissions() -> None:
+    """Be denied what the modes of files deny, also as root."""
+    for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+        ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 def refused(*arguments: str, **environment: str) -> str:
@@ -19,7 +28,8 @@ def refused(*arguments: str, **environment: str) -> str:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
+        preexec_fn=obey_permissions,
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("quantserve: ") and done.stderr.count("\n") == 1
@@ -55,7 +65,7 @@ def test_a_folder_that_is_not_there_or_is_none(tmp_path: Path) -> None:
         assert f"models folder {path} is not a readable folder" in line
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@LINUX.unless(sys.platform == "linux")
 def test_a_folder_that_may_not_be_read(tmp_path: Path) -> None:
     tmp_path.chmod(0)
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import tiny_models
+from tests.parts import LOCALE
 from tests.system.process import running
 from tests.system.wire import get, post
 
@@ -36,7 +37,7 @@ def test_a_locale_that_is_missing_is_named_with_what_to_install(
         assert served.ask(get("/v2/models/same_fp32/ready")).status == 200
 
 
-@pytest.mark.skipif(not PRESENT.is_dir(), reason=f"there is no {PRESENT} to take for another one")
+@LOCALE.unless(PRESENT.is_dir())
 def test_where_it_is_installed_the_model_answers(tmp_path: Path, locales: Path) -> None:
     shutil.copytree(PRESENT, locales / "en_US.UTF-8")
     tiny_models.normalizer(tmp_path / "models/words")

@@ -22,6 +22,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from tests.parts import CURL, SMALL_DISK, TAR
 from tests.system.process import KEY, ROOT, Running, running
 
 CLIENT = httpx.Client(headers={"X-API-Key": KEY}, timeout=60)
@@ -61,8 +62,8 @@ def place(server: Running, model: str, query: str = "") -> str:
 
 
 def shell(command: str, folder: Path) -> str:
-    if not shutil.which("curl") or not shutil.which("tar"):
-        pytest.skip("needs curl and tar")
+    CURL.need(shutil.which("curl"))
+    TAR.need(shutil.which("tar"))
     shown = {"KEY": f"X-API-Key: {KEY}", "QUANTSERVE_ADMIN_KEY": KEY}
     done = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, text=True,
                           timeout=60, env={**os.environ, **shown})  # fmt: skip
@@ -260,8 +261,8 @@ def test_a_disk_that_is_full_in_the_second_file_is_left_as_it_was(
     tmp_path: Path, source: Path
 ) -> None:
     mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(tmp_path)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("needs the right to mount")
+    may = not os.geteuid() and not subprocess.run(mount, capture_output=True).returncode
+    SMALL_DISK.need(may)
     try:
         with running(tmp_path) as server:
             model = (source / "model.onnx").read_bytes()

@@ -2,12 +2,11 @@
 
 import json
 import socket
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-ANSWER_SECONDS = 60
+from tests.patience import PATIENCE, until
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Line:
     """One connection."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), ANSWER_SECONDS)
+        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
         self._file = self.socket.makefile("rb")
 
     def __enter__(self) -> "Line":
@@ -85,13 +84,15 @@ def free_port() -> int:
 
 def await_listener(port: int) -> None:
     """Wait until somebody listens."""
-    pause = threading.Event()
-    while True:
+
+    def listening() -> bool:
         try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
+            socket.create_connection(("127.0.0.1", port), PATIENCE).close()
         except ConnectionRefusedError:
-            pause.wait(0.02)
+            return False
+        return True
+
+    until(listening, f"nobody listens on port {port}")
 
 
 def post(path: str, body: bytes, method: str = "POST", **headers: str) -> bytes:

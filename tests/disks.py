@@ -1,0 +1,20 @@
+"""A disk that is soon full."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.parts import SMALL_DISK
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """Mount one of so many bytes there; skips where the system does not let the tests do it."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    SMALL_DISK.need(os.geteuid() == 0 and not subprocess.run(mount, capture_output=True).returncode)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

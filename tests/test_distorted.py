@@ -1,0 +1,53 @@
+"""The distorted clock distorts what it should, the same way again for the same seed."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.distorted.sitecustomize import LEAST, MEASURING, MOST, SEED, Distorted
+
+FOLDER = Path(__file__).with_name("distorted")
+
+
+def readings(seed: int, module: str) -> list[float]:
+    """What a module of this name reads from a clock that advances by a second each time."""
+    names = {"__name__": module, "clock": Distorted(iter(range(100)).__next__, seed)}
+    read: list[float] = eval("[clock() for _ in range(100)]", names)
+    return read
+
+
+@pytest.mark.parametrize("module", sorted(MEASURING))
+def test_measurements_are_off_by_a_factor_for_each_reading(module: str) -> None:
+    read = readings(1, module)
+    steps = [after - before for before, after in zip(read, read[1:], strict=False)]
+    assert LEAST <= min(steps) < 0.5 and 2 < max(steps) <= MOST
+    assert read == readings(1, module) != readings(2, module)
+
+
+def test_nobody_else_notices() -> None:
+    assert readings(1, "service.api.exchange") == list(range(100))
+
+
+@pytest.mark.parametrize("module", sorted(MEASURING))
+def test_what_is_distorted_is_a_module_that_reads_a_clock(module: str) -> None:
+    spec = find_spec(module)
+    assert spec and spec.origin
+    assert "clock" in (text := Path(spec.origin).read_text()) or "perf_counter" in text
+
+
+@pytest.mark.parametrize(("seed", "distorted"), [("1", True), (None, False)])
+def test_processes_that_tests_start_have_it(seed: str | None, distorted: bool) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != SEED}
+    environment |= {SEED: seed} if seed else {}
+    done = subprocess.run(
+        [sys.executable, "-c", "from time import thread_time; print(type(thread_time).__name__)"],
+        env={**environment, "PYTHONPATH": str(FOLDER)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout.strip() == "Distorted") is distorted
