@@ -36,8 +36,7 @@ class DynamicBatcher:
     """Takes requests, answers futures. Must be made on the event loop that it serves.
 
     ``inline`` runs batches in the event loop itself: for runs shorter than the way to a thread and
-    back. It then has one instance. ``new_mark`` gives what notes that a thread is at work;
-    ``marks`` are those that were given.
+    back. It then has one instance. ``new_mark`` gives what notes that a thread is at work.
     """
 
     def __init__(
@@ -56,10 +55,9 @@ class DynamicBatcher:
         self._observe = observe
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._new_mark = new_mark
-        self._of_thread = local()
-        self._mark = new_mark() if inline else UNNOTED
-        self.marks = [self._mark]
+        self._marks = _Marks(new_mark)
+        if inline:
+            self._marks.enter_thread()
         self._threads = None if inline else self._pool(len(instances))
         self.instances = len(instances)
         # All mutable state: the queue; the free instances, and how many requests the others work
@@ -79,6 +77,11 @@ class DynamicBatcher:
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
+
+    @property
+    def marks(self) -> list[Mark]:
+        """What notes that the threads are at work."""
+        return self._marks.given
 
     @property
     def waiting(self) -> int:
@@ -211,9 +214,10 @@ class DynamicBatcher:
         instance = self._idle.pop()
         self._running += len(batch.entries)
         if self._threads is None:
-            self._mark.begin()
+            mark = self._marks.of_thread()
+            mark.begin()
             execution = instance.execute(batch)
-            self._mark.end()
+            mark.end()
             if execution.timing.compute > TOO_LONG_INLINE:
                 _log.warning("model %s runs in a thread now: a run took too long", self._model)
                 self._threads = self._pool(1)
@@ -222,12 +226,9 @@ class DynamicBatcher:
             self._threads.submit(self._execute, instance, batch)
 
     def _pool(self, threads: int) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(threads, self._model, initializer=self._enter_thread)
-
-    def _enter_thread(self) -> None:
-        """A mark for each thread: an instance may wait for one while it is at work in another."""
-        self._of_thread.mark = mark = self._new_mark()
-        self.marks.append(mark)
+        # The pool must not hold the batcher: what holds each other lives until a collection, and
+        # the session with it.
+        return ThreadPoolExecutor(threads, self._model, initializer=self._marks.enter_thread)
 
     def _drop_unwanted(self, now: float) -> None:
         for entry in self._queue.expire(now):
@@ -250,7 +251,7 @@ class DynamicBatcher:
             self._timer = self._loop.call_later(max(0.0, at - self._clock()), self._wake)
 
     def _execute(self, instance: Instance, batch: Batch[Reply]) -> None:
-        mark: Mark = self._of_thread.mark
+        mark = self._marks.of_thread()
         mark.begin()
         execution = instance.execute(batch)
         mark.end()
@@ -284,6 +285,25 @@ class DynamicBatcher:
 def _row(arrays: Arrays, place: int) -> Arrays:
     row = tuple([array[place : place + 1] for array in arrays])
     return Overriding(row, arrays.overrides) if isinstance(arrays, Overriding) else row
+
+
+class _Marks:
+    """A mark for each thread: an instance may wait for one while it is at work in another."""
+
+    def __init__(self, new_mark: Callable[[], Mark]) -> None:
+        self._new_mark = new_mark
+        self._local = local()
+        self.given: list[Mark] = []
+
+    def enter_thread(self) -> None:
+        """Give this thread its mark."""
+        self._local.mark = mark = self._new_mark()
+        self.given.append(mark)
+
+    def of_thread(self) -> Mark:
+        """The mark of this thread."""
+        mark: Mark = self._local.mark
+        return mark
 
 
 def _too_late(entry: Entry[Reply], waited: float) -> DeadlineExceeded:
