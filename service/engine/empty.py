@@ -4,12 +4,12 @@ They divide an integer by a length, or throw in a thread that has no handler. Ne
 so such inputs must not reach the graph.
 """
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from enum import Enum
 
 from service.core.errors import InputRejected
-from service.core.tensors import Arrays, show_shape
+from service.core.tensors import Array, show_shape
 
 
 class Empty(Enum):
@@ -42,7 +42,7 @@ class Fatal:
     operator: str
     empty: Empty
 
-    def check(self, arrays: Arrays) -> None:
+    def check(self, arrays: Iterable[Array]) -> None:
         """Refuse inputs that would end the process.
 
         Raises:

@@ -115,13 +115,13 @@ class Session:
             InputRejected: the graph refuses the values, such as an index past a table's end.
             ExecutionFailed: it failed in any other way.
         """
-        if self._fatal is not None:
-            self._fatal.check(inputs)
         names = self._outputs if outputs is None else [self._outputs[i] for i in outputs]
+        feed = dict(zip(self._inputs, inputs, strict=True))
+        if type(inputs) is Overriding:
+            feed.update(inputs.overrides)
+        if self._fatal is not None:
+            self._fatal.check(feed.values())
         try:
-            feed = dict(zip(self._inputs, inputs, strict=True))
-            if type(inputs) is Overriding:
-                feed.update(inputs.overrides)
             if self._has_bfloat16:
                 return self._run_values(feed, names)
             return tuple(self._run(names, feed, None))
