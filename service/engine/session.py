@@ -48,6 +48,8 @@ ELEMENT_TYPES = {
 }
 NO_NAMES = ("", "?", "-1", "None")
 """Symbols that stand for an unknown length, not for one that has a name."""
+SUBGRAPHS = {"If", "Loop", "Scan"}
+"""Operators with graphs inside, which may take weights of the graph around them."""
 EXTERNAL = "session.model_external_initializers_file_folder_path"
 ONNX_BFLOAT16 = 16
 """onnx.proto, TensorProto.DataType.BFLOAT16."""
@@ -84,8 +86,8 @@ class Session:
             LoadFailed: ONNX Runtime rejects it, or it takes what the protocol cannot carry.
         """
         self._path, self.options = path, options
-        self._session, self.kernels, self.kernels_note = _load(path, options)
         self._summary = summary or summarise(path)
+        self._session, self.kernels, self.kernels_note = _load(path, options, self._summary)
         self.signature = _signature(self._session, path, self._summary.unranked)
         self._fatal = fatal_operator(self._summary.operators)
         # The wrapper around this checks names and devices at every call: the signature has done so.
@@ -138,11 +140,13 @@ class Session:
         return tuple(_from_value(v) for v in self._session.run_with_ort_values(names, values))
 
 
-def _load(path: Path, options: SessionOptions) -> tuple[ort.InferenceSession, Kernels, str]:
+def _load(
+    path: Path, options: SessionOptions, summary: GraphSummary
+) -> tuple[ort.InferenceSession, Kernels, str]:
     kernels, note = kernels_for(path, options.kernels), ""
     if kernels is Kernels.EXACT:
         try:
-            return _open_exact(path, options), kernels, _overridable(path)
+            return _open_exact(path, options, summary), kernels, _overridable(path)
         except Exception as error:
             # The exact kernels do not know signed activations in QLinear operators. What is wrong
             # with a file in any case is told by the second attempt.
@@ -169,7 +173,9 @@ def _overridable(path: Path) -> str:
     )
 
 
-def _open_exact(path: Path, options: SessionOptions) -> ort.InferenceSession:
+def _open_exact(path: Path, options: SessionOptions, summary: GraphSummary) -> ort.InferenceSession:
+    if summary.operators & SUBGRAPHS:
+        return _open(path, options, Kernels.EXACT, unshared(path))
     try:
         return _open(path, options, Kernels.EXACT)
     except Exception:

@@ -7,6 +7,7 @@ read.
 """
 
 from functools import cached_property
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,8 @@ UNFUSED = {
     "Sub",
 }  # fmt: skip
 """What reads a DequantizeLinear is no product: an embedding's table, say, may hold any values."""
+REMOVABLE = {"Add", "Div", "Mul", "Sub"}
+"""ONNX Runtime removes these where one side is a scalar 0 or 1, and fuses what comes after."""
 
 
 def weights_fit(path: Path) -> bool:
@@ -71,12 +74,15 @@ class _Weights(Scan):
         self._types: dict[str, int] = {}
         self._largest: dict[str, int] = {}
         self._given: set[str] = set()
+        self._large: set[str] = set()
 
     def visit(self, node: Node) -> None:
         self._nodes.append(node)
 
     def keep(self, name: str, datatype: int, dims: list[int], message: memoryview) -> None:
         self._types[name] = datatype
+        if prod(dims) > 1:
+            self._large.add(name)
         if datatype == INT8 and 0 not in dims:
             found = _largest(message, self._folder)
             self._largest[name] = max(found, self._largest.get(name, 0))
@@ -130,9 +136,16 @@ class _Weights(Scan):
 
     @cached_property
     def _unfused(self) -> set[str]:
-        """What only operators read that are no products."""
-        read = {name for n in self._nodes if n.operator in UNFUSED for name in n.inputs}
-        return read - {name for n in self._nodes if n.operator not in UNFUSED for name in n.inputs}
+        """What only operators read that are no products, and that stay."""
+        made = {name for n in self._nodes if n.operator == "Constant" for name in n.outputs}
+        scalars = (self._types.keys() | made) - self._large
+        unfused: set[str] = set()
+        others: set[str] = set()
+        for node in self._nodes:
+            removable = node.operator in REMOVABLE and not scalars.isdisjoint(node.inputs)
+            stays = node.operator in UNFUSED and not removable
+            (unfused if stays else others).update(node.inputs)
+        return unfused - others
 
 
 def _largest(message: memoryview, folder: Path) -> int:
