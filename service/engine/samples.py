@@ -40,15 +40,28 @@ def trial_rows(
         why = f"no rows to try it with could be made up ({error}); add {golden.name}"
         return rows, "" if rows else why
     if signature.declared is False:
-        return [found.inputs], ""
+        return _whole(golden.name, found.inputs, run), ""
     rows = single_rows(found.inputs)
     if signature.declared:
         _check_outputs(golden.name, signature, found, rows[0], run)
     elif not _independent(found.inputs, rows, run):
-        return [found.inputs], ""
+        return _whole(golden.name, found.inputs, run), ""
     if len(rows) < FEW:
         rows += generated_rows(signature, dims, run, like=rows[0])[0]
     return rows[:ROWS], ""
+
+
+def _whole(file: str, inputs: Arrays, run: Run) -> list[Arrays]:
+    """The golden set as one request.
+
+    Raises:
+        LoadFailed: the model cannot run it.
+    """
+    try:
+        run(inputs, None)
+    except QuantserveError as error:
+        raise LoadFailed(f"{file}, as one request: {error}") from error
+    return [inputs]
 
 
 def _independent(inputs: Arrays, rows: list[Arrays], run: Run) -> bool:
