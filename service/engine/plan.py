@@ -16,8 +16,8 @@ INLINE_SECONDS = 0.001
 INLINE_ROW_SECONDS = 0.0001
 """A row that takes longer leaves it as well: the event loop is one core, and what the way to a
 thread and back costs is less than another core brings."""
-MADE_UP = re.compile(r"unk__\d+|.*_dynamic_axes_\d+|DynamicDimension\.\d+|unknown\w*", re.I)
-"""Names that tf2onnx, PyTorch and Paddle make up, a new one for each axis: they tell nothing."""
+MADE_UP = re.compile(r"unk__\d+|.*_dynamic_axes_\d+|[su]\d+|DynamicDimension\.\d+|unknown\w*", re.I)
+"""Names that tf2onnx, PyTorch's two exporters and Paddle make up, a new one for each axis."""
 MOST_NAMES = 3
 """Inputs that a note names."""
 LONG_SECONDS = 0.002
