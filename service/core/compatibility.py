@@ -108,7 +108,8 @@ def _joined(old: Signature, new: Signature) -> Iterator[str]:
     lengths: dict[str, set[Dim]] = {}
     for now, before in _pairs(old.inputs, new.inputs):
         for axis, (dim, was) in enumerate(zip(now.shape, before.shape, strict=False)):
-            if was is None or (axis == 0 and old.batchable):  # no, or one length before
+            # An axis without a symbol had no length in common; the batch axis already had one.
+            if was is None or (axis == 0 and old.batchable):
                 continue
             if isinstance(dim, str):
                 lengths.setdefault(f'one length "{dim}"', set()).add(was)
@@ -141,8 +142,7 @@ def _outputs(old: Signature, new: Signature) -> Iterator[str]:
 
 
 def _lengths(old: Signature, new: Signature) -> dict[str, Dim]:
-    """What the named axes of the new inputs are in a request to the old ones. The axis before all
-    is "": that of the rows."""
+    """The axes of the old inputs, by the symbols of the new ones; "" stands for the first axis."""
     found: dict[str, Dim] = {}
     for now, before in _pairs(old.inputs, new.inputs):
         for axis, (dim, was) in enumerate(zip(now.shape, before.shape, strict=False)):

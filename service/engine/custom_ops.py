@@ -1,7 +1,7 @@
-"""Libraries of operators that ONNX Runtime lacks: code, which the operator of the server puts
-beside a model.toml and allows.
+"""Shared libraries of custom operators. They are code: whoever runs the server puts them beside
+model.toml and allows them.
 
-Uploads write into folders of versions only, so no library is taken from there, nor through a link.
+Uploads write into the folders of versions. No library is loaded from there, nor through a link.
 """
 
 import re
@@ -14,7 +14,7 @@ from service.engine.paths import leads_outside
 UNREGISTERED = re.compile(r"(\S+?):(\S+)\(-?\d+\) is not a registered function/op")
 """ONNX Runtime's words for an operator of a domain that it does not know."""
 OWN_DOMAINS = re.compile(r"(ai\.onnx(\.ml|\.training|\.preview\S*)?|com\.(microsoft|ms)(\..*)?)")
-"""What only another version of ONNX Runtime could bring."""
+"""Domains of ONNX Runtime itself: an operator that is missing there needs another version of it."""
 ALLOW = "--allow-custom-ops"
 
 

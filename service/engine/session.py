@@ -148,8 +148,8 @@ def _load(
         try:
             return _open_exact(path, options, summary), kernels, _overridable(path)
         except Exception as error:
-            # The exact kernels do not know signed activations in QLinear operators. What is wrong
-            # with a file in any case is told by the second attempt.
+            # The exact kernels lack signed activations in QLinear operators. If the file itself is
+            # wrong, the second attempt fails as well, and says why.
             note = f"default kernels run, and may saturate; the exact ones fail: {_reason(error)}"
     try:
         return _open(path, options), Kernels.DEFAULT, note
@@ -163,7 +163,7 @@ def _load(
 
 
 def _overridable(path: Path) -> str:
-    """What the exact kernels do not reach."""
+    """A note on the weights that the exact kernels do not reach; "" if there are none."""
     names = overridable_weights(path)
     if not names:
         return ""
@@ -253,7 +253,7 @@ def _spec(role: str, arg: ort.NodeArg, unranked: frozenset[str]) -> TensorSpec:
 
 
 def _dim(given: int | str | None) -> Dim:
-    """An axis; what exporters write for "unknown" is no name that axes could share."""
+    """An axis; None for the names that exporters write for "unknown", which axes do not share."""
     if isinstance(given, str) and given.strip() in NO_NAMES:
         return None
     return given

@@ -1,9 +1,8 @@
 """Whether the INT8 weights of a file are too small for a pair of products to pass 16 bits.
 
-255 * a + 255 * b stays below 32,768 for all |a|, |b| <= 64; the same bound at which ONNX Runtime's
-exact kernels leave a tensor as it is. What cannot be told counts as too large: weights that are
-computed, given by a request, or rounded to INT8 while the file is loaded, and data that cannot be
-read.
+255 * a + 255 * b stays below 32,768 for all |a|, |b| <= 64, the bound at which ONNX Runtime's exact
+kernels leave a tensor as it is. Unknown weights count as too large: those that are computed, given
+by a request, or rounded to INT8 while the file is loaded, and data that cannot be read.
 """
 
 from functools import cached_property
@@ -29,13 +28,13 @@ WEIGHTS = {
     "DynamicQuantizeMatMul": (1,), "MatMulInteger": (1,), "MatMulIntegerToFloat": (1,),
     "QAttention": (1,), "QGemm": (3,), "QLinearConv": (3,), "QLinearMatMul": (3,),
 }  # fmt: skip
-"""Which inputs of an operator may become the S8 side of a product. Behind a DequantizeLinear that
-is any product that ONNX Runtime fuses with it."""
+"""The inputs of an operator that may become the S8 side of a product. ONNX Runtime fuses a
+DequantizeLinear with the product that reads it."""
 UNFUSED = {
     "Add", "Concat", "Div", "LayerNormalization", "Mul", "QuantizeLinear", "SkipLayerNormalization",
     "Sub",
 }  # fmt: skip
-"""What reads a DequantizeLinear is no product: an embedding's table, say, may hold any values."""
+"""Readers of a DequantizeLinear that are no products: an embedding's table may hold any values."""
 REMOVABLE = {"Add", "Div", "Mul", "Sub"}
 """ONNX Runtime removes these where one side is a scalar 0 or 1, and fuses what comes after."""
 
@@ -43,7 +42,7 @@ REMOVABLE = {"Add", "Div", "Mul", "Sub"}
 def weights_fit(path: Path) -> bool:
     """Whether no sum of two products can pass 16 bits, for any activations. Reads the weights.
 
-    False as well for a file that cannot be read: that is for the loader to tell.
+    Also False for a file that cannot be read, which the loader reports.
     """
     scan = _Weights(path.parent)
     try:
@@ -54,8 +53,8 @@ def weights_fit(path: Path) -> bool:
 
 
 def overridable_weights(path: Path) -> tuple[str, ...]:
-    """Large INT8 weights that are inputs as well, so that a request may give others: no constants,
-    which is why ONNX Runtime's exact kernels leave them as they are.
+    """Large INT8 weights that are inputs as well. A request may override them, so they are no
+    constants, and ONNX Runtime's exact kernels leave them as they are.
 
     Raises:
         LoadFailed: the file cannot be read.
@@ -97,7 +96,7 @@ class _Weights(Scan):
             each.operator == "QuantizeLinear" and self._gives_int8(each) for each in self._nodes
         ):
             return False
-        # Activations: unsigned, or the line above would have returned.
+        # Only unsigned activations are left: signed ones returned above.
         quantizers = ("QuantizeLinear", "DynamicQuantizeLinear")
         unsigned = {n.outputs[0] for n in self._nodes if n.operator in quantizers and n.outputs}
         return all(
@@ -108,13 +107,13 @@ class _Weights(Scan):
 
     @property
     def overridable(self) -> tuple[str, ...]:
-        """Constants that are too large, and inputs."""
+        """Weights that are too large, and inputs."""
         names = {name for node in self._nodes for name in self._weights_of(node)} & self._given_here
         return tuple(sorted(name for name in names if self._largest.get(name, 0) > LARGEST))
 
     @property
     def _given_here(self) -> set[str]:
-        """Inputs; before version 4 of the format, which listed every weight, none is a weight's."""
+        """Inputs of requests; before IR version 4 the weights were listed as inputs as well."""
         return (
             self._given if self.ir_version >= CONSTANTS_APART else self._given - self._types.keys()
         )
@@ -136,7 +135,7 @@ class _Weights(Scan):
 
     @cached_property
     def _unfused(self) -> set[str]:
-        """What only operators read that are no products, and that stay."""
+        """Tensors that no product reads, not even one behind an operator that is removed."""
         made = {name for n in self._nodes if n.operator == "Constant" for name in n.outputs}
         scalars = (self._types.keys() | made) - self._large
         unfused: set[str] = set()
