@@ -152,7 +152,7 @@ def _load(
             # wrong, the second attempt fails as well, and says why.
             note = f"default kernels run, and may saturate; the exact ones fail: {_reason(error)}"
     try:
-        return _open(path, options), Kernels.DEFAULT, note
+        return _open(path, options), Kernels.DEFAULT, note or _saturating(path, options)
     except LoadFailed:
         raise
     except Exception as error:
@@ -160,6 +160,15 @@ def _load(
         reason = missing_locale(text) or missing_operator(text, options.custom_ops)
         reason = reason or _reason(error)
         raise LoadFailed(f"ONNX Runtime rejects {path.name}: {reason}") from error
+
+
+def _saturating(path: Path, options: SessionOptions) -> str:
+    """A note if default kernels were asked for where sums may saturate in them; else ""."""
+    if options.kernels is None or kernels_for(path) is Kernels.DEFAULT:
+        return ""
+    return (
+        'default kernels run, as asked, and may saturate on this machine; kernels = "auto" does not'
+    )
 
 
 def _overridable(path: Path) -> str:
