@@ -12,14 +12,16 @@ def doubtful_shapes(signature: Signature, arrays: Arrays) -> str:
     """
     named = list(zip(signature.inputs, arrays, strict=False))
     rows = {array.shape[0] for _, array in named if array.shape}
-    if isinstance(arrays, Overriding):
-        given = arrays.overrides
-        named += [(spec, given[spec.name]) for spec in signature.optional if spec.name in given]
+    overrides = arrays.overrides if isinstance(arrays, Overriding) else {}
+    given = [spec for spec in signature.optional if spec.name in overrides]
+    named += [(spec, overrides[spec.name]) for spec in given]
     for spec, array in named:
         if 0 in array.shape:
             return f'input "{spec.name}" without elements, {show_shape(array.shape)}'
     apart = signature.declared is None and len(rows) > 1
-    if apart or _symbols_differ(named) or not all(s.ranked for s, _ in named):
+    open_override = any(not isinstance(dim, int) for spec in given for dim in spec.shape)
+    unranked = not all(spec.ranked for spec, _ in named)
+    if apart or open_override or unranked or _symbols_differ(named):
         shown = " and ".join(f'"{spec.name}" {show_shape(array.shape)}' for spec, array in named)
         return f"these inputs, {shown}"
     return ""
