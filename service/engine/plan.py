@@ -20,7 +20,7 @@ MADE_UP = re.compile(r"unk__\d+|.*_dynamic_axes_\d+|[su]\d+|DynamicDimension\.\d
 MOST_NAMES = 3
 """Inputs that a note names."""
 LONG_SECONDS = 0.002
-"""A row that takes longer may get several threads, if they make it faster."""
+"""From here on a row is worth several threads, if they make it faster."""
 
 
 @dataclass(frozen=True, slots=True)
