@@ -14,7 +14,7 @@ from service.engine.paths import leads_outside
 UNREGISTERED = re.compile(r"(\S+?):(\S+)\(-?\d+\) is not a registered function/op")
 """ONNX Runtime's words for an operator of a domain that it does not know."""
 OWN_DOMAINS = re.compile(r"(ai\.onnx(\.ml|\.training|\.preview\S*)?|com\.(microsoft|ms)(\..*)?)")
-"""Domains of ONNX Runtime itself: an operator that is missing there needs another version of it."""
+"""What only another version of ONNX Runtime could bring."""
 ALLOW = "--allow-custom-ops"
 
 

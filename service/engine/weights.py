@@ -42,7 +42,7 @@ REMOVABLE = {"Add", "Div", "Mul", "Sub"}
 def weights_fit(path: Path) -> bool:
     """Whether no sum of two products can pass 16 bits, for any activations. Reads the weights.
 
-    Also False for a file that cannot be read, which the loader reports.
+    False as well for a file that cannot be read: that is for the loader to tell.
     """
     scan = _Weights(path.parent)
     try:
@@ -53,8 +53,8 @@ def weights_fit(path: Path) -> bool:
 
 
 def overridable_weights(path: Path) -> tuple[str, ...]:
-    """Large INT8 weights that are inputs as well. A request may override them, so they are no
-    constants, and ONNX Runtime's exact kernels leave them as they are.
+    """Large INT8 weights that are inputs as well, so that a request may give others: no constants,
+    which is why ONNX Runtime's exact kernels leave them as they are.
 
     Raises:
         LoadFailed: the file cannot be read.
