@@ -6,7 +6,7 @@ weights, a layer that is run twice, one zero point for all. In a branch or loop 
 constants of the graph around it, as merged decoders have them, and those products saturate.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -32,7 +32,7 @@ def unshared(path: Path) -> bytes | None:
         model = list(fields(memoryview(path.read_bytes())))
         content = [pair for n, value in model if n == 7 for pair in fields(view(value))]
         old = any(n == 1 and value in range(CONSTANTS_APART) for n, value in model)
-        graph = _Graph(content, {}, old)
+        graph = _Graph(content, old)
         graph.separate()
     except (OSError, WireError):
         return None
@@ -68,13 +68,13 @@ Constant = Fields | _Node
 
 @dataclass(slots=True)
 class _Graph:
-    """``outer`` are the INT8 constants of the graphs around this one, by name, and ``constants``
-    those of this one. ``old``: what is an input as well is a constant, not a default that a request
+    """``parent`` is the graph around this one, ``constants`` are the INT8 constants of this one, by
+    name. ``old``: what is an input as well is a constant, not a default that a request
     may replace. ``copies`` counts what was added, ``numbers`` makes names unique."""
 
     content: Fields
-    outer: Mapping[str, Constant]
-    old: bool = False
+    old: bool
+    parent: "_Graph | None" = None
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
     nodes: list[_Node] = field(default_factory=list)
     constants: dict[str, Constant] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class _Graph:
         for node in list(self.nodes):
             for place in PLACES.get(node.operator, ()):
                 name = node.inputs[place] if place < len(node.inputs) else ""
-                if name in seen or name in self.outer:
+                if name in seen or self._is_outer(name):
                     node.inputs[place] = self._copy(name)
                 elif name in self.constants:
                     seen.add(name)
@@ -119,17 +119,25 @@ class _Graph:
         for name in () if self.old else given:
             self.constants.pop(name, None)
         self.names.update(given)
-        self.outer = {n: each for n, each in self.outer.items() if n not in self.names}
 
     def _define(self, name: str, constant: Constant | None = None) -> None:
         self.names.add(name)
         if constant is not None:
             self.constants[name] = constant
 
+    def _find(self, name: str) -> Constant | None:
+        """The constant of this name, here or in a graph around this one."""
+        if self.parent is None or name in self.names:
+            return self.constants.get(name)
+        return self.parent._find(name)
+
+    def _is_outer(self, name: str) -> bool:
+        return name not in self.names and self._find(name) is not None
+
     def _separate_readers(self, node: _Node) -> None:
         """One DequantizeLinear of a weight for each product that reads it."""
         name, output = node.inputs[0], node.outputs[0]
-        if name not in self.constants and name not in self.outer:
+        if self._find(name) is None:
             return
         readers = [
             (each, place)
@@ -147,9 +155,7 @@ class _Graph:
         graph = next((view(value) for number, value in attribute if number == 6), None)
         if graph is None:
             return pair
-        inner = _Graph(
-            list(fields(graph)), {**self.outer, **self.constants}, self.old, self.numbers
-        )
+        inner = _Graph(list(fields(graph)), self.old, self, self.numbers)
         inner.separate()
         if not inner.copies:
             return pair
@@ -159,7 +165,8 @@ class _Graph:
 
     def _copy(self, name: str) -> str:
         copy = self._name(name)
-        constant = self.constants[name] if name in self.constants else self.outer[name]
+        constant = self._find(name)
+        assert constant is not None, "only constants are copied. This is a bug."
         if isinstance(constant, _Node):
             self.nodes.insert(0, constant.copy(copy))
         else:
