@@ -161,6 +161,27 @@ def test_a_branch_keeps_constants_of_its_own(tmp_path: Path) -> None:
     assert unshared(graphs.save(model, tmp_path) / "model.onnx") is None
 
 
+def test_a_branch_inside_a_branch_gets_the_nearest_constant(tmp_path: Path) -> None:
+    model = branches(INNER, WEIGHT, ZERO)
+    (choice,) = (n for n in model.graph.node if n.op_type == "If")
+    near = numpy_helper.from_array(numpy_helper.to_array(WEIGHT) // 2, "w")
+    outer = {
+        name: helper.make_graph([choice], name, [], [value("sums", None)], weights)
+        for name, weights in (("then_branch", []), ("else_branch", [near]))
+    }
+    choice_of_both = helper.make_node("If", ["flag"], ["all"], **outer)
+    model.graph.node[1].CopyFrom(choice_of_both)
+    model.graph.node[2].input[0] = "all"
+    content = unshared(graphs.save(model, tmp_path) / "model.onnx")
+    assert content is not None
+    found = onnx.load_from_string(content).graph.node[1].attribute
+    for attribute in found:
+        weight = near if attribute.name == "else_branch" else WEIGHT
+        for inner in attribute.g.node[0].attribute:
+            kept = {t.name: t.raw_data for t in inner.g.initializer}
+            assert kept[inner.g.node[0].input[1]] == weight.raw_data
+
+
 def test_a_default_that_a_request_may_replace_is_not_copied(tmp_path: Path) -> None:
     model = branches(INNER, WEIGHT, ZERO)
     for name, shape in (("w", [WIDTH, WIDTH]), ("wz", [])):
