@@ -144,8 +144,7 @@ def _outputs(old: Signature, new: Signature) -> Iterator[str]:
 
 
 def _lengths(old: Signature, new: Signature) -> dict[str, Dim]:
-    """What the named axes of the new inputs are in a request to the old ones. The axis before all
-    is "": that of the rows."""
+    """The axes of the old inputs, by the symbols of the new ones; "" stands for the first axis."""
     found: dict[str, Dim] = {}
     for now, before in _pairs(old.inputs, new.inputs):
         for axis, (dim, was) in enumerate(zip(now.shape, before.shape, strict=False)):

@@ -1,29 +1,36 @@
-"""What may be wrong with the shapes of a request that fits the signature, once a run failed."""
+"""Whether the shapes of a request may be why its run failed, although they fit the signature."""
 
-from service.core.tensors import Arrays, Signature, show_shape
+from collections.abc import Iterable
+
+from service.core.tensors import Array, Arrays, Overriding, Signature, TensorSpec, show_shape
 
 
 def doubtful_shapes(signature: Signature, arrays: Arrays) -> str:
-    """What a graph may refuse in shapes that the signature leaves open; "" where it is nothing.
+    """Name the shapes that a graph may refuse and the signature leaves open; "" if there are none.
 
-    Such shapes are the client's to choose, so that a failure is not the model's.
+    The client chose them, so the failure is the client's, not the model's.
     """
     named = list(zip(signature.inputs, arrays, strict=False))
+    rows = {array.shape[0] for _, array in named if array.shape}
+    overrides = arrays.overrides if isinstance(arrays, Overriding) else {}
+    given = [spec for spec in signature.optional if spec.name in overrides]
+    named += [(spec, overrides[spec.name]) for spec in given]
     for spec, array in named:
         if 0 in array.shape:
             return f'input "{spec.name}" without elements, {show_shape(array.shape)}'
-    rows = {array.shape[0] for _, array in named if array.shape}
     apart = signature.declared is None and len(rows) > 1
-    if apart or _symbols_differ(signature, arrays) or not all(s.ranked for s, _ in named):
+    open_override = any(not isinstance(dim, int) for spec in given for dim in spec.shape)
+    unranked = not all(spec.ranked for spec, _ in named)
+    if apart or open_override or unranked or _symbols_differ(named):
         shown = " and ".join(f'"{spec.name}" {show_shape(array.shape)}' for spec, array in named)
         return f"these inputs, {shown}"
     return ""
 
 
-def _symbols_differ(signature: Signature, arrays: Arrays) -> bool:
+def _symbols_differ(named: Iterable[tuple[TensorSpec, Array]]) -> bool:
     """Whether a symbol stands for two lengths."""
     lengths: dict[str, int] = {}
-    for spec, array in zip(signature.inputs, arrays, strict=False):
+    for spec, array in named:
         for dim, length in zip(spec.shape, array.shape, strict=False):
             if isinstance(dim, str) and lengths.setdefault(dim, length) != length:
                 return True

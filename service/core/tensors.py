@@ -104,7 +104,7 @@ class TensorSpec:
     datatype: Datatype
     shape: tuple[Dim, ...]
     ranked: bool = True
-    # The axes of fixed length, worked out once: `fits` is called for every request.
+    # The axes of fixed length, computed once: `fits` is called for every request.
     _fixed: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -113,8 +113,8 @@ class TensorSpec:
 
     @property
     def wire_shape(self) -> list[int]:
-        """The shape with -1 for every length that may vary. Of an unknown rank it is [-1], since
-        the protocol has no word for it."""
+        """The shape with -1 for every length that may vary; [-1] if the rank is unknown, which the
+        protocol cannot express."""
         if not self.ranked:
             return [-1]
         return [d if isinstance(d, int) else -1 for d in self.shape]
@@ -144,9 +144,10 @@ class TensorSpec:
 class Signature:
     """The inputs and outputs of a model, in the order of its file.
 
-    ``optional`` are inputs that the graph has a default for. ``shown`` is what a trial has found
-    where the file does not say whether the inputs share a batch axis; None before it. ``loose``: it
-    has found that inputs with the same number of rows do, and that one row goes with several too.
+    ``optional`` are inputs that the graph has a default for. ``shown`` and ``loose`` are what the
+    probe found where the file does not say whether the inputs share a batch axis. ``shown``:
+    whether they do; None before the probe. ``loose``: they may, if their numbers of rows are equal,
+    but one row also broadcasts against several.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -160,8 +161,8 @@ class Signature:
     batchable: bool = field(init=False)
     """Whether a request has rows: the first axes of all inputs are one batch."""
     may_stand_alone: bool = field(init=False, repr=False)
-    """Whether to ask ``stands_alone`` of a request with rows: some fit in which it is true."""
-    # The inputs to look at for an axis of length 0, worked out once.
+    """Whether ``stands_alone`` can be true for a request with rows."""
+    # The inputs to check for an axis of length 0, computed once.
     _elastic: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -174,19 +175,19 @@ class Signature:
         object.__setattr__(self, "_elastic", elastic)
 
     def settled(self, shown: bool, loose: bool = False) -> "Signature":
-        """The signature with what a trial has found of the batch axis."""
+        """A copy with what the probe found about the batch axis."""
         return replace(self, shown=shown, loose=loose)
 
     @property
     def has_rows(self) -> bool:
-        """Whether requests can be made of rows, that share runs or are taken apart."""
+        """Whether requests may consist of rows, which can share a run or be split."""
         return self.batchable or self.loose
 
     def check(self, tensors: Sequence[Tensor]) -> Arrays:
         """The arrays of a request in the order of the signature.
 
         Raises:
-            SignatureMismatch: an input is missing, unknown, twice there, or does not fit.
+            SignatureMismatch: an input is missing, unknown, duplicated, or does not fit.
         """
         if len(tensors) != len(self.inputs):
             return self._overriding(tensors)
@@ -212,7 +213,7 @@ class Signature:
         return Overriding(self.check(others), {n: tensor.array for n, tensor in given.items()})
 
     def stands_alone(self, arrays: Arrays) -> bool:
-        """Whether a request must not share a run: it replaces a default, or has no element."""
+        """Whether a request must not share a run: it overrides a default, or an input is empty."""
         for place in self._elastic:
             if not arrays[place].size:
                 return True
@@ -281,8 +282,8 @@ def _declared(inputs: Sequence[TensorSpec]) -> bool | None:
 
 
 def _elastic(inputs: Sequence[TensorSpec]) -> tuple[int, ...]:
-    """The inputs with an axis behind the first that may have any length; of those that share a
-    symbol only the first, since the lengths are the same."""
+    """The places of inputs with a variable axis after the first. Of inputs with the same symbols
+    only the first, since their lengths are equal."""
     seen: set[Dim] = set()
     places = []
     for place, spec in enumerate(inputs):

@@ -16,14 +16,14 @@ from service.core.tensors import Arrays, Signature
 from service.engine.execution import Run
 
 MOST_GROUPS = 6
-"""Of more, only some divisions into two are tried: there are 2 ** (groups - 1) - 1 of them."""
+"""With more groups, only some divisions in two are tried: there are 2 ** (groups - 1) - 1."""
 
 
 class Counts(StrEnum):
     """Which numbers of rows a graph takes in its inputs.
 
-    UNTRIED: there were no single rows to try it with. EQUAL: it refuses different ones. BROADCAST:
-    one row goes with several, 2 with 3 do not. ANY: 2 go with 3.
+    UNTRIED: there were no single rows to try. EQUAL: different numbers fail. BROADCAST: 1 row runs
+    with several, 2 rows fail with 3. ANY: 2 rows run with 3.
     """
 
     UNTRIED = "untried"
@@ -59,8 +59,8 @@ def _groups(signature: Signature) -> list[frozenset[int]]:
 
 
 def _divisions(groups: list[frozenset[int]]) -> Iterator[frozenset[int]]:
-    """One half of each division of the groups in two; of many groups, each alone and the first
-    ones, since what belongs together is mostly declared together."""
+    """One half of each division of the groups in two. Of many groups: each by itself, and the first
+    few, since inputs that belong together are mostly declared together."""
     _, *others = groups
     if len(groups) <= MOST_GROUPS:
         for count in range(1, len(groups)):

@@ -1,7 +1,7 @@
-"""Libraries of operators that ONNX Runtime lacks: code, which the operator of the server puts
-beside a model.toml and allows.
+"""Shared libraries of custom operators. They are code: whoever runs the server puts them beside
+model.toml and allows them.
 
-Uploads write into folders of versions only, so no library is taken from there, nor through a link.
+Uploads write into the folders of versions. No library is loaded from there, nor through a link.
 """
 
 import re

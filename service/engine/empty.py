@@ -1,35 +1,55 @@
 """Operators of ONNX Runtime that end the process when a tensor has no element; found by trying.
 
-An integer is divided by the number of rows there, or an exception leaves a thread that nobody
-watches. Neither can be caught, so that such inputs must not reach the graph.
+They divide an integer by a length, or throw in a thread that has no handler. Neither can be caught,
+so such inputs must not reach the graph.
 """
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
+from enum import Enum
 
 from service.core.errors import InputRejected
-from service.core.tensors import Arrays, show_shape
+from service.core.tensors import Array, show_shape
 
-WITHOUT_ELEMENTS = {"LSTM", "GRU", "DynamicQuantizeLSTM", "AttnLSTM"}
-WITHOUT_ROWS = {"QAttention", "GroupQueryAttention", "SparseAttention"}
-"""Only the first axis counts: the cache of a decoder is empty at its first step."""
+
+class Empty(Enum):
+    """Inputs without elements, by the axes of length 0; each kind includes those that follow."""
+
+    ANY_AXIS = "any axis"
+    NO_ROWS = "the first axis"
+    NO_ROWS_AND_MORE = "the first axis and another one"
+
+    def includes(self, shape: tuple[int, ...]) -> bool:
+        """Whether an array of this shape is one of the kind."""
+        if self is Empty.ANY_AXIS:
+            return 0 in shape
+        return shape[:1] == (0,) and (self is Empty.NO_ROWS or 0 in shape[1:])
+
+
+FATAL = {
+    Empty.ANY_AXIS: {"LSTM", "GRU", "DynamicQuantizeLSTM", "AttnLSTM"},
+    # The cache of a decoder may be empty: it is at the first step.
+    Empty.NO_ROWS: {"QAttention", "GroupQueryAttention", "SparseAttention", "FeatureVectorizer"},
+    # No images without height or width. Without rows alone, ONNX Runtime's kernels return early.
+    Empty.NO_ROWS_AND_MORE: {"AveragePool", "MaxPool", "GlobalAveragePool", "GlobalMaxPool"},
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Fatal:
-    """An operator that must not see inputs without elements, or only none without rows."""
+    """An operator of a graph, and the kind of inputs that must not reach it."""
 
     operator: str
-    rows_only: bool
+    empty: Empty
 
-    def check(self, arrays: Arrays) -> None:
-        """Let nothing pass that would end the process.
+    def check(self, arrays: Iterable[Array]) -> None:
+        """Refuse inputs that would end the process.
 
         Raises:
-            InputRejected: an array has no element, or no row.
+            InputRejected: an array is of that kind.
         """
         for array in arrays:
-            if 0 in (array.shape[:1] if self.rows_only else array.shape):
+            if 0 in array.shape and self.empty.includes(array.shape):
                 raise InputRejected(
                     f"the model refuses an input without elements, {show_shape(array.shape)}:"
                     f" its operator {self.operator} cannot run on it"
@@ -37,9 +57,9 @@ class Fatal:
 
 
 def fatal_operator(operators: Set[str]) -> Fatal | None:
-    """The operator of a graph that bears least, if there is one."""
-    for names, rows_only in ((WITHOUT_ELEMENTS, False), (WITHOUT_ROWS, True)):
+    """The operator of a graph that takes the fewest empty inputs; None if all take any."""
+    for empty, names in FATAL.items():
         found = sorted(names & operators)
         if found:
-            return Fatal(found[0], rows_only)
+            return Fatal(found[0], empty)
     return None

@@ -1,4 +1,4 @@
-"""Which lengths to try for the axes of which a model's file says nothing. Pure.
+"""Lengths to try for the axes that a model's file leaves open. Pure.
 
 A symbol stands for one length, wherever it is.
 """
@@ -13,17 +13,17 @@ Shapes = tuple[Shape, ...]
 """One shape an input, in signature order."""
 
 LENGTHS = (16, 8, 32, 64, 128, 224, 256, 1)
-"""Tried in turn for symbolic axes of which nothing is known; 224 for images, 1 for odd graphs."""
+"""Tried in turn for variable axes; 224 is for images, 1 for graphs that take nothing else."""
 MORE_LENGTHS = (*range(2, 33), 48, 50, 96, 100, 300, 384, 512, 768, 784, 1024)
-"""Tried as well where an input has no shape, so that its width is not known either."""
+"""Also tried for inputs without a shape, whose width is unknown."""
 DRAWS = 24
-"""How often each symbol gets a length of its own, once equal lengths have not run."""
+"""Random draws of one length for each symbol, after equal lengths have failed."""
 DRAWN = (1, 2, 3, 4, 5, 7, 8, 16)
 
 
 def shapes_to_try(signature: Signature, dims: Mapping[str, int]) -> Iterator[Shapes]:
-    """Shapes of one request, the likeliest first: all axes of one length, then each symbol of its
-    own. ``dims`` gives the lengths of some symbols.
+    """Shapes of one request, the likeliest first: the same length for all axes, then one for each
+    symbol. ``dims`` gives the lengths of some symbols.
 
     The first axes are 1, so that a request is one row; lengths drawn for symbols may be others
     where the inputs do not declare a batch.
@@ -41,7 +41,7 @@ def shapes_to_try(signature: Signature, dims: Mapping[str, int]) -> Iterator[Sha
 
 
 def _shape(spec: TensorSpec, known: Mapping[str, int], length: int) -> Shape:
-    """Axes that are not known are 1 at the first place, ``length`` elsewhere."""
+    """The first axis is 1 unless known, other unknown axes are ``length``."""
     return tuple(
         dim if isinstance(dim, int) else known.get(dim or "", length if axis else 1)
         for axis, dim in enumerate(spec.shape)
@@ -51,10 +51,10 @@ def _shape(spec: TensorSpec, known: Mapping[str, int], length: int) -> Shape:
 def _draws(
     signature: Signature, known: Mapping[str, int], rows: Mapping[str, int]
 ) -> Iterator[Shapes]:
-    """Each symbol with a length of its own; nothing where there is only one length to choose.
+    """A length for each symbol; nothing where there is only one length to choose.
 
-    What lies in the past, such as a decoder's cache, may be empty. That is tried first, since with
-    it lengths that add up are equal ones.
+    A decoder's cache (``past``) may be empty. That is tried first: the sum of the past and the new
+    length is then the new length.
     """
     axes = [dim for spec in signature.inputs for dim in spec.shape]
     symbols = sorted({d for d in axes if isinstance(d, str) and d not in known})

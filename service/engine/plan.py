@@ -12,12 +12,11 @@ from service.engine.graph import Precision
 from service.engine.probe import SAME, Probe
 
 INLINE_SECONDS = 0.001
-"""A batch that runs for longer leaves the event loop, where it would hold up other requests."""
+"""A batch that takes longer runs in a thread: in the event loop it would delay other requests."""
 INLINE_ROW_SECONDS = 0.0001
-"""A row that takes longer leaves it as well: the event loop is one core, and what the way to a
-thread and back costs is less than another core brings."""
-MADE_UP = re.compile(r"unk__\d+|.*_dynamic_axes_\d+|DynamicDimension\.\d+|unknown\w*", re.I)
-"""Names that tf2onnx, PyTorch and Paddle make up, a new one for each axis: they tell nothing."""
+"""So does a batch whose rows take longer: a second core then gains more than a thread costs."""
+MADE_UP = re.compile(r"unk__\d+|.*_dynamic_axes_\d+|[su]\d+|DynamicDimension\.\d+|unknown\w*", re.I)
+"""Names that tf2onnx, PyTorch's two exporters and Paddle make up, a new one for each axis."""
 MOST_NAMES = 3
 """Inputs that a note names."""
 LONG_SECONDS = 0.002
@@ -28,7 +27,7 @@ EFFICIENT = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a model is run. ``note`` says, for people, why it is not run at its best, if so."""
+    """How a model is run. ``note`` tells people why it does not combine or pad, for example."""
 
     mode: BatchingMode
     preferred_rows: int
@@ -43,8 +42,8 @@ def choose_mode(
 ) -> tuple[BatchingMode, str]:
     """Whether rows of different requests may share a run, and the reason where they may not.
 
-    What moves answers is judged by what neighbours do: a row that is only rounded otherwise in
-    company, as kernels for another size do, still has an answer of its own.
+    Only the effect of other rows counts. Kernels for another batch size may round differently,
+    which does not make an answer depend on its neighbours.
     """
     apart = not_a_batch(signature, precision, probe, batching)
     if apart:
@@ -62,14 +61,14 @@ def choose_mode(
         return BatchingMode.COMBINE, f"{answers}; combined all the same, as model.toml says"
     if precision.dynamic and probe.equivariant and probe.repeatable:
         return BatchingMode.ROWS, f"{answers} (one scale for the whole batch): run row by row"
-    # Not the known cause: the first axis may be time, or a set. Taking it apart could be wrong.
+    # Not the known cause: the first axis may be time, or a set. Splitting it could be wrong.
     return BatchingMode.REQUESTS, f"{answers}: run request by request"
 
 
 def not_a_batch(
     signature: Signature, precision: Precision, probe: Probe, batching: BatchingConfig
 ) -> str:
-    """Why the first axes of the inputs are not one of rows; "" where they are, or may be."""
+    """Why the first axes of the inputs are not one batch axis; "" if they are, or may be."""
     declared = _declared_otherwise(signature)
     if declared or signature.declared:
         return declared
@@ -92,8 +91,8 @@ def not_a_batch(
 
 
 def named_apart(signature: Signature) -> bool:
-    """Whether somebody has given the first axes of two inputs different names: things that are
-    counted apart."""
+    """Whether the first axes of two inputs have different names that a person chose: they count
+    different things."""
     firsts = {spec.shape[0] for spec in signature.inputs if spec.shape}
     return sum(isinstance(dim, str) and not MADE_UP.fullmatch(dim) for dim in firsts) > 1
 
@@ -106,7 +105,7 @@ def _names(signature: Signature) -> str:
 
 
 def _declared_otherwise(signature: Signature) -> str:
-    """Why the first axis is not one of rows, as far as the signature tells; "" where it may be."""
+    """Why the first axis is no batch axis, according to the signature; "" if it may be."""
     if not signature.inputs:
         return "the model takes no input"
     for spec in signature.inputs:
@@ -152,13 +151,13 @@ def choose_plan(
     instances: InstancesConfig,
     cores: int,
 ) -> Plan:
-    """Batch size, instances and threads: what model.toml leaves open comes from the times.
+    """Batch size, instances and threads; the times decide what model.toml leaves open.
 
     ``probe`` was taken with one thread.
     """
     rows = 1
     if mode is BatchingMode.COMBINE:
-        # Whoever says "always" wants rows to meet, also where the times would not say so.
+        # "always" asks for batches even where the times do not.
         measured = probe.preferred_rows(2 if batching.combine == "always" else 1)
         rows = min(batching.preferred_batch_size or measured, batching.max_batch_size)
     one_run = probe.seconds.get(rows, rows * probe.row_seconds)
@@ -171,7 +170,7 @@ def choose_plan(
 
 
 def wants_threads(plan: Plan, probe: Probe, instances: InstancesConfig, cores: int) -> bool:
-    """Whether it is worth measuring one instance with all cores."""
+    """Whether to measure one instance with all cores."""
     open_choice = not plan.inline and instances.count is None and instances.threads is None
     combines = plan.mode is not BatchingMode.ROWS
     return open_choice and combines and cores > 1 and probe.row_seconds >= LONG_SECONDS

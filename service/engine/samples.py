@@ -1,4 +1,4 @@
-"""Rows to try a model with: its golden set where it has one, else rows made up to fit."""
+"""Rows to try a model with: its golden set if there is one, else generated rows that fit."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,22 +14,22 @@ from service.engine.lengths import Shapes, shapes_to_try
 
 ROWS = 8
 FIRST, SEARCH_SECONDS = 8, 5.0
-"""So many combinations of lengths are tried in any case, others for so long."""
+"""How many combinations of lengths are tried in any case, and for how long others are."""
 INTEGER_RANGES = (64, 2, 1)
-"""Integers below the first could index most tables, those below the second most others; zeros
-index whatever has one row, as the single node of a graph."""
+"""Upper bounds of generated integers, tried in turn. They may be indices: those below 64 fit most
+tables, and 0 fits even the single node of a graph."""
 
 FEW = 4
-"""Fewer golden rows than this may all lie in one range, and hide that rows move each other."""
+"""Fewer golden rows may have the same range, which hides that rows affect each other."""
 CHECK_SECONDS = 1.0
 
 
 def trial_rows(
     signature: Signature, golden: Path, dims: Mapping[str, int], run: Run
 ) -> tuple[list[Arrays], str]:
-    """Requests of one row to warm up and measure with; the note says why there are none, if so.
+    """Requests of one row to warm up and measure with, and a note that says why if there are none.
 
-    ``dims`` gives lengths of symbolic axes, for rows that must be made up.
+    ``dims`` gives lengths of symbolic axes, for generated rows.
 
     Raises:
         LoadFailed: the golden set is not readable, or does not fit the model.
@@ -40,15 +40,28 @@ def trial_rows(
         why = f"no rows to try it with could be made up ({error}); add {golden.name}"
         return rows, "" if rows else why
     if signature.declared is False:
-        return [found.inputs], ""
+        return _whole(golden.name, found.inputs, run), ""
     rows = single_rows(found.inputs)
     if signature.declared:
         _check_outputs(golden.name, signature, found, rows[0], run)
     elif not _independent(found.inputs, rows, run):
-        return [found.inputs], ""
+        return _whole(golden.name, found.inputs, run), ""
     if len(rows) < FEW:
         rows += generated_rows(signature, dims, run, like=rows[0])[0]
     return rows[:ROWS], ""
+
+
+def _whole(file: str, inputs: Arrays, run: Run) -> list[Arrays]:
+    """The golden set as one request.
+
+    Raises:
+        LoadFailed: the model cannot run it.
+    """
+    try:
+        run(inputs, None)
+    except QuantserveError as error:
+        raise LoadFailed(f"{file}, as one request: {error}") from error
+    return [inputs]
 
 
 def _independent(inputs: Arrays, rows: list[Arrays], run: Run) -> bool:
@@ -65,11 +78,11 @@ def _independent(inputs: Arrays, rows: list[Arrays], run: Run) -> bool:
 def _check_outputs(
     file: str, signature: Signature, golden: GoldenSet, row: Arrays, run: Run
 ) -> None:
-    """Make sure that the expected outputs have the shapes that the model gives: not the declared
-    ones, which may be wrong.
+    """Compare the expected outputs' shapes with those that the model gives; declared ones may be
+    wrong.
 
     Raises:
-        LoadFailed: one has not; names the output.
+        LoadFailed: they differ; names the output.
     """
     try:
         answers = run(row, None)
@@ -87,7 +100,7 @@ def _check_outputs(
 
 
 def single_rows(arrays: Arrays) -> list[Arrays]:
-    """Up to eight different rows, each a request of its own; all of them where all are alike."""
+    """Up to eight different rows, each as a request."""
     count = min(len(array) for array in arrays)
     rows: dict[bytes, Arrays] = {}
     for i in range(count):
@@ -105,11 +118,11 @@ def _bytes(array: Array) -> bytes:
 def generated_rows(
     signature: Signature, dims: Mapping[str, int], run: Run, like: Arrays | None = None
 ) -> tuple[list[Arrays], str]:
-    """Rows that the graph runs on, found by trying; no rows and the last error where none was.
+    """Rows that the graph runs on, found by trying; none, and the last error, if all fail.
 
     ``dims`` gives lengths of symbolic axes; ``like`` is a row to take all lengths from. The first
-    axis of a row is 1, unless the graph refuses that and does not declare a batch: then what comes
-    is whole requests.
+    axis of a row is 1. If the graph refuses that and does not declare a batch, the rows are whole
+    requests.
     """
     error, started = "", 0.0
     integers = any(spec.datatype.kind == "integer" for spec in signature.inputs)
@@ -128,7 +141,7 @@ def generated_rows(
 
 
 def _rows(signature: Signature, shapes: Shapes, high: int) -> Iterator[Arrays]:
-    """Made one by one: most shapes that are tried fail with the first row."""
+    # A generator: most shapes fail with the first row.
     rng = np.random.default_rng(0)
     for row in range(ROWS):
         yield tuple(
@@ -138,7 +151,7 @@ def _rows(signature: Signature, shapes: Shapes, high: int) -> Iterator[Arrays]:
 
 
 def _checked(rows: Iterable[Arrays], run: Run) -> list[Arrays]:
-    """The rows, once they have run; where that takes long, the first two."""
+    """The rows that have run: all, or the first two if runs take long."""
     started = perf_counter()
     done: list[Arrays] = []
     for row in rows:
@@ -159,7 +172,7 @@ def _values(
         return np.ones(shape, datatype.dtype)
     if datatype.kind == "integer":
         return np.asarray(rng.integers(0, high, shape), datatype.dtype)  # of a scalar, an int
-    # Each row has a range of its own: what takes its scale from the whole batch shows itself.
+    # Each row has a range of its own, which exposes scales that are taken over the whole batch.
     values = np.asarray(rng.standard_normal(shape) * 2.0 ** (row - 4), np.float32)
     if datatype.name == "BF16":
         return (values.view(np.uint32) >> 16).astype(np.uint16)

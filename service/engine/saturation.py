@@ -1,9 +1,9 @@
-"""Products that saturate if anything does: all weights 127, all activations 255. As an ONNX file,
-written here byte by byte, since serving does without the ``onnx`` package.
+"""A model of products that saturate if any can: all weights 127, all activations 255. It is encoded
+here, since serving does without the ``onnx`` package.
 
 ONNX Runtime chooses among kernels by shape: a single row or several, weights that it packs ahead
 (matrices) or not (stacks of them), convolutions as products, direct, in groups, by channel. Each is
-tried, with lengths that fill vector registers and lengths that leave a rest.
+tried, with lengths that fill vector registers and lengths that leave a remainder.
 
 Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
@@ -22,21 +22,21 @@ CHANNELS = ((3, 16, 1), (16, 16, 1), (32, 32, 2), (16, 16, 16))
 """Channels in, channels out, groups."""
 SIDE, KERNEL = 6, 3
 WANTED = 200
-"""What the convolutions' scales make of the right sum; of a saturated one about half."""
+"""What the convolutions give for an exact sum; for a saturated one they give about half."""
 ACTIVATION, WEIGHT = 255, 127
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One run: the shapes of the inputs, which are all 255, and the number that each output, in
-    order, holds everywhere."""
+    """One run: the shapes of the inputs, which are all 255, and the value that every element of
+    each output must have."""
 
     inputs: tuple[tuple[str, tuple[int, ...]], ...]
     sums: tuple[int, ...]
 
 
 def cases() -> Iterator[Case]:
-    """The runs that tell."""
+    """The runs of the trial."""
     images = tuple((f"image{i}", (1, c[0], SIDE, SIDE)) for i, c in enumerate(CHANNELS))
     sums = tuple(ACTIVATION * WEIGHT * k for k in LENGTHS for _ in range(2))
     for rows in ROWS:
@@ -45,7 +45,7 @@ def cases() -> Iterator[Case]:
 
 
 def model() -> bytes:
-    """The file."""
+    """The model of the trial, as the content of an ONNX file."""
     parts = [*_products(), *_convolutions()]
     graph = b"".join((*parts, encode(2, "saturation")))
     opset = encode(2, 13)

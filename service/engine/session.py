@@ -48,6 +48,8 @@ ELEMENT_TYPES = {
 }
 NO_NAMES = ("", "?", "-1", "None")
 """Symbols that stand for an unknown length, not for one that has a name."""
+SUBGRAPHS = {"If", "Loop", "Scan"}
+"""Operators with graphs inside, which may take weights of the graph around them."""
 EXTERNAL = "session.model_external_initializers_file_folder_path"
 ONNX_BFLOAT16 = 16
 """onnx.proto, TensorProto.DataType.BFLOAT16."""
@@ -84,8 +86,8 @@ class Session:
             LoadFailed: ONNX Runtime rejects it, or it takes what the protocol cannot carry.
         """
         self._path, self.options = path, options
-        self._session, self.kernels, self.kernels_note = _load(path, options)
         self._summary = summary or summarise(path)
+        self._session, self.kernels, self.kernels_note = _load(path, options, self._summary)
         self.signature = _signature(self._session, path, self._summary.unranked)
         self._fatal = fatal_operator(self._summary.operators)
         # The wrapper around this checks names and devices at every call: the signature has done so.
@@ -115,13 +117,13 @@ class Session:
             InputRejected: the graph refuses the values, such as an index past a table's end.
             ExecutionFailed: it failed in any other way.
         """
-        if self._fatal is not None:
-            self._fatal.check(inputs)
         names = self._outputs if outputs is None else [self._outputs[i] for i in outputs]
+        feed = dict(zip(self._inputs, inputs, strict=True))
+        if type(inputs) is Overriding:
+            feed.update(inputs.overrides)
+        if self._fatal is not None:
+            self._fatal.check(feed.values())
         try:
-            feed = dict(zip(self._inputs, inputs, strict=True))
-            if type(inputs) is Overriding:
-                feed.update(inputs.overrides)
             if self._has_bfloat16:
                 return self._run_values(feed, names)
             return tuple(self._run(names, feed, None))
@@ -138,17 +140,19 @@ class Session:
         return tuple(_from_value(v) for v in self._session.run_with_ort_values(names, values))
 
 
-def _load(path: Path, options: SessionOptions) -> tuple[ort.InferenceSession, Kernels, str]:
+def _load(
+    path: Path, options: SessionOptions, summary: GraphSummary
+) -> tuple[ort.InferenceSession, Kernels, str]:
     kernels, note = kernels_for(path, options.kernels), ""
     if kernels is Kernels.EXACT:
         try:
-            return _open_exact(path, options), kernels, _overridable(path)
+            return _open_exact(path, options, summary), kernels, _overridable(path)
         except Exception as error:
-            # The exact kernels do not know signed activations in QLinear operators. What is wrong
-            # with a file in any case is told by the second attempt.
+            # The exact kernels lack signed activations in QLinear operators. If the file itself is
+            # wrong, the second attempt fails as well, and says why.
             note = f"default kernels run, and may saturate; the exact ones fail: {_reason(error)}"
     try:
-        return _open(path, options), Kernels.DEFAULT, note
+        return _open(path, options), Kernels.DEFAULT, note or _saturating(path, options)
     except LoadFailed:
         raise
     except Exception as error:
@@ -158,8 +162,17 @@ def _load(path: Path, options: SessionOptions) -> tuple[ort.InferenceSession, Ke
         raise LoadFailed(f"ONNX Runtime rejects {path.name}: {reason}") from error
 
 
+def _saturating(path: Path, options: SessionOptions) -> str:
+    """A note if default kernels were asked for where sums may saturate in them; else ""."""
+    if options.kernels is None or kernels_for(path) is Kernels.DEFAULT:
+        return ""
+    return (
+        'default kernels run, as asked, and may saturate on this machine; kernels = "auto" does not'
+    )
+
+
 def _overridable(path: Path) -> str:
-    """What the exact kernels do not reach."""
+    """A note on the weights that the exact kernels do not reach; "" if there are none."""
     names = overridable_weights(path)
     if not names:
         return ""
@@ -169,7 +182,9 @@ def _overridable(path: Path) -> str:
     )
 
 
-def _open_exact(path: Path, options: SessionOptions) -> ort.InferenceSession:
+def _open_exact(path: Path, options: SessionOptions, summary: GraphSummary) -> ort.InferenceSession:
+    if summary.operators & SUBGRAPHS:
+        return _open(path, options, Kernels.EXACT, unshared(path))
     try:
         return _open(path, options, Kernels.EXACT)
     except Exception:
@@ -247,7 +262,7 @@ def _spec(role: str, arg: ort.NodeArg, unranked: frozenset[str]) -> TensorSpec:
 
 
 def _dim(given: int | str | None) -> Dim:
-    """An axis; what exporters write for "unknown" is no name that axes could share."""
+    """An axis; None for the names that exporters write for "unknown", which axes do not share."""
     if isinstance(given, str) and given.strip() in NO_NAMES:
         return None
     return given

@@ -117,7 +117,7 @@ def _probe(session: Session, rows: Sequence[Arrays], batching: BatchingConfig) -
             limit = max(2, batching.max_batch_size)  # two rows, to see whether they are rows
         found = probe(session.run, signature.outputs, rows, limit, clock)
     except QuantserveError as failure:
-        raise LoadFailed(f"warm-up: {failure}") from failure
+        raise LoadFailed(str(failure)) from failure
     return replace(found, counts=counts)
 
 

@@ -1,13 +1,17 @@
-"""A copy of a model in which no two products share an INT8 constant.
+"""A copy of a model in which each product has INT8 constants of its own, in its own graph.
 
-ONNX Runtime's exact kernels store each weight anew, under a name made of the old one, and fail on a
-weight or zero point that they meet twice ("Attempt to replace the existing tensor"): tied weights,
-a layer that is run twice, one zero point for all. With a copy for each use they load.
+ONNX Runtime's exact kernels store each weight anew, under a name made of the old one. They fail on
+a weight or zero point that they meet twice ("Attempt to replace the existing tensor"): tied
+weights, a layer that is run twice, one zero point for all. In a branch or loop body they pass over
+constants of the graph around it, as merged decoders have them, and those products saturate.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
+from service.engine.weights import CONSTANTS_APART
 from service.engine.wire import WireError, encode, fields, text, view
 
 INT8 = 3
@@ -22,11 +26,13 @@ Fields = list[tuple[int, int | memoryview]]
 
 
 def unshared(path: Path) -> bytes | None:
-    """The model in a file with a copy for each use; None where nothing is shared, or where that
-    cannot be told. What subgraphs and functions share stays shared."""
+    """The model in a file with a copy for each use; None if there is nothing to copy or the file
+    cannot be read. Functions stay as they are: ONNX Runtime expands each call."""
     try:
         model = list(fields(memoryview(path.read_bytes())))
-        graph = _Graph([pair for n, value in model if n == 7 for pair in fields(view(value))])
+        content = [pair for n, value in model if n == 7 for pair in fields(view(value))]
+        old = any(n == 1 and value in range(CONSTANTS_APART) for n, value in model)
+        graph = _Graph(content, old)
         graph.separate()
     except (OSError, WireError):
         return None
@@ -56,14 +62,23 @@ class _Node:
         return _Node(self.operator, list(self.inputs), [output], rest)
 
 
+Constant = Fields | _Node
+"""An initializer, or a node Constant."""
+
+
 @dataclass(slots=True)
 class _Graph:
-    """``copies`` counts what was added. Constants are initializers or nodes, by name."""
+    """``parent`` is the graph around this one, ``constants`` are the INT8 constants of this one, by
+    name. ``old``: what is an input as well is a constant, not a default that a request
+    may replace. ``copies`` counts what was added, ``numbers`` makes names unique."""
 
     content: Fields
+    old: bool
+    parent: "_Graph | None" = None
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
     nodes: list[_Node] = field(default_factory=list)
-    tensors: dict[str, Fields] = field(default_factory=dict)
-    constants: dict[str, _Node] = field(default_factory=dict)
+    constants: dict[str, Constant] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
     added: bytes = b""
     copies: int = 0
 
@@ -76,10 +91,11 @@ class _Graph:
         for node in list(self.nodes):
             for place in PLACES.get(node.operator, ()):
                 name = node.inputs[place] if place < len(node.inputs) else ""
-                if name in seen:
+                if name in seen or self._is_outer(name):
                     node.inputs[place] = self._copy(name)
-                elif name in self.tensors or name in self.constants:
+                elif name in self.constants:
                     seen.add(name)
+            node.rest = [self._separate_inside(pair) for pair in node.rest]
 
     def encoded(self) -> bytes:
         nodes = b"".join(node.encoded() for node in self.nodes)
@@ -87,21 +103,41 @@ class _Graph:
         return nodes + rest + self.added
 
     def _read(self) -> None:
+        given = []
         for number, value in self.content:
             if number == 5:
                 tensor = list(fields(view(value)))
-                if (2, INT8) in tensor:
-                    self.tensors[_text(tensor, 8)] = tensor
+                self._define(_text(tensor, 8), tensor if (2, INT8) in tensor else None)
+            elif number == 11:
+                given.append(_text(list(fields(view(value))), 1))
             elif number == 1:
                 node = _node(list(fields(view(value))))
                 self.nodes.append(node)
-                if node.operator == "Constant" and _is_int8(node):
-                    self.constants[node.outputs[0]] = node
+                int8 = node.operator == "Constant" and _is_int8(node)
+                for output in node.outputs:
+                    self._define(output, node if int8 else None)
+        for name in () if self.old else given:
+            self.constants.pop(name, None)
+        self.names.update(given)
+
+    def _define(self, name: str, constant: Constant | None = None) -> None:
+        self.names.add(name)
+        if constant is not None:
+            self.constants[name] = constant
+
+    def _find(self, name: str) -> Constant | None:
+        """The constant of this name, here or in a graph around this one."""
+        if self.parent is None or name in self.names:
+            return self.constants.get(name)
+        return self.parent._find(name)
+
+    def _is_outer(self, name: str) -> bool:
+        return name not in self.names and self._find(name) is not None
 
     def _separate_readers(self, node: _Node) -> None:
         """One DequantizeLinear of a weight for each product that reads it."""
         name, output = node.inputs[0], node.outputs[0]
-        if name not in self.tensors and name not in self.constants:
+        if self._find(name) is None:
             return
         readers = [
             (each, place)
@@ -110,19 +146,37 @@ class _Graph:
             if read == output
         ]
         for each, place in readers[1:]:
-            self.copies += 1
-            each.inputs[place] = f"{output}_copy_{self.copies}"
+            each.inputs[place] = self._name(output)
             self.nodes.insert(self.nodes.index(node), node.copy(each.inputs[place]))
 
+    def _separate_inside(self, pair: tuple[int, int | memoryview]) -> tuple[int, int | memoryview]:
+        """The same field of a node, with the graph in an attribute separated as well."""
+        attribute = list(fields(view(pair[1]))) if pair[0] == 5 else []
+        graph = next((view(value) for number, value in attribute if number == 6), None)
+        if graph is None:
+            return pair
+        inner = _Graph(list(fields(graph)), self.old, self, self.numbers)
+        inner.separate()
+        if not inner.copies:
+            return pair
+        self.copies += inner.copies
+        rest = b"".join(encode(*each) for each in attribute if each[0] != 6)
+        return 5, memoryview(rest + encode(6, inner.encoded()))
+
     def _copy(self, name: str) -> str:
-        self.copies += 1
-        copy = f"{name}_copy_{self.copies}"
-        if name in self.constants:
-            self.nodes.insert(0, self.constants[name].copy(copy))
+        copy = self._name(name)
+        constant = self._find(name)
+        assert constant is not None, "only constants are copied. This is a bug."
+        if isinstance(constant, _Node):
+            self.nodes.insert(0, constant.copy(copy))
         else:
-            rest = (encode(*pair) for pair in self.tensors[name] if pair[0] != 8)
+            rest = (encode(*pair) for pair in constant if pair[0] != 8)
             self.added += encode(5, b"".join(rest) + encode(8, copy))
         return copy
+
+    def _name(self, name: str) -> str:
+        self.copies += 1
+        return f"{name}_copy_{next(self.numbers)}"
 
 
 def _node(content: Fields) -> _Node:

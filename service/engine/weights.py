@@ -1,12 +1,12 @@
 """Whether the INT8 weights of a file are too small for a pair of products to pass 16 bits.
 
-255 * a + 255 * b stays below 32,768 for all |a|, |b| <= 64; the same bound at which ONNX Runtime's
-exact kernels leave a tensor as it is. What cannot be told counts as too large: weights that are
-computed, given by a request, or rounded to INT8 while the file is loaded, and data that cannot be
-read.
+255 * a + 255 * b stays below 32,768 for all |a|, |b| <= 64, the bound at which ONNX Runtime's exact
+kernels leave a tensor as it is. Unknown weights count as too large: those that are computed, given
+by a request, or rounded to INT8 while the file is loaded, and data that cannot be read.
 """
 
 from functools import cached_property
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +28,15 @@ WEIGHTS = {
     "DynamicQuantizeMatMul": (1,), "MatMulInteger": (1,), "MatMulIntegerToFloat": (1,),
     "QAttention": (1,), "QGemm": (3,), "QLinearConv": (3,), "QLinearMatMul": (3,),
 }  # fmt: skip
-"""Which inputs of an operator may become the S8 side of a product. Behind a DequantizeLinear that
-is any product that ONNX Runtime fuses with it."""
+"""The inputs of an operator that may become the S8 side of a product. ONNX Runtime fuses a
+DequantizeLinear with the product that reads it."""
 UNFUSED = {
     "Add", "Concat", "Div", "LayerNormalization", "Mul", "QuantizeLinear", "SkipLayerNormalization",
     "Sub",
 }  # fmt: skip
-"""What reads a DequantizeLinear is no product: an embedding's table, say, may hold any values."""
+"""Readers of a DequantizeLinear that are no products: an embedding's table may hold any values."""
+REMOVABLE = {"Add", "Div", "Mul", "Sub"}
+"""ONNX Runtime removes these where one side is a scalar 0 or 1, and fuses what comes after."""
 
 
 def weights_fit(path: Path) -> bool:
@@ -71,12 +73,15 @@ class _Weights(Scan):
         self._types: dict[str, int] = {}
         self._largest: dict[str, int] = {}
         self._given: set[str] = set()
+        self._large: set[str] = set()
 
     def visit(self, node: Node) -> None:
         self._nodes.append(node)
 
     def keep(self, name: str, datatype: int, dims: list[int], message: memoryview) -> None:
         self._types[name] = datatype
+        if prod(dims) > 1:
+            self._large.add(name)
         if datatype == INT8 and 0 not in dims:
             found = _largest(message, self._folder)
             self._largest[name] = max(found, self._largest.get(name, 0))
@@ -91,7 +96,7 @@ class _Weights(Scan):
             each.operator == "QuantizeLinear" and self._gives_int8(each) for each in self._nodes
         ):
             return False
-        # Activations: unsigned, or the line above would have returned.
+        # Only unsigned activations are left: signed ones returned above.
         quantizers = ("QuantizeLinear", "DynamicQuantizeLinear")
         unsigned = {n.outputs[0] for n in self._nodes if n.operator in quantizers and n.outputs}
         return all(
@@ -102,13 +107,13 @@ class _Weights(Scan):
 
     @property
     def overridable(self) -> tuple[str, ...]:
-        """Constants that are too large, and inputs."""
+        """Weights that are too large, and inputs."""
         names = {name for node in self._nodes for name in self._weights_of(node)} & self._given_here
         return tuple(sorted(name for name in names if self._largest.get(name, 0) > LARGEST))
 
     @property
     def _given_here(self) -> set[str]:
-        """Inputs; before version 4 of the format, which listed every weight, none is a weight's."""
+        """Inputs of requests; before IR version 4 the weights were listed as inputs as well."""
         return (
             self._given if self.ir_version >= CONSTANTS_APART else self._given - self._types.keys()
         )
@@ -130,9 +135,16 @@ class _Weights(Scan):
 
     @cached_property
     def _unfused(self) -> set[str]:
-        """What only operators read that are no products."""
-        read = {name for n in self._nodes if n.operator in UNFUSED for name in n.inputs}
-        return read - {name for n in self._nodes if n.operator not in UNFUSED for name in n.inputs}
+        """Tensors that no product reads, not even one behind an operator that is removed."""
+        made = {name for n in self._nodes if n.operator == "Constant" for name in n.outputs}
+        scalars = (self._types.keys() | made) - self._large
+        unfused: set[str] = set()
+        others: set[str] = set()
+        for node in self._nodes:
+            removable = node.operator in REMOVABLE and not scalars.isdisjoint(node.inputs)
+            stays = node.operator in UNFUSED and not removable
+            (unfused if stays else others).update(node.inputs)
+        return unfused - others
 
 
 def _largest(message: memoryview, folder: Path) -> int:

@@ -112,3 +112,16 @@ def test_shapes_that_the_signature_leaves_open_are_the_clients() -> None:
     assert doubtful_shapes(one, (threes,)) == ""
     assert doubtful_shapes(one, (np.zeros((0, 2)),)) == 'input "a" without elements, [0, 2]'
     assert doubtful_shapes(Signature((UNRANKED,), ()), (ones,)) == 'these inputs, "x" [1, 2]'
+
+
+def test_the_shapes_of_overrides_are_the_clients_as_well() -> None:
+    ones = np.zeros((1, 2))
+    model = Signature((spec("a", "n", 2),), (), (UNRANKED, spec("w", 2, 3), spec("v", "k")))
+    fixed = Overriding((ones,), {"w": np.zeros((2, 3))})
+    assert doubtful_shapes(model, (ones,)) == doubtful_shapes(model, fixed) == ""
+    both = Overriding((ones,), {"v": np.zeros(4), "w": np.zeros((2, 3))})
+    assert doubtful_shapes(model, both) == 'these inputs, "a" [1, 2] and "w" [2, 3] and "v" [4]'
+    empty = Overriding((ones,), {"v": np.zeros(0)})
+    assert doubtful_shapes(model, empty) == 'input "v" without elements, [0]'
+    unranked = Overriding((ones,), {"x": np.zeros(5)})
+    assert doubtful_shapes(model, unranked) == 'these inputs, "a" [1, 2] and "x" [5]'

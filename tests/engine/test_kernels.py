@@ -66,6 +66,18 @@ def test_weights_are_read_only_where_the_machine_saturates(
     assert read == [path] * saturating
 
 
+@pytest.mark.parametrize("saturating", [True, False])
+def test_default_kernels_that_were_asked_for_and_saturate_get_a_note(
+    saturating: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "saturates", lambda: saturating)
+    for top in (64, 127):
+        path = saved(product(top), tmp_path)
+        note = Session(path, SessionOptions(kernels=DEFAULT)).kernels_note
+        assert ("may saturate on this machine" in note) is (saturating and top == 127)
+        assert Session(path, SessionOptions()).kernels_note == ""
+
+
 def test_where_it_saturates_eight_bits_get_the_exact_kernels_and_seven_do_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

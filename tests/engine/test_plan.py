@@ -170,6 +170,8 @@ NAMED = [
     ("unk__1", "unk__2", False),
     ("ids_dynamic_axes_1", "mask_dynamic_axes_1", False),
     ("DynamicDimension.0", "DynamicDimension.1", False),
+    ("s0", "s77", False),
+    ("users", "s77", False),
     (None, None, False),
 ]
 

@@ -188,3 +188,14 @@ def test_made_up_rows_differ_and_are_the_same_every_time() -> None:
     assert [row[0].tolist() for row in first] == [row[0].tolist() for row in second]
     sizes = [float(np.abs(row[0]).max()) for row in first]
     assert max(sizes) > 16 * min(sizes)  # what takes its scale from the batch shows itself
+
+
+@pytest.mark.parametrize("axis", [3, "n"])
+def test_a_golden_set_that_fails_as_one_request_is_named(axis: Dim, tmp_path: Path) -> None:
+    def run(_: Arrays, __: object) -> Arrays:
+        raise ExecutionFailed("no such node")
+
+    signature = Signature((spec("x", "INT64", axis), spec("y", "INT64", "m")), ())
+    file = golden(tmp_path, inputs_x=ints(3), inputs_y=ints(4))
+    with pytest.raises(LoadFailed, match=r"^golden.npz, as one request: no such node$"):
+        trial_rows(signature, file, {}, run)

@@ -112,6 +112,85 @@ def test_where_nothing_is_shared_there_is_no_copy(tmp_path: Path) -> None:
     assert unshared(graphs.save(tables, tmp_path) / "model.onnx") is None
 
 
+def branches(inner: onnx.NodeProto, *constants: TensorProto) -> Model:
+    """Two branches, both with ``inner``, which takes constants from the graph around them."""
+    both = {}
+    for name in ("then_branch", "else_branch"):
+        nodes = [inner, helper.make_node("Cast", ["p"], [f"{name}_y"], to=TensorProto.FLOAT)]
+        both[name] = helper.make_graph(nodes, name, [], [value(f"{name}_y", None)])
+    return graphs.model(
+        [
+            helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+            helper.make_node("If", ["flag"], ["sums"], **both),
+            node("Mul", "sums", "s", to="y"),
+        ],
+        [value("x", ["batch", WIDTH]), value("flag", [], TensorProto.BOOL)],
+        [value("y", ["batch", WIDTH])],
+        constants,
+    )
+
+
+INNER = helper.make_node("MatMulInteger", ["q", "w", "z", "wz"], ["p"])
+WEIGHT = numpy_helper.from_array(
+    np.random.default_rng(0).integers(-127, 128, (WIDTH, WIDTH)).astype(np.int8), "w"
+)
+ZERO = numpy_helper.from_array(np.int8(0), "wz")
+
+
+def test_a_branch_gets_the_constants_of_the_graph_around_it(tmp_path: Path) -> None:
+    path = graphs.save(branches(INNER, WEIGHT, ZERO), tmp_path) / "model.onnx"
+    content = unshared(path)
+    assert content is not None
+    (tmp_path / "copy.onnx").write_bytes(content)
+    onnx.checker.check_model(tmp_path / "copy.onnx", full_check=True)
+    for attribute in onnx.load_from_string(content).graph.node[1].attribute:
+        (product,) = (n for n in attribute.g.node if n.op_type == "MatMulInteger")
+        assert {product.input[1], product.input[3]} == {t.name for t in attribute.g.initializer}
+    exact = Session(path, SessionOptions(kernels=Kernels.EXACT))
+    assert (exact.kernels, exact.kernels_note) == (Kernels.EXACT, "")
+    rows, weight = np.abs(ROWS), numpy_helper.to_array(WEIGHT).astype(np.float32)
+    for flag in (True, False):
+        answer = exact.run((rows, np.array(flag)))[0]
+        assert np.abs(answer - rows @ weight).max() < 0.05 * np.abs(rows @ weight).max()
+
+
+def test_a_branch_keeps_constants_of_its_own(tmp_path: Path) -> None:
+    model = branches(INNER)
+    for attribute in model.graph.node[1].attribute:
+        attribute.g.initializer.extend([WEIGHT, ZERO])
+    assert unshared(graphs.save(model, tmp_path) / "model.onnx") is None
+
+
+def test_a_branch_inside_a_branch_gets_the_nearest_constant(tmp_path: Path) -> None:
+    model = branches(INNER, WEIGHT, ZERO)
+    (choice,) = (n for n in model.graph.node if n.op_type == "If")
+    near = numpy_helper.from_array(numpy_helper.to_array(WEIGHT) // 2, "w")
+    outer = {
+        name: helper.make_graph([choice], name, [], [value("sums", None)], weights)
+        for name, weights in (("then_branch", []), ("else_branch", [near]))
+    }
+    choice_of_both = helper.make_node("If", ["flag"], ["all"], **outer)
+    model.graph.node[1].CopyFrom(choice_of_both)
+    model.graph.node[2].input[0] = "all"
+    content = unshared(graphs.save(model, tmp_path) / "model.onnx")
+    assert content is not None
+    found = onnx.load_from_string(content).graph.node[1].attribute
+    for attribute in found:
+        weight = near if attribute.name == "else_branch" else WEIGHT
+        for inner in attribute.g.node[0].attribute:
+            kept = {t.name: t.raw_data for t in inner.g.initializer}
+            assert kept[inner.g.node[0].input[1]] == weight.raw_data
+
+
+def test_a_default_that_a_request_may_replace_is_not_copied(tmp_path: Path) -> None:
+    model = branches(INNER, WEIGHT, ZERO)
+    for name, shape in (("w", [WIDTH, WIDTH]), ("wz", [])):
+        model.graph.input.append(value(name, shape, TensorProto.INT8))
+    assert unshared(graphs.save(model, tmp_path) / "model.onnx") is None
+    model.ir_version = 3
+    assert unshared(graphs.save(model, tmp_path) / "model.onnx") is not None
+
+
 @pytest.mark.parametrize("content", [b"", b"\0\1", b"no model"])
 def test_what_is_no_model_is_left_alone(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(content)

@@ -169,14 +169,40 @@ def test_a_table_that_no_product_reads_may_hold_any_value(tmp_path: Path) -> Non
     lookup = [
         node("Gather", "table", "x", to="row"),
         node("DequantizeLinear", "row", "s", to="f"),
-        node("Add", "f", "s", to="y"),
+        node("Add", "f", "b", to="y"),
     ]
     ends = [value("x", ["batch"], TensorProto.INT64)], [value("y", ["batch", 3])]
     kept = [constant("table", weight(127)), constant("s", 1, np.float32)]
+    kept.append(constant("b", np.ones(3, np.float32)))
     assert fits(graphs.model(lookup, *ends, kept), tmp_path)
     lookup[2] = node("MatMul", "f", "m", to="y")
     kept.append(constant("m", np.ones((3, 3), np.float32)))
     assert not fits(graphs.model(lookup, *ends, kept), tmp_path)
+
+
+@pytest.mark.parametrize("operator", ["Add", "Sub", "Mul", "Div"])
+@pytest.mark.parametrize("scalar", ["initializer", "tensor", "number"])
+def test_a_product_behind_what_changes_nothing_is_one(
+    operator: str, scalar: str, tmp_path: Path
+) -> None:
+    """ONNX Runtime removes it, and fuses the product with the weight."""
+    number = constant("k", float(operator in ("Mul", "Div")), np.float32)
+    made = {
+        "initializer": [],
+        "tensor": [helper.make_node("Constant", [], ["k"], value=number)],
+        "number": [helper.make_node("Constant", [], ["k"], value_float=1.0)],
+    }[scalar]
+    nodes = [
+        *made,
+        node("DequantizeLinear", "w", "s", to="f"),
+        node(operator, "f", "k", to="g"),
+        node("MatMul", "x", "g", to="y"),
+    ]
+    ends = [value("x", ["batch", 4])], [value("y", ["batch", 3])]
+    for top in (64, 127):
+        kept = [constant("w", weight(top)), constant("s", 1, np.float32)]
+        kept += [number] * (not made)
+        assert fits(graphs.model(nodes, *ends, kept), tmp_path) is (top == 64)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\1\2", b"no model"])
