@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from tarfile import BLOCKSIZE, TarInfo
 
 from service.core.errors import BodyTooLarge, MalformedRequest, UploadRejected
+from service.core.magic import GZIP_MAGIC
 from service.engine.contents import MAX_FILES
 from service.engine.paths import file_path
 from service.engine.publishing import File
@@ -30,7 +31,6 @@ EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME)
 MAX_EXTENDED = 2**16
 MAX_ENTRIES = 4 * MAX_FILES
 """Folders and extended headers count as well."""
-GZIP_MAGIC = b"\x1f\x8b"
 
 
 class TarReader:

@@ -5,8 +5,9 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from service.api.form_stream import form_files
-from service.api.tar_stream import GZIP_MAGIC, TarReader
+from service.api.tar_stream import TarReader
 from service.core.errors import BodyTooLarge, MalformedRequest, UnsupportedEncoding
+from service.core.magic import GZIP_MAGIC, TAR_MAGIC, TAR_MAGIC_AT
 from service.engine.contents import MAX_FILES
 from service.engine.publishing import File
 
@@ -17,7 +18,6 @@ FRAMING = 4096 * MAX_FILES
 """Bytes that a form or an archive may have beside those of its files: names, headers, padding."""
 STEP = 2**17
 """Bytes that are decompressed at once, and read as headers without a pause."""
-TAR_MAGIC, TAR_MAGIC_AT = b"ustar", 257
 HEAD = TAR_MAGIC_AT + len(TAR_MAGIC)
 GZIP_WINDOW = 31
 """zlib's window bits for gzip's header."""
