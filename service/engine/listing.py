@@ -29,7 +29,7 @@ def list_root(path: Path, wanted: str = "") -> tuple[Entry, ...]:
 
     def into(name: str, depth: int) -> bool:
         if not depth:
-            return name == MODEL_FILE or bool(VERSION.fullmatch(name))
+            return name in (MODEL_FILE, ONNX_FOLDER) or bool(VERSION.fullmatch(name))
         return name in parts or is_model_file(name)
 
     return listing(path, path, into)
