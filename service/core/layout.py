@@ -7,7 +7,7 @@ FILE is the model file of its folder, model.onnx for one.
 <root>/<model>/FILE               version 1, unless there is a folder 1
 <root>/FILE, <root>/<version>/FILE   the same of the model that ``--name`` names
 
-In the root, ``onnx/FILE`` beside the config.json of a Hugging Face repository is that model as well;
+In the root, ``onnx/FILE`` beside the config.json of a Hugging Face repository is that model too;
 without one, ``onnx`` is a model of that name.
 """
 
