@@ -177,14 +177,15 @@ class VersionStatus(NamedTuple):
 class Model:
     """A name, its versions in memory, and the one that answers requests that name none.
 
-    ``serving`` is changed by one assignment, in ``switch``: a request has either the old version
-    or the new one. ``previous`` is kept READY for a rollback. ``versions`` holds what lives, what
-    is being loaded and what failed; ``retiring`` what has left them and drains. ``refused`` are
+    ``serving`` is changed by one assignment, in ``switch``: a request has either the old version or
+    the new one. ``previous`` is kept READY for a rollback. ``versions`` holds what lives, what is
+    being loaded and what failed; ``retiring`` what has left them and drains. ``refused`` are
     versions that failed, with the evidence, and ``refusals`` why; ``forced`` the checks that were
-    waived. ``override`` holds settings laid over the folder's. ``pin_in_memory``: the pin could not be written, so the
-    folder's is passed over. ``blamed`` are versions that crashed the server under this supervisor,
-    with the reason. ``reason`` says why nothing serves, if so. ``read`` gives the folder as it is
-    now, with settings laid over. Verbs on one model take its lock, one after the other.
+    waived. ``override`` holds settings laid over the folder's. ``pin_in_memory``: the pin could not
+    be written, so the folder's is passed over. ``blamed`` are versions that crashed the server
+    under this supervisor, with the reason. ``reason`` says why nothing serves, if so. ``read``
+    gives the folder as it is now, with settings laid over. Verbs on one model take its lock, one
+    after the other.
     """
 
     name: str
