@@ -76,7 +76,7 @@ async def _bounded(chunks: Chunks, most: int, limit: int) -> Chunks:
 
 
 async def _not_archived(chunks: Chunks) -> Chunks:
-    """The body, unless it begins as no model does and an archive does.
+    """Pass the body on, unless it is an archive.
 
     Raises:
         MalformedRequest: it is an archive that was not announced.
@@ -108,7 +108,7 @@ async def _tar_files(chunks: Chunks) -> AsyncIterator[File | bytes]:
 
 
 async def _gunzipped(chunks: Chunks) -> Chunks:
-    """What was compressed, in steps, however much a few bytes unfold to.
+    """Decompress in bounded steps: a few bytes may expand to gigabytes.
 
     Raises:
         MalformedRequest: it is no gzip, is cut short, or is followed by other bytes.

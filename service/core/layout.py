@@ -1,7 +1,7 @@
 """What a model repository holds: the versions of each model, and why anything else is not served.
 
-The whole rule, as functions of listings, with ``model_file``; ``service.engine`` reads the disk.
-FILE is the model file of its folder, model.onnx for one.
+Pure functions of folder listings: ``model_file`` chooses the file, ``service.engine`` reads disks.
+FILE is the model file of its folder, such as model.onnx.
 
 <root>/<model>/<version>/FILE     the version with that number
 <root>/<model>/FILE               version 1, unless there is a folder 1

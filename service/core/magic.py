@@ -4,7 +4,7 @@ Sources: the formats' own documents; https://github.com/git-lfs/git-lfs/blob/mai
 """
 
 HEAD = 512
-"""Bytes to read; tar has its mark behind its first header."""
+"""Bytes to read; tar's mark is at byte 257."""
 GZIP_MAGIC = b"\x1f\x8b"
 TAR_MAGIC, TAR_MAGIC_AT = b"ustar", 257
 ONLY_ONNX = "only ONNX is served: export it"

@@ -1,4 +1,4 @@
-"""Reads folders into the values that ``service.core.layout`` decides on. Blocks."""
+"""Reads folders into the entries that ``service.core.layout`` takes. Blocks."""
 
 import os
 from collections.abc import Callable

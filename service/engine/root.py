@@ -104,7 +104,7 @@ class Root:
 
 
 def _of_no_model(name: str, found: ModelFolder) -> Iterator[PassedOver]:
-    """A line for a folder that is no model, and those for what in it was meant to be one."""
+    """A line for a folder that is no model, and lines for entries that look like parts of one."""
     if found.reason:
         yield PassedOver(name, found.reason)
     for each in found.passed_over:
