@@ -356,7 +356,8 @@ def _first_problem(error: ValidationError, source: Callable[[str], str]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"{source(key)} is not a setting"
-    return f"{source(key)}: {problem['msg']}, got {problem['input']!r}"
+    what = problem["msg"].removeprefix("Value error, ")  # pydantic's word for our own checks
+    return f"{source(key)}: {what}, got {problem['input']!r}"
 
 
 def _source_of(flags: Mapping[str, object]) -> Callable[[str], str]:

@@ -30,5 +30,5 @@ def after_mark(document: bytes | bytearray | memoryview) -> memoryview | None:
 
 
 def is_blank(document: bytes) -> bool:
-    """Whether nothing is said: no byte but white space and a mark."""
+    """Whether a body is empty, apart from white space and a byte order mark."""
     return not document.removeprefix(UTF8).strip()

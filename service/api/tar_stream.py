@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from tarfile import BLOCKSIZE, TarInfo
 
 from service.core.errors import BodyTooLarge, MalformedRequest, UploadRejected
+from service.core.magic import GZIP_MAGIC
 from service.engine.contents import MAX_FILES
 from service.engine.paths import file_path
 from service.engine.publishing import File
@@ -26,11 +27,10 @@ KINDS = {
     tarfile.GNUTYPE_SPARSE: "a sparse file",
 }
 EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME)
-"""Entries that say more of the next entry, or of all: POSIX's, and GNU tar's for long names."""
+"""Entries with metadata of the next entry or of all: POSIX's, and GNU tar's for long names."""
 MAX_EXTENDED = 2**16
 MAX_ENTRIES = 4 * MAX_FILES
 """Folders and extended headers count as well."""
-GZIP_MAGIC = b"\x1f\x8b"
 
 
 class TarReader:
@@ -44,13 +44,13 @@ class TarReader:
         self._ended = False
 
     def feed(self, data: bytes) -> Iterator[File | bytes]:
-        """Take some bytes; gives what they complete.
+        """Parse more bytes; yields files, and their contents piece by piece.
 
         Raises:
             MalformedRequest: they are no tar archive.
             InvalidName: an entry cannot be called that.
             UploadRejected: an entry is a link, a device, or whatever else is no file.
-            BodyTooLarge: there are too many entries, or too much is said of one.
+            BodyTooLarge: there are too many entries, or an extended header is too large.
         """
         self._buffer += data
         if not self._entries and self._buffer.startswith(GZIP_MAGIC):

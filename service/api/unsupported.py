@@ -1,6 +1,7 @@
-"""Extensions of the protocol that this server does not have, and must not ignore. Pure.
+"""Protocol extensions that this server lacks and must refuse. Pure.
 
-Data in shared memory would be missed, and state that a client counts on would not be kept.
+Ignored, they would give wrong answers: tensors in shared memory would be missing, and a sequence
+would lose its state.
 
 Source: Triton's shared memory and sequence extensions. Other reserved parameters (``triton_*``,
 ``headers``) ask for nothing that changes an answer; they are ignored.

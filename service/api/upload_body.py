@@ -5,8 +5,9 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from service.api.form_stream import form_files
-from service.api.tar_stream import GZIP_MAGIC, TarReader
+from service.api.tar_stream import TarReader
 from service.core.errors import BodyTooLarge, MalformedRequest, UnsupportedEncoding
+from service.core.magic import GZIP_MAGIC, TAR_MAGIC, TAR_MAGIC_AT
 from service.engine.contents import MAX_FILES
 from service.engine.publishing import File
 
@@ -17,7 +18,6 @@ FRAMING = 4096 * MAX_FILES
 """Bytes that a form or an archive may have beside those of its files: names, headers, padding."""
 STEP = 2**17
 """Bytes that are decompressed at once, and read as headers without a pause."""
-TAR_MAGIC, TAR_MAGIC_AT = b"ustar", 257
 HEAD = TAR_MAGIC_AT + len(TAR_MAGIC)
 GZIP_WINDOW = 31
 """zlib's window bits for gzip's header."""
@@ -76,7 +76,7 @@ async def _bounded(chunks: Chunks, most: int, limit: int) -> Chunks:
 
 
 async def _not_archived(chunks: Chunks) -> Chunks:
-    """The body, unless it begins as no model does and an archive does.
+    """Pass the body on, unless it is an archive.
 
     Raises:
         MalformedRequest: it is an archive that was not announced.
@@ -108,7 +108,7 @@ async def _tar_files(chunks: Chunks) -> AsyncIterator[File | bytes]:
 
 
 async def _gunzipped(chunks: Chunks) -> Chunks:
-    """What was compressed, in steps, however much a few bytes unfold to.
+    """Decompress in bounded steps: a few bytes may expand to gigabytes.
 
     Raises:
         MalformedRequest: it is no gzip, is cut short, or is followed by other bytes.

@@ -24,12 +24,14 @@ class Comparison:
     """``broken``: what requests rely on and is gone. ``widened``: what is new and breaks none.
 
     Both are for people; ``v1_outputs`` are the outputs that V1 must answer to go on as before,
-    empty where that is all of them.
+    empty where that is all of them. ``needs_pin``: all that is broken is V1's answers, which a swap
+    to the version's number keeps.
     """
 
     broken: tuple[str, ...]
     widened: tuple[str, ...]
     v1_outputs: tuple[str, ...] = ()
+    needs_pin: bool = False
 
 
 def compare_signatures(
@@ -61,11 +63,11 @@ def unremembered(
     found: Comparison, old: Signature, new: Signature, v1_outputs: Sequence[str] = ()
 ) -> Comparison:
     """The comparison where nothing remembers which outputs V1 answers: all of them from now on."""
-    broken = found.broken
-    if found.v1_outputs and _v1_changes(old, new, v1_outputs):
-        kept = " and ".join(f'"{name}"' for name in found.v1_outputs)
-        broken += (f"V1 answers {kept} alone, which only a swap to a number can keep",)
-    return Comparison(broken, found.widened)
+    if not (found.v1_outputs and _v1_changes(old, new, v1_outputs)):
+        return Comparison(found.broken, found.widened)
+    kept = " and ".join(f'"{name}"' for name in found.v1_outputs)
+    why = f"V1 answers {kept} alone, which only a swap to a number can keep"
+    return Comparison((*found.broken, why), found.widened, needs_pin=not found.broken)
 
 
 def _v1_changes(old: Signature, new: Signature, v1_outputs: Sequence[str]) -> bool:

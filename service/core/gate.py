@@ -171,6 +171,14 @@ ALLOW_CHANGE = (
 """What to do about a signature that is refused."""
 
 
+def keep_v1_by(model: str, number: int) -> str:
+    """What to do where a swap to the number would be compatible: no flag is needed."""
+    return (
+        f"to serve it with V1's answers as they are: quantserve swap {model} {number}; to let V1"
+        " answer all outputs, the same with --allow-signature-change"
+    )
+
+
 def signature_check(found: Comparison) -> Check:
     """Whether requests to the live version get from another one what they rely on."""
     if found.broken:

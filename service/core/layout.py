@@ -1,17 +1,21 @@
 """What a model repository holds: the versions of each model, and why anything else is not served.
 
-The whole rule, as functions of listings, with ``model_file``; ``service.engine`` reads the disk.
-FILE is the model file of its folder, model.onnx for one.
+Pure functions of folder listings: ``model_file`` chooses the file, ``service.engine`` reads disks.
+FILE is the model file of its folder, such as model.onnx.
 
 <root>/<model>/<version>/FILE     the version with that number
 <root>/<model>/FILE               version 1, unless there is a folder 1
 <root>/FILE, <root>/<version>/FILE   the same of the model that ``--name`` names
+
+In the root, ``onnx/FILE`` beside the config.json of a Hugging Face repository is that model too;
+without one, ``onnx`` is a model of that name.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.core.model_file import (
+    ONNX_FOLDER,
     SETTINGS_FILE,
     Choice,
     Entry,
@@ -34,6 +38,8 @@ from service.core.unserved import file_reason, folder_reason, listed
 ALLOWED = "ASCII letters, digits, '_', '.' and '-', beginning with none of the last two"
 PARTS = frozenset({SETTINGS_FILE, "serving.toml", "quarantine.toml", "golden.npz"})
 """What has an effect in a model's folder, beside its versions."""
+HUB_FILE = "config.json"
+"""What every repository of Hugging Face has, and no folder of models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +110,8 @@ def model_layout(entries: Sequence[Entry], wanted: str = "") -> ModelLayout:
 def root_layout(entries: Sequence[Entry], wanted: str = "") -> RootLayout:
     """What the root of a repository holds."""
     visible = [entry for entry in entries if not is_hidden(entry.name)]
-    mine = [entry for entry in visible if _is_of_root(entry)]
+    hub = any(entry.name == HUB_FILE and entry.kind is Kind.FILE for entry in visible)
+    mine = [each for each in visible if _is_of_root(each) or (hub and each.name == ONNX_FOLDER)]
     own = model_layout(mine, wanted)
     if not own.versions or (not own.versions[0].file and not wanted):
         own = _no_model(own, mine)

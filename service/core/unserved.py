@@ -1,6 +1,6 @@
 """Why an entry that is no ONNX model in a version's place is not served, and what to do. Pure.
 
-An empty reason means that nobody expects the entry to be served.
+An empty reason: the entry is not expected to be served, as a README.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ PAPERS = (
     "readme", "license", "licence", "notice", "changelog", "authors", "contributing", "copying",
     "makefile", "dockerfile", "sha256sums", "md5sums", "checksums",
 )  # fmt: skip
-"""What the names of other files that harm nobody begin with."""
+"""Beginnings of the names of other documents."""
 TRITON = "config.pbtxt"
 LISTED = 3
 NOT_A_VERSION = "not a version: those are folders named 1, 2, 3 and so on"

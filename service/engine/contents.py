@@ -72,9 +72,13 @@ def find_model(files: Iterable[PurePosixPath]) -> PurePosixPath:
         raise UploadRejected(
             f"which is the model of {listed(models)}? Name it {MODEL_FILE}; one version has one"
         )
+    tops = {path.parts[0] for path in files}
+    todo = ""
+    if len(tops) == 1 and any(path.suffix.lower() == ".onnx" for path in files):
+        todo = "; make the archive inside of that folder, as in tar -C FOLDER -czf - ."
     raise UploadRejected(
         f"there is no {MODEL_FILE} at the top of the version's files, which are"
-        f" {listed(files) or 'none'}"
+        f" {listed(files) or 'none'}{todo}"
     )
 
 

@@ -15,6 +15,8 @@ UNREGISTERED = re.compile(r"(\S+?):(\S+)\(-?\d+\) is not a registered function/o
 """ONNX Runtime's words for an operator of a domain that it does not know."""
 OWN_DOMAINS = re.compile(r"(ai\.onnx(\.ml|\.training|\.preview\S*)?|com\.(microsoft|ms)(\..*)?)")
 """What only another version of ONNX Runtime could bring."""
+EXTENSIONS = frozenset({"ai.onnx.contrib", "com.microsoft.extensions"})
+"""Tokenizers and the like, of a package that is installed apart."""
 ALLOW = "--allow-custom-ops"
 
 
@@ -50,11 +52,14 @@ def missing_operator(message: str, given: Path | None) -> str:
         return ""
     domain, operator = found.groups()
     what = f'operator "{operator}" of the domain "{domain}" is unknown'
-    if OWN_DOMAINS.fullmatch(domain):
+    library = "the library that has it"
+    if domain in EXTENSIONS:
+        library += " (pip install onnxruntime-extensions; get_library_path() tells where it is)"
+    elif OWN_DOMAINS.fullmatch(domain):
         return f"{what} to this version of ONNX Runtime"
     if given is not None:
         return f"{what} to ONNX Runtime and to {given.name}, which session.custom_ops names"
     return (
-        f"{what} to ONNX Runtime: put the library that has it beside model.toml, name it there "
+        f"{what} to ONNX Runtime: put {library} beside model.toml, name it there "
         f'([session] custom_ops = "lib.so"), and start the server with {ALLOW}'
     )

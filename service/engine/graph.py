@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from service.core.errors import LoadFailed
+from service.core.magic import HEAD, foreign
 from service.engine.external import ExternalData, external_data
 from service.engine.paths import leads_outside
 from service.engine.wire import WireError, fields, integers, text, view
@@ -118,25 +119,32 @@ class Scan:
         Raises:
             LoadFailed: it cannot be read, or is not an ONNX model.
         """
-        graphs = 0
+        head = b""
         try:
             with path.open("rb") as file:
+                head = file.read(HEAD)
                 # The map is closed by the garbage collector, after the last view of it.
                 message = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-                for number, value in fields(message):
-                    if number == 7:
-                        self.graph(view(value))
-                        graphs += 1
-                    elif number == 25:
-                        self.function(view(value))
-                    elif number == 1 and isinstance(value, int):
-                        self.ir_version = value
+                graphs = self._walk(message)
         except OSError as error:
             raise LoadFailed(f"{path.name} cannot be read: {error.strerror or error}") from error
         except ValueError as error:
-            raise LoadFailed(f"{path.name} is not an ONNX model: {error}") from None
+            raise _no_model(path, head, str(error)) from None
         if graphs != 1:
-            raise LoadFailed(f"{path.name} is not an ONNX model: it holds {graphs} graphs")
+            raise _no_model(path, head, f"it holds {graphs} graphs")
+
+    def _walk(self, message: memoryview) -> int:
+        """The model itself; gives how many graphs it has."""
+        graphs = 0
+        for number, value in fields(message):
+            if number == 7:
+                self.graph(view(value))
+                graphs += 1
+            elif number == 25:
+                self.function(view(value))
+            elif number == 1 and isinstance(value, int):
+                self.ir_version = value
+        return graphs
 
     def visit(self, node: Node) -> None:
         """A node, in a graph or a function."""
@@ -270,6 +278,12 @@ class _Summary(Scan):
         if "QuantizeLinear" in self.operators:
             return "QDQ"
         return "weight-only" if self.operators & {*BLOCK_OPS, "DequantizeLinear"} else ""
+
+
+def _no_model(path: Path, head: bytes, why: str) -> LoadFailed:
+    """The error of a file that cannot be read as ONNX, naming the format that it has instead."""
+    what = foreign(head)
+    return LoadFailed(f"{path.name} is not an ONNX model: {f'it is {what}' if what else why}")
 
 
 def summarise(path: Path) -> GraphSummary:

@@ -1,4 +1,4 @@
-"""Reads folders into the values that ``service.core.layout`` decides on. Blocks."""
+"""Reads folders into the entries that ``service.core.layout`` takes. Blocks."""
 
 import os
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def list_root(path: Path, wanted: str = "") -> tuple[Entry, ...]:
 
     def into(name: str, depth: int) -> bool:
         if not depth:
-            return name == MODEL_FILE or bool(VERSION.fullmatch(name))
+            return name in (MODEL_FILE, ONNX_FOLDER) or bool(VERSION.fullmatch(name))
         return name in parts or is_model_file(name)
 
     return listing(path, path, into)

@@ -7,7 +7,9 @@ servers have none but C.UTF-8.
 
 import re
 
-MISSING = re.compile(r"Failed to construct locale with name: ?(\S+?):")
+from service.core.names import displayed
+
+MISSING = re.compile(r"Failed to construct locale with name: ?(.+?):(?:locale::|\S|$)", re.DOTALL)
 NAME = re.compile(r"([a-z]{2,3}(?:_[A-Z]{2})?)(?:\.([\w-]+))?(@\w+)?")
 
 
@@ -18,7 +20,8 @@ def missing_locale(error: str) -> str | None:
         return None
     name = found[1]
     what = (
-        f"its text operators (StringNormalizer) need the locale {name:.80}, which is not installed"
+        f"its text operators (StringNormalizer) need the locale {displayed(name):.80}, which is not"
+        " installed"
     )
     known = NAME.fullmatch(name)
     if known is None:

@@ -177,14 +177,15 @@ class VersionStatus(NamedTuple):
 class Model:
     """A name, its versions in memory, and the one that answers requests that name none.
 
-    ``serving`` is changed by one assignment, in ``switch``: a request has either the old version
-    or the new one. ``previous`` is kept READY for a rollback. ``versions`` holds what lives, what
-    is being loaded and what failed; ``retiring`` what has left them and drains. ``refused`` are
-    versions that failed, with the evidence; ``forced`` the checks that were waived. ``override``
-    holds settings laid over the folder's. ``pin_in_memory``: the pin could not be written, so the
-    folder's is passed over. ``blamed`` are versions that crashed the server under this supervisor,
-    with the reason. ``reason`` says why nothing serves, if so. ``read`` gives the folder as it is
-    now, with settings laid over. Verbs on one model take its lock, one after the other.
+    ``serving`` is changed by one assignment, in ``switch``: a request has either the old version or
+    the new one. ``previous`` is kept READY for a rollback. ``versions`` holds what lives, what is
+    being loaded and what failed; ``retiring`` what has left them and drains. ``refused`` are
+    versions that failed, with the evidence, and ``refusals`` why; ``forced`` the checks that were
+    waived. ``override`` holds settings laid over the folder's. ``pin_in_memory``: the pin could not
+    be written, so the folder's is passed over. ``blamed`` are versions that crashed the server
+    under this supervisor, with the reason. ``reason`` says why nothing serves, if so. ``read``
+    gives the folder as it is now, with settings laid over. Verbs on one model take its lock, one
+    after the other.
     """
 
     name: str
@@ -195,6 +196,7 @@ class Model:
     previous: ModelVersion | None = None
     forced: dict[int, str] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
+    refusals: dict[int, str] = field(default_factory=dict)
     retiring: set[ModelVersion] = field(default_factory=set)
     override: Override = field(default_factory=dict)
     reason: str = NOT_LOADED
@@ -273,7 +275,7 @@ class Model:
         quarantined = self.quarantined
         absent = self.folder.problem or (UNLOADED if self.unloaded else NOT_LOADED)
         rows = [
-            VersionStatus(n, found.state, found.reason)
+            VersionStatus(n, found.state, found.reason or self._outdated(found))
             if (found := self.versions.get(n))
             else VersionStatus(
                 n,
@@ -283,6 +285,13 @@ class Model:
             for n in sorted({*self.versions, *self.on_disk})
         ]
         return rows or [VersionStatus(0, State.UNAVAILABLE, self.reason)]
+
+    def _outdated(self, version: ModelVersion) -> str:
+        """Why a READY version is not what the folder has now, where that was tried and failed."""
+        why = self.refusals.get(version.number)
+        if why is None or version.state is not State.READY or self.current(version):
+            return ""
+        return f"serves from files that have been replaced; the new ones failed: {why}"
 
     def unfit(self) -> list[VersionStatus]:
         """The versions that are broken, or failed when they were loaded, lowest first."""

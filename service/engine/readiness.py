@@ -1,4 +1,4 @@
-"""Why a server has nothing to serve, for those who wait until it has."""
+"""The reason why a server is not ready, for health checks."""
 
 from service.core.lifecycle import State
 from service.engine.repository import ModelRepository
@@ -9,7 +9,7 @@ EXPECTED = "<name>/1/model.onnx or <name>/model.onnx"
 
 
 def why_not_ready(repository: ModelRepository) -> str:
-    """What a server that is not ready waits for, or what stands in the way."""
+    """What a server that is not ready is waiting for, or why it has nothing to serve."""
     versions = [version for model in repository for version in model.versions.values()]
     loading = [f"{v.model} version {v.number}" for v in versions if v.state is State.LOADING]
     if loading:

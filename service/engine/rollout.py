@@ -22,7 +22,7 @@ from service.core.checks import Check, failures
 from service.core.compatibility import Comparison, compare_signatures, unremembered
 from service.core.errors import GateFailed, QuantserveError
 from service.core.events import Observer, PhaseStatus, StateChanged, SwapPhase
-from service.core.gate import ALLOW_CHANGE, signature_check
+from service.core.gate import ALLOW_CHANGE, keep_v1_by, signature_check
 from service.core.ledger import Ledger, Work
 from service.core.tensors import Signature
 from service.engine.gate import budget_check, golden_checks, room_check, speed_against
@@ -113,6 +113,7 @@ class Rollout:
         self.phases: list[Phase] = []
         self.checks: list[Check] = []
         self.v1_outputs = version.v1_outputs
+        self._needs_pin = False
         self._live = live.loaded if live else None
         self._live_v1_outputs = live.v1_outputs if live else ()
         self._demand = demand
@@ -226,6 +227,7 @@ class Rollout:
         with self.phase("signature") as told:
             found = self._comparison(self._live.signature, signature)
             self.v1_outputs = () if found.broken else found.v1_outputs
+            self._needs_pin = found.needs_pin
             check = signature_check(found)
             self.checks.append(check)
             if check.passed and (found.widened or found.v1_outputs):
@@ -306,8 +308,13 @@ class Rollout:
 
     def _reason(self) -> str:
         refusals = self._refusals()
-        hints = [ALLOW_CHANGE] if any(c.name == "signature" for c in refusals) else []
+        hints = [self._hint()] if any(c.name == "signature" for c in refusals) else []
         return "; ".join([failures(refusals), *hints])
+
+    def _hint(self) -> str:
+        if self._needs_pin:
+            return keep_v1_by(self.version.model, self.version.number)
+        return ALLOW_CHANGE
 
     def _failure(self) -> GateFailed:
         version = self.version

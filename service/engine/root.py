@@ -6,12 +6,16 @@ from pathlib import Path
 
 from service.core.errors import ConfigError, Conflict
 from service.core.layout import PassedOver, RootLayout, hidden_by, root_layout
-from service.core.names import NAME
+from service.core.names import MODEL_FILE, NAME
 from service.core.unserved import NOT_A_VERSION
 from service.engine.folder import ModelFolder, Override, read_folder
 from service.engine.listing import list_root
 
 FALLBACK = "model"
+NO_FILE = (
+    "--name names the model whose file lies in the models folder itself, and there is none:"
+    f" expected {MODEL_FILE} there"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +28,18 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A repository's folder, and the ``name`` of the model whose file lies in it directly."""
+    """A repository's folder, and the ``name`` of the model whose file lies in it directly;
+    ``asked`` tells that somebody gave the name, and expects the model."""
 
     path: Path
     name: str
+    asked: bool = False
 
     @classmethod
     def of(cls, path: Path, name: str | None = None) -> "Root":
         """``name`` is the folder's own when left out, or ``model`` where that cannot be one."""
         own = name or path.resolve().name
-        return cls(path, own if NAME.fullmatch(own) else FALLBACK)
+        return cls(path, own if NAME.fullmatch(own) else FALLBACK, bool(name))
 
     def read(self, overrides: Mapping[str, Override]) -> Contents:
         """Every model. ``overrides`` hold settings laid over model.toml's, by name.
@@ -58,6 +64,8 @@ class Root:
             if same is not None:
                 what = f'it has no version, and the model "{self.name}" lies outside of it'
                 passed.append(PassedOver(self.name, f"{what}: move its file here"))
+        elif self.asked and same is None and not any(each.path == self.name for each in passed):
+            passed.append(PassedOver(self.name, NO_FILE))
         return Contents(models, tuple(sorted(passed, key=lambda each: each.path)))
 
     def read_one(self, name: str, override: Override | None = None) -> ModelFolder | None:
@@ -96,7 +104,7 @@ class Root:
 
 
 def _of_no_model(name: str, found: ModelFolder) -> Iterator[PassedOver]:
-    """A line for a folder that is no model, and those for what in it was meant to be one."""
+    """A line for a folder that is no model, and lines for entries that look like parts of one."""
     if found.reason:
         yield PassedOver(name, found.reason)
     for each in found.passed_over:

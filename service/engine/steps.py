@@ -204,10 +204,12 @@ async def _passes(model: Model, number: int, run: Callable[[], Awaitable[None]])
     evidence = {each.number: each.evidence for each in model.folder.found()}
     try:
         await run()
-    except GateFailed:
+    except GateFailed as error:
         model.refused[number] = evidence.get(number, "")
+        model.refusals[number] = error.reason
         raise
     model.refused.pop(number, None)
+    model.refusals.pop(number, None)
 
 
 async def _make_room(model: Model, version: ModelVersion, given: Environment) -> None:

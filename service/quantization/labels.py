@@ -1,4 +1,4 @@
-"""The right answers beside rows or runs: found by name, checked, put together."""
+"""Labels of rows or runs: found by name, checked and joined."""
 
 from collections.abc import Mapping, Sequence
 

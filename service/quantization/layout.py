@@ -72,7 +72,7 @@ def _says_batch(dim: object) -> bool:
 
 
 def _share_a_first_axis(feeds: Sequence[Mapping[str, Array]], signature: Signature) -> bool:
-    """Also where an array is missing, or has no axis: checking the rows finds better words."""
+    """True also if an array is missing or a scalar: the check of rows has the better message."""
     for feed in feeds:
         arrays = [(np.shape(feed[s.name]), s) for s in signature.inputs if s.name in feed]
         # One row may come without its first axis.

@@ -17,7 +17,7 @@ AS_THEY_COME = (
 
 
 def unstacked(feed: Feed, signature: Signature) -> list[Feed]:
-    """The runs of a feed whose inputs all have one more axis, that of the runs; else itself.
+    """Split a feed whose inputs all have one more axis, that of the runs; any other is one run.
 
     Raises:
         ConfigError: another array, such as the labels, does not have as many.

@@ -76,8 +76,11 @@ async def test_where_nothing_remembers_v1s_answers_they_must_not_change(tmp_path
         status, answer = await post(served, "/admin/models/m/swap", {"version": "latest"})
         assert status == 409
         assert 'V1 answers "y" alone, which only a swap to a number can keep' in answer["error"]
+        assert "quantserve swap m 2; to let V1 answer all outputs" in answer["error"]
         status, _ = await post(served, "/v2/repository/models/m/load", {})
         assert status == 409
+        assert await predictions(served) == [[-1, -2]]
+        assert (await post(served, "/admin/models/m/swap", {"version": 2}))[0] == 200
         assert await predictions(served) == [[-1, -2]]
 
 

@@ -71,6 +71,17 @@ def test_a_model_without_its_library_is_told_the_domain_and_the_settings(tmp_pat
         assert part in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("domain", "told"), [(DOMAIN, True), ("com.microsoft.extensions", True), ("acme.ops", False)]
+)
+def test_the_package_of_a_domain_is_named_where_it_is_known(
+    domain: str, told: bool, tmp_path: Path
+) -> None:
+    with pytest.raises(LoadFailed, match="session. custom_ops") as caught:
+        loaded(tmp_path, shouting(domain=domain))
+    assert ("pip install onnxruntime-extensions" in str(caught.value)) is told
+
+
 def test_an_operator_that_the_library_lacks_is_named(lib: Path) -> None:
     with pytest.raises(LoadFailed, match=f'"Nope" of the domain "{DOMAIN}" .* and to lib.so'):
         loaded(lib.parent, shouting("Nope"), "lib.so")

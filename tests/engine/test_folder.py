@@ -188,5 +188,5 @@ def test_the_file_that_model_toml_names_is_the_versions(folder: Path) -> None:
 )
 def test_a_file_outside_of_the_version_is_refused(folder: Path, file: str) -> None:
     (folder / "model.toml").write_text(f'file = "{file}"')
-    expected = "model.toml: file: Value error, expected an .onnx file inside the version's folder"
+    expected = "model.toml: file: expected an .onnx file inside the version's folder"
     assert seen(folder).problem.startswith(expected)

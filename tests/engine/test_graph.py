@@ -278,3 +278,18 @@ def test_a_tensor_without_a_shape_is_told_from_a_scalar(tmp_path: Path) -> None:
     ]
     found = summary(graphs.model(adds, inputs, [graphs.value("y", None)]), tmp_path)
     assert found.unranked == {"any", "y"} and found.operators == {"Add"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "it is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n", "git lfs pull"),
+        (b"PK\x03\x04\x14\0\0\0", "a zip archive"),
+        (b"not a model", "wire type 6"),
+    ],
+)
+def test_a_file_of_another_format_says_so(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(content)
+    with pytest.raises(LoadFailed, match=rf"model\.onnx is not an ONNX model: .*{said}"):
+        summarise(tmp_path / "model.onnx")

@@ -26,7 +26,7 @@ def test_what_to_install_is_told(name: str, command: str, pack: str) -> None:
     assert command in text and pack in text and text.endswith("then restart the server")
 
 
-@pytest.mark.parametrize("name", ["$(reboot)", "en_US;reboot", "x" * 5000])
+@pytest.mark.parametrize("name", ["$(reboot)", "en_US;reboot", "a b; c", "a\nb", "x" * 5000])
 def test_no_command_is_made_of_what_is_no_name(name: str) -> None:
     text = missing_locale(ERROR.format(name))
     assert text is not None and "localedef" not in text and len(text) < 400

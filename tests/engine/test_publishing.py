@@ -300,6 +300,7 @@ BAD_PIECES: dict[str, tuple[list[tuple[str, bytes]], type[QuantserveError], str]
     "no weights": ([M], UploadRejected, "'w.bin' is not in the upload"),
     "no model": ([W], UploadRejected, "no model.onnx .* 'w.bin'"),
     "a model in a folder": ([("a/model.onnx", GRAPH), W], UploadRejected, "'a/model.onnx'"),
+    "all in a folder": ([("a/model.onnx", GRAPH), ("a/w.bin", WEIGHTS)], UploadRejected, "tar -C"),
     "two models": ([("a.onnx", GRAPH), ("b.onnx", GRAPH)], UploadRejected, "'a.onnx', 'b.onnx'"),
     "a typo": ([M, ("W.bin", WEIGHTS)], UploadRejected, "'w.bin' is not in .*has 'W.bin'"),
     "one too many": ([M, W, ("x.bin", b"x")], UploadRejected, "has 'x.bin', which the model"),

@@ -152,6 +152,21 @@ class TestPolicies:
 class TestPoll:
     """Memory follows by itself."""
 
+    async def test_a_file_that_was_replaced_by_a_bad_one_is_told(self, root: Path) -> None:
+        file = root / "m/2/model.onnx"
+        good = file.read_bytes()
+        async with opened(root) as it:
+            file.write_bytes(b"junk")
+            await it.poll()
+            assert await it.factor() == 2
+            (told,) = (row for row in it.repository.model("m").status() if row.number == 2)
+            assert told.state == "READY"
+            assert told.reason.startswith("serves from files that have been replaced; the new ones")
+            assert "model.onnx is not an ONNX model" in told.reason
+            file.write_bytes(good)
+            await it.poll()
+            assert it.states()[2] == "READY" and await it.factor() == 2
+
     async def test_new_versions_and_models_come_and_old_ones_go(self, root: Path) -> None:
         async with opened(root) as it:
             put(root, "m", 3, scale(3))

@@ -90,6 +90,29 @@ def test_a_root_that_is_a_models_folder_is_served_as_that_model(tmp_path: Path) 
     assert contents.models["digits"].of_version(2).golden == root / "golden.npz"
 
 
+def test_a_root_that_is_a_repository_of_hugging_face_is_one_model(tmp_path: Path) -> None:
+    files = ("onnx/model.onnx", "onnx/model_int8.onnx", "tokenizer.json")
+    root = made(tmp_path / "bert", *files)
+    assert where(read(root), root) == {"onnx": {1: "onnx/model.onnx"}}
+    made(root, "config.json")
+    contents = read(root)
+    assert where(contents, root) == {"bert": {1: "onnx/model.onnx"}}
+    assert list(lines(contents)) == ["onnx/model_int8.onnx"]
+    assert Root.of(root).read_one("bert") == contents.models["bert"]
+    assert Root.of(root).read_one("onnx") is None
+    (root / "model.toml").write_text('file = "model_int8.onnx"')
+    assert where(read(root, "own"), root) == {"own": {1: "onnx/model_int8.onnx"}}
+
+
+def test_a_name_without_a_file_is_told(tmp_path: Path) -> None:
+    root = made(tmp_path, "style/model.onnx")
+    assert lines(read(root)) == {}
+    assert lines(read(root, "style")) == {}
+    assert lines(read(root, "bert"))["bert"].startswith("--name names the model whose file")
+    made(root, "bert/notes.txt")
+    assert lines(read(root, "bert"))["bert"].startswith("it has no version folder")
+
+
 def test_settings_of_the_root_are_those_of_its_model(tmp_path: Path) -> None:
     root = made(tmp_path / "m", "a.onnx", "b.onnx")
     assert set(lines(read(root))) == {"a.onnx", "b.onnx"}
