@@ -161,8 +161,10 @@ class Server:
                 await self._loaded.wait()
 
     async def _load(self) -> None:
-        for folder in await asyncio.to_thread(remove_abandoned, self._settings.models):
-            _log.warning("removed what is left of an upload to model %s", folder.parent.name)
+        for left in await asyncio.to_thread(remove_abandoned, self._settings.models):
+            _log.warning(
+                "removed what a process that died has left: %s/%s", left.parent.name, left.name
+            )
         await self.repository.load_all()
         self._loaded.set()
         for path in ("/v2/health/live", "/metrics"):
