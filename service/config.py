@@ -305,7 +305,7 @@ def load_model_config(path: Path, override: Mapping[str, Any] | None = None) -> 
     that are laid over the file's.
 
     Raises:
-        ConfigError: it is not a file, too large or not TOML, has an unknown key or a value that is not allowed.
+        ConfigError: it cannot be read, or has an unknown key or a value that is not allowed.
     """
     values = _laid_over(read_toml(path) or {}, override or {})
     return _validated(ModelConfig, values, path.name)
@@ -315,7 +315,7 @@ def load_pin(path: Path) -> PinConfig | None:
     """Read a serving.toml; None where there is none.
 
     Raises:
-        ConfigError: it is not a file, too large or not TOML, has an unknown key or a value that is not allowed.
+        ConfigError: it cannot be read, or has an unknown key or a value that is not allowed.
     """
     values = read_toml(path)
     return None if values is None else _validated(PinConfig, values, path.name)

@@ -111,9 +111,8 @@ def remove_drafts(folder: Path, names: Container[str]) -> list[Path]:
         OSError: the folder cannot be listed.
     """
     removed = []
-    for entry in os.listdir(folder):
-        match = DRAFT.fullmatch(entry)
-        draft = folder / entry
+    for draft in folder.iterdir():
+        match = DRAFT.fullmatch(draft.name)
         if match and match[1] in names and not draft.is_symlink():
             with suppress(OSError, FileUnreadable):
                 _remove_unless_locked(draft)
@@ -129,7 +128,7 @@ def _remove_unless_locked(draft: Path) -> None:
 
 def _opened(path: Path, limit: int) -> BinaryIO:
     try:
-        _require_regular(path, os.stat(path), limit)  # opening a device may already do something
+        _require_regular(path, path.stat(), limit)  # opening a device may already do something
         handle = os.open(path, FLAGS)
     except FileNotFoundError:
         if os.path.lexists(path):

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service import files
 from service.core.errors import FileUnreadable
 from service.files import read_small, read_toml, remove_drafts, replace_text
 
@@ -59,8 +58,8 @@ def test_a_pipe_that_takes_the_place_of_a_file_is_refused(
     path, before = tmp_path / "some.toml", tmp_path / "before"
     before.touch()
     os.mkfifo(path)
-    stat = os.stat(before)
-    monkeypatch.setattr(files.os, "stat", lambda _: stat)
+    stat = before.stat()
+    monkeypatch.setattr(Path, "stat", lambda _: stat)
     with pytest.raises(FileUnreadable, match="is not a file"):
         read_small(path, LIMIT)
 
@@ -127,7 +126,7 @@ def test_a_text_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="directory"):
         replace_text(tmp_path / "folder", "")
-    assert sorted(os.listdir(tmp_path)) == ["folder", "some.toml"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["folder", "some.toml"]
 
 
 def test_drafts_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -> None:
@@ -142,4 +141,4 @@ def test_drafts_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -> N
     with (tmp_path / kept[-1]).open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert remove_drafts(tmp_path, {"some.toml"}) == [tmp_path / name]
-    assert set(kept) <= set(os.listdir(tmp_path))
+    assert set(kept) <= {each.name for each in tmp_path.iterdir()}

@@ -58,7 +58,7 @@ class VersionFiles:
     def golden(self) -> Path:
         """The golden set of the version: its own, or its model's."""
         own = self.home / GOLDEN_FILE
-        return own if own.exists() else self.shared / GOLDEN_FILE
+        return own if os.path.lexists(own) else self.shared / GOLDEN_FILE
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ interpreter's lock makes everybody wait.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -268,7 +269,7 @@ class Rollout:
 
     async def _golden(self, loaded: Loaded) -> GoldenSet | None:
         path, gate = self.version.files.golden, self.version.config.gate
-        if not await asyncio.to_thread(path.exists) and not gate.outputs:
+        if not await asyncio.to_thread(os.path.lexists, path) and not gate.outputs:
             self._skip("golden", f"there is no {path.name}")
             return None
         with self.phase("golden"):

@@ -230,16 +230,22 @@ def remove_abandoned(root: Path) -> list[Path]:
 
 def _folders(root: Path) -> list[Path]:
     try:
-        entries = [root / name for name in os.listdir(root)]
+        entries = list(root.iterdir())
     except OSError:
         return []
-    return [each for each in entries if os.path.isdir(each) and not leads_outside(root, each)]
+    return [each for each in entries if _is_folder(each) and not leads_outside(root, each)]
+
+
+def _is_folder(path: Path) -> bool:
+    with suppress(OSError):
+        return path.is_dir()
+    return False
 
 
 def _remove_uploads(model: Path) -> list[Path]:
     removed = []
-    for folder in (model / name for name in os.listdir(model) if name.startswith(PREFIX)):
-        if folder.is_symlink() or not _abandoned(folder):
+    for folder in model.iterdir():
+        if not folder.name.startswith(PREFIX) or folder.is_symlink() or not _abandoned(folder):
             continue
         shutil.rmtree(folder, ignore_errors=True)
         removed.append(folder)

@@ -442,7 +442,7 @@ def test_half_written_pins_are_removed_wherever_a_model_lies(tmp_path: Path) -> 
     (root / "broken").symlink_to("nowhere")
     assert len(remove_abandoned(root)) == 6
     assert [each for each in tree(root) if Path(each).name in drafts] == [f"pipe/{drafts[0]}"]
-    assert set(drafts) <= set(os.listdir(outside))
+    assert set(drafts) <= {each.name for each in outside.iterdir()}
 
 
 def test_a_write_that_comes_after_the_end_makes_nothing(tmp_path: Path) -> None:
