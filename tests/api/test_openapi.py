@@ -1,6 +1,8 @@
 """Every example in the documentation works as it stands; the page needs no other host."""
 
+import asyncio
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ import pytest
 
 from service.api.inference_docs import InferenceResponse, PredictResponse
 from tests.inprocess import ROOT, serve
+from tests.repositories import put, scale
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -106,6 +109,55 @@ async def test_a_model_without_an_example_file_gets_zeros(tmp_path: Path) -> Non
     async with serve(tmp_path) as served:
         for method, address, body in documented(await openapi(served.client)):
             if address.endswith(("infer", "predict")):
+                reply = await served.client.request(method, address, content=body)
+                assert reply.status_code == 200, f"{method} {address}: {reply.text}"
+
+
+X = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
+ODD_EXAMPLES = {
+    "pipe": os.mkfifo,
+    "folder": Path.mkdir,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "zeros": lambda path: (path.touch(), os.truncate(path, 8 * 2**30)),
+    "no request": {"inputs": 1},
+    "a list": [X],
+    "null": None,
+    "no inputs": {"inputs": []},
+    "an input that is none": {"inputs": [1]},
+    "a name that is none": {"inputs": [{**X, "name": []}]},
+    "a negative shape": {"inputs": [{**X, "shape": [-1, -2]}]},
+    "a shape of texts": {"inputs": [{**X, "shape": ["1", "2"]}]},
+    "a shape of fractions": {"inputs": [{**X, "shape": [0.5, 4]}]},
+    "a huge shape": {"inputs": [{**X, "shape": [2**62, 2**62]}]},
+    "no shape": {"inputs": [{**X, "shape": None}]},
+    "data that is one number": {"inputs": [{**X, "data": 2}]},
+    "objects for data": {"inputs": [{**X, "data": [{"a": 1}, {"b": 2}]}]},
+    "ragged data": {"inputs": [{**X, "data": [[1], [2, 3]]}]},
+    "another name": {"inputs": [{**X, "name": "y", "parameters": {"a": []}}]},
+    "not JSON": "{",
+    "brackets": "[" * 100_000,
+    "deep data": '{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": '
+    + "[" * 900
+    + "]" * 900
+    + "}]}",
+}
+
+
+@pytest.mark.parametrize("case", ODD_EXAMPLES)
+async def test_an_example_that_is_odd_is_passed_over(tmp_path: Path, case: str) -> None:
+    path, odd = tmp_path / "m/example.json", ODD_EXAMPLES[case]
+    put(tmp_path, "m", 1, scale(2))
+    if callable(odd):
+        odd(path)
+    else:
+        path.write_text(odd if isinstance(odd, str) else json.dumps(odd))
+    async with serve(tmp_path) as served, asyncio.timeout(5):
+        for method, address, body in documented(await openapi(served.client)):
+            if address.endswith(("infer", "predict")):
+                assert body and json.loads(body) in (
+                    {"inputs": [{**X, "shape": [1, 2], "data": [0, 0]}]},
+                    {"instances": [[0, 0]]},
+                )
                 reply = await served.client.request(method, address, content=body)
                 assert reply.status_code == 200, f"{method} {address}: {reply.text}"
 
