@@ -203,6 +203,8 @@ class ModelRepository:
             absent = ModelFolder(self.folder / name)
             known = self.models.get(name)
             before = seen.get(name, known.folder if known else absent)
+            if known and name in folders and not steps.has_work(known, folders[name], before):
+                continue  # reading and locking each of a thousand models again takes long
             model = known or self._known(name, folders[name])
             if not model.lock.locked() and not self.stopping:
                 self._begin(self._follow(model, before))
