@@ -101,6 +101,40 @@ async def test_every_error_is_documented_as_one(client: httpx.AsyncClient) -> No
                 assert "404" in operation["responses"], path
 
 
+async def test_every_reference_leads_somewhere(client: httpx.AsyncClient) -> None:
+    document = await openapi(client)
+    text = json.dumps(document)
+    assert "$defs" not in text
+    for reference in set(re.findall(r'"\$ref": "([^"]+)"', text)):
+        place: Any = document
+        for part in reference.removeprefix("#/").split("/"):
+            place = place[part]
+        assert place
+
+
+UNDOCUMENTED = {"/v2/", "/openapi.json", "/docs", "/docs/assets/favicon.png"}
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY")
+
+
+async def test_each_address_takes_the_methods_that_it_allows_and_no_others(
+    client: httpx.AsyncClient,
+) -> None:
+    paths = (await openapi(client))["paths"]
+    for path in (*paths, *UNDOCUMENTED):
+        address = re.sub(r"\{\w+\}", "1", path)  # a name that no model has
+        options = await client.options(address)
+        assert options.status_code == 204, path
+        allowed = set(options.headers["allow"].split(", "))
+        assert {method.upper() for method in paths.get(path, {})} <= allowed, path
+        for method in METHODS:
+            if path == "/metrics" and method == "GET":
+                continue
+            reply = await client.request(method, address)
+            assert (reply.status_code == 405) == (method not in allowed), f"{method} {path}"
+            if reply.status_code == 405:
+                assert set(reply.headers["allow"].split(", ")) == allowed, f"{method} {path}"
+
+
 async def test_a_model_without_an_example_file_gets_zeros(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "models/diabetes", tmp_path / "diabetes")
     (tmp_path / "diabetes/example.json").write_text("not JSON")
