@@ -39,11 +39,13 @@ async def json_object(request: Request) -> dict[str, Any]:
     return {} if is_blank(body) else parse_json(body)
 
 
-def body_docs(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
+def body_docs(
+    model: type[BaseModel], example: dict[str, Any], *, required: bool = False
+) -> dict[str, Any]:
     """What the OpenAPI document says of such a body: its model, and an example that works.
 
     Models inside of it are under ``$defs``; ``openapi`` moves them to where the references lead.
     """
     schema = model.model_json_schema(ref_template=COMPONENTS)
     content = {"schema": schema, "example": example}
-    return {"requestBody": {"required": False, "content": {"application/json": content}}}
+    return {"requestBody": {"required": required, "content": {"application/json": content}}}

@@ -31,10 +31,6 @@ PICKLED = (
 )
 
 
-class NotAnArchive(FileUnreadable):
-    """The file is no zip archive, or not all of it is there."""
-
-
 def read_npz(path: Path, most: int) -> dict[str, Array]:
     """The arrays of an .npz file by name.
 
@@ -163,8 +159,8 @@ def _no_room(path: Path, taken: int, most: int) -> FileUnreadable:
     )
 
 
-def _no_archive(path: Path) -> NotAnArchive:
-    return NotAnArchive(
+def _no_archive(path: Path) -> FileUnreadable:
+    return FileUnreadable(
         f"{path.name} cannot be read: it is not an .npz file, or not all of it is there"
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 from service.core.errors import ConfigError
 from service.core.tensors import Array, Arrays, Signature
 from service.engine.hardware import memory_limit
-from service.engine.npz import NotAnArchive, read_npy, read_npz
+from service.engine.npz import read_npy, read_npz
 from service.engine.samples import generated_rows
 from service.engine.session import Session, SessionOptions
 from service.quantization.casting import cast_feeds
@@ -153,8 +153,6 @@ def _array(path: Path) -> Array:
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except NotAnArchive:
-        raise ConfigError(f"{path.name} is not an .npz file, or not all of it is there") from None
     except FileNotFoundError as error:
         raise ConfigError(f"{path.name} cannot be read: {error.strerror}") from None
 

@@ -185,7 +185,7 @@ async def test_an_example_that_is_odd_is_passed_over(tmp_path: Path, case: str) 
         odd(path)
     else:
         path.write_text(odd if isinstance(odd, str) else json.dumps(odd))
-    async with serve(tmp_path) as served, asyncio.timeout(5):
+    async with serve(tmp_path) as served, asyncio.timeout(60):
         for method, address, body in documented(await openapi(served.client)):
             if address.endswith(("infer", "predict")):
                 assert body and json.loads(body) in (
