@@ -84,7 +84,7 @@ class Server:
             settings.models, given, name=settings.name, allow_empty=settings.allow_empty
         )
         access = access_of(settings)
-        metrics = Metrics(statistics, self.repository, exemplars, parent.crashes)
+        metrics = Metrics(statistics, self.repository, exemplars, parent.crashes, settings.poll)
         changes = _changes(settings, self.repository, Audit(observe))
         reports = [versions(self.repository, statistics), watching(self.repository, self._watchers)]
         self._control = control = control_plane(
@@ -103,6 +103,7 @@ class Server:
         self._settings = settings
         self._crashes = parent.crashes
         self._loaded = asyncio.Event()
+        self._observe = observe
         self._announce = announce
 
     def _inference_of(self, settings: Settings, observe: Observer) -> Inference:
@@ -161,9 +162,16 @@ class Server:
                 await self._loaded.wait()
 
     async def _load(self) -> None:
-        for folder in await asyncio.to_thread(remove_abandoned, self._settings.models):
-            _log.warning("removed what is left of an upload to model %s", folder.parent.name)
-        await self.repository.load_all()
+        for left in await asyncio.to_thread(remove_abandoned, self._settings.models):
+            _log.warning(
+                "removed what a process that died has left: %s/%s", left.parent.name, left.name
+            )
+        try:
+            await self.repository.load_all()
+        except ConfigError as error:
+            if not self._settings.poll:
+                raise
+            _log.error("%s", error)  # the watcher tries again
         self._loaded.set()
         for path in ("/v2/health/live", "/metrics"):
             await rehearse(self._control, path)
@@ -173,7 +181,7 @@ class Server:
         gc.freeze()
         self._announce(self.repository)
         if self._settings.poll:
-            await watch(self.repository, self._settings.poll)
+            await watch(self.repository, self._settings.poll, self._observe)
 
 
 def _tracing(exemplars: Exemplars) -> "Tracing":

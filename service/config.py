@@ -1,7 +1,6 @@
 """Settings of the process and of each model: frozen values; an unknown key is an error."""
 
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -19,6 +18,7 @@ from pydantic import (
 from service.core.errors import ConfigError
 from service.core.names import ALLOWED, NAME
 from service.core.requests import NonFinite
+from service.files import read_toml
 
 PREFIX = "QUANTSERVE_"
 OF_CLIENTS = {"QUANTSERVE_URL"}
@@ -305,9 +305,9 @@ def load_model_config(path: Path, override: Mapping[str, Any] | None = None) -> 
     that are laid over the file's.
 
     Raises:
-        ConfigError: it is not TOML, has an unknown key or a value that is not allowed.
+        ConfigError: it cannot be read, or has an unknown key or a value that is not allowed.
     """
-    values = _laid_over(_read_toml(path) or {}, override or {})
+    values = _laid_over(read_toml(path) or {}, override or {})
     return _validated(ModelConfig, values, path.name)
 
 
@@ -315,23 +315,10 @@ def load_pin(path: Path) -> PinConfig | None:
     """Read a serving.toml; None where there is none.
 
     Raises:
-        ConfigError: it is not TOML, has an unknown key or a value that is not allowed.
+        ConfigError: it cannot be read, or has an unknown key or a value that is not allowed.
     """
-    values = _read_toml(path)
+    values = read_toml(path)
     return None if values is None else _validated(PinConfig, values, path.name)
-
-
-def _read_toml(path: Path) -> dict[str, Any] | None:
-    try:
-        if path.exists() and not path.is_file():  # reading a pipe would never end
-            raise ConfigError(f"{path.name} is not a file")
-        return tomllib.loads(path.read_text("utf-8-sig"))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise ConfigError(f"{path.name}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path.name}: {error}") from None
 
 
 def _validated(kind: type[_Kind], values: Mapping[str, Any], name: str) -> _Kind:
@@ -357,7 +344,7 @@ def _first_problem(error: ValidationError, source: Callable[[str], str]) -> str:
     if problem["type"] == "extra_forbidden":
         return f"{source(key)} is not a setting"
     what = problem["msg"].removeprefix("Value error, ")  # pydantic's word for our own checks
-    return f"{source(key)}: {what}, got {problem['input']!r}"
+    return f"{source(key)}: {what}, got {problem['input']!r:.200}"
 
 
 def _source_of(flags: Mapping[str, object]) -> Callable[[str], str]:

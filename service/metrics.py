@@ -77,7 +77,10 @@ class Metrics(Collector):
         repository: ModelRepository,
         exemplars: Exemplars,
         crashes: Crashes,
+        poll: float = 0.0,
     ) -> None:
+        """``poll``: seconds between two looks at the models folder, 0 for none."""
+        self._poll = poll
         self._crashes = crashes
         self._exemplars = exemplars
         self._statistics = statistics
@@ -103,6 +106,8 @@ class Metrics(Collector):
         yield from self._rollouts()
         yield from self._server()
         yield from self._supervisor()
+        if self._poll:
+            yield from self._polls()
 
     def _requests(self) -> Iterator[Metric]:
         labels = (*LABELS, "protocol")
@@ -232,6 +237,22 @@ class Metrics(Collector):
             for number in each.quarantined:
                 quarantined.add_metric([each.name, str(number)], 1)
         yield from (restarts, crashes, quarantined)
+
+    def _polls(self) -> Iterator[Metric]:
+        failures = CounterMetricFamily(
+            "quantserve_poll_failures", "Looks at the models folder that failed"
+        )
+        failures.add_metric([], self._statistics.poll_failures)
+        last = GaugeMetricFamily(
+            "quantserve_poll_last_success_timestamp_seconds",
+            "When the models folder was last looked at without one; the start before the first",
+        )
+        last.add_metric([], self._statistics.last_poll)
+        interval = GaugeMetricFamily(
+            "quantserve_poll_interval_seconds", "Time between two looks at the models folder"
+        )
+        interval.add_metric([], self._poll)
+        yield from (failures, last, interval)
 
     def _ready(self) -> Iterator[tuple[str, int]]:
         """Versions that requests can reach, by model and number."""

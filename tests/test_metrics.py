@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from time import time
 
 import httpx
 import pytest
@@ -15,9 +16,11 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from service import __version__
+from service.engine.watch import watch
 from tests.inprocess import ROOT, serve
 from tests.parts import PROMETHEUS, prometheus_installed
 from tests.patience import PATIENCE
+from tests.repositories import put, scale
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 EXAMPLE = (ROOT / "models/diabetes/example.json").read_bytes()
@@ -264,3 +267,24 @@ async def test_swaps_and_versions_that_did_not_pass_are_counted(tmp_path: Path) 
     assert failure.labels == {"model": "digits", "version": "3", "phase": "load"}
     assert failure.value == 1
     assert families["quantserve_memory_limit_bytes"].samples[0].value > 2**20
+
+
+async def test_looks_at_the_folder_are_counted_where_there_are_any(tmp_path: Path) -> None:
+    put(tmp_path, "m", 1, scale(1))
+    async with serve(tmp_path) as served:
+        assert not [name for name in await page(served.client) if "poll" in name]
+    async with serve(tmp_path, poll=0.01) as served:
+        watching = asyncio.create_task(
+            watch(served.server.repository, 0.001, served.server._observe)
+        )
+        shutil.move(tmp_path / "m", tmp_path / ".away")
+        failures = 0.0
+        while failures < 3:
+            await asyncio.sleep(0)
+            found = await page(served.client)
+            failures = found["quantserve_poll_failures"].samples[0].value
+        watching.cancel()
+        last = found["quantserve_poll_last_success_timestamp_seconds"].samples[0].value
+        assert time() - 60 < last <= time()
+        assert found["quantserve_poll_interval_seconds"].samples[0].value == 0.01
+        assert problems((await served.client.get("/metrics")).text) == []

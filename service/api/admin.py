@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from service.api.audit import Audit
 from service.api.edge import Error, Responses, documented
@@ -22,10 +22,15 @@ from service.engine.steps import Served
 Body = TypeVar("Body", bound=BaseModel)
 
 
+def _as_integer(value: Any) -> Any:
+    """1.0 as 1: to JSON they are the same number."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
 class RollbackRequest(BaseModel):
     """``force`` lets the version serve even if it fails a check; one that does not load cannot."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     force: bool = False
     allow_signature_change: bool = False
@@ -35,7 +40,9 @@ class SwapRequest(RollbackRequest):
     """``version`` is a number, which is pinned: it serves until the next swap, after restarts too.
     Or "latest": the highest version on disk, and no pin."""
 
-    version: Annotated[int, Field(ge=1)] | Literal["latest"]
+    version: Annotated[
+        Annotated[int, Field(ge=1)] | Literal["latest"], BeforeValidator(_as_integer)
+    ]
 
 
 class CheckAnswer(BaseModel):
@@ -102,7 +109,7 @@ def admin(repository: ModelRepository, audit: Audit) -> APIRouter:
         "/swap",
         summary="Let another version serve",
         response_model=SwapAnswer,
-        openapi_extra=body_docs(SwapRequest, {"version": 1}),
+        openapi_extra=body_docs(SwapRequest, {"version": 1}, required=True),
     )
     async def swap(name: ModelName, request: Request) -> Response:
         """Loads the version, puts it through the gate, and switches; no request is lost, and the

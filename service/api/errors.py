@@ -29,6 +29,7 @@ STATUS: dict[type[Exception], int] = {
     errors.StorageFailed: 500,
     errors.StorageFull: 507,
     errors.ConfigError: 500,
+    errors.FileUnreadable: 500,
 }
 
 

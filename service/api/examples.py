@@ -6,6 +6,7 @@ is none.
 
 from codecs import BOM_UTF8
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -13,16 +14,20 @@ from typing import Any
 
 import numpy as np
 
+from service.api.inference_docs import InferenceRequest, RequestInput
 from service.api.non_finite import loads
-from service.core.errors import MalformedRequest
+from service.core.errors import FileUnreadable, MalformedRequest, NotReady
 from service.core.lifecycle import State
 from service.core.tensors import TensorSpec
 from service.engine.model import ModelVersion
 from service.engine.repository import ModelRepository
+from service.files import read_small
 
 EXAMPLE_FILE = "example.json"
 MAX_VALUES = 1024
 """More numbers than these are no example that anybody would look at."""
+MOST_BYTES = 2**18
+"""Of an example's file."""
 ZEROS: dict[str, Any] = {"boolean": False, "string": ""}
 
 
@@ -43,20 +48,33 @@ def examples(repository: ModelRepository) -> Iterator[Example]:
         version = model.serving
         if version is None or version.state is not State.READY:
             continue
-        body = _from_file(model.folder.path / EXAMPLE_FILE) or _zeros(version)
+        body = None
+        with suppress(NotReady):  # it was unloaded a moment ago: this runs in a thread
+            body = _from_file(model.folder.path / EXAMPLE_FILE, version) or _zeros(version)
         if body is not None:
             yield Example(model.name, str(version.number), body, _as_instances(body))
 
 
-def _from_file(path: Path) -> dict[str, Any] | None:
-    """The file's request, if there is one whose values are all in it."""
+def _from_file(path: Path, version: ModelVersion) -> dict[str, Any] | None:
+    """The file's request, if there is one for these inputs whose values are all in it."""
     try:
-        body = loads(path.read_bytes().removeprefix(BOM_UTF8))
-        inputs = [(each["shape"], np.array(each["data"], object).size) for each in body["inputs"]]
-    except (OSError, ValueError, KeyError, TypeError, MalformedRequest):
+        text = read_small(path, MOST_BYTES) or b""
+        body = loads(text.removeprefix(BOM_UTF8))
+        asked = InferenceRequest.model_validate(body, strict=True)
+    except (FileUnreadable, ValueError, MalformedRequest):
         return None
-    fits = all(prod(shape) == size for shape, size in inputs)
-    return body if inputs and fits else None
+    names, signature = {tensor.name for tensor in asked.inputs}, version.signature
+    fits = {spec.name for spec in signature.inputs} <= names
+    return body if fits and all(map(_is_whole, asked.inputs)) else None
+
+
+def _is_whole(tensor: RequestInput) -> bool:
+    """Whether the values are there, each a scalar, as many as the shape says."""
+    if tensor.data is None or min((0, *tensor.shape)) < 0:
+        return False
+    values = np.array(tensor.data, object).ravel().tolist()
+    scalars = all(isinstance(each, str | int | float | None) for each in values)
+    return scalars and prod(tensor.shape) == len(values)
 
 
 def _zeros(version: ModelVersion) -> dict[str, Any] | None:

@@ -11,7 +11,8 @@ from pydantic import BaseModel, Field
 from service.api.edge import ANY_ERROR, documented
 from service.api.lookup import NOT_FOUND, ModelName, VersionNumber
 
-Parameters = dict[str, str | float | bool]
+Parameters = dict[str, Any]
+"""Texts, numbers and booleans, and what clients add of their own, which is passed over."""
 ERRORS = (
     documented(400, "The request is wrong; names what, and what was expected")
     | NOT_FOUND

@@ -12,6 +12,7 @@ from service.api.byte_order import is_blank
 from service.api.json_tensors import parse_json
 from service.core.errors import BodyTimeout, BodyTooLarge
 
+COMPONENTS = "#/components/schemas/{model}"
 LIMIT = 64 * 1024
 """Bytes; nothing that is asked of the control plane in JSON comes near."""
 SECONDS = 5.0
@@ -38,7 +39,13 @@ async def json_object(request: Request) -> dict[str, Any]:
     return {} if is_blank(body) else parse_json(body)
 
 
-def body_docs(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
-    """What the OpenAPI document says of such a body: its model, and an example that works."""
-    content = {"schema": model.model_json_schema(), "example": example}
-    return {"requestBody": {"required": False, "content": {"application/json": content}}}
+def body_docs(
+    model: type[BaseModel], example: dict[str, Any], *, required: bool = False
+) -> dict[str, Any]:
+    """What the OpenAPI document says of such a body: its model, and an example that works.
+
+    Models inside of it are under ``$defs``; ``openapi`` moves them to where the references lead.
+    """
+    schema = model.model_json_schema(ref_template=COMPONENTS)
+    content = {"schema": schema, "example": example}
+    return {"requestBody": {"required": required, "content": {"application/json": content}}}

@@ -5,10 +5,10 @@ Source: https://github.com/triton-inference-server/server/blob/main/docs/protoco
 """
 
 import logging
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from service.api.edge import documented
 from service.api.json_body import body_docs, json_object
@@ -36,10 +36,14 @@ class LogSettings(BaseModel):
 class LogChanges(BaseModel):
     """The settings to change; a null goes back to what the server was started with."""
 
+    model_config = ConfigDict(extra="forbid")
+
     log_info: bool | None = None
     log_warning: bool | None = None
     log_error: bool | None = None
     log_verbose_level: int | None = None
+    log_file: Literal[""] | None = None
+    log_format: Literal["default"] | None = None
 
 
 def log_settings(logger: logging.Logger) -> APIRouter:

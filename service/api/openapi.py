@@ -43,7 +43,12 @@ def document(app: FastAPI, repository: ModelRepository) -> Callable[[], Document
     def lasting() -> Document:
         routes = [*inference_docs().routes, *app.routes]
         tags = [{"name": name, "description": text} for name, text in TAGS.items()]
-        return get_openapi(title=app.title, version=app.version, routes=routes, tags=tags)
+        found = get_openapi(title=app.title, version=app.version, routes=routes, tags=tags)
+        for path in found["paths"].values():
+            for operation in path.values():
+                schema = _json_body(operation).get("schema", {})
+                found["components"]["schemas"].update(schema.pop("$defs", {}))
+        return found
 
     def current() -> Document:
         result = deepcopy(lasting())
@@ -65,8 +70,15 @@ def _illustrate(operation: Document, known: Sequence[Example], folder: str) -> N
             parameter["examples"] = {e.model: {"value": value(e)} for e in known}
         elif parameter["name"] == "repository_name":
             parameter["example"] = folder
-    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    content = _json_body(operation)
     body = BODY_EXAMPLES.get(content.get("schema", {}).get("$ref", "").rpartition("/")[2])
     if body is not None:
         bodies = ((example.model, body(example)) for example in known)
         content["examples"] = {name: {"value": found} for name, found in bodies if found}
+
+
+def _json_body(operation: Document) -> Document:
+    """What an operation takes as JSON; empty where it takes none."""
+    content = operation.get("requestBody", {}).get("content", {})
+    found: Document = content.get("application/json", {})
+    return found

@@ -5,13 +5,12 @@ Source: https://github.com/triton-inference-server/server/blob/main/docs/protoco
 
 import asyncio
 import base64
-import binascii
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.api.audit import Audit
 from service.api.body import read_body
@@ -43,11 +42,17 @@ class LoadParameters(BaseModel):
     """``config`` is the JSON text of a model configuration, laid over model.toml until the next
     load. A key ``file:<version>/<name>`` holds a file of a new version in base64."""
 
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"patternProperties": {f"^{FILE}": {"type": "string"}}}
+    )
+
     config: str | None = Field(None, examples=['{"max_batch_size": 16}'])
 
 
 class LoadRequest(BaseModel):
     """The body may be left out."""
+
+    model_config = ConfigDict(extra="forbid")
 
     parameters: LoadParameters = LoadParameters()
 
@@ -55,11 +60,15 @@ class LoadRequest(BaseModel):
 class UnloadParameters(BaseModel):
     """No model depends on another here."""
 
+    model_config = ConfigDict(extra="forbid")
+
     unload_dependents: bool = False
 
 
 class UnloadRequest(BaseModel):
     """The body may be left out."""
+
+    model_config = ConfigDict(extra="forbid")
 
     parameters: UnloadParameters = UnloadParameters()
 
@@ -209,6 +218,6 @@ def _files(parameters: dict[str, Any]) -> dict[str, bytes]:
             raise MalformedRequest(f'"{name:.80}" must be a string in base64')
         try:
             files[name.removeprefix(FILE)] = base64.b64decode(text, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:  # binascii.Error, or letters that are not ASCII
             raise MalformedRequest(f'"{name:.80}" is not base64: {error}') from None
     return files

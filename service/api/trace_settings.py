@@ -4,10 +4,10 @@ trace files are written. ``--tracing`` sends OpenTelemetry's traces, which these
 Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_trace.md
 """
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.edge import documented
 from service.api.json_body import body_docs, json_object
@@ -15,6 +15,7 @@ from service.api.lookup import NOT_FOUND, ModelName
 from service.core.errors import MalformedRequest
 from service.engine.repository import ModelRepository
 
+Off = Literal["OFF"]
 REFUSED = documented(400, "Tracing cannot be turned on")
 
 
@@ -26,6 +27,18 @@ class TraceSettings(BaseModel):
     trace_count: str = "0"
     log_frequency: str = "0"
     trace_file: str = ""
+
+
+class TraceChanges(BaseModel):
+    """What may be asked for: what is. null asks for the default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    trace_level: Annotated[list[Off], Field(min_length=1, max_length=1)] | Off | None = None
+    trace_rate: Literal["0"] | None = None
+    trace_count: Literal["0"] | None = None
+    log_frequency: Literal["0"] | None = None
+    trace_file: Literal[""] | None = None
 
 
 SETTINGS = TraceSettings()
@@ -54,7 +67,7 @@ def trace_settings(repository: ModelRepository) -> APIRouter:
 def trace_changes(repository: ModelRepository) -> APIRouter:
     """Routes that would change it."""
     router = APIRouter(tags=["settings"])
-    body = body_docs(TraceSettings, {"trace_level": ["OFF"]})
+    body = body_docs(TraceChanges, {"trace_level": ["OFF"]})
 
     @router.post(
         "/v2/trace/setting",

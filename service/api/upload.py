@@ -92,7 +92,14 @@ def upload_routes(root: Root, limits: UploadLimits, audit: Audit) -> APIRouter:
     router = APIRouter(tags=["admin"])
 
     # curl -T sends PUT; it is the same.
-    @router.put("/admin/models/{name}/versions", status_code=201, include_in_schema=False)
+    @router.put(
+        "/admin/models/{name}/versions",
+        status_code=201,
+        response_model=UploadedVersion,
+        responses=ERRORS,
+        openapi_extra=BODY,
+        summary="Upload a version, as curl -T does",
+    )
     @router.post(
         "/admin/models/{name}/versions",
         status_code=201,

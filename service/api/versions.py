@@ -5,10 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import orjson
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from service.api.lookup import NOT_FOUND, ModelName
+from service.core.errors import FileUnreadable
 from service.core.events import Outcome
 from service.core.figures import finite
 from service.core.lifecycle import State
@@ -16,6 +18,7 @@ from service.core.statistics import Statistics
 from service.engine.folder import REPORT_FILE
 from service.engine.model import Model, VersionStatus
 from service.engine.repository import ModelRepository
+from service.files import read_small
 
 REPORT_LIMIT = 2**20
 Scalar = str | int | float | bool | None
@@ -136,12 +139,13 @@ def _reports(folders: dict[int, Path]) -> dict[int, Any]:
     NaN in it, which we do not write, is shown as text."""
     found = {}
     for number, folder in folders.items():
-        path = folder / REPORT_FILE
         try:
-            if path.stat().st_size <= REPORT_LIMIT:
-                found[number] = _summary(json.loads(path.read_bytes(), parse_constant=str))
-        except (OSError, ValueError):
+            text = read_small(folder / REPORT_FILE, REPORT_LIMIT)
+            summary = None if text is None else _summary(json.loads(text, parse_constant=str))
+            orjson.dumps(summary)  # half a surrogate pair, which json takes, cannot be sent
+        except (FileUnreadable, ValueError, TypeError, RecursionError):
             continue
+        found[number] = summary
     return found
 
 

@@ -29,6 +29,7 @@ QuantserveError
 ├── StorageFailed            the disk's: it is read-only, or broken
 │   └── StorageFull            there is no room left on it
 └── ConfigError              the operator's: a setting, a folder or a port
+    └── FileUnreadable         a file beside a model is no regular file, too large, or not readable
 
 Statuses of HTTP are not known here: they are a table in ``service.api.errors``.
 """
@@ -160,3 +161,7 @@ class StorageFull(StorageFailed):
 
 class ConfigError(QuantserveError):
     """A setting, a folder or a port is not usable."""
+
+
+class FileUnreadable(ConfigError):
+    """A file beside a model is not a regular file, is too large, or cannot be read."""

@@ -164,6 +164,12 @@ class Swapped(NamedTuple):
     forced: str = ""
 
 
+class Polled(NamedTuple):
+    """Poll mode looked at the models folder; ``error`` says why that failed, if so."""
+
+    error: str = ""
+
+
 Event = (
     RequestCompleted
     | BatchExecuted
@@ -173,6 +179,7 @@ Event = (
     | Swapped
     | ChangeCompleted
     | AccessRefused
+    | Polled
 )
 TRAFFIC = frozenset({RequestCompleted, BatchExecuted, RequestDropped})
 Observer = Callable[[Event], None]

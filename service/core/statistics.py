@@ -15,6 +15,7 @@ from service.core.events import (
     Event,
     Outcome,
     PhaseStatus,
+    Polled,
     RequestCompleted,
     RequestDropped,
     Swapped,
@@ -186,6 +187,9 @@ class Statistics:
         """By model and cause."""
         self.rollout_failures: Counter[tuple[str, int, str]] = Counter()
         """By model, version and the phase that it did not pass."""
+        self.poll_failures = 0
+        self.last_poll = clock()
+        """When poll mode last looked at the models folder, in seconds since the epoch."""
 
     def __call__(self, event: Event) -> None:
         if type(event) is RequestCompleted:
@@ -200,6 +204,10 @@ class Statistics:
             self.swaps[event.model, event.cause] += 1
         elif type(event) is SwapPhase and event.status is PhaseStatus.FAILED:
             self.rollout_failures[event.model, event.version, event.phase] += 1
+        elif type(event) is Polled and event.error:
+            self.poll_failures += 1
+        elif type(event) is Polled:
+            self.last_poll = self._clock()
 
     @property
     def requests(self) -> Mapping[tuple[str, int, str], RequestStatistics]:

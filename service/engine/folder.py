@@ -10,9 +10,7 @@ models/<name>/serving.toml            the pinned version, written by a swap
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from service.core.versions import Found, Pin, PolicyKind, VersionPolicy
 from service.engine.listing import list_model, list_root
 from service.engine.paths import leads_outside
 from service.engine.quarantine import read_quarantine
+from service.files import replace_text
 
 GOLDEN_FILE = "golden.npz"
 REPORT_FILE = "report.json"
@@ -59,7 +58,7 @@ class VersionFiles:
     def golden(self) -> Path:
         """The golden set of the version: its own, or its model's."""
         own = self.home / GOLDEN_FILE
-        return own if own.exists() else self.shared / GOLDEN_FILE
+        return own if os.path.lexists(own) else self.shared / GOLDEN_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,22 +209,14 @@ def _places(path: Path, version: Version, root: Path) -> VersionFiles:
 
 def write_pin(path: Path, pin: Pin | None) -> str:
     """Store the pin of the model in a folder, or remove it; gives why that was not possible, else
-    nothing. Another process reads the old one or the new one, never half of one.
-    """
+    nothing."""
     target = path / PIN_FILE
-    draft = path / f".{PIN_FILE}-{secrets.token_hex(8)}"
     try:
         if pin is None:
             target.unlink(missing_ok=True)
-            return ""
-        with draft.open("x") as file:
-            file.write(_pin_text(pin))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(target)
+        else:
+            replace_text(target, _pin_text(pin))
     except OSError as error:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
         return f"{PIN_FILE} cannot be written: {error.strerror}"
     return ""
 
@@ -246,7 +237,8 @@ def _files(path: Path, version: Version, root: Path) -> str:
     """
     first, _, rest = version.file.partition("/")
     if rest and VERSION.fullmatch(first):
-        listed = _listing(path / first)
+        away = (path / first).is_symlink() and leads_outside(root, path / first)
+        listed = iter(()) if away else _listing(path / first)  # it may lead to a whole disk
     else:
         listed = _listing_beside(path, first if path == root else None)
     return _digest("\n".join([version.file, version.problem, *sorted(listed)]))

@@ -18,7 +18,7 @@ from service.core.gate import Tolerance, compare, default_tolerance, memory_chec
 from service.core.tensors import Array, Arrays
 from service.engine.folder import GOLDEN_FILE
 from service.engine.golden import GoldenSet
-from service.engine.graph import summarise
+from service.engine.graph import file_size, summarise
 from service.engine.hardware import resident_bytes
 from service.engine.loading import Loaded
 from service.engine.memory import trim_heap
@@ -130,7 +130,7 @@ def room_check(model: Path, budget: int) -> Check:
     external data. Loading one that does not would be stopped by the system, and all other models
     with it.
     """
-    size = sum(file.stat().st_size for file in _model_files(model) if file.is_file())
+    size = sum(file_size(file) or 0 for file in _model_files(model))
     measure = "bytes of the process with the version's files"
     held = resident_bytes() + size
     return Check("memory", measure, float(held), float(budget), held <= budget)

@@ -310,7 +310,7 @@ def check_external_files(summary: GraphSummary, folder: Path) -> None:
         shown = f"external data {each.location!r:.200}"
         if leads_outside(folder, folder / each.location):
             raise LoadFailed(f"{shown} leads outside the folder of the version")
-        found = _file_size(folder / each.location)
+        found = file_size(folder / each.location)
         if found is None:
             raise LoadFailed(f"{shown} is not in the folder of the version")
         if found < each.end:
@@ -320,7 +320,8 @@ def check_external_files(summary: GraphSummary, folder: Path) -> None:
             )
 
 
-def _file_size(path: Path) -> int | None:
+def file_size(path: Path) -> int | None:
+    """The bytes of a file; None where there is none."""
     try:
         return path.stat().st_size if path.is_file() else None
     except OSError:  # such as a name that is too long for the file system

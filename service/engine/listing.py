@@ -6,7 +6,7 @@ from pathlib import Path
 
 from service.core.model_file import ONNX_FOLDER, Entry, Kind, is_hidden, is_model_file
 from service.core.names import MODEL_FILE, VERSION
-from service.engine.paths import leads_outside
+from service.engine.paths import MAX_DEPTH, leads_outside
 
 Into = Callable[[str, int], bool]
 """Whether to list a folder too, from its name and how deep it lies."""
@@ -54,7 +54,8 @@ def _entry(found: os.DirEntry[str], root: Path, into: Into, depth: int) -> Entry
         if kind is Kind.OTHER:
             nowhere = "is a link to nothing" if found.is_symlink() else "is no file and no folder"
             return Entry(name, kind, problem=nowhere)
-        if kind is Kind.FOLDER and not is_hidden(name) and into(name, depth):
+        deeper = depth < MAX_DEPTH and not is_hidden(name) and into(name, depth)
+        if kind is Kind.FOLDER and deeper:
             return Entry(name, kind, listing(path, root, into, depth + 1))
     except OSError as error:
         return Entry(name, Kind.FOLDER, problem=f"cannot be read: {error.strerror}")

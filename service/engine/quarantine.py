@@ -4,16 +4,14 @@ models/<name>/quarantine.toml maps the number of each to the reason. It is on di
 for the next server too, with or without a supervisor. Everything here blocks.
 """
 
-import os
-import secrets
-import tomllib
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from stat import S_ISREG
+
+from service.core.errors import FileUnreadable
+from service.core.names import VERSION
+from service.files import read_toml, replace_text
 
 QUARANTINE_FILE = "quarantine.toml"
-MOST_BYTES = 64 * 1024
 COMMENT = (
     "# Versions that were at work when the server crashed. Load the model or swap to the version"
     " to try it again."
@@ -25,37 +23,23 @@ def read_quarantine(model: Path) -> dict[int, str]:
 
     A file that cannot be read holds none: it must not keep a model from serving.
     """
-    path = model / QUARANTINE_FILE
     try:
-        found = path.stat()
-        if not S_ISREG(found.st_mode) or found.st_size > MOST_BYTES:
-            return {}
-        values = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        values = read_toml(model / QUARANTINE_FILE) or {}
+    except FileUnreadable:
         return {}
-    return {int(n): str(reason) for n, reason in values.items() if n.isascii() and n.isdecimal()}
+    return {int(n): str(reason) for n, reason in values.items() if VERSION.fullmatch(n)}
 
 
 def write_quarantine(model: Path, versions: Mapping[int, str]) -> str:
-    """Store what is in quarantine, or remove the file; gives why that was not possible, or "".
-
-    Another process reads the old file or the new one, never half of one.
-    """
+    """Store what is in quarantine, or remove the file; gives why that was not possible, or ""."""
     path = model / QUARANTINE_FILE
-    draft = model / f".{QUARANTINE_FILE}-{secrets.token_hex(8)}"
     lines = [COMMENT, *(f"{number} = {_quoted(versions[number])}" for number in sorted(versions))]
     try:
-        if not versions:
+        if versions:
+            replace_text(path, "\n".join(lines) + "\n")
+        else:
             path.unlink(missing_ok=True)
-            return ""
-        with draft.open("x") as file:
-            file.write("\n".join(lines) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
         return f"{QUARANTINE_FILE} cannot be written: {error.strerror}"
     return ""
 

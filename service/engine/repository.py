@@ -7,14 +7,17 @@ in a task of its own, so that it ends as it should when whoever asked for it is 
 
 import asyncio
 import logging
+import os
 from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from service.core.errors import ConfigError, NotFound, NotReady, ShuttingDown
 from service.core.layout import PassedOver
-from service.core.names import NAME
+from service.core.names import NAME, displayed
 from service.engine import steps, verbs
 from service.engine.folder import ModelFolder, Override
 from service.engine.model import Model, ModelVersion
@@ -82,8 +85,7 @@ class ModelRepository:
         """
         found = self.models.get(name)
         if found is None:
-            there = name == self.root.name or (self.folder / name).is_dir()
-            if not self.started and NAME.fullmatch(name) and there:
+            if not self.started and self._may_come(name):
                 raise NotReady(f'model "{name}" is not loaded yet')
             for entry in self._passed_over:
                 if entry.path == name:
@@ -107,8 +109,9 @@ class ModelRepository:
         for model in self:
             if model.folder.pin_problem:
                 _log.error('model "%s": %s', model.name, model.folder.pin_problem)
-            async with model.lock:
-                await steps.converge(model, Cause.START, self._given)
+            with self._survived(model):
+                async with model.lock:
+                    await steps.converge(model, Cause.START, self._given)
         self._log_unserved(self._unserved())
         self.started = True
 
@@ -200,6 +203,8 @@ class ModelRepository:
             absent = ModelFolder(self.folder / name)
             known = self.models.get(name)
             before = seen.get(name, known.folder if known else absent)
+            if known and name in folders and not steps.has_work(known, folders[name], before):
+                continue  # reading and locking each of a thousand models again takes long
             model = known or self._known(name, folders[name])
             if not model.lock.locked() and not self.stopping:
                 self._begin(self._follow(model, before))
@@ -261,12 +266,30 @@ class ModelRepository:
 
     async def _follow(self, model: Model, before: ModelFolder) -> None:
         there = True
-        try:
+        with self._survived(model):
             there = await verbs.follow(model, before, self._given)
-        except Exception:
-            _log.exception('model "%s" cannot follow its folder', model.name)
         if not there and not model.living and not model.lock.locked():
             self.models.pop(model.name, None)
+
+    @contextmanager
+    def _survived(self, model: Model) -> Iterator[None]:
+        """Whatever one model's folder brings about is that model's reason, and stops no other."""
+        before = model.folder.problem
+        try:
+            yield
+        except Exception as error:
+            text = displayed(f"it cannot follow its folder: {type(error).__name__}: {error}")
+            if text != before:
+                _log.error('model "%s": %s', model.name, text)
+                _log.debug('model "%s"', model.name, exc_info=True)
+            model.folder = replace(model.folder, problem=text)
+            if model.serving is None:
+                model.reason = text
+
+    def _may_come(self, name: str) -> bool:
+        """Whether there is a folder of this name that is not loaded yet."""
+        known = name == self.root.name or os.path.isdir(self.folder / name)  # noqa: PTH112 - never raises
+        return bool(NAME.fullmatch(name)) and known
 
     def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         if self.stopping:

@@ -10,6 +10,7 @@ interpreter's lock makes everybody wait.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from service.core.errors import GateFailed, QuantserveError
 from service.core.events import Observer, PhaseStatus, StateChanged, SwapPhase
 from service.core.gate import ALLOW_CHANGE, keep_v1_by, signature_check
 from service.core.ledger import Ledger, Work
+from service.core.names import displayed
 from service.core.tensors import Signature
 from service.engine.gate import budget_check, golden_checks, room_check, speed_against
 from service.engine.golden import GoldenSet, read_golden
@@ -136,6 +138,9 @@ class Rollout:
         try:
             with self._at_work():
                 loaded = await self._load()
+        except Exception as error:
+            loaded = None
+            self._refuse("load", error)
         except BaseException as error:
             version.fail(f"loading was interrupted: {type(error).__name__}")
             raise
@@ -158,8 +163,11 @@ class Rollout:
         loaded, _ = self.version.serving()
         self._compare(loaded.signature)
         if not self._refusals():
-            with self._at_work():
-                await self._judge(loaded)
+            try:
+                with self._at_work():
+                    await self._judge(loaded)
+            except Exception as error:
+                self._refuse("gate", error)
         if self._refusals():
             raise self._failure()
 
@@ -270,7 +278,7 @@ class Rollout:
 
     async def _golden(self, loaded: Loaded) -> GoldenSet | None:
         path, gate = self.version.files.golden, self.version.config.gate
-        if not await asyncio.to_thread(path.exists) and not gate.outputs:
+        if not await asyncio.to_thread(os.path.lexists, path) and not gate.outputs:
             self._skip("golden", f"there is no {path.name}")
             return None
         with self.phase("golden"):
@@ -294,14 +302,18 @@ class Rollout:
     ) -> T | None:
         try:
             return await asyncio.to_thread(call, *args, **kwargs)
-        except QuantserveError as error:
-            reason = str(error)
-        except OSError as error:
-            reason = f"the files of the version: {error.strerror}"
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-        self.checks.append(Check(name, "", reason, "", False))
-        return None
+            self._refuse(name, error)
+            return None
+
+    def _refuse(self, name: str, error: Exception) -> None:
+        """Note an error as a check that failed, as text that JSON and a terminal take."""
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, QuantserveError):
+            reason = str(error)
+        elif isinstance(error, OSError):
+            reason = f"the files of the version: {error.strerror}"
+        self.checks.append(Check(name, "", displayed(reason), "", False))
 
     def _refusals(self) -> list[Check]:
         return [c for c in self.checks if not c.passed and not self._demand.waives(c)]

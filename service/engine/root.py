@@ -1,5 +1,6 @@
 """The root of a model repository: every model in it, and what is passed over. Blocks."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,8 +86,15 @@ class Root:
         """Make sure that a version may be added to a model.
 
         Raises:
-            Conflict: the model lies in the root, without a folder that could hold versions.
+            Conflict: the model lies in the root, without a folder that could hold versions, or
+                something that is no folder has its name.
         """
+        place = self.path / name
+        if os.path.lexists(place) and not os.path.isdir(place):  # noqa: PTH112 - never raises
+            raise Conflict(
+                f'model "{name}" cannot get a version: in the models folder there is something of '
+                "that name that is no folder; remove it, or choose another name"
+            )
         found = self.read_one(name)
         if found is not None and found.own:
             raise Conflict(

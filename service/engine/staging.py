@@ -19,8 +19,10 @@ from typing import BinaryIO
 
 from service.core.errors import InvalidName, StorageFailed, StorageFull, VersionExists
 from service.core.names import VERSION
-from service.engine.folder import read_model
+from service.engine.folder import PIN_FILE, read_model
 from service.engine.paths import check_version, leads_outside
+from service.engine.quarantine import QUARANTINE_FILE
+from service.files import remove_drafts
 
 PREFIX = ".upload-"
 ATTEMPTS = 8
@@ -213,18 +215,43 @@ def _versions(model: Path) -> set[int]:
 
 
 def remove_abandoned(root: Path) -> list[Path]:
-    """Remove what uploads of processes that died have left; gives what was removed.
+    """Remove what processes that died have left: uploads, and drafts of pins and quarantines;
+    gives what was removed. A folder that cannot be read is left as it is.
 
-    Another process may be uploading into the same repository: what it holds is kept.
+    Another process may be at work on the same repository: what it holds is kept.
     """
     removed = []
-    for folder in root.glob(f"*/{PREFIX}*"):
-        if folder.is_symlink() or leads_outside(root, folder) or not _abandoned(folder):
+    for folder in (root, *_folders(root)):
+        with suppress(OSError):
+            removed += remove_drafts(folder, {PIN_FILE, QUARANTINE_FILE})
+            removed += _remove_uploads(folder) if folder != root else []
+    return removed
+
+
+def _folders(root: Path) -> list[Path]:
+    try:
+        entries = list(root.iterdir())
+    except OSError:
+        return []
+    return [each for each in entries if _is_folder(each) and not leads_outside(root, each)]
+
+
+def _is_folder(path: Path) -> bool:
+    with suppress(OSError):
+        return path.is_dir()
+    return False
+
+
+def _remove_uploads(model: Path) -> list[Path]:
+    removed = []
+    for folder in model.iterdir():
+        if not folder.name.startswith(PREFIX) or folder.is_symlink() or not _abandoned(folder):
             continue
         shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):  # the model's folder too, if that was all it held
-            folder.parent.rmdir()
         removed.append(folder)
+    if removed:
+        with suppress(OSError):  # the model's folder too, if that was all it held
+            model.rmdir()
     return removed
 
 

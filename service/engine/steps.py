@@ -156,6 +156,16 @@ async def converge(
     return failed
 
 
+def has_work(model: Model, folder: ModelFolder, before: ModelFolder) -> bool:
+    """Whether a folder as it was just read asks for more than the model has done. What has changed
+    since ``before`` still grows."""
+    if folder.problem:
+        return folder.problem != model.folder.problem
+    if folder != model.folder:
+        return True
+    return not model.unloaded and next_action(view(model, before)) is not None
+
+
 def view(model: Model, before: ModelFolder | None = None) -> View:
     """The model as the decision sees it. Where the pin cannot be read, what serves counts as
     pinned."""

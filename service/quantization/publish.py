@@ -16,6 +16,7 @@ import numpy as np
 from service.core.compatibility import compare_signatures
 from service.core.errors import ConfigError, Conflict, LoadFailed
 from service.core.figures import dumps
+from service.core.names import VERSION
 from service.core.tensors import Array, Arrays, Signature
 from service.engine.folder import read_model
 from service.engine.golden import read_golden
@@ -34,7 +35,8 @@ def check_home(home: Path, signature: Signature) -> None:
     """Make sure that the model's folder can take a version with this signature.
 
     Raises:
-        ConfigError: it cannot be written to, or holds golden rows of another model.
+        ConfigError: it cannot be written to, has the highest version that there can be, or holds
+            golden rows of another model.
     """
     try:
         Root.of(home.parent).check_new_version(home.name)
@@ -43,6 +45,7 @@ def check_home(home: Path, signature: Signature) -> None:
     make_folder(home)
     if not os.access(home, os.W_OK):
         raise ConfigError(f"{home} cannot be written to")
+    _next_version(home)
     try:
         if (home / GOLDEN).exists():
             read_golden(home / GOLDEN, signature)
@@ -138,9 +141,19 @@ def _joined(arrays: Sequence[Array]) -> Array:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
+def _next_version(home: Path) -> int:
+    number = highest_version(home) + 1
+    if not VERSION.fullmatch(str(number)):
+        raise ConfigError(
+            f"{home}: version {number - 1} is the highest that there can be; rename it, or choose "
+            "another --name"
+        )
+    return number
+
+
 def _rename(staging: Path, home: Path) -> int:
     while True:
-        number = highest_version(home) + 1
+        number = _next_version(home)
         try:
             staging.rename(home / str(number))
         except OSError:

@@ -2,8 +2,6 @@
 
 import sys
 import traceback
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +10,8 @@ import numpy as np
 
 from service.core.errors import ConfigError
 from service.core.tensors import Array, Arrays, Signature
+from service.engine.hardware import memory_limit
+from service.engine.npz import read_npy, read_npz
 from service.engine.samples import generated_rows
 from service.engine.session import Session, SessionOptions
 from service.quantization.casting import cast_feeds
@@ -24,8 +24,6 @@ from service.quantization.runs import AS_THEY_COME, check_run, unstacked
 MOST_FEEDS, MOST_BYTES = 100_000, 4 * 10**9
 """Where a function goes on yielding, it is not asked for more than this."""
 RANDOM_ROWS = 128
-
-UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
 Feed = Mapping[str, Array]
 
@@ -124,15 +122,8 @@ def _named(spec: str, signature: Signature) -> tuple[dict[str, Feed], tuple[str,
 
 
 def _archive(path: Path) -> Feed:
-    try:
-        with path.open("rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise ConfigError(f"{path.name} is not an .npz file, or not all of it is there")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
-    except UNREADABLE as error:
-        raise ConfigError(f"{path.name} cannot be read: {_why(error)}") from None
+    with _readable(path):
+        return read_npz(path, memory_limit())
 
 
 def _folder(folder: Path, signature: Signature) -> dict[str, Feed]:
@@ -154,24 +145,16 @@ def _folder(folder: Path, signature: Signature) -> dict[str, Feed]:
 
 
 def _array(path: Path) -> Array:
+    with _readable(path):
+        return read_npy(path, memory_limit())
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        with path.open("rb") as file:
-            array: Array = np.lib.format.read_array(file, allow_pickle=False)
-    except UNREADABLE as error:
-        raise ConfigError(f"{path.name} cannot be read: {_why(error)}") from None
-    return array
-
-
-def _why(error: Exception) -> str:
-    """NumPy's advice is to load pickles unsafely; ours is not."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if "allow_pickle" in str(error):
-        return (
-            "it holds an array of Python objects, which would run code when loaded; "
-            "save numbers, or text as an array of str"
-        )
-    return str(error)
+        yield
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path.name} cannot be read: {error.strerror}") from None
 
 
 def _function(spec: str) -> tuple[dict[str, Feed], tuple[str, ...]]:

@@ -1,5 +1,6 @@
 """Swap, rollback and versions over HTTP: what was done, how long each phase took, and why not."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -149,3 +150,17 @@ async def test_the_verbs_are_documented_with_bodies_that_work(scales: Served) ->
         reply = await scales.client.post(f"/admin/models/m/{verb}", json=example)
         assert reply.status_code == 200, reply.text
         assert "409" in operation["responses"]
+
+
+@pytest.mark.parametrize(
+    "report",
+    ["[" * 100_000, '{"a": "\\ud800"}', "[1]", "\0" * 100, '{"a": 1e999}', '{"a": ' + "9" * 5000],
+)
+async def test_a_report_that_is_odd_is_left_out(scales: Served, report: str) -> None:
+    folder = scales.server.repository.folder / "m"
+    (folder / "1/report.json").write_text(report)
+    os.mkfifo(folder / "3/report.json")
+    reply = await scales.client.get("/admin/models/m/versions")
+    assert reply.status_code == 200
+    one, two, three = (each["report"] for each in reply.json()["versions"])
+    assert one in (None, {"a": None}) and two["recipe"] == "qdq" and three is None

@@ -1,6 +1,8 @@
 """Every example in the documentation works as it stands; the page needs no other host."""
 
+import asyncio
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ import pytest
 
 from service.api.inference_docs import InferenceResponse, PredictResponse
 from tests.inprocess import ROOT, serve
+from tests.repositories import put, scale
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -98,6 +101,40 @@ async def test_every_error_is_documented_as_one(client: httpx.AsyncClient) -> No
                 assert "404" in operation["responses"], path
 
 
+async def test_every_reference_leads_somewhere(client: httpx.AsyncClient) -> None:
+    document = await openapi(client)
+    text = json.dumps(document)
+    assert "$defs" not in text
+    for reference in set(re.findall(r'"\$ref": "([^"]+)"', text)):
+        place: Any = document
+        for part in reference.removeprefix("#/").split("/"):
+            place = place[part]
+        assert place
+
+
+UNDOCUMENTED = {"/v2/", "/openapi.json", "/docs", "/docs/assets/favicon.png"}
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY")
+
+
+async def test_each_address_takes_the_methods_that_it_allows_and_no_others(
+    client: httpx.AsyncClient,
+) -> None:
+    paths = (await openapi(client))["paths"]
+    for path in (*paths, *UNDOCUMENTED):
+        address = re.sub(r"\{\w+\}", "1", path)  # a name that no model has
+        options = await client.options(address)
+        assert options.status_code == 204, path
+        allowed = set(options.headers["allow"].split(", "))
+        assert {method.upper() for method in paths.get(path, {})} <= allowed, path
+        for method in METHODS:
+            if path == "/metrics" and method == "GET":
+                continue
+            reply = await client.request(method, address)
+            assert (reply.status_code == 405) == (method not in allowed), f"{method} {path}"
+            if reply.status_code == 405:
+                assert set(reply.headers["allow"].split(", ")) == allowed, f"{method} {path}"
+
+
 async def test_a_model_without_an_example_file_gets_zeros(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "models/diabetes", tmp_path / "diabetes")
     (tmp_path / "diabetes/example.json").write_text("not JSON")
@@ -106,6 +143,55 @@ async def test_a_model_without_an_example_file_gets_zeros(tmp_path: Path) -> Non
     async with serve(tmp_path) as served:
         for method, address, body in documented(await openapi(served.client)):
             if address.endswith(("infer", "predict")):
+                reply = await served.client.request(method, address, content=body)
+                assert reply.status_code == 200, f"{method} {address}: {reply.text}"
+
+
+X = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
+ODD_EXAMPLES = {
+    "pipe": os.mkfifo,
+    "folder": Path.mkdir,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "zeros": lambda path: (path.touch(), os.truncate(path, 8 * 2**30)),
+    "no request": {"inputs": 1},
+    "a list": [X],
+    "null": None,
+    "no inputs": {"inputs": []},
+    "an input that is none": {"inputs": [1]},
+    "a name that is none": {"inputs": [{**X, "name": []}]},
+    "a negative shape": {"inputs": [{**X, "shape": [-1, -2]}]},
+    "a shape of texts": {"inputs": [{**X, "shape": ["1", "2"]}]},
+    "a shape of fractions": {"inputs": [{**X, "shape": [0.5, 4]}]},
+    "a huge shape": {"inputs": [{**X, "shape": [2**62, 2**62]}]},
+    "no shape": {"inputs": [{**X, "shape": None}]},
+    "data that is one number": {"inputs": [{**X, "data": 2}]},
+    "objects for data": {"inputs": [{**X, "data": [{"a": 1}, {"b": 2}]}]},
+    "ragged data": {"inputs": [{**X, "data": [[1], [2, 3]]}]},
+    "another name": {"inputs": [{**X, "name": "y", "parameters": {"a": []}}]},
+    "not JSON": "{",
+    "brackets": "[" * 100_000,
+    "deep data": '{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": '
+    + "[" * 900
+    + "]" * 900
+    + "}]}",
+}
+
+
+@pytest.mark.parametrize("case", ODD_EXAMPLES)
+async def test_an_example_that_is_odd_is_passed_over(tmp_path: Path, case: str) -> None:
+    path, odd = tmp_path / "m/example.json", ODD_EXAMPLES[case]
+    put(tmp_path, "m", 1, scale(2))
+    if callable(odd):
+        odd(path)
+    else:
+        path.write_text(odd if isinstance(odd, str) else json.dumps(odd))
+    async with serve(tmp_path) as served, asyncio.timeout(60):
+        for method, address, body in documented(await openapi(served.client)):
+            if address.endswith(("infer", "predict")):
+                assert body and json.loads(body) in (
+                    {"inputs": [{**X, "shape": [1, 2], "data": [0, 0]}]},
+                    {"instances": [[0, 0]]},
+                )
                 reply = await served.client.request(method, address, content=body)
                 assert reply.status_code == 200, f"{method} {address}: {reply.text}"
 

@@ -93,6 +93,7 @@ BAD: list[tuple[str, Any, int, str]] = [
     ),
     ("load", parameters(other=1), 400, 'unknown parameter "other"'),
     ("load", {"parameters": {"file:3/model.onnx": "??"}}, 400, "is not base64"),
+    ("load", {"parameters": {"file:3/model.onnx": "é"}}, 400, "is not base64"),
     ("load", {"parameters": {"file:3/model.onnx": 3}}, 400, "must be a string in base64"),
     ("load", {"parameters": {"file:3/lib.so": ""}}, 400, "or code"),
     ("load", {"parameters": {"file:model.toml": ""}}, 400, "is not in a version"),

@@ -190,3 +190,12 @@ def test_a_file_outside_of_the_version_is_refused(folder: Path, file: str) -> No
     (folder / "model.toml").write_text(f'file = "{file}"')
     expected = "model.toml: file: expected an .onnx file inside the version's folder"
     assert seen(folder).problem.startswith(expected)
+
+
+def test_a_version_that_leads_outside_is_not_walked(folder: Path, tmp_path: Path) -> None:
+    outside = tmp_path.parent / f"{tmp_path.name}-outside"
+    outside.mkdir()
+    (folder / "9").symlink_to(outside)
+    before = seen(folder).files[9]
+    (outside / "large").touch()
+    assert seen(folder).files[9] == before

@@ -429,6 +429,22 @@ def test_what_a_dead_process_left_is_removed_and_what_a_live_one_holds_is_not(
     live.discard()
 
 
+def test_half_written_pins_are_removed_wherever_a_model_lies(tmp_path: Path) -> None:
+    root, outside = tmp_path / "models", tmp_path / "outside"
+    drafts = [".serving.toml-0123456789abcdef", ".quarantine.toml-0123456789abcdef"]
+    for folder in (root, root / "m", root / "caf\udce9", outside):
+        folder.mkdir()
+        for draft in (*drafts, ".model.toml-0123456789abcdef", "serving.toml"):
+            (folder / draft).touch()
+    (root / "link").symlink_to(outside)
+    (root / "pipe").mkdir()
+    os.mkfifo(root / "pipe" / drafts[0])
+    (root / "broken").symlink_to("nowhere")
+    assert len(remove_abandoned(root)) == 6
+    assert [each for each in tree(root) if Path(each).name in drafts] == [f"pipe/{drafts[0]}"]
+    assert set(drafts) <= {each.name for each in outside.iterdir()}
+
+
 def test_a_write_that_comes_after_the_end_makes_nothing(tmp_path: Path) -> None:
     staging = Staging(tmp_path, "m")
     staging.create()

@@ -2,7 +2,9 @@
 
 import asyncio
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,8 +12,15 @@ import pytest
 
 from service.config import load_pin
 from service.core.errors import ConfigError, GateFailed, LoadFailed, NotFound, NotReady
+from service.core.events import Event, Polled
 from service.core.versions import Pin
+from service.engine import rollout, steps
 from service.engine.folder import write_pin
+from service.engine.model import Model
+from service.engine.repository import ModelRepository
+from service.engine.rollout import Environment
+from service.engine.root import Root
+from service.engine.steps import Served
 from service.engine.watch import watch
 from tests.opened import ROLLBACK, SWAP, opened
 from tests.repositories import golden, put, scale
@@ -271,6 +280,78 @@ class TestPoll:
                 await asyncio.sleep(0)
             watching.cancel()
         assert len([m for m in caplog.messages if "is empty" in m]) == 1
+
+    async def test_the_watch_survives_whatever_a_look_raises_and_tells_of_each(
+        self, root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        told: list[Event] = []
+        async with opened(root) as it:
+            with monkeypatch.context() as broken:
+                broken.setattr(Root, "read", _raise(RecursionError("too deep")))
+                watching = asyncio.create_task(watch(it.repository, 0.001, told.append))
+                while len(told) < 3:
+                    await asyncio.sleep(0)
+            while told[-1] != Polled():
+                await asyncio.sleep(0)
+            watching.cancel()
+        assert told[0] == Polled("the models folder cannot be followed: RecursionError: too deep")
+        assert len([m for m in caplog.messages if "cannot be followed" in m]) == 1
+
+    async def test_a_repository_that_could_not_be_read_at_the_start_is_loaded_by_the_watch(
+        self, root: Path
+    ) -> None:
+        repository = ModelRepository(root / "later", Environment(1, lambda _: None))
+        with pytest.raises(ConfigError):
+            await repository.load_all()
+        watching = asyncio.create_task(watch(repository, 0.001))
+        put(root / "later", "m", 1, scale(4))
+        while not repository.ready:
+            await asyncio.sleep(0)
+        watching.cancel()
+        await repository.stop()
+
+    async def test_what_one_model_raises_is_its_reason_and_the_others_are_followed(
+        self, root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(root, "a", 1, scale(8))
+        serve = steps.serve
+
+        async def fails_for_a(model: Model, *rest: Any) -> Served:
+            if model.name == "a":
+                raise RecursionError("too deep")
+            return await serve(model, *rest)
+
+        with monkeypatch.context() as broken:
+            broken.setattr(steps, "serve", fails_for_a)
+            async with opened(root) as it:
+                assert it.repository.ready and await it.factor() == 2
+                put(root, "m", 3, scale(3))
+                await it.poll(4)
+                assert await it.factor() == 3
+                (row,) = it.states("a").values()
+                assert row.endswith("it cannot follow its folder: RecursionError: too deep")
+                broken.undo()
+                await it.poll()
+                assert await it.factor(name="a") == 8
+        assert len([m for m in caplog.messages if 'model "a": it cannot' in m]) == 1
+
+    async def test_what_a_check_of_the_gate_raises_is_the_versions_reason(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(root, "m", 3, scale(3))
+        monkeypatch.setattr(rollout, "room_check", _raise(OverflowError("a path\udce9")))
+        async with opened(root, budget=2**40) as it:
+            reason = "load: OverflowError: a path\\xe9"
+            assert it.states()[3] == f"UNAVAILABLE {reason}"
+            with pytest.raises(GateFailed, match="OverflowError"):
+                await it.swap(3)
+
+
+def _raise(error: Exception) -> Callable[..., Any]:
+    def call(*_: Any) -> Any:
+        raise error
+
+    return call
 
 
 class TestWhatIsKnown:

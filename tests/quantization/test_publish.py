@@ -101,3 +101,23 @@ def test_a_model_in_the_root_gets_no_version(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="choose another name with --name"):
         check_home(root / "own", Signature((), ()))
     assert not (root / "own").exists()
+
+
+def test_odd_names_among_the_versions_do_not_matter(tmp_path: Path) -> None:
+    home = tmp_path / "m"
+    for name in ("²", "9" * 20, "v7", "٣", "2", ".5", "caf\udce9"):
+        (home / name).mkdir(parents=True)
+    model = tmp_path / "made.onnx"
+    model.write_bytes(scale(1))
+    check_home(home, signature("n"))
+    assert publish(home, model, {}, "") == 3
+
+
+def test_after_the_highest_version_that_there_can_be_comes_none(tmp_path: Path) -> None:
+    (tmp_path / "m" / ("9" * 18)).mkdir(parents=True)
+    with pytest.raises(ConfigError, match="is the highest that there can be"):
+        check_home(tmp_path / "m", signature("n"))
+    model = tmp_path / "made.onnx"
+    model.write_bytes(scale(1))
+    with pytest.raises(ConfigError, match="is the highest that there can be"):
+        publish(tmp_path / "m", model, {}, "")
