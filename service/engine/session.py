@@ -1,7 +1,10 @@
-"""One loaded ONNX graph. Only this module and ``kernels`` import onnxruntime at serving time."""
+"""One loaded ONNX graph. At serving time only this module, ``kernels`` and ``snapshot`` import
+onnxruntime.
+"""
 
 import ctypes
 import re
+from contextlib import closing
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -23,9 +26,10 @@ from service.core.tensors import (
 )
 from service.engine.custom_ops import missing_operator
 from service.engine.empty import fatal_operator
-from service.engine.graph import GraphSummary, summarise
+from service.engine.graph import GraphSummary, summarise_model
 from service.engine.kernels import Kernels, kernels_for
 from service.engine.locales import missing_locale
+from service.engine.snapshot import ModelFile, Snapshot, Source
 from service.engine.unshare import unshared
 from service.engine.weights import overridable_weights
 
@@ -48,7 +52,6 @@ ELEMENT_TYPES = {
 }
 NO_NAMES = ("", "?", "-1", "None")
 """Symbols that stand for an unknown length, not for one that has a name."""
-EXTERNAL = "session.model_external_initializers_file_folder_path"
 ONNX_BFLOAT16 = 16
 """onnx.proto, TensorProto.DataType.BFLOAT16."""
 
@@ -76,17 +79,18 @@ class Session:
     """
 
     def __init__(
-        self, path: Path, options: SessionOptions, summary: GraphSummary | None = None
+        self, source: Path | Snapshot, options: SessionOptions, summary: GraphSummary | None = None
     ) -> None:
-        """Load a file; ``summary`` is what it says of itself, where that has been read.
+        """Load a model; ``summary`` is what it says of itself, where that has been read.
 
         Raises:
             LoadFailed: ONNX Runtime rejects it, or it takes what the protocol cannot carry.
         """
-        self._path, self.options = path, options
-        self._session, self.kernels, self.kernels_note = _load(path, options)
-        self._summary = summary or summarise(path)
-        self.signature = _signature(self._session, path, self._summary.unranked)
+        self._source, self.options = source, options
+        given = ModelFile(source) if isinstance(source, Path) else source
+        self._session, self.kernels, self.kernels_note = _load(given, options)
+        self._summary = summary or summarise_model(given.model(), given.name)
+        self.signature = _signature(self._session, given.name, self._summary.unranked)
         self._fatal = fatal_operator(self._summary.operators)
         # The wrapper around this checks names and devices at every call: the signature has done so.
         # It has no public name; where it should be gone, the wrapper does.
@@ -99,14 +103,17 @@ class Session:
         self._has_bfloat16 = any(spec.datatype.name == "BF16" for spec in specs)
 
     def copy(self, threads: int | None = None) -> "Session":
-        """The same file loaded again, with as many threads unless told otherwise.
+        """The same model loaded again, with as many threads unless told otherwise.
 
         Raises:
-            LoadFailed: see the constructor; the file may have changed.
+            LoadFailed: see the constructor; the files of a snapshot have changed.
         """
         options = replace(self.options, optimised=None, kernels=self.kernels)
         options = replace(options, threads=threads or options.threads)
-        return Session(self._path, options, self._summary)
+        if isinstance(self._source, Path):
+            return Session(self._source, options, self._summary)
+        with closing(self._source.again()) as snapshot:
+            return Session(snapshot, options, self._summary)
 
     def run(self, inputs: Arrays, outputs: tuple[int, ...] | None = None) -> Arrays:
         """Run the graph on inputs in the signature's order; gives the outputs at these places.
@@ -138,29 +145,29 @@ class Session:
         return tuple(_from_value(v) for v in self._session.run_with_ort_values(names, values))
 
 
-def _load(path: Path, options: SessionOptions) -> tuple[ort.InferenceSession, Kernels, str]:
-    kernels, note = kernels_for(path, options.kernels), ""
+def _load(source: Source, options: SessionOptions) -> tuple[ort.InferenceSession, Kernels, str]:
+    kernels, note = kernels_for(source, options.kernels), ""
     if kernels is Kernels.EXACT:
         try:
-            return _open_exact(path, options), kernels, _overridable(path)
+            return _open_exact(source, options), kernels, _overridable(source)
         except Exception as error:
             # The exact kernels do not know signed activations in QLinear operators. What is wrong
             # with a file in any case is told by the second attempt.
             note = f"default kernels run, and may saturate; the exact ones fail: {_reason(error)}"
     try:
-        return _open(path, options), Kernels.DEFAULT, note
+        return _open(source, options), Kernels.DEFAULT, note
     except LoadFailed:
         raise
     except Exception as error:
         text = str(error)
         reason = missing_locale(text) or missing_operator(text, options.custom_ops)
         reason = reason or _reason(error)
-        raise LoadFailed(f"ONNX Runtime rejects {path.name}: {reason}") from error
+        raise LoadFailed(f"ONNX Runtime rejects {source.name}: {reason}") from error
 
 
-def _overridable(path: Path) -> str:
+def _overridable(source: Source) -> str:
     """What the exact kernels do not reach."""
-    names = overridable_weights(path)
+    names = overridable_weights(source)
     if not names:
         return ""
     return (
@@ -169,28 +176,27 @@ def _overridable(path: Path) -> str:
     )
 
 
-def _open_exact(path: Path, options: SessionOptions) -> ort.InferenceSession:
+def _open_exact(source: Source, options: SessionOptions) -> ort.InferenceSession:
     try:
-        return _open(path, options, Kernels.EXACT)
+        return _open(source, options, Kernels.EXACT)
     except Exception:
-        model = unshared(path)
+        model = unshared(source.model())
         if model is None:
             raise
-        return _open(path, options, Kernels.EXACT, model)
+        return _open(source, options, Kernels.EXACT, model)
 
 
 def _open(
-    path: Path,
+    source: Source,
     options: SessionOptions,
     kernels: Kernels = Kernels.DEFAULT,
     model: bytes | None = None,
 ) -> ort.InferenceSession:
-    """A file, or a model in memory whose other files are beside it."""
+    """The model, or a changed one that names the same files."""
     runtime = _runtime_options(options)
     kernels.apply(runtime)
-    if model is not None:
-        runtime.add_session_config_entry(EXTERNAL, str(path.parent))
-    return ort.InferenceSession(model or path, runtime, providers=["CPUExecutionProvider"])
+    given = source.give(runtime, model)
+    return ort.InferenceSession(given, runtime, providers=["CPUExecutionProvider"])
 
 
 def _runtime_options(options: SessionOptions) -> ort.SessionOptions:
@@ -217,7 +223,7 @@ def _register(runtime: ort.SessionOptions, library: Path) -> None:
         raise LoadFailed(f"custom_ops {library.name} cannot be loaded: {why}") from error
 
 
-def _signature(session: ort.InferenceSession, path: Path, unranked: frozenset[str]) -> Signature:
+def _signature(session: ort.InferenceSession, file: str, unranked: frozenset[str]) -> Signature:
     """What the graph takes and gives, as ONNX Runtime and the file have it.
 
     Raises:
@@ -226,7 +232,7 @@ def _signature(session: ort.InferenceSession, path: Path, unranked: frozenset[st
     inputs, outputs = session.get_inputs(), session.get_outputs()
     defaults = [arg for arg in session.get_overridable_initializers() if arg.type in ELEMENT_TYPES]
     if not outputs:
-        raise LoadFailed(f"{path.name} has no output: there is nothing to serve")
+        raise LoadFailed(f"{file} has no output: there is nothing to serve")
     return Signature(
         tuple(_spec("input", arg, unranked) for arg in inputs),
         tuple(_spec("output", arg, unranked) for arg in outputs),

@@ -6,7 +6,6 @@ a layer that is run twice, one zero point for all. With a copy for each use they
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from service.engine.wire import WireError, encode, fields, text, view
 
@@ -18,21 +17,22 @@ PLACES = {
     "QAttention": (1, 7), "QGemm": (3, 5), "QLinearConv": (3, 5), "QLinearMatMul": (3, 5),
 }  # fmt: skip
 """Where operators take a weight or its zero point."""
+MOST_NODES = 20_000
 Fields = list[tuple[int, int | memoryview]]
 
 
-def unshared(path: Path) -> bytes | None:
-    """The model in a file with a copy for each use; None where nothing is shared, or where that
+def unshared(model: memoryview) -> bytes | None:
+    """The model with a copy for each use; None where nothing is shared, or where that
     cannot be told. What subgraphs and functions share stays shared."""
     try:
-        model = list(fields(memoryview(path.read_bytes())))
-        graph = _Graph([pair for n, value in model if n == 7 for pair in fields(view(value))])
+        parts = list(fields(model))
+        graph = _Graph([pair for n, value in parts if n == 7 for pair in fields(view(value))])
         graph.separate()
-    except (OSError, WireError):
+    except WireError:
         return None
     if not graph.copies:
         return None
-    rest = b"".join(encode(number, value) for number, value in model if number != 7)
+    rest = b"".join(encode(number, value) for number, value in parts if number != 7)
     return rest + encode(7, graph.encoded())
 
 
@@ -95,6 +95,8 @@ class _Graph:
             elif number == 1:
                 node = _node(list(fields(view(value))))
                 self.nodes.append(node)
+                if len(self.nodes) > MOST_NODES:
+                    raise WireError("too many nodes to look at each beside each other")
                 if node.operator == "Constant" and _is_int8(node):
                     self.constants[node.outputs[0]] = node
 

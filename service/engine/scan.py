@@ -1,0 +1,214 @@
+"""One walk over the bytes of a model, which meets its nodes and tensors.
+
+Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from re import Pattern
+from typing import NamedTuple
+
+from service.core.errors import LoadFailed
+from service.core.graph_limits import (
+    MAX_DENSE_ELEMENTS,
+    MAX_DIMS,
+    MAX_ELEMENTS,
+    MAX_FIELDS,
+    MAX_GRAPH_DEPTH,
+    Function,
+    TooLarge,
+    check_nodes,
+    elements,
+    expanded_nodes,
+)
+from service.engine.wire import NUMBERS, fields, integers, text, view
+
+
+class Node(NamedTuple):
+    """An operator with the names of what it takes and gives, and its integer attributes."""
+
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    integers: Mapping[str, int]
+    domain: str = ""
+
+
+class Scan:
+    """One walk over a model. ``visit``, ``keep``, ``entry`` and ``unshaped`` are told what is met
+    on the way. What passes the bounds of ``core.graph_limits`` ends it."""
+
+    ir_version = 0
+    _fields_left = MAX_FIELDS
+    _nodes = 0
+
+    def read(self, message: memoryview, name: str) -> None:
+        """Walk over the bytes of a model; ``name`` is that of its file.
+
+        Raises:
+            LoadFailed: it is not an ONNX model, or too large a graph.
+        """
+        if not message:
+            raise LoadFailed(f"{name} is not an ONNX model: it is empty")
+        graphs = 0
+        self._calls: Counter[Function] = Counter()
+        self._functions: dict[Function, Counter[Function]] = {}
+        try:
+            for number, value in self._fields(message):
+                if number == 7:
+                    self.graph(view(value))
+                    graphs += 1
+                elif number == 25:
+                    self.function(view(value))
+                elif number == 1 and isinstance(value, int):
+                    self.ir_version = value
+            expanded_nodes(self._calls, self._functions)
+        except TooLarge as error:
+            raise LoadFailed(f"{name} is refused: {error}") from None
+        except ValueError as error:
+            raise LoadFailed(f"{name} is not an ONNX model: {error}") from None
+        if graphs != 1:
+            raise LoadFailed(f"{name} is not an ONNX model: it holds {graphs} graphs")
+
+    def visit(self, node: Node) -> None:
+        """A node, in a graph or a function."""
+
+    def keep(self, name: str, datatype: int, dims: list[int], message: memoryview) -> None:
+        """A tensor; one in a node goes by the name of the node's output."""
+
+    def entry(self, name: str) -> None:
+        """An input of a graph."""
+
+    def unshaped(self, name: str) -> None:
+        """An input or output of the model that is declared without a shape."""
+
+    def graph(self, message: memoryview, depth: int = 0) -> None:
+        """A graph, of the model or of a node such as If."""
+        if depth > MAX_GRAPH_DEPTH:
+            raise TooLarge(f"graphs nested more than {MAX_GRAPH_DEPTH} deep")
+        for number, value in self._fields(message):
+            if number == 1:
+                self.node(view(value), depth)
+            elif number == 5:
+                self.tensor(view(value))
+            elif number in (11, 12):
+                name, ranked = self._declaration(view(value))
+                if number == 11:
+                    self.entry(name)
+                if not ranked and depth == 0:
+                    self.unshaped(name)
+            elif number == 15:
+                self.sparse(view(value))
+
+    def function(self, message: memoryview) -> None:
+        """A function that the file defines."""
+        name = domain = ""
+        outside, self._calls = self._calls, Counter()
+        for number, value in self._fields(message):
+            if number == 1:
+                name = text(value)
+            elif number == 10:
+                domain = text(value)
+            elif number == 7:
+                self.node(view(value), 0)
+        self._functions[domain, name] = self._calls
+        self._calls = outside
+
+    def sparse(self, message: memoryview, name: str = "") -> None:
+        """A sparse tensor: its values and their places."""
+        dims: list[int] = []
+        for number, value in self._fields(message):
+            if number in (1, 2):
+                self.tensor(view(value), name)
+            elif number == 3:
+                dims += integers(value)
+        self._check_dims(name, dims, MAX_DENSE_ELEMENTS)
+
+    def node(self, message: memoryview, depth: int) -> None:
+        """A node with what is inside of it."""
+        inputs, outputs, operator, domain, attributes = [], [], "", "", []
+        self._nodes = check_nodes(self._nodes + 1)
+        for number, value in self._fields(message):
+            if number == 1:
+                inputs.append(text(value))
+            elif number == 2:
+                outputs.append(text(value))
+            elif number == 4:
+                operator = text(value)
+            elif number == 5:
+                attributes.append(view(value))
+            elif number == 7:
+                domain = text(value)
+        self._calls[domain, operator] += 1
+        name = outputs[-1] if outputs else ""
+        found = (self.attribute(each, name, depth) for each in attributes)
+        integers = dict(filter(None, found))
+        self.visit(Node(operator, tuple(inputs), tuple(outputs), integers, domain))
+
+    def attribute(self, message: memoryview, output: str, depth: int) -> tuple[str, int] | None:
+        """Walk into tensors and graphs; gives the name and the value of an integer."""
+        name, integer = "", None
+        for number, value in self._fields(message, NUMBERS):
+            if number == 1:
+                name = text(value)
+            elif number == 3 and isinstance(value, int):
+                integer = value
+            elif number in (5, 10):
+                self.tensor(view(value), output)
+            elif number in (6, 11):
+                self.graph(view(value), depth + 1)
+            elif number in (22, 23):
+                self.sparse(view(value), output)
+        return None if integer is None else (name, integer)
+
+    def tensor(self, message: memoryview, name: str = "") -> None:
+        """A tensor, constant in the file or beside it."""
+        dims: list[int] = []
+        datatype = 0
+        for number, value in self._fields(message):
+            if number == 1:
+                dims += integers(value)
+            elif number == 2 and isinstance(value, int):
+                datatype = value
+            elif number == 8:
+                name = name or text(value)
+        self._check_dims(name, dims)
+        self.keep(name, datatype, dims, message)
+
+    def _check_dims(self, tensor: str, dims: list[int], most: int = MAX_ELEMENTS) -> None:
+        try:
+            elements(dims, most)
+        except TooLarge as error:
+            raise TooLarge(f"tensor {tensor!r:.200}: {error}") from None
+
+    def _declaration(self, message: memoryview) -> tuple[str, bool]:
+        """The name of an input or output; False where it is a tensor without a shape."""
+        name, ranked = "", True
+        for number, value in self._fields(message):
+            if number == 1:
+                name = text(value)
+            elif number == 2:
+                shapes = self._shapes(view(value))
+                ranked = all(rank is not None for rank in shapes)
+                if any(rank is not None and rank > MAX_DIMS for rank in shapes):
+                    raise TooLarge(f"{name!r:.200} has more than {MAX_DIMS} dimensions")
+        return name, ranked
+
+    def _shapes(self, message: memoryview) -> list[int | None]:
+        """The number of dimensions of each tensor in a type; None where it has no shape."""
+        found = []
+        for number, value in self._fields(message):
+            if number == 1:
+                shape = [part for key, part in self._fields(view(value)) if key == 2]
+                rank = sum(1 for part in shape for _ in self._fields(view(part)))
+                found.append(rank if shape else None)
+        return found
+
+    def _fields(
+        self, message: memoryview, skip: Pattern[bytes] | None = None
+    ) -> Iterator[tuple[int, int | memoryview]]:
+        for found in fields(message, skip):
+            self._fields_left -= 1
+            if self._fields_left < 0:
+                raise TooLarge(f"the graph has more than {MAX_FIELDS} parts")
+            yield found
