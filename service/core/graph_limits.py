@@ -15,7 +15,12 @@ MAX_DENSE_ELEMENTS = 2**28
 """Elements of a sparse tensor, which ONNX Runtime stores as a dense one."""
 MAX_NAME_BYTES = 2**16
 MAX_NODES = 200_000
-"""In all graphs and functions together, each function as often as it is called."""
+"""In all graphs and functions together."""
+MAX_CALLED_NODES = 20_000
+"""That replace calls of functions. ONNX Runtime takes seconds for so many, and a minute for five
+times as many."""
+MAX_ATTRIBUTES = 1_000
+"""Of a node."""
 MAX_FIELDS = 2_000_000
 """Parts of the file that are looked at; a node has about twenty. A second or two."""
 MAX_GRAPH_DEPTH = 32
@@ -24,6 +29,7 @@ SIGN = 2**63
 """Integers in a file are unsigned; from here on negative ones are meant."""
 Function = tuple[str, str]
 """Domain and name."""
+Calls = Mapping[Function, int]
 
 
 class TooLarge(ValueError):
@@ -47,30 +53,34 @@ def elements(dims: Iterable[int], most: int = MAX_ELEMENTS) -> int:
     return count
 
 
-def expanded_nodes(
-    nodes: Iterable[Function], functions: Mapping[Function, Iterable[Function]]
-) -> int:
-    """The number of nodes once every call of a function has been replaced by its nodes.
+def expanded_nodes(nodes: Calls, functions: Mapping[Function, Calls]) -> int:
+    """The number of nodes that calls of functions are replaced by. Both say how often each operator
+    or function is used: in the graph, and in each function.
 
     Raises:
-        TooLarge: there are more than a model may have, or calls are nested too deep, as those of a
-            function that calls itself.
+        TooLarge: there are too many, or calls are nested too deep, as those of a function that
+            calls itself.
     """
     known: dict[Function, int] = {}
 
     def size(each: Function, depth: int) -> int:
-        if each not in functions:
-            return 1
         if depth > MAX_CALL_DEPTH:
             raise TooLarge(
                 f"calls of function {each[1]!r:.80} are nested more than {MAX_CALL_DEPTH} deep"
             )
         if each not in known:
-            known[each] = sum(size(inner, depth + 1) for inner in functions[each])
-            check_nodes(known[each])
+            known[each] = total(functions[each], depth + 1)
         return known[each]
 
-    return check_nodes(sum(size(each, 1) for each in nodes))
+    def total(calls: Calls, depth: int) -> int:
+        called = calls.keys() & functions.keys()
+        count = sum(calls.values()) if depth > 1 else 0
+        count += sum(calls[each] * size(each, depth) for each in called)
+        if count > MAX_CALLED_NODES:
+            raise TooLarge(f"calls of functions make more than {MAX_CALLED_NODES} nodes")
+        return count
+
+    return total(nodes, 1)
 
 
 def check_nodes(count: int) -> int:
@@ -80,5 +90,5 @@ def check_nodes(count: int) -> int:
         TooLarge: it may not.
     """
     if count > MAX_NODES:
-        raise TooLarge(f"the graph has more than {MAX_NODES} nodes, functions counted at each call")
+        raise TooLarge(f"the graph has more than {MAX_NODES} nodes")
     return count

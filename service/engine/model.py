@@ -24,6 +24,10 @@ from service.engine.replies import Reply
 UNLOADED = "unloaded"
 """Why a version that was drained is not available."""
 NOT_LOADED = "not loaded"
+CHANGED = (
+    "its files or settings have changed since it was loaded; what was loaded serves on, until a"
+    " load or swap brings what is there now through the gate"
+)
 
 
 class ModelVersion:
@@ -243,6 +247,12 @@ class Model:
         gone = number not in self.folder.files
         return gone or version.revision == self.folder.revision(number)
 
+    @property
+    def changed(self) -> set[int]:
+        """Versions that serve what is not on disk any more: their files or settings are others."""
+        ready = (n for n, found in self.versions.items() if found.state is State.READY)
+        return {n for n in ready if not self.current(self.versions[n])}
+
     def switch(self, new: ModelVersion) -> ModelVersion | None:
         """Let a READY version serve from now on; gives the one that did before."""
         old, self.serving = self.serving, new
@@ -270,10 +280,10 @@ class Model:
 
     def status(self) -> list[VersionStatus]:
         """Every version that is known, in memory or on disk, lowest first."""
-        quarantined = self.quarantined
+        quarantined, changed = self.quarantined, self.changed
         absent = self.folder.problem or (UNLOADED if self.unloaded else NOT_LOADED)
         rows = [
-            VersionStatus(n, found.state, found.reason)
+            VersionStatus(n, found.state, found.reason or (CHANGED if n in changed else ""))
             if (found := self.versions.get(n))
             else VersionStatus(
                 n,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from service.core.errors import LoadFailed
 from service.core.graph_limits import (
+    MAX_ATTRIBUTES,
     MAX_DENSE_ELEMENTS,
     MAX_DIMS,
     MAX_ELEMENTS,
@@ -22,6 +23,9 @@ from service.core.graph_limits import (
     expanded_nodes,
 )
 from service.engine.wire import NUMBERS, fields, integers, text, view
+
+MESSAGE = 4
+"""What a message costs by itself, in fields; about a microsecond each."""
 
 
 class Node(NamedTuple):
@@ -111,7 +115,8 @@ class Scan:
                 domain = text(value)
             elif number == 7:
                 self.node(view(value), 0)
-        self._functions[domain, name] = self._calls
+        key = domain, name  # of several with one name, which differ in "overload", all count
+        self._functions[key] = self._functions.get(key, Counter()) + self._calls
         self._calls = outside
 
     def sparse(self, message: memoryview, name: str = "") -> None:
@@ -137,6 +142,8 @@ class Scan:
                 operator = text(value)
             elif number == 5:
                 attributes.append(view(value))
+                if len(attributes) > MAX_ATTRIBUTES:
+                    raise TooLarge(f"a node has more than {MAX_ATTRIBUTES} attributes")
             elif number == 7:
                 domain = text(value)
         self._calls[domain, operator] += 1
@@ -207,6 +214,7 @@ class Scan:
     def _fields(
         self, message: memoryview, skip: Pattern[bytes] | None = None
     ) -> Iterator[tuple[int, int | memoryview]]:
+        self._fields_left -= MESSAGE
         for found in fields(message, skip):
             self._fields_left -= 1
             if self._fields_left < 0:

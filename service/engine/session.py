@@ -279,6 +279,7 @@ def _from_value(value: ort.OrtValue) -> Array:
 def _reason(error: Exception) -> str:
     """ONNX Runtime's message without its prefix and without places in its source code."""
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error))
+    text = re.sub(r"^Load model from /(?:proc/self|dev)/fd/\d+(?: failed:)?", "", text)
     text = re.sub(r"\S*/onnxruntime/\S+?:\d+ (?:.*?\) )?", "", text)
     text = re.sub(r"\S+\.(?:cc|h):\d+ \S+ ", "", text)
     text = re.sub(r"^Load model from .*? failed:", "", text)
