@@ -2,16 +2,19 @@
 in a thread.
 """
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
+
 from service.config import ModelConfig
 from service.core.batching import BatchPolicy
 from service.core.errors import LoadFailed
 from service.core.names import MODEL_FILE
-from service.core.tensors import Signature
+from service.core.tensors import Arrays, Signature
 from service.engine.custom_ops import library
 from service.engine.execution import Instance
 from service.engine.folder import VersionFiles, read_model
@@ -27,6 +30,8 @@ from service.engine.session import Session, SessionOptions
 from service.engine.snapshot import Snapshot
 from service.engine.tuning import Tuned, tune
 
+KEPT_BYTES = 4 * 2**20
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -34,6 +39,7 @@ class Loaded:
 
     ``kernels`` are those that run, and ``kernels_note`` is why not those that were wanted, if so.
     ``memory_bytes`` is by how much the process grew; ``file_bytes`` counts the model's files.
+    ``rows`` are some that it was tried with, for the next version to be tried with as well.
     """
 
     signature: Signature
@@ -48,6 +54,7 @@ class Loaded:
     file_bytes: int
     memory_bytes: int
     load_seconds: float
+    rows: tuple[Arrays, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +139,19 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
         opened.snapshot.bytes,
         max(0, resident_bytes() - opened.memory_before),
         opened.seconds + perf_counter() - started,
+        _kept(rows),
     )
+
+
+def _kept(rows: Sequence[Arrays]) -> tuple[Arrays, ...]:
+    """As many rows as take little memory."""
+    total, kept = 0, []
+    for row in rows:
+        total += sum(array.nbytes for array in row)
+        if total > KEPT_BYTES:
+            break
+        kept.append(tuple(np.array(array) for array in row))  # not views of a whole golden set
+    return tuple(kept)
 
 
 def _options(files: VersionFiles, config: ModelConfig, allow_custom_ops: bool) -> SessionOptions:

@@ -187,8 +187,9 @@ class Model:
     versions that failed, with the evidence; ``forced`` the checks that were waived. ``override``
     holds settings laid over the folder's. ``pin_in_memory``: the pin could not be written, so the
     folder's is passed over. ``blamed`` are versions that crashed the server under this supervisor,
-    with the reason. ``reason`` says why nothing serves, if so. ``read`` gives the folder as it is
-    now, with settings laid over. Verbs on one model take its lock, one after the other.
+    with the reason; ``proven`` the revisions that this server has loaded. ``reason`` says why
+    nothing serves, if so. ``read`` gives the folder as it is now, with settings laid over. Verbs on
+    one model take its lock, one after the other.
     """
 
     name: str
@@ -205,6 +206,7 @@ class Model:
     unloaded: bool = False
     pin_in_memory: bool = False
     blamed: dict[int, str] = field(default_factory=dict)
+    proven: set[str] = field(default_factory=set)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
