@@ -14,15 +14,15 @@ MAX_ELEMENTS = 2**48
 MAX_DENSE_ELEMENTS = 2**28
 """Elements of a sparse tensor, which ONNX Runtime stores as a dense one."""
 MAX_NAME_BYTES = 2**16
-MAX_NODES = 200_000
+MAX_NODES = 100_000
 """In all graphs and functions together."""
 MAX_CALLED_NODES = 20_000
 """That replace calls of functions. ONNX Runtime takes seconds for so many, and a minute for five
 times as many."""
 MAX_ATTRIBUTES = 1_000
 """Of a node."""
-MAX_FIELDS = 2_000_000
-"""Parts of the file that are looked at; a node has about twenty. A second or two."""
+MAX_FIELDS = 1_000_000
+"""Parts of the file that are looked at; a node has about ten to twenty. A second or two."""
 MAX_GRAPH_DEPTH = 32
 MAX_CALL_DEPTH = 32
 SIGN = 2**63

@@ -6,6 +6,7 @@ Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from re import Pattern
+from time import sleep
 from typing import NamedTuple
 
 from service.core.errors import LoadFailed
@@ -26,6 +27,8 @@ from service.engine.wire import NUMBERS, fields, integers, text, view
 
 MESSAGE = 4
 """What a message costs by itself, in fields; about a microsecond each."""
+FIELDS_AT_ONCE = 1_000
+PAUSE_SECONDS = 0.0005
 
 
 class Node(NamedTuple):
@@ -44,6 +47,7 @@ class Scan:
 
     ir_version = 0
     _fields_left = MAX_FIELDS
+    _pause_at = MAX_FIELDS - FIELDS_AT_ONCE
     _nodes = 0
 
     def read(self, message: memoryview, name: str) -> None:
@@ -217,6 +221,14 @@ class Scan:
         self._fields_left -= MESSAGE
         for found in fields(message, skip):
             self._fields_left -= 1
-            if self._fields_left < 0:
-                raise TooLarge(f"the graph has more than {MAX_FIELDS} parts")
+            if self._fields_left < self._pause_at:
+                self._pause()
             yield found
+
+    def _pause(self) -> None:
+        """Let threads that serve have the interpreter: it would go on for five milliseconds each
+        time that one of them asks for it."""
+        if self._fields_left < 0:
+            raise TooLarge(f"the graph has more than {MAX_FIELDS} parts")
+        self._pause_at = max(0, self._fields_left - FIELDS_AT_ONCE)
+        sleep(PAUSE_SECONDS)

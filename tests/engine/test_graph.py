@@ -197,11 +197,11 @@ def hostile(kind: str) -> bytes:
         model.functions.append(helper.make_function("d", "f", ["x"], ["y"], call, []))
         model.graph.node.append(helper.make_node("f", ["x"], ["q"], domain="d"))
     elif kind == "nodes":
-        return model.SerializeToString() + part(7, part(1, b"") * 200_001)
+        return model.SerializeToString() + part(7, part(1, b"") * 100_001)
     elif kind == "fields":
-        return model.SerializeToString() + part(7, b"\x68\1" * 2_000_001)
+        return model.SerializeToString() + part(7, b"\x68\1" * 1_000_001)
     elif kind == "attributes":
-        return model.SerializeToString() + part(7, part(1, part(5, b"") * 2_000_001))
+        return model.SerializeToString() + part(7, part(1, part(5, b"") * 1_000_001))
     elif kind == "a name":
         model.graph.node[0].op_type = "x" * 100_000
     return model.SerializeToString()
@@ -224,8 +224,8 @@ def part(number: int, data: bytes) -> bytes:
         ("elements", "tensor 'w': .*elements"),
         ("functions", "calls of functions make more than 20000 nodes"),
         ("a function that calls itself", "calls of function 'f' are nested more than 32 deep"),
-        ("nodes", "more than 200000 nodes"),
-        ("fields", "more than 2000000 parts"),
+        ("nodes", "more than 100000 nodes"),
+        ("fields", "more than 1000000 parts"),
         ("attributes", "a node has more than 1000 attributes"),
         ("a name", "a name of 100000 bytes"),
     ],
