@@ -3,6 +3,7 @@ the version that serves. Blocks; is called in a thread.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -174,12 +175,18 @@ def room_left(model: Path, budget: int) -> int:
 
 
 def _size(model: Path) -> int:
-    return sum(file.stat().st_size for file in _model_files(model) if file.is_file())
-
-
-def _model_files(model: Path) -> list[Path]:
     try:
-        external = summarise(model).external_files
+        found = model.stat()
+        names = _external_files(model, (found.st_mtime_ns, found.st_size, found.st_ino))
     except (LoadFailed, OSError):  # which loading will tell
-        external = ()
-    return [model, *(model.parent / name for name in external)]
+        names = ()
+    files = [model, *(model.parent / name for name in names)]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+@lru_cache(maxsize=64)
+def _external_files(model: Path, _: tuple[int, int, int]) -> tuple[str, ...]:
+    """The names of a model's external files. A version on its way is asked several times, and the
+    whole of its file is read for that; what would change with the file is a part of the question.
+    """
+    return summarise(model).external_files

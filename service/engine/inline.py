@@ -39,6 +39,8 @@ INSIDE = {
     Kind.SPARSE: {1: Kind.TENSOR, 2: Kind.TENSOR},
 }  # fmt: skip
 """Which fields of a message are such messages."""
+EXTERNAL = (14, 1)
+"""The field that says where the data is; entries without it mean nothing."""
 NUMBERS = (2, 7)
 """An attribute's floating-point fields. One that has a tensor or a graph has no other value."""
 
@@ -83,7 +85,7 @@ class _Inliner:
 
     def _tensor(self, message: memoryview) -> bytes | None:
         where = dict(external_entries(message))
-        if not where:
+        if not where or EXTERNAL not in fields(message):
             return None
         dims, datatype, rest = [], 0, []
         for number, value in fields(message):

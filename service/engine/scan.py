@@ -23,7 +23,7 @@ from service.core.graph_limits import (
     elements,
     expanded_nodes,
 )
-from service.engine.wire import NUMBERS, fields, integers, text, view
+from service.engine.wire import NUMBERS, WireError, fields, integers, text, view
 
 MESSAGE = 4
 """What a message costs by itself, in fields; about a microsecond each."""
@@ -126,8 +126,12 @@ class Scan:
     def sparse(self, message: memoryview, name: str = "") -> None:
         """A sparse tensor: its values and their places."""
         dims: list[int] = []
+        seen: set[int] = set()
         for number, value in self._fields(message):
             if number in (1, 2):
+                if number in seen:
+                    raise WireError("a sparse tensor with its values twice")
+                seen.add(number)
                 self.tensor(view(value), name)
             elif number == 3:
                 dims += integers(value)
@@ -159,7 +163,11 @@ class Scan:
     def attribute(self, message: memoryview, output: str, depth: int) -> tuple[str, int] | None:
         """Walk into tensors and graphs; gives the name and the value of an integer."""
         name, integer = "", None
+        values = 0
         for number, value in self._fields(message, NUMBERS):
+            values += number in (5, 6, 22)
+            if values > 1:  # which parsers of protobuf would merge
+                raise WireError("an attribute with more than one tensor or graph")
             if number == 1:
                 name = text(value)
             elif number == 3 and isinstance(value, int):

@@ -202,6 +202,11 @@ def hostile(kind: str) -> bytes:
         return model.SerializeToString() + part(7, b"\x68\1" * 1_000_001)
     elif kind == "attributes":
         return model.SerializeToString() + part(7, part(1, part(5, b"") * 1_000_001))
+    elif kind == "two values of an attribute":
+        constant = helper.make_node("Constant", [], ["c"], value=graphs.constant("", [1.0]))
+        attribute = constant.attribute[0].SerializeToString() + part(5, b"\x70\1")
+        node = helper.make_node("Constant", [], ["c"]).SerializeToString() + part(5, attribute)
+        return model.SerializeToString() + part(7, part(1, node))
     elif kind == "a name":
         model.graph.node[0].op_type = "x" * 100_000
     return model.SerializeToString()
@@ -227,6 +232,7 @@ def part(number: int, data: bytes) -> bytes:
         ("nodes", "more than 100000 nodes"),
         ("fields", "more than 1000000 parts"),
         ("attributes", "a node has more than 1000 attributes"),
+        ("two values of an attribute", "an attribute with more than one tensor or graph"),
         ("a name", "a name of 100000 bytes"),
     ],
 )

@@ -14,21 +14,20 @@ import pytest
 from tests.engine import graphs
 from tests.engine.test_graph import hostile
 from tests.engine.test_rehearsal import looping
-from tests.engine.test_snapshot import save_apart
+from tests.engine.test_snapshot import save_apart, table
 from tests.repositories import put, scale
 from tests.system.process import KEY, Running, running
 
 BOUND = 10.0
 """Seconds that any refusal may take on a busy machine; without bounds it is half a minute."""
-INPUT = {"name": "x", "datatype": "FP32", "shape": [2, 10], "data": [0.1 * i for i in range(20)]}
+ROWS = 200_000
+IDS = list(range(0, ROWS, 9973))
+INPUT = {"name": "x", "datatype": "INT64", "shape": [len(IDS)], "data": IDS}
 
 
 def apart(models: Path, name: str, seed: int = 0) -> Path:
-    """A model of 8 MB whose weights are in a file of their own; gives that file."""
-    model = graphs.linear(width=10, hidden=100_000)
-    array = graphs.weights(10, 100_000, seed=seed)
-    model.graph.initializer[0].raw_data = np.ascontiguousarray(array).tobytes()
-    return save_apart(model, models / name).parent / "weights.bin"
+    """A table of 8 MB in a file of its own, which ONNX Runtime reads in place; gives that file."""
+    return save_apart(table(ROWS, seed), models / name).parent / "weights.bin"
 
 
 def ask(server: Running, client: httpx.Client, name: str) -> list[float]:
@@ -112,7 +111,7 @@ def test_in_poll_mode_changed_files_come_through_the_gate(tmp_path: Path) -> Non
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     models = tmp_path_factory.mktemp("models")
-    put(models, "m", 1, scale(1, width=10))
+    put(models, "m", 1, table(ROWS).SerializeToString())
     with running(models) as server:
         yield server
 
