@@ -14,6 +14,7 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -153,6 +154,7 @@ class Snapshot:
             data = list(self._external.values())
             add = getattr(runtime, FROM_MEMORY)
             add(list(self._external), data, [len(each) for each in data])
+        os.lseek(self._memory, 0, os.SEEK_SET)  # macOS opens a descriptor where it stands
         # By its path, not as bytes: ONNX Runtime parses those into a second copy.
         return model or f"{_DESCRIPTORS}/{self._memory}"
 
@@ -198,8 +200,8 @@ def _copied(path: Path) -> tuple[int, str, int]:
 
 
 def _private() -> int:
-    """A file without a name: in memory, else on disk where the system has no such thing."""
-    if hasattr(os, "memfd_create"):
+    """A file without a name: in memory, or on disk where the system has or allows no such thing."""
+    with suppress(AttributeError, OSError):
         return os.memfd_create("model")
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())

@@ -128,6 +128,20 @@ def test_a_loaded_model_gives_the_same_answers_whatever_becomes_of_its_files(
     np.testing.assert_array_equal(found.instances[0].run((np.arange(2000),), None)[0], before)
 
 
+@pytest.mark.parametrize("error", [AttributeError, PermissionError])
+def test_without_files_in_memory_one_on_disk_that_has_no_name_will_do(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def memfd_create(name: str) -> int:
+        raise error
+
+    monkeypatch.setattr(os, "memfd_create", memfd_create)
+    path = save_apart(everywhere(), tmp_path)
+    with closing(taken(path)) as files:
+        path.write_bytes(b"")
+        assert answers(Session(files, SessionOptions()))
+
+
 def test_the_digest_is_that_of_what_was_read(tmp_path: Path) -> None:
     path = save_apart(everywhere(), tmp_path)
     want = hashlib.sha256(path.read_bytes()).hexdigest()
