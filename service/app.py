@@ -79,6 +79,7 @@ class Server:
             parent.ledger,
             parent.crashes.reasons,
             parent.try_again,
+            rehearse=True,
         )
         self.repository = ModelRepository(
             settings.models, given, name=settings.name, allow_empty=settings.allow_empty

@@ -2,6 +2,8 @@
 the version that serves. Blocks; is called in a thread.
 """
 
+from collections.abc import Callable
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -14,7 +16,14 @@ from service.config import GateConfig
 from service.core.batching import BatchingMode
 from service.core.checks import Check
 from service.core.errors import LoadFailed, QuantserveError
-from service.core.gate import Tolerance, compare, default_tolerance, memory_check, speed_check
+from service.core.gate import (
+    Tolerance,
+    compare,
+    default_tolerance,
+    memory_check,
+    rows_check,
+    speed_check,
+)
 from service.core.tensors import Array, Arrays
 from service.engine.folder import GOLDEN_FILE
 from service.engine.golden import GoldenSet
@@ -98,6 +107,29 @@ def answers(loaded: Loaded, inputs: Arrays, abandoned: Event) -> Arrays:
     return tuple(np.concatenate(outputs) for outputs in zip(*parts, strict=True))
 
 
+def run_rows(live: Loaded, new: Loaded, stop: Callable[[], bool]) -> Check | None:
+    """Run what the live version was tried with on another one; None where there is nothing, or
+    it takes other inputs, which is for the signature to tell.
+
+    Raises:
+        Abandoned: ``stop`` said so meanwhile.
+    """
+    wanted = [(spec.name, spec.datatype) for spec in new.signature.inputs]
+    given = {spec.name: (place, spec) for place, spec in enumerate(live.signature.inputs)}
+    if any(name not in given or given[name][1].datatype != kind for name, kind in wanted):
+        return None
+    ran, error = 0, ""
+    for row in live.rows:
+        if stop():
+            raise Abandoned
+        try:
+            new.instances[0].run(tuple(row[given[name][0]] for name, _ in wanted), None)
+            ran += 1
+        except QuantserveError as failure:
+            error = error or str(failure)
+    return rows_check(ran, len(live.rows), error) if live.rows else None
+
+
 def budget_check(budget: int) -> Check:
     """Whether the process, with the new version in it, is inside its budget of bytes."""
     trim_heap()
@@ -130,15 +162,31 @@ def room_check(model: Path, budget: int) -> Check:
     external data. Loading one that does not would be stopped by the system, and all other models
     with it.
     """
-    size = sum(file_size(file) or 0 for file in _model_files(model))
+    size = _size(model)
     measure = "bytes of the process with the version's files"
     held = resident_bytes() + size
     return Check("memory", measure, float(held), float(budget), held <= budget)
 
 
-def _model_files(model: Path) -> list[Path]:
+def room_left(model: Path, budget: int) -> int:
+    """By how many bytes a process may grow that loads a version. While it is read, a copy of its
+    files lies beside what is made of them."""
+    return max(0, budget - resident_bytes()) + _size(model)
+
+
+def _size(model: Path) -> int:
     try:
-        external = summarise(model).external_files
+        found = model.stat()
+        names = _external_files(model, (found.st_mtime_ns, found.st_size, found.st_ino))
     except (LoadFailed, OSError):  # which loading will tell
-        external = ()
-    return [model, *(model.parent / name for name in external)]
+        names = ()
+    files = [model, *(model.parent / name for name in names)]
+    return sum(file_size(file) or 0 for file in files)
+
+
+@lru_cache(maxsize=64)
+def _external_files(model: Path, _: tuple[int, int, int]) -> tuple[str, ...]:
+    """The names of a model's external files. A version on its way is asked several times, and the
+    whole of its file is read for that; what would change with the file is a part of the question.
+    """
+    return summarise(model).external_files

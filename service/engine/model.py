@@ -24,6 +24,10 @@ from service.engine.replies import Reply
 UNLOADED = "unloaded"
 """Why a version that was drained is not available."""
 NOT_LOADED = "not loaded"
+CHANGED = (
+    "its files or settings have changed since it was loaded; what was loaded serves on, until a"
+    " load or swap brings what is there now through the gate"
+)
 
 
 class ModelVersion:
@@ -183,9 +187,9 @@ class Model:
     versions that failed, with the evidence, and ``refusals`` why; ``forced`` the checks that were
     waived. ``override`` holds settings laid over the folder's. ``pin_in_memory``: the pin could not
     be written, so the folder's is passed over. ``blamed`` are versions that crashed the server
-    under this supervisor, with the reason. ``reason`` says why nothing serves, if so. ``read``
-    gives the folder as it is now, with settings laid over. Verbs on one model take its lock, one
-    after the other.
+    under this supervisor, with the reason; ``proven`` the revisions that this server has loaded.
+    ``reason`` says why nothing serves, if so. ``read`` gives the folder as it is now, with settings
+    laid over. Verbs on one model take its lock, one after the other.
     """
 
     name: str
@@ -203,6 +207,7 @@ class Model:
     unloaded: bool = False
     pin_in_memory: bool = False
     blamed: dict[int, str] = field(default_factory=dict)
+    proven: set[str] = field(default_factory=set)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -244,6 +249,12 @@ class Model:
         number = version.number
         gone = number not in self.folder.files
         return gone or version.revision == self.folder.revision(number)
+
+    @property
+    def changed(self) -> set[int]:
+        """Versions that serve what is not on disk any more: their files or settings are others."""
+        ready = (n for n, found in self.versions.items() if found.state is State.READY)
+        return {n for n in ready if not self.current(self.versions[n])}
 
     def switch(self, new: ModelVersion) -> ModelVersion | None:
         """Let a READY version serve from now on; gives the one that did before."""
@@ -287,10 +298,12 @@ class Model:
         return rows or [VersionStatus(0, State.UNAVAILABLE, self.reason)]
 
     def _outdated(self, version: ModelVersion) -> str:
-        """Why a READY version is not what the folder has now, where that was tried and failed."""
-        why = self.refusals.get(version.number)
-        if why is None or version.state is not State.READY or self.current(version):
+        """What to know of a READY version that is not what the folder has now; else ""."""
+        if version.number not in self.changed:
             return ""
+        why = self.refusals.get(version.number)
+        if why is None:
+            return CHANGED
         return f"serves from files that have been replaced; the new ones failed: {why}"
 
     def unfit(self) -> list[VersionStatus]:

@@ -20,7 +20,7 @@ from service.core.layout import PassedOver
 from service.core.names import NAME, displayed
 from service.engine import steps, verbs
 from service.engine.folder import ModelFolder, Override
-from service.engine.model import Model, ModelVersion
+from service.engine.model import CHANGED, Model, ModelVersion
 from service.engine.quarantine import write_quarantine
 from service.engine.rollout import Cause, Demand, Environment
 from service.engine.root import Root
@@ -52,12 +52,14 @@ class ModelRepository:
         self._given = given
         self._allow_empty = allow_empty
         # All mutable state beside that of the models: whether the start is over and the end begun,
-        # what of the folder is not served and what of that was logged, and the verbs at work.
+        # what of the folder is not served and what of that was logged, the versions whose files
+        # have changed, and the verbs at work.
         self.models: dict[str, Model] = {}
         self.started = False
         self.stopping = False
         self._passed_over: tuple[PassedOver, ...] = ()
         self._logged: set[PassedOver] = set()
+        self._changed: set[tuple[str, int]] = set()
         self._verbs: set[asyncio.Task[Any]] = set()
 
     def __iter__(self) -> Iterator[Model]:
@@ -146,6 +148,7 @@ class ModelRepository:
         for model in list(self):
             if model.name not in folders and not model.living and not model.lock.locked():
                 del self.models[model.name]
+        self._log_changed()
 
     async def swap(self, name: str, choice: Choice, demand: Demand) -> Served:
         """Let another version of a model serve; see ``verbs.swap``.
@@ -255,6 +258,12 @@ class ModelRepository:
         for each in sorted(found - self._logged, key=lambda each: each.path):
             _log.warning("%s is not served: %s", each.path, each.reason)
         self._logged = found
+
+    def _log_changed(self) -> None:
+        found = {(m.name, n) for m in self if not m.lock.locked() for n in m.changed}
+        for name, number in sorted(found - self._changed):
+            _log.warning('model "%s" version %d: %s', name, number, CHANGED)
+        self._changed = found
 
     async def _find(self, name: str) -> Model:
         """A model that is known, or one that is new on disk."""

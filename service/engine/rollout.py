@@ -27,11 +27,19 @@ from service.core.gate import ALLOW_CHANGE, keep_v1_by, signature_check
 from service.core.ledger import Ledger, Work
 from service.core.names import displayed
 from service.core.tensors import Signature
-from service.engine.gate import budget_check, golden_checks, room_check, speed_against
+from service.engine.gate import (
+    budget_check,
+    golden_checks,
+    room_check,
+    room_left,
+    run_rows,
+    speed_against,
+)
 from service.engine.golden import GoldenSet, read_golden
 from service.engine.loading import Loaded, open_version, warm_up
 from service.engine.memory import free
 from service.engine.model import ModelVersion
+from service.engine.rehearsal import rehearse
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -83,7 +91,8 @@ class Environment:
     draining, who is told, and whether code that a model.toml names may be loaded.
 
     ``ledger`` notes what is at work; ``blamed`` are versions that crashed earlier servers, with the
-    reason; ``try_again`` is called with one that is to be served all the same.
+    reason; ``try_again`` is called with one that is to be served all the same. ``rehearse``:
+    whether versions that come while others serve are first tried in a process of their own.
     """
 
     cores: int
@@ -94,6 +103,7 @@ class Environment:
     ledger: Ledger = field(default_factory=Ledger)
     blamed: Mapping[Work, str] = field(default_factory=dict)
     try_again: Callable[[Work], None] = lambda _: None
+    rehearse: bool = False
 
 
 class Phase(NamedTuple):
@@ -106,16 +116,24 @@ class Phase(NamedTuple):
 
 
 class Rollout:
-    """``phases`` and ``checks`` grow as it goes; ``v1_outputs``: see ``ModelVersion``."""
+    """``phases`` and ``checks`` grow as it goes; ``v1_outputs``: see ``ModelVersion``. ``proven``:
+    these files have been loaded before, by this server."""
 
     def __init__(
-        self, version: ModelVersion, live: ModelVersion | None, demand: Demand, given: Environment
+        self,
+        version: ModelVersion,
+        live: ModelVersion | None,
+        demand: Demand,
+        given: Environment,
+        *,
+        proven: bool = False,
     ) -> None:
         self.version = version
         self.phases: list[Phase] = []
         self.checks: list[Check] = []
         self.v1_outputs = version.v1_outputs
         self._needs_pin = False
+        self.proven = proven
         self._live = live.loaded if live else None
         self._live_v1_outputs = live.v1_outputs if live else ()
         self._demand = demand
@@ -213,6 +231,10 @@ class Rollout:
                 self.checks.append(room)
             if self._refusals():
                 return None
+        if given.rehearse and self._demand.cause is not Cause.START and not self.proven:
+            await self._rehearse()
+            if self._refusals():
+                return None
         opened = await self._try(
             "load", open_version, version.files, version.config, given.allow_custom_ops
         )
@@ -225,6 +247,20 @@ class Rollout:
         if loaded is not None:
             await self._judge(loaded)
         return loaded
+
+    async def _rehearse(self) -> None:
+        """Load the version in a process of its own, which may crash or be stopped."""
+        version, given = self.version, self._given
+        with self.phase("rehearsal"):
+            room = None
+            if given.memory_budget and not self._demand.force:
+                room = await asyncio.to_thread(room_left, version.files.model, given.memory_budget)
+            stop, custom = self._abandoned.is_set, given.allow_custom_ops
+            found = await self._caught(
+                "load", rehearse, version.files, version.config, room, stop, allow_custom_ops=custom
+            )
+            if found is not None:
+                self.checks.append(found)
 
     def _compare(self, signature: Signature) -> None:
         if self._live is None:
@@ -255,11 +291,23 @@ class Rollout:
         """Golden rows, memory, speed: all of them, so that the report is complete."""
         gate, budget = self.version.config.gate, self._given.memory_budget
         golden = await self._golden(loaded)
+        if golden is None and self._live is not None and self._live.rows:
+            await self._run_rows(self._live, loaded)
         if budget:
             with self.phase("memory"):
                 self.checks.append(await asyncio.to_thread(budget_check, budget))
         if gate.max_slowdown is not None and self._live is not None:
             await self._race(self._live, loaded, golden, gate.max_slowdown)
+
+    async def _run_rows(self, live: Loaded, loaded: Loaded) -> None:
+        """Rows that were made up for the live version: what it runs, another one must run."""
+        if any(check.name == "signature" and not check.passed for check in self.checks):
+            self._skip("rows", "the live version takes other inputs")
+            return
+        with self.phase("rows"):
+            stop = self._abandoned.is_set
+            found = await self._caught("rows", run_rows, live, loaded, stop)
+            self.checks += [found] if found else []
 
     async def _race(
         self, live: Loaded, loaded: Loaded, golden: GoldenSet | None, limit: float

@@ -204,8 +204,9 @@ async def _ready(
     if there is None or there.state is not State.READY:
         model.versions[number] = version
     await _make_room(model, version, given)
-    rollout = Rollout(version, live, demand, given)
+    rollout = Rollout(version, live, demand, given, proven=revision in model.proven)
     await _passes(model, number, rollout.prepare)
+    model.proven.add(revision)
     return rollout
 
 
