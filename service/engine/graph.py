@@ -12,6 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
+from service.core.bounded import Step, unbounded_step
 from service.core.errors import LoadFailed
 from service.engine.external import ExternalData, external_data
 from service.engine.paths import leads_outside
@@ -84,12 +85,14 @@ class GraphSummary:
     """What is known of a graph before it is loaded. ``external`` has one entry for each file that
     the graph names, with the tensor that reaches furthest into it. ``unranked`` are the inputs and
     outputs that it declares without a shape, which is not the shape of a scalar; ``operators`` are
-    those of all nodes."""
+    those of all nodes. ``unbounded`` names what may take any time, whatever the shapes of the
+    inputs; "" where nothing does."""
 
     precision: Precision
     external: tuple[ExternalData, ...]
     unranked: frozenset[str] = frozenset()
     operators: frozenset[str] = frozenset()
+    unbounded: str = ""
 
     @property
     def external_files(self) -> tuple[str, ...]:
@@ -104,6 +107,7 @@ class Node(NamedTuple):
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     integers: Mapping[str, int]
+    domain: str = ""
 
 
 class Scan:
@@ -182,7 +186,7 @@ class Scan:
 
     def node(self, message: memoryview, depth: int) -> None:
         """A node with what is inside of it."""
-        inputs, outputs, operator, attributes = [], [], "", []
+        inputs, outputs, operator, domain, attributes = [], [], "", "", []
         for number, value in fields(message):
             if number == 1:
                 inputs.append(text(value))
@@ -192,9 +196,12 @@ class Scan:
                 operator = text(value)
             elif number == 5:
                 attributes.append(view(value))
+            elif number == 7:
+                domain = text(value)
         name = outputs[-1] if outputs else ""
         found = (self.attribute(each, name, depth) for each in attributes)
-        self.visit(Node(operator, tuple(inputs), tuple(outputs), dict(filter(None, found))))
+        integers_ = dict(filter(None, found))
+        self.visit(Node(operator, tuple(inputs), tuple(outputs), integers_, domain))
 
     def attribute(self, message: memoryview, output: str, depth: int) -> tuple[str, int] | None:
         """Walk into tensors and graphs; gives the name and the value of an integer."""
@@ -225,6 +232,16 @@ class Scan:
         self.keep(name, datatype, dims, message)
 
 
+class _Scope:
+    """The nodes of a graph or a function, and the names of its tensors and of what comes in. A
+    tensor that is also listed among the inputs may be replaced by a request."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.tensors: set[str] = set()
+        self.entries: set[str] = set()
+
+
 class _Summary(Scan):
     """Collects what the summary needs."""
 
@@ -234,9 +251,16 @@ class _Summary(Scan):
         self.external: dict[str, ExternalData] = {}
         self.blocks: dict[str, int] = {}
         self.unranked: set[str] = set()
+        # Of each function, and at the end of the graph: names mean something in one of them only.
+        self.scopes = [_Scope()]
+        self.functions: set[tuple[str, str]] = set()
 
     def visit(self, node: Node) -> None:
         self.operators.add(node.operator)
+        step = Step(node.domain, node.operator, node.inputs, node.outputs)
+        self.scopes[-1].steps.append(step)
+        if node.operator != "Constant":  # a tensor among its attributes is not what it gives
+            self.scopes[-1].tensors.difference_update(node.outputs)
         place = BLOCK_OPS.get(node.operator)
         if place is not None and place < len(node.inputs):
             self.blocks[node.inputs[place]] = node.integers.get("bits") or 4
@@ -247,6 +271,26 @@ class _Summary(Scan):
             self.external[found.location] = max(furthest, found, key=lambda each: each.end)
         if datatype in WEIGHT_TYPES:
             self.weights.append((name, WEIGHT_TYPES[datatype], prod(dims)))
+        self.scopes[-1].tensors.add(name)
+
+    def entry(self, name: str) -> None:
+        self.scopes[-1].entries.add(name)
+
+    def function(self, message: memoryview) -> None:
+        names = {number: text(value) for number, value in fields(message) if number in (1, 10)}
+        self.functions.add((names.get(10, ""), names.get(1, "")))
+        graph, self.scopes = self.scopes, [_Scope()]
+        super().function(message)
+        self.scopes += graph
+
+    def unbounded(self) -> str:
+        # Before version 4 each constant was listed among the inputs, and none could be replaced.
+        fixed = 0 < self.ir_version < 4
+        for scope in reversed(self.scopes):
+            constants = scope.tensors if fixed else scope.tensors - scope.entries
+            if found := unbounded_step(scope.steps, constants, self.functions):
+                return found
+        return ""
 
     def unshaped(self, name: str) -> None:
         self.unranked.add(name)
@@ -282,7 +326,8 @@ def summarise(path: Path) -> GraphSummary:
     scan.read(path)
     external = tuple(scan.external[name] for name in sorted(scan.external))
     operators = frozenset(scan.operators)
-    return GraphSummary(scan.precision(), external, frozenset(scan.unranked), operators)
+    unranked = frozenset(scan.unranked)
+    return GraphSummary(scan.precision(), external, unranked, operators, scan.unbounded())
 
 
 def check_external_files(summary: GraphSummary, folder: Path) -> None:
