@@ -14,16 +14,18 @@ from time import monotonic
 from service.core.batching import Batch, BatchingMode, BatchKey, BatchPolicy, BatchQueue, Entry
 from service.core.errors import (
     DeadlineExceeded,
-    QuantserveError,
+    NotReady,
     ShuttingDown,
     SignatureMismatch,
 )
 from service.core.events import BatchExecuted, Observer, Outcome, RequestDropped
 from service.core.ledger import UNNOTED, Mark
 from service.core.requests import Terms
+from service.core.run_limits import DEFAULT_RUN_LIMITS, RunLimits
 from service.core.tensors import Arrays, Overriding
-from service.engine.execution import Execution, Instance, Result
-from service.engine.replies import Reply, Row, Rows
+from service.engine.execution import Control, Execution, Instance, Unheeded
+from service.engine.replies import Reply, Row, Rows, answer
+from service.engine.runs import Running, Runs
 
 TOO_LONG_INLINE = 0.1
 """Seconds; a run may take longer than any that was measured at load. Who does so once in the event
@@ -36,8 +38,9 @@ class DynamicBatcher:
     """Takes requests, answers futures. Must be made on the event loop that it serves.
 
     ``inline`` runs batches in the event loop itself: for runs shorter than the way to a thread and
-    back. It then has one instance. ``new_mark`` gives what notes that a thread is at work;
-    ``marks`` are those that were given.
+    back. It then has one instance. ``new_mark`` gives what notes that a thread is at work,
+    ``new_control`` what ends a run. ``on_lost`` is called when a thread does not return from a run
+    that was ended, and with False if it returns after all.
     """
 
     def __init__(
@@ -49,6 +52,9 @@ class DynamicBatcher:
         *,
         inline: bool = False,
         new_mark: Callable[[], Mark] = lambda: UNNOTED,
+        limits: RunLimits = DEFAULT_RUN_LIMITS,
+        new_control: Callable[[], Control] = Unheeded,
+        on_lost: Callable[[bool], None] = lambda _: None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._model, self._version = label
@@ -59,13 +65,16 @@ class DynamicBatcher:
         self._new_mark = new_mark
         self._of_thread = local()
         self._mark = new_mark() if inline else UNNOTED
-        self.marks = [self._mark]
+        self._marks = [self._mark]
+        self._on_lost = on_lost
+        self._runs = Runs(label, limits, new_control, self._give_up, clock)
         self._threads = None if inline else self._pool(len(instances))
         self.instances = len(instances)
         # All mutable state: the queue; the free instances, and how many requests the others work
         # on; whether _turn is about to be called, and whether the last one found nothing to do;
         # whether there are requests that nobody waits for, and the timer for the next dispatch;
-        # whether nothing is taken any more; and what those wait for who want everything answered.
+        # whether nothing is taken any more, and the marks of threads that do not return; and what
+        # those wait for who want everything answered.
         self._queue: BatchQueue[Reply] = BatchQueue(policy)
         # Where requests do not share runs, the next one goes to an instance while it still works:
         # on the way over the event loop between two runs its core would be idle.
@@ -77,8 +86,15 @@ class DynamicBatcher:
         self._sparse = True
         self._abandoned = False
         self._closed = False
+        self._lost: set[Mark] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
+
+    @property
+    def free_marks(self) -> list[Mark]:
+        """The marks that were given, apart from those of threads that are at work or lost."""
+        used = self._runs.marks() | self._lost
+        return [mark for mark in self._marks if mark not in used]
 
     @property
     def waiting(self) -> int:
@@ -139,11 +155,21 @@ class DynamicBatcher:
                 self._drained = self._loop.create_future()
             await asyncio.shield(self._drained)
 
-    def close(self) -> None:
-        """Take no more requests, and turn away those that still wait; running ones finish."""
+    def close(self, reason: str = "") -> None:
+        """Take no more requests, turn away those that still wait, and end those that are run.
+
+        ``reason`` is what they are told, where it is another than that the model is unloaded.
+        """
         self._closed = True
+        model = f'model "{self._model}"'
+        told = NotReady(f"{model} is UNAVAILABLE: {reason}") if reason else None
         for entry in self._queue.remove(lambda _: True):
-            _answer(entry, ShuttingDown(f'model "{self._model}" was unloaded while this waited'))
+            answer(entry.reply, told or ShuttingDown(f"{model} was unloaded while this waited"))
+        for running in self._runs.stop_all(
+            told or ShuttingDown(f"{model} was unloaded while this ran")
+        ):
+            self._idle.append(running.instance)
+            self._forget(running)
         if self._threads is not None:
             self._threads.shutdown(wait=False)
         if self._timer is not None:
@@ -219,7 +245,8 @@ class DynamicBatcher:
                 self._threads = self._pool(1)
             self._finish(instance, batch, execution)
         else:
-            self._threads.submit(self._execute, instance, batch)
+            running = self._runs.begin(instance, batch)
+            running.thread = self._threads.submit(self._execute, running)
 
     def _pool(self, threads: int) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(threads, self._model, initializer=self._enter_thread)
@@ -227,15 +254,16 @@ class DynamicBatcher:
     def _enter_thread(self) -> None:
         """A mark for each thread: an instance may wait for one while it is at work in another."""
         self._of_thread.mark = mark = self._new_mark()
-        self.marks.append(mark)
+        self._marks.append(mark)
 
     def _drop_unwanted(self, now: float) -> None:
         for entry in self._queue.expire(now):
             waited = now - entry.arrived
             self._observe(RequestDropped(self._model, self._version, Outcome.EXPIRED, waited))
-            _answer(entry, _too_late(entry, waited))
+            answer(entry.reply, _too_late(entry, waited))
         if self._abandoned:
             self._abandoned = False
+            self._runs.stop_unwanted()
             for entry in self._queue.remove(lambda entry: entry.reply.done()):
                 waited = now - entry.arrived
                 self._observe(RequestDropped(self._model, self._version, Outcome.CANCELLED, waited))
@@ -249,12 +277,39 @@ class DynamicBatcher:
         if at is not None:
             self._timer = self._loop.call_later(max(0.0, at - self._clock()), self._wake)
 
-    def _execute(self, instance: Instance, batch: Batch[Reply]) -> None:
-        mark: Mark = self._of_thread.mark
+    def _execute(self, running: Running) -> None:
+        running.mark = mark = self._of_thread.mark
+        running.started = self._clock()
         mark.begin()
-        execution = instance.execute(batch)
+        execution = running.instance.execute(running.batch, running.control)
         mark.end()
-        self._loop.call_soon_threadsafe(self._finish, instance, batch, execution)
+        self._loop.call_soon_threadsafe(self._returned, running, execution)
+
+    def _returned(self, running: Running, execution: Execution) -> None:
+        if running.lost:
+            self._lost.discard(running.mark)
+            self._on_lost(False)
+            return
+        self._runs.end(running)
+        if running.why is not None:
+            execution = execution.instead(running.why)
+        self._finish(running.instance, running.batch, execution)
+
+    def _give_up(self, running: Running) -> None:
+        """Answer for a thread that does not return. Its instance is lost with it."""
+        self._lost.add(running.mark)
+        self._slots -= 1
+        self._forget(running)
+        self._on_lost(True)
+
+    def _forget(self, running: Running) -> None:
+        """Answer requests that no thread will."""
+        self._running -= len(running.batch.entries)
+        for entry in running.batch.entries:
+            if running.why is not None:
+                answer(entry.reply, running.why)
+        if self._drained:
+            self._wake()
 
     def _finish(self, instance: Instance, batch: Batch[Reply], execution: Execution) -> None:
         self._idle.append(instance)
@@ -264,7 +319,7 @@ class DynamicBatcher:
         started = self._clock() - execution.timing.total
         failed = 0
         for entry, result in zip(batch.entries, execution.results, strict=True):
-            failed += _answer(entry, result)
+            failed += answer(entry.reply, result)
         queued = tuple([started - entry.arrived for entry in batch.entries])
         event = BatchExecuted(
             self._model,
@@ -291,22 +346,3 @@ def _too_late(entry: Entry[Reply], waited: float) -> DeadlineExceeded:
     return DeadlineExceeded(
         f"the request waited {waited * 1e3:.3f} ms for its turn, it allowed {allowed * 1e3:.3f} ms"
     )
-
-
-def _answer(entry: Entry[Reply], result: Result) -> bool:
-    """Answer whoever still waits; True where the answer is an error.
-
-    A reply that raises hurts nobody else: the others of its batch are answered.
-    """
-    reply, failed = entry.reply, isinstance(result, QuantserveError)
-    try:
-        if not reply.done():
-            if isinstance(result, QuantserveError):
-                reply.set_exception(result)
-            else:
-                reply.set_result(result)
-    except Exception as error:
-        _log.error("a reply failed: %s: %s", type(error).__name__, error)
-        _log.debug("a reply failed", exc_info=True)
-        return True
-    return failed

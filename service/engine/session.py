@@ -23,6 +23,7 @@ from service.core.tensors import (
 )
 from service.engine.custom_ops import missing_operator
 from service.engine.empty import fatal_operator
+from service.engine.execution import Control
 from service.engine.graph import GraphSummary, summarise
 from service.engine.kernels import Kernels, kernels_for
 from service.engine.locales import missing_locale
@@ -68,6 +69,12 @@ class SessionOptions:
     custom_ops: Path | None = None
 
 
+def new_control() -> Control:
+    """What ends the runs that it is given to."""
+    control: Control = ort.RunOptions()
+    return control
+
+
 class Session:
     """A graph that can be run, from any thread, several times at once.
 
@@ -76,14 +83,19 @@ class Session:
     """
 
     def __init__(
-        self, path: Path, options: SessionOptions, summary: GraphSummary | None = None
+        self,
+        path: Path,
+        options: SessionOptions,
+        summary: GraphSummary | None = None,
+        control: Control | None = None,
     ) -> None:
-        """Load a file; ``summary`` is what it says of itself, where that has been read.
+        """Load a file; ``summary`` is what it says of itself, where that has been read. ``control``
+        ends runs that are given none of their own: those of loading.
 
         Raises:
             LoadFailed: ONNX Runtime rejects it, or it takes what the protocol cannot carry.
         """
-        self._path, self.options = path, options
+        self._path, self.options, self._control = path, options, control
         self._session, self.kernels, self.kernels_note = _load(path, options)
         self._summary = summary or summarise(path)
         self.signature = _signature(self._session, path, self._summary.unranked)
@@ -106,9 +118,14 @@ class Session:
         """
         options = replace(self.options, optimised=None, kernels=self.kernels)
         options = replace(options, threads=threads or options.threads)
-        return Session(self._path, options, self._summary)
+        return Session(self._path, options, self._summary, self._control)
 
-    def run(self, inputs: Arrays, outputs: tuple[int, ...] | None = None) -> Arrays:
+    def run(
+        self,
+        inputs: Arrays,
+        outputs: tuple[int, ...] | None = None,
+        control: Control | None = None,
+    ) -> Arrays:
         """Run the graph on inputs in the signature's order; gives the outputs at these places.
 
         Raises:
@@ -118,13 +135,14 @@ class Session:
         if self._fatal is not None:
             self._fatal.check(inputs)
         names = self._outputs if outputs is None else [self._outputs[i] for i in outputs]
+        control = control or self._control
         try:
             feed = dict(zip(self._inputs, inputs, strict=True))
             if type(inputs) is Overriding:
                 feed.update(inputs.overrides)
             if self._has_bfloat16:
-                return self._run_values(feed, names)
-            return tuple(self._run(names, feed, None))
+                return self._run_values(feed, names, control)
+            return tuple(self._run(names, feed, control))
         except Exception as error:
             doubt = doubtful_shapes(self.signature, inputs)
             if doubt:
@@ -133,9 +151,13 @@ class Session:
                 raise InputRejected(f"the model refuses these values: {_reason(error)}") from error
             raise ExecutionFailed(f"the model failed: {_reason(error)}") from error
 
-    def _run_values(self, feed: dict[str, Array], names: list[str]) -> Arrays:
+    def _run_values(
+        self, feed: dict[str, Array], names: list[str], control: Control | None
+    ) -> Arrays:
         values = {name: _to_value(self._datatypes[name], array) for name, array in feed.items()}
-        return tuple(_from_value(v) for v in self._session.run_with_ort_values(names, values))
+        return tuple(
+            _from_value(v) for v in self._session.run_with_ort_values(names, values, control)
+        )
 
 
 def _load(path: Path, options: SessionOptions) -> tuple[ort.InferenceSession, Kernels, str]:
