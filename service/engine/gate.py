@@ -5,7 +5,6 @@ the version that serves. Blocks; is called in a thread.
 from itertools import count
 from pathlib import Path
 from statistics import median
-from threading import Event
 from time import perf_counter
 
 import numpy as np
@@ -16,6 +15,7 @@ from service.core.checks import Check
 from service.core.errors import LoadFailed, QuantserveError
 from service.core.gate import Tolerance, compare, default_tolerance, memory_check, speed_check
 from service.core.tensors import Array, Arrays
+from service.engine.execution import Control, Places
 from service.engine.folder import GOLDEN_FILE
 from service.engine.golden import GoldenSet
 from service.engine.graph import summarise
@@ -35,13 +35,13 @@ class Abandoned(Exception):  # noqa: N818 - nobody is told: nobody waits any mor
 
 
 def golden_checks(
-    loaded: Loaded, golden: GoldenSet | None, config: GateConfig, abandoned: Event
+    loaded: Loaded, golden: GoldenSet | None, config: GateConfig, control: Control
 ) -> list[Check]:
     """Run the golden rows and compare the answers; one check for each figure of each output. What
     model.toml asks for and cannot be measured has failed.
 
     Raises:
-        Abandoned: the event was set meanwhile.
+        Abandoned: it was told to stop meanwhile.
     """
     references = golden.outputs if golden else {}
     checks = [
@@ -54,7 +54,7 @@ def golden_checks(
     if golden is None:
         return checks
     try:
-        got = answers(loaded, golden.inputs, abandoned)
+        got = answers(loaded, golden.inputs, control)
     except QuantserveError as error:
         return [*checks, Check("golden", "", str(error), "", False)]
     for spec, array in zip(loaded.signature.outputs, got, strict=True):
@@ -70,14 +70,18 @@ def _compare(output: str, got: Array, golden: GoldenSet, config: GateConfig) -> 
     return compare(output, got, reference, labels, tolerance)
 
 
-def answers(loaded: Loaded, inputs: Arrays, abandoned: Event) -> Arrays:
+def answers(loaded: Loaded, inputs: Arrays, control: Control) -> Arrays:
     """The answers of a version to many rows, in runs such as serving makes.
 
     Raises:
         QuantserveError: a run fails.
-        Abandoned: the event was set meanwhile.
+        Abandoned: it was told to stop meanwhile.
     """
-    run, plan = loaded.instances[0].run, loaded.plan
+    instance, plan = loaded.instances[0], loaded.plan
+
+    def run(inputs: Arrays, outputs: Places) -> Arrays:
+        return instance.run(inputs, outputs, control)
+
     signature = loaded.signature
     if not (signature.batchable or (signature.loose and signature.common_rows(inputs))):
         return run(inputs, None)
@@ -87,7 +91,7 @@ def answers(loaded: Loaded, inputs: Arrays, abandoned: Event) -> Arrays:
     total = min(len(array) for array in inputs)
     parts: list[Arrays] = []
     for start in range(0, total, size):
-        if abandoned.is_set():
+        if control.terminate:
             raise Abandoned
         rows = tuple(array[start : start + size] for array in inputs)
         if whole:
@@ -105,12 +109,12 @@ def budget_check(budget: int) -> Check:
 
 
 def speed_against(
-    live: Loaded, new: Loaded, golden: GoldenSet, max_slowdown: float, abandoned: Event
+    live: Loaded, new: Loaded, golden: GoldenSet, max_slowdown: float, control: Control
 ) -> Check:
     """Time both versions on the golden rows, in turn, so that what else runs hits both alike.
 
     Raises:
-        Abandoned: the event was set meanwhile.
+        Abandoned: it was told to stop meanwhile.
     """
     times: tuple[list[float], list[float]] = ([], [])
     started = perf_counter()
@@ -120,7 +124,7 @@ def speed_against(
             break
         for version, taken in zip((live, new), times, strict=True):
             before = perf_counter()
-            answers(version, golden.inputs, abandoned)
+            answers(version, golden.inputs, control)
             taken.append(perf_counter() - before)
     return speed_check(median(times[0]), median(times[1]), max_slowdown)
 

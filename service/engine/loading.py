@@ -10,10 +10,11 @@ from time import perf_counter
 from service.config import ModelConfig
 from service.core.batching import BatchPolicy
 from service.core.errors import LoadFailed
+from service.core.extent import Extent
 from service.core.names import MODEL_FILE
 from service.core.tensors import Signature
 from service.engine.custom_ops import library
-from service.engine.execution import Instance
+from service.engine.execution import Control, Instance
 from service.engine.folder import VersionFiles, read_model
 from service.engine.graph import GraphSummary, Precision, check_external_files, summarise
 from service.engine.hardware import resident_bytes
@@ -33,6 +34,7 @@ class Loaded:
 
     ``kernels`` are those that run, and ``kernels_note`` is why not those that were wanted, if so.
     ``memory_bytes`` is by how much the process grew; ``file_bytes`` counts the model's files.
+    ``extent`` is how large inputs may be in the event loop, if any may.
     """
 
     signature: Signature
@@ -47,6 +49,7 @@ class Loaded:
     file_bytes: int
     memory_bytes: int
     load_seconds: float
+    extent: Extent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +81,13 @@ def load(folder: Path, config: ModelConfig, cores: int, allow_custom_ops: bool =
 
 
 def open_version(
-    files: VersionFiles, config: ModelConfig, allow_custom_ops: bool = False
+    files: VersionFiles,
+    config: ModelConfig,
+    allow_custom_ops: bool = False,
+    control: Control | None = None,
 ) -> Opened:
     """Read a version's files and give them to ONNX Runtime. ``allow_custom_ops``: whether the code
-    that its model.toml names may be loaded.
+    that its model.toml names may be loaded. ``control`` ends the runs of loading.
 
     Raises:
         LoadFailed: with the reason, written for the model's operator.
@@ -97,7 +103,7 @@ def open_version(
     summary = summarise(path)
     check_external_files(summary, path.parent)
     options = _options(files, config, allow_custom_ops)
-    session = Session(path, options, summary)
+    session = Session(path, options, summary, control)
     _check_names(config, session.signature)
     return Opened(files, session, summary, perf_counter() - started, memory)
 
@@ -111,7 +117,7 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
     started, session, summary = perf_counter(), opened.session, opened.summary
     path, golden = opened.files.model, opened.files.golden
     rows, note = trial_rows(session.signature, golden, config.probe.dims, session.run)
-    tuned = tune(session, summary.precision, rows, note, config, cores)
+    tuned = tune(session, summary, rows, note, config, cores)
     policy = _policy(config, tuned)
     instances = _instances(tuned, config, policy)
     files = [path, *(path.parent / name for name in summary.external_files)]
@@ -129,6 +135,7 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
         sum(file.stat().st_size for file in files),
         max(0, resident_bytes() - opened.memory_before),
         opened.seconds + perf_counter() - started,
+        tuned.extent,
     )
 
 

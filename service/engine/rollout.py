@@ -14,22 +14,25 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from threading import Event
 from time import perf_counter
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from service.core.checks import Check, failures
 from service.core.compatibility import Comparison, compare_signatures, unremembered
 from service.core.errors import GateFailed, QuantserveError
-from service.core.events import Observer, PhaseStatus, StateChanged, SwapPhase
+from service.core.events import Observer, PhaseStatus, StateChanged, SwapPhase, ThreadLost
 from service.core.gate import ALLOW_CHANGE, signature_check
-from service.core.ledger import Ledger, Work
+from service.core.ledger import UNNOTED, Ledger, Work
+from service.core.run_limits import DEFAULT_TIMEOUTS, Timeouts
 from service.core.tensors import Signature
 from service.engine.gate import budget_check, golden_checks, room_check, speed_against
 from service.engine.golden import GoldenSet, read_golden
 from service.engine.loading import Loaded, open_version, warm_up
+from service.engine.loading_thread import LoadingThread
 from service.engine.memory import free
 from service.engine.model import ModelVersion
+from service.engine.session import new_control
+from service.engine.turns import Turns
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -81,7 +84,8 @@ class Environment:
     draining, who is told, and whether code that a model.toml names may be loaded.
 
     ``ledger`` notes what is at work; ``blamed`` are versions that crashed earlier servers, with the
-    reason; ``try_again`` is called with one that is to be served all the same.
+    reason; ``try_again`` is called with one that is to be served all the same. ``timeouts`` bound
+    runs and loads, ``turns`` how many loads there are at a time.
     """
 
     cores: int
@@ -92,6 +96,8 @@ class Environment:
     ledger: Ledger = field(default_factory=Ledger)
     blamed: Mapping[Work, str] = field(default_factory=dict)
     try_again: Callable[[Work], None] = lambda _: None
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
+    turns: Turns = field(default_factory=Turns)
 
 
 class Phase(NamedTuple):
@@ -117,7 +123,9 @@ class Rollout:
         self._live_v1_outputs = live.v1_outputs if live else ()
         self._demand = demand
         self._given = given
-        self._abandoned = Event()
+        self._mark = UNNOTED
+        seconds = version.config.limits.load_timeout or given.timeouts.load
+        self._thread = LoadingThread(new_control(), seconds, self._lose)
 
     @property
     def forced(self) -> str:
@@ -166,6 +174,16 @@ class Rollout:
         version = self.version
         return self._given.ledger.at_work(Work(version.model, version.number))
 
+    def _lose(self, lost: bool) -> None:
+        version, ledger = self.version, self._given.ledger
+        self._given.observe(ThreadLost(version.model, version.number, back=not lost))
+        if lost:
+            # It is still at work, and may yet crash the server.
+            self._mark = ledger.mark(Work(version.model, version.number))
+            self._mark.begin()
+        else:
+            ledger.release(self._mark)
+
     @contextmanager
     def phase(self, name: str) -> Iterator[list[str]]:
         """Time a phase and tell the observer; it has failed if something in it has, else what was
@@ -179,7 +197,6 @@ class Rollout:
             yield told
             detail = "; ".join(told)
         except BaseException as error:
-            self._abandoned.set()  # a thread cannot be cancelled; it looks at this
             status, detail = PhaseStatus.FAILED, str(error) or type(error).__name__
             raise
         finally:
@@ -200,12 +217,18 @@ class Rollout:
         version, given = self.version, self._given
         if given.memory_budget:
             with self.phase("room"):
-                room = await asyncio.to_thread(room_check, version.files.model, given.memory_budget)
-                self.checks.append(room)
+                path, budget = version.files.model, given.memory_budget
+                room = await self._caught("memory", room_check, path, budget)
+                self.checks += [room] if room is not None else []
             if self._refusals():
                 return None
         opened = await self._try(
-            "load", open_version, version.files, version.config, given.allow_custom_ops
+            "load",
+            open_version,
+            version.files,
+            version.config,
+            given.allow_custom_ops,
+            self._thread.control,
         )
         if opened is None:
             return None
@@ -247,7 +270,8 @@ class Rollout:
         golden = await self._golden(loaded)
         if budget:
             with self.phase("memory"):
-                self.checks.append(await asyncio.to_thread(budget_check, budget))
+                held = await self._caught("memory", budget_check, budget)
+                self.checks += [held] if held is not None else []
         if gate.max_slowdown is not None and self._live is not None:
             await self._race(self._live, loaded, golden, gate.max_slowdown)
 
@@ -260,24 +284,24 @@ class Rollout:
             self._skip("speed", "the live version takes other inputs")
         else:
             with self.phase("speed"):
-                self.checks.append(
-                    await asyncio.to_thread(
-                        speed_against, live, loaded, golden, limit, self._abandoned
-                    )
+                control = self._thread.control
+                check = await self._caught(
+                    "speed", speed_against, live, loaded, golden, limit, control
                 )
+                self.checks += [check] if check is not None else []
 
     async def _golden(self, loaded: Loaded) -> GoldenSet | None:
         path, gate = self.version.files.golden, self.version.config.gate
-        if not await asyncio.to_thread(path.exists) and not gate.outputs:
+        if await self._caught("golden", path.exists) is False and not gate.outputs:
             self._skip("golden", f"there is no {path.name}")
             return None
         with self.phase("golden"):
             before = len(self.checks)
             golden = await self._caught("golden", read_golden, path, loaded.signature)
             if len(self.checks) == before:
-                self.checks += await asyncio.to_thread(
-                    golden_checks, loaded, golden, gate, self._abandoned
-                )
+                control = self._thread.control
+                checks = await self._caught("golden", golden_checks, loaded, golden, gate, control)
+                self.checks += checks or []
         return golden
 
     async def _try(
@@ -291,7 +315,7 @@ class Rollout:
         self, name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T | None:
         try:
-            return await asyncio.to_thread(call, *args, **kwargs)
+            return await self._thread.run(call, *args, **kwargs)
         except QuantserveError as error:
             reason = str(error)
         except OSError as error:
