@@ -142,6 +142,7 @@ class Server:
     async def _live(self, receive: Receive, send: Send) -> None:
         """Live at once; ready when every model that can be is loaded and warm."""
         await receive()
+        # The loop's own, which `asyncio.to_thread` takes, and which it closes.
         files = ThreadPoolExecutor(FILE_THREADS, "files")
         asyncio.get_running_loop().set_default_executor(files)
         loading = asyncio.create_task(self._load())
@@ -163,7 +164,6 @@ class Server:
                 await self.repository.stop(patience=0)
         if self._tracing:
             await asyncio.to_thread(self._tracing.close)
-        files.shutdown(wait=False, cancel_futures=True)
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _until_loaded(self, seconds: float) -> None:
