@@ -65,9 +65,11 @@ class Runs:
         self._give_up = give_up
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        # All mutable state: the runs that are under way, and when they are looked at next.
+        # All mutable state: the runs that are under way, when they are looked at next, and whether
+        # there will be no more.
         self._runs: set[Running] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -83,6 +85,8 @@ class Runs:
     def end(self, running: Running) -> None:
         """A thread has returned."""
         self._runs.discard(running)
+        if self._closed:
+            self._rest()
 
     def marks(self) -> set[Mark]:
         """The marks of threads that are at work."""
@@ -95,13 +99,16 @@ class Runs:
                 running.control.terminate = True
 
     def stop_all(self, why: QuantserveError) -> list[Running]:
-        """End all runs; their requests are told why. Gives those that no thread had begun with."""
+        """End all runs, after which there are no more; their requests are told why. Gives those
+        that no thread had begun with."""
         now, pending = self._clock(), []
         for running in tuple(self._runs):
             self._stop(running, now, why)
             if running.thread is not None and running.thread.cancel():
                 self._runs.discard(running)
                 pending.append(running)
+        self._closed = True
+        self._rest()
         if self._runs:
             self._look_at(now + self._limits.grace)
         return pending
@@ -135,6 +142,12 @@ class Runs:
         running.control.terminate = True
         if running.stopped is None:
             running.stopped, running.why = now, why
+
+    def _rest(self) -> None:
+        """Stop the timer where nothing is left: it would hold the session until it ticks."""
+        if self._timer is not None and not self._runs:
+            self._timer.cancel()
+            self._timer = None
 
     def _look_at(self, at: float) -> None:
         if self._timer is not None:

@@ -1,6 +1,8 @@
 """Runs whose time is over are ended, and those that do not end are given up, by a given clock."""
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -92,3 +94,14 @@ async def test_all_are_ended_with_one_reason(given: Given) -> None:
     assert running.control.terminate and isinstance(running.why, ShuttingDown)
     given.look(5.0)
     assert given.given_up == [running]
+
+
+async def test_nothing_holds_what_is_closed(given: Given) -> None:
+    """A timer would, for as long as a run may take."""
+    held = weakref.ref(given.runs)
+    running = given.begin()
+    given.runs.stop_all(ShuttingDown("bye"))
+    given.runs.end(running)
+    del given.runs, running
+    gc.collect()
+    assert held() is None
