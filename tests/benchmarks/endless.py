@@ -30,6 +30,7 @@ TARGET_EXIT_SECONDS = 1.0
 """More than the shutdown timeout."""
 FOR_EVER, STUCK, GIGABYTE = 2**62, 900_000, 2**28
 RUN_TIMEOUT = 2.0
+REFUSED_SECONDS = 0.2
 
 Attack = Callable[[int, threading.Event], None]
 
@@ -72,7 +73,8 @@ def _asking(request: bytes, clients: int) -> Attack:
         def client() -> None:
             while not over.is_set():
                 with suppress(OSError), Line(port) as line:
-                    line.ask(request)
+                    if line.ask(request).status == 503:
+                        over.wait(REFUSED_SECONDS)  # a flood is another attack
 
         threads = [threading.Thread(target=client) for _ in range(clients)]
         for thread in threads:
