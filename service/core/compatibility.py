@@ -105,18 +105,21 @@ def _accepts(now: TensorSpec, before: TensorSpec) -> bool:
 
 def _joined(old: Signature, new: Signature) -> Iterator[str]:
     """Axes of inputs that now share a length, and had lengths of their own."""
-    lengths: dict[str, set[Dim]] = {}
+    lengths: dict[str, set[str]] = {}
     for now, before in _pairs(old.inputs, new.inputs):
         for axis, (dim, was) in enumerate(zip(now.shape, before.shape, strict=False)):
-            if was is None or (axis == 0 and old.batchable):  # no, or one length before
+            # Rows that were one batch had one length. Behind them, an axis without a name is taken
+            # for one that a newer export names.
+            if (axis == 0 and old.batchable) or (axis and was is None):
                 continue
-            if isinstance(dim, str):
-                lengths.setdefault(f'one length "{dim}"', set()).add(was)
+            length = str(was) if was is not None else f'any of "{before.name}"'
             if axis == 0 and new.batchable:
-                lengths.setdefault("one number of rows", set()).add(was)
+                lengths.setdefault("one number of rows", set()).add(length)
+            elif isinstance(dim, str):
+                lengths.setdefault(f'one length "{dim}"', set()).add(length)
     for what, found in lengths.items():
         if len(found) > 1:
-            were = " and ".join(sorted(map(str, found)))
+            were = " and ".join(sorted(found))
             yield f"{what} for axes of inputs that had {were}"
 
 

@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import local
 from time import monotonic
 
 from service.core.batching import Batch, BatchingMode, BatchKey, BatchPolicy, BatchQueue, Entry
@@ -25,7 +24,7 @@ from service.core.run_limits import DEFAULT_RUN_LIMITS, RunLimits
 from service.core.tensors import Arrays, Overriding
 from service.engine.execution import Control, Execution, Instance, Unheeded
 from service.engine.replies import Reply, Row, Rows, answer
-from service.engine.runs import Running, Runs
+from service.engine.runs import Marks, Running, Runs
 
 TOO_LONG_INLINE = 0.1
 """Seconds; a run may take longer than any that was measured at load. Who does so once in the event
@@ -62,12 +61,11 @@ class DynamicBatcher:
         self._observe = observe
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._new_mark = new_mark
-        self._of_thread = local()
-        self._mark = new_mark() if inline else UNNOTED
-        self._marks = [self._mark]
         self._on_lost = on_lost
         self._runs = Runs(label, limits, new_control, self._give_up, clock)
+        self._marks = Marks(new_mark)
+        if inline:
+            self._marks.enter_thread()
         self._threads = None if inline else self._pool(len(instances))
         self.instances = len(instances)
         # All mutable state: the queue; the free instances, and how many requests the others work
@@ -94,7 +92,7 @@ class DynamicBatcher:
     def free_marks(self) -> list[Mark]:
         """The marks that were given, apart from those of threads that are at work or lost."""
         used = self._runs.marks() | self._lost
-        return [mark for mark in self._marks if mark not in used]
+        return [mark for mark in self._marks.given if mark not in used]
 
     @property
     def waiting(self) -> int:
@@ -237,9 +235,10 @@ class DynamicBatcher:
         instance = self._idle.pop()
         self._running += len(batch.entries)
         if self._threads is None:
-            self._mark.begin()
+            mark = self._marks.of_thread()
+            mark.begin()
             execution = instance.execute(batch)
-            self._mark.end()
+            mark.end()
             if execution.timing.compute > TOO_LONG_INLINE:
                 _log.warning("model %s runs in a thread now: a run took too long", self._model)
                 self._threads = self._pool(1)
@@ -249,12 +248,9 @@ class DynamicBatcher:
             running.thread = self._threads.submit(self._execute, running)
 
     def _pool(self, threads: int) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(threads, self._model, initializer=self._enter_thread)
-
-    def _enter_thread(self) -> None:
-        """A mark for each thread: an instance may wait for one while it is at work in another."""
-        self._of_thread.mark = mark = self._new_mark()
-        self._marks.append(mark)
+        # The pool must not hold the batcher: what holds each other lives until a collection, and
+        # the session with it.
+        return ThreadPoolExecutor(threads, self._model, initializer=self._marks.enter_thread)
 
     def _drop_unwanted(self, now: float) -> None:
         for entry in self._queue.expire(now):
@@ -278,7 +274,7 @@ class DynamicBatcher:
             self._timer = self._loop.call_later(max(0.0, at - self._clock()), self._wake)
 
     def _execute(self, running: Running) -> None:
-        running.mark = mark = self._of_thread.mark
+        running.mark = mark = self._marks.of_thread()
         running.started = self._clock()
         mark.begin()
         execution = running.instance.execute(running.batch, running.control)

@@ -7,7 +7,9 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from threading import local
 from time import monotonic
+from weakref import WeakMethod
 
 from service.core.batching import Batch
 from service.core.errors import QuantserveError, RunTimeout
@@ -44,11 +46,30 @@ class Running:
         return not all(entry.reply.done() for entry in self.batch.entries)
 
 
+class Marks:
+    """A mark for each thread: an instance may wait for one while it is at work in another."""
+
+    def __init__(self, new_mark: Callable[[], Mark]) -> None:
+        self._new_mark = new_mark
+        self._local = local()
+        self.given: list[Mark] = []
+
+    def enter_thread(self) -> None:
+        """Give this thread its mark."""
+        self._local.mark = mark = self._new_mark()
+        self.given.append(mark)
+
+    def of_thread(self) -> Mark:
+        """The mark of this thread."""
+        mark: Mark = self._local.mark
+        return mark
+
+
 class Runs:
     """Ends runs whose time is over, and gives up those that do not end.
 
-    ``give_up`` is called with a run whose thread does not return. One timer watches all runs; it
-    ticks while there are any, so that a run costs no timer of its own.
+    ``give_up``, a method, is called with a run whose thread does not return. One timer watches all
+    runs; it ticks while there are any, so that a run costs no timer of its own.
     """
 
     def __init__(
@@ -62,7 +83,8 @@ class Runs:
         self._model, self._version = label
         self._limits = limits
         self._new_control = new_control
-        self._give_up = give_up
+        # Weak: what holds each other lives until a collection, and the session with it.
+        self._give_up = WeakMethod(give_up)
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         # All mutable state: the runs that are under way, when they are looked at next, and whether
@@ -122,7 +144,8 @@ class Runs:
             if move is Move.GIVE_UP:
                 running.lost = True
                 self._runs.discard(running)
-                self._give_up(running)
+                if give_up := self._give_up():
+                    give_up(running)
                 continue
             if move is Move.STOP:
                 late = self._late()

@@ -113,13 +113,14 @@ def _await_ready(launch: Launch, port: int, process: subprocess.Popen[bytes], lo
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise ServerError(f"{launch.name} exited with {process.returncode}\n{_tail(log)}")
-        if _is_ready(port, launch.model):
+        if is_ready(port, launch.model):
             return
         time.sleep(0.05)
     raise ServerError(f"{launch.name} is not ready after {READY_WITHIN:.0f} s\n{_tail(log)}")
 
 
-def _is_ready(port: int, model: str) -> bool:
+def is_ready(port: int, model: str) -> bool:
+    """Whether a server on this port serves a model."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
     try:
         connection.request("GET", f"/v2/models/{model}/ready")

@@ -111,6 +111,11 @@ def test_what_breaks_no_request_is_compatible(
             Signature((spec("i", "n", 4), spec("t", "m", 4)), ()).settled(True),
             "one number of rows for axes of inputs that had 1 and 2",
         ),
+        (
+            Signature((spec("i", 1, 4), spec("t", None, 4)), ()),
+            Signature((spec("i", "n", 4), spec("t", "n", 4)), ()),
+            'one number of rows for axes of inputs that had 1 and any of "t"',
+        ),
     ],
 )
 def test_what_some_request_relies_on_must_stay(live: Signature, new: Signature, told: str) -> None:

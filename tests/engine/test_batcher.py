@@ -1,7 +1,9 @@
 """Every accepted request gets its own rows back, whatever happens to the others."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -270,3 +272,20 @@ async def test_what_is_run_at_close_is_ended() -> None:
             await asyncio.wait_for(each, 10)
     await asyncio.wait_for(served.drain(), 10)
     assert served.in_flight == 0
+
+
+async def test_nothing_holds_a_batcher_that_was_closed() -> None:
+    """The session goes with it, at once: without a collection, which may be far away."""
+    served = limited(until_ended, RunLimits(timeout=3600.0))
+    await asyncio.wait_for(submit(served, rows(1, 1), 1), 10)
+    served.close()
+    threads, held = served._threads, weakref.ref(served)
+    assert threads is not None
+    gc.disable()
+    try:
+        del served
+        threads.shutdown(wait=True)
+        await asyncio.sleep(0)
+        assert held() is None
+    finally:
+        gc.enable()

@@ -23,9 +23,11 @@ class Given:
     def __init__(self) -> None:
         self.now = 0.0
         self.given_up: list[Running] = []
-        self.runs = Runs(
-            ("m", 1), RunLimits(10.0, 5.0), Unheeded, self.given_up.append, lambda: self.now
-        )
+        self.runs = Runs(("m", 1), RunLimits(10.0, 5.0), Unheeded, self.give_up, lambda: self.now)
+
+    def give_up(self, running: Running) -> None:
+        """What a batcher would be told."""
+        self.given_up.append(running)
 
     def begin(self) -> Running:
         """A run that a thread has begun with."""

@@ -12,7 +12,7 @@ import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from tests.engine import axes_graphs, graphs
-from tests.system.process import Running, running
+from tests.system.process import KEY, Running, running
 
 MODELS = {
     "clip": axes_graphs.clip(cross=False),
@@ -260,7 +260,8 @@ def test_a_golden_set_of_such_a_model_gates_its_swap(tmp_path: Path) -> None:
     (home / "serving.toml").write_text("version = 1\n")
     with running(tmp_path) as server:
         url = f"http://{server.address}/admin/models/clip/swap"
-        assert httpx.post(url, json={"version": 2}).status_code == 200
-        reply = httpx.post(url, json={"version": 3})
+        shown = {"X-API-Key": KEY}
+        assert httpx.post(url, json={"version": 2}, headers=shown).status_code == 200
+        reply = httpx.post(url, json={"version": 3}, headers=shown)
         assert reply.status_code == 409 and "cosine" in reply.text
         assert ask(server, "clip", image=image, text=text)["logits"].shape == (2, 3)

@@ -9,6 +9,9 @@ import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
 from service import __version__
+from tests.system.process import KEY
+
+SHOWN = {"X-API-Key": KEY}
 
 
 @pytest.fixture
@@ -99,15 +102,16 @@ def test_errors_reach_clients_as_text(
 def test_log_settings_change_what_is_logged(client: triton.InferenceServerClient) -> None:
     before = client.get_log_settings()
     assert (before["log_info"], before["log_verbose_level"]) == (True, 0)
-    assert client.update_log_settings({"log_verbose_level": 1})["log_verbose_level"] == 1
-    assert client.update_log_settings({"log_verbose_level": 0}) == before
+    assert client.update_log_settings({"log_verbose_level": 1}, SHOWN)["log_verbose_level"] == 1
+    assert client.update_log_settings({"log_verbose_level": 0}, SHOWN) == before
     with pytest.raises(InferenceServerException, match="cannot be changed"):
-        client.update_log_settings({"log_file": "/tmp/elsewhere"})
+        client.update_log_settings({"log_file": "/tmp/elsewhere"}, SHOWN)
 
 
 def test_trace_settings_say_that_nothing_is_traced(client: triton.InferenceServerClient) -> None:
+    off = {"trace_level": None}
     assert client.get_trace_settings()["trace_level"] == ["OFF"]
     assert client.get_trace_settings("digits") == client.get_trace_settings()
-    assert client.update_trace_settings("digits", {"trace_level": None})["trace_level"] == ["OFF"]
+    assert client.update_trace_settings("digits", off, SHOWN)["trace_level"] == ["OFF"]
     with pytest.raises(InferenceServerException, match="does not trace"):
-        client.update_trace_settings(settings={"trace_level": ["TIMESTAMPS"]})
+        client.update_trace_settings(None, {"trace_level": ["TIMESTAMPS"]}, SHOWN)

@@ -60,9 +60,11 @@ def test_a_wrong_value() -> None:
 def test_a_folder_that_is_not_there_or_is_none(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    for path in (tmp_path / "absent", file):
-        line = refused("serve", "--port", "0", "--models", str(path))
-        assert f"models folder {path} is not a readable folder" in line
+    absent = tmp_path / "absent"
+    line = refused("serve", "--port", "0", "--models", str(absent))
+    assert f"models folder {absent} is not a readable folder" in line
+    line = refused("serve", "--port", "0", "--models", str(file))
+    assert f"{file} is a file: use --models" in line
 
 
 @LINUX.unless(sys.platform == "linux")
