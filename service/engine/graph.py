@@ -12,8 +12,9 @@ from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
-from service.core.bounded import Step, unbounded_step
+from service.core.bounded import Step
 from service.core.errors import LoadFailed
+from service.engine.bounds import Bounds
 from service.engine.external import ExternalData, external_data
 from service.engine.paths import leads_outside
 from service.engine.wire import WireError, fields, integers, text, view
@@ -232,16 +233,6 @@ class Scan:
         self.keep(name, datatype, dims, message)
 
 
-class _Scope:
-    """The nodes of a graph or a function, and the names of its tensors and of what comes in. A
-    tensor that is also listed among the inputs may be replaced by a request."""
-
-    def __init__(self) -> None:
-        self.steps: list[Step] = []
-        self.tensors: set[str] = set()
-        self.entries: set[str] = set()
-
-
 class _Summary(Scan):
     """Collects what the summary needs."""
 
@@ -251,16 +242,11 @@ class _Summary(Scan):
         self.external: dict[str, ExternalData] = {}
         self.blocks: dict[str, int] = {}
         self.unranked: set[str] = set()
-        # Of each function, and at the end of the graph: names mean something in one of them only.
-        self.scopes = [_Scope()]
-        self.functions: set[tuple[str, str]] = set()
+        self.bounds = Bounds()
 
     def visit(self, node: Node) -> None:
         self.operators.add(node.operator)
-        step = Step(node.domain, node.operator, node.inputs, node.outputs)
-        self.scopes[-1].steps.append(step)
-        if node.operator != "Constant":  # a tensor among its attributes is not what it gives
-            self.scopes[-1].tensors.difference_update(node.outputs)
+        self.bounds.visit(Step(node.domain, node.operator, node.inputs, node.outputs))
         place = BLOCK_OPS.get(node.operator)
         if place is not None and place < len(node.inputs):
             self.blocks[node.inputs[place]] = node.integers.get("bits") or 4
@@ -271,26 +257,15 @@ class _Summary(Scan):
             self.external[found.location] = max(furthest, found, key=lambda each: each.end)
         if datatype in WEIGHT_TYPES:
             self.weights.append((name, WEIGHT_TYPES[datatype], prod(dims)))
-        self.scopes[-1].tensors.add(name)
+        self.bounds.keep(name)
 
     def entry(self, name: str) -> None:
-        self.scopes[-1].entries.add(name)
+        self.bounds.entry(name)
 
     def function(self, message: memoryview) -> None:
         names = {number: text(value) for number, value in fields(message) if number in (1, 10)}
-        self.functions.add((names.get(10, ""), names.get(1, "")))
-        graph, self.scopes = self.scopes, [_Scope()]
-        super().function(message)
-        self.scopes += graph
-
-    def unbounded(self) -> str:
-        # Before version 4 each constant was listed among the inputs, and none could be replaced.
-        fixed = 0 < self.ir_version < 4
-        for scope in reversed(self.scopes):
-            constants = scope.tensors if fixed else scope.tensors - scope.entries
-            if found := unbounded_step(scope.steps, constants, self.functions):
-                return found
-        return ""
+        with self.bounds.function(names.get(10, ""), names.get(1, "")):
+            super().function(message)
 
     def unshaped(self, name: str) -> None:
         self.unranked.add(name)
@@ -327,7 +302,9 @@ def summarise(path: Path) -> GraphSummary:
     external = tuple(scan.external[name] for name in sorted(scan.external))
     operators = frozenset(scan.operators)
     unranked = frozenset(scan.unranked)
-    return GraphSummary(scan.precision(), external, unranked, operators, scan.unbounded())
+    return GraphSummary(
+        scan.precision(), external, unranked, operators, scan.bounds.broken(scan.ir_version)
+    )
 
 
 def check_external_files(summary: GraphSummary, folder: Path) -> None:
