@@ -27,6 +27,7 @@ from service.core.run_limits import RunLimits
 from service.core.tensors import Arrays, Overriding
 from service.engine.batcher import DynamicBatcher
 from service.engine.execution import Instance
+from tests.engine.controls import Heeded
 from tests.patience import PATIENCE
 
 POISON = -1.0
@@ -181,22 +182,6 @@ async def test_rows_taken_apart_keep_what_their_request_overrides() -> None:
     given = Overriding(rows(1, 3), {"k": np.array(7)})
     served.submit(given, 3, DEFAULT, reply, alone=True)
     assert len((await reply)[0]) == 3 and [int(k) for k in seen] == [7, 7, 7]
-
-
-class Heeded:
-    """A control that a thread can wait for."""
-
-    def __init__(self) -> None:
-        self.ended = threading.Event()
-
-    @property
-    def terminate(self) -> bool:
-        """Whether the run is to end."""
-        return self.ended.is_set()
-
-    @terminate.setter
-    def terminate(self, _: bool) -> None:
-        self.ended.set()
 
 
 def until_ended(inputs: Arrays, _: object, control: Any) -> Arrays:

@@ -8,6 +8,7 @@ import pytest
 from service.core.errors import LoadFailed
 from service.engine.execution import Unheeded
 from service.engine.loading_thread import LoadingThread
+from tests.engine.controls import Heeded
 
 
 async def test_what_is_done_in_time_is_given() -> None:
@@ -16,22 +17,6 @@ async def test_what_is_done_in_time_is_given() -> None:
     with pytest.raises(ZeroDivisionError):
         await thread.run(divmod, 7, 0)
     assert not thread.control.terminate
-
-
-class Heeded:
-    """A control that a thread can wait for."""
-
-    def __init__(self) -> None:
-        self.ended = threading.Event()
-
-    @property
-    def terminate(self) -> bool:
-        """Whether the run is to end."""
-        return self.ended.is_set()
-
-    @terminate.setter
-    def terminate(self, _: bool) -> None:
-        self.ended.set()
 
 
 async def test_what_takes_too_long_is_ended() -> None:
