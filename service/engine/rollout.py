@@ -123,9 +123,8 @@ class Rollout:
         self._live_v1_outputs = live.v1_outputs if live else ()
         self._demand = demand
         self._given = given
-        self._mark = UNNOTED
         seconds = version.config.limits.load_timeout or given.timeouts.load
-        self._thread = LoadingThread(new_control(), seconds, self._lose)
+        self._thread = LoadingThread(new_control(), seconds, _Lost(version, given))
 
     @property
     def forced(self) -> str:
@@ -173,16 +172,6 @@ class Rollout:
     def _at_work(self) -> AbstractContextManager[None]:
         version = self.version
         return self._given.ledger.at_work(Work(version.model, version.number))
-
-    def _lose(self, lost: bool) -> None:
-        version, ledger = self.version, self._given.ledger
-        self._given.observe(ThreadLost(version.model, version.number, back=not lost))
-        if lost:
-            # It is still at work, and may yet crash the server.
-            self._mark = ledger.mark(Work(version.model, version.number))
-            self._mark.begin()
-        else:
-            ledger.release(self._mark)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[list[str]]:
@@ -337,3 +326,22 @@ class Rollout:
         version = self.version
         what = f'model "{version.model}" version {version.number} is not fit to serve'
         return GateFailed(what, self._reason(), tuple(self.checks))
+
+
+class _Lost:
+    """Tells of a thread that does not return. No method of ``Rollout``: what holds each other lives
+    until a collection, and the live version's session with it."""
+
+    def __init__(self, version: ModelVersion, given: Environment) -> None:
+        self._work = Work(version.model, version.number)
+        self._ledger, self._observe = given.ledger, given.observe
+        self._mark = UNNOTED
+
+    def __call__(self, lost: bool) -> None:
+        self._observe(ThreadLost(*self._work, back=not lost))
+        if lost:
+            # It is still at work, and may yet crash the server.
+            self._mark = self._ledger.mark(self._work)
+            self._mark.begin()
+        else:
+            self._ledger.release(self._mark)

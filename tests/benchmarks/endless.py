@@ -94,7 +94,6 @@ ATTACKS: dict[str, Attack] = {
     "loops in all instances": _asking(_request("counting", FOR_EVER), 8),
     "1 GB by a value": _asking(_request("allocating", GIGABYTE), 1),
     "a node that does not return": _asking(_request("comparing", STUCK), 1),
-    "16 rows to the same model": _asking(post("/v2/models/digits/infer", _digits(16)), 1),
 }
 
 
