@@ -21,10 +21,12 @@ QuantserveError
 │   ├── NotReady               the model or version is not serving now
 │   ├── QueueFull              the queue of the model is at its bound
 │   ├── DeadlineExceeded       the request waited longer than it allowed
+│   ├── TooManyLoads           as many versions are being loaded as may be at a time
 │   └── ShuttingDown           the server is on its way out
 ├── ModelError               the model's: its operator must act
 │   ├── LoadFailed             the version cannot be loaded
 │   ├── GateFailed             the version loads, but is not fit to serve
+│   ├── RunTimeout             a run of the graph took longer than the model may
 │   └── ExecutionFailed        the graph failed on a request that fits its signature
 ├── StorageFailed            the disk's: it is read-only, or broken
 │   └── StorageFull            there is no room left on it
@@ -126,6 +128,10 @@ class DeadlineExceeded(MomentError):
     """The request waited longer than it allowed."""
 
 
+class TooManyLoads(MomentError):
+    """As many versions are being loaded as may be at a time."""
+
+
 class ShuttingDown(MomentError):
     """The server is on its way out."""
 
@@ -145,6 +151,10 @@ class GateFailed(ModelError):
         super().__init__(f"{what}: {reason}")
         self.reason = reason
         self.checks = checks
+
+
+class RunTimeout(ModelError):
+    """A run of the graph took longer than the model may."""
 
 
 class ExecutionFailed(ModelError):

@@ -2,12 +2,10 @@
 the version that serves. Blocks; is called in a thread.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from statistics import median
-from threading import Event
 from time import perf_counter
 
 import numpy as np
@@ -25,6 +23,7 @@ from service.core.gate import (
     speed_check,
 )
 from service.core.tensors import Array, Arrays
+from service.engine.execution import Control, Places
 from service.engine.folder import GOLDEN_FILE
 from service.engine.golden import GoldenSet
 from service.engine.graph import file_size, summarise
@@ -44,13 +43,13 @@ class Abandoned(Exception):  # noqa: N818 - nobody is told: nobody waits any mor
 
 
 def golden_checks(
-    loaded: Loaded, golden: GoldenSet | None, config: GateConfig, abandoned: Event
+    loaded: Loaded, golden: GoldenSet | None, config: GateConfig, control: Control
 ) -> list[Check]:
     """Run the golden rows and compare the answers; one check for each figure of each output. What
     model.toml asks for and cannot be measured has failed.
 
     Raises:
-        Abandoned: the event was set meanwhile.
+        Abandoned: it was told to stop meanwhile.
     """
     references = golden.outputs if golden else {}
     checks = [
@@ -63,7 +62,7 @@ def golden_checks(
     if golden is None:
         return checks
     try:
-        got = answers(loaded, golden.inputs, abandoned)
+        got = answers(loaded, golden.inputs, control)
     except QuantserveError as error:
         return [*checks, Check("golden", "", str(error), "", False)]
     for spec, array in zip(loaded.signature.outputs, got, strict=True):
@@ -79,14 +78,18 @@ def _compare(output: str, got: Array, golden: GoldenSet, config: GateConfig) -> 
     return compare(output, got, reference, labels, tolerance)
 
 
-def answers(loaded: Loaded, inputs: Arrays, abandoned: Event) -> Arrays:
+def answers(loaded: Loaded, inputs: Arrays, control: Control) -> Arrays:
     """The answers of a version to many rows, in runs such as serving makes.
 
     Raises:
         QuantserveError: a run fails.
-        Abandoned: the event was set meanwhile.
+        Abandoned: it was told to stop meanwhile.
     """
-    run, plan = loaded.instances[0].run, loaded.plan
+    instance, plan = loaded.instances[0], loaded.plan
+
+    def run(inputs: Arrays, outputs: Places) -> Arrays:
+        return instance.run(inputs, outputs, control)
+
     signature = loaded.signature
     if not (signature.batchable or (signature.loose and signature.common_rows(inputs))):
         return run(inputs, None)
@@ -96,7 +99,7 @@ def answers(loaded: Loaded, inputs: Arrays, abandoned: Event) -> Arrays:
     total = min(len(array) for array in inputs)
     parts: list[Arrays] = []
     for start in range(0, total, size):
-        if abandoned.is_set():
+        if control.terminate:
             raise Abandoned
         rows = tuple(array[start : start + size] for array in inputs)
         if whole:
@@ -107,12 +110,12 @@ def answers(loaded: Loaded, inputs: Arrays, abandoned: Event) -> Arrays:
     return tuple(np.concatenate(outputs) for outputs in zip(*parts, strict=True))
 
 
-def run_rows(live: Loaded, new: Loaded, stop: Callable[[], bool]) -> Check | None:
+def run_rows(live: Loaded, new: Loaded, control: Control) -> Check | None:
     """Run what the live version was tried with on another one; None where there is nothing, or
     it takes other inputs, which is for the signature to tell.
 
     Raises:
-        Abandoned: ``stop`` said so meanwhile.
+        Abandoned: it was told to stop meanwhile.
     """
     wanted = [(spec.name, spec.datatype) for spec in new.signature.inputs]
     given = {spec.name: (place, spec) for place, spec in enumerate(live.signature.inputs)}
@@ -120,10 +123,11 @@ def run_rows(live: Loaded, new: Loaded, stop: Callable[[], bool]) -> Check | Non
         return None
     ran, error = 0, ""
     for row in live.rows:
-        if stop():
+        if control.terminate:
             raise Abandoned
         try:
-            new.instances[0].run(tuple(row[given[name][0]] for name, _ in wanted), None)
+            inputs = tuple(row[given[name][0]] for name, _ in wanted)
+            new.instances[0].run(inputs, None, control)
             ran += 1
         except QuantserveError as failure:
             error = error or str(failure)
@@ -137,12 +141,12 @@ def budget_check(budget: int) -> Check:
 
 
 def speed_against(
-    live: Loaded, new: Loaded, golden: GoldenSet, max_slowdown: float, abandoned: Event
+    live: Loaded, new: Loaded, golden: GoldenSet, max_slowdown: float, control: Control
 ) -> Check:
     """Time both versions on the golden rows, in turn, so that what else runs hits both alike.
 
     Raises:
-        Abandoned: the event was set meanwhile.
+        Abandoned: it was told to stop meanwhile.
     """
     times: tuple[list[float], list[float]] = ([], [])
     started = perf_counter()
@@ -152,7 +156,7 @@ def speed_against(
             break
         for version, taken in zip((live, new), times, strict=True):
             before = perf_counter()
-            answers(version, golden.inputs, abandoned)
+            answers(version, golden.inputs, control)
             taken.append(perf_counter() - before)
     return speed_check(median(times[0]), median(times[1]), max_slowdown)
 

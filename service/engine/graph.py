@@ -6,11 +6,14 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.core.bounded import Step
 from service.core.errors import LoadFailed
 from service.core.graph_limits import elements
+from service.engine.bounds import Bounds
 from service.engine.external import ExternalData, external_data, external_entries
 from service.engine.paths import leads_outside
 from service.engine.scan import Node, Scan
+from service.engine.wire import text
 
 # onnx.proto, TensorProto.DataType: only what may hold weights. Integers of 32 and 64 bits are
 # biases, shapes and indices.
@@ -78,12 +81,14 @@ class GraphSummary:
     """What is known of a graph before it is loaded. ``external`` has one entry for each file that
     the graph names, with the tensor that reaches furthest into it. ``unranked`` are the inputs and
     outputs that it declares without a shape, which is not the shape of a scalar; ``operators`` are
-    those of all nodes."""
+    those of all nodes. ``unbounded`` names what may take any time, whatever the shapes of the
+    inputs; "" where nothing does."""
 
     precision: Precision
     external: tuple[ExternalData, ...]
     unranked: frozenset[str] = frozenset()
     operators: frozenset[str] = frozenset()
+    unbounded: str = ""
 
     @property
     def external_files(self) -> tuple[str, ...]:
@@ -100,9 +105,11 @@ class _Summary(Scan):
         self.external: dict[str, ExternalData] = {}
         self.blocks: dict[str, int] = {}
         self.unranked: set[str] = set()
+        self.bounds = Bounds()
 
     def visit(self, node: Node) -> None:
         self.operators.add(node.operator)
+        self.bounds.visit(Step(node.domain, node.operator, node.inputs, node.outputs))
         place = BLOCK_OPS.get(node.operator)
         if place is not None and place < len(node.inputs):
             self.blocks[node.inputs[place]] = node.integers.get("bits") or 4
@@ -113,6 +120,16 @@ class _Summary(Scan):
             self.external[found.location] = max(furthest, found, key=lambda each: each.end)
         if datatype in WEIGHT_TYPES:
             self.weights.append((name, WEIGHT_TYPES[datatype], elements(dims)))
+        self.bounds.keep(name)
+
+    def entry(self, name: str) -> None:
+        self.bounds.entry(name)
+
+    def function(self, message: memoryview) -> None:
+        parts = self._fields(message)
+        names = {number: text(value) for number, value in parts if number in (1, 10)}
+        with self.bounds.function(names.get(10, ""), names.get(1, "")):
+            super().function(message)
 
     def unshaped(self, name: str) -> None:
         self.unranked.add(name)
@@ -161,7 +178,10 @@ def summarise_model(model: memoryview, name: str) -> GraphSummary:
     scan.read(model, name)
     external = tuple(scan.external[name] for name in sorted(scan.external))
     operators = frozenset(scan.operators)
-    return GraphSummary(scan.precision(), external, frozenset(scan.unranked), operators)
+    unranked = frozenset(scan.unranked)
+    return GraphSummary(
+        scan.precision(), external, unranked, operators, scan.bounds.broken(scan.ir_version)
+    )
 
 
 def check_external_files(summary: GraphSummary, folder: Path) -> None:

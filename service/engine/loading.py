@@ -13,10 +13,11 @@ import numpy as np
 from service.config import ModelConfig
 from service.core.batching import BatchPolicy
 from service.core.errors import LoadFailed
+from service.core.extent import Extent
 from service.core.names import MODEL_FILE
 from service.core.tensors import Arrays, Signature
 from service.engine.custom_ops import library
-from service.engine.execution import Instance
+from service.engine.execution import Control, Instance
 from service.engine.folder import VersionFiles, read_model
 from service.engine.graph import GraphSummary, Precision, check_external_files, summarise_model
 from service.engine.hardware import resident_bytes
@@ -40,6 +41,7 @@ class Loaded:
     ``kernels`` are those that run, and ``kernels_note`` is why not those that were wanted, if so.
     ``memory_bytes`` is by how much the process grew; ``file_bytes`` counts the model's files.
     ``rows`` are some that it was tried with, for the next version to be tried with as well.
+    ``extent`` is how large inputs may be in the event loop, if any may.
     """
 
     signature: Signature
@@ -55,6 +57,7 @@ class Loaded:
     memory_bytes: int
     load_seconds: float
     rows: tuple[Arrays, ...] = ()
+    extent: Extent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +90,13 @@ def load(folder: Path, config: ModelConfig, cores: int, allow_custom_ops: bool =
 
 
 def open_version(
-    files: VersionFiles, config: ModelConfig, allow_custom_ops: bool = False
+    files: VersionFiles,
+    config: ModelConfig,
+    allow_custom_ops: bool = False,
+    control: Control | None = None,
 ) -> Opened:
     """Read a version's files and give them to ONNX Runtime. ``allow_custom_ops``: whether the code
-    that its model.toml names may be loaded.
+    that its model.toml names may be loaded. ``control`` ends the runs of loading.
 
     Raises:
         LoadFailed: with the reason, written for the model's operator.
@@ -108,7 +114,7 @@ def open_version(
         summary = summarise_model(snapshot.model(), path.name)
         check_external_files(summary, path.parent)
         snapshot.add(summary.external)
-        session = Session(snapshot, options, summary)
+        session = Session(snapshot, options, summary, control)
     _check_names(config, session.signature)
     return Opened(files, session, summary, snapshot, perf_counter() - started, memory)
 
@@ -122,7 +128,7 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
     started, session, summary = perf_counter(), opened.session, opened.summary
     golden = opened.files.golden
     rows, note = trial_rows(session.signature, golden, config.probe.dims, session.run)
-    tuned = tune(session, summary.precision, rows, note, config, cores)
+    tuned = tune(session, summary, rows, note, config, cores)
     policy = _policy(config, tuned)
     instances = _instances(tuned, config, policy)
     trim_heap()  # what the probe has left is not the model's
@@ -139,7 +145,8 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
         opened.snapshot.bytes,
         max(0, resident_bytes() - opened.memory_before),
         opened.seconds + perf_counter() - started,
-        _kept(rows),
+        rows=_kept(rows),
+        extent=tuned.extent,
     )
 
 

@@ -108,14 +108,16 @@ class ModelRepository:
         """
         await self.refresh()
         await asyncio.to_thread(self._note_blame)
-        for model in self:
-            if model.folder.pin_problem:
-                _log.error('model "%s": %s', model.name, model.folder.pin_problem)
-            with self._survived(model):
-                async with model.lock:
-                    await steps.converge(model, Cause.START, self._given)
+        await asyncio.gather(*(self._start(model) for model in self))
         self._log_unserved(self._unserved())
         self.started = True
+
+    async def _start(self, model: Model) -> None:
+        if model.folder.pin_problem:
+            _log.error('model "%s": %s', model.name, model.folder.pin_problem)
+        with self._survived(model):
+            async with model.lock:
+                await steps.converge(model, Cause.START, self._given)
 
     def _note_blame(self) -> None:
         """Put the versions that crashed earlier servers into quarantine, on disk as well."""
@@ -224,12 +226,16 @@ class ModelRepository:
         for verb in self._verbs:
             verb.cancel()
 
-    async def stop(self) -> None:
-        """Answer what was admitted by every model."""
+    async def stop(self, patience: float | None = None) -> None:
+        """Answer what was admitted by every model, within so many seconds or those of a verb; runs
+        that take longer are ended."""
         self.begin_stop()
-        await self.settle()
-        living = [version for model in self for version in model.living]
-        await asyncio.gather(*(version.stop(self._given.patience) for version in living))
+        patience = self._given.patience if patience is None else patience
+        living = {version for model in self for version in model.living}
+        await asyncio.gather(self.settle(), *(version.stop(patience) for version in living))
+        # What a verb has brought to READY meanwhile.
+        living = {version for model in self for version in model.living}
+        await asyncio.gather(*(version.stop(patience) for version in living))
 
     async def _read(self) -> dict[str, ModelFolder]:
         overrides = {model.name: model.override for model in self}

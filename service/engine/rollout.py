@@ -15,17 +15,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from threading import Event
 from time import perf_counter
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from service.core.checks import Check, failures
 from service.core.compatibility import Comparison, compare_signatures, unremembered
 from service.core.errors import GateFailed, QuantserveError
-from service.core.events import Observer, PhaseStatus, StateChanged, SwapPhase
+from service.core.events import Observer, PhaseStatus, StateChanged, SwapPhase, ThreadLost
 from service.core.gate import ALLOW_CHANGE, keep_v1_by, signature_check
-from service.core.ledger import Ledger, Work
+from service.core.ledger import UNNOTED, Ledger, Work
 from service.core.names import displayed
+from service.core.run_limits import DEFAULT_TIMEOUTS, Timeouts
 from service.core.tensors import Signature
 from service.engine.gate import (
     budget_check,
@@ -37,9 +37,12 @@ from service.engine.gate import (
 )
 from service.engine.golden import GoldenSet, read_golden
 from service.engine.loading import Loaded, open_version, warm_up
+from service.engine.loading_thread import LoadingThread
 from service.engine.memory import free
 from service.engine.model import ModelVersion
 from service.engine.rehearsal import rehearse
+from service.engine.session import new_control
+from service.engine.turns import Turns
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,6 +96,7 @@ class Environment:
     ``ledger`` notes what is at work; ``blamed`` are versions that crashed earlier servers, with the
     reason; ``try_again`` is called with one that is to be served all the same. ``rehearse``:
     whether versions that come while others serve are first tried in a process of their own.
+    ``timeouts`` bound runs and loads, ``turns`` how many loads there are at a time.
     """
 
     cores: int
@@ -104,6 +108,8 @@ class Environment:
     blamed: Mapping[Work, str] = field(default_factory=dict)
     try_again: Callable[[Work], None] = lambda _: None
     rehearse: bool = False
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
+    turns: Turns = field(default_factory=Turns)
 
 
 class Phase(NamedTuple):
@@ -138,7 +144,8 @@ class Rollout:
         self._live_v1_outputs = live.v1_outputs if live else ()
         self._demand = demand
         self._given = given
-        self._abandoned = Event()
+        seconds = version.config.limits.load_timeout or given.timeouts.load
+        self._thread = LoadingThread(new_control(), seconds, _Lost(version, given))
 
     @property
     def forced(self) -> str:
@@ -206,7 +213,6 @@ class Rollout:
             yield told
             detail = "; ".join(told)
         except BaseException as error:
-            self._abandoned.set()  # a thread cannot be cancelled; it looks at this
             status, detail = PhaseStatus.FAILED, str(error) or type(error).__name__
             raise
         finally:
@@ -227,8 +233,9 @@ class Rollout:
         version, given = self.version, self._given
         if given.memory_budget:
             with self.phase("room"):
-                room = await asyncio.to_thread(room_check, version.files.model, given.memory_budget)
-                self.checks.append(room)
+                path, budget = version.files.model, given.memory_budget
+                room = await self._caught("memory", room_check, path, budget)
+                self.checks += [room] if room is not None else []
             if self._refusals():
                 return None
         if given.rehearse and self._demand.cause is not Cause.START and not self.proven:
@@ -236,7 +243,12 @@ class Rollout:
             if self._refusals():
                 return None
         opened = await self._try(
-            "load", open_version, version.files, version.config, given.allow_custom_ops
+            "load",
+            open_version,
+            version.files,
+            version.config,
+            given.allow_custom_ops,
+            self._thread.control,
         )
         if opened is None:
             return None
@@ -255,7 +267,11 @@ class Rollout:
             room = None
             if given.memory_budget and not self._demand.force:
                 room = await asyncio.to_thread(room_left, version.files.model, given.memory_budget)
-            stop, custom = self._abandoned.is_set, given.allow_custom_ops
+            control, custom = self._thread.control, given.allow_custom_ops
+
+            def stop() -> bool:
+                return bool(control.terminate)
+
             found = await self._caught(
                 "load", rehearse, version.files, version.config, room, stop, allow_custom_ops=custom
             )
@@ -295,7 +311,8 @@ class Rollout:
             await self._run_rows(self._live, loaded)
         if budget:
             with self.phase("memory"):
-                self.checks.append(await asyncio.to_thread(budget_check, budget))
+                held = await self._caught("memory", budget_check, budget)
+                self.checks += [held] if held is not None else []
         if gate.max_slowdown is not None and self._live is not None:
             await self._race(self._live, loaded, golden, gate.max_slowdown)
 
@@ -305,8 +322,8 @@ class Rollout:
             self._skip("rows", "the live version takes other inputs")
             return
         with self.phase("rows"):
-            stop = self._abandoned.is_set
-            found = await self._caught("rows", run_rows, live, loaded, stop)
+            control = self._thread.control
+            found = await self._caught("rows", run_rows, live, loaded, control)
             self.checks += [found] if found else []
 
     async def _race(
@@ -318,24 +335,24 @@ class Rollout:
             self._skip("speed", "the live version takes other inputs")
         else:
             with self.phase("speed"):
-                self.checks.append(
-                    await asyncio.to_thread(
-                        speed_against, live, loaded, golden, limit, self._abandoned
-                    )
+                control = self._thread.control
+                check = await self._caught(
+                    "speed", speed_against, live, loaded, golden, limit, control
                 )
+                self.checks += [check] if check is not None else []
 
     async def _golden(self, loaded: Loaded) -> GoldenSet | None:
         path, gate = self.version.files.golden, self.version.config.gate
-        if not await asyncio.to_thread(os.path.lexists, path) and not gate.outputs:
+        if await self._caught("golden", os.path.lexists, path) is False and not gate.outputs:
             self._skip("golden", f"there is no {path.name}")
             return None
         with self.phase("golden"):
             before = len(self.checks)
             golden = await self._caught("golden", read_golden, path, loaded.signature)
             if len(self.checks) == before:
-                self.checks += await asyncio.to_thread(
-                    golden_checks, loaded, golden, gate, self._abandoned
-                )
+                control = self._thread.control
+                checks = await self._caught("golden", golden_checks, loaded, golden, gate, control)
+                self.checks += checks or []
         return golden
 
     async def _try(
@@ -349,7 +366,7 @@ class Rollout:
         self, name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T | None:
         try:
-            return await asyncio.to_thread(call, *args, **kwargs)
+            return await self._thread.run(call, *args, **kwargs)
         except Exception as error:
             self._refuse(name, error)
             return None
@@ -380,3 +397,22 @@ class Rollout:
         version = self.version
         what = f'model "{version.model}" version {version.number} is not fit to serve'
         return GateFailed(what, self._reason(), tuple(self.checks))
+
+
+class _Lost:
+    """Tells of a thread that does not return. No method of ``Rollout``: what holds each other lives
+    until a collection, and the live version's session with it."""
+
+    def __init__(self, version: ModelVersion, given: Environment) -> None:
+        self._work = Work(version.model, version.number)
+        self._ledger, self._observe = given.ledger, given.observe
+        self._mark = UNNOTED
+
+    def __call__(self, lost: bool) -> None:
+        self._observe(ThreadLost(*self._work, back=not lost))
+        if lost:
+            # It is still at work, and may yet crash the server.
+            self._mark = self._ledger.mark(self._work)
+            self._mark.begin()
+        else:
+            self._ledger.release(self._mark)

@@ -26,6 +26,7 @@ from service.core.tensors import (
 )
 from service.engine.custom_ops import missing_operator
 from service.engine.empty import fatal_operator
+from service.engine.execution import Control
 from service.engine.graph import GraphSummary, summarise_model
 from service.engine.kernels import Kernels, kernels_for
 from service.engine.locales import missing_locale
@@ -73,6 +74,12 @@ class SessionOptions:
     custom_ops: Path | None = None
 
 
+def new_control() -> Control:
+    """What ends the runs that it is given to."""
+    control: Control = ort.RunOptions()
+    return control
+
+
 class Session:
     """A graph that can be run, from any thread, several times at once.
 
@@ -81,14 +88,19 @@ class Session:
     """
 
     def __init__(
-        self, source: Path | Snapshot, options: SessionOptions, summary: GraphSummary | None = None
+        self,
+        source: Path | Snapshot,
+        options: SessionOptions,
+        summary: GraphSummary | None = None,
+        control: Control | None = None,
     ) -> None:
         """Load a model; ``summary`` is what it says of itself, where that has been read.
+        ``control`` ends runs that are given none of their own: those of loading.
 
         Raises:
             LoadFailed: ONNX Runtime rejects it, or it takes what the protocol cannot carry.
         """
-        self._source, self.options = source, options
+        self._source, self.options, self._control = source, options, control
         given = ModelFile(source) if isinstance(source, Path) else source
         self._summary = summary or summarise_model(given.model(), given.name)
         self._session, self.kernels, self.kernels_note = _load(given, options, self._summary)
@@ -113,11 +125,16 @@ class Session:
         options = replace(self.options, optimised=None, kernels=self.kernels)
         options = replace(options, threads=threads or options.threads)
         if isinstance(self._source, Path):
-            return Session(self._source, options, self._summary)
+            return Session(self._source, options, self._summary, self._control)
         with closing(self._source.again()) as snapshot:
-            return Session(snapshot, options, self._summary)
+            return Session(snapshot, options, self._summary, self._control)
 
-    def run(self, inputs: Arrays, outputs: tuple[int, ...] | None = None) -> Arrays:
+    def run(
+        self,
+        inputs: Arrays,
+        outputs: tuple[int, ...] | None = None,
+        control: Control | None = None,
+    ) -> Arrays:
         """Run the graph on inputs in the signature's order; gives the outputs at these places.
 
         Raises:
@@ -130,10 +147,11 @@ class Session:
             feed.update(inputs.overrides)
         if self._fatal is not None:
             self._fatal.check(feed.values())
+        control = control or self._control
         try:
             if self._has_bfloat16:
-                return self._run_values(feed, names)
-            return tuple(self._run(names, feed, None))
+                return self._run_values(feed, names, control)
+            return tuple(self._run(names, feed, control))
         except Exception as error:
             doubt = doubtful_shapes(self.signature, inputs)
             if doubt:
@@ -142,9 +160,13 @@ class Session:
                 raise InputRejected(f"the model refuses these values: {_reason(error)}") from error
             raise ExecutionFailed(f"the model failed: {_reason(error)}") from error
 
-    def _run_values(self, feed: dict[str, Array], names: list[str]) -> Arrays:
+    def _run_values(
+        self, feed: dict[str, Array], names: list[str], control: Control | None
+    ) -> Arrays:
         values = {name: _to_value(self._datatypes[name], array) for name, array in feed.items()}
-        return tuple(_from_value(v) for v in self._session.run_with_ort_values(names, values))
+        return tuple(
+            _from_value(v) for v in self._session.run_with_ort_values(names, values, control)
+        )
 
 
 def _load(

@@ -384,3 +384,76 @@ def test_a_file_of_another_format_says_so(content: bytes, said: str, tmp_path: P
     (tmp_path / "model.onnx").write_bytes(content)
     with pytest.raises(LoadFailed, match=rf"model\.onnx is not an ONNX model: .*{said}"):
         summarise(tmp_path / "model.onnx")
+
+
+def branching() -> onnx.ModelProto:
+    """A Loop inside a branch of an If."""
+    return graphs.model(
+        [graphs.node("If", "c", to="y", then_branch=nested(1).graph, else_branch=nested(1).graph)],
+        [graphs.value("c", [], onnx.TensorProto.BOOL)],
+        [graphs.value("y", None)],
+    )
+
+
+def reshaping(ir_version: int, listed: bool) -> onnx.ModelProto:
+    """Reshapes by a constant, which may be listed among the inputs as well."""
+    proto = graphs.model(
+        [graphs.node("Reshape", "x", "shape", to="y")],
+        [graphs.value("x", ["n", 2])],
+        [graphs.value("y", None)],
+        [graphs.constant("shape", [-1, 4], "int64")],
+    )
+    if listed:
+        proto.graph.input.append(graphs.value("shape", [2], graphs.INT64))
+    proto.ir_version = ir_version
+    return proto
+
+
+def calling(operator: str, size: str) -> onnx.ModelProto:
+    """Calls a function of the file, in which an input has the name of a constant outside of it."""
+    body = helper.make_function(
+        "mine", "Mine", ["x", size], ["y"], [graphs.node(operator, "x", "size", to="y")],
+        [helper.make_opsetid("", 17)],
+    )  # fmt: skip
+    proto = graphs.model(
+        [helper.make_node("Mine", ["x", "n"], ["y"], domain="mine")],
+        [graphs.value("x", ["n", 2]), graphs.value("n", [2], graphs.INT64)],
+        [graphs.value("y", None)],
+        [graphs.constant("size", [2, 2], "int64")],
+    )
+    proto.functions.append(body)
+    proto.opset_import.append(helper.make_opsetid("mine", 1))
+    return proto
+
+
+@pytest.mark.parametrize(
+    ("proto", "reason"),
+    [
+        (graphs.linear(), ""),
+        (branching(), "operator If"),
+        (reshaping(10, listed=False), ""),
+        # A request may give another value for it, since IR version 4.
+        (reshaping(10, listed=True), "operator Reshape, which takes a size"),
+        (reshaping(3, listed=True), ""),
+        (calling("Tile", "size"), "operator Tile, which takes a size"),
+        (calling("MatMul", "size"), ""),
+    ],
+)
+def test_what_may_take_any_time_is_told(
+    proto: onnx.ModelProto, reason: str, tmp_path: Path
+) -> None:
+    found = summary(proto, tmp_path).unbounded
+    assert found.startswith(reason) and bool(found) == bool(reason)
+
+
+def test_a_tensor_among_the_attributes_is_not_what_a_node_gives(tmp_path: Path) -> None:
+    attribute = graphs.constant("nodes", [1.0], "float32")
+    trees = helper.make_node(
+        "TreeEnsemble", ["x"], ["size"], domain="ai.onnx.ml", nodes_splits=attribute
+    )
+    proto = graphs.model(
+        [trees, graphs.node("Expand", "x", "size", to="y")],
+        [graphs.value("x", ["n", 2])],
+        [graphs.value("y", None)],
+    )
+    assert "Expand" in summary(proto, tmp_path).unbounded

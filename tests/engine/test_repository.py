@@ -357,7 +357,7 @@ class TestPoll:
         put(root, "m", 3, scale(3))
         monkeypatch.setattr(rollout, "room_check", _raise(OverflowError("a path\udce9")))
         async with opened(root, budget=2**40) as it:
-            reason = "load: OverflowError: a path\\xe9"
+            reason = "memory: OverflowError: a path\\xe9"
             assert it.states()[3] == f"UNAVAILABLE {reason}"
             with pytest.raises(GateFailed, match="OverflowError"):
                 await it.swap(3)
