@@ -56,6 +56,9 @@ class Settings(_Value):
     max_body_bytes: int = Field(
         64 * 2**20, ge=1024, description="largest request body, counted after decompression"
     )
+    max_response_bytes: int = Field(
+        64 * 2**20, ge=1, description="largest answer to a prediction, counted before compression"
+    )
     body_timeout: float = Field(
         30.0,
         gt=0,

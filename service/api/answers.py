@@ -6,6 +6,7 @@ from typing import NamedTuple
 import orjson
 
 from service.api import codec, v1
+from service.api.answer_limit import Size, v1_size, v2_size
 from service.api.classification import classify
 from service.api.errors import status_of
 from service.core.errors import (
@@ -77,6 +78,26 @@ def inferred(
     if length is None:
         return Answer(200, [JSON], body)
     return Answer(200, [BINARY, (b"inference-header-content-length", b"%d" % length)], body)
+
+
+def answer_size(
+    protocol: str,
+    version: ModelVersion,
+    signature: Signature,
+    request: InferRequest,
+    outputs: Arrays,
+    limit: int,
+) -> Size:
+    """How large an answer that is not built yet will be, at most.
+
+    Raises:
+        ResponseTooLarge: it may have more than ``limit`` bytes.
+    """
+    tensors = _named(signature, request.outputs, outputs)
+    if protocol == "v1":
+        return v1_size(tensors, limit)
+    labels = [version.labels(tensor.name) for tensor in tensors]
+    return v2_size(request, tensors, labels, signature.has_rows, limit)
 
 
 def _named(

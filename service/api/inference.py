@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from time import perf_counter
 
 from service.api import codec, v1
-from service.api.answers import Answer, inferred, predicted, refused, shorten
+from service.api.answer_limit import is_slight
+from service.api.answers import Answer, answer_size, inferred, predicted, refused, shorten
 from service.api.errors import outcome_of
 from service.api.exchange import Admitted, Exchange, Target
 from service.api.json_tensors import Bytes
@@ -43,6 +44,7 @@ class Inference:
         self._observe = observe
         self.body_limit = settings.max_body_bytes
         self.body_timeout = settings.body_timeout
+        self._answer_limit = settings.max_response_bytes
         self._non_finite = settings.non_finite
         self._ids = itertools.count(1)
         self._boot = f"{id(self):x}"
@@ -84,12 +86,19 @@ class Inference:
         version.submit(request.inputs, Terms(places, request.priority, request.timeout), reply)
 
     def answer(self, exchange: Exchange, outputs: Arrays) -> Answer:
-        """The answer to a request that was admitted."""
+        """The answer to a request that was admitted.
+
+        Raises:
+            ResponseTooLarge: it would have more bytes than the server gives.
+        """
         admitted = exchange.admitted
         assert admitted is not None, "an answer comes after admission"
         request, version, signature = admitted
+        limit, protocol = self._answer_limit, exchange.target.protocol
+        if not is_slight(request, outputs, limit):
+            answer_size(protocol, version, signature, request, outputs, limit)
         tokens = (request.non_finite or self._non_finite) == "literal"
-        if exchange.target.protocol == "v1":
+        if protocol == "v1":
             return predicted(version, signature, request, outputs, tokens)
         return inferred(version, signature, request, outputs, tokens)
 
