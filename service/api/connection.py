@@ -22,6 +22,9 @@ MAX_HEAD = 64 * 1024
 """Bytes of the address and the headers of one request."""
 MAX_PIPELINED = 1000
 """Requests that one connection may send ahead of its answers."""
+HALF_CLOSE_SECONDS = 1.0
+"""From the head of a request, in which its client may shut down its sending side and still be
+answered. To a server that looks like a client that left, which is what a later one is taken for."""
 
 
 class _NoHead(list[Header]):
@@ -53,8 +56,9 @@ class Connection(HttpToolsProtocol):
         # yet, those of the first part, in which other things may be, and since when the rest is
         # owed; since when nothing of an answer has been taken, and how much was left then; since
         # when bytes come that nobody wants; the requests that were not answered when others came
-        # after them; whether an upgrade was offered; whether the connection is at its end, and
-        # what is to be said before it.
+        # after them; whether an upgrade was offered; when the last request began, and whether the
+        # client will send no more; whether the connection is at its end, and what is to be said
+        # before it.
         self.headers = NO_HEAD
         self._came = self._head_bytes = self._first_bytes = 0
         self._owed: float | None = None
@@ -62,6 +66,8 @@ class Connection(HttpToolsProtocol):
         self._unwanted: float | None = None
         self._ahead: list[Any] = []
         self._upgrade = False
+        self._began = 0.0
+        self._half_closed = False
         self.ended = False
         self._last_words: bytes | None = None
 
@@ -80,6 +86,23 @@ class Connection(HttpToolsProtocol):
                 cycle.message_event.set()
         self._ahead.clear()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:
+        """Whether the connection stays open although the client sends no more: there are answers
+        to give."""
+        if self.transport.is_closing() or self._unwanted is not None:
+            self.hang_up()
+        elif self.headers is not NO_HEAD or getattr(self.cycle, "more_body", False):
+            self.end(400, "the client stopped sending in the middle of a request")
+        elif self._half_closed or self._just_asked():
+            self._half_closed = True
+        return self._owes_answers() and (self._half_closed or self._last_words is not None)
+
+    def _just_asked(self) -> bool:
+        cycle = self.cycle
+        if cycle is None or getattr(cycle, "response_started", False):
+            return False  # of an answer in parts nobody knows when it ends
+        return perf_counter() - getattr(cycle, "started", self._began) < HALF_CLOSE_SECONDS
 
     def data_received(self, data: bytes) -> None:
         """Take what came."""
@@ -130,6 +153,7 @@ class Connection(HttpToolsProtocol):
             self._ahead.append(cycle)
         url, given, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
+        self._began = perf_counter()
         self.url, self.expect_100_continue = url, expects
         self.headers += given
         super().on_headers_complete()
@@ -177,6 +201,8 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if self._ahead and not self.pipeline:
             self._ahead.clear()
+        if self._half_closed and not self._owes_answers():
+            self.hang_up()
         if (self.flow.write_paused or self._last_words) and not self.transport.is_closing():
             self.flow.pause_reading()
 
