@@ -87,7 +87,7 @@ class Connection(HttpToolsProtocol):
         self._ahead.clear()
         super().connection_lost(exc)
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio takes a bool
         """Whether the connection stays open although the client sends no more: there are answers
         to give."""
         if self.transport.is_closing() or self._unwanted is not None:
