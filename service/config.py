@@ -80,7 +80,10 @@ class Settings(_Value):
         "auto", description="auto: text on a terminal, JSON elsewhere"
     )
     memory_budget: int = Field(
-        0, ge=0, description="bytes that the process may hold with a new version in it, 0 for any"
+        0,
+        ge=0,
+        description="bytes that the process may hold: itself, models, requests and answers in "
+        "flight; 0 for what its cgroup or the machine has",
     )
     poll: float = Field(
         0.0,

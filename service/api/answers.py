@@ -12,6 +12,7 @@ from service.api.errors import status_of
 from service.core.errors import (
     BodyTimeout,
     BodyTooLarge,
+    MemoryFull,
     MethodNotAllowed,
     QuantserveError,
     QueueFull,
@@ -129,11 +130,11 @@ def _classified(
 def refused(error: QuantserveError) -> Answer:
     """The answer that tells of an error."""
     headers = [JSON]
-    if isinstance(error, QueueFull):
+    if isinstance(error, QueueFull | MemoryFull):
         headers.append((b"retry-after", b"1"))
     if isinstance(error, MethodNotAllowed):
         headers.append(ALLOW)
-    if isinstance(error, BodyTooLarge | BodyTimeout | ShuttingDown):
+    if isinstance(error, BodyTooLarge | BodyTimeout | MemoryFull | ShuttingDown):
         # The rest of the body is not read, or nothing else will be.
         headers.append(CLOSE)
     return Answer(status_of(error), headers, orjson.dumps({"error": shorten(str(error))}))

@@ -10,7 +10,8 @@ from service.api.body import OFF_THE_LOOP, compress, deflated, too_large, wanted
 from service.api.exchange import Exchange, Target
 from service.api.inference import Headers, Inference
 from service.api.json_tensors import Bytes
-from service.core.errors import BodyTimeout
+from service.core.body_cost import LARGE
+from service.core.errors import BodyTimeout, QuantserveError
 from service.core.tensors import Arrays
 
 
@@ -40,6 +41,19 @@ class Call(Exchange):
         self._inference = inference
         self._line = line
 
+    @property
+    def raw(self) -> bool:
+        """Whether raw tensors are in the body, or nothing else."""
+        return b"inference-header-content-length" in self.headers
+
+    def expect(self) -> None:
+        """Reserve memory for a body that is large, or that does not come at once."""
+        length = int(self.headers.get(b"content-length", b"0")) or len(self._body)
+        try:
+            self._inference.traffic.expect(self, length, self.raw)
+        except QuantserveError as error:
+            self.refuse(error)
+
     def add(self, chunk: bytes) -> None:
         """Keep a part of the body, within the limit."""
         if self.response_complete:
@@ -53,6 +67,14 @@ class Call(Exchange):
             self._body += chunk
         if len(self._body) > self._inference.body_limit:
             self.refuse(too_large(self._inference.body_limit))
+        elif len(self._body) - self.weighed >= LARGE:
+            self._grow()
+
+    def _grow(self) -> None:
+        try:
+            self._inference.traffic.grow(self, self._body, self.raw)
+        except QuantserveError as error:
+            self.refuse(error)
 
     def submit(self) -> None:
         """Queue the request: all of it is there."""

@@ -5,6 +5,7 @@ an answer's reader does not take, drops the body of a request that offers anothe
 tells a line of log for everything that is not HTTP. Here all of it has a bound, and an answer.
 """
 
+import logging
 from collections.abc import Iterable
 from time import perf_counter
 from typing import Any
@@ -16,7 +17,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from service.api.body import LINGER
 from service.api.exchange import LookOut
 from service.api.http10 import keep_open, offers_keep_alive
+from service.api.traffic import Traffic
 
+_log = logging.getLogger(__name__)
 Header = tuple[bytes, bytes]
 MAX_HEAD = 64 * 1024
 """Bytes of the address and the headers of one request."""
@@ -48,9 +51,10 @@ class Connection(HttpToolsProtocol):
     answer.
     """
 
-    def __init__(self, look_out: LookOut, patience: float, **rest: Any) -> None:
+    def __init__(self, look_out: LookOut, patience: float, traffic: Traffic, **rest: Any) -> None:
         super().__init__(**rest)
         self._look_out = look_out
+        self._traffic = traffic
         self._patience = patience
         # All mutable state beside uvicorn's: the bytes that came with a head that is not complete
         # yet, those of the first part, in which other things may be, and since when the rest is
@@ -80,6 +84,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell all requests that nobody waits for them; uvicorn tells the last one only."""
         self._look_out.close(self)
+        self._traffic.forget(self)
         for cycle in self._ahead:
             if not cycle.response_complete:
                 cycle.disconnected = True
@@ -122,7 +127,10 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._decline_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            if not self.ended:
+            if not self.ended and isinstance(error.__context__, MemoryError):
+                _log.error("out of memory while a request was read")
+                self.end(503, "the server is out of memory: try again")
+            elif not self.ended:
                 self.end(400, f"this is not HTTP/1.1: {error}")
 
     def _await_head(self) -> None:
@@ -211,13 +219,24 @@ class Connection(HttpToolsProtocol):
         super().pause_writing()
         if not self.transport.is_closing():
             self.flow.pause_reading()
-        self._stuck = (perf_counter(), self.transport.get_write_buffer_size())
+        left = self.transport.get_write_buffer_size()
+        self._stuck = (perf_counter(), left)
+        self._traffic.keep(self, left)
         self._look_out.open(self)
+
+    def silent_since(self) -> float:
+        """When the client last took something of its answer."""
+        return self._stuck[0] if self._stuck else perf_counter()
+
+    def drop(self) -> None:
+        """Cut the connection: what is not taken yet makes way for others."""
+        self.transport.abort()
 
     def resume_writing(self) -> None:
         """Read on: the client does."""
         super().resume_writing()
         self._stuck = None
+        self._traffic.forget(self)
         self._let_be()
         if not (self.pipeline or self._last_words or self.transport.is_closing()):
             self.flow.resume_reading()
@@ -233,6 +252,8 @@ class Connection(HttpToolsProtocol):
         if self._stuck is not None:
             since, size = self._stuck
             left = self.transport.get_write_buffer_size()
+            if self.flow.write_paused:
+                self._traffic.keep(self, left)
             if left < size:
                 self._stuck = (now, left)
             elif now - since > self._patience:

@@ -26,6 +26,7 @@ from service.api.guard import collect
 from service.api.inference import Headers, Inference
 from service.api.keys import Access, Need
 from service.api.refusal import turned_away
+from service.core.body_cost import LARGE
 from service.core.errors import (
     BodyTimeout,
     MalformedRequest,
@@ -117,9 +118,12 @@ class DataPlane:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(f"{scope['method']} on {scope['path']}, expected POST")
             _check_once(scope["headers"])
-            body = await read_body(headers, receive, inference.body_limit)
-            exchange.reading = False
-            body = await decompressed(body, headers, inference.body_limit)
+            limit, grown = inference.body_limit, exchange.grown
+            exchange.expect(limit)
+            sent = await read_body(headers, receive, limit, grown)
+            exchange.reading, exchange.weighed = False, 0
+            body = await decompressed(sent, headers, limit, grown)
+            del sent
             inference.admit(exchange, headers, body, exchange.reply)
             return inference.answer(exchange, await exchange.reply)
         except asyncio.CancelledError as cancelled:
@@ -147,6 +151,8 @@ class _TaskExchange(Exchange):
         self, target: Target, inference: Inference, headers: Headers, receive: Receive
     ) -> None:
         super().__init__(target, inference.request_id(headers))
+        self._headers = headers
+        self._traffic = inference.traffic
         self._seconds = inference.body_timeout
         self._receive = receive
         self._watched = False
@@ -155,6 +161,25 @@ class _TaskExchange(Exchange):
         self.task = task
         self.reply: asyncio.Future[Arrays] = task.get_loop().create_future()
         self.reading, self.late, self.gone = True, False, False
+
+    def expect(self, limit: int) -> None:
+        """Reserve memory for a large body that was announced, within the limit.
+
+        Raises:
+            MemoryFull, BodyTooLarge: see ``Traffic``.
+        """
+        length = self._headers.get(b"content-length", b"0")
+        if length.isdigit() and LARGE < int(length) <= limit:
+            packed = b"content-encoding" in self._headers
+            self._traffic.expect(self, int(length), packed or self._raw)
+
+    def grown(self, body: bytes | bytearray) -> None:
+        """A part of the body came, or was decompressed."""
+        self._traffic.grow(self, body, self._raw)
+
+    @property
+    def _raw(self) -> bool:
+        return b"inference-header-content-length" in self._headers
 
     def look(self, now: float) -> None:
         """Interrupt a body that takes too long, and watch for a client that leaves."""

@@ -16,10 +16,12 @@ from service.api.answers import Answer, answer_size, inferred, predicted, refuse
 from service.api.errors import outcome_of
 from service.api.exchange import Admitted, Exchange, Target
 from service.api.json_tensors import Bytes
+from service.api.traffic import Traffic
 from service.config import Settings
 from service.core.errors import (
     ExecutionFailed,
     MalformedRequest,
+    MemoryFull,
     NotFound,
     QuantserveError,
     ShuttingDown,
@@ -39,8 +41,15 @@ VERSION = re.compile(r"[1-9][0-9]{0,17}")
 class Inference:
     """Admits requests, answers them and tells observers how they ended."""
 
-    def __init__(self, repository: ModelRepository, settings: Settings, observe: Observer) -> None:
+    def __init__(
+        self,
+        repository: ModelRepository,
+        settings: Settings,
+        observe: Observer,
+        traffic: Traffic,
+    ) -> None:
         self._repository = repository
+        self.traffic = traffic
         self._observe = observe
         self.body_limit = settings.max_body_bytes
         self.body_timeout = settings.body_timeout
@@ -75,9 +84,13 @@ class Inference:
             request = v1.decode(body, signature, () if number else version.v1_outputs)
         else:
             length = _header_length(headers)
+            if length and exchange.held is not None:
+                self.traffic.came(exchange, body, length)
             request = (
                 codec.decode_raw(body, signature) if length == 0 else codec.decode(body, length)
             )
+        if exchange.held is not None:
+            self.traffic.read(exchange, request)
         places = None
         if request.outputs:
             places = signature.places([output.name for output in request.outputs])
@@ -90,13 +103,15 @@ class Inference:
 
         Raises:
             ResponseTooLarge: it would have more bytes than the server gives.
+            MemoryFull: there is no room to build it.
         """
         admitted = exchange.admitted
         assert admitted is not None, "an answer comes after admission"
         request, version, signature = admitted
         limit, protocol = self._answer_limit, exchange.target.protocol
         if not is_slight(request, outputs, limit):
-            answer_size(protocol, version, signature, request, outputs, limit)
+            size = answer_size(protocol, version, signature, request, outputs, limit)
+            self.traffic.build(exchange, size)
         tokens = (request.non_finite or self._non_finite) == "literal"
         if protocol == "v1":
             return predicted(version, signature, request, outputs, tokens)
@@ -104,6 +119,9 @@ class Inference:
 
     def refuse(self, exchange: Exchange, error: BaseException) -> Answer:
         """The answer to a request that failed; what is no error of ours stays inside."""
+        if isinstance(error, MemoryError):
+            _log.error("request %s: out of memory", exchange.request_id.decode())
+            error = MemoryFull("the server is out of memory: try again")
         exchange.outcome = outcome_of(error)
         if self.leaving and exchange.admitted and isinstance(error, ShuttingDown):
             self.unanswered += 1
@@ -123,6 +141,8 @@ class Inference:
 
     def finish(self, exchange: Exchange) -> None:
         """Tell how the request ended."""
+        if exchange.held is not None:
+            self.traffic.release(exchange)
         protocol, model, _ = exchange.target
         version, rows = exchange.version, 0
         if version is None:

@@ -86,7 +86,7 @@ def classes_count(tensor: Tensor, classes: int, batched: bool) -> int:
 def class_size(tensor: Tensor, labels: Sequence[str]) -> int:
     """Bytes of the text "value:index[:label]" of a class with its quotes, at most."""
     name, kind = tensor.datatype.name, tensor.datatype.kind
-    value = LONGEST[name] if kind != "number" else LONGEST_CLASS.get(name, 39 + 8)
+    value = LONGEST_CLASS.get(name, 39 + 8) if kind == "number" else LONGEST.get(name, 0)
     index = len(str(tensor.array.size)) + 1
     label = ESCAPED * (1 + max(map(len, labels), default=0)) if labels else 0
     return value + index + label + BRACKETS + 1

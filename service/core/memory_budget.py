@@ -4,13 +4,12 @@
 class Budget:
     """At most ``limit`` bytes, reserved before they are allocated.
 
-    ``held`` are those that are reserved now, ``refusals`` how often there was no room.
+    ``held`` are those that are reserved now.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = 0
-        self.refusals = 0
 
     def has_room(self, size: int, beyond: int = 0) -> bool:
         """Whether ``size`` more bytes fit, or go past the limit by no more than ``beyond``."""
@@ -30,7 +29,6 @@ class Reservation:
         """Hold ``size`` bytes instead. False where there is no room for more: nothing changed."""
         more = size - self.size
         if more > 0 and not self._budget.has_room(more, beyond):
-            self._budget.refusals += 1
             return False
         self.force(size)
         return True
