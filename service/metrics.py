@@ -234,7 +234,7 @@ class Metrics(Collector):
         )
         held.add_metric([], counts.held)
         refused = CounterMetricFamily(
-            "quantserve_memory_refusals", "Requests that had no room in their share of memory"
+            "quantserve_traffic_refusals", "Requests that had no room in their share of memory"
         )
         refused.add_metric([], counts.refused)
         dropped = CounterMetricFamily(
