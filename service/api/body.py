@@ -17,7 +17,7 @@ OFF_THE_LOOP = 64 * 1024
 """Bytes from which (de)compression is worth a thread: zlib lets the event loop go on meanwhile."""
 MOST_PER_BYTE = 1032
 """Deflate cannot pack more than this many bytes into one: https://zlib.net/zlib_tech.html"""
-STEP = 2**20
+STEP = 2**18
 """Bytes that are decompressed at once, before their cost is looked at."""
 LINGER = 2.0
 """Seconds in which a sender that was refused may stop. A line that is cut while the other side

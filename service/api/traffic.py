@@ -136,12 +136,13 @@ class Traffic:
         if size.answer <= LARGE:
             return
         needed = ANSWER_FACTOR * size.answer + size.building
+        needed += holder.held.size if holder.held else 0
         if needed > self._budget.limit:
             raise ResponseTooLarge(
-                f"an answer of {size.answer} bytes needs {needed} bytes of memory, at most"
-                f" {self._budget.limit} are for requests (--memory-budget)"
+                f"an answer of {size.answer} bytes needs {needed} bytes of memory with its request,"
+                f" at most {self._budget.limit} are for requests (--memory-budget)"
             )
-        self._reserve(holder, needed + (holder.held.size if holder.held else 0))
+        self._reserve(holder, needed)
 
     def release(self, holder: Holder) -> None:
         """The request has ended."""
