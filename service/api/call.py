@@ -3,6 +3,7 @@ request and response at once.
 """
 
 import asyncio
+import logging
 from typing import Any, Protocol
 
 from service.api.answers import Answer
@@ -13,6 +14,8 @@ from service.api.json_tensors import Bytes
 from service.core.body_cost import LARGE
 from service.core.errors import BodyTimeout, QuantserveError
 from service.core.tensors import Arrays
+
+_log = logging.getLogger(__name__)
 
 
 class Line(Protocol):
@@ -108,12 +111,15 @@ class Call(Exchange):
         try:
             answer = self._inference.answer(self, outputs)
             encoding = wanted_encoding(self.headers, answer.body)
+            if encoding is None:
+                self._line.respond(self, answer)
+                return
         except Exception as error:
+            if self.response_complete:
+                raise
             self.refuse(error)
             return
-        if encoding is None:
-            self._line.respond(self, answer)
-        elif len(answer.body) < OFF_THE_LOOP:
+        if len(answer.body) < OFF_THE_LOOP:
             self._line.respond(self, answer.encoded(encoding, deflated(answer.body, encoding)))
         else:
             task = asyncio.ensure_future(self._respond_compressed(answer, encoding))
@@ -125,9 +131,12 @@ class Call(Exchange):
         self.refuse(error)
 
     async def _respond_compressed(self, answer: Answer, encoding: bytes) -> None:
-        body = await compress(answer.body, encoding)
+        try:
+            answer = answer.encoded(encoding, await compress(answer.body, encoding))
+        except (MemoryError, RuntimeError) as error:  # no memory, or none for a thread
+            _log.error("request %s is not compressed: %s", self.request_id.decode(), error)
         if not self.response_complete:
-            self._line.respond(self, answer.encoded(encoding, body))
+            self._line.respond(self, answer)
 
     # What uvicorn asks of a cycle; the rest are attributes.
 

@@ -164,8 +164,9 @@ class DirectProtocol(Connection):
             b"\r\n\r\n",
             body,
         )
+        message = b"".join(parts)  # where there is no memory for it, nothing has been said yet
         call.response_complete = True
-        self.transport.write(b"".join(parts))
+        self.transport.write(message)
         self._inference.finish(call)
         if call is self.call:
             self._look_out.close(call)

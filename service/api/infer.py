@@ -5,6 +5,7 @@ need more than one step to arrive, and all of them under other servers.
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
@@ -40,6 +41,7 @@ Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_log = logging.getLogger(__name__)
 TARGET = re.compile(
     r"/v2/models/(?P<v2>[^/]+)(?:/versions/(?P<n2>[^/]+))?/infer"
     r"|/v1/models/(?P<v1>[^/:]+)(?:/versions/(?P<n1>[^/:]+))?:predict"
@@ -216,7 +218,11 @@ async def _compressed(answer: Answer, headers: Headers) -> Answer:
     encoding = wanted_encoding(headers, answer.body)
     if encoding is None:
         return answer
-    return answer.encoded(encoding, await compress(answer.body, encoding))
+    try:
+        return answer.encoded(encoding, await compress(answer.body, encoding))
+    except (MemoryError, RuntimeError) as error:  # no memory, or none for a thread
+        _log.error("an answer is not compressed: %s", error)
+        return answer
 
 
 async def _send(
