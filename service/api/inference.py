@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from time import perf_counter
 
 from service.api import codec, v1
-from service.api.answer_limit import is_slight
+from service.api.answer_limit import is_slight, slight
 from service.api.answers import Answer, answer_size, inferred, predicted, refused, shorten
 from service.api.errors import outcome_of
 from service.api.exchange import Admitted, Exchange, Target
@@ -54,6 +54,7 @@ class Inference:
         self.body_limit = settings.max_body_bytes
         self.body_timeout = settings.body_timeout
         self._answer_limit = settings.max_response_bytes
+        self._slight = slight(settings.max_response_bytes)
         self._non_finite = settings.non_finite
         self._ids = itertools.count(1)
         self._boot = f"{id(self):x}"
@@ -108,8 +109,9 @@ class Inference:
         admitted = exchange.admitted
         assert admitted is not None, "an answer comes after admission"
         request, version, signature = admitted
-        limit, protocol = self._answer_limit, exchange.target.protocol
-        if not is_slight(request, outputs, limit):
+        protocol = exchange.target.protocol
+        if not is_slight(request, outputs, self._slight):
+            limit = self._answer_limit
             size = answer_size(protocol, version, signature, request, outputs, limit)
             self.traffic.build(exchange, size)
         tokens = (request.non_finite or self._non_finite) == "literal"

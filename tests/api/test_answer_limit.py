@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from service.api import codec, v1
-from service.api.answer_limit import is_slight, v1_size, v2_size
+from service.api.answer_limit import is_slight, slight, v1_size, v2_size
 from service.core.errors import ResponseTooLarge
 from service.core.requests import InferRequest, InferResponse, RequestedOutput
 from service.core.tensors import DATATYPES, Tensor
@@ -66,9 +66,9 @@ def test_classes_count_by_their_texts() -> None:
 
 def test_only_a_slight_answer_goes_unmeasured() -> None:
     small, ids = (np.zeros(10, np.float32),), "x" * 1000
-    assert is_slight(InferRequest(()), small, 2**20)
-    assert not is_slight(InferRequest(()), small, 100)
-    assert not is_slight(InferRequest((), id=ids), small, 2**20)
-    assert not is_slight(InferRequest((), (RequestedOutput("y", 3),)), small, 2**20)
-    assert not is_slight(InferRequest(()), (np.array(["a" * 2**20], object),), 2**20)
-    assert not is_slight(InferRequest(()), (np.empty((2**20, 0), np.float32),), 2**20)
+    assert is_slight(InferRequest(()), small, slight(2**20))
+    assert not is_slight(InferRequest(()), small, slight(100))
+    assert not is_slight(InferRequest((), id=ids), small, slight(2**20))
+    assert not is_slight(InferRequest((), (RequestedOutput("y", 3),)), small, slight(2**20))
+    assert not is_slight(InferRequest(()), (np.array(["a" * 2**20], object),), slight(2**20))
+    assert not is_slight(InferRequest(()), (np.empty((2**20, 0), np.float32),), slight(2**20))
