@@ -1,6 +1,7 @@
 """Refuses an answer that is larger than the server gives, before it is built."""
 
 from collections.abc import Sequence
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,10 @@ SLIGHT = 512
 LONGEST_ID = 64
 STEP = 2**16
 """Elements that are written at once to count their bytes."""
+SAMPLE = 4096
+MARGIN = 1.05
+"""Of so many numbers at random places the text is as long as that of all, to a few hundredths; to
+write all of them would take as long as the answer does. Strings differ too much for that."""
 OBJECT = 64
 """Bytes that a number or a short string takes as a Python object in a list."""
 LIST = 96
@@ -98,7 +103,7 @@ def v2_size(
         if tensor.datatype.name == "BYTES":
             part += Size(0, OBJECT * tensor.array.size)
         total += part + Size(FRAME + text_size(tensor.name))
-        _check(total, limit)
+        check_size(total.answer, limit)
     return total
 
 
@@ -116,23 +121,32 @@ def v1_size(tensors: Sequence[Tensor], limit: int) -> Size:
         keys = keys_size(tensor) if len(tensors) > 1 else 0
         lists = LIST * (brackets(tensor.array.shape) // BRACKETS)
         total += Size(size + keys, lists + OBJECT * tensor.array.size + 8 * keys)
-        _check(total, limit)
+        check_size(total.answer, limit)
     return total
 
 
-def _check(total: Size, limit: int) -> None:
-    if total.answer > limit:
+def check_size(size: int, limit: int) -> None:
+    """Refuse an answer of so many bytes.
+
+    Raises:
+        ResponseTooLarge: it is more than ``limit``.
+    """
+    if size > limit:
         raise ResponseTooLarge(
-            f"the answer would have {total.answer} bytes or more, at most {limit} are given"
+            f"the answer would have about {size} bytes, at most {limit} are given"
             " (--max-response-bytes): ask for fewer outputs, rows or classes, or for binary data"
         )
 
 
 def _written(tensor: Tensor, nested: bool, most: int) -> int:
-    """Bytes of the elements in JSON, written in pieces that are thrown away; the count ends soon
-    after ``most``."""
+    """Bytes of the elements in JSON: of strings and of few numbers exactly, written in pieces that
+    are thrown away, until soon after ``most``; of many numbers as a sample has it."""
     total = brackets(tensor.array.shape) if nested else 0
     flat = tensor.array.reshape(-1)
+    if flat.size > STEP and not flat.dtype.hasobject:
+        places = np.random.default_rng().integers(flat.size, size=SAMPLE)
+        share = _piece(tensor, flat[places], nested) / SAMPLE
+        return total + ceil(MARGIN * share * flat.size)
     for start in range(0, flat.size, STEP):
         total += _piece(tensor, flat[start : start + STEP], nested)
         if total > most:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from time import perf_counter
 
 from service.api import codec, v1
-from service.api.answer_limit import is_slight, slight
+from service.api.answer_limit import check_size, is_slight, slight
 from service.api.answers import Answer, answer_size, inferred, predicted, refused, shorten
 from service.api.errors import outcome_of
 from service.api.exchange import Admitted, Exchange, Target
@@ -109,15 +109,24 @@ class Inference:
         admitted = exchange.admitted
         assert admitted is not None, "an answer comes after admission"
         request, version, signature = admitted
-        protocol = exchange.target.protocol
-        if not is_slight(request, outputs, self._slight):
-            limit = self._answer_limit
-            size = answer_size(protocol, version, signature, request, outputs, limit)
-            self.traffic.build(exchange, size)
+        slight = is_slight(request, outputs, self._slight)
+        if not slight:
+            self._reserve(exchange, outputs)
         tokens = (request.non_finite or self._non_finite) == "literal"
-        if protocol == "v1":
-            return predicted(version, signature, request, outputs, tokens)
-        return inferred(version, signature, request, outputs, tokens)
+        if exchange.target.protocol == "v1":
+            answer = predicted(version, signature, request, outputs, tokens)
+        else:
+            answer = inferred(version, signature, request, outputs, tokens)
+        if not slight:
+            check_size(len(answer.body), self._answer_limit)
+        return answer
+
+    def _reserve(self, exchange: Exchange, outputs: Arrays) -> None:
+        assert exchange.admitted is not None, "an answer comes after admission"
+        request, version, signature = exchange.admitted
+        limit, protocol = self._answer_limit, exchange.target.protocol
+        size = answer_size(protocol, version, signature, request, outputs, limit)
+        self.traffic.build(exchange, size)
 
     def refuse(self, exchange: Exchange, error: BaseException) -> Answer:
         """The answer to a request that failed; what is no error of ours stays inside."""

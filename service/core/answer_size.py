@@ -1,7 +1,7 @@
 """How many bytes an answer has at most, from its outputs and before any of it is written.
 
 Of raw tensors the size is exact. Of JSON it is that of the longest text that each element could
-have: to know more, the text has to be made.
+have: to know more, some of the text has to be made.
 """
 
 from collections.abc import Sequence
