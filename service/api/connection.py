@@ -48,7 +48,7 @@ class Connection(HttpToolsProtocol):
     """uvicorn's HTTP protocol within bounds.
 
     ``patience`` is for how many seconds a client may take to send a head, or to take nothing of an
-    answer.
+    answer; and for how many an answer may take whose client has shut down its sending side.
     """
 
     def __init__(self, look_out: LookOut, patience: float, traffic: Traffic, **rest: Any) -> None:
@@ -60,8 +60,8 @@ class Connection(HttpToolsProtocol):
         # yet, those of the first part, in which other things may be, and since when the rest is
         # owed; since when nothing of an answer has been taken, and how much was left then; since
         # when bytes come that nobody wants; the requests that were not answered when others came
-        # after them; whether an upgrade was offered; when the last request began, and whether the
-        # client will send no more; whether the connection is at its end, and what is to be said
+        # after them; whether an upgrade was offered; when the last request began, and since when the
+        # client has sent no more; whether the connection is at its end, and what is to be said
         # before it.
         self.headers = NO_HEAD
         self._came = self._head_bytes = self._first_bytes = 0
@@ -71,7 +71,7 @@ class Connection(HttpToolsProtocol):
         self._ahead: list[Any] = []
         self._upgrade = False
         self._began = 0.0
-        self._half_closed = False
+        self._half_closed: float | None = None
         self.ended = False
         self._last_words: bytes | None = None
 
@@ -99,9 +99,11 @@ class Connection(HttpToolsProtocol):
             self.hang_up()
         elif self.headers is not NO_HEAD or getattr(self.cycle, "more_body", False):
             self.end(400, "the client stopped sending in the middle of a request")
-        elif self._half_closed or self._just_asked():
-            self._half_closed = True
-        return self._owes_answers() and (self._half_closed or self._last_words is not None)
+        elif self._half_closed is None and self._just_asked():
+            self._half_closed = perf_counter()
+            self._look_out.open(self)
+        stays = self._half_closed is not None or self._last_words is not None
+        return stays and self._owes_answers()
 
     def _just_asked(self) -> bool:
         cycle = self.cycle
@@ -209,7 +211,7 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if self._ahead and not self.pipeline:
             self._ahead.clear()
-        if self._half_closed and not self._owes_answers():
+        if self._half_closed is not None and not self._owes_answers():
             self.hang_up()
         if (self.flow.write_paused or self._last_words) and not self.transport.is_closing():
             self.flow.pause_reading()
@@ -258,6 +260,8 @@ class Connection(HttpToolsProtocol):
                 self._stuck = (now, left)
             elif now - since > self._patience:
                 self.transport.abort()
+        if self._half_closed is not None and now - self._half_closed > self._patience:
+            self.transport.close()  # for all that can be known nobody waits
         if self._unwanted is not None and now - self._unwanted > LINGER:
             self.hang_up()
 
@@ -311,7 +315,8 @@ class Connection(HttpToolsProtocol):
         self.end(431, f"the head of the request has more than {MAX_HEAD} bytes")
 
     def _let_be(self) -> None:
-        if self._owed is None and self._stuck is None and self._unwanted is None:
+        since = (self._owed, self._stuck, self._unwanted, self._half_closed)
+        if since == (None, None, None, None):
             self._look_out.close(self)
 
     def _decline_upgrade(self, rest: bytes) -> None:
