@@ -68,9 +68,10 @@ class Call(Exchange):
             self._body = bytearray(self._body) + chunk
         else:
             self._body += chunk
-        if len(self._body) > self._inference.body_limit:
+        size = len(self._body)
+        if size > self._inference.body_limit:
             self.refuse(too_large(self._inference.body_limit))
-        elif len(self._body) - self.weighed >= LARGE:
+        elif size >= LARGE and size - self.weighed >= LARGE:
             self._grow()
 
     def _grow(self) -> None:
