@@ -60,8 +60,8 @@ class Connection(HttpToolsProtocol):
         # yet, those of the first part, in which other things may be, and since when the rest is
         # owed; since when nothing of an answer has been taken, and how much was left then; since
         # when bytes come that nobody wants; the requests that were not answered when others came
-        # after them; whether an upgrade was offered; when the last request began, and since when the
-        # client has sent no more; whether the connection is at its end, and what is to be said
+        # after them; whether an upgrade was offered; when the last request began, and since when
+        # the client has sent no more; whether the connection is at its end, and what is to be said
         # before it.
         self.headers = NO_HEAD
         self._came = self._head_bytes = self._first_bytes = 0
