@@ -32,6 +32,7 @@ from service.api.answers import Answer
 from service.api.exchange import Exchange
 from service.api.inference import Headers, Inference
 from service.api.json_tensors import Bytes
+from service.api.traffic import Traffic
 from service.config import Settings
 from service.core.errors import MomentError
 from service.core.events import BatchExecuted, Event, Observer, Outcome
@@ -220,9 +221,14 @@ class TracedInference(Inference):
     """Inference that tells ``Tracing`` of each request."""
 
     def __init__(
-        self, repository: ModelRepository, settings: Settings, observe: Observer, tracing: Tracing
+        self,
+        repository: ModelRepository,
+        settings: Settings,
+        observe: Observer,
+        traffic: Traffic,
+        tracing: Tracing,
     ) -> None:
-        super().__init__(repository, settings, observe)
+        super().__init__(repository, settings, observe, traffic)
         self._tracing = tracing
         # All mutable state: the traces of the requests that have not ended.
         self._traces: dict[Exchange, Trace] = {}

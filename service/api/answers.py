@@ -6,11 +6,13 @@ from typing import NamedTuple
 import orjson
 
 from service.api import codec, v1
+from service.api.answer_limit import Size, v1_size, v2_size
 from service.api.classification import classify
 from service.api.errors import status_of
 from service.core.errors import (
     BodyTimeout,
     BodyTooLarge,
+    MemoryFull,
     MethodNotAllowed,
     QuantserveError,
     QueueFull,
@@ -79,6 +81,26 @@ def inferred(
     return Answer(200, [BINARY, (b"inference-header-content-length", b"%d" % length)], body)
 
 
+def answer_size(
+    protocol: str,
+    version: ModelVersion,
+    signature: Signature,
+    request: InferRequest,
+    outputs: Arrays,
+    limit: int,
+) -> Size:
+    """How large an answer that is not built yet will be, at most.
+
+    Raises:
+        ResponseTooLarge: it may have more than ``limit`` bytes.
+    """
+    tensors = _named(signature, request.outputs, outputs)
+    if protocol == "v1":
+        return v1_size(tensors, limit)
+    labels = [version.labels(tensor.name) for tensor in tensors]
+    return v2_size(request, tensors, labels, signature.has_rows, limit)
+
+
 def _named(
     signature: Signature, wanted: Sequence[RequestedOutput], outputs: Arrays
 ) -> tuple[Tensor, ...]:
@@ -108,11 +130,11 @@ def _classified(
 def refused(error: QuantserveError) -> Answer:
     """The answer that tells of an error."""
     headers = [JSON]
-    if isinstance(error, QueueFull):
+    if isinstance(error, QueueFull | MemoryFull):
         headers.append((b"retry-after", b"1"))
     if isinstance(error, MethodNotAllowed):
         headers.append(ALLOW)
-    if isinstance(error, BodyTooLarge | BodyTimeout | ShuttingDown):
+    if isinstance(error, BodyTooLarge | BodyTimeout | MemoryFull | ShuttingDown):
         # The rest of the body is not read, or nothing else will be.
         headers.append(CLOSE)
     return Answer(status_of(error), headers, orjson.dumps({"error": shorten(str(error))}))

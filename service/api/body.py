@@ -2,12 +2,14 @@
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from service.core.errors import BodyTooLarge, MalformedRequest, UnsupportedEncoding
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Grown = Callable[[bytes | bytearray], None]
+"""Told of a body as far as it is there; refuses it by raising."""
 # zlib's window bits: 31 takes gzip's header, 15 that of zlib, which HTTP calls deflate.
 ENCODINGS = {b"gzip": 31, b"deflate": 15}
 WORTH_COMPRESSING = 1024
@@ -15,6 +17,8 @@ OFF_THE_LOOP = 64 * 1024
 """Bytes from which (de)compression is worth a thread: zlib lets the event loop go on meanwhile."""
 MOST_PER_BYTE = 1032
 """Deflate cannot pack more than this many bytes into one: https://zlib.net/zlib_tech.html"""
+STEP = 2**18
+"""Bytes that are decompressed at once, before their cost is looked at."""
 LINGER = 2.0
 """Seconds in which a sender that was refused may stop. A line that is cut while the other side
 still sends is reset, and the reset may overtake the answer."""
@@ -24,7 +28,9 @@ class ClientGone(Exception):  # noqa: N818 - not an error to tell anybody
     """The client closed the connection."""
 
 
-async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
+async def read_body(
+    headers: Mapping[bytes, bytes], receive: Receive, limit: int, grown: Grown
+) -> bytes:
     """The whole body, as it was sent.
 
     Raises:
@@ -42,23 +48,32 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
     message = await receive()
     body: bytes = message.get("body", b"")
     if message.get("more_body", False) or message["type"] != "http.request":
-        body = await _read_rest(message, receive, limit)
+        body = await _read_rest(message, receive, limit, grown)
     if len(body) > limit:
         raise too_large(limit)
     return body
 
 
-async def decompressed(body: bytes, headers: Mapping[bytes, bytes], limit: int) -> bytes:
+async def decompressed(
+    body: bytes, headers: Mapping[bytes, bytes], limit: int, grown: Grown
+) -> bytes | bytearray:
     """The body as it was before the client compressed it; see ``decompress``."""
     encoding = headers.get(b"content-encoding")
     if encoding is None:
         return body
     if len(body) * MOST_PER_BYTE < OFF_THE_LOOP:
         return decompress(body, encoding, limit)
-    return await asyncio.to_thread(decompress, body, encoding, limit)
+    plain = bytearray()
+    steps = decompression(body, encoding, limit)
+    while (part := await asyncio.to_thread(next, steps, None)) is not None:
+        plain += part
+        grown(plain)
+    return plain
 
 
-async def _read_rest(message: MutableMapping[str, Any], receive: Receive, limit: int) -> bytes:
+async def _read_rest(
+    message: MutableMapping[str, Any], receive: Receive, limit: int, grown: Grown
+) -> bytes:
     # Grown in place: a list of pieces takes far more memory than the body when they are small.
     body = bytearray()
     while True:
@@ -67,6 +82,7 @@ async def _read_rest(message: MutableMapping[str, Any], receive: Receive, limit:
         body += message.get("body", b"")
         if len(body) > limit:
             raise too_large(limit)
+        grown(body)
         if not message.get("more_body", False):
             return bytes(body)
         message = await receive()
@@ -98,24 +114,46 @@ def decompress(body: bytes, encoding: bytes, limit: int) -> bytes:
         BodyTooLarge: it grows past ``limit`` bytes.
         MalformedRequest: it is not what the encoding says.
     """
+    return b"".join(decompression(body, encoding, limit))
+
+
+def decompression(body: bytes, encoding: bytes, limit: int) -> Iterator[bytes]:
+    """The same in parts of at most ``STEP`` bytes."""
     encoding = encoding.strip().lower()
     if encoding == b"identity":
-        return body
+        yield body
+        return
     if encoding not in ENCODINGS:
         name = encoding.decode("latin-1")
         raise UnsupportedEncoding(f'Content-Encoding "{name:.40}", expected gzip or deflate')
+    name, total = encoding.decode(), 0
     machine = zlib.decompressobj(ENCODINGS[encoding])
-    try:
-        plain = machine.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise MalformedRequest(f"the body is not {encoding.decode()}: {error}") from None
-    if len(plain) > limit:
-        raise BodyTooLarge(f"decompressed, the body has more than the {limit} bytes that are taken")
+    for part in _inflated(machine, body, name):
+        total += len(part)
+        if total > limit:
+            raise BodyTooLarge(
+                f"decompressed, the body has more than the {limit} bytes that are taken"
+            )
+        yield part
     if not machine.eof:
-        raise MalformedRequest(f"the {encoding.decode()} body is cut short")
-    if machine.unused_data:
-        raise MalformedRequest(f"the {encoding.decode()} body is followed by other bytes")
-    return plain
+        raise MalformedRequest(f"the {name} body is cut short")
+
+
+def _inflated(machine: "zlib._Decompress", body: bytes, name: str) -> Iterator[bytes]:
+    # In slices of the input too: what a step leaves over is copied.
+    for at in range(0, len(body), STEP):
+        rest = body[at : at + STEP]
+        while rest or not machine.eof:
+            if machine.eof:
+                raise MalformedRequest(f"the {name} body is followed by other bytes")
+            try:
+                part = machine.decompress(rest, STEP)
+            except zlib.error as error:
+                raise MalformedRequest(f"the body is not {name}: {error}") from None
+            if not part and not machine.eof:
+                break  # it wants more
+            yield part
+            rest = machine.unconsumed_tail or machine.unused_data
 
 
 def wanted_encoding(headers: Mapping[bytes, bytes], answer: bytes) -> bytes | None:

@@ -3,6 +3,7 @@ request and response at once.
 """
 
 import asyncio
+import logging
 from typing import Any, Protocol
 
 from service.api.answers import Answer
@@ -10,8 +11,11 @@ from service.api.body import OFF_THE_LOOP, compress, deflated, too_large, wanted
 from service.api.exchange import Exchange, Target
 from service.api.inference import Headers, Inference
 from service.api.json_tensors import Bytes
-from service.core.errors import BodyTimeout
+from service.core.body_cost import LARGE
+from service.core.errors import BodyTimeout, QuantserveError
 from service.core.tensors import Arrays
+
+_log = logging.getLogger(__name__)
 
 
 class Line(Protocol):
@@ -40,6 +44,19 @@ class Call(Exchange):
         self._inference = inference
         self._line = line
 
+    @property
+    def raw(self) -> bool:
+        """Whether raw tensors are in the body, or nothing else."""
+        return b"inference-header-content-length" in self.headers
+
+    def expect(self) -> None:
+        """Reserve memory for a body that is large, or that does not come at once."""
+        length = int(self.headers.get(b"content-length", b"0")) or len(self._body)
+        try:
+            self._inference.traffic.expect(self, length, self.raw)
+        except QuantserveError as error:
+            self.refuse(error)
+
     def add(self, chunk: bytes) -> None:
         """Keep a part of the body, within the limit."""
         if self.response_complete:
@@ -51,8 +68,17 @@ class Call(Exchange):
             self._body = bytearray(self._body) + chunk
         else:
             self._body += chunk
-        if len(self._body) > self._inference.body_limit:
+        size = len(self._body)
+        if size > self._inference.body_limit:
             self.refuse(too_large(self._inference.body_limit))
+        elif size >= LARGE and size - self.weighed >= LARGE:
+            self._grow()
+
+    def _grow(self) -> None:
+        try:
+            self._inference.traffic.grow(self, self._body, self.raw)
+        except QuantserveError as error:
+            self.refuse(error)
 
     def submit(self) -> None:
         """Queue the request: all of it is there."""
@@ -86,12 +112,15 @@ class Call(Exchange):
         try:
             answer = self._inference.answer(self, outputs)
             encoding = wanted_encoding(self.headers, answer.body)
+            if encoding is None:
+                self._line.respond(self, answer)
+                return
         except Exception as error:
+            if self.response_complete:
+                raise
             self.refuse(error)
             return
-        if encoding is None:
-            self._line.respond(self, answer)
-        elif len(answer.body) < OFF_THE_LOOP:
+        if len(answer.body) < OFF_THE_LOOP:
             self._line.respond(self, answer.encoded(encoding, deflated(answer.body, encoding)))
         else:
             task = asyncio.ensure_future(self._respond_compressed(answer, encoding))
@@ -103,9 +132,12 @@ class Call(Exchange):
         self.refuse(error)
 
     async def _respond_compressed(self, answer: Answer, encoding: bytes) -> None:
-        body = await compress(answer.body, encoding)
+        try:
+            answer = answer.encoded(encoding, await compress(answer.body, encoding))
+        except (MemoryError, RuntimeError) as error:  # no memory, or none for a thread
+            _log.error("request %s is not compressed: %s", self.request_id.decode(), error)
         if not self.response_complete:
-            self._line.respond(self, answer.encoded(encoding, body))
+            self._line.respond(self, answer)
 
     # What uvicorn asks of a cycle; the rest are attributes.
 

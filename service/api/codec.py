@@ -27,7 +27,7 @@ from service.core.errors import MalformedRequest
 from service.core.requests import DEFAULT_PRIORITY, InferRequest, InferResponse, RequestedOutput
 from service.core.tensors import DATATYPES, Signature, Tensor
 
-MAX_INPUTS = 4096
+MAX_INPUTS = MAX_OUTPUTS = 4096
 NOTHING = memoryview(b"")
 SHORT = 512
 """Bytes; up to here a search for null is faster than a look at the arrays of several outputs."""
@@ -102,19 +102,35 @@ def _request(message: Mapping[str, Any], inputs: tuple[Tensor, ...]) -> InferReq
         outputs = ()
     elif type(outputs) is not list:
         raise MalformedRequest(f'"outputs" must be a list, got {kind(outputs)}')
+    wanted = _outputs(outputs) if outputs else ()
     if not parameters:
-        return InferRequest(inputs, tuple([_output(item) for item in outputs]), id)
+        return InferRequest(inputs, wanted, id)
     refuse_sequence(parameters)
     timeout = _integer(parameters, "timeout", 0)
     return InferRequest(
         inputs,
-        tuple([_output(item) for item in outputs]),
+        wanted,
         id,
         _integer(parameters, "priority", 0) or DEFAULT_PRIORITY,
         timeout / 1e6 if timeout else None,
         _flag(parameters, "binary_data_output") or False,
         non_finite.asked(parameters),
     )
+
+
+def _outputs(items: list[Any]) -> tuple[RequestedOutput, ...]:
+    """The outputs that are asked for. Each is there once: an answer repeats nothing, so that its
+    size has a bound that the request does not set."""
+    if len(items) > MAX_OUTPUTS:
+        raise MalformedRequest(f'"outputs" has {len(items)} items, at most {MAX_OUTPUTS} are taken')
+    wanted = tuple([_output(item) for item in items])
+    if len(wanted) > 1:
+        names: set[str] = set()
+        for name, *_ in wanted:
+            if name in names:
+                raise MalformedRequest(f'"outputs" names "{name:.80}" twice, expected once')
+            names.add(name)
+    return wanted
 
 
 def _output(item: Any) -> RequestedOutput:

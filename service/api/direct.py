@@ -23,6 +23,7 @@ from service.api.connection import NO_HEAD, Connection
 from service.api.exchange import LookOut, Target
 from service.api.http10 import offers_keep_alive
 from service.api.inference import Headers, Inference
+from service.core.body_cost import LARGE
 from service.core.errors import ShuttingDown
 
 TARGET = re.compile(
@@ -53,7 +54,7 @@ class DirectProtocol(Connection):
     def __init__(
         self, inference: Inference, look_out: LookOut, admits: Admits, **rest: Any
     ) -> None:
-        super().__init__(look_out, inference.body_timeout, **rest)
+        super().__init__(look_out, inference.body_timeout, inference.traffic, **rest)
         self._admits = admits
         self._inference = inference
         self.call: Call | None = None
@@ -72,6 +73,8 @@ class DirectProtocol(Connection):
         if call is not None and not call.slow and not call.response_complete:
             call.slow = True
             self._look_out.open(call)
+            if call.held is None:
+                call.expect()
 
     def on_headers_complete(self) -> None:
         """Take the request if it is one for us."""
@@ -88,8 +91,12 @@ class DirectProtocol(Connection):
         self.cycle = cast(Any, call)
         call.keep_alive = self._stays(call) and not self._inference.leaving
         length = headers.get(b"content-length")
-        if length is not None and int(length) > self._inference.body_limit:
-            call.refuse(too_large(self._inference.body_limit, int(length)))
+        if length is not None:
+            size = int(length)
+            if size > self._inference.body_limit:
+                call.refuse(too_large(self._inference.body_limit, size))
+            elif size > LARGE:
+                call.expect()
 
     def _stays(self, call: Call) -> bool:
         """Whether the client can go on with the connection."""
@@ -157,8 +164,9 @@ class DirectProtocol(Connection):
             b"\r\n\r\n",
             body,
         )
+        message = b"".join(parts)  # where there is no memory for it, nothing has been said yet
         call.response_complete = True
-        self.transport.write(b"".join(parts))
+        self.transport.write(message)
         self._inference.finish(call)
         if call is self.call:
             self._look_out.close(call)

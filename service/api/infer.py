@@ -5,6 +5,7 @@ need more than one step to arrive, and all of them under other servers.
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
@@ -26,6 +27,7 @@ from service.api.guard import collect
 from service.api.inference import Headers, Inference
 from service.api.keys import Access, Need
 from service.api.refusal import turned_away
+from service.core.body_cost import LARGE
 from service.core.errors import (
     BodyTimeout,
     MalformedRequest,
@@ -39,6 +41,7 @@ Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_log = logging.getLogger(__name__)
 TARGET = re.compile(
     r"/v2/models/(?P<v2>[^/]+)(?:/versions/(?P<n2>[^/]+))?/infer"
     r"|/v1/models/(?P<v1>[^/:]+)(?:/versions/(?P<n1>[^/:]+))?:predict"
@@ -117,9 +120,12 @@ class DataPlane:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(f"{scope['method']} on {scope['path']}, expected POST")
             _check_once(scope["headers"])
-            body = await read_body(headers, receive, inference.body_limit)
-            exchange.reading = False
-            body = await decompressed(body, headers, inference.body_limit)
+            limit, grown = inference.body_limit, exchange.grown
+            exchange.expect(limit)
+            sent = await read_body(headers, receive, limit, grown)
+            exchange.reading, exchange.weighed = False, 0
+            body = await decompressed(sent, headers, limit, grown)
+            del sent
             inference.admit(exchange, headers, body, exchange.reply)
             return inference.answer(exchange, await exchange.reply)
         except asyncio.CancelledError as cancelled:
@@ -147,6 +153,8 @@ class _TaskExchange(Exchange):
         self, target: Target, inference: Inference, headers: Headers, receive: Receive
     ) -> None:
         super().__init__(target, inference.request_id(headers))
+        self._headers = headers
+        self._traffic = inference.traffic
         self._seconds = inference.body_timeout
         self._receive = receive
         self._watched = False
@@ -155,6 +163,25 @@ class _TaskExchange(Exchange):
         self.task = task
         self.reply: asyncio.Future[Arrays] = task.get_loop().create_future()
         self.reading, self.late, self.gone = True, False, False
+
+    def expect(self, limit: int) -> None:
+        """Reserve memory for a large body that was announced, within the limit.
+
+        Raises:
+            MemoryFull, BodyTooLarge: see ``Traffic``.
+        """
+        length = self._headers.get(b"content-length", b"0")
+        if length.isdigit() and LARGE < int(length) <= limit:
+            packed = b"content-encoding" in self._headers
+            self._traffic.expect(self, int(length), packed or self._raw)
+
+    def grown(self, body: bytes | bytearray) -> None:
+        """A part of the body came, or was decompressed."""
+        self._traffic.grow(self, body, self._raw)
+
+    @property
+    def _raw(self) -> bool:
+        return b"inference-header-content-length" in self._headers
 
     def look(self, now: float) -> None:
         """Interrupt a body that takes too long, and watch for a client that leaves."""
@@ -191,7 +218,11 @@ async def _compressed(answer: Answer, headers: Headers) -> Answer:
     encoding = wanted_encoding(headers, answer.body)
     if encoding is None:
         return answer
-    return answer.encoded(encoding, await compress(answer.body, encoding))
+    try:
+        return answer.encoded(encoding, await compress(answer.body, encoding))
+    except (MemoryError, RuntimeError) as error:  # no memory, or none for a thread
+        _log.error("an answer is not compressed: %s", error)
+        return answer
 
 
 async def _send(

@@ -11,14 +11,17 @@ from collections.abc import Mapping
 from time import perf_counter
 
 from service.api import codec, v1
-from service.api.answers import Answer, inferred, predicted, refused, shorten
+from service.api.answer_limit import check_size, is_slight, slight
+from service.api.answers import Answer, answer_size, inferred, predicted, refused, shorten
 from service.api.errors import outcome_of
 from service.api.exchange import Admitted, Exchange, Target
 from service.api.json_tensors import Bytes
+from service.api.traffic import Traffic
 from service.config import Settings
 from service.core.errors import (
     ExecutionFailed,
     MalformedRequest,
+    MemoryFull,
     NotFound,
     QuantserveError,
     ShuttingDown,
@@ -38,11 +41,20 @@ VERSION = re.compile(r"[1-9][0-9]{0,17}")
 class Inference:
     """Admits requests, answers them and tells observers how they ended."""
 
-    def __init__(self, repository: ModelRepository, settings: Settings, observe: Observer) -> None:
+    def __init__(
+        self,
+        repository: ModelRepository,
+        settings: Settings,
+        observe: Observer,
+        traffic: Traffic,
+    ) -> None:
         self._repository = repository
+        self.traffic = traffic
         self._observe = observe
         self.body_limit = settings.max_body_bytes
         self.body_timeout = settings.body_timeout
+        self._answer_limit = settings.max_response_bytes
+        self._slight = slight(settings.max_response_bytes)
         self._non_finite = settings.non_finite
         self._ids = itertools.count(1)
         self._boot = f"{id(self):x}"
@@ -73,9 +85,13 @@ class Inference:
             request = v1.decode(body, signature, () if number else version.v1_outputs)
         else:
             length = _header_length(headers)
+            if length and exchange.held is not None:
+                self.traffic.came(exchange, body, length)
             request = (
                 codec.decode_raw(body, signature) if length == 0 else codec.decode(body, length)
             )
+        if exchange.held is not None:
+            self.traffic.read(exchange, request)
         places = None
         if request.outputs:
             places = signature.places([output.name for output in request.outputs])
@@ -84,17 +100,39 @@ class Inference:
         version.submit(request.inputs, Terms(places, request.priority, request.timeout), reply)
 
     def answer(self, exchange: Exchange, outputs: Arrays) -> Answer:
-        """The answer to a request that was admitted."""
+        """The answer to a request that was admitted.
+
+        Raises:
+            ResponseTooLarge: it would have more bytes than the server gives.
+            MemoryFull: there is no room to build it.
+        """
         admitted = exchange.admitted
         assert admitted is not None, "an answer comes after admission"
         request, version, signature = admitted
+        slight = is_slight(request, outputs, self._slight)
+        if not slight:
+            self._reserve(exchange, outputs)
         tokens = (request.non_finite or self._non_finite) == "literal"
         if exchange.target.protocol == "v1":
-            return predicted(version, signature, request, outputs, tokens)
-        return inferred(version, signature, request, outputs, tokens)
+            answer = predicted(version, signature, request, outputs, tokens)
+        else:
+            answer = inferred(version, signature, request, outputs, tokens)
+        if not slight:
+            check_size(len(answer.body), self._answer_limit)
+        return answer
+
+    def _reserve(self, exchange: Exchange, outputs: Arrays) -> None:
+        assert exchange.admitted is not None, "an answer comes after admission"
+        request, version, signature = exchange.admitted
+        limit, protocol = self._answer_limit, exchange.target.protocol
+        size = answer_size(protocol, version, signature, request, outputs, limit)
+        self.traffic.build(exchange, size)
 
     def refuse(self, exchange: Exchange, error: BaseException) -> Answer:
         """The answer to a request that failed; what is no error of ours stays inside."""
+        if isinstance(error, MemoryError):
+            _log.error("request %s: out of memory", exchange.request_id.decode())
+            error = MemoryFull("the server is out of memory: try again")
         exchange.outcome = outcome_of(error)
         if self.leaving and exchange.admitted and isinstance(error, ShuttingDown):
             self.unanswered += 1
@@ -114,6 +152,8 @@ class Inference:
 
     def finish(self, exchange: Exchange) -> None:
         """Tell how the request ended."""
+        if exchange.held is not None:
+            self.traffic.release(exchange)
         protocol, model, _ = exchange.target
         version, rows = exchange.version, 0
         if version is None:

@@ -41,7 +41,11 @@ def parse_json(
     """
     try:
         message = loads(document)
+    except SystemError as error:  # how orjson fails where it gets no memory for an object
+        raise MemoryError from error
     except orjson.JSONDecodeError as error:
+        if str(error).startswith("Not enough memory"):
+            raise MemoryError from None
         if (rest := after_mark(document)) is not None:
             return parse_json(rest, loads)
         if not document:
