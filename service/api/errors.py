@@ -22,6 +22,7 @@ STATUS: dict[type[Exception], int] = {
     errors.NotReady: 503,
     errors.QueueFull: 503,
     errors.DeadlineExceeded: 504,
+    errors.CodecFailed: 503,
     errors.ShuttingDown: 503,
     errors.LoadFailed: 500,
     errors.GateFailed: 409,

@@ -21,6 +21,7 @@ QuantserveError
 │   ├── NotReady               the model or version is not serving now
 │   ├── QueueFull              the queue of the model is at its bound
 │   ├── DeadlineExceeded       the request waited longer than it allowed
+│   ├── CodecFailed            the process that reads and writes long JSON died or took too long
 │   └── ShuttingDown           the server is on its way out
 ├── ModelError               the model's: its operator must act
 │   ├── LoadFailed             the version cannot be loaded
@@ -123,6 +124,10 @@ class QueueFull(MomentError):
 
 class DeadlineExceeded(MomentError):
     """The request waited longer than it allowed."""
+
+
+class CodecFailed(MomentError):
+    """The process that reads and writes long JSON died, or took too long; another one follows."""
 
 
 class ShuttingDown(MomentError):
