@@ -2,15 +2,21 @@
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
+from service.api.elsewhere import Elsewhere
+from service.api.json_tensors import Buffer, Bytes
 from service.core.errors import BodyTooLarge, MalformedRequest, UnsupportedEncoding
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 # zlib's window bits: 31 takes gzip's header, 15 that of zlib, which HTTP calls deflate.
 ENCODINGS = {b"gzip": 31, b"deflate": 15}
 WORTH_COMPRESSING = 1024
+PIECE = 256 * 1024
+"""Bytes that are (de)compressed at once."""
+USUAL_PER_BYTE = 16
+"""What a byte of a compressed body may become, to choose where it waits for its turn."""
 OFF_THE_LOOP = 64 * 1024
 """Bytes from which (de)compression is worth a thread: zlib lets the event loop go on meanwhile."""
 MOST_PER_BYTE = 1032
@@ -24,7 +30,7 @@ class ClientGone(Exception):  # noqa: N818 - not an error to tell anybody
     """The client closed the connection."""
 
 
-async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
+async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> Bytes:
     """The whole body, as it was sent.
 
     Raises:
@@ -40,7 +46,7 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
         shown = coding.decode("latin-1")
         raise UnsupportedEncoding(f'Transfer-Encoding "{shown:.40}", expected chunked')
     message = await receive()
-    body: bytes = message.get("body", b"")
+    body: Bytes = message.get("body", b"")
     if message.get("more_body", False) or message["type"] != "http.request":
         body = await _read_rest(message, receive, limit)
     if len(body) > limit:
@@ -48,17 +54,20 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
     return body
 
 
-async def decompressed(body: bytes, headers: Mapping[bytes, bytes], limit: int) -> bytes:
+async def decompressed(
+    body: Bytes, headers: Mapping[bytes, bytes], limit: int, elsewhere: Elsewhere
+) -> Bytes:
     """The body as it was before the client compressed it; see ``decompress``."""
     encoding = headers.get(b"content-encoding")
     if encoding is None:
         return body
     if len(body) * MOST_PER_BYTE < OFF_THE_LOOP:
         return decompress(body, encoding, limit)
-    return await asyncio.to_thread(decompress, body, encoding, limit)
+    lane = elsewhere.lane(len(body) * USUAL_PER_BYTE)
+    return await lane.run(decompress, body, encoding, limit)
 
 
-async def _read_rest(message: MutableMapping[str, Any], receive: Receive, limit: int) -> bytes:
+async def _read_rest(message: MutableMapping[str, Any], receive: Receive, limit: int) -> Bytes:
     # Grown in place: a list of pieces takes far more memory than the body when they are small.
     body = bytearray()
     while True:
@@ -68,7 +77,7 @@ async def _read_rest(message: MutableMapping[str, Any], receive: Receive, limit:
         if len(body) > limit:
             raise too_large(limit)
         if not message.get("more_body", False):
-            return bytes(body)
+            return body
         message = await receive()
 
 
@@ -90,8 +99,9 @@ def too_large(limit: int, size: int | None = None) -> BodyTooLarge:
     return BodyTooLarge(f"the body has {size} bytes, at most {limit} are taken")
 
 
-def decompress(body: bytes, encoding: bytes, limit: int) -> bytes:
-    """The body as it was before the client compressed it.
+def decompress(body: Bytes, encoding: bytes, limit: int) -> Bytes:
+    """The body as it was before the client compressed it. In pieces, since what zlib gives is put
+    together while the interpreter is held.
 
     Raises:
         UnsupportedEncoding: neither gzip nor deflate.
@@ -104,24 +114,40 @@ def decompress(body: bytes, encoding: bytes, limit: int) -> bytes:
     if encoding not in ENCODINGS:
         name = encoding.decode("latin-1")
         raise UnsupportedEncoding(f'Content-Encoding "{name:.40}", expected gzip or deflate')
-    machine = zlib.decompressobj(ENCODINGS[encoding])
+    plain = bytearray()
     try:
-        plain = machine.decompress(body, limit + 1)
+        for piece in _inflated(body, encoding):
+            plain += piece
+            if len(plain) > limit:
+                raise BodyTooLarge(
+                    f"decompressed, the body has more than the {limit} bytes that are taken"
+                )
     except zlib.error as error:
         raise MalformedRequest(f"the body is not {encoding.decode()}: {error}") from None
-    if len(plain) > limit:
-        raise BodyTooLarge(f"decompressed, the body has more than the {limit} bytes that are taken")
-    if not machine.eof:
-        raise MalformedRequest(f"the {encoding.decode()} body is cut short")
-    if machine.unused_data:
-        raise MalformedRequest(f"the {encoding.decode()} body is followed by other bytes")
     return plain
 
 
-def wanted_encoding(headers: Mapping[bytes, bytes], answer: bytes) -> bytes | None:
-    """The first of gzip and deflate that the client accepts, where the answer is worth it."""
+def _inflated(body: Bytes, encoding: bytes) -> Iterator[bytes]:
+    machine = zlib.decompressobj(ENCODINGS[encoding])
+    whole = memoryview(body)
+    for start in range(0, len(whole), PIECE):
+        left: Bytes | memoryview = whole[start : start + PIECE]
+        while left:
+            if machine.eof:
+                raise MalformedRequest(f"the {encoding.decode()} body is followed by other bytes")
+            yield machine.decompress(left, PIECE)
+            left = machine.unused_data or machine.unconsumed_tail
+    while not machine.eof and (piece := machine.decompress(b"", PIECE)):
+        yield piece
+    if not machine.eof:
+        raise MalformedRequest(f"the {encoding.decode()} body is cut short")
+
+
+def wanted_encoding(headers: Mapping[bytes, bytes], size: int) -> bytes | None:
+    """The first of gzip and deflate that the client accepts, where an answer of this size is worth
+    it."""
     accepts = headers.get(b"accept-encoding")
-    if accepts is None or len(answer) < WORTH_COMPRESSING:
+    if accepts is None or size < WORTH_COMPRESSING:
         return None
     allowed = {}
     for item in accepts.lower().split(b","):
@@ -131,14 +157,21 @@ def wanted_encoding(headers: Mapping[bytes, bytes], answer: bytes) -> bytes | No
     return next((name for name in ENCODINGS if allowed.get(name)), None)
 
 
-def deflated(body: bytes, encoding: bytes) -> bytes:
+def deflated(parts: Sequence[Buffer], encoding: bytes) -> Bytes:
     """The body in gzip or deflate, at the fastest level."""
-    machine = zlib.compressobj(1, zlib.DEFLATED, ENCODINGS[encoding])
-    return machine.compress(body) + machine.flush()
+    machine, whole = zlib.compressobj(1, zlib.DEFLATED, ENCODINGS[encoding]), bytearray()
+    for part in parts:
+        view = memoryview(part)
+        for start in range(0, len(view), PIECE):
+            whole += machine.compress(view[start : start + PIECE])
+    whole += machine.flush()
+    return whole
 
 
-async def compress(body: bytes, encoding: bytes) -> bytes:
+async def compress(
+    parts: Sequence[Buffer], size: int, encoding: bytes, elsewhere: Elsewhere
+) -> Bytes:
     """The same, without holding up the event loop."""
-    if len(body) < OFF_THE_LOOP:
-        return deflated(body, encoding)
-    return await asyncio.to_thread(deflated, body, encoding)
+    if size < OFF_THE_LOOP:
+        return deflated(parts, encoding)
+    return await elsewhere.lane(size).run(deflated, parts, encoding)

@@ -29,6 +29,6 @@ def after_mark(document: bytes | bytearray | memoryview) -> memoryview | None:
     return memoryview(document)[len(UTF8) :] if one else None
 
 
-def is_blank(document: bytes) -> bool:
+def is_blank(document: bytes | bytearray) -> bool:
     """Whether nothing is said: no byte but white space and a mark."""
     return not document.removeprefix(UTF8).strip()

@@ -3,6 +3,7 @@ request and response at once.
 """
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from service.api.answers import Answer
@@ -10,6 +11,7 @@ from service.api.body import OFF_THE_LOOP, compress, deflated, too_large, wanted
 from service.api.exchange import Exchange, Target
 from service.api.inference import Headers, Inference
 from service.api.json_tensors import Bytes
+from service.api.pace import TakesLong
 from service.core.errors import BodyTimeout
 from service.core.tensors import Arrays
 
@@ -33,6 +35,7 @@ class Call(Exchange):
     response_complete = False
     disconnected = False
     _body: Bytes = b""
+    _task: asyncio.Task[None] | None = None
 
     def __init__(self, target: Target, headers: Headers, inference: Inference, line: Line) -> None:
         super().__init__(target, inference.request_id(headers))
@@ -61,6 +64,8 @@ class Call(Exchange):
         body, self._body = self._body, b""
         try:
             self._inference.admit(self, self.headers, body, self)
+        except TakesLong:
+            self._begin(self._admit_elsewhere(body))
         except Exception as error:
             self.refuse(error)
 
@@ -85,25 +90,52 @@ class Call(Exchange):
         """Answer with the outputs."""
         try:
             answer = self._inference.answer(self, outputs)
-            encoding = wanted_encoding(self.headers, answer.body)
+            encoding = wanted_encoding(self.headers, answer.size)
+        except TakesLong:
+            self._begin(self._answer_elsewhere(outputs))
+            return
         except Exception as error:
             self.refuse(error)
             return
         if encoding is None:
             self._line.respond(self, answer)
-        elif len(answer.body) < OFF_THE_LOOP:
-            self._line.respond(self, answer.encoded(encoding, deflated(answer.body, encoding)))
+        elif answer.size < OFF_THE_LOOP:
+            body = deflated((answer.body, *answer.rest), encoding)
+            self._line.respond(self, answer.encoded(encoding, body))
         else:
-            task = asyncio.ensure_future(self._respond_compressed(answer, encoding))
-            self._line.tasks.add(task)
-            task.add_done_callback(self._line.tasks.discard)
+            self._begin(self._compress(answer, encoding))
 
     def set_exception(self, error: BaseException) -> None:
         """Answer with an error."""
         self.refuse(error)
 
-    async def _respond_compressed(self, answer: Answer, encoding: bytes) -> None:
-        body = await compress(answer.body, encoding)
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Go on in a task; it is cancelled when the client leaves."""
+        self._task = task = asyncio.ensure_future(self._refusing(work))
+        self._line.tasks.add(task)
+        task.add_done_callback(self._line.tasks.discard)
+
+    async def _refusing(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            if not self.response_complete:
+                self.refuse(error)
+
+    async def _admit_elsewhere(self, body: Bytes) -> None:
+        await self._inference.admit_elsewhere(self, self.headers, body, self)
+
+    async def _answer_elsewhere(self, outputs: Arrays) -> None:
+        answer = await self._inference.answer_elsewhere(self, outputs)
+        encoding = wanted_encoding(self.headers, answer.size)
+        if encoding is not None:
+            await self._compress(answer, encoding)
+        elif not self.response_complete:
+            self._line.respond(self, answer)
+
+    async def _compress(self, answer: Answer, encoding: bytes) -> None:
+        parts, elsewhere = (answer.body, *answer.rest), self._inference.elsewhere
+        body = await compress(parts, answer.size, encoding, elsewhere)
         if not self.response_complete:
             self._line.respond(self, answer.encoded(encoding, body))
 
@@ -124,5 +156,7 @@ class Call(Exchange):
         if self.disconnected and not self.response_complete:
             self.response_complete = True
             self._body = b""
+            if self._task is not None:
+                self._task.cancel()
             self._inference.abandon(self)
             self._inference.finish(self)

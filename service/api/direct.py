@@ -30,6 +30,8 @@ TARGET = re.compile(
     rb"|/v1/models/([\w.-]+)(?:/versions/([\w.-]+))?:predict"
 )
 VERSIONS = ("1.1", "1.0")
+JOINED = 64 * 1024
+"""Bytes; to copy a longer answer behind its head takes longer than to send it on its own."""
 LONGEST_TARGET = 512
 """Bytes; a longer one is no model's that could be served."""
 
@@ -141,7 +143,8 @@ class DirectProtocol(Connection):
 
     def respond(self, call: Call, answer: Answer) -> None:
         """Write the answer, and go on to the client's next request."""
-        status, headers, body = answer
+        status, headers, body, rest = answer
+        size = answer.size if rest else len(body)
         parts = [STATUS_LINE[status]]
         for name, value in (*self.server_state.default_headers, *headers):
             parts += (name, b": ", value, b"\r\n")
@@ -152,13 +155,16 @@ class DirectProtocol(Connection):
         elif call.accepts_keep_alive:
             parts.append(b"connection: keep-alive\r\n")
         parts += (
-            b"content-length: %d\r\nx-request-id: " % len(body),
+            b"content-length: %d\r\nx-request-id: " % size,
             call.request_id,
             b"\r\n\r\n",
-            body,
         )
         call.response_complete = True
-        self.transport.write(b"".join(parts))
+        if size <= JOINED:
+            self.transport.write(b"".join((*parts, body, *rest)))
+        else:
+            for part in (b"".join(parts), body, *rest):
+                self.transport.write(part)
         self._inference.finish(call)
         if call is self.call:
             self._look_out.close(call)

@@ -6,13 +6,14 @@ need more than one step to arrive, and all of them under other servers.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
 from starlette.datastructures import Headers as HeadersView
 
 from service.api.answers import ALLOW, CLOSE, Answer, Header
 from service.api.body import (
+    PIECE,
     ClientGone,
     Receive,
     compress,
@@ -21,10 +22,13 @@ from service.api.body import (
     swallow,
     wanted_encoding,
 )
+from service.api.elsewhere import Elsewhere
 from service.api.exchange import Exchange, LookOut, Target
 from service.api.guard import collect
 from service.api.inference import Headers, Inference
+from service.api.json_tensors import Buffer, Bytes
 from service.api.keys import Access, Need
+from service.api.pace import TakesLong
 from service.api.refusal import turned_away
 from service.core.errors import (
     BodyTimeout,
@@ -106,7 +110,8 @@ class DataPlane:
         unread = exchange.reading and _has_body(headers)
         if (unread or self._inference.leaving) and CLOSE not in answer.headers:
             answer.headers.append(CLOSE)
-        await _send(send, await _compressed(answer, headers), exchange.request_id, unread, receive)
+        answer = await _compressed(answer, headers, self._inference.elsewhere)
+        await _send(send, answer, exchange.request_id, unread, receive)
         self._inference.finish(exchange)
 
     async def _answer(
@@ -119,9 +124,8 @@ class DataPlane:
             _check_once(scope["headers"])
             body = await read_body(headers, receive, inference.body_limit)
             exchange.reading = False
-            body = await decompressed(body, headers, inference.body_limit)
-            inference.admit(exchange, headers, body, exchange.reply)
-            return inference.answer(exchange, await exchange.reply)
+            body = await decompressed(body, headers, inference.body_limit, inference.elsewhere)
+            return await self._predict(exchange, headers, body)
         except asyncio.CancelledError as cancelled:
             if exchange.gone:
                 raise ClientGone from None
@@ -138,6 +142,18 @@ class DataPlane:
             raise
         except Exception as failure:
             return inference.refuse(exchange, failure)
+
+    async def _predict(self, exchange: "_TaskExchange", headers: Headers, body: Bytes) -> Answer:
+        inference, reply = self._inference, exchange.reply
+        try:
+            inference.admit(exchange, headers, body, reply)
+        except TakesLong:
+            await inference.admit_elsewhere(exchange, headers, body, reply)
+        outputs = await reply
+        try:
+            return inference.answer(exchange, outputs)
+        except TakesLong:
+            return await inference.answer_elsewhere(exchange, outputs)
 
 
 class _TaskExchange(Exchange):
@@ -187,21 +203,35 @@ def _has_body(headers: Headers) -> bool:
     return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
 
-async def _compressed(answer: Answer, headers: Headers) -> Answer:
-    encoding = wanted_encoding(headers, answer.body)
+async def _compressed(answer: Answer, headers: Headers, elsewhere: Elsewhere) -> Answer:
+    encoding = wanted_encoding(headers, answer.size)
     if encoding is None:
         return answer
-    return answer.encoded(encoding, await compress(answer.body, encoding))
+    parts = (answer.body, *answer.rest)
+    return answer.encoded(encoding, await compress(parts, answer.size, encoding, elsewhere))
+
+
+def _pieces(parts: Iterable[Buffer]) -> Iterator[bytes]:
+    """Applications may send nothing but bytes: these are copies."""
+    for part in parts:
+        for start in range(0, len(part), PIECE):
+            yield bytes(part[start : start + PIECE])
 
 
 async def _send(
     send: Send, answer: Answer, request_id: bytes, unread: bool, receive: Receive
 ) -> None:
-    status, headers, body = answer
-    headers.append((b"content-length", b"%d" % len(body)))
+    status, headers, body, rest = answer
+    headers.append((b"content-length", b"%d" % answer.size))
     headers.append((b"x-request-id", request_id))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": unread})
+    parts = (body, *rest)
+    if answer.size > PIECE:
+        for piece in _pieces(parts):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        parts = ()
+    last = b"".join(parts)
+    await send({"type": "http.response.body", "body": last, "more_body": unread})
     if unread:
         await swallow(receive)
         await send({"type": "http.response.body", "body": b""})

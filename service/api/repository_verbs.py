@@ -18,7 +18,7 @@ from service.api.body import read_body
 from service.api.byte_order import is_blank
 from service.api.edge import Responses, documented
 from service.api.json_body import body_docs, json_object
-from service.api.json_tensors import parse_json
+from service.api.json_tensors import Bytes, parse_json
 from service.api.lookup import NOT_FOUND, NOT_READY, ModelName
 from service.api.triton_config import ModelConfiguration, read_configuration
 from service.config import ModelConfig
@@ -141,7 +141,7 @@ async def _store(publish: Publish, name: str, files: Mapping[str, bytes]) -> Non
         ) from None
 
 
-async def _body(request: Request, limits: Limits) -> bytes:
+async def _body(request: Request, limits: Limits) -> Bytes:
     try:
         async with asyncio.timeout(limits.seconds):
             return await read_body(dict(request.headers.raw), request.receive, limits.bytes)
