@@ -23,6 +23,7 @@ from service.api.connection import NO_HEAD, Connection
 from service.api.exchange import LookOut, Target
 from service.api.http10 import offers_keep_alive
 from service.api.inference import Headers, Inference
+from service.api.reading import FULL
 from service.core.errors import ShuttingDown
 
 TARGET = re.compile(
@@ -70,6 +71,8 @@ class DirectProtocol(Connection):
     def data_received(self, data: bytes) -> None:
         """Take what came; a request that is not there as a whole is looked after."""
         super().data_received(data)
+        if len(data) >= FULL:
+            self._inference.turns.wait(self)
         call = self.call
         if call is not None and not call.slow and not call.response_complete:
             call.slow = True

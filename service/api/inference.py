@@ -29,6 +29,7 @@ from service.api.errors import outcome_of
 from service.api.exchange import Admitted, Exchange, Target
 from service.api.json_tensors import Bytes
 from service.api.pace import TakesLong, not_here
+from service.api.reading import ReadTurns
 from service.config import Settings
 from service.core.errors import (
     ExecutionFailed,
@@ -62,6 +63,7 @@ class Inference:
         self._non_finite = settings.non_finite
         self._ids = itertools.count(1)
         self.elsewhere = Elsewhere()
+        self.turns = ReadTurns()
         self._boot = f"{id(self):x}"
         self.leaving = False
         """Whether answers tell clients to go elsewhere with their next request."""
