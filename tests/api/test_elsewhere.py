@@ -173,6 +173,7 @@ async def test_what_is_cancelled_before_its_turn_is_not_done() -> None:
     later = asyncio.ensure_future(lane.run(done.append, "later"))
     await asyncio.sleep(0)
     later.cancel()
+    await asyncio.wait([later])
     gate.set()
     await begun
     await lane.run(done.append, "last")
