@@ -1,4 +1,4 @@
-"""A body that is read elsewhere enters the queue of the version that serves when it has been read."""
+"""A body that is read elsewhere goes to the version that serves when it has been read."""
 
 import asyncio
 import json
