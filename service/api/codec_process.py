@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from service.api.frames import LineBroken, receive, send
+from service.api.frames import LineBroken, receive, send, untouched
 from service.core.errors import CodecFailed
 
 R = TypeVar("R")
@@ -49,7 +49,7 @@ class CodecProcess:
         line = self._started()
         try:
             send(line, (function, args))
-            done, answer = receive(line)
+            done, answer = receive(line, untouched)
         except LineBroken as broken:
             why = self._end(broken)
             _log.error("%s; the next long body starts another one", why)
