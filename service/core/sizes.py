@@ -13,8 +13,8 @@ HUGE = 4 * 2**20
 MAX_JSON_VALUES = 4 * 2**20
 """Values in the JSON of one request; a list or an object counts as three. Each becomes an object of
 about 40 bytes before it becomes a number of one to eight."""
-MAX_STRINGS = 256 * 1024
+MAX_STRINGS = 64 * 1024
 """BYTES elements of one request, and those of a classification."""
-MAX_TEXT = 16 * 2**20
+MAX_TEXT = 4 * 2**20
 """Bytes in the BYTES elements of one request. ONNX Runtime converts them while it holds the
-interpreter, 20 ms for as many elements or bytes as are taken."""
+interpreter, about 10 ms each way for as many as are taken."""

@@ -144,15 +144,15 @@ async def test_more_strings_or_text_than_are_taken_are_refused(
     far: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs = '{"inputs":[{"name":"x","datatype":"BYTES","shape":[%d],"data":[%s]}]}'
-    many = inputs % (2**18 + 1, ",".join(['""'] * (2**18 + 1)))
-    with pytest.raises(MalformedRequest, match="has 262145 BYTES elements, at most 262144"):
+    many = inputs % (2**16 + 1, ",".join(['""'] * (2**16 + 1)))
+    with pytest.raises(MalformedRequest, match="has 65537 BYTES elements, at most 65536"):
         await far.decode(many.encode(), None)
-    long = inputs % (1, '"' + "a" * (2**24 + 1) + '"')
-    with pytest.raises(MalformedRequest, match="has 16777217 bytes of text, at most 16777216"):
+    long = inputs % (1, '"' + "a" * (2**22 + 1) + '"')
+    with pytest.raises(MalformedRequest, match="has 4194305 bytes of text, at most 4194304"):
         await far.decode(long.encode(), None)
     signature = Signature((TensorSpec("x", DATATYPES["BYTES"], (None,)),), ())
     with pytest.raises(MalformedRequest, match="bytes of text"):
-        await far.decode_raw(bytes(2**24 + 1), signature)
+        await far.decode_raw(bytes(2**22 + 1), signature)
 
 
 async def test_small_bodies_do_not_wait_for_large_ones(far: Elsewhere) -> None:

@@ -88,7 +88,7 @@ ATTACKS = {
         lambda: tensor("FP32", "0.1234567890123", COUNT).replace(b"0.1234567890123", b"NaN", 1),
     ),
     "strings in JSON, the most": Attack(BYTES, lambda: tensor("BYTES", '""', MAX_STRINGS)),
-    "strings in JSON, 16 MiB": Attack(BYTES, lambda: tensor("BYTES", f'"{"a" * 59}"', MAX_STRINGS)),
+    "strings in JSON, 4 MiB": Attack(BYTES, lambda: tensor("BYTES", f'"{"a" * 59}"', MAX_STRINGS)),
     "empty strings, 64 MiB": Attack(BYTES, lambda: tensor("BYTES", '""', LIMIT // 3 - 99), BAD),
     "nested V1 lists, the most": Attack(V1_GRID, lambda: instances("[1]", COUNT // 4 - 9)),
     "nested V1 lists, 64 MiB": Attack(V1_GRID, lambda: instances("[1]", LIMIT // 4 - 99), BAD),
