@@ -169,6 +169,7 @@ class Server:
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_SECONDS):
                 await self.repository.stop()
+        await asyncio.to_thread(self._inference.elsewhere.close)
         if self._tracing:
             await asyncio.to_thread(self._tracing.close)
         await send({"type": "lifespan.shutdown.complete"})

@@ -238,6 +238,18 @@ class TracedInference(Inference):
         trace = self._traces[exchange] = self._tracing.begin(exchange, headers)
         super().admit(exchange, headers, body, _TracedReply(reply, trace))
 
+    async def admit_elsewhere(
+        self, exchange: Exchange, headers: Headers, body: Bytes, reply: Reply
+    ) -> None:
+        """As without tracing, in the span that ``admit`` has begun."""
+        reply = _TracedReply(reply, self._traces[exchange])
+        await super().admit_elsewhere(exchange, headers, body, reply)
+
+    async def answer_elsewhere(self, exchange: Exchange, outputs: Arrays) -> Answer:
+        """As without tracing, with the span's context for the client."""
+        began = perf_counter()
+        return self._encoded(exchange, await super().answer_elsewhere(exchange, outputs), began)
+
     def answer(self, exchange: Exchange, outputs: Arrays) -> Answer:
         """As without tracing, with the span's context for the client."""
         began = perf_counter()

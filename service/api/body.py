@@ -2,23 +2,26 @@
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
+from service.api.elsewhere import Elsewhere
+from service.api.json_tensors import Buffer, Bytes
 from service.core.errors import BodyTooLarge, MalformedRequest, UnsupportedEncoding
+from service.core.memory_budget import Reservation
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Grown = Callable[[bytes | bytearray], None]
+Grown = Callable[[Bytes], None]
 """Told of a body as far as it is there; refuses it by raising."""
 # zlib's window bits: 31 takes gzip's header, 15 that of zlib, which HTTP calls deflate.
 ENCODINGS = {b"gzip": 31, b"deflate": 15}
 WORTH_COMPRESSING = 1024
+PIECE = 256 * 1024
+"""Bytes that are (de)compressed at once; after so many the cost of a body is looked at."""
 OFF_THE_LOOP = 64 * 1024
 """Bytes from which (de)compression is worth a thread: zlib lets the event loop go on meanwhile."""
 MOST_PER_BYTE = 1032
 """Deflate cannot pack more than this many bytes into one: https://zlib.net/zlib_tech.html"""
-STEP = 2**18
-"""Bytes that are decompressed at once, before their cost is looked at."""
 LINGER = 2.0
 """Seconds in which a sender that was refused may stop. A line that is cut while the other side
 still sends is reset, and the reset may overtake the answer."""
@@ -30,7 +33,7 @@ class ClientGone(Exception):  # noqa: N818 - not an error to tell anybody
 
 async def read_body(
     headers: Mapping[bytes, bytes], receive: Receive, limit: int, grown: Grown
-) -> bytes:
+) -> Bytes:
     """The whole body, as it was sent.
 
     Raises:
@@ -46,7 +49,7 @@ async def read_body(
         shown = coding.decode("latin-1")
         raise UnsupportedEncoding(f'Transfer-Encoding "{shown:.40}", expected chunked')
     message = await receive()
-    body: bytes = message.get("body", b"")
+    body: Bytes = message.get("body", b"")
     if message.get("more_body", False) or message["type"] != "http.request":
         body = await _read_rest(message, receive, limit, grown)
     if len(body) > limit:
@@ -55,8 +58,8 @@ async def read_body(
 
 
 async def decompressed(
-    body: bytes, headers: Mapping[bytes, bytes], limit: int, grown: Grown
-) -> bytes | bytearray:
+    body: Bytes, headers: Mapping[bytes, bytes], limit: int, elsewhere: Elsewhere, grown: Grown
+) -> Bytes:
     """The body as it was before the client compressed it; see ``decompress``."""
     encoding = headers.get(b"content-encoding")
     if encoding is None:
@@ -65,7 +68,7 @@ async def decompressed(
         return decompress(body, encoding, limit)
     plain = bytearray()
     steps = decompression(body, encoding, limit)
-    while (part := await asyncio.to_thread(next, steps, None)) is not None:
+    while (part := await elsewhere.steps.run(next, steps, None)) is not None:
         plain += part
         grown(plain)
     return plain
@@ -73,7 +76,7 @@ async def decompressed(
 
 async def _read_rest(
     message: MutableMapping[str, Any], receive: Receive, limit: int, grown: Grown
-) -> bytes:
+) -> Bytes:
     # Grown in place: a list of pieces takes far more memory than the body when they are small.
     body = bytearray()
     while True:
@@ -84,7 +87,7 @@ async def _read_rest(
             raise too_large(limit)
         grown(body)
         if not message.get("more_body", False):
-            return bytes(body)
+            return body
         message = await receive()
 
 
@@ -106,7 +109,7 @@ def too_large(limit: int, size: int | None = None) -> BodyTooLarge:
     return BodyTooLarge(f"the body has {size} bytes, at most {limit} are taken")
 
 
-def decompress(body: bytes, encoding: bytes, limit: int) -> bytes:
+def decompress(body: Bytes, encoding: bytes, limit: int) -> Bytes:
     """The body as it was before the client compressed it.
 
     Raises:
@@ -117,8 +120,8 @@ def decompress(body: bytes, encoding: bytes, limit: int) -> bytes:
     return b"".join(decompression(body, encoding, limit))
 
 
-def decompression(body: bytes, encoding: bytes, limit: int) -> Iterator[bytes]:
-    """The same in parts of at most ``STEP`` bytes."""
+def decompression(body: Bytes, encoding: bytes, limit: int) -> Iterator[Bytes]:
+    """The same in parts of at most ``PIECE`` bytes."""
     encoding = encoding.strip().lower()
     if encoding == b"identity":
         yield body
@@ -139,15 +142,16 @@ def decompression(body: bytes, encoding: bytes, limit: int) -> Iterator[bytes]:
         raise MalformedRequest(f"the {name} body is cut short")
 
 
-def _inflated(machine: "zlib._Decompress", body: bytes, name: str) -> Iterator[bytes]:
+def _inflated(machine: "zlib._Decompress", body: Bytes, name: str) -> Iterator[bytes]:
     # In slices of the input too: what a step leaves over is copied.
-    for at in range(0, len(body), STEP):
-        rest = body[at : at + STEP]
+    whole = memoryview(body)
+    for at in range(0, len(whole), PIECE):
+        rest: Bytes | memoryview = whole[at : at + PIECE]
         while rest or not machine.eof:
             if machine.eof:
                 raise MalformedRequest(f"the {name} body is followed by other bytes")
             try:
-                part = machine.decompress(rest, STEP)
+                part = machine.decompress(rest, PIECE)
             except zlib.error as error:
                 raise MalformedRequest(f"the body is not {name}: {error}") from None
             if not part and not machine.eof:
@@ -156,10 +160,11 @@ def _inflated(machine: "zlib._Decompress", body: bytes, name: str) -> Iterator[b
             rest = machine.unconsumed_tail or machine.unused_data
 
 
-def wanted_encoding(headers: Mapping[bytes, bytes], answer: bytes) -> bytes | None:
-    """The first of gzip and deflate that the client accepts, where the answer is worth it."""
+def wanted_encoding(headers: Mapping[bytes, bytes], size: int) -> bytes | None:
+    """The first of gzip and deflate that the client accepts, where an answer of this size is worth
+    it."""
     accepts = headers.get(b"accept-encoding")
-    if accepts is None or len(answer) < WORTH_COMPRESSING:
+    if accepts is None or size < WORTH_COMPRESSING:
         return None
     allowed = {}
     for item in accepts.lower().split(b","):
@@ -169,14 +174,25 @@ def wanted_encoding(headers: Mapping[bytes, bytes], answer: bytes) -> bytes | No
     return next((name for name in ENCODINGS if allowed.get(name)), None)
 
 
-def deflated(body: bytes, encoding: bytes) -> bytes:
+def deflated(parts: Sequence[Buffer], encoding: bytes) -> Bytes:
     """The body in gzip or deflate, at the fastest level."""
-    machine = zlib.compressobj(1, zlib.DEFLATED, ENCODINGS[encoding])
-    return machine.compress(body) + machine.flush()
+    machine, whole = zlib.compressobj(1, zlib.DEFLATED, ENCODINGS[encoding]), bytearray()
+    for part in parts:
+        view = memoryview(part)
+        for start in range(0, len(view), PIECE):
+            whole += machine.compress(view[start : start + PIECE])
+    whole += machine.flush()
+    return whole
 
 
-async def compress(body: bytes, encoding: bytes) -> bytes:
-    """The same, without holding up the event loop."""
-    if len(body) < OFF_THE_LOOP:
-        return deflated(body, encoding)
-    return await asyncio.to_thread(deflated, body, encoding)
+async def compress(
+    parts: Sequence[Buffer],
+    size: int,
+    encoding: bytes,
+    elsewhere: Elsewhere,
+    held: Reservation | None,
+) -> Bytes:
+    """The same, without holding up the event loop; ``held`` are the bytes of the answer."""
+    if size < OFF_THE_LOOP:
+        return deflated(parts, encoding)
+    return await elsewhere.lane(size).run(deflated, parts, encoding, held=held)

@@ -24,6 +24,7 @@ STATUS: dict[type[Exception], int] = {
     errors.QueueFull: 503,
     errors.MemoryFull: 503,
     errors.DeadlineExceeded: 504,
+    errors.CodecFailed: 503,
     errors.ShuttingDown: 503,
     errors.LoadFailed: 500,
     errors.GateFailed: 409,

@@ -7,13 +7,14 @@ need more than one step to arrive, and all of them under other servers.
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
 from starlette.datastructures import Headers as HeadersView
 
 from service.api.answers import ALLOW, CLOSE, Answer, Header
 from service.api.body import (
+    PIECE,
     ClientGone,
     Receive,
     compress,
@@ -22,10 +23,13 @@ from service.api.body import (
     swallow,
     wanted_encoding,
 )
+from service.api.elsewhere import Elsewhere
 from service.api.exchange import Exchange, LookOut, Target
 from service.api.guard import collect
 from service.api.inference import Headers, Inference
+from service.api.json_tensors import Buffer, Bytes
 from service.api.keys import Access, Need
+from service.api.pace import TakesLong
 from service.api.refusal import turned_away
 from service.core.body_cost import LARGE
 from service.core.errors import (
@@ -35,6 +39,7 @@ from service.core.errors import (
     ShuttingDown,
     Unauthenticated,
 )
+from service.core.memory_budget import Reservation
 from service.core.tensors import Arrays
 
 Scope = MutableMapping[str, Any]
@@ -109,8 +114,12 @@ class DataPlane:
         unread = exchange.reading and _has_body(headers)
         if (unread or self._inference.leaving) and CLOSE not in answer.headers:
             answer.headers.append(CLOSE)
-        await _send(send, await _compressed(answer, headers), exchange.request_id, unread, receive)
-        self._inference.finish(exchange)
+        try:
+            elsewhere, held = self._inference.elsewhere, exchange.held
+            answer = await _compressed(answer, headers, elsewhere, held)
+            await _send(send, answer, exchange.request_id, unread, receive)
+        finally:
+            self._inference.finish(exchange)
 
     async def _answer(
         self, exchange: "_TaskExchange", scope: Scope, headers: Headers, receive: Receive
@@ -120,14 +129,9 @@ class DataPlane:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(f"{scope['method']} on {scope['path']}, expected POST")
             _check_once(scope["headers"])
-            limit, grown = inference.body_limit, exchange.grown
-            exchange.expect(limit)
-            sent = await read_body(headers, receive, limit, grown)
-            exchange.reading, exchange.weighed = False, 0
-            body = await decompressed(sent, headers, limit, grown)
-            del sent
-            inference.admit(exchange, headers, body, exchange.reply)
-            return inference.answer(exchange, await exchange.reply)
+            return await self._predict(
+                exchange, headers, await self._body(exchange, headers, receive)
+            )
         except asyncio.CancelledError as cancelled:
             if exchange.gone:
                 raise ClientGone from None
@@ -144,6 +148,26 @@ class DataPlane:
             raise
         except Exception as failure:
             return inference.refuse(exchange, failure)
+
+    async def _body(self, exchange: "_TaskExchange", headers: Headers, receive: Receive) -> Bytes:
+        limit, grown = self._inference.body_limit, exchange.grown
+        exchange.expect(limit)
+        sent = await read_body(headers, receive, limit, grown)
+        exchange.reading, exchange.weighed = False, 0
+        return await decompressed(sent, headers, limit, self._inference.elsewhere, grown)
+
+    async def _predict(self, exchange: "_TaskExchange", headers: Headers, body: Bytes) -> Answer:
+        inference, reply = self._inference, exchange.reply
+        try:
+            inference.admit(exchange, headers, body, reply)
+        except TakesLong:
+            await inference.admit_elsewhere(exchange, headers, body, reply)
+        del body  # the outputs may take their time
+        outputs = await reply
+        try:
+            return inference.answer(exchange, outputs)
+        except TakesLong:
+            return await inference.answer_elsewhere(exchange, outputs)
 
 
 class _TaskExchange(Exchange):
@@ -175,7 +199,7 @@ class _TaskExchange(Exchange):
             packed = b"content-encoding" in self._headers
             self._traffic.expect(self, int(length), packed or self._raw)
 
-    def grown(self, body: bytes | bytearray) -> None:
+    def grown(self, body: Bytes) -> None:
         """A part of the body came, or was decompressed."""
         self._traffic.grow(self, body, self._raw)
 
@@ -214,25 +238,42 @@ def _has_body(headers: Headers) -> bool:
     return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
 
-async def _compressed(answer: Answer, headers: Headers) -> Answer:
-    encoding = wanted_encoding(headers, answer.body)
+async def _compressed(
+    answer: Answer, headers: Headers, elsewhere: Elsewhere, held: Reservation | None
+) -> Answer:
+    encoding = wanted_encoding(headers, answer.size)
     if encoding is None:
         return answer
+    parts = (answer.body, *answer.rest)
     try:
-        return answer.encoded(encoding, await compress(answer.body, encoding))
+        body = await compress(parts, answer.size, encoding, elsewhere, held)
     except (MemoryError, RuntimeError) as error:  # no memory, or none for a thread
         _log.error("an answer is not compressed: %s", error)
         return answer
+    return answer.encoded(encoding, body)
+
+
+def _pieces(parts: Iterable[Buffer]) -> Iterator[bytes]:
+    """Applications may send nothing but bytes: these are copies."""
+    for part in parts:
+        for start in range(0, len(part), PIECE):
+            yield bytes(part[start : start + PIECE])
 
 
 async def _send(
     send: Send, answer: Answer, request_id: bytes, unread: bool, receive: Receive
 ) -> None:
-    status, headers, body = answer
-    headers.append((b"content-length", b"%d" % len(body)))
+    status, headers, body, rest = answer
+    headers.append((b"content-length", b"%d" % answer.size))
     headers.append((b"x-request-id", request_id))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": unread})
+    parts = (body, *rest)
+    if answer.size > PIECE:
+        for piece in _pieces(parts):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        parts = ()
+    last = b"".join(parts)
+    await send({"type": "http.response.body", "body": last, "more_body": unread})
     if unread:
         await swallow(receive)
         await send({"type": "http.response.body", "body": b""})

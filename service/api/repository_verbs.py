@@ -17,7 +17,7 @@ from service.api.body import Grown, read_body
 from service.api.byte_order import is_blank
 from service.api.edge import Responses, documented
 from service.api.json_body import body_docs, json_object
-from service.api.json_tensors import parse_json
+from service.api.json_tensors import Bytes, parse_json
 from service.api.lookup import NOT_FOUND, NOT_READY, ModelName
 from service.api.traffic import Traffic
 from service.api.triton_config import ModelConfiguration, read_configuration
@@ -112,7 +112,7 @@ def repository_verbs(
             await follow(request, name, body)
         return Response()
 
-    async def follow(request: Request, name: str, body: bytes) -> None:
+    async def follow(request: Request, name: str, body: Bytes) -> None:
         with audit.change(request, Verb.LOAD, name) as change:
             document = {} if is_blank(body) else await asyncio.to_thread(parse_json, body)
             parameters = _parameters(document)
@@ -159,7 +159,7 @@ async def _store(publish: Publish, name: str, files: Mapping[str, bytes]) -> Non
 
 async def _body(
     request: Request, headers: Mapping[bytes, bytes], limits: Limits, grown: Grown
-) -> bytes:
+) -> Bytes:
     try:
         async with asyncio.timeout(limits.seconds):
             return await read_body(headers, request.receive, limits.bytes, grown)

@@ -23,6 +23,7 @@ QuantserveError
 │   ├── QueueFull              the queue of the model is at its bound
 │   ├── MemoryFull             requests and answers in flight take all memory that is for them
 │   ├── DeadlineExceeded       the request waited longer than it allowed
+│   ├── CodecFailed            the process that reads and writes long JSON died or took too long
 │   └── ShuttingDown           the server is on its way out
 ├── ModelError               the model's: its operator must act
 │   ├── LoadFailed             the version cannot be loaded
@@ -134,6 +135,10 @@ class MemoryFull(MomentError):
 
 class DeadlineExceeded(MomentError):
     """The request waited longer than it allowed."""
+
+
+class CodecFailed(MomentError):
+    """The process that reads and writes long JSON died, or took too long; another one follows."""
 
 
 class ShuttingDown(MomentError):

@@ -17,12 +17,17 @@ class Budget:
 
 
 class Reservation:
-    """The bytes that one holder has of a budget; none at first, and none after ``release``."""
+    """The bytes that one holder has of a budget; none at first, and none after ``release``.
 
-    __slots__ = ("_budget", "size")
+    Work that goes on without the holder, in a thread or another process, is ``lent`` them.
+    """
+
+    __slots__ = ("_budget", "_lent", "_released", "size")
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
+        self._lent = 0
+        self._released = False
         self.size = 0
 
     def resize(self, size: int, beyond: int = 0) -> bool:
@@ -38,6 +43,18 @@ class Reservation:
         self._budget.held += size - self.size
         self.size = size
 
+    def lend(self) -> None:
+        """Until ``take_back`` the bytes stay reserved, whatever becomes of their holder."""
+        self._lent += 1
+
+    def take_back(self) -> None:
+        """The work has ended, to which the bytes were lent."""
+        self._lent -= 1
+        if self._released:
+            self.release()
+
     def release(self) -> None:
-        """Give everything back; again is as good as once."""
-        self.force(0)
+        """Give everything back, what is lent when it comes back; again is as good as once."""
+        self._released = self._lent > 0
+        if not self._released:
+            self.force(0)

@@ -16,10 +16,13 @@ class Holders(RuleBasedStateMachine):
         super().__init__()
         self.budget = Budget(300)
         self.holders = [Reservation(self.budget) for _ in range(5)]
-        self.forced = 0
+        self.lent = [0] * 5
+        self.ended: set[int] = set()
 
     @rule(holder=st.integers(0, 4), size=SIZES, beyond=st.sampled_from([0, 50]))
     def resize(self, holder: int, size: int, beyond: int) -> None:
+        if holder in self.ended:
+            return
         before, held = self.holders[holder].size, self.budget.held
         if self.holders[holder].resize(size, beyond):
             assert self.holders[holder].size == size
@@ -30,22 +33,45 @@ class Holders(RuleBasedStateMachine):
 
     @rule(holder=st.integers(0, 4), size=SIZES)
     def force(self, holder: int, size: int) -> None:
+        if holder in self.ended:
+            return
         self.holders[holder].force(size)
         assert self.holders[holder].size == size
 
     @rule(holder=st.integers(0, 4))
+    def lend(self, holder: int) -> None:
+        if holder not in self.ended:
+            self.holders[holder].lend()
+            self.lent[holder] += 1
+
+    @rule(holder=st.integers(0, 4))
+    def take_back(self, holder: int) -> None:
+        if self.lent[holder]:
+            before = self.holders[holder].size
+            self.holders[holder].take_back()
+            self.lent[holder] -= 1
+            ended = holder in self.ended and not self.lent[holder]
+            assert self.holders[holder].size == (0 if ended else before)
+            self.ended -= {holder} if ended else set()
+
+    @rule(holder=st.integers(0, 4))
     def release(self, holder: int) -> None:
+        before = self.holders[holder].size
         self.holders[holder].release()
-        assert self.holders[holder].size == 0
+        lent = self.lent[holder] > 0
+        assert self.holders[holder].size == (before if lent else 0)
+        self.ended |= {holder} if lent else set()
 
     @invariant()
     def all_is_counted_once(self) -> None:
         assert self.budget.held == sum(each.size for each in self.holders) >= 0
 
     def teardown(self) -> None:
-        for each in self.holders:
+        for each, lent in zip(self.holders, self.lent, strict=True):
             each.release()
             each.release()
+            for _ in range(lent):
+                each.take_back()
         assert self.budget.held == 0
 
 
