@@ -2,7 +2,8 @@
 
 Sixteen connections send the body again and again for some seconds, while a constant stream asks the
 shipped digit model; its p99 is compared with that of a quiet time just before. The target is 50 ms
-more. Those who attack are nicer than the others: they are not part of the server.
+more. Those who attack are nicer than the others: they are not part of the server. The same attacks
+are part of `python -m tests.benchmarks.attacks`, each against a server of its own.
 """
 
 import argparse
@@ -147,28 +148,36 @@ def main() -> int:
 def served() -> Iterator[tuple[int, int]]:
     """The port and the process of a server with the digit model and those that are attacked."""
     with tempfile.TemporaryDirectory() as folder:
-        models = Path(folder)
-        shutil.copytree(ROOT / "models/digits", models / "digits")
-        for datatype in ("FP32", "BYTES"):
-            identity(models, datatype)
-        x, y = (value(name, ["batch", "n", 1]) for name in "xy")
-        save(model([node("Identity", "x", to="y")], [x], [y]), models / "grid")
-        repeats = constant("repeats", [1, 4_000_000], "int64")
-        tile = node("Tile", "x", "repeats", to="y")
-        x, y = value("x", ["batch", 1]), value("y", ["batch", 4_000_000])
-        save(model([tile], [x], [y], [repeats]), models / "wide")
-        with running(models) as server:
+        put_models(Path(folder))
+        with running(Path(folder)) as server:
             yield server.port, server.process.pid
+
+
+def put_models(models: Path) -> None:
+    """The digit model and those that are attacked."""
+    shutil.copytree(ROOT / "models/digits", models / "digits")
+    for datatype in ("FP32", "BYTES"):
+        identity(models, datatype)
+    x, y = (value(name, ["batch", "n", 1]) for name in "xy")
+    save(model([node("Identity", "x", to="y")], [x], [y]), models / "grid")
+    repeats = constant("repeats", [1, 4_000_000], "int64")
+    tile = node("Tile", "x", "repeats", to="y")
+    x, y = value("x", ["batch", 1]), value("y", ["batch", 4_000_000])
+    save(model([tile], [x], [y], [repeats]), models / "wide")
+
+
+def request(attack: Attack) -> bytes:
+    """What is sent."""
+    body = attack.body()
+    head = f"POST {attack.path} HTTP/1.1\r\nHost: x\r\n{attack.headers}"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def measure(name: str, attack: Attack, port: int, pid: int, seconds: float) -> bool:
     """One line of the table; whether the target was met."""
     quiet = p99(others(port, seconds / 2))
-    body = attack.body()
-    head = f"POST {attack.path} HTTP/1.1\r\nHost: x\r\n{attack.headers}"
-    request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
     with tempfile.NamedTemporaryFile() as file:
-        Path(file.name).write_bytes(request)
+        Path(file.name).write_bytes(request(attack))
         flood = subprocess.Popen(
             [sys.executable, "-m", "tests.benchmarks.large_bodies", "flood"]
             + [str(port), file.name, str(seconds)],
