@@ -24,6 +24,7 @@ from service.api.infer import App, DataPlane, Send
 from service.api.inference import Inference
 from service.api.keys import Access, Keys
 from service.api.repository_verbs import Limits, repository_verbs
+from service.api.traffic import Traffic
 from service.api.upload import UploadLimits, upload_routes
 from service.api.versions import versions
 from service.api.watching import Watchers, watching
@@ -31,9 +32,15 @@ from service.config import Settings, read_keys
 from service.core.errors import ConfigError
 from service.core.events import Observer, Observers
 from service.core.exemplars import Exemplars
+from service.core.memory_plan import MemoryPlan, share_out
 from service.core.run_limits import Timeouts
 from service.core.statistics import Statistics
-from service.engine.hardware import usable_cores
+from service.engine.hardware import (
+    address_space_left,
+    memory_limit,
+    resident_bytes,
+    usable_cores,
+)
 from service.engine.publishing import publish_files
 from service.engine.repository import ModelRepository
 from service.engine.rollout import Environment
@@ -76,10 +83,12 @@ class Server:
         traced = [self._tracing] if self._tracing else []
         changed = (statistics, self._watchers, log, audit_log)
         observe = Observers((statistics, log, *traced), changed)
+        plan = _memory_plan(settings)
+        self._traffic = traffic = Traffic(plan.traffic, address_space_left)
         given = Environment(
             settings.cores or usable_cores(),
             observe,
-            settings.memory_budget,
+            plan.models,
             settings.shutdown_timeout,
             settings.allow_custom_ops,
             parent.ledger,
@@ -93,8 +102,16 @@ class Server:
             settings.models, given, name=settings.name, allow_empty=settings.allow_empty
         )
         access = access_of(settings)
-        metrics = Metrics(statistics, self.repository, exemplars, parent.crashes, settings.poll)
-        changes = _changes(settings, self.repository, Audit(observe))
+        metrics = Metrics(
+            statistics,
+            self.repository,
+            exemplars,
+            parent.crashes,
+            plan,
+            traffic.counts,
+            settings.poll,
+        )
+        changes = _changes(settings, self.repository, traffic, Audit(observe))
         reports = [versions(self.repository, statistics), watching(self.repository, self._watchers)]
         self._control = control = control_plane(
             self.repository,
@@ -117,10 +134,10 @@ class Server:
 
     def _inference_of(self, settings: Settings, observe: Observer) -> Inference:
         if self._tracing is None:
-            return Inference(self.repository, settings, observe)
+            return Inference(self.repository, settings, observe, self._traffic)
         from service.tracing import TracedInference
 
-        return TracedInference(self.repository, settings, observe, self._tracing)
+        return TracedInference(self.repository, settings, observe, self._traffic, self._tracing)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         # `async` although it only passes on: servers tell ASGI 3 from 2 by this.
@@ -164,6 +181,7 @@ class Server:
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_SECONDS):
                 await self.repository.stop(patience=0)
+        await asyncio.to_thread(self._inference.elsewhere.close)
         if self._tracing:
             await asyncio.to_thread(self._tracing.close)
         await send({"type": "lifespan.shutdown.complete"})
@@ -210,7 +228,16 @@ def _tracing(exemplars: Exemplars) -> "Tracing":
     return Tracing(exemplars)
 
 
-def _changes(settings: Settings, repository: ModelRepository, audit: Audit) -> list[APIRouter]:
+def _memory_plan(settings: Settings) -> MemoryPlan:
+    """What the process may hold by its settings, its cgroup and its address space, shared out."""
+    base, total = resident_bytes(), settings.memory_budget or memory_limit()
+    left = address_space_left()
+    return share_out(total if left is None else min(total, base + left), base)
+
+
+def _changes(
+    settings: Settings, repository: ModelRepository, traffic: Traffic, audit: Audit
+) -> list[APIRouter]:
     """The routes that change what is served."""
 
     root = repository.root
@@ -223,7 +250,10 @@ def _changes(settings: Settings, repository: ModelRepository, audit: Audit) -> l
         admin(repository, audit),
         upload_routes(root, UploadLimits(settings.max_upload_bytes, settings.body_timeout), audit),
         repository_verbs(
-            repository, Limits(settings.max_body_bytes, settings.body_timeout), publish, audit
+            repository,
+            Limits(settings.max_body_bytes, settings.body_timeout, traffic),
+            publish,
+            audit,
         ),
     ]
 

@@ -58,6 +58,9 @@ class Settings(_Value):
     max_body_bytes: int = Field(
         64 * 2**20, ge=1024, description="largest request body, counted after decompression"
     )
+    max_response_bytes: int = Field(
+        64 * 2**20, ge=1, description="largest answer to a prediction, counted before compression"
+    )
     body_timeout: float = Field(
         30.0,
         gt=0,
@@ -91,7 +94,10 @@ class Settings(_Value):
         "auto", description="auto: text on a terminal, JSON elsewhere"
     )
     memory_budget: int = Field(
-        0, ge=0, description="bytes that the process may hold with a new version in it, 0 for any"
+        0,
+        ge=0,
+        description="bytes that the process may hold: itself, models, requests and answers in "
+        "flight; 0 for what its cgroup or the machine has",
     )
     poll: float = Field(
         0.0,

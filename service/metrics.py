@@ -20,9 +20,11 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
 from service import __version__
+from service.api.traffic import Counts
 from service.core.crashes import Crashes
 from service.core.exemplars import Exemplars, Traced
 from service.core.lifecycle import State
+from service.core.memory_plan import MemoryPlan
 from service.core.statistics import (
     Histogram,
     RequestStatistics,
@@ -77,11 +79,15 @@ class Metrics(Collector):
         repository: ModelRepository,
         exemplars: Exemplars,
         crashes: Crashes,
+        plan: MemoryPlan,
+        traffic: Callable[[], Counts],
         poll: float = 0.0,
     ) -> None:
         """``poll``: seconds between two looks at the models folder, 0 for none."""
         self._poll = poll
         self._crashes = crashes
+        self._plan = plan
+        self._traffic = traffic
         self._exemplars = exemplars
         self._statistics = statistics
         self._repository = repository
@@ -105,6 +111,7 @@ class Metrics(Collector):
         yield from self._states()
         yield from self._rollouts()
         yield from self._server()
+        yield from self._memory()
         yield from self._supervisor()
         if self._poll:
             yield from self._polls()
@@ -220,6 +227,29 @@ class Metrics(Collector):
         build = InfoMetricFamily("quantserve_build", "What the server is made of")
         build.add_metric([], self._build)
         yield from (ready, limit, build)
+
+    def _memory(self) -> Iterator[Metric]:
+        counts = self._traffic()
+        shares = GaugeMetricFamily(
+            "quantserve_memory_share_bytes",
+            "What the process may hold: itself with its models, and requests and answers in flight",
+            labels=("share",),
+        )
+        shares.add_metric(["models"], self._plan.models)
+        shares.add_metric(["traffic"], self._plan.traffic)
+        held = GaugeMetricFamily(
+            "quantserve_traffic_bytes", "Reserved for requests and answers in flight"
+        )
+        held.add_metric([], counts.held)
+        refused = CounterMetricFamily(
+            "quantserve_traffic_refusals", "Requests that had no room in their share of memory"
+        )
+        refused.add_metric([], counts.refused)
+        dropped = CounterMetricFamily(
+            "quantserve_dropped_answers", "Answers that made way since their clients took nothing"
+        )
+        dropped.add_metric([], counts.dropped)
+        yield from (shares, held, refused, dropped)
 
     def _supervisor(self) -> Iterator[Metric]:
         restarts = CounterMetricFamily(

@@ -32,6 +32,7 @@ from service.api.answers import Answer
 from service.api.exchange import Exchange
 from service.api.inference import Headers, Inference
 from service.api.json_tensors import Bytes
+from service.api.traffic import Traffic
 from service.config import Settings
 from service.core.errors import MomentError
 from service.core.events import BatchExecuted, Event, Observer, Outcome
@@ -220,9 +221,14 @@ class TracedInference(Inference):
     """Inference that tells ``Tracing`` of each request."""
 
     def __init__(
-        self, repository: ModelRepository, settings: Settings, observe: Observer, tracing: Tracing
+        self,
+        repository: ModelRepository,
+        settings: Settings,
+        observe: Observer,
+        traffic: Traffic,
+        tracing: Tracing,
     ) -> None:
-        super().__init__(repository, settings, observe)
+        super().__init__(repository, settings, observe, traffic)
         self._tracing = tracing
         # All mutable state: the traces of the requests that have not ended.
         self._traces: dict[Exchange, Trace] = {}
@@ -231,6 +237,18 @@ class TracedInference(Inference):
         """As without tracing, in a span."""
         trace = self._traces[exchange] = self._tracing.begin(exchange, headers)
         super().admit(exchange, headers, body, _TracedReply(reply, trace))
+
+    async def admit_elsewhere(
+        self, exchange: Exchange, headers: Headers, body: Bytes, reply: Reply
+    ) -> None:
+        """As without tracing, in the span that ``admit`` has begun."""
+        reply = _TracedReply(reply, self._traces[exchange])
+        await super().admit_elsewhere(exchange, headers, body, reply)
+
+    async def answer_elsewhere(self, exchange: Exchange, outputs: Arrays) -> Answer:
+        """As without tracing, with the span's context for the client."""
+        began = perf_counter()
+        return self._encoded(exchange, await super().answer_elsewhere(exchange, outputs), began)
 
     def answer(self, exchange: Exchange, outputs: Arrays) -> Answer:
         """As without tracing, with the span's context for the client."""

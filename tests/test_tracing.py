@@ -119,12 +119,14 @@ def of(receiver: Receiver, traceresponse: str) -> Span:
     return found()[0]
 
 
-@pytest.mark.parametrize("way", ["direct", "through ASGI"])
+@pytest.mark.parametrize("way", ["direct", "through ASGI", "read elsewhere"])
 def test_a_request_is_a_span_in_the_clients_trace_with_a_child_for_each_phase(
     receiver: Receiver, address: str, way: str
 ) -> None:
     body, headers = EXAMPLE, {"traceparent": PARENT}
-    if way != "direct":
+    if way == "read elsewhere":
+        body += b" " * 40_000
+    elif way != "direct":
         # What is compressed takes the way of every ASGI application.
         body, headers = gzip.compress(body), headers | {"Content-Encoding": "gzip"}
     status, answered = post(address, PATH, body, headers)

@@ -2,15 +2,22 @@
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
+from service.api.elsewhere import Elsewhere
+from service.api.json_tensors import Buffer, Bytes
 from service.core.errors import BodyTooLarge, MalformedRequest, UnsupportedEncoding
+from service.core.memory_budget import Reservation
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Grown = Callable[[Bytes], None]
+"""Told of a body as far as it is there; refuses it by raising."""
 # zlib's window bits: 31 takes gzip's header, 15 that of zlib, which HTTP calls deflate.
 ENCODINGS = {b"gzip": 31, b"deflate": 15}
 WORTH_COMPRESSING = 1024
+PIECE = 256 * 1024
+"""Bytes that are (de)compressed at once; after so many the cost of a body is looked at."""
 OFF_THE_LOOP = 64 * 1024
 """Bytes from which (de)compression is worth a thread: zlib lets the event loop go on meanwhile."""
 MOST_PER_BYTE = 1032
@@ -24,7 +31,9 @@ class ClientGone(Exception):  # noqa: N818 - not an error to tell anybody
     """The client closed the connection."""
 
 
-async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
+async def read_body(
+    headers: Mapping[bytes, bytes], receive: Receive, limit: int, grown: Grown
+) -> Bytes:
     """The whole body, as it was sent.
 
     Raises:
@@ -40,25 +49,34 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
         shown = coding.decode("latin-1")
         raise UnsupportedEncoding(f'Transfer-Encoding "{shown:.40}", expected chunked')
     message = await receive()
-    body: bytes = message.get("body", b"")
+    body: Bytes = message.get("body", b"")
     if message.get("more_body", False) or message["type"] != "http.request":
-        body = await _read_rest(message, receive, limit)
+        body = await _read_rest(message, receive, limit, grown)
     if len(body) > limit:
         raise too_large(limit)
     return body
 
 
-async def decompressed(body: bytes, headers: Mapping[bytes, bytes], limit: int) -> bytes:
+async def decompressed(
+    body: Bytes, headers: Mapping[bytes, bytes], limit: int, elsewhere: Elsewhere, grown: Grown
+) -> Bytes:
     """The body as it was before the client compressed it; see ``decompress``."""
     encoding = headers.get(b"content-encoding")
     if encoding is None:
         return body
     if len(body) * MOST_PER_BYTE < OFF_THE_LOOP:
         return decompress(body, encoding, limit)
-    return await asyncio.to_thread(decompress, body, encoding, limit)
+    plain = bytearray()
+    steps = decompression(body, encoding, limit)
+    while (part := await elsewhere.steps.run(next, steps, None)) is not None:
+        plain += part
+        grown(plain)
+    return plain
 
 
-async def _read_rest(message: MutableMapping[str, Any], receive: Receive, limit: int) -> bytes:
+async def _read_rest(
+    message: MutableMapping[str, Any], receive: Receive, limit: int, grown: Grown
+) -> Bytes:
     # Grown in place: a list of pieces takes far more memory than the body when they are small.
     body = bytearray()
     while True:
@@ -67,8 +85,9 @@ async def _read_rest(message: MutableMapping[str, Any], receive: Receive, limit:
         body += message.get("body", b"")
         if len(body) > limit:
             raise too_large(limit)
+        grown(body)
         if not message.get("more_body", False):
-            return bytes(body)
+            return body
         message = await receive()
 
 
@@ -90,7 +109,7 @@ def too_large(limit: int, size: int | None = None) -> BodyTooLarge:
     return BodyTooLarge(f"the body has {size} bytes, at most {limit} are taken")
 
 
-def decompress(body: bytes, encoding: bytes, limit: int) -> bytes:
+def decompress(body: Bytes, encoding: bytes, limit: int) -> Bytes:
     """The body as it was before the client compressed it.
 
     Raises:
@@ -98,30 +117,54 @@ def decompress(body: bytes, encoding: bytes, limit: int) -> bytes:
         BodyTooLarge: it grows past ``limit`` bytes.
         MalformedRequest: it is not what the encoding says.
     """
+    return b"".join(decompression(body, encoding, limit))
+
+
+def decompression(body: Bytes, encoding: bytes, limit: int) -> Iterator[Bytes]:
+    """The same in parts of at most ``PIECE`` bytes."""
     encoding = encoding.strip().lower()
     if encoding == b"identity":
-        return body
+        yield body
+        return
     if encoding not in ENCODINGS:
         name = encoding.decode("latin-1")
         raise UnsupportedEncoding(f'Content-Encoding "{name:.40}", expected gzip or deflate')
+    name, total = encoding.decode(), 0
     machine = zlib.decompressobj(ENCODINGS[encoding])
-    try:
-        plain = machine.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise MalformedRequest(f"the body is not {encoding.decode()}: {error}") from None
-    if len(plain) > limit:
-        raise BodyTooLarge(f"decompressed, the body has more than the {limit} bytes that are taken")
+    for part in _inflated(machine, body, name):
+        total += len(part)
+        if total > limit:
+            raise BodyTooLarge(
+                f"decompressed, the body has more than the {limit} bytes that are taken"
+            )
+        yield part
     if not machine.eof:
-        raise MalformedRequest(f"the {encoding.decode()} body is cut short")
-    if machine.unused_data:
-        raise MalformedRequest(f"the {encoding.decode()} body is followed by other bytes")
-    return plain
+        raise MalformedRequest(f"the {name} body is cut short")
 
 
-def wanted_encoding(headers: Mapping[bytes, bytes], answer: bytes) -> bytes | None:
-    """The first of gzip and deflate that the client accepts, where the answer is worth it."""
+def _inflated(machine: "zlib._Decompress", body: Bytes, name: str) -> Iterator[bytes]:
+    # In slices of the input too: what a step leaves over is copied.
+    whole = memoryview(body)
+    for at in range(0, len(whole), PIECE):
+        rest: Bytes | memoryview = whole[at : at + PIECE]
+        while rest or not machine.eof:
+            if machine.eof:
+                raise MalformedRequest(f"the {name} body is followed by other bytes")
+            try:
+                part = machine.decompress(rest, PIECE)
+            except zlib.error as error:
+                raise MalformedRequest(f"the body is not {name}: {error}") from None
+            if not part and not machine.eof:
+                break  # it wants more
+            yield part
+            rest = machine.unconsumed_tail or machine.unused_data
+
+
+def wanted_encoding(headers: Mapping[bytes, bytes], size: int) -> bytes | None:
+    """The first of gzip and deflate that the client accepts, where an answer of this size is worth
+    it."""
     accepts = headers.get(b"accept-encoding")
-    if accepts is None or len(answer) < WORTH_COMPRESSING:
+    if accepts is None or size < WORTH_COMPRESSING:
         return None
     allowed = {}
     for item in accepts.lower().split(b","):
@@ -131,14 +174,25 @@ def wanted_encoding(headers: Mapping[bytes, bytes], answer: bytes) -> bytes | No
     return next((name for name in ENCODINGS if allowed.get(name)), None)
 
 
-def deflated(body: bytes, encoding: bytes) -> bytes:
+def deflated(parts: Sequence[Buffer], encoding: bytes) -> Bytes:
     """The body in gzip or deflate, at the fastest level."""
-    machine = zlib.compressobj(1, zlib.DEFLATED, ENCODINGS[encoding])
-    return machine.compress(body) + machine.flush()
+    machine, whole = zlib.compressobj(1, zlib.DEFLATED, ENCODINGS[encoding]), bytearray()
+    for part in parts:
+        view = memoryview(part)
+        for start in range(0, len(view), PIECE):
+            whole += machine.compress(view[start : start + PIECE])
+    whole += machine.flush()
+    return whole
 
 
-async def compress(body: bytes, encoding: bytes) -> bytes:
-    """The same, without holding up the event loop."""
-    if len(body) < OFF_THE_LOOP:
-        return deflated(body, encoding)
-    return await asyncio.to_thread(deflated, body, encoding)
+async def compress(
+    parts: Sequence[Buffer],
+    size: int,
+    encoding: bytes,
+    elsewhere: Elsewhere,
+    held: Reservation | None,
+) -> Bytes:
+    """The same, without holding up the event loop; ``held`` are the bytes of the answer."""
+    if size < OFF_THE_LOOP:
+        return deflated(parts, encoding)
+    return await elsewhere.lane(size).run(deflated, parts, encoding, held=held)

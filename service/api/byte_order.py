@@ -29,6 +29,6 @@ def after_mark(document: bytes | bytearray | memoryview) -> memoryview | None:
     return memoryview(document)[len(UTF8) :] if one else None
 
 
-def is_blank(document: bytes) -> bool:
+def is_blank(document: bytes | bytearray) -> bool:
     """Whether a body is empty, apart from white space and a byte order mark."""
     return not document.removeprefix(UTF8).strip()

@@ -3,6 +3,8 @@ request and response at once.
 """
 
 import asyncio
+import logging
+from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from service.api.answers import Answer
@@ -10,8 +12,12 @@ from service.api.body import OFF_THE_LOOP, compress, deflated, too_large, wanted
 from service.api.exchange import Exchange, Target
 from service.api.inference import Headers, Inference
 from service.api.json_tensors import Bytes
-from service.core.errors import BodyTimeout
+from service.api.pace import TakesLong
+from service.core.body_cost import LARGE
+from service.core.errors import BodyTimeout, QuantserveError
 from service.core.tensors import Arrays
+
+_log = logging.getLogger(__name__)
 
 
 class Line(Protocol):
@@ -33,12 +39,26 @@ class Call(Exchange):
     response_complete = False
     disconnected = False
     _body: Bytes = b""
+    _task: asyncio.Task[None] | None = None
 
     def __init__(self, target: Target, headers: Headers, inference: Inference, line: Line) -> None:
         super().__init__(target, inference.request_id(headers))
         self.headers = headers
         self._inference = inference
         self._line = line
+
+    @property
+    def raw(self) -> bool:
+        """Whether raw tensors are in the body, or nothing else."""
+        return b"inference-header-content-length" in self.headers
+
+    def expect(self) -> None:
+        """Reserve memory for a body that is large, or that does not come at once."""
+        length = int(self.headers.get(b"content-length", b"0")) or len(self._body)
+        try:
+            self._inference.traffic.expect(self, length, self.raw)
+        except QuantserveError as error:
+            self.refuse(error)
 
     def add(self, chunk: bytes) -> None:
         """Keep a part of the body, within the limit."""
@@ -51,8 +71,17 @@ class Call(Exchange):
             self._body = bytearray(self._body) + chunk
         else:
             self._body += chunk
-        if len(self._body) > self._inference.body_limit:
+        size = len(self._body)
+        if size > self._inference.body_limit:
             self.refuse(too_large(self._inference.body_limit))
+        elif size >= LARGE and size - self.weighed >= LARGE:
+            self._grow()
+
+    def _grow(self) -> None:
+        try:
+            self._inference.traffic.grow(self, self._body, self.raw)
+        except QuantserveError as error:
+            self.refuse(error)
 
     def submit(self) -> None:
         """Queue the request: all of it is there."""
@@ -61,6 +90,8 @@ class Call(Exchange):
         body, self._body = self._body, b""
         try:
             self._inference.admit(self, self.headers, body, self)
+        except TakesLong:
+            self._begin(self._admit_elsewhere(body))
         except Exception as error:
             self.refuse(error)
 
@@ -68,6 +99,12 @@ class Call(Exchange):
         """Answer with an error."""
         self._body = b""
         self._line.respond(self, self._inference.refuse(self, error))
+
+    def give_up(self, error: BaseException) -> None:
+        """Answer with an error, whatever is being done for the request."""
+        if self._task is not None:
+            self._task.cancel()
+        self.refuse(error)
 
     def look(self, now: float) -> None:
         """Refuse a body that takes too long."""
@@ -85,27 +122,61 @@ class Call(Exchange):
         """Answer with the outputs."""
         try:
             answer = self._inference.answer(self, outputs)
-            encoding = wanted_encoding(self.headers, answer.body)
+            encoding = wanted_encoding(self.headers, answer.size)
+            if encoding is None:
+                self._line.respond(self, answer)
+                return
+        except TakesLong:
+            self._begin(self._answer_elsewhere(outputs))
+            return
         except Exception as error:
+            if self.response_complete:
+                raise
             self.refuse(error)
             return
-        if encoding is None:
-            self._line.respond(self, answer)
-        elif len(answer.body) < OFF_THE_LOOP:
-            self._line.respond(self, answer.encoded(encoding, deflated(answer.body, encoding)))
+        if answer.size < OFF_THE_LOOP:
+            body = deflated((answer.body, *answer.rest), encoding)
+            self._line.respond(self, answer.encoded(encoding, body))
         else:
-            task = asyncio.ensure_future(self._respond_compressed(answer, encoding))
-            self._line.tasks.add(task)
-            task.add_done_callback(self._line.tasks.discard)
+            self._begin(self._compress(answer, encoding))
 
     def set_exception(self, error: BaseException) -> None:
         """Answer with an error."""
         self.refuse(error)
 
-    async def _respond_compressed(self, answer: Answer, encoding: bytes) -> None:
-        body = await compress(answer.body, encoding)
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Go on in a task; it is cancelled when the client leaves."""
+        self._task = task = asyncio.ensure_future(self._refusing(work))
+        self._line.tasks.add(task)
+        task.add_done_callback(self._line.tasks.discard)
+
+    async def _refusing(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            if not self.response_complete:
+                self.refuse(error)
+
+    async def _admit_elsewhere(self, body: Bytes) -> None:
+        await self._inference.admit_elsewhere(self, self.headers, body, self)
+
+    async def _answer_elsewhere(self, outputs: Arrays) -> None:
+        answer = await self._inference.answer_elsewhere(self, outputs)
+        encoding = wanted_encoding(self.headers, answer.size)
+        if encoding is not None:
+            await self._compress(answer, encoding)
+        elif not self.response_complete:
+            self._line.respond(self, answer)
+
+    async def _compress(self, answer: Answer, encoding: bytes) -> None:
+        parts, elsewhere = (answer.body, *answer.rest), self._inference.elsewhere
+        try:
+            body = await compress(parts, answer.size, encoding, elsewhere, self.held)
+            answer = answer.encoded(encoding, body)
+        except (MemoryError, RuntimeError) as error:  # no memory, or none for a thread
+            _log.error("request %s is not compressed: %s", self.request_id.decode(), error)
         if not self.response_complete:
-            self._line.respond(self, answer.encoded(encoding, body))
+            self._line.respond(self, answer)
 
     # What uvicorn asks of a cycle; the rest are attributes.
 
@@ -124,5 +195,7 @@ class Call(Exchange):
         if self.disconnected and not self.response_complete:
             self.response_complete = True
             self._body = b""
+            if self._task is not None:
+                self._task.cancel()
             self._inference.abandon(self)
             self._inference.finish(self)

@@ -7,6 +7,7 @@ import numpy as np
 
 from service.api.json_tensors import from_bfloat16
 from service.core.errors import MalformedRequest
+from service.core.sizes import MAX_STRINGS
 from service.core.tensors import DATATYPES, Tensor
 
 
@@ -21,6 +22,11 @@ def classify(tensor: Tensor, classes: int, labels: Sequence[str], batched: bool)
     size = prod(array.shape[1:]) if batched else array.size
     rows = array.reshape(len(array) if batched else 1, size)
     count = min(classes, rows.shape[1])
+    if count * len(rows) > MAX_STRINGS:
+        raise MalformedRequest(
+            f'output "{tensor.name}" would have {count * len(rows)} classes,'
+            f" at most {MAX_STRINGS} are given at once"
+        )
     # The bits of an integer turned over put the largest first, with no double in between; of equal
     # values the first one stays first, and what is no number comes last.
     whole = tensor.datatype.kind == "integer"

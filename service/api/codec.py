@@ -16,25 +16,29 @@ from service.api.binary_tensors import from_bytes, to_bytes, utf8
 from service.api.json_tensors import (
     MAX_RANK,
     Bytes,
+    check_strings,
     json_array,
     kind,
     parse_json,
     show,
     to_json,
 )
+from service.api.pace import Paced, go_on
 from service.api.unsupported import refuse_sequence, refuse_shared_memory
 from service.core.errors import MalformedRequest
 from service.core.requests import DEFAULT_PRIORITY, InferRequest, InferResponse, RequestedOutput
+from service.core.sizes import HERE_BYTES
 from service.core.tensors import DATATYPES, Signature, Tensor
 
-MAX_INPUTS = 4096
+MAX_INPUTS = MAX_OUTPUTS = 4096
 NOTHING = memoryview(b"")
 SHORT = 512
 """Bytes; up to here a search for null is faster than a look at the arrays of several outputs."""
 
 
-def decode(body: Bytes, header_length: int | None = None) -> InferRequest:
+def decode(body: Bytes, header_length: int | None = None, pace: Paced = go_on) -> InferRequest:
     """Read an inference request; ``header_length`` is that of the JSON part before raw tensors.
+    Binary data that takes long to read keeps to the ``pace``.
 
     Raises:
         MalformedRequest: naming what is wrong, and where.
@@ -57,7 +61,7 @@ def decode(body: Bytes, header_length: int | None = None) -> InferRequest:
         raise MalformedRequest(f'"inputs" has {len(items)} tensors, at most {MAX_INPUTS} are taken')
     inputs, at = [], 0
     for item in items:
-        tensor, at = _tensor(item, tail, at)
+        tensor, at = _tensor(item, tail, at, pace)
         inputs.append(tensor)
     if at != len(tail):
         raise MalformedRequest(f"{len(tail) - at} bytes of binary data belong to no input")
@@ -66,7 +70,7 @@ def decode(body: Bytes, header_length: int | None = None) -> InferRequest:
     return _request(message, tuple(inputs))
 
 
-def decode_raw(body: Bytes, signature: Signature) -> InferRequest:
+def decode_raw(body: Bytes, signature: Signature, pace: Paced = go_on) -> InferRequest:
     """A body that is the one input's data and nothing else: a batch of one row.
 
     Raises:
@@ -79,13 +83,16 @@ def decode_raw(body: Bytes, signature: Signature) -> InferRequest:
         raise MalformedRequest(f'a raw body cannot tell the shape of input "{spec.name}" {spec}')
     shape = [1 if i == 0 and spec.batchable else d for i, d in enumerate(spec.wire_shape)]
     if spec.datatype.name == "BYTES":
+        check_strings(spec.name, 1, len(body))
+        if len(body) > HERE_BYTES:
+            pace()
         array = np.array([utf8(body, spec.name)], dtype=object).reshape([1] * len(shape))
         return InferRequest((Tensor(spec.name, spec.datatype, array),), binary_outputs=True)
     if shape.count(-1) > 1:
         raise MalformedRequest(f'a raw body cannot tell the shape of input "{spec.name}" {spec}')
     fixed = prod(d for d in shape if d != -1) * spec.datatype.size
     shape = [len(body) // max(fixed, 1) if d == -1 else d for d in shape]
-    tensor = from_bytes(spec.name, spec.datatype, shape, memoryview(body))
+    tensor = from_bytes(spec.name, spec.datatype, shape, memoryview(body), pace)
     return InferRequest((tensor,), binary_outputs=True)
 
 
@@ -102,19 +109,35 @@ def _request(message: Mapping[str, Any], inputs: tuple[Tensor, ...]) -> InferReq
         outputs = ()
     elif type(outputs) is not list:
         raise MalformedRequest(f'"outputs" must be a list, got {kind(outputs)}')
+    wanted = _outputs(outputs) if outputs else ()
     if not parameters:
-        return InferRequest(inputs, tuple([_output(item) for item in outputs]), id)
+        return InferRequest(inputs, wanted, id)
     refuse_sequence(parameters)
     timeout = _integer(parameters, "timeout", 0)
     return InferRequest(
         inputs,
-        tuple([_output(item) for item in outputs]),
+        wanted,
         id,
         _integer(parameters, "priority", 0) or DEFAULT_PRIORITY,
         timeout / 1e6 if timeout else None,
         _flag(parameters, "binary_data_output") or False,
         non_finite.asked(parameters),
     )
+
+
+def _outputs(items: list[Any]) -> tuple[RequestedOutput, ...]:
+    """The outputs that are asked for. Each is there once: an answer repeats nothing, so that its
+    size has a bound that the request does not set."""
+    if len(items) > MAX_OUTPUTS:
+        raise MalformedRequest(f'"outputs" has {len(items)} items, at most {MAX_OUTPUTS} are taken')
+    wanted = tuple([_output(item) for item in items])
+    if len(wanted) > 1:
+        names: set[str] = set()
+        for name, *_ in wanted:
+            if name in names:
+                raise MalformedRequest(f'"outputs" names "{name:.80}" twice, expected once')
+            names.add(name)
+    return wanted
 
 
 def _output(item: Any) -> RequestedOutput:
@@ -151,7 +174,7 @@ def _flag(parameters: Mapping[str, Any], name: str) -> bool | None:
     return value
 
 
-def _tensor(item: Any, tail: memoryview, at: int) -> tuple[Tensor, int]:
+def _tensor(item: Any, tail: memoryview, at: int, pace: Paced) -> tuple[Tensor, int]:
     """One input, and the place in the binary data after it."""
     try:
         name, datatype = item["name"], DATATYPES[item["datatype"]]
@@ -180,7 +203,8 @@ def _tensor(item: Any, tail: memoryview, at: int) -> tuple[Tensor, int]:
                 )
             if "data" in item:
                 raise MalformedRequest(f'input "{name}" has both "data" and "binary_data_size"')
-            return from_bytes(name, datatype, shape, tail[at : at + size]), at + size
+            data = tail[at : at + size]
+            return from_bytes(name, datatype, shape, data, pace), at + size
     if "data" not in item:
         raise MalformedRequest(f'input "{name}" has no "data"')
     return Tensor(name, datatype, json_array(name, datatype, shape, item["data"])), at
@@ -200,12 +224,23 @@ def _unreadable(item: Any) -> MalformedRequest:
 
 def encode(
     response: InferResponse, binary: Sequence[bool], tokens: bool = True
-) -> tuple[bytes, int | None]:
+) -> tuple[Bytes, int | None]:
     """The answer's bytes, and the length of their JSON part where raw tensors follow it.
 
     NaN and infinity are bare ``tokens`` in the JSON part, else null.
     """
-    items, raw = [], []
+    document, raw = encode_parts(response, binary, tokens)
+    if not raw:
+        return document, None
+    return b"".join((document, *raw)), len(document)
+
+
+def encode_parts(
+    response: InferResponse, binary: Sequence[bool], tokens: bool = True
+) -> tuple[bytes, list[Bytes | memoryview]]:
+    """The JSON part of an answer, and the raw tensors that follow it; see ``encode``."""
+    items: list[dict[str, Any]] = []
+    raw: list[Bytes | memoryview] = []
     model, version, outputs, id = response
     for tensor, as_binary in zip(outputs, binary, strict=True):
         name, datatype, array = tensor
@@ -233,9 +268,7 @@ def encode(
             strange = document.find(b"l", document.rfind(b"[")) > 0
         if strange:
             document = _with_tokens(document, message)
-    if not raw:
-        return document, None
-    return b"".join((document, *raw)), len(document)
+    return document, raw
 
 
 def _with_tokens(document: bytes, message: dict[str, Any]) -> bytes:

@@ -5,6 +5,7 @@ an answer's reader does not take, drops the body of a request that offers anothe
 tells a line of log for everything that is not HTTP. Here all of it has a bound, and an answer.
 """
 
+import logging
 from collections.abc import Iterable
 from time import perf_counter
 from typing import Any
@@ -16,12 +17,17 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from service.api.body import LINGER
 from service.api.exchange import LookOut
 from service.api.http10 import keep_open, offers_keep_alive
+from service.api.traffic import Traffic
 
+_log = logging.getLogger(__name__)
 Header = tuple[bytes, bytes]
 MAX_HEAD = 64 * 1024
 """Bytes of the address and the headers of one request."""
 MAX_PIPELINED = 1000
 """Requests that one connection may send ahead of its answers."""
+HALF_CLOSE_SECONDS = 1.0
+"""From the head of a request, in which its client may shut down its sending side and still be
+answered. To a server that looks like a client that left, which is what a later one is taken for."""
 
 
 class _NoHead(list[Header]):
@@ -42,19 +48,21 @@ class Connection(HttpToolsProtocol):
     """uvicorn's HTTP protocol within bounds.
 
     ``patience`` is for how many seconds a client may take to send a head, or to take nothing of an
-    answer.
+    answer; and for how many an answer may take whose client has shut down its sending side.
     """
 
-    def __init__(self, look_out: LookOut, patience: float, **rest: Any) -> None:
+    def __init__(self, look_out: LookOut, patience: float, traffic: Traffic, **rest: Any) -> None:
         super().__init__(**rest)
         self._look_out = look_out
+        self._traffic = traffic
         self._patience = patience
         # All mutable state beside uvicorn's: the bytes that came with a head that is not complete
         # yet, those of the first part, in which other things may be, and since when the rest is
         # owed; since when nothing of an answer has been taken, and how much was left then; since
         # when bytes come that nobody wants; the requests that were not answered when others came
-        # after them; whether an upgrade was offered; whether the connection is at its end, and
-        # what is to be said before it.
+        # after them; whether an upgrade was offered; when the last request began, and since when
+        # the client has sent no more; whether the connection is at its end, and what is to be said
+        # before it.
         self.headers = NO_HEAD
         self._came = self._head_bytes = self._first_bytes = 0
         self._owed: float | None = None
@@ -62,6 +70,8 @@ class Connection(HttpToolsProtocol):
         self._unwanted: float | None = None
         self._ahead: list[Any] = []
         self._upgrade = False
+        self._began = 0.0
+        self._half_closed: float | None = None
         self.ended = False
         self._last_words: bytes | None = None
 
@@ -74,12 +84,32 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell all requests that nobody waits for them; uvicorn tells the last one only."""
         self._look_out.close(self)
+        self._traffic.forget(self)
         for cycle in self._ahead:
             if not cycle.response_complete:
                 cycle.disconnected = True
                 cycle.message_event.set()
         self._ahead.clear()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio takes a bool
+        """Whether the connection stays open although the client sends no more: there are answers
+        to give."""
+        if self.transport.is_closing() or self._unwanted is not None:
+            self.hang_up()
+        elif self.headers is not NO_HEAD or getattr(self.cycle, "more_body", False):
+            self.end(400, "the client stopped sending in the middle of a request")
+        elif self._half_closed is None and self._just_asked():
+            self._half_closed = perf_counter()
+            self._look_out.open(self)
+        stays = self._half_closed is not None or self._last_words is not None
+        return stays and self._owes_answers()
+
+    def _just_asked(self) -> bool:
+        cycle = self.cycle
+        if cycle is None or getattr(cycle, "response_started", False):
+            return False  # of an answer in parts nobody knows when it ends
+        return perf_counter() - getattr(cycle, "started", self._began) < HALF_CLOSE_SECONDS
 
     def data_received(self, data: bytes) -> None:
         """Take what came."""
@@ -99,7 +129,10 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._decline_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            if not self.ended:
+            if not self.ended and isinstance(error.__context__, MemoryError):
+                _log.error("out of memory while a request was read")
+                self.end(503, "the server is out of memory: try again")
+            elif not self.ended:
                 self.end(400, f"this is not HTTP/1.1: {error}")
 
     def _await_head(self) -> None:
@@ -130,6 +163,7 @@ class Connection(HttpToolsProtocol):
             self._ahead.append(cycle)
         url, given, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
+        self._began = perf_counter()
         self.url, self.expect_100_continue = url, expects
         self.headers += given
         super().on_headers_complete()
@@ -177,6 +211,8 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if self._ahead and not self.pipeline:
             self._ahead.clear()
+        if self._half_closed is not None and not self._owes_answers():
+            self.hang_up()
         if (self.flow.write_paused or self._last_words) and not self.transport.is_closing():
             self.flow.pause_reading()
 
@@ -185,13 +221,24 @@ class Connection(HttpToolsProtocol):
         super().pause_writing()
         if not self.transport.is_closing():
             self.flow.pause_reading()
-        self._stuck = (perf_counter(), self.transport.get_write_buffer_size())
+        left = self.transport.get_write_buffer_size()
+        self._stuck = (perf_counter(), left)
+        self._traffic.keep(self, left)
         self._look_out.open(self)
+
+    def silent_since(self) -> float:
+        """When the client last took something of its answer."""
+        return self._stuck[0] if self._stuck else perf_counter()
+
+    def drop(self) -> None:
+        """Cut the connection: what is not taken yet makes way for others."""
+        self.transport.abort()
 
     def resume_writing(self) -> None:
         """Read on: the client does."""
         super().resume_writing()
         self._stuck = None
+        self._traffic.forget(self)
         self._let_be()
         if not (self.pipeline or self._last_words or self.transport.is_closing()):
             self.flow.resume_reading()
@@ -207,10 +254,14 @@ class Connection(HttpToolsProtocol):
         if self._stuck is not None:
             since, size = self._stuck
             left = self.transport.get_write_buffer_size()
+            if self.flow.write_paused:
+                self._traffic.keep(self, left)
             if left < size:
                 self._stuck = (now, left)
             elif now - since > self._patience:
                 self.transport.abort()
+        if self._half_closed is not None and now - self._half_closed > self._patience:
+            self.transport.close()  # for all that can be known nobody waits
         if self._unwanted is not None and now - self._unwanted > LINGER:
             self.hang_up()
 
@@ -264,7 +315,8 @@ class Connection(HttpToolsProtocol):
         self.end(431, f"the head of the request has more than {MAX_HEAD} bytes")
 
     def _let_be(self) -> None:
-        if self._owed is None and self._stuck is None and self._unwanted is None:
+        since = (self._owed, self._stuck, self._unwanted, self._half_closed)
+        if since == (None, None, None, None):
             self._look_out.close(self)
 
     def _decline_upgrade(self, rest: bytes) -> None:

@@ -23,6 +23,8 @@ from service.api.connection import NO_HEAD, Connection
 from service.api.exchange import LookOut, Target
 from service.api.http10 import offers_keep_alive
 from service.api.inference import Headers, Inference
+from service.api.reading import FULL
+from service.core.body_cost import LARGE
 from service.core.errors import ShuttingDown
 
 TARGET = re.compile(
@@ -30,6 +32,8 @@ TARGET = re.compile(
     rb"|/v1/models/([\w.-]+)(?:/versions/([\w.-]+))?:predict"
 )
 VERSIONS = ("1.1", "1.0")
+JOINED = 64 * 1024
+"""Bytes; to copy a longer answer behind its head takes longer than to send it on its own."""
 LONGEST_TARGET = 512
 """Bytes; a longer one is no model's that could be served."""
 
@@ -53,7 +57,7 @@ class DirectProtocol(Connection):
     def __init__(
         self, inference: Inference, look_out: LookOut, admits: Admits, **rest: Any
     ) -> None:
-        super().__init__(look_out, inference.body_timeout, **rest)
+        super().__init__(look_out, inference.body_timeout, inference.traffic, **rest)
         self._admits = admits
         self._inference = inference
         self.call: Call | None = None
@@ -68,10 +72,14 @@ class DirectProtocol(Connection):
     def data_received(self, data: bytes) -> None:
         """Take what came; a request that is not there as a whole is looked after."""
         super().data_received(data)
+        if len(data) >= FULL:
+            self._inference.turns.wait(self)
         call = self.call
         if call is not None and not call.slow and not call.response_complete:
             call.slow = True
             self._look_out.open(call)
+            if call.held is None:
+                call.expect()
 
     def on_headers_complete(self) -> None:
         """Take the request if it is one for us."""
@@ -88,8 +96,12 @@ class DirectProtocol(Connection):
         self.cycle = cast(Any, call)
         call.keep_alive = self._stays(call) and not self._inference.leaving
         length = headers.get(b"content-length")
-        if length is not None and int(length) > self._inference.body_limit:
-            call.refuse(too_large(self._inference.body_limit, int(length)))
+        if length is not None:
+            size = int(length)
+            if size > self._inference.body_limit:
+                call.refuse(too_large(self._inference.body_limit, size))
+            elif size > LARGE:
+                call.expect()
 
     def _stays(self, call: Call) -> bool:
         """Whether the client can go on with the connection."""
@@ -137,11 +149,12 @@ class DirectProtocol(Connection):
         """Tell whoever still waits that there will be no answer."""
         for call in (*self._ahead, self.cycle):
             if isinstance(call, Call) and not call.response_complete:
-                call.refuse(ShuttingDown("the server stopped before there was an answer"))
+                call.give_up(ShuttingDown("the server stopped before there was an answer"))
 
     def respond(self, call: Call, answer: Answer) -> None:
         """Write the answer, and go on to the client's next request."""
-        status, headers, body = answer
+        status, headers, body, rest = answer
+        size = answer.size if rest else len(body)
         parts = [STATUS_LINE[status]]
         for name, value in (*self.server_state.default_headers, *headers):
             parts += (name, b": ", value, b"\r\n")
@@ -152,13 +165,18 @@ class DirectProtocol(Connection):
         elif call.accepts_keep_alive:
             parts.append(b"connection: keep-alive\r\n")
         parts += (
-            b"content-length: %d\r\nx-request-id: " % len(body),
+            b"content-length: %d\r\nx-request-id: " % size,
             call.request_id,
             b"\r\n\r\n",
-            body,
         )
+        # Where there is no memory for it, nothing has been said yet.
+        whole = b"".join((*parts, body, *rest)) if size <= JOINED else None
         call.response_complete = True
-        self.transport.write(b"".join(parts))
+        if whole is None:
+            # In one call, so that all of it counts as not taken yet.
+            self.transport.writelines((b"".join(parts), body, *rest))
+        else:
+            self.transport.write(whole)
         self._inference.finish(call)
         if call is self.call:
             self._look_out.close(call)

@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import NamedTuple, Protocol
 
 from service.core.events import Outcome
+from service.core.memory_budget import Reservation
 from service.core.requests import InferRequest
 from service.core.tensors import Signature
 from service.engine.model import ModelVersion
@@ -56,6 +57,8 @@ class Exchange:
     admitted: Admitted | None = None
     outcome = Outcome.OK
     error = ""
+    held: Reservation | None = None
+    weight = weighed = 0
 
     def __init__(self, target: Target, request_id: bytes) -> None:
         self.started = perf_counter()

@@ -5,14 +5,16 @@ need more than one step to arrive, and all of them under other servers.
 """
 
 import asyncio
+import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
 from starlette.datastructures import Headers as HeadersView
 
 from service.api.answers import ALLOW, CLOSE, Answer, Header
 from service.api.body import (
+    PIECE,
     ClientGone,
     Receive,
     compress,
@@ -21,11 +23,15 @@ from service.api.body import (
     swallow,
     wanted_encoding,
 )
+from service.api.elsewhere import Elsewhere
 from service.api.exchange import Exchange, LookOut, Target
 from service.api.guard import collect
 from service.api.inference import Headers, Inference
+from service.api.json_tensors import Buffer, Bytes
 from service.api.keys import Access, Need
+from service.api.pace import TakesLong
 from service.api.refusal import turned_away
+from service.core.body_cost import LARGE
 from service.core.errors import (
     BodyTimeout,
     MalformedRequest,
@@ -33,12 +39,14 @@ from service.core.errors import (
     ShuttingDown,
     Unauthenticated,
 )
+from service.core.memory_budget import Reservation
 from service.core.tensors import Arrays
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_log = logging.getLogger(__name__)
 TARGET = re.compile(
     r"/v2/models/(?P<v2>[^/]+)(?:/versions/(?P<n2>[^/]+))?/infer"
     r"|/v1/models/(?P<v1>[^/:]+)(?:/versions/(?P<n1>[^/:]+))?:predict"
@@ -106,8 +114,12 @@ class DataPlane:
         unread = exchange.reading and _has_body(headers)
         if (unread or self._inference.leaving) and CLOSE not in answer.headers:
             answer.headers.append(CLOSE)
-        await _send(send, await _compressed(answer, headers), exchange.request_id, unread, receive)
-        self._inference.finish(exchange)
+        try:
+            elsewhere, held = self._inference.elsewhere, exchange.held
+            answer = await _compressed(answer, headers, elsewhere, held)
+            await _send(send, answer, exchange.request_id, unread, receive)
+        finally:
+            self._inference.finish(exchange)
 
     async def _answer(
         self, exchange: "_TaskExchange", scope: Scope, headers: Headers, receive: Receive
@@ -117,11 +129,9 @@ class DataPlane:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(f"{scope['method']} on {scope['path']}, expected POST")
             _check_once(scope["headers"])
-            body = await read_body(headers, receive, inference.body_limit)
-            exchange.reading = False
-            body = await decompressed(body, headers, inference.body_limit)
-            inference.admit(exchange, headers, body, exchange.reply)
-            return inference.answer(exchange, await exchange.reply)
+            return await self._predict(
+                exchange, headers, await self._body(exchange, headers, receive)
+            )
         except asyncio.CancelledError as cancelled:
             if exchange.gone:
                 raise ClientGone from None
@@ -139,6 +149,26 @@ class DataPlane:
         except Exception as failure:
             return inference.refuse(exchange, failure)
 
+    async def _body(self, exchange: "_TaskExchange", headers: Headers, receive: Receive) -> Bytes:
+        limit, grown = self._inference.body_limit, exchange.grown
+        exchange.expect(limit)
+        sent = await read_body(headers, receive, limit, grown)
+        exchange.reading, exchange.weighed = False, 0
+        return await decompressed(sent, headers, limit, self._inference.elsewhere, grown)
+
+    async def _predict(self, exchange: "_TaskExchange", headers: Headers, body: Bytes) -> Answer:
+        inference, reply = self._inference, exchange.reply
+        try:
+            inference.admit(exchange, headers, body, reply)
+        except TakesLong:
+            await inference.admit_elsewhere(exchange, headers, body, reply)
+        del body  # the outputs may take their time
+        outputs = await reply
+        try:
+            return inference.answer(exchange, outputs)
+        except TakesLong:
+            return await inference.answer_elsewhere(exchange, outputs)
+
 
 class _TaskExchange(Exchange):
     """A request that a task of its own works on."""
@@ -147,6 +177,8 @@ class _TaskExchange(Exchange):
         self, target: Target, inference: Inference, headers: Headers, receive: Receive
     ) -> None:
         super().__init__(target, inference.request_id(headers))
+        self._headers = headers
+        self._traffic = inference.traffic
         self._seconds = inference.body_timeout
         self._receive = receive
         self._watched = False
@@ -155,6 +187,25 @@ class _TaskExchange(Exchange):
         self.task = task
         self.reply: asyncio.Future[Arrays] = task.get_loop().create_future()
         self.reading, self.late, self.gone = True, False, False
+
+    def expect(self, limit: int) -> None:
+        """Reserve memory for a large body that was announced, within the limit.
+
+        Raises:
+            MemoryFull, BodyTooLarge: see ``Traffic``.
+        """
+        length = self._headers.get(b"content-length", b"0")
+        if length.isdigit() and LARGE < int(length) <= limit:
+            packed = b"content-encoding" in self._headers
+            self._traffic.expect(self, int(length), packed or self._raw)
+
+    def grown(self, body: Bytes) -> None:
+        """A part of the body came, or was decompressed."""
+        self._traffic.grow(self, body, self._raw)
+
+    @property
+    def _raw(self) -> bool:
+        return b"inference-header-content-length" in self._headers
 
     def look(self, now: float) -> None:
         """Interrupt a body that takes too long, and watch for a client that leaves."""
@@ -187,21 +238,42 @@ def _has_body(headers: Headers) -> bool:
     return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
 
-async def _compressed(answer: Answer, headers: Headers) -> Answer:
-    encoding = wanted_encoding(headers, answer.body)
+async def _compressed(
+    answer: Answer, headers: Headers, elsewhere: Elsewhere, held: Reservation | None
+) -> Answer:
+    encoding = wanted_encoding(headers, answer.size)
     if encoding is None:
         return answer
-    return answer.encoded(encoding, await compress(answer.body, encoding))
+    parts = (answer.body, *answer.rest)
+    try:
+        body = await compress(parts, answer.size, encoding, elsewhere, held)
+    except (MemoryError, RuntimeError) as error:  # no memory, or none for a thread
+        _log.error("an answer is not compressed: %s", error)
+        return answer
+    return answer.encoded(encoding, body)
+
+
+def _pieces(parts: Iterable[Buffer]) -> Iterator[bytes]:
+    """Applications may send nothing but bytes: these are copies."""
+    for part in parts:
+        for start in range(0, len(part), PIECE):
+            yield bytes(part[start : start + PIECE])
 
 
 async def _send(
     send: Send, answer: Answer, request_id: bytes, unread: bool, receive: Receive
 ) -> None:
-    status, headers, body = answer
-    headers.append((b"content-length", b"%d" % len(body)))
+    status, headers, body, rest = answer
+    headers.append((b"content-length", b"%d" % answer.size))
     headers.append((b"x-request-id", request_id))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": unread})
+    parts = (body, *rest)
+    if answer.size > PIECE:
+        for piece in _pieces(parts):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        parts = ()
+    last = b"".join(parts)
+    await send({"type": "http.response.body", "body": last, "more_body": unread})
     if unread:
         await swallow(receive)
         await send({"type": "http.response.body", "body": b""})

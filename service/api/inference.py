@@ -1,7 +1,10 @@
 """What happens to an inference request between its bytes and the queue, and from there back.
 
-Nothing here waits: choosing a version and entering its queue are one step, which is why a swap
-cannot lose a request. Both ways in, ``infer.py`` and ``direct.py``, go through here.
+Choosing a version and entering its queue are one step, which is why a swap cannot lose a request.
+What is small is read and written in the same step; what would hold up the event loop raises
+``TakesLong``, and is done again by the method of the same name with ``_elsewhere``: it is read
+first, and then the version is chosen. Both ways in, ``infer.py`` and ``direct.py``, go through
+here.
 """
 
 import itertools
@@ -11,21 +14,39 @@ from collections.abc import Mapping
 from time import perf_counter
 
 from service.api import codec, v1
-from service.api.answers import Answer, inferred, predicted, refused, shorten
+from service.api.answer_limit import check_size, is_slight, slight
+from service.api.answers import (
+    Answer,
+    answer_size,
+    encoded,
+    inferred,
+    predicted,
+    refused,
+    shorten,
+    takes_long,
+    to_encode,
+)
+from service.api.elsewhere import Elsewhere
 from service.api.errors import outcome_of
 from service.api.exchange import Admitted, Exchange, Target
 from service.api.json_tensors import Bytes
+from service.api.pace import TakesLong, not_here
+from service.api.reading import ReadTurns
+from service.api.traffic import Traffic
 from service.config import Settings
 from service.core.errors import (
     ExecutionFailed,
     MalformedRequest,
+    MemoryFull,
     NotFound,
     QuantserveError,
     ShuttingDown,
 )
 from service.core.events import Observer, Outcome, RequestCompleted
-from service.core.requests import Terms
-from service.core.tensors import Arrays
+from service.core.requests import InferRequest, RequestedOutput, Terms
+from service.core.sizes import HERE_BYTES, HERE_STRINGS
+from service.core.tensors import Arrays, Signature
+from service.engine.model import ModelVersion
 from service.engine.replies import Reply
 from service.engine.repository import ModelRepository
 
@@ -38,13 +59,24 @@ VERSION = re.compile(r"[1-9][0-9]{0,17}")
 class Inference:
     """Admits requests, answers them and tells observers how they ended."""
 
-    def __init__(self, repository: ModelRepository, settings: Settings, observe: Observer) -> None:
+    def __init__(
+        self,
+        repository: ModelRepository,
+        settings: Settings,
+        observe: Observer,
+        traffic: Traffic,
+    ) -> None:
         self._repository = repository
+        self.traffic = traffic
         self._observe = observe
         self.body_limit = settings.max_body_bytes
         self.body_timeout = settings.body_timeout
+        self._answer_limit = settings.max_response_bytes
+        self._slight = slight(settings.max_response_bytes)
         self._non_finite = settings.non_finite
         self._ids = itertools.count(1)
+        self.elsewhere = Elsewhere()
+        self.turns = ReadTurns()
         self._boot = f"{id(self):x}"
         self.leaving = False
         """Whether answers tell clients to go elsewhere with their next request."""
@@ -63,38 +95,150 @@ class Inference:
 
         Raises:
             RequestError, MomentError: see ``codec``, ``Signature`` and ``DynamicBatcher``.
+            TakesLong: the body is to be read by ``admit_elsewhere``.
         """
-        protocol, model, number = exchange.target
-        version = self._repository.version(model, _number(exchange.target) if number else None)
-        exchange.version = version
+        version = self._choose(exchange)
         signature = version.signature
-        if protocol == "v1":
-            # Who names a version gets all that it gives; others what they got before a swap.
-            request = v1.decode(body, signature, () if number else version.v1_outputs)
+        if exchange.target.protocol == "v1":
+            if len(body) > HERE_BYTES:
+                raise TakesLong
+            request = v1.decode(body, signature)
         else:
             length = _header_length(headers)
-            request = (
-                codec.decode_raw(body, signature) if length == 0 else codec.decode(body, length)
-            )
+            if length and exchange.held is not None:
+                self.traffic.came(exchange, body, length)
+            if length == 0:
+                request = codec.decode_raw(body, signature, not_here)
+            elif (len(body) if length is None else length) > HERE_BYTES:
+                raise TakesLong
+            else:
+                request = codec.decode(body, length, not_here)
+        self._enter(exchange, version, request, reply)
+
+    async def admit_elsewhere(
+        self, exchange: Exchange, headers: Headers, body: Bytes, reply: Reply
+    ) -> None:
+        """The same for a body that takes long to read.
+
+        Raises:
+            RequestError, MomentError: as ``admit``.
+            CodecFailed: the process that reads the body died.
+        """
+        version = self._choose(exchange)
+        while True:
+            signature = version.signature
+            request = await self._read(exchange, headers, body, signature)
+            if reply.done():
+                return
+            # Another version may serve by now; what it takes may be something else.
+            version = self._choose(exchange)
+            if version.signature.inputs == signature.inputs:
+                break
+        texts = any([tensor.datatype.name == "BYTES" for tensor in request.inputs])
+        self._enter(exchange, version, request, reply, alone=texts)
+
+    async def _read(
+        self, exchange: Exchange, headers: Headers, body: Bytes, signature: Signature
+    ) -> InferRequest:
+        held = exchange.held
+        if exchange.target.protocol == "v1":
+            return await self.elsewhere.decode_v1(body, signature, held)
+        length = _header_length(headers)
+        if length == 0:
+            return await self.elsewhere.decode_raw(body, signature, held)
+        return await self.elsewhere.decode(body, length, held)
+
+    def _choose(self, exchange: Exchange) -> ModelVersion:
+        _, model, number = exchange.target
+        version = self._repository.version(model, _number(exchange.target) if number else None)
+        exchange.version = version
+        return version
+
+    def _enter(
+        self,
+        exchange: Exchange,
+        version: ModelVersion,
+        request: InferRequest,
+        reply: Reply,
+        alone: bool = False,
+    ) -> None:
+        if exchange.held is not None:
+            self.traffic.read(exchange, request)
+        protocol, _, number = exchange.target
+        if protocol == "v1" and not number and version.v1_outputs:
+            # Who names a version gets all that it gives; others what they got before a swap.
+            wanted = tuple([RequestedOutput(name) for name in version.v1_outputs])
+            request = request._replace(outputs=wanted)
+        signature = version.signature
         places = None
         if request.outputs:
             places = signature.places([output.name for output in request.outputs])
         # Before the queue: where nothing else waits, the answer comes while it is entered.
         exchange.admitted = Admitted(request, version, signature)
-        version.submit(request.inputs, Terms(places, request.priority, request.timeout), reply)
+        terms = Terms(places, request.priority, request.timeout, alone)
+        version.submit(request.inputs, terms, reply)
 
     def answer(self, exchange: Exchange, outputs: Arrays) -> Answer:
-        """The answer to a request that was admitted."""
+        """The answer to a request that was admitted.
+
+        Raises:
+            ResponseTooLarge: it would have more bytes than the server gives.
+            MemoryFull: there is no room to build it.
+            TakesLong: it is to be written by ``answer_elsewhere``.
+        """
         admitted = exchange.admitted
         assert admitted is not None, "an answer comes after admission"
         request, version, signature = admitted
+        for array in outputs:
+            if array.size > HERE_STRINGS or array.dtype.hasobject:
+                if takes_long(admitted, exchange.target.protocol, outputs):
+                    raise TakesLong
+                break
+        slight = is_slight(request, outputs, self._slight)
+        if not slight:
+            size = answer_size(*self._sized(exchange, admitted, outputs))
+            self.traffic.build(exchange, size)
         tokens = (request.non_finite or self._non_finite) == "literal"
         if exchange.target.protocol == "v1":
-            return predicted(version, signature, request, outputs, tokens)
-        return inferred(version, signature, request, outputs, tokens)
+            answer = predicted(version, signature, request, outputs, tokens)
+        else:
+            answer = inferred(version, signature, request, outputs, tokens)
+        if not slight:
+            check_size(answer.size, self._answer_limit)
+        return answer
+
+    async def answer_elsewhere(self, exchange: Exchange, outputs: Arrays) -> Answer:
+        """The same for an answer that takes long to write: so does it to tell its size.
+
+        Raises:
+            ResponseTooLarge, MemoryFull: as ``answer``.
+            CodecFailed: the process that writes it died.
+        """
+        admitted = exchange.admitted
+        assert admitted is not None, "an answer comes after admission"
+        if not is_slight(admitted.request, outputs, self._slight):
+            lane = self.elsewhere.lane(sum([array.nbytes for array in outputs]))
+            sized = self._sized(exchange, admitted, outputs)
+            self.traffic.build(exchange, await lane.run(answer_size, *sized, held=exchange.held))
+        tokens = (admitted.request.non_finite or self._non_finite) == "literal"
+        response, encoding = to_encode(admitted, exchange.target.protocol, outputs, tokens)
+        answer = encoded(*await self.elsewhere.encode(response, encoding, exchange.held))
+        check_size(answer.size, self._answer_limit)
+        return answer
+
+    def _sized(
+        self, exchange: Exchange, admitted: Admitted, outputs: Arrays
+    ) -> tuple[str, ModelVersion, Signature, InferRequest, Arrays, int]:
+        """What ``answer_size`` asks for."""
+        request, version, signature = admitted
+        protocol, limit = exchange.target.protocol, self._answer_limit
+        return protocol, version, signature, request, outputs, limit
 
     def refuse(self, exchange: Exchange, error: BaseException) -> Answer:
         """The answer to a request that failed; what is no error of ours stays inside."""
+        if isinstance(error, MemoryError):
+            _log.error("request %s: out of memory", exchange.request_id.decode())
+            error = MemoryFull("the server is out of memory: try again")
         exchange.outcome = outcome_of(error)
         if self.leaving and exchange.admitted and isinstance(error, ShuttingDown):
             self.unanswered += 1
@@ -114,6 +258,8 @@ class Inference:
 
     def finish(self, exchange: Exchange) -> None:
         """Tell how the request ended."""
+        if exchange.held is not None:
+            self.traffic.release(exchange)
         protocol, model, _ = exchange.target
         version, rows = exchange.version, 0
         if version is None:

@@ -16,7 +16,7 @@ Parameters = dict[str, Any]
 ERRORS = (
     documented(400, "The request is wrong; names what, and what was expected")
     | NOT_FOUND
-    | documented(413, "The body is larger than the server takes")
+    | documented(413, "The body is larger than the server takes, or the answer than it gives")
     | documented(500, "The model failed")
     | documented(503, "Not ready, or too many requests wait: try again")
     | documented(504, "It waited longer than its timeout, or ran longer than the model may")

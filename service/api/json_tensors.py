@@ -16,9 +16,11 @@ import orjson
 
 from service.api.byte_order import after_mark
 from service.core.errors import MalformedRequest
+from service.core.sizes import MAX_STRINGS, MAX_TEXT
 from service.core.tensors import DATATYPES, Array, Datatype, Tensor
 
 Bytes = bytes | bytearray
+Buffer = bytes | bytearray | memoryview
 MAX_RANK = 32
 MAX_EMPTY = 2**24
 """Product of the other lengths of a shape with a 0 in it: a model may make an output of them."""
@@ -41,7 +43,11 @@ def parse_json(
     """
     try:
         message = loads(document)
+    except SystemError as error:  # how orjson fails where it gets no memory for an object
+        raise MemoryError from error
     except orjson.JSONDecodeError as error:
+        if str(error).startswith("Not enough memory"):
+            raise MemoryError from None
         if (rest := after_mark(document)) is not None:
             return parse_json(rest, loads)
         if not document:
@@ -100,6 +106,22 @@ def check_empty(name: str, shape: Sequence[int]) -> None:
     """Refuse a shape without elements that stands for a great deal of memory all the same."""
     if prod(length for length in shape if length) > MAX_EMPTY:
         raise MalformedRequest(f'input "{name}" has no elements, shape {list(shape)} is too large')
+
+
+def check_strings(name: str, count: int, size: int) -> None:
+    """Refuse more BYTES elements, or more bytes in them, than a request may have.
+
+    Raises:
+        MalformedRequest: see there.
+    """
+    if count > MAX_STRINGS:
+        raise MalformedRequest(
+            f'input "{name}" has {count} BYTES elements, at most {MAX_STRINGS} are taken at once'
+        )
+    if size > MAX_TEXT:
+        raise MalformedRequest(
+            f'input "{name}" has {size} bytes of text, at most {MAX_TEXT} are taken at once'
+        )
 
 
 def _convert(name: str, datatype: Datatype, flat: list[Any]) -> Array:

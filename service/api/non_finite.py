@@ -5,7 +5,7 @@ Source: https://rapidjson.org/md_doc_dom.html (kParseNanAndInfFlag), Python's js
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from math import inf, nan
 from typing import Any
@@ -20,7 +20,9 @@ from service.core.tensors import Array
 Bytes = bytes | bytearray
 PARAMETER = "non_finite"
 NAN, PLUS, MINUS = b"NaN", b"Infinity", b"-Infinity"
-QUOTE, BACKSLASH = b'"'[0], b"\\"[0]
+QUOTE = b'"'[0]
+PIECE = 2**20
+"""Bytes that are looked at together."""
 CHARACTERS = "\x7f" + "".join(c for c in map(chr, range(0x7E, 0x1F, -1)) if c not in '"\\/')
 """Those that a JSON string may hold as they are, the least used one first."""
 NESTED = frozenset({dict, list})
@@ -76,11 +78,13 @@ def _spellings(character: str) -> list[bytes]:
 def _marked(body: bytes, marks: Mapping[bytes, str]) -> memoryview:
     """The body with a string in the place of each token that is not part of a string."""
     text = np.frombuffer(body, np.uint8).copy()
-    free = ~_in_strings(text)
-    for token in (MINUS, PLUS, NAN):  # the longest first: one ends with another
-        places = np.flatnonzero(_starts(text, token) & free[: max(0, len(text) - len(token) + 1)])
-        for offset, byte in enumerate(f'"{marks[token]}"'.encode()):
-            text[places + offset] = byte
+    for start, within in in_strings(body, ahead=len(MINUS)):
+        piece = text[start : start + len(within)]
+        for token in (MINUS, PLUS, NAN):  # the longest first: one ends with another
+            found = _starts(piece, token)
+            places = np.flatnonzero(found & ~within[: len(found)])
+            for offset, byte in enumerate(f'"{marks[token]}"'.encode()):
+                piece[places + offset] = byte
     return text.data
 
 
@@ -93,17 +97,20 @@ def _starts(text: Array, token: bytes) -> Array:
     return found
 
 
-def _in_strings(text: Array) -> Array:
-    """Which bytes of a JSON document are in a string: after an odd number of quotes."""
-    quotes = text == QUOTE
-    slashes = np.flatnonzero(text == BACKSLASH)
-    if len(slashes):
-        # In a run of backslashes, each second one is escaped by the one before it.
-        first = np.flatnonzero(np.diff(slashes, prepend=slashes[0] - 2) > 1)
-        place = np.arange(len(slashes)) - np.repeat(first, np.diff(first, append=len(slashes)))
-        escaped = slashes[place % 2 == 0] + 1
-        quotes[escaped[escaped < len(text)]] = False
-    return np.logical_xor.accumulate(quotes)
+def in_strings(body: bytes, ahead: int = 0) -> Iterator[tuple[int, Array]]:
+    """Which bytes of a JSON document are in a string, after an odd number of quotes: piece by piece
+    with the place where it starts, since the whole would take a multiple of the body's memory.
+    Each piece goes so many bytes ``ahead`` into the next one.
+    """
+    # In a run of backslashes, each second one is escaped by the one before it.
+    plain = body.replace(b"\\\\", b"  ").replace(b'\\"', b"  ")
+    quotes, inside = np.frombuffer(plain, np.uint8), False
+    for start in range(0, len(quotes), PIECE):
+        within = np.logical_xor.accumulate(quotes[start : start + PIECE + ahead] == QUOTE)
+        if inside:
+            np.logical_not(within, out=within)
+        yield start, within
+        inside = bool(within[min(PIECE, len(within)) - 1])
 
 
 def _with_numbers(message: Any, numbers: Mapping[str, float]) -> Any:

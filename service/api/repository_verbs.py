@@ -13,12 +13,13 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.api.audit import Audit
-from service.api.body import read_body
+from service.api.body import Grown, read_body
 from service.api.byte_order import is_blank
 from service.api.edge import Responses, documented
 from service.api.json_body import body_docs, json_object
-from service.api.json_tensors import parse_json
+from service.api.json_tensors import Bytes, parse_json
 from service.api.lookup import NOT_FOUND, NOT_READY, ModelName
+from service.api.traffic import Traffic
 from service.api.triton_config import ModelConfiguration, read_configuration
 from service.config import ModelConfig
 from service.core.errors import BodyTimeout, MalformedRequest, UploadRejected
@@ -32,10 +33,11 @@ SAME = "input and output are the file's to say"
 
 
 class Limits(NamedTuple):
-    """Bytes of one request, and seconds that it may take to arrive."""
+    """Bytes of one request, seconds that it may take to arrive, and what its memory is of."""
 
     bytes: int
     seconds: float
+    traffic: Traffic
 
 
 class LoadParameters(BaseModel):
@@ -104,7 +106,13 @@ def repository_verbs(
     async def load(name: ModelName, request: Request) -> Response:
         """Reads the model's folder again: settings, versions, the one that is to serve, which goes
         through the gate. A model that is loaded serves on meanwhile, and if this fails."""
-        body = await _body(request, limits)
+        headers = dict(request.headers.raw)
+        with limits.traffic.body(headers, limits.bytes) as grown:
+            body = await _body(request, headers, limits, grown)
+            await follow(request, name, body)
+        return Response()
+
+    async def follow(request: Request, name: str, body: Bytes) -> None:
         with audit.change(request, Verb.LOAD, name) as change:
             document = {} if is_blank(body) else await asyncio.to_thread(parse_json, body)
             parameters = _parameters(document)
@@ -115,7 +123,6 @@ def repository_verbs(
                 await _store(publish, name, files)
             await repository.load(name, override)
             change.after = _serving(repository, name)
-        return Response()
 
     @router.post(
         "/unload",
@@ -150,10 +157,12 @@ async def _store(publish: Publish, name: str, files: Mapping[str, bytes]) -> Non
         ) from None
 
 
-async def _body(request: Request, limits: Limits) -> bytes:
+async def _body(
+    request: Request, headers: Mapping[bytes, bytes], limits: Limits, grown: Grown
+) -> Bytes:
     try:
         async with asyncio.timeout(limits.seconds):
-            return await read_body(dict(request.headers.raw), request.receive, limits.bytes)
+            return await read_body(headers, request.receive, limits.bytes, grown)
     except TimeoutError:
         raise BodyTimeout(f"the body did not arrive within {limits.seconds:g} s") from None
 

@@ -1,6 +1,5 @@
 """The V1 protocol for people and curl: {"instances": [...]} to {"predictions": [...]}. Pure."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -17,15 +16,14 @@ from service.api.json_tensors import (
     show,
 )
 from service.core.errors import MalformedRequest
-from service.core.requests import InferRequest, InferResponse, RequestedOutput
+from service.core.requests import InferRequest, InferResponse
 from service.core.tensors import Array, Signature, Tensor, TensorSpec
 
 
-def decode(body: Bytes, signature: Signature, outputs: Sequence[str] = ()) -> InferRequest:
+def decode(body: Bytes, signature: Signature) -> InferRequest:
     """One tensor per input from a list of instances: values, or objects with a value per input.
 
-    ``outputs`` are those that V1 answers, empty for all. Of ``parameters``, which V1 leaves to the
-    server, ``non_finite`` is read.
+    Of ``parameters``, which V1 leaves to the server, ``non_finite`` is read.
 
     Raises:
         MalformedRequest: naming what is wrong.
@@ -33,7 +31,6 @@ def decode(body: Bytes, signature: Signature, outputs: Sequence[str] = ()) -> In
     message = parse_json(body, non_finite.loads)
     form = non_finite.asked(message.get("parameters"))
     instances = message.get("instances")
-    wanted = tuple([RequestedOutput(name) for name in outputs])
     if type(instances) is not list or not instances:
         raise MalformedRequest('"instances" must be a list of at least one instance')
     if type(instances[0]) is not dict:
@@ -42,7 +39,7 @@ def decode(body: Bytes, signature: Signature, outputs: Sequence[str] = ()) -> In
             raise MalformedRequest(
                 f"each instance must be an object with {names}, got {kind(instances[0])}"
             )
-        return InferRequest((_column(signature.inputs[0], instances),), wanted, non_finite=form)
+        return InferRequest((_column(signature.inputs[0], instances),), non_finite=form)
     known = {spec.name for spec in signature.inputs}
     for place, instance in enumerate(instances):
         if type(instance) is not dict or set(instance) != known:
@@ -52,7 +49,7 @@ def decode(body: Bytes, signature: Signature, outputs: Sequence[str] = ()) -> In
                 f" instance {place} is not"
             )
     columns = (_column(spec, [each[spec.name] for each in instances]) for spec in signature.inputs)
-    return InferRequest(tuple(columns), wanted, non_finite=form)
+    return InferRequest(tuple(columns), non_finite=form)
 
 
 def _column(spec: TensorSpec, values: list[Any]) -> Tensor:

@@ -5,6 +5,7 @@ QuantserveError
 │   ├── MalformedRequest       the bytes are not what the protocol says
 │   ├── UnsupportedEncoding    the body is compressed in a way the server does not know
 │   ├── BodyTooLarge           more bytes than the server takes
+│   ├── ResponseTooLarge       the answer would have more bytes than the server gives
 │   ├── BodyTimeout            the body did not arrive in time
 │   ├── MethodNotAllowed       the address exists, this verb on it does not
 │   ├── NotSupported           a part of the protocol that the server does not have
@@ -20,8 +21,10 @@ QuantserveError
 ├── MomentError              the moment's: the same request may succeed later
 │   ├── NotReady               the model or version is not serving now
 │   ├── QueueFull              the queue of the model is at its bound
+│   ├── MemoryFull             requests and answers in flight take all memory that is for them
 │   ├── DeadlineExceeded       the request waited longer than it allowed
 │   ├── TooManyLoads           as many versions are being loaded as may be at a time
+│   ├── CodecFailed            the process that reads and writes long JSON died or took too long
 │   └── ShuttingDown           the server is on its way out
 ├── ModelError               the model's: its operator must act
 │   ├── LoadFailed             the version cannot be loaded
@@ -57,6 +60,10 @@ class UnsupportedEncoding(RequestError):
 
 class BodyTooLarge(RequestError):
     """The body has more bytes than the server takes, counted after decompression."""
+
+
+class ResponseTooLarge(RequestError):
+    """The answer would have more bytes than the server gives."""
 
 
 class BodyTimeout(RequestError):
@@ -124,12 +131,20 @@ class QueueFull(MomentError):
     """The queue of the model is at its bound."""
 
 
+class MemoryFull(MomentError):
+    """Requests and answers in flight take all the memory that is for them."""
+
+
 class DeadlineExceeded(MomentError):
     """The request waited longer than it allowed."""
 
 
 class TooManyLoads(MomentError):
     """As many versions are being loaded as may be at a time."""
+
+
+class CodecFailed(MomentError):
+    """The process that reads and writes long JSON died, or took too long; another one follows."""
 
 
 class ShuttingDown(MomentError):

@@ -47,12 +47,13 @@ class Terms(NamedTuple):
     """On which terms a request waits for its batch.
 
     ``outputs`` are the places of the outputs wanted, None for all; ``timeout`` is in seconds, None
-    for the model's default.
+    for the model's default; ``alone``: it shares no run with another request.
     """
 
     outputs: tuple[int, ...] | None = None
     priority: int = DEFAULT_PRIORITY
     timeout: float | None = None
+    alone: bool = False
 
 
 class InferResponse(NamedTuple):

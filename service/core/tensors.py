@@ -44,6 +44,10 @@ class Datatype:
     def __str__(self) -> str:
         return self.name
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # There is one of each in a process: they are compared by identity.
+        return (_datatype, (self.name,))
+
 
 def _datatypes() -> dict[str, Datatype]:
     kinds = {"b": "boolean", "i": "integer", "u": "integer", "f": "number"}
@@ -69,6 +73,10 @@ def _datatypes() -> dict[str, Datatype]:
 
 
 DATATYPES = _datatypes()
+
+
+def _datatype(name: str) -> Datatype:
+    return DATATYPES[name]
 
 
 class Tensor(NamedTuple):

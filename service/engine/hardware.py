@@ -1,6 +1,7 @@
 """What of the machine this process may use: not the host's cores, but its share of them."""
 
 import os
+import resource
 from pathlib import Path
 
 PROC = Path("/proc/self")
@@ -57,6 +58,18 @@ def memory_limit(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
                 continue
             limits += [int(text)] if text.isdigit() else []
     return min(limits)
+
+
+def address_space_left(proc: Path = PROC) -> int | None:
+    """Bytes of address space that the process may still take; None where it has no limit."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return None
+    try:
+        pages = int((proc / "statm").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+    return max(0, limit - pages * os.sysconf("SC_PAGE_SIZE"))
 
 
 def _folders(proc: Path, cgroups: Path, controller: str = "cpu") -> list[Path]:

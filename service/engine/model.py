@@ -173,7 +173,8 @@ class ModelVersion:
         elif signature.loose:
             rows = signature.common_rows(arrays)
             rows = rows if rows <= limit else 0
-        alone = not rows or (signature.may_stand_alone and signature.stands_alone(arrays))
+        alone = signature.may_stand_alone and signature.stands_alone(arrays)
+        alone = alone or not rows or terms.alone
         # Run whole, a request counts as one row, once its size has been found to fit.
         counted = 1 if (whole or not rows) and rows <= limit else rows
         batcher.submit(arrays, counted, terms, reply, alone=alone)

@@ -106,6 +106,23 @@ def test_outputs_into_shared_memory_are_refused() -> None:
         decode(orjson.dumps(message))
 
 
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("parameters", [{}, {"classification": 2}, {"binary_data": True}])
+def test_an_output_is_named_once(binary: bool, parameters: dict[str, Any]) -> None:
+    message = orjson.loads(request())
+    message["outputs"] = [{"name": "z"}, {"name": "y"}, {"name": "y", "parameters": parameters}]
+    message["parameters"] = {"binary_data_output": binary}
+    with pytest.raises(MalformedRequest, match='"outputs" names "y" twice, expected once'):
+        decode(orjson.dumps(message))
+
+
+def test_outputs_have_a_largest_number() -> None:
+    message = orjson.loads(request())
+    message["outputs"] = [{"name": str(number)} for number in range(4097)]
+    with pytest.raises(MalformedRequest, match="has 4097 items, at most 4096 are taken"):
+        decode(orjson.dumps(message))
+
+
 @pytest.mark.parametrize(
     "parameters", [{"sequence_id": 7}, {"sequence_id": "a"}, {"sequence_start": True}]
 )

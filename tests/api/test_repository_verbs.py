@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from service.api.audit import Audit
 from service.api.repository_verbs import Limits, repository_verbs
+from service.api.traffic import Traffic
 from service.config import ModelConfig
 from tests.guards import edge_of
 from tests.inprocess import Served, serve
@@ -136,7 +137,9 @@ async def test_files_are_published_before_the_model_is_loaded(scales: Served) ->
         put(folder, model, 3, files["3/model.onnx"])
 
     audit = Audit(lambda _: None)
-    router = repository_verbs(scales.server.repository, Limits(2**20, 5.0), publish, audit)
+    router = repository_verbs(
+        scales.server.repository, Limits(2**20, 5.0, Traffic(2**26)), publish, audit
+    )
     transport = httpx.ASGITransport(app=edge_of(router))
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         text = base64.b64encode(scale(3)).decode()

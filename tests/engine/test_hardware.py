@@ -1,13 +1,20 @@
 """Cores and memory are those that the process may use: affinity and the limits of its cgroups."""
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from service.engine.hardware import cpu_quota, memory_limit, resident_bytes, usable_cores
+from service.engine.hardware import (
+    address_space_left,
+    cpu_quota,
+    memory_limit,
+    resident_bytes,
+    usable_cores,
+)
 from tests.parts import LINUX
 
 HOST = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -124,3 +131,13 @@ def test_the_limit_is_the_cgroups_where_it_is_less_than_the_machines(
     machine = memory_limit(tmp_path / "none", groups)
     assert machine > 2**20
     assert memory_limit(tmp_path / "proc", groups) == (limit or machine)
+
+
+def test_address_space_is_left_where_it_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (resource.RLIM_INFINITY, 0))
+    assert address_space_left() is None
+    monkeypatch.setattr("resource.getrlimit", lambda _: (2**50, 2**50))
+    left = address_space_left()
+    assert left is not None and 0 < left < 2**50
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1, 1))
+    assert address_space_left() == 0

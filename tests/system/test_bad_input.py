@@ -392,12 +392,6 @@ FRIENDLY: dict[str, tuple[str, bytes, Callable[[Answer], object], object]] = {
         "scalar", v2(tensor(shape=[], data=[2])), lambda a: a.json["outputs"][0]["data"], [-2]
     ),
     "an empty list of outputs": (F32, v2(tensor(), outputs=[]), lambda a: a.status, 200),
-    "an output twice": (
-        F32,
-        v2(tensor(), outputs=[{"name": "y"}, {"name": "y"}]),
-        lambda a: [o["data"] for o in a.json["outputs"]],
-        [[1, 2], [1, 2]],
-    ),
     "outputs in another order": (
         "two",
         v2(
