@@ -264,7 +264,7 @@ async def test_swaps_and_versions_that_did_not_pass_are_counted(tmp_path: Path) 
     swaps = {s.labels["cause"]: s.value for s in families["quantserve_swaps"].samples}
     assert swaps == {"start": 1, "swap": 1}
     (failure,) = families["quantserve_rollout_failures"].samples
-    assert failure.labels == {"model": "digits", "version": "3", "phase": "load"}
+    assert failure.labels == {"model": "digits", "version": "3", "phase": "rehearsal"}
     assert failure.value == 1
     assert families["quantserve_memory_limit_bytes"].samples[0].value > 2**20
 
