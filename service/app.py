@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable, Mapping, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from time import time
@@ -32,6 +33,7 @@ from service.core.errors import ConfigError
 from service.core.events import Observer, Observers
 from service.core.exemplars import Exemplars
 from service.core.memory_plan import MemoryPlan, share_out
+from service.core.run_limits import Timeouts
 from service.core.statistics import Statistics
 from service.engine.hardware import (
     address_space_left,
@@ -43,13 +45,17 @@ from service.engine.publishing import publish_files
 from service.engine.repository import ModelRepository
 from service.engine.rollout import Environment
 from service.engine.staging import remove_abandoned
+from service.engine.turns import AFTER_CRASH_STAGGER, Turns
 from service.engine.watch import watch
 from service.logs import Log, audit_log
 from service.metrics import Metrics
 from service.supervised import Supervised
 
-LAST_SECONDS = 1.0
-"""For what is still being run when the time to answer is over."""
+LAST_SECONDS = 0.5
+"""For what is still being run when the time to answer is over: it is ended."""
+FILE_THREADS = 8
+"""For reading and writing the models folder. Loading a version has a thread of its own, which may
+never return; requests have others."""
 AFTER_CRASH_SECONDS = 15.0
 """In which models are loaded before a server that replaces another takes connections."""
 
@@ -88,6 +94,9 @@ class Server:
             parent.ledger,
             parent.crashes.reasons,
             parent.try_again,
+            rehearse=True,
+            timeouts=Timeouts(settings.run_timeout, settings.load_timeout),
+            turns=Turns(AFTER_CRASH_STAGGER) if parent.crashes.total else Turns(),
         )
         self.repository = ModelRepository(
             settings.models, given, name=settings.name, allow_empty=settings.allow_empty
@@ -152,6 +161,9 @@ class Server:
     async def _live(self, receive: Receive, send: Send) -> None:
         """Live at once; ready when every model that can be is loaded and warm."""
         await receive()
+        # The loop's own, which `asyncio.to_thread` takes, and which it closes.
+        files = ThreadPoolExecutor(FILE_THREADS, "files")
+        asyncio.get_running_loop().set_default_executor(files)
         loading = asyncio.create_task(self._load())
         loading.add_done_callback(_tell_failure)
         if self._crashes.total:
@@ -168,7 +180,7 @@ class Server:
         self.begin_stop()
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_SECONDS):
-                await self.repository.stop()
+                await self.repository.stop(patience=0)
         await asyncio.to_thread(self._inference.elsewhere.close)
         if self._tracing:
             await asyncio.to_thread(self._tracing.close)

@@ -21,6 +21,8 @@ from service.core.requests import NonFinite
 from service.files import read_toml
 
 PREFIX = "QUANTSERVE_"
+MOST_SECONDS = 7 * 24 * 3600.0
+"""A week: what is longer is a mistake, or meant to be for ever."""
 OF_CLIENTS = {"QUANTSERVE_URL"}
 """Variables of the commands that speak to a server."""
 
@@ -67,6 +69,18 @@ class Settings(_Value):
     )
     shutdown_timeout: float = Field(
         30.0, ge=0, description="seconds to finish what was admitted when told to stop"
+    )
+    run_timeout: float = Field(
+        300.0,
+        gt=0,
+        le=MOST_SECONDS,
+        description="seconds that one run of a graph may take, unless model.toml says otherwise",
+    )
+    load_timeout: float = Field(
+        300.0,
+        gt=0,
+        le=MOST_SECONDS,
+        description="seconds that loading a version may take, unless its model.toml says otherwise",
     )
     drain_delay: float = Field(
         0.0,
@@ -176,6 +190,14 @@ class ProbeConfig(_Value):
     dims: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
 
 
+class LimitsConfig(_Value):
+    """``[limits]``: seconds that one run of the graph, and that loading a version may take; the
+    server's settings where left out."""
+
+    run_timeout: float | None = Field(None, gt=0, le=MOST_SECONDS)
+    load_timeout: float | None = Field(None, gt=0, le=MOST_SECONDS)
+
+
 class VersionsConfig(_Value):
     """``[versions]``: which are loaded. One of them serves: the pinned one, else the highest.
 
@@ -246,6 +268,7 @@ class ModelConfig(_Value):
     batching: BatchingConfig = BatchingConfig()
     instances: InstancesConfig = InstancesConfig()
     session: SessionConfig = SessionConfig()
+    limits: LimitsConfig = LimitsConfig()
     outputs: dict[str, OutputConfig] = Field(default_factory=dict)
     probe: ProbeConfig = ProbeConfig()
 

@@ -18,6 +18,7 @@ from service.core.events import (
     StateChanged,
     Swapped,
     SwapPhase,
+    ThreadLost,
 )
 from service.core.figures import dumps
 from service.core.lifecycle import State
@@ -79,6 +80,10 @@ class Log:
             failed = event.state is State.UNAVAILABLE and event.reason != UNLOADED
             level = logging.ERROR if failed else logging.INFO
             _log.log(level, "model %s version %s is %s %s", *event)
+        elif isinstance(event, ThreadLost):
+            text = "returned after all" if event.back else "does not return, and was given up"
+            level = logging.INFO if event.back else logging.ERROR
+            _log.log(level, "model %s version %s: a thread %s", event.model, event.version, text)
         elif isinstance(event, Swapped):
             level = logging.WARNING if event.forced else logging.INFO
             forced = f" although it failed {event.forced}" if event.forced else ""

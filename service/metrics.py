@@ -31,11 +31,11 @@ from service.core.statistics import (
     Statistics,
     VersionStatistics,
 )
-from service.engine.batcher import DynamicBatcher
 from service.engine.hardware import memory_limit
 from service.engine.loading import Loaded
 from service.engine.model import ModelVersion
 from service.engine.repository import ModelRepository
+from service.engine.split_batcher import Batcher
 
 LABELS = ("model", "version")
 PROTOCOLS = ("v1", "v2")
@@ -52,7 +52,7 @@ WORK: dict[str, tuple[str, Callable[[VersionStatistics], float]]] = {
         lambda v: v.all_batches.total,
     ),
 }
-BATCHERS: dict[str, tuple[str, Callable[[DynamicBatcher], float]]] = {
+BATCHERS: dict[str, tuple[str, Callable[[Batcher], float]]] = {
     "queue_requests": ("Requests that wait for a batch", lambda b: b.waiting),
     "in_flight_requests": ("Requests that wait or are being run", lambda b: b.in_flight),
     "instances": ("Instances that can run batches side by side", lambda b: b.instances),
@@ -210,7 +210,10 @@ class Metrics(Collector):
         )
         for (model, number, phase), count in self._statistics.rollout_failures.items():
             failures.add_metric([model, str(number), phase], count)
-        yield from (swaps, failures)
+        lost = _gauge("lost_threads", "Threads that were given up, since they do not return")
+        for (model, number), count in self._statistics.lost_threads.items():
+            lost.add_metric([model, str(number)], count)
+        yield from (swaps, failures, lost)
 
     def _server(self) -> Iterator[Metric]:
         ready = GaugeMetricFamily(

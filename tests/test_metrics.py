@@ -27,7 +27,7 @@ EXAMPLE = (ROOT / "models/diabetes/example.json").read_bytes()
 UNITS = {"duration": "seconds", "busy": "seconds", "size": "bytes", "memory": "bytes"}
 COUNTED = (
     "requests", "rows", "instances", "executions", "fds", "swaps", "failures", "restarts",
-    "crashes", "refusals", "answers",
+    "crashes", "refusals", "answers", "threads",
 )  # fmt: skip
 FLAGS = ("state", "serving", "ready", "info", "instances_busy", "quarantined")
 FOREIGN_UNITS = re.compile(r"_(ms|us|ns|milli\w+|micro\w+|nano\w+|minutes|kb|mb|percent)(_|$)")

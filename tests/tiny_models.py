@@ -79,3 +79,51 @@ def counting(folder: Path, name: str = "counting", toml: str = ONE_THREAD) -> No
     save(model(nodes, [n], [y], numbers), folder / name)
     if toml:
         (folder / name / "model.toml").write_text(toml)
+
+
+def comparing(folder: Path, name: str = "comparing", toml: str = ONE_THREAD) -> None:
+    """Takes ``n``, INT64 [1], compares so many boxes with each other, in one node, and gives how
+    many it has kept to ``y``, INT64 [1]: 300,000 take more than a minute, and no more memory than
+    they need."""
+    nodes = [
+        node("Squeeze", "n", to="count"),
+        node("Range", "none", "count", "step", to="at"),
+        helper.make_node("Cast", ["at"], ["x"], to=TensorProto.FLOAT),
+        node("Unsqueeze", "x", "sides", to="left"),
+        node("Mul", "left", "zero", to="low"),
+        node("Add", "left", "half", to="right"),
+        node("Add", "low", "half", to="high"),
+        node("Concat", "low", "left", "high", "right", to="boxes", axis=2),
+        node("Transpose", "high", to="scores", perm=[0, 2, 1]),
+        node("NonMaxSuppression", "boxes", "scores", "all", "half", to="kept"),
+        node("Shape", "kept", to="shape"),
+        node("Slice", "shape", "first", "second", to="y"),
+    ]
+    numbers = [
+        constant("none", 0, "int64"),
+        constant("step", 1, "int64"),
+        constant("sides", [0, 2], "int64"),
+        constant("zero", 0, "float32"),
+        constant("half", [0.5], "float32"),
+        constant("all", [2**40], "int64"),
+        constant("first", [0], "int64"),
+        constant("second", [1], "int64"),
+    ]
+    n, y = value("n", [1], INT64), value("y", [1], INT64)
+    save(model(nodes, [n], [y], numbers), folder / name)
+    if toml:
+        (folder / name / "model.toml").write_text(toml)
+
+
+def allocating(folder: Path, name: str = "allocating", toml: str = "") -> None:
+    """Takes ``n``, INT64 [1], and sums so many ones to ``y``, FP32 [1]."""
+    ones = node("ConstantOfShape", "n", to="ones", value=constant("value", [1], "float32"))
+    nodes = [
+        ones,
+        node("ReduceSum", "ones", to="sum", keepdims=0),
+        node("Unsqueeze", "sum", "first", to="y"),
+    ]
+    n, y = value("n", [1], INT64), value("y", [1])
+    save(model(nodes, [n], [y], [constant("first", [0], "int64")]), folder / name)
+    if toml:
+        (folder / name / "model.toml").write_text(toml)

@@ -19,7 +19,7 @@ ERRORS = (
     | documented(413, "The body is larger than the server takes, or the answer than it gives")
     | documented(500, "The model failed")
     | documented(503, "Not ready, or too many requests wait: try again")
-    | documented(504, "It waited longer than its timeout")
+    | documented(504, "It waited longer than its timeout, or ran longer than the model may")
     | ANY_ERROR
 )
 

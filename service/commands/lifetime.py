@@ -34,6 +34,16 @@ AT_ONCE_SECONDS = 1.0
 _log = logging.getLogger("quantserve")
 
 
+PAUSE_SECONDS = 0.1
+"""That uvicorn takes before it waits for requests."""
+
+
+def drain_seconds(patience: float) -> float:
+    """Seconds for uvicorn to wait for requests, so that the time counts from the closing of the
+    port."""
+    return max(0.05, patience - READ_SECONDS - PAUSE_SECONDS)
+
+
 class Ends(NamedTuple):
     """What is called when the port is closed, and before the process ends."""
 
@@ -79,7 +89,8 @@ class Lifetime(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop, answer, and end the process.
 
-        It does not wait for its threads: neither a run nor a load can be interrupted.
+        Runs that are left when the time is over are ended. It does not wait for threads that do
+        not return.
         """
         _log.info("stopping: not ready; serving for %g s more", self._drain_delay)
         self._server.begin_stop()

@@ -7,7 +7,6 @@ import socket
 import sys
 from functools import partial
 from io import TextIOWrapper
-from math import ceil
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from pydantic import SecretStr
 
 from service.app import Server
 from service.commands.key_file import drop_key, key_file, make_key, read_key
-from service.commands.lifetime import Ends, Lifetime
+from service.commands.lifetime import Ends, Lifetime, drain_seconds
 from service.commands.table import table
 from service.config import Settings, load_settings
 from service.core.errors import ConfigError
@@ -104,7 +103,7 @@ def _serve(settings: Settings) -> int:
         log_config=None,
         server_header=False,
         ws="none",
-        timeout_graceful_shutdown=max(1, ceil(settings.shutdown_timeout)),
+        timeout_graceful_shutdown=drain_seconds(settings.shutdown_timeout),  # type: ignore[arg-type]
     )
     ends = Ends(at_close=parent.closing, at_exit=partial(drop_key, keys.file))
     Lifetime(config, server, settings, ends).run(sockets=[listener])

@@ -24,10 +24,12 @@ QuantserveError
 │   ├── MemoryFull             requests and answers in flight take all memory that is for them
 │   ├── DeadlineExceeded       the request waited longer than it allowed
 │   ├── CodecFailed            the process that reads and writes long JSON died or took too long
+│   ├── TooManyLoads           as many versions are being loaded as may be at a time
 │   └── ShuttingDown           the server is on its way out
 ├── ModelError               the model's: its operator must act
 │   ├── LoadFailed             the version cannot be loaded
 │   ├── GateFailed             the version loads, but is not fit to serve
+│   ├── RunTimeout             a run of the graph took longer than the model may
 │   └── ExecutionFailed        the graph failed on a request that fits its signature
 ├── StorageFailed            the disk's: it is read-only, or broken
 │   └── StorageFull            there is no room left on it
@@ -141,6 +143,10 @@ class CodecFailed(MomentError):
     """The process that reads and writes long JSON died, or took too long; another one follows."""
 
 
+class TooManyLoads(MomentError):
+    """As many versions are being loaded as may be at a time."""
+
+
 class ShuttingDown(MomentError):
     """The server is on its way out."""
 
@@ -160,6 +166,10 @@ class GateFailed(ModelError):
         super().__init__(f"{what}: {reason}")
         self.reason = reason
         self.checks = checks
+
+
+class RunTimeout(ModelError):
+    """A run of the graph took longer than the model may."""
 
 
 class ExecutionFailed(ModelError):

@@ -89,6 +89,14 @@ class StateChanged(NamedTuple):
     reason: str
 
 
+class ThreadLost(NamedTuple):
+    """A thread does not return from what it was told to stop; ``back``: it has, after all."""
+
+    model: str
+    version: int
+    back: bool = False
+
+
 class Verb(StrEnum):
     """What an operator may change."""
 
@@ -175,6 +183,7 @@ Event = (
     | BatchExecuted
     | RequestDropped
     | StateChanged
+    | ThreadLost
     | SwapPhase
     | Swapped
     | ChangeCompleted

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.core.checks import Check
+from service.core.checks import LIVE_ROWS, Check
 from service.core.compatibility import Comparison
 from service.core.non_finite import differs, equal, first_place, magnitude, ranked, spread, without
 from service.core.tensors import Array
@@ -197,6 +197,18 @@ def memory_check(resident: int, budget: int) -> Check:
     return Check(
         "memory", "bytes of the process", float(resident), float(budget), resident <= budget
     )
+
+
+def growth_check(grown: int, room: int) -> Check:
+    """The failed check of a version that was stopped while it took more bytes than are left."""
+    measure = "bytes that loading and warm-up need at least"
+    return Check("memory", measure, float(grown), float(room), False)
+
+
+def rows_check(ran: int, rows: int, error: str) -> Check:
+    """Whether a version runs what the live one was tried with; ``error`` is the first one."""
+    measured, required = float(ran), float(rows)
+    return Check("rows", LIVE_ROWS, measured, required, ran == rows, detail=error)
 
 
 def speed_check(live_seconds: float, new_seconds: float, max_slowdown: float) -> Check:

@@ -20,6 +20,7 @@ from service.core.events import (
     RequestDropped,
     Swapped,
     SwapPhase,
+    ThreadLost,
 )
 
 SECONDS = (
@@ -190,6 +191,8 @@ class Statistics:
         self.poll_failures = 0
         self.last_poll = clock()
         """When poll mode last looked at the models folder, in seconds since the epoch."""
+        self.lost_threads: Counter[tuple[str, int]] = Counter()
+        """By model and version: those that have not returned yet."""
 
     def __call__(self, event: Event) -> None:
         if type(event) is RequestCompleted:
@@ -200,6 +203,8 @@ class Statistics:
             version = self._versions[event.model, event.version]
             version.queue_buckets[bisect_left(SECONDS, event.queued)] += 1
             version.queue_seconds += event.queued
+        elif type(event) is ThreadLost:
+            self.lost_threads[event.model, event.version] += -1 if event.back else 1
         elif type(event) is Swapped:
             self.swaps[event.model, event.cause] += 1
         elif type(event) is SwapPhase and event.status is PhaseStatus.FAILED:

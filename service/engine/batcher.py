@@ -8,22 +8,23 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import local
 from time import monotonic
 
 from service.core.batching import Batch, BatchingMode, BatchKey, BatchPolicy, BatchQueue, Entry
 from service.core.errors import (
     DeadlineExceeded,
-    QuantserveError,
+    NotReady,
     ShuttingDown,
     SignatureMismatch,
 )
 from service.core.events import BatchExecuted, Observer, Outcome, RequestDropped
 from service.core.ledger import UNNOTED, Mark
 from service.core.requests import Terms
+from service.core.run_limits import DEFAULT_RUN_LIMITS, RunLimits
 from service.core.tensors import Arrays, Overriding
-from service.engine.execution import Execution, Instance, Result
-from service.engine.replies import Reply, Row, Rows
+from service.engine.execution import Control, Execution, Instance, Unheeded
+from service.engine.replies import Reply, Row, Rows, answer
+from service.engine.runs import Marks, Running, Runs
 
 TOO_LONG_INLINE = 0.1
 """Seconds; a run may take longer than any that was measured at load. Who does so once in the event
@@ -36,7 +37,9 @@ class DynamicBatcher:
     """Takes requests, answers futures. Must be made on the event loop that it serves.
 
     ``inline`` runs batches in the event loop itself: for runs shorter than the way to a thread and
-    back. It then has one instance. ``new_mark`` gives what notes that a thread is at work.
+    back. It then has one instance. ``new_mark`` gives what notes that a thread is at work,
+    ``new_control`` what ends a run. ``on_lost`` is called when a thread does not return from a run
+    that was ended, and with False if it returns after all.
     """
 
     def __init__(
@@ -48,6 +51,9 @@ class DynamicBatcher:
         *,
         inline: bool = False,
         new_mark: Callable[[], Mark] = lambda: UNNOTED,
+        limits: RunLimits = DEFAULT_RUN_LIMITS,
+        new_control: Callable[[], Control] = Unheeded,
+        on_lost: Callable[[bool], None] = lambda _: None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._model, self._version = label
@@ -55,7 +61,9 @@ class DynamicBatcher:
         self._observe = observe
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._marks = _Marks(new_mark)
+        self._on_lost = on_lost
+        self._runs = Runs(label, limits, new_control, self._give_up, clock)
+        self._marks = Marks(new_mark)
         if inline:
             self._marks.enter_thread()
         self._threads = None if inline else self._pool(len(instances))
@@ -63,7 +71,8 @@ class DynamicBatcher:
         # All mutable state: the queue; the free instances, and how many requests the others work
         # on; whether _turn is about to be called, and whether the last one found nothing to do;
         # whether there are requests that nobody waits for, and the timer for the next dispatch;
-        # whether nothing is taken any more; and what those wait for who want everything answered.
+        # whether nothing is taken any more, and the marks of threads that do not return; and what
+        # those wait for who want everything answered.
         self._queue: BatchQueue[Reply] = BatchQueue(policy)
         # Where requests do not share runs, the next one goes to an instance while it still works:
         # on the way over the event loop between two runs its core would be idle.
@@ -75,13 +84,15 @@ class DynamicBatcher:
         self._sparse = True
         self._abandoned = False
         self._closed = False
+        self._lost: set[Mark] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
 
     @property
-    def marks(self) -> list[Mark]:
-        """What notes that the threads are at work."""
-        return self._marks.given
+    def free_marks(self) -> list[Mark]:
+        """The marks that were given, apart from those of threads that are at work or lost."""
+        used = self._runs.marks() | self._lost
+        return [mark for mark in self._marks.given if mark not in used]
 
     @property
     def waiting(self) -> int:
@@ -142,11 +153,21 @@ class DynamicBatcher:
                 self._drained = self._loop.create_future()
             await asyncio.shield(self._drained)
 
-    def close(self) -> None:
-        """Take no more requests, and turn away those that still wait; running ones finish."""
+    def close(self, reason: str = "") -> None:
+        """Take no more requests, turn away those that still wait, and end those that are run.
+
+        ``reason`` is what they are told, where it is another than that the model is unloaded.
+        """
         self._closed = True
+        model = f'model "{self._model}"'
+        told = NotReady(f"{model} is UNAVAILABLE: {reason}") if reason else None
         for entry in self._queue.remove(lambda _: True):
-            _answer(entry, ShuttingDown(f'model "{self._model}" was unloaded while this waited'))
+            answer(entry.reply, told or ShuttingDown(f"{model} was unloaded while this waited"))
+        for running in self._runs.stop_all(
+            told or ShuttingDown(f"{model} was unloaded while this ran")
+        ):
+            self._idle.append(running.instance)
+            self._forget(running)
         if self._threads is not None:
             self._threads.shutdown(wait=False)
         if self._timer is not None:
@@ -223,7 +244,8 @@ class DynamicBatcher:
                 self._threads = self._pool(1)
             self._finish(instance, batch, execution)
         else:
-            self._threads.submit(self._execute, instance, batch)
+            running = self._runs.begin(instance, batch)
+            running.thread = self._threads.submit(self._execute, running)
 
     def _pool(self, threads: int) -> ThreadPoolExecutor:
         # The pool must not hold the batcher: what holds each other lives until a collection, and
@@ -234,9 +256,10 @@ class DynamicBatcher:
         for entry in self._queue.expire(now):
             waited = now - entry.arrived
             self._observe(RequestDropped(self._model, self._version, Outcome.EXPIRED, waited))
-            _answer(entry, _too_late(entry, waited))
+            answer(entry.reply, _too_late(entry, waited))
         if self._abandoned:
             self._abandoned = False
+            self._runs.stop_unwanted()
             for entry in self._queue.remove(lambda entry: entry.reply.done()):
                 waited = now - entry.arrived
                 self._observe(RequestDropped(self._model, self._version, Outcome.CANCELLED, waited))
@@ -250,12 +273,39 @@ class DynamicBatcher:
         if at is not None:
             self._timer = self._loop.call_later(max(0.0, at - self._clock()), self._wake)
 
-    def _execute(self, instance: Instance, batch: Batch[Reply]) -> None:
-        mark = self._marks.of_thread()
+    def _execute(self, running: Running) -> None:
+        running.mark = mark = self._marks.of_thread()
+        running.started = self._clock()
         mark.begin()
-        execution = instance.execute(batch)
+        execution = running.instance.execute(running.batch, running.control)
         mark.end()
-        self._loop.call_soon_threadsafe(self._finish, instance, batch, execution)
+        self._loop.call_soon_threadsafe(self._returned, running, execution)
+
+    def _returned(self, running: Running, execution: Execution) -> None:
+        if running.lost:
+            self._lost.discard(running.mark)
+            self._on_lost(False)
+            return
+        self._runs.end(running)
+        if running.why is not None:
+            execution = execution.instead(running.why)
+        self._finish(running.instance, running.batch, execution)
+
+    def _give_up(self, running: Running) -> None:
+        """Answer for a thread that does not return. Its instance is lost with it."""
+        self._lost.add(running.mark)
+        self._slots -= 1
+        self._forget(running)
+        self._on_lost(True)
+
+    def _forget(self, running: Running) -> None:
+        """Answer requests that no thread will."""
+        self._running -= len(running.batch.entries)
+        for entry in running.batch.entries:
+            if running.why is not None:
+                answer(entry.reply, running.why)
+        if self._drained:
+            self._wake()
 
     def _finish(self, instance: Instance, batch: Batch[Reply], execution: Execution) -> None:
         self._idle.append(instance)
@@ -265,7 +315,7 @@ class DynamicBatcher:
         started = self._clock() - execution.timing.total
         failed = 0
         for entry, result in zip(batch.entries, execution.results, strict=True):
-            failed += _answer(entry, result)
+            failed += answer(entry.reply, result)
         queued = tuple([started - entry.arrived for entry in batch.entries])
         event = BatchExecuted(
             self._model,
@@ -287,46 +337,8 @@ def _row(arrays: Arrays, place: int) -> Arrays:
     return Overriding(row, arrays.overrides) if isinstance(arrays, Overriding) else row
 
 
-class _Marks:
-    """A mark for each thread: an instance may wait for one while it is at work in another."""
-
-    def __init__(self, new_mark: Callable[[], Mark]) -> None:
-        self._new_mark = new_mark
-        self._local = local()
-        self.given: list[Mark] = []
-
-    def enter_thread(self) -> None:
-        """Give this thread its mark."""
-        self._local.mark = mark = self._new_mark()
-        self.given.append(mark)
-
-    def of_thread(self) -> Mark:
-        """The mark of this thread."""
-        mark: Mark = self._local.mark
-        return mark
-
-
 def _too_late(entry: Entry[Reply], waited: float) -> DeadlineExceeded:
     allowed = (entry.deadline or 0.0) - entry.arrived
     return DeadlineExceeded(
         f"the request waited {waited * 1e3:.3f} ms for its turn, it allowed {allowed * 1e3:.3f} ms"
     )
-
-
-def _answer(entry: Entry[Reply], result: Result) -> bool:
-    """Answer whoever still waits; True where the answer is an error.
-
-    A reply that raises hurts nobody else: the others of its batch are answered.
-    """
-    reply, failed = entry.reply, isinstance(result, QuantserveError)
-    try:
-        if not reply.done():
-            if isinstance(result, QuantserveError):
-                reply.set_exception(result)
-            else:
-                reply.set_result(result)
-    except Exception as error:
-        _log.error("a reply failed: %s: %s", type(error).__name__, error)
-        _log.debug("a reply failed", exc_info=True)
-        return True
-    return failed

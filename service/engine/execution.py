@@ -5,7 +5,7 @@ that it can be called in an instance's thread or, for very short runs, in the ev
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from service.core.assembly import assemble, split
 from service.core.batching import Batch, BatchingMode, BatchPolicy, Entry
@@ -13,8 +13,27 @@ from service.core.errors import ExecutionFailed, ModelError, QuantserveError, Re
 from service.core.events import Timing
 from service.core.tensors import Arrays
 
-Run = Callable[[Arrays, tuple[int, ...] | None], Arrays]
+
+class Control(Protocol):
+    """Ends runs from another thread: once ``terminate`` is True, those that it was given to fail at
+    the next node of the graph, and so do all later ones. ONNX Runtime's ``RunOptions`` is one."""
+
+    terminate: bool
+
+
+@dataclass(slots=True)
+class Unheeded:
+    """A control of what cannot be ended, such as a function in place of a graph."""
+
+    terminate: bool = False
+
+
+Places = tuple[int, ...] | None
+Run = Callable[[Arrays, Places], Arrays]
 """Runs a graph: inputs in signature order, and the places of the outputs wanted (None: all)."""
+ControlledRun = Callable[[Arrays, Places, Control | None], Arrays]
+"""The same, with what ends the run."""
+
 
 Result = Arrays | QuantserveError
 
@@ -25,26 +44,31 @@ class Execution(NamedTuple):
     results: tuple[Result, ...]
     timing: Timing
 
+    def instead(self, why: QuantserveError) -> "Execution":
+        """With this in place of each error: the run was ended."""
+        told = [why if isinstance(each, QuantserveError) else each for each in self.results]
+        return Execution(tuple(told), self.timing)
+
 
 @dataclass(frozen=True, slots=True)
 class Instance:
     """Something that can run one batch at a time."""
 
-    run: Run
+    run: ControlledRun
     policy: BatchPolicy
 
-    def execute(self, batch: Batch[Any]) -> Execution:
+    def execute(self, batch: Batch[Any], control: Control | None = None) -> Execution:
         """Run a batch; where it fails as a whole, each request alone, once, so that a bad request
         fails by itself.
         """
-        execution = self._together(batch.entries)
+        execution = self._together(batch.entries, control)
         if len(batch.entries) == 1 or not isinstance(execution.results[0], QuantserveError):
             return execution
-        alone = [self._together((entry,)) for entry in batch.entries]
+        alone = [self._together((entry,), control) for entry in batch.entries]
         timings = [execution.timing, *(single.timing for single in alone)]
         return Execution(tuple(single.results[0] for single in alone), _sum(timings))
 
-    def _together(self, entries: tuple[Entry[Any], ...]) -> Execution:
+    def _together(self, entries: tuple[Entry[Any], ...], control: Control | None) -> Execution:
         started = assembled = computed = perf_counter()
         key = entries[0].key
         share = 0.0
@@ -54,7 +78,7 @@ class Instance:
         try:
             inputs, share = assemble(entries, padding)
             assembled = computed = perf_counter()
-            outputs = self.run(inputs, key.outputs)
+            outputs = self.run(inputs, key.outputs, control)
             computed = perf_counter()
             results = (outputs,) if whole else tuple(split(entries, outputs, padding))
         except (RequestError, ModelError) as error:

@@ -6,9 +6,9 @@ Source: https://github.com/onnx/onnx/blob/main/docs/ExternalData.md
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from math import prod
 
-from service.engine.wire import WireError
+from service.core.graph_limits import elements
+from service.engine.wire import WireError, fields, text, view
 
 # onnx.proto, TensorProto.DataType; strings have no fixed size and are never external.
 BITS = {
@@ -42,12 +42,32 @@ def external_data(
     """
     given = list(entries)
     numbers = {key: _number(tensor, key, value) for key, value in given if key != "location"}
-    # Rounded up to bytes; a length of 0 says nothing, as ONNX Runtime reads it.
-    size = (prod(dims) * BITS.get(datatype, 0) + 7) // 8
-    end = numbers.get("offset", 0) + max(size, numbers.get("length", 0))
+    # A length of 0 says nothing, as ONNX Runtime reads it.
+    size = max(bytes_of(datatype, dims), numbers.get("length", 0)) if given else 0
+    end = numbers.get("offset", 0) + size
     for key, value in given:
         if key == "location":
             yield ExternalData(value, tensor, end)
+
+
+def bytes_of(datatype: int, dims: Iterable[int]) -> int:
+    """What a tensor's data has, rounded up to bytes; 0 for what has no fixed size.
+
+    Raises:
+        TooLarge: the dimensions are not those of a tensor.
+    """
+    return (elements(dims) * BITS.get(datatype, 0) + 7) // 8
+
+
+def external_entries(message: memoryview) -> list[tuple[str, str]]:
+    """Where a tensor's data is, if in another file: all that it says of "location", "offset" and
+    "length", which may be more than once."""
+    found = []
+    for number, value in fields(message):
+        if number == 13:
+            entry = {key: text(part) for key, part in fields(view(value))}
+            found.append((entry.get(1, ""), entry.get(2, "")))
+    return found
 
 
 def _number(tensor: str, key: str, value: str) -> int:

@@ -2,10 +2,10 @@
 the version that serves. Blocks; is called in a thread.
 """
 
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from statistics import median
-from threading import Event
 from time import perf_counter
 
 import numpy as np
@@ -14,8 +14,16 @@ from service.config import GateConfig
 from service.core.batching import BatchingMode
 from service.core.checks import Check
 from service.core.errors import LoadFailed, QuantserveError
-from service.core.gate import Tolerance, compare, default_tolerance, memory_check, speed_check
+from service.core.gate import (
+    Tolerance,
+    compare,
+    default_tolerance,
+    memory_check,
+    rows_check,
+    speed_check,
+)
 from service.core.tensors import Array, Arrays
+from service.engine.execution import Control, Places
 from service.engine.folder import GOLDEN_FILE
 from service.engine.golden import GoldenSet
 from service.engine.graph import file_size, summarise
@@ -35,13 +43,13 @@ class Abandoned(Exception):  # noqa: N818 - nobody is told: nobody waits any mor
 
 
 def golden_checks(
-    loaded: Loaded, golden: GoldenSet | None, config: GateConfig, abandoned: Event
+    loaded: Loaded, golden: GoldenSet | None, config: GateConfig, control: Control
 ) -> list[Check]:
     """Run the golden rows and compare the answers; one check for each figure of each output. What
     model.toml asks for and cannot be measured has failed.
 
     Raises:
-        Abandoned: the event was set meanwhile.
+        Abandoned: it was told to stop meanwhile.
     """
     references = golden.outputs if golden else {}
     checks = [
@@ -54,7 +62,7 @@ def golden_checks(
     if golden is None:
         return checks
     try:
-        got = answers(loaded, golden.inputs, abandoned)
+        got = answers(loaded, golden.inputs, control)
     except QuantserveError as error:
         return [*checks, Check("golden", "", str(error), "", False)]
     for spec, array in zip(loaded.signature.outputs, got, strict=True):
@@ -70,14 +78,18 @@ def _compare(output: str, got: Array, golden: GoldenSet, config: GateConfig) -> 
     return compare(output, got, reference, labels, tolerance)
 
 
-def answers(loaded: Loaded, inputs: Arrays, abandoned: Event) -> Arrays:
+def answers(loaded: Loaded, inputs: Arrays, control: Control) -> Arrays:
     """The answers of a version to many rows, in runs such as serving makes.
 
     Raises:
         QuantserveError: a run fails.
-        Abandoned: the event was set meanwhile.
+        Abandoned: it was told to stop meanwhile.
     """
-    run, plan = loaded.instances[0].run, loaded.plan
+    instance, plan = loaded.instances[0], loaded.plan
+
+    def run(inputs: Arrays, outputs: Places) -> Arrays:
+        return instance.run(inputs, outputs, control)
+
     signature = loaded.signature
     if not (signature.batchable or (signature.loose and signature.common_rows(inputs))):
         return run(inputs, None)
@@ -87,7 +99,7 @@ def answers(loaded: Loaded, inputs: Arrays, abandoned: Event) -> Arrays:
     total = min(len(array) for array in inputs)
     parts: list[Arrays] = []
     for start in range(0, total, size):
-        if abandoned.is_set():
+        if control.terminate:
             raise Abandoned
         rows = tuple(array[start : start + size] for array in inputs)
         if whole:
@@ -98,6 +110,30 @@ def answers(loaded: Loaded, inputs: Arrays, abandoned: Event) -> Arrays:
     return tuple(np.concatenate(outputs) for outputs in zip(*parts, strict=True))
 
 
+def run_rows(live: Loaded, new: Loaded, control: Control) -> Check | None:
+    """Run what the live version was tried with on another one; None where there is nothing, or
+    it takes other inputs, which is for the signature to tell.
+
+    Raises:
+        Abandoned: it was told to stop meanwhile.
+    """
+    wanted = [(spec.name, spec.datatype) for spec in new.signature.inputs]
+    given = {spec.name: (place, spec) for place, spec in enumerate(live.signature.inputs)}
+    if any(name not in given or given[name][1].datatype != kind for name, kind in wanted):
+        return None
+    ran, error = 0, ""
+    for row in live.rows:
+        if control.terminate:
+            raise Abandoned
+        try:
+            inputs = tuple(row[given[name][0]] for name, _ in wanted)
+            new.instances[0].run(inputs, None, control)
+            ran += 1
+        except QuantserveError as failure:
+            error = error or str(failure)
+    return rows_check(ran, len(live.rows), error) if live.rows else None
+
+
 def budget_check(budget: int) -> Check:
     """Whether the process, with the new version in it, is inside its budget of bytes."""
     trim_heap()
@@ -105,12 +141,12 @@ def budget_check(budget: int) -> Check:
 
 
 def speed_against(
-    live: Loaded, new: Loaded, golden: GoldenSet, max_slowdown: float, abandoned: Event
+    live: Loaded, new: Loaded, golden: GoldenSet, max_slowdown: float, control: Control
 ) -> Check:
     """Time both versions on the golden rows, in turn, so that what else runs hits both alike.
 
     Raises:
-        Abandoned: the event was set meanwhile.
+        Abandoned: it was told to stop meanwhile.
     """
     times: tuple[list[float], list[float]] = ([], [])
     started = perf_counter()
@@ -120,7 +156,7 @@ def speed_against(
             break
         for version, taken in zip((live, new), times, strict=True):
             before = perf_counter()
-            answers(version, golden.inputs, abandoned)
+            answers(version, golden.inputs, control)
             taken.append(perf_counter() - before)
     return speed_check(median(times[0]), median(times[1]), max_slowdown)
 
@@ -130,15 +166,31 @@ def room_check(model: Path, budget: int) -> Check:
     external data. Loading one that does not would be stopped by the system, and all other models
     with it.
     """
-    size = sum(file_size(file) or 0 for file in _model_files(model))
+    size = _size(model)
     measure = "bytes of the process with the version's files"
     held = resident_bytes() + size
     return Check("memory", measure, float(held), float(budget), held <= budget)
 
 
-def _model_files(model: Path) -> list[Path]:
+def room_left(model: Path, budget: int) -> int:
+    """By how many bytes a process may grow that loads a version. While it is read, a copy of its
+    files lies beside what is made of them."""
+    return max(0, budget - resident_bytes()) + _size(model)
+
+
+def _size(model: Path) -> int:
     try:
-        external = summarise(model).external_files
+        found = model.stat()
+        names = _external_files(model, (found.st_mtime_ns, found.st_size, found.st_ino))
     except (LoadFailed, OSError):  # which loading will tell
-        external = ()
-    return [model, *(model.parent / name for name in external)]
+        names = ()
+    files = [model, *(model.parent / name for name in names)]
+    return sum(file_size(file) or 0 for file in files)
+
+
+@lru_cache(maxsize=64)
+def _external_files(model: Path, _: tuple[int, int, int]) -> tuple[str, ...]:
+    """The names of a model's external files. A version on its way is asked several times, and the
+    whole of its file is read for that; what would change with the file is a part of the question.
+    """
+    return summarise(model).external_files

@@ -1,22 +1,19 @@
 """What an ONNX file says of itself: the precision of its weights, how it is quantized, and which
 other files it names. Read from the file without loading it and without the ``onnx`` package.
-
-Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
 
-import mmap
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
-from typing import NamedTuple
 
+from service.core.bounded import Step
 from service.core.errors import LoadFailed
-from service.core.magic import HEAD, foreign
-from service.engine.external import ExternalData, external_data
+from service.core.graph_limits import elements
+from service.engine.bounds import Bounds
+from service.engine.external import ExternalData, external_data, external_entries
 from service.engine.paths import leads_outside
-from service.engine.wire import WireError, fields, integers, text, view
+from service.engine.scan import Node, Scan
+from service.engine.wire import text
 
 # onnx.proto, TensorProto.DataType: only what may hold weights. Integers of 32 and 64 bits are
 # biases, shapes and indices.
@@ -48,7 +45,6 @@ BLOCK_OPS = {"MatMulNBits": 1, "GatherBlockQuantized": 0}
 """Weights of fewer than eight bits packed into bytes, and which input holds them."""
 MAINLY = 0.9
 """From this share on the rest of the weights is not worth a word."""
-MAX_DEPTH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,152 +81,19 @@ class GraphSummary:
     """What is known of a graph before it is loaded. ``external`` has one entry for each file that
     the graph names, with the tensor that reaches furthest into it. ``unranked`` are the inputs and
     outputs that it declares without a shape, which is not the shape of a scalar; ``operators`` are
-    those of all nodes."""
+    those of all nodes. ``unbounded`` names what may take any time, whatever the shapes of the
+    inputs; "" where nothing does."""
 
     precision: Precision
     external: tuple[ExternalData, ...]
     unranked: frozenset[str] = frozenset()
     operators: frozenset[str] = frozenset()
+    unbounded: str = ""
 
     @property
     def external_files(self) -> tuple[str, ...]:
         """The names of those files, sorted."""
         return tuple(each.location for each in self.external)
-
-
-class Node(NamedTuple):
-    """An operator with the names of what it takes and gives, and its integer attributes."""
-
-    operator: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    integers: Mapping[str, int]
-
-
-class Scan:
-    """One walk over a file. ``visit``, ``keep``, ``entry`` and ``unshaped`` are told what is met on
-    the way."""
-
-    ir_version = 0
-
-    def read(self, path: Path) -> None:
-        """Walk over a file.
-
-        Raises:
-            LoadFailed: it cannot be read, or is not an ONNX model.
-        """
-        head = b""
-        try:
-            with path.open("rb") as file:
-                head = file.read(HEAD)
-                # The map is closed by the garbage collector, after the last view of it.
-                message = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-                graphs = self._walk(message)
-        except OSError as error:
-            raise LoadFailed(f"{path.name} cannot be read: {error.strerror or error}") from error
-        except ValueError as error:
-            raise _no_model(path, head, str(error)) from None
-        if graphs != 1:
-            raise _no_model(path, head, f"it holds {graphs} graphs")
-
-    def _walk(self, message: memoryview) -> int:
-        """The model itself; gives how many graphs it has."""
-        graphs = 0
-        for number, value in fields(message):
-            if number == 7:
-                self.graph(view(value))
-                graphs += 1
-            elif number == 25:
-                self.function(view(value))
-            elif number == 1 and isinstance(value, int):
-                self.ir_version = value
-        return graphs
-
-    def visit(self, node: Node) -> None:
-        """A node, in a graph or a function."""
-
-    def keep(self, name: str, datatype: int, dims: list[int], message: memoryview) -> None:
-        """A tensor; one in a node goes by the name of the node's output."""
-
-    def entry(self, name: str) -> None:
-        """An input of a graph."""
-
-    def unshaped(self, name: str) -> None:
-        """An input or output of the model that is declared without a shape."""
-
-    def graph(self, message: memoryview, depth: int = 0) -> None:
-        """A graph, of the model or of a node such as If."""
-        if depth > MAX_DEPTH:
-            raise WireError(f"graphs nested more than {MAX_DEPTH} deep")
-        for number, value in fields(message):
-            if number == 1:
-                self.node(view(value), depth)
-            elif number == 5:
-                self.tensor(view(value))
-            elif number in (11, 12):
-                name, ranked = _declaration(view(value))
-                if number == 11:
-                    self.entry(name)
-                if not ranked and depth == 0:
-                    self.unshaped(name)
-            elif number == 15:
-                self.sparse(view(value))
-
-    def function(self, message: memoryview) -> None:
-        """A function that the file defines."""
-        for number, value in fields(message):
-            if number == 7:
-                self.node(view(value), 0)
-
-    def sparse(self, message: memoryview, name: str = "") -> None:
-        """A sparse tensor: its values and their places."""
-        for number, value in fields(message):
-            if number in (1, 2):
-                self.tensor(view(value), name)
-
-    def node(self, message: memoryview, depth: int) -> None:
-        """A node with what is inside of it."""
-        inputs, outputs, operator, attributes = [], [], "", []
-        for number, value in fields(message):
-            if number == 1:
-                inputs.append(text(value))
-            elif number == 2:
-                outputs.append(text(value))
-            elif number == 4:
-                operator = text(value)
-            elif number == 5:
-                attributes.append(view(value))
-        name = outputs[-1] if outputs else ""
-        found = (self.attribute(each, name, depth) for each in attributes)
-        self.visit(Node(operator, tuple(inputs), tuple(outputs), dict(filter(None, found))))
-
-    def attribute(self, message: memoryview, output: str, depth: int) -> tuple[str, int] | None:
-        """Walk into tensors and graphs; gives the name and the value of an integer."""
-        name, integer = "", None
-        for number, value in fields(message):
-            if number == 1:
-                name = text(value)
-            elif number == 3 and isinstance(value, int):
-                integer = value
-            elif number in (5, 10):
-                self.tensor(view(value), output)
-            elif number in (6, 11):
-                self.graph(view(value), depth + 1)
-            elif number in (22, 23):
-                self.sparse(view(value), output)
-        return None if integer is None else (name, integer)
-
-    def tensor(self, message: memoryview, name: str = "") -> None:
-        """A tensor, constant in the file or beside it."""
-        dims, datatype = [], 0
-        for number, value in fields(message):
-            if number == 1:
-                dims += integers(value)
-            elif number == 2 and isinstance(value, int):
-                datatype = value
-            elif number == 8:
-                name = name or text(value)
-        self.keep(name, datatype, dims, message)
 
 
 class _Summary(Scan):
@@ -242,9 +105,11 @@ class _Summary(Scan):
         self.external: dict[str, ExternalData] = {}
         self.blocks: dict[str, int] = {}
         self.unranked: set[str] = set()
+        self.bounds = Bounds()
 
     def visit(self, node: Node) -> None:
         self.operators.add(node.operator)
+        self.bounds.visit(Step(node.domain, node.operator, node.inputs, node.outputs))
         place = BLOCK_OPS.get(node.operator)
         if place is not None and place < len(node.inputs):
             self.blocks[node.inputs[place]] = node.integers.get("bits") or 4
@@ -254,7 +119,17 @@ class _Summary(Scan):
             furthest = self.external.get(found.location, found)
             self.external[found.location] = max(furthest, found, key=lambda each: each.end)
         if datatype in WEIGHT_TYPES:
-            self.weights.append((name, WEIGHT_TYPES[datatype], prod(dims)))
+            self.weights.append((name, WEIGHT_TYPES[datatype], elements(dims)))
+        self.bounds.keep(name)
+
+    def entry(self, name: str) -> None:
+        self.bounds.entry(name)
+
+    def function(self, message: memoryview) -> None:
+        parts = self._fields(message)
+        names = {number: text(value) for number, value in parts if number in (1, 10)}
+        with self.bounds.function(names.get(10, ""), names.get(1, "")):
+            super().function(message)
 
     def unshaped(self, name: str) -> None:
         self.unranked.add(name)
@@ -280,23 +155,33 @@ class _Summary(Scan):
         return "weight-only" if self.operators & {*BLOCK_OPS, "DequantizeLinear"} else ""
 
 
-def _no_model(path: Path, head: bytes, why: str) -> LoadFailed:
-    """The error of a file that cannot be read as ONNX, naming the format that it has instead."""
-    what = foreign(head)
-    return LoadFailed(f"{path.name} is not an ONNX model: {f'it is {what}' if what else why}")
-
-
 def summarise(path: Path) -> GraphSummary:
     """Read what an ONNX file says of itself.
 
     Raises:
         LoadFailed: the file cannot be read, or is not an ONNX model.
     """
+    try:
+        model = memoryview(path.read_bytes())
+    except OSError as error:
+        raise LoadFailed(f"{path.name} cannot be read: {error.strerror or error}") from error
+    return summarise_model(model, path.name)
+
+
+def summarise_model(model: memoryview, name: str) -> GraphSummary:
+    """What the bytes of a model say of it; ``name`` is that of its file.
+
+    Raises:
+        LoadFailed: it is not an ONNX model, or too large a graph.
+    """
     scan = _Summary()
-    scan.read(path)
+    scan.read(model, name)
     external = tuple(scan.external[name] for name in sorted(scan.external))
     operators = frozenset(scan.operators)
-    return GraphSummary(scan.precision(), external, frozenset(scan.unranked), operators)
+    unranked = frozenset(scan.unranked)
+    return GraphSummary(
+        scan.precision(), external, unranked, operators, scan.bounds.broken(scan.ir_version)
+    )
 
 
 def check_external_files(summary: GraphSummary, folder: Path) -> None:
@@ -326,26 +211,3 @@ def file_size(path: Path) -> int | None:
         return path.stat().st_size if path.is_file() else None
     except OSError:  # such as a name that is too long for the file system
         return None
-
-
-def external_entries(message: memoryview) -> list[tuple[str, str]]:
-    """Where a tensor's data is, if in another file: all that it says of "location", "offset" and
-    "length", which may be more than once."""
-    found = []
-    for number, value in fields(message):
-        if number == 13:
-            entry = {key: text(part) for key, part in fields(view(value))}
-            found.append((entry.get(1, ""), entry.get(2, "")))
-    return found
-
-
-def _declaration(message: memoryview) -> tuple[str, bool]:
-    """The name of an input or output; False where it is a tensor without a shape."""
-    name, ranked = "", True
-    for number, value in fields(message):
-        if number == 1:
-            name = text(value)
-        elif number == 2:
-            tensors = [view(part) for key, part in fields(view(value)) if key == 1]
-            ranked = all(any(key == 2 for key, _ in fields(each)) for each in tensors)
-    return name, ranked

@@ -12,12 +12,12 @@ exact kernel in ONNX Runtime; converters write U8 x U8 there.
 
 from enum import StrEnum
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
 from service.engine.saturation import Case, cases, model
+from service.engine.snapshot import Source
 from service.engine.weights import weights_fit
 
 OPTION = "session.x64quantprecision"
@@ -48,10 +48,10 @@ def choose(asked: Kernels | None, saturates: bool, fits: bool) -> Kernels:
     return Kernels.EXACT if saturates and not fits else Kernels.DEFAULT
 
 
-def kernels_for(path: Path, asked: Kernels | None = None) -> Kernels:
-    """The set for a file on this machine. Its weights are read only where it matters."""
+def kernels_for(source: Source, asked: Kernels | None = None) -> Kernels:
+    """The set for a model on this machine. Its weights are read only where it matters."""
     tried = asked is None and saturates()
-    return choose(asked, tried, tried and weights_fit(path))
+    return choose(asked, tried, tried and weights_fit(source))
 
 
 @cache

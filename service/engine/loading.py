@@ -2,20 +2,24 @@
 in a thread.
 """
 
-import hashlib
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
+
 from service.config import ModelConfig
 from service.core.batching import BatchPolicy
 from service.core.errors import LoadFailed
+from service.core.extent import Extent
 from service.core.names import MODEL_FILE
-from service.core.tensors import Signature
+from service.core.tensors import Arrays, Signature
 from service.engine.custom_ops import library
-from service.engine.execution import Instance
+from service.engine.execution import Control, Instance
 from service.engine.folder import VersionFiles, read_model
-from service.engine.graph import GraphSummary, Precision, check_external_files, summarise
+from service.engine.graph import GraphSummary, Precision, check_external_files, summarise_model
 from service.engine.hardware import resident_bytes
 from service.engine.kernels import Kernels
 from service.engine.memory import trim_heap
@@ -24,7 +28,10 @@ from service.engine.plan import Plan
 from service.engine.probe import Probe
 from service.engine.samples import trial_rows
 from service.engine.session import Session, SessionOptions
+from service.engine.snapshot import Snapshot
 from service.engine.tuning import Tuned, tune
+
+KEPT_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,8 @@ class Loaded:
 
     ``kernels`` are those that run, and ``kernels_note`` is why not those that were wanted, if so.
     ``memory_bytes`` is by how much the process grew; ``file_bytes`` counts the model's files.
+    ``rows`` are some that it was tried with, for the next version to be tried with as well.
+    ``extent`` is how large inputs may be in the event loop, if any may.
     """
 
     signature: Signature
@@ -47,6 +56,8 @@ class Loaded:
     file_bytes: int
     memory_bytes: int
     load_seconds: float
+    rows: tuple[Arrays, ...] = ()
+    extent: Extent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +70,7 @@ class Opened:
     files: VersionFiles
     session: Session
     summary: GraphSummary
+    snapshot: Snapshot
     seconds: float
     memory_before: int
 
@@ -78,10 +90,13 @@ def load(folder: Path, config: ModelConfig, cores: int, allow_custom_ops: bool =
 
 
 def open_version(
-    files: VersionFiles, config: ModelConfig, allow_custom_ops: bool = False
+    files: VersionFiles,
+    config: ModelConfig,
+    allow_custom_ops: bool = False,
+    control: Control | None = None,
 ) -> Opened:
     """Read a version's files and give them to ONNX Runtime. ``allow_custom_ops``: whether the code
-    that its model.toml names may be loaded.
+    that its model.toml names may be loaded. ``control`` ends the runs of loading.
 
     Raises:
         LoadFailed: with the reason, written for the model's operator.
@@ -94,12 +109,14 @@ def open_version(
         raise LoadFailed(f"there is no {path.name} in the folder of the version")
     if leads_outside(files.root, path):
         raise LoadFailed(f"{path.name} leads outside the model repository")
-    summary = summarise(path)
-    check_external_files(summary, path.parent)
     options = _options(files, config, allow_custom_ops)
-    session = Session(path, options, summary)
+    with closing(Snapshot(path)) as snapshot:
+        summary = summarise_model(snapshot.model(), path.name)
+        check_external_files(summary, path.parent)
+        snapshot.add(summary.external)
+        session = Session(snapshot, options, summary, control)
     _check_names(config, session.signature)
-    return Opened(files, session, summary, perf_counter() - started, memory)
+    return Opened(files, session, summary, snapshot, perf_counter() - started, memory)
 
 
 def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
@@ -109,12 +126,11 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
         LoadFailed: with the reason, written for the model's operator.
     """
     started, session, summary = perf_counter(), opened.session, opened.summary
-    path, golden = opened.files.model, opened.files.golden
+    golden = opened.files.golden
     rows, note = trial_rows(session.signature, golden, config.probe.dims, session.run)
-    tuned = tune(session, summary.precision, rows, note, config, cores)
+    tuned = tune(session, summary, rows, note, config, cores)
     policy = _policy(config, tuned)
     instances = _instances(tuned, config, policy)
-    files = [path, *(path.parent / name for name in summary.external_files)]
     trim_heap()  # what the probe has left is not the model's
     return Loaded(
         tuned.signature,
@@ -125,11 +141,24 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
         summary.precision,
         tuned.session.kernels,
         session.kernels_note,
-        _sha256(path),
-        sum(file.stat().st_size for file in files),
+        opened.snapshot.sha256,
+        opened.snapshot.bytes,
         max(0, resident_bytes() - opened.memory_before),
         opened.seconds + perf_counter() - started,
+        rows=_kept(rows),
+        extent=tuned.extent,
     )
+
+
+def _kept(rows: Sequence[Arrays]) -> tuple[Arrays, ...]:
+    """As many rows as take little memory."""
+    total, kept = 0, []
+    for row in rows:
+        total += sum(array.nbytes for array in row)
+        if total > KEPT_BYTES:
+            break
+        kept.append(tuple(np.array(array) for array in row))  # not views of a whole golden set
+    return tuple(kept)
 
 
 def _options(files: VersionFiles, config: ModelConfig, allow_custom_ops: bool) -> SessionOptions:
@@ -187,8 +216,3 @@ def _instances(tuned: Tuned, config: ModelConfig, policy: BatchPolicy) -> tuple[
     if config.instances.kind == "sessions":
         sessions = [tuned.session, *(tuned.session.copy() for _ in range(count - 1))]
     return tuple(Instance(each.run, policy) for each in sessions)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,24 +10,41 @@ from typing import NamedTuple
 from service.config import ModelConfig
 from service.core.batching import BatchingMode
 from service.core.errors import NotFound, NotReady
-from service.core.events import Observer, StateChanged
+from service.core.events import Observer, StateChanged, ThreadLost
 from service.core.ledger import Ledger, Work
 from service.core.lifecycle import State, move
 from service.core.requests import Terms
+from service.core.run_limits import DEFAULT_TIMEOUTS, RunLimits
 from service.core.tensors import Signature, Tensor
 from service.engine.batcher import DynamicBatcher
 from service.engine.folder import ModelFolder, Override, VersionFiles
 from service.engine.loading import Loaded
 from service.engine.memory import free
 from service.engine.replies import Reply
+from service.engine.session import new_control
+from service.engine.split_batcher import Batcher, SplitBatcher
 
 UNLOADED = "unloaded"
 """Why a version that was drained is not available."""
 NOT_LOADED = "not loaded"
+CHANGED = (
+    "its files or settings have changed since it was loaded; what was loaded serves on, until a"
+    " load or swap brings what is there now through the gate"
+)
+STUCK = (
+    "a run did not stop when its time was over, and its thread was given up; it takes a core until"
+    " it ends, or the server does; load the model or swap to try again"
+)
+RETURN_SECONDS = 0.1
+"""For runs that were ended to return, so that their requests are answered."""
 
 
 class ModelVersion:
-    """One version: its state, and while it is READY its batcher."""
+    """One version: its state, and while it is READY its batcher.
+
+    ``run_timeout``: seconds that a run may take, where ``config`` does not say. ``when_lost`` is
+    called once the version is UNAVAILABLE because a thread does not return from a run.
+    """
 
     def __init__(
         self,
@@ -38,6 +55,8 @@ class ModelVersion:
         observe: Observer,
         revision: str = "",
         ledger: Ledger | None = None,
+        run_timeout: float = DEFAULT_TIMEOUTS.run,
+        when_lost: Callable[["ModelVersion"], None] = lambda _: None,
     ) -> None:
         self.config = config
         self.model = model
@@ -46,28 +65,50 @@ class ModelVersion:
         self.revision = revision
         self._observe = observe
         self._ledger = ledger or Ledger()
+        self._limits = RunLimits(config.limits.run_timeout or run_timeout)
+        self._when_lost = when_lost
         # All mutable state: these change together, in `start`, `fail`, `begin_stop` and `_drain`.
         self._stopped: asyncio.Future[None] | None = None
         self.state = State.LOADING
         self.reason = ""
         self.loaded: Loaded | None = None
-        self.batcher: DynamicBatcher | None = None
+        self.batcher: Batcher | None = None
         # Set when the version takes over: the outputs that V1 answers, empty for all.
         self.v1_outputs: tuple[str, ...] = ()
 
     def start(self, loaded: Loaded) -> None:
         """Serve: the version is loaded and warm."""
         self.loaded = loaded
-        work = Work(self.model, self.number)
-        self.batcher = DynamicBatcher(
+        if loaded.extent is None:
+            self.batcher = self._batcher(loaded, inline=False)
+        else:
+            inline, threaded = (self._batcher(loaded, inline=each) for each in (True, False))
+            self.batcher = SplitBatcher(inline, threaded, loaded.extent)
+        self._move(State.READY, "")
+
+    def _batcher(self, loaded: Loaded, inline: bool) -> DynamicBatcher:
+        return DynamicBatcher(
             (self.model, self.number),
             loaded.policy,
             loaded.instances,
             self._observe,
-            inline=loaded.plan.inline,
-            new_mark=partial(self._ledger.mark, work),
+            inline=inline,
+            new_mark=partial(self._ledger.mark, Work(self.model, self.number)),
+            limits=self._limits,
+            new_control=new_control,
+            on_lost=self._lose,
         )
-        self._move(State.READY, "")
+
+    def _lose(self, lost: bool) -> None:
+        """A thread does not return. With others that do the same the version would soon have
+        none, so it serves no more; what it holds stays with the thread."""
+        self._observe(ThreadLost(self.model, self.number, back=not lost))
+        if not lost or self.batcher is None or self.state is not State.READY:
+            return
+        self._move(State.UNLOADING, "")
+        self.batcher.close(STUCK)
+        self._stopped = asyncio.ensure_future(self._let_go(STUCK))
+        self._when_lost(self)
 
     def fail(self, reason: str) -> None:
         """Note why the version cannot serve."""
@@ -97,17 +138,20 @@ class ModelVersion:
 
     async def _drain(self, patience: float) -> None:
         """What is known of the version stays; what takes memory goes."""
-        assert self.batcher is not None and self.loaded is not None, "it is READY. This is a bug."
-        with suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                await self.batcher.drain()
+        assert self.batcher is not None, "it is READY. This is a bug."
+        await self.settle(patience)
         self.batcher.close()
-        for mark in self.batcher.marks:
+        await self.settle(RETURN_SECONDS)
+        await self._let_go(UNLOADED)
+
+    async def _let_go(self, reason: str) -> None:
+        assert self.batcher is not None and self.loaded is not None, "it was READY. This is a bug."
+        for mark in self.batcher.free_marks:
             self._ledger.release(mark)
         heavy: list[object] = [self.batcher, self.loaded.instances]
         self.batcher, self.loaded = None, replace(self.loaded, instances=())
         await asyncio.to_thread(free, heavy)
-        self._move(State.UNAVAILABLE, UNLOADED)
+        self._move(State.UNAVAILABLE, reason)
 
     def labels(self, output: str) -> tuple[str, ...]:
         """The names of an output's classes; none where model.toml gives none."""
@@ -149,7 +193,7 @@ class ModelVersion:
         if self.batcher is not None:
             self.batcher.withdraw()
 
-    def serving(self) -> tuple[Loaded, DynamicBatcher]:
+    def serving(self) -> tuple[Loaded, Batcher]:
         """What runs requests.
 
         Raises:
@@ -184,9 +228,9 @@ class Model:
     versions that failed, with the evidence, and ``refusals`` why; ``forced`` the checks that were
     waived. ``override`` holds settings laid over the folder's. ``pin_in_memory``: the pin could not
     be written, so the folder's is passed over. ``blamed`` are versions that crashed the server
-    under this supervisor, with the reason. ``reason`` says why nothing serves, if so. ``read``
-    gives the folder as it is now, with settings laid over. Verbs on one model take its lock, one
-    after the other.
+    under this supervisor, with the reason; ``proven`` the revisions that this server has loaded.
+    ``reason`` says why nothing serves, if so. ``read`` gives the folder as it is now, with settings
+    laid over. Verbs on one model take its lock, one after the other.
     """
 
     name: str
@@ -204,6 +248,7 @@ class Model:
     unloaded: bool = False
     pin_in_memory: bool = False
     blamed: dict[int, str] = field(default_factory=dict)
+    proven: set[str] = field(default_factory=set)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -245,6 +290,23 @@ class Model:
         number = version.number
         gone = number not in self.folder.files
         return gone or version.revision == self.folder.revision(number)
+
+    @property
+    def changed(self) -> set[int]:
+        """Versions that serve what is not on disk any more: their files or settings are others."""
+        ready = (n for n, found in self.versions.items() if found.state is State.READY)
+        return {n for n in ready if not self.current(self.versions[n])}
+
+    def lose(self, version: ModelVersion) -> None:
+        """A version serves no more, since a thread does not return from it. Nothing loads it again
+        until somebody asks for that."""
+        if version is self.previous:
+            self.previous = None
+        if version is self.serving:
+            self.serving, self.reason = None, f"version {version.number}: {STUCK}"
+        if self.versions.get(version.number) is version:
+            evidence = {each.number: each.evidence for each in self.folder.found()}
+            self.refused[version.number] = evidence.get(version.number, "")
 
     def switch(self, new: ModelVersion) -> ModelVersion | None:
         """Let a READY version serve from now on; gives the one that did before."""
@@ -288,10 +350,12 @@ class Model:
         return rows or [VersionStatus(0, State.UNAVAILABLE, self.reason)]
 
     def _outdated(self, version: ModelVersion) -> str:
-        """Why a READY version is not what the folder has now, where that was tried and failed."""
-        why = self.refusals.get(version.number)
-        if why is None or version.state is not State.READY or self.current(version):
+        """What to know of a READY version that is not what the folder has now; else ""."""
+        if version.number not in self.changed:
             return ""
+        why = self.refusals.get(version.number)
+        if why is None:
+            return CHANGED
         return f"serves from files that have been replaced; the new ones failed: {why}"
 
     def unfit(self) -> list[VersionStatus]:

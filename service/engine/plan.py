@@ -150,10 +150,12 @@ def choose_plan(
     batching: BatchingConfig,
     instances: InstancesConfig,
     cores: int,
+    unbounded: str = "",
 ) -> Plan:
     """Batch size, instances and threads; the times decide what model.toml leaves open.
 
-    ``probe`` was taken with one thread.
+    ``probe`` was taken with one thread. ``unbounded`` is what in the graph may take any time,
+    whatever was measured; see ``core.bounded``.
     """
     rows = 1
     if mode is BatchingMode.COMBINE:
@@ -162,11 +164,23 @@ def choose_plan(
         rows = min(batching.preferred_batch_size or measured, batching.max_batch_size)
     one_run = probe.seconds.get(rows, rows * probe.row_seconds)
     short = one_run <= INLINE_SECONDS and (cores == 1 or one_run / rows <= INLINE_ROW_SECONDS)
-    if short and probe.seconds and not (instances.count or instances.threads):
+    # A size that was not measured is none of which it is known that it is short.
+    known = rows <= short_rows(probe) and not unbounded
+    if short and known and not (instances.count or instances.threads):
         return Plan(mode, rows, 1, 1, True, note)
     threads = instances.threads or 1
     count = instances.count or max(1, cores // threads)
     return Plan(mode, rows, count, threads, False, note)
+
+
+def short_rows(probe: Probe) -> int:
+    """The largest number of rows that was measured to be short, up to which all were."""
+    largest = 0
+    for rows, seconds in sorted(probe.seconds.items()):
+        if seconds > INLINE_SECONDS:
+            break
+        largest = rows
+    return largest
 
 
 def wants_threads(plan: Plan, probe: Probe, instances: InstancesConfig, cores: int) -> bool:

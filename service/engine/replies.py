@@ -1,11 +1,14 @@
 """Where the outputs of requests go. Everything here is called on the event loop."""
 
+import logging
 from typing import Protocol
 
 import numpy as np
 
-from service.core.errors import ExecutionFailed
+from service.core.errors import ExecutionFailed, QuantserveError
 from service.core.tensors import Arrays
+
+_log = logging.getLogger(__name__)
 
 
 class Reply(Protocol):
@@ -63,3 +66,22 @@ class Row:
 
     def set_exception(self, error: BaseException) -> None:
         self._whole.reply.set_exception(error)
+
+
+def answer(reply: Reply, result: Arrays | QuantserveError) -> bool:
+    """Answer whoever still waits; True where the answer is an error.
+
+    A reply that raises hurts nobody else: the others of its batch are answered.
+    """
+    failed = isinstance(result, QuantserveError)
+    try:
+        if not reply.done():
+            if isinstance(result, QuantserveError):
+                reply.set_exception(result)
+            else:
+                reply.set_result(result)
+    except Exception as error:
+        _log.error("a reply failed: %s: %s", type(error).__name__, error)
+        _log.debug("a reply failed", exc_info=True)
+        return True
+    return failed

@@ -20,7 +20,7 @@ from service.core.layout import PassedOver
 from service.core.names import NAME, displayed
 from service.engine import steps, verbs
 from service.engine.folder import ModelFolder, Override
-from service.engine.model import Model, ModelVersion
+from service.engine.model import CHANGED, Model, ModelVersion
 from service.engine.quarantine import write_quarantine
 from service.engine.rollout import Cause, Demand, Environment
 from service.engine.root import Root
@@ -52,12 +52,14 @@ class ModelRepository:
         self._given = given
         self._allow_empty = allow_empty
         # All mutable state beside that of the models: whether the start is over and the end begun,
-        # what of the folder is not served and what of that was logged, and the verbs at work.
+        # what of the folder is not served and what of that was logged, the versions whose files
+        # have changed, and the verbs at work.
         self.models: dict[str, Model] = {}
         self.started = False
         self.stopping = False
         self._passed_over: tuple[PassedOver, ...] = ()
         self._logged: set[PassedOver] = set()
+        self._changed: set[tuple[str, int]] = set()
         self._verbs: set[asyncio.Task[Any]] = set()
 
     def __iter__(self) -> Iterator[Model]:
@@ -106,14 +108,16 @@ class ModelRepository:
         """
         await self.refresh()
         await asyncio.to_thread(self._note_blame)
-        for model in self:
-            if model.folder.pin_problem:
-                _log.error('model "%s": %s', model.name, model.folder.pin_problem)
-            with self._survived(model):
-                async with model.lock:
-                    await steps.converge(model, Cause.START, self._given)
+        await asyncio.gather(*(self._start(model) for model in self))
         self._log_unserved(self._unserved())
         self.started = True
+
+    async def _start(self, model: Model) -> None:
+        if model.folder.pin_problem:
+            _log.error('model "%s": %s', model.name, model.folder.pin_problem)
+        with self._survived(model):
+            async with model.lock:
+                await steps.converge(model, Cause.START, self._given)
 
     def _note_blame(self) -> None:
         """Put the versions that crashed earlier servers into quarantine, on disk as well."""
@@ -146,6 +150,7 @@ class ModelRepository:
         for model in list(self):
             if model.name not in folders and not model.living and not model.lock.locked():
                 del self.models[model.name]
+        self._log_changed()
 
     async def swap(self, name: str, choice: Choice, demand: Demand) -> Served:
         """Let another version of a model serve; see ``verbs.swap``.
@@ -221,12 +226,16 @@ class ModelRepository:
         for verb in self._verbs:
             verb.cancel()
 
-    async def stop(self) -> None:
-        """Answer what was admitted by every model."""
+    async def stop(self, patience: float | None = None) -> None:
+        """Answer what was admitted by every model, within so many seconds or those of a verb; runs
+        that take longer are ended."""
         self.begin_stop()
-        await self.settle()
-        living = [version for model in self for version in model.living]
-        await asyncio.gather(*(version.stop(self._given.patience) for version in living))
+        patience = self._given.patience if patience is None else patience
+        living = {version for model in self for version in model.living}
+        await asyncio.gather(self.settle(), *(version.stop(patience) for version in living))
+        # What a verb has brought to READY meanwhile.
+        living = {version for model in self for version in model.living}
+        await asyncio.gather(*(version.stop(patience) for version in living))
 
     async def _read(self) -> dict[str, ModelFolder]:
         overrides = {model.name: model.override for model in self}
@@ -255,6 +264,12 @@ class ModelRepository:
         for each in sorted(found - self._logged, key=lambda each: each.path):
             _log.warning("%s is not served: %s", each.path, each.reason)
         self._logged = found
+
+    def _log_changed(self) -> None:
+        found = {(m.name, n) for m in self if not m.lock.locked() for n in m.changed}
+        for name, number in sorted(found - self._changed):
+            _log.warning('model "%s" version %d: %s', name, number, CHANGED)
+        self._changed = found
 
     async def _find(self, name: str) -> Model:
         """A model that is known, or one that is new on disk."""

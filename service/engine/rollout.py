@@ -15,23 +15,34 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from threading import Event
 from time import perf_counter
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from service.core.checks import Check, failures
 from service.core.compatibility import Comparison, compare_signatures, unremembered
 from service.core.errors import GateFailed, QuantserveError
-from service.core.events import Observer, PhaseStatus, StateChanged, SwapPhase
+from service.core.events import Observer, PhaseStatus, StateChanged, SwapPhase, ThreadLost
 from service.core.gate import ALLOW_CHANGE, keep_v1_by, signature_check
-from service.core.ledger import Ledger, Work
+from service.core.ledger import UNNOTED, Ledger, Work
 from service.core.names import displayed
+from service.core.run_limits import DEFAULT_TIMEOUTS, Timeouts
 from service.core.tensors import Signature
-from service.engine.gate import budget_check, golden_checks, room_check, speed_against
+from service.engine.gate import (
+    budget_check,
+    golden_checks,
+    room_check,
+    room_left,
+    run_rows,
+    speed_against,
+)
 from service.engine.golden import GoldenSet, read_golden
 from service.engine.loading import Loaded, open_version, warm_up
+from service.engine.loading_thread import LoadingThread
 from service.engine.memory import free
 from service.engine.model import ModelVersion
+from service.engine.rehearsal import rehearse
+from service.engine.session import new_control
+from service.engine.turns import Turns
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -83,7 +94,9 @@ class Environment:
     draining, who is told, and whether code that a model.toml names may be loaded.
 
     ``ledger`` notes what is at work; ``blamed`` are versions that crashed earlier servers, with the
-    reason; ``try_again`` is called with one that is to be served all the same.
+    reason; ``try_again`` is called with one that is to be served all the same. ``rehearse``:
+    whether versions that come while others serve are first tried in a process of their own.
+    ``timeouts`` bound runs and loads, ``turns`` how many loads there are at a time.
     """
 
     cores: int
@@ -94,6 +107,9 @@ class Environment:
     ledger: Ledger = field(default_factory=Ledger)
     blamed: Mapping[Work, str] = field(default_factory=dict)
     try_again: Callable[[Work], None] = lambda _: None
+    rehearse: bool = False
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
+    turns: Turns = field(default_factory=Turns)
 
 
 class Phase(NamedTuple):
@@ -106,21 +122,30 @@ class Phase(NamedTuple):
 
 
 class Rollout:
-    """``phases`` and ``checks`` grow as it goes; ``v1_outputs``: see ``ModelVersion``."""
+    """``phases`` and ``checks`` grow as it goes; ``v1_outputs``: see ``ModelVersion``. ``proven``:
+    these files have been loaded before, by this server."""
 
     def __init__(
-        self, version: ModelVersion, live: ModelVersion | None, demand: Demand, given: Environment
+        self,
+        version: ModelVersion,
+        live: ModelVersion | None,
+        demand: Demand,
+        given: Environment,
+        *,
+        proven: bool = False,
     ) -> None:
         self.version = version
         self.phases: list[Phase] = []
         self.checks: list[Check] = []
         self.v1_outputs = version.v1_outputs
         self._needs_pin = False
+        self.proven = proven
         self._live = live.loaded if live else None
         self._live_v1_outputs = live.v1_outputs if live else ()
         self._demand = demand
         self._given = given
-        self._abandoned = Event()
+        seconds = version.config.limits.load_timeout or given.timeouts.load
+        self._thread = LoadingThread(new_control(), seconds, _Lost(version, given))
 
     @property
     def forced(self) -> str:
@@ -188,7 +213,6 @@ class Rollout:
             yield told
             detail = "; ".join(told)
         except BaseException as error:
-            self._abandoned.set()  # a thread cannot be cancelled; it looks at this
             status, detail = PhaseStatus.FAILED, str(error) or type(error).__name__
             raise
         finally:
@@ -209,12 +233,22 @@ class Rollout:
         version, given = self.version, self._given
         if given.memory_budget:
             with self.phase("room"):
-                room = await asyncio.to_thread(room_check, version.files.model, given.memory_budget)
-                self.checks.append(room)
+                path, budget = version.files.model, given.memory_budget
+                room = await self._caught("memory", room_check, path, budget)
+                self.checks += [room] if room is not None else []
+            if self._refusals():
+                return None
+        if given.rehearse and self._demand.cause is not Cause.START and not self.proven:
+            await self._rehearse()
             if self._refusals():
                 return None
         opened = await self._try(
-            "load", open_version, version.files, version.config, given.allow_custom_ops
+            "load",
+            open_version,
+            version.files,
+            version.config,
+            given.allow_custom_ops,
+            self._thread.control,
         )
         if opened is None:
             return None
@@ -225,6 +259,24 @@ class Rollout:
         if loaded is not None:
             await self._judge(loaded)
         return loaded
+
+    async def _rehearse(self) -> None:
+        """Load the version in a process of its own, which may crash or be stopped."""
+        version, given = self.version, self._given
+        with self.phase("rehearsal"):
+            room = None
+            if given.memory_budget and not self._demand.force:
+                room = await asyncio.to_thread(room_left, version.files.model, given.memory_budget)
+            control, custom = self._thread.control, given.allow_custom_ops
+
+            def stop() -> bool:
+                return bool(control.terminate)
+
+            found = await self._caught(
+                "load", rehearse, version.files, version.config, room, stop, allow_custom_ops=custom
+            )
+            if found is not None:
+                self.checks.append(found)
 
     def _compare(self, signature: Signature) -> None:
         if self._live is None:
@@ -255,11 +307,24 @@ class Rollout:
         """Golden rows, memory, speed: all of them, so that the report is complete."""
         gate, budget = self.version.config.gate, self._given.memory_budget
         golden = await self._golden(loaded)
+        if golden is None and self._live is not None and self._live.rows:
+            await self._run_rows(self._live, loaded)
         if budget:
             with self.phase("memory"):
-                self.checks.append(await asyncio.to_thread(budget_check, budget))
+                held = await self._caught("memory", budget_check, budget)
+                self.checks += [held] if held is not None else []
         if gate.max_slowdown is not None and self._live is not None:
             await self._race(self._live, loaded, golden, gate.max_slowdown)
+
+    async def _run_rows(self, live: Loaded, loaded: Loaded) -> None:
+        """Rows that were made up for the live version: what it runs, another one must run."""
+        if any(check.name == "signature" and not check.passed for check in self.checks):
+            self._skip("rows", "the live version takes other inputs")
+            return
+        with self.phase("rows"):
+            control = self._thread.control
+            found = await self._caught("rows", run_rows, live, loaded, control)
+            self.checks += [found] if found else []
 
     async def _race(
         self, live: Loaded, loaded: Loaded, golden: GoldenSet | None, limit: float
@@ -270,24 +335,24 @@ class Rollout:
             self._skip("speed", "the live version takes other inputs")
         else:
             with self.phase("speed"):
-                self.checks.append(
-                    await asyncio.to_thread(
-                        speed_against, live, loaded, golden, limit, self._abandoned
-                    )
+                control = self._thread.control
+                check = await self._caught(
+                    "speed", speed_against, live, loaded, golden, limit, control
                 )
+                self.checks += [check] if check is not None else []
 
     async def _golden(self, loaded: Loaded) -> GoldenSet | None:
         path, gate = self.version.files.golden, self.version.config.gate
-        if not await asyncio.to_thread(os.path.lexists, path) and not gate.outputs:
+        if await self._caught("golden", os.path.lexists, path) is False and not gate.outputs:
             self._skip("golden", f"there is no {path.name}")
             return None
         with self.phase("golden"):
             before = len(self.checks)
             golden = await self._caught("golden", read_golden, path, loaded.signature)
             if len(self.checks) == before:
-                self.checks += await asyncio.to_thread(
-                    golden_checks, loaded, golden, gate, self._abandoned
-                )
+                control = self._thread.control
+                checks = await self._caught("golden", golden_checks, loaded, golden, gate, control)
+                self.checks += checks or []
         return golden
 
     async def _try(
@@ -301,7 +366,7 @@ class Rollout:
         self, name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T | None:
         try:
-            return await asyncio.to_thread(call, *args, **kwargs)
+            return await self._thread.run(call, *args, **kwargs)
         except Exception as error:
             self._refuse(name, error)
             return None
@@ -332,3 +397,22 @@ class Rollout:
         version = self.version
         what = f'model "{version.model}" version {version.number} is not fit to serve'
         return GateFailed(what, self._reason(), tuple(self.checks))
+
+
+class _Lost:
+    """Tells of a thread that does not return. No method of ``Rollout``: what holds each other lives
+    until a collection, and the live version's session with it."""
+
+    def __init__(self, version: ModelVersion, given: Environment) -> None:
+        self._work = Work(version.model, version.number)
+        self._ledger, self._observe = given.ledger, given.observe
+        self._mark = UNNOTED
+
+    def __call__(self, lost: bool) -> None:
+        self._observe(ThreadLost(*self._work, back=not lost))
+        if lost:
+            # It is still at work, and may yet crash the server.
+            self._mark = self._ledger.mark(self._work)
+            self._mark.begin()
+        else:
+            self._ledger.release(self._mark)

@@ -1,6 +1,7 @@
 """Rows to try a model with: its golden set if there is one, else generated rows that fit."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from math import prod
 from pathlib import Path
 from time import perf_counter
 
@@ -19,6 +20,8 @@ INTEGER_RANGES = (64, 2, 1)
 """Upper bounds of generated integers, tried in turn. They may be indices: those below 64 fit most
 tables, and 0 fits even the single node of a graph."""
 
+MOST_ELEMENTS = 2**25
+"""Of made-up inputs; a scan of 256 x 256 x 256 has half as many."""
 FEW = 4
 """Fewer golden rows may have the same range, which hides that rows affect each other."""
 CHECK_SECONDS = 1.0
@@ -132,6 +135,9 @@ def generated_rows(
             started = perf_counter()
         elif place > FIRST and perf_counter() - started > SEARCH_SECONDS:
             break
+        if (size := sum(map(prod, shapes))) > MOST_ELEMENTS:
+            error = f"inputs as the graph declares them have {size} elements"
+            continue
         for high in INTEGER_RANGES if integers else INTEGER_RANGES[:1]:
             try:
                 return _checked(_rows(signature, shapes, high), run), ""

@@ -1,7 +1,10 @@
-"""One loaded ONNX graph. Only this module and ``kernels`` import onnxruntime at serving time."""
+"""One loaded ONNX graph. At serving time only this module, ``kernels`` and ``snapshot`` import
+onnxruntime.
+"""
 
 import ctypes
 import re
+from contextlib import closing
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -23,9 +26,11 @@ from service.core.tensors import (
 )
 from service.engine.custom_ops import missing_operator
 from service.engine.empty import fatal_operator
-from service.engine.graph import GraphSummary, summarise
+from service.engine.execution import Control
+from service.engine.graph import GraphSummary, summarise_model
 from service.engine.kernels import Kernels, kernels_for
 from service.engine.locales import missing_locale
+from service.engine.snapshot import ModelFile, Snapshot, Source
 from service.engine.unshare import unshared
 from service.engine.weights import overridable_weights
 
@@ -50,7 +55,6 @@ NO_NAMES = ("", "?", "-1", "None")
 """Symbols that stand for an unknown length, not for one that has a name."""
 SUBGRAPHS = {"If", "Loop", "Scan"}
 """Operators with graphs inside, which may take weights of the graph around them."""
-EXTERNAL = "session.model_external_initializers_file_folder_path"
 ONNX_BFLOAT16 = 16
 """onnx.proto, TensorProto.DataType.BFLOAT16."""
 
@@ -70,6 +74,12 @@ class SessionOptions:
     custom_ops: Path | None = None
 
 
+def new_control() -> Control:
+    """What ends the runs that it is given to."""
+    control: Control = ort.RunOptions()
+    return control
+
+
 class Session:
     """A graph that can be run, from any thread, several times at once.
 
@@ -78,17 +88,23 @@ class Session:
     """
 
     def __init__(
-        self, path: Path, options: SessionOptions, summary: GraphSummary | None = None
+        self,
+        source: Path | Snapshot,
+        options: SessionOptions,
+        summary: GraphSummary | None = None,
+        control: Control | None = None,
     ) -> None:
-        """Load a file; ``summary`` is what it says of itself, where that has been read.
+        """Load a model; ``summary`` is what it says of itself, where that has been read.
+        ``control`` ends runs that are given none of their own: those of loading.
 
         Raises:
             LoadFailed: ONNX Runtime rejects it, or it takes what the protocol cannot carry.
         """
-        self._path, self.options = path, options
-        self._summary = summary or summarise(path)
-        self._session, self.kernels, self.kernels_note = _load(path, options, self._summary)
-        self.signature = _signature(self._session, path, self._summary.unranked)
+        self._source, self.options, self._control = source, options, control
+        given = ModelFile(source) if isinstance(source, Path) else source
+        self._summary = summary or summarise_model(given.model(), given.name)
+        self._session, self.kernels, self.kernels_note = _load(given, options, self._summary)
+        self.signature = _signature(self._session, given.name, self._summary.unranked)
         self._fatal = fatal_operator(self._summary.operators)
         # The wrapper around this checks names and devices at every call: the signature has done so.
         # It has no public name; where it should be gone, the wrapper does.
@@ -101,16 +117,24 @@ class Session:
         self._has_bfloat16 = any(spec.datatype.name == "BF16" for spec in specs)
 
     def copy(self, threads: int | None = None) -> "Session":
-        """The same file loaded again, with as many threads unless told otherwise.
+        """The same model loaded again, with as many threads unless told otherwise.
 
         Raises:
-            LoadFailed: see the constructor; the file may have changed.
+            LoadFailed: see the constructor; the files of a snapshot have changed.
         """
         options = replace(self.options, optimised=None, kernels=self.kernels)
         options = replace(options, threads=threads or options.threads)
-        return Session(self._path, options, self._summary)
+        if isinstance(self._source, Path):
+            return Session(self._source, options, self._summary, self._control)
+        with closing(self._source.again()) as snapshot:
+            return Session(snapshot, options, self._summary, self._control)
 
-    def run(self, inputs: Arrays, outputs: tuple[int, ...] | None = None) -> Arrays:
+    def run(
+        self,
+        inputs: Arrays,
+        outputs: tuple[int, ...] | None = None,
+        control: Control | None = None,
+    ) -> Arrays:
         """Run the graph on inputs in the signature's order; gives the outputs at these places.
 
         Raises:
@@ -123,10 +147,11 @@ class Session:
             feed.update(inputs.overrides)
         if self._fatal is not None:
             self._fatal.check(feed.values())
+        control = control or self._control
         try:
             if self._has_bfloat16:
-                return self._run_values(feed, names)
-            return tuple(self._run(names, feed, None))
+                return self._run_values(feed, names, control)
+            return tuple(self._run(names, feed, control))
         except Exception as error:
             doubt = doubtful_shapes(self.signature, inputs)
             if doubt:
@@ -135,45 +160,49 @@ class Session:
                 raise InputRejected(f"the model refuses these values: {_reason(error)}") from error
             raise ExecutionFailed(f"the model failed: {_reason(error)}") from error
 
-    def _run_values(self, feed: dict[str, Array], names: list[str]) -> Arrays:
+    def _run_values(
+        self, feed: dict[str, Array], names: list[str], control: Control | None
+    ) -> Arrays:
         values = {name: _to_value(self._datatypes[name], array) for name, array in feed.items()}
-        return tuple(_from_value(v) for v in self._session.run_with_ort_values(names, values))
+        return tuple(
+            _from_value(v) for v in self._session.run_with_ort_values(names, values, control)
+        )
 
 
 def _load(
-    path: Path, options: SessionOptions, summary: GraphSummary
+    source: Source, options: SessionOptions, summary: GraphSummary
 ) -> tuple[ort.InferenceSession, Kernels, str]:
-    kernels, note = kernels_for(path, options.kernels), ""
+    kernels, note = kernels_for(source, options.kernels), ""
     if kernels is Kernels.EXACT:
         try:
-            return _open_exact(path, options, summary), kernels, _overridable(path)
+            return _open_exact(source, options, summary), kernels, _overridable(source)
         except Exception as error:
             # The exact kernels lack signed activations in QLinear operators. If the file itself is
             # wrong, the second attempt fails as well, and says why.
             note = f"default kernels run, and may saturate; the exact ones fail: {_reason(error)}"
     try:
-        return _open(path, options), Kernels.DEFAULT, note or _saturating(path, options)
+        return _open(source, options), Kernels.DEFAULT, note or _saturating(source, options)
     except LoadFailed:
         raise
     except Exception as error:
         text = str(error)
         reason = missing_locale(text) or missing_operator(text, options.custom_ops)
         reason = reason or _reason(error)
-        raise LoadFailed(f"ONNX Runtime rejects {path.name}: {reason}") from error
+        raise LoadFailed(f"ONNX Runtime rejects {source.name}: {reason}") from error
 
 
-def _saturating(path: Path, options: SessionOptions) -> str:
+def _saturating(source: Source, options: SessionOptions) -> str:
     """A note if default kernels were asked for where sums may saturate in them; else ""."""
-    if options.kernels is None or kernels_for(path) is Kernels.DEFAULT:
+    if options.kernels is None or kernels_for(source) is Kernels.DEFAULT:
         return ""
     return (
         'default kernels run, as asked, and may saturate on this machine; kernels = "auto" does not'
     )
 
 
-def _overridable(path: Path) -> str:
+def _overridable(source: Source) -> str:
     """A note on the weights that the exact kernels do not reach; "" if there are none."""
-    names = overridable_weights(path)
+    names = overridable_weights(source)
     if not names:
         return ""
     return (
@@ -182,30 +211,31 @@ def _overridable(path: Path) -> str:
     )
 
 
-def _open_exact(path: Path, options: SessionOptions, summary: GraphSummary) -> ort.InferenceSession:
+def _open_exact(
+    source: Source, options: SessionOptions, summary: GraphSummary
+) -> ort.InferenceSession:
     if summary.operators & SUBGRAPHS:
-        return _open(path, options, Kernels.EXACT, unshared(path))
+        return _open(source, options, Kernels.EXACT, unshared(source.model()))
     try:
-        return _open(path, options, Kernels.EXACT)
+        return _open(source, options, Kernels.EXACT)
     except Exception:
-        model = unshared(path)
+        model = unshared(source.model())
         if model is None:
             raise
-        return _open(path, options, Kernels.EXACT, model)
+        return _open(source, options, Kernels.EXACT, model)
 
 
 def _open(
-    path: Path,
+    source: Source,
     options: SessionOptions,
     kernels: Kernels = Kernels.DEFAULT,
     model: bytes | None = None,
 ) -> ort.InferenceSession:
-    """A file, or a model in memory whose other files are beside it."""
+    """The model, or a changed one that names the same files."""
     runtime = _runtime_options(options)
     kernels.apply(runtime)
-    if model is not None:
-        runtime.add_session_config_entry(EXTERNAL, str(path.parent))
-    return ort.InferenceSession(model or path, runtime, providers=["CPUExecutionProvider"])
+    given = source.give(runtime, model)
+    return ort.InferenceSession(given, runtime, providers=["CPUExecutionProvider"])
 
 
 def _runtime_options(options: SessionOptions) -> ort.SessionOptions:
@@ -232,7 +262,7 @@ def _register(runtime: ort.SessionOptions, library: Path) -> None:
         raise LoadFailed(f"custom_ops {library.name} cannot be loaded: {why}") from error
 
 
-def _signature(session: ort.InferenceSession, path: Path, unranked: frozenset[str]) -> Signature:
+def _signature(session: ort.InferenceSession, file: str, unranked: frozenset[str]) -> Signature:
     """What the graph takes and gives, as ONNX Runtime and the file have it.
 
     Raises:
@@ -241,7 +271,7 @@ def _signature(session: ort.InferenceSession, path: Path, unranked: frozenset[st
     inputs, outputs = session.get_inputs(), session.get_outputs()
     defaults = [arg for arg in session.get_overridable_initializers() if arg.type in ELEMENT_TYPES]
     if not outputs:
-        raise LoadFailed(f"{path.name} has no output: there is nothing to serve")
+        raise LoadFailed(f"{file} has no output: there is nothing to serve")
     return Signature(
         tuple(_spec("input", arg, unranked) for arg in inputs),
         tuple(_spec("output", arg, unranked) for arg in outputs),
@@ -288,6 +318,7 @@ def _from_value(value: ort.OrtValue) -> Array:
 def _reason(error: Exception) -> str:
     """ONNX Runtime's message without its prefix and without places in its source code."""
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error))
+    text = re.sub(r"^Load model from /(?:proc/self|dev)/fd/\d+(?: failed:)?", "", text)
     text = re.sub(r"\S*/onnxruntime/\S+?:\d+ (?:.*?\) )?", "", text)
     text = re.sub(r"\S+\.(?:cc|h):\d+ \S+ ", "", text)
     text = re.sub(r"^Load model from .*? failed:", "", text)

@@ -197,15 +197,33 @@ async def _ready(
         if demand.cause is not Cause.ROLLBACK or there is not model.previous:
             await _passes(model, number, rollout.judge)
         return rollout
+    async with given.turns.one(waits=demand.cause in (Cause.START, Cause.POLL)):
+        return await _loaded(model, number, live, demand, given)
+
+
+async def _loaded(
+    model: Model, number: int, live: ModelVersion | None, demand: Demand, given: Environment
+) -> Rollout:
+    """A version that was loaded, and has passed."""
+    there = model.versions.get(number)
     files, revision = model.folder.of_version(number), model.folder.revision(number)
     version = ModelVersion(
-        model.name, number, files, model.config, given.observe, revision, given.ledger
+        model.name,
+        number,
+        files,
+        model.config,
+        given.observe,
+        revision,
+        given.ledger,
+        given.timeouts.run,
+        model.lose,
     )
     if there is None or there.state is not State.READY:
         model.versions[number] = version
     await _make_room(model, version, given)
-    rollout = Rollout(version, live, demand, given)
+    rollout = Rollout(version, live, demand, given, proven=revision in model.proven)
     await _passes(model, number, rollout.prepare)
+    model.proven.add(revision)
     return rollout
 
 

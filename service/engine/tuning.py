@@ -3,6 +3,7 @@
 What is measured is in probe.py and padding.py, what is decided in plan.py; here they meet.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,10 +12,11 @@ from time import perf_counter, thread_time
 from service.config import BatchingConfig, ModelConfig
 from service.core.batching import BatchingMode
 from service.core.errors import LoadFailed, QuantserveError
+from service.core.extent import Extent, measured_extent
 from service.core.padding import Padding
 from service.core.tensors import Arrays, Signature
 from service.engine.axes import Counts, counts_taken
-from service.engine.graph import Precision
+from service.engine.graph import GraphSummary, Precision
 from service.engine.padding import padding_deviation, padding_for
 from service.engine.plan import (
     Plan,
@@ -23,6 +25,7 @@ from service.engine.plan import (
     named_apart,
     not_a_batch,
     percent,
+    short_rows,
     uses_cores,
     wants_threads,
 )
@@ -34,18 +37,20 @@ from service.engine.session import Session
 @dataclass(frozen=True, slots=True)
 class Tuned:
     """How a graph is run, and with which session; ``padding`` is None where nothing is filled.
-    ``signature`` is the session's, with what was found of the batch axis."""
+    ``signature`` is the session's, with what was found of the batch axis; ``extent`` is None unless
+    the plan is to run in the event loop: inputs up to that size."""
 
     session: Session
     signature: Signature
     plan: Plan
     probe: Probe
     padding: Padding | None
+    extent: Extent | None = None
 
 
 def tune(
     session: Session,
-    precision: Precision,
+    summary: GraphSummary,
     rows: Sequence[Arrays],
     note: str,
     config: ModelConfig,
@@ -58,7 +63,7 @@ def tune(
     Raises:
         LoadFailed: the model cannot run its own rows, or model.toml does not fit it.
     """
-    batching = config.batching
+    batching, precision = config.batching, summary.precision
     signature, found, padding = session.signature, Probe(), None
     mode = BatchingMode.REQUESTS
     if batching.padding:
@@ -70,10 +75,27 @@ def tune(
     if padding is not None:
         padding, why = _choose_padding(session, rows, mode, padding, batching)
         note = "; ".join(filter(None, (note, why)))
-    plan = choose_plan(mode, note, found, batching, config.instances, cores)
+    extent = _extent(signature, mode, rows, found, padding)
+    unbounded = summary.unbounded or ("" if extent else "an input without a shape")
+    plan = choose_plan(mode, note, found, batching, config.instances, cores, unbounded)
     if wants_threads(plan, found, config.instances, cores):
         session, plan = _try_threads(session, plan, rows, cores)
-    return Tuned(session, signature, plan, found, padding)
+    return Tuned(session, signature, plan, found, padding, extent if plan.inline else None)
+
+
+def _extent(
+    signature: Signature,
+    mode: BatchingMode,
+    rows: Sequence[Arrays],
+    found: Probe,
+    padding: Padding | None,
+) -> Extent | None:
+    """The largest inputs that were measured to be short; rows that run one by one may be any
+    number."""
+    if not rows:
+        return None
+    most = sys.maxsize if mode is BatchingMode.ROWS else short_rows(found)
+    return measured_extent(signature, rows[0], most, padding)
 
 
 def settle(session: Session, precision: Precision) -> Signature:

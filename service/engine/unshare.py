@@ -9,7 +9,6 @@ constants of the graph around it, as merged decoders have them, and those produc
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 
 from service.engine.weights import CONSTANTS_APART
 from service.engine.wire import WireError, encode, fields, text, view
@@ -22,23 +21,24 @@ PLACES = {
     "QAttention": (1, 7), "QGemm": (3, 5), "QLinearConv": (3, 5), "QLinearMatMul": (3, 5),
 }  # fmt: skip
 """Where operators take a weight or its zero point."""
+MOST_NODES = 20_000
 Fields = list[tuple[int, int | memoryview]]
 
 
-def unshared(path: Path) -> bytes | None:
-    """The model in a file with a copy for each use; None if there is nothing to copy or the file
-    cannot be read. Functions stay as they are: ONNX Runtime expands each call."""
+def unshared(model: memoryview) -> bytes | None:
+    """The model with a copy for each use; None if there is nothing to copy or it cannot be read.
+    Functions stay as they are: ONNX Runtime expands each call."""
     try:
-        model = list(fields(memoryview(path.read_bytes())))
-        content = [pair for n, value in model if n == 7 for pair in fields(view(value))]
-        old = any(n == 1 and value in range(CONSTANTS_APART) for n, value in model)
+        parts = list(fields(model))
+        content = [pair for n, value in parts if n == 7 for pair in fields(view(value))]
+        old = any(n == 1 and value in range(CONSTANTS_APART) for n, value in parts)
         graph = _Graph(content, old)
         graph.separate()
-    except (OSError, WireError):
+    except WireError:
         return None
     if not graph.copies:
         return None
-    rest = b"".join(encode(number, value) for number, value in model if number != 7)
+    rest = b"".join(encode(number, value) for number, value in parts if number != 7)
     return rest + encode(7, graph.encoded())
 
 
@@ -113,6 +113,8 @@ class _Graph:
             elif number == 1:
                 node = _node(list(fields(view(value))))
                 self.nodes.append(node)
+                if len(self.nodes) > MOST_NODES:
+                    raise WireError("too many nodes to look at each beside each other")
                 int8 = node.operator == "Constant" and _is_int8(node)
                 for output in node.outputs:
                     self._define(output, node if int8 else None)

@@ -7,14 +7,15 @@ by a request, or rounded to INT8 while the file is loaded, and data that cannot 
 
 from functools import cached_property
 from math import prod
-from pathlib import Path
 
 import numpy as np
 
 from service.core.errors import LoadFailed
+from service.core.graph_limits import MAX_FIELDS
 from service.core.tensors import Array
-from service.engine.graph import Node, Scan, external_entries
-from service.engine.paths import leads_outside
+from service.engine.external import external_entries
+from service.engine.scan import Node, Scan
+from service.engine.snapshot import Source
 from service.engine.wire import fields, integers
 
 LARGEST = 64
@@ -39,51 +40,51 @@ REMOVABLE = {"Add", "Div", "Mul", "Sub"}
 """ONNX Runtime removes these where one side is a scalar 0 or 1, and fuses what comes after."""
 
 
-def weights_fit(path: Path) -> bool:
+def weights_fit(source: Source) -> bool:
     """Whether no sum of two products can pass 16 bits, for any activations. Reads the weights.
 
     False as well for a file that cannot be read: that is for the loader to tell.
     """
-    scan = _Weights(path.parent)
+    scan = _Weights(source)
     try:
-        scan.read(path)
-    except LoadFailed:
+        scan.read(source.model(), source.name)
+    except (LoadFailed, OSError):
         return False
     return scan.fit
 
 
-def overridable_weights(path: Path) -> tuple[str, ...]:
+def overridable_weights(source: Source) -> tuple[str, ...]:
     """Large INT8 weights that are inputs as well, so that a request may give others: no constants,
     which is why ONNX Runtime's exact kernels leave them as they are.
 
     Raises:
         LoadFailed: the file cannot be read.
     """
-    scan = _Weights(path.parent)
-    scan.read(path)
+    scan = _Weights(source)
+    scan.read(source.model(), source.name)
     return scan.overridable
 
 
 class _Weights(Scan):
     """Collects nodes, and of each INT8 tensor the largest magnitude."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._nodes: list[Node] = []
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._met: list[Node] = []
         self._types: dict[str, int] = {}
         self._largest: dict[str, int] = {}
         self._given: set[str] = set()
         self._large: set[str] = set()
 
     def visit(self, node: Node) -> None:
-        self._nodes.append(node)
+        self._met.append(node)
 
     def keep(self, name: str, datatype: int, dims: list[int], message: memoryview) -> None:
         self._types[name] = datatype
         if prod(dims) > 1:
             self._large.add(name)
         if datatype == INT8 and 0 not in dims:
-            found = _largest(message, self._folder)
+            found = _largest(message, self._source)
             self._largest[name] = max(found, self._largest.get(name, 0))
 
     def entry(self, name: str) -> None:
@@ -92,23 +93,21 @@ class _Weights(Scan):
     @property
     def fit(self) -> bool:
         """Whether all weights of products are constants, and small."""
-        if any(
-            each.operator == "QuantizeLinear" and self._gives_int8(each) for each in self._nodes
-        ):
+        if any(each.operator == "QuantizeLinear" and self._gives_int8(each) for each in self._met):
             return False
         # Only unsigned activations are left: signed ones returned above.
         quantizers = ("QuantizeLinear", "DynamicQuantizeLinear")
-        unsigned = {n.outputs[0] for n in self._nodes if n.operator in quantizers and n.outputs}
+        unsigned = {n.outputs[0] for n in self._met if n.operator in quantizers and n.outputs}
         return all(
             name in unsigned or self._small(name)
-            for node in self._nodes
+            for node in self._met
             for name in self._weights_of(node)
         )
 
     @property
     def overridable(self) -> tuple[str, ...]:
         """Weights that are too large, and inputs."""
-        names = {name for node in self._nodes for name in self._weights_of(node)} & self._given_here
+        names = {name for node in self._met for name in self._weights_of(node)} & self._given_here
         return tuple(sorted(name for name in names if self._largest.get(name, 0) > LARGEST))
 
     @property
@@ -136,43 +135,40 @@ class _Weights(Scan):
     @cached_property
     def _unfused(self) -> set[str]:
         """Tensors that no product reads, not even one behind an operator that is removed."""
-        made = {name for n in self._nodes if n.operator == "Constant" for name in n.outputs}
+        made = {name for n in self._met if n.operator == "Constant" for name in n.outputs}
         scalars = (self._types.keys() | made) - self._large
         unfused: set[str] = set()
         others: set[str] = set()
-        for node in self._nodes:
+        for node in self._met:
             removable = node.operator in REMOVABLE and not scalars.isdisjoint(node.inputs)
             stays = node.operator in UNFUSED and not removable
             (unfused if stays else others).update(node.inputs)
         return unfused - others
 
 
-def _largest(message: memoryview, folder: Path) -> int:
+def _largest(message: memoryview, source: Source) -> int:
     """The largest magnitude in an INT8 tensor."""
     try:
-        values = _values(message, folder)
+        values = _values(message, source)
     except (OSError, ValueError):
         return UNKNOWN
     return max(-int(values.min()), int(values.max())) if values.size else UNKNOWN
 
 
-def _values(message: memoryview, folder: Path) -> Array:
+def _values(message: memoryview, source: Source) -> Array:
     elsewhere = external_entries(message)
     if elsewhere:
-        return _values_beside(dict(elsewhere), folder)
+        return _values_beside(dict(elsewhere), source)
     numbers: list[int] = []
     for field, value in fields(message):
         if field == 9 and isinstance(value, memoryview):
             return np.frombuffer(value, np.int8)
         if field == 5:
-            numbers += integers(value)
+            numbers += integers(value, MAX_FIELDS)
     # Varints carry negative numbers as if they had 64 bits; the lowest 8 are the value.
     return np.array([number & 0xFF for number in numbers], np.uint8).view(np.int8)
 
 
-def _values_beside(where: dict[str, str], folder: Path) -> Array:
-    path = folder / where.get("location", "")
-    if leads_outside(folder, path):
-        raise ValueError("the data leads outside the folder of the version")
-    size, start = where.get("length"), int(where.get("offset", "0"))
-    return np.memmap(path, np.int8, "r", start, None if size is None else (int(size),))
+def _values_beside(where: dict[str, str], source: Source) -> Array:
+    data = source.beside(where.get("location", ""))
+    return np.frombuffer(data, np.int8, int(where.get("length", -1)), int(where.get("offset", 0)))

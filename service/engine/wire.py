@@ -6,25 +6,37 @@ graph is are found here by walking over the rest, so that a file of any size cos
 Source: https://protobuf.dev/programming-guides/encoding/
 """
 
+import re
 from collections.abc import Iterator
 
+from service.core.graph_limits import MAX_DIMS, MAX_NAME_BYTES
+
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+NUMBERS = re.compile(rb"(?:\x3d[\s\S]{4}|\x40[\x80-\xff]{0,9}[\x00-\x7f]){1,65536}+")
+"""Floats and integers of an AttributeProto, fields 7 and 8, one behind the other: a forest of trees
+has millions."""
 
 
 class WireError(ValueError):
     """The bytes are not a protobuf message."""
 
 
-def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def fields(
+    message: memoryview, skip: re.Pattern[bytes] | None = None
+) -> Iterator[tuple[int, int | memoryview]]:
     """The fields of a message in order: (number, value).
 
-    A varint is an int; everything else is the view of its bytes.
+    A varint is an int; everything else is the view of its bytes. What ``skip`` matches is passed
+    over.
 
     Raises:
         WireError: the bytes end early, or hold what no ONNX file has.
     """
     at, end = 0, len(message)
     while at < end:
+        if skip is not None and (run := skip.match(message, at)):
+            at = run.end()
+            continue
         tag, at = varint(message, at)
         number, wire_type = tag >> 3, tag & 7
         if number == 0:
@@ -79,12 +91,19 @@ def _varint(value: int) -> bytes:
     return bytes((*parts, value))
 
 
-def integers(value: int | memoryview) -> list[int]:
-    """A repeated integer field's values, packed or one of them alone."""
+def integers(value: int | memoryview, most: int = MAX_DIMS) -> list[int]:
+    """A repeated integer field's values, packed or one of them alone.
+
+    Raises:
+        WireError: there are more than ``most``.
+    """
     if isinstance(value, int):
         return [value]
-    found, at = [], 0
+    found: list[int] = []
+    at = 0
     while at < len(value):
+        if len(found) == most:
+            raise WireError(f"more than {most} integers, such as dimensions")
         number, at = varint(value, at)
         found.append(number)
     return found
@@ -94,10 +113,12 @@ def text(value: int | memoryview) -> str:
     """A string field.
 
     Raises:
-        WireError: it is not one.
+        WireError: it is not one, or longer than a name may be.
     """
     if isinstance(value, int):
         raise WireError(f"the number {value} where a text belongs")
+    if len(value) > MAX_NAME_BYTES:
+        raise WireError(f"a name of {len(value)} bytes, at most {MAX_NAME_BYTES} are allowed")
     return bytes(value).decode(errors="replace")
 
 

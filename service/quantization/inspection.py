@@ -14,6 +14,7 @@ from service.core.errors import ConfigError, LoadFailed
 from service.core.tensors import Array
 from service.engine.graph import summarise
 from service.engine.kernels import Kernels
+from service.engine.rehearsal import rehearse_file
 from service.engine.samples import generated_rows
 from service.engine.session import Session, SessionOptions
 from service.quantization.fusion import FLOAT, INTEGER, count, optimised, unfused_product
@@ -64,6 +65,7 @@ def inspect(path: Path, kernels: Kernels | None = None) -> dict[str, Any]:
     """
     try:
         precision = summarise(path).precision
+        rehearse_file(path)
         session = Session(path, SessionOptions(1, kernels=kernels))
         runtime = optimised(path)
         model = onnx.load(path)

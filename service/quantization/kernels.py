@@ -15,6 +15,7 @@ import numpy as np
 from service.core.tensors import Array
 from service.engine.kernels import Kernels, kernels_for, saturates
 from service.engine.session import Session, SessionOptions
+from service.engine.snapshot import ModelFile
 from service.quantization.machine import read_machine
 
 ROWS, WIDTH = 64, 512
@@ -103,7 +104,7 @@ def _sessions(name: str, path: Path) -> dict[str, Session]:
         for kernels, optimised in written.items()
     }
     graphs = [optimised.read_bytes() for optimised in written.values()]
-    served = kernels_for(path)
+    served = kernels_for(ModelFile(path))
     found = {name: sessions.pop(served)}
     if len(set(graphs)) > 1:
         found |= {f"{name}, {kernels} kernels": other for kernels, other in sessions.items()}

@@ -22,6 +22,7 @@ from service.core.model_file import ONNX_FOLDER, SETTINGS_FILE
 from service.core.names import MODEL_FILE, NAME, VERSION
 from service.engine.graph import summarise
 from service.engine.kernels import Kernels
+from service.engine.rehearsal import rehearse_file
 from service.engine.session import Session, SessionOptions
 from service.quantization.build import Workshop
 from service.quantization.data import Split, save_rows, split
@@ -207,6 +208,7 @@ def _check_given(path: Path, source: Source) -> None:
         raise ConfigError(f"there is no file {path}")
     try:
         precision = summarise(path).precision
+        rehearse_file(path)
         signature = Session(path, SessionOptions(1)).signature
     except LoadFailed as error:
         raise ConfigError(f"--qat {path.name}: {error}") from None

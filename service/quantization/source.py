@@ -11,6 +11,7 @@ import onnx
 from service.core.errors import ConfigError, LoadFailed
 from service.core.tensors import Signature
 from service.engine.graph import check_external_files, summarise
+from service.engine.rehearsal import rehearse_file
 from service.engine.session import Session, SessionOptions
 from service.engine.tuning import settle
 from service.quantization.layout import joins
@@ -58,6 +59,7 @@ def read_source(path: Path, scratch: Path) -> Source:
                 f"{path.name} holds its weights in FP64, of which ONNX Runtime's tools quantize "
                 "nothing; export it in FP32"
             )
+        rehearse_file(path)
         signature = settle(Session(path, SessionOptions(1), summary), summary.precision)
     except LoadFailed as error:
         named = str(error) if path.name in str(error) else f"{path.name}: {error}"

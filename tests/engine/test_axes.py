@@ -1,7 +1,6 @@
 """Whether inputs share a batch is what the graph takes, where its file does not say."""
 
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from service.core.tensors import Arrays, Signature
 from service.engine.axes import MOST_GROUPS, Counts, counts_taken
 from service.engine.gate import answers
 from service.engine.loading import Loaded, load
+from service.engine.session import new_control
 from tests.engine import axes_graphs, graphs
 from tests.engine.goldens import golden, spec
 
@@ -124,7 +124,7 @@ def test_rows_as_many_in_each_input_are_a_batch_where_one_may_go_with_several(
     assert found.signature.common_rows((two, two)) == 2
     assert found.signature.common_rows((one, two)) == 0
     for inputs in ((one, two), (two, two)):
-        assert answers(found, inputs, Event())[0].tolist() == [4, 4]
+        assert answers(found, inputs, new_control())[0].tolist() == [4, 4]
 
 
 def test_a_batch_of_one_row_at_most_is_still_told(tmp_path: Path) -> None:

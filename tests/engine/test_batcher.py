@@ -1,7 +1,9 @@
 """Every accepted request gets its own rows back, whatever happens to the others."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -10,19 +12,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.core.batching import BatchingMode, BatchPolicy
-from service.core.errors import DeadlineExceeded, ExecutionFailed, QuantserveError, QueueFull
+from service.core.errors import (
+    DeadlineExceeded,
+    ExecutionFailed,
+    NotReady,
+    QuantserveError,
+    QueueFull,
+    RunTimeout,
+    ShuttingDown,
+)
 from service.core.events import Event
 from service.core.requests import Terms
+from service.core.run_limits import RunLimits
 from service.core.tensors import Arrays, Overriding
 from service.engine.batcher import DynamicBatcher
 from service.engine.execution import Instance
+from tests.engine.controls import Heeded
 from tests.patience import PATIENCE
 
 POISON = -1.0
 DEFAULT = Terms()
 
 
-def twice(inputs: Arrays, outputs: tuple[int, ...] | None) -> Arrays:
+def twice(inputs: Arrays, *_: object) -> Arrays:
     """A model: doubles its rows, and fails where a poisoned one is among them."""
     if (inputs[0] == POISON).any():
         raise ExecutionFailed("poisoned")
@@ -119,7 +131,7 @@ async def test_who_still_waits_at_close_is_told() -> None:
 async def test_requests_are_in_flight_until_they_are_answered() -> None:
     started, go_on = threading.Event(), threading.Event()
 
-    def wait(inputs: Arrays, outputs: tuple[int, ...] | None) -> Arrays:
+    def wait(inputs: Arrays, *_: object) -> Arrays:
         started.set()
         assert go_on.wait(PATIENCE)
         return inputs
@@ -140,7 +152,7 @@ async def test_requests_are_in_flight_until_they_are_answered() -> None:
 async def test_a_request_that_stands_alone_shares_no_run() -> None:
     sizes: list[int] = []
 
-    def run(inputs: Arrays, _: object) -> Arrays:
+    def run(inputs: Arrays, *_: object) -> Arrays:
         sizes.append(len(inputs[0]))
         return inputs
 
@@ -159,7 +171,7 @@ async def test_a_request_that_stands_alone_shares_no_run() -> None:
 async def test_rows_taken_apart_keep_what_their_request_overrides() -> None:
     seen: list[Any] = []
 
-    def run(inputs: Arrays, _: object) -> Arrays:
+    def run(inputs: Arrays, *_: object) -> Arrays:
         assert isinstance(inputs, Overriding)
         seen.append(inputs.overrides["k"])
         return inputs
@@ -170,3 +182,95 @@ async def test_rows_taken_apart_keep_what_their_request_overrides() -> None:
     given = Overriding(rows(1, 3), {"k": np.array(7)})
     served.submit(given, 3, DEFAULT, reply, alone=True)
     assert len((await reply)[0]) == 3 and [int(k) for k in seen] == [7, 7, 7]
+
+
+def until_ended(inputs: Arrays, _: object, control: Any) -> Arrays:
+    """A model that runs for ever on a negative row."""
+    if (inputs[0] < 0).any():
+        assert control.ended.wait(10)
+        raise ExecutionFailed("Exiting due to terminate flag being set to true")
+    return inputs
+
+
+def limited(run: Any, limits: RunLimits, lost: Any = None) -> DynamicBatcher:
+    policy = BatchPolicy(BatchingMode.REQUESTS, preferred_rows=1)
+    return DynamicBatcher(
+        ("m", 1),
+        policy,
+        [Instance(run, policy)],
+        lambda _: None,
+        limits=limits,
+        new_control=Heeded,
+        on_lost=lost or (lambda _: None),
+    )
+
+
+async def test_a_run_without_end_is_ended_and_the_next_one_runs() -> None:
+    served = limited(until_ended, RunLimits(timeout=0.0, grace=60.0))
+    endless, short = submit(served, rows(-1, 1), 1), submit(served, rows(1, 1), 1)
+    with pytest.raises(RunTimeout, match="run_timeout"):
+        await asyncio.wait_for(endless, 10)
+    assert len((await asyncio.wait_for(short, 10))[0]) == 1
+    assert served.in_flight == 0
+    served.close()
+
+
+async def test_a_run_that_nobody_waits_for_gives_its_thread_back() -> None:
+    served = limited(until_ended, RunLimits(timeout=3600.0))
+    endless, short = submit(served, rows(-1, 1), 1), submit(served, rows(1, 1), 1)
+    endless.cancel()
+    served.withdraw()
+    assert len((await asyncio.wait_for(short, 10))[0]) == 1
+    await asyncio.wait_for(served.drain(), 10)
+    served.close()
+
+
+async def test_a_thread_that_does_not_return_is_given_up() -> None:
+    go_on, told = threading.Event(), asyncio.Queue[bool]()
+
+    def stuck(inputs: Arrays, *_: object) -> Arrays:
+        assert go_on.wait(10)
+        return inputs
+
+    served = limited(stuck, RunLimits(timeout=0.0, grace=0.0), told.put_nowait)
+    replies = [submit(served, rows(1, 1), 1) for _ in range(3)]
+    with pytest.raises(RunTimeout):
+        await asyncio.wait_for(replies[0], 10)
+    assert await told.get() is True
+    assert served.free_marks == []  # the thread is still at work
+    served.close("its thread was given up")
+    for waiting in replies[1:]:
+        with pytest.raises(NotReady, match="given up"):
+            await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(served.drain(), 10)
+    go_on.set()
+    assert await asyncio.wait_for(told.get(), 10) is False
+    assert served.free_marks
+
+
+async def test_what_is_run_at_close_is_ended() -> None:
+    served = limited(until_ended, RunLimits(timeout=3600.0))
+    endless, next_ = submit(served, rows(-1, 1), 1), submit(served, rows(-1, 1), 1)
+    served.close()
+    for each in (endless, next_):
+        with pytest.raises(ShuttingDown, match="unloaded"):
+            await asyncio.wait_for(each, 10)
+    await asyncio.wait_for(served.drain(), 10)
+    assert served.in_flight == 0
+
+
+async def test_nothing_holds_a_batcher_that_was_closed() -> None:
+    """The session goes with it, at once: without a collection, which may be far away."""
+    served = limited(until_ended, RunLimits(timeout=3600.0))
+    await asyncio.wait_for(submit(served, rows(1, 1), 1), 10)
+    served.close()
+    threads, held = served._threads, weakref.ref(served)
+    assert threads is not None
+    gc.disable()
+    try:
+        del served
+        threads.shutdown(wait=True)
+        await asyncio.sleep(0)
+        assert held() is None
+    finally:
+        gc.enable()

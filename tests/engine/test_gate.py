@@ -1,7 +1,6 @@
 """The golden rows are run as requests would be, and no longer than somebody wants to know."""
 
 from pathlib import Path
-from threading import Event
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ from service.config import ModelConfig
 from service.core.batching import BatchingMode
 from service.engine.gate import Abandoned, answers
 from service.engine.loading import Loaded, load
+from service.engine.session import new_control
 from tests.repositories import put, scale
 
 
@@ -27,13 +27,13 @@ def test_rows_are_run_in_batches_that_serving_could_make(
 ) -> None:
     version = loaded(tmp_path, combine)
     rows = np.arange(20, dtype=np.float32).reshape(10, 2)
-    (got,) = answers(version, (rows,), Event())
+    (got,) = answers(version, (rows,), new_control())
     assert version.plan.mode is mode
     assert got.tolist() == (rows * 3).tolist()
 
 
 def test_nobody_goes_on_when_nobody_wants_to_know(tmp_path: Path) -> None:
-    abandoned = Event()
-    abandoned.set()
+    abandoned = new_control()
+    abandoned.terminate = True
     with pytest.raises(Abandoned):
         answers(loaded(tmp_path, "auto"), (np.ones((4, 2), np.float32),), abandoned)

@@ -159,7 +159,98 @@ def test_a_damaged_file_is_summarised_or_refused(
     try:
         assert isinstance(summarise(file).precision, Precision)
     except LoadFailed as error:
-        assert "not an ONNX model" in str(error)
+        assert "not an ONNX model" in str(error) or "is refused" in str(error)
+
+
+def hostile(kind: str) -> bytes:
+    """Few bytes that ask for much."""
+    model = graphs.linear()
+    tensor = model.graph.initializer[0]
+    if kind == "dims":
+        tensor.dims[:] = [2] * 100_000
+    elif kind == "dims of external data":
+        model = external("weights.bin")
+        model.graph.initializer[0].dims[:] = [3] * 100_000
+    elif kind == "dims of a sparse tensor":
+        sparse = model.graph.sparse_initializer.add()
+        sparse.dims[:] = [2**20, 2**20]
+    elif kind == "dims of a constant":
+        constant = helper.make_node("Constant", [], ["c"], value=graphs.constant("", [1.0]))
+        constant.attribute[0].t.dims[:] = [2] * 1000
+        model.graph.node.append(constant)
+    elif kind == "dims of an input":
+        shape = model.graph.input[0].type.tensor_type.shape
+        for _ in range(100_000):
+            shape.dim.add(dim_value=2)
+    elif kind == "a negative dimension":
+        tensor.dims[:] = [-1, 64]
+    elif kind == "elements":
+        tensor.dims[:] = [2**62]
+    elif kind == "functions":
+        for i in range(25):
+            calls = [helper.make_node(f"f{i + 1}", ["x"], ["y"], domain="d")] * 3
+            opset = [helper.make_opsetid("d", 1)]
+            model.functions.append(helper.make_function("d", f"f{i}", ["x"], ["y"], calls, opset))
+        model.graph.node.append(helper.make_node("f0", ["x"], ["q"], domain="d"))
+    elif kind == "a function that calls itself":
+        call = [helper.make_node("f", ["x"], ["y"], domain="d")]
+        model.functions.append(helper.make_function("d", "f", ["x"], ["y"], call, []))
+        model.graph.node.append(helper.make_node("f", ["x"], ["q"], domain="d"))
+    elif kind == "nodes":
+        return model.SerializeToString() + part(7, part(1, b"") * 100_001)
+    elif kind == "fields":
+        return model.SerializeToString() + part(7, b"\x68\1" * 1_000_001)
+    elif kind == "attributes":
+        return model.SerializeToString() + part(7, part(1, part(5, b"") * 1_000_001))
+    elif kind == "two values of an attribute":
+        constant = helper.make_node("Constant", [], ["c"], value=graphs.constant("", [1.0]))
+        attribute = constant.attribute[0].SerializeToString() + part(5, b"\x70\1")
+        node = helper.make_node("Constant", [], ["c"]).SerializeToString() + part(5, attribute)
+        return model.SerializeToString() + part(7, part(1, node))
+    elif kind == "a name":
+        model.graph.node[0].op_type = "x" * 100_000
+    return model.SerializeToString()
+
+
+def part(number: int, data: bytes) -> bytes:
+    """A field of a message."""
+    return bytes([number << 3 | 2]) + encoded(len(data)) + data
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("dims", "more than 64 integers|at most 64"),
+        ("dims of external data", "more than 64 integers|at most 64"),
+        ("dims of a sparse tensor", "more than 268435456 elements"),
+        ("dims of a constant", "more than 64 integers|at most 64"),
+        ("dims of an input", "'x' has more than 64 dimensions"),
+        ("a negative dimension", "tensor 'w': dimension -1 is negative"),
+        ("elements", "tensor 'w': .*elements"),
+        ("functions", "calls of functions make more than 20000 nodes"),
+        ("a function that calls itself", "calls of function 'f' are nested more than 32 deep"),
+        ("nodes", "more than 100000 nodes"),
+        ("fields", "more than 1000000 parts"),
+        ("attributes", "a node has more than 1000 attributes"),
+        ("two values of an attribute", "an attribute with more than one tensor or graph"),
+        ("a name", "a name of 100000 bytes"),
+    ],
+)
+def test_a_graph_beyond_the_bounds_is_refused(kind: str, why: str, tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(hostile(kind))
+    with pytest.raises(LoadFailed, match=f"model.onnx is (refused|not an ONNX model): .*({why})"):
+        summarise(file)
+
+
+def test_a_forest_of_many_trees_is_no_large_graph(tmp_path: Path) -> None:
+    model = graphs.linear()
+    forest = model.graph.node[0].attribute
+    forest.append(helper.make_attribute("nodes_values", [1.5] * 3_000_000))
+    forest.append(helper.make_attribute("nodes_featureids", [-1, 2**40, 7] * 1_000_000))
+    forest.append(helper.make_attribute("last", 5))
+    folder = graphs.save(model, tmp_path)
+    assert summarise(folder / "model.onnx").operators == {"MatMul", "Relu"}
 
 
 def external(location: str) -> onnx.ModelProto:
@@ -293,3 +384,76 @@ def test_a_file_of_another_format_says_so(content: bytes, said: str, tmp_path: P
     (tmp_path / "model.onnx").write_bytes(content)
     with pytest.raises(LoadFailed, match=rf"model\.onnx is not an ONNX model: .*{said}"):
         summarise(tmp_path / "model.onnx")
+
+
+def branching() -> onnx.ModelProto:
+    """A Loop inside a branch of an If."""
+    return graphs.model(
+        [graphs.node("If", "c", to="y", then_branch=nested(1).graph, else_branch=nested(1).graph)],
+        [graphs.value("c", [], onnx.TensorProto.BOOL)],
+        [graphs.value("y", None)],
+    )
+
+
+def reshaping(ir_version: int, listed: bool) -> onnx.ModelProto:
+    """Reshapes by a constant, which may be listed among the inputs as well."""
+    proto = graphs.model(
+        [graphs.node("Reshape", "x", "shape", to="y")],
+        [graphs.value("x", ["n", 2])],
+        [graphs.value("y", None)],
+        [graphs.constant("shape", [-1, 4], "int64")],
+    )
+    if listed:
+        proto.graph.input.append(graphs.value("shape", [2], graphs.INT64))
+    proto.ir_version = ir_version
+    return proto
+
+
+def calling(operator: str, size: str) -> onnx.ModelProto:
+    """Calls a function of the file, in which an input has the name of a constant outside of it."""
+    body = helper.make_function(
+        "mine", "Mine", ["x", size], ["y"], [graphs.node(operator, "x", "size", to="y")],
+        [helper.make_opsetid("", 17)],
+    )  # fmt: skip
+    proto = graphs.model(
+        [helper.make_node("Mine", ["x", "n"], ["y"], domain="mine")],
+        [graphs.value("x", ["n", 2]), graphs.value("n", [2], graphs.INT64)],
+        [graphs.value("y", None)],
+        [graphs.constant("size", [2, 2], "int64")],
+    )
+    proto.functions.append(body)
+    proto.opset_import.append(helper.make_opsetid("mine", 1))
+    return proto
+
+
+@pytest.mark.parametrize(
+    ("proto", "reason"),
+    [
+        (graphs.linear(), ""),
+        (branching(), "operator If"),
+        (reshaping(10, listed=False), ""),
+        # A request may give another value for it, since IR version 4.
+        (reshaping(10, listed=True), "operator Reshape, which takes a size"),
+        (reshaping(3, listed=True), ""),
+        (calling("Tile", "size"), "operator Tile, which takes a size"),
+        (calling("MatMul", "size"), ""),
+    ],
+)
+def test_what_may_take_any_time_is_told(
+    proto: onnx.ModelProto, reason: str, tmp_path: Path
+) -> None:
+    found = summary(proto, tmp_path).unbounded
+    assert found.startswith(reason) and bool(found) == bool(reason)
+
+
+def test_a_tensor_among_the_attributes_is_not_what_a_node_gives(tmp_path: Path) -> None:
+    attribute = graphs.constant("nodes", [1.0], "float32")
+    trees = helper.make_node(
+        "TreeEnsemble", ["x"], ["size"], domain="ai.onnx.ml", nodes_splits=attribute
+    )
+    proto = graphs.model(
+        [trees, graphs.node("Expand", "x", "size", to="y")],
+        [graphs.value("x", ["n", 2])],
+        [graphs.value("y", None)],
+    )
+    assert "Expand" in summary(proto, tmp_path).unbounded

@@ -12,6 +12,7 @@ from onnx import TensorProto
 from service.engine import kernels, saturation
 from service.engine.kernels import Kernels, choose, kernels_for, saturates
 from service.engine.session import Session, SessionOptions
+from service.engine.snapshot import ModelFile
 from tests.engine import graphs
 
 DEFAULT, EXACT = Kernels.DEFAULT, Kernels.EXACT
@@ -57,13 +58,13 @@ def test_weights_are_read_only_where_the_machine_saturates(
     saturating: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "saturates", lambda: saturating)
-    read: list[Path] = []
-    monkeypatch.setattr(kernels, "weights_fit", lambda path: read.append(path) or True)
-    path = saved(product(), tmp_path)
-    assert kernels_for(path) is DEFAULT
-    assert read == [path] * saturating
-    assert (kernels_for(path, EXACT), kernels_for(path, DEFAULT)) == (EXACT, DEFAULT)
-    assert read == [path] * saturating
+    read: list[ModelFile] = []
+    monkeypatch.setattr(kernels, "weights_fit", lambda source: read.append(source) or True)
+    source = ModelFile(saved(product(), tmp_path))
+    assert kernels_for(source) is DEFAULT
+    assert read == [source] * saturating
+    assert (kernels_for(source, EXACT), kernels_for(source, DEFAULT)) == (EXACT, DEFAULT)
+    assert read == [source] * saturating
 
 
 @pytest.mark.parametrize("saturating", [True, False])

@@ -16,6 +16,7 @@ from service.engine.plan import (
     named_apart,
     not_a_batch,
     percent,
+    short_rows,
     wants_threads,
 )
 from service.engine.probe import Probe
@@ -258,3 +259,23 @@ def test_threads_are_tried_for_long_rows_of_which_nothing_is_said() -> None:
 def test_shares_are_written_for_people() -> None:
     assert percent(0.0026) == "up to 0.3 %"
     assert percent(1.5) == percent(float("inf")) == "more than 100 %"
+
+
+def test_what_may_take_any_time_leaves_the_event_loop() -> None:
+    config, instances = BatchingConfig(), InstancesConfig()
+    found = choose_plan(COMBINE, "", SHORT, config, instances, 4, "operator Loop")
+    assert not found.inline and found.instances == 4
+
+
+@pytest.mark.parametrize(
+    ("seconds", "most"),
+    [({}, 0), ({1: 1.0}, 0), ({1: 1e-5}, 1), ({1: 1e-5, 8: 9e-4, 64: 2e-3, 128: 1e-4}, 8)],
+)
+def test_sizes_are_short_up_to_the_first_that_is_not(seconds: dict[int, float], most: int) -> None:
+    assert short_rows(Probe(seconds)) == most
+
+
+def test_a_size_that_was_not_measured_leaves_the_event_loop() -> None:
+    few = Probe({1: 1e-5, 2: 1.2e-5})
+    assert plan(COMBINE, few, preferred_batch_size=2).inline
+    assert not plan(COMBINE, few, preferred_batch_size=32).inline

@@ -1,6 +1,7 @@
 """Load, unload and poll: memory follows the folder, when it is asked to."""
 
 import asyncio
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from service.core.events import Event, Polled
 from service.core.versions import Pin
 from service.engine import rollout, steps
 from service.engine.folder import write_pin
-from service.engine.model import Model
+from service.engine.model import CHANGED, Model
 from service.engine.repository import ModelRepository
 from service.engine.rollout import Environment
 from service.engine.root import Root
@@ -45,6 +46,21 @@ class TestLoad:
             await it.repository.load("new")
             assert await it.factor() == 3 and await it.factor(name="new") == 7
             assert await it.factor(2) == 2
+
+    async def test_files_that_change_under_a_version_are_told_once(
+        self, root: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.WARNING, "quantserve")
+        async with opened(root) as it:
+            (root / "m/2/model.onnx").write_bytes(scale(9))
+            assert it.states()[2] == "READY"
+            for _ in range(2):
+                await it.repository.refresh()
+            assert it.states()[2] == f"READY {CHANGED}" and await it.factor() == 2
+            told = [each.message for each in caplog.records if CHANGED in each.message]
+            assert told == [f'model "m" version 2: {CHANGED}']
+            await it.repository.load("m")
+            assert it.states()[2] == "READY" and await it.factor() == 9
 
     async def test_settings_of_a_client_last_until_the_next_load(self, root: Path) -> None:
         async with opened(root) as it:
@@ -341,7 +357,7 @@ class TestPoll:
         put(root, "m", 3, scale(3))
         monkeypatch.setattr(rollout, "room_check", _raise(OverflowError("a path\udce9")))
         async with opened(root, budget=2**40) as it:
-            reason = "load: OverflowError: a path\\xe9"
+            reason = "memory: OverflowError: a path\\xe9"
             assert it.states()[3] == f"UNAVAILABLE {reason}"
             with pytest.raises(GateFailed, match="OverflowError"):
                 await it.swap(3)

@@ -15,6 +15,7 @@ from service.core.lifecycle import State
 from service.core.versions import Pin
 from service.engine.folder import read_model, write_pin
 from service.engine.rollout import Cause, Demand
+from tests.engine import graphs
 from tests.opened import FORCE, ROLLBACK, SWAP, Opened, opened
 from tests.patience import PATIENCE
 from tests.repositories import ROWS, golden, put, scale
@@ -39,7 +40,7 @@ async def test_the_highest_serves_and_a_swap_changes_that(root: Path) -> None:
         assert await it.factor() == 1
         assert (served.old, served.new, served.changed, served.not_persisted) == (3, 1, True, "")
         names = [phase.name for phase in served.phases]
-        assert names == ["load", "signature", "warm-up", "golden", "switch", "drain"]
+        assert names == ["load", "signature", "warm-up", "golden", "rows", "switch", "drain"]
 
 
 async def test_what_served_before_stays_loaded_and_is_back_at_once(root: Path) -> None:
@@ -162,6 +163,25 @@ async def test_a_request_that_was_admitted_by_the_old_version_is_answered_by_it(
 
 class TestTheGate:
     """What may not serve, and what is told of it."""
+
+    async def test_a_version_that_fails_on_what_the_live_one_runs_is_refused(
+        self, root: Path
+    ) -> None:
+        put(root, "wide", 1, scale(1, width=4))
+        async with opened(root) as it:
+            put(root, "wide", 2, graphs.fails_from(1).SerializeToString())
+            with pytest.raises(GateFailed, match="rows of the live version that run is 0, ") as e:
+                await it.repository.swap("wide", 2, SWAP)
+            (failed,) = [check for check in e.value.checks if not check.passed]
+            assert (failed.measured, failed.required) == (0, 8) and "Gather" in failed.detail
+            assert it.states("wide")[1] == "READY"
+            served = await it.repository.swap("wide", 2, FORCE)
+            assert "rows of the live version" in served.forced
+
+    async def test_where_nothing_serves_yet_it_is_served_with_care(self, tmp_path: Path) -> None:
+        put(tmp_path, "m", 1, graphs.fails_from(1).SerializeToString())
+        async with opened(tmp_path) as it:
+            assert it.states() == {1: "READY"}
 
     async def test_a_version_that_does_not_reproduce_the_golden_set_is_refused(
         self, root: Path

@@ -61,6 +61,11 @@ def constants(folder: Path) -> Model:
     return model
 
 
+def saved(model: onnx.ModelProto, folder: Path) -> memoryview:
+    """The bytes of a model's file."""
+    return memoryview((graphs.save(model, folder) / "model.onnx").read_bytes())
+
+
 @pytest.mark.parametrize("build", [dynamic, static, one_zero_point, constants])
 def test_exact_kernels_run_what_is_shared(build: Callable[[Path], Model], tmp_path: Path) -> None:
     path = graphs.save(build(tmp_path), tmp_path) / "model.onnx"
@@ -80,7 +85,7 @@ def test_a_copy_is_a_valid_model_with_the_same_answers(
     build: Callable[[Path], Model], tmp_path: Path
 ) -> None:
     path = graphs.save(build(tmp_path), tmp_path) / "model.onnx"
-    content = unshared(path)
+    content = unshared(memoryview(path.read_bytes()))
     assert content is not None
     copy = tmp_path / "copy.onnx"
     copy.write_bytes(content)
@@ -102,14 +107,14 @@ def test_external_weights_are_found_from_memory(tmp_path: Path) -> None:
 
 def test_where_nothing_is_shared_there_is_no_copy(tmp_path: Path) -> None:
     plain = quantizers.dynamic(graphs.linear(), tmp_path)
-    assert unshared(graphs.save(plain, tmp_path) / "model.onnx") is None
+    assert unshared(memoryview(plain.SerializeToString())) is None
     tables = graphs.model(
         [node("Gather", "t", "x", to="a"), node("Gather", "t", "x", to="b")],
         [value("x", ["n"], TensorProto.INT64)],
         [value("a", ["n", 2], TensorProto.INT8), value("b", ["n", 2], TensorProto.INT8)],
         [constant("t", np.ones((4, 2), np.int8))],
     )
-    assert unshared(graphs.save(tables, tmp_path) / "model.onnx") is None
+    assert unshared(memoryview(tables.SerializeToString())) is None
 
 
 def branches(inner: onnx.NodeProto, *constants: TensorProto) -> Model:
@@ -139,7 +144,7 @@ ZERO = numpy_helper.from_array(np.int8(0), "wz")
 
 def test_a_branch_gets_the_constants_of_the_graph_around_it(tmp_path: Path) -> None:
     path = graphs.save(branches(INNER, WEIGHT, ZERO), tmp_path) / "model.onnx"
-    content = unshared(path)
+    content = unshared(memoryview(path.read_bytes()))
     assert content is not None
     (tmp_path / "copy.onnx").write_bytes(content)
     onnx.checker.check_model(tmp_path / "copy.onnx", full_check=True)
@@ -158,7 +163,7 @@ def test_a_branch_keeps_constants_of_its_own(tmp_path: Path) -> None:
     model = branches(INNER)
     for attribute in model.graph.node[1].attribute:
         attribute.g.initializer.extend([WEIGHT, ZERO])
-    assert unshared(graphs.save(model, tmp_path) / "model.onnx") is None
+    assert unshared(saved(model, tmp_path)) is None
 
 
 def test_a_branch_inside_a_branch_gets_the_nearest_constant(tmp_path: Path) -> None:
@@ -172,7 +177,7 @@ def test_a_branch_inside_a_branch_gets_the_nearest_constant(tmp_path: Path) -> N
     choice_of_both = helper.make_node("If", ["flag"], ["all"], **outer)
     model.graph.node[1].CopyFrom(choice_of_both)
     model.graph.node[2].input[0] = "all"
-    content = unshared(graphs.save(model, tmp_path) / "model.onnx")
+    content = unshared(saved(model, tmp_path))
     assert content is not None
     found = onnx.load_from_string(content).graph.node[1].attribute
     for attribute in found:
@@ -186,13 +191,11 @@ def test_a_default_that_a_request_may_replace_is_not_copied(tmp_path: Path) -> N
     model = branches(INNER, WEIGHT, ZERO)
     for name, shape in (("w", [WIDTH, WIDTH]), ("wz", [])):
         model.graph.input.append(value(name, shape, TensorProto.INT8))
-    assert unshared(graphs.save(model, tmp_path) / "model.onnx") is None
+    assert unshared(saved(model, tmp_path)) is None
     model.ir_version = 3
-    assert unshared(graphs.save(model, tmp_path) / "model.onnx") is not None
+    assert unshared(saved(model, tmp_path)) is not None
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\1", b"no model"])
-def test_what_is_no_model_is_left_alone(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(content)
-    assert unshared(tmp_path / "model.onnx") is None
-    assert unshared(tmp_path / "nothing.onnx") is None
+def test_what_is_no_model_is_left_alone(content: bytes) -> None:
+    assert unshared(memoryview(content)) is None

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantFormat
 
+from service.engine.snapshot import ModelFile
 from service.engine.weights import weights_fit
 from tests.engine import graphs, quantizers
 from tests.engine.graphs import constant, node, value
@@ -22,7 +23,7 @@ Model = onnx.ModelProto
 
 
 def fits(model: Model, folder: Path) -> bool:
-    return weights_fit(graphs.save(model, folder) / "model.onnx")
+    return weights_fit(ModelFile(graphs.save(model, folder) / "model.onnx"))
 
 
 def weight(top: int) -> np.ndarray:
@@ -114,9 +115,9 @@ def test_data_in_another_file_is_read_there(tmp_path: Path) -> None:
     for top, want in ((64, True), (65, False)):
         path = external(raw(top), tmp_path / str(top))
         assert (path.parent / "weights.bin").is_file()
-        assert weights_fit(path) is want
+        assert weights_fit(ModelFile(path)) is want
         (path.parent / "weights.bin").unlink()
-        assert not weights_fit(path)
+        assert not weights_fit(ModelFile(path))
 
 
 @pytest.mark.parametrize("location", ["../../weights.bin", "/etc/passwd", ""])
@@ -208,8 +209,8 @@ def test_a_product_behind_what_changes_nothing_is_one(
 @pytest.mark.parametrize("content", [b"", b"\0\1\2", b"no model"])
 def test_a_file_that_cannot_be_read_is_not_bounded(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(content)
-    assert not weights_fit(tmp_path / "model.onnx")
-    assert not weights_fit(tmp_path / "nothing.onnx")
+    assert not weights_fit(ModelFile(tmp_path / "model.onnx"))
+    assert not weights_fit(ModelFile(tmp_path / "nothing.onnx"))
 
 
 def test_what_the_quantizers_write(tmp_path: Path) -> None:
@@ -223,4 +224,4 @@ def test_what_the_quantizers_write(tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", ["digits/1", "digits/2", "diabetes/1"])
 def test_the_shipped_models_use_seven_bits(version: str) -> None:
     models = Path(__file__).parents[2] / "models"
-    assert weights_fit(models / version / "model.onnx")
+    assert weights_fit(ModelFile(models / version / "model.onnx"))

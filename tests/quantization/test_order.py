@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from threading import Event
 
 import numpy as np
 import onnx
@@ -18,6 +17,7 @@ from service.core.errors import ConfigError
 from service.engine.gate import golden_checks
 from service.engine.golden import read_golden
 from service.engine.loading import load
+from service.engine.session import new_control
 from service.quantization.data import Rows, Split
 from service.quantization.decide import Candidate
 from service.quantization.order import Order, _key, _scratch, carry_out
@@ -295,7 +295,7 @@ def test_a_model_with_state_is_searched_run_by_run_and_its_version_serves(
     golden = read_golden(models / "tiny/golden.npz", loaded.signature)
     assert golden is not None
     assert golden.outputs.keys() == {"scores", "next"}
-    checks = golden_checks(loaded, golden, ModelConfig().gate, Event())
+    checks = golden_checks(loaded, golden, ModelConfig().gate, new_control())
     assert checks
     assert all(check.passed for check in checks)
 

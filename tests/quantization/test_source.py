@@ -10,6 +10,7 @@ import pytest
 from onnx import helper
 
 from service.core.errors import ConfigError
+from service.quantization.inspection import inspect
 from service.quantization.recipes import Dynamic, Kind, catalogue
 from service.quantization.source import doubt_of_precision, read_source
 from tests.quantization.tiny_models import conv_net, save
@@ -120,3 +121,16 @@ def test_a_recurrence_is_tried_first_by_what_can_quantize_it() -> None:
 )
 def test_a_start_in_other_floats_is_told(precision: str, doubted: bool) -> None:
     assert bool(doubt_of_precision(precision)) == doubted
+
+
+@pytest.mark.parametrize("entry", [lambda path: read_source(path, path.parent), inspect])
+def test_a_model_that_crashes_onnx_runtime_is_a_message(
+    entry: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.onnx"
+    conv_net(path)
+    (tmp_path / "crashing_child.py").write_text("import os\nos.abort()\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("service.engine.rehearsal.CHILD", "crashing_child")
+    with pytest.raises(ConfigError, match=r"crashed the process in which it was tried \(SIGABRT"):
+        entry(path)

@@ -1,0 +1,157 @@
+"""Whether a graph's run time is bounded by the shapes of its inputs, whatever their values.
+
+A loop may turn as often as a value says, and a value may ask for a tensor of any size. Such a graph
+was fast on the rows that it was tried with, and may take for ever on the next.
+
+Operators: https://onnx.ai/onnx/operators/ and
+https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
+"""
+
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+STANDARD = ("", "ai.onnx", "ai.onnx.ml")
+RUNTIME = "com.microsoft"
+
+UNBOUNDED = frozenset(
+    {
+        # Run a graph of their own: as often as a value says, or one of several.
+        "If",
+        "Loop",
+        "Scan",
+        "SequenceMap",
+        # Give tensors whose shapes depend on values.
+        "Compress",
+        "ImageDecoder",
+        "NonMaxSuppression",
+        "NonZero",
+        "StringSplit",
+        "Unique",
+        # Hold any number of tensors, which no shape tells.
+        "ConcatFromSequence",
+        "Optional",
+        "OptionalGetElement",
+        "OptionalHasElement",
+        "SequenceAt",
+        "SequenceConstruct",
+        "SequenceEmpty",
+        "SequenceErase",
+        "SequenceInsert",
+        "SequenceLength",
+        "SplitToSequence",
+    }
+)
+"""Standard operators that no shape bounds."""
+
+REDUCTIONS = (
+    *("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean"),
+    *("ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare"),
+)
+SIZES: dict[str, tuple[int, ...]] = {
+    "AffineGrid": (1,),
+    "BlackmanWindow": (0,),
+    "CenterCropPad": (1,),
+    "Col2Im": (1, 2),
+    "ConstantOfShape": (0,),
+    "DFT": (1, 2),
+    "Expand": (1,),
+    "HammingWindow": (0,),
+    "HannWindow": (0,),
+    "MaxUnpool": (2,),
+    "MelWeightMatrix": (0, 1, 2, 3, 4),
+    "OneHot": (1,),
+    "Pad": (1, 3),
+    "Range": (0, 1, 2),
+    "Reshape": (1,),
+    "Resize": (1, 2, 3),
+    "STFT": (1, 3),
+    "Slice": (1, 2, 3, 4),
+    "Split": (1,),
+    "Squeeze": (1,),
+    "Tile": (1, 2),
+    "TopK": (1,),
+    "Unsqueeze": (1,),
+    "Upsample": (1,),
+    **dict.fromkeys(REDUCTIONS, (1,)),
+}
+"""The inputs of an operator that are sizes. One that only ever makes a tensor smaller counts too:
+shapes that come after it would no longer follow from those of the model's inputs."""
+
+SHAPES = frozenset({"Shape", "Size"})
+"""What they give follows from shapes alone."""
+RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform"}
+    | {"RandomUniformLike"}
+)
+"""What they give follows from nothing."""
+
+BOUNDED_CONTRIB = frozenset(
+    {
+        *("Attention", "BiasAdd", "BiasGelu", "BiasSoftmax", "BiasSplitGelu", "DequantizeLinear"),
+        *("DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "EmbedLayerNormalization", "FastGelu"),
+        *("FusedConv", "FusedGemm", "FusedMatMul", "FusedMatMulActivation", "GatherBlockQuantized"),
+        *("Gelu", "GroupNorm", "GroupQueryAttention", "MatMulBnb4", "MatMulFpQ4"),
+        *("MatMulInteger16", "MatMulIntegerToFloat", "MatMulNBits", "MulInteger"),
+        *("MultiHeadAttention", "NhwcConv", "NhwcFusedConv", "NhwcMaxPool", "QAttention"),
+        *("QEmbedLayerNormalization", "QGemm", "QLinearAdd", "QLinearAveragePool"),
+        *("QLinearConcat", "QLinearConv", "QLinearGlobalAveragePool", "QLinearLeakyRelu"),
+        *("QLinearMul", "QLinearReduceMean", "QLinearSigmoid", "QLinearSoftmax", "QLinearWhere"),
+        *("QuantizeLinear", "QuickGelu", "ReduceSumInteger", "RotaryEmbedding"),
+        *("SimplifiedLayerNormalization", "SkipLayerNormalization"),
+        *("SkipSimplifiedLayerNormalization", "TransposeMatMul"),
+    }
+)
+"""ONNX Runtime's own operators that shapes bound; of the others some search, decode or generate."""
+
+
+class Step(NamedTuple):
+    """A node: its operator and the names of what it takes and gives."""
+
+    domain: str
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def unbounded_step(
+    steps: Iterable[Step],
+    constants: Collection[str],
+    functions: Collection[tuple[str, str]] = (),
+) -> str:
+    """The first thing in a graph that shapes do not bound, for people; "" where there is none.
+
+    ``steps`` are in the order in which they run, ``constants`` the tensors that no request can
+    change. ``functions`` are those that the file defines, by domain and name: their nodes are
+    looked at on their own.
+    """
+    known = set(constants)
+    for step in steps:
+        if why := _doubt(step, known, functions):
+            return why
+        if _follows(step, known):
+            known.update(step.outputs)
+    return ""
+
+
+def _doubt(step: Step, known: set[str], functions: Collection[tuple[str, str]]) -> str:
+    if (step.domain, step.operator) in functions:
+        return ""
+    if step.domain == RUNTIME:
+        bounded = step.operator in BOUNDED_CONTRIB
+        return "" if bounded else f"operator {RUNTIME}.{step.operator}"
+    if step.domain not in STANDARD:
+        return f"operator {step.domain}.{step.operator}"
+    if step.operator in UNBOUNDED:
+        return f"operator {step.operator}"
+    sizes = [step.inputs[i] for i in SIZES.get(step.operator, ()) if i < len(step.inputs)]
+    if any(name and name not in known for name in sizes):
+        return f"operator {step.operator}, which takes a size from the values of an input"
+    return ""
+
+
+def _follows(step: Step, known: set[str]) -> bool:
+    """Whether what a node gives follows from constants and shapes."""
+    if step.operator in RANDOM:
+        return False
+    # A constant takes nothing, so that it follows as well.
+    return step.operator in SHAPES or all(not name or name in known for name in step.inputs)

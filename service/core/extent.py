@@ -1,0 +1,78 @@
+"""How large inputs may be for a run that stays in the event loop: no larger than those whose time
+was measured.
+
+The bound is on each axis, not on the number of elements: attention over 512 tokens of one row
+costs far more than over 8 tokens of 64 rows.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from service.core.padding import Padding
+from service.core.tensors import Array, Arrays, Overriding, Signature
+
+SHORT_STRING = 256
+"""Bytes or characters of a string that are allowed whatever was measured: what an operator does
+with them takes less than a microsecond."""
+
+
+class Axis(NamedTuple):
+    """The longest length that one axis of one input may have."""
+
+    input: int
+    axis: int
+    longest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The largest inputs that were measured: the axes that a request is free to choose, and the
+    longest string of each input of strings, by place."""
+
+    axes: tuple[Axis, ...]
+    strings: tuple[tuple[int, int], ...] = ()
+
+    def holds(self, arrays: Arrays) -> bool:
+        """Whether inputs in the signature's order are no larger. A request that brings values for
+        a model's own constants is not known to be."""
+        for place, axis, longest in self.axes:
+            if arrays[place].shape[axis] > longest:
+                return False
+        for place, longest in self.strings:
+            if longest_string(arrays[place]) > longest:
+                return False
+        return type(arrays) is not Overriding
+
+
+def measured_extent(
+    signature: Signature, row: Arrays, rows: int, padding: Padding | None = None
+) -> Extent | None:
+    """The extent of a row that was run, up to so many times over where the first axis is a batch.
+
+    With ``padding`` a length counts as the bucket that it is filled up to. None where an input
+    declares no shape, so that its axes are not known.
+    """
+    axes: list[Axis] = []
+    for place, (spec, array) in enumerate(zip(signature.inputs, row, strict=True)):
+        if not spec.ranked:
+            return None
+        for axis, dim in enumerate(spec.shape):
+            if isinstance(dim, int):
+                continue
+            longest = array.shape[axis]
+            if axis == 0 and signature.has_rows:
+                longest = max(rows, longest)
+            elif axis and padding is not None and padding.fills[place] is not None:
+                longest = max((b for b in padding.buckets if b <= longest), default=0)
+            axes.append(Axis(place, axis, longest))
+    strings = tuple(
+        (place, max(SHORT_STRING, longest_string(array)))
+        for place, array in enumerate(row)
+        if array.dtype.kind == "O"
+    )
+    return Extent(tuple(axes), strings)
+
+
+def longest_string(array: Array) -> int:
+    """The length of the longest element of an array of strings or bytes, 0 where it has none."""
+    return max((len(each) if hasattr(each, "__len__") else 0 for each in array.flat), default=0)

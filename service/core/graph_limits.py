@@ -1,0 +1,94 @@
+"""How large a graph may be: bounds on what a file says, checked before it is computed with.
+
+A few bytes can ask for a great deal: a tensor of 100,000 dimensions whose product takes half a
+minute, functions that call each other until one node has become a million. The bounds are far above
+what exporters write. Pure.
+"""
+
+from collections.abc import Iterable, Mapping
+from math import prod
+
+MAX_DIMS = 64
+"""Dimensions of a tensor; numpy has no more."""
+MAX_ELEMENTS = 2**48
+MAX_DENSE_ELEMENTS = 2**28
+"""Elements of a sparse tensor, which ONNX Runtime stores as a dense one."""
+MAX_NAME_BYTES = 2**16
+MAX_NODES = 100_000
+"""In all graphs and functions together."""
+MAX_CALLED_NODES = 20_000
+"""That replace calls of functions. ONNX Runtime takes seconds for so many, and a minute for five
+times as many."""
+MAX_ATTRIBUTES = 1_000
+"""Of a node."""
+MAX_FIELDS = 1_000_000
+"""Parts of the file that are looked at; a node has about ten to twenty. A second or two."""
+MAX_GRAPH_DEPTH = 32
+MAX_CALL_DEPTH = 32
+SIGN = 2**63
+"""Integers in a file are unsigned; from here on negative ones are meant."""
+Function = tuple[str, str]
+"""Domain and name."""
+Calls = Mapping[Function, int]
+
+
+class TooLarge(ValueError):
+    """What a file says is beyond a bound; the text says what and which."""
+
+
+def elements(dims: Iterable[int], most: int = MAX_ELEMENTS) -> int:
+    """The number of elements of a tensor.
+
+    Raises:
+        TooLarge: there are more than ``most``, or a dimension is negative.
+    """
+    given = tuple(dims)
+    if len(given) > MAX_DIMS:
+        raise TooLarge(f"{len(given)} dimensions, at most {MAX_DIMS} are allowed")
+    if bad := [dim for dim in given if not 0 <= dim < SIGN]:
+        raise TooLarge(f"dimension {bad[0] - 2 * SIGN if bad[0] > 0 else bad[0]} is negative")
+    count = prod(given)
+    if count > most:
+        raise TooLarge(f"dimensions {list(given[:8])} make more than {most} elements")
+    return count
+
+
+def expanded_nodes(nodes: Calls, functions: Mapping[Function, Calls]) -> int:
+    """The number of nodes that calls of functions are replaced by. Both say how often each operator
+    or function is used: in the graph, and in each function.
+
+    Raises:
+        TooLarge: there are too many, or calls are nested too deep, as those of a function that
+            calls itself.
+    """
+    known: dict[Function, int] = {}
+
+    def size(each: Function, depth: int) -> int:
+        if depth > MAX_CALL_DEPTH:
+            raise TooLarge(
+                f"calls of function {each[1]!r:.80} are nested more than {MAX_CALL_DEPTH} deep"
+            )
+        if each not in known:
+            known[each] = total(functions[each], depth + 1)
+        return known[each]
+
+    def total(calls: Calls, depth: int) -> int:
+        called = calls.keys() & functions.keys()
+        count = sum(calls.values()) if depth > 1 else 0
+        count += sum(calls[each] * size(each, depth) for each in called)
+        if count > MAX_CALLED_NODES:
+            raise TooLarge(f"calls of functions make more than {MAX_CALLED_NODES} nodes")
+        return count
+
+    return total(nodes, 1)
+
+
+def check_nodes(count: int) -> int:
+    """The count, if a model may have so many nodes.
+
+    Raises:
+        TooLarge: it may not.
+    """
+    if count > MAX_NODES:
+        raise TooLarge(f"the graph has more than {MAX_NODES} nodes")
+    return count

@@ -1,0 +1,64 @@
+"""How long a run of a graph may take, and what becomes of one that takes longer. Pure: time is an
+argument.
+
+A run is told to stop when its time is over. ONNX Runtime stops between two nodes, so that a single
+node may go on for as long as it likes. Its thread cannot be ended: it is given up.
+"""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+GRACE_SECONDS = 5.0
+"""For a run to return once it has been told to stop. Nodes that take longer are rare, and a server
+that is told to stop does not wait for this."""
+
+
+class RunLimits(NamedTuple):
+    """Seconds: how long a run may take, and how long it may then take to stop."""
+
+    timeout: float = 300.0
+    grace: float = GRACE_SECONDS
+
+
+class Timeouts(NamedTuple):
+    """Seconds that a run, and that loading a version may take where its model.toml does not say.
+
+    No client waits for five minutes, and a version of some gigabytes is loaded in less.
+    """
+
+    run: float = 300.0
+    load: float = 300.0
+
+
+DEFAULT_TIMEOUTS = Timeouts()
+DEFAULT_RUN_LIMITS = RunLimits()
+
+
+class Move(StrEnum):
+    """What to do with a run."""
+
+    WAIT = "wait"
+    STOP = "stop"
+    GIVE_UP = "give up"
+
+
+class Verdict(NamedTuple):
+    """What to do with a run now, and when to look at it again."""
+
+    move: Move
+    again: float
+
+
+def judge(started: float | None, stopped: float | None, now: float, limits: RunLimits) -> Verdict:
+    """What to do with a run.
+
+    ``started`` is when a thread began with it, None before; ``stopped`` when it was told to stop
+    because its time was over, None before.
+    """
+    if stopped is not None:
+        due = stopped + limits.grace
+        return Verdict(Move.WAIT if now < due else Move.GIVE_UP, due)
+    if started is None:
+        return Verdict(Move.WAIT, now + limits.timeout)
+    due = started + limits.timeout
+    return Verdict(Move.WAIT, due) if now < due else Verdict(Move.STOP, now + limits.grace)

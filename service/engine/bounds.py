@@ -1,0 +1,61 @@
+"""Gathers, on a walk over a file, what tells whether shapes bound its graph; ``core.bounded``
+decides."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from service.core.bounded import Step, unbounded_step
+
+ALL_LISTED = 4
+"""Before this version of ONNX's IR each constant was listed among the inputs, and none could be
+replaced."""
+
+
+class _Scope:
+    """The nodes of a graph or a function, and the names of its tensors and of what comes in."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.tensors: set[str] = set()
+        self.entries: set[str] = set()
+
+
+class Bounds:
+    """The scopes of a file: its graph, and each function, in which names mean other things."""
+
+    def __init__(self) -> None:
+        self._graph = self._current = _Scope()
+        self._scopes = [self._graph]
+        self._functions: set[tuple[str, str]] = set()
+
+    def visit(self, step: Step) -> None:
+        """A node, after what is inside of it."""
+        self._current.steps.append(step)
+        if step.operator != "Constant":  # a tensor among its attributes is not what it gives
+            self._current.tensors.difference_update(step.outputs)
+
+    def keep(self, name: str) -> None:
+        """A tensor."""
+        self._current.tensors.add(name)
+
+    def entry(self, name: str) -> None:
+        """An input of a graph. One of a tensor's name lets a request replace the tensor."""
+        self._current.entries.add(name)
+
+    @contextmanager
+    def function(self, domain: str, name: str) -> Iterator[None]:
+        """What is met in here belongs to a function."""
+        self._current = _Scope()
+        self._scopes.append(self._current)
+        self._functions.add((domain, name))
+        yield
+        self._current = self._graph
+
+    def broken(self, ir_version: int) -> str:
+        """The first thing that shapes do not bound, for people; "" where there is none."""
+        for scope in self._scopes:
+            fixed = 0 < ir_version < ALL_LISTED
+            constants = scope.tensors if fixed else scope.tensors - scope.entries
+            if found := unbounded_step(scope.steps, constants, self._functions):
+                return found
+        return ""

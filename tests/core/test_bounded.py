@@ -1,0 +1,72 @@
+"""What shapes bound may run in the event loop; what values decide may not."""
+
+import pytest
+
+from service.core.bounded import Step, unbounded_step
+
+CONSTANTS = {"c"}
+
+
+def step(operator: str, *inputs: str, to: str = "y", domain: str = "") -> Step:
+    return Step(domain, operator, inputs, (to,))
+
+
+BOUNDED = [
+    [step("MatMul", "x", "c")],
+    [step("Reshape", "x", "c")],
+    [step("Reshape", "x", "")],
+    [step("Constant", to="k"), step("Tile", "x", "k")],
+    [step("Shape", "x", to="s"), step("Expand", "c", "s")],
+    # Exporters compute sizes from shapes by several operators.
+    [
+        step("Shape", "x", to="s"),
+        step("Gather", "s", "c", to="d"),
+        step("Concat", "d", "c", to="e"),
+        step("Reshape", "x", "e"),
+    ],
+    [step("Cast", "c", to="k"), step("Range", "c", "k", "c")],
+    [step("LSTM", "x", "c", "c")],
+    [step("QLinearConv", "x", "c", domain="ai.onnx")],
+    [step("TreeEnsembleClassifier", "x", domain="ai.onnx.ml")],
+    [step("QGemm", "x", "c", domain="com.microsoft")],
+    [step("RandomNormalLike", "x")],
+    [step("Softmax", "x"), step("TopK", "y", "c")],
+]
+UNBOUNDED = [
+    ("Loop", [step("Loop", "n", "c")]),
+    ("If", [step("Add", "x", "c", to="z"), step("If", "z")]),
+    ("Scan", [step("Scan", "x")]),
+    ("NonZero", [step("NonZero", "x")]),
+    ("NonMaxSuppression", [step("NonMaxSuppression", "x", "c")]),
+    ("SplitToSequence", [step("SplitToSequence", "x")]),
+    ("ImageDecoder", [step("ImageDecoder", "x")]),
+    ("Range", [step("Range", "c", "x", "c")]),
+    ("ConstantOfShape", [step("ConstantOfShape", "x")]),
+    ("Expand", [step("Mul", "x", "c", to="s"), step("Expand", "c", "s")]),
+    ("Tile", [step("Cast", "x", to="s"), step("Tile", "c", "s")]),
+    ("Resize", [step("Resize", "x", "", "", "n")]),
+    ("OneHot", [step("OneHot", "c", "n", "c")]),
+    ("Pad", [step("Pad", "x", "n")]),
+    # What a slice gives is smaller, but its shape follows from values.
+    ("Slice", [step("Slice", "x", "c", "n", to="part"), step("Shape", "part", to="s")]),
+    ("Expand", [step("RandomUniform", to="r"), step("Expand", "x", "r")]),
+    ("com.microsoft.BeamSearch", [step("BeamSearch", "x", domain="com.microsoft")]),
+    ("com.microsoft.Range", [step("Range", "x", domain="com.microsoft")]),
+    ("ai.mine.Fast", [step("Fast", "x", domain="ai.mine")]),
+]
+
+
+@pytest.mark.parametrize("steps", BOUNDED)
+def test_what_shapes_bound(steps: list[Step]) -> None:
+    assert unbounded_step(steps, CONSTANTS) == ""
+
+
+@pytest.mark.parametrize(("operator", "steps"), UNBOUNDED)
+def test_what_values_decide(operator: str, steps: list[Step]) -> None:
+    assert f"operator {operator}" in unbounded_step(steps, CONSTANTS)
+
+
+def test_a_function_of_the_file_is_looked_at_on_its_own() -> None:
+    steps = [step("Mine", "x", domain="ai.mine")]
+    assert unbounded_step(steps, (), {("ai.mine", "Mine")}) == ""
+    assert unbounded_step(steps, (), {("ai.mine", "Other")})
