@@ -129,7 +129,8 @@ def asked(port: int, request: bytes) -> str:
         except (OSError, IndexError):
             return "cut"
         finally:
-            line.close()
+            with suppress(OSError):  # closing alone does not wake the sender
+                line.socket.shutdown(socket.SHUT_RDWR)
             sender.join()
 
 
