@@ -11,6 +11,7 @@ from service.core.errors import LoadFailed
 from service.core.graph_limits import elements
 from service.engine.bounds import Bounds
 from service.engine.external import ExternalData, external_data, external_entries
+from service.engine.model_bytes import open_model
 from service.engine.paths import leads_outside
 from service.engine.scan import Node, Scan
 from service.engine.wire import text
@@ -161,10 +162,8 @@ def summarise(path: Path) -> GraphSummary:
     Raises:
         LoadFailed: the file cannot be read, or is not an ONNX model.
     """
-    try:
-        model = memoryview(path.read_bytes())
-    except OSError as error:
-        raise LoadFailed(f"{path.name} cannot be read: {error.strerror or error}") from error
+    with open_model(path) as file:
+        model = memoryview(file.read())
     return summarise_model(model, path.name)
 
 

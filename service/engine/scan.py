@@ -24,7 +24,7 @@ from service.core.graph_limits import (
     expanded_nodes,
 )
 from service.core.magic import HEAD, foreign
-from service.engine.wire import NUMBERS, WireError, fields, integers, text, view
+from service.engine.wire import NUMBERS, WireError, fields, integers, text, varint, view
 
 MESSAGE = 4
 """What a message costs by itself, in fields; about a microsecond each."""
@@ -36,6 +36,23 @@ def _no_model(message: memoryview, name: str, why: str) -> LoadFailed:
     """The error of bytes that cannot be read as ONNX, naming the format that they have instead."""
     what = foreign(bytes(message[:HEAD]))
     return LoadFailed(f"{name} is not an ONNX model: {f'it is {what}' if what else why}")
+
+
+def check_head(head: bytes, name: str) -> None:
+    """Make sure that the first bytes of a file may begin a model: the rest may be gigabytes.
+
+    Raises:
+        LoadFailed: they do not.
+    """
+    message = memoryview(head)
+    try:
+        tag, at = varint(message, 0) if head else (0, 0)
+    except WireError as error:
+        raise _no_model(message, name, str(error)) from None
+    if tag >> 3 == 0:
+        raise _no_model(message, name, f"a field without a number at byte {at}")
+    if foreign(head):
+        raise _no_model(message, name, "")
 
 
 class Node(NamedTuple):

@@ -23,12 +23,16 @@ import onnxruntime as ort
 from service.core.errors import LoadFailed
 from service.engine.external import ExternalData
 from service.engine.inline import inlined
+from service.engine.model_bytes import open_model
 from service.engine.paths import leads_outside
+from service.files import open_regular
 
 EXTERNAL = "session.model_external_initializers_file_folder_path"
 FROM_MEMORY = "add_external_initializers_from_files_in_memory"
 """Method of ``onnxruntime.SessionOptions``, which older releases do not have."""
 BLOCK = 2**20
+ANY_SIZE = 2**63
+"""Of a file of which only a part is read."""
 
 
 class Source(Protocol):
@@ -62,7 +66,8 @@ class ModelFile:
 
     def model(self) -> memoryview:
         """See ``Source``."""
-        return memoryview(self._path.read_bytes())
+        with open_model(self._path) as file:
+            return memoryview(file.read())
 
     def beside(self, location: str) -> bytes:
         """See ``Source``."""
@@ -86,12 +91,13 @@ class Snapshot:
         """Read the model; its external data follows with ``add``.
 
         Raises:
-            OSError: it cannot be read.
+            LoadFailed: it cannot be read, or does not begin as a model.
         """
         self.name = path.name
         self._path = path
         self._memory, self.sha256, self.bytes = _copied(path)
         self._sums: dict[str, str] = {}
+        self._ends: dict[str, int] = {}
         self._external: dict[str, bytes] = {}
         self._close = weakref.finalize(self, os.close, self._memory)
 
@@ -104,11 +110,14 @@ class Snapshot:
             OSError: one cannot be read.
         """
         for each in needed:
-            data = self._path.parent.joinpath(each.location).read_bytes()
+            # No more than the tensors need: the rest may be gigabytes.
+            with open_regular(self._path.parent / each.location, ANY_SIZE) as file:
+                data = file.read(each.end)
             if len(data) < each.end:
                 raise LoadFailed(f"external data {each.location!r:.200} was cut short meanwhile")
             self._external[each.location] = data
             self._sums[each.location] = hashlib.sha256(data).hexdigest()
+            self._ends[each.location] = each.end
             self.bytes += len(data)
         if self._external:
             self._inline()
@@ -122,8 +131,8 @@ class Snapshot:
         try:
             other = Snapshot(self._path)
             changed = other.sha256 != self.sha256
-            names = () if changed else self._sums
-            other.add(ExternalData(name, "", 0) for name in names)
+            ends = {} if changed else self._ends
+            other.add(ExternalData(name, "", end) for name, end in ends.items())
         except OSError as error:
             raise LoadFailed(f"{self.name} cannot be read again: {error.strerror}") from error
         if changed or other._sums != self._sums:
@@ -188,7 +197,7 @@ def _copied(path: Path) -> tuple[int, str, int]:
     """A file in private memory: its descriptor, SHA-256 and size."""
     memory, sum_, size = _private(), hashlib.sha256(), 0
     try:
-        with path.open("rb", buffering=0) as file:
+        with open_model(path) as file:
             while block := file.read(BLOCK):
                 _write(memory, block)
                 sum_.update(block)

@@ -144,8 +144,10 @@ def test_what_is_no_model_is_refused(data: bytes, problem: str, tmp_path: Path) 
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LoadFailed, match="cannot be read"):
+    with pytest.raises(LoadFailed, match="is not a file"):
         summarise(tmp_path)
+    with pytest.raises(LoadFailed, match="cannot be read: No such file"):
+        summarise(tmp_path / "model.onnx")
 
 
 @given(st.data())
