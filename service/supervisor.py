@@ -50,8 +50,8 @@ class Supervisor:
         self._command = command
         self._shared = _shared_memory()
         self._table = mmap.mmap(self._shared, SIZE)
-        # All mutable state: the port, once a server has opened it; the server, and whether it has
-        # been ready; what crashed so far; and the signal that ends everything, once there was one.
+        # All mutable state: the listening socket (None while none is open), the server
+        # process, whether it became ready, the crashes so far, and whether a stop was signalled.
         self._listener: int | None = None
         self._server: subprocess.Popen[bytes] | None = None
         self._was_ready = False

@@ -108,7 +108,7 @@ def v2_size(
 
 
 def v1_size(tensors: Sequence[Tensor], limit: int) -> Size:
-    """The size of an answer in the V1 protocol, which makes an object of each element.
+    """Size of an answer in the V1 protocol, whose encoder builds a Python object per element.
 
     Raises:
         ResponseTooLarge: it is more than ``limit`` bytes.

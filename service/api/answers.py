@@ -43,7 +43,7 @@ class Answer(NamedTuple):
     headers: list[Header]
     body: Buffer
     rest: Sequence[Buffer] = ()
-    """Large parts of the body that follow, not copied."""
+    """Further parts of the body, sent after ``body`` without being copied."""
 
     @property
     def size(self) -> int:

@@ -18,7 +18,7 @@ from service.core.errors import QuantserveError
 
 PR_SET_PDEATHSIG = 1
 NICE = 5
-"""Beside the event loop, which many wait for."""
+"""Niceness: the event loop, which serves every client, has priority."""
 LONG = 0.05
 """Seconds of work, after which there is memory to give back."""
 

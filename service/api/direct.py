@@ -173,7 +173,7 @@ class DirectProtocol(Connection):
         whole = b"".join((*parts, body, *rest)) if size <= JOINED else None
         call.response_complete = True
         if whole is None:
-            # In one call, so that all of it counts as not taken yet.
+            # One call, so that the write buffer's size includes every part.
             self.transport.writelines((b"".join(parts), body, *rest))
         else:
             self.transport.write(whole)

@@ -1,4 +1,4 @@
-"""Authentication: the dependency by which a route declares the key that it needs.
+"""Authentication: a dependency that declares the API key a route requires.
 
 The check runs for the route that was matched, whatever the path looked like. A router without a
 declaration cannot be included (see ``edge.py``).

@@ -189,7 +189,7 @@ class _TaskExchange(Exchange):
         self.reading, self.late, self.gone = True, False, False
 
     def expect(self, limit: int) -> None:
-        """Reserve memory for a large body that was announced, within the limit.
+        """Reserve memory for a large body from its Content-Length, if it is within the limit.
 
         Raises:
             MemoryFull, BodyTooLarge: see ``Traffic``.

@@ -1,4 +1,4 @@
-"""How the memory that a process may hold is shared out."""
+"""Division of the process's memory limit between models and traffic."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class MemoryPlan:
 
 
 def share_out(total: int, base: int) -> MemoryPlan:
-    """The plan for ``total`` bytes, of which the process holds ``base`` before it loads a model.
+    """Divide ``total`` bytes; the process uses ``base`` of them before any model is loaded.
 
     Of the rest traffic has half up to 256 MiB, so that a body of the default limit fits in a small
     container, then a quarter up to 4 GiB: more than that models need, not requests.

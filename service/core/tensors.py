@@ -248,7 +248,7 @@ class Signature:
         return rows
 
     def common_rows(self, arrays: Arrays) -> int:
-        """The length of the first axis; 0 where the inputs differ in it."""
+        """Length of the first axis of all inputs; 0 if their lengths differ."""
         rows: int = arrays[0].shape[0]
         return rows if all([array.shape[0] == rows for array in arrays]) else 0
 

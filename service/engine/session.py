@@ -263,7 +263,7 @@ def _register(runtime: ort.SessionOptions, library: Path) -> None:
 
 
 def _signature(session: ort.InferenceSession, file: str, unranked: frozenset[str]) -> Signature:
-    """What the graph takes and gives, as ONNX Runtime and the file have it.
+    """Inputs and outputs of the graph, from ONNX Runtime and the model file.
 
     Raises:
         LoadFailed: there is no output, or a tensor is one that the protocol cannot carry.

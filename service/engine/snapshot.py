@@ -32,7 +32,7 @@ FROM_MEMORY = "add_external_initializers_from_files_in_memory"
 """Method of ``onnxruntime.SessionOptions``, which older releases do not have."""
 BLOCK = 2**20
 ANY_SIZE = 2**63
-"""Of a file of which only a part is read."""
+"""Limit for external data, which may be larger than the range that the model uses."""
 
 
 class Source(Protocol):

@@ -1,4 +1,4 @@
-"""Reads the protobuf wire format from a view, without copying what it passes over; and writes it.
+"""Reader and writer of the protobuf wire format. Skipped fields are not copied.
 
 An ONNX file is one protobuf message, mostly weights. The few kilobytes of it that say what the
 graph is are found here by walking over the rest, so that a file of any size costs no memory.

@@ -37,7 +37,7 @@ def values(arrays: Sequence[Array]) -> Array:
 
 
 def beside(names: Sequence[str], answers: Answers, labels: Array) -> tuple[dict[str, Array], Array]:
-    """Outputs by name, and the labels that they are to be compared with."""
+    """Outputs by name, and the labels to compare them with."""
     outputs = by_name(names, answers)
     if not varies(labels) and all(array.dtype != object for array in outputs.values()):
         return outputs, labels
