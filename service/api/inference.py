@@ -198,7 +198,7 @@ class Inference:
         if not slight:
             size = answer_size(*self._sized(exchange, admitted, outputs))
             self.traffic.build(exchange, size)
-        tokens = (request.non_finite or self._non_finite) == "literal"
+        tokens = self._literal(request)
         if exchange.target.protocol == "v1":
             answer = predicted(version, signature, request, outputs, tokens)
         else:
@@ -220,11 +220,15 @@ class Inference:
             lane = self.elsewhere.lane(sum([array.nbytes for array in outputs]))
             sized = self._sized(exchange, admitted, outputs)
             self.traffic.build(exchange, await lane.run(answer_size, *sized, held=exchange.held))
-        tokens = (admitted.request.non_finite or self._non_finite) == "literal"
+        tokens = self._literal(admitted.request)
         response, encoding = to_encode(admitted, exchange.target.protocol, outputs, tokens)
         answer = encoded(*await self.elsewhere.encode(response, encoding, exchange.held))
         check_size(answer.size, self._answer_limit)
         return answer
+
+    def _literal(self, request: InferRequest) -> bool:
+        """Whether NaN and infinity become tokens: the request's choice, else the server's."""
+        return (request.non_finite or self._non_finite) == "literal"
 
     def _sized(
         self, exchange: Exchange, admitted: Admitted, outputs: Arrays
