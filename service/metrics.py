@@ -217,15 +217,18 @@ class Metrics(Collector):
 
     def _server(self) -> Iterator[Metric]:
         ready = GaugeMetricFamily(
-            "quantserve_ready", "1 while every model that can be is warm, and one is"
+            "quantserve_ready",
+            "1 while every model that can be is warm, and one is",
+            value=float(self._repository.ready),
         )
-        ready.add_metric([], float(self._repository.ready))
         limit = GaugeMetricFamily(
-            "quantserve_memory_limit_bytes", "Memory that the process may hold: its cgroup's limit"
+            "quantserve_memory_limit_bytes",
+            "Memory that the process may hold: its cgroup's limit",
+            value=self._memory_limit,
         )
-        limit.add_metric([], self._memory_limit)
-        build = InfoMetricFamily("quantserve_build", "What the server is made of")
-        build.add_metric([], self._build)
+        build = InfoMetricFamily(
+            "quantserve_build", "What the server is made of", value=self._build
+        )
         yield from (ready, limit, build)
 
     def _memory(self) -> Iterator[Metric]:
@@ -238,24 +241,28 @@ class Metrics(Collector):
         shares.add_metric(["models"], self._plan.models)
         shares.add_metric(["traffic"], self._plan.traffic)
         held = GaugeMetricFamily(
-            "quantserve_traffic_bytes", "Reserved for requests and answers in flight"
+            "quantserve_traffic_bytes",
+            "Reserved for requests and answers in flight",
+            value=counts.held,
         )
-        held.add_metric([], counts.held)
         refused = CounterMetricFamily(
-            "quantserve_traffic_refusals", "Requests that had no room in their share of memory"
+            "quantserve_traffic_refusals",
+            "Requests that had no room in their share of memory",
+            value=counts.refused,
         )
-        refused.add_metric([], counts.refused)
         dropped = CounterMetricFamily(
-            "quantserve_dropped_answers", "Answers that made way since their clients took nothing"
+            "quantserve_dropped_answers",
+            "Answers that made way since their clients took nothing",
+            value=counts.dropped,
         )
-        dropped.add_metric([], counts.dropped)
         yield from (shares, held, refused, dropped)
 
     def _supervisor(self) -> Iterator[Metric]:
         restarts = CounterMetricFamily(
-            "quantserve_restarts", "Times that the supervisor replaced a server that crashed"
+            "quantserve_restarts",
+            "Times that the supervisor replaced a server that crashed",
+            value=self._crashes.total,
         )
-        restarts.add_metric([], self._crashes.total)
         crashes = CounterMetricFamily(
             "quantserve_crashes",
             "Crashes by cause; no model where none was alone at work",
@@ -273,18 +280,20 @@ class Metrics(Collector):
 
     def _polls(self) -> Iterator[Metric]:
         failures = CounterMetricFamily(
-            "quantserve_poll_failures", "Looks at the models folder that failed"
+            "quantserve_poll_failures",
+            "Looks at the models folder that failed",
+            value=self._statistics.poll_failures,
         )
-        failures.add_metric([], self._statistics.poll_failures)
         last = GaugeMetricFamily(
             "quantserve_poll_last_success_timestamp_seconds",
             "When the models folder was last looked at without one; the start before the first",
+            value=self._statistics.last_poll,
         )
-        last.add_metric([], self._statistics.last_poll)
         interval = GaugeMetricFamily(
-            "quantserve_poll_interval_seconds", "Time between two looks at the models folder"
+            "quantserve_poll_interval_seconds",
+            "Time between two looks at the models folder",
+            value=self._poll,
         )
-        interval.add_metric([], self._poll)
         yield from (failures, last, interval)
 
     def _ready(self) -> Iterator[tuple[str, int]]:
