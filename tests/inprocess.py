@@ -1,8 +1,9 @@
 """The whole application in this process: real models, real batchers, no socket."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +41,36 @@ async def serve(folder: Path, *, load: bool = True, **settings: Any) -> AsyncIte
     ) as client:
         yield Served(server, client)
     await server.repository.stop()
+
+
+@dataclass(eq=False)
+class Wire(asyncio.Transport):
+    """A connection in memory: what was written, and whether it is read from and open."""
+
+    written: bytearray = field(default_factory=bytearray)
+    paused: bool = False
+    closed: bool = False
+
+    def write(self, data: Any) -> None:
+        if not self.closed:
+            self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+    def get_write_buffer_size(self) -> int:
+        return 0

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from service.api.body import LINGER
 from service.api.exchange import LookOut
 from service.api.http10 import keep_open, offers_keep_alive
+from service.api.keep_alive import KeepAlive
 from service.api.traffic import Traffic
 
 _log = logging.getLogger(__name__)
@@ -56,6 +57,8 @@ class Connection(HttpToolsProtocol):
         self._look_out = look_out
         self._traffic = traffic
         self._patience = patience
+        idle = self.timeout_keep_alive
+        self._keep_alive = KeepAlive(self.loop, idle, self.timeout_keep_alive_handler)
         # All mutable state beside uvicorn's: the bytes that came with a head that is not complete
         # yet, those of the first part, in which other things may be, and since when the rest is
         # owed; since when nothing of an answer has been taken, and how much was left then; since
@@ -85,6 +88,7 @@ class Connection(HttpToolsProtocol):
         """Tell all requests that nobody waits for them; uvicorn tells the last one only."""
         self._look_out.close(self)
         self._traffic.forget(self)
+        self._keep_alive.cancel()
         for cycle in self._ahead:
             if not cycle.response_complete:
                 cycle.disconnected = True
@@ -113,8 +117,7 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came."""
-        if self.timeout_keep_alive_task is not None:
-            self._unset_keepalive_if_required()
+        self._keep_alive.end()
         self._came = self._head_bytes + len(data)
         self._feed(data)
         if self.headers is not NO_HEAD:
@@ -208,13 +211,23 @@ class Connection(HttpToolsProtocol):
         if self._last_words and not self._owes_answers():
             self._speak(self._last_words)
             return
-        super().on_response_complete()
+        if self.pipeline:
+            super().on_response_complete()
+        else:
+            self._rest()
         if self._ahead and not self.pipeline:
             self._ahead.clear()
         if self._half_closed is not None and not self._owes_answers():
             self.hang_up()
         if (self.flow.write_paused or self._last_words) and not self.transport.is_closing():
             self.flow.pause_reading()
+
+    def _rest(self) -> None:
+        """Wait for the next request, as uvicorn does but for the timer."""
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            self._keep_alive.begin()
 
     def pause_writing(self) -> None:
         """Read nothing more from a client that does not read."""

@@ -7,8 +7,7 @@ import gzip
 import json
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
@@ -19,7 +18,7 @@ from uvicorn.server import ServerState
 
 from service.app import Server
 from tests import tiny_models
-from tests.inprocess import serve
+from tests.inprocess import Wire, serve
 from tests.system.wire import chunked, get, post
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -66,39 +65,6 @@ LAST = {
     "no HTTP": b"nonsense\r\n\r\n",
     "CONNECT": b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
 }
-
-
-@dataclass(eq=False)
-class Wire(asyncio.Transport):
-    """A connection in memory: what was written, and whether it is read from and open."""
-
-    written: bytearray = field(default_factory=bytearray)
-    paused: bool = False
-    closed: bool = False
-
-    def write(self, data: Any) -> None:
-        if not self.closed:
-            self.written += data
-
-    def close(self) -> None:
-        self.closed = True
-
-    abort = close
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def pause_reading(self) -> None:
-        self.paused = True
-
-    def resume_reading(self) -> None:
-        self.paused = False
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return default
-
-    def get_write_buffer_size(self) -> int:
-        return 0
 
 
 @dataclass(frozen=True)
