@@ -22,6 +22,7 @@ from service.core.answer_size import (
 )
 from service.core.errors import ResponseTooLarge
 from service.core.requests import InferRequest, RequestedOutput
+from service.core.sizes import HERE_VALUES
 from service.core.tensors import Array, Arrays, Tensor
 
 SLIGHT = 512
@@ -51,12 +52,14 @@ class Size(NamedTuple):
 
 
 def slight(limit: int) -> int:
-    """Bytes of tensors whose answer is within the limit whatever they hold; for ``is_slight``."""
-    return limit // SLIGHT
+    """Bytes of tensors whose answer is within the limit whatever they hold, and is written at once;
+    for ``is_slight``."""
+    return min(limit // SLIGHT, HERE_VALUES)
 
 
 def is_slight(request: InferRequest, outputs: Arrays, most: int) -> bool:
-    """Whether an answer is so small that its size need not be worked out: nearly all are."""
+    """Whether an answer is so small that neither its size nor its cost need be worked out: nearly
+    all are."""
     total = 0
     for array in outputs:
         size = array.nbytes

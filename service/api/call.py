@@ -120,9 +120,11 @@ class Call(Exchange):
 
     def set_result(self, outputs: Arrays) -> None:
         """Answer with the outputs."""
+        encoding = None
         try:
             answer = self._inference.answer(self, outputs)
-            encoding = wanted_encoding(self.headers, answer.size)
+            if b"accept-encoding" in self.headers:
+                encoding = wanted_encoding(self.headers, answer.size)
             if encoding is None:
                 self._line.respond(self, answer)
                 return

@@ -242,10 +242,10 @@ def encode_parts(
     items: list[dict[str, Any]] = []
     raw: list[Bytes | memoryview] = []
     model, version, outputs, id = response
-    for tensor, as_binary in zip(outputs, binary, strict=True):
+    for place, tensor in enumerate(outputs):
         name, datatype, array = tensor
         item: dict[str, Any] = {"name": name, "datatype": datatype.name, "shape": array.shape}
-        if as_binary:
+        if binary[place]:
             data = to_bytes(tensor)
             item["parameters"] = {"binary_data_size": len(data)}
             raw.append(data)

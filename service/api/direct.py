@@ -12,7 +12,7 @@ response; the end-to-end tests go through here.
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -62,6 +62,8 @@ class DirectProtocol(Connection):
         self._inference = inference
         self.call: Call | None = None
         """The request whose body is still coming."""
+        self._defaults: list[Header] | None = None
+        self._joined = b""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the request that was coming."""
@@ -86,15 +88,15 @@ class DirectProtocol(Connection):
         if not self.passes():
             return
         target = _target_of(self.url) if len(self.url) < LONGEST_TARGET else None
-        headers = dict(self.headers)
-        if target is None or not self._usual(headers):
+        headers, version = dict(self.headers), self.parser.get_http_version()
+        if target is None or not self._usual(headers, version):
             super().on_headers_complete()
             return
         self.headers = NO_HEAD
         # uvicorn's own code finds in `cycle` what it wants to know of the request under way.
         self.call = call = Call(target, headers, self._inference, self)
-        self.cycle = cast(Any, call)
-        call.keep_alive = self._stays(call) and not self._inference.leaving
+        self.cycle = call  # type: ignore[assignment]
+        call.keep_alive = self._stays(call, version) and not self._inference.leaving
         length = headers.get(b"content-length")
         if length is not None:
             size = int(length)
@@ -103,21 +105,21 @@ class DirectProtocol(Connection):
             elif size > LARGE:
                 call.expect()
 
-    def _stays(self, call: Call) -> bool:
+    def _stays(self, call: Call, version: str) -> bool:
         """Whether the client can go on with the connection."""
-        if self.parser.get_http_version() == "1.1":
+        if version == "1.1":
             return self.parser.should_keep_alive()
         call.accepts_keep_alive = offers_keep_alive(call.headers.items())
         return call.accepts_keep_alive
 
-    def _usual(self, headers: Headers) -> bool:
+    def _usual(self, headers: Headers, version: str) -> bool:
         parser, cycle = self.parser, self.cycle
         return (
             (cycle is None or cycle.response_complete)
             and not self.pipeline
             and not self.flow.write_paused
             and parser.get_method() == b"POST"
-            and parser.get_http_version() in VERSIONS
+            and version in VERSIONS
             and not self.expect_100_continue
             and b"content-encoding" not in headers
             and headers.get(b"transfer-encoding", b"chunked") == b"chunked"
@@ -151,30 +153,32 @@ class DirectProtocol(Connection):
             if isinstance(call, Call) and not call.response_complete:
                 call.give_up(ShuttingDown("the server stopped before there was an answer"))
 
+    def _default_headers(self) -> bytes:
+        """uvicorn's headers for all answers, which it replaces once a second, for the date."""
+        now = self.server_state.default_headers
+        if now is not self._defaults:
+            self._defaults, self._joined = now, b"".join([b"%b: %b\r\n" % pair for pair in now])
+        return self._joined
+
     def respond(self, call: Call, answer: Answer) -> None:
         """Write the answer, and go on to the client's next request."""
         status, headers, body, rest = answer
         size = answer.size if rest else len(body)
-        parts = [STATUS_LINE[status]]
-        for name, value in (*self.server_state.default_headers, *headers):
-            parts += (name, b": ", value, b"\r\n")
+        lines = [b"%b: %b\r\n" % header for header in headers]
         if CLOSE in headers:
             call.keep_alive = False
         elif not call.keep_alive:
-            parts.append(b"connection: close\r\n")
+            lines.append(b"connection: close\r\n")
         elif call.accepts_keep_alive:
-            parts.append(b"connection: keep-alive\r\n")
-        parts += (
-            b"content-length: %d\r\nx-request-id: " % size,
-            call.request_id,
-            b"\r\n\r\n",
-        )
+            lines.append(b"connection: keep-alive\r\n")
+        last = b"content-length: %d\r\nx-request-id: %b\r\n\r\n" % (size, call.request_id)
+        parts = (STATUS_LINE[status], self._default_headers(), *lines, last, body, *rest)
         # Where there is no memory for it, nothing has been said yet.
-        whole = b"".join((*parts, body, *rest)) if size <= JOINED else None
+        whole = b"".join(parts) if size <= JOINED else None
         call.response_complete = True
         if whole is None:
             # One call, so that the write buffer's size includes every part.
-            self.transport.writelines((b"".join(parts), body, *rest))
+            self.transport.writelines(parts)
         else:
             self.transport.write(whole)
         self._inference.finish(call)

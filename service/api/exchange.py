@@ -36,9 +36,11 @@ class Admitted(NamedTuple):
 
     def rows(self) -> int:
         """Rows of the request; 1 where the model knows none."""
+        given, wanted = self.request.inputs, self.signature.inputs
+        if self.signature.batchable and len(given) == len(wanted):  # nearly always
+            return len(given[0].array)
         if not self.signature.has_rows:
             return 1
-        given, wanted = self.request.inputs, self.signature.inputs
         if len(given) != len(wanted):  # defaults are overridden, which have no rows
             names = {spec.name for spec in wanted}
             given = tuple([each for each in given if each.name in names])
