@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import uvicorn
 from pydantic import SecretStr
+from uvicorn.server import ServerState
 
 from service.app import Server
 from service.config import Settings
@@ -74,3 +76,18 @@ class Wire(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         return 0
+
+
+def connect(server: Server, loop: Any = None, **options: Any) -> tuple[Any, Wire]:
+    """A connection to a server, without a socket: uvicorn's protocol object, and what it writes."""
+    config = uvicorn.Config(server, lifespan="off", log_config=None, ws="none", **options)
+    config.load()
+    protocol: Any = server.protocol(
+        config=config,
+        server_state=ServerState(),
+        app_state={},
+        _loop=loop or asyncio.get_running_loop(),
+    )
+    wire = Wire()
+    protocol.connection_made(wire)
+    return protocol, wire

@@ -18,6 +18,7 @@ from service.api.body import LINGER
 from service.api.exchange import LookOut
 from service.api.http10 import keep_open, offers_keep_alive
 from service.api.keep_alive import KeepAlive
+from service.api.reading import Lingering
 from service.api.traffic import Traffic
 
 _log = logging.getLogger(__name__)
@@ -52,9 +53,17 @@ class Connection(HttpToolsProtocol):
     answer; and for how many an answer may take whose client has shut down its sending side.
     """
 
-    def __init__(self, look_out: LookOut, patience: float, traffic: Traffic, **rest: Any) -> None:
+    def __init__(
+        self,
+        look_out: LookOut,
+        lingering: Lingering,
+        patience: float,
+        traffic: Traffic,
+        **rest: Any,
+    ) -> None:
         super().__init__(**rest)
         self._look_out = look_out
+        self._lingering = lingering
         self._traffic = traffic
         self._patience = patience
         idle = self.timeout_keep_alive
@@ -87,6 +96,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell all requests that nobody waits for them; uvicorn tells the last one only."""
         self._look_out.close(self)
+        self._lingering.remove(self)
         self._traffic.forget(self)
         self._keep_alive.cancel()
         for cycle in self._ahead:
@@ -203,7 +213,7 @@ class Connection(HttpToolsProtocol):
         if not self._upgrade:
             super().on_message_complete()
         if self._unwanted is not None:
-            self._unwanted = None
+            self._want()
             self._let_be()
 
     def on_response_complete(self) -> None:
@@ -289,11 +299,16 @@ class Connection(HttpToolsProtocol):
         if self._unwanted is None:
             self._unwanted = perf_counter()
             self._look_out.open(self)
+            self._lingering.add(self)
+
+    def _want(self) -> None:
+        self._unwanted = None
+        self._lingering.remove(self)
 
     def hang_up(self) -> None:
         """Close the connection once what was said is sent; it is not waited for without end."""
         self.ended = True
-        self._unwanted = None
+        self._want()
         self.transport.close()
         left = self.transport.get_write_buffer_size()
         if left:

@@ -31,7 +31,7 @@ from service.api.errors import outcome_of
 from service.api.exchange import Admitted, Exchange, Target
 from service.api.json_tensors import Bytes
 from service.api.pace import TakesLong, not_here
-from service.api.reading import ReadTurns
+from service.api.reading import Lingering, ReadTurns
 from service.api.traffic import Traffic
 from service.config import Settings
 from service.core.errors import (
@@ -78,6 +78,7 @@ class Inference:
         self._ids = itertools.count(1)
         self.elsewhere = Elsewhere()
         self.turns = ReadTurns()
+        self.lingering = Lingering()
         self._boot = f"{id(self):x}".encode()
         self.leaving = False
         """Whether answers tell clients to go elsewhere with their next request."""

@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-import uvicorn
-from uvicorn.server import ServerState
 
 from service.app import Server
 from tests import tiny_models
-from tests.inprocess import Wire, serve
+from tests.inprocess import connect, serve
 from tests.system.wire import get, post
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -67,15 +65,9 @@ class Idle:
 
     server: Server
     hours: Hours = field(default_factory=Hours)
-    wire: Wire = field(default_factory=Wire)
 
     def __post_init__(self) -> None:
-        config = uvicorn.Config(self.server, lifespan="off", ws="none", timeout_keep_alive=SECONDS)
-        config.load()
-        self.protocol = self.server.protocol(
-            config=config, server_state=ServerState(), app_state={}, _loop=self.hours
-        )
-        self.protocol.connection_made(self.wire)
+        self.protocol, self.wire = connect(self.server, self.hours, timeout_keep_alive=SECONDS)
 
     async def ask(self, request: bytes) -> None:
         """Send a request and wait for its answer."""

@@ -1,10 +1,10 @@
-"""Clients that send much are read in turns."""
+"""Clients that send much are read in turns, and few that nobody listens to."""
 
 import asyncio
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
-from service.api.reading import ReadTurns
+from service.api.reading import Lingering, ReadTurns
 
 
 @dataclass(eq=False)
@@ -58,3 +58,32 @@ async def test_to_wait_twice_is_to_wait_once() -> None:
     assert not one.paused
     turns.wait(one)
     assert one.paused
+
+
+class Refused:
+    """A connection that was answered, and lingers until it hangs up."""
+
+    def __init__(self, lingering: Lingering) -> None:
+        self._lingering = lingering
+        self.open = True
+        lingering.add(self)
+
+    def hang_up(self) -> None:
+        self.open = False
+        self._lingering.remove(self)
+
+
+def test_the_one_that_lingers_longest_makes_way() -> None:
+    lingering = Lingering(most=2)
+    connections = [Refused(lingering) for _ in range(5)]
+    assert [each.open for each in connections] == [False, False, False, True, True]
+    connections[3].hang_up()
+    Refused(lingering)
+    assert connections[4].open
+
+
+def test_to_remove_one_that_does_not_linger_does_nothing() -> None:
+    lingering = Lingering()
+    one = Refused(lingering)
+    lingering.remove(one)
+    lingering.remove(one)

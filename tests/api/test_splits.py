@@ -11,14 +11,12 @@ from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
-import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from uvicorn.server import ServerState
 
 from service.app import Server
 from tests import tiny_models
-from tests.inprocess import Wire, serve
+from tests.inprocess import Wire, connect, serve
 from tests.system.wire import chunked, get, post
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -72,16 +70,10 @@ class Answering:
     """A server without a socket."""
 
     server: Server
-    config: uvicorn.Config
 
     async def answers(self, pieces: list[bytes]) -> bytes:
         """What is answered to a stream in these pieces."""
-        wire = Wire()
-        protocol = self.server.protocol(
-            config=self.config, server_state=ServerState(), app_state={},
-            _loop=asyncio.get_running_loop(),
-        )  # fmt: skip
-        protocol.connection_made(wire)
+        protocol, wire = connect(self.server)
         for piece in pieces:
             await self._settle(wire, reading=True)
             if wire.closed:
@@ -109,12 +101,10 @@ async def answering(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[A
     tiny_models.identity(folder, "FP32")
     tiny_models.counting(folder)
     async with serve(folder, max_body_bytes=1024) as served:
-        config = uvicorn.Config(served.server, lifespan="off", log_config=None, ws="none")
-        config.load()
         with pytest.MonkeyPatch.context() as patch:
             # What happens in a thread would not show in turns of the loop.
             patch.setattr("service.api.body.OFF_THE_LOOP", 1 << 40)
-            yield Answering(served.server, config)
+            yield Answering(served.server)
 
 
 def plain(answers: bytes) -> bytes:
