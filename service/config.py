@@ -18,12 +18,14 @@ from pydantic import (
 from service.core.errors import ConfigError
 from service.core.names import ALLOWED, NAME
 from service.core.requests import NonFinite
-from service.files import read_toml
+from service.files import read_stream, read_toml
 
 PREFIX = "QUANTSERVE_"
 MOST_SECONDS = 7 * 24 * 3600.0
 """A week: what is longer is a mistake, or meant to be for ever."""
 OF_CLIENTS = {"QUANTSERVE_URL"}
+KEY_BYTES = 64 * 1024
+"""Of a file of keys."""
 """Variables of the commands that speak to a server."""
 
 
@@ -291,19 +293,19 @@ def read_keys(variable: str, given: SecretStr, file: Path | None) -> tuple[str, 
     """
     text = given.get_secret_value()
     if file is not None:
-        if text.strip():
+        if text:
             raise ConfigError(f"{variable} and {variable}_FILE are both set; one of them is enough")
         try:
-            text = file.read_text("utf-8")
+            text = read_stream(file, KEY_BYTES).decode("utf-8-sig")
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or "it is not text"
             raise ConfigError(f"{variable}_FILE {file}: {why}") from None
     keys = tuple(key for key in re.split(r"[\s,]+", text) if key)
+    where = variable if file is None else f"{variable}_FILE {file}"
     if not keys and (file is not None or text):
-        where = variable if file is None else f"{variable}_FILE {file}"
         raise ConfigError(f"{where} holds no key: it is blank; unset it if none is wanted")
     if not all(key.isascii() and key.isprintable() for key in keys):
-        raise ConfigError(f"{variable}: a key may hold only printable ASCII characters")
+        raise ConfigError(f"{where}: a key may hold only printable ASCII characters")
     return keys
 
 

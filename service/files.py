@@ -1,6 +1,6 @@
-"""Small files that others put beside a model, and small files that others read. Blocks.
+"""Small files that others put beside a model, those of keys, and those that others read. Blocks.
 
-Nothing here waits for a pipe, opens a device, or reads more than a bound. Every file of a model
+Nothing here waits for a pipe without end, or reads more than a bound. Every file of a model
 repository that is not a model or its external data is read through ``open_regular``.
 """
 
@@ -13,7 +13,9 @@ import tomllib
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from select import select
 from stat import S_ISREG
+from time import monotonic
 from typing import Any, BinaryIO
 
 from service.core.errors import FileUnreadable
@@ -27,6 +29,7 @@ MOST_INTEGER = 2**63 - 1
 LONG_KEY = re.compile(r"""(?:\.[ \t]*+(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+){64}""")
 DRAFT = re.compile(r"\.(.+)-[0-9a-f]{16}")
 """The name under which ``replace_text`` writes a file that is not whole yet."""
+STREAM_SECONDS = 5.0
 FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -59,6 +62,30 @@ def read_small(path: Path, limit: int) -> bytes | None:
     if len(found) > limit:
         raise _too_large(path, limit)
     return found
+
+
+def read_stream(path: Path, limit: int) -> bytes:
+    """All of a file, which may also be a pipe, as a shell's ``<(...)`` is. Its writer, if there is
+    one, has ``STREAM_SECONDS``.
+
+    Raises:
+        OSError: it cannot be read, has more than ``limit`` bytes, or does not end in time.
+    """
+    parts: list[bytes] = []
+    size, until = 0, monotonic() + STREAM_SECONDS
+    handle = os.open(path, FLAGS)
+    try:
+        while size <= limit:
+            if not select([handle], [], [], max(0.0, until - monotonic()))[0]:
+                raise OSError(errno.ETIMEDOUT, f"it did not end within {STREAM_SECONDS:g} s")
+            part = os.read(handle, limit + 1)
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
+            size += len(part)
+    finally:
+        os.close(handle)
+    raise OSError(errno.EFBIG, f"it has more than {limit} bytes")
 
 
 def read_toml(path: Path) -> dict[str, Any] | None:

@@ -1,10 +1,13 @@
 """Settings come from flags, variables and files; keys from variables and files alone."""
 
+import os
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from pydantic import SecretStr
 
+from service import files
 from service.config import Settings, load_settings, read_keys
 from service.core.errors import ConfigError
 
@@ -25,10 +28,14 @@ def test_a_file_of_keys_may_have_one_a_line(tmp_path: Path) -> None:
     assert read_keys(NAME, SecretStr(""), file) == ("one", "two")
 
 
-def test_a_file_of_keys_that_is_of_no_use_is_an_error(tmp_path: Path) -> None:
+def test_a_file_of_keys_that_is_of_no_use_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     empty, binary = tmp_path / "empty", tmp_path / "binary"
     empty.write_text("\n")
     binary.write_bytes(b"\xff")
+    monkeypatch.setattr(files, "STREAM_SECONDS", 0.1)
+    os.mkfifo(pipe := tmp_path / "pipe")
     for given, file, text in [
         ("", tmp_path / "absent", "No such file"),
         ("", empty, "holds no key"),
@@ -37,12 +44,24 @@ def test_a_file_of_keys_that_is_of_no_use_is_an_error(tmp_path: Path) -> None:
         ("\n,\t", None, "holds no key"),
         ("", binary, "not text"),
         ("secret-1", empty, "both set"),
+        (" ", empty, "both set"),
+        ("", Path("/dev/zero"), "more than 65536 bytes"),
+        ("", pipe, "did not end within"),
         ("secret-1\0", None, "ASCII"),
         ("secret-1é", None, "ASCII"),
     ]:
         with pytest.raises(ConfigError, match=text) as caught:
             read_keys(NAME, SecretStr(given), file)
         assert "secret-1" not in str(caught.value)
+
+
+def test_keys_may_come_through_a_pipe() -> None:
+    end, begin = os.pipe()
+    with os.fdopen(end), os.fdopen(begin, "w") as writer:
+        writer.write("one,")
+        writer.flush()
+        Timer(0.05, lambda: (writer.write("two"), writer.close())).start()
+        assert read_keys(NAME, SecretStr(""), Path(f"/dev/fd/{end}")) == ("one", "two")
 
 
 def test_settings_do_not_show_keys() -> None:

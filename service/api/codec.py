@@ -204,6 +204,9 @@ def _tensor(item: Any, tail: memoryview, at: int, pace: Paced) -> tuple[Tensor, 
             if "data" in item:
                 raise MalformedRequest(f'input "{name}" has both "data" and "binary_data_size"')
             data = tail[at : at + size]
+            if datatype.name == "BYTES":
+                count = prod(shape)
+                check_strings(name, count, size - 4 * count)
             return from_bytes(name, datatype, shape, data, pace), at + size
     if "data" not in item:
         raise MalformedRequest(f'input "{name}" has no "data"')

@@ -14,20 +14,24 @@ WEIGHTS[list(b",")] = 1
 WEIGHTS[list(b"[{")] = CONTAINER
 
 
-def check_size(document: Bytes | memoryview) -> None:
+def check_size(
+    document: Bytes | memoryview,
+    most: int = MAX_JSON_VALUES,
+    instead: str = "send fewer rows, or binary tensor data",
+) -> None:
     """Refuse JSON of more values than are taken.
 
     Raises:
-        MalformedRequest: with what to send instead.
+        MalformedRequest: with what to send ``instead``.
     """
     body = document if not isinstance(document, memoryview) else bytes(document)
     commas = body.count(b",")
-    if commas + CONTAINER * (body.count(b"[") + body.count(b"{")) <= MAX_JSON_VALUES:
+    if commas + CONTAINER * (body.count(b"[") + body.count(b"{")) <= most:
         return
-    if (found := values(body)) > MAX_JSON_VALUES:
+    if (found := values(body)) > most:
         raise MalformedRequest(
             f"the JSON has {found} values, a list counting as {CONTAINER},"
-            f" at most {MAX_JSON_VALUES} are taken: send fewer rows, or binary tensor data"
+            f" at most {most} are taken: {instead}"
         )
 
 

@@ -17,8 +17,10 @@ from service.api.body import Grown, read_body
 from service.api.byte_order import is_blank
 from service.api.edge import Responses, documented
 from service.api.json_body import body_docs, json_object
+from service.api.json_size import check_size
 from service.api.json_tensors import Bytes, parse_json
 from service.api.lookup import NOT_FOUND, NOT_READY, ModelName
+from service.api.pace import Pace
 from service.api.traffic import Traffic
 from service.api.triton_config import ModelConfiguration, read_configuration
 from service.config import ModelConfig
@@ -30,6 +32,10 @@ Publish = Callable[[str, Mapping[str, bytes]], Awaitable[object]]
 """Stores files of a model, such as {"1/model.onnx": ...}, as versions of it."""
 FILE = "file:"
 SAME = "input and output are the file's to say"
+MAX_VALUES = 16 * 1024
+"""Values in the JSON of one request, as ``json_size`` weighs them."""
+BASE64_PIECE = 256 * 1024
+"""Characters that are decoded at once."""
 
 
 class Limits(NamedTuple):
@@ -114,7 +120,7 @@ def repository_verbs(
 
     async def follow(request: Request, name: str, body: Bytes) -> None:
         with audit.change(request, Verb.LOAD, name) as change:
-            document = {} if is_blank(body) else await asyncio.to_thread(parse_json, body)
+            document = {} if is_blank(body) else await asyncio.to_thread(_document, body)
             parameters = _parameters(document)
             override = _override(repository, name, parameters.pop("config", None))
             files = await asyncio.to_thread(_files, parameters)
@@ -172,6 +178,11 @@ def _serving(repository: ModelRepository, name: str) -> int | None:
     return model.serving.number if model and model.serving else None
 
 
+def _document(body: Bytes) -> dict[str, Any]:
+    check_size(body, MAX_VALUES, "a model has fewer files and settings")
+    return parse_json(body)
+
+
 def _parameters(document: dict[str, Any]) -> dict[str, Any]:
     parameters = document.pop("parameters", {})
     if type(parameters) is not dict:
@@ -226,7 +237,15 @@ def _files(parameters: dict[str, Any]) -> dict[str, bytes]:
         if type(text) is not str:
             raise MalformedRequest(f'"{name:.80}" must be a string in base64')
         try:
-            files[name.removeprefix(FILE)] = base64.b64decode(text, validate=True)
+            files[name.removeprefix(FILE)] = _from_base64(text)
         except ValueError as error:  # binascii.Error, or letters that are not ASCII
             raise MalformedRequest(f'"{name:.80}" is not base64: {error}') from None
     return files
+
+
+def _from_base64(text: str) -> bytes:
+    pace, parts = Pace(), []
+    for start in range(0, len(text), BASE64_PIECE):
+        parts.append(base64.b64decode(text[start : start + BASE64_PIECE], validate=True))
+        pace()
+    return b"".join(parts)

@@ -84,7 +84,7 @@ def _serve(settings: Settings) -> int:
 
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    settings, keys = _with_key(settings, port, again=bool(parent.crashes.total))
+    settings, keys = _with_key(settings, host, port, again=bool(parent.crashes.total))
 
     def announce(repository: ModelRepository) -> None:
         if isinstance(sys.stdout, TextIOWrapper):  # names may be of more letters than its encoding
@@ -105,24 +105,26 @@ def _serve(settings: Settings) -> int:
         ws="none",
         timeout_graceful_shutdown=drain_seconds(settings.shutdown_timeout),  # type: ignore[arg-type]
     )
-    ends = Ends(at_close=parent.closing, at_exit=partial(drop_key, keys.file))
+    ends = Ends(at_close=parent.closing, at_exit=partial(drop_key, keys.file, keys.key))
     Lifetime(config, server, settings, ends).run(sockets=[listener])
     return 0
 
 
 class _AdminKey(NamedTuple):
-    """The file of the key that was made, if one was; and a line about who may change things."""
+    """The file of the key that was made, and the key, if one was; and a line about who may change
+    things."""
 
     file: Path
     told: str
+    key: str = ""
 
 
-def _with_key(settings: Settings, port: int, again: bool) -> tuple[Settings, _AdminKey]:
+def _with_key(settings: Settings, host: str, port: int, again: bool) -> tuple[Settings, _AdminKey]:
     """The settings with an admin key: a new one in a file of its own where none is set.
 
     ``again``: the server takes the place of one that crashed, whose key stays good.
     """
-    file = key_file(port, os.environ)
+    file = key_file(host, port, os.environ)
     if settings.admin_key.get_secret_value() or settings.admin_key_file:
         drop_key(file)  # of a server that was killed
         return settings, _AdminKey(file, "changes need the admin key that was set")
@@ -133,7 +135,7 @@ def _with_key(settings: Settings, port: int, again: bool) -> tuple[Settings, _Ad
         hint = "set QUANTSERVE_ADMIN_KEY to allow changes"
         return settings, _AdminKey(file, f"changes are closed: {file}: {why}; {hint}")
     told = f"changes need the admin key in {file}"
-    return settings.model_copy(update={"admin_key": SecretStr(key)}), _AdminKey(file, told)
+    return settings.model_copy(update={"admin_key": SecretStr(key)}), _AdminKey(file, told, key)
 
 
 def _allow_connections() -> None:

@@ -20,11 +20,14 @@ UNBOUNDED = frozenset(
         "Loop",
         "Scan",
         "SequenceMap",
+        # Samples as many points of a region as its corners say.
+        "RoiAlign",
         # Give tensors whose shapes depend on values.
         "Compress",
         "ImageDecoder",
         "NonMaxSuppression",
         "NonZero",
+        "StringNormalizer",
         "StringSplit",
         "Unique",
         # Hold any number of tensors, which no shape tells.
@@ -79,8 +82,15 @@ shapes that come after it would no longer follow from those of the model's input
 
 SHAPES = frozenset({"Shape", "Size"})
 """What they give follows from shapes alone."""
+FALLING = frozenset(
+    {"Abs", "BitwiseNot", "BitwiseXor", "BitShift", "Cos", "Div", "Mod", "Neg", "Not", "Pow"}
+    | {"Reciprocal", "Sin", "Sub", "Xor"}
+)
+"""What they give may become larger while a shape becomes smaller than those that were measured. Of
+constants it follows all the same; so it does of a shape minus, or divided by, a constant."""
+LESS_A_CONSTANT = frozenset({"Div", "Sub"})
 RANDOM = frozenset(
-    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform"}
+    {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform"}
     | {"RandomUniformLike"}
 )
 """What they give follows from nothing."""
@@ -124,11 +134,16 @@ def unbounded_step(
     change. ``functions`` are those that the file defines, by domain and name: their nodes are
     looked at on their own.
     """
-    known = set(constants)
+    known, fixed = set(constants), set(constants)
     for step in steps:
         if why := _doubt(step, known, functions):
             return why
-        if _follows(step, known):
+        if (step.domain, step.operator) in functions or step.operator in RANDOM:
+            continue
+        if _all_in(step.inputs, fixed):  # a constant takes nothing
+            fixed.update(step.outputs)
+            known.update(step.outputs)
+        elif _follows(step, known, fixed):
             known.update(step.outputs)
     return ""
 
@@ -149,9 +164,15 @@ def _doubt(step: Step, known: set[str], functions: Collection[tuple[str, str]]) 
     return ""
 
 
-def _follows(step: Step, known: set[str]) -> bool:
-    """Whether what a node gives follows from constants and shapes."""
-    if step.operator in RANDOM:
-        return False
-    # A constant takes nothing, so that it follows as well.
-    return step.operator in SHAPES or all(not name or name in known for name in step.inputs)
+def _follows(step: Step, known: set[str], fixed: set[str]) -> bool:
+    """Whether what a node gives follows from constants and shapes, and grows with them."""
+    if step.operator in SHAPES:
+        return True
+    if step.operator in FALLING:
+        less = step.operator in LESS_A_CONSTANT and _all_in(step.inputs[1:], fixed)
+        return less and step.inputs[0] in known
+    return _all_in(step.inputs, known)
+
+
+def _all_in(names: Iterable[str], found: set[str]) -> bool:
+    return all(not name or name in found for name in names)

@@ -31,6 +31,19 @@ def free(heavy: list[object]) -> None:
     trim_heap()
 
 
+def forget_frames(error: BaseException) -> None:
+    """Let go of what the calls that raised an error had in hand: sessions, arrays. They would live
+    until a garbage collection where the error and a call hold each other."""
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [error]
+    while pending:
+        each = pending.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            each.__traceback__ = None
+            pending += [each.__cause__, each.__context__]
+
+
 def trim_heap() -> None:
     """Give free pages of the heap back. Takes milliseconds: called in a thread."""
     libc = _glibc()

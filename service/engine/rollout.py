@@ -38,7 +38,7 @@ from service.engine.gate import (
 from service.engine.golden import GoldenSet, read_golden
 from service.engine.loading import Loaded, open_version, warm_up
 from service.engine.loading_thread import LoadingThread
-from service.engine.memory import free
+from service.engine.memory import forget_frames, free
 from service.engine.model import ModelVersion
 from service.engine.rehearsal import rehearse
 from service.engine.session import new_control
@@ -166,6 +166,7 @@ class Rollout:
         except Exception as error:
             loaded = None
             self._refuse("load", error)
+            forget_frames(error)
         except BaseException as error:
             version.fail(f"loading was interrupted: {type(error).__name__}")
             raise
@@ -369,6 +370,7 @@ class Rollout:
             return await self._thread.run(call, *args, **kwargs)
         except Exception as error:
             self._refuse(name, error)
+            forget_frames(error)  # the next version is judged by the memory that is free then
             return None
 
     def _refuse(self, name: str, error: Exception) -> None:

@@ -25,6 +25,7 @@ class Turns:
         self._next = asyncio.Lock()
         self.loading = 0
         """Versions that are being loaded."""
+        self._quiet: asyncio.Future[None] | None = None
 
     @asynccontextmanager
     async def one(self, waits: bool) -> AsyncIterator[None]:
@@ -49,6 +50,16 @@ class Turns:
             self.loading -= 1
             if waits:
                 turn.end()
+            if not self.loading and self._quiet is not None:
+                self._quiet.set_result(None)
+                self._quiet = None
+
+    async def quiet(self) -> None:
+        """Wait until no version is being loaded."""
+        if self.loading:
+            if self._quiet is None:
+                self._quiet = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._quiet)
 
 
 class _Turn:

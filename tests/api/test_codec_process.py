@@ -13,9 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from service.api.codec_jobs import pack, unpack
 from service.api.codec_process import CodecProcess
 from service.api.frames import LineBroken, receive, send
 from service.core.errors import CodecFailed, MalformedRequest
+from service.core.sizes import MAX_TEXT
+from service.core.tensors import DATATYPES, Tensor
 
 
 @pytest.fixture
@@ -151,3 +154,10 @@ def _pid(process: CodecProcess) -> int:
     process.call(len, "")
     assert process.pid is not None
     return process.pid
+
+
+def test_an_answer_may_hold_more_text_than_a_request() -> None:
+    texts = np.array(["a" * MAX_TEXT, "b"], object)
+    tensor = Tensor("y", DATATYPES["BYTES"], texts)
+    (found,) = unpack(pack([tensor]))
+    assert found.array.tolist() == texts.tolist()

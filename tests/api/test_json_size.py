@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api import json_size, non_finite
+from service.api import non_finite
 from service.api.json_size import CONTAINER, check_size, values
 from service.core.errors import MalformedRequest
 
@@ -32,13 +32,12 @@ def test_what_is_in_strings_is_no_value(value: object, piece: int) -> None:
             assert values(text.encode()) == weight(value)
 
 
-def test_more_than_the_limit_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_size, "MAX_JSON_VALUES", 10)
-    check_size(b'{"a": [' + b",".join([b"1"] * 5) + b"]}")
-    check_size(b'{"a": "' + b"," * 99 + b'"}')
+def test_more_than_the_limit_is_refused_with_what_to_do() -> None:
+    check_size(b'{"a": [' + b",".join([b"1"] * 5) + b"]}", 10)
+    check_size(b'{"a": "' + b"," * 99 + b'"}', 10)
     for document in (b"[1,1,1,1,1,1,1,1,1]", b"[[],[],[]]", memoryview(b"[{},{},{}]")):
         with pytest.raises(MalformedRequest, match="at most 10 are taken: send fewer rows"):
-            check_size(document)
+            check_size(document, 10)
 
 
 @given(JSON, st.integers(8, 40))

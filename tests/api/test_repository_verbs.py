@@ -114,6 +114,14 @@ async def test_what_is_wrong_is_named_and_nothing_happens(
     assert (await states(scales))["2"] == "READY"
 
 
+async def test_a_body_of_very_many_values_is_refused_before_they_are_made(scales: Served) -> None:
+    lists = b'{"parameters": {"config": [' + b"[]," * 10_000 + b"[]]}}"
+    keys = {"parameters": {f"file:1/{number}": "" for number in range(20_000)}}
+    for body in (lists, json.dumps(keys).encode()):
+        answer = await scales.client.post("/v2/repository/models/m/load", content=body)
+        assert answer.status_code == 400 and "at most 16384 are taken" in answer.text
+
+
 @pytest.mark.parametrize("verb", ["load", "unload"])
 @pytest.mark.parametrize("name", ["nobody", "..%2Fm", ".hidden"])
 async def test_a_model_that_is_not_there_is_not_found(scales: Served, verb: str, name: str) -> None:

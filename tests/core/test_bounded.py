@@ -26,6 +26,8 @@ BOUNDED = [
     ],
     [step("Cast", "c", to="k"), step("Range", "c", "k", "c")],
     [step("LSTM", "x", "c", "c")],
+    [step("Shape", "x", to="s"), step("Sub", "s", "c", to="d"), step("Expand", "c", "d")],
+    [step("Sub", "c", "c", to="d"), step("Neg", "d", to="e"), step("Expand", "x", "e")],
     [step("QLinearConv", "x", "c", domain="ai.onnx")],
     [step("TreeEnsembleClassifier", "x", domain="ai.onnx.ml")],
     [step("QGemm", "x", "c", domain="com.microsoft")],
@@ -50,6 +52,16 @@ UNBOUNDED = [
     # What a slice gives is smaller, but its shape follows from values.
     ("Slice", [step("Slice", "x", "c", "n", to="part"), step("Shape", "part", to="s")]),
     ("Expand", [step("RandomUniform", to="r"), step("Expand", "x", "r")]),
+    ("Expand", [step("Dropout", "c", to="r"), step("Expand", "x", "r")]),
+    ("RoiAlign", [step("RoiAlign", "x", "n", "c")]),
+    ("StringNormalizer", [step("StringNormalizer", "x")]),
+    # Larger for shapes that are smaller than what was measured.
+    (
+        "Expand",
+        [step("Shape", "x", to="s"), step("Sub", "c", "s", to="d"), step("Expand", "c", "d")],
+    ),
+    ("Expand", [step("Shape", "x", to="s"), step("Neg", "s", to="d"), step("Expand", "c", "d")]),
+    ("Tile", [step("Shape", "x", to="s"), step("Div", "c", "s", to="d"), step("Tile", "c", "d")]),
     ("com.microsoft.BeamSearch", [step("BeamSearch", "x", domain="com.microsoft")]),
     ("com.microsoft.Range", [step("Range", "x", domain="com.microsoft")]),
     ("ai.mine.Fast", [step("Fast", "x", domain="ai.mine")]),

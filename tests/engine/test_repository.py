@@ -1,29 +1,45 @@
 """Load, unload and poll: memory follows the folder, when it is asked to."""
 
 import asyncio
+import gc
 import logging
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import onnx
 import pytest
 
 from service.config import load_pin
-from service.core.errors import ConfigError, GateFailed, LoadFailed, NotFound, NotReady
+from service.core.checks import Check
+from service.core.errors import (
+    ConfigError,
+    ExecutionFailed,
+    GateFailed,
+    LoadFailed,
+    NotFound,
+    NotReady,
+)
 from service.core.events import Event, Polled
+from service.core.gate import memory_check
 from service.core.versions import Pin
 from service.engine import rollout, steps
 from service.engine.folder import write_pin
+from service.engine.loading import Loaded, Opened
 from service.engine.model import CHANGED, Model
 from service.engine.repository import ModelRepository
 from service.engine.rollout import Environment
 from service.engine.root import Root
+from service.engine.session import Session
 from service.engine.steps import Served
+from service.engine.turns import Turns
 from service.engine.watch import watch
 from tests.opened import ROLLBACK, SWAP, opened
+from tests.patience import until
 from tests.repositories import golden, put, scale
 
 
@@ -361,6 +377,52 @@ class TestPoll:
             assert it.states()[3] == f"UNAVAILABLE {reason}"
             with pytest.raises(GateFailed, match="OverflowError"):
                 await it.swap(3)
+
+
+class TestMemoryAtTheStart:
+    """One version's memory is that version's reason, not that of the others."""
+
+    async def test_what_another_one_held_meanwhile_does_not_count(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """``a`` is loaded until ``b`` has been refused for what ``a`` holds."""
+        refused = threading.Event()
+        for name in ("a", "b"):
+            put(tmp_path, name, 1, scale(2))
+
+        def check(path: Path, budget: int) -> Check:
+            if path.parts[-3] == "a":
+                assert refused.wait(60)
+                return memory_check(2, 1)
+            first = not refused.is_set()
+            refused.set()
+            return memory_check(2 if first else 1, 1)
+
+        monkeypatch.setattr(rollout, "room_check", check)
+        monkeypatch.setattr(rollout, "budget_check", lambda budget: memory_check(1, 1))
+        async with opened(tmp_path, budget=1, turns=Turns(stagger=0.0)) as it:
+            assert await it.factor(name="b") == 2
+            (row,) = it.states("a").values()
+            assert row == "UNAVAILABLE memory: bytes of the process is 2, required at most 1"
+
+    async def test_nothing_of_a_version_that_failed_stays_in_memory(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not even until the next garbage collection: the next one is judged without it."""
+        put(tmp_path, "a", 1, scale(2))
+        sessions: list[ref[Session]] = []
+
+        def fail(opened: Opened, *_: Any) -> Loaded:
+            sessions.append(ref(opened.session))
+            raise ExecutionFailed("the model failed") from ValueError("x")
+
+        monkeypatch.setattr(rollout, "warm_up", fail)
+        gc.disable()
+        try:
+            async with opened(tmp_path):
+                await asyncio.to_thread(until, lambda: sessions[0]() is None)
+        finally:
+            gc.enable()
 
 
 def _raise(error: Exception) -> Callable[..., Any]:

@@ -62,3 +62,18 @@ async def test_who_is_cancelled_gives_the_turn_back() -> None:
     end.set()
     await asyncio.wait_for(second, 10)
     assert turns.loading == 0
+
+
+async def test_it_is_quiet_when_the_last_load_has_ended() -> None:
+    turns, ends = Turns(stagger=0.0), [asyncio.Event() for _ in range(2)]
+    await turns.quiet()
+    tasks = [asyncio.create_task(load(turns, end)) for end in ends]
+    await until(turns, 2)
+    waiting = [asyncio.create_task(turns.quiet()) for _ in range(2)]
+    ends[0].set()
+    await until(turns, 1)
+    waiting[0].cancel()
+    await asyncio.sleep(0)
+    assert not waiting[1].done()
+    ends[1].set()
+    await asyncio.gather(*tasks, waiting[1])
