@@ -33,6 +33,9 @@ DATA = st.sampled_from(sorted(VALUES)).flatmap(
 )
 
 
+NOTHING = Signature((), ())
+
+
 @pytest.fixture(scope="module")
 def far() -> Iterator[Elsewhere]:
     made = Elsewhere()
@@ -84,7 +87,7 @@ def test_json_is_read_as_here(
     body = f"{head}[{listed}]}}]}}".encode()
     # Longer than what is read here, so that it goes to the process.
     body = (bytearray if mutable else bytes)(body + b" " * 40_000)
-    assert there(far.decode(body, None)) == here(codec.decode, body)
+    assert there(far.decode(body, None, NOTHING)) == here(codec.decode, body)
     spec = TensorSpec("x", DATATYPES[datatype], ("batch", None))
     signature = Signature((spec,), ())
     body = f'{{"instances":[[{listed}],[{listed}]]}}'.encode()
@@ -110,7 +113,9 @@ def test_raw_strings_are_read_as_here(
         }
     )
     for length in (len(head), len(head) + 1, len(head) - 1):
-        assert there(far.decode(head + data, length)) == here(codec.decode, head + data, length)
+        assert there(far.decode(head + data, length, NOTHING)) == here(
+            codec.decode, head + data, length
+        )
     signature = Signature((TensorSpec("x", DATATYPES["BYTES"], (None,)),), ())
     assert there(far.decode_raw(data, signature)) == here(codec.decode_raw, data, signature)
 
@@ -147,10 +152,10 @@ async def test_more_strings_or_text_than_are_taken_are_refused(
     inputs = '{"inputs":[{"name":"x","datatype":"BYTES","shape":[%d],"data":[%s]}]}'
     many = inputs % (2**16 + 1, ",".join(['""'] * (2**16 + 1)))
     with pytest.raises(MalformedRequest, match="has 65537 BYTES elements, at most 65536"):
-        await far.decode(many.encode(), None)
+        await far.decode(many.encode(), None, NOTHING)
     long = inputs % (1, '"' + "a" * (2**22 + 1) + '"')
     with pytest.raises(MalformedRequest, match="has 4194305 bytes of text, at most 4194304"):
-        await far.decode(long.encode(), None)
+        await far.decode(long.encode(), None, NOTHING)
     signature = Signature((TensorSpec("x", DATATYPES["BYTES"], (None,)),), ())
     with pytest.raises(MalformedRequest, match="bytes of text"):
         await far.decode_raw(bytes(2**22 + 1), signature)
@@ -159,10 +164,10 @@ async def test_more_strings_or_text_than_are_taken_are_refused(
 async def test_small_bodies_do_not_wait_for_large_ones(far: Elsewhere) -> None:
     body = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[%d],"data":[%s]}]}'
     large = asyncio.ensure_future(
-        far.decode(body % (3_000_000, b",".join([b"1"] * 3_000_000)), None)
+        far.decode(body % (3_000_000, b",".join([b"1"] * 3_000_000)), None, NOTHING)
     )
     await asyncio.sleep(0)
-    await far.decode(body % (20_000, b",".join([b"1"] * 20_000)), None)
+    await far.decode(body % (20_000, b",".join([b"1"] * 20_000)), None, NOTHING)
     assert not large.done()
     assert (await large).inputs[0].array.shape == (3_000_000,)
 
@@ -206,7 +211,7 @@ async def test_memory_for_work_that_fails_or_never_begins_is_given_back(far: Els
         held = Reservation(budget)
         held.resize(60)
         with pytest.raises(MalformedRequest):
-            await far.decode(body, None, held)
+            await far.decode(body, None, NOTHING, held)
         held.release()
         await asyncio.sleep(0)
         assert budget.held == 0
