@@ -57,7 +57,9 @@ def joint_input(
     """
     wanted = [spec.name for spec in signature.inputs]
     if len(names) == len(wanted) and set(names) == set(wanted):
-        return None
+        one = signature.inputs[0]
+        several = one.ranked and len(names) == 1 and _width(one) is None
+        return one if several and not nested else None
     if len(wanted) != 1 or wanted[0] in names or nested or _width(signature.inputs[0]) == 0:
         problem = misnamed("column", names, wanted)
         raise MalformedRequest(f"{problem}; the model takes {signature.takes}")

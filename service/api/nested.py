@@ -31,7 +31,7 @@ def nested_tensor(spec: TensorSpec, values: list[Any], fill: float | None, pace:
     try:
         array = json_array(spec.name, spec.datatype, shape, values)
     except Uneven:
-        if not spec.ranked or not all(type(row) is list for row in values):
+        if not spec.ranked:
             raise
         array = _filled(spec, values, fill, pace)
     return Tensor(spec.name, spec.datatype, array)

@@ -2,7 +2,7 @@
 serve at the moment, so that each of them can be tried as it stands.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import cache
 from typing import Any
@@ -19,10 +19,11 @@ PATH_EXAMPLES: dict[str, Callable[[Example], str]] = {
     "name": lambda example: example.model,
     "version": lambda example: example.version,
 }
-BODY_EXAMPLES: dict[str, Callable[[Example], Document | None]] = {
-    "InferenceRequest": lambda example: example.infer,
-    "PredictRequest": lambda example: example.predict,
+BODY_EXAMPLES: dict[str, Callable[[Example], Mapping[str, Document]]] = {
+    "InferenceRequest": lambda example: {"": example.infer},
+    "PredictRequest": lambda example: example.tables,
 }
+"""Bodies by what is added to the name of the model."""
 TAGS = {
     "inference": "Open Inference Protocol v2: JSON here; raw tensors with its binary extension",
     "V1": "The older protocol, for people and curl",
@@ -73,12 +74,21 @@ def _illustrate(operation: Document, known: Sequence[Example], folder: str) -> N
     content = _json_body(operation)
     body = BODY_EXAMPLES.get(content.get("schema", {}).get("$ref", "").rpartition("/")[2])
     if body is not None:
-        bodies = ((example.model, body(example)) for example in known)
-        content["examples"] = {name: {"value": found} for name, found in bodies if found}
+        content["examples"] = {
+            example.model + form: {"value": found}
+            for example in known
+            for form, found in body(example).items()
+        }
+    if (table := _body(operation, "text/csv")) is not None:
+        texts = {example.model: example.csv for example in known}
+        table["examples"] = {name: {"value": text} for name, text in texts.items() if text}
 
 
 def _json_body(operation: Document) -> Document:
     """What an operation takes as JSON; empty where it takes none."""
-    content = operation.get("requestBody", {}).get("content", {})
-    found: Document = content.get("application/json", {})
+    return _body(operation, "application/json") or {}
+
+
+def _body(operation: Document, media_type: str) -> Document | None:
+    found: Document | None = operation.get("requestBody", {}).get("content", {}).get(media_type)
     return found
