@@ -109,7 +109,8 @@ def _common_length(
         raise MalformedRequest(
             f"{what} row {_row(there, 0)} has {first} values, {came}; the rows of a request need"
             " one length. Fill them up, send them one by one, or have the server fill them up:"
-            f' [batching.padding] in model.toml with "{spec.name}" under values'
+            f' [batching.padding] in model.toml with "{spec.name}" under values (where that is set,'
+            " batching_note in the model's metadata says why it is not used)"
         )
     return max(lengths)
 
