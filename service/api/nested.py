@@ -17,6 +17,11 @@ from service.core.sizes import HERE_VALUES, MAX_JSON_VALUES
 from service.core.tensors import Array, Tensor, TensorSpec
 from service.core.whereabouts import whereabouts
 
+FILLED = 2**17
+"""Values that an input may be filled up to in any case."""
+FILLED_TIMES = 8
+"""How many times what was sent it may be filled up to: memory is reserved by what was sent."""
+
 
 def nested_tensor(spec: TensorSpec, values: list[Any], fill: float | None, pace: Paced) -> Tensor:
     """A tensor of rows. ``fill``: the value that fills up shorter rows, None where none does, as in
@@ -62,12 +67,13 @@ def _filled(spec: TensorSpec, values: list[Any], fill: float | None, pace: Paced
     for dim in spec.shape[1:]:
         lengths = _lengths(spec, level, there)
         size = _common_length(spec, dim, lengths, fill, there)
-        if prod(shape) * size > MAX_JSON_VALUES:
+        filled, most = prod(shape) * size, max(FILLED, FILLED_TIMES * sum(lengths))
+        if filled > min(most, MAX_JSON_VALUES):
             raise MalformedRequest(
-                f'input "{spec.name}" filled up to shape {[*shape, size]} has more than'
-                f" {MAX_JSON_VALUES} values: send rows of similar lengths together"
+                f'input "{spec.name}" filled up to shape {[*shape, size]} has {filled} values,'
+                f" {sum(lengths)} were sent: send rows of similar lengths together"
             )
-        if prod(shape) * size > HERE_VALUES:
+        if filled > HERE_VALUES:
             pace()
         counts = np.zeros(shape, np.int64)
         counts[there] = lengths

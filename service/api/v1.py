@@ -39,10 +39,19 @@ def decode(
     """
     if form != "json":
         return InferRequest(csv_table.decode(body, signature, form == "csv"))
-    message = parse_json(body, non_finite.loads)
+    message = _json(body)
     wanted = non_finite.asked(message.get("parameters"))
     tensors = json_table.read(message, json_table.Taker(signature, padding, pace))
     return InferRequest(tensors, non_finite=wanted)
+
+
+def _json(body: Bytes) -> dict[str, Any]:
+    try:
+        return parse_json(body, non_finite.loads)
+    except MalformedRequest as error:
+        if body.lstrip()[:1] in (b"", b"{", b"["):
+            raise
+        raise MalformedRequest(f"{error}; CSV needs the Content-Type text/csv") from None
 
 
 def encode(response: InferResponse, tokens: bool = True) -> bytes:

@@ -1,6 +1,8 @@
 """What is read and written elsewhere is the same as here."""
 
 import asyncio
+import csv
+import io
 import math
 import threading
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from service.api.codec_jobs import Encoding
 from service.api.elsewhere import Elsewhere
 from service.core.errors import MalformedRequest, QuantserveError
 from service.core.memory_budget import Budget, Reservation
+from service.core.padding import Padding
 from service.core.requests import InferRequest, InferResponse
 from service.core.tensors import DATATYPES, Signature, Tensor, TensorSpec
 
@@ -228,3 +231,64 @@ async def test_no_thread_is_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     held.resize(60)
     held.release()
     assert held.size == 0
+
+
+TABLE = st.lists(st.tuples(st.floats(width=32), st.integers(-300, 300), st.text(max_size=5)))
+COLUMNS = Signature(
+    (
+        TensorSpec("x", DATATYPES["FP32"], (None, 1)),
+        TensorSpec("n", DATATYPES["INT8"], (None, 1)),
+        TensorSpec("s", DATATYPES["BYTES"], (None, 1)),
+    ),
+    (),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(TABLE)
+def test_tables_are_read_as_here(far: Elsewhere, rows: list[tuple[float, int, str]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, quoting=csv.QUOTE_NONNUMERIC).writerows(["xns", *rows])
+    body = text.getvalue().encode()
+    assert there(far.decode_v1(body, COLUMNS, None, "csv")) == here(
+        v1.decode, body, COLUMNS, None, "csv"
+    )
+    frame = orjson.dumps({"dataframe_split": {"columns": ["x", "n", "s"], "data": rows}})
+    body = frame + b" " * 40_000
+    assert there(far.decode_v1(body, COLUMNS)) == here(v1.decode, body, COLUMNS)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 99), max_size=5), min_size=1, max_size=4),
+    st.sampled_from([None, Padding((4,), (7,), ((True,),), ((),))]),
+)
+def test_rows_are_filled_up_as_here(
+    far: Elsewhere, rows: list[list[int]], padding: Padding | None
+) -> None:
+    signature = Signature((TensorSpec("x", DATATYPES["INT64"], ("n", "s")),), ())
+    body = orjson.dumps({"instances": rows}) + b" " * 40_000
+    assert there(far.decode_v1(body, signature, padding)) == here(
+        v1.decode, body, signature, padding
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(DATA, st.sampled_from(["FP32", "FP64", "FP16", "INT64", "UINT8", "BYTES"]))
+def test_numbers_are_converted_as_here(
+    far: Elsewhere, data: tuple[str, list[object]], taken: str
+) -> None:
+    datatype, values = data
+    signature = Signature((TensorSpec("x", DATATYPES[taken], ("n",)),), ())
+    listed = ",".join(map(text, values))
+    head = f'{{"inputs":[{{"name":"x","datatype":"{datatype}","shape":[{len(values)}]'
+    body = f'{head},"data":[{listed}]}}]}}'.encode() + b" " * 40_000
+
+    def checked(request: InferRequest) -> InferRequest:
+        (array,) = signature.check(request.inputs)
+        return request._replace(inputs=(Tensor("x", DATATYPES[taken], array),))
+
+    async def elsewhere() -> InferRequest:
+        return checked(await far.decode(body, None, signature))
+
+    assert there(elsewhere()) == here(lambda: checked(codec.decode(body)))
