@@ -39,10 +39,6 @@ EXACT = 2 ** MANTISSA["FP64"]
 """Up to here a number with a decimal point is the integer that was written."""
 
 
-class Uneven(MalformedRequest):
-    """Lists at the same depth have different lengths."""
-
-
 class Misfit(Exception):  # noqa: N818 - told with its place, as MalformedRequest
     """A value at a place of the flat data does not fit its datatype."""
 
@@ -217,8 +213,9 @@ def _unlike(name: str, shape: Sequence[int], axis: int, level: list[Any]) -> Mal
     if axis:
         row = f" in row {place // prod(shape[1:axis])}"
     came = f"{len(part)} values" if type(part) is list else kind(part)
-    what = f'input "{name}": nested data has {came} on axis {axis}{row}, shape {list(shape)}'
-    return Uneven(what) if axis and type(part) is list else MalformedRequest(what)
+    return MalformedRequest(
+        f'input "{name}": nested data has {came} on axis {axis}{row}, shape {list(shape)}'
+    )
 
 
 def to_json(tensor: Tensor) -> Any:

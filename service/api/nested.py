@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from service.api.json_tensors import MAX_RANK, Misfit, Uneven, flat_array, json_array, kind
+from service.api.json_tensors import MAX_RANK, Misfit, flat_array, json_array, kind
 from service.api.pace import Paced
 from service.core.errors import MalformedRequest
 from service.core.sizes import HERE_VALUES, MAX_JSON_VALUES
@@ -35,9 +35,10 @@ def nested_tensor(spec: TensorSpec, values: list[Any], fill: float | None, pace:
         shape += spec.shape[1:]  # type: ignore[arg-type]  # all of them are 1
     try:
         array = json_array(spec.name, spec.datatype, shape, values)
-    except Uneven:
-        if not spec.ranked:
+    except MalformedRequest:
+        if type(values[0]) is not list or not spec.ranked:
             raise
+        # Its rows have different lengths, or else the error is the same.
         array = _filled(spec, values, fill, pace)
     return Tensor(spec.name, spec.datatype, array)
 
