@@ -30,8 +30,8 @@ MAX_VALUES = 1024
 """More numbers than these are no example that anybody would look at."""
 MOST_BYTES = 2**18
 """Of an example's file."""
-MANY_FORMS = 64
-"""Values of an example that is shown in every form."""
+MAX_CELLS = 64
+"""Values of an example that is shown as CSV."""
 ZEROS: dict[str, Any] = {"boolean": False, "string": ""}
 
 
@@ -46,20 +46,9 @@ class Example:
     predict: dict[str, Any] | None
 
     @property
-    def tables(self) -> dict[str, dict[str, Any]]:
-        """The body for V1 in each of its forms, by what tells them apart; those beside instances
-        only where they are short."""
-        if self.predict is None:
-            return {}
-        columns = _columns(self.infer)
-        found = {"": self.predict}
-        if sum([np.array(column, object).size for column in columns.values()]) <= MANY_FORMS:
-            found |= {f" ({name})": {name: table} for name, table in _forms(columns).items()}
-        return found
-
-    @property
     def csv(self) -> str | None:
-        """The same as CSV, if each column has one value a row; those of one input are numbered."""
+        """``predict`` as CSV, if it is short and each column has one value a row; those of one
+        input are numbered."""
         if self.predict is None or not self.infer["inputs"]:
             return None
         columns = {name: np.array(each, object) for name, each in _columns(self.infer).items()}
@@ -71,7 +60,7 @@ class Example:
         if not all([array.size == len(array) for array in columns.values()]):
             return None
         lists = [array.ravel().tolist() for array in columns.values()]
-        if len(lists) * len(lists[0]) > MANY_FORMS:
+        if len(lists) * len(lists[0]) > MAX_CELLS:
             return None
         text = StringIO()
         csv.writer(text, lineterminator="\n").writerows([columns, *zip(*lists, strict=True)])
@@ -137,21 +126,12 @@ def _as_instances(body: dict[str, Any]) -> dict[str, Any] | None:
     columns = _columns(body)
     if len(columns) == 1:
         return {"instances": next(iter(columns.values()))}
-    return {"instances": _forms(columns)["dataframe_records"]}
+    rows = zip(*columns.values(), strict=True)
+    return {"instances": [dict(zip(columns, row, strict=True)) for row in rows]}
 
 
 def _columns(body: dict[str, Any]) -> dict[str, list[Any]]:
     return {
         each["name"]: np.array(each["data"], object).reshape(each["shape"]).tolist()
         for each in body["inputs"]
-    }
-
-
-def _forms(columns: dict[str, list[Any]]) -> dict[str, Any]:
-    """The columns as V1 takes them beside instances."""
-    rows = [list(row) for row in zip(*columns.values(), strict=True)]
-    return {
-        "inputs": columns,
-        "dataframe_split": {"columns": list(columns), "data": rows},
-        "dataframe_records": [dict(zip(columns, row, strict=True)) for row in rows],
     }

@@ -92,7 +92,9 @@ class PredictInstances(BaseModel):
 class PredictColumns(BaseModel):
     """A column for each input, as lists of a value a row; or the rows of the only input."""
 
-    inputs: dict[str, Any] | list[Any]
+    inputs: dict[str, Any] | list[Any] = Field(
+        examples=[{"age": [42, 7], "city": ["Paris", "Oslo"]}]
+    )
     parameters: Parameters | None = None
 
 
@@ -100,8 +102,8 @@ class SplitFrame(BaseModel):
     """A data frame as pandas writes it with ``to_dict(orient="split")``; the index is passed over.
     ``columns`` may be left out where the columns have the order of the inputs."""
 
-    columns: list[str | int] | None = None
-    data: list[list[Any]] = Field(min_length=1)
+    columns: list[str | int] | None = Field(None, examples=[["age", "city"]])
+    data: list[list[Any]] = Field(min_length=1, examples=[[[42, "Paris"], [7, "Oslo"]]])
     index: list[Any] | None = None
 
 
@@ -115,7 +117,9 @@ class PredictSplit(BaseModel):
 class PredictRecords(BaseModel):
     """A data frame as pandas writes it with ``to_dict(orient="records")``."""
 
-    dataframe_records: list[dict[str, Any]] = Field(min_length=1)
+    dataframe_records: list[dict[str, Any]] = Field(
+        min_length=1, examples=[[{"age": 42, "city": "Paris"}, {"age": 7, "city": "Oslo"}]]
+    )
     parameters: Parameters | None = None
 
 

@@ -2,7 +2,7 @@
 serve at the moment, so that each of them can be tried as it stands.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import cache
 from typing import Any
@@ -19,11 +19,10 @@ PATH_EXAMPLES: dict[str, Callable[[Example], str]] = {
     "name": lambda example: example.model,
     "version": lambda example: example.version,
 }
-BODY_EXAMPLES: dict[str, Callable[[Example], Mapping[str, Document]]] = {
-    "InferenceRequest": lambda example: {"": example.infer},
-    "PredictRequest": lambda example: example.tables,
+BODY_EXAMPLES: dict[str, Callable[[Example], Document | None]] = {
+    "InferenceRequest": lambda example: example.infer,
+    "PredictRequest": lambda example: example.predict,
 }
-"""Bodies by what is added to the name of the model."""
 TAGS = {
     "inference": "Open Inference Protocol v2: JSON here; raw tensors with its binary extension",
     "V1": "The older protocol, for people and curl",
@@ -74,11 +73,8 @@ def _illustrate(operation: Document, known: Sequence[Example], folder: str) -> N
     content = _json_body(operation)
     body = BODY_EXAMPLES.get(content.get("schema", {}).get("$ref", "").rpartition("/")[2])
     if body is not None:
-        content["examples"] = {
-            example.model + form: {"value": found}
-            for example in known
-            for form, found in body(example).items()
-        }
+        bodies = ((example.model, body(example)) for example in known)
+        content["examples"] = {name: {"value": found} for name, found in bodies if found}
     if (table := _body(operation, "text/csv")) is not None:
         texts = {example.model: example.csv for example in known}
         table["examples"] = {name: {"value": text} for name, text in texts.items() if text}

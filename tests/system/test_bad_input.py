@@ -317,7 +317,7 @@ CASES = {
         '{"instances": [{"a": [1, 2], "b": [1, 2]}, {"a": [1, 2], "b": [1]}]}',
         'input "b" takes FP32 [-1, 2]: row 1 has 1 values, expected 2',
     ),
-    "V1 mixed": v1(F32, '{"instances": [[1], {"x": [1]}]}', "an object on axis 1"),
+    "V1 mixed": v1(F32, '{"instances": [[1], {"x": [1]}]}', "got an object in row 1"),
     "V1 deep": v1(F32, f'{{"instances": {"[" * 70}1{"]" * 70}}}', "more than 32 deep"),
     "V1 wrong name": v1(F32, '{"instances": [{"z": [1]}]}', 'unknown column "z"', '"x" FP32'),
     "V1 missing name": v1(
