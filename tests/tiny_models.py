@@ -50,6 +50,36 @@ def fixed(folder: Path) -> None:
     save(model([node("Neg", "x", to="y")], [x], [y]), folder / "fixed")
 
 
+def houses(folder: Path, toml: str = "") -> None:
+    """``houses``: a pipeline as skl2onnx writes it, an input for each column: ``area`` FP32,
+    ``rooms`` INT64, ``city`` BYTES and ``garden`` BOOL [-1, 1] to ``price`` FP32 [-1, 1]."""
+    kinds = {"area": "FP32", "rooms": "INT64", "city": "BYTES", "garden": "BOOL"}
+    inputs = [value(name, [None, 1], DATATYPES[kind]) for name, kind in kinds.items()]
+    ml = "ai.onnx.ml"
+    cities = {"cats_strings": ["Oslo", "Paris"], "zeros": 1}
+    nodes = [
+        helper.make_node("OneHotEncoder", ["city"], ["cities"], domain=ml, **cities),
+        node("Squeeze", "cities", "one", to="places"),
+        node("Cast", "rooms", to="number", to_=TensorProto.FLOAT),
+        node("Cast", "garden", to="green", to_=TensorProto.FLOAT),
+        node("Concat", "area", "number", "green", "places", to="features", axis=1),
+        node("MatMul", "features", "weights", to="product"),
+        node("Add", "product", "bias", to="price"),
+    ]
+    for cast in nodes[2:4]:
+        cast.attribute[0].name = "to"
+    numbers = [
+        constant("one", [1], "int64"),
+        constant("weights", [[2.5], [10.25], [5.125], [100.5], [300.75]], "float32"),
+        constant("bias", [7.5], "float32"),
+    ]
+    proto = model(nodes, inputs, [value("price", [None, 1])], numbers)
+    proto.opset_import.append(helper.make_opsetid(ml, 3))
+    save(proto, folder / "houses")
+    if toml:
+        (folder / "houses/model.toml").write_text(toml)
+
+
 def normalizer(folder: Path, **attributes: object) -> None:
     """``x`` BYTES [-1] in lower case as ``y``, by the locale that the node names or en_US.UTF-8."""
     x, y = (value(name, ["n"], DATATYPES["BYTES"]) for name in "xy")

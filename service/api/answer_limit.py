@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
-from service.api.json_tensors import from_bfloat16
 from service.core.answer_size import (
     BRACKETS,
     FRAME,
@@ -20,6 +19,7 @@ from service.core.answer_size import (
     raw_size,
     text_size,
 )
+from service.core.bfloat16 import from_bfloat16
 from service.core.errors import ResponseTooLarge
 from service.core.requests import InferRequest, RequestedOutput
 from service.core.sizes import HERE_VALUES

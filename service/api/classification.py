@@ -5,7 +5,7 @@ from math import prod
 
 import numpy as np
 
-from service.api.json_tensors import from_bfloat16
+from service.core.bfloat16 import from_bfloat16
 from service.core.errors import MalformedRequest
 from service.core.sizes import MAX_STRINGS
 from service.core.tensors import DATATYPES, Tensor

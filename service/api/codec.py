@@ -28,7 +28,7 @@ from service.api.unsupported import refuse_sequence, refuse_shared_memory
 from service.core.errors import MalformedRequest
 from service.core.requests import DEFAULT_PRIORITY, InferRequest, InferResponse, RequestedOutput
 from service.core.sizes import HERE_BYTES
-from service.core.tensors import DATATYPES, Signature, Tensor
+from service.core.tensors import DATATYPES, Signature, Tensor, Written
 
 MAX_INPUTS = MAX_OUTPUTS = 4096
 NOTHING = memoryview(b"")
@@ -210,7 +210,7 @@ def _tensor(item: Any, tail: memoryview, at: int, pace: Paced) -> tuple[Tensor, 
             return from_bytes(name, datatype, shape, data, pace), at + size
     if "data" not in item:
         raise MalformedRequest(f'input "{name}" has no "data"')
-    return Tensor(name, datatype, json_array(name, datatype, shape, item["data"])), at
+    return Written(name, datatype, json_array(name, datatype, shape, item["data"])), at
 
 
 def _unreadable(item: Any) -> MalformedRequest:

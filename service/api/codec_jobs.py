@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, NamedTuple
 
-from service.api import codec, v1
+from service.api import codec, csv_table, v1
 from service.api.binary_tensors import from_bytes, packed
 from service.api.classification import classify
+from service.api.csv_table import BodyFormat
 from service.api.json_size import check_size
 from service.api.json_tensors import Bytes, check_strings
 from service.api.pace import Paced, go_on
+from service.core.padding import Padding
 from service.core.requests import InferRequest, InferResponse
 from service.core.tensors import DATATYPES, Signature, Tensor
 
@@ -75,26 +77,33 @@ def _arrived(body: Any) -> Bytes:
     return whole
 
 
-def decode_v2(body: Any, header_length: int | None) -> Decoded:
-    """A request whose JSON is long.
+def decode_v2(body: Any, header_length: int | None, signature: Signature) -> Decoded:
+    """A request whose JSON is long, for a version of this signature.
 
     Raises:
         MalformedRequest: see ``codec.decode``.
+        SignatureMismatch: see ``Signature.conform``.
     """
     body = _arrived(body)
     check_size(body if header_length is None else memoryview(body)[:header_length])
-    return _packed_inputs(codec.decode(body, header_length))
+    request = codec.decode(body, header_length)
+    return _packed_inputs(request._replace(inputs=signature.conform(request.inputs)))
 
 
-def decode_v1(body: Any, signature: Signature) -> Decoded:
+def decode_v1(
+    body: Any, signature: Signature, padding: Padding | None, form: BodyFormat
+) -> Decoded:
     """The same in the V1 protocol.
 
     Raises:
         MalformedRequest: see ``v1.decode``.
     """
     body = _arrived(body)
-    check_size(body)
-    return _packed_inputs(v1.decode(body, signature))
+    if form == "json":
+        check_size(body)
+    else:
+        csv_table.check_size(body)
+    return _packed_inputs(v1.decode(body, signature, padding, form))
 
 
 def _packed_inputs(request: InferRequest) -> Decoded:

@@ -23,9 +23,11 @@ from service.api.codec_jobs import (
     unpack,
 )
 from service.api.codec_process import CodecProcess
+from service.api.csv_table import BodyFormat
 from service.api.json_tensors import Bytes
 from service.api.pace import Pace
 from service.core.memory_budget import Reservation
+from service.core.padding import Padding
 from service.core.requests import InferRequest, InferResponse
 from service.core.sizes import HERE_BYTES, HUGE
 from service.core.tensors import Signature
@@ -84,18 +86,22 @@ class Elsewhere:
         return self.lanes[size > HUGE]
 
     async def decode(
-        self, body: Bytes, header_length: int | None, held: Reservation | None = None
+        self,
+        body: Bytes,
+        header_length: int | None,
+        signature: Signature,
+        held: Reservation | None = None,
     ) -> InferRequest:
-        """See ``codec.decode``.
+        """See ``codec.decode``; long JSON becomes the datatypes of the ``signature``.
 
         Raises:
-            MalformedRequest: see there.
+            MalformedRequest, SignatureMismatch: see there, and ``Signature.conform``.
             CodecFailed: see there.
         """
         lane = self.lane(len(body))
         if (len(body) if header_length is None else header_length) <= HERE_BYTES:
             return await lane.run(_decoded, body, header_length, held=held)
-        there = (lane.process, decode_v2, body, header_length)
+        there = (lane.process, decode_v2, body, header_length, signature)
         return await lane.run(_decoded_there, *there, held=held)
 
     async def decode_raw(
@@ -105,11 +111,16 @@ class Elsewhere:
         return await self.lane(len(body)).run(_decoded_raw, body, signature, held=held)
 
     async def decode_v1(
-        self, body: Bytes, signature: Signature, held: Reservation | None = None
+        self,
+        body: Bytes,
+        signature: Signature,
+        padding: Padding | None = None,
+        form: BodyFormat = "json",
+        held: Reservation | None = None,
     ) -> InferRequest:
         """See ``v1.decode``."""
         lane = self.lane(len(body))
-        there = (lane.process, decode_v1, body, signature)
+        there = (lane.process, decode_v1, body, signature, padding, form)
         return await lane.run(_decoded_there, *there, held=held)
 
     async def encode(
@@ -134,9 +145,9 @@ def _decoded_raw(body: Bytes, signature: Signature) -> InferRequest:
 
 
 def _decoded_there(
-    process: CodecProcess, job: Callable[..., Decoded], body: Bytes, more: object
+    process: CodecProcess, job: Callable[..., Decoded], body: Bytes, *more: object
 ) -> InferRequest:
-    request, inputs = process.call(job, portable(body), more)
+    request, inputs = process.call(job, portable(body), *more)
     return request._replace(inputs=unpack(inputs, Pace()))
 
 

@@ -4,10 +4,12 @@ It is the ``example.json`` in the model's folder, and zeros in the shape of its 
 is none.
 """
 
+import csv
 from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from io import StringIO
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ MAX_VALUES = 1024
 """More numbers than these are no example that anybody would look at."""
 MOST_BYTES = 2**18
 """Of an example's file."""
+MAX_CELLS = 64
+"""Values of an example that is shown as CSV."""
 ZEROS: dict[str, Any] = {"boolean": False, "string": ""}
 
 
@@ -40,6 +44,27 @@ class Example:
     version: str
     infer: dict[str, Any]
     predict: dict[str, Any] | None
+
+    @property
+    def csv(self) -> str | None:
+        """``predict`` as CSV, if it is short and each column has one value a row; those of one
+        input are numbered."""
+        if self.predict is None or not self.infer["inputs"]:
+            return None
+        columns = {name: np.array(each, object) for name, each in _columns(self.infer).items()}
+        if len(columns) == 1:
+            ((name, array),) = columns.items()
+            flat = array.reshape(len(array), -1).T if array.ndim == 2 else array[np.newaxis]
+            names = [name] if len(flat) == 1 else [f"{name}{i}" for i in range(len(flat))]
+            columns = dict(zip(names, flat, strict=True))
+        if not all([array.size == len(array) for array in columns.values()]):
+            return None
+        lists = [array.ravel().tolist() for array in columns.values()]
+        if len(lists) * len(lists[0]) > MAX_CELLS:
+            return None
+        text = StringIO()
+        csv.writer(text, lineterminator="\n").writerows([columns, *zip(*lists, strict=True)])
+        return text.getvalue()
 
 
 def examples(repository: ModelRepository) -> Iterator[Example]:
@@ -98,11 +123,15 @@ def _as_instances(body: dict[str, Any]) -> dict[str, Any] | None:
     firsts = {tuple(each["shape"][:1]) for each in body["inputs"]}
     if len(firsts) > 1 or () in firsts:
         return None
-    columns = {
-        each["name"]: np.array(each["data"], object).reshape(each["shape"]).tolist()
-        for each in body["inputs"]
-    }
+    columns = _columns(body)
     if len(columns) == 1:
         return {"instances": next(iter(columns.values()))}
     rows = zip(*columns.values(), strict=True)
     return {"instances": [dict(zip(columns, row, strict=True)) for row in rows]}
+
+
+def _columns(body: dict[str, Any]) -> dict[str, list[Any]]:
+    return {
+        each["name"]: np.array(each["data"], object).reshape(each["shape"]).tolist()
+        for each in body["inputs"]
+    }

@@ -1,5 +1,5 @@
 """The index of the model repository: every version that is known, its state, and the reason; and
-every other entry that is not served.
+every other entry that is not served. And the list of models, for people who look around.
 """
 
 from typing import Annotated, Any
@@ -34,10 +34,44 @@ class IndexEntry(BaseModel):
     reason: str
 
 
+class ListedVersion(BaseModel):
+    """A version of a model, and its state; ``reason`` says why it is not READY, if so."""
+
+    version: str
+    state: State
+    reason: str
+
+
+class ListedModel(BaseModel):
+    """A model: READY where a version answers requests that name none, which is ``serving``."""
+
+    name: str
+    state: State
+    reason: str
+    serving: str | None = None
+    versions: list[ListedVersion]
+
+
+class ModelList(BaseModel):
+    """All models in the folder that is served."""
+
+    models: list[ListedModel]
+
+
 def index(repository: ModelRepository) -> APIRouter:
     """Routes about what the repository holds."""
     router = APIRouter(tags=["repository"])
     body = body_docs(IndexRequest, {"ready": True})
+
+    @router.get("/v2/models/", include_in_schema=False)
+    @router.get(
+        "/v2/models",
+        summary="Which models are there, and which of their versions serve?",
+        response_model_exclude_none=True,
+    )
+    async def listing() -> ModelList:
+        await repository.refresh()
+        return ModelList(models=[_listed(model) for model in repository])
 
     @router.post(
         "/v2/repository/index",
@@ -87,3 +121,21 @@ def _of_model(model: Model) -> list[IndexEntry]:
         )
         for status in model.status()
     ]
+
+
+def _listed(model: Model) -> ListedModel:
+    versions = [
+        ListedVersion(version=str(status.number), state=status.state, reason=status.reason)
+        for status in model.status()
+        if status.number
+    ]
+    ready = model.serving is not None and model.serving.state is State.READY
+    loading = any([version.state is State.LOADING for version in versions])
+    waiting = State.LOADING if loading else State.UNAVAILABLE
+    return ListedModel(
+        name=model.name,
+        state=State.READY if ready else waiting,
+        reason="" if ready else model.reason,
+        serving=str(model.serving.number) if ready and model.serving else None,
+        versions=versions,
+    )

@@ -26,6 +26,7 @@ from service.api.answers import (
     takes_long,
     to_encode,
 )
+from service.api.csv_table import BodyFormat, body_format
 from service.api.elsewhere import Elsewhere
 from service.api.errors import outcome_of
 from service.api.exchange import Admitted, Exchange, Target
@@ -43,8 +44,9 @@ from service.core.errors import (
     ShuttingDown,
 )
 from service.core.events import Observer, Outcome, RequestCompleted
+from service.core.padding import Padding
 from service.core.requests import InferRequest, RequestedOutput, Terms
-from service.core.sizes import HERE_BYTES
+from service.core.sizes import HERE_BYTES, HERE_CSV
 from service.core.tensors import Arrays, Signature
 from service.engine.model import ModelVersion
 from service.engine.replies import Reply
@@ -102,9 +104,10 @@ class Inference:
         version = self._choose(exchange)
         signature = version.signature
         if exchange.target.protocol == "v1":
-            if len(body) > HERE_BYTES:
+            form = _body_format(headers)
+            if len(body) > (HERE_BYTES if form == "json" else HERE_CSV):
                 raise TakesLong
-            request = v1.decode(body, signature)
+            request = v1.decode(body, signature, version.padding, form, not_here)
         else:
             length = _header_length(headers)
             if length and exchange.held is not None:
@@ -128,27 +131,33 @@ class Inference:
         """
         version = self._choose(exchange)
         while True:
-            signature = version.signature
-            request = await self._read(exchange, headers, body, signature)
+            signature, padding = version.signature, version.padding
+            request = await self._read(exchange, headers, body, signature, padding)
             if reply.done():
                 return
             # Another version may serve by now; what it takes may be something else.
             version = self._choose(exchange)
-            if version.signature.inputs == signature.inputs:
+            if version.signature.inputs == signature.inputs and version.padding == padding:
                 break
         texts = any([tensor.datatype.name == "BYTES" for tensor in request.inputs])
         self._enter(exchange, version, request, reply, alone=texts)
 
     async def _read(
-        self, exchange: Exchange, headers: Headers, body: Bytes, signature: Signature
+        self,
+        exchange: Exchange,
+        headers: Headers,
+        body: Bytes,
+        signature: Signature,
+        padding: Padding | None,
     ) -> InferRequest:
         held = exchange.held
         if exchange.target.protocol == "v1":
-            return await self.elsewhere.decode_v1(body, signature, held)
+            form = _body_format(headers)
+            return await self.elsewhere.decode_v1(body, signature, padding, form, held)
         length = _header_length(headers)
         if length == 0:
             return await self.elsewhere.decode_raw(body, signature, held)
-        return await self.elsewhere.decode(body, length, held)
+        return await self.elsewhere.decode(body, length, signature, held)
 
     def _choose(self, exchange: Exchange) -> ModelVersion:
         _, model, number = exchange.target
@@ -286,6 +295,14 @@ def _number(target: Target) -> int | None:
         shown = f"{target.version:.40}"
         raise NotFound(f'model "{target.model}" version "{shown}": not a version number')
     return int(target.version)
+
+
+def _body_format(headers: Headers) -> BodyFormat:
+    content_type = headers.get(b"content-type")
+    # Nearly always: whatever else it says, the body is JSON.
+    if content_type is None or content_type == b"application/json":
+        return "json"
+    return body_format(content_type)
 
 
 def _header_length(headers: Headers) -> int | None:

@@ -6,7 +6,7 @@ the models below only describe.
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 
 from service.api.edge import ANY_ERROR, documented
 from service.api.lookup import NOT_FOUND, ModelName, VersionNumber
@@ -25,7 +25,8 @@ ERRORS = (
 
 
 class RequestInput(BaseModel):
-    """A tensor. ``data`` may be flat or nested; it is left out where ``parameters`` has
+    """A tensor. The datatype of numbers in ``data`` is converted to the model's where nothing but
+    rounding is lost. ``data`` may be flat or nested; it is left out where ``parameters`` has
     ``binary_data_size`` and the values follow the JSON part of the body. For FP16, BF16, FP32 and
     FP64 it may hold the bare tokens NaN, Infinity and -Infinity, and null for NaN.
     """
@@ -78,7 +79,7 @@ class InferenceResponse(BaseModel):
     outputs: list[ResponseOutput]
 
 
-class PredictRequest(BaseModel):
+class PredictInstances(BaseModel):
     """An instance for each row: its value, or an object with a value for each input. Values may be
     the bare tokens NaN, Infinity and -Infinity, and null for NaN. ``parameters`` may have
     ``non_finite``, as in v2.
@@ -86,6 +87,45 @@ class PredictRequest(BaseModel):
 
     instances: list[Any] = Field(min_length=1)
     parameters: Parameters | None = None
+
+
+class PredictColumns(BaseModel):
+    """A column for each input, as lists of a value a row; or the rows of the only input."""
+
+    inputs: dict[str, Any] | list[Any] = Field(
+        examples=[{"age": [42, 7], "city": ["Paris", "Oslo"]}]
+    )
+    parameters: Parameters | None = None
+
+
+class SplitFrame(BaseModel):
+    """A data frame as pandas writes it with ``to_dict(orient="split")``; the index is passed over.
+    ``columns`` may be left out where the columns have the order of the inputs."""
+
+    columns: list[str | int] | None = Field(None, examples=[["age", "city"]])
+    data: list[list[Any]] = Field(min_length=1, examples=[[[42, "Paris"], [7, "Oslo"]]])
+    index: list[Any] | None = None
+
+
+class PredictSplit(BaseModel):
+    """A data frame as MLflow takes it."""
+
+    dataframe_split: SplitFrame
+    parameters: Parameters | None = None
+
+
+class PredictRecords(BaseModel):
+    """A data frame as pandas writes it with ``to_dict(orient="records")``."""
+
+    dataframe_records: list[dict[str, Any]] = Field(
+        min_length=1, examples=[[{"age": 42, "city": "Paris"}, {"age": 7, "city": "Oslo"}]]
+    )
+    parameters: Parameters | None = None
+
+
+class PredictRequest(RootModel[PredictInstances | PredictColumns | PredictSplit | PredictRecords]):
+    """A table, in one of four forms. Columns are the model's inputs by name; or, where it has one
+    input of rows of n values, its n values in their order."""
 
 
 class PredictResponse(BaseModel):
@@ -101,6 +141,15 @@ the length of each tensor in its `binary_data_size`. The body may be compressed,
 NaN and infinity are the bare tokens `NaN`, `Infinity` and `-Infinity` both ways, as in Triton and
 TensorFlow Serving; `null` among floats is NaN. With `"parameters": {"non_finite": "null"}` the
 answer has `null` in their place, for JSON readers that know no tokens (Go, JavaScript)."""
+
+
+PREDICT = """A table in JSON, or in CSV with `Content-Type: text/csv`: the names of the columns in
+the first line, unless the type says `; header=absent`. An empty cell is NaN for a float, and an
+empty string for BYTES.
+
+Where a row of an input is one value, `42` does as well as `[42]`. Rows of different lengths are
+filled up where the model's `model.toml` has `[batching.padding]`."""
+CSV_BODY = {"requestBody": {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 
 
 def inference_docs() -> APIRouter:
@@ -124,7 +173,13 @@ def inference_docs() -> APIRouter:
     ) -> InferenceResponse:
         raise NotImplementedError
 
-    @router.post("/v1/models/{name}:predict", tags=["V1"], summary="Ask a model, in V1")
+    @router.post(
+        "/v1/models/{name}:predict",
+        tags=["V1"],
+        summary="Ask a model, in V1",
+        description=PREDICT,
+        openapi_extra=CSV_BODY,
+    )
     async def predict(name: ModelName, body: PredictRequest) -> PredictResponse:
         raise NotImplementedError
 
@@ -132,6 +187,8 @@ def inference_docs() -> APIRouter:
         "/v1/models/{name}/versions/{version}:predict",
         tags=["V1"],
         summary="Ask a version of a model, in V1",
+        description=PREDICT,
+        openapi_extra=CSV_BODY,
     )
     async def predict_version(
         name: ModelName, version: VersionNumber, body: PredictRequest

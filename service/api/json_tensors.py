@@ -1,7 +1,7 @@
 """Tensors in JSON: lists of values to arrays and back, exactly. Pure.
 
 Every value is checked against the datatype it is for: no integer goes through a double, none is
-wrapped, nothing becomes infinite that was not. null among floats is NaN.
+wrapped, nothing becomes infinite that was not. null among floats is NaN, and 3.0 is the integer 3.
 """
 
 from array import array as packed
@@ -15,9 +15,13 @@ import numpy as np
 import orjson
 
 from service.api.byte_order import after_mark
+from service.core.bfloat16 import from_bfloat16, to_bfloat16
+from service.core.conversion import MANTISSA, limits
+from service.core.datatypes import DATATYPES, Array, Datatype, wanted
 from service.core.errors import MalformedRequest
 from service.core.sizes import MAX_STRINGS, MAX_TEXT
-from service.core.tensors import DATATYPES, Array, Datatype, Tensor
+from service.core.tensors import Tensor
+from service.core.whereabouts import UNLABELLED, Labels, whereabouts
 
 Bytes = bytes | bytearray
 Buffer = bytes | bytearray | memoryview
@@ -31,6 +35,16 @@ JSON_TYPES: dict[str, frozenset[type]] = {
     "number": frozenset({int, float}),
     "string": frozenset({str}),
 }
+EXACT = 2 ** MANTISSA["FP64"]
+"""Up to here a number with a decimal point is the integer that was written."""
+
+
+class Misfit(Exception):  # noqa: N818 - told with its place, as MalformedRequest
+    """A value at a place of the flat data does not fit its datatype."""
+
+    def __init__(self, what: str, index: int) -> None:
+        super().__init__(what)
+        self.what, self.index = what, index
 
 
 def parse_json(
@@ -58,8 +72,10 @@ def parse_json(
     return message
 
 
-def json_array(name: str, datatype: Datatype, shape: Sequence[int], data: Any) -> Array:
-    """An array from JSON values, flat or nested as the shape says.
+def json_array(
+    name: str, datatype: Datatype, shape: Sequence[int], data: Any, labels: Labels = UNLABELLED
+) -> Array:
+    """An array from JSON values, flat or nested as the shape says. ``labels`` are for errors.
 
     Raises:
         MalformedRequest: the count, the nesting or a value does not fit.
@@ -76,30 +92,51 @@ def json_array(name: str, datatype: Datatype, shape: Sequence[int], data: Any) -
         )
     if not flat:
         check_empty(name, shape)
+    try:
+        return flat_array(datatype, flat).reshape(shape)
+    except Misfit as misfit:
+        where = whereabouts(shape, misfit.index, labels)
+        raise MalformedRequest(f'input "{name}"{misfit.what} in {where}') from None
+
+
+def flat_array(datatype: Datatype, flat: list[Any]) -> Array:
+    """An array of one axis.
+
+    Raises:
+        Misfit: a value does not fit.
+    """
     found = set(map(type, flat))
     if not found <= JSON_TYPES[datatype.kind]:
-        flat = _with_null_as_nan(name, datatype, flat)
-    return _convert(name, datatype, flat).reshape(shape)
+        flat = _repaired(datatype, flat)
+    if datatype.kind == "number":
+        return _numbers(datatype, flat)
+    try:
+        return np.array(flat, datatype.dtype)
+    except OverflowError:
+        low, high = limits(datatype)
+        index = next(i for i, value in enumerate(flat) if not low <= value <= high)
+        what = f" takes {datatype}: {wanted(datatype)}, got {flat[index]}"
+        raise Misfit(what, index) from None
 
 
-def _with_null_as_nan(name: str, datatype: Datatype, flat: list[Any]) -> list[Any]:
-    """null is how JSON without NaN says it; among other values than floats it is an error."""
+def _repaired(datatype: Datatype, flat: list[Any]) -> list[Any]:
+    """null is how JSON without NaN says it, and 3.0 how many a client writes the integer 3; among
+    other values they are errors."""
     taken = JSON_TYPES[datatype.kind]
     if datatype.kind == "number":
         taken |= {NoneType}
-    for value in flat:
-        if type(value) not in taken:
-            raise MalformedRequest(
-                f'input "{name}" takes {datatype}: {_wanted(datatype)}, got {show(value)}'
-            )
+    for index, value in enumerate(flat):
+        if type(value) not in taken and not (datatype.kind == "integer" and is_whole(value)):
+            what = f" takes {datatype}: {wanted(datatype)}, got {show(value)}"
+            raise Misfit(what, index)
+    if datatype.kind == "integer":
+        return list(map(int, flat))
     return [nan if value is None else value for value in flat]
 
 
-def _wanted(datatype: Datatype) -> str:
-    if datatype.kind != "integer":
-        return f"{datatype.kind} values"
-    limits = np.iinfo(datatype.dtype)
-    return f"integer values from {limits.min} to {limits.max}"
+def is_whole(value: Any) -> bool:
+    """Whether it is a float that is an integer, and surely the one that was written."""
+    return type(value) is float and value.is_integer() and abs(value) <= EXACT
 
 
 def check_empty(name: str, shape: Sequence[int]) -> None:
@@ -124,27 +161,17 @@ def check_strings(name: str, count: int, size: int) -> None:
         )
 
 
-def _convert(name: str, datatype: Datatype, flat: list[Any]) -> Array:
-    if datatype.kind == "number":
-        return _numbers(name, datatype, flat)
-    try:
-        return np.array(flat, datatype.dtype)
-    except OverflowError:
-        low, high = np.iinfo(datatype.dtype).min, np.iinfo(datatype.dtype).max
-        wrong = next(value for value in flat if not low <= value <= high)
-        raise MalformedRequest(
-            f'input "{name}" takes {datatype}: {_wanted(datatype)}, got {wrong}'
-        ) from None
-
-
-def _numbers(name: str, datatype: Datatype, flat: list[Any]) -> Array:
+def _numbers(datatype: Datatype, flat: list[Any]) -> Array:
     """orjson reads no number that a double cannot hold, so only narrower datatypes can be too small
     for a value: there it becomes infinity, which is told from one that was sent as such.
     """
     if datatype.name == "FP64":
         return np.array(flat, np.float64)
     if datatype.name == "BF16":
-        return _to_bfloat16(name, _numbers(name, DATATYPES["FP32"], flat))
+        rounded, overflown = to_bfloat16(_numbers(DATATYPES["FP32"], flat))
+        if overflown.any():
+            raise _too_large(datatype, flat, overflown)
+        return rounded
     if datatype.name == "FP32":
         # As fast as numpy, which would warn of infinity; and to look for its bytes is faster than
         # to compare numbers. They may also be parts of others, then the numbers are compared.
@@ -159,24 +186,13 @@ def _numbers(name: str, datatype: Datatype, flat: list[Any]) -> Array:
     if infinite.any():
         overflown = infinite & np.isfinite(np.array(flat, np.float64))
         if overflown.any():
-            wrong = flat[int(np.argmax(overflown))]
-            raise MalformedRequest(f'input "{name}": {wrong} is too large for {datatype}')
+            raise _too_large(datatype, flat, overflown)
     return array
 
 
-def _to_bfloat16(name: str, array: Array) -> Array:
-    """Round to nearest, ties to even, as hardware does."""
-    bits = array.view(np.uint32)
-    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-    overflown = ((rounded & 0x7F80) == 0x7F80) & np.isfinite(array)
-    if overflown.any():
-        wrong = array[int(np.argmax(overflown))]
-        raise MalformedRequest(f'input "{name}": {wrong} is too large for BF16')
-    return rounded
-
-
-def from_bfloat16(array: Array) -> Array:
-    return (array.astype(np.uint32) << 16).view(np.float32)
+def _too_large(datatype: Datatype, flat: list[Any], overflown: Array) -> Misfit:
+    index = int(np.argmax(overflown))
+    return Misfit(f": {flat[index]} is too large for {datatype},", index)
 
 
 def _flatten(name: str, shape: Sequence[int], data: list[Any]) -> list[Any]:
@@ -184,12 +200,22 @@ def _flatten(name: str, shape: Sequence[int], data: list[Any]) -> list[Any]:
     for axis, size in enumerate(shape):
         for part in level:
             if type(part) is not list or len(part) != size:
-                came = f"{len(part)} values" if type(part) is list else kind(part)
-                raise MalformedRequest(
-                    f'input "{name}": nested data has {came} on axis {axis}, shape {list(shape)}'
-                )
+                raise _unlike(name, shape, axis, level)
         level = list(chain.from_iterable(level))
     return level
+
+
+def _unlike(name: str, shape: Sequence[int], axis: int, level: list[Any]) -> MalformedRequest:
+    """Of which part of the nested data the length is not that of the axis."""
+    size, row = shape[axis], ""
+    place = next(i for i, p in enumerate(level) if type(p) is not list or len(p) != size)
+    part = level[place]
+    if axis:
+        row = f" in row {place // prod(shape[1:axis])}"
+    came = f"{len(part)} values" if type(part) is list else kind(part)
+    return MalformedRequest(
+        f'input "{name}": nested data has {came} on axis {axis}{row}, shape {list(shape)}'
+    )
 
 
 def to_json(tensor: Tensor) -> Any:

@@ -75,10 +75,16 @@ def _illustrate(operation: Document, known: Sequence[Example], folder: str) -> N
     if body is not None:
         bodies = ((example.model, body(example)) for example in known)
         content["examples"] = {name: {"value": found} for name, found in bodies if found}
+    if (table := _body(operation, "text/csv")) is not None:
+        texts = {example.model: example.csv for example in known}
+        table["examples"] = {name: {"value": text} for name, text in texts.items() if text}
 
 
 def _json_body(operation: Document) -> Document:
     """What an operation takes as JSON; empty where it takes none."""
-    content = operation.get("requestBody", {}).get("content", {})
-    found: Document = content.get("application/json", {})
+    return _body(operation, "application/json") or {}
+
+
+def _body(operation: Document, media_type: str) -> Document | None:
+    found: Document | None = operation.get("requestBody", {}).get("content", {}).get(media_type)
     return found

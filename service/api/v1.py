@@ -1,70 +1,57 @@
-"""The V1 protocol for people and curl: {"instances": [...]} to {"predictions": [...]}. Pure."""
+"""The V1 protocol for people and curl: tables to {"predictions": [...]}. Pure.
+
+A table comes as TensorFlow Serving and MLflow have it: rows as ``instances`` or
+``dataframe_records``, columns as ``inputs``, both as ``dataframe_split``; or as CSV.
+
+Source: https://www.tensorflow.org/tfx/serving/api_rest,
+https://mlflow.org/docs/latest/deployment/deploy-model-locally.html.
+"""
 
 from typing import Any
 
 import orjson
 
-from service.api import non_finite
-from service.api.json_tensors import (
-    JSON_TYPES,
-    MAX_RANK,
-    Bytes,
-    from_bfloat16,
-    json_array,
-    kind,
-    parse_json,
-    show,
-)
+from service.api import csv_table, json_table, non_finite
+from service.api.csv_table import BodyFormat
+from service.api.json_tensors import Bytes, parse_json
+from service.api.pace import Paced, go_on
+from service.core.bfloat16 import from_bfloat16
 from service.core.errors import MalformedRequest
+from service.core.padding import Padding
 from service.core.requests import InferRequest, InferResponse
-from service.core.tensors import Array, Signature, Tensor, TensorSpec
+from service.core.tensors import Array, Signature, Tensor
 
 
-def decode(body: Bytes, signature: Signature) -> InferRequest:
-    """One tensor per input from a list of instances: values, or objects with a value per input.
+def decode(
+    body: Bytes,
+    signature: Signature,
+    padding: Padding | None = None,
+    form: BodyFormat = "json",
+    pace: Paced = go_on,
+) -> InferRequest:
+    """A request whose body is a table, in any of the forms, for the inputs of a signature. Rows of
+    different lengths are filled up as the ``padding`` says; what takes long keeps to the ``pace``.
 
     Of ``parameters``, which V1 leaves to the server, ``non_finite`` is read.
 
     Raises:
         MalformedRequest: naming what is wrong.
     """
-    message = parse_json(body, non_finite.loads)
-    form = non_finite.asked(message.get("parameters"))
-    instances = message.get("instances")
-    if type(instances) is not list or not instances:
-        raise MalformedRequest('"instances" must be a list of at least one instance')
-    if type(instances[0]) is not dict:
-        if len(signature.inputs) != 1:
-            names = ", ".join(f'"{spec.name}"' for spec in signature.inputs)
-            raise MalformedRequest(
-                f"each instance must be an object with {names}, got {kind(instances[0])}"
-            )
-        return InferRequest((_column(signature.inputs[0], instances),), non_finite=form)
-    known = {spec.name for spec in signature.inputs}
-    for place, instance in enumerate(instances):
-        if type(instance) is not dict or set(instance) != known:
-            names = ", ".join(f'"{spec.name}"' for spec in signature.inputs)
-            raise MalformedRequest(
-                f"each instance must be an object with {names} and nothing else,"
-                f" instance {place} is not"
-            )
-    columns = (_column(spec, [each[spec.name] for each in instances]) for spec in signature.inputs)
-    return InferRequest(tuple(columns), non_finite=form)
+    if form != "json":
+        return InferRequest(csv_table.decode(body, signature, form == "csv"))
+    message = _json(body)
+    wanted = non_finite.asked(message.get("parameters"))
+    tensors = json_table.read(message, json_table.Taker(signature, padding, pace))
+    return InferRequest(tensors, non_finite=wanted)
 
 
-def _column(spec: TensorSpec, values: list[Any]) -> Tensor:
-    shape: list[int] = []
-    level: Any = values
-    while type(level) is list:
-        if len(shape) == MAX_RANK:
-            raise MalformedRequest(
-                f'input "{spec.name}" takes {spec}, got lists nested more than {MAX_RANK} deep'
-            )
-        shape.append(len(level))
-        level = level[0] if level else None
-    if level is not None and type(level) not in JSON_TYPES[spec.datatype.kind]:
-        raise MalformedRequest(f'input "{spec.name}" takes {spec}, got {show(level)}')
-    return Tensor(spec.name, spec.datatype, json_array(spec.name, spec.datatype, shape, values))
+def _json(body: Bytes) -> dict[str, Any]:
+    try:
+        return parse_json(body, non_finite.loads)
+    except MalformedRequest as error:
+        if not body[:1].isalnum() or (b"," not in body and b"\n" not in body):
+            raise
+        raise MalformedRequest(f"{error}; CSV needs the Content-Type text/csv") from None
 
 
 def encode(response: InferResponse, tokens: bool = True) -> bytes:

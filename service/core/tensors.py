@@ -1,20 +1,21 @@
 """Tensors, their datatypes, and the signature that says which of them a model takes.
 
-Datatypes are those of the Open Inference Protocol v2. In memory a tensor is a numpy array:
-BYTES is an object array of ``str`` (ONNX strings are UTF-8), and BF16, which numpy lacks, is the
-``uint16`` array of its bit patterns; so a tensor carries its datatype beside its array.
+In memory a tensor is a numpy array: BYTES is an object array of ``str`` (ONNX strings are UTF-8),
+and BF16, which numpy lacks, is the ``uint16`` array of its bit patterns; so a tensor carries its
+datatype beside its array.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
-import numpy as np
-import numpy.typing as npt
-
+from service.core.conversion import converted, is_number
+from service.core.datatypes import DATATYPES as DATATYPES
+from service.core.datatypes import Array as Array
+from service.core.datatypes import Datatype as Datatype
 from service.core.errors import SignatureMismatch
+from service.core.misnamed import misnamed
 
-Array = npt.NDArray[Any]
 Arrays = tuple[Array, ...]
 
 
@@ -29,62 +30,19 @@ class Overriding(tuple[Array, ...]):
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class Datatype:
-    """One datatype of the protocol.
-
-    ``kind`` says which JSON values it takes; ``size`` is bytes per element, 0 for BYTES.
-    """
-
-    name: str
-    dtype: np.dtype[Any]
-    kind: str
-    size: int
-
-    def __str__(self) -> str:
-        return self.name
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # There is one of each in a process: they are compared by identity.
-        return (_datatype, (self.name,))
-
-
-def _datatypes() -> dict[str, Datatype]:
-    kinds = {"b": "boolean", "i": "integer", "u": "integer", "f": "number"}
-    fixed = {
-        "BOOL": np.bool_,
-        "UINT8": np.uint8,
-        "UINT16": np.uint16,
-        "UINT32": np.uint32,
-        "UINT64": np.uint64,
-        "INT8": np.int8,
-        "INT16": np.int16,
-        "INT32": np.int32,
-        "INT64": np.int64,
-        "FP16": np.float16,
-        "FP32": np.float32,
-        "FP64": np.float64,
-    }
-    dtypes = {name: np.dtype(scalar) for name, scalar in fixed.items()}
-    table = {n: Datatype(n, d, kinds[d.kind], d.itemsize) for n, d in dtypes.items()}
-    table["BF16"] = Datatype("BF16", np.dtype(np.uint16), "number", 2)
-    table["BYTES"] = Datatype("BYTES", np.dtype(object), "string", 0)
-    return table
-
-
-DATATYPES = _datatypes()
-
-
-def _datatype(name: str) -> Datatype:
-    return DATATYPES[name]
-
-
 class Tensor(NamedTuple):
     """A named array with its datatype. (A named tuple: several are made for every request.)"""
 
     name: str
     datatype: Datatype
     array: Array
+
+
+class Written(Tensor):
+    """A tensor from JSON, where a number is a number: its declared datatype is converted to the
+    one that the model takes. Binary tensors are taken as they are or not at all."""
+
+    __slots__ = ()
 
 
 Dim = int | str | None
@@ -191,6 +149,20 @@ class Signature:
         """Whether requests may consist of rows, which can share a run or be split."""
         return self.batchable or self.loose
 
+    @property
+    def takes(self) -> str:
+        """The inputs, for people."""
+        return ", ".join(f'"{spec.name}" {spec}' for spec in self.inputs) or "no input"
+
+    def conform(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Numbers from JSON as the datatypes that are taken: what ``check`` would do, ahead of it.
+
+        Raises:
+            SignatureMismatch: a number does not fit.
+        """
+        known = {spec.name: spec for spec in (*self.inputs, *self.optional)}
+        return tuple([_conformed(known.get(tensor.name), tensor) for tensor in tensors])
+
     def check(self, tensors: Sequence[Tensor]) -> Arrays:
         """The arrays of a request in the order of the signature.
 
@@ -204,9 +176,7 @@ class Signature:
             tensor = tensors[place]
             if tensor.name != spec.name:
                 return self.check(self._sorted(tensors))
-            if not spec.fits(tensor):
-                _refuse(spec, tensor)
-            arrays.append(tensor.array)
+            arrays.append(tensor.array if spec.fits(tensor) else _converted(spec, tensor))
         return tuple(arrays)
 
     def _overriding(self, tensors: Sequence[Tensor]) -> Arrays:
@@ -216,10 +186,11 @@ class Signature:
         others = [tensor for tensor in tensors if tensor.name not in known]
         if len(others) != len(self.inputs) or len(given) + len(others) != len(tensors):
             self._refuse_names(tensors)
-        for name, tensor in given.items():
-            if not known[name].fits(tensor):
-                _refuse(known[name], tensor)
-        return Overriding(self.check(others), {n: tensor.array for n, tensor in given.items()})
+        overrides = {
+            name: tensor.array if known[name].fits(tensor) else _converted(known[name], tensor)
+            for name, tensor in given.items()
+        }
+        return Overriding(self.check(others), overrides)
 
     def stands_alone(self, arrays: Arrays) -> bool:
         """Whether a request must not share a run: it overrides a default, or an input is empty."""
@@ -257,16 +228,9 @@ class Signature:
 
     def _refuse_names(self, tensors: Sequence[Tensor]) -> NoReturn:
         names = [tensor.name for tensor in tensors]
-        wanted = [spec.name for spec in self.inputs]
-        optional = {spec.name for spec in self.optional}
-        takes = ", ".join(f'"{spec.name}" {spec}' for spec in self.inputs) or "no input"
-        for name in names:
-            if names.count(name) > 1:
-                raise SignatureMismatch(f'input "{name}" is given {names.count(name)} times')
-            if name not in wanted and name not in optional:
-                raise SignatureMismatch(f'unknown input "{name}"; the model takes {takes}')
-        missing = next(name for name in wanted if name not in names)
-        raise SignatureMismatch(f'input "{missing}" is missing; the model takes {takes}')
+        optional = [spec.name for spec in self.optional]
+        problem = misnamed("input", names, [spec.name for spec in self.inputs], optional)
+        raise SignatureMismatch(f"{problem}; the model takes {self.takes}")
 
     def places(self, names: Sequence[str]) -> tuple[int, ...] | None:
         """The places of the named outputs; None for all of them in the model's order.
@@ -305,6 +269,22 @@ def _elastic(inputs: Sequence[TensorSpec]) -> tuple[int, ...]:
     return tuple(places)
 
 
-def _refuse(spec: TensorSpec, tensor: Tensor) -> NoReturn:
+def _convertible(spec: TensorSpec, tensor: Tensor) -> bool:
+    """Whether its numbers came in JSON, and its shape fits."""
+    given, taken = tensor.datatype, spec.datatype
+    numbers = isinstance(tensor, Written) and is_number(given, taken)
+    return numbers and spec.fits(tensor._replace(datatype=taken))
+
+
+def _converted(spec: TensorSpec, tensor: Tensor) -> Array:
+    """The array of a tensor that does not fit as it is, if its numbers can be converted."""
+    if _convertible(spec, tensor):
+        return converted(spec.name, tensor.datatype, spec.datatype, tensor.array)
     came = f"{tensor.datatype} {show_shape(tensor.array.shape)}"
     raise SignatureMismatch(f'input "{spec.name}" takes {spec}, got {came}')
+
+
+def _conformed(spec: TensorSpec | None, tensor: Tensor) -> Tensor:
+    if spec is None or spec.datatype is tensor.datatype or not _convertible(spec, tensor):
+        return tensor
+    return Tensor(tensor.name, spec.datatype, _converted(spec, tensor))

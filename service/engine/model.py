@@ -13,6 +13,7 @@ from service.core.errors import NotFound, NotReady
 from service.core.events import Observer, StateChanged, ThreadLost
 from service.core.ledger import Ledger, Work
 from service.core.lifecycle import State, move
+from service.core.padding import Padding
 from service.core.requests import Terms
 from service.core.run_limits import DEFAULT_TIMEOUTS, RunLimits
 from service.core.tensors import Signature, Tensor
@@ -189,6 +190,15 @@ class ModelVersion:
             NotReady: it does not serve.
         """
         return self.serving()[0].signature
+
+    @property
+    def padding(self) -> Padding | None:
+        """How it fills up variable lengths, if it does.
+
+        Raises:
+            NotReady: it does not serve.
+        """
+        return self.serving()[0].policy.padding
 
     def withdraw(self) -> None:
         """Take requests whose reply was cancelled out of the queue."""

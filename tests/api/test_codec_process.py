@@ -18,7 +18,7 @@ from service.api.codec_process import CodecProcess
 from service.api.frames import LineBroken, receive, send
 from service.core.errors import CodecFailed, MalformedRequest
 from service.core.sizes import MAX_TEXT
-from service.core.tensors import DATATYPES, Tensor
+from service.core.tensors import DATATYPES, Signature, Tensor
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_values_go_there_and_back(process: CodecProcess) -> None:
 def test_it_imports_no_server(process: CodecProcess) -> None:
     import service.api.codec_jobs as jobs
 
-    process.call(jobs.decode_v2, pickle.PickleBuffer(b'{"inputs": []}'), None)
+    process.call(jobs.decode_v2, pickle.PickleBuffer(b'{"inputs": []}'), None, Signature((), ()))
     loaded = process.call(eval, "sorted(__import__('sys').modules)")
     assert not {"onnxruntime", "fastapi", "uvicorn", "pydantic", "asyncio"} & set(loaded)
 
@@ -57,7 +57,7 @@ def test_errors_come_back_as_they_are(process: CodecProcess) -> None:
     import service.api.codec_jobs as jobs
 
     with pytest.raises(MalformedRequest, match="the body is not JSON"):
-        process.call(jobs.decode_v2, pickle.PickleBuffer(b"{"), None)
+        process.call(jobs.decode_v2, pickle.PickleBuffer(b"{"), None, Signature((), ()))
     with pytest.raises(CodecFailed, match="ZeroDivisionError"):
         process.call(divmod, 1, 0)
     assert process.call(len, "four") == 4

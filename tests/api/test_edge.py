@@ -11,7 +11,7 @@ from tests.guards import edge_of
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/v2/models", "/v2/models/digits/", "/docs/x"])
+@pytest.mark.parametrize("path", ["/nowhere", "/v2/model", "/v2/models/digits/", "/docs/x"])
 async def test_what_is_nowhere_is_404_and_points_to_the_docs(
     client: httpx.AsyncClient, path: str
 ) -> None:

@@ -1,6 +1,8 @@
 """What is read and written elsewhere is the same as here."""
 
 import asyncio
+import csv
+import io
 import math
 import threading
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from service.api.codec_jobs import Encoding
 from service.api.elsewhere import Elsewhere
 from service.core.errors import MalformedRequest, QuantserveError
 from service.core.memory_budget import Budget, Reservation
+from service.core.padding import Padding
 from service.core.requests import InferRequest, InferResponse
 from service.core.tensors import DATATYPES, Signature, Tensor, TensorSpec
 
@@ -31,6 +34,9 @@ VALUES = {
 DATA = st.sampled_from(sorted(VALUES)).flatmap(
     lambda name: st.tuples(st.just(name), st.lists(VALUES[name] | st.none(), max_size=8))
 )
+
+
+NOTHING = Signature((), ())
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +90,7 @@ def test_json_is_read_as_here(
     body = f"{head}[{listed}]}}]}}".encode()
     # Longer than what is read here, so that it goes to the process.
     body = (bytearray if mutable else bytes)(body + b" " * 40_000)
-    assert there(far.decode(body, None)) == here(codec.decode, body)
+    assert there(far.decode(body, None, NOTHING)) == here(codec.decode, body)
     spec = TensorSpec("x", DATATYPES[datatype], ("batch", None))
     signature = Signature((spec,), ())
     body = f'{{"instances":[[{listed}],[{listed}]]}}'.encode()
@@ -110,7 +116,9 @@ def test_raw_strings_are_read_as_here(
         }
     )
     for length in (len(head), len(head) + 1, len(head) - 1):
-        assert there(far.decode(head + data, length)) == here(codec.decode, head + data, length)
+        assert there(far.decode(head + data, length, NOTHING)) == here(
+            codec.decode, head + data, length
+        )
     signature = Signature((TensorSpec("x", DATATYPES["BYTES"], (None,)),), ())
     assert there(far.decode_raw(data, signature)) == here(codec.decode_raw, data, signature)
 
@@ -147,10 +155,10 @@ async def test_more_strings_or_text_than_are_taken_are_refused(
     inputs = '{"inputs":[{"name":"x","datatype":"BYTES","shape":[%d],"data":[%s]}]}'
     many = inputs % (2**16 + 1, ",".join(['""'] * (2**16 + 1)))
     with pytest.raises(MalformedRequest, match="has 65537 BYTES elements, at most 65536"):
-        await far.decode(many.encode(), None)
+        await far.decode(many.encode(), None, NOTHING)
     long = inputs % (1, '"' + "a" * (2**22 + 1) + '"')
     with pytest.raises(MalformedRequest, match="has 4194305 bytes of text, at most 4194304"):
-        await far.decode(long.encode(), None)
+        await far.decode(long.encode(), None, NOTHING)
     signature = Signature((TensorSpec("x", DATATYPES["BYTES"], (None,)),), ())
     with pytest.raises(MalformedRequest, match="bytes of text"):
         await far.decode_raw(bytes(2**22 + 1), signature)
@@ -159,10 +167,10 @@ async def test_more_strings_or_text_than_are_taken_are_refused(
 async def test_small_bodies_do_not_wait_for_large_ones(far: Elsewhere) -> None:
     body = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[%d],"data":[%s]}]}'
     large = asyncio.ensure_future(
-        far.decode(body % (3_000_000, b",".join([b"1"] * 3_000_000)), None)
+        far.decode(body % (3_000_000, b",".join([b"1"] * 3_000_000)), None, NOTHING)
     )
     await asyncio.sleep(0)
-    await far.decode(body % (20_000, b",".join([b"1"] * 20_000)), None)
+    await far.decode(body % (20_000, b",".join([b"1"] * 20_000)), None, NOTHING)
     assert not large.done()
     assert (await large).inputs[0].array.shape == (3_000_000,)
 
@@ -206,7 +214,7 @@ async def test_memory_for_work_that_fails_or_never_begins_is_given_back(far: Els
         held = Reservation(budget)
         held.resize(60)
         with pytest.raises(MalformedRequest):
-            await far.decode(body, None, held)
+            await far.decode(body, None, NOTHING, held)
         held.release()
         await asyncio.sleep(0)
         assert budget.held == 0
@@ -223,3 +231,64 @@ async def test_no_thread_is_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     held.resize(60)
     held.release()
     assert held.size == 0
+
+
+TABLE = st.lists(st.tuples(st.floats(width=32), st.integers(-300, 300), st.text(max_size=5)))
+COLUMNS = Signature(
+    (
+        TensorSpec("x", DATATYPES["FP32"], (None, 1)),
+        TensorSpec("n", DATATYPES["INT8"], (None, 1)),
+        TensorSpec("s", DATATYPES["BYTES"], (None, 1)),
+    ),
+    (),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(TABLE)
+def test_tables_are_read_as_here(far: Elsewhere, rows: list[tuple[float, int, str]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, quoting=csv.QUOTE_NONNUMERIC).writerows(["xns", *rows])
+    body = text.getvalue().encode()
+    assert there(far.decode_v1(body, COLUMNS, None, "csv")) == here(
+        v1.decode, body, COLUMNS, None, "csv"
+    )
+    frame = orjson.dumps({"dataframe_split": {"columns": ["x", "n", "s"], "data": rows}})
+    body = frame + b" " * 40_000
+    assert there(far.decode_v1(body, COLUMNS)) == here(v1.decode, body, COLUMNS)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 99), max_size=5), min_size=1, max_size=4),
+    st.sampled_from([None, Padding((4,), (7,), ((True,),), ((),))]),
+)
+def test_rows_are_filled_up_as_here(
+    far: Elsewhere, rows: list[list[int]], padding: Padding | None
+) -> None:
+    signature = Signature((TensorSpec("x", DATATYPES["INT64"], ("n", "s")),), ())
+    body = orjson.dumps({"instances": rows}) + b" " * 40_000
+    assert there(far.decode_v1(body, signature, padding)) == here(
+        v1.decode, body, signature, padding
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(DATA, st.sampled_from(["FP32", "FP64", "FP16", "INT64", "UINT8", "BYTES"]))
+def test_numbers_are_converted_as_here(
+    far: Elsewhere, data: tuple[str, list[object]], taken: str
+) -> None:
+    datatype, values = data
+    signature = Signature((TensorSpec("x", DATATYPES[taken], ("n",)),), ())
+    listed = ",".join(map(text, values))
+    head = f'{{"inputs":[{{"name":"x","datatype":"{datatype}","shape":[{len(values)}]'
+    body = f'{head},"data":[{listed}]}}]}}'.encode() + b" " * 40_000
+
+    def checked(request: InferRequest) -> InferRequest:
+        (array,) = signature.check(request.inputs)
+        return request._replace(inputs=(Tensor("x", DATATYPES[taken], array),))
+
+    async def elsewhere() -> InferRequest:
+        return checked(await far.decode(body, None, signature))
+
+    assert there(elsewhere()) == here(lambda: checked(codec.decode(body)))

@@ -14,6 +14,7 @@ from service.api.pace import TakesLong
 from service.api.traffic import Traffic
 from service.config import Settings
 from service.core.errors import NotReady
+from service.core.padding import Padding
 from service.core.tensors import DATATYPES, Signature, Tensor, TensorSpec
 
 VALUES = [[1.0, 2.0]] * 10_000
@@ -31,6 +32,7 @@ class Version:
 
     signature: Signature
     v1_outputs: tuple[str, ...] = ()
+    padding: Padding | None = None
     given: list[Tensor] = field(default_factory=list)
 
     def submit(self, inputs: tuple[Tensor, ...], *_: Any) -> None:

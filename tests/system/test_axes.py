@@ -204,14 +204,17 @@ def test_a_default_is_overridden_for_one_request(served: Running, binary: bool) 
     assert np.allclose(ask(served, "defaults", binary, x=x)["y"], usual)
     problem = refused(served, "defaults", binary, x=x, w=np.zeros((4, 2)))
     assert "FP32 [4, 3], got FP32 [4, 2]" in problem
-    assert "INT64" in refused(served, "defaults", binary, x=x, k=np.array(4))
+    if binary:
+        assert "INT64" in refused(served, "defaults", binary, x=x, k=np.array(4))
+    else:  # in JSON a number is a number
+        assert np.allclose(ask(served, "defaults", binary, x=x, k=np.array(4))["y"], 2 * usual)
     assert 'unknown input "q"' in refused(served, "defaults", binary, x=x, q=np.array(4.0))
 
 
 def test_v1_knows_no_override_since_it_has_only_rows(served: Running) -> None:
     url = f"http://{served.address}/v1/models/defaults:predict"
     reply = httpx.post(url, json={"instances": [{"x": [1, 2, 3, 4], "k": 2}]})
-    assert reply.status_code == 400 and "nothing else" in reply.text
+    assert reply.status_code == 400 and "unknown column" in reply.text
     assert httpx.post(url, json={"instances": [{"x": [1, 2, 3, 4]}]}).status_code == 200
 
 

@@ -166,8 +166,42 @@ CASES = {
     "duplicate input": wrong("two", v2(tensor(name="a"), tensor(name="a")), 'input "a" is given 2'),
     "one too many": wrong(F32, v2(tensor(), tensor()), 'input "x" is given 2 times'),
     "unknown output": wrong(F32, v2(tensor(), outputs=[{"name": "z"}]), 'output "z"', '"y"'),
-    "wrong datatype": wrong(
-        F32, v2(tensor(datatype="FP64")), 'input "x" takes FP32 [-1, -1], got FP64 [1, 2]'
+    "wrong datatype": bin_(
+        F32,
+        binary(struct.pack("<2d", 1, 2), datatype="FP64"),
+        'input "x" takes FP32 [-1, -1], got FP64 [1, 2]',
+    ),
+    "a string's datatype": wrong(
+        F32, v2(tensor(datatype="BYTES", data=["1", "2"])), "takes FP32 [-1, -1], got BYTES [1, 2]"
+    ),
+    "a boolean's datatype": wrong(
+        "same_int8", v2(tensor(datatype="BOOL", data=[True, False])), "takes INT8", "got BOOL"
+    ),
+    "a number's datatype for BOOL": wrong(
+        "same_bool", v2(tensor(datatype="INT64")), "takes BOOL [-1, -1], got INT64 [1, 2]"
+    ),
+    "another datatype and rank": wrong(
+        F32, v2(tensor(datatype="FP64", shape=[2])), "takes FP32 [-1, -1], got FP64 [2]"
+    ),
+    "FP64 past FP32": wrong(
+        F32, v2(tensor(datatype="FP64", data=[1, 1e39])), "1e+39 is too large for FP32, in row 0"
+    ),
+    "INT64 past FP16": wrong(
+        "same_fp16", v2(tensor(datatype="INT64", data=[1, 70000])), "70000 is too large for FP16"
+    ),
+    "INT64 past INT32": wrong(
+        "same_int32",
+        v2(tensor(datatype="INT64", data=[1, 2**31])),
+        "-2147483648 to 2147483647, got 2147483648 in row 0, column 1",
+    ),
+    "INT8 below UINT64": wrong(
+        "same_uint64", v2(tensor(datatype="INT8", data=[1, -1])), U64, "got -1 in row 0, column 1"
+    ),
+    "FP32 with a fraction": wrong(
+        "same_int64", v2(tensor(data=[1, 3.5])), I64, "got 3.5 in row 0, column 1"
+    ),
+    "FP32 past what it tells apart": wrong(
+        "same_int64", v2(tensor(data=[1, 2.0**25])), I64, "got 33554432.0"
     ),
     "wrong rank": wrong(F32, v2(tensor(shape=[2])), "takes FP32 [-1, -1], got FP32 [2]"),
     "a scalar": wrong(F32, v2(tensor(shape=[], data=[1])), "takes FP32 [-1, -1], got FP32 []"),
@@ -200,7 +234,9 @@ CASES = {
     "below INT64": wrong("same_int64", typed("INT64", f"[{-(2**63) - 1}]"), I64, "got -9.22"),
     "past UINT64": wrong("same_uint64", typed("UINT64", f"[{2**64}]"), U64, "got 1.84"),
     "below UINT64": wrong("same_uint64", typed("UINT64", "[-1]"), U64, "got -1"),
-    "a fraction": wrong("same_int8", typed("INT8", "[1.0]"), "from -128 to 127, got 1.0"),
+    "a fraction": wrong("same_int8", typed("INT8", "[1.5]"), "from -128 to 127, got 1.5 in row 0"),
+    "past INT8 with a point": wrong("same_int8", typed("INT8", "[300.0]"), "to 127, got 300"),
+    "past a double": wrong("same_int64", typed("INT64", "[9007199254740994.0]"), I64, "got 900719"),
     "a string": wrong(F32, typed("FP32", '["1"]'), 'number values, got "1"'),
     "a long string": wrong(F32, typed("FP32", f'["{"n" * 500_000}"]'), "number values, got"),
     "a boolean": wrong(F32, typed("FP32", "[true]"), "number values, got true"),
@@ -262,16 +298,36 @@ CASES = {
     "V1 nothing": v1(F32, "", "the body is empty"),
     "V1 not JSON": v1(F32, "{", "not JSON"),
     "V1 a list": v1(F32, "[]", "a list, expected an object"),
-    "V1 no instances": v1(F32, "{}", '"instances" must be a list of at least one instance'),
+    "V1 no instances": v1(F32, "{}", 'one of "instances", "inputs"', "got none of them"),
+    "V1 two tables": v1(
+        F32, '{"instances": [[1]], "inputs": [[1]]}', 'got "instances" and "inputs"'
+    ),
     "V1 no instance": v1(F32, '{"instances": []}', "at least one instance"),
     "V1 an object": v1(F32, '{"instances": {}}', "must be a list"),
     "V1 unknown model": v1("nobody", '{"instances": [1]}', 'no model "nobody"', status=404),
-    "V1 a string": v1(F32, '{"instances": [["a"]]}', "takes FP32 [-1, -1]", 'got "a"'),
-    "V1 ragged": v1(F32, '{"instances": [[1], [1, 2]]}', "2 values on axis 1"),
-    "V1 mixed": v1(F32, '{"instances": [[1], {"x": [1]}]}', "an object on axis 1"),
+    "V1 a string": v1(F32, '{"instances": [["a"]]}', "takes FP32", 'got "a" in row 0'),
+    "V1 ragged": v1(
+        F32,
+        '{"instances": [[1], [1, 2]]}',
+        "row 0 has 1 values, row 1 has 2",
+        '[batching.padding] in model.toml with "x" under values',
+    ),
+    "V1 ragged where the length is fixed": v1(
+        "two",
+        '{"instances": [{"a": [1, 2], "b": [1, 2]}, {"a": [1, 2], "b": [1]}]}',
+        'input "b" takes FP32 [-1, 2]: row 1 has 1 values, expected 2',
+    ),
+    "V1 mixed": v1(F32, '{"instances": [[1], {"x": [1]}]}', "got an object in row 1"),
     "V1 deep": v1(F32, f'{{"instances": {"[" * 70}1{"]" * 70}}}', "more than 32 deep"),
-    "V1 wrong name": v1(F32, '{"instances": [{"z": [1]}]}', 'an object with "x"', "instance 0"),
-    "V1 missing name": v1("two", '{"instances": [{"a": [1, 2]}]}', '"a", "b"', "instance 0"),
+    "V1 wrong name": v1(F32, '{"instances": [{"z": [1]}]}', 'unknown column "z"', '"x" FP32'),
+    "V1 missing name": v1(
+        "two", '{"instances": [{"a": [1, 2]}]}', 'column "b" is missing', '"b" FP32 [-1, 2]'
+    ),
+    "V1 missing name later": v1(
+        "two",
+        '{"instances": [{"a": [1, 2], "b": [1, 2]}, {"a": [1, 2], "B": [1, 2]}]}',
+        'row 1: unknown column "B", perhaps "b" is meant; column "b" is missing',
+    ),
     "V1 no object": v1("two", '{"instances": [[1, 2]]}', '"a", "b"', "got a list"),
     "V1 wrong rank": v1(F32, '{"instances": [1, 2]}', "takes FP32 [-1, -1], got FP32 [2]"),
     "V1 past INT8": v1("same_int8", '{"instances": [[300]]}', "-128 to 127, got 300"),

@@ -1,0 +1,76 @@
+"""Numbers of one datatype as another, where no more is lost than rounding to it loses. Pure.
+
+What comes to a model in JSON is a number, whatever datatype the client declared of it. An integer
+is never changed: it may be rounded to a float, but a float becomes an integer only where the
+float is exactly that one.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from service.core.bfloat16 import from_bfloat16, to_bfloat16
+from service.core.datatypes import DATATYPES, Array, Datatype, wanted
+from service.core.errors import SignatureMismatch
+from service.core.whereabouts import whereabouts
+
+NUMBERS = frozenset({"integer", "number"})
+MANTISSA = {"BF16": 8, "FP16": 11, "FP32": 24, "FP64": 53}
+"""Bits; up to two to that power, a float tells each integer from the next."""
+
+
+def is_number(*datatypes: Datatype) -> bool:
+    """Whether all of them are integers or floats."""
+    return all(datatype.kind in NUMBERS for datatype in datatypes)
+
+
+def converted(name: str, given: Datatype, taken: Datatype, array: Array) -> Array:
+    """The array of input ``name``, which is of datatype ``given``, as ``taken``, of the same shape.
+
+    Raises:
+        SignatureMismatch: a value does not fit; with its place.
+    """
+    numbers = from_bfloat16(array) if given.name == "BF16" else array
+    if taken.kind == "number":
+        return _to_floats(name, taken, numbers)
+    low, high = limits(taken)
+    if given.kind == "number":
+        most = 2.0 ** MANTISSA[given.name]
+        # In doubles, which hold all that is compared here exactly; NaN fails each comparison.
+        doubles = numbers.astype(np.float64, copy=False)
+        fits = (doubles == np.trunc(doubles)) & (np.abs(doubles) <= most)
+        fits &= (doubles >= low) & (doubles <= high)
+    else:
+        fits = (numbers >= low) & (numbers <= high)
+    if not fits.all():
+        value, where = _first(numbers, ~fits)
+        raise SignatureMismatch(
+            f'input "{name}" takes {taken}: {wanted(taken)}, got {value!r} in {where}'
+        )
+    return numbers.astype(taken.dtype)
+
+
+def limits(datatype: Datatype) -> tuple[int, int]:
+    """The lowest and the highest value of an integer datatype."""
+    info = np.iinfo(datatype.dtype)
+    return int(info.min), int(info.max)
+
+
+def _to_floats(name: str, taken: Datatype, numbers: Array) -> Array:
+    if taken.name == "BF16":
+        single = _to_floats(name, DATATYPES["FP32"], numbers)
+        result, overflown = to_bfloat16(single)
+    else:
+        with np.errstate(over="ignore"):
+            result = numbers.astype(taken.dtype)
+        overflown = np.isinf(result) & np.isfinite(numbers)
+    if overflown.any():
+        value, where = _first(numbers, overflown)
+        raise SignatureMismatch(f'input "{name}": {value!r} is too large for {taken}, in {where}')
+    return result
+
+
+def _first(numbers: Array, wrong: Array) -> tuple[Any, str]:
+    """The first value that is wrong, and its place."""
+    index = int(np.argmax(wrong))
+    return numbers.reshape(-1)[index].item(), whereabouts(numbers.shape, index)

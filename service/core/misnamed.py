@@ -1,0 +1,48 @@
+"""Names that are not those that are taken: what is missing, what is too much, and what may be
+meant. Pure.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+MOST = 8
+"""Names of each kind that are told."""
+COMPARED = 2**12
+"""Product of the characters of a name and of all that it is compared with, which takes at most half
+a millisecond."""
+
+
+def misnamed(
+    what: str, given: Sequence[str], wanted: Sequence[str], optional: Sequence[str] = ()
+) -> str:
+    """What is wrong with the names that were given; "" if nothing is.
+
+    >>> misnamed("input", ["ages", "city"], ["age", "city"])
+    'unknown input "ages", perhaps "age" is meant; input "age" is missing'
+    """
+    counts, known = Counter(given), {*wanted, *optional}
+    missing = [name for name in wanted if name not in counts]
+    problems = [f'{what} "{n}" is given {c} times' for n, c in counts.items() if c > 1]
+    candidates = missing or [*wanted, *optional]
+    strangers = [name for name in counts if name not in known]
+    problems += [f"unknown {what} {_meant(name, candidates)}" for name in strangers[:MOST]]
+    if len(strangers) > MOST:
+        problems.append(f"and {len(strangers) - MOST} more unknown")
+    problems += [f'{what} "{name}" is missing' for name in missing[:MOST]]
+    if len(missing) > MOST:
+        problems.append(f"and {len(missing) - MOST} more missing")
+    return "; ".join(problems)
+
+
+def _meant(name: str, candidates: Sequence[str]) -> str:
+    """The name, shown, with the closest one that would be taken, if one is close."""
+    near: dict[str, str] = {}
+    room = COMPARED // max(1, len(name))
+    for each in candidates:
+        room -= len(each)
+        if room < 0:
+            break
+        near[each.casefold()] = each
+    found = get_close_matches(name.casefold(), near, 1)
+    return f'"{name:.200}"' + (f', perhaps "{near[found[0]]}" is meant' if found else "")

@@ -1,0 +1,44 @@
+"""What is wrong with names is told: all of it, as short as it can be."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core.misnamed import misnamed
+
+WANTED = ["age", "city", "income"]
+NAMES = st.lists(st.sampled_from(["age", "city", "Age", "x", "y" * 100]), max_size=5)
+
+
+@pytest.mark.parametrize(
+    ("given_", "problem"),
+    [
+        (["city", "age", "income"], ""),
+        (["age", "city"], 'column "income" is missing'),
+        (["age", "city", "income", "zip"], 'unknown column "zip"'),
+        (["age", "city", "Income"], 'unknown column "Income", perhaps "income" is meant; column'),
+        (["age", "city", "incone"], 'unknown column "incone", perhaps "income" is meant; column'),
+        (["age", "age", "city", "income"], 'column "age" is given 2 times'),
+        ([f"c{i}" for i in range(20)], "and 12 more unknown"),
+    ],
+)
+def test_what_is_wrong_is_told(given_: list[str], problem: str) -> None:
+    told = misnamed("column", given_, WANTED)
+    assert problem in told if problem else told == ""
+
+
+def test_what_need_not_be_there_is_known() -> None:
+    assert misnamed("input", ["age"], ["age"], ["weight"]) == ""
+    assert misnamed("input", ["weight", "age"], ["age"], ["weight"]) == ""
+    assert 'perhaps "weight" is meant' in misnamed("input", ["age", "wieght"], ["age"], ["weight"])
+
+
+@given(NAMES, NAMES)
+def test_nothing_is_told_of_the_same_names_only(one: list[str], other: list[str]) -> None:
+    wanted = list(dict.fromkeys(other))
+    assert (misnamed("input", one, wanted) == "") == (sorted(one) == sorted(wanted))
+
+
+def test_names_without_end_are_neither_compared_nor_shown() -> None:
+    told = misnamed("column", ["n" * 10_000], ["n" * 9_999, *map(str, range(5000))])
+    assert len(told) < 12_000 and "meant" not in told and "and 4993 more missing" in told
