@@ -131,12 +131,12 @@ def _probe(session: Session, rows: Sequence[Arrays], batching: BatchingConfig) -
         if signature.declared is None:
             counts = counts_taken(session.run, signature, rows)
         if signature.declared:
-            limit = batching.max_batch_size
+            limit = batching.run_rows
         elif counts is Counts.EQUAL or (
             counts is Counts.BROADCAST
             and (batching.combine == "always" or not named_apart(signature))
         ):
-            limit = max(2, batching.max_batch_size)  # two rows, to see whether they are rows
+            limit = max(2, batching.run_rows)  # two rows, to see whether they are rows
         found = probe(session.run, signature.outputs, rows, limit, clock)
     except QuantserveError as failure:
         raise LoadFailed(str(failure)) from failure
