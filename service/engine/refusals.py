@@ -3,7 +3,7 @@
 The status alone does not tell: up to 1.2x a check in a kernel is a RUNTIME_EXCEPTION, later it is a
 FAIL, and so is a run that was terminated or that found no memory. A version has run its own rows at
 load, so what a node refuses later depends on the values or shapes of the request.
-tests/engine/refused_graphs.py has a graph for each operator; run its tests with the oldest and the
+tests/engine/refused_*.py have a graph for each operator; run test_refusals.py with the oldest and the
 newest version that pyproject.toml allows.
 """
 

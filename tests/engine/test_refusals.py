@@ -17,8 +17,12 @@ from service.core.errors import ExecutionFailed, InputRejected
 from service.engine.refusals import is_refusal, reason
 from service.engine.session import Session, SessionOptions, new_control
 from tests.engine import graphs
-from tests.engine.refused_graphs import CASES, ROW, floats, graph, ints, position_table
+from tests.engine.refused_fused import FUSED
+from tests.engine.refused_graphs import ROW, floats, graph, ints, position_table
+from tests.engine.refused_shapes import SHAPES
+from tests.engine.refused_values import VALUES
 
+CASES = SHAPES | VALUES | FUSED
 NODE = "Non-zero status code returned while running X node. Name:'n' Status Message: "
 
 
