@@ -7,8 +7,11 @@ import numpy as np
 
 from service.core.tensors import Array, Arrays, Signature, TensorSpec, show_shape
 
-INDEX = re.compile(r"(?:idx|ind(?:ex|ice)|value)\s*(?:=|:|is)?\s*(-?\d+)")
-RANGE = re.compile(r"range \[-?\d+, ?(\d+)\]")
+INDEX = re.compile(
+    r"(?:idx|ind(?:ex|ice)|value|axis|length)\s*(?:=|:|is)?\s*(-?\d+)|got:?\s*(-\d+)"
+)
+"""A value, as operators write it."""
+RANGE = re.compile(r"range \[-?\d+, ?(\d+)([])])")
 BROADCAST = re.compile(r"(\d+) by (\d+)")
 NUMBER = re.compile(r"-?\d+")
 MOST_NAMED = 4
@@ -21,10 +24,11 @@ def blamed(signature: Signature, arrays: Arrays, error: str) -> str:
     ``error`` is the text without names: a number in it is a value or a length.
     """
     inputs = list(zip(signature.inputs, arrays, strict=False))
-    index = INDEX.search(error)
-    found = list(_holding(inputs, int(index[1]))) if index else []
+    said = INDEX.search(error)
+    index = int(said[1] or said[2]) if said else None
+    found = [] if index is None else list(_holding(inputs, index))
     if not found:
-        found = list(_long(inputs, signature, error, int(index[1]) if index else None))
+        found = list(_long(inputs, signature, error, index))
     if not found:
         found = [f'input "{s.name}" is {s.datatype} {show_shape(a.shape)}' for s, a in inputs]
     more = [f"and {len(found) - MOST_NAMED} more"] if len(found) > MOST_NAMED else []
@@ -62,4 +66,4 @@ def _fitting(error: str, length: int) -> str:
     if broadcast and length in (sides := [int(each) for each in broadcast.groups()]):
         other = sides[1 - sides.index(length)]
         return f", {other} would fit" if other > 1 else ""
-    return f", at most {int(reach[1]) + 1} would fit" if reach else ""
+    return f", at most {int(reach[1]) + (reach[2] == ']')} would fit" if reach else ""

@@ -165,7 +165,7 @@ class Session:
         if doubt:
             return InputRejected(f"the model refuses {doubt}: {said}")
         if is_refusal(text):
-            why = blamed(self.signature, inputs, said.partition('": ')[2] or said)
+            why = blamed(self.signature, inputs, said.partition(": ")[2])
             return InputRejected(f"the model refuses these values: {said}: {why}")
         return ExecutionFailed(f"the model failed: {said}")
 

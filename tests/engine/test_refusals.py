@@ -74,6 +74,11 @@ def test_a_computed_index_names_the_axis_that_it_comes_from(tmp_path: Path) -> N
         Session(path, SessionOptions()).run((floats(1, 12),))
 
 
+def test_a_text_that_is_no_number_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(InputRejected, match='Cast "node_1": a text is not a number: input "x"'):
+        session("Cast", tmp_path).run(CASES["Cast"].refused)
+
+
 def test_no_memory_is_no_refusal(tmp_path: Path) -> None:
     model = graph("Expand", ROW | {"s": ("i", ["k"])})
     path = graphs.save(model, tmp_path) / "model.onnx"
