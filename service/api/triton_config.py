@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.api.json_tensors import parse_json
-from service.api.metadata import LARGER, PLATFORM
+from service.api.metadata import CUT, PLATFORM
 from service.core.batching import RUN_ROWS
 from service.core.errors import MalformedRequest
 from service.core.names import MODEL_FILE
@@ -137,7 +137,8 @@ class ModelConfiguration(_Message):
         """The sections of model.toml that say the same."""
         batching = self.dynamic_batching.settings() if self.dynamic_batching else {}
         # What GET shows of a model without a limit comes back without one.
-        cut = self.max_batch_size == RUN_ROWS and LARGER in self.parameters
+        larger = self.parameters.get("larger_requests")
+        cut = self.max_batch_size == RUN_ROWS and larger is not None and larger.string_value == CUT
         if self.max_batch_size and not cut:
             batching["max_batch_size"] = self.max_batch_size
         elif self.max_batch_size == 0:
