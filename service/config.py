@@ -15,6 +15,7 @@ from pydantic import (
     field_validator,
 )
 
+from service.core.batching import RUN_ROWS
 from service.core.errors import ConfigError
 from service.core.names import ALLOWED, NAME
 from service.core.requests import NonFinite
@@ -146,9 +147,13 @@ class PaddingConfig(_Value):
 
 
 class BatchingConfig(_Value):
-    """``[batching]`` of model.toml. Times are seconds; what is left out is measured at load."""
+    """``[batching]`` of model.toml. Times are seconds; what is left out is measured at load.
 
-    max_batch_size: int = Field(64, ge=1)
+    ``max_batch_size`` is the most rows that one request may have. Where it is left out, larger
+    requests than ``run_rows`` are cut into runs, if the model's rows do not influence each other.
+    """
+
+    max_batch_size: int | None = Field(None, ge=1)
     preferred_batch_size: int | None = Field(None, ge=1)
     max_queue_delay: float = Field(0.0, ge=0, le=10)
     max_queue_size: int = Field(1024, ge=1)
@@ -156,6 +161,11 @@ class BatchingConfig(_Value):
     combine: Literal["auto", "always", "never"] = "auto"
     tolerance: float = Field(1e-3, ge=0)
     padding: PaddingConfig | None = None
+
+    @property
+    def run_rows(self) -> int:
+        """The most rows in one run."""
+        return self.max_batch_size or RUN_ROWS
 
 
 class InstancesConfig(_Value):

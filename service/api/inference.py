@@ -71,6 +71,7 @@ class Inference:
     ) -> None:
         self._repository = repository
         self.traffic = traffic
+        self._memory = traffic.outputs  # bound once, not for every request
         self._observe = observe
         self.body_limit = settings.max_body_bytes
         self.body_timeout = settings.body_timeout
@@ -186,7 +187,7 @@ class Inference:
             places = signature.places([output.name for output in request.outputs])
         # Before the queue: where nothing else waits, the answer comes while it is entered.
         exchange.admitted = Admitted(request, version, signature)
-        terms = Terms(places, request.priority, request.timeout, alone)
+        terms = Terms(places, request.priority, request.timeout, alone, self._memory)
         version.submit(request.inputs, terms, reply)
 
     def answer(self, exchange: Exchange, outputs: Arrays) -> Answer:

@@ -9,12 +9,15 @@ from service import __version__
 from service.api.lookup import NOT_FOUND, NOT_READY, ModelName, VersionNumber, find_version
 from service.core.lifecycle import State
 from service.core.tensors import Signature, TensorSpec
+from service.engine.loading import Loaded
 from service.engine.model import ModelVersion
 from service.engine.repository import ModelRepository
 
 MOST_LISTED = 32
 """Optional inputs that are named: an old export lists every weight."""
 PLATFORM = "onnxruntime_onnx"
+LARGER, CUT, REFUSED = "larger_requests", "cut", "refused"
+"""A parameter of a model: what becomes of a request with more rows than ``max_batch_size``."""
 EXTENSIONS = [
     "binary_tensor_data",
     "classification",
@@ -102,6 +105,11 @@ def metadata(repository: ModelRepository) -> APIRouter:
     return router
 
 
+def cuts(loaded: Loaded) -> bool:
+    """Whether requests with more rows than one run takes are cut."""
+    return bool(loaded.signature.batchable and loaded.policy.part_rows)
+
+
 def _describe(repository: ModelRepository, version: ModelVersion) -> ModelMetadata:
     loaded, _ = version.serving()
     versions = repository.model(version.model).versions
@@ -119,9 +127,18 @@ def _describe(repository: ModelRepository, version: ModelVersion) -> ModelMetada
             "batching": loaded.plan.mode.value,
             "batching_note": loaded.plan.note,
             "batch_deviation": str(loaded.probe.deviation),
+            **_of_rows(loaded),
             **_not_in_the_shapes(loaded.signature),
         },
     )
+
+
+def _of_rows(loaded: Loaded) -> dict[str, str]:
+    """How many rows one run takes, and what becomes of a request with more; where it has rows."""
+    if not loaded.signature.batchable:
+        return {}
+    told = CUT if cuts(loaded) else REFUSED
+    return {"max_batch_size": str(loaded.policy.max_rows), LARGER: told}
 
 
 def _not_in_the_shapes(signature: Signature) -> dict[str, str]:

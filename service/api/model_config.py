@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from service.api.lookup import NOT_FOUND, NOT_READY, ModelName, VersionNumber, find_version
-from service.api.metadata import PLATFORM
+from service.api.metadata import CUT, LARGER, PLATFORM, cuts
 from service.core.batching import BatchingMode, BatchPolicy
 from service.core.tensors import TensorSpec
 from service.engine.model import ModelVersion
@@ -47,8 +47,18 @@ class DynamicBatching(BaseModel):
     default_queue_policy: QueuePolicy
 
 
+class ConfiguredParameter(BaseModel):
+    """A setting of the backend."""
+
+    string_value: str
+
+
 class Configuration(BaseModel):
-    """A model's configuration. ``dynamic_batching`` is there only where requests share runs."""
+    """A model's configuration. ``dynamic_batching`` is there only where requests share runs.
+
+    ``max_batch_size`` is the most rows of one run. The parameter ``larger_requests`` is "cut" where
+    a request may have more, which are then run in parts; without it one with more is refused.
+    """
 
     name: str
     platform: str
@@ -59,6 +69,7 @@ class Configuration(BaseModel):
     output: list[ConfiguredTensor]
     instance_group: list[InstanceGroup]
     dynamic_batching: DynamicBatching | None = None
+    parameters: dict[str, ConfiguredParameter] | None = None
 
 
 def model_config(repository: ModelRepository) -> APIRouter:
@@ -103,6 +114,7 @@ def _configuration(version: ModelVersion) -> Configuration:
             InstanceGroup(name=version.model, kind="KIND_CPU", count=batcher.instances)
         ],
         dynamic_batching=_dynamic_batching(loaded.policy) if combines else None,
+        parameters={LARGER: ConfiguredParameter(string_value=CUT)} if cuts(loaded) else None,
     )
 
 

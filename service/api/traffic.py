@@ -50,7 +50,7 @@ class Holder(Protocol):
     weighed: int
 
 
-class _Body:
+class _Held:
     held: Reservation | None = None
     weight = weighed = 0
 
@@ -144,6 +144,24 @@ class Traffic:
             )
         self._reserve(holder, needed)
 
+    def outputs(self, size: int) -> Reservation | None:
+        """Reserve memory for outputs that are put together from several runs; None for small ones.
+
+        Raises:
+            ResponseTooLarge: they never fit.
+            MemoryFull: they do not fit now.
+        """
+        if size <= LARGE:
+            return None
+        if size > self._budget.limit:
+            raise ResponseTooLarge(
+                f"the outputs of all rows need {size} bytes of memory, at most"
+                f" {self._budget.limit} are for requests (--memory-budget): send fewer rows"
+            )
+        holder = _Held()
+        self._reserve(holder, size)
+        return holder.held
+
     def release(self, holder: Holder) -> None:
         """The request has ended."""
         if holder.held is not None:
@@ -158,7 +176,7 @@ class Traffic:
         Raises:
             MemoryFull, BodyTooLarge: as above.
         """
-        holder = _Body()
+        holder = _Held()
         length = headers.get(b"content-length", b"0")
         try:
             if length.isdigit() and LARGE < int(length) <= limit:

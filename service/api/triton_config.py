@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.api.json_tensors import parse_json
-from service.api.metadata import PLATFORM
+from service.api.metadata import CUT, PLATFORM
+from service.core.batching import RUN_ROWS
 from service.core.errors import MalformedRequest
 from service.core.names import MODEL_FILE
 
@@ -128,12 +129,17 @@ class ModelConfiguration(_Message):
     instance_group: tuple[InstanceGroup, ...] = Field((), max_length=1)
     dynamic_batching: DynamicBatching | None = None
     version_policy: VersionPolicy | None = None
-    parameters: dict[Literal["intra_op_thread_count"], Parameter] = Field(default_factory=dict)
+    parameters: dict[Literal["intra_op_thread_count", "larger_requests"], Parameter] = Field(
+        default_factory=dict
+    )
 
     def settings(self) -> Settings:
         """The sections of model.toml that say the same."""
         batching = self.dynamic_batching.settings() if self.dynamic_batching else {}
-        if self.max_batch_size:
+        # What GET shows of a model without a limit comes back without one.
+        larger = self.parameters.get("larger_requests")
+        cut = self.max_batch_size == RUN_ROWS and larger is not None and larger.string_value == CUT
+        if self.max_batch_size and not cut:
             batching["max_batch_size"] = self.max_batch_size
         elif self.max_batch_size == 0:
             batching["combine"] = "never"
@@ -200,5 +206,5 @@ def _problem(error: ValidationError) -> str:
 
 SUPPORTED = (
     "what is: max_batch_size, dynamic_batching, instance_group (one, on CPU), version_policy,"
-    f" parameters.intra_op_thread_count, platform {PLATFORM}"
+    f" parameters.intra_op_thread_count, parameters.larger_requests, platform {PLATFORM}"
 )

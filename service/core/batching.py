@@ -16,6 +16,8 @@ from service.core.padding import Padding
 from service.core.tensors import Arrays
 
 Reply = TypeVar("Reply")
+RUN_ROWS = 64
+"""The most rows in one run, where nobody says otherwise."""
 
 
 class BatchingMode(StrEnum):
@@ -36,17 +38,21 @@ class BatchPolicy:
     """How a model's requests are queued and put together. Times are seconds.
 
     ``preferred_rows`` is the size that a batch grows to, 1 in the modes that do not combine; a
-    single request may have up to ``max_rows``. ``max_queue`` bounds the waiting requests.
-    ``timeout`` is how long a request that sets no time of its own may wait; None for any time.
+    single request of up to ``max_rows`` is run as it came, unless the mode is ROWS. A larger one is
+    cut into parts of ``part_rows``; where that is 0 it is refused, and ``refusal`` says why and
+    what to do. ``max_queue`` bounds the waiting requests. ``timeout`` is how long a request that
+    sets no time of its own may wait; None for any time.
     """
 
     mode: BatchingMode = BatchingMode.COMBINE
-    max_rows: int = 64
-    preferred_rows: int = 64
+    max_rows: int = RUN_ROWS
+    preferred_rows: int = RUN_ROWS
     max_delay: float = 0.0
     max_queue: int = 1024
     timeout: float | None = None
     padding: Padding | None = None
+    part_rows: int = 0
+    refusal: str = "send fewer"
 
     def row_shapes(self, arrays: Arrays) -> tuple[tuple[int, ...], ...]:
         """The shapes that the rows of a request are run with.
@@ -110,6 +116,8 @@ class BatchQueue(Generic[Reply]):
         self._lanes: dict[tuple[int, BatchKey], _Lane[Reply]] = {}
         self._size = 0
         self._no_deadline_before = inf
+        self.extra = 0
+        """Entries beyond the bound: a request of which several parts wait counts as one."""
 
     def __len__(self) -> int:
         return self._size
@@ -120,19 +128,19 @@ class BatchQueue(Generic[Reply]):
         Raises:
             QueueFull: they do not.
         """
-        if self._size + count > self._policy.max_queue:
+        if self._size + count > self._policy.max_queue + self.extra:
             raise QueueFull(
                 f"{self._size} requests are waiting and {count} more would pass the limit"
                 f" of {self._policy.max_queue}"
             )
 
-    def push(self, entry: Entry[Reply]) -> None:
-        """Add a request behind those of its kind.
+    def push(self, entry: Entry[Reply], admitted: bool = False) -> None:
+        """Add a request behind those of its kind; ``admitted``: a part of one that has been.
 
         Raises:
             QueueFull: the queue is at its bound; the entry is not added.
         """
-        if self._size >= self._policy.max_queue:
+        if self._size >= self._policy.max_queue + self.extra and not admitted:
             self.reserve(1)
         name = (entry.priority, entry.key)
         lane = self._lanes.get(name)

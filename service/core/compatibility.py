@@ -48,7 +48,7 @@ def compare_signatures(
     broken = [
         *_inputs(old, new),
         *_joined(old, new),
-        *_too_many_rows(old, new, max_rows),
+        *too_many_rows(old, new, max_rows),
         *_outputs(old, new),
     ]
     known = {spec.name for spec in old.outputs}
@@ -125,7 +125,8 @@ def _joined(old: Signature, new: Signature) -> Iterator[str]:
             yield f"{what} for axes of inputs that had {were}"
 
 
-def _too_many_rows(old: Signature, new: Signature, max_rows: int | None) -> Iterator[str]:
+def too_many_rows(old: Signature, new: Signature, max_rows: int | None) -> Iterator[str]:
+    """What requests to ``old`` have more rows than one request to ``new`` may have."""
     if max_rows is None or not new.batchable:
         return
     for now, before in _pairs(old.inputs, new.inputs):

@@ -4,8 +4,10 @@ These are named tuples, not frozen dataclasses: they are made for every request,
 dataclass of this size takes about a microsecond more.
 """
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from service.core.memory_budget import Reservation
 from service.core.tensors import Tensor
 
 NonFinite = Literal["literal", "null"]
@@ -47,13 +49,16 @@ class Terms(NamedTuple):
     """On which terms a request waits for its batch.
 
     ``outputs`` are the places of the outputs wanted, None for all; ``timeout`` is in seconds, None
-    for the model's default; ``alone``: it shares no run with another request.
+    for the model's default; ``alone``: it shares no run with another request. ``memory`` reserves
+    so many bytes for outputs that are put together from several runs, or raises ResponseTooLarge or
+    MemoryFull; None where nothing is counted.
     """
 
     outputs: tuple[int, ...] | None = None
     priority: int = DEFAULT_PRIORITY
     timeout: float | None = None
     alone: bool = False
+    memory: Callable[[int], Reservation | None] | None = None
 
 
 class InferResponse(NamedTuple):

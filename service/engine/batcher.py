@@ -23,7 +23,8 @@ from service.core.requests import Terms
 from service.core.run_limits import DEFAULT_RUN_LIMITS, RunLimits
 from service.core.tensors import Arrays, Overriding
 from service.engine.execution import Control, Execution, Instance, Unheeded
-from service.engine.replies import Reply, Row, Rows, answer
+from service.engine.parts import Asked, Part, Parts
+from service.engine.replies import Reply, answer
 from service.engine.runs import Marks, Running, Runs
 
 TOO_LONG_INLINE = 0.1
@@ -120,26 +121,56 @@ class DynamicBatcher:
 
         Raises:
             QueueFull: too many requests wait.
-            SignatureMismatch: more rows than one request may have.
+            SignatureMismatch: more rows than one request may have, and the model's is not cut.
             ShuttingDown: the batcher is closed.
         """
         if self._closed:
             raise ShuttingDown(f'model "{self._model}" version {self._version} is being unloaded')
         policy = self._policy
-        apart = rows > 1 and policy.mode is BatchingMode.ROWS
-        most = min(policy.max_rows, policy.max_queue) if apart else policy.max_rows
-        if rows > most:
-            raise SignatureMismatch(f"{rows} rows in one request, at most {most} fit")
         now = self._clock()
         wait = policy.timeout if terms.timeout is None else terms.timeout
         deadline = None if wait is None else now + wait
-        if apart:
-            self._queue.reserve(rows)
-            whole = Rows(reply, rows)
-            for i in range(rows):
-                self._push(_row(arrays, i), 1, terms, now, deadline, Row(whole, i), alone)
-        else:
-            self._push(arrays, rows, terms, now, deadline, reply, alone)
+        if rows > policy.max_rows or (rows > 1 and policy.mode is BatchingMode.ROWS):
+            self._cut(Asked(arrays, rows, terms, alone, now, deadline), reply)
+            return
+        key = self._key(arrays, terms, alone)
+        self._push(Entry(arrays, rows, key, terms.priority, now, deadline, reply))
+
+    def _cut(self, asked: Asked, reply: Reply) -> None:
+        """Run a request in parts.
+
+        Raises:
+            QueueFull, SignatureMismatch: see ``submit``.
+        """
+        policy, rows, apart = self._policy, asked.rows, self._policy.mode is BatchingMode.ROWS
+        why = policy.refusal
+        if isinstance(asked.arrays, Overriding) and not apart:
+            why = "one that overrides defaults of the graph is run whole: send fewer"
+        elif rows <= policy.max_rows or policy.part_rows:
+            self._queue.reserve(1)
+            size = 1 if apart else policy.part_rows
+            self._go_on(Parts(asked, size, reply, self._queue, self._go_on))
+            return
+        raise SignatureMismatch(
+            f'model "{self._model}" version {self._version}: {rows} rows in one request, at most'
+            f" {policy.max_rows} fit; {why}"
+        )
+
+    def _go_on(self, parts: Parts) -> None:
+        """Queue parts of a request, as many as can be run at once: others get in between. Its place
+        in the queue was taken when it came, so that they fit whether or not the queue is full."""
+        if parts.done():
+            self.withdraw()
+            return
+        if self._closed:
+            parts.fail(ShuttingDown(f'model "{self._model}" was unloaded while this ran'))
+            return
+        terms, deadline = parts.asked.terms, parts.asked.deadline
+        while parts.under_way < max(1, self._slots) and (part := parts.next()):
+            # It waits from now on, so that it does not come before all that arrived meanwhile.
+            now, arrays = self._clock(), part.arrays
+            key = self._key(arrays, terms, parts.asked.alone)
+            self._push(Entry(arrays, part.rows, key, terms.priority, now, deadline, part), True)
 
     def withdraw(self) -> None:
         """Take requests whose future was cancelled out of the queue."""
@@ -176,26 +207,17 @@ class DynamicBatcher:
         if self._drained is not None:
             self._wake()
 
-    def _push(
-        self,
-        arrays: Arrays,
-        rows: int,
-        terms: Terms,
-        now: float,
-        deadline: float | None,
-        reply: Reply,
-        alone: bool,
-    ) -> None:
+    def _key(self, arrays: Arrays, terms: Terms, alone: bool) -> BatchKey:
         if alone:
-            key = BatchKey((), terms.outputs, object())
-        else:
-            key = BatchKey(self._policy.row_shapes(arrays), terms.outputs)
-        entry = Entry(arrays, rows, key, terms.priority, now, deadline, reply)
+            return BatchKey((), terms.outputs, object())
+        return BatchKey(self._policy.row_shapes(arrays), terms.outputs)
+
+    def _push(self, entry: Entry[Reply], admitted: bool = False) -> None:
         if self._sparse and not self._scheduled and self._idle and not self._waits(entry):
             self._wake()
-            self._begin(Batch((entry,), rows))
+            self._begin(Batch((entry,), entry.rows))
         else:
-            self._queue.push(entry)
+            self._queue.push(entry, admitted)
             self._wake()
 
     def _waits(self, entry: Entry[Reply]) -> bool:
@@ -256,7 +278,7 @@ class DynamicBatcher:
         for entry in self._queue.expire(now):
             waited = now - entry.arrived
             self._observe(RequestDropped(self._model, self._version, Outcome.EXPIRED, waited))
-            answer(entry.reply, _too_late(entry, waited))
+            answer(entry.reply, _too_late(entry, now))
         if self._abandoned:
             self._abandoned = False
             self._runs.stop_unwanted()
@@ -332,13 +354,12 @@ class DynamicBatcher:
             self._abandoned = True
 
 
-def _row(arrays: Arrays, place: int) -> Arrays:
-    row = tuple([array[place : place + 1] for array in arrays])
-    return Overriding(row, arrays.overrides) if isinstance(arrays, Overriding) else row
-
-
-def _too_late(entry: Entry[Reply], waited: float) -> DeadlineExceeded:
-    allowed = (entry.deadline or 0.0) - entry.arrived
+def _too_late(entry: Entry[Reply], now: float) -> DeadlineExceeded:
+    reply, what, arrived = entry.reply, "the request", entry.arrived
+    if isinstance(reply, Part):
+        what, arrived = str(reply), reply.asked.arrived
+    allowed = (entry.deadline or 0.0) - arrived
     return DeadlineExceeded(
-        f"the request waited {waited * 1e3:.3f} ms for its turn, it allowed {allowed * 1e3:.3f} ms"
+        f"{what} waited {(now - arrived) * 1e3:.3f} ms for its turn, it allowed"
+        f" {allowed * 1e3:.3f} ms"
     )

@@ -26,6 +26,7 @@ from service.engine.memory import trim_heap
 from service.engine.paths import leads_outside
 from service.engine.plan import Plan
 from service.engine.probe import Probe
+from service.engine.row_limit import part_rows, refusal
 from service.engine.samples import trial_rows
 from service.engine.session import Session, SessionOptions
 from service.engine.snapshot import Snapshot
@@ -198,15 +199,17 @@ def _check_names(config: ModelConfig, signature: Signature) -> None:
 
 
 def _policy(config: ModelConfig, tuned: Tuned) -> BatchPolicy:
-    batching = config.batching
+    batching, plan = config.batching, tuned.plan
     return BatchPolicy(
-        tuned.plan.mode,
-        batching.max_batch_size,
-        tuned.plan.preferred_rows,
+        plan.mode,
+        batching.run_rows,
+        plan.preferred_rows,
         batching.max_queue_delay,
         batching.max_queue_size,
         batching.timeout,
         tuned.padding,
+        part_rows(plan, tuned.probe, batching),
+        refusal(plan, batching),
     )
 
 

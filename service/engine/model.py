@@ -175,7 +175,7 @@ class ModelVersion:
             rows = signature.rows(arrays)
         elif signature.loose:
             rows = signature.common_rows(arrays)
-            rows = rows if rows <= limit else 0
+            rows = rows if rows <= limit or loaded.policy.part_rows else 0
         alone = signature.may_stand_alone and signature.stands_alone(arrays)
         alone = alone or not rows or terms.alone
         # Run whole, a request counts as one row, once its size has been found to fit.

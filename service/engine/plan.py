@@ -161,7 +161,7 @@ def choose_plan(
     if mode is BatchingMode.COMBINE:
         # "always" asks for batches even where the times do not.
         measured = probe.preferred_rows(2 if batching.combine == "always" else 1)
-        rows = min(batching.preferred_batch_size or measured, batching.max_batch_size)
+        rows = min(batching.preferred_batch_size or measured, batching.run_rows)
     one_run = probe.seconds.get(rows, rows * probe.row_seconds)
     short = one_run <= INLINE_SECONDS and (cores == 1 or one_run / rows <= INLINE_ROW_SECONDS)
     # A size that was not measured is none of which it is known that it is short.

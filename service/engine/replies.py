@@ -3,9 +3,7 @@
 import logging
 from typing import Protocol
 
-import numpy as np
-
-from service.core.errors import ExecutionFailed, QuantserveError
+from service.core.errors import QuantserveError
 from service.core.tensors import Arrays
 
 _log = logging.getLogger(__name__)
@@ -22,50 +20,6 @@ class Reply(Protocol):
 
     def set_exception(self, error: BaseException, /) -> None:
         """Take the reason why there are none."""
-
-
-class Rows:
-    """Puts the outputs of rows that ran one by one together again."""
-
-    def __init__(self, reply: Reply, count: int) -> None:
-        self.reply = reply
-        self._outputs: list[Arrays] = [()] * count
-        self._missing = count
-
-    def put(self, place: int, outputs: Arrays) -> None:
-        """Take a row's outputs; with the last of them the request is answered."""
-        self._outputs[place] = outputs
-        self._missing -= 1
-        if not self._missing:
-            columns = list(zip(*self._outputs, strict=True))
-            if any(len({row.shape for row in column}) > 1 for column in columns):
-                self.reply.set_exception(
-                    ExecutionFailed("the rows have outputs of different shapes: send them singly")
-                )
-            else:
-                self.reply.set_result(tuple(np.concatenate(column) for column in columns))
-
-
-class Row:
-    """The reply for one row of a request."""
-
-    def __init__(self, whole: Rows, place: int) -> None:
-        self._whole = whole
-        self._place = place
-
-    @property
-    def whole(self) -> Reply:
-        """The reply for the request."""
-        return self._whole.reply
-
-    def done(self) -> bool:
-        return self._whole.reply.done()
-
-    def set_result(self, outputs: Arrays) -> None:
-        self._whole.put(self._place, outputs)
-
-    def set_exception(self, error: BaseException) -> None:
-        self._whole.reply.set_exception(error)
 
 
 def answer(reply: Reply, result: Arrays | QuantserveError) -> bool:

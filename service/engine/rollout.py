@@ -19,7 +19,12 @@ from time import perf_counter
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from service.core.checks import Check, failures
-from service.core.compatibility import Comparison, compare_signatures, unremembered
+from service.core.compatibility import (
+    Comparison,
+    compare_signatures,
+    too_many_rows,
+    unremembered,
+)
 from service.core.errors import GateFailed, QuantserveError
 from service.core.events import Observer, PhaseStatus, StateChanged, SwapPhase, ThreadLost
 from service.core.gate import ALLOW_CHANGE, keep_v1_by, signature_check
@@ -258,6 +263,7 @@ class Rollout:
             return None
         loaded = await self._try("warm-up", warm_up, opened, version.config, given.cores)
         if loaded is not None:
+            self._compare_rows(loaded)
             await self._judge(loaded)
         return loaded
 
@@ -293,6 +299,16 @@ class Rollout:
             self.checks.append(check)
             if check.passed and (found.widened or found.v1_outputs):
                 told.append(str(check.measured))
+
+    def _compare_rows(self, loaded: Loaded) -> None:
+        """Whether rows bound requests to a version that takes each in one run, as its warm-up has
+        shown; a limit of its model.toml has been compared before."""
+        if self._live is None or loaded.policy.part_rows:
+            return
+        most = loaded.policy.max_rows
+        broken = tuple(too_many_rows(self._live.signature, loaded.signature, most))
+        if broken and self.version.config.batching.max_batch_size is None:
+            self.checks.append(signature_check(Comparison(broken, ())))
 
     def _comparison(self, live: Signature, new: Signature) -> Comparison:
         """What clients of the live version find in the new one; only a pin survives a restart."""

@@ -3,7 +3,6 @@ onnxruntime.
 """
 
 import ctypes
-import re
 from contextlib import closing
 from dataclasses import dataclass, replace
 from math import prod
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from service.core.blame import blamed
 from service.core.errors import ExecutionFailed, InputRejected, LoadFailed
 from service.core.shapes import doubtful_shapes
 from service.core.tensors import (
@@ -30,6 +30,7 @@ from service.engine.execution import Control
 from service.engine.graph import GraphSummary, summarise_model
 from service.engine.kernels import Kernels, kernels_for
 from service.engine.locales import missing_locale
+from service.engine.refusals import FAILURES, is_refusal, reason
 from service.engine.snapshot import ModelFile, Snapshot, Source
 from service.engine.unshare import unshared
 from service.engine.weights import overridable_weights
@@ -153,12 +154,20 @@ class Session:
                 return self._run_values(feed, names, control)
             return tuple(self._run(names, feed, control))
         except Exception as error:
-            doubt = doubtful_shapes(self.signature, inputs)
-            if doubt:
-                raise InputRejected(f"the model refuses {doubt}: {_reason(error)}") from error
-            if "INVALID_ARGUMENT" in str(error):
-                raise InputRejected(f"the model refuses these values: {_reason(error)}") from error
-            raise ExecutionFailed(f"the model failed: {_reason(error)}") from error
+            raise self._told(error, inputs) from error
+
+    def _told(self, error: Exception, inputs: Arrays) -> InputRejected | ExecutionFailed:
+        """An error of a run, for whoever has to act."""
+        text, said = str(error), reason(error)
+        if FAILURES.search(text):
+            return ExecutionFailed(f"the model failed: {said}")
+        doubt = doubtful_shapes(self.signature, inputs)
+        if doubt:
+            return InputRejected(f"the model refuses {doubt}: {said}")
+        if is_refusal(text):
+            why = blamed(self.signature, inputs, said.partition(": ")[2])
+            return InputRejected(f"the model refuses these values: {said}: {why}")
+        return ExecutionFailed(f"the model failed: {said}")
 
     def _run_values(
         self, feed: dict[str, Array], names: list[str], control: Control | None
@@ -179,16 +188,15 @@ def _load(
         except Exception as error:
             # The exact kernels lack signed activations in QLinear operators. If the file itself is
             # wrong, the second attempt fails as well, and says why.
-            note = f"default kernels run, and may saturate; the exact ones fail: {_reason(error)}"
+            note = f"default kernels run, and may saturate; the exact ones fail: {reason(error)}"
     try:
         return _open(source, options), Kernels.DEFAULT, note or _saturating(source, options)
     except LoadFailed:
         raise
     except Exception as error:
         text = str(error)
-        reason = missing_locale(text) or missing_operator(text, options.custom_ops)
-        reason = reason or _reason(error)
-        raise LoadFailed(f"ONNX Runtime rejects {source.name}: {reason}") from error
+        known = missing_locale(text) or missing_operator(text, options.custom_ops)
+        raise LoadFailed(f"ONNX Runtime rejects {source.name}: {known or reason(error)}") from error
 
 
 def _saturating(source: Source, options: SessionOptions) -> str:
@@ -313,16 +321,3 @@ def _from_value(value: ort.OrtValue) -> Array:
     shape = value.shape()
     bits = ctypes.string_at(value.data_ptr(), 2 * prod(shape))
     return np.frombuffer(bits, np.uint16).reshape(shape)
-
-
-def _reason(error: Exception) -> str:
-    """ONNX Runtime's message without its prefix and without places in its source code."""
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error))
-    text = re.sub(r"^Load model from /(?:proc/self|dev)/fd/\d+(?: failed:)?", "", text)
-    text = re.sub(r"\S*/onnxruntime/\S+?:\d+ (?:.*?\) )?", "", text)
-    text = re.sub(r"\S+\.(?:cc|h):\d+ \S+ ", "", text)
-    text = re.sub(r"^Load model from .*? failed:", "", text)
-    text = re.sub(
-        r"^Non-zero .* running (\w+) node\. Name:'(.*?)' Status Message: ", r'\1 "\2": ', text
-    )
-    return " ".join(text.split())

@@ -3,7 +3,6 @@
 What is measured is in probe.py and padding.py, what is decided in plan.py; here they meet.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -75,7 +74,7 @@ def tune(
     if padding is not None:
         padding, why = _choose_padding(session, rows, mode, padding, batching)
         note = "; ".join(filter(None, (note, why)))
-    extent = _extent(signature, mode, rows, found, padding)
+    extent = _extent(signature, mode, rows, found, padding, batching.run_rows)
     unbounded = summary.unbounded or ("" if extent else "an input without a shape")
     plan = choose_plan(mode, note, found, batching, config.instances, cores, unbounded)
     if wants_threads(plan, found, config.instances, cores):
@@ -89,12 +88,13 @@ def _extent(
     rows: Sequence[Arrays],
     found: Probe,
     padding: Padding | None,
+    run_rows: int,
 ) -> Extent | None:
-    """The largest inputs that were measured to be short; rows that run one by one may be any
-    number."""
+    """The largest inputs that were measured to be short. Rows that run one by one may be as many as
+    in any other run; a request with more would take turns with all others for long."""
     if not rows:
         return None
-    most = sys.maxsize if mode is BatchingMode.ROWS else short_rows(found)
+    most = run_rows if mode is BatchingMode.ROWS else short_rows(found)
     return measured_extent(signature, rows[0], most, padding)
 
 
@@ -131,12 +131,12 @@ def _probe(session: Session, rows: Sequence[Arrays], batching: BatchingConfig) -
         if signature.declared is None:
             counts = counts_taken(session.run, signature, rows)
         if signature.declared:
-            limit = batching.max_batch_size
+            limit = batching.run_rows
         elif counts is Counts.EQUAL or (
             counts is Counts.BROADCAST
             and (batching.combine == "always" or not named_apart(signature))
         ):
-            limit = max(2, batching.max_batch_size)  # two rows, to see whether they are rows
+            limit = max(2, batching.run_rows)  # two rows, to see whether they are rows
         found = probe(session.run, signature.outputs, rows, limit, clock)
     except QuantserveError as failure:
         raise LoadFailed(str(failure)) from failure

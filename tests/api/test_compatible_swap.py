@@ -118,3 +118,20 @@ async def test_more_rows_than_a_request_may_have_are_named(tmp_path: Path) -> No
         save(fixed("n"), tmp_path / "m", 2)
         status, answer = await post(served, "/admin/models/m/swap", {"version": 2})
         assert status == 409 and "took 3 rows, max_batch_size is 2" in answer["error"]
+
+
+async def test_rows_that_influence_each_other_bound_a_request_and_others_do_not(
+    tmp_path: Path,
+) -> None:
+    save(fixed(70), tmp_path / "m")
+    many = {"name": "x", "datatype": "FP32", "shape": [70, 2], "data": [1] * 140}
+    async with serve(tmp_path) as served:
+        x, y = (value(name, ["n", 2]) for name in "xy")
+        centred = [node("ReduceMean", "x", to="mean", axes=[0]), node("Sub", "x", "mean", to="y")]
+        save(model(centred, [x], [y]), tmp_path / "m", 2)
+        status, answer = await post(served, "/admin/models/m/swap", {"version": 2})
+        assert status == 409 and "took 70 rows, max_batch_size is 64" in answer["error"]
+        save(fixed("n"), tmp_path / "m", 3)
+        assert (await post(served, "/admin/models/m/swap", {"version": 3}))[0] == 200
+        status, answer = await post(served, "/v2/models/m/infer", {"inputs": [many]})
+        assert status == 200 and answer["outputs"][0]["shape"] == [70, 2]

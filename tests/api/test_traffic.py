@@ -156,3 +156,16 @@ def test_a_body_of_the_control_plane_is_given_back_however_it_ends() -> None:
         assert held(traffic) == 60 * MIB
         raise ZeroDivisionError
     assert held(traffic) == 0
+
+
+def test_outputs_of_several_runs_are_reserved_before_they_are_made() -> None:
+    traffic = Traffic(10 * MIB)
+    assert traffic.outputs(LARGE) is None and held(traffic) == 0
+    first = traffic.outputs(6 * MIB)
+    assert first is not None and held(traffic) == 6 * MIB
+    with pytest.raises(MemoryFull, match="6291456 bytes, this one needs 6291456 more"):
+        traffic.outputs(6 * MIB)
+    with pytest.raises(ResponseTooLarge, match="need 11534336 bytes .*: send fewer rows"):
+        traffic.outputs(11 * MIB)
+    first.release()
+    assert held(traffic) == 0

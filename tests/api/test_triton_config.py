@@ -14,6 +14,12 @@ KNOWN: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"name": "m", "platform": "onnxruntime_onnx", "backend": "onnxruntime"}, {}),
     ({"max_batch_size": 16}, {"batching": {"max_batch_size": 16}}),
     ({"maxBatchSize": "16"}, {"batching": {"max_batch_size": 16}}),
+    ({"max_batch_size": 64}, {"batching": {"max_batch_size": 64}}),
+    ({"max_batch_size": 64, "parameters": {"larger_requests": {"string_value": "cut"}}}, {}),
+    (
+        {"max_batch_size": 16, "parameters": {"larger_requests": {"string_value": "cut"}}},
+        {"batching": {"max_batch_size": 16}},
+    ),
     ({"max_batch_size": 0}, {"batching": {"combine": "never"}}),
     ({"dynamic_batching": {}}, {"batching": {"max_queue_delay": 0.0}}),
     (
