@@ -115,6 +115,7 @@ def _describe(repository: ModelRepository, version: ModelVersion) -> ModelMetada
             "precision": str(loaded.precision),
             "kernels": loaded.kernels.value,
             "kernels_note": loaded.kernels_note,
+            "outputs_note": loaded.outputs_note,
             "sha256": loaded.sha256,
             "batching": loaded.plan.mode.value,
             "batching_note": loaded.plan.note,

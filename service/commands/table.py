@@ -65,7 +65,7 @@ def _details(model: Model) -> Iterator[tuple[str, str]]:
     version = model.serving
     if version is not None and version.loaded is not None:
         yield "  ", _tensors(version.loaded)
-        for note in filter(None, (version.loaded.kernels_note, version.loaded.plan.note)):
+        for note in version.loaded.notes:
             yield "! ", note
     reason = version.reason if version else model.reason
     if reason:

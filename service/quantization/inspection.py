@@ -80,6 +80,7 @@ def inspect(path: Path, kernels: Kernels | None = None) -> dict[str, Any]:
         "precision": str(precision),
         "kernels": session.kernels.value,
         "kernels_note": session.kernels_note,
+        "outputs_note": session.outputs_note,
         "weights": dict(precision.shares),
         "operators": dict(Counter(n.op_type for n in all_nodes(runtime.graph)).most_common()),
         "fusion": asdict(fusion) | {"ratio": fusion.ratio},
@@ -105,6 +106,7 @@ def as_text(found: dict[str, Any]) -> str:
         f"products    {runs['integer']} in integers, {runs['unfused']} quantized but run in "
         f"float, {runs['float']} in float; {fusion['stray']} Q/DQ nodes left",
         f"kernels     {found['kernels']}{note}",
+        *([f"outputs     {found['outputs_note']}"] if found["outputs_note"] else []),
         f"work        {found['multiply_adds'] / 1e6:.3g} million multiply-adds a row{beside}",
         "",
         *_table(("PRODUCT", "RUNS AS", "PRECISION", "MILLION MULTIPLY-ADDS"), [

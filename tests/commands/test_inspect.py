@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from service.cli import main
+from tests.engine import classifiers
+from tests.engine.graphs import save
 from tests.repositories import put, scale
 
 
@@ -39,3 +41,11 @@ def test_what_is_not_there_is_told(
 ) -> None:
     assert main(["inspect", asked, "--models", str(models)]) == 2
     assert why in capsys.readouterr().err
+
+
+def test_a_classifier_with_zipmap_is_told_what_it_gives(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(classifiers.model(*classifiers.linear(["cat", "dog"])), tmp_path / "pets")
+    assert main(["inspect", "pets", "--models", str(tmp_path)]) == 0
+    assert 'output "probabilities" is FP32 [-1, 2], labels cat, dog' in capsys.readouterr().out
