@@ -27,7 +27,7 @@ def fields(
     """The fields of a message in order: (number, value).
 
     A varint is an int; everything else is the view of its bytes. What ``skip`` matches is passed
-    over.
+    over at once, and given whole under the number 0, which no field has.
 
     Raises:
         WireError: the bytes end early, or hold what no ONNX file has.
@@ -35,6 +35,7 @@ def fields(
     at, end = 0, len(message)
     while at < end:
         if skip is not None and (run := skip.match(message, at)):
+            yield 0, message[at : run.end()]
             at = run.end()
             continue
         tag, at = varint(message, at)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from service.core.graph_limits import MAX_FIELDS, SIGN
+from service.engine.classical import DOMAIN
 from service.engine.wire import WireError, encode, fields, integers, text, view
 
-ZIPMAP, DOMAIN = "ZipMap", "ai.onnx.ml"
+ZIPMAP = "ZipMap"
 STANDARD = ("", "ai.onnx")
 OPSET = 13
 """Of ONNX's own operators, for a file that uses none."""

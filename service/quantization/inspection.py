@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from service.core.errors import ConfigError, LoadFailed
 from service.core.tensors import Array
-from service.engine.graph import summarise
+from service.engine.graph import Precision, summarise
 from service.engine.kernels import Kernels
 from service.engine.rehearsal import rehearse_file
 from service.engine.samples import generated_rows
@@ -88,7 +88,7 @@ def inspect(path: Path, kernels: Kernels | None = None) -> dict[str, Any]:
         "multiply_adds_unknown": work.count(None),
         "products": [asdict(node) for node in nodes],
         "tensors": [asdict(line) for line in tensors_of(model)],
-        "here": _here(precision.scheme, dict(precision.shares), fusion.unfused, read_machine()),
+        "here": _here(precision, fusion.unfused, read_machine()),
     }
 
 
@@ -206,8 +206,8 @@ def _feed(session: Session) -> dict[str, Array] | None:
     return {s.name: a for s, a in zip(session.signature.inputs, rows[0], strict=True)}
 
 
-def _here(scheme: str, weights: dict[str, float], unfused: int, machine: Machine) -> list[str]:
-    said = []
+def _here(precision: Precision, unfused: int, machine: Machine) -> list[str]:
+    scheme, weights, said = precision.scheme, dict(precision.shares), []
     if unfused:
         said.append(
             f"{unfused} quantized products run in float after a DequantizeLinear: slower than FP32."
@@ -220,6 +220,8 @@ def _here(scheme: str, weights: dict[str, float], unfused: int, machine: Machine
         said.append(machine.advice[1])
     if "FP16" in weights or "BF16" in weights:
         said.append(machine.advice[2])
+    if precision.trees:
+        said.append("Trees run as they are: ONNX Runtime has none in integers.")
     return said or ["FP32: runs as it is; `quantserve quantize` tries what is faster here."]
 
 
