@@ -119,6 +119,7 @@ def _describe(repository: ModelRepository, version: ModelVersion) -> ModelMetada
             "sha256": loaded.sha256,
             "batching": loaded.plan.mode.value,
             "batching_note": loaded.plan.note,
+            "preferred_batch_size": str(loaded.plan.preferred_rows),
             "batch_deviation": str(loaded.probe.deviation),
             **_not_in_the_shapes(loaded.signature),
         },

@@ -68,7 +68,7 @@ def _facts(model: Model) -> tuple[str, ...]:
     if loaded is None:
         return facts
     size, kernels = _size(loaded.file_bytes), loaded.kernels.value
-    return (*facts, str(loaded.precision), size, kernels, _runs(loaded.plan))
+    return (*facts, str(loaded.precision), size, kernels, runs(loaded.plan))
 
 
 def _details(model: Model) -> Iterator[tuple[str, str]]:
@@ -129,10 +129,10 @@ def _size(count: int) -> str:
     return f"{count} B"
 
 
-def _runs(plan: Plan) -> str:
-    """Such as "batches up to 8, 2 at once"."""
-    how = "request by request" if plan.mode is BatchingMode.REQUESTS else "row by row"
-    if plan.preferred_rows > 1:
-        how = f"batches up to {plan.preferred_rows}"
+def runs(plan: Plan) -> str:
+    """Such as "combine, up to 8 rows, 2 at once", with the word of the metadata first."""
+    rows = "1 row" if plan.preferred_rows == 1 else f"{plan.preferred_rows} rows"
+    how = f"up to {rows}" if plan.mode is BatchingMode.COMBINE else "one a run"
     many = f", {plan.instances} at once" if plan.instances > 1 else ""
-    return how + many + (f", {plan.threads} threads" if plan.threads > 1 else "")
+    threads = f", {plan.threads} threads" if plan.threads > 1 else ""
+    return f"{plan.mode.value}, {how}{many}{threads}"
