@@ -139,6 +139,7 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
     golden = opened.files.golden
     rows, note = trial_rows(session.signature, golden, config.probe.dims, session.run)
     tuned = tune(session, summary, rows, note, config, cores)
+    _check_labels(session, rows)
     policy = _policy(config, tuned)
     instances = _instances(tuned, config, policy)
     trim_heap()  # what the probe has left is not the model's
@@ -160,6 +161,25 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
         labels=session.labels,
         outputs_note=session.outputs_note,
     )
+
+
+def _check_labels(session: Session, rows: Sequence[Arrays]) -> None:
+    """Refuse a file that names more or fewer classes than an output has.
+
+    Raises:
+        LoadFailed: there is such an output.
+    """
+    for place, spec in enumerate(session.signature.outputs if rows else ()):
+        classes = len(session.labels.get(spec.name, ()))
+        if not classes:
+            continue
+        (answer,) = session.run(rows[0], (place,))
+        columns = answer.shape[-1] if answer.shape else 1
+        if columns != classes:
+            raise LoadFailed(
+                f'output "{spec.name}" has {columns} columns, and the file\'s ZipMap names {classes}'
+                " classes for it: export the model again"
+            )
 
 
 def _kept(rows: Sequence[Arrays]) -> tuple[Arrays, ...]:

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 
-from tests.engine.graphs import value, weights
+from tests.engine.graphs import constant, node, value, weights
 
 ML = "ai.onnx.ml"
 WIDTH = 4
@@ -90,3 +90,21 @@ def forest(classes: Classes, trees: int = 3) -> tuple[list[NodeProto], list[Any]
         zipmap("shares", "probabilities", classes),
     ]  # fmt: skip
     return nodes, [value("label", [None], kind), maps("probabilities", classes)]
+
+
+def network(classes: Classes, opset: int = 17) -> onnx.ModelProto:
+    """Two matrix products, Softmax and ZipMap, as of a multi-layer perceptron; gives "label", the
+    place of the class, and "probabilities"."""
+    nodes = [
+        node("MatMul", "x", "w", to="h"),
+        node("Relu", "h", to="r"),
+        node("MatMul", "r", "v", to="scores"),
+        node("Softmax", "scores", to="shares", axis=1),
+        node("ArgMax", "shares", to="label", axis=1, keepdims=0),
+        zipmap("shares", "probabilities", classes),
+    ]
+    outputs = [value("label", [None], TensorProto.INT64), maps("probabilities", classes)]
+    made = model(nodes, outputs, {"": opset, ML: 1})
+    made.graph.initializer.append(constant("w", weights(WIDTH, 64)))
+    made.graph.initializer.append(constant("v", weights(64, len(classes), seed=1)))
+    return made

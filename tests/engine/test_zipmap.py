@@ -134,6 +134,18 @@ def test_the_digest_is_that_of_the_file(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("classes", [[0, 1], [0, 1, 2, 3]])
+def test_classes_that_are_not_those_of_the_columns_are_refused(
+    classes: list[int], tmp_path: Path
+) -> None:
+    nodes, outputs = classifiers.linear(INTS)
+    nodes[-1] = zipmap("shares", "probabilities", classes)
+    version = graphs.save(classifiers.model(nodes, outputs), tmp_path / "m")
+    why = f'"probabilities" has 3 columns, and the file\'s ZipMap names {len(classes)} classes'
+    with pytest.raises(LoadFailed, match=why):
+        load(version, ModelConfig(), cores=1)
+
+
 @given(
     classes=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20, unique=True)
     | st.lists(st.text(max_size=20), min_size=1, max_size=20, unique=True)
@@ -154,3 +166,21 @@ def test_damaged_bytes_are_left_to_the_loader(data: st.DataObject) -> None:
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     found = unzipped(memoryview(whole[: data.draw(st.integers(0, len(whole)))]))
     assert found is None or found.labels
+
+
+@pytest.mark.parametrize("snapshot", [True, False])
+def test_weights_may_lie_in_a_file_beside_it(snapshot: bool, tmp_path: Path) -> None:
+    proto = classifiers.network(INTS)
+    (wanted,) = session(proto, tmp_path / "whole").run((X,), (1,))
+    version = tmp_path / "m" / "1"
+    version.mkdir(parents=True)
+    onnx.save_model(
+        proto, version / "model.onnx", save_as_external_data=True, location="it.data",
+        size_threshold=0,
+    )  # fmt: skip
+    if snapshot:
+        (instance,) = load(version, ModelConfig(), cores=1).instances
+        run = instance.run
+    else:
+        run = Session(version / "model.onnx", SessionOptions()).run
+    np.testing.assert_allclose(run((X,), (1,))[0], wanted, rtol=1e-5)
