@@ -177,8 +177,8 @@ def _check_labels(session: Session, rows: Sequence[Arrays]) -> None:
         columns = answer.shape[-1] if answer.shape else 1
         if columns != classes:
             raise LoadFailed(
-                f'output "{spec.name}" has {columns} columns, and the file\'s ZipMap names {classes}'
-                " classes for it: export the model again"
+                f'output "{spec.name}" has {columns} columns, and the file\'s ZipMap names'
+                f" {classes} classes for it: export the model again"
             )
 
 
