@@ -5,6 +5,7 @@ Logger ``quantserve`` tells what happens to models, ``quantserve.audit`` who ask
 
 import logging
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,14 +51,26 @@ class _Text(logging.Formatter):
         return super().format(record) + "".join(pairs)
 
 
+def logs_json(settings: Settings) -> bool:
+    """Whether the log has lines of JSON."""
+    if settings.log_format == "auto":
+        return not sys.stderr.isatty()
+    return settings.log_format == "json"
+
+
+def json_line(message: str, fields: Mapping[str, Any], level: int = logging.INFO) -> str:
+    """A line as the log has them, for what is printed beside it: collectors of containers merge
+    both streams."""
+    record = logging.LogRecord("quantserve", level, "", 0, "%s", (message,), None)
+    record.fields = fields
+    return _JsonLines().format(record)
+
+
 def start_logs(settings: Settings) -> None:
     """Send the log to standard error, as the settings say."""
-    as_json = settings.log_format == "json"
-    if settings.log_format == "auto":
-        as_json = not sys.stderr.isatty()
     stream = logging.StreamHandler()
     text = _Text("%(asctime)s %(levelname)-7s %(message)s")
-    stream.setFormatter(_JsonLines() if as_json else text)
+    stream.setFormatter(_JsonLines() if logs_json(settings) else text)
     logging.basicConfig(level=settings.log_level.upper(), handlers=[stream], force=True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     _audit.setLevel(logging.INFO)  # written whatever the level of the rest

@@ -2,20 +2,25 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.commands.extra import needing_extra, show
 from service.config import load_model_config
 from service.core.errors import ConfigError
 from service.core.model_file import SETTINGS_FILE
 from service.core.names import MODEL_FILE
+from service.engine.folder import ModelFolder
 from service.engine.kernels import Kernels
 from service.engine.root import Root
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
     """The model, and how to print."""
-    parser.add_argument("model", help="an ONNX file, or NAME or NAME/VERSION in the models folder")
+    parser.add_argument(
+        "model",
+        help="an ONNX file, or NAME or NAME/VERSION in the models folder; NAME alone is the "
+        "version that a server starts with",
+    )
     parser.add_argument("--models", type=Path, default=Path("models"), metavar="DIR")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -29,10 +34,20 @@ def run(flags: dict[str, Any]) -> int:
     with needing_extra():
         from service.quantization.inspection import as_text, inspect
 
-        path, settings = _found(flags["model"], flags["models"])
-        found = inspect(path, _kernels(settings))
-    show(found, as_text(found), flags["json"])
+        found = _found(flags["model"], flags["models"])
+        told = found.about | inspect(found.path, _kernels(found.settings))
+    title = f"{told['model']} version {told['version']}, " if found.about else ""
+    show(told, title + as_text(told), flags["json"])
     return 0
+
+
+class _Found(NamedTuple):
+    """A model's file, where its settings would be, and its name and version if it was found by
+    them."""
+
+    path: Path
+    settings: Path
+    about: dict[str, Any]
 
 
 def _kernels(settings: Path) -> Kernels | None:
@@ -40,22 +55,38 @@ def _kernels(settings: Path) -> Kernels | None:
     return Kernels.asked(load_model_config(settings).session.kernels)
 
 
-def _found(asked: str, models: Path) -> tuple[Path, Path]:
-    """A file as it is, else a version of a model, the highest one where none is named; and where
-    its settings would be."""
+def _found(asked: str, models: Path) -> _Found:
+    """A file as it is, else a version of a model: where none is named, the one that serves."""
     if Path(asked).is_file():
         path = Path(asked).resolve()
         version = path.name == MODEL_FILE and path.parent.name.isdigit()
         home = path.parent.parent if version else path.parent
-        return Path(asked), home / SETTINGS_FILE
-    name, _, number = asked.partition("/")
+        return _Found(Path(asked), home / SETTINGS_FILE, {})
+    name, _, given = asked.partition("/")
     model = Root.of(models).read_one(name) if models.is_dir() else None
     numbers = model.numbers if model else ()
-    chosen = [n for n in numbers if number in ("", str(n))]
-    if model is None or not chosen:
+    number = next((n for n in numbers if given == str(n)), None)
+    if model and not given:
+        number = _serving(model)
+    if model is None or number is None:
         there = f"; {name} has {', '.join(map(str, numbers))}" if numbers else ""
         raise ConfigError(f"{asked} is neither a file nor a model or version in {models}{there}")
-    files = model.of_version(chosen[-1])
+    files = model.of_version(number)
     if files.problem:
-        raise ConfigError(f"{name} version {chosen[-1]}: {files.problem}")
-    return files.model, files.shared / SETTINGS_FILE
+        raise ConfigError(f"{name} version {number}: {files.problem}")
+    return _Found(files.model, files.shared / SETTINGS_FILE, {"model": name, "version": number})
+
+
+def _serving(model: ModelFolder) -> int | None:
+    """The version that a server starts with.
+
+    Raises:
+        ConfigError: the settings allow none of those that there are.
+    """
+    if model.numbers and model.to_serve is None:
+        there = ", ".join(map(str, model.numbers))
+        raise ConfigError(
+            f"{model.name} has {there}, of which model.toml's [versions] allows none to serve: name"
+            f" one, as in {model.name}/{model.numbers[-1]}"
+        )
+    return model.to_serve

@@ -17,12 +17,13 @@ from pydantic import SecretStr
 from service.app import Server
 from service.commands.key_file import drop_key, key_file, make_key, read_key
 from service.commands.lifetime import Ends, Lifetime, drain_seconds
+from service.commands.start_log import start_log
 from service.commands.table import table
 from service.config import Settings, load_settings
 from service.core.errors import ConfigError
 from service.engine.memory import bound_heap
 from service.engine.repository import ModelRepository
-from service.logs import start_logs
+from service.logs import logs_json, start_logs
 from service.supervised import supervised
 
 KEYS = (
@@ -87,10 +88,7 @@ def _serve(settings: Settings) -> int:
     settings, keys = _with_key(settings, host, port, again=bool(parent.crashes.total))
 
     def announce(repository: ModelRepository) -> None:
-        if isinstance(sys.stdout, TextIOWrapper):  # names may be of more letters than its encoding
-            sys.stdout.reconfigure(errors="backslashreplace")
-        width = get_terminal_size().columns if sys.stdout.isatty() else None
-        print(f"{table(repository, url, width)}\n{keys.told}", flush=True)
+        _announce(repository, url, keys, _in_json(settings))
         parent.ready()
 
     server = Server(settings, announce, parent)
@@ -111,12 +109,36 @@ def _serve(settings: Settings) -> int:
 
 
 class _AdminKey(NamedTuple):
-    """The file of the key that was made, and the key, if one was; and a line about who may change
+    """The file of the key that is made, and the key, if one was; and a line about who may change
     things."""
 
     file: Path
     told: str
     key: str = ""
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The same for machines."""
+        file = {"admin_key_file": str(self.file)} if self.key else {}
+        return {"changes": self.told} | file
+
+
+def _in_json(settings: Settings) -> bool:
+    """Whether what is printed belongs to a stream of JSON. Containers merge both streams, so that
+    the format of the log decides; a terminal that the log does not go to is for people."""
+    apart = settings.log_format == "auto" and sys.stdout.isatty()
+    return logs_json(settings) and not apart
+
+
+def _announce(repository: ModelRepository, url: str, keys: _AdminKey, in_json: bool) -> None:
+    """Print what is served, and where."""
+    if in_json:
+        print(*start_log(repository, url, keys.fields), sep="\n", flush=True)
+        return
+    if isinstance(sys.stdout, TextIOWrapper):  # names may be of more letters than its encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
+    width = get_terminal_size().columns if sys.stdout.isatty() else None
+    print(f"{table(repository, url, width)}\n{keys.told}", flush=True)
 
 
 def _with_key(settings: Settings, host: str, port: int, again: bool) -> tuple[Settings, _AdminKey]:
@@ -135,7 +157,8 @@ def _with_key(settings: Settings, host: str, port: int, again: bool) -> tuple[Se
         hint = "set QUANTSERVE_ADMIN_KEY to allow changes"
         return settings, _AdminKey(file, f"changes are closed: {file}: {why}; {hint}")
     told = f"changes need the admin key in {file}"
-    return settings.model_copy(update={"admin_key": SecretStr(key)}), _AdminKey(file, told, key)
+    settings = settings.model_copy(update={"admin_key": SecretStr(key)})
+    return settings, _AdminKey(file, told, key)
 
 
 def _allow_connections() -> None:

@@ -38,14 +38,25 @@ def table(repository: ModelRepository, url: str, width: int | None = None) -> st
         for mark, text in _details(model):
             lines += _broken(text, f"  {mark}", width)
     if not models:
-        place = repository.folder / "<name>" / "<version>" / "model.onnx"
-        lines = [f"there is no model: expected {place}"]
-    lines += _unserved(repository.passed_over, width)
+        lines = [no_model(repository)]
+    apart = list(unserved(repository.passed_over))
+    lines += ["", "NOT SERVED"] if apart else []
+    for text in apart:
+        lines += _broken(text, "  ! ", width)
     if not repository.ready:
         lines += ["", *_broken(NOT_READY, "", width)]
-    return "\n".join(
-        [*lines, "", f"serving at {url}, docs at {url}/docs", f"metrics at {url}/metrics"]
-    )
+    return "\n".join([*lines, "", serving_at(url), f"metrics at {url}/metrics"])
+
+
+def serving_at(url: str) -> str:
+    """The line that scripts wait for."""
+    return f"serving at {url}, docs at {url}/docs"
+
+
+def no_model(repository: ModelRepository) -> str:
+    """What belongs into a folder without models."""
+    place = repository.folder / "<name>" / "<version>" / "model.onnx"
+    return f"there is no model: expected {place}"
 
 
 def _facts(model: Model) -> tuple[str, ...]:
@@ -57,34 +68,39 @@ def _facts(model: Model) -> tuple[str, ...]:
     if loaded is None:
         return facts
     size, kernels = _size(loaded.file_bytes), loaded.kernels.value
-    return (*facts, str(loaded.precision), size, kernels, _runs(loaded.plan))
+    return (*facts, str(loaded.precision), size, kernels, runs(loaded.plan))
 
 
 def _details(model: Model) -> Iterator[tuple[str, str]]:
     """Lines about a model, each after its mark."""
     version = model.serving
     if version is not None and version.loaded is not None:
-        yield "  ", _tensors(version.loaded)
-        for note in filter(None, (version.loaded.kernels_note, version.loaded.plan.note)):
-            yield "! ", note
+        yield "  ", tensors(version.loaded)
+    for note in notes(model):
+        yield "! ", note
+
+
+def notes(model: Model) -> Iterator[str]:
+    """What the operator of a model should know."""
+    version = model.serving
+    if version is not None and version.loaded is not None:
+        yield from version.loaded.notes
     reason = version.reason if version else model.reason
     if reason:
-        yield "! ", reason
+        yield reason
     if version is not None:
         for row in model.unfit():
-            yield "! ", f"version {row.number}: {row.reason}"
+            yield f"version {row.number}: {row.reason}"
 
 
-def _unserved(found: Sequence[PassedOver], width: int | None) -> list[str]:
-    """Lines about what lies in the folder and is not served, those of one reason together."""
+def unserved(found: Sequence[PassedOver]) -> Iterator[str]:
+    """Texts about what lies in the folder and is not served, those of one reason together."""
     reasons: dict[str, list[str]] = {}
     for each in found:
         reasons.setdefault(each.reason, []).append(each.path)
-    lines = ["", "NOT SERVED"] if reasons else []
     for reason, paths in reasons.items():
         more = f" and {len(paths) - ALIKE} more" if len(paths) > ALIKE else ""
-        lines += _broken(f"{', '.join(paths[:ALIKE])}{more}: {reason}", "  ! ", width)
-    return lines
+        yield f"{', '.join(paths[:ALIKE])}{more}: {reason}"
 
 
 def _broken(text: str, start: str, width: int | None) -> list[str]:
@@ -94,7 +110,8 @@ def _broken(text: str, start: str, width: int | None) -> list[str]:
     return [line.replace(NO_BREAK, " ") for line in lines]
 
 
-def _tensors(loaded: Loaded) -> str:
+def tensors(loaded: Loaded) -> str:
+    """What a version takes and gives; blanks inside of it do not break."""
     signature = loaded.signature
     return f"{_named(signature.inputs)} -> {_named(signature.outputs)}"
 
@@ -112,10 +129,10 @@ def _size(count: int) -> str:
     return f"{count} B"
 
 
-def _runs(plan: Plan) -> str:
-    """Such as "batches up to 8, 2 at once"."""
-    how = "request by request" if plan.mode is BatchingMode.REQUESTS else "row by row"
-    if plan.preferred_rows > 1:
-        how = f"batches up to {plan.preferred_rows}"
+def runs(plan: Plan) -> str:
+    """Such as "combine, up to 8 rows, 2 at once", with the word of the metadata first."""
+    rows = "1 row" if plan.preferred_rows == 1 else f"{plan.preferred_rows} rows"
+    how = f"up to {rows}" if plan.mode is BatchingMode.COMBINE else "one a run"
     many = f", {plan.instances} at once" if plan.instances > 1 else ""
-    return how + many + (f", {plan.threads} threads" if plan.threads > 1 else "")
+    threads = f", {plan.threads} threads" if plan.threads > 1 else ""
+    return f"{plan.mode.value}, {how}{many}{threads}"

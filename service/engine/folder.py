@@ -21,7 +21,7 @@ from service.core.layout import ModelLayout, PassedOver, Version, model_layout, 
 from service.core.model_file import SETTINGS_FILE, is_hidden, is_model_file
 from service.core.names import VERSION
 from service.core.unserved import is_harmless
-from service.core.versions import Found, Pin, PolicyKind, VersionPolicy
+from service.core.versions import Found, Pin, PolicyKind, VersionPolicy, candidates
 from service.engine.listing import list_model, list_root
 from service.engine.paths import leads_outside
 from service.engine.quarantine import read_quarantine
@@ -107,6 +107,15 @@ class ModelFolder:
         versions = self.config.versions
         kind = PolicyKind(versions.policy)
         return VersionPolicy(kind, versions.count, frozenset(versions.numbers))
+
+    @property
+    def to_serve(self) -> int | None:
+        """The version that a server starts with, as far as the folder tells: which of them pass the
+        gate shows when they are loaded. None where there is none, or the policy allows none."""
+        pin = self.pin.version if self.pin else None
+        order = candidates(self.numbers, pin, self.policy)
+        fit = (n for n in order if not self.of_version(n).problem and n not in self.quarantine)
+        return next(fit, order[0] if order else None)
 
     def of_version(self, number: int) -> VersionFiles:
         """Where a version's files are; of one that is gone, with that for a problem."""

@@ -3,6 +3,7 @@ other files it names. Read from the file without loading it and without the ``on
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from service.core.bounded import Step
 from service.core.errors import LoadFailed
 from service.core.graph_limits import elements
 from service.engine.bounds import Bounds
+from service.engine.classical import Trees, learned
 from service.engine.external import ExternalData, external_data, external_entries
 from service.engine.model_bytes import open_model
 from service.engine.paths import leads_outside
@@ -53,10 +55,12 @@ class Precision:
     """The share of the weights in each number format, largest first, and how they are quantized.
 
     ``scheme`` is "QDQ", "QOperator", "dynamic", "weight-only", or "" for a graph in float.
+    ``trees`` are those of its forests, if it has any.
     """
 
     shares: tuple[tuple[str, float], ...]
     scheme: str
+    trees: Trees = Trees()
 
     @property
     def dynamic(self) -> bool:
@@ -64,7 +68,13 @@ class Precision:
         return self.scheme == "dynamic"
 
     def __str__(self) -> str:
-        """Such as "INT8 QDQ" or "INT8 dynamic, 51 % FP32"."""
+        """Such as "INT8 QDQ", "INT8 dynamic, 51 % FP32" or "100 trees, FP32, 5432 nodes"."""
+        if not self.trees:
+            return self._weights()
+        some = "tree" if self.trees.trees == 1 else "trees"
+        return f"{self.trees.trees} {some}, {self._weights()}, {self.trees.nodes} nodes"
+
+    def _weights(self) -> str:
         if not self.shares:
             return "no weights"
         # Zero points are integers as well, but a thousandth of them.
@@ -105,6 +115,7 @@ class _Summary(Scan):
         self.weights: list[tuple[str, str, int]] = []
         self.external: dict[str, ExternalData] = {}
         self.blocks: dict[str, int] = {}
+        self.trees = Trees()
         self.unranked: set[str] = set()
         self.bounds = Bounds()
 
@@ -122,6 +133,12 @@ class _Summary(Scan):
         if datatype in WEIGHT_TYPES:
             self.weights.append((name, WEIGHT_TYPES[datatype], elements(dims)))
         self.bounds.keep(name)
+
+    def classical(self, operator: str, attributes: Sequence[memoryview]) -> None:
+        found = learned(operator, attributes)
+        if found.numbers:
+            self.weights.append(("", "FP64" if found.double else "FP32", found.numbers))
+        self.trees += found.trees
 
     def entry(self, name: str) -> None:
         self.bounds.entry(name)
@@ -144,7 +161,7 @@ class _Summary(Scan):
             counts[kind] += size
         total = sum(counts.values())
         shares = tuple((kind, n / total) for kind, n in counts.most_common() if n)
-        return Precision(shares, self.scheme())
+        return Precision(shares, self.scheme(), self.trees)
 
     def scheme(self) -> str:
         if self.operators & DYNAMIC_OPS:

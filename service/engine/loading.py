@@ -4,7 +4,7 @@ in a thread.
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
@@ -31,6 +31,7 @@ from service.engine.samples import trial_rows
 from service.engine.session import Session, SessionOptions
 from service.engine.snapshot import Snapshot
 from service.engine.tuning import Tuned, tune
+from service.engine.zipmap import Labels
 
 KEPT_BYTES = 4 * 2**20
 
@@ -40,6 +41,8 @@ class Loaded:
     """A version that is loaded and warm.
 
     ``kernels`` are those that run, and ``kernels_note`` is why not those that were wanted, if so.
+    ``labels`` are the classes of outputs that the file names them for, and ``outputs_note`` tells
+    which outputs are not as the file declares them.
     ``memory_bytes`` is by how much the process grew; ``file_bytes`` counts the model's files.
     ``rows`` are some that it was tried with, for the next version to be tried with as well.
     ``extent`` is how large inputs may be in the event loop, if any may.
@@ -59,6 +62,13 @@ class Loaded:
     load_seconds: float
     rows: tuple[Arrays, ...] = ()
     extent: Extent | None = None
+    labels: Labels = field(default_factory=dict)
+    outputs_note: str = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What an operator should know, each a text."""
+        return tuple(filter(None, (self.outputs_note, self.kernels_note, self.plan.note)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +140,7 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
     golden = opened.files.golden
     rows, note = trial_rows(session.signature, golden, config.probe.dims, session.run)
     tuned = tune(session, summary, rows, note, config, cores)
+    _check_labels(session, rows)
     policy = _policy(config, tuned)
     instances = _instances(tuned, config, policy)
     trim_heap()  # what the probe has left is not the model's
@@ -148,7 +159,28 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
         opened.seconds + perf_counter() - started,
         rows=_kept(rows),
         extent=tuned.extent,
+        labels=session.labels,
+        outputs_note=session.outputs_note,
     )
+
+
+def _check_labels(session: Session, rows: Sequence[Arrays]) -> None:
+    """Refuse a file that names more or fewer classes than an output has.
+
+    Raises:
+        LoadFailed: there is such an output.
+    """
+    for place, spec in enumerate(session.signature.outputs if rows else ()):
+        classes = len(session.labels.get(spec.name, ()))
+        if not classes:
+            continue
+        (answer,) = session.run(rows[0], (place,))
+        columns = answer.shape[-1] if answer.shape else 1
+        if columns != classes:
+            raise LoadFailed(
+                f'output "{spec.name}" has {columns} columns, and the file\'s ZipMap names'
+                f" {classes} classes for it: export the model again"
+            )
 
 
 def _kept(rows: Sequence[Arrays]) -> tuple[Arrays, ...]:

@@ -157,9 +157,11 @@ class ModelVersion:
         self._move(State.UNAVAILABLE, reason)
 
     def labels(self, output: str) -> tuple[str, ...]:
-        """The names of an output's classes; none where model.toml gives none."""
+        """The names of an output's classes: those of model.toml, else those of the file, if any."""
         found = self.config.outputs.get(output)
-        return found.labels if found else ()
+        if found and found.labels:
+            return found.labels
+        return self.loaded.labels.get(output, ()) if self.loaded else ()
 
     def submit(self, inputs: tuple[Tensor, ...], terms: Terms, reply: Reply) -> None:
         """Check a request against the signature and queue it.

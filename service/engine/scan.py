@@ -4,7 +4,7 @@ Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from re import Pattern
 from time import sleep
 from typing import NamedTuple
@@ -24,6 +24,7 @@ from service.core.graph_limits import (
     expanded_nodes,
 )
 from service.core.magic import HEAD, foreign
+from service.engine.classical import DOMAIN
 from service.engine.wire import NUMBERS, WireError, fields, integers, text, varint, view
 
 MESSAGE = 4
@@ -66,8 +67,8 @@ class Node(NamedTuple):
 
 
 class Scan:
-    """One walk over a model. ``visit``, ``keep``, ``entry`` and ``unshaped`` are told what is met
-    on the way. What passes the bounds of ``core.graph_limits`` ends it."""
+    """One walk over a model. ``visit``, ``keep``, ``entry``, ``unshaped`` and ``classical`` are
+    told what is met on the way. What passes the bounds of ``core.graph_limits`` ends it."""
 
     ir_version = 0
     _fields_left = MAX_FIELDS
@@ -111,6 +112,9 @@ class Scan:
 
     def unshaped(self, name: str) -> None:
         """An input or output of the model that is declared without a shape."""
+
+    def classical(self, operator: str, attributes: Sequence[memoryview]) -> None:
+        """A node of ONNX's operators for classical models, which has its weights in attributes."""
 
     def graph(self, message: memoryview, depth: int = 0) -> None:
         """A graph, of the model or of a node such as If."""
@@ -180,6 +184,8 @@ class Scan:
         name = outputs[-1] if outputs else ""
         found = (self.attribute(each, name, depth) for each in attributes)
         integers = dict(filter(None, found))
+        if domain == DOMAIN:
+            self.classical(operator, attributes)
         self.visit(Node(operator, tuple(inputs), tuple(outputs), integers, domain))
 
     def attribute(self, message: memoryview, output: str, depth: int) -> tuple[str, int] | None:

@@ -34,6 +34,7 @@ from service.engine.refusals import FAILURES, is_refusal, reason
 from service.engine.snapshot import ModelFile, Snapshot, Source
 from service.engine.unshare import unshared
 from service.engine.weights import overridable_weights
+from service.engine.zipmap import ZIPMAP, Labels, Unzipped, unzipped
 
 # ONNX Runtime's names of element types, for those that the protocol has a datatype for.
 ELEMENT_TYPES = {
@@ -56,6 +57,7 @@ NO_NAMES = ("", "?", "-1", "None")
 """Symbols that stand for an unknown length, not for one that has a name."""
 SUBGRAPHS = {"If", "Loop", "Scan"}
 """Operators with graphs inside, which may take weights of the graph around them."""
+ZIPMAP_FALSE = "convert it with zipmap=False, so that it is a tensor"
 ONNX_BFLOAT16 = 16
 """onnx.proto, TensorProto.DataType.BFLOAT16."""
 
@@ -86,6 +88,8 @@ class Session:
 
     ``options`` are those that it was loaded with; ``kernels`` are those that run it, and
     ``kernels_note`` says why they are not those that were wanted, or what they do not reach.
+    ``labels`` are the classes of outputs whose names the file has, and ``outputs_note`` says which
+    outputs are not as the file declares them.
     """
 
     def __init__(
@@ -104,6 +108,9 @@ class Session:
         self._source, self.options, self._control = source, options, control
         given = ModelFile(source) if isinstance(source, Path) else source
         self._summary = summary or summarise_model(given.model(), given.name)
+        plain = _unzip(given, self._summary)
+        self.labels: Labels = plain.labels if plain else {}
+        self.outputs_note = plain.note if plain else ""
         self._session, self.kernels, self.kernels_note = _load(given, options, self._summary)
         self.signature = _signature(self._session, given.name, self._summary.unranked)
         self._fatal = fatal_operator(self._summary.operators)
@@ -178,6 +185,14 @@ class Session:
         )
 
 
+def _unzip(source: Source, summary: GraphSummary) -> Unzipped | None:
+    """Take ZipMap out of a model that has it."""
+    plain = unzipped(source.model()) if ZIPMAP in summary.operators else None
+    if plain is not None:
+        source.replace(plain.model)
+    return plain
+
+
 def _load(
     source: Source, options: SessionOptions, summary: GraphSummary
 ) -> tuple[ort.InferenceSession, Kernels, str]:
@@ -195,8 +210,10 @@ def _load(
         raise
     except Exception as error:
         text = str(error)
-        known = missing_locale(text) or missing_operator(text, options.custom_ops)
-        raise LoadFailed(f"ONNX Runtime rejects {source.name}: {known or reason(error)}") from error
+        known = missing_locale(text) or missing_operator(text, options.custom_ops) or reason(error)
+        if ZIPMAP in summary.operators and "seq(map" in known:
+            known += f"; {ZIPMAP_FALSE}"
+        raise LoadFailed(f"ONNX Runtime rejects {source.name}: {known}") from error
 
 
 def _saturating(source: Source, options: SessionOptions) -> str:
@@ -290,13 +307,20 @@ def _signature(session: ort.InferenceSession, file: str, unranked: frozenset[str
 def _spec(role: str, arg: ort.NodeArg, unranked: frozenset[str]) -> TensorSpec:
     datatype = ELEMENT_TYPES.get(arg.type)
     if datatype is None:
-        # What scikit-learn's converter writes unless told otherwise, and everybody meets once.
-        hint = "; convert it with zipmap=False" if arg.type.startswith("seq(map") else ""
-        text = f'{role} "{arg.name}" is a {arg.type}, which the protocol cannot carry{hint}'
-        raise LoadFailed(text)
+        what = f'{role} "{arg.name}" is a {arg.type}, which the protocol cannot carry'
+        raise LoadFailed(f"{what}; {_instead(arg.type)}")
     shape = tuple(map(_dim, arg.shape))
     # ONNX Runtime shows a tensor without a shape as a scalar; the file tells them apart.
     return TensorSpec(arg.name, DATATYPES[datatype], shape, bool(shape) or arg.name not in unranked)
+
+
+def _instead(kind: str) -> str:
+    """What to do about a type that the protocol cannot carry."""
+    if kind.startswith("seq(map"):
+        return ZIPMAP_FALSE
+    if kind.startswith("seq(tensor"):
+        return "make each of its tensors an output of its own, or one tensor of them with Concat"
+    return "convert the model so that it is a tensor of numbers or strings"
 
 
 def _dim(given: int | str | None) -> Dim:

@@ -52,6 +52,10 @@ class Source(Protocol):
             OSError, ValueError: it cannot be read, or is not one of the version.
         """
 
+    def replace(self, model: bytes) -> None:
+        """Put a changed model, which names the same files, in the place of the one that was read.
+        Views of the old one must not be used any more."""
+
     def give(self, runtime: ort.SessionOptions, model: bytes | None) -> str | bytes:
         """What ONNX Runtime opens; ``model`` is a changed one that names the same files."""
 
@@ -63,9 +67,12 @@ class ModelFile:
     def __init__(self, path: Path) -> None:
         self.name = path.name
         self._path = path
+        self._changed: bytes | None = None
 
     def model(self) -> memoryview:
         """See ``Source``."""
+        if self._changed is not None:
+            return memoryview(self._changed)
         with open_model(self._path) as file:
             return memoryview(file.read())
 
@@ -73,8 +80,13 @@ class ModelFile:
         """See ``Source``."""
         return read_beside(self._path.parent, location)
 
+    def replace(self, model: bytes) -> None:
+        """See ``Source``."""
+        self._changed = model
+
     def give(self, runtime: ort.SessionOptions, model: bytes | None) -> str | bytes:
         """See ``Source``."""
+        model = model or self._changed
         if model is None:
             return str(self._path)
         runtime.add_session_config_entry(EXTERNAL, str(self._path.parent))
@@ -157,6 +169,12 @@ class Snapshot:
             raise ValueError("the model names no such file")
         return self._external[location]
 
+    def replace(self, model: bytes) -> None:
+        """See ``Source``; ``sha256`` and ``bytes`` stay those of the file."""
+        os.ftruncate(self._memory, 0)
+        os.lseek(self._memory, 0, os.SEEK_SET)
+        _write(self._memory, model)
+
     def give(self, runtime: ort.SessionOptions, model: bytes | None) -> str | bytes:
         """See ``Source``."""
         if self._external and hasattr(runtime, FROM_MEMORY):
@@ -172,9 +190,7 @@ class Snapshot:
         apart = not hasattr(ort.SessionOptions, FROM_MEMORY)
         model = inlined(self.model(), self._external, everything=apart)
         if model is not None:
-            os.ftruncate(self._memory, 0)
-            os.lseek(self._memory, 0, os.SEEK_SET)
-            _write(self._memory, model)
+            self.replace(model)
 
 
 _DESCRIPTORS = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"

@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from service.core.graph_limits import MAX_DIMS, MAX_NAME_BYTES
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-NUMBERS = re.compile(rb"(?:\x3d[\s\S]{4}|\x40[\x80-\xff]{0,9}[\x00-\x7f]){1,65536}+")
-"""Floats and integers of an AttributeProto, fields 7 and 8, one behind the other: a forest of trees
-has millions."""
+MODES = rb"\x4a(?:\x04LEAF|\x09BRANCH_(?:LT|GT|EQ)|\x0aBRANCH_(?:LEQ|GTE|NEQ))"
+NUMBERS = re.compile(
+    rb"(?:\x3d[\s\S]{4}|\x40[\x80-\xff]{0,9}[\x00-\x7f]|" + MODES + rb"){1,65536}+"
+)
+"""Floats and integers of an AttributeProto, fields 7 and 8, one behind the other, and the strings,
+field 9, that say what a node of a tree is: a forest has millions of each."""
 
 
 class WireError(ValueError):
@@ -27,7 +30,7 @@ def fields(
     """The fields of a message in order: (number, value).
 
     A varint is an int; everything else is the view of its bytes. What ``skip`` matches is passed
-    over.
+    over at once, and given whole under the number 0, which no field has.
 
     Raises:
         WireError: the bytes end early, or hold what no ONNX file has.
@@ -35,6 +38,7 @@ def fields(
     at, end = 0, len(message)
     while at < end:
         if skip is not None and (run := skip.match(message, at)):
+            yield 0, message[at : run.end()]
             at = run.end()
             continue
         tag, at = varint(message, at)

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from service.core.errors import ConfigError, LoadFailed
 from service.core.tensors import Array
-from service.engine.graph import summarise
+from service.engine.graph import Precision, summarise
 from service.engine.kernels import Kernels
 from service.engine.rehearsal import rehearse_file
 from service.engine.samples import generated_rows
@@ -80,6 +80,7 @@ def inspect(path: Path, kernels: Kernels | None = None) -> dict[str, Any]:
         "precision": str(precision),
         "kernels": session.kernels.value,
         "kernels_note": session.kernels_note,
+        "outputs_note": session.outputs_note,
         "weights": dict(precision.shares),
         "operators": dict(Counter(n.op_type for n in all_nodes(runtime.graph)).most_common()),
         "fusion": asdict(fusion) | {"ratio": fusion.ratio},
@@ -87,7 +88,7 @@ def inspect(path: Path, kernels: Kernels | None = None) -> dict[str, Any]:
         "multiply_adds_unknown": work.count(None),
         "products": [asdict(node) for node in nodes],
         "tensors": [asdict(line) for line in tensors_of(model)],
-        "here": _here(precision.scheme, dict(precision.shares), fusion.unfused, read_machine()),
+        "here": _here(precision, fusion.unfused, read_machine()),
     }
 
 
@@ -105,6 +106,7 @@ def as_text(found: dict[str, Any]) -> str:
         f"products    {runs['integer']} in integers, {runs['unfused']} quantized but run in "
         f"float, {runs['float']} in float; {fusion['stray']} Q/DQ nodes left",
         f"kernels     {found['kernels']}{note}",
+        *([f"outputs     {found['outputs_note']}"] if found["outputs_note"] else []),
         f"work        {found['multiply_adds'] / 1e6:.3g} million multiply-adds a row{beside}",
         "",
         *_table(("PRODUCT", "RUNS AS", "PRECISION", "MILLION MULTIPLY-ADDS"), [
@@ -204,8 +206,8 @@ def _feed(session: Session) -> dict[str, Array] | None:
     return {s.name: a for s, a in zip(session.signature.inputs, rows[0], strict=True)}
 
 
-def _here(scheme: str, weights: dict[str, float], unfused: int, machine: Machine) -> list[str]:
-    said = []
+def _here(precision: Precision, unfused: int, machine: Machine) -> list[str]:
+    scheme, weights, said = precision.scheme, dict(precision.shares), []
     if unfused:
         said.append(
             f"{unfused} quantized products run in float after a DequantizeLinear: slower than FP32."
@@ -218,6 +220,8 @@ def _here(scheme: str, weights: dict[str, float], unfused: int, machine: Machine
         said.append(machine.advice[1])
     if "FP16" in weights or "BF16" in weights:
         said.append(machine.advice[2])
+    if precision.trees:
+        said.append("Trees run as they are: ONNX Runtime has none in integers.")
     return said or ["FP32: runs as it is; `quantserve quantize` tries what is faster here."]
 
 

@@ -49,18 +49,19 @@ def read_source(path: Path, scratch: Path) -> Source:
         check_external_files(summary, path.parent)
         size = sum(file.stat().st_size for file in files_of(path))
         _check_size(path, size, scratch)
-        if summary.precision.scheme:
+        precision = summary.precision
+        if precision.scheme:
             raise ConfigError(
-                f"{path.name} is quantized already ({summary.precision}); start from its FP32 "
+                f"{path.name} is quantized already ({precision}); start from its FP32 "
                 "form, or give it as --qat beside that"
             )
-        if dict(summary.precision.shares).get("FP64", 0) >= 0.5:
+        if not precision.trees and dict(precision.shares).get("FP64", 0) >= 0.5:
             raise ConfigError(
                 f"{path.name} holds its weights in FP64, of which ONNX Runtime's tools quantize "
                 "nothing; export it in FP32"
             )
         rehearse_file(path)
-        signature = settle(Session(path, SessionOptions(1), summary), summary.precision)
+        signature = settle(Session(path, SessionOptions(1), summary), precision)
     except LoadFailed as error:
         named = str(error) if path.name in str(error) else f"{path.name}: {error}"
         raise ConfigError(named) from None

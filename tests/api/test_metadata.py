@@ -41,6 +41,8 @@ async def test_a_model_names_its_tensors_with_the_batch_axis(
     ]
     assert found["outputs"] == [{"name": "progression", "datatype": "FP32", "shape": [-1, 1]}]
     assert found["parameters"]["precision"] == "INT8 QDQ"
+    assert found["parameters"]["batching"] == "combine"
+    assert int(found["parameters"]["preferred_batch_size"]) >= 1
     assert found["parameters"]["kernels"] == "default"  # weights of seven bits cannot saturate
     assert np.isfinite(float(found["parameters"]["batch_deviation"]))
 

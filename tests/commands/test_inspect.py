@@ -1,10 +1,17 @@
 """A model is found as the server would find it."""
 
+import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
 from service.cli import main
+from service.engine.quarantine import write_quarantine
+from service.engine.repository import ModelRepository
+from service.engine.rollout import Environment
+from tests.engine import classifiers
+from tests.engine.graphs import save
 from tests.repositories import put, scale
 
 
@@ -28,7 +35,7 @@ def test_a_version_is_found(models: Path, asked: str, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
-        ("m", "m version 11: there is no model.onnx in the folder of the version"),
+        ("m/11", "m version 11: there is no model.onnx in the folder of the version"),
         ("m/3", "m/3 is neither a file nor a model or version in"),
         ("m/²", "m has 2, 10, 11"),
         ("nobody", "nobody is neither a file nor a model"),
@@ -39,3 +46,59 @@ def test_what_is_not_there_is_told(
 ) -> None:
     assert main(["inspect", asked, "--models", str(models)]) == 2
     assert why in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("pin", "policy", "number"),
+    [
+        ("", "", 10),  # the newest that is whole
+        ("version = 2", "", 2),
+        ("version = 11", "", 10),
+        ("version = 7", "", 10),  # it is gone
+        ("", 'policy = "specific"\nnumbers = [2, 11]', 2),
+        ("version = 10", 'policy = "specific"\nnumbers = [2]', 10),
+        ("version =", "", 10),
+    ],
+)
+def test_a_name_alone_is_the_version_that_serves(
+    models: Path, pin: str, policy: str, number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if pin:
+        (models / "m/serving.toml").write_text(pin)
+    (models / "m/model.toml").write_text(f"[versions]\n{policy}")
+    assert main(["inspect", "m", "--models", str(models), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["model"], told["version"]) == ("m", number)
+
+    async def served() -> int | None:
+        repository = ModelRepository(models, Environment(1, lambda _: None))
+        await repository.load_all()
+        version = repository.model("m").serving
+        await repository.stop()
+        return version.number if version else None
+
+    assert asyncio.run(served()) == number
+
+
+def test_a_policy_that_allows_no_version_is_told(
+    models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (models / "m/model.toml").write_text('[versions]\npolicy = "specific"\nnumbers = [5]')
+    assert main(["inspect", "m", "--models", str(models)]) == 2
+    assert "m has 2, 10, 11, of which model.toml's [versions] allows" in capsys.readouterr().err
+
+
+def test_a_version_that_crashed_the_server_gives_way(
+    models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert write_quarantine(models / "m", {10: "SIGSEGV"}) == ""
+    assert main(["inspect", "m", "--models", str(models)]) == 0
+    assert capsys.readouterr().out.startswith("m version 2, model.onnx: FP32")
+
+
+def test_a_classifier_with_zipmap_is_told_what_it_gives(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(classifiers.model(*classifiers.linear(["cat", "dog"])), tmp_path / "pets")
+    assert main(["inspect", "pets", "--models", str(tmp_path)]) == 0
+    assert 'output "probabilities" is FP32 [-1, 2], labels cat, dog' in capsys.readouterr().out

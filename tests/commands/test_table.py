@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from service.commands.table import table
+from service.commands.table import runs, table
+from service.core.batching import BatchingMode
+from service.engine.plan import Plan
 from service.engine.repository import ModelRepository
 from service.engine.rollout import Environment
 from tests.engine import graphs, quantizers
@@ -56,6 +58,19 @@ def test_what_is_served_and_how(models: Path) -> None:
     assert facts[at - 1] == " " and facts[at] != " "
     assert "    image FP32 [-1, 1, 28, 28] -> probabilities FP32 [-1, 10]" in lines
     assert f"serving at {URL}, docs at {URL}/docs" in lines and f"metrics at {URL}/metrics" in lines
+
+
+@pytest.mark.parametrize(
+    ("plan", "text"),
+    [
+        (Plan(BatchingMode.COMBINE, 8, 1, 1, True, ""), "combine, up to 8 rows"),
+        (Plan(BatchingMode.COMBINE, 1, 2, 1, False, ""), "combine, up to 1 row, 2 at once"),
+        (Plan(BatchingMode.ROWS, 1, 2, 1, False, ""), "rows, one a run, 2 at once"),
+        (Plan(BatchingMode.REQUESTS, 1, 1, 2, False, ""), "requests, one a run, 2 threads"),
+    ],
+)
+def test_the_words_are_those_of_the_metadata(plan: Plan, text: str) -> None:
+    assert runs(plan) == text and text.startswith(plan.mode.value)
 
 
 def test_what_is_not_at_its_best_is_marked(models: Path) -> None:

@@ -250,6 +250,16 @@ def test_a_forest_of_many_trees_is_no_large_graph(tmp_path: Path) -> None:
     forest = model.graph.node[0].attribute
     forest.append(helper.make_attribute("nodes_values", [1.5] * 3_000_000))
     forest.append(helper.make_attribute("nodes_featureids", [-1, 2**40, 7] * 1_000_000))
+    modes = [
+        "BRANCH_LEQ",
+        "BRANCH_LT",
+        "BRANCH_GTE",
+        "BRANCH_GT",
+        "BRANCH_EQ",
+        "BRANCH_NEQ",
+        "LEAF",
+    ]
+    forest.append(helper.make_attribute("nodes_modes", modes * 150_000))
     forest.append(helper.make_attribute("last", 5))
     folder = graphs.save(model, tmp_path)
     assert summarise(folder / "model.onnx").operators == {"MatMul", "Relu"}

@@ -24,6 +24,7 @@ from service.quantization.recipes import (
     mixed,
 )
 from service.quantization.sensitivity import parts_of, sensitivity
+from tests.engine import classifiers
 from tests.quantization.tiny_models import branching, conv_net, recurrent, save
 
 
@@ -61,6 +62,24 @@ def test_the_same_recipe_gives_the_same_file(shop: Workshop) -> None:
 def test_other_methods_build_and_load(shop: Workshop, method: object) -> None:
     built = build(Recipe("other", method), shop, shop.folder / "out.onnx")  # type: ignore[arg-type]
     assert built.file_bytes > 0
+
+
+@pytest.mark.parametrize("opset", [11, 17])
+@pytest.mark.parametrize("method", [Dynamic(), Static(), Half()])
+def test_a_classifier_with_zipmap_keeps_its_classes(
+    method: Dynamic | Static | Half, opset: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(classifiers.network(["cat", "dog", "bird"], opset).SerializeToString())
+    shop = Workshop(tmp_path)
+    x = np.random.default_rng(0).standard_normal((8, classifiers.WIDTH)).astype(np.float32)
+    save_rows(Rows(tuple((row[None],) for row in x)), shop.calibration)
+    assert prepare(path, shop) == ""
+    built = build(Recipe("it", method), shop, tmp_path / "out.onnx")
+    assert built.precision.startswith("FP16" if isinstance(method, Half) else "INT8")
+    given, made = (Session(each, SessionOptions()) for each in (path, tmp_path / "out.onnx"))
+    assert made.labels == given.labels == {"probabilities": ("cat", "dog", "bird")}
+    np.testing.assert_allclose(made.run((x,))[1], given.run((x,))[1], atol=0.1)
 
 
 def test_what_a_tool_cannot_do_is_an_error_with_a_reason(tmp_path: Path) -> None:

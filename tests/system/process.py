@@ -36,6 +36,14 @@ class Running:
         """Where it listens."""
         return int(self.address.rpartition(":")[2])
 
+    @property
+    def told(self) -> str:
+        """What it printed at its start, without the escapes of JSON."""
+        lines = [json.loads(line) for line in self.printed.splitlines()]
+        texts = ([each["message"], each.get("tensors", ""), *each.get("notes", ())]
+                 for each in lines)  # fmt: skip
+        return "\n".join(text for each in texts for text in each)
+
     def line(self) -> Line:
         """A new connection."""
         return Line(self.port)

@@ -146,7 +146,7 @@ def test_what_clients_are_told(served: Running) -> None:
     found = get(served, "/v2/models/defaults")
     assert [each["name"] for each in found["inputs"]] == ["x"]
     assert found["parameters"]["optional_inputs"] == '"w" FP32 [4, 3], "k" FP32 []'
-    assert "x FP32 of any shape -> y FP32 of any shape" in served.printed
+    assert "x FP32 of any shape -> y FP32 of any shape" in served.told
 
 
 def test_the_docs_have_an_example_that_works_for_each_model(served: Running) -> None:

@@ -43,6 +43,6 @@ def test_it_answers_with_the_flag(models: Path) -> None:
 
 def test_it_says_what_to_set_without_it(models: Path) -> None:
     with running(models) as server:
-        assert "start it with --allow-custom-ops" in server.printed
+        assert "start it with --allow-custom-ops" in server.told
         answer = server.ask(get("/v2/models/shout"))
         assert answer.status == 503 and "--allow-custom-ops" in answer.error

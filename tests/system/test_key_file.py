@@ -1,9 +1,11 @@
 """A server without a key makes one for its user: commands find it, nobody else does."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,11 +21,10 @@ def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
     )  # fmt: skip
 
 
-def last_line(server: Running) -> str:
-    """The last that it prints at its start."""
-    assert server.process.stdout is not None
-    server.process.stdout.readline()
-    return server.process.stdout.readline()
+def told(server: Running) -> dict[str, Any]:
+    """The last line that it prints at its start."""
+    line: dict[str, Any] = json.loads(server.printed.splitlines()[-1])
+    return line
 
 
 def test_the_commands_use_the_key_that_the_server_has_made(
@@ -36,7 +37,8 @@ def test_the_commands_use_the_key_that_the_server_has_made(
     monkeypatch.setenv("QUANTSERVE_ADMIN_KEY", "")
     with running(models) as server:
         file = state / "quantserve" / f"{server.port}.key"
-        assert last_line(server) == f"changes need the admin key in {file}\n"
+        assert told(server)["changes"] == f"changes need the admin key in {file}"
+        assert told(server)["admin_key_file"] == str(file)
         swap = ("swap", "m", "1", "--url", f"http://{server.address}")
         done = command(*swap)
         assert done.returncode == 0, done.stderr
@@ -60,6 +62,7 @@ def test_where_no_key_can_be_kept_changes_are_closed(
     monkeypatch.setenv("XDG_STATE_HOME", "/dev/null")
     monkeypatch.setenv("QUANTSERVE_ADMIN_KEY", "")
     with running(models) as server:
-        assert last_line(server).startswith("changes are closed: /dev/null/quantserve/")
+        assert told(server)["changes"].startswith("changes are closed: /dev/null/quantserve/")
+        assert "admin_key_file" not in told(server)
         answer = server.ask(post("/admin/models/m/rollback", b""))
         assert answer.status == 403 and "QUANTSERVE_ADMIN_KEY" in answer.error

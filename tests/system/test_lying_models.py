@@ -283,9 +283,9 @@ def test_what_cannot_be_served_says_why_and_nothing_else_suffers(
     assert served.infer("honest", {"x": floats(1, 32)})["y"].shape == (1, 10)
 
 
-def test_the_table_tells_of_everything_that_is_not_at_its_best(served: Served) -> None:
-    printed = served.process.printed
+def test_the_start_tells_of_everything_that_is_not_at_its_best(served: Served) -> None:
+    told = served.process.told
     for folder in served.folder.iterdir():
-        assert folder.name in printed
+        assert folder.name in told
     for text in (*UNAVAILABLE.values(), "one scale for the whole batch"):
-        assert text.split(",")[0] in " ".join(printed.split())
+        assert text.split(",")[0] in " ".join(told.split())

@@ -95,7 +95,7 @@ def test_what_is_not_served_is_told_everywhere_and_the_rest_is_served(tmp_path: 
         for path, reason in ODD.items():
             assert entries[path]["state"] == "UNAVAILABLE"
             assert reason in entries[path]["reason"]
-            told = [line for line in served.printed.splitlines() if f"{path}: " in line]
+            told = [line for line in served.told.splitlines() if f"{path}: " in line]
             assert told and reason in told[0]
             assert f"{path} is not served: {entries[path]['reason']}" in logged
         assert entries.keys() == ODD.keys()
@@ -104,9 +104,9 @@ def test_what_is_not_served_is_told_everywhere_and_the_rest_is_served(tmp_path: 
             ("good", "4"): "there is no model.onnx in the folder of the version",
             ("several", "1"): "decoder.onnx, encoder.onnx; name one in model.toml",
         }.items():
-            assert reason in versions[key] and reason in served.printed
+            assert reason in versions[key] and reason in served.told
             assert any(reason in line for line in logged)
-        assert not any(name in served.printed for name in SILENT)
+        assert not any(name in served.told for name in SILENT)
         assert ready(served) == (0, "ready\n")
 
 
@@ -148,7 +148,7 @@ def test_names_that_the_terminal_cannot_show_are_escaped(
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     put(tmp_path, "m", 1, scale(1))
     (tmp_path / "模型").mkdir()
-    with running(tmp_path) as served:
+    with running(tmp_path, "--log-format", "text") as served:
         assert r"\u6a21\u578b: it cannot be the name" in served.printed
         assert answers(served, "m") == 1
 

@@ -29,7 +29,7 @@ def test_a_locale_that_is_missing_is_named_with_what_to_install(
     tiny_models.normalizer(tmp_path / "models/words")
     tiny_models.identity(tmp_path / "models", "FP32")
     with running(tmp_path / "models") as served:
-        assert "localedef -i en_US -f UTF-8 en_US.UTF-8" in " ".join(served.printed.split())
+        assert "localedef -i en_US -f UTF-8 en_US.UTF-8" in " ".join(served.told.split())
         refused = served.ask(post("/v1/models/words:predict", WORDS))
         assert refused.status == 503
         assert "need the locale en_US.UTF-8, which is not installed" in refused.error

@@ -1,0 +1,68 @@
+"""Models as scikit-learn's and LightGBM's converters write them by default give the answers of the
+model that they were made of."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.engine.session import Session, SessionOptions
+from tests.parts import CONVERTERS, installed
+
+NEEDED = ("skl2onnx", "sklearn", "scipy", "joblib", "onnxmltools", "lightgbm")
+pytestmark = [
+    CONVERTERS.unless(all(map(installed, NEEDED))),
+    pytest.mark.filterwarnings("ignore"),  # of packages that are used as they are
+]
+RANDOM = np.random.default_rng(0)
+X = RANDOM.standard_normal((90, 4)).astype(np.float32)
+CLASSES: dict[str, Any] = {
+    "int": X[:, :3].argmax(1),
+    "string": np.array(["cat", "dog", "bird"])[X[:, :3].argmax(1)],
+    "binary": np.where(X[:, 0] > 0, 1, -1),
+    "bool": X[:, 0] > 0,
+}
+
+
+def check(proto: Any, model: Any, output: str, folder: Path) -> None:
+    (folder / "model.onnx").write_bytes(proto.SerializeToString())
+    session = Session(folder / "model.onnx", SessionOptions())
+    classes = [str(int(each) if isinstance(each, np.bool_) else each) for each in model.classes_]
+    assert session.labels == {output: tuple(classes)}
+    label, shares = session.run((X,))
+    np.testing.assert_allclose(shares, model.predict_proba(X), atol=1e-5)
+    assert (label == model.predict(X)).mean() > 0.98  # a tie may fall either way in FP32
+
+
+@pytest.mark.parametrize("kind", ["linear", "forest", "network", "calibrated"])
+@pytest.mark.parametrize("classes", CLASSES)
+def test_scikit_learn(kind: str, classes: str, tmp_path: Path) -> None:
+    from skl2onnx import to_onnx
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model: Any = {
+        "linear": LogisticRegression(),
+        "forest": RandomForestClassifier(5, random_state=0),
+        "network": make_pipeline(StandardScaler(), MLPClassifier((8,), max_iter=20)),
+        "calibrated": CalibratedClassifierCV(LogisticRegression(), cv=2),
+    }[kind]
+    model.fit(X, CLASSES[classes])
+    check(to_onnx(model, X[:1]), model, "output_probability", tmp_path)
+
+
+@pytest.mark.parametrize("classes", ["int", "string", "binary"])
+def test_lightgbm(classes: str, tmp_path: Path) -> None:
+    import onnxmltools
+    from lightgbm import LGBMClassifier
+    from onnxmltools.convert.common.data_types import FloatTensorType
+
+    model = LGBMClassifier(n_estimators=5, verbose=-1, n_jobs=1).fit(X, CLASSES[classes])
+    types = [("x", FloatTensorType([None, 4]))]
+    proto = onnxmltools.convert_lightgbm(model, initial_types=types)
+    check(proto, model, "probabilities", tmp_path)
