@@ -59,7 +59,8 @@ class TensorMetadata(BaseModel):
 
 class ModelMetadata(BaseModel):
     """A model's versions that serve, its inputs and outputs; ``parameters`` is what was measured
-    or read from its file. ``optional_inputs`` are those that the graph has a default for.
+    or read from its file; ``serving_version`` is the one that answers requests without a version.
+    ``optional_inputs`` are those that the graph has a default for.
     """
 
     name: str
@@ -104,7 +105,8 @@ def metadata(repository: ModelRepository) -> APIRouter:
 
 def _describe(repository: ModelRepository, version: ModelVersion) -> ModelMetadata:
     loaded, _ = version.serving()
-    versions = repository.model(version.model).versions
+    model = repository.model(version.model)
+    versions, serving = model.versions, model.serving
     return ModelMetadata(
         name=version.model,
         versions=[str(n) for n in sorted(versions) if versions[n].state is State.READY],
@@ -112,6 +114,7 @@ def _describe(repository: ModelRepository, version: ModelVersion) -> ModelMetada
         inputs=[_tensor(spec) for spec in loaded.signature.inputs],
         outputs=[_tensor(spec) for spec in loaded.signature.outputs],
         parameters={
+            "serving_version": str(serving.number) if serving else "",
             "precision": str(loaded.precision),
             "kernels": loaded.kernels.value,
             "kernels_note": loaded.kernels_note,
