@@ -90,7 +90,7 @@ def metadata(repository: ModelRepository) -> APIRouter:
 
     @router.get("/v2/models/{name}", summary="What does a model take and give?", responses=errors)
     async def model(name: ModelName) -> ModelMetadata:
-        return _describe(repository, find_version(repository, name, None))
+        return describe(repository, find_version(repository, name, None))
 
     @router.get(
         "/v2/models/{name}/versions/{version}",
@@ -98,12 +98,18 @@ def metadata(repository: ModelRepository) -> APIRouter:
         responses=errors,
     )
     async def model_version(name: ModelName, version: VersionNumber) -> ModelMetadata:
-        return _describe(repository, find_version(repository, name, version))
+        return describe(repository, find_version(repository, name, version))
 
     return router
 
 
-def _describe(repository: ModelRepository, version: ModelVersion) -> ModelMetadata:
+def describe(repository: ModelRepository, version: ModelVersion) -> ModelMetadata:
+    """What a version takes and gives.
+
+    Raises:
+        NotFound: its model is gone.
+        NotReady: it does not serve.
+    """
     loaded, _ = version.serving()
     model = repository.model(version.model)
     versions, serving = model.versions, model.serving

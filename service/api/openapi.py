@@ -3,7 +3,8 @@ serve at the moment, so that each of them can be tried as it stands.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from functools import cache
 from typing import Any
@@ -14,6 +15,8 @@ from fastapi.openapi.utils import get_openapi
 from service.api.example_answers import ExampleAnswers
 from service.api.examples import Example, examples
 from service.api.inference_docs import inference_docs
+from service.api.metadata import ModelMetadata, describe
+from service.core.errors import NotFound, NotReady
 from service.engine.repository import ModelRepository
 
 Document = dict[str, Any]
@@ -60,9 +63,13 @@ def document(
     def illustrated(known: Sequence[Example]) -> Document:
         result = deepcopy(lasting())
         folder = repository.folder.resolve().name
+        described = dict(_described(repository, known))
         for path in result["paths"].values():
             for operation in path.values():
                 _illustrate(operation, known, folder)
+                answer = _json_answer(operation)
+                if _schema(answer) == ModelMetadata.__name__:
+                    answer["examples"] = described
         return result
 
     async def current() -> Document:
@@ -81,12 +88,34 @@ def _illustrate(operation: Document, known: Sequence[Example], folder: str) -> N
         elif parameter["name"] == "repository_name":
             parameter["example"] = folder
     content = _json_body(operation)
-    shown = BODY_EXAMPLES.get(content.get("schema", {}).get("$ref", "").rpartition("/")[2])
+    shown = BODY_EXAMPLES.get(_schema(content))
     if shown is not None:
-        answer = operation["responses"]["200"]["content"]["application/json"]
-        for place, show in zip((content, answer), shown, strict=True):
+        for place, show in zip((content, _json_answer(operation)), shown, strict=True):
             values = ((example.model, show(example)) for example in known)
             place["examples"] = {name: {"value": value} for name, value in values if value}
+
+
+def _described(
+    repository: ModelRepository, known: Sequence[Example]
+) -> Iterator[tuple[str, Document]]:
+    """The metadata of each model, as an example."""
+    for example in known:
+        with suppress(NotFound, NotReady):  # it was unloaded a moment ago: this runs in a thread
+            version = repository.version(example.model, int(example.version))
+            yield example.model, {"value": describe(repository, version).model_dump()}
+
+
+def _schema(content: Document) -> str:
+    """The name of what is taken or answered; "" where it has none."""
+    name: str = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+    return name
+
+
+def _json_answer(operation: Document) -> Document:
+    """What an operation answers as JSON; empty where it answers none."""
+    content = operation.get("responses", {}).get("200", {}).get("content", {})
+    found: Document = content.get("application/json", {})
+    return found
 
 
 def _json_body(operation: Document) -> Document:

@@ -16,6 +16,7 @@ from service.bench.rows import Rows, find, from_file
 from service.bench.wire import Answer, Server
 from service.client import Client, Document, Refused, Unreachable
 from service.commands.extra import show, tell
+from service.commands.open_files import allow_connections
 from service.commands.remote import READ_EPILOG, describe_remote, reader_of, tell_refusal
 
 FORMATS: dict[str, Callable[[Request], Body]] = {"json": json_body, "binary": binary_body}
@@ -71,6 +72,7 @@ def run(flags: dict[str, Any]) -> int:
     Raises:
         ConfigError, Unreachable
     """
+    allow_connections()
     client = reader_of(flags["url"], os.environ)
     name, version = flags["name"], flags["version"]
     below = f"/v2/models/{quote(name, safe='')}" + (f"/versions/{version}" if version else "")

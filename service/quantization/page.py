@@ -74,7 +74,7 @@ dt { color: var(--dim); } dd { margin: 0; min-width: 0; overflow-wrap: anywhere;
   .candidates .verdict, .candidates .recipe { min-width: 0; overflow-wrap: anywhere; }
   .candidates .verdict { order: 0; flex: 0 0 100%; } .candidates .number { order: 1; }
   .candidates .number:empty, .candidates .n:empty { display: none; }
-  .candidates .recipe { order: 1; flex: 1 0 80%; font-size: 14px; }
+  .candidates .recipe { order: 1; flex: 1 0 calc(100% - 34px); font-size: 14px; }
   .candidates .n[data-head] { margin-top: 4px; text-align: left; }
   .candidates .n[data-head]::before { content: attr(data-head) " "; color: var(--dim);
     font-weight: 400; } }

@@ -183,6 +183,9 @@ async def test_the_answers_shown_are_those_that_the_models_give(client: httpx.As
             address = address.replace("{version}", {"digits": "2", "diabetes": "1"}[model])
             reply = await client.post(address, json=example["value"])
             assert reply.json() == answers[model]["value"]
+    metadata = document["paths"]["/v2/models/{name}"]["get"]["responses"]["200"]["content"]
+    for model, example in metadata["application/json"]["examples"].items():
+        assert (await client.get(f"/v2/models/{model}")).json() == example["value"]
 
 
 async def test_the_answers_follow_a_swap(tmp_path: Path) -> None:
