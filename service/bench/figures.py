@@ -8,10 +8,9 @@ import numpy as np
 
 from service.bench.loops import Observed
 
-HEADS = (
-    "FORMAT", "LOAD", "REQUESTS/S", "P50 ms", "P95 ms", "P99 ms", "MAX ms", "ERRORS", "CLIENT CPU",
-)  # fmt: skip
-WIDTHS = (6, 10, 10, 8, 8, 8, 8, 6, 10)
+HEADS = ("FORMAT", "LOAD", "REQ/S", "P50 ms", "P95 ms", "P99 ms", "MAX ms", "ERRORS", "CPU")
+WIDTHS = (6, 12, 8, 7, 7, 7, 7, 6, 4)
+"""Together as wide as a terminal. CPU is the client's share of a core."""
 BUSY = 0.85
 """From this share of a core on, the client may be what limits the figures."""
 
@@ -64,9 +63,7 @@ def run_of(format: str, concurrency: int, rate: float | None, seen: Observed) ->
         max_ms=p[3],
         errors=dict(seen.errors),
         client_cpu=round(seen.client_cpu, 3),
-        reasons={
-            kind: text.decode("utf-8", "replace")[:300] for kind, text in seen.reasons.items()
-        },
+        reasons={kind: reason(text) for kind, text in seen.reasons.items()},
     )
 
 
