@@ -9,12 +9,14 @@ from service.core.tensors import Array
 
 VECTORS = re.compile(r"embed|hidden|feature|pool", re.IGNORECASE)
 """Names of outputs that are directions, where the values leave it open: they are like scores."""
+BLOCK = 64
+"""Embeddings are this wide, or a multiple of it; numbers of classes hardly ever are."""
 
 
 def fitting(name: str, answers: Sequence[Array]) -> str:
-    """What fits one output: unit vectors are embeddings, and so is what is called so; a single
-    value is a regression, and so is each of several probabilities that do not exclude each other;
-    other rows are class scores."""
+    """What fits one output: unit vectors are embeddings, and so is what is called so, or as wide as
+    they are and no probability; a single value is a regression, and so is each of several
+    probabilities that do not exclude each other; other rows are class scores."""
     found = [array.reshape(-1, *array.shape[-1:]) for array in answers if array.size]
     if not found:
         return "cosine"
@@ -35,6 +37,6 @@ def fitting(name: str, answers: Sequence[Array]) -> str:
         return "cosine"
     if np.allclose(sums, 1, atol=1e-3):
         return "agreement"
-    if answers[0].ndim > 2 or VECTORS.search(name):
+    if answers[0].ndim > 2 or VECTORS.search(name) or not first.shape[1] % BLOCK:
         return "cosine"
     return "r2" if ((first >= 0) & (first <= 1)).all() else "agreement"

@@ -231,10 +231,14 @@ def test_labels_of_each_element_count_where_runs_differ_in_length() -> None:
     assert 0 < found.score < 1
 
 
-@pytest.mark.parametrize("name", ["sentence_embedding", "last_hidden_state", "pooler_output", "y"])
-def test_an_embedding_has_no_classes_to_agree_on(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [("sentence_embedding", 8), ("last_hidden_state", 8), ("pooler_output", 8), ("y", 8),
+     ("output", 384)],
+)  # fmt: skip
+def test_an_embedding_has_no_classes_to_agree_on(name: str, width: int) -> None:
     """Its largest value means nothing: its direction decides, and no top-1 is told."""
-    vectors = RNG.standard_normal((20, 8)).astype(np.float32)
+    vectors = RNG.standard_normal((20, width)).astype(np.float32)
     if name == "y":  # which tells nothing; the length does
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     want = answers(vectors)
