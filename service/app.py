@@ -18,6 +18,7 @@ from service.api.body import Receive
 from service.api.control import control_plane
 from service.api.direct import DirectProtocol
 from service.api.edge import rehearse
+from service.api.example_answers import ExampleAnswers
 from service.api.exchange import LookOut
 from service.api.guard import Guard, lets_predict
 from service.api.infer import App, DataPlane, Send
@@ -30,7 +31,7 @@ from service.api.versions import versions
 from service.api.watching import Watchers, watching
 from service.config import Settings, read_keys
 from service.core.errors import ConfigError
-from service.core.events import Observer, Observers
+from service.core.events import Event, Observer, Observers
 from service.core.exemplars import Exemplars
 from service.core.memory_plan import MemoryPlan, share_out
 from service.core.run_limits import Timeouts
@@ -113,8 +114,12 @@ class Server:
         )
         changes = _changes(settings, self.repository, traffic, Audit(observe))
         reports = [versions(self.repository, statistics), watching(self.repository, self._watchers)]
+        self._inference = inference = self._inference_of(settings, observe)
+        # For the documentation: what it asks is no traffic, and counts as none.
+        unseen = Inference(self.repository, settings, _unseen, traffic, inference.elsewhere)
         self._control = control = control_plane(
             self.repository,
+            ExampleAnswers(unseen),
             statistics,
             metrics.render,
             logging.getLogger(),
@@ -122,7 +127,6 @@ class Server:
             reports,
             changes,
         )
-        self._inference = inference = self._inference_of(settings, observe)
         self._plane: App = DataPlane(control, inference, access)
         self.protocol = partial(DirectProtocol, inference, LookOut(), partial(lets_predict, access))
         """For uvicorn: its HTTP protocol with a shorter way for predictions."""
@@ -226,6 +230,10 @@ def _tracing(exemplars: Exemplars) -> "Tracing":
         why = f"tracing needs packages that are not here: {error.name}"
         raise ConfigError(f"{why}; pip install 'quantserve[tracing]'") from None
     return Tracing(exemplars)
+
+
+def _unseen(event: Event) -> None:
+    """Counts nothing."""
 
 
 def _memory_plan(settings: Settings) -> MemoryPlan:

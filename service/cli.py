@@ -16,6 +16,8 @@ from service.supervisor import supervise, wants_supervisor
 
 COMMANDS = {
     "serve": "serve a folder of models over HTTP",
+    "list": "list the models and versions of a server, or of a folder",
+    "bench": "measure requests/s and latency of a model on a running server",
     "ready": "tell whether a server serves",
     "upload": "store a model file as a version on a server",
     "swap": "let another version of a model serve",

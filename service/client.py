@@ -57,7 +57,7 @@ class Client:
             Unreachable, Refused
         """
         with self._connected() as connection:
-            connection.request("GET", self._target(path), headers=self._headers())
+            connection.request("GET", self._target(path), headers=self.headers)
             return _document(connection.getresponse())
 
     def post(self, path: str, document: Document) -> Document:
@@ -68,7 +68,7 @@ class Client:
         """
         body = json.dumps(document).encode()
         with self._connected() as connection:
-            headers = {**self._headers(), "Content-Type": "application/json"}
+            headers = {**self.headers, "Content-Type": "application/json"}
             connection.request("POST", self._target(path), body, headers)
             return _document(connection.getresponse())
 
@@ -85,7 +85,7 @@ class Client:
         sizes = [_size(part) for part in parts]
         with self._connected() as connection:
             connection.putrequest("POST", f"{self._target(path)}?{urlencode(query)}")
-            for name, value in self._headers().items():
+            for name, value in self.headers.items():
                 connection.putheader(name, value)
             connection.putheader("Content-Length", str(sum(sizes)))
             connection.putheader("Content-Type", kind)
@@ -110,7 +110,7 @@ class Client:
             Unreachable
         """
         with self._connected() as connection:
-            connection.request("GET", self._target(path), headers=self._headers())
+            connection.request("GET", self._target(path), headers=self.headers)
             line: socket.socket = connection.sock
             response = connection.getresponse()
             if response.status != 200:
@@ -126,7 +126,9 @@ class Client:
                     line.shutdown(socket.SHUT_RDWR)
                 reader.join()
 
-    def _headers(self) -> dict[str, str]:
+    @property
+    def headers(self) -> dict[str, str]:
+        """Those that show the key."""
         return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
     def _target(self, path: str) -> str:

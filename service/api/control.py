@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI
 from service import __version__
 from service.api.docs import docs, openapi
 from service.api.edge import Edge, Guarded
+from service.api.example_answers import ExampleAnswers
 from service.api.guard import Guard
 from service.api.health import health
 from service.api.index import index
@@ -26,6 +27,7 @@ from service.engine.repository import ModelRepository
 
 def control_plane(
     repository: ModelRepository,
+    answers: ExampleAnswers,
     counted: Statistics,
     render: Render,
     logger: logging.Logger,
@@ -47,7 +49,7 @@ def control_plane(
         log_settings(logger),
         trace_settings(repository),
         shared_memory(),
-        openapi(document(app, repository)),
+        openapi(document(app, repository, answers)),
     ]
     changing = [log_changes(logger), trace_changes(repository), *reports, *changes]
     return Edge(

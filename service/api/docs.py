@@ -2,7 +2,8 @@
 served there is often no internet. Its links are relative, so that it works behind any prefix.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,13 @@ A_DAY = {"cache-control": "max-age=86400"}
 SETTINGS = {"tryItOutEnabled": True, "defaultModelsExpandDepth": 0, "displayRequestDuration": True}
 
 
-def openapi(document: Callable[[], dict[str, Any]]) -> APIRouter:
+def openapi(document: Callable[[], Awaitable[dict[str, Any]]]) -> APIRouter:
     """The route of the OpenAPI document, which names the models; ``document`` gives it."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/openapi.json")
-    def whole() -> Response:  # in a thread: the first time, it takes a while to make
-        return FiniteJSON(document())
+    async def whole() -> Response:
+        return await asyncio.to_thread(FiniteJSON, await document())
 
     return router
 

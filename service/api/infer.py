@@ -29,7 +29,6 @@ from service.api.guard import collect
 from service.api.inference import Headers, Inference
 from service.api.json_tensors import Buffer, Bytes
 from service.api.keys import Access, Need
-from service.api.pace import TakesLong
 from service.api.refusal import turned_away
 from service.core.body_cost import LARGE
 from service.core.errors import (
@@ -129,9 +128,10 @@ class DataPlane:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(f"{scope['method']} on {scope['path']}, expected POST")
             _check_once(scope["headers"])
-            return await self._predict(
-                exchange, headers, await self._body(exchange, headers, receive)
-            )
+            body = await self._body(exchange, headers, receive)
+            asking = inference.ask(exchange, headers, body, exchange.reply)
+            del body  # the outputs may take their time
+            return await asking
         except asyncio.CancelledError as cancelled:
             if exchange.gone:
                 raise ClientGone from None
@@ -155,19 +155,6 @@ class DataPlane:
         sent = await read_body(headers, receive, limit, grown)
         exchange.reading, exchange.weighed = False, 0
         return await decompressed(sent, headers, limit, self._inference.elsewhere, grown)
-
-    async def _predict(self, exchange: "_TaskExchange", headers: Headers, body: Bytes) -> Answer:
-        inference, reply = self._inference, exchange.reply
-        try:
-            inference.admit(exchange, headers, body, reply)
-        except TakesLong:
-            await inference.admit_elsewhere(exchange, headers, body, reply)
-        del body  # the outputs may take their time
-        outputs = await reply
-        try:
-            return inference.answer(exchange, outputs)
-        except TakesLong:
-            return await inference.answer_elsewhere(exchange, outputs)
 
 
 class _TaskExchange(Exchange):

@@ -7,6 +7,7 @@ first, and then the version is chosen. Both ways in, ``infer.py`` and ``direct.p
 here.
 """
 
+import asyncio
 import itertools
 import logging
 import re
@@ -68,6 +69,7 @@ class Inference:
         settings: Settings,
         observe: Observer,
         traffic: Traffic,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._repository = repository
         self.traffic = traffic
@@ -79,7 +81,7 @@ class Inference:
         self._slight = slight(settings.max_response_bytes)
         self._non_finite = settings.non_finite
         self._ids = itertools.count(1)
-        self.elsewhere = Elsewhere()
+        self.elsewhere = elsewhere or Elsewhere()
         self.turns = ReadTurns()
         self.lingering = Lingering()
         self._boot = f"{id(self):x}".encode()
@@ -233,6 +235,25 @@ class Inference:
         answer = encoded(*await self.elsewhere.encode(response, encoding, exchange.held))
         check_size(answer.size, self._answer_limit)
         return answer
+
+    async def ask(
+        self, exchange: Exchange, headers: Headers, body: Bytes, reply: "asyncio.Future[Arrays]"
+    ) -> Answer:
+        """All of it, for a task that waits.
+
+        Raises:
+            QuantserveError: as the parts do, and whatever the run of the model raises.
+        """
+        try:
+            self.admit(exchange, headers, body, reply)
+        except TakesLong:
+            await self.admit_elsewhere(exchange, headers, body, reply)
+        del body  # the outputs may take their time
+        outputs = await reply
+        try:
+            return self.answer(exchange, outputs)
+        except TakesLong:
+            return await self.answer_elsewhere(exchange, outputs)
 
     def _literal(self, request: InferRequest) -> bool:
         """Whether NaN and infinity become tokens: the request's choice, else the server's."""

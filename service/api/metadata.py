@@ -62,7 +62,8 @@ class TensorMetadata(BaseModel):
 
 class ModelMetadata(BaseModel):
     """A model's versions that serve, its inputs and outputs; ``parameters`` is what was measured
-    or read from its file. ``optional_inputs`` are those that the graph has a default for.
+    or read from its file; ``serving_version`` is the one that answers requests without a version.
+    ``optional_inputs`` are those that the graph has a default for.
     """
 
     name: str
@@ -92,7 +93,7 @@ def metadata(repository: ModelRepository) -> APIRouter:
 
     @router.get("/v2/models/{name}", summary="What does a model take and give?", responses=errors)
     async def model(name: ModelName) -> ModelMetadata:
-        return _describe(repository, find_version(repository, name, None))
+        return describe(repository, find_version(repository, name, None))
 
     @router.get(
         "/v2/models/{name}/versions/{version}",
@@ -100,7 +101,7 @@ def metadata(repository: ModelRepository) -> APIRouter:
         responses=errors,
     )
     async def model_version(name: ModelName, version: VersionNumber) -> ModelMetadata:
-        return _describe(repository, find_version(repository, name, version))
+        return describe(repository, find_version(repository, name, version))
 
     return router
 
@@ -110,9 +111,16 @@ def cuts(loaded: Loaded) -> bool:
     return bool(loaded.signature.batchable and loaded.policy.part_rows)
 
 
-def _describe(repository: ModelRepository, version: ModelVersion) -> ModelMetadata:
+def describe(repository: ModelRepository, version: ModelVersion) -> ModelMetadata:
+    """What a version takes and gives.
+
+    Raises:
+        NotFound: its model is gone.
+        NotReady: it does not serve.
+    """
     loaded, _ = version.serving()
-    versions = repository.model(version.model).versions
+    model = repository.model(version.model)
+    versions, serving = model.versions, model.serving
     return ModelMetadata(
         name=version.model,
         versions=[str(n) for n in sorted(versions) if versions[n].state is State.READY],
@@ -120,6 +128,7 @@ def _describe(repository: ModelRepository, version: ModelVersion) -> ModelMetada
         inputs=[_tensor(spec) for spec in loaded.signature.inputs],
         outputs=[_tensor(spec) for spec in loaded.signature.outputs],
         parameters={
+            "serving_version": str(serving.number) if serving else "",
             "precision": str(loaded.precision),
             "kernels": loaded.kernels.value,
             "kernels_note": loaded.kernels_note,

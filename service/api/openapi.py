@@ -2,7 +2,9 @@
 serve at the moment, so that each of them can be tried as it stands.
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from functools import cache
 from typing import Any
@@ -10,8 +12,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from service.api.example_answers import ExampleAnswers
 from service.api.examples import Example, examples
 from service.api.inference_docs import inference_docs
+from service.api.metadata import ModelMetadata, describe
+from service.core.errors import NotFound, NotReady
 from service.engine.repository import ModelRepository
 
 Document = dict[str, Any]
@@ -19,10 +24,12 @@ PATH_EXAMPLES: dict[str, Callable[[Example], str]] = {
     "name": lambda example: example.model,
     "version": lambda example: example.version,
 }
-BODY_EXAMPLES: dict[str, Callable[[Example], Document | None]] = {
-    "InferenceRequest": lambda example: example.infer,
-    "PredictRequest": lambda example: example.predict,
+Shown = Callable[[Example], Document | None]
+BODY_EXAMPLES: dict[str, tuple[Shown, Shown]] = {
+    "InferenceRequest": (lambda example: example.infer, lambda example: example.infer_answer),
+    "PredictRequest": (lambda example: example.predict, lambda example: example.predict_answer),
 }
+"""What is shown of an example as the body of a request, and of the answer to it."""
 TAGS = {
     "inference": "Open Inference Protocol v2: JSON here; raw tensors with its binary extension",
     "V1": "The older protocol, for people and curl",
@@ -36,8 +43,11 @@ TAGS = {
 }
 
 
-def document(app: FastAPI, repository: ModelRepository) -> Callable[[], Document]:
-    """What gives the document of the application, made anew for every call."""
+def document(
+    app: FastAPI, repository: ModelRepository, answers: ExampleAnswers
+) -> Callable[[], Awaitable[Document]]:
+    """What gives the document of the application, made anew for every call. Files are read and the
+    document is put together in threads, since that takes a while."""
 
     @cache
     def lasting() -> Document:
@@ -50,14 +60,21 @@ def document(app: FastAPI, repository: ModelRepository) -> Callable[[], Document
                 found["components"]["schemas"].update(schema.pop("$defs", {}))
         return found
 
-    def current() -> Document:
+    def illustrated(known: Sequence[Example]) -> Document:
         result = deepcopy(lasting())
-        known = list(examples(repository))
         folder = repository.folder.resolve().name
+        described = dict(_described(repository, known))
         for path in result["paths"].values():
             for operation in path.values():
                 _illustrate(operation, known, folder)
+                answer = _json_answer(operation)
+                if _schema(answer) == ModelMetadata.__name__:
+                    answer["examples"] = described
         return result
+
+    async def current() -> Document:
+        found = await asyncio.to_thread(lambda: list(examples(repository)))
+        return await asyncio.to_thread(illustrated, await answers(found))
 
     return current
 
@@ -71,13 +88,37 @@ def _illustrate(operation: Document, known: Sequence[Example], folder: str) -> N
         elif parameter["name"] == "repository_name":
             parameter["example"] = folder
     content = _json_body(operation)
-    body = BODY_EXAMPLES.get(content.get("schema", {}).get("$ref", "").rpartition("/")[2])
-    if body is not None:
-        bodies = ((example.model, body(example)) for example in known)
-        content["examples"] = {name: {"value": found} for name, found in bodies if found}
+    shown = BODY_EXAMPLES.get(_schema(content))
+    if shown is not None:
+        for place, show in zip((content, _json_answer(operation)), shown, strict=True):
+            values = ((example.model, show(example)) for example in known)
+            place["examples"] = {name: {"value": value} for name, value in values if value}
     if (table := _body(operation, "text/csv")) is not None:
         texts = {example.model: example.csv for example in known}
         table["examples"] = {name: {"value": text} for name, text in texts.items() if text}
+
+
+def _described(
+    repository: ModelRepository, known: Sequence[Example]
+) -> Iterator[tuple[str, Document]]:
+    """The metadata of each model, as an example."""
+    for example in known:
+        with suppress(NotFound, NotReady):  # it was unloaded a moment ago: this runs in a thread
+            version = repository.version(example.model, int(example.version))
+            yield example.model, {"value": describe(repository, version).model_dump()}
+
+
+def _schema(content: Document) -> str:
+    """The name of what is taken or answered; "" where it has none."""
+    name: str = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+    return name
+
+
+def _json_answer(operation: Document) -> Document:
+    """What an operation answers as JSON; empty where it answers none."""
+    content = operation.get("responses", {}).get("200", {}).get("content", {})
+    found: Document = content.get("application/json", {})
+    return found
 
 
 def _json_body(operation: Document) -> Document:

@@ -8,9 +8,7 @@ from typing import Any
 
 from service.core.errors import ConfigError
 from service.core.figures import dumps
-
-EXTRA = "onnx"
-"""A package that only the extra ``quantize`` installs."""
+from service.quantization.extras import what_to_install
 
 
 @contextmanager
@@ -23,11 +21,11 @@ def needing_extra() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name != EXTRA:
+        if not (advice := what_to_install(error)):
             raise
+        in_a_clone = advice.partition("'quantserve")[2]
         raise ConfigError(
-            "this command needs the onnx package: pip install 'quantserve[quantize]', "
-            "or in a clone: pip install --editable '.[quantize]'"
+            f"this command {advice}, or in a clone: pip install --editable '.{in_a_clone}"
         ) from None
 
 

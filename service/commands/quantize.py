@@ -23,7 +23,11 @@ def describe(parser: argparse.ArgumentParser) -> None:
     add("--name", help="the model's name in the models folder (default: the file's)")
     add("--models", type=Path, default=Path("models"), metavar="DIR", help="the models folder")
     add("--labels", metavar="KEY", help="array with the right answers (default: labels, label, y)")
-    add("--metric", default="auto", help="auto, accuracy, agreement, cosine, r2, module:function")
+    add("--metric", default="auto",
+        help="auto, accuracy, agreement, cosine, r2, or module:function with the signature "
+        "function(outputs: dict[str, numpy.ndarray], labels: numpy.ndarray | None) -> float, where "
+        "more is better: outputs by name with the rows first, an array of arrays where rows differ "
+        "in shape; called with FP32's outputs and with each candidate's")  # fmt: skip
     add("--max-drop", type=_share, default=0.01, metavar="SHARE",
         help="the most that the metric may fall, as 0.5%% or 0.005 (default: 1%%)")  # fmt: skip
     add("--target", choices=["latency", "throughput", "size", "memory"], default="latency",

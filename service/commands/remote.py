@@ -16,11 +16,16 @@ from service.config import read_keys
 
 URL = "http://127.0.0.1:8000"
 KEY = "QUANTSERVE_ADMIN_KEY"
+API_KEY = "QUANTSERVE_API_KEY"
 CHECKS = ("CHECK", "MEASURED", "REQUIRED", "")
 WAIVERS = ("force", "allow_signature_change")
 EPILOG = (
     f"The key is taken from {KEY}, or from the file that {KEY}_FILE names, or from the file that"
     " a server on this machine has written for its user."
+)
+READ_EPILOG = (
+    f"The key, where the server asks for one, is taken from {API_KEY}, or from the file that"
+    f" {API_KEY}_FILE names, else as for the commands that change what is served."
 )
 
 
@@ -28,6 +33,11 @@ def describe_remote(parser: argparse.ArgumentParser) -> None:
     """What every command on a model of a running server takes."""
     parser.epilog = EPILOG
     parser.add_argument("name", metavar="NAME", help="the model")
+    describe_url(parser)
+
+
+def describe_url(parser: argparse.ArgumentParser) -> None:
+    """Where the server is."""
     parser.add_argument(
         "--url",
         default=os.environ.get("QUANTSERVE_URL") or URL,
@@ -52,9 +62,24 @@ def client_of(url: str, environment: Mapping[str, str]) -> Client:
     Raises:
         ConfigError: the key cannot be read.
     """
-    file = environment.get(f"{KEY}_FILE")
-    keys = read_keys(KEY, SecretStr(environment.get(KEY, "")), Path(file) if file else None)
+    keys = _keys(KEY, environment)
     return Client(url, keys[0] if keys else find_key(url, environment))
+
+
+def reader_of(url: str, environment: Mapping[str, str]) -> Client:
+    """A client that changes nothing: with the first API key in the environment, else with the key
+    that changes need, which is good for reading too.
+
+    Raises:
+        ConfigError: the key cannot be read.
+    """
+    keys = _keys(API_KEY, environment)
+    return Client(url, keys[0]) if keys else client_of(url, environment)
+
+
+def _keys(name: str, environment: Mapping[str, str]) -> tuple[str, ...]:
+    file = environment.get(f"{name}_FILE")
+    return read_keys(name, SecretStr(environment.get(name, "")), Path(file) if file else None)
 
 
 def tell_refusal(refused: Refused) -> int:

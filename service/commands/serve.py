@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import resource
 import socket
 import sys
 from functools import partial
@@ -17,6 +16,7 @@ from pydantic import SecretStr
 from service.app import Server
 from service.commands.key_file import drop_key, key_file, make_key, read_key
 from service.commands.lifetime import Ends, Lifetime, drain_seconds
+from service.commands.open_files import allow_connections
 from service.commands.start_log import start_log
 from service.commands.table import table
 from service.config import Settings, load_settings
@@ -77,7 +77,7 @@ def _serve(settings: Settings) -> int:
         raise ConfigError(f"{settings.models} is a file: use --models {folder} --name NAME")
     if not settings.models.is_dir() or not os.access(settings.models, os.R_OK | os.X_OK):
         raise ConfigError(f"models folder {settings.models} is not a readable folder")
-    _allow_connections()
+    allow_connections()
     parent = supervised()
     listener = parent.listener or _listen(settings)
     parent.hand_over(listener)
@@ -159,12 +159,6 @@ def _with_key(settings: Settings, host: str, port: int, again: bool) -> tuple[Se
     told = f"changes need the admin key in {file}"
     settings = settings.model_copy(update={"admin_key": SecretStr(key)})
     return settings, _AdminKey(file, told, key)
-
-
-def _allow_connections() -> None:
-    """As many open files, and so connections, as the system lets the process have."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -31,13 +31,13 @@ class GoldenSet:
     labels: Mapping[str, Array]
 
 
-def read_golden(path: Path, signature: Signature) -> GoldenSet | None:
-    """The golden set in a file; None where there is none.
+def read_golden(path: Path, signature: Signature, most: int = MOST_BYTES) -> GoldenSet | None:
+    """The golden set in a file, of at most so many bytes; None where there is none.
 
     Raises:
         LoadFailed: the file is not readable, or does not fit the signature; names the tensor.
     """
-    arrays = _read(path)
+    arrays = _read(path, most)
     if arrays is None:
         return None
     _check_names(path.name, arrays, signature)
@@ -51,9 +51,9 @@ def read_golden(path: Path, signature: Signature) -> GoldenSet | None:
     return GoldenSet(_inputs(path.name, arrays, signature), outputs, labels)
 
 
-def _read(path: Path) -> dict[str, Array] | None:
+def _read(path: Path, most: int) -> dict[str, Array] | None:
     try:
-        return read_npz(path, min(MOST_BYTES, memory_limit() // 4))
+        return read_npz(path, min(most, memory_limit() // 4))
     except FileNotFoundError:
         return None
     except FileUnreadable as error:

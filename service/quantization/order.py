@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 import onnxruntime
@@ -32,14 +31,14 @@ from service.quantization.labels import flat
 from service.quantization.machine import Machine, read_machine
 from service.quantization.page import page
 from service.quantization.progress import ProgressBar
-from service.quantization.publish import check_home, make_folder, publish, write_golden
+from service.quantization.publish import GOLDEN, check_home, make_folder, publish, write_golden
 from service.quantization.quality import check_metric
 from service.quantization.reading import read_data
 from service.quantization.report import report
 from service.quantization.search import Outcome, Search, Task
 from service.quantization.source import Source, files_of, read_source
-from service.quantization.table import confirmed, table
 from service.quantization.timing import SECONDS
+from service.quantization.told import told
 from service.quantization.trial import load_answers
 
 
@@ -183,19 +182,11 @@ def _publish(
     hashes = {"model": _sha256(file), "source": _sha256(source.path)}
     values = report(outcome, order.goal, machine, data, hashes)
     values = {"name": home.name, **values}
-    write_golden(home, source.signature, parts.evaluation, load_answers(shop.answers))
-    number = publish(home, file, values, page(values))
-    return _told(values, home / str(number))
-
-
-def _told(values: dict[str, Any], version: Path) -> str:
-    """The result as text; in a terminal, no wider than that."""
+    golden = write_golden(home, source.signature, parts.evaluation, load_answers(shop.answers))
+    version = home / str(publish(home, file, values, page(values)))
+    written = [*sorted(p for p in version.rglob("*") if p.is_file()), *[home / GOLDEN][:golden]]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    notes = [f"note: {note}" for note in values["notes"]]
-    lines = [*notes, values["decision"]["reason"], confirmed(values), str(version)]
-    if width is not None:
-        lines = [fill(line, width, break_long_words=False) for line in lines]
-    return "\n".join((table(values, width), "", *lines))
+    return told(values, version, written, width)
 
 
 def _check_given(path: Path, source: Source) -> None:

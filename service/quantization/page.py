@@ -62,7 +62,22 @@ tr.reference td, td.fail { color: var(--dim); } td.pass { color: var(--good); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; margin: 0; }
 dt { color: var(--dim); } dd { margin: 0; min-width: 0; overflow-wrap: anywhere; }
 @media (max-width: 600px) { body { padding: 20px 14px 40px; }
-  td.recipe { min-width: 180px; } dl { grid-template-columns: 1fr; } dd { margin-bottom: 8px; } }
+  .plain td, .plain th { padding-right: 14px; }
+  dl { grid-template-columns: 1fr; } dd { margin-bottom: 8px; }
+  /* A candidate is a card: its verdict and recipe, then the figures with their names. */
+  .candidates, .candidates tbody { display: block; } .candidates .heads { display: none; }
+  .candidates tr { display: flex; flex-wrap: wrap; gap: 0 16px; padding: 10px 8px;
+    border-bottom: 1px solid var(--line); }
+  .candidates td { border: 0; padding: 0; order: 2; }
+  .candidates tr.winner { background: color-mix(in srgb, var(--win) 10%, transparent); }
+  .candidates tr.winner td { background: none; }
+  .candidates .verdict, .candidates .recipe { min-width: 0; overflow-wrap: anywhere; }
+  .candidates .verdict { order: 0; flex: 0 0 100%; } .candidates .number { order: 1; }
+  .candidates .number:empty, .candidates .n:empty { display: none; }
+  .candidates .recipe { order: 1; flex: 1 0 calc(100% - 34px); font-size: 14px; }
+  .candidates .n[data-head] { margin-top: 4px; text-align: left; }
+  .candidates .n[data-head]::before { content: attr(data-head) " "; color: var(--dim);
+    font-weight: 400; } }
 """
 HEADS = (
     ("MB", "MB"), ("PACKED", "MB packed"), ("LATENCY", "speed, batch 1"),
@@ -142,7 +157,8 @@ def _table(report: Report) -> str:
     rows = [report["reference"], *ranked(report)]
     body = "".join(_row(row, report, number) for number, row in enumerate(rows))
     return (
-        f'<table><tr><th class="n"></th><th>recipe</th>{heads}<th>verdict</th></tr>{body}</table>'
+        '<table class="candidates"><tr class="heads"><th class="n"></th><th>recipe</th>'
+        f"{heads}<th>verdict</th></tr>{body}</table>"
     )
 
 
@@ -150,10 +166,12 @@ def _row(row: Report, report: Report, number: int) -> str:
     shown = cells(row)
     kind = "winner" if row["name"] == report["decision"]["winner"] else ""
     kind = "reference" if row is report["reference"] else kind
-    numbers = "".join(f'<td class="n">{shown[head]}</td>' for head, _ in HEADS)
+    numbers = "".join(
+        f'<td class="n" data-head="{words}">{shown[head]}</td>' for head, words in HEADS
+    )
     colour = "pass" if row["verdict"].startswith("passes") else "fail"
     return (
-        f'<tr class="{kind}"><td class="n">{number or ""}</td>'
+        f'<tr class="{kind}"><td class="n number">{number or ""}</td>'
         f'<td class="recipe">{escape(row["name"])}</td>{numbers}'
         f'<td class="verdict {colour}">{escape(row["verdict"])}</td></tr>'
     )
@@ -161,12 +179,18 @@ def _row(row: Report, report: Report, number: int) -> str:
 
 def _outputs(report: Report) -> str:
     row = _winner(report)
-    heads = ("output", "top-1 agreement", "cosine", "SQNR, dB", "worst slice", "its cosine")
+    heads = ["output", "cosine", "SQNR, dB", "worst slice", "its cosine"]
+    outputs = (row.get("quality") or {"outputs": []})["outputs"]
     lines = [
-        (o["name"], figure(o["agreement"], ".4f"), figure(o["cosine"], ".5f"),
-         figure(o["sqnr"], ".1f"), str(o["worst_slice"]), figure(o["worst_cosine"], ".4f"))
-        for o in (row.get("quality") or {"outputs": []})["outputs"]
+        [o["name"], figure(o["cosine"], ".5f"), figure(o["sqnr"], ".1f"), str(o["worst_slice"]),
+         figure(o["worst_cosine"], ".4f")]
+        for o in outputs
     ]  # fmt: skip
+    agreements = [o["agreement"] for o in outputs]
+    if any(each is not None for each in agreements):  # embeddings and quantities have none
+        heads.insert(1, "top-1 agreement")
+        for line, each in zip(lines, agreements, strict=True):
+            line.insert(1, "-" if each is None else f"{each:.4f}")
     head = "".join(f"<th>{words}</th>" for words in heads)
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in lines

@@ -9,9 +9,10 @@ from typing import TextIO
 from service.quantization.search import Step
 from service.quantization.table import cut
 
-WIDTH = 24
-NARROW = 120
-"""Columns from which on there is room for the bar."""
+WIDTH, SHORT = 24, 8
+"""Columns of the bar."""
+NARROW, NARROWEST = 120, 60
+"""Columns below which the bar is short, and below which there is none."""
 BEST = " | best: "
 LOG_SECONDS = 5.0
 """In a log, steps that follow faster than this are left out."""
@@ -42,9 +43,11 @@ class ProgressBar:
 def line(step: Step, width: int) -> str:
     """One line: the bar, what is tried, the best so far with its gain, the time left.
 
-    Where it is narrow the bar goes first, then names are cut: the figures stay.
+    Where it is narrow the bar is short and names are cut; the figures stay.
     """
-    bar = _bar(step) if width >= NARROW else ""
+    bar = ""
+    if width >= NARROWEST:
+        bar = _bar(step, WIDTH if width >= NARROW else SHORT)
     gain = f" {step.gain:.2f} x" if step.gain else ""
     left = f"{int(step.left_seconds) // 60}:{int(step.left_seconds) % 60:02d} left"
     head, tail = f"{bar}{step.done}/{step.planned} ", f"{gain} | {left}"
@@ -53,6 +56,6 @@ def line(step: Step, width: int) -> str:
     return f"{head}{cut(step.doing, room - len(best))}{BEST}{best}{tail}"[:width]
 
 
-def _bar(step: Step) -> str:
+def _bar(step: Step, width: int) -> str:
     share = min(1.0, step.done / max(1, step.planned))
-    return "[" + ("#" * round(share * WIDTH)).ljust(WIDTH, ".") + "] "
+    return "[" + ("#" * round(share * width)).ljust(width, ".") + "] "

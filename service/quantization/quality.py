@@ -14,6 +14,7 @@ from service.core.errors import ConfigError
 from service.core.non_finite import differs, first_place, magnitude, ranked, without
 from service.core.tensors import Array, Arrays
 from service.quantization.elements import beside, by_name, values
+from service.quantization.fitting import fitting
 from service.quantization.labelled import accuracies, fitting_metric, r2, r2s
 from service.quantization.modules import user_function
 
@@ -34,10 +35,11 @@ MOST_DB = 200.0
 @dataclass(frozen=True, slots=True)
 class OutputQuality:
     """One output compared with FP32's. ``agreement`` is of the largest value's place along the
-    last axis; ``sqnr`` is in dB; ``worst_cosine`` is that of slice ``worst_slice``."""
+    last axis, None for an output without classes, such as an embedding or a quantity; ``sqnr`` is
+    in dB; ``worst_cosine`` is that of slice ``worst_slice``."""
 
     name: str
-    agreement: float
+    agreement: float | None
     cosine: float
     sqnr: float
     worst_slice: int
@@ -90,7 +92,7 @@ def choose_metric(asked: str, labels: Array | None, names: Sequence[str], answer
         return asked
     if labels is not None:
         return fitting_metric(*beside(names, answers, labels))
-    return _fitting([row[0] for row in answers[:64]])
+    return fitting(names[0], _column(answers[:64], 0))
 
 
 def compare(
@@ -109,33 +111,6 @@ def compare(
     return Quality(metric, float(score), float(reference), tuple(columns), failure)
 
 
-def _fitting(answers: Sequence[Array]) -> str:
-    """What fits one output: unit vectors are embeddings; a single value is a regression, and so is
-    each of several probabilities that do not exclude each other; other rows are class scores."""
-    found = [array.reshape(-1, *array.shape[-1:]) for array in answers if array.size]
-    if not found:
-        return "cosine"
-    if found[0].dtype.kind != "f":
-        return "agreement"
-    if len({array.shape[1:] for array in found}) > 1:  # lengths, not classes, along the last axis
-        return "cosine"
-    first = np.concatenate(found).reshape(-1, *found[0].shape[1:] or (1,))
-    if first.shape[1] == 1:
-        return "r2"
-    # Masked logits are -inf; the rows without tell. Where no row is, they are scores all the same.
-    first = first[np.isfinite(first).all(axis=1)].astype(np.float64)
-    if not len(first):
-        return "cosine" if answers[0][0].ndim > 2 else "agreement"
-    norms, sums = np.linalg.norm(first, axis=1), first.sum(axis=1)
-    if np.allclose(norms, 1, atol=1e-3) and not np.allclose(sums, 1, atol=1e-3):
-        return "cosine"
-    if np.allclose(sums, 1, atol=1e-3):
-        return "agreement"
-    if answers[0].ndim > 2:
-        return "cosine"
-    return "r2" if ((first >= 0) & (first <= 1)).all() else "agreement"
-
-
 def _score(
     names: Sequence[str],
     metric: str,
@@ -146,10 +121,10 @@ def _score(
 ) -> tuple[float, float]:
     if metric == "agreement":
         # Hidden states and embeddings beside class scores have no class: their direction counts.
-        scores = [
-            i for i in range(len(names)) if not i or _fitting(_column(want[:64], i)) == metric
-        ]
-        return min(c.agreement if i in scores else c.cosine for i, c in enumerate(columns)), 1.0
+        scores = [c.cosine if c.agreement is None else c.agreement for c in columns]
+        if columns[0].agreement is None:  # it was asked for
+            scores[0] = _agreement(_column(want, 0), _column(got, 0))
+        return min(scores), 1.0
     if metric == "cosine":
         return min(column.cosine for column in columns), 1.0
     if metric == "r2" and labels is None:
@@ -230,7 +205,7 @@ def _failure(
 
 def _output(name: str, want: list[Array], got: list[Array]) -> OutputQuality:
     if any(w.shape != g.shape for w, g in zip(want, got, strict=True)):
-        return OutputQuality(name, 0.0, 0.0, -MOST_DB, 0, 0.0, 0)
+        return OutputQuality(name, None, 0.0, -MOST_DB, 0, 0.0, 0)
     if want[0].dtype.kind != "f":
         pairs = zip(want, got, strict=True)
         same = float(np.mean([np.mean(w == g) if w.size else 1.0 for w, g in pairs]))
@@ -243,7 +218,7 @@ def _output(name: str, want: list[Array], got: list[Array]) -> OutputQuality:
     worst = int(np.argmin(slices)) if len(slices) else 0
     return OutputQuality(
         name,
-        _agreement(want, got),
+        _agreement(want, got) if fitting(name, want[:64]) == "agreement" else None,
         float(np.mean(cosines)),
         -MOST_DB if broken.any() else _sqnr(w, g),
         worst,

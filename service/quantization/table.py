@@ -6,41 +6,77 @@ from service.quantization.decide import Target
 
 Row = dict[str, Any]
 HEADS = ("", "RECIPE", "MB", "PACKED", "LATENCY", "ROWS/S", "MEMORY", "SCORE", "FUSED", "VERDICT")
-LEAST_NEEDED = ("PACKED", "FUSED", "MEMORY")
-NARROWEST = 8
+LEAST_NEEDED = ("PACKED", "FUSED", "MEMORY", "ROWS/S", "MB", "LATENCY")
+"""In the order in which they give way to recipe and verdict in a narrow terminal."""
+TARGETS = {
+    Target.LATENCY: "LATENCY",
+    Target.THROUGHPUT: "ROWS/S",
+    Target.SIZE: "MB",
+    Target.MEMORY: "MEMORY",
+}
+"""The column that shows what was to become better: it stays."""
+READABLE = 34
+"""Columns that recipe and verdict are to have each, where others can give way."""
 
 
 def table(report: Row, width: int | None = None) -> str:
     """Aligned columns; ratios are to FP32. ``width`` is what a terminal has, if that is where it
-    goes: what is least needed to choose is left out, and long names and verdicts are cut."""
+    goes: what is least needed to choose is left out before long names and verdicts are cut."""
+    kept = TARGETS[Target(report["goal"]["target"])]
     rows = [report["reference"], *ranked(report)]
     shown = list(HEADS)
-    for dropped in ("", *LEAST_NEEDED):
+    for dropped in ("", *(head for head in LEAST_NEEDED if head != kept)):
         shown = [head for head in shown if head != dropped or not head]
         lines = [shown, *([_cells(row, report)[head] for head in shown] for row in rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        if width is None or sum(widths) + 2 * len(widths) <= width:
+        if width is None or _least(shown, widths) <= width:
             break
     if width is not None:
         widths = _narrowed(shown, widths, width)
     return "\n".join(
-        "  ".join(cut(c, w).ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
+        "  ".join(
+            (_cut_inside if head == "RECIPE" else cut)(cell, wide).ljust(wide)
+            for head, cell, wide in zip(shown, line, widths, strict=True)
+        ).rstrip()
         for line in lines
     )
 
 
+def _least(heads: list[str], widths: list[int]) -> int:
+    """How wide a terminal must be for these columns, with readable recipes and verdicts."""
+    texts = ("RECIPE", "VERDICT")
+    return _gaps(heads) + sum(
+        min(width, READABLE) if head in texts else width
+        for head, width in zip(heads, widths, strict=True)
+    )
+
+
 def _narrowed(heads: list[str], widths: list[int], width: int) -> list[int]:
-    """Widths that fit: the verdict gives way first, then the recipe."""
+    """Widths that fit: recipe and verdict share what the figures leave, each at most what it needs
+    and the verdict half of it at least."""
     found = dict(zip(heads, widths, strict=True))
-    for head in ("VERDICT", "RECIPE"):
-        over = sum(found.values()) + 2 * len(found) - width
-        found[head] = max(min(found[head], NARROWEST), found[head] - max(0, over))
+    recipe, verdict = found["RECIPE"], found["VERDICT"]
+    room = max(2, width - _gaps(heads) - sum(found.values()) + recipe + verdict)
+    found["VERDICT"] = min(verdict, max(room - recipe, (room + 1) // 2))
+    found["RECIPE"] = min(recipe, room - found["VERDICT"])
     return list(found.values())
+
+
+def _gaps(heads: list[str]) -> int:
+    return 2 * (len(heads) - 1)
 
 
 def cut(text: str, width: int) -> str:
     """A text, with an ellipsis for its end where it is too long."""
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"
+
+
+def _cut_inside(text: str, width: int) -> str:
+    """A text without its middle where it is too long: recipes differ at their ends."""
+    if len(text) <= width:
+        return text
+    end = (width - 1) // 2
+    return cut(text, width - end) + text[len(text) - end :]
 
 
 def ranked(report: Row) -> list[Row]:

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import IO, Any, ParamSpec, TypeVar
 
 from service.core.errors import ConfigError
+from service.quantization.extras import what_to_install
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -159,6 +160,8 @@ def _answer(function: Callable[..., Any], args: Any, more: Any) -> tuple[bool, A
     except ConfigError as error:  # said for the user as it is
         return False, str(error)
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and (advice := what_to_install(error)):
+            return False, advice
         text = " ".join(str(error).split()) or "no message"
         return False, f"{type(error).__name__}: {text}"[:600]
 

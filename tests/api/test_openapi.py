@@ -10,13 +10,30 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from service.api.inference_docs import InferenceResponse, PredictResponse
+from tests import tiny_models
 from tests.inprocess import ROOT, serve
 from tests.repositories import put, scale
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def gather() -> bytes:
+    """``x`` INT64 [-1] picks of the one row 7 as ``y``."""
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "x"], ["y"])],
+        "gather",
+        [helper.make_tensor_value_info("x", TensorProto.INT64, ["batch"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch"])],
+        [numpy_helper.from_array(np.float32([7]), "table")],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+
 
 DATA_PLANE = {
     "/v2/models/{name}/infer",
@@ -135,7 +152,7 @@ async def test_each_address_takes_the_methods_that_it_allows_and_no_others(
                 assert set(reply.headers["allow"].split(", ")) == allowed, f"{method} {path}"
 
 
-async def test_a_model_without_an_example_file_gets_zeros(tmp_path: Path) -> None:
+async def test_a_model_without_an_example_file_gets_a_row_of_its_golden_set(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "models/diabetes", tmp_path / "diabetes")
     (tmp_path / "diabetes/example.json").write_text("not JSON")
     shutil.copytree(ROOT / "models/digits", tmp_path / "digits")
@@ -145,6 +162,91 @@ async def test_a_model_without_an_example_file_gets_zeros(tmp_path: Path) -> Non
             if address.endswith(("infer", "predict")):
                 reply = await served.client.request(method, address, content=body)
                 assert reply.status_code == 200, f"{method} {address}: {reply.text}"
+                # Values of a patient and a drawn digit, not zeros.
+                assert body and len(set(re.findall(rb"[0-9.]+", body))) > 8
+
+
+def shown(document: dict[str, Any], path: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The examples of an operation: what is sent, and the answers."""
+    operation = document["paths"][path]["post"]
+    sent = operation["requestBody"]["content"]["application/json"]["examples"]
+    return sent, operation["responses"]["200"]["content"]["application/json"]["examples"]
+
+
+async def test_the_answers_shown_are_those_that_the_models_give(client: httpx.AsyncClient) -> None:
+    document = await openapi(client)
+    for path in sorted(DATA_PLANE):
+        sent, answers = shown(document, path)
+        assert sent.keys() == answers.keys() == {"diabetes", "digits"}
+        for model, example in sent.items():
+            address = path.replace("{name}", model)
+            address = address.replace("{version}", {"digits": "2", "diabetes": "1"}[model])
+            reply = await client.post(address, json=example["value"])
+            assert reply.json() == answers[model]["value"]
+    metadata = document["paths"]["/v2/models/{name}"]["get"]["responses"]["200"]["content"]
+    for model, example in metadata["application/json"]["examples"].items():
+        assert (await client.get(f"/v2/models/{model}")).json() == example["value"]
+
+
+async def test_the_answers_follow_a_swap(tmp_path: Path) -> None:
+    put(tmp_path, "m", 1, scale(2))
+    put(tmp_path, "m", 2, scale(3))
+    async with serve(tmp_path) as served:
+        for version, values in ((2, [1.5, 3.6]), (1, [1.0, 2.4])):
+            swap = await served.client.post("/admin/models/m/swap", json={"version": version})
+            assert swap.status_code == 200
+            document = await openapi(served.client)
+            _, answers = shown(document, "/v2/models/{name}/infer")
+            answer = answers["m"]["value"]
+            assert answer["model_version"] == str(version)
+            assert answer["outputs"][0]["data"] == pytest.approx(values)
+            assert shown(document, "/v1/models/{name}:predict")[1]["m"]["value"] == {
+                "predictions": [pytest.approx(values)]
+            }
+
+
+async def test_an_example_that_the_model_refuses_gives_way(tmp_path: Path) -> None:
+    put(tmp_path, "m", 1, scale(2))
+    put(tmp_path, "chosen", 1, gather())
+    body = {"inputs": [{**X, "shape": [1, 3], "data": [1, 2, 3]}]}
+    (tmp_path / "m/example.json").write_text(json.dumps(body))
+    async with serve(tmp_path) as served:
+        sent, answers = shown(await openapi(served.client), "/v2/models/{name}/infer")
+    assert sent["m"]["value"]["inputs"][0]["data"] == [0.5, 1.2]
+    # A table of one row takes no index but 0.
+    assert sent["chosen"]["value"]["inputs"][0]["data"] == [0]
+    assert answers["chosen"]["value"]["outputs"][0]["data"] == [7.0]
+
+
+async def test_a_model_that_takes_long_holds_up_neither_the_page_nor_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.api.example_answers.SECONDS", 0.2)
+    put(tmp_path, "quick", 1, scale(2))
+    tiny_models.counting(tmp_path, "slow")
+    body = {"inputs": [{"name": "n", "datatype": "INT64", "shape": [1], "data": [10**9]}]}
+    (tmp_path / "slow/example.json").write_text(json.dumps(body))
+    async with serve(tmp_path) as served:
+        asking = asyncio.ensure_future(openapi(served.client))
+        while not served.server.repository.model("slow").serving.batcher.in_flight:  # type: ignore[union-attr]
+            await asyncio.sleep(0)
+        reply = await served.client.get("/v2/models/quick")
+        assert reply.status_code == 200
+        assert not asking.done()
+        sent, answers = shown(await asking, "/v2/models/{name}/infer")
+    assert sent["slow"]["value"] == body
+    assert answers.keys() == {"quick"}
+
+
+async def test_reading_the_documentation_is_no_traffic(tmp_path: Path) -> None:
+    put(tmp_path, "m", 1, scale(2))
+    async with serve(tmp_path) as served:
+        for _ in range(2):
+            await openapi(served.client)
+        stats = (await served.client.get("/v2/models/m/stats")).json()["model_stats"][0]
+        assert stats["inference_count"] == 0
+        assert stats["execution_count"] <= 2  # once for each protocol, and then they are known
+        assert "quantserve_requests_total" in (await served.client.get("/metrics")).text
 
 
 X = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
@@ -189,8 +291,8 @@ async def test_an_example_that_is_odd_is_passed_over(tmp_path: Path, case: str) 
         for method, address, body in documented(await openapi(served.client)):
             if address.endswith(("infer", "predict")):
                 assert body and json.loads(body) in (
-                    {"inputs": [{**X, "shape": [1, 2], "data": [0, 0]}]},
-                    {"instances": [[0, 0]]},
+                    {"inputs": [{**X, "shape": [1, 2], "data": [0.5, 1.2]}]},
+                    {"instances": [[0.5, 1.2]]},
                 )
                 reply = await served.client.request(method, address, content=body)
                 assert reply.status_code == 200, f"{method} {address}: {reply.text}"

@@ -48,8 +48,17 @@ def quantize(model: Path, data: Path | str, models: Path, **more: object) -> dic
 
 @pytest.mark.usefixtures("few")
 def test_a_search_ends_with_a_version_that_serves(model: Path, data: Path, tmp_path: Path) -> None:
-    report = quantize(model, data, tmp_path / "models", target="size", max_drop=1.0)
     home = tmp_path / "models/tiny"
+    order = Order(
+        model, str(data), models=tmp_path / "models", target="size", max_drop=1.0,
+        timing_seconds=0.02, threads=1,
+    )  # fmt: skip
+    told = carry_out(order).splitlines()
+    written = {Path(line.removeprefix("wrote ")) for line in told if line.startswith("wrote ")}
+    assert written == {p for p in home.rglob("*") if p.is_file()}
+    assert told[-2].endswith(f"quantserve serve --models {tmp_path}/models")
+    assert told[-1].endswith("quantserve swap tiny 1")
+    report = json.loads((home / "1/report.json").read_text())
     assert sorted(p.name for p in home.iterdir()) == ["1", "golden.npz"]
     assert sorted(p.name for p in (home / "1").iterdir()) == [
         "model.onnx", "report.html", "report.json",

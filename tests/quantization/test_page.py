@@ -1,7 +1,10 @@
 """The page and the table: whole, escaped, and in the order of the decision."""
 
+import re
 from copy import deepcopy
 from html.parser import HTMLParser
+
+import pytest
 
 from service.quantization.page import page
 from service.quantization.plot import discs, frontier, plot
@@ -75,9 +78,57 @@ def test_the_winner_stands_first_and_what_failed_last() -> None:
 def test_a_narrow_terminal_sees_whole_lines_with_the_figures_that_decide() -> None:
     lines = table(REPORT | {"candidates": [row("a" * 70, 3.0, 0.5, "f" * 90)]}, 80).splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[0].split() == ["RECIPE", "MB", "LATENCY", "ROWS/S", "SCORE", "VERDICT"]
-    assert "…" in lines[2]
+    assert lines[0].split() == ["RECIPE", "LATENCY", "SCORE", "VERDICT"]
+    assert "a…a" in lines[2]
+    assert lines[2].endswith("f" * 26 + "…")
     assert "3.00 x" in lines[2]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 160])
+@pytest.mark.parametrize(
+    ("target", "head"),
+    [("latency", "LATENCY"), ("throughput", "ROWS/S"), ("size", "MB"), ("memory", "MEMORY")],
+)
+def test_verdict_and_target_stay_whatever_the_width(width: int, target: str, head: str) -> None:
+    names = [f"static QDQ U8S8 per-channel, products only, {bits}-bit weights" for bits in (7, 8)]
+    verdict = "accuracy falls by 3.10%, allowed are 1.00%"
+    rows = [row(name, 3.0, 0.5, verdict) for name in names]
+    goal = {"target": target, "max_drop": 0.01}
+    text = table(REPORT | {"candidates": rows, "goal": goal}, width)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    heads = lines[0].split()
+    assert {"RECIPE", "SCORE", "VERDICT", head} <= set(heads)
+    assert verdict[: 27 if width >= 80 else 15] in text
+    assert "7-bit weights" in text or width < 80
+    if width == 160:
+        assert len(heads) == 9
+        assert verdict in text
+
+
+def test_on_a_phone_a_candidate_is_a_card_with_its_verdict_and_recipe_first() -> None:
+    text = page(REPORT)
+    phone = text.partition("@media (max-width: 600px)")[2].partition("</style>")[0]
+    order = {
+        name: int(re.search(rf"\.candidates {re.escape(name)} {{[^}}]*order: (\d)", phone)[1])  # type: ignore[index]
+        for name in (".verdict", ".recipe", "td")
+    }
+    assert order[".verdict"] < order[".recipe"] < order["td"]
+    assert '<td class="n" data-head="speed, batch 1">2.00 x</td>' in text
+
+
+def test_where_no_output_has_classes_no_top_1_is_shown() -> None:
+    assert "top-1" in page(REPORT)
+    report = deepcopy(REPORT)
+    for each in report["candidates"][:3]:
+        each["quality"]["outputs"][0]["agreement"] = None
+    text = page(report)
+    assert "top-1" not in text
+    winner = report["candidates"][1]["quality"]
+    winner["outputs"].append(winner["outputs"][0] | {"name": "classes", "agreement": 0.5})
+    text = page(report)
+    assert "<td>y</td><td>-</td>" in text
+    assert "<td>classes</td><td>0.5000</td>" in text
 
 
 def test_rows_and_picture_follow_the_target() -> None:

@@ -13,13 +13,14 @@ STEP = Step(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 140, 200])
+@pytest.mark.parametrize("width", [50, 60, 79, 80, 100, 140, 200])
 def test_the_figures_stay_whatever_the_width(width: int) -> None:
     text = line(STEP, width)
     assert len(text) <= width
     assert "7/18 static" in text
     assert "best: static" in text
     assert text.endswith("1.45 x | 1:23 left")
+    assert text.startswith("[") == (width > 60 - 1)
 
 
 def test_a_wide_terminal_has_a_bar_and_whole_names() -> None:
@@ -30,7 +31,7 @@ def test_a_wide_terminal_has_a_bar_and_whole_names() -> None:
 
 
 def test_where_fp32_is_the_best_there_is_no_gain() -> None:
-    assert line(Step("FP32", 0, 18, "FP32", 0.0, 0.0), 80) == "0/18 FP32 | best: FP32 | 0:00 left"
+    assert line(Step("FP32", 0, 18, "FP32", 0.0, 0.0), 50) == "0/18 FP32 | best: FP32 | 0:00 left"
 
 
 def test_a_search_goes_on_when_nobody_looks_any_more() -> None:

@@ -106,7 +106,7 @@ def test_figures_are_finite_and_nothing_warns(both: np.ndarray, metric: str) -> 
         compare(["y"], metric, want, want, None),
     ):
         (output,) = found.outputs
-        figures = (output.agreement, output.cosine, output.sqnr, output.worst_cosine)
+        figures = (output.agreement or 0.0, output.cosine, output.sqnr, output.worst_cosine)
         assert np.isfinite(figures).all()
         assert found.failure or np.isfinite(found.score)
 
@@ -205,7 +205,7 @@ def test_a_state_beside_class_scores_is_judged_by_its_direction() -> None:
     noisy = [state + 0.12 * RNG.standard_normal(state.shape).astype(np.float32) for state in states]
     got = list(zip(scores, noisy, strict=True))
     found = compare(["scores", "state"], "agreement", want, got, None)
-    assert found.outputs[1].agreement < 1
+    assert found.outputs[1].agreement is None
     assert found.score == found.outputs[1].cosine > 0.99
 
 
@@ -229,3 +229,34 @@ def test_labels_of_each_element_count_where_runs_differ_in_length() -> None:
     found = compare(["y"], "accuracy", want, got, labels)
     assert found.reference == 1.0
     assert 0 < found.score < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [("sentence_embedding", 8), ("last_hidden_state", 8), ("pooler_output", 8), ("y", 8),
+     ("output", 384)],
+)  # fmt: skip
+def test_an_embedding_has_no_classes_to_agree_on(name: str, width: int) -> None:
+    """Its largest value means nothing: its direction decides, and no top-1 is told."""
+    vectors = RNG.standard_normal((20, width)).astype(np.float32)
+    if name == "y":  # which tells nothing; the length does
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    want = answers(vectors)
+    assert choose_metric("auto", None, [name], want) == "cosine"
+    found = compare([name], "cosine", want, want, None)
+    assert found.outputs[0].agreement is None
+    asked = compare([name], "agreement", want, answers(vectors[:, ::-1]), None)
+    assert asked.outputs[0].agreement is None
+    assert asked.score < 1
+
+
+def test_class_scores_and_decisions_agree_or_not() -> None:
+    scores = answers(RNG.standard_normal((20, 8)).astype(np.float32))
+    classes = answers(RNG.integers(0, 3, (20, 1)))
+    for rows in (scores, classes):
+        assert compare(["pred"], "agreement", rows, rows, None).outputs[0].agreement == 1.0
+
+
+def test_quantities_have_no_top_1() -> None:
+    rows = answers(RNG.standard_normal((20, 1)).astype(np.float32))
+    assert compare(["y"], "r2", rows, rows, None).outputs[0].agreement is None

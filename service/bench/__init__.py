@@ -1,0 +1,4 @@
+"""A load generator for a running server: what to send, the way there, and what was observed.
+
+Needs neither onnxruntime nor a web framework.
+"""

@@ -1,0 +1,82 @@
+"""Requests as bodies: JSON as people send it, and with raw tensors after it. Pure."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from service.api.binary_tensors import to_bytes
+from service.api.json_tensors import to_json
+from service.core.tensors import Tensor
+
+LENGTH = "Inference-Header-Content-Length"
+JSON = {"Content-Type": "application/json"}
+
+
+class Body(NamedTuple):
+    """What is posted, with its headers."""
+
+    headers: Mapping[str, str]
+    content: bytes
+
+
+class Request(NamedTuple):
+    """Tensors, and what else the JSON of a request says: outputs, parameters. ``text`` is the whole
+    request where it came as JSON, to be sent as it is."""
+
+    inputs: tuple[Tensor, ...]
+    rest: Mapping[str, Any] = {}
+    text: bytes = b""
+
+    def with_rows(self, count: int) -> "Request":
+        """So many rows, of those that it has in turn. Inputs without axes stay as they are."""
+        tensors = tuple(
+            tensor._replace(array=np.resize(tensor.array, (count, *tensor.array.shape[1:])))
+            if tensor.array.ndim
+            else tensor
+            for tensor in self.inputs
+        )
+        return Request(tensors, self.rest)
+
+
+def json_body(request: Request) -> Body:
+    """All in JSON; NaN and infinity as tokens."""
+    if request.text:
+        return Body(JSON, request.text)
+    tensors = [{**_head(t), "data": np.asarray(to_json(t)).tolist()} for t in request.inputs]
+    text = json.dumps({"inputs": tensors, **request.rest}, separators=(",", ":"))
+    return Body(JSON, text.encode())
+
+
+def binary_body(request: Request) -> Body:
+    """Inputs and outputs as raw tensors; classes, where they are asked for, stay in JSON."""
+    parts = [bytes(to_bytes(tensor)) for tensor in request.inputs]
+    tensors = [
+        {**_head(tensor), "parameters": {"binary_data_size": len(part)}}
+        for tensor, part in zip(request.inputs, parts, strict=True)
+    ]
+    rest = dict(request.rest)
+    rest["parameters"] = {**(rest.get("parameters") or {}), "binary_data_output": True}
+    if rest.get("outputs"):
+        rest["outputs"] = [_without_flag(each) for each in rest["outputs"]]
+    head = json.dumps({"inputs": tensors, **rest}, separators=(",", ":")).encode()
+    headers = {"Content-Type": "application/octet-stream", LENGTH: str(len(head))}
+    return Body(headers, b"".join((head, *parts)))
+
+
+def _head(tensor: Tensor) -> dict[str, Any]:
+    shape = list(tensor.array.shape)
+    return {"name": tensor.name, "datatype": tensor.datatype.name, "shape": shape}
+
+
+def _without_flag(output: Mapping[str, Any]) -> dict[str, Any]:
+    """An output as it was asked for, but for ``binary_data``, which the request as a whole says."""
+    parameters = {k: v for k, v in (output.get("parameters") or {}).items() if k != "binary_data"}
+    return {**output, "parameters": parameters}
+
+
+def shapes(requests: Sequence[Request]) -> str:
+    """What the first one holds: ``image FP32 [1, 1, 28, 28]``."""
+    tensors = requests[0].inputs if requests else ()
+    return ", ".join(f"{t.name} {t.datatype} {list(t.array.shape)}" for t in tensors)

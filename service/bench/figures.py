@@ -1,0 +1,125 @@
+"""What was observed, as figures: values for JSON and lines for people. Pure."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from service.bench.loops import Observed
+
+HEADS = ("FORMAT", "LOAD", "REQ/S", "P50 ms", "P95 ms", "P99 ms", "MAX ms", "ERRORS", "CPU")
+WIDTHS = (6, 12, 8, 7, 7, 7, 7, 6, 4)
+"""Together as wide as a terminal. CPU is the client's share of a core."""
+BUSY = 0.85
+"""From this share of a core on, the client may be what limits the figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run. Latencies are in milliseconds, of answers with 200 only, None where there are none;
+    ``rate`` is what an open loop was asked for, in requests a second, None in a closed loop.
+    ``client_cpu`` is a share of one core."""
+
+    format: str
+    concurrency: int
+    rate: float | None
+    requests: int
+    requests_per_second: float
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    max_ms: float | None
+    errors: dict[str, int]
+    client_cpu: float
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        """How many requests had no answer with 200."""
+        return sum(self.errors.values())
+
+    @property
+    def client_limited(self) -> bool:
+        """Whether the client had hardly any time left."""
+        return self.client_cpu >= BUSY
+
+
+def run_of(format: str, concurrency: int, rate: float | None, seen: Observed) -> Run:
+    """The figures of a run."""
+    count = len(seen.latencies)
+    p: list[float | None] = [None] * 4
+    if count:
+        p = (1000 * np.percentile(seen.latencies, (50, 95, 99, 100))).round(3).tolist()
+    return Run(
+        format=format,
+        concurrency=concurrency,
+        rate=rate,
+        requests=count,
+        requests_per_second=round(count / max(seen.seconds, 1e-9), 1),
+        p50_ms=p[0],
+        p95_ms=p[1],
+        p99_ms=p[2],
+        max_ms=p[3],
+        errors=dict(seen.errors),
+        client_cpu=round(seen.client_cpu, 3),
+        reasons={kind: reason(text) for kind, text in seen.reasons.items()},
+    )
+
+
+def reason(text: bytes) -> str:
+    """The message of an answer that is not 200."""
+    try:
+        return str(json.loads(text)["error"])
+    except (ValueError, KeyError, TypeError):
+        return text.decode("utf-8", "replace")[:300]
+
+
+def values(run: Run) -> dict[str, Any]:
+    """A run for JSON."""
+    found = {name: getattr(run, name) for name in Run.__slots__}
+    return found | {"client_limited": run.client_limited}
+
+
+def head() -> str:
+    """The heads of the columns."""
+    return _aligned(HEADS)
+
+
+def line(run: Run) -> str:
+    """A run under its heads."""
+    load = _load(run)
+    latencies = (run.p50_ms, run.p95_ms, run.p99_ms, run.max_ms)
+    shown = ("-" if each is None else f"{each:.2f}" for each in latencies)
+    speed, cpu = f"{run.requests_per_second:.0f}", f"{run.client_cpu:.0%}"
+    return _aligned((run.format, load, speed, *shown, str(run.failed), cpu))
+
+
+def notes(run: Run) -> list[str]:
+    """What a reader of the figures must know."""
+    load = f"at {_load(run)}" if run.rate is not None else f"with {_load(run)}"
+    found = [
+        f"{run.format} {load}: {count} x {_named(kind)}: {run.reasons.get(kind, '')}".rstrip(": ")
+        for kind, count in run.errors.items()
+    ]
+    if run.client_limited:
+        found.append(
+            f"{run.format} {load}: this client was the limit ({run.client_cpu:.0%} of a core); "
+            "the server may do more: run several clients, or send more rows with --rows"
+        )
+    return found
+
+
+def _load(run: Run) -> str:
+    if run.rate is not None:
+        return f"{run.rate:g}/s"
+    return "1 client" if run.concurrency == 1 else f"{run.concurrency} clients"
+
+
+def _named(kind: str) -> str:
+    return f"status {kind}" if kind.isdigit() else f"{kind} error"
+
+
+def _aligned(cells: tuple[str, ...]) -> str:
+    first, *others = zip(cells, WIDTHS, strict=True)
+    return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)])

@@ -1,0 +1,17 @@
+"""The packages that quantizing needs beside serving, and the extra that installs each."""
+
+EXTRAS = {
+    "onnx": "quantize",
+    "ml_dtypes": "quantize",
+    "onnx_ir": "quantize",
+    "sympy": "quantize",
+    "torch": "hqq",
+}
+
+
+def what_to_install(error: ModuleNotFoundError) -> str:
+    """What to do about a package that is missing; "" if it belongs to no extra."""
+    package = (error.name or "").partition(".")[0]
+    if package not in EXTRAS:
+        return ""
+    return f"needs {package}: pip install 'quantserve[{EXTRAS[package]}]'"

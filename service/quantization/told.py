@@ -1,0 +1,37 @@
+"""What ``quantserve quantize`` prints at its end: the table, the decision, the files, what next."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+from service.quantization.table import confirmed, table
+
+
+def told(values: dict[str, Any], version: Path, written: Sequence[Path], width: int | None) -> str:
+    """The result as text; in a terminal, of ``width`` columns. Commands are never broken, so that
+    they can be copied."""
+    notes = [f"note: {note}" for note in values["notes"]]
+    lines = [*notes, values["decision"]["reason"], confirmed(values), *_missing(values)]
+    if width is not None:
+        lines = [fill(line, width, break_long_words=False) for line in lines]
+    files = [f"wrote {path}" for path in written]
+    return "\n".join((table(values, width), "", *lines, "", *files, "", *_next(version)))
+
+
+def _missing(values: Mapping[str, Any]) -> list[str]:
+    """Recipes that were not tried for want of a package; the table may have cut it off."""
+    return [
+        f"not tried: {row['name']} {row['verdict']}"
+        for row in values["candidates"]
+        if "pip install" in row["verdict"]
+    ]
+
+
+def _next(version: Path) -> list[str]:
+    """The commands that let the version serve."""
+    name, models = version.parent.name, version.parent.parent
+    serve = shlex.join(["quantserve", "serve", "--models", str(models)])
+    swap = shlex.join(["quantserve", "swap", name, version.name])
+    return [f"serve it:                {serve}", f"on a server that runs:   {swap}"]

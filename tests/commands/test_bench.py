@@ -1,0 +1,203 @@
+"""``bench`` and ``list`` against a real server, as commands of their own."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.cli import main
+from tests import tiny_models
+from tests.repositories import golden, put, scale
+from tests.system.process import ROOT, Running, running
+
+QUEUE = tiny_models.ONE_THREAD + "[batching]\nmax_queue_size = 1\n"
+QUICK = ("--duration", "0.1", "--json")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Running]]:
+    """Models in a folder, and a server of it."""
+    models = tmp_path_factory.mktemp("models")
+    shutil.copytree(ROOT / "models/digits", models / "digits")
+    put(models, "m", 1, scale(2))
+    golden(models / "m", 2)
+    tiny_models.counting(models, "slow", QUEUE)
+    tiny_models.identity(models, "BYTES")
+    with running(models) as served:
+        yield models, served
+
+
+def called(
+    capsys: pytest.CaptureFixture[str], server: Running, command: str, *flags: str
+) -> tuple[int, str, str]:
+    """Exit code, standard output and error of a command."""
+    code = main([command, *flags, "--url", f"http://{server.address}"])
+    return code, *capsys.readouterr()
+
+
+Served = tuple[Path, Running]
+Capsys = pytest.CaptureFixture[str]
+
+
+def measured(capsys: Capsys, served: Served, *flags: str) -> dict[str, Any]:
+    """What a bench without a failed request found."""
+    models, server = served
+    code, out, err = called(capsys, server, "bench", *flags, "--models", str(models), *QUICK)
+    assert (code, err) == (0, "")
+    return dict(json.loads(out))
+
+
+def test_the_example_of_the_folder_is_sent_in_both_formats(capsys: Capsys, server: Served) -> None:
+    found = measured(capsys, server, "digits", "--concurrency", "1,2")
+    assert found["source"] == str(server[0] / "digits/example.json")
+    assert [(run["format"], run["concurrency"]) for run in found["runs"]] == [
+        ("json", 1), ("json", 2), ("binary", 1), ("binary", 2)
+    ]  # fmt: skip
+    for run in found["runs"]:
+        assert run["requests"] > 0
+        assert run["errors"] == {}
+        assert 0 < run["p50_ms"] <= run["p95_ms"] <= run["p99_ms"] <= run["max_ms"]
+        assert run["requests_per_second"] > 0
+        assert isinstance(run["client_limited"], bool)
+
+
+def test_golden_rows_are_sent_where_there_is_no_example(capsys: Capsys, server: Served) -> None:
+    found = measured(capsys, server, "m", "--rate", "100", "--rows", "2")
+    assert found["source"] == str(server[0] / "m/golden.npz")
+    assert [(run["rate"], run["requests"]) for run in found["runs"]] == [(100, 10), (100, 10)]
+
+
+def test_without_files_here_the_server_tells(
+    capsys: Capsys, server: Served, tmp_path: Path
+) -> None:
+    _, running = server
+    for name in ("digits", "m", "same_bytes", "slow"):
+        code, out, err = called(
+            capsys, running, "bench", name, "--models", str(tmp_path), "--concurrency", "1", *QUICK
+        )
+        assert (code, err) == (0, "")
+        assert json.loads(out)["source"] == "the server's example"
+
+
+def test_a_body_of_v1_is_posted_to_v1(capsys: Capsys, server: Served, tmp_path: Path) -> None:
+    (tmp_path / "v1.json").write_text('{"instances": [[1, 2]]}')
+    data = ("--data", str(tmp_path / "v1.json"), "--concurrency", "1", "--version", "1")
+    found = measured(capsys, server, "m", *data)
+    assert found["path"] == "/v1/models/m/versions/1:predict"
+    assert [run["format"] for run in found["runs"]] == ["v1"]
+
+
+def test_errors_are_counted_by_status_and_end_with_1(
+    capsys: Capsys, server: Served, tmp_path: Path
+) -> None:
+    """One request runs for long, one waits, the others find the queue full."""
+    tensor = {"name": "n", "datatype": "INT64", "shape": [1], "data": [30_000]}
+    (tmp_path / "slow.json").write_text(json.dumps({"inputs": [tensor]}))
+    flags = ("slow", "--data", str(tmp_path / "slow.json"), "--format", "json")
+    code, out, _ = called(capsys, server[1], "bench", *flags, "--concurrency", "8", *QUICK)
+    (run,) = json.loads(out)["runs"]
+    assert code == 1
+    assert run["errors"]["503"] > 0
+    assert run["requests"] > 0
+    assert "would pass the limit of 1" in run["reasons"]["503"]
+    assert "{" not in run["reasons"]["503"]
+    code, out, _ = called(
+        capsys, server[1], "bench", *flags, "--concurrency", "8", "--duration", "0.1"
+    )
+    assert code == 1
+    assert "x status 503: " in out
+    assert out.splitlines()[3].split()[:2] == ["FORMAT", "LOAD"]
+
+
+def test_a_request_that_is_wrong_is_told_before_anything_is_measured(
+    capsys: Capsys, server: Served, tmp_path: Path
+) -> None:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
+    (tmp_path / "wrong.json").write_text(json.dumps({"inputs": [tensor]}))
+    code, out, err = called(capsys, server[1], "bench", "m", "--data", str(tmp_path / "wrong.json"))
+    assert (code, out) == (1, "")
+    assert "refused (400): json request from" in err
+    assert 'input "x" takes FP32 [-1, 2], got FP32 [1, 3]' in err
+    code, _, err = called(capsys, server[1], "bench", "nobody")
+    assert code == 1
+    assert 'refused (404): there is no model "nobody"' in err
+
+
+def test_no_server_is_exit_code_2(capsys: Capsys) -> None:
+    for command in (["bench", "m"], ["list"]):
+        assert main([*command, "--url", "http://127.0.0.1:1"]) == 2
+        assert "no answer from http://127.0.0.1:1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("--concurrency", "0"), ("--concurrency", "1,x"), ("--rate", "-1"), ("--rate", "nan"),
+     ("--duration", "0"), ("--format", "xml"), ("--rows", "0")],
+)  # fmt: skip
+def test_a_flag_that_makes_no_sense_is_named(flag: str, value: str, capsys: Capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", "m", f"{flag}={value}"])
+    assert ended.value.code == 2
+    assert f"argument {flag}: " in capsys.readouterr().err
+
+
+def test_the_client_needs_no_onnxruntime() -> None:
+    code = (
+        "import sys, service.commands.bench, service.commands.list\n"
+        "assert not {'onnxruntime', 'fastapi', 'onnx'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_keys_are_shown_to_a_server_that_asks_for_them(
+    capsys: Capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "m", 1, scale(2))
+    monkeypatch.setenv("QUANTSERVE_ADMIN_KEY", "admin")
+    monkeypatch.setenv("QUANTSERVE_API_KEY", "reader")
+    flags = ("m", "--concurrency", "1", *QUICK)
+    with running(tmp_path) as served:
+        monkeypatch.setenv("QUANTSERVE_ADMIN_KEY", "")
+        assert called(capsys, served, "bench", *flags)[0] == 0
+        assert called(capsys, served, "list")[0] == 0
+        monkeypatch.setenv("QUANTSERVE_API_KEY", "another")
+        for command in (("bench", *flags), ("list",)):
+            code, _, err = called(capsys, served, *command)
+            assert code == 1
+            assert "refused (401)" in err
+
+
+def test_list_shows_every_version_of_a_server(capsys: Capsys, server: Served) -> None:
+    code, out, _ = called(capsys, server[1], "list", "--json")
+    assert code == 0
+    rows = {(row["name"], row["version"]): row for row in json.loads(out)}
+    serving, other = rows["digits", 2], rows["digits", 1]
+    assert (serving["state"], serving["serving"]) == ("READY", True)
+    assert (serving["precision"], serving["batching"]) == ("INT8 QDQ", "combine")
+    assert (other["state"], other["serving"]) == ("UNAVAILABLE", False)
+    assert other["reason"]
+    _, out, _ = called(capsys, server[1], "list")
+    assert out.splitlines()[0].split() == [
+        "MODEL", "VERSION", "STATE", "SERVING", "PRECISION", "BATCHING", "REASON"
+    ]  # fmt: skip
+
+
+def test_list_reads_a_folder_without_a_server(capsys: Capsys, tmp_path: Path) -> None:
+    put(tmp_path, "m", 1, scale(1))
+    put(tmp_path, "m", 2, scale(2))
+    put(tmp_path, "m", 3, b"no model")
+    (tmp_path / "m/serving.toml").write_text("version = 1\n")
+    (tmp_path / "m/model.toml").write_text('[batching]\ncombine = "never"\n')
+    (tmp_path / "notes.pt").write_text("")
+    assert main(["list", "--models", str(tmp_path), "--json"]) == 0
+    rows = {(row["name"], row["version"]): row for row in json.loads(capsys.readouterr().out)}
+    assert [rows["m", n]["serving"] for n in (1, 2, 3)] == [True, False, False]
+    assert (rows["m", 1]["precision"], rows["m", 1]["batching"]) == ("FP32", "never")
+    assert "model.onnx" in rows["m", 3]["reason"]
+    assert "only ONNX" in rows["notes.pt", None]["reason"]
+    assert main(["list", "--models", str(tmp_path / "none")]) == 2
