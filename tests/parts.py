@@ -49,6 +49,7 @@ COMPOSE = Part(
     "Docker Compose",
     f"{APT} docker-compose-plugin (among the packages of https://docs.docker.com/engine/install)",
 )
+KUBECTL = Part("kubectl", "install it: https://kubernetes.io/docs/tasks/tools (1.27 or later)")
 RAY = Part("Ray", "pip install --editable '.[ray]'")
 NAMESPACE = Part("a network namespace", f"run as root, after {APT} iproute2")
 SMALL_DISK = Part("a disk of its own", "run as root, in a container with --cap-add SYS_ADMIN")
@@ -56,7 +57,7 @@ LINUX = Part("Linux", "run on Linux, or in a container")
 
 PARTS = (
     DATA, PROMETHEUS, HAPROXY, CURL, AB, TAR, SETPRIV, OPERATORS, LOCALE, X86, COMPOSE, RAY,
-    NAMESPACE, SMALL_DISK, LINUX,
+    KUBECTL, NAMESPACE, SMALL_DISK, LINUX,
 )  # fmt: skip
 
 
