@@ -2,11 +2,13 @@
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from service.cli import main
+from service.commands.examples import run
 from tests.inprocess import ROOT
 
 
@@ -75,3 +77,12 @@ def test_a_folder_that_cannot_be_is_named(
     file.touch()
     assert main(["examples", str(file / "models")]) == 2
     assert f"cannot copy the examples: {file}" in capsys.readouterr().err
+
+
+def test_replicas_fill_a_volume_at_the_same_time(tmp_path: Path) -> None:
+    """Each of them ends well, and nothing but the models is left."""
+    flags = {"folder": tmp_path, "once": True, "fp32": False}
+    with ThreadPoolExecutor(8) as pods:
+        assert list(pods.map(run, [flags] * 8)) == [0] * 8
+    assert files(tmp_path) == shipped("digits", "diabetes")
+    assert {each.name for each in tmp_path.iterdir()} == {"digits", "diabetes", ".examples"}
