@@ -31,14 +31,16 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     python requirements.py pyproject.toml ${EXTRAS} > requirements.txt \
     && pip --python /opt/quantserve/bin/python install --no-compile -r requirements.txt
 
+COPY README.md LICENSE ./
+COPY scripts/packaging ./scripts/packaging
+COPY scripts/examples/fp32 ./scripts/examples/fp32
+COPY models ./models
 COPY service ./service
-COPY README.md ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /opt/quantserve/bin/python install --no-compile --no-deps .
 
 # Leave out what is never imported; then serve, which proves it and compiles what is.
 COPY deploy/image ./image
-COPY models ./models
 ENV PATH=/opt/quantserve/bin:$PATH PYTHONPYCACHEPREFIX=/opt/quantserve/pycache
 RUN python image/slim.py "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 WORKDIR /

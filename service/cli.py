@@ -22,6 +22,7 @@ COMMANDS = {
     "upload": "store a model file as a version on a server",
     "swap": "let another version of a model serve",
     "rollback": "let the version that served before serve again",
+    "examples": "copy the shipped models into a folder, to serve from",
     "quantize": "make a quantized version that is proven faster and accurate enough",
     "inspect": "say how a model is quantized, node by node",
     "hardware": "say what this machine can do with few bits",
@@ -73,7 +74,7 @@ def _chosen(arguments: Sequence[str]) -> str:
 
 def _imported(chosen: str) -> ModuleType | None:
     """Only what is asked for: a server takes a second that its clients need not wait."""
-    return import_module(f"service.commands.{chosen}") if chosen in COMMANDS else None
+    return import_module(f"{__package__}.commands.{chosen}") if chosen in COMMANDS else None
 
 
 @contextmanager

@@ -50,6 +50,7 @@ COMPOSE = Part(
     f"{APT} docker-compose-plugin (among the packages of https://docs.docker.com/engine/install)",
 )
 CONVERTERS = Part("converters to ONNX", "pip install scikit-learn skl2onnx onnxmltools lightgbm")
+KUBECTL = Part("kubectl", "install it: https://kubernetes.io/docs/tasks/tools (1.27 or later)")
 RAY = Part("Ray", "pip install --editable '.[ray]'")
 NAMESPACE = Part("a network namespace", f"run as root, after {APT} iproute2")
 SMALL_DISK = Part("a disk of its own", "run as root, in a container with --cap-add SYS_ADMIN")
@@ -57,7 +58,7 @@ LINUX = Part("Linux", "run on Linux, or in a container")
 
 PARTS = (
     DATA, PROMETHEUS, HAPROXY, CURL, AB, TAR, SETPRIV, OPERATORS, LOCALE, X86, COMPOSE, RAY,
-    NAMESPACE, SMALL_DISK, LINUX, CONVERTERS,
+    KUBECTL, NAMESPACE, SMALL_DISK, LINUX, CONVERTERS,
 )  # fmt: skip
 
 

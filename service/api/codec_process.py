@@ -100,7 +100,7 @@ class CodecProcess:
         bound = struct.pack("ll", self._patience, 0)
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             self._line.setsockopt(socket.SOL_SOCKET, option, bound)
-        command = [sys.executable, "-m", "service.api.codec_worker"]
+        command = [sys.executable, "-m", f"{__package__}.codec_worker"]
         with other:
             self._process = subprocess.Popen(
                 [*command, str(other.fileno()), str(os.getpid())],

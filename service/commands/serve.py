@@ -76,7 +76,10 @@ def _serve(settings: Settings) -> int:
         folder = settings.models.parent
         raise ConfigError(f"{settings.models} is a file: use --models {folder} --name NAME")
     if not settings.models.is_dir() or not os.access(settings.models, os.R_OK | os.X_OK):
-        raise ConfigError(f"models folder {settings.models} is not a readable folder")
+        raise ConfigError(
+            f"models folder {settings.models} is not a readable folder; "
+            "`quantserve examples DIR` makes one with the shipped models"
+        )
     allow_connections()
     parent = supervised()
     listener = parent.listener or _listen(settings)

@@ -25,7 +25,7 @@ from service.core.errors import LoadFailed
 from service.core.gate import growth_check
 from service.engine.folder import VersionFiles
 
-CHILD = "service.engine.rehearsing"
+CHILD = f"{__package__}.rehearsing"
 SECONDS = 300.0
 LOOK_SECONDS = 0.02
 ROOT = Path(__file__).parents[2]

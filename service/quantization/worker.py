@@ -94,7 +94,7 @@ class Worker:
         if self._process is None:
             self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "service.quantization.worker"],
+                [sys.executable, "-m", f"{__package__}.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,

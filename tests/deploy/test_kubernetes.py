@@ -1,95 +1,216 @@
-"""Manifests are what Kubernetes takes, and start the server with settings that it knows."""
+"""What Kustomize builds is what Kubernetes takes, binds everywhere, and fits the server."""
 
-from collections.abc import Iterator
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
-import yaml
 
+from service.cli import main
 from service.config import PREFIX, Settings
-from tests.deploy.prometheus import DEPLOY
+from tests.deploy.manifests import (
+    COMPONENTS,
+    KUBERNETES,
+    OVERLAYS,
+    Document,
+    containers,
+    of_kind,
+    overlay,
+    with_components,
+)
+from tests.inprocess import ROOT
+from tests.parts import KUBECTL
 
-FILES = sorted([*(DEPLOY / "kubernetes").glob("*.yaml"), *(DEPLOY / "kserve").glob("*.yaml")])
-FOREIGN = ("monitoring.coreos.com", "serving.kserve.io")
+pytestmark = KUBECTL.unless(shutil.which("kubectl"))
+
+FOREIGN = ("monitoring.coreos.com", "keda.sh")
 """Groups of other projects, of which the validator has no schema."""
+FETCHER = re.compile(r"kserve/storage-initializer:v\d+\.\d+\.\d+")
+each_overlay = pytest.mark.parametrize("name", OVERLAYS)
 
 
-def documents(file: Path) -> list[dict[str, Any]]:
-    return [document for document in yaml.safe_load_all(file.read_text()) if document]
-
-
-ALL = [
-    pytest.param(document, id=f"{document['kind']}-{document['metadata']['name']}")
-    for file in FILES
-    for document in documents(file)
-]
-
-
-def containers(node: Any) -> Iterator[dict[str, Any]]:
-    """Containers wherever they are in a document."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            if key in ("containers", "initContainers"):
-                yield from value
-            yield from containers(value)
-    elif isinstance(node, list):
-        for each in node:
-            yield from containers(each)
-
-
-@pytest.mark.parametrize("document", ALL)
-def test_a_manifest_fits_the_schema(document: dict[str, Any]) -> None:
-    if document["apiVersion"].partition("/")[0] in FOREIGN:
-        assert document["spec"] and document["metadata"]["name"]
-        return
+def validate(document: Document) -> None:
     kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
 
 
+def pod(name: str) -> Any:
+    return of_kind(overlay(name), "Deployment")["spec"]["template"]["spec"]
+
+
+def server(name: str) -> Any:
+    (container,) = pod(name)["containers"]
+    return container
+
+
+@each_overlay
+def test_manifests_fit_the_schema(name: str, tmp_path: Path) -> None:
+    built = with_components(name, COMPONENTS, tmp_path)
+    kinds = {document["kind"] for document in built}
+    assert {"Deployment", "Service", "Ingress", "PrometheusRule", "ServiceMonitor"} <= kinds
+    for document in built:
+        if document["apiVersion"].partition("/")[0] in FOREIGN:
+            assert document["spec"] and document["metadata"]["name"]
+        else:
+            validate(document)
+
+
 def test_a_wrong_manifest_is_refused() -> None:
-    document = next(
-        d for d in documents(DEPLOY / "kubernetes/quantserve.yaml") if d["kind"] == "Deployment"
-    )
-    document["spec"]["template"]["spec"]["enableServiceLink"] = False
+    document = of_kind(overlay("single"), "Deployment")
+    wrong = {**document, "spec": {**document["spec"], "replica": 2}}
     with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+        validate(wrong)
 
 
-@pytest.mark.parametrize("document", ALL)
-def test_containers_are_locked_up_and_limited(document: dict[str, Any]) -> None:
-    for container in containers(document):
+@each_overlay
+def test_containers_are_locked_up_and_limited(name: str) -> None:
+    found = list(containers(overlay(name)))
+    assert found
+    for container in found:
         security = container["securityContext"]
         assert security["readOnlyRootFilesystem"] and security["capabilities"]["drop"] == ["ALL"]
         assert not security["allowPrivilegeEscalation"]
         assert container["resources"]["limits"]["memory"]
 
 
-@pytest.mark.parametrize("document", ALL)
-def test_variables_are_settings(document: dict[str, Any]) -> None:
-    for container in containers(document):
-        for variable in container.get("env", ()):
-            assert variable["name"].removeprefix(PREFIX).lower() in Settings.model_fields
+@each_overlay
+def test_images_come_from_the_registry_that_is_named(name: str) -> None:
+    for container in containers(overlay(name)):
+        image = container["image"]
+        assert image == "registry.example.com/quantserve:0.1.0" or FETCHER.fullmatch(image)
 
 
-def test_the_names_of_services_do_not_become_settings() -> None:
-    (pod,) = [
-        document["spec"]["template"]["spec"]
-        for file in FILES
-        for document in documents(file)
-        if document["kind"] == "Deployment"
+@each_overlay
+def test_variables_are_settings(name: str, tmp_path: Path) -> None:
+    built = with_components(name, COMPONENTS, tmp_path)
+    (container,) = of_kind(built, "Deployment")["spec"]["template"]["spec"]["containers"]
+    names = {variable["name"] for variable in container["env"]}
+    assert {"QUANTSERVE_TRACING", "OTEL_EXPORTER_OTLP_ENDPOINT"} <= names
+    ours = {each for each in names if not each.startswith("OTEL_")}
+    assert {each.removeprefix(PREFIX).lower() for each in ours} <= set(Settings.model_fields)
+
+
+@each_overlay
+def test_the_names_of_services_do_not_become_settings(name: str) -> None:
+    assert pod(name)["enableServiceLinks"] is False
+
+
+@each_overlay
+def test_the_server_plans_with_the_memory_that_it_may_have(name: str) -> None:
+    (budget,) = (e for e in server(name)["env"] if e["name"] == "QUANTSERVE_MEMORY_BUDGET")
+    assert budget["valueFrom"]["resourceFieldRef"]["resource"] == "limits.memory"
+    resources = server(name)["resources"]
+    assert resources["requests"]["memory"] == resources["limits"]["memory"]
+
+
+@each_overlay
+def test_volumes_that_are_mounted_are_there(name: str) -> None:
+    volumes = {each["name"]: each for each in pod(name)["volumes"]}
+    mounted = [m["name"] for c in containers(pod(name)) for m in c.get("volumeMounts", ())]
+    assert mounted and set(mounted) <= set(volumes)
+    for volume in volumes.values():
+        assert len(volume) == 2, f"a name and one source: {volume}"
+        if claim := volume.get("persistentVolumeClaim"):
+            of_kind(overlay(name), "PersistentVolumeClaim", claim["claimName"])
+
+
+def test_a_volume_that_several_nodes_mount_names_its_class() -> None:
+    claim = of_kind(overlay("scaled"), "PersistentVolumeClaim", "quantserve-models")["spec"]
+    assert claim["accessModes"] == ["ReadWriteMany"]
+    valid = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
+    assert not re.fullmatch(valid, claim["storageClassName"]), "the API server is to refuse it"
+
+
+def test_a_volume_of_one_node_takes_the_default_class_and_one_pod_at_a_time() -> None:
+    claim = of_kind(overlay("single"), "PersistentVolumeClaim", "quantserve-models")["spec"]
+    assert claim["accessModes"] == ["ReadWriteOnce"] and "storageClassName" not in claim
+    deployment = of_kind(overlay("single"), "Deployment")["spec"]
+    assert deployment["replicas"] == 1 and deployment["strategy"] == {"type": "Recreate"}
+
+
+def test_the_autoscaler_alone_says_how_many() -> None:
+    for name in ("scaled", "fetched"):
+        assert "replicas" not in of_kind(overlay(name), "Deployment")["spec"]
+        scaler = of_kind(overlay(name), "HorizontalPodAutoscaler")["spec"]
+        assert scaler["scaleTargetRef"]["name"] == "quantserve" and scaler["minReplicas"] >= 2
+
+
+def test_keda_takes_the_place_of_the_autoscaler(tmp_path: Path) -> None:
+    built = with_components("scaled", ("keda",), tmp_path)
+    assert not [d for d in built if d["kind"] == "HorizontalPodAutoscaler"]
+    assert of_kind(built, "ScaledObject")["spec"]["scaleTargetRef"]["name"] == "quantserve"
+    assert of_kind(built, "PodDisruptionBudget")
+
+
+def policy(built: list[Document], name: str) -> Any:
+    return of_kind(built, "NetworkPolicy", name)["spec"]
+
+
+@each_overlay
+def test_ingress_controllers_and_prometheus_reach_the_servers(name: str) -> None:
+    (rule,) = policy(overlay(name), "quantserve")["ingress"]
+    namespaces = {
+        value
+        for source in rule["from"]
+        for expression in source.get("namespaceSelector", {}).get("matchExpressions", ())
+        for value in expression["values"]
+    }
+    assert {"ingress-nginx", "traefik", "istio-system", "monitoring"} <= namespaces
+    assert [port["port"] for port in rule["ports"]] == ["http"]
+
+
+def test_traces_reach_a_collector(tmp_path: Path) -> None:
+    built = with_components("single", ("tracing",), tmp_path)
+    (variable,) = (
+        each
+        for container in containers(built)
+        for each in container.get("env", ())
+        if each["name"] == "OTEL_EXPORTER_OTLP_ENDPOINT"
+    )
+    port = int(variable["value"].rpartition(":")[2])
+    (rule,) = policy(built, "quantserve-tracing")["egress"]
+    assert {port, 53} <= {each["port"] for each in rule["ports"]}
+
+
+def test_nothing_leaves_a_server_otherwise() -> None:
+    for name in ("single", "scaled"):
+        assert not policy(overlay(name), "quantserve").get("egress")
+    (rule,) = policy(overlay("fetched"), "quantserve-fetch")["egress"]
+    assert {53, 80, 443} == {each["port"] for each in rule["ports"]}
+
+
+def test_what_changes_things_is_not_reached_from_outside(tmp_path: Path) -> None:
+    built = with_components("single", ("ingress",), tmp_path)
+    (rule,) = of_kind(built, "Ingress")["spec"]["rules"]
+    paths = {each["path"]: each["pathType"] for each in rule["http"]["paths"]}
+    assert paths == {
+        "/v2": "Exact", "/v2/models": "Prefix", "/v2/health": "Prefix", "/v1/models": "Prefix",
+    }  # fmt: skip
+
+
+def test_the_init_container_fills_a_new_volume_of_ext4(tmp_path: Path) -> None:
+    """Its own arguments, on a folder in place of the volume; it runs again with each pod."""
+    (container,) = pod("scaled")["initContainers"]
+    (mount,) = container["volumeMounts"]
+    (tmp_path / "lost+found").mkdir(mode=0)
+    arguments = [
+        str(tmp_path) if each == mount["mountPath"] else each for each in container["args"]
     ]
-    assert pod["enableServiceLinks"] is False
+    assert str(tmp_path) in arguments
+    for _ in range(2):
+        assert main(arguments) == 0
+        assert (tmp_path / "digits/2/model.onnx").read_bytes() == (
+            ROOT / "models/digits/2/model.onnx"
+        ).read_bytes()
 
 
-def test_kserve_gets_what_it_asks_for() -> None:
-    (runtime,) = documents(DEPLOY / "kserve/runtime.yaml")
-    (example,) = documents(DEPLOY / "kserve/digits.yaml")
-    (container,) = runtime["spec"]["containers"]
-    assert container["name"] == "kserve-container"
-    assert container["ports"][0]["containerPort"] == 8080
-    model = example["spec"]["predictor"]["model"]
-    assert model["runtime"] == runtime["metadata"]["name"]
-    assert model["protocolVersion"] in runtime["spec"]["protocolVersions"]
-    formats = [each["name"] for each in runtime["spec"]["supportedModelFormats"]]
-    assert model["modelFormat"]["name"] in formats
+def test_every_file_is_used() -> None:
+    """By a kustomization, which lists it."""
+    listed = {
+        (file.parent / line.strip(" -")).resolve()
+        for file in KUBERNETES.rglob("kustomization.yaml")
+        for line in re.sub(r"path: ", "", file.read_text()).splitlines()
+    }
+    for file in KUBERNETES.rglob("*.yaml"):
+        assert file.name == "kustomization.yaml" or file.resolve() in listed, file

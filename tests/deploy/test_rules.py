@@ -1,6 +1,9 @@
 """Alerts come when they must and only then; Prometheus takes what it is configured with."""
 
+import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import yaml
 
@@ -32,3 +35,19 @@ def test_each_alert_has_a_test_in_which_it_comes() -> None:
     tests = yaml.safe_load((FOLDER / "tests/alerts.yml").read_text())["tests"]
     checks = [check for test in tests for check in test["alert_rule_test"]]
     assert alerts == {check["alertname"] for check in checks if check["exp_alerts"]}
+
+
+def test_the_prometheus_rule_of_kubernetes_is_made_of_the_rules(tmp_path: Path) -> None:
+    """Run in a copy of deploy/, so that nothing here changes."""
+    made = DEPLOY / "kubernetes/components/monitoring/prometheusrule.yaml"
+    copy = shutil.copytree(DEPLOY, tmp_path / "deploy")
+    subprocess.run([sys.executable, copy / "prometheus/prometheus_rule.py"], check=True)
+    new = (copy / made.relative_to(DEPLOY)).read_text()
+    assert made.read_text() == new, "run: python deploy/prometheus/prometheus_rule.py"
+
+
+def test_prometheus_takes_the_prometheus_rule(tmp_path: Path) -> None:
+    made = DEPLOY / "kubernetes/components/monitoring/prometheusrule.yaml"
+    rules = tmp_path / "rules.yml"
+    rules.write_text(yaml.safe_dump(yaml.safe_load(made.read_text())["spec"]))
+    promtool("check", "rules", rules)

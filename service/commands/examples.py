@@ -1,0 +1,144 @@
+"""``quantserve examples``: the shipped models in a folder of one's own, to serve from.
+
+A server writes into its folder of models (uploads, pins), so the installed package cannot be that
+folder. Each model appears whole, by a rename: a copy that was interrupted is simply made again.
+"""
+
+import argparse
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from service.core.errors import ConfigError
+from service.core.model_file import is_hidden
+
+PACKAGE = Path(__file__).parents[1]
+MODELS = ("diabetes", "digits")
+FP32 = ("digits.onnx", "digits.npz")
+NOT_SHIPPED = shutil.ignore_patterns("serving.toml", "quarantine.toml", ".*")
+"""What a server may have written where a clone's own folder is served."""
+DRAFT = ".examples-"
+DONE = ".examples"
+"""A file of the folder that says that all of them were there once."""
+ABANDONED_SECONDS = 3600.0
+
+
+def describe(parser: argparse.ArgumentParser) -> None:
+    """The folder, and when to leave it alone."""
+    parser.epilog = "A model or file that is in the folder already is left as it is."
+    parser.add_argument(
+        "folder", metavar="DIR", type=Path, nargs="?", help="default: models, or fp32 with --fp32"
+    )
+    parser.add_argument(
+        "--fp32",
+        action="store_true",
+        help="copy digits.onnx and digits.npz instead: a model in FP32 and rows, for `quantize`",
+    )
+    parser.add_argument(
+        "--once",
+        action="store_true",
+        help="do nothing if DIR holds other models, or was filled before: for a volume's first use",
+    )
+
+
+def run(flags: dict[str, Any]) -> int:
+    """Copy; gives the exit code.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+    fp32 = flags["fp32"]
+    folder = flags["folder"] or Path("fp32" if fp32 else "models")
+    names = FP32 if fp32 else MODELS
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if flags["once"] and _in_use(folder, names):
+            print(f"{folder}: in use already, nothing copied")
+            return 0
+        _remove_abandoned(folder)
+        for name in names:
+            print(f"{folder / name}: {_copy(_source(fp32) / name, folder / name)}")
+        if flags["once"]:
+            (folder / DONE).touch()
+    except OSError as error:
+        where = error.filename or folder
+        raise ConfigError(f"cannot copy the examples: {where}: {error.strerror}") from None
+    return 0
+
+
+def _source(fp32: bool) -> Path:
+    """Where they lie: in the package, or beside it in a clone.
+
+    Raises:
+        ConfigError: in neither.
+    """
+    clone = PACKAGE.parent
+    inside = PACKAGE / ("fp32" if fp32 else "models")
+    beside = clone / ("scripts/examples/fp32" if fp32 else "models")
+    for each in (inside, beside):
+        if each.is_dir():
+            return each
+    raise ConfigError(f"the examples are not installed: there is neither {inside} nor {beside}")
+
+
+def _in_use(folder: Path, names: tuple[str, ...]) -> bool:
+    """Whether somebody filled it: this command, to its end, or others, with something of theirs."""
+    if (folder / DONE).exists():
+        return True
+    return any(not is_hidden(each.name) and each.name not in names for each in folder.iterdir())
+
+
+def _copy(source: Path, target: Path) -> str:
+    """Copy a file or a model's folder; says what became of it."""
+    if target.exists():
+        return "there already"
+    with _draft(target.parent) as draft:
+        if source.is_dir():
+            shutil.copytree(source, draft, copy_function=_copy_file, ignore=NOT_SHIPPED)
+        else:
+            _copy_file(source, draft)
+        try:
+            draft.rename(target)
+        except OSError:
+            if not target.exists():
+                raise
+            return "there already"  # another replica was faster
+    return "copied"
+
+
+def _copy_file(source: str | Path, target: str | Path) -> None:
+    """The bytes, on the disk before the name is; the mode is the umask's."""
+    with Path(source).open("rb") as old, Path(target).open("xb") as new:
+        shutil.copyfileobj(old, new)
+        new.flush()
+        os.fsync(new.fileno())
+
+
+@contextmanager
+def _draft(folder: Path) -> Iterator[Path]:
+    """A hidden name for what is not whole yet."""
+    draft = folder / f"{DRAFT}{secrets.token_hex(8)}"
+    try:
+        yield draft
+    finally:
+        _remove(draft)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """What copies left that were killed; a younger one may be at work in another pod."""
+    for draft in folder.glob(f"{DRAFT}*"):
+        with suppress(FileNotFoundError):  # another pod was faster
+            if draft.stat().st_mtime < time.time() - ABANDONED_SECONDS:
+                _remove(draft)
+
+
+def _remove(draft: Path) -> None:
+    if draft.is_dir():
+        shutil.rmtree(draft, ignore_errors=True)
+    else:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,77 @@
+"""The manifests for Kubernetes: as files, and as Kustomize builds them."""
+
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.deploy.prometheus import DEPLOY
+from tests.patience import PATIENCE
+
+Document = dict[str, Any]
+
+KUBERNETES = DEPLOY / "kubernetes"
+KSERVE = DEPLOY / "kserve"
+OVERLAYS = ("single", "scaled", "fetched")
+COMPONENTS = ("ingress", "monitoring", "tracing")
+"""Those that every overlay takes."""
+
+
+def documents(file: Path) -> list[Document]:
+    """What a file holds."""
+    return [document for document in yaml.safe_load_all(file.read_text()) if document]
+
+
+def build(folder: Path) -> list[Document]:
+    """What Kustomize makes of a folder."""
+    done = subprocess.run(
+        ["kubectl", "kustomize", folder],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+@cache
+def overlay(name: str) -> list[Document]:
+    """An overlay as it is."""
+    return build(KUBERNETES / "overlays" / name)
+
+
+def with_components(name: str, components: tuple[str, ...], folder: Path) -> list[Document]:
+    """An overlay with components added; its kustomization lies in ``folder``."""
+    up = "/".join([".."] * len(folder.resolve().parts[1:]))
+    root = f"{up}{KUBERNETES.resolve()}"
+    (folder / "kustomization.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "resources": [f"{root}/overlays/{name}"],
+                "components": [f"{root}/components/{each}" for each in components],
+            }
+        )
+    )
+    return build(folder)
+
+
+def of_kind(all_of: list[Document], kind: str, name: str = "quantserve") -> Document:
+    """The only one of a kind and name."""
+    (found,) = (d for d in all_of if d["kind"] == kind and d["metadata"]["name"] == name)
+    return found
+
+
+def containers(node: Any) -> Iterator[Document]:
+    """Containers wherever they are in a document."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in ("containers", "initContainers"):
+                yield from value
+            yield from containers(value)
+    elif isinstance(node, list):
+        for each in node:
+            yield from containers(each)
