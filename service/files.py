@@ -14,7 +14,7 @@ from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from service.core.errors import FileUnreadable
 
@@ -89,15 +89,34 @@ def replace_text(path: Path, text: str) -> None:
     Raises:
         OSError: it cannot be written; what was there before still is.
     """
+    with _draft(path) as (draft, file):
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+        draft.replace(path)
+
+
+def check_replaceable(path: Path) -> None:
+    """Make sure that ``replace_text`` would find room for a file of this name, and leave nothing.
+
+    Raises:
+        OSError: it would not.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    with _draft(path):
+        pass
+
+
+@contextmanager
+def _draft(path: Path) -> Iterator[tuple[Path, TextIO]]:
+    """A locked file beside ``path``, which is gone in the end unless it was renamed."""
     draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
         with draft.open("x", encoding="utf-8") as file:
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            draft.replace(path)
+            yield draft, file
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)

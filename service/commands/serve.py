@@ -20,6 +20,7 @@ from service.commands.lifetime import Ends, Lifetime, drain_seconds
 from service.commands.table import table
 from service.config import Settings, load_settings
 from service.core.errors import ConfigError
+from service.engine.access import parties
 from service.engine.memory import bound_heap
 from service.engine.repository import ModelRepository
 from service.logs import start_logs
@@ -75,7 +76,8 @@ def _serve(settings: Settings) -> int:
         folder = settings.models.parent
         raise ConfigError(f"{settings.models} is a file: use --models {folder} --name NAME")
     if not settings.models.is_dir() or not os.access(settings.models, os.R_OK | os.X_OK):
-        raise ConfigError(f"models folder {settings.models} is not a readable folder")
+        why = f": {parties(settings.models)}" if settings.models.is_dir() else ""
+        raise ConfigError(f"models folder {settings.models} is not a readable folder{why}")
     _allow_connections()
     parent = supervised()
     listener = parent.listener or _listen(settings)
