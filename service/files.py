@@ -9,6 +9,7 @@ import fcntl
 import os
 import re
 import secrets
+import tempfile
 import tomllib
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
@@ -81,6 +82,15 @@ def read_toml(path: Path) -> dict[str, Any] | None:
     except ValueError as error:
         raise FileUnreadable(f"{path.name}: {str(error):.300}") from None
     return values
+
+
+def unnamed_file() -> int:
+    """A descriptor of a file without a name: in memory, or on disk where the system has or allows
+    no such thing. In a container there may be no folder for it on disk."""
+    with suppress(AttributeError, OSError):
+        return os.memfd_create("quantserve")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def replace_text(path: Path, text: str) -> None:

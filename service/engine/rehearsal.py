@@ -12,7 +12,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from service.core.checks import Check
 from service.core.errors import LoadFailed
 from service.core.gate import growth_check
 from service.engine.folder import VersionFiles
+from service.files import unnamed_file
 
 CHILD = "service.engine.rehearsing"
 SECONDS = 300.0
@@ -73,7 +73,7 @@ def rehearse_file(path: Path, seconds: float = SECONDS) -> None:
 
 def _ask(task: Task | Path, stop: Callable[[], bool], seconds: float) -> int | None:
     """What the child says: the bytes by which it grew, if too many."""
-    with tempfile.TemporaryFile() as answers:
+    with os.fdopen(unnamed_file(), "w+b") as answers:
         child = _start(answers)
         try:
             assert child.stdin is not None

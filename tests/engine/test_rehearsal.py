@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,21 @@ def tried(
     found = read_model(folder / "m")
     assert found
     return rehearse(found.of_version(1), found.config, room, **more)
+
+
+async def test_a_swap_needs_no_folder_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container whose file system is read-only."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
+    with pytest.raises(FileNotFoundError):
+        tempfile.gettempdir()
+    for number in (1, 2):
+        put(tmp_path, "m", number, scale(number))
+    async with opened(tmp_path, rehearse=True) as it:
+        await it.swap(1)
+        assert await it.factor() == 1
 
 
 def test_a_version_that_loads_and_runs_says_nothing(tmp_path: Path) -> None:
