@@ -2,6 +2,7 @@
 says the rest.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -105,3 +106,12 @@ def test_the_balancer_takes_its_configuration(tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_the_upgrade_names_services_that_there_are() -> None:
+    script = DEPLOY / "upgrade.sh"
+    assert os.access(script, os.X_OK)
+    done = subprocess.run(["bash", "-n", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    named = set(re.findall(r"compose ps --all --quiet (\w+)\)", script.read_text()))
+    assert named == {name for name, each in STACK["services"].items() if each in SERVERS}
