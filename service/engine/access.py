@@ -40,10 +40,12 @@ def parties(path: Path) -> str:
     except OSError as error:
         return f"{_me()}, and may not look at {path} ({error.strerror}); chown what is above it"
     owner = f"uid {found.st_uid}, gid {found.st_gid}, mode {found.st_mode & 0o7777:04o}"
-    remedy = f"chmod -R u+rwX {path}"
-    if found.st_uid != os.geteuid():
+    remedy = f"chown -R {os.geteuid()} {path}"
+    if found.st_uid == os.geteuid():
+        remedy = f"chmod -R u+rwX {path}"
+    elif found.st_uid:  # nobody should be told to serve as root
         user = f"{found.st_uid}:{found.st_gid}"
-        remedy = f'chown -R {os.geteuid()} {path}, or run the server as its owner (user: "{user}")'
+        remedy += f', or run the server as its owner (user: "{user}")'
     return f"{_me()}, {path} belongs to {owner}; {remedy}"
 
 

@@ -63,6 +63,13 @@ def test_servers_are_locked_up_and_have_no_key_of_their_own() -> None:
         assert server["environment"]["QUANTSERVE_ADMIN_KEY"] == "${QUANTSERVE_ADMIN_KEY:-}"
 
 
+def test_models_may_be_a_folder_and_the_user_its_owner() -> None:
+    user = re.findall(r"^USER (.+)$", (ROOT / "Dockerfile").read_text(), re.M)
+    for server in SERVERS:
+        assert server["volumes"] == ["${MODELS:-models}:/models"]
+        assert server["user"] == f"${{SERVER_USER:-{user[-1]}}}"
+
+
 def test_variables_of_servers_are_settings() -> None:
     names = [name for server in SERVERS for name in server["environment"]]
     image = re.findall(r"\bQUANTSERVE_\w+(?==)", (ROOT / "Dockerfile").read_text())
