@@ -13,18 +13,15 @@ from tests.deploy.engine import IMAGE, KEY, docker, state
 from tests.deploy.image import LOCKED, ready
 from tests.deploy.load import until
 from tests.deploy.prometheus import free_port
+from tests.engine import graphs
 from tests.system.process import ROOT
 
-OWNER = 1000
+USER, OWNER = 10001, 1000
 
 
 def check_own_models(report: dict[str, str]) -> None:
     """A folder of another owner is read; what cannot be written is told, and who is to run it."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        shutil.copytree(ROOT / "models/digits", Path(folder, "digits"))
-        for path in (Path(folder), *Path(folder).rglob("*")):
-            os.chown(path, OWNER, OWNER)
+    with digits_of(OWNER) as folder:
         volume = ("--volume", f"{folder}:/models")
         with served(*volume) as (name, port):
             told = warned(name)
@@ -47,8 +44,14 @@ def check_own_models(report: dict[str, str]) -> None:
 def check_memory(report: dict[str, str]) -> None:
     """With little memory a swap is refused with figures, and the kernel does not end the server."""
     for limit in ("128m", "160m"):
-        with served("--memory", limit, "--memory-swap", limit) as (name, port):
+        memory = ("--memory", limit, "--memory-swap", limit)
+        with digits_of(USER) as folder, served("--volume", f"{folder}:/models", *memory) as (
+            name, port,
+        ):  # fmt: skip
             answers = [swap(port, version) for version in (1, 2, 1, 2, 1)]
+            graphs.save(graphs.linear(1024, 1024, 8192), folder / "digits", 3)  # 64 MB
+            status, text = swap(port, 3)
+            assert status == 409 and "bytes of the process with the version's files" in text, text
             found = state(name)
             assert found["State"]["OOMKilled"] is False and found["RestartCount"] == 0, found  # type: ignore[index]
             assert {status for status, _ in answers} <= {200, 409}
@@ -57,6 +60,18 @@ def check_memory(report: dict[str, str]) -> None:
         report[f"swaps with {limit} of memory"] = (
             f"{refused} of {len(answers)} refused, none killed"
         )
+
+
+@contextmanager
+def digits_of(owner: int) -> Iterator[Path]:
+    """A folder with the digits that belongs to somebody, as a volume may be mounted."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        shutil.copytree(ROOT / "models/digits", folder / "digits")
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, owner, owner)
+        yield folder
 
 
 @contextmanager
