@@ -36,6 +36,7 @@ from service.core.exemplars import Exemplars
 from service.core.memory_plan import MemoryPlan, share_out
 from service.core.run_limits import Timeouts
 from service.core.statistics import Statistics
+from service.engine.access import denials
 from service.engine.hardware import (
     address_space_left,
     memory_limit,
@@ -98,6 +99,7 @@ class Server:
             rehearse=True,
             timeouts=Timeouts(settings.run_timeout, settings.load_timeout),
             turns=Turns(AFTER_CRASH_STAGGER) if parent.crashes.total else Turns(),
+            no_pin=settings.no_pin,
         )
         self.repository = ModelRepository(
             settings.models, given, name=settings.name, allow_empty=settings.allow_empty
@@ -200,6 +202,8 @@ class Server:
             _log.warning(
                 "removed what a process that died has left: %s/%s", left.parent.name, left.name
             )
+        for line in await asyncio.to_thread(denials, self._settings.models):
+            _log.warning("%s", line)
         try:
             await self.repository.load_all()
         except ConfigError as error:

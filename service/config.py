@@ -107,6 +107,11 @@ class Settings(_Value):
         ge=0,
         description="seconds between looks at the models folder, 0 to load on demand only",
     )
+    no_pin: bool = Field(
+        False,
+        description="do not write swaps to serving.toml, as where the models folder is read-only: "
+        "they hold until the next restart, and for this server alone",
+    )
     tracing: bool = Field(
         False, description="send OpenTelemetry traces to where OTEL_EXPORTER_OTLP_ENDPOINT says"
     )

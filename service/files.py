@@ -9,6 +9,7 @@ import fcntl
 import os
 import re
 import secrets
+import tempfile
 import tomllib
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from pathlib import Path
 from select import select
 from stat import S_ISREG
 from time import monotonic
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from service.core.errors import FileUnreadable
 
@@ -110,21 +111,49 @@ def read_toml(path: Path) -> dict[str, Any] | None:
     return values
 
 
+def unnamed_file() -> int:
+    """A descriptor of a file without a name: in memory, or on disk where the system has or allows
+    no such thing. In a container there may be no folder for it on disk."""
+    with suppress(AttributeError, OSError):
+        return os.memfd_create("quantserve")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
 def replace_text(path: Path, text: str) -> None:
     """Write a file whole: another process reads the old one or the new one, never half of one.
 
     Raises:
         OSError: it cannot be written; what was there before still is.
     """
+    with _draft(path) as (draft, file):
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+        draft.replace(path)
+
+
+def check_replaceable(path: Path) -> None:
+    """Make sure that ``replace_text`` would find room for a file of this name, and leave nothing.
+
+    Raises:
+        OSError: it would not.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    with _draft(path):
+        pass
+
+
+@contextmanager
+def _draft(path: Path) -> Iterator[tuple[Path, TextIO]]:
+    """A locked file beside ``path``, which is gone in the end unless it was renamed."""
     draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
         with draft.open("x", encoding="utf-8") as file:
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            draft.replace(path)
+            yield draft, file
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)

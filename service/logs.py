@@ -145,4 +145,5 @@ def _of_change(event: ChangeCompleted) -> dict[str, Any]:
         "forced": event.forced,
         "outcome": event.outcome.value,
         "seconds": round(event.seconds, 3),
+        "note": event.note or None,
     }

@@ -1,4 +1,4 @@
-"""A disk that is soon full."""
+"""A disk that is soon full, and one that cannot be written."""
 
 import os
 import subprocess
@@ -15,6 +15,20 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     SMALL_DISK.need(os.geteuid() == 0 and not subprocess.run(mount, capture_output=True).returncode)
     try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[Path]:
+    """Let nobody write to a folder, not even root; skips where the system does not let the tests
+    do it."""
+    bind = ["mount", "--bind", str(folder), str(folder)]
+    SMALL_DISK.need(os.geteuid() == 0 and not subprocess.run(bind, capture_output=True).returncode)
+    try:
+        remount = ["mount", "-o", "remount,bind,ro", str(folder)]
+        SMALL_DISK.need(not subprocess.run(remount, capture_output=True).returncode)
         yield folder
     finally:
         subprocess.run(["umount", str(folder)], check=True)

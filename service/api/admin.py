@@ -70,7 +70,7 @@ class PhaseAnswer(BaseModel):
 class SwapAnswer(BaseModel):
     """What was done. Every request that is sent from now on is answered by ``to_version``.
 
-    ``persisted`` is whether a restart will know of it, ``note`` why not.
+    ``persisted`` is whether a restart will know of it, ``note`` why not (``--no-pin``).
     """
 
     model: str = Field(examples=["digits"])
@@ -92,7 +92,9 @@ class GateReport(Error):
 
 
 FAILED = documented(
-    409, "Not fit to serve, or no version to go back to; nothing changed", GateReport
+    409,
+    "Not fit to serve, no version to go back to, or the choice cannot be written; nothing changed",
+    GateReport,
 )
 ERRORS: Responses = NOT_FOUND | NOT_READY | FAILED
 
@@ -122,6 +124,7 @@ def admin(repository: ModelRepository, audit: Audit) -> APIRouter:
                 change.after = asked.version if isinstance(asked.version, int) else None
                 served = await repository.swap(name, asked.version, demand)
                 change.before, change.after = served.old or None, served.new
+                change.note = served.not_persisted
         except GateFailed as error:
             return _refusal(error)
         return _answer(served)
@@ -141,6 +144,7 @@ def admin(repository: ModelRepository, audit: Audit) -> APIRouter:
             with audit.change(request, Verb.ROLLBACK, name, forced=asked.force) as change:
                 served = await repository.rollback(name, demand)
                 change.before, change.after = served.old or None, served.new
+                change.note = served.not_persisted
         except GateFailed as error:
             return _refusal(error)
         return _answer(served)

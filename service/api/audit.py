@@ -21,10 +21,12 @@ NOBODY = Actor("unknown", "-", "-")
 
 @dataclass(slots=True)
 class Change:
-    """The versions that a change is about; filled in as they become known."""
+    """The versions that a change is about, and what to know of it; filled in as they become
+    known."""
 
     before: int | None = None
     after: int | None = None
+    note: str = ""
 
 
 class Audit:
@@ -60,5 +62,6 @@ class Audit:
                     outcome=outcome,
                     seconds=perf_counter() - started,
                     error=text,
+                    note=change.note,
                 )
             )

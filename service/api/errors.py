@@ -18,6 +18,7 @@ STATUS: dict[type[Exception], int] = {
     errors.UploadRejected: 400,
     errors.Conflict: 409,
     errors.VersionExists: 409,
+    errors.NotPersisted: 409,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
     errors.NotReady: 503,

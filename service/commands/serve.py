@@ -21,6 +21,7 @@ from service.commands.start_log import start_log
 from service.commands.table import table
 from service.config import Settings, load_settings
 from service.core.errors import ConfigError
+from service.engine.access import parties
 from service.engine.memory import bound_heap
 from service.engine.repository import ModelRepository
 from service.logs import logs_json, start_logs
@@ -76,9 +77,10 @@ def _serve(settings: Settings) -> int:
         folder = settings.models.parent
         raise ConfigError(f"{settings.models} is a file: use --models {folder} --name NAME")
     if not settings.models.is_dir() or not os.access(settings.models, os.R_OK | os.X_OK):
+        why = f": {parties(settings.models)}" if settings.models.is_dir() else ""
         raise ConfigError(
-            f"models folder {settings.models} is not a readable folder; "
-            "`quantserve examples DIR` makes one with the shipped models"
+            f"models folder {settings.models} is not a readable folder{why};"
+            " `quantserve examples DIR` makes one with the shipped models"
         )
     allow_connections()
     parent = supervised()

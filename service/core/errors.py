@@ -15,7 +15,8 @@ QuantserveError
 │   ├── InvalidName            a name or path that the model repository does not take
 │   ├── UploadRejected         the files are no model, or not those that were announced
 │   ├── Conflict               what is there already does not allow it
-│   │   └── VersionExists        the version is there already
+│   │   ├── VersionExists        the version is there already
+│   │   └── NotPersisted         the choice would not outlive a restart: its file cannot be written
 │   ├── Unauthenticated        a key is needed, and none that is known came
 │   └── Forbidden              nobody, or not this key, may do that
 ├── MomentError              the moment's: the same request may succeed later
@@ -109,6 +110,10 @@ class Conflict(RequestError):
 
 class VersionExists(Conflict):
     """The version is there already; versions are never overwritten."""
+
+
+class NotPersisted(Conflict):
+    """The choice would not outlive a restart: the file that keeps it cannot be written."""
 
 
 class Unauthenticated(RequestError):

@@ -118,7 +118,8 @@ class Actor(NamedTuple):
 class ChangeCompleted(NamedTuple):
     """What an operator asked for was done, refused or given up.
 
-    ``before`` and ``after`` are the versions that it was about, None where there is no such.
+    ``before`` and ``after`` are the versions that it was about, None where there is no such;
+    ``note`` is what to know of a change that was made.
     """
 
     actor: Actor
@@ -130,6 +131,7 @@ class ChangeCompleted(NamedTuple):
     outcome: Outcome
     seconds: float
     error: str = ""
+    note: str = ""
 
 
 class AccessRefused(NamedTuple):

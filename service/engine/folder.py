@@ -22,10 +22,11 @@ from service.core.model_file import SETTINGS_FILE, is_hidden, is_model_file
 from service.core.names import VERSION
 from service.core.unserved import is_harmless
 from service.core.versions import Found, Pin, PolicyKind, VersionPolicy, candidates
+from service.engine.access import unwritable
 from service.engine.listing import list_model, list_root
 from service.engine.paths import leads_outside
 from service.engine.quarantine import read_quarantine
-from service.files import replace_text
+from service.files import check_replaceable, replace_text
 
 GOLDEN_FILE = "golden.npz"
 REPORT_FILE = "report.json"
@@ -221,12 +222,23 @@ def write_pin(path: Path, pin: Pin | None) -> str:
     nothing."""
     target = path / PIN_FILE
     try:
-        if pin is None:
-            target.unlink(missing_ok=True)
-        else:
+        if pin is not None:
             replace_text(target, _pin_text(pin))
+        elif os.path.lexists(target):  # a read-only file system refuses to remove nothing
+            target.unlink(missing_ok=True)
     except OSError as error:
-        return f"{PIN_FILE} cannot be written: {error.strerror}"
+        return unwritable(target, error)
+    return ""
+
+
+def check_pin(path: Path, pin: Pin | None) -> str:
+    """Why ``write_pin`` would fail, as far as shows without changing anything; else nothing."""
+    target = path / PIN_FILE
+    try:
+        if pin is not None or os.path.lexists(target):
+            check_replaceable(target)
+    except OSError as error:
+        return unwritable(target, error)
     return ""
 
 

@@ -164,11 +164,11 @@ def speed_against(
 def room_check(model: Path, budget: int) -> Check:
     """Whether a model file can fit the budget at all: the version will hold at least that and its
     external data. Loading one that does not would be stopped by the system, and all other models
-    with it.
+    with it. A file that is too large by itself is not read: its graph names the external data.
     """
-    size = _size(model)
     measure = "bytes of the process with the version's files"
-    held = resident_bytes() + size
+    resident, own = resident_bytes(), file_size(model) or 0
+    held = resident + (own if resident + own > budget else _size(model))
     return Check("memory", measure, float(held), float(budget), held <= budget)
 
 

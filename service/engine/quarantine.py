@@ -4,11 +4,13 @@ models/<name>/quarantine.toml maps the number of each to the reason. It is on di
 for the next server too, with or without a supervisor. Everything here blocks.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from service.core.errors import FileUnreadable
 from service.core.names import VERSION
+from service.engine.access import unwritable
 from service.files import read_toml, replace_text
 
 QUARANTINE_FILE = "quarantine.toml"
@@ -37,10 +39,10 @@ def write_quarantine(model: Path, versions: Mapping[int, str]) -> str:
     try:
         if versions:
             replace_text(path, "\n".join(lines) + "\n")
-        else:
+        elif os.path.lexists(path):  # a read-only file system refuses to remove nothing
             path.unlink(missing_ok=True)
     except OSError as error:
-        return f"{QUARANTINE_FILE} cannot be written: {error.strerror}"
+        return unwritable(path, error)
     return ""
 
 

@@ -12,8 +12,8 @@ import pickle
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -24,6 +24,7 @@ from service.core.checks import Check
 from service.core.errors import LoadFailed
 from service.core.gate import growth_check
 from service.engine.folder import VersionFiles
+from service.files import unnamed_file
 
 CHILD = f"{__package__}.rehearsing"
 SECONDS = 300.0
@@ -73,19 +74,18 @@ def rehearse_file(path: Path, seconds: float = SECONDS) -> None:
 
 def _ask(task: Task | Path, stop: Callable[[], bool], seconds: float) -> int | None:
     """What the child says: the bytes by which it grew, if too many."""
-    with tempfile.TemporaryFile() as answers:
+    with os.fdopen(unnamed_file(), "w+b") as answers:
         child = _start(answers)
         try:
             assert child.stdin is not None
-            with child.stdin as pipe:
+            with suppress(BrokenPipeError), child.stdin as pipe:  # how it ended says more
                 pipe.write(pickle.dumps(task))
             _wait(child, stop, monotonic() + seconds, seconds)
         finally:
             child.kill()
             child.wait()
         if child.returncode < 0:
-            name = signal.Signals(-child.returncode).name
-            raise LoadFailed(f"it crashed the process in which it was tried ({name})")
+            raise LoadFailed(_ended_by(signal.Signals(-child.returncode)))
         answers.seek(0)
         text = answers.read().decode(errors="replace")
     try:
@@ -98,6 +98,15 @@ def _ask(task: Task | Path, stop: Callable[[], bool], seconds: float) -> int | N
         raise LoadFailed(answer["reason"])
     grown: int | None = answer["grown"]
     return grown
+
+
+def _ended_by(number: signal.Signals) -> str:
+    if number is signal.SIGKILL:
+        return (
+            "the process in which it was tried was killed (SIGKILL), as the kernel does where"
+            " memory ends: give the server more, or unload versions"
+        )
+    return f"it crashed the process in which it was tried ({number.name})"
 
 
 def _start(answers: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -101,7 +101,8 @@ class Environment:
     ``ledger`` notes what is at work; ``blamed`` are versions that crashed earlier servers, with the
     reason; ``try_again`` is called with one that is to be served all the same. ``rehearse``:
     whether versions that come while others serve are first tried in a process of their own.
-    ``timeouts`` bound runs and loads, ``turns`` how many loads there are at a time.
+    ``timeouts`` bound runs and loads, ``turns`` how many loads there are at a time. ``no_pin``:
+    write no choice of a version to disk.
     """
 
     cores: int
@@ -115,6 +116,7 @@ class Environment:
     rehearse: bool = False
     timeouts: Timeouts = DEFAULT_TIMEOUTS
     turns: Turns = field(default_factory=Turns)
+    no_pin: bool = False
 
 
 class Phase(NamedTuple):

@@ -11,10 +11,8 @@ import hashlib
 import mmap
 import os
 import sys
-import tempfile
 import weakref
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -25,7 +23,7 @@ from service.engine.external import ExternalData
 from service.engine.inline import inlined
 from service.engine.model_bytes import open_model
 from service.engine.paths import leads_outside
-from service.files import open_regular
+from service.files import open_regular, unnamed_file
 
 EXTERNAL = "session.model_external_initializers_file_folder_path"
 FROM_MEMORY = "add_external_initializers_from_files_in_memory"
@@ -211,7 +209,7 @@ def read_beside(folder: Path, location: str) -> bytes:
 
 def _copied(path: Path) -> tuple[int, str, int]:
     """A file in private memory: its descriptor, SHA-256 and size."""
-    memory, sum_, size = _private(), hashlib.sha256(), 0
+    memory, sum_, size = unnamed_file(), hashlib.sha256(), 0
     try:
         with open_model(path) as file:
             while block := file.read(BLOCK):
@@ -222,14 +220,6 @@ def _copied(path: Path) -> tuple[int, str, int]:
         os.close(memory)
         raise
     return memory, sum_.hexdigest(), size
-
-
-def _private() -> int:
-    """A file without a name: in memory, or on disk where the system has or allows no such thing."""
-    with suppress(AttributeError, OSError):
-        return os.memfd_create("model")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
 
 
 def _write(file: int, data: bytes) -> None:

@@ -5,23 +5,23 @@ synchronous line, in which the new version takes over, the old one serves as if 
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from service.core.checks import Check
-from service.core.errors import GateFailed
+from service.core.errors import GateFailed, NotPersisted
 from service.core.events import Swapped
 from service.core.ledger import Work
 from service.core.lifecycle import State
-from service.core.versions import Load, Pin, Serve, View, next_action, surplus
-from service.engine.folder import ModelFolder, write_pin
+from service.core.versions import Load, Serve, View, next_action, surplus
+from service.engine import pinning
+from service.engine.folder import ModelFolder
 from service.engine.gate import room_check
 from service.engine.model import UNLOADED, Model, ModelVersion
 from service.engine.quarantine import write_quarantine
 from service.engine.rollout import Cause, Demand, Environment, Phase, Pinning, Rollout
 
-_log = logging.getLogger("quantserve")
 KEPT_PATIENCE = 5.0
 """Seconds to wait for a moment's rest of a version that stays loaded: it may be asked by number."""
 
@@ -29,7 +29,7 @@ KEPT_PATIENCE = 5.0
 @dataclass(frozen=True, slots=True)
 class Served:
     """What a swap did. ``old`` is 0 where nothing served before; ``forced`` names the checks that
-    failed and were waived; ``not_persisted`` says why a restart would not know of it, if so.
+    failed and were waived; ``not_persisted`` says why a restart will not know of it, if so.
     ``changed`` is False where the version served already.
     """
 
@@ -48,22 +48,19 @@ async def serve(model: Model, number: int, demand: Demand, given: Environment) -
 
     Raises:
         GateFailed: it is not fit to; what served before serves on.
+        NotPersisted: the choice cannot be written down; what served before serves on.
     """
     rollout = await _ready(model, number, model.serving, demand, given)
     version, replaced = rollout.version, model.versions.get(number)
+    before = model.serving.number if model.serving else 0
+    not_persisted = await _pinned(model, rollout, before, demand, given)
     with rollout.phase("switch"):
         version.v1_outputs = rollout.v1_outputs
         old = model.switch(version)
         model.forced[number] = rollout.forced
-    before = old.number if old else 0
     given.observe(Swapped(model.name, before, number, demand.cause, rollout.forced))
-    not_persisted = ""
-    try:
-        not_persisted = await pin(model, number, before, demand, bool(rollout.forced))
-        with rollout.phase("drain"):
-            await _retire(model, old, replaced if replaced is not version else None, given)
-    except asyncio.CancelledError:
-        not_persisted = not_persisted or "the server is shutting down"
+    with suppress(asyncio.CancelledError), rollout.phase("drain"):
+        await _retire(model, old, replaced if replaced is not version else None, given)
     done = (tuple(rollout.phases), tuple(rollout.checks))
     return Served(model.name, before, number, True, rollout.forced, not_persisted, *done)
 
@@ -95,34 +92,24 @@ async def unload(model: Model, number: int, given: Environment) -> None:
         del model.versions[number]
 
 
-async def pin(model: Model, number: int, before: int, demand: Demand, forced: bool) -> str:
-    """Make the choice outlive the process, if the demand says so; gives why it does not."""
-    if demand.pinning is Pinning.KEEP:
-        return ""
-    chosen = None
-    if demand.pinning is Pinning.SET:
-        earlier = before or None
-        kept = model.serving.v1_outputs if model.serving else ()
-        chosen = Pin(number, earlier, forced, demand.allow_signature_change, kept)
-    problem = await asyncio.to_thread(write_pin, model.folder.path, chosen)
-    model.folder = replace(model.folder, pin=chosen, pin_problem="")
-    model.pin_in_memory = bool(problem)
-    return problem
-
-
 async def lift_quarantine(model: Model, numbers: Iterable[int], given: Environment) -> None:
-    """Let versions be served again that crashed the server; somebody has asked for them."""
+    """Let versions be served again that crashed the server; somebody has asked for them.
+
+    Raises:
+        NotPersisted: a restart would have them in quarantine again; nothing has changed.
+    """
     lifted = {number for number in numbers if number in model.quarantined}
-    if not lifted:
-        return
+    left = {n: why for n, why in model.folder.quarantine.items() if n not in lifted}
+    if left != model.folder.quarantine:
+        problem = await asyncio.to_thread(write_quarantine, model.folder.path, left)
+        if problem and not given.no_pin:
+            raise NotPersisted(
+                f'model "{model.name}": nothing was changed: {problem}; {pinning.OR_NOT_AT_ALL}'
+            )
+        model.folder = replace(model.folder, quarantine=left)
     for number in lifted:
         model.blamed.pop(number, None)
         given.try_again(Work(model.name, number))
-    left = {n: why for n, why in model.folder.quarantine.items() if n not in lifted}
-    problem = await asyncio.to_thread(write_quarantine, model.folder.path, left)
-    if problem:
-        _log.error('model "%s": %s', model.name, problem)
-    model.folder = replace(model.folder, quarantine=left)
 
 
 async def converge(
@@ -182,6 +169,35 @@ def view(model: Model, before: ModelFolder | None = None) -> View:
         model.previous.number if model.previous else None,
         frozenset(refused.items()),
     )
+
+
+async def _pinned(
+    model: Model, rollout: Rollout, before: int, demand: Demand, given: Environment
+) -> str:
+    """Write down that a version is to serve; gives why that was not done, if so.
+
+    Raises:
+        NotPersisted: it cannot be written.
+        GateFailed: the version has stopped meanwhile.
+    """
+    if demand.pinning is Pinning.KEEP:
+        return ""
+    version, earlier = rollout.version, model.folder.pin
+    chosen = pinning.choice(
+        demand, version.number, before, bool(rollout.forced), rollout.v1_outputs
+    )
+    try:
+        note = await pinning.pin(model, chosen, version.number, given)
+    except (NotPersisted, asyncio.CancelledError):
+        if model.versions.get(version.number) is not version:
+            await _stop(model, version, given)
+        await _free_surplus(model, given)
+        raise
+    if version.state is not State.READY:
+        await pinning.put_back(model, earlier)
+        what = f'model "{model.name}" version {version.number} is not fit to serve'
+        raise GateFailed(what, version.reason or "it was stopped")
+    return note
 
 
 async def _ready(
@@ -274,6 +290,10 @@ async def _retire(
         await old.settle(min(KEPT_PATIENCE, given.patience))
     if replaced is not None:
         await _stop(model, replaced, given)
+    await _free_surplus(model, given)
+
+
+async def _free_surplus(model: Model, given: Environment) -> None:
     for number in surplus(view(model)):
         await unload(model, number, given)
 

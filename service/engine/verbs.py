@@ -11,7 +11,7 @@ from typing import Literal
 
 from service.core.errors import Conflict, GateFailed, LoadFailed, NotFound
 from service.core.versions import candidates
-from service.engine import steps
+from service.engine import pinning, steps
 from service.engine.folder import ModelFolder, Override
 from service.engine.model import UNLOADED, Model, ModelVersion
 from service.engine.rollout import Cause, Demand, Environment, Pinning
@@ -28,6 +28,7 @@ async def swap(model: Model, choice: Choice, demand: Demand, given: Environment)
     Raises:
         NotFound: there is no such version on disk.
         GateFailed: the version is not fit to serve; the old one serves on.
+        NotPersisted: the choice cannot be written to the folder; the old one serves on.
         LoadFailed: the model's settings cannot be read.
     """
     async with model.lock:
@@ -36,9 +37,8 @@ async def swap(model: Model, choice: Choice, demand: Demand, given: Environment)
         if number not in model.on_disk:
             has = ", ".join(map(str, model.on_disk)) or "none"
             raise NotFound(f'model "{model.name}" has no version {choice}; on disk: {has}')
-        await steps.lift_quarantine(model, [number], given)
-        pinning = Pinning.CLEAR if choice == "latest" else Pinning.SET
-        return await _serve(model, number, replace(demand, pinning=pinning), given)
+        kind = Pinning.CLEAR if choice == "latest" else Pinning.SET
+        return await _serve(model, number, replace(demand, pinning=kind), given)
 
 
 async def roll_back(model: Model, demand: Demand, given: Environment) -> Served:
@@ -46,7 +46,7 @@ async def roll_back(model: Model, demand: Demand, given: Environment) -> Served:
 
     Raises:
         Conflict: there is none, or it can be loaded no more.
-        GateFailed, LoadFailed: see ``swap``.
+        GateFailed, NotPersisted, LoadFailed: see ``swap``.
     """
     async with model.lock:
         await _look(model)
@@ -56,7 +56,6 @@ async def roll_back(model: Model, demand: Demand, given: Environment) -> Served:
             raise Conflict(f'model "{model.name}" has no version before the serving one')
         if model.previous is None and number not in model.on_disk:
             raise Conflict(f'model "{model.name}" version {number} is not on disk any more')
-        await steps.lift_quarantine(model, [number], given)
         return await _serve(model, number, replace(demand, pinning=Pinning.SET), given)
 
 
@@ -72,9 +71,9 @@ async def load(model: Model, override: Override, given: Environment) -> None:
         folder = await asyncio.to_thread(model.read, override)
         chosen = _loadable(model.name, folder)
         model.look(folder or model.folder)
+        await steps.lift_quarantine(model, list(model.quarantined), given)
         model.override, model.unloaded = override, False
         model.refused.clear()
-        await steps.lift_quarantine(model, list(model.quarantined), given)
         failed = await steps.converge(model, Cause.LOAD, given)
         if chosen in failed:
             what = f'model "{model.name}" version {chosen} is not fit to serve'
@@ -112,33 +111,38 @@ async def follow(model: Model, before: ModelFolder, given: Environment) -> bool:
 
 
 async def _serve(model: Model, number: int, demand: Demand, given: Environment) -> Served:
+    await pinning.check(model, demand, number, given)
+    await steps.lift_quarantine(model, [number], given)
     serving = model.serving
     if serving is not None and serving.number == number and model.current(serving):
-        _keep_v1(serving, demand)
+        kept = _kept_v1(serving, demand)
         before, forced = model.previous, model.forced.get(number, "")
         earlier = before.number if before else 0
-        note = await steps.pin(model, number, earlier, demand, bool(forced))
+        chosen = pinning.choice(demand, number, earlier, bool(forced), kept)
+        note = await pinning.pin(model, chosen, number, given)
+        serving.v1_outputs = kept
         return Served(model.name, number, number, False, forced, note)
     served = await steps.serve(model, number, demand, given)
     model.unloaded = False
     return served
 
 
-def _keep_v1(serving: ModelVersion, demand: Demand) -> None:
-    """Let V1 answer all outputs from now on if the demand says so.
+def _kept_v1(serving: ModelVersion, demand: Demand) -> tuple[str, ...]:
+    """The outputs that V1 is to answer from now on: all, which is none, if the demand says so.
 
     Raises:
         Conflict: V1 does not, and the pin that remembers it would go.
     """
     if demand.allow_signature_change:
-        serving.v1_outputs = ()
-    elif serving.v1_outputs and demand.pinning is Pinning.CLEAR:
+        return ()
+    if serving.v1_outputs and demand.pinning is Pinning.CLEAR:
         kept = " and ".join(f'"{name}"' for name in serving.v1_outputs)
         raise Conflict(
             f'model "{serving.model}" version {serving.number}: V1 answers {kept} alone, as it'
             " did before the last swap, and only the pin remembers that; to let it answer all:"
             ' --allow-signature-change, or {"allow_signature_change": true} in the body'
         )
+    return serving.v1_outputs
 
 
 async def _look(model: Model) -> None:

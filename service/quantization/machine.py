@@ -12,6 +12,7 @@ from pathlib import Path
 
 from service.engine.hardware import cpu_quota, usable_cores
 from service.engine.kernels import saturates
+from service.quantization.arm_cores import core_names
 
 CPUINFO = Path("/proc/cpuinfo")
 MEMINFO = Path("/proc/meminfo")
@@ -78,12 +79,13 @@ def read_machine(
     saturating: Callable[[], bool] = saturates,
 ) -> Machine:
     """Read what the kernel tells; what it does not tell counts as absent. Try what it cannot."""
-    fields = _fields(cpuinfo)
+    processors = _blocks(cpuinfo)
+    fields = processors[0]
     flags = set((fields.get("flags") or fields.get("Features") or "").split())
     arm = "Features" in fields or platform.machine() in ("aarch64", "arm64")
     known = [name for name in FEATURES if (name in ARM) == arm]
     return Machine(
-        fields.get("model name") or fields.get("CPU part") or platform.processor() or "unknown",
+        fields.get("model name") or core_names(processors) or platform.processor() or "unknown",
         platform.machine(),
         usable_cores(),
         cpu_quota(),
@@ -141,18 +143,15 @@ def _limits(machine: Machine) -> list[str]:
     return said
 
 
-def _fields(path: Path) -> dict[str, str]:
-    """The first processor's fields."""
-    try:
-        first = path.read_text(errors="replace").strip().split("\n\n")[0]
-    except OSError:
-        return {}
-    pairs = (line.partition(":") for line in first.splitlines())
-    return {key.strip(): value.strip() for key, _, value in pairs}
+def _blocks(path: Path) -> list[dict[str, str]]:
+    """The fields of each block of a file: of each processor."""
+    blocks = _text(path).split("\n\n")
+    lines = ([line.partition(":") for line in block.splitlines()] for block in blocks)
+    return [{key.strip(): value.strip() for key, _, value in block} for block in lines]
 
 
 def _memory_bytes(path: Path) -> int:
-    total = _fields(path).get("MemTotal", "").split()
+    total = _blocks(path)[0].get("MemTotal", "").split()
     if total:
         return int(total[0]) * 1024
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -176,6 +175,6 @@ def _memory_limit(cgroups: Path) -> int | None:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text().strip()
+        return path.read_text(errors="replace").strip()
     except OSError:
         return ""

@@ -7,11 +7,18 @@ needs no engine is tested by pytest (test_*.py).
 import sys
 
 from tests.deploy.composed import check_stack
+from tests.deploy.container import check_memory, check_own_models
 from tests.deploy.engine import available
 from tests.deploy.image import check_image
 from tests.deploy.scale import measure_scale
 
-CHECKS = {"image": check_image, "stack": check_stack, "scale": measure_scale}
+CHECKS = {
+    "image": check_image,
+    "own": check_own_models,
+    "memory": check_memory,
+    "stack": check_stack,
+    "scale": measure_scale,
+}
 
 
 def main(chosen: list[str]) -> int:

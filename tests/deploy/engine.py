@@ -58,6 +58,11 @@ class Stack:
         command = ["docker", "compose", "-p", self.name, "--profile", "scale", *arguments]
         return _checked(command, seconds, {**os.environ, **self.environment})
 
+    def upgrade(self) -> str:
+        """Run ``deploy/upgrade.sh``; gives what it writes."""
+        command = [str(ROOT / "deploy/upgrade.sh"), "-p", self.name]
+        return _checked(command, 300, {**os.environ, **self.environment})
+
     def containers(self, service: str) -> list[str]:
         """Those that run."""
         return self.compose("ps", "-q", service).split()

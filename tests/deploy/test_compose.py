@@ -2,6 +2,7 @@
 says the rest.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -62,6 +63,13 @@ def test_servers_are_locked_up_and_have_no_key_of_their_own() -> None:
         assert server["environment"]["QUANTSERVE_ADMIN_KEY"] == "${QUANTSERVE_ADMIN_KEY:-}"
 
 
+def test_models_may_be_a_folder_and_the_user_its_owner() -> None:
+    user = re.findall(r"^USER (.+)$", (ROOT / "Dockerfile").read_text(), re.M)
+    for server in SERVERS:
+        assert server["volumes"] == ["${MODELS:-models}:/models"]
+        assert server["user"] == f"${{SERVER_USER:-{user[-1]}}}"
+
+
 def test_variables_of_servers_are_settings() -> None:
     names = [name for server in SERVERS for name in server["environment"]]
     image = re.findall(r"\bQUANTSERVE_\w+(?==)", (ROOT / "Dockerfile").read_text())
@@ -105,3 +113,12 @@ def test_the_balancer_takes_its_configuration(tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_the_upgrade_names_services_that_there_are() -> None:
+    script = DEPLOY / "upgrade.sh"
+    assert os.access(script, os.X_OK)
+    done = subprocess.run(["bash", "-n", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    named = set(re.findall(r"compose ps --all --quiet (\w+)\)", script.read_text()))
+    assert named == {name for name, each in STACK["services"].items() if each in SERVERS}

@@ -143,7 +143,7 @@ def test_variables_have_values(prometheus: Prometheus) -> None:
 
 def test_all_rules_are_healthy(prometheus: Prometheus) -> None:
     rules = prometheus.rules()
-    assert len(rules) == 35
+    assert len(rules) == 36
     assert [rule for rule in rules if rule["health"] != "ok"] == []
 
 

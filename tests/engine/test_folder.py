@@ -89,7 +89,7 @@ def test_a_pin_that_cannot_be_read_is_named(folder: Path, text: str) -> None:
 
 def test_a_pin_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     assert write_pin(tmp_path / "nowhere", Pin(1)) == (
-        "serving.toml cannot be written: No such file or directory"
+        "nowhere/serving.toml cannot be written: No such file or directory (ENOENT)"
     )
 
 

@@ -1,5 +1,6 @@
 """The golden rows are run as requests would be, and no longer than somebody wants to know."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from service.config import ModelConfig
 from service.core.batching import BatchingMode
-from service.engine.gate import Abandoned, answers
+from service.engine.gate import Abandoned, answers, room_check
 from service.engine.loading import Loaded, load
 from service.engine.session import new_control
 from tests.repositories import put, scale
@@ -37,3 +38,18 @@ def test_nobody_goes_on_when_nobody_wants_to_know(tmp_path: Path) -> None:
     abandoned.terminate = True
     with pytest.raises(Abandoned):
         answers(loaded(tmp_path, "auto"), (np.ones((4, 2), np.float32),), abandoned)
+
+
+def test_a_file_that_is_larger_than_the_budget_is_not_read(tmp_path: Path) -> None:
+    """Reading it to find out what else belongs to it would end the process."""
+    file, size = tmp_path / "model.onnx", 2**30
+    with file.open("wb") as made:
+        made.truncate(size)
+    tracemalloc.start()
+    try:
+        check = room_check(file, size)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert not check.passed and isinstance(check.measured, float) and check.measured > size
+    assert peak < 2**20

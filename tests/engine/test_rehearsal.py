@@ -2,8 +2,9 @@
 
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import onnx
@@ -13,6 +14,7 @@ from onnx import TensorProto, helper
 from service.core.checks import Check
 from service.core.errors import GateFailed, LoadFailed
 from service.core.gate import growth_check
+from service.engine import rehearsal
 from service.engine.folder import read_model
 from service.engine.rehearsal import rehearse, rehearse_file
 from tests.engine import graphs
@@ -20,6 +22,7 @@ from tests.engine.graphs import INT64, constant, node, value
 from tests.opened import FORCE, SWAP, opened
 from tests.repositories import put, scale
 
+ENDS = [value("x", ["b"])], [value("y", ["b"])]
 CRASH = "__attribute__((constructor)) static void crash(void) { *(volatile int *)0 = 1; }\n"
 
 
@@ -55,6 +58,37 @@ def tried(
     found = read_model(folder / "m")
     assert found
     return rehearse(found.of_version(1), found.config, room, **more)
+
+
+async def test_a_swap_needs_no_folder_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container whose file system is read-only."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
+    with pytest.raises(FileNotFoundError):
+        tempfile.gettempdir()
+    for number in (1, 2):
+        put(tmp_path, "m", number, scale(number))
+    async with opened(tmp_path, rehearse=True) as it:
+        await it.swap(1)
+        assert await it.factor() == 1
+
+
+def test_a_process_that_is_killed_is_not_said_to_have_crashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the kernel does where memory ends: this process goes first."""
+    start = rehearsal._start
+
+    def killed(answers: IO[bytes]) -> "subprocess.Popen[bytes]":
+        child = start(answers)
+        child.kill()
+        return child
+
+    monkeypatch.setattr(rehearsal, "_start", killed)
+    with pytest.raises(LoadFailed, match="was killed .SIGKILL., as the kernel does where memory"):
+        tried(graphs.model([node("Identity", "x", to="y")], *ENDS), tmp_path)
 
 
 def test_a_version_that_loads_and_runs_says_nothing(tmp_path: Path) -> None:

@@ -88,16 +88,6 @@ async def test_latest_is_the_highest_and_no_pin(root: Path) -> None:
         assert served.new == 3 and pin_of(root) is None
 
 
-async def test_a_swap_that_cannot_be_written_down_happens_and_says_so(root: Path) -> None:
-    (root / "m/serving.toml").mkdir()
-    async with opened(root) as it:
-        served = await it.repository.swap("m", 1, SWAP)
-        assert "serving.toml cannot be written" in served.not_persisted
-        assert await it.factor() == 1
-        await it.poll()
-        assert await it.factor() == 1
-
-
 async def test_a_version_that_is_not_there_is_named_with_those_that_are(root: Path) -> None:
     async with opened(root) as it:
         with pytest.raises(NotFound, match="no version 7; on disk: 1, 2, 3"):

@@ -43,6 +43,42 @@ def test_arm_speaks_of_its_own_features(tmp_path: Path, monkeypatch: pytest.Monk
     assert "fast pairing" in found.advice[0]
 
 
+def cores(*kinds: tuple[str, str]) -> str:
+    lines = (f"CPU implementer\t: {maker}\nCPU part\t: {part}\n" for maker, part in kinds)
+    blocks = (f"processor\t: {n}\nFeatures\t: fp asimd\n{text}" for n, text in enumerate(lines))
+    return "\n".join(blocks)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "name"),
+    [
+        ([("0x41", "0xd0c")] * 4, "Arm Neoverse N1"),
+        ([("0x41", "0xd40")], "Arm Neoverse V1"),
+        ([("0x41", "0xd49")], "Arm Neoverse N2"),
+        ([("0x41", "0xd4f")], "Arm Neoverse V2"),
+        ([("0x41", "0xd08")], "Arm Cortex-A72"),
+        ([("0x41", "0xd05"), ("0x41", "0xd0b")], "Arm Cortex-A55, Arm Cortex-A76"),
+        ([("0x61", "0x022"), ("0x61", "0x023")], "Apple M1 Icestorm, Apple M1 Firestorm"),
+        ([("0xc0", "0xac3")], "Ampere AmpereOne"),
+        ([("0x41", "0xfff")], "Arm part 0xfff"),
+        ([("0x7f", "0x001")], "implementer 0x7f part 0x001"),
+    ],
+)
+def test_an_arm_core_has_a_name(
+    kinds: list[tuple[str, str]], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert machine(tmp_path, cores(*kinds) + "\n\nModel\t: A board\n").cpu == name
+
+
+@pytest.mark.parametrize("cpuinfo", ["", "CPU part : soon\n", "no colon"])
+def test_what_the_kernel_does_not_tell_has_no_name(
+    cpuinfo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.processor", lambda: "")
+    assert machine(tmp_path, cpuinfo).cpu == "unknown"
+
+
 def test_a_memory_limit_is_told(tmp_path: Path) -> None:
     found = machine(tmp_path, "", "2000000000")
     assert (found.memory_bytes, found.memory_limit) == (16_384_000_000, 2_000_000_000)

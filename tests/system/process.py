@@ -1,5 +1,6 @@
 """A real server process on a free port of the loopback interface, stopped by its own signal."""
 
+import ctypes
 import json
 import os
 import re
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,15 @@ from tests.system.wire import Answer, Line
 
 ROOT = Path(__file__).parents[2]
 KEY = "an-admin-key"
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
 BODY_SECONDS = 2
 """What impatient servers are told. Tests wait for it; a client that is busy needs less."""
+
+
+def obey_permissions() -> None:
+    """Be denied what the modes of files deny, also as root."""
+    for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+        ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +73,34 @@ class Running:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
 
-def start(models: Path, log: Path, *flags: str) -> subprocess.Popen[str]:
-    """A server that may not be ready yet. Its log goes to a file: a pipe that nobody reads would
-    fill and stop it."""
+def start(
+    models: Path, log: Path, *flags: str, before: Callable[[], None] | None = None
+) -> subprocess.Popen[str]:
+    """A server that may not be ready yet; its process calls ``before`` first. Its log goes to a
+    file: a pipe that nobody reads would fill and stop it."""
     command = [sys.executable, "-m", "service", "serve", "--no-supervisor"]
     command += ["--models", str(models), *flags]
     environment = {"QUANTSERVE_ADMIN_KEY": KEY, **os.environ}
     with log.open("w") as errors:
         return subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            preexec_fn=before,
         )
 
 
 @contextmanager
-def running(models: Path, *flags: str, code: int = 0) -> Iterator[Running]:
+def running(
+    models: Path, *flags: str, code: int = 0, before: Callable[[], None] | None = None
+) -> Iterator[Running]:
     """Serve a folder; in the end the server is told to stop, and must end with this exit code."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        process = start(models, log, "--port", "0", *flags)
+        process = start(models, log, "--port", "0", *flags, before=before)
         guard = threading.Timer(PATIENCE, process.kill)
         guard.start()
         try:

@@ -1,6 +1,5 @@
 """Whatever cannot be used as told is one clear line and exit code 2."""
 
-import ctypes
 import os
 import socket
 import subprocess
@@ -9,15 +8,7 @@ from pathlib import Path
 
 from tests.parts import LINUX
 from tests.patience import PATIENCE
-from tests.system.process import ROOT
-
-PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
-
-
-def obey_permissions() -> None:
-    """Be denied what the modes of files deny, also as root."""
-    for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
-        ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+from tests.system.process import ROOT, obey_permissions
 
 
 def refused(*arguments: str, **environment: str) -> str:
@@ -71,7 +62,9 @@ def test_a_folder_that_is_not_there_or_is_none(tmp_path: Path) -> None:
 def test_a_folder_that_may_not_be_read(tmp_path: Path) -> None:
     tmp_path.chmod(0)
     try:
-        assert "not a readable folder" in refused("serve", "--models", str(tmp_path))
+        told = refused("serve", "--models", str(tmp_path))
+        assert "not a readable folder" in told
+        assert f"the server runs as uid {os.geteuid()}" in told and "mode 0000" in told
     finally:
         tmp_path.chmod(0o700)
 

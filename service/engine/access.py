@@ -1,0 +1,116 @@
+"""Why this process may not read or write in the models folder, and what to do about it. Blocks.
+
+These texts hold paths and owners: they are for the log and for who may change what is served.
+"""
+
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from service.core.model_file import is_hidden
+
+DENIED = {errno.EACCES, errno.EPERM}
+READ_ONLY = "mount the models folder writable"
+REFUSED = "until then uploads, and swaps without --no-pin, are refused"
+DEPTH, MOST, NAMED = 3, 10_000, 3
+"""How deep below the models folder to look, at how many entries, and how many to name."""
+
+
+def unwritable(path: Path, error: OSError) -> str:
+    """Why a file of a model could not be written, by the names of the folder and the file."""
+    return f"{path.parent.name}/{path.name} cannot be written: {explained(path.parent, error)}"
+
+
+def explained(folder: Path, error: OSError) -> str:
+    """An error of the system in words: its name, who asked, whose the folder is, what to do."""
+    name = errno.errorcode.get(error.errno or 0, type(error).__name__)
+    text = f"{error.strerror or error} ({name})"
+    if error.errno in DENIED:
+        return f"{text}: {parties(folder)}"
+    return f"{text}: {_me()}; {READ_ONLY}" if error.errno == errno.EROFS else text
+
+
+def parties(path: Path) -> str:
+    """Who this process is, whose a folder or file is, and what lets the one into the other."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        return f"{_me()}, and may not look at {path} ({error.strerror}); chown what is above it"
+    owner = f"uid {found.st_uid}, gid {found.st_gid}, mode {found.st_mode & 0o7777:04o}"
+    remedy = f"chown -R {os.geteuid()} {path}"
+    if found.st_uid == os.geteuid():
+        remedy = f"chmod -R u+rwX {path}"
+    elif found.st_uid:  # nobody should be told to serve as root
+        user = f"{found.st_uid}:{found.st_gid}"
+        remedy += f', or run the server as its owner (user: "{user}")'
+    return f"{_me()}, {path} belongs to {owner}; {remedy}"
+
+
+@dataclass(slots=True)
+class Denied:
+    """Places in a models folder: what cannot be read, and folders that cannot be written."""
+
+    unreadable: list[Path] = field(default_factory=list)
+    unwritable: list[Path] = field(default_factory=list)
+
+
+def denials(root: Path) -> list[str]:
+    """A line for what of a models folder this process may not read, and one for where it may not
+    write, with what follows from that and what to do."""
+    denied = _denied(root)
+    lines = []
+    if denied.unreadable:
+        first = denied.unreadable[0]
+        lines.append(f"cannot be read: {_named(denied.unreadable)}: {parties(first)}")
+    if denied.unwritable:
+        first, named = denied.unwritable[0], _named(denied.unwritable)
+        read_only = os.statvfs(first).f_flag & os.ST_RDONLY
+        code = errno.EROFS if read_only else errno.EACCES
+        why = explained(first, OSError(code, os.strerror(code)))
+        lines.append(f"cannot be written: {named}: {why}; {REFUSED}")
+    return lines
+
+
+def _denied(root: Path) -> Denied:
+    """At most ``MOST`` entries are looked at, so that the start of a server stays short."""
+    found = Denied()
+    for path, depth in islice(_entries(root, 0), MOST):
+        folder = path.is_dir()
+        if not os.path.lexists(path):
+            continue  # it was moved meanwhile
+        if not os.access(path, os.R_OK | os.X_OK if folder else os.R_OK):
+            found.unreadable.append(path)
+        elif folder and depth < 2 and not os.access(path, os.W_OK):  # noqa: PLR2004 - a model's
+            found.unwritable.append(path)
+    return found
+
+
+def _entries(path: Path, depth: int) -> Iterator[tuple[Path, int]]:
+    """A folder and what is in it, links and hidden entries apart."""
+    yield path, depth
+    if depth == DEPTH or not os.access(path, os.R_OK | os.X_OK):
+        return
+    try:
+        with os.scandir(path) as entries:
+            listed = sorted(entries, key=lambda each: each.name)
+    except OSError:
+        return
+    for each in listed:
+        if each.is_symlink() or is_hidden(each.name):
+            continue
+        if each.is_dir():
+            yield from _entries(Path(each.path), depth + 1)
+        else:
+            yield Path(each.path), depth + 1
+
+
+def _named(paths: list[Path]) -> str:
+    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+    return ", ".join(map(str, paths[:NAMED])) + more
+
+
+def _me() -> str:
+    return f"the server runs as uid {os.geteuid()}, gid {os.getegid()}"

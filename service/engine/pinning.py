@@ -1,0 +1,92 @@
+"""Makes the choice of a version outlive the process: serving.toml, written before the switch.
+
+A choice that cannot be written is refused, since a restart and other servers of the same folder
+would go on with another version; unless the server was told not to write any (``--no-pin``).
+"""
+
+import asyncio
+from dataclasses import replace
+
+from service.core.errors import NotPersisted
+from service.core.versions import Pin
+from service.engine.folder import PIN_FILE, check_pin, write_pin
+from service.engine.model import Model
+from service.engine.rollout import Demand, Environment, Pinning
+
+OR_NOT_AT_ALL = (
+    "or start the server with --no-pin (QUANTSERVE_NO_PIN=true): then a choice holds until the next"
+    " restart, and for this server alone"
+)
+
+
+async def check(model: Model, demand: Demand, number: int, given: Environment) -> None:
+    """Make sure, before anything is loaded, that the choice of a version can be written.
+
+    Raises:
+        NotPersisted: it cannot.
+    """
+    if demand.pinning is not Pinning.KEEP and not given.no_pin:
+        wanted = Pin(number) if demand.pinning is Pinning.SET else None
+        if wanted is not None and _same_choice(model, number):
+            return  # perhaps nothing has to be written
+        if problem := await asyncio.to_thread(check_pin, model.folder.path, wanted):
+            raise _refusal(model, number, problem)
+
+
+async def pin(model: Model, chosen: Pin | None, number: int, given: Environment) -> str:
+    """Write the choice of a version, or remove the one that there is for None; gives why that was
+    not done, where the server does not.
+
+    Raises:
+        NotPersisted: it cannot be written; nothing has changed.
+        CancelledError: the server stops; what was there before is there again.
+    """
+    folder, in_memory = model.folder, model.pin_in_memory
+    if not (in_memory or folder.pin_problem) and folder.pin == chosen:
+        return ""
+    if given.no_pin:
+        model.folder = replace(folder, pin=chosen, pin_problem="")
+        model.pin_in_memory = True
+        return (
+            f"not written to {folder.path.name}/{PIN_FILE}, because of --no-pin: a restart and"
+            " other servers do not know of it"
+        )
+    writing = asyncio.ensure_future(asyncio.to_thread(write_pin, folder.path, chosen))
+    try:
+        problem = await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait([writing])  # nobody can stop the thread
+        await put_back(model, folder.pin)
+        raise
+    if problem:
+        raise _refusal(model, number, problem)
+    model.folder = replace(folder, pin=chosen, pin_problem="")
+    model.pin_in_memory = False
+    return ""
+
+
+async def put_back(model: Model, earlier: Pin | None) -> None:
+    """Undo ``pin``, as far as the disk allows it."""
+    await asyncio.to_thread(write_pin, model.folder.path, earlier)
+    model.folder = replace(model.folder, pin=earlier)
+
+
+def choice(
+    demand: Demand, number: int, before: int, forced: bool, v1_outputs: tuple[str, ...]
+) -> Pin | None:
+    """What to write for a version that takes over from ``before`` (0: none)."""
+    if demand.pinning is Pinning.CLEAR:
+        return None
+    return Pin(number, before or None, forced, demand.allow_signature_change, v1_outputs)
+
+
+def _same_choice(model: Model, number: int) -> bool:
+    pinned = model.folder.pin
+    return pinned is not None and pinned.version == number
+
+
+def _refusal(model: Model, number: int, problem: str) -> NotPersisted:
+    return NotPersisted(
+        f'model "{model.name}" version {number} was not let serve, and nothing was changed: the'
+        f" choice would be lost at a restart, since {problem}; {OR_NOT_AT_ALL}"
+    )
