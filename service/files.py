@@ -26,6 +26,8 @@ TOML_BYTES = 2**20
 TOML_DEPTH = 16
 MOST_INTEGER = 2**63 - 1
 """TOML promises no more; larger ones fit neither a metric nor a number of JSON."""
+MOST_TABLES = 2000
+TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
 # tomllib takes quadratic time for a key of many parts: 16,000 of them, in 32 kB, take 3 s.
 LONG_KEY = re.compile(r"""(?:\.[ \t]*+(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+){64}""")
 DRAFT = re.compile(r"\.(.+)-[0-9a-f]{16}")
@@ -55,11 +57,14 @@ def read_small(path: Path, limit: int) -> bytes | None:
     """
     try:
         with open_regular(path, limit) as file:
-            found = file.read(limit + 1)  # it may grow
+            # It may grow; or be one of the kernel's, which has nothing to read at the moment.
+            found: bytes | None = file.read(limit + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise FileUnreadable(f"{path.name}: {error.strerror}") from None
+    if found is None:
+        raise FileUnreadable(f"{path.name} has nothing to read")
     if len(found) > limit:
         raise _too_large(path, limit)
     return found
@@ -102,6 +107,8 @@ def read_toml(path: Path) -> dict[str, Any] | None:
         text = data.decode("utf-8-sig")
         if LONG_KEY.search(text):
             raise ValueError("a key has more than 64 parts")
+        if len(TABLE.findall(text)) > MOST_TABLES:  # which take up to 0.1 ms each
+            raise ValueError(f"it has more than {MOST_TABLES} tables")
         values = tomllib.loads(text)
         _check(values)
     except RecursionError:

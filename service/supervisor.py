@@ -38,6 +38,13 @@ def wants_supervisor(arguments: Sequence[str], environment: Mapping[str, str]) -
     return environment.get("QUANTSERVE_NO_SUPERVISOR", "").lower() not in YES
 
 
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """The signals that stop a server in order: SIGTERM, Ctrl-C, and SIGHUP, which is sent when the
+    terminal is closed, unless ``nohup`` has it ignored."""
+    hangs_up = signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    return (signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if hangs_up else ()))
+
+
 def supervise() -> int:
     """Run this command line again as a server, as often as it crashes; gives the exit code."""
     return Supervisor([sys.executable, *sys.orig_argv[1:]]).run()
@@ -60,7 +67,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Until the server ends by itself or is told to."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in stop_signals():
             signal.signal(number, self._forward)
         early = 0
         while True:

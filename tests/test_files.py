@@ -72,6 +72,18 @@ def test_a_small_file_is_read_through_a_link_and_up_to_its_limit(tmp_path: Path)
     assert read_small(tmp_path / "zero\0byte", LIMIT) is None
 
 
+def test_a_file_that_has_nothing_to_read_at_the_moment_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As /proc/kmsg may: it says that it is a regular file."""
+    end, begin = os.pipe()
+    os.set_blocking(end, False)
+    monkeypatch.setattr("service.files._opened", lambda *_: os.fdopen(end, "rb"))
+    with pytest.raises(FileUnreadable, match="some.toml has nothing to read"):
+        read_small(tmp_path / "some.toml", LIMIT)
+    os.close(begin)
+
+
 TOO_MUCH = {
     "brackets": "a = " + "[" * 20_000,
     "deep arrays": "a = " + "[" * 100 + "]" * 100,
@@ -81,6 +93,7 @@ TOO_MUCH = {
     "a large integer": "a = 9223372036854775808",
     "a huge integer": "a = " + "9" * 5000,
     "a large integer within": "a = [[{b = -99999999999999999999}]]",
+    "many tables": "\n".join(f"[a.b{number}]" for number in range(2001)),
     "no text": b"\xff\xfe",
     "zeros": b"\0" * 100,
 }

@@ -22,6 +22,7 @@ import uvicorn
 from service.api.direct import DirectProtocol
 from service.app import Server
 from service.config import Settings
+from service.supervisor import stop_signals
 
 READ_SECONDS = 0.1
 """For the event loop to read what had been sent before the port was closed."""
@@ -70,7 +71,7 @@ class Lifetime(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Stop on a signal; uvicorn would raise it again in the end."""
-        before = {s: signal.signal(s, self.handle_exit) for s in (signal.SIGINT, signal.SIGTERM)}
+        before = {s: signal.signal(s, self.handle_exit) for s in stop_signals()}
         try:
             yield
         finally:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from service.core.model_file import ONNX_FOLDER, Entry, Kind, is_hidden, is_model_file
 from service.core.names import MODEL_FILE, VERSION
+from service.core.unserved import is_harmless
 from service.engine.paths import MAX_DEPTH, leads_outside
 
 Into = Callable[[str, int], bool]
@@ -49,7 +50,9 @@ def _entry(found: os.DirEntry[str], root: Path, into: Into, depth: int) -> Entry
     name, path = found.name, Path(found.path)
     try:
         kind = _kind(found)
-        if found.is_symlink() and leads_outside(root, path):
+        # Of a model and its data: settings and the like are read through a link that leads anywhere.
+        read = kind is Kind.FILE and is_harmless(name)
+        if found.is_symlink() and not read and leads_outside(root, path):
             return Entry(name, kind, problem="leads outside the model repository")
         if kind is Kind.OTHER:
             nowhere = "is a link to nothing" if found.is_symlink() else "is no file and no folder"

@@ -5,6 +5,7 @@ Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from re import Pattern
 from time import sleep
 from typing import NamedTuple
@@ -73,7 +74,7 @@ class Scan:
     ir_version = 0
     _fields_left = MAX_FIELDS
     _pause_at = MAX_FIELDS - FIELDS_AT_ONCE
-    _nodes = 0
+    _nodes = _dense = 0
 
     def read(self, message: memoryview, name: str) -> None:
         """Walk over the bytes of a model; ``name`` is that of its file.
@@ -162,6 +163,9 @@ class Scan:
             elif number == 3:
                 dims += integers(value)
         self._check_dims(name, dims, MAX_DENSE_ELEMENTS)
+        self._dense += prod(dims)
+        if self._dense > MAX_DENSE_ELEMENTS:
+            raise TooLarge(f"sparse tensors make more than {MAX_DENSE_ELEMENTS} elements in all")
 
     def node(self, message: memoryview, depth: int) -> None:
         """A node with what is inside of it."""

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from service.core.errors import ConfigError, LoadFailed
 from service.core.tensors import Array
-from service.engine.graph import Precision, summarise
+from service.engine.graph import Precision, check_external_files, summarise
 from service.engine.kernels import Kernels
 from service.engine.rehearsal import rehearse_file
 from service.engine.samples import generated_rows
@@ -64,7 +64,9 @@ def inspect(path: Path, kernels: Kernels | None = None) -> dict[str, Any]:
         ConfigError: it is not a model that ONNX Runtime loads.
     """
     try:
-        precision = summarise(path).precision
+        summary = summarise(path)
+        check_external_files(summary, path.parent)
+        precision = summary.precision
         rehearse_file(path)
         session = Session(path, SessionOptions(1, kernels=kernels))
         runtime = optimised(path)

@@ -173,6 +173,9 @@ def hostile(kind: str) -> bytes:
     elif kind == "dims of external data":
         model = external("weights.bin")
         model.graph.initializer[0].dims[:] = [3] * 100_000
+    elif kind == "sparse tensors":
+        for _ in range(3):
+            model.graph.sparse_initializer.add().dims[:] = [2**27]
     elif kind == "dims of a sparse tensor":
         sparse = model.graph.sparse_initializer.add()
         sparse.dims[:] = [2**20, 2**20]
@@ -225,6 +228,7 @@ def part(number: int, data: bytes) -> bytes:
         ("dims", "more than 64 integers|at most 64"),
         ("dims of external data", "more than 64 integers|at most 64"),
         ("dims of a sparse tensor", "more than 268435456 elements"),
+        ("sparse tensors", "more than 268435456 elements in all"),
         ("dims of a constant", "more than 64 integers|at most 64"),
         ("dims of an input", "'x' has more than 64 dimensions"),
         ("a negative dimension", "tensor 'w': dimension -1 is negative"),

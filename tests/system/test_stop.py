@@ -93,7 +93,7 @@ class Client(threading.Thread):
 
 @pytest.mark.parametrize("way", [post, chunked])
 @pytest.mark.parametrize("delay", ["0", "0.5"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_no_request_is_lost_when_the_server_stops_under_load(
     stopping: Callable[..., Running],
     way: Callable[..., bytes],
