@@ -20,7 +20,7 @@ from service.core.whereabouts import Labels
 
 
 def tensors(
-    names: Sequence[str],
+    names: list[str],
     columns: Sequence[Any],
     signature: Signature,
     padding: Padding | None,
@@ -32,18 +32,24 @@ def tensors(
     Raises:
         MalformedRequest: naming the column, and the row.
     """
-    nested = any([type(c) is not list or any([type(v) is list for v in c[:1]]) for c in columns])
-    spec = joint_input(names, signature, nested)
-    if spec is not None:
-        return (_joined(spec, names, columns),)
-    by_name = dict(zip(names, columns, strict=True))
-    given = [by_name[each.name] for each in signature.inputs]
-    fills = padding.fills if padding is not None else [None] * len(given)
-    plan = zip(signature.inputs, given, fills, strict=True)
-    made = tuple([_column(spec, column, fill, pace) for spec, column, fill in plan])
-    if padding is not None:
-        _check_lengths(signature, given, padding)
+    inputs = signature.inputs
+    if names != [spec.name for spec in inputs] or not (len(inputs) > 1 or _is_nested(columns[0])):
+        spec = joint_input(names, signature, any([_is_nested(column) for column in columns]))
+        if spec is not None:
+            return (_joined(spec, names, columns),)
+        by_name = dict(zip(names, columns, strict=True))
+        columns = [by_name[each.name] for each in inputs]
+    if padding is None:
+        return tuple([_column(spec, columns[i], None, pace) for i, spec in enumerate(inputs)])
+    fills = padding.fills
+    made = tuple([_column(spec, columns[i], fills[i], pace) for i, spec in enumerate(inputs)])
+    _check_lengths(signature, columns, padding)
     return made
+
+
+def _is_nested(column: Any) -> bool:
+    """Whether its rows are something else than one value each."""
+    return type(column) is not list or type(column[0]) is list
 
 
 def joint_input(

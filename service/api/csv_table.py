@@ -29,12 +29,14 @@ CELLS = 2**16
 """Cells that are text at the same time, where a row has no more."""
 
 
-def body_format(content_type: bytes) -> BodyFormat:
+def body_format(content_type: bytes | None) -> BodyFormat:
     """What a Content-Type says of a V1 body; all but CSV are read as JSON.
 
     Raises:
         MalformedRequest: CSV in other characters than UTF-8.
     """
+    if content_type is None or content_type == b"application/json":  # nearly always
+        return "json"
     kind, *rest = content_type.decode("latin-1").lower().split(";")
     if kind.strip() != "text/csv":
         return "json"

@@ -27,7 +27,7 @@ from service.api.answers import (
     takes_long,
     to_encode,
 )
-from service.api.csv_table import BodyFormat, body_format
+from service.api.csv_table import body_format
 from service.api.elsewhere import Elsewhere
 from service.api.errors import outcome_of
 from service.api.exchange import Admitted, Exchange, Target
@@ -45,7 +45,6 @@ from service.core.errors import (
     ShuttingDown,
 )
 from service.core.events import Observer, Outcome, RequestCompleted
-from service.core.padding import Padding
 from service.core.requests import InferRequest, RequestedOutput, Terms
 from service.core.sizes import HERE_BYTES, HERE_CSV
 from service.core.tensors import Arrays, Signature
@@ -107,7 +106,7 @@ class Inference:
         version = self._choose(exchange)
         signature = version.signature
         if exchange.target.protocol == "v1":
-            form = _body_format(headers)
+            form = body_format(headers.get(b"content-type"))
             if len(body) > (HERE_BYTES if form == "json" else HERE_CSV):
                 raise TakesLong
             request = v1.decode(body, signature, version.padding, form, not_here)
@@ -135,7 +134,7 @@ class Inference:
         version = self._choose(exchange)
         while True:
             signature, padding = version.signature, version.padding
-            request = await self._read(exchange, headers, body, signature, padding)
+            request = await self._read(exchange, headers, body, version)
             if reply.done():
                 return
             # Another version may serve by now; what it takes may be something else.
@@ -146,17 +145,12 @@ class Inference:
         self._enter(exchange, version, request, reply, alone=texts)
 
     async def _read(
-        self,
-        exchange: Exchange,
-        headers: Headers,
-        body: Bytes,
-        signature: Signature,
-        padding: Padding | None,
+        self, exchange: Exchange, headers: Headers, body: Bytes, version: ModelVersion
     ) -> InferRequest:
-        held = exchange.held
+        held, signature = exchange.held, version.signature
         if exchange.target.protocol == "v1":
-            form = _body_format(headers)
-            return await self.elsewhere.decode_v1(body, signature, padding, form, held)
+            form = body_format(headers.get(b"content-type"))
+            return await self.elsewhere.decode_v1(body, signature, version.padding, form, held)
         length = _header_length(headers)
         if length == 0:
             return await self.elsewhere.decode_raw(body, signature, held)
@@ -317,14 +311,6 @@ def _number(target: Target) -> int | None:
         shown = f"{target.version:.40}"
         raise NotFound(f'model "{target.model}" version "{shown}": not a version number')
     return int(target.version)
-
-
-def _body_format(headers: Headers) -> BodyFormat:
-    content_type = headers.get(b"content-type")
-    # Nearly always: whatever else it says, the body is JSON.
-    if content_type is None or content_type == b"application/json":
-        return "json"
-    return body_format(content_type)
 
 
 def _header_length(headers: Headers) -> int | None:

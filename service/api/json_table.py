@@ -1,6 +1,6 @@
 """Tables in JSON to the tensors of a model: rows, columns, or both apart. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from service.api import columns
@@ -32,12 +32,9 @@ def read(message: dict[str, Any], taker: Taker) -> Tensors:
     Raises:
         MalformedRequest: there is none, or it does not suit the model.
     """
-    given = [name for name in FORMS if name in message]
-    if len(given) != 1:
-        came = " and ".join([f'"{name}"' for name in given]) or "none of them"
-        listed = ", ".join([f'"{name}"' for name in FORMS])
-        raise MalformedRequest(f"the body must have one of {listed}; got {came}")
-    form = given[0]
+    form = next(iter(message)) if len(message) == 1 else ""  # nearly always
+    if form not in FORMS:
+        form = _form(message)
     table = message[form]
     if form == "dataframe_split":
         return _split(table, taker)
@@ -48,6 +45,16 @@ def read(message: dict[str, Any], taker: Taker) -> Tensors:
         more = ", or an object with columns" if form == "inputs" else ""
         raise MalformedRequest(f'"{form}" must be a list of at least one {one}{more}')
     return _rows(table, form, taker)
+
+
+def _form(message: dict[str, Any]) -> str:
+    """The name of the one table."""
+    given = [name for name in FORMS if name in message]
+    if len(given) != 1:
+        came = " and ".join([f'"{name}"' for name in given]) or "none of them"
+        listed = ", ".join([f'"{name}"' for name in FORMS])
+        raise MalformedRequest(f"the body must have one of {listed}; got {came}")
+    return given[0]
 
 
 def _rows(rows: list[Any], form: str, taker: Taker) -> Tensors:
@@ -64,8 +71,7 @@ def _rows(rows: list[Any], form: str, taker: Taker) -> Tensors:
 
 def _records(rows: list[Record], form: str, taker: Taker) -> Tensors:
     first = rows[0].keys()
-    known = {spec.name for spec in taker.signature.inputs}
-    if {"shape", "datatype"} <= first and not known & first:
+    if "datatype" in first and "shape" in first and _are_tensors(first, taker.signature):
         raise MalformedRequest(
             f'"{form}" holds tensors of the v2 protocol, which /v2/models/NAME/infer takes'
         )
@@ -76,6 +82,11 @@ def _records(rows: list[Record], form: str, taker: Taker) -> Tensors:
             raise _unlike_first(place, row, list(first), taker.signature)
     names = list(first)
     return _tensors(names, [[row[name] for row in rows] for name in names], taker)
+
+
+def _are_tensors(names: Collection[str], signature: Signature) -> bool:
+    """Whether an object is a tensor of v2, and not a row with columns of these names."""
+    return all([spec.name not in names for spec in signature.inputs])
 
 
 def _unlike_first(
@@ -117,8 +128,8 @@ def _split_names(given: Any, row: Any, signature: Signature) -> list[str]:
     return [str(name) for name in given]
 
 
-def _tensors(names: Sequence[str], given: Sequence[Any], taker: Taker) -> Tensors:
-    if not given or any([type(column) is list and not column for column in given]):
+def _tensors(names: list[str], given: Sequence[Any], taker: Taker) -> Tensors:
+    if not given or [] in given:
         raise MalformedRequest(
             f"the table has no rows, or no columns; the model takes {taker.signature.takes}"
         )

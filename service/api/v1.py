@@ -39,19 +39,20 @@ def decode(
     """
     if form != "json":
         return InferRequest(csv_table.decode(body, signature, form == "csv"))
-    message = _json(body)
+    try:
+        message = parse_json(body, non_finite.loads)
+    except MalformedRequest as error:
+        raise _or_csv(body, error) from None
     wanted = non_finite.asked(message.get("parameters"))
     tensors = json_table.read(message, json_table.Taker(signature, padding, pace))
     return InferRequest(tensors, non_finite=wanted)
 
 
-def _json(body: Bytes) -> dict[str, Any]:
-    try:
-        return parse_json(body, non_finite.loads)
-    except MalformedRequest as error:
-        if not body[:1].isalnum() or (b"," not in body and b"\n" not in body):
-            raise
-        raise MalformedRequest(f"{error}; CSV needs the Content-Type text/csv") from None
+def _or_csv(body: Bytes, error: MalformedRequest) -> MalformedRequest:
+    """The error, with what to do if the body that is no JSON looks like CSV."""
+    if not body[:1].isalnum() or (b"," not in body and b"\n" not in body):
+        return error
+    return MalformedRequest(f"{error}; CSV needs the Content-Type text/csv")
 
 
 def encode(response: InferResponse, tokens: bool = True) -> bytes:

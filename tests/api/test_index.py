@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.inprocess import serve
+from tests.inprocess import Served, serve
 from tests.repositories import put, scale
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -100,3 +100,31 @@ async def test_what_is_passed_over_is_not_found_with_the_reason(tmp_path: Path) 
         reply = await served.client.get("/v2/models/style")
     assert reply.status_code == 404
     assert "PyTorch is not served, only ONNX is" in reply.json()["error"]
+
+
+async def test_models_are_listed_with_their_versions_and_no_admin_key(
+    served: Served, client: httpx.AsyncClient
+) -> None:
+    transport = httpx.ASGITransport(app=served.server)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as anybody:
+        found = (await anybody.get("/v2/models")).json()
+    ready = {"state": "READY", "reason": ""}
+    old = {"version": "1", "state": "UNAVAILABLE", "reason": "not loaded"}
+    one, two = ({"version": number, **ready} for number in "12")
+    assert found == {
+        "models": [
+            {"name": "diabetes", **ready, "serving": "1", "versions": [one]},
+            {"name": "digits", **ready, "serving": "2", "versions": [old, two]},
+        ]
+    }
+    assert (await client.get("/v2/models/")).json() == found
+
+
+async def test_a_model_that_does_not_serve_is_listed_with_the_reason(tmp_path: Path) -> None:
+    put(tmp_path, "broken", 1, b"no model")
+    async with serve(tmp_path) as broken:
+        (found,) = (await broken.client.get("/v2/models")).json()["models"]
+    assert (found["name"], found["state"]) == ("broken", "UNAVAILABLE")
+    assert found["reason"] and "serving" not in found
+    assert [each["state"] for each in found["versions"]] == ["UNAVAILABLE"]
+    assert found["versions"][0]["reason"]

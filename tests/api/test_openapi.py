@@ -315,3 +315,16 @@ async def test_the_interface_comes_from_this_server_alone(client: httpx.AsyncCli
         assert (await client.get(link)).status_code == 200, link
     missing = await client.get("/docs/assets/other.js")
     assert (missing.status_code, set(missing.json())) == (404, {"error"})
+
+
+async def test_csv_is_documented_with_an_example_that_works(tmp_path: Path) -> None:
+    put(tmp_path, "m", 1, scale(2))
+    async with serve(tmp_path) as served:
+        document = await openapi(served.client)
+        content = document["paths"]["/v1/models/{name}:predict"]["post"]["requestBody"]["content"]
+        text = content["text/csv"]["examples"]["m"]["value"]
+        assert text == "x0,x1\n0,0\n"
+        reply = await served.client.post(
+            "/v1/models/m:predict", content=text, headers={"content-type": "text/csv"}
+        )
+    assert reply.json() == {"predictions": [[0.0, 0.0]]}
