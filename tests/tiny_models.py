@@ -32,6 +32,13 @@ def identity(folder: Path, datatype: str) -> None:
     save(model([node("Identity", "x", to="y")], [x], [y]), folder / f"same_{datatype.lower()}")
 
 
+def limited(folder: Path) -> None:
+    """``limited``: gives ``x`` FP32 [-1, -1] back as ``y``, 64 rows at most."""
+    x, y = (value(name, ["batch", "n"]) for name in ("x", "y"))
+    save(model([node("Identity", "x", to="y")], [x], [y]), folder / "limited")
+    (folder / "limited/model.toml").write_text("[batching]\nmax_batch_size = 64\n")
+
+
 def two(folder: Path) -> None:
     """``two``: the sum and the difference of ``a`` and ``b``, FP32 [-1, 2]."""
     a, b, s, d = (value(name, ["batch", 2]) for name in ("a", "b", "sum", "difference"))

@@ -21,6 +21,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     models = tmp_path_factory.mktemp("attacked")
     for datatype in tiny_models.DATATYPES:
         tiny_models.identity(models, datatype)
+    tiny_models.limited(models)
     tiny_models.two(models)
     tiny_models.scalar(models)
     tiny_models.fixed(models)

@@ -127,7 +127,7 @@ def test_one_batch_has_one_number_of_rows(served: Running, model: str, binary: b
     assert ask(served, model, binary, a=random(2, 4), b=random(2, 4))["y"].shape == (2, 3)
     text = refused(served, model, binary, a=random(2, 4), b=random(3, 4))
     assert 'input "a" has 2 rows, input "b" has 3' in text
-    assert "65 rows" in refused(served, model, binary, a=random(65, 4), b=random(65, 4))
+    assert ask(served, model, binary, a=random(65, 4), b=random(65, 4))["y"].shape == (65, 3)
 
 
 def test_what_clients_are_told(served: Running) -> None:

@@ -213,7 +213,13 @@ CASES = {
         v2(tensor(name="a"), tensor(name="b", shape=[2, 2], data=[1] * 4)),
         'input "a" has 1 rows, input "b" has 2',
     ),
-    "too many rows": wrong(F32, v2(tensor(shape=[65, 1], data=[0] * 65)), "65 rows", "at most 64"),
+    "too many rows": wrong(
+        "limited",
+        v2(tensor(shape=[65, 1], data=[0] * 65)),
+        'model "limited" version 1: 65 rows',
+        "at most 64",
+        "max_batch_size in [batching] of model.toml",
+    ),
     # values
     "NaN": wrong("same_int8", typed("INT8", "[NaN]"), "-128 to 127, got NaN"),
     "Infinity": wrong("same_int64", typed("INT64", "[Infinity]"), "got Infinity"),

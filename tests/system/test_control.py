@@ -50,15 +50,15 @@ def test_statistics_tell_what_was_done(client: triton.InferenceServerClient) -> 
     before, at = counts(stats(client)), time.time() * 1000
     for rows in (1, 3, 3):
         ask(client, rows)
-    for rows, category in ((1, 99), (65, 0)):
-        with pytest.raises(InferenceServerException, match="refuses|65 rows"):
-            ask(client, rows, category)
+    for rows in (1, 2):
+        with pytest.raises(InferenceServerException, match="refuses"):
+            ask(client, rows, category=99)
     found = stats(client, model_version="1")
     grown = {name: count - before.get(name, 0) for name, count in counts(found).items()}
     assert grown == {
         "success": 3,
         "fail": 2,
-        "queue": 4,
+        "queue": 5,
         "compute_input": 3,
         "compute_infer": 3,
         "compute_output": 3,
@@ -67,7 +67,7 @@ def test_statistics_tell_what_was_done(client: triton.InferenceServerClient) -> 
         "batches of 1": 1,
         "batches of 3": 2,
         "inferences": 7,
-        "executions": 4,
+        "executions": 5,
     }
     assert at - 1 <= found["last_inference"] <= time.time() * 1000
     assert found["memory_usage"][0]["type"] == "CPU"
