@@ -50,7 +50,7 @@ def _entry(found: os.DirEntry[str], root: Path, into: Into, depth: int) -> Entry
     name, path = found.name, Path(found.path)
     try:
         kind = _kind(found)
-        # Of a model and its data: settings and the like are read through a link that leads anywhere.
+        # Settings and the like are read through a link, wherever it leads; weights are not.
         read = kind is Kind.FILE and is_harmless(name)
         if found.is_symlink() and not read and leads_outside(root, path):
             return Entry(name, kind, problem="leads outside the model repository")
