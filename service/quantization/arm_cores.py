@@ -46,6 +46,7 @@ PARTS: Mapping[int, Mapping[int, str]] = {
 def core_names(processors: Iterable[Mapping[str, str]]) -> str:
     """What the cores of a machine are called, each kind once, by the fields that /proc/cpuinfo has
     for each; "" where there are none of Arm's. A kind that is not known is given by its numbers.
+    Many kernels and QEMU add a "model name", which is but the architecture.
     """
     kinds = dict.fromkeys(_name(each) for each in processors)
     return ", ".join(name for name in kinds if name)
@@ -56,10 +57,10 @@ def _name(fields: Mapping[str, str]) -> str:
     if part is None:
         return ""
     maker = _number(fields.get("CPU implementer", ""))
-    if maker is None:
-        return f"part {part:#05x}"
-    known = MAKERS.get(maker, f"implementer {maker:#04x}")
-    return f"{known} {PARTS.get(maker, {}).get(part, f'part {part:#05x}')}"
+    if maker in MAKERS:
+        return f"{MAKERS[maker]} {PARTS.get(maker, {}).get(part, f'part {part:#05x}')}"
+    numbers = f"part {part:#05x}" if maker is None else f"implementer {maker:#04x} part {part:#05x}"
+    return fields.get("model name") or numbers
 
 
 def _number(text: str) -> int | None:

@@ -85,7 +85,7 @@ def read_machine(
     arm = "Features" in fields or platform.machine() in ("aarch64", "arm64")
     known = [name for name in FEATURES if (name in ARM) == arm]
     return Machine(
-        fields.get("model name") or core_names(processors) or platform.processor() or "unknown",
+        core_names(processors) or fields.get("model name") or platform.processor() or "unknown",
         platform.machine(),
         usable_cores(),
         cpu_quota(),

@@ -71,6 +71,14 @@ def test_an_arm_core_has_a_name(
     assert machine(tmp_path, cores(*kinds) + "\n\nModel\t: A board\n").cpu == name
 
 
+@pytest.mark.parametrize(
+    ("maker", "name"), [("0x41", "Arm Cortex-A72"), ("0x00", "ARMv8 Processor rev 0 (v8l)")]
+)
+def test_the_core_says_more_than_its_architecture(maker: str, name: str, tmp_path: Path) -> None:
+    general = "model name\t: ARMv8 Processor rev 0 (v8l)\n"
+    assert machine(tmp_path, general + cores((maker, "0xd08"))).cpu == name
+
+
 @pytest.mark.parametrize("cpuinfo", ["", "CPU part : soon\n", "no colon"])
 def test_what_the_kernel_does_not_tell_has_no_name(
     cpuinfo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
