@@ -6,6 +6,7 @@ One build and one installation with the declared dependencies, so pip needs a pa
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -140,6 +141,25 @@ def test_a_wheel_from_the_repository_is_that_from_the_sdist(wheel: Path, tmp_pat
     first, second = zipfile.ZipFile(wheel), zipfile.ZipFile(other)
     assert first.namelist() == second.namelist()
     assert all(first.read(name) == second.read(name) for name in first.namelist())
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('CHILD = f"service.commands.{1}"', "line 1 names a module of service in a string"),
+        ("import os, service.config", "line 1 still imports service"),
+    ],
+)
+def test_the_build_refuses_what_it_cannot_rename(line: str, problem: str, tmp_path: Path) -> None:
+    for name in ("service", "models", "scripts"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "service/wrong.py").write_text(f"{line}\n")
+    command = [sys.executable, "-m", "build", "--wheel", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode != 0
+    assert f"wrong.py: {problem}" in done.stdout + done.stderr
 
 
 def test_nothing_of_the_repository_but_the_package_is_in_the_sdist(built: Path) -> None:

@@ -83,7 +83,7 @@ def stage(root: Path, tree: Path) -> None:
     """Lay the tree: what is built, and nothing else.
 
     Raises:
-        ValueError: a module would still import the package by the name that it has here.
+        ValueError: a module would still name the package as it is named here.
     """
     ignore = shutil.ignore_patterns(*NOT_SHIPPED)
     shutil.copytree(root / HERE, tree / THERE, ignore=ignore)
@@ -101,14 +101,33 @@ def renamed(source: str, file: Path) -> str:
     """The source of a module with its imports renamed."""
     text = IMPORT.sub(rf"\g<1>{THERE}", source)
     for node in ast.walk(ast.parse(text, str(file))):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            names = [node.module or ""]
-        if any(name.partition(".")[0] == HERE for name in names):
+        if any(name.partition(".")[0] == HERE for name in imported(node)):
             raise ValueError(f"{file}: line {node.lineno} still imports {HERE}")
+        if names_a_module(node):
+            raise ValueError(
+                f"{file}: line {node.lineno} names a module of {HERE} in a string: use __package__"
+            )
     return text
+
+
+def imported(node: ast.AST) -> list[str]:
+    """The modules that a statement imports by their whole name."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and not node.level:
+        return [node.module or ""]
+    return []
+
+
+def names_a_module(node: ast.AST) -> bool:
+    """Whether it is a string, or the beginning of one, such as "service.api.codec_worker"."""
+    if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+        return False
+    parts = node.value.rstrip(".").split(".")
+    if len(parts) < 2 or parts[0] != HERE or not all(part.isidentifier() for part in parts):
+        return False
+    path = Path(*parts)
+    return path.is_dir() or path.with_suffix(".py").is_file()
 
 
 def renamed_project(text: str) -> str:
