@@ -14,11 +14,10 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.api.body import LINGER
 from service.api.exchange import LookOut
 from service.api.http10 import keep_open, offers_keep_alive
 from service.api.keep_alive import KeepAlive
-from service.api.reading import Lingering
+from service.api.reading import LINGER_SECONDS, Lingering
 from service.api.traffic import Traffic
 
 _log = logging.getLogger(__name__)
@@ -285,7 +284,7 @@ class Connection(HttpToolsProtocol):
                 self.transport.abort()
         if self._half_closed is not None and now - self._half_closed > self._patience:
             self.transport.close()  # for all that can be known nobody waits
-        if self._unwanted is not None and now - self._unwanted > LINGER:
+        if self._unwanted is not None and now - self._unwanted > LINGER_SECONDS:
             self.hang_up()
 
     def _part(self) -> None:

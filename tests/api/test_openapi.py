@@ -323,8 +323,8 @@ async def test_csv_is_documented_with_an_example_that_works(tmp_path: Path) -> N
         document = await openapi(served.client)
         content = document["paths"]["/v1/models/{name}:predict"]["post"]["requestBody"]["content"]
         text = content["text/csv"]["examples"]["m"]["value"]
-        assert text == "x0,x1\n0,0\n"
+        assert text == "x0,x1\n0.5,1.2\n"
         reply = await served.client.post(
             "/v1/models/m:predict", content=text, headers={"content-type": "text/csv"}
         )
-    assert reply.json() == {"predictions": [[0.0, 0.0]]}
+    assert reply.json()["predictions"] == [pytest.approx([1.0, 2.4])]

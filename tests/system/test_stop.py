@@ -41,6 +41,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def heeded() -> Iterator[None]:
+    """Servers get SIGHUP as a terminal's do, also where ``nohup`` has it ignored for the tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
 def stopping(models: Path) -> Iterator[Callable[..., Running]]:
     """Starts a server; the test stops it."""
     open_ = []
@@ -93,6 +101,7 @@ class Client(threading.Thread):
 
 @pytest.mark.parametrize("way", [post, chunked])
 @pytest.mark.parametrize("delay", ["0", "0.5"])
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_no_request_is_lost_when_the_server_stops_under_load(
     stopping: Callable[..., Running],
