@@ -31,7 +31,7 @@ serving() {
 
 until_serving() { # how many
   for ((left = patience; left > 0; left--)); do
-    [ "$(serving)" -ge "$1" ] && return
+    [ "$(serving || true)" -ge "$1" ] && return
     sleep 1
   done
   give_up "the balancer knows of $(serving) servers, expected $1; see http://127.0.0.1:8404"
@@ -66,11 +66,15 @@ stop_server() { # container
 mapfile -t replicas < <(compose ps --all --quiet replica)
 mapfile -t first < <(compose ps --all --quiet quantserve)
 count=${#replicas[@]}
-if [ "$count" -eq 0 ] || [ "${#first[@]}" -ne 1 ] || [ "$(serving || echo 0)" -lt 2 ]; then
-  give_up "needs the balancer, quantserve and a replica that serve:" \
+total=$(serving) || total=0
+for ((left = 30; left > 0 && total < count + 1; left--)); do # a busy server may miss a check
+  sleep 1
+  total=$(serving) || total=0
+done
+if [ "$count" -eq 0 ] || [ "${#first[@]}" -ne 1 ] || [ "$total" -lt 2 ]; then
+  give_up "needs the balancer, quantserve and a replica that serve, found $total servers:" \
     "docker compose --profile scale up --wait"
 fi
-total=$(serving)
 
 for old in "${replicas[@]}"; do
   new=$(new_server replica $((count + 1)))

@@ -56,7 +56,7 @@ async def pin(model: Model, chosen: Pin | None, number: int, given: Environment)
         problem = await asyncio.shield(writing)
     except asyncio.CancelledError:
         await asyncio.wait([writing])  # nobody can stop the thread
-        await put_back(model, folder.pin)
+        await put_back(model, folder.pin, given)
         raise
     if problem:
         raise _refusal(model, number, problem)
@@ -65,9 +65,10 @@ async def pin(model: Model, chosen: Pin | None, number: int, given: Environment)
     return ""
 
 
-async def put_back(model: Model, earlier: Pin | None) -> None:
+async def put_back(model: Model, earlier: Pin | None, given: Environment) -> None:
     """Undo ``pin``, as far as the disk allows it."""
-    await asyncio.to_thread(write_pin, model.folder.path, earlier)
+    if not given.no_pin:
+        await asyncio.to_thread(write_pin, model.folder.path, earlier)
     model.folder = replace(model.folder, pin=earlier)
 
 
