@@ -6,16 +6,20 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
+from time import monotonic
 
 from service.api.examples import Body, Example, Examples
 from service.api.exchange import Exchange, Target
 from service.api.inference import Inference
 from service.api.non_finite import loads
-from service.core.errors import QuantserveError
+from service.core.errors import QuantserveError, RequestError
 from service.core.tensors import Arrays
 
 SECONDS = 2.0
 """For a model to answer; who wants to read the documentation waits no longer."""
+KEPT_SECONDS = 60.0
+"""For which a model that was busy, or takes too long, is not asked again."""
 MOST_BYTES = 2**15
 """An answer that is longer is no example that anybody would look at."""
 
@@ -25,39 +29,52 @@ class ExampleAnswers:
 
     def __init__(self, inference: Inference) -> None:
         self._inference = inference
-        # All mutable state: by model, what was found and for which examples.
-        self._known: dict[str, tuple[Examples, Example]] = {}
+        # All mutable state: by model, for which examples, what was found, and until when it is
+        # kept.
+        self._known: dict[str, tuple[Examples, Example, float]] = {}
 
     async def __call__(self, found: Sequence[Examples]) -> list[Example]:
         """The first example of each model that it answers, with the answers; where it answers none
         of them, the last one."""
         results = await asyncio.gather(*map(self._of_model, found))
         pairs = zip(found, results, strict=True)
-        # What failed may work the next time: the model was busy.
-        self._known = {e.model: (asked, e) for asked, e in pairs if e.infer_answer is not None}
-        return results
+        again = monotonic() + KEPT_SECONDS
+        self._known = {
+            e.model: (asked, e, inf if lasting else self._until(asked, again))
+            for asked, (e, lasting) in pairs
+        }
+        return [example for example, _ in results]
 
-    async def _of_model(self, asked: Examples) -> Example:
+    def _until(self, asked: Examples, again: float) -> float:
         before = self._known.get(asked.choice[0].model)
-        if before is not None and before[0] == asked:
-            return before[1]
-        example = asked.choice[-1]
+        return before[2] if before and before[0] == asked and before[2] > monotonic() else again
+
+    async def _of_model(self, asked: Examples) -> tuple[Example, bool]:
+        """An example, and whether the next time would bring the same: not where the model was
+        busy."""
+        before = self._known.get(asked.choice[0].model)
+        if before is not None and before[0] == asked and before[2] > monotonic():
+            return before[1], before[2] == inf
+        example, lasting = asked.choice[-1], True
         for each in asked.choice:
             try:
                 answer = await self._ask("v2", each.model, each.infer)
-            except QuantserveError:
+            except QuantserveError as error:
+                lasting = lasting and isinstance(error, RequestError)
                 continue
             except TimeoutError:
-                return each
+                return each, False
             example = replace(each, infer_answer=answer)
             break
         if example.predict is not None:
             try:
                 answer = await self._ask("v1", example.model, example.predict)
-            except (QuantserveError, TimeoutError):
-                return example
+            except QuantserveError as error:
+                return example, lasting and isinstance(error, RequestError)
+            except TimeoutError:
+                return example, False
             example = replace(example, predict_answer=answer)
-        return example
+        return example, lasting
 
     async def _ask(self, protocol: str, model: str, body: Body) -> Body | None:
         """The answer; None if it is too long, or not in JSON.
