@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 FULL = 128 * 1024
 """Bytes; who sends so many at once is read again when it is its turn."""
-LINGER_SECONDS = 10.0
-"""For a client that still sends to come to the answer: Python's own sends everything first."""
+LINGER_SECONDS = 2.0
+"""For a client that still sends to come to the answer, and to wait for the end of the line."""
 MOST_LINGERING = 128
 
 
