@@ -17,7 +17,10 @@ UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 def describe(parser: argparse.ArgumentParser) -> None:
     """The file, the rows, what is wanted and what it may cost."""
     add = parser.add_argument
-    add("model", type=Path, metavar="MODEL.onnx", help="the model in FP32")
+    add("model", type=Path, metavar="MODEL.onnx", nargs="?", help="the model in FP32")
+    add("--from-int8", type=Path, metavar="FILE",
+        help="a model that quantize_dynamic made, to be given a scale for each row so that rows "
+        "may share a run; needs no FP32 source (with one, both are compared with it)")  # fmt: skip
     add("--data", required=True, help=".npz, folder of .npy or .npz, module:function, or random")
     add("--calibration", metavar="DATA", help="rows to calibrate on (default: a quarter of --data)")
     add("--name", help="the model's name in the models folder (default: the file's)")

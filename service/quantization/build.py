@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,8 +16,9 @@ from service.core.tensors import Array, Arrays
 from service.engine.graph import summarise
 from service.quantization.data import groups, load_rows
 from service.quantization.fusion import Fusion, fusion_of
+from service.quantization.guard import ROWS, check_answers
 from service.quantization.methods import apply, needed_opset
-from service.quantization.recipes import Dynamic, Imported, Preparation, Recipe, Static
+from service.quantization.recipes import Dynamic, Imported, PerRow, Preparation, Recipe, Static
 from service.quantization.source import all_nodes, files_of
 
 HISTOGRAM_ROWS = 16
@@ -94,6 +96,9 @@ def build(recipe: Recipe, shop: Workshop, destination: Path) -> Built:
     build_file(recipe, shop, destination)
     if isinstance(recipe.method, Dynamic | Static) and not summarise(destination).precision.scheme:
         raise ValueError("the graph has no product that this recipe can quantize")
+    if isinstance(recipe.method, PerRow):
+        feeds = islice(iter(Feeds(shop, recipe).get_next, None), ROWS)
+        check_answers(destination, shop.prepared(recipe.preparation), list(feeds))
     return examine(destination, perf_counter() - started)
 
 
@@ -150,7 +155,8 @@ class Feeds:
         """Where ranges are kept that another recipe may use again."""
         method: Any = recipe.method
         ops = "-".join(method.ops) or "every"
-        name = f"{recipe.preparation}-{recipe.sparsity}-{method.calibrator}-{ops}"
+        what = getattr(method, "calibrator", method.kind)
+        name = f"{recipe.preparation}-{recipe.sparsity}-{what}-{ops}"
         return self._shop.folder / f"ranges-{zlib.crc32(name.encode()):08x}.json"
 
     def get_next(self) -> dict[str, Array] | None:

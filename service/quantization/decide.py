@@ -16,6 +16,8 @@ SMALLER = 1.1
 """A file, or memory, counts as smaller from this ratio on."""
 SLOWEST = 0.67
 """For the targets size and memory a model may run at this share of FP32's speed."""
+MENDABLE = ("static", "dynamic", "per-row")
+"""Kinds of recipes that can leave single nodes in float."""
 TIE = 1.05
 """Candidates this close on the target are equal, and so are files this close in size."""
 
@@ -157,12 +159,12 @@ def mixed_bases(
         c
         for c in candidates
         if c.measured and not c.recipe.float_nodes and not within_budget(c, goal)
-        and gain(c, reference, goal) >= floor and c.recipe.method.kind in ("static", "dynamic")
+        and gain(c, reference, goal) >= floor and c.recipe.method.kind in MENDABLE
     ]  # fmt: skip
     keeps = [
         c
         for c in broken
-        if goal.allow_batch_variance or c.recipe.method.kind == "static" or _never_joined(c)
+        if goal.allow_batch_variance or c.recipe.method.kind != "dynamic" or _never_joined(c)
     ]
     return sorted(keeps, key=lambda c: -_promise(c, reference, goal))
 

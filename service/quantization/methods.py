@@ -1,6 +1,7 @@
 """Each method of a recipe as one call of ONNX Runtime's tools, traps disarmed."""
 
 from functools import singledispatch
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -23,7 +24,18 @@ from onnxruntime.quantization.matmul_nbits_quantizer import (
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from service.core.tensors import Array
-from service.quantization.recipes import Dynamic, Half, Method, Recipe, Static, WeightOnly
+from service.quantization.per_row import Rewriting, activations_of, rewrite
+from service.quantization.recipes import (
+    Dynamic,
+    Half,
+    Method,
+    PerRow,
+    Recipe,
+    Static,
+    WeightOnly,
+)
+from service.quantization.row_kernels import takes_row_scales
+from service.quantization.smoothing import factors, load_peaks, peaks_of, save_peaks
 
 TYPES = {"U8": QuantType.QUInt8, "S8": QuantType.QInt8}
 CALIBRATORS = {
@@ -34,6 +46,10 @@ CALIBRATORS = {
 FORMS = {"QDQ": QuantFormat.QDQ, "QOperator": QuantFormat.QOperator}
 TABLE_OPSET = 21
 """INT4 tensors exist from here on."""
+PER_ROW_OPSET = 11
+"""What is written for scales of rows is valid from 10 on."""
+SMOOTHING_ROWS = 64
+"""Rows that show outliers."""
 BFLOAT_OPSET = 22
 """From here on convolutions may be of BF16; whether there is a kernel is another matter."""
 
@@ -48,6 +64,8 @@ class Calibration(Protocol):
 
 def needed_opset(method: Method) -> int:
     """The lowest opset in which a method's result is valid: 13 for scales per channel."""
+    if isinstance(method, PerRow):
+        return PER_ROW_OPSET
     if isinstance(method, Half):
         return BFLOAT_OPSET if method.datatype == "BF16" else 13
     tables = isinstance(method, WeightOnly) and method.tables and method.bits < 8
@@ -124,6 +142,19 @@ def _(
 
 @_apply.register
 def _(
+    method: PerRow, recipe: Recipe, model: onnx.ModelProto, calibration: Calibration, to: Path
+) -> None:
+    found = _factors(recipe, model, calibration) if method.smoothing else {}
+    rewriting = Rewriting(method, found, frozenset(recipe.float_nodes), takes_row_scales())
+    if not rewrite(model, rewriting):
+        raise ValueError(
+            "the graph has no MatMul or Gemm with constant weights that is large enough to gain"
+        )
+    onnx.save(model, to)
+
+
+@_apply.register
+def _(
     method: WeightOnly, recipe: Recipe, model: onnx.ModelProto, calibration: Calibration, to: Path
 ) -> None:
     config: Any
@@ -159,6 +190,18 @@ def _(
     if method.datatype == "BF16":
         _to_bfloat16(half)
     onnx.save(half, to)
+
+
+def _factors(recipe: Recipe, model: onnx.ModelProto, calibration: Calibration) -> dict[str, Array]:
+    """What evens out the channels of each activation that is rounded."""
+    path, readers = calibration.cache(recipe), activations_of(model)
+    peaks = load_peaks(path)
+    if peaks is None:
+        feeds = islice(iter(calibration.get_next, None), SMOOTHING_ROWS)
+        peaks = peaks_of(model, list(readers), feeds)
+        save_peaks(peaks, path)
+    found = {name: factors(peaks[name], readers[name]) for name in readers if name in peaks}
+    return {name: each for name, each in found.items() if each is not None}
 
 
 def _in_blocks(model: onnx.ModelProto, config: Any, recipe: Recipe) -> onnx.ModelProto:

@@ -69,6 +69,22 @@ class Static:
 
 
 @dataclass(frozen=True, slots=True)
+class PerRow:
+    """As dynamic, with a scale of its own for each row of an activation and of a table.
+
+    ``asymmetric``: between the smallest and the largest value of the row; what has no sign, as
+    after Relu, lies between 0 and the largest in any case. ``smoothing`` moves outliers to the
+    weights by what calibration rows show. ``reduce_range`` as for static.
+    """
+
+    asymmetric: bool = True
+    smoothing: bool = False
+    reduce_range: bool = False
+    ops: tuple[str, ...] = ("MatMul", "Gemm", "Gather")
+    kind: Literal["per-row"] = "per-row"
+
+
+@dataclass(frozen=True, slots=True)
 class WeightOnly:
     """MatMul weights in blocks of few bits; ``accuracy_level`` 4 lets kernels multiply in INT8."""
 
@@ -97,7 +113,7 @@ class Imported:
     kind: Literal["imported"] = "imported"
 
 
-Method = Dynamic | Static | WeightOnly | Half | Imported
+Method = Dynamic | Static | PerRow | WeightOnly | Half | Imported
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +130,8 @@ class Recipe:
     @property
     def calibrated(self) -> bool:
         """Whether it needs rows to calibrate on."""
-        return isinstance(self.method, Static)
+        method = self.method
+        return isinstance(method, Static) or (isinstance(method, PerRow) and method.smoothing)
 
 
 def catalogue(kinds: frozenset[Kind], saturates: bool) -> tuple[Recipe, ...]:
@@ -153,6 +170,7 @@ def _leading(kinds: frozenset[Kind], saturates: bool) -> Iterator[Recipe]:
         yield from _dynamic(saturates)  # no other method quantizes the recurrence itself
     if kinds & {Kind.TRANSFORMER, Kind.RECURRENT, Kind.EMBEDDING} or kinds == {Kind.DENSE}:
         tables = bool(kinds & {Kind.TRANSFORMER, Kind.EMBEDDING})
+        yield from per_row(saturates)
         yield from _static_products(saturates, tables)
         yield from _dynamic(saturates)
 
@@ -215,6 +233,17 @@ def _dynamic(saturates: bool) -> Iterator[Recipe]:
     yield Recipe("dynamic U8 per-tensor", Dynamic(weights="U8", per_channel=False))
     if saturates:
         yield Recipe("dynamic S8 per-channel, 7-bit weights", Dynamic(reduce_range=True))
+
+
+def per_row(saturates: bool) -> Iterator[Recipe]:
+    """The forms of per-row dynamic INT8."""
+    for bits, reduced in ((", 7-bit weights", True), ("", False)):
+        if reduced and not saturates:
+            continue
+        for smoothed, smoothing in ((", smoothed", True), ("", False)):
+            for form, asymmetric in (("symmetric", False), ("asymmetric", True)):
+                method = PerRow(asymmetric, smoothing, reduced)
+                yield Recipe(f"per-row dynamic INT8 {form}{smoothed}{bits}", method)
 
 
 def _weight_only() -> Iterator[Recipe]:

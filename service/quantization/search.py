@@ -19,7 +19,7 @@ from service.quantization.journal import Journal
 from service.quantization.mending import Mending
 from service.quantization.quality import Quality
 from service.quantization.reasons import Decision, decide
-from service.quantization.recipes import Imported, Recipe, catalogue, pruned
+from service.quantization.recipes import Imported, Recipe, catalogue, per_row, pruned
 from service.quantization.source import Source, doubt_of_precision
 from service.quantization.timing import SECONDS
 from service.quantization.trial import Bench, Measurement
@@ -39,7 +39,8 @@ MENDED = 2
 class Task:
     """One search: the model, what is wanted, and the means. ``threads`` 0 and ``kernels`` None: as
     serving would; ``saturates``: whether ONNX Runtime's default kernels do here; ``confirming``:
-    how many rows there are to confirm the choice on."""
+    how many rows there are to confirm the choice on; ``rows_only``: whether to try only recipes
+    with a scale for each row."""
 
     source: Source
     goal: Goal
@@ -53,6 +54,7 @@ class Task:
     timing_seconds: float = SECONDS
     confirming: int = 0
     kernels: Kernels | None = None
+    rows_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,12 @@ class Outcome:
     threads: int
     notes: tuple[str, ...]
     seconds: float
+
+    @property
+    def winner(self) -> Recipe | None:
+        """The recipe to publish; None where FP32 stays."""
+        named = self.decision.winner
+        return next((c.recipe for c in self.candidates if c.recipe.name == named), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +149,26 @@ class Search:
                 worker.call(BUILD_TIMEOUT, build, recipe, self._shop, path)
         return path
 
+    def beside(self, recipe: Recipe, other: Path) -> Quality:
+        """A candidate's answers, scored as if those of another file were FP32's.
+
+        Raises:
+            WorkFailed: one of the two cannot be run.
+        """
+        bench = replace(self._bench, reference=other)
+        with Worker() as worker:
+            return worker.call(
+                TRIAL_TIMEOUT, trials.confirm, self.file(recipe), bench, self._shop.evaluation
+            )
+
     def _plan(self) -> tuple[Recipe, ...]:
         imported = tuple(
             Recipe(f"given file {path.name}", Imported(str(path))) for path in self._task.imported
         )
-        return (*imported, *catalogue(self._task.source.kinds, self._task.saturates))
+        found = catalogue(self._task.source.kinds, self._task.saturates)
+        if self._task.rows_only:
+            found = tuple(per_row(self._task.saturates))
+        return (*imported, *found)
 
     def _measure_reference(self) -> None:
         self._step("FP32")

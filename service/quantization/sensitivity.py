@@ -4,18 +4,16 @@ Runs in a worker. A part is a product with the operators that follow it.
 """
 
 from collections.abc import Sequence
-from math import inf
 from pathlib import Path
 
-import numpy as np
 import onnx
 
-from service.core.non_finite import differs, without
 from service.core.tensors import Arrays
 from service.engine.session import Session, SessionOptions
 from service.quantization.build import Workshop, build_file
 from service.quantization.data import load_rows
-from service.quantization.recipes import PRODUCTS, Dynamic, Recipe, mixed
+from service.quantization.noise import noise
+from service.quantization.recipes import PRODUCTS, Dynamic, PerRow, Recipe, mixed
 from service.quantization.source import all_nodes
 
 OPENING = (*PRODUCTS, "LSTM")
@@ -45,8 +43,10 @@ def parts_of(recipe: Recipe, shop: Workshop) -> tuple[Part, ...]:
 def _quantizable(recipe: Recipe, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     ops = set(getattr(recipe.method, "ops", ()))
     constants = {tensor.name for tensor in graph.initializer}
-    weights_only = getattr(recipe.method, "inputs_only", False)
-    nodes = all_nodes(graph) if isinstance(recipe.method, Dynamic) else graph.node
+    per_row = isinstance(recipe.method, PerRow)
+    weights_only = per_row or getattr(recipe.method, "inputs_only", False)
+    inner = per_row or isinstance(recipe.method, Dynamic)
+    nodes = all_nodes(graph) if inner else graph.node
     return [
         node
         for node in nodes
@@ -63,27 +63,9 @@ def sensitivity(recipe: Recipe, parts: Sequence[Part], index: int, shop: Worksho
     path = shop.folder / "part.onnx"
     build_file(mixed(recipe, others), shop, path)
     feeds = load_rows(shop.calibration).feeds[:ROWS]
-    return _noise(_run(shop.prepared("raw"), feeds), _run(path, feeds))
+    return noise(_run(shop.prepared("raw"), feeds), _run(path, feeds))
 
 
 def _run(path: Path, feeds: Sequence[Arrays]) -> list[Arrays]:
     session = Session(path, SessionOptions(1))
     return [session.run(row) for row in feeds]
-
-
-def _noise(want: Sequence[Arrays], got: Sequence[Arrays]) -> float:
-    worst = 0.0
-    for w, g in zip(zip(*want, strict=True), zip(*got, strict=True), strict=True):
-        if w[0].dtype.kind != "f":
-            continue
-        if any(differs(b, a).any() for a, b in zip(w, g, strict=True)):
-            return inf
-        masked = [
-            (without(a, ~np.isfinite(a)), without(b, ~np.isfinite(a)))
-            for a, b in zip(w, g, strict=True)
-        ]
-        with np.errstate(over="ignore"):
-            signal = sum(float((a**2).sum()) for a, _ in masked)
-            noise = sum(float(((a - b) ** 2).sum()) for a, b in masked)
-        worst = max(worst, noise / (signal or 1.0))
-    return worst if np.isfinite(worst) else inf

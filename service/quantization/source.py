@@ -51,9 +51,10 @@ def read_source(path: Path, scratch: Path) -> Source:
         _check_size(path, size, scratch)
         precision = summary.precision
         if precision.scheme:
+            convert = ", or convert it with --from-int8" if precision.dynamic else ""
             raise ConfigError(
                 f"{path.name} is quantized already ({precision}); start from its FP32 "
-                "form, or give it as --qat beside that"
+                f"form, or give it as --qat beside that{convert}"
             )
         if not precision.trees and dict(precision.shares).get("FP64", 0) >= 0.5:
             raise ConfigError(

@@ -20,6 +20,15 @@ def told(values: dict[str, Any], version: Path, written: Sequence[Path], width: 
     return "\n".join((table(values, width), "", *lines, "", *files, "", *_next(version)))
 
 
+def kept(values: dict[str, Any], given: Path, width: int | None) -> str:
+    """The result where nothing is better than the file that was to be converted."""
+    notes = [f"note: {note}" for note in values["notes"]]
+    lines = [*notes, values["decision"]["reason"], f"no version was made: {given} stays as it is"]
+    if width is not None:
+        lines = [fill(line, width, break_long_words=False) for line in lines]
+    return "\n".join((table(values, width), "", *lines))
+
+
 def _missing(values: Mapping[str, Any]) -> list[str]:
     """Recipes that were not tried for want of a package; the table may have cut it off."""
     return [

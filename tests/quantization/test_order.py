@@ -20,9 +20,10 @@ from service.engine.loading import load
 from service.engine.session import new_control
 from service.quantization.data import Rows, Split
 from service.quantization.decide import Candidate
-from service.quantization.order import Order, _key, _scratch, carry_out
+from service.quantization.order import Order, carry_out
 from service.quantization.recipes import Dynamic, Recipe, Static, WeightOnly
 from service.quantization.search import Search
+from service.quantization.workplace import scratch_folder, workshop
 from tests.patience import PATIENCE, until
 from tests.quantization.tiny_models import conv_net, recurrent, save
 
@@ -158,7 +159,7 @@ def test_one_search_at_a_time_and_the_second_takes_nothing_away(
 ) -> None:
     home = tmp_path / "models/tiny"
     home.mkdir(parents=True)
-    with _scratch(home), pytest.raises(ConfigError, match="another quantize is at work"):
+    with scratch_folder(home), pytest.raises(ConfigError, match="another quantize is at work"):
         quantize(model, data, tmp_path / "models")
     assert (home / ".quantize").is_dir()
 
@@ -251,6 +252,7 @@ def test_a_model_that_never_answers_is_given_up(
 
 def test_other_weights_beside_the_file_are_another_search(model: Path, tmp_path: Path) -> None:
     rows = Rows(((np.zeros((1, 1, 8, 8), np.float32),),))
+    (tmp_path / "work").mkdir()
     keys = []
     for scale in (1, 2):
         changed = onnx.load(model)
@@ -260,7 +262,7 @@ def test_other_weights_beside_the_file_are_another_search(model: Path, tmp_path:
         path = tmp_path / str(scale) / "m.onnx"
         path.parent.mkdir()
         onnx.save(changed, path, save_as_external_data=True, location="w", size_threshold=0)
-        keys.append(_key(Order(path, "rows"), Split(rows, rows, rows)))
+        keys.append(workshop(tmp_path / "work", path, (), {}, Split(rows, rows, rows)).folder)
     first, second = (tmp_path / f"{scale}/m.onnx" for scale in (1, 2))
     assert first.read_bytes() == second.read_bytes()
     assert keys[0] != keys[1]

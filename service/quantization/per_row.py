@@ -1,0 +1,265 @@
+"""Dynamic INT8 with a scale for each row: rows stay independent, so they may share a run.
+
+``onnxruntime.quantization`` writes one scale for a whole tensor only. Here each product becomes
+
+    q, m = the activation in eight bits, and the scale of each of its rows   (``row_scales``)
+    y = MatMulIntegerToFloat(q, W8, a_scale=m, b_scale=S * step)
+    out = y + low * (sum of each column of W8 * S) + bias
+
+and each embedding table keeps a scale for each of its rows. The bias is never given to
+MatMulIntegerToFloat: with a scale for each row ONNX Runtime multiplies the bias by it as well.
+Nor is the product left to ONNX Runtime's fusion, which adds the bias there by itself.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from service.core.tensors import Array
+from service.quantization.graph_writer import GraphWriter
+from service.quantization.products import (
+    CONSTANTS_APART,
+    STANDARD,
+    Constants,
+    Product,
+    matrix,
+    product_of,
+    skipped,
+    table_of,
+)
+from service.quantization.recipes import PerRow
+from service.quantization.row_scales import Rounded, RowScales
+from service.quantization.source import all_nodes
+
+FULL, REDUCED = 127, 64
+"""The largest weight: of eight bits, and such that no pair of products passes 16 bits."""
+WORTH = 32_768
+"""Weights that read one activation, below which rounding it takes longer than it saves: measured
+with 1 to 64 rows and 64 to 768 values in a row."""
+LEAST_TABLE = 4_096
+"""Values of a table that is worth a scale for each row."""
+MICROSOFT = "com.microsoft"
+
+
+@dataclass(frozen=True, slots=True)
+class Rewriting:
+    """What a graph is rewritten with. ``factors``: what the channels of an activation are
+    multiplied by, and its weights divided; ``float_nodes`` stay as they are; ``fused``: whether
+    ONNX Runtime's fused operator takes scales of rows."""
+
+    method: PerRow
+    factors: Mapping[str, Array]
+    float_nodes: frozenset[str]
+    fused: bool = True
+
+
+def rewrite(model: onnx.ModelProto, how: Rewriting) -> int:
+    """Rewrite a model in place; gives how many products it has in eight bits now."""
+    opset = max((o.version for o in model.opset_import if o.domain in STANDARD), default=1)
+    taken = {name for node in all_nodes(model.graph) for name in (node.name, *node.output)}
+    taken |= _declared(model.graph)
+    done = _graph(model.graph, how, opset, taken, model.ir_version, None)
+    if model.ir_version < CONSTANTS_APART:
+        _constants_apart(model)
+    _drop_unused(model.graph)
+    if all(each.domain != MICROSOFT for each in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
+    return done
+
+
+def notes_on(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Which products with weights are left in float, and why."""
+    constants = Constants(model.graph, model.ir_version)
+    return tuple(skipped(model.graph.node, constants))
+
+
+def activations_of(model: onnx.ModelProto) -> dict[str, list[Array]]:
+    """The activations that products of the main graph read, with the weights [K, N] that they meet
+    there: those that the rewriting would round."""
+    constants = Constants(model.graph, model.ir_version)
+    return _worth(model.graph.node, constants, frozenset())
+
+
+def _graph(
+    graph: onnx.GraphProto, how: Rewriting, opset: int, taken: set[str], ir_version: int,
+    around: Constants | None,
+) -> int:  # fmt: skip
+    constants = Constants(graph, ir_version, around)
+    writer = GraphWriter(taken, opset)
+    scales = RowScales(graph, writer, how.method.asymmetric, how.factors)
+    products = _Products(how, writer, scales, constants)
+    worth = _worth(graph.node, constants, how.float_nodes)
+    done = 0
+    for node in graph.node:
+        for inner in _graphs_of(node):
+            done += _graph(inner, how, opset, taken, ir_version, constants)
+        product = product_of(node, constants) if node.name not in how.float_nodes else None
+        table = table_of(node, constants) if node.name not in how.float_nodes else None
+        if product is not None and product.activation in worth:
+            products.write(product)
+            done += 1
+        elif table is not None and constants.array(table.values).size >= LEAST_TABLE:
+            products.gather(table.values, table.index, table.output)
+        else:
+            writer.keep(node)
+    del graph.node[:]
+    graph.node.extend(writer.nodes)
+    graph.initializer.extend(writer.constants)
+    # The tools keep shapes of tensors that are gone.
+    graph.ClearField("value_info")
+    return done
+
+
+def _worth(
+    nodes: Sequence[onnx.NodeProto], constants: Constants, float_nodes: frozenset[str]
+) -> dict[str, list[Array]]:
+    found: dict[str, list[Array]] = {}
+    for node in nodes:
+        product = product_of(node, constants) if node.name not in float_nodes else None
+        if product is not None:
+            found.setdefault(product.activation, []).append(matrix(product, constants))
+    return {k: v for k, v in found.items() if sum(each.size for each in v) >= WORTH}
+
+
+class _Products:
+    """Writes products and tables; a weight that several of them share is rounded once."""
+
+    def __init__(
+        self, how: Rewriting, writer: GraphWriter, scales: RowScales, constants: Constants
+    ) -> None:
+        self._how, self._writer, self._scales, self._constants = how, writer, scales, constants
+        self._weights: dict[tuple[str, bool, float, str], tuple[str, Array, Array]] = {}
+        self._tables: dict[str, tuple[str, str]] = {}
+
+    def write(self, product: Product) -> None:
+        """A product; its output keeps its name."""
+        writer, x = self._writer, self._scales.rounded(product.activation)
+        weight, scale, sums = self._weight(product, x)
+        name, terms = product.output, self._bias(product)
+        if x.low:
+            column = writer.constant(sums, f"{name}.column_sums")
+            terms.insert(0, writer.node("Mul", [x.low, column], f"{name}.low"))
+        result = name if not terms else ""
+        total = self._product(x, weight, scale, name, result)
+        for place, term in enumerate(terms, 1):
+            if place == len(terms):
+                writer.write("Add", [total, term], name)
+            else:
+                total = writer.node("Add", [total, term], f"{name}.shifted")
+
+    def gather(self, values: str, index: str, output: str) -> None:
+        """Rows of a table; the output keeps its name."""
+        writer = self._writer
+        q, scales = self._table(values)
+        rows = writer.node("Gather", [q, index], f"{output}.int8")
+        numbers = writer.node("Cast", [rows], f"{output}.numbers", to=TensorProto.FLOAT)
+        scale = writer.node("Gather", [scales, index], f"{output}.scales")
+        writer.write("Mul", [numbers, scale], output)
+
+    def _table(self, values: str) -> tuple[str, str]:
+        """The rounded table, and the scale of each of its rows, by name."""
+        if values not in self._tables:
+            table = self._constants.array(values)
+            scale = _scale(np.abs(table).max(axis=1, keepdims=True), FULL)
+            q = np.clip(np.rint(table / scale), -FULL, FULL).astype(np.int8)
+            rounded = self._writer.constant(q, f"{values}.int8")
+            self._tables[values] = rounded, self._writer.constant(scale, f"{values}.row_scales")
+        return self._tables[values]
+
+    def _product(self, x: Rounded, weight: str, scale: Array, name: str, result: str) -> str:
+        """The product by itself, into ``result`` if that is given; gives its name."""
+        writer = self._writer
+        scales = writer.constant((scale * x.step).astype(np.float32), f"{name}.column_scales")
+        made = result or f"{name}.product"
+        if self._how.fused:
+            inputs = [x.q, weight, x.scale, scales, x.zero]
+            if result:
+                writer.write("MatMulIntegerToFloat", inputs, result, MICROSOFT)
+                return result
+            return writer.node("MatMulIntegerToFloat", inputs, made, MICROSOFT)
+        sums = writer.node("MatMulInteger", [x.q, weight, x.zero], f"{name}.sums")
+        numbers = writer.node("Cast", [sums], f"{name}.numbers", to=TensorProto.FLOAT)
+        # In this order, which ONNX Runtime does not fuse: see above.
+        even = writer.node("Mul", [numbers, scales], f"{name}.even")
+        if result:
+            writer.write("Mul", [even, x.scale], result)
+            return result
+        return writer.node("Mul", [even, x.scale], made)
+
+    def _weight(self, product: Product, x: Rounded) -> tuple[str, Array, Array]:
+        """The rounded weight by name, the scale of each column, and each column's sum."""
+        of = product.activation if x.factors is not None else ""
+        key = product.weight, product.transposed, product.alpha, of
+        if key not in self._weights:
+            values = matrix(product, self._constants)
+            if x.factors is not None:
+                values = values / x.factors[:, None]
+            largest = REDUCED if self._how.method.reduce_range else FULL
+            scale = _scale(np.abs(values).max(axis=0), largest)
+            q = np.clip(np.rint(values / scale), -largest, largest).astype(np.int8)
+            sums = (q.sum(axis=0, dtype=np.int64) * scale).astype(np.float32)
+            name = self._writer.constant(q, f"{product.weight}.int8")
+            self._weights[key] = name, scale, sums
+        return self._weights[key]
+
+    def _bias(self, product: Product) -> list[str]:
+        if not product.bias or product.beta == 0:
+            return []
+        if product.beta == 1:
+            return [product.bias]
+        beta = self._writer.constant(np.float32(product.beta), f"{product.output}.beta")
+        return [self._writer.node("Mul", [product.bias, beta], f"{product.output}.bias")]
+
+
+def _scale(largest: Array, levels: int) -> Array:
+    """Scales that are never 0, so that a column of zeros stays one."""
+    found: Array = np.maximum(largest / levels, np.finfo(np.float32).tiny).astype(np.float32)
+    return found
+
+
+def _graphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield attribute.g
+
+
+def _declared(graph: onnx.GraphProto) -> set[str]:
+    names = {each.name for each in (*graph.input, *graph.output, *graph.initializer)}
+    for node in graph.node:
+        for inner in _graphs_of(node):
+            names |= _declared(inner)
+    return names
+
+
+def _constants_apart(model: onnx.ModelProto) -> None:
+    """Constants need not be listed as inputs any more, and the new ones are not."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    kept = [value for value in model.graph.input if value.name not in constants]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    model.ir_version = CONSTANTS_APART
+
+
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    """Remove the FP32 weights that nothing reads any more, in each graph."""
+    used = {name for node in all_nodes(graph) for name in node.input}
+    used |= {value.name for value in graph.output}
+    for node in all_nodes(graph):
+        for inner in _graphs_of(node):
+            used |= {value.name for value in inner.output}
+    _keep_only(graph, used)
+
+
+def _keep_only(graph: onnx.GraphProto, used: set[str]) -> None:
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    nodes = [n for n in graph.node if n.op_type != "Constant" or n.output[0] in used]
+    for node in nodes:
+        for inner in _graphs_of(node):
+            _keep_only(inner, used)
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    del graph.node[:]
+    graph.node.extend(nodes)

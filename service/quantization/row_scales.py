@@ -1,0 +1,120 @@
+"""Activations rounded to eight bits at run time, with a scale of their own for each row.
+
+A row is what lies along the last axis. For x the graph computes a scale m [..., 1] and
+
+    asymmetric     low = min(x), m = max(x) - low     q = round(255 * (x - low) / m)    zero 0
+    symmetric      m = max(|x|)                       q = round(127 * x / m) + 128      zero 128
+    not negative   m = max(x)                         q = round(255 * x / m)             U8, zero 0
+
+A row of equal values has m = 0; its q is arbitrary and is multiplied by 0.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+
+from service.core.tensors import Array
+from service.quantization.graph_writer import GraphWriter
+
+NOT_NEGATIVE = {"Relu", "Sigmoid", "Softmax", "Abs", "HardSigmoid", "Sqrt", "Exp", "Softplus"}
+"""Operators whose results have no sign."""
+KEEPING = {
+    "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "MaxPool",
+    "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Concat", "Slice", "Expand",
+}  # fmt: skip
+"""Operators whose results have no sign where none of what they read has one."""
+MIXING = {
+    "MatMul", "Gemm", "Conv", "LayerNormalization", "Softmax", "LSTM", "GRU", "RNN", "Attention",
+    "SkipLayerNormalization", "InstanceNormalization", "GroupNormalization", "Einsum",
+}  # fmt: skip
+"""Operators after which a NaN in a row has reached all of it."""
+DEPTH = 12
+"""Operators that are looked through."""
+
+
+class Rounded(NamedTuple):
+    """An activation in eight bits, by the names of its tensors: x = (q - zero) * step * scale, and
+    ``low`` [..., 1] beside that if there is one. ``factors`` [K] have been multiplied into x."""
+
+    q: str
+    zero: str
+    scale: str
+    step: float
+    low: str
+    factors: Array | None
+
+
+class RowScales:
+    """Rounds the activations of one graph; each once, for all products that read it."""
+
+    def __init__(
+        self, graph: onnx.GraphProto, writer: GraphWriter, asymmetric: bool,
+        factors: Mapping[str, Array],
+    ) -> None:  # fmt: skip
+        """``factors``: what to multiply an activation's channels by first, where anything."""
+        self._makers = {name: node for node in graph.node for name in node.output}
+        self._writer = writer
+        self._asymmetric = asymmetric
+        self._factors = factors
+        self._done: dict[str, Rounded] = {}
+
+    def rounded(self, value: str) -> Rounded:
+        """The nodes for an activation are written where it is asked for first."""
+        if value not in self._done:
+            self._done[value] = self._write(value)
+        return self._done[value]
+
+    def _write(self, value: str) -> Rounded:
+        writer, factors = self._writer, self._factors.get(value)
+        x, low, name = value, "", f"{value}.row"
+        if factors is not None:
+            x = writer.node("Mul", [x, writer.constant(factors, f"{name}.factors")], f"{name}.even")
+        if self._has_no_sign(value):
+            zero, step, scale = 0, 1 / 255, writer.reduce("ReduceMax", x, f"{name}.max")
+        elif self._asymmetric:
+            zero, step = 0, 1 / 255
+            high = writer.reduce("ReduceMax", x, f"{name}.max")
+            low = writer.reduce("ReduceMin", x, f"{name}.min")
+            scale = writer.node("Sub", [high, low], f"{name}.range")
+            x = writer.node("Sub", [x, low], f"{name}.shifted")
+        else:
+            zero, step = 128, 1 / 127
+            size = writer.node("Abs", [x], f"{name}.abs")
+            scale = writer.reduce("ReduceMax", size, f"{name}.max")
+        if not self._mixed(value):
+            scale = self._with_nan(x, scale, name)
+        # One division a row, not one a value.
+        inverse = writer.node("Reciprocal", [scale], f"{name}.inverse")
+        share = writer.node("Mul", [x, inverse], f"{name}.share")
+        steps = writer.shared(f"step_{zero}_{round(1 / step)}", np.float32(step))
+        zeros = writer.shared(f"zero_{zero}", np.uint8(zero))
+        q = writer.node("QuantizeLinear", [share, steps, zeros], f"{name}.q")
+        return Rounded(q, zeros, scale, step, low, factors)
+
+    def _with_nan(self, x: str, scale: str, name: str) -> str:
+        """A scale that is NaN where a value of the row is: comparisons skip NaN, sums do not."""
+        total = self._writer.reduce("ReduceSum", x, f"{name}.sum")
+        nothing = self._writer.shared("nothing", np.float32(0))
+        nan = self._writer.node("Mul", [total, nothing], f"{name}.nan")
+        return self._writer.node("Add", [scale, nan], f"{name}.scale")
+
+    def _has_no_sign(self, value: str, depth: int = DEPTH) -> bool:
+        node = self._makers.get(value)
+        if node is None or not depth:
+            return False
+        if node.op_type in KEEPING:
+            read = node.input if node.op_type == "Concat" else node.input[:1]
+            return all(self._has_no_sign(name, depth - 1) for name in read)
+        return node.op_type in NOT_NEGATIVE
+
+    def _mixed(self, value: str, depth: int = DEPTH) -> bool:
+        """Whether a NaN in a row is in all of it by now."""
+        node = self._makers.get(value)
+        if node is None or not depth or not node.input:
+            return False
+        if node.op_type in MIXING:
+            return True
+        every = all if node.op_type == "Concat" else any
+        return every(self._mixed(name, depth - 1) for name in node.input)
