@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -18,6 +18,7 @@ from service.quantization.data import groups, load_rows
 from service.quantization.fusion import Fusion, fusion_of
 from service.quantization.guard import ROWS, check_answers
 from service.quantization.methods import apply, needed_opset
+from service.quantization.per_row import note_on
 from service.quantization.recipes import Dynamic, Imported, PerRow, Preparation, Recipe, Static
 from service.quantization.source import all_nodes, files_of
 
@@ -58,7 +59,8 @@ class Workshop:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A finished file. ``compressed_bytes`` is its size after DEFLATE, as in a package or image."""
+    """A finished file. ``compressed_bytes`` is its size after DEFLATE, as in a package or image;
+    ``note`` says what the recipe left as it was, if that is not to be expected."""
 
     file_bytes: int
     compressed_bytes: int
@@ -66,6 +68,7 @@ class Built:
     opset: int
     fusion: Fusion
     seconds: float
+    note: str = ""
 
 
 def prepare(source: Path, shop: Workshop) -> str:
@@ -96,10 +99,13 @@ def build(recipe: Recipe, shop: Workshop, destination: Path) -> Built:
     build_file(recipe, shop, destination)
     if isinstance(recipe.method, Dynamic | Static) and not summarise(destination).precision.scheme:
         raise ValueError("the graph has no product that this recipe can quantize")
+    note = ""
     if isinstance(recipe.method, PerRow):
+        start = shop.prepared(recipe.preparation)
         feeds = islice(iter(Feeds(shop, recipe).get_next, None), ROWS)
-        check_answers(destination, shop.prepared(recipe.preparation), list(feeds))
-    return examine(destination, perf_counter() - started)
+        check_answers(destination, start, list(feeds))
+        note = note_on(onnx.load(start))
+    return replace(examine(destination, perf_counter() - started), note=note)
 
 
 def build_file(recipe: Recipe, shop: Workshop, destination: Path) -> None:

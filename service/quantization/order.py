@@ -144,7 +144,7 @@ def _carry_out(order: Order, model: Path, home: Path, notes: tuple[str, ...]) ->
     check_metric(order.metric, rows.labels)
     parts = split(rows, order.seed, order.rows, calibration)
     for path in order.given:
-        _check_given(path, source)
+        _check_given("--qat" if path in order.qat else "--from-int8", path, source)
     check_home(home, source.signature)
     kernels = Kernels.asked(load_model_config(home / SETTINGS_FILE).session.kernels)
     with scratch_folder(home) as scratch:
@@ -195,7 +195,7 @@ def _beside_given(order: Order, outcome: Outcome, search: Search) -> Outcome:
         note = f"could not be compared with {order.from_int8.name}: {error}"
     else:
         note = (
-            f"its answers against those of {order.from_int8.name}: {quality.metric} "
+            f"answers of {winner.name} against those of {order.from_int8.name}: {quality.metric} "
             f"{quality.score:.4f}, {quality.reference:.4f} being that file's own"
         )
     return replace(outcome, notes=(*outcome.notes, note))
@@ -229,25 +229,25 @@ def _publish(
     return told(values, version, written, width)
 
 
-def _check_given(path: Path, source: Source) -> None:
+def _check_given(flag: str, path: Path, source: Source) -> None:
     """A finished file must load and have the model's signature.
 
     Raises:
         ConfigError: it does not, or is not quantized.
     """
     if not path.is_file():
-        raise ConfigError(f"there is no file {path}")
+        raise ConfigError(f"{flag} {path}: there is no such file")
     try:
         precision = summarise(path).precision
         rehearse_file(path)
         signature = Session(path, SessionOptions(1)).signature
     except LoadFailed as error:
-        raise ConfigError(f"given file {path.name}: {error}") from None
+        raise ConfigError(f"{flag} {path.name}: {error}") from None
     if not precision.scheme:
-        raise ConfigError(f"given file {path.name} is not quantized ({precision})")
+        raise ConfigError(f"{flag} {path.name} is not quantized ({precision})")
     broken = compare_signatures(source.signature, signature).broken
     # It is run and compared in the order of the source's tensors.
     want, got = ([s.name for s in (*x.inputs, *x.outputs)] for x in (source.signature, signature))
     if broken or want != got:
         what = ", ".join(broken) or f"expected {want}, got {got}"
-        raise ConfigError(f"given file {path.name} has another signature: {what}")
+        raise ConfigError(f"{flag} {path.name} has another signature: {what}")

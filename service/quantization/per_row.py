@@ -41,6 +41,8 @@ WORTH = 32_768
 with 1 to 64 rows and 64 to 768 values in a row."""
 LEAST_TABLE = 4_096
 """Values of a table that is worth a scale for each row."""
+LISTED = 3
+"""Products that a note names."""
 MICROSOFT = "com.microsoft"
 
 
@@ -70,10 +72,11 @@ def rewrite(model: onnx.ModelProto, how: Rewriting) -> int:
     return done
 
 
-def notes_on(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Which products with weights are left in float, and why."""
-    constants = Constants(model.graph, model.ir_version)
-    return tuple(skipped(model.graph.node, constants))
+def note_on(model: onnx.ModelProto) -> str:
+    """Which products with weights are left in float, and why; "" where none is."""
+    found = list(skipped(model.graph.node, Constants(model.graph, model.ir_version)))
+    more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
+    return f"left in float: {'; '.join(found[:LISTED])}{more}" if found else ""
 
 
 def activations_of(model: onnx.ModelProto) -> dict[str, list[Array]]:

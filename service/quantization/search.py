@@ -135,6 +135,8 @@ class Search:
                 self._keep_best()
         confirmation = self._finish()
         self._step("done")
+        notes = {c.built.note: None for c in self._found if c.built and c.built.note}
+        self._notes += notes
         decision = decide(self._found, self._reference, self._task.goal, len(plan))
         return Outcome(
             self._reference, tuple(self._found), decision, confirmation, self._bench.threads,

@@ -11,8 +11,10 @@ import onnx
 import orjson
 import pytest
 from onnx import helper
+from onnxruntime.quantization import quantize_dynamic
 
 from service.config import ModelConfig
+from service.core.batching import BatchingMode
 from service.core.errors import ConfigError
 from service.engine.gate import golden_checks
 from service.engine.golden import read_golden
@@ -21,12 +23,14 @@ from service.engine.session import new_control
 from service.quantization.data import Rows, Split
 from service.quantization.decide import Candidate
 from service.quantization.order import Order, carry_out
-from service.quantization.recipes import Dynamic, Recipe, Static, WeightOnly
+from service.quantization.recipes import Dynamic, PerRow, Recipe, Static, WeightOnly
 from service.quantization.search import Search
 from service.quantization.workplace import scratch_folder, workshop
 from tests.patience import PATIENCE, until
+from tests.quantization.test_per_row import network, rows
 from tests.quantization.tiny_models import conv_net, recurrent, save
 
+ROWS_ONLY = (Recipe("per row", PerRow()),)
 FEW = (
     Recipe("static", Static(reduce_range=True)),
     Recipe("weight-only", WeightOnly(4)),
@@ -356,3 +360,46 @@ def test_masked_scores_and_masks_in_the_data_go_through(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_the_name_is_the_files_or_its_folders(file: str) -> None:
     assert Order(Path("models", file), "random").model_name == "net"
+
+
+def test_a_dynamic_model_is_converted_without_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.quantization.search.per_row", lambda saturates: ROWS_ONLY)
+    given = tmp_path / "old/1/model.onnx"
+    given.parent.mkdir(parents=True)
+    onnx.save(network(), tmp_path / "fp32.onnx")
+    quantize_dynamic(tmp_path / "fp32.onnx", given)
+    np.savez(tmp_path / "rows.npz", x=rows(40))
+    models = tmp_path / "models"
+
+    def convert(model: Path | None, **more: object) -> str:
+        return carry_out(Order(model, str(tmp_path / "rows.npz"), models=models, from_int8=given,
+                               metric="cosine", threads=1, timing_seconds=0.02, **more))  # type: ignore[arg-type]  # fmt: skip
+
+    told = convert(None, target="size")
+    report = json.loads((models / "old/1/report.json").read_text())
+    assert report["decision"]["winner"] == ROWS_ONLY[0].name
+    assert [row["name"] for row in report["candidates"]] == [
+        "given file model.onnx", ROWS_ONLY[0].name,
+    ]  # fmt: skip
+    assert "from its own weights of eight bits (2 MatMul)" in told
+    assert f"answers of {ROWS_ONLY[0].name} against those of model.onnx: cosine" in told
+    assert load(models / "old/1", ModelConfig(), 1).plan.mode is BatchingMode.COMBINE
+    # With the FP32 source both are compared with that.
+    told = convert(tmp_path / "fp32.onnx", target="size", name="both")
+    assert "from its own weights" not in told
+    assert (models / "both/1/model.onnx").exists()
+    # Where nothing is better, what is there stays.
+    told = convert(None, target="size", max_drop=0.0, name="none")
+    assert f"no version was made: {given} stays as it is" in told
+    assert not (models / "none").exists()
+
+
+def test_a_conversion_needs_one_of_the_two_files(data: Path, tmp_path: Path) -> None:
+    order = Order(None, str(data), models=tmp_path / "models", name="it")
+    with pytest.raises(ConfigError, match="give a model in FP32, or --from-int8"):
+        carry_out(order)
+    order = Order(None, str(data), models=tmp_path / "models")
+    with pytest.raises(ConfigError, match="is not a name for a model"):
+        carry_out(order)
