@@ -62,6 +62,10 @@ class GraphWriter:
             self._shared[name] = self.constant(values, f"per_row.{name}")
         return self._shared[name]
 
+    def name(self, name: str) -> str:
+        """A name for an output that ``write`` is to make."""
+        return self._fresh(name)
+
     def _fresh(self, name: str) -> str:
         found, number = name, 2
         while found in self._taken:

@@ -23,6 +23,7 @@ from service.quantization.graph_writer import GraphWriter
 from service.quantization.products import (
     CONSTANTS_APART,
     STANDARD,
+    Biases,
     Constants,
     Product,
     matrix,
@@ -92,17 +93,20 @@ def _graph(
 ) -> int:  # fmt: skip
     constants = Constants(graph, ir_version, around)
     writer = GraphWriter(taken, opset)
-    scales = RowScales(graph, writer, how.method.asymmetric, how.factors)
+    scales = RowScales(graph, constants, writer, how.method.asymmetric, how.factors)
     products = _Products(how, writer, scales, constants)
     worth = _worth(graph.node, constants, how.float_nodes)
+    biases = Biases(graph, constants)
     done = 0
     for node in graph.node:
+        if biases.taken(node):
+            continue
         for inner in _graphs_of(node):
             done += _graph(inner, how, opset, taken, ir_version, constants)
         product = product_of(node, constants) if node.name not in how.float_nodes else None
         table = table_of(node, constants) if node.name not in how.float_nodes else None
         if product is not None and product.activation in worth:
-            products.write(product)
+            products.write(biases.joined(product))
             done += 1
         elif table is not None and constants.array(table.values).size >= LEAST_TABLE:
             products.gather(table.values, table.index, table.output)
@@ -140,18 +144,20 @@ class _Products:
     def write(self, product: Product) -> None:
         """A product; its output keeps its name."""
         writer, x = self._writer, self._scales.rounded(product.activation)
-        weight, scale, sums = self._weight(product, x)
-        name, terms = product.output, self._bias(product)
+        weight, scale, exact = self._weight(product, x)
+        name, terms = product.output, []
         if x.low:
-            column = writer.constant(sums, f"{name}.column_sums")
-            terms.insert(0, writer.node("Mul", [x.low, column], f"{name}.low"))
-        result = name if not terms else ""
-        total = self._product(x, weight, scale, name, result)
-        for place, term in enumerate(terms, 1):
-            if place == len(terms):
-                writer.write("Add", [total, term], name)
-            else:
-                total = writer.node("Add", [total, term], f"{name}.shifted")
+            column = writer.constant(exact.sum(axis=0), f"{name}.column_sums")
+            terms.append(writer.node("Mul", [x.low, column], f"{name}.low"))
+        lifted = None if x.lift is None else -(np.broadcast_to(x.lift, len(exact)) @ exact)
+        terms += self._bias(product, lifted)
+        if not terms:
+            self._product(x, weight, scale, name, name)
+            return
+        total = self._product(x, weight, scale, name)
+        for term in terms[:-1]:
+            total = writer.node("Add", [total, term], f"{name}.shifted")
+        writer.write("Add", [total, terms[-1]], name)
 
     def gather(self, values: str, index: str, output: str) -> None:
         """Rows of a table; the output keeps its name."""
@@ -172,28 +178,24 @@ class _Products:
             self._tables[values] = rounded, self._writer.constant(scale, f"{values}.row_scales")
         return self._tables[values]
 
-    def _product(self, x: Rounded, weight: str, scale: Array, name: str, result: str) -> str:
+    def _product(self, x: Rounded, weight: str, scale: Array, name: str, result: str = "") -> str:
         """The product by itself, into ``result`` if that is given; gives its name."""
         writer = self._writer
         scales = writer.constant((scale * x.step).astype(np.float32), f"{name}.column_scales")
-        made = result or f"{name}.product"
+        result = result or writer.name(f"{name}.product")
         if self._how.fused:
             inputs = [x.q, weight, x.scale, scales, x.zero]
-            if result:
-                writer.write("MatMulIntegerToFloat", inputs, result, MICROSOFT)
-                return result
-            return writer.node("MatMulIntegerToFloat", inputs, made, MICROSOFT)
+            writer.write("MatMulIntegerToFloat", inputs, result, MICROSOFT)
+            return result
         sums = writer.node("MatMulInteger", [x.q, weight, x.zero], f"{name}.sums")
         numbers = writer.node("Cast", [sums], f"{name}.numbers", to=TensorProto.FLOAT)
         # In this order, which ONNX Runtime does not fuse: see above.
         even = writer.node("Mul", [numbers, scales], f"{name}.even")
-        if result:
-            writer.write("Mul", [even, x.scale], result)
-            return result
-        return writer.node("Mul", [even, x.scale], made)
+        writer.write("Mul", [even, x.scale], result)
+        return result
 
     def _weight(self, product: Product, x: Rounded) -> tuple[str, Array, Array]:
-        """The rounded weight by name, the scale of each column, and each column's sum."""
+        """The rounded weight by name, the scale of each column, and what both stand for."""
         of = product.activation if x.factors is not None else ""
         key = product.weight, product.transposed, product.alpha, of
         if key not in self._weights:
@@ -203,18 +205,21 @@ class _Products:
             largest = REDUCED if self._how.method.reduce_range else FULL
             scale = _scale(np.abs(values).max(axis=0), largest)
             q = np.clip(np.rint(values / scale), -largest, largest).astype(np.int8)
-            sums = (q.sum(axis=0, dtype=np.int64) * scale).astype(np.float32)
             name = self._writer.constant(q, f"{product.weight}.int8")
-            self._weights[key] = name, scale, sums
+            self._weights[key] = name, scale, q * scale
         return self._weights[key]
 
-    def _bias(self, product: Product) -> list[str]:
-        if not product.bias or product.beta == 0:
-            return []
-        if product.beta == 1:
-            return [product.bias]
-        beta = self._writer.constant(np.float32(product.beta), f"{product.output}.beta")
-        return [self._writer.node("Mul", [product.bias, beta], f"{product.output}.bias")]
+    def _bias(self, product: Product, lifted: Array | None) -> list[str]:
+        """What is added to a product, by name: its bias, and what lifting the activation costs."""
+        name, bias = product.output, product.bias if product.beta else ""
+        if lifted is not None and (not bias or bias in self._constants):
+            own = product.beta * self._constants.array(bias) if bias else 0
+            return [self._writer.constant((lifted + own).astype(np.float32), f"{name}.bias")]
+        terms = [] if lifted is None else [self._writer.constant(lifted, f"{name}.lift")]
+        if bias and product.beta != 1:
+            beta = self._writer.constant(np.float32(product.beta), f"{name}.beta")
+            bias = self._writer.node("Mul", [bias, beta], f"{name}.bias")
+        return [*terms, bias] if bias else terms
 
 
 def _scale(largest: Array, levels: int) -> Array:

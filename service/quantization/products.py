@@ -1,13 +1,14 @@
 """Products with constant weights, and embedding tables, as a graph holds them."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from service.core.tensors import Array
+from service.quantization.source import all_nodes
 
 STANDARD = ("", "ai.onnx")
 CONSTANTS_APART = 4
@@ -107,6 +108,38 @@ def table_of(node: onnx.NodeProto, constants: Constants) -> Table | None:
     if index in constants or not constants.is_matrix(values) or attributes(node).get("axis", 0):
         return None
     return Table(values, index, node.output[0])
+
+
+class Biases:
+    """Constants [N] that a graph adds to the result of a product, and to nothing else of it."""
+
+    def __init__(self, graph: onnx.GraphProto, constants: Constants) -> None:
+        self._constants = constants
+        self._readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in all_nodes(graph):
+            for name in node.input:
+                self._readers.setdefault(name, []).append(node)
+        self._own = {name for node in graph.node for name in node.output}
+        self._outputs = {value.name for value in graph.output}
+        self._taken: set[str] = set()
+
+    def joined(self, product: Product) -> Product:
+        """The product with the bias that follows it, whose Add is then taken."""
+        readers = self._readers.get(product.output, [])
+        if product.bias or product.output in self._outputs or len(readers) != 1:
+            return product
+        add = readers[0]
+        others = [name for name in add.input if name != product.output]
+        if add.op_type != "Add" or add.output[0] not in self._own or len(others) != 1:
+            return product
+        if others[0] not in self._constants or self._constants.array(others[0]).ndim != 1:
+            return product
+        self._taken.add(add.output[0])
+        return replace(product, bias=others[0], output=add.output[0])
+
+    def taken(self, node: onnx.NodeProto) -> bool:
+        """Whether a product has this node in it by now."""
+        return bool(node.output) and node.output[0] in self._taken
 
 
 def skipped(nodes: Iterable[onnx.NodeProto], constants: Constants) -> Iterator[str]:

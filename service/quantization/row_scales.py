@@ -4,7 +4,8 @@ A row is what lies along the last axis. For x the graph computes a scale m [...,
 
     asymmetric     low = min(x), m = max(x) - low     q = round(255 * (x - low) / m)    zero 0
     symmetric      m = max(|x|)                       q = round(127 * x / m) + 128      zero 128
-    not negative   m = max(x)                         q = round(255 * x / m)             U8, zero 0
+    not negative   m = max(x)                         q = round(255 * x / m)            zero 0
+    not below -c   m = max(x + c)                     q = round(255 * (x + c) / m)      zero 0
 
 A row of equal values has m = 0; its q is arbitrary and is multiplied by 0.
 """
@@ -16,7 +17,9 @@ import numpy as np
 import onnx
 
 from service.core.tensors import Array
+from service.quantization.gelu import LOWEST, is_gelu
 from service.quantization.graph_writer import GraphWriter
+from service.quantization.products import Constants
 
 NOT_NEGATIVE = {"Relu", "Sigmoid", "Softmax", "Abs", "HardSigmoid", "Sqrt", "Exp", "Softplus"}
 """Operators whose results have no sign."""
@@ -35,14 +38,16 @@ DEPTH = 12
 
 
 class Rounded(NamedTuple):
-    """An activation in eight bits, by the names of its tensors: x = (q - zero) * step * scale, and
-    ``low`` [..., 1] beside that if there is one. ``factors`` [K] have been multiplied into x."""
+    """An activation in eight bits, by the names of its tensors: x = (q - zero) * step * scale, plus
+    ``low`` [..., 1] and minus ``lift`` [K] if there are such. ``factors`` [K] have been multiplied
+    into x."""
 
     q: str
     zero: str
     scale: str
     step: float
     low: str
+    lift: Array | None
     factors: Array | None
 
 
@@ -50,11 +55,12 @@ class RowScales:
     """Rounds the activations of one graph; each once, for all products that read it."""
 
     def __init__(
-        self, graph: onnx.GraphProto, writer: GraphWriter, asymmetric: bool,
+        self, graph: onnx.GraphProto, constants: Constants, writer: GraphWriter, asymmetric: bool,
         factors: Mapping[str, Array],
     ) -> None:  # fmt: skip
         """``factors``: what to multiply an activation's channels by first, where anything."""
         self._makers = {name: node for node in graph.node for name in node.output}
+        self._constants = constants
         self._writer = writer
         self._asymmetric = asymmetric
         self._factors = factors
@@ -71,7 +77,11 @@ class RowScales:
         x, low, name = value, "", f"{value}.row"
         if factors is not None:
             x = writer.node("Mul", [x, writer.constant(factors, f"{name}.factors")], f"{name}.even")
-        if self._has_no_sign(value):
+        lift = self._lift(value)
+        if lift is not None:
+            x = writer.node("Add", [x, writer.constant(lift, f"{name}.lift")], f"{name}.lifted")
+            zero, step, scale = 0, 1 / 255, writer.reduce("ReduceMax", x, f"{name}.max")
+        elif self._has_no_sign(value):
             zero, step, scale = 0, 1 / 255, writer.reduce("ReduceMax", x, f"{name}.max")
         elif self._asymmetric:
             zero, step = 0, 1 / 255
@@ -91,7 +101,13 @@ class RowScales:
         steps = writer.shared(f"step_{zero}_{round(1 / step)}", np.float32(step))
         zeros = writer.shared(f"zero_{zero}", np.uint8(zero))
         q = writer.node("QuantizeLinear", [share, steps, zeros], f"{name}.q")
-        return Rounded(q, zeros, scale, step, low, factors)
+        return Rounded(q, zeros, scale, step, low, lift, factors)
+
+    def _lift(self, value: str) -> Array | None:
+        """What lifts an activation to 0, where its lowest value is known and near."""
+        if not is_gelu(value, self._makers, self._constants):
+            return None
+        return np.float32(LOWEST) * np.asarray(self._factors.get(value, 1), np.float32)
 
     def _with_nan(self, x: str, scale: str, name: str) -> str:
         """A scale that is NaN where a value of the row is: comparisons skip NaN, sums do not."""

@@ -22,33 +22,14 @@ import numpy as np
 from service.quantization.decide import SLOWEST
 from service.quantization.kernels import hardware, hardware_text
 from service.quantization.order import Order, carry_out
-from tests.benchmarks import kernels
+from tests.benchmarks import kernels, per_row
 from tests.benchmarks import quantize_cases as cases
 from tests.benchmarks.kernels import compare
+from tests.benchmarks.line import Line
 
 Report = dict[str, Any]
 SECONDS = 2.0
 """For a comparison with ONNX Runtime's defaults."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A number to reach."""
-
-    what: str
-    wanted: float
-    got: float
-    least: bool = True
-
-    @property
-    def reached(self) -> bool:
-        """Whether it was."""
-        return self.got >= self.wanted if self.least else self.got <= self.wanted
-
-    def __str__(self) -> str:
-        sign = "at least" if self.least else "at most"
-        mark = "reached" if self.reached else "MISSED"
-        return f"  {mark:8} {self.what:46} {self.got:9.4g}   ({sign} {self.wanted:g})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +39,8 @@ class Benchmark:
     case: Callable[[Path], cases.Case]
     wishes: dict[str, Any]
     lines: Callable[[Report], Iterator[Line]]
+    compare: Callable[[Path, Path, Path], Iterator[Line]] | None = None
+    """Lines from the FP32 file, the published one and the rows."""
 
 
 def winner(report: Report) -> Report:
@@ -136,6 +119,11 @@ def _drop(row: Report) -> float:
     return 1.0 if quality["failure"] else max(0.0, quality["reference"] - quality["score"])
 
 
+BESIDE: dict[str, Callable[[Path], Iterator[Line]]] = {
+    "forms": per_row.forms,
+    "recommender": per_row.recommender,
+}
+"""What is measured without a search."""
 BENCHMARKS = {
     "digits": Benchmark(cases.digits, {"target": "throughput", "max_drop": 0.002}, digits),
     "sentences": Benchmark(
@@ -147,6 +135,12 @@ BENCHMARKS = {
         cases.lines, {"max_drop": 0.02, "metric": "tests.benchmarks.text_lines:read_right"}, lines
     ),
     "files": Benchmark(cases.files, {"max_drop": 0.03}, files),
+    "mlp": Benchmark(
+        cases.mlp,
+        {"target": "throughput", "metric": "cosine"},
+        lambda report: iter(()),
+        per_row.worst_row_and_speed,
+    ),
 }
 
 
@@ -161,6 +155,9 @@ def run(name: str, benchmark: Benchmark, cache: Path) -> None:
         table = carry_out(order)
         report: Report = json.loads(Path(models, name, "1", "report.json").read_text())
         beside = list(_beside_defaults(case.model, Path(models, name), report["threads"]))
+        if benchmark.compare is not None:
+            published = Path(models, name, "1/model.onnx")
+            beside = [*benchmark.compare(case.model, published, case.data), *beside]
         for path in (f"{name}.json", f"{name}.html"):
             kept = Path(models, name, "1", f"report{Path(path).suffix}")
             (cache / path).write_bytes(kept.read_bytes())
@@ -183,12 +180,18 @@ def main() -> None:
     """Run the benchmarks that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir(), "quantize-bench"))
-    parser.add_argument("--only", nargs="*", choices=BENCHMARKS, default=list(BENCHMARKS))
+    names = [*BESIDE, *BENCHMARKS]
+    parser.add_argument("--only", nargs="*", choices=names, default=names)
     flags = parser.parse_args()
     flags.cache.mkdir(parents=True, exist_ok=True)
     print(hardware_text(hardware()))
     for name in flags.only:
-        run(name, BENCHMARKS[name], flags.cache)
+        if name in BESIDE:
+            print(f"\n{name}:")
+            for line in BESIDE[name](flags.cache):
+                print(line, flush=True)
+        else:
+            run(name, BENCHMARKS[name], flags.cache)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import onnx
+from onnx import TensorProto, helper
 
 from tests.benchmarks import text_lines
+from tests.benchmarks.models import perceptron
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts" / "models"
@@ -55,6 +59,60 @@ def sentences(cache: Path) -> Case:
         for number, text in enumerate(_sentences(320)):
             np.savez(folder / f"{number:03}.npz", **tokenized_alone(package_folder(), text))
     return Case(cache / "minilm/1/model.onnx", folder)
+
+
+def mlp(cache: Path) -> Case:
+    """Gemm with biases and Relu, 192-768-768-768-24, random weights; rows whose sizes differ by
+    orders."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((600, 192)) * np.exp(1.5 * rng.standard_normal((600, 1)))
+    model, data = cache / "mlp.onnx", cache / "mlp.npz"
+    graph = perceptron("mlp", (192, 768, 768, 768, 24))
+    for tensor in graph.graph.initializer:
+        if len(tensor.dims) == 1:
+            bias = (0.1 * rng.standard_normal(tensor.dims)).astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(bias, tensor.name))
+    onnx.save(graph, model)
+    np.savez(data, input=x.astype(np.float32))
+    return Case(model, data)
+
+
+def recommender(cache: Path) -> Path:
+    """26 ids of one table [200,000, 32] and 13 numbers to a score, by 845-2048-2048-1024-256-1;
+    random weights."""
+    path = cache / "recommender.onnx"
+    rng = np.random.default_rng(0)
+    table = (0.1 * rng.standard_normal((200_000, 32))).astype(np.float32)
+    constants = {"table": table, "shape": np.array([-1, 26 * 32])}
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["rows"]),
+        helper.make_node("Reshape", ["rows", "shape"], ["flat"]),
+        helper.make_node("Concat", ["flat", "dense"], ["joined"], axis=1),
+    ]
+    value = "joined"
+    for fan_in, fan_out in pairwise((845, 2048, 2048, 1024, 256, 1)):
+        last, name = fan_out == 1, f"{fan_out}.{len(nodes)}"
+        weight = rng.standard_normal((fan_in, fan_out)) / np.sqrt(fan_in)
+        constants[f"w{name}"] = weight.astype(np.float32)
+        constants[f"b{name}"] = (0.01 * rng.standard_normal(fan_out)).astype(np.float32)
+        bend, output = ("Sigmoid", "score") if last else ("Relu", f"r{name}")
+        nodes += [
+            helper.make_node("MatMul", [value, f"w{name}"], [f"m{name}"]),
+            helper.make_node("Add", [f"m{name}", f"b{name}"], [f"a{name}"]),
+            helper.make_node(bend, [f"a{name}"], [output]),
+        ]
+        value = output
+    graph = helper.make_graph(
+        nodes,
+        "recommender",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["n", 26]),
+         helper.make_tensor_value_info("dense", TensorProto.FLOAT, ["n", 13])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n", 1])],
+        [onnx.numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
+    return path
 
 
 def images(cache: Path) -> Case:
