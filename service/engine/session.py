@@ -1,5 +1,5 @@
-"""One loaded ONNX graph. At serving time only this module, ``kernels`` and ``snapshot`` import
-onnxruntime.
+"""One loaded ONNX graph. At serving time only this module, ``kernels``, ``fusions`` and
+``snapshot`` import onnxruntime.
 """
 
 import ctypes
@@ -27,6 +27,7 @@ from service.core.tensors import (
 from service.engine.custom_ops import missing_operator
 from service.engine.empty import fatal_operator
 from service.engine.execution import Control
+from service.engine.fusions import slow_fusions
 from service.engine.graph import GraphSummary, summarise_model
 from service.engine.kernels import Kernels, kernels_for
 from service.engine.locales import missing_locale
@@ -205,7 +206,11 @@ def _load(
             # wrong, the second attempt fails as well, and says why.
             note = f"default kernels run, and may saturate; the exact ones fail: {reason(error)}"
     try:
-        return _open(source, options), Kernels.DEFAULT, note or _saturating(source, options)
+        return (
+            _open(source, options, summary),
+            Kernels.DEFAULT,
+            note or _saturating(source, options),
+        )
     except LoadFailed:
         raise
     except Exception as error:
@@ -240,19 +245,20 @@ def _open_exact(
     source: Source, options: SessionOptions, summary: GraphSummary
 ) -> ort.InferenceSession:
     if summary.operators & SUBGRAPHS:
-        return _open(source, options, Kernels.EXACT, unshared(source.model()))
+        return _open(source, options, summary, Kernels.EXACT, unshared(source.model()))
     try:
-        return _open(source, options, Kernels.EXACT)
+        return _open(source, options, summary, Kernels.EXACT)
     except Exception:
         model = unshared(source.model())
         if model is None:
             raise
-        return _open(source, options, Kernels.EXACT, model)
+        return _open(source, options, summary, Kernels.EXACT, model)
 
 
 def _open(
     source: Source,
     options: SessionOptions,
+    summary: GraphSummary,
     kernels: Kernels = Kernels.DEFAULT,
     model: bytes | None = None,
 ) -> ort.InferenceSession:
@@ -260,7 +266,12 @@ def _open(
     runtime = _runtime_options(options)
     kernels.apply(runtime)
     given = source.give(runtime, model)
-    return ort.InferenceSession(given, runtime, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(
+        given,
+        runtime,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=list(slow_fusions(summary.operators)),
+    )
 
 
 def _runtime_options(options: SessionOptions) -> ort.SessionOptions:

@@ -1,0 +1,75 @@
+"""Fusions of ONNX Runtime that cost more than they save here: tried, once in a process.
+
+ONNX Runtime replaces an Add and the LayerNormalization behind it by SkipLayerNormalization. Its
+kernel in ONNX Runtime 1.32 took 101 us for [64, 384], where the two operators took 15 us; in 1.20
+it took 20 us against 22 us. Transformers have two of them in each layer.
+"""
+
+import struct
+from collections.abc import Iterator
+from functools import cache
+from time import perf_counter
+
+import numpy as np
+import onnxruntime as ort
+
+from service.engine.onnx_bytes import FLOAT, model_of, node, tensor, value
+
+SKIP_LAYER_NORM = "SkipLayerNormFusion"
+ROWS, WIDTH = 64, 256
+ROUNDS = 15
+WORSE = 1.3
+"""A fusion that takes this many times longer than its parts is left out."""
+NORMALISING = ({"LayerNormalization"}, {"ReduceMean", "Sqrt"})
+"""Operators of graphs that the fusion may find: normalisations, as such and written out."""
+
+
+def slow_fusions(operators: frozenset[str]) -> tuple[str, ...]:
+    """ONNX Runtime's names of optimisers to leave out for a graph of these operators."""
+    if not any(each <= operators for each in NORMALISING):
+        return ()
+    return (SKIP_LAYER_NORM,) if costs_more(*_seconds()) else ()
+
+
+def costs_more(fused: float, apart: float) -> bool:
+    """Whether a fusion is to be left out, from the seconds that it and its parts take."""
+    return fused > WORSE * apart
+
+
+@cache
+def _seconds() -> tuple[float, float]:
+    """The least seconds of a run with the fusion, and without it; in turns, so that whoever else
+    is at work disturbs both."""
+    try:
+        sessions = [_session(left_out) for left_out in ((), (SKIP_LAYER_NORM,))]
+        feed = {name: np.ones((1, ROWS, WIDTH), np.float32) for name in ("x", "y")}
+        taken: tuple[list[float], ...] = ([], [])
+        for _ in range(ROUNDS):
+            for session, times in zip(sessions, taken, strict=True):
+                started = perf_counter()
+                session.run(None, feed)
+                times.append(perf_counter() - started)
+    except Exception:  # a build without the operator has no such fusion either
+        return 0.0, 0.0
+    return min(taken[0]), min(taken[1])
+
+
+def _session(left_out: tuple[str, ...]) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    return ort.InferenceSession(
+        model_of("normalisation", _parts(), 17), options, providers=["CPUExecutionProvider"],
+        disabled_optimizers=list(left_out),
+    )  # fmt: skip
+
+
+def _parts() -> Iterator[bytes]:
+    shape = ("n", ROWS, WIDTH)
+    for name in ("x", "y"):
+        yield value(11, name, FLOAT, shape)
+    for name, number in (("scale", 1.0), ("bias", 0.0)):
+        yield tensor(name, FLOAT, (WIDTH,), struct.pack("<f", number) * WIDTH)
+    yield node("Add", ("x", "y"), "sum")
+    yield node("LayerNormalization", ("sum", "scale", "bias"), "z")
+    yield value(12, "z", FLOAT, shape)
