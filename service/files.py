@@ -17,7 +17,7 @@ from pathlib import Path
 from select import select
 from stat import S_ISREG
 from time import monotonic
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO
 
 from service.core.errors import FileUnreadable
 
@@ -128,13 +128,18 @@ def unnamed_file() -> int:
 
 
 def replace_text(path: Path, text: str) -> None:
+    """``replace_bytes``, of a text in UTF-8."""
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
     """Write a file whole: another process reads the old one or the new one, never half of one.
 
     Raises:
         OSError: it cannot be written; what was there before still is.
     """
     with _draft(path) as (draft, file):
-        file.write(text)
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
         draft.replace(path)
@@ -153,11 +158,11 @@ def check_replaceable(path: Path) -> None:
 
 
 @contextmanager
-def _draft(path: Path) -> Iterator[tuple[Path, TextIO]]:
+def _draft(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
     """A locked file beside ``path``, which is gone in the end unless it was renamed."""
     draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
-        with draft.open("x", encoding="utf-8") as file:
+        with draft.open("xb") as file:
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield draft, file

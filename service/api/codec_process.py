@@ -64,9 +64,10 @@ class CodecProcess:
         if done:
             result: R = answer
             return result
-        raise (
-            answer if isinstance(answer, Exception) else CodecFailed(f"the codec process: {answer}")
-        )
+        if isinstance(answer, Exception):
+            raise answer
+        _log.error("the codec process failed: %s", answer)
+        raise CodecFailed("internal error while the body was decoded or encoded")
 
     def kill(self) -> None:
         """Let the call that another thread is in fail."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 
 from service.api.frames import LineBroken, receive, send
-from service.core.errors import QuantserveError
+from service.core.errors import CodecFailed, QuantserveError
 
 PR_SET_PDEATHSIG = 1
 NICE = 5
@@ -36,7 +36,7 @@ def main() -> None:
             except QuantserveError as error:
                 answer = (False, error)
             except MemoryError:
-                answer = (False, "it takes more memory than there is")
+                answer = (False, CodecFailed("the body takes more memory than there is"))
             except Exception as error:
                 answer = (False, f"{type(error).__name__}: {error}")
             del args

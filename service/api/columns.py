@@ -134,9 +134,11 @@ def _check_lengths(signature: Signature, columns: Sequence[Any], padding: Paddin
         sharing = [index for index, axis in places if axis == 1]
         lengths = [[len(row) for row in columns[index] if type(row) is list] for index in sharing]
         for index, other in zip(sharing[1:], lengths[1:], strict=True):
-            if other != lengths[0]:
-                pairs = enumerate(zip(lengths[0], other, strict=False))
-                row, (one, two) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
+            # Where one has fewer rows, the check of the signature tells of it.
+            pairs = enumerate(zip(lengths[0], other, strict=False))
+            odd = next(((i, *pair) for i, pair in pairs if pair[0] != pair[1]), None)
+            if odd is not None:
+                row, one, two = odd
                 first, second = (signature.inputs[i].name for i in (sharing[0], index))
                 raise MalformedRequest(
                     f'inputs share the length "{name}", row {row} of "{first}" has {one} values,'

@@ -1,4 +1,4 @@
-"""V1's values of one input: lists in lists, whose shape they tell themselves. Pure.
+"""V1's values of one input: nested lists, whose nesting gives the shape. Pure.
 
 A value a row may stand without a list around it where the model takes one. Rows of different
 lengths are filled up where the model pads.

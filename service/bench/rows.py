@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from service.api import codec
+from service.api.json_table import FORMS
 from service.api.non_finite import loads
 from service.bench.bodies import Request
 from service.client import Client, Refused
@@ -62,7 +63,7 @@ def from_file(path: Path, metadata: Metadata, rows: int) -> Rows:
         message = loads(text)
     except ValueError:
         raise ConfigError(f"--data {path}: expected JSON, or an .npz file") from None
-    if isinstance(message, dict) and ("instances" in message or _is_columns(message)):
+    if isinstance(message, dict) and _is_v1(message):
         return Rows(str(path), (), text)
     try:
         found = _decoded(text)
@@ -234,8 +235,11 @@ def _suits(request: Request, metadata: Metadata) -> bool:
     )
 
 
-def _is_columns(message: Mapping[str, Any]) -> bool:
-    """Whether it is V1's form by columns: an object of inputs, or values that are no tensors."""
+def _is_v1(message: Mapping[str, Any]) -> bool:
+    """Whether it has one of V1's forms; ``inputs`` holds tensors in V2, and columns or values in
+    V1."""
+    if any(form in message for form in FORMS if form != "inputs"):
+        return True
     inputs = message.get("inputs")
     if isinstance(inputs, list):
         return not all(isinstance(each, dict) and "datatype" in each for each in inputs)

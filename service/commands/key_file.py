@@ -83,7 +83,7 @@ def find_key(url: str, environment: Mapping[str, str]) -> str:
     """The key of the server at an address of this machine; "" where there is none."""
     parts = urlsplit(url)
     if not is_loopback(parts.hostname or ""):
-        return ""  # another machine's server: this machine's keys are not its business
+        return ""  # the keys in these files are for servers of this machine
     default = 443 if parts.scheme == "https" else 80
     with suppress(RuntimeError, ValueError):  # no home folder, no port
         for host in _listening(parts.hostname or ""):

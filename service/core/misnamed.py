@@ -8,6 +8,8 @@ from difflib import get_close_matches
 
 MOST = 8
 """Names of each kind that are told."""
+SHOWN = ".200"
+"""How a name is formatted: names come from requests, and may have any length."""
 COMPARED = 2**12
 """Product of the characters of a name and of all that it is compared with, which takes at most half
 a millisecond."""
@@ -23,13 +25,16 @@ def misnamed(
     """
     counts, known = Counter(given), {*wanted, *optional}
     missing = [name for name in wanted if name not in counts]
-    problems = [f'{what} "{n}" is given {c} times' for n, c in counts.items() if c > 1]
+    repeated = [(name, count) for name, count in counts.items() if count > 1]
+    problems = [f'{what} "{n:{SHOWN}}" is given {c} times' for n, c in repeated[:MOST]]
+    if len(repeated) > MOST:
+        problems.append(f"and {len(repeated) - MOST} more given several times")
     candidates = missing or [*wanted, *optional]
     strangers = [name for name in counts if name not in known]
     problems += [f"unknown {what} {_meant(name, candidates)}" for name in strangers[:MOST]]
     if len(strangers) > MOST:
         problems.append(f"and {len(strangers) - MOST} more unknown")
-    problems += [f'{what} "{name}" is missing' for name in missing[:MOST]]
+    problems += [f'{what} "{name:{SHOWN}}" is missing' for name in missing[:MOST]]
     if len(missing) > MOST:
         problems.append(f"and {len(missing) - MOST} more missing")
     return "; ".join(problems)
@@ -45,4 +50,5 @@ def _meant(name: str, candidates: Sequence[str]) -> str:
             break
         near[each.casefold()] = each
     found = get_close_matches(name.casefold(), near, 1)
-    return f'"{name:.200}"' + (f', perhaps "{near[found[0]]}" is meant' if found else "")
+    meant = f', perhaps "{near[found[0]]:{SHOWN}}" is meant' if found else ""
+    return f'"{name:{SHOWN}}"{meant}'

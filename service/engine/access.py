@@ -34,7 +34,7 @@ def explained(folder: Path, error: OSError) -> str:
 
 
 def parties(path: Path) -> str:
-    """Who this process is, whose a folder or file is, and what lets the one into the other."""
+    """Who this process is, who owns a folder or file, and the command that gives access to it."""
     try:
         found = path.stat()
     except OSError as error:

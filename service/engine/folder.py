@@ -11,12 +11,13 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from service.config import ModelConfig, load_model_config, load_pin
-from service.core.errors import ConfigError
+from service.core.errors import ConfigError, FileUnreadable
 from service.core.layout import ModelLayout, PassedOver, Version, model_layout, root_layout
 from service.core.model_file import SETTINGS_FILE, is_hidden, is_model_file
 from service.core.names import VERSION
@@ -26,7 +27,12 @@ from service.engine.access import unwritable
 from service.engine.listing import list_model, list_root
 from service.engine.paths import leads_outside
 from service.engine.quarantine import read_quarantine
-from service.files import check_replaceable, replace_text
+from service.files import (
+    check_replaceable,
+    read_small,
+    replace_bytes,
+    replace_text,
+)
 
 GOLDEN_FILE = "golden.npz"
 REPORT_FILE = "report.json"
@@ -35,6 +41,7 @@ NOT_LOADED_FROM = frozenset({GOLDEN_FILE, REPORT_FILE, SETTINGS_FILE, PIN_FILE})
 """What may lie beside a model file without being a part of the model."""
 Override = Mapping[str, Any]
 """Settings that a client has laid over those of model.toml: its tables, as TOML would give them."""
+MOST_PIN_BYTES = 1 << 20
 PIN_COMMENT = (
     "# The version that serves. Delete this file to serve the highest one at the next start."
 )
@@ -229,6 +236,25 @@ def write_pin(path: Path, pin: Pin | None) -> str:
     except OSError as error:
         return unwritable(target, error)
     return ""
+
+
+def pin_file(path: Path) -> bytes | None:
+    """What the file of the pin holds, whether or not it is one; None where there is none, or none
+    that can be read."""
+    try:
+        return read_small(path / PIN_FILE, MOST_PIN_BYTES)
+    except FileUnreadable:
+        return None
+
+
+def restore_pin_file(path: Path, content: bytes | None) -> None:
+    """Let the file of the pin hold what it held, as far as the disk allows it."""
+    target = path / PIN_FILE
+    with suppress(OSError):
+        if content is None:
+            target.unlink(missing_ok=True)
+        else:
+            replace_bytes(target, content)
 
 
 def check_pin(path: Path, pin: Pin | None) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from service.core.batching import BatchQueue
-from service.core.errors import InputRejected, QuantserveError
+from service.core.errors import ExecutionFailed, InputRejected, QuantserveError
 from service.core.memory_budget import Reservation
 from service.core.requests import Terms
 from service.core.tensors import Arrays, Overriding
@@ -86,6 +86,8 @@ class Parts:
                 all_rows[part.start : part.stop] = some
         except (QuantserveError, MemoryError) as error:
             self.fail(error)
+        except Exception as error:
+            self.fail(ExecutionFailed(f"the outputs of {part} cannot be put together: {error}"))
         else:
             self._missing -= part.rows
             if not self._missing:

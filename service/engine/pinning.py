@@ -6,10 +6,18 @@ would go on with another version; unless the server was told not to write any (`
 
 import asyncio
 from dataclasses import replace
+from typing import NamedTuple
 
 from service.core.errors import NotPersisted
 from service.core.versions import Pin
-from service.engine.folder import PIN_FILE, check_pin, write_pin
+from service.engine.folder import (
+    PIN_FILE,
+    ModelFolder,
+    check_pin,
+    pin_file,
+    restore_pin_file,
+    write_pin,
+)
 from service.engine.model import Model
 from service.engine.rollout import Demand, Environment, Pinning
 
@@ -33,9 +41,17 @@ async def check(model: Model, demand: Demand, number: int, given: Environment) -
             raise _refusal(model, number, problem)
 
 
-async def pin(model: Model, chosen: Pin | None, number: int, given: Environment) -> str:
-    """Write the choice of a version, or remove the one that there is for None; gives why that was
-    not done, where the server does not.
+class Written(NamedTuple):
+    """What became of a choice. ``note``: why it was not written, where the server does not write;
+    ``folder`` and ``file``: the model's folder before, and what serving.toml held."""
+
+    note: str
+    folder: ModelFolder
+    file: bytes | None
+
+
+async def pin(model: Model, chosen: Pin | None, number: int, given: Environment) -> Written:
+    """Write the choice of a version, or remove the one that there is for None.
 
     Raises:
         NotPersisted: it cannot be written; nothing has changed.
@@ -43,33 +59,38 @@ async def pin(model: Model, chosen: Pin | None, number: int, given: Environment)
     """
     folder, in_memory = model.folder, model.pin_in_memory
     if not (in_memory or folder.pin_problem) and folder.pin == chosen:
-        return ""
+        return Written("", folder, await asyncio.to_thread(pin_file, folder.path))
     if given.no_pin:
         model.folder = replace(folder, pin=chosen, pin_problem="")
         model.pin_in_memory = True
-        return (
+        note = (
             f"not written to {folder.path.name}/{PIN_FILE}, because of --no-pin: a restart and"
             " other servers do not know of it"
         )
+        return Written(note, folder, None)
+    # What cannot be read as a pin is a file all the same, which is to come back as it is.
+    file = await asyncio.to_thread(pin_file, folder.path)
+    written = Written("", folder, file)
     writing = asyncio.ensure_future(asyncio.to_thread(write_pin, folder.path, chosen))
     try:
         problem = await asyncio.shield(writing)
     except asyncio.CancelledError:
         await asyncio.wait([writing])  # nobody can stop the thread
-        await put_back(model, folder.pin, given)
+        await put_back(model, written, given)
         raise
     if problem:
         raise _refusal(model, number, problem)
     model.folder = replace(folder, pin=chosen, pin_problem="")
     model.pin_in_memory = False
-    return ""
+    return written
 
 
-async def put_back(model: Model, earlier: Pin | None, given: Environment) -> None:
+async def put_back(model: Model, written: Written, given: Environment) -> None:
     """Undo ``pin``, as far as the disk allows it."""
+    earlier = written.folder
     if not given.no_pin:
-        await asyncio.to_thread(write_pin, model.folder.path, earlier)
-    model.folder = replace(model.folder, pin=earlier)
+        await asyncio.to_thread(restore_pin_file, earlier.path, written.file)
+    model.folder = replace(model.folder, pin=earlier.pin, pin_problem=earlier.pin_problem)
 
 
 def choice(

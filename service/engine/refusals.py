@@ -17,9 +17,12 @@ FAILURES = re.compile(
     r"terminate flag"
     r"|[Ff]ailed to allocate|bad_alloc|[Oo]ut of memory|[Cc]annot allocate memory|BFCArena"
     r"|[Nn]ot implemented|[Cc]ould not find an implementation|[Nn]o kernel|[Kk]ernel not found"
-    r"|pthread|thread pool"
+    r"|pthread|thread pool|[Ff]ailed to create thread|[Rr]esource temporarily unavailable"
+    r"|bad_array_new|[Nn]o space left|[Ii]nput/output error|[Tt]oo many open files"
+    r"|CUDA|CUDNN|cuda|cudnn"
 )
-"""Whatever the status: a run that was ended, no memory, a kernel that does not exist."""
+"""Whatever the status: a run that was ended, no memory, thread or disk, a device, or a kernel that
+does not exist."""
 CHECK = re.compile(r"\S.*? was false\.\s*")
 """What a check in a kernel (ORT_ENFORCE) begins with: the condition, in C++."""
 NUMBERLESS = re.compile(r"sto(?:f|d|ld|i|l|ll|ul|ull)\b")
@@ -62,8 +65,11 @@ REFUSALS: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 
 
-def is_refusal(error: str) -> bool:
+def is_refusal(error: str, custom: bool = False) -> bool:
     """Whether the inputs are at fault: False for a failure, and for what is not known.
+
+    ``custom``: operators of a library beside ONNX Runtime's own may run. They have FAIL for
+    whatever goes wrong, so there the text has to tell.
 
     >>> node = "Non-zero status code returned while running Add node. Name:'a' Status Message: "
     >>> is_refusal(f"[ONNXRuntimeError] : 1 : FAIL : {node}Attempting to broadcast. 8 by 12")
@@ -75,6 +81,8 @@ def is_refusal(error: str) -> bool:
     if status is None or FAILURES.search(error):
         return False
     verdict = STATUSES.get(status[1], Verdict.FAILED)
+    if custom and status[1] == "FAIL":
+        verdict = Verdict.TEXT
     nodes = list(NODE.finditer(error))
     if not nodes:
         return status[1] == "INVALID_ARGUMENT"  # the inputs, before any node has run

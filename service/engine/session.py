@@ -172,7 +172,7 @@ class Session:
         doubt = doubtful_shapes(self.signature, inputs)
         if doubt:
             return InputRejected(f"the model refuses {doubt}: {said}")
-        if is_refusal(text):
+        if is_refusal(text, self.options.custom_ops is not None):
             why = blamed(self.signature, inputs, said.partition(": ")[2])
             return InputRejected(f"the model refuses these values: {said}: {why}")
         return ExecutionFailed(f"the model failed: {said}")

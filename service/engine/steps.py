@@ -182,22 +182,22 @@ async def _pinned(
     """
     if demand.pinning is Pinning.KEEP:
         return ""
-    version, earlier = rollout.version, model.folder.pin
+    version = rollout.version
     chosen = pinning.choice(
         demand, version.number, before, bool(rollout.forced), rollout.v1_outputs
     )
     try:
-        note = await pinning.pin(model, chosen, version.number, given)
+        written = await pinning.pin(model, chosen, version.number, given)
     except (NotPersisted, asyncio.CancelledError):
         if model.versions.get(version.number) is not version:
             await _stop(model, version, given)
         await _free_surplus(model, given)
         raise
     if version.state is not State.READY:
-        await pinning.put_back(model, earlier, given)
+        await pinning.put_back(model, written, given)
         what = f'model "{model.name}" version {version.number} is not fit to serve'
         raise GateFailed(what, version.reason or "it was stopped")
-    return note
+    return written.note
 
 
 async def _ready(

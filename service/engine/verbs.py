@@ -119,9 +119,9 @@ async def _serve(model: Model, number: int, demand: Demand, given: Environment) 
         before, forced = model.previous, model.forced.get(number, "")
         earlier = before.number if before else 0
         chosen = pinning.choice(demand, number, earlier, bool(forced), kept)
-        note = await pinning.pin(model, chosen, number, given)
+        written = await pinning.pin(model, chosen, number, given)
         serving.v1_outputs = kept
-        return Served(model.name, number, number, False, forced, note)
+        return Served(model.name, number, number, False, forced, written.note)
     served = await steps.serve(model, number, demand, given)
     model.unloaded = False
     return served

@@ -53,13 +53,17 @@ def test_it_inherits_one_file_beside_the_standard_ones(process: CodecProcess) ->
     assert len([kind for kind in kinds if kind.startswith("socket:")]) == 1
 
 
-def test_errors_come_back_as_they_are(process: CodecProcess) -> None:
+def test_errors_come_back_as_they_are(
+    process: CodecProcess, caplog: pytest.LogCaptureFixture
+) -> None:
     import service.api.codec_jobs as jobs
 
     with pytest.raises(MalformedRequest, match="the body is not JSON"):
         process.call(jobs.decode_v2, pickle.PickleBuffer(b"{"), None, Signature((), ()))
-    with pytest.raises(CodecFailed, match="ZeroDivisionError"):
+    with pytest.raises(CodecFailed) as error:
         process.call(divmod, 1, 0)
+    assert str(error.value) == "internal error while the body was decoded or encoded"
+    assert "ZeroDivisionError" in caplog.text  # which is for the operator
     assert process.call(len, "four") == 4
 
 

@@ -217,3 +217,13 @@ def test_whatever_comes_is_read_or_refused(table: Any, form: str, taker: Signatu
     except QuantserveError:
         return
     assert all(type(each) is Tensor for each in tensors)
+
+
+@pytest.mark.parametrize(("ids", "mask"), [([[1, 2], [3, 4]], [[1, 1]]), ([[1]], [[1], [1, 1]])])
+def test_columns_with_other_numbers_of_rows_are_decoded_as_they_are(
+    ids: list[list[int]], mask: list[list[int]]
+) -> None:
+    taker = signature(IDS, MASK)
+    body = orjson.dumps({"inputs": {"ids": ids, "mask": mask}})
+    request = v1.decode(body, taker, PADS)
+    assert [len(tensor.array) for tensor in request.inputs] == [len(ids), len(mask)]

@@ -67,7 +67,16 @@ def test_an_array_that_does_not_suit_is_named(
     assert words in str(error.value)
 
 
-@pytest.mark.parametrize("body", [{"instances": [1]}, {"inputs": {"x": [[1, 2]]}}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"instances": [1]},
+        {"inputs": {"x": [[1, 2]]}},
+        {"inputs": [[1, 2]]},
+        {"dataframe_records": [{"x": 1}]},
+        {"dataframe_split": {"columns": ["x"], "data": [[1]]}},
+    ],
+)
 def test_a_body_of_v1_is_sent_as_it_is(tmp_path: Path, body: dict[str, Any]) -> None:
     path = tmp_path / "v1.json"
     path.write_text(json.dumps(body))

@@ -37,6 +37,11 @@ def test_kserve_finds_its_container_and_port() -> None:
     assert "--port" in container["args"] and "8080" in container["args"]
 
 
+def test_swaps_on_a_mount_that_cannot_be_written_are_allowed() -> None:
+    (container,) = runtime()["spec"]["containers"]
+    assert {"name": "QUANTSERVE_NO_PIN", "value": "true"} in container["env"]
+
+
 def test_knative_takes_the_container() -> None:
     (container,) = runtime()["spec"]["containers"]
     assert set(container) <= KNATIVE

@@ -10,7 +10,7 @@ from service.core.errors import GateFailed, NotPersisted, ShuttingDown
 from service.core.events import PhaseStatus, StateChanged, SwapPhase
 from service.core.versions import Pin
 from service.engine import pinning
-from service.engine.folder import read_model, write_pin
+from service.engine.folder import PIN_FILE, read_model, write_pin
 from service.engine.quarantine import QUARANTINE_FILE, write_quarantine
 from tests.disks import read_only
 from tests.opened import ROLLBACK, SWAP, Opened, opened
@@ -189,6 +189,28 @@ async def test_a_version_that_stops_while_the_pin_is_written_does_not_serve(
         assert await it.factor() == 3
         assert any(isinstance(e, StateChanged) for e in it.events)
     assert pin_of(root) is None
+
+
+@pytest.mark.parametrize("content", [b"version = ", b"\xff not a text", b""])
+async def test_a_file_that_is_no_pin_comes_back_when_the_choice_is_undone(
+    root: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = root / "m" / PIN_FILE
+    file.write_bytes(content)
+    async with opened(root) as it:
+        loop = asyncio.get_running_loop()
+
+        def write(path: Path, pin: Pin | None) -> str:
+            asyncio.run_coroutine_threadsafe(stop(), loop).result()
+            return write_pin(path, pin)
+
+        async def stop() -> None:
+            it.repository.begin_stop()
+
+        monkeypatch.setattr(pinning, "write_pin", write)
+        with pytest.raises(ShuttingDown):
+            await it.swap(1)
+    assert file.read_bytes() == content
 
 
 async def test_a_quarantine_that_cannot_be_lifted_for_good_is_not_lifted(root: Path) -> None:

@@ -107,11 +107,24 @@ def test_a_run_that_is_ended_is_no_refusal(tmp_path: Path) -> None:
         (f"[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : {NODE}only 4 dimensions", False),
         (f"[ONNXRuntimeError] : 11 : EP_FAIL : {NODE}anything", False),
         ("[ONNXRuntimeError] : 1 : FAIL : Exiting due to terminate flag being set to true", False),
+        (f"[ONNXRuntimeError] : 1 : FAIL : {NODE}No space left on device", False),
+        (f"[ONNXRuntimeError] : 1 : FAIL : {NODE}std::bad_array_new_length", False),
+        (f"[ONNXRuntimeError] : 1 : FAIL : {NODE}Resource temporarily unavailable", False),
+        (f"[ONNXRuntimeError] : 1 : FAIL : {NODE}CUDA error 2", False),
         ("a TypeError of the binding", False),
     ],
 )
 def test_the_status_and_the_text_tell(error: str, refused: bool) -> None:
     assert is_refusal(error) is refused
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"), [("the tokenizer failed", False), ("index out of range", True)]
+)
+def test_an_operator_of_a_library_is_judged_by_its_text(text: str, refused: bool) -> None:
+    error = f"[ONNXRuntimeError] : 1 : FAIL : {NODE}{text}"
+    assert is_refusal(error, custom=True) is refused
+    assert is_refusal(error)
 
 
 def test_a_check_without_a_text_keeps_its_condition() -> None:
