@@ -29,6 +29,7 @@ MOST_BYTES = 2**30
 MOST_REQUESTS = 256
 """Different ones, sent in turn."""
 MOST_MADE_UP = 2**24
+MADE_UP = "values made up after the server's metadata"
 FREE_LENGTH = 16
 """For the axes after the first that may have any length, where nothing tells better."""
 
@@ -135,7 +136,7 @@ def _made_up(metadata: Metadata, rows: int) -> Rows:
         if prod(shape) > MOST_MADE_UP:
             raise ConfigError(f'input "{spec["name"]}" is too large to be made up: use --data')
         tensors.append(_random(spec, shape, random))
-    return Rows("values made up after the server's metadata", (Request(tuple(tensors)),))
+    return Rows(MADE_UP, (Request(tuple(tensors)),))
 
 
 def _random(spec: Mapping[str, Any], shape: Sequence[int], random: np.random.Generator) -> Tensor:

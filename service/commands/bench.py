@@ -12,7 +12,7 @@ from urllib.parse import quote
 from service.bench.bodies import JSON, Body, Request, binary_body, json_body, shapes
 from service.bench.figures import Run, head, line, notes, reason, run_of, values
 from service.bench.loops import Load, Observed, ask_each, closed_loop, open_loop
-from service.bench.rows import Rows, find, from_file
+from service.bench.rows import MADE_UP, Rows, find, from_file
 from service.bench.wire import Answer, Server
 from service.client import Client, Document, Refused, Unreachable
 from service.commands.extra import show, tell
@@ -105,7 +105,7 @@ def _measure(client: Client, plan: Plan, metadata: Document, flags: dict[str, An
         load = Load(server, sent, flags["duration"], flags["timeout"])
         wrong = _run(client, ask_each(load))
         if wrong is not None:
-            return _tell_wrong(wrong, f"{name} request from {plan.rows.source}")
+            return _tell_wrong(wrong, name, plan.rows)
         if not (runs or flags["json"]):
             tell(_heading(plan, metadata, flags))
         for concurrency, rate, observing in _loops(load, flags):
@@ -146,10 +146,12 @@ def _heading(plan: Plan, metadata: Document, flags: dict[str, Any]) -> str:
     )
 
 
-def _tell_wrong(answer: Answer, what: str) -> int:
+def _tell_wrong(answer: Answer, name: str, rows: Rows) -> int:
     """Say that a request does not even work alone; gives the exit code."""
     status = f" ({answer.kind})" if answer.kind.isdigit() else ""
-    print(f"quantserve: refused{status}: {what}: {reason(answer.text)}", file=sys.stderr)
+    remedy = "; give rows that suit the model with --data" if rows.source == MADE_UP else ""
+    what = f"{name} request from {rows.source}: {reason(answer.text)}{remedy}"
+    print(f"quantserve: refused{status}: {what}", file=sys.stderr)
     return 1
 
 

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from service.bench.rows import MADE_UP, Rows
+from service.bench.wire import Answer
 from service.cli import main
+from service.commands.bench import _tell_wrong
 from tests import tiny_models
 from tests.repositories import golden, put, scale
 from tests.system.process import ROOT, Running, running
@@ -123,6 +126,7 @@ def test_a_request_that_is_wrong_is_told_before_anything_is_measured(
     assert (code, out) == (1, "")
     assert "refused (400): json request from" in err
     assert 'input "x" takes FP32 [-1, 2], got FP32 [1, 3]' in err
+    assert "--data" not in err
     code, _, err = called(capsys, server[1], "bench", "nobody")
     assert code == 1
     assert 'refused (404): there is no model "nobody"' in err
@@ -201,3 +205,9 @@ def test_list_reads_a_folder_without_a_server(capsys: Capsys, tmp_path: Path) ->
     assert "model.onnx" in rows["m", 3]["reason"]
     assert "only ONNX" in rows["notes.pt", None]["reason"]
     assert main(["list", "--models", str(tmp_path / "none")]) == 2
+
+
+def test_rows_that_were_made_up_and_do_not_suit_are_asked_for(capsys: Capsys) -> None:
+    answer = Answer("400", b"the model refuses these values")
+    assert _tell_wrong(answer, "json", Rows(MADE_UP, ())) == 1
+    assert "; give rows that suit the model with --data" in capsys.readouterr().err
