@@ -14,11 +14,11 @@ from service.core.errors import ConfigError, LoadFailed
 from service.core.tensors import Array
 from service.engine.graph import Precision, check_external_files, summarise
 from service.engine.kernels import Kernels
+from service.engine.machine import Machine, read_machine
 from service.engine.rehearsal import rehearse_file
 from service.engine.samples import generated_rows
 from service.engine.session import Session, SessionOptions
 from service.quantization.fusion import FLOAT, INTEGER, count, optimised, unfused_product
-from service.quantization.machine import Machine, read_machine
 from service.quantization.macs import multiply_adds
 from service.quantization.source import all_nodes, files_of
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from service.core.tensors import Array
 from service.engine.kernels import Kernels, kernels_for, saturates
+from service.engine.machine import read_machine
 from service.engine.session import Session, SessionOptions
 from service.engine.snapshot import ModelFile
-from service.quantization.machine import read_machine
 
 ROWS, WIDTH = 64, 512
 ROUNDS = 40

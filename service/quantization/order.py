@@ -14,6 +14,7 @@ from service.core.model_file import ONNX_FOLDER, SETTINGS_FILE
 from service.core.names import MODEL_FILE, NAME, VERSION
 from service.engine.graph import summarise
 from service.engine.kernels import Kernels
+from service.engine.machine import Machine, read_machine
 from service.engine.rehearsal import rehearse_file
 from service.engine.session import Session, SessionOptions
 from service.quantization.build import Workshop
@@ -21,7 +22,6 @@ from service.quantization.converting import restored
 from service.quantization.data import Split, split
 from service.quantization.decide import Goal, Target
 from service.quantization.labelled import doubt
-from service.quantization.machine import Machine, read_machine
 from service.quantization.page import page
 from service.quantization.progress import ProgressBar
 from service.quantization.publish import GOLDEN, check_home, make_folder, publish, write_golden

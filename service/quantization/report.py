@@ -10,8 +10,8 @@ import onnxruntime
 
 from service import __version__
 from service.core.figures import finite
+from service.engine.machine import Machine
 from service.quantization.decide import Candidate, Goal
-from service.quantization.machine import Machine
 from service.quantization.reasons import verdict
 from service.quantization.search import Outcome
 from service.quantization.trial import Measurement

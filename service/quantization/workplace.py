@@ -12,10 +12,10 @@ from typing import Any
 import onnxruntime
 
 from service.core.errors import ConfigError
+from service.engine.machine import read_machine
 from service.quantization.build import Workshop
 from service.quantization.data import Split, save_rows
 from service.quantization.labels import flat
-from service.quantization.machine import read_machine
 from service.quantization.source import files_of
 
 

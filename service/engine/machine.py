@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.engine.arm_cores import core_names
 from service.engine.hardware import cpu_quota, usable_cores
 from service.engine.kernels import saturates
-from service.quantization.arm_cores import core_names
 
 CPUINFO = Path("/proc/cpuinfo")
 MEMINFO = Path("/proc/meminfo")

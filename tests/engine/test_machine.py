@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from service.engine.machine import Machine, read_machine
 from service.quantization.kernels import hardware_text, measure_kernels
-from service.quantization.machine import Machine, read_machine
 from tests.parts import X86
 
 MEMORY = "MemTotal:       16000000 kB\n"
