@@ -136,6 +136,8 @@ def describe(repository: ModelRepository, version: ModelVersion) -> ModelMetadat
             "sha256": loaded.sha256,
             "batching": loaded.plan.mode.value,
             "batching_note": loaded.plan.note,
+            "batching_advice": loaded.advice,
+            "speed_note": loaded.speed_note,
             "preferred_batch_size": str(loaded.plan.preferred_rows),
             "batch_deviation": str(loaded.probe.deviation),
             **_of_rows(loaded),

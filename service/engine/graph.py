@@ -42,6 +42,8 @@ WEIGHT_TYPES = {
 FLOATS = ("FP64", "FP32", "FP16", "BF16")
 DYNAMIC_OPS = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"}
 """They find an activation's scale at run time, over all rows at once."""
+PER_ROW = {"QuantizeLinear", "ReduceMax"}
+"""They find the scale of each row, and round by it."""
 INTEGER_OPS = {"MatMulInteger", "MatMulIntegerToFloat", "ConvInteger", "QGemm", "QAttention"}
 """Integer arithmetic on scales that they are given."""
 BLOCK_OPS = {"MatMulNBits": 1, "GatherBlockQuantized": 0}
@@ -54,7 +56,8 @@ MAINLY = 0.9
 class Precision:
     """The share of the weights in each number format, largest first, and how they are quantized.
 
-    ``scheme`` is "QDQ", "QOperator", "dynamic", "weight-only", or "" for a graph in float.
+    ``scheme`` is "QDQ", "QOperator", "dynamic", "per-row" (dynamic, with a scale for each row),
+    "weight-only", or "" for a graph in float.
     ``trees`` are those of its forests, if it has any.
     """
 
@@ -166,6 +169,8 @@ class _Summary(Scan):
     def scheme(self) -> str:
         if self.operators & DYNAMIC_OPS:
             return "dynamic"
+        if self.operators & {"MatMulInteger", "MatMulIntegerToFloat"} and self.operators >= PER_ROW:
+            return "per-row"
         if self.operators & INTEGER_OPS or any(op.startswith("QLinear") for op in self.operators):
             return "QOperator"
         if "QuantizeLinear" in self.operators:

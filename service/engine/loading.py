@@ -16,16 +16,20 @@ from service.core.errors import LoadFailed
 from service.core.extent import Extent
 from service.core.names import MODEL_FILE
 from service.core.tensors import Arrays, Signature
+from service.engine.advice import sharing_runs
 from service.engine.custom_ops import library
 from service.engine.execution import Control, Instance
 from service.engine.folder import VersionFiles, read_model
 from service.engine.graph import GraphSummary, Precision, check_external_files, summarise_model
 from service.engine.hardware import resident_bytes
 from service.engine.kernels import Kernels
+from service.engine.machine import read_machine
 from service.engine.memory import trim_heap
 from service.engine.paths import leads_outside
 from service.engine.plan import Plan
 from service.engine.probe import Probe
+from service.engine.profile import Profile
+from service.engine.promise import note_on
 from service.engine.row_limit import part_rows, refusal
 from service.engine.samples import trial_rows
 from service.engine.session import Session, SessionOptions
@@ -42,7 +46,8 @@ class Loaded:
 
     ``kernels`` are those that run, and ``kernels_note`` is why not those that were wanted, if so.
     ``labels`` are the classes of outputs that the file names them for, and ``outputs_note`` tells
-    which outputs are not as the file declares them.
+    which outputs are not as the file declares them. ``advice`` says what would let it run better,
+    and ``speed_note`` that its speed was measured on another kind of machine.
     ``memory_bytes`` is by how much the process grew; ``file_bytes`` counts the model's files.
     ``rows`` are some that it was tried with, for the next version to be tried with as well.
     ``extent`` is how large inputs may be in the event loop, if any may.
@@ -64,11 +69,14 @@ class Loaded:
     extent: Extent | None = None
     labels: Labels = field(default_factory=dict)
     outputs_note: str = ""
+    advice: str = ""
+    speed_note: str = ""
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What an operator should know, each a text."""
-        return tuple(filter(None, (self.outputs_note, self.kernels_note, self.plan.note)))
+        told = self.outputs_note, self.kernels_note, self.plan.note, self.advice, self.speed_note
+        return tuple(filter(None, told))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +169,14 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
         extent=tuned.extent,
         labels=session.labels,
         outputs_note=session.outputs_note,
+        advice=sharing_runs(tuned.plan, summary, opened.files.model, opened.files.shared.name),
+        speed_note=_speed_note(opened.files, opened.snapshot, tuned.session.kernels),
     )
+
+
+def _speed_note(files: VersionFiles, snapshot: Snapshot, kernels: Kernels) -> str:
+    here = Profile.of(read_machine(), kernels)
+    return note_on(files.home, snapshot.sha256, here, files.shared.name, files.golden.exists())
 
 
 def _check_labels(session: Session, rows: Sequence[Arrays]) -> None:

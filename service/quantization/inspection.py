@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,9 @@ class NodeLine:
 class TensorLine:
     """A quantized weight or bias, or the scale of an activation (``values`` 0).
 
-    ``saturated`` is the share of values at the ends of the range, ``used`` the share of the range
-    between the smallest and the largest value; both 0 for biases, which have 32 bits.
+    ``granularity`` says what shares a scale. ``saturated`` is the share of values at the ends of
+    the range, ``used`` the share of the range between the smallest and the largest value; both 0
+    for biases, which have 32 bits.
     """
 
     name: str
@@ -55,6 +56,7 @@ class TensorLine:
     zero_max: int
     saturated: float
     used: float
+    granularity: str = ""
 
 
 def inspect(path: Path, kernels: Kernels | None = None) -> dict[str, Any]:
@@ -89,7 +91,10 @@ def inspect(path: Path, kernels: Kernels | None = None) -> dict[str, Any]:
         "multiply_adds": sum(amount or 0 for amount in work),
         "multiply_adds_unknown": work.count(None),
         "products": [asdict(node) for node in nodes],
-        "tensors": [asdict(line) for line in tensors_of(model)],
+        "tensors": [
+            asdict(replace(line, granularity=_granularity(line, precision)))
+            for line in tensors_of(model)
+        ],
         "here": _here(precision, fusion.unfused, read_machine()),
     }
 
@@ -116,11 +121,21 @@ def as_text(found: dict[str, Any]) -> str:
             for n in found["products"]]),
     ]  # fmt: skip
     tensors = [
-        (t["name"], t["datatype"], str(t["values"] or "activation"), _range(t), _zeros(t),
+        (t["name"], t["datatype"], str(t["values"] or "activation"), t["granularity"],
+         _range(t), _zeros(t),
          f"{t['saturated']:.1%}" if t["used"] else "", f"{t['used']:.0%}" if t["used"] else "")
         for t in found["tensors"]
     ]  # fmt: skip
-    heads = ("QUANTIZED TENSOR", "TYPE", "VALUES", "SCALE", "ZERO POINT", "SATURATED", "USED")
+    heads = (
+        "QUANTIZED TENSOR",
+        "TYPE",
+        "VALUES",
+        "SCALED",
+        "SCALE",
+        "ZERO POINT",
+        "SATURATED",
+        "USED",
+    )
     return "\n".join([*lines, "", *_table(heads, tensors), "", *found["here"]])
 
 
@@ -139,6 +154,17 @@ def tensors_of(model: onnx.ModelProto) -> list[TensorLine]:
             if scales.dtype.kind == "f" and scales.size:
                 lines[tensor] = _line(tensor, weight, scales, zeros)
     return list(lines.values())
+
+
+def _granularity(line: TensorLine, precision: Precision) -> str:
+    """What shares a scale."""
+    if not line.values:
+        if precision.scheme == "per-row":
+            return "per row, at run time"
+        return "per tensor"
+    if line.scales == 1:
+        return "per tensor"
+    return "per block" if precision.scheme == "weight-only" else "per channel"
 
 
 def _triples(node: onnx.NodeProto) -> list[tuple[str, str, str]]:
@@ -214,10 +240,12 @@ def _here(precision: Precision, unfused: int, machine: Machine) -> list[str]:
         said.append(
             f"{unfused} quantized products run in float after a DequantizeLinear: slower than FP32."
         )
-    if scheme in ("QDQ", "QOperator", "dynamic"):
+    if scheme in ("QDQ", "QOperator", "dynamic", "per-row"):
         said.append(machine.advice[0])
     if scheme == "dynamic":
         said.append("Dynamic: one scale for a whole batch, so rows influence each other's answers.")
+    if scheme == "per-row":
+        said.append("Per-row: each row has its own scale, so rows do not influence each other.")
     if scheme == "weight-only":
         said.append(machine.advice[1])
     if "FP16" in weights or "BF16" in weights:

@@ -5,6 +5,7 @@ from typing import Any
 
 from service.quantization.plot import drop_of, plot
 from service.quantization.table import cells, confirmed, figure, ranked
+from service.quantization.told import holds_for
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --dim: #667085; --paper: #fff; --line: #e4e7ec;
@@ -108,7 +109,10 @@ def _decision(report: Report) -> str:
     winner = report["decision"]["winner"]
     kind = "warn" if report["data"]["random"] else ("" if winner else "kept")
     head = escape(winner or "FP32 stays")
-    reason, also = escape(report["decision"]["reason"]), escape(confirmed(report))
+    reason, also = (
+        escape(report["decision"]["reason"]),
+        escape("; ".join([*holds_for(report), confirmed(report)])),
+    )
     return f'<div class="decision {kind}"><b>{head}</b>{reason}<i>{also}</i></div>'
 
 

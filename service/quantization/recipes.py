@@ -247,7 +247,11 @@ def per_row(saturates: bool) -> Iterator[Recipe]:
 
 
 def _weight_only() -> Iterator[Recipe]:
+    # Blocks of up to 64 are independent of the rows beside a row; larger ones are not.
+    yield Recipe("weight-only 8-bit, block 32", WeightOnly(8, block=32))
+    yield Recipe("weight-only 8-bit, block 64", WeightOnly(8, block=64))
     yield Recipe("weight-only 8-bit, block 128", WeightOnly(8))
+    yield Recipe("weight-only 8-bit, block 256", WeightOnly(8, block=256))
     yield Recipe("weight-only 8-bit and INT8 tables", WeightOnly(8, tables=True))
     yield Recipe("weight-only 4-bit, block 128", WeightOnly(4))
     yield Recipe("weight-only 4-bit, block 32", WeightOnly(4, block=32))

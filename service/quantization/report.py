@@ -11,6 +11,7 @@ import onnxruntime
 from service import __version__
 from service.core.figures import finite
 from service.engine.machine import Machine
+from service.engine.profile import Profile
 from service.quantization.decide import Candidate, Goal
 from service.quantization.reasons import verdict
 from service.quantization.search import Outcome
@@ -40,6 +41,7 @@ def report(
         "threads": outcome.threads,
         "search_seconds": round(outcome.seconds, 1),
         "notes": list(outcome.notes),
+        "profile": _profile(outcome, machine),
         "hardware": asdict(machine) | {"advice": list(machine.advice)},
         "software": {
             "quantserve": __version__, "onnxruntime": onnxruntime.__version__,
@@ -49,6 +51,14 @@ def report(
         "candidates": rows[1:],
     })  # fmt: skip
     return found
+
+
+def _profile(outcome: Outcome, machine: Machine) -> dict[str, Any] | None:
+    """The kind of machine that the figures hold for, with the winner's kernels; None where FP32
+    stays."""
+    named = outcome.decision.winner
+    measured = next((c.measured for c in outcome.candidates if c.recipe.name == named), None)
+    return Profile.of(machine, measured.kernels).values() if measured else None
 
 
 def _candidate(candidate: Candidate, reference: Candidate, goal: Goal) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from service.quantization import trial as trials
 from service.quantization.build import Built, Workshop, build, examine, prepare
 from service.quantization.decide import Candidate, Goal, Target, bar, best, gain, mixed_bases
 from service.quantization.finals import Finals
+from service.quantization.formats import Speeds, hopeless, ordered
 from service.quantization.journal import Journal
+from service.quantization.kernels import measure_kernels
 from service.quantization.mending import Mending
 from service.quantization.quality import Quality
 from service.quantization.reasons import Decision, decide
@@ -121,10 +123,15 @@ class Search:
         self._planned = len(plan) + 1
         with self._builder:
             self._measure_reference()
-            for recipe in plan:
+            speeds = self._speeds()
+            for recipe in ordered(plan, speeds):
                 if not self._in_time():
                     self._notes.append("the time was up before every recipe was tried")
                     break
+                if why := hopeless(recipe, speeds, self._task.source.kinds, self._task.goal.target):
+                    self._found.append(Candidate(recipe, failure=why))
+                    self._done += 1
+                    continue
                 self._found.append(self._try(recipe))
                 self._keep_best()
             for candidate in self._mend():
@@ -171,6 +178,20 @@ class Search:
         if self._task.rows_only:
             found = tuple(per_row(self._task.saturates))
         return (*imported, *found)
+
+    def _speeds(self) -> Speeds:
+        """What the formats are worth on this machine; nothing where that cannot be measured."""
+        if self._task.kernels is not None:  # those of model.toml are not those that are measured
+            return {}
+
+        def measured() -> dict[str, float]:
+            try:
+                with Worker() as worker:
+                    return dict(worker.call(TRIAL_TIMEOUT, measure_kernels)["speed"])
+            except WorkFailed:
+                return {}
+
+        return self._journal.remember("speeds", dict[str, float], measured)
 
     def _measure_reference(self) -> None:
         self._step("FP32")

@@ -6,6 +6,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+from service.engine.profile import Profile
 from service.quantization.table import confirmed, table
 
 
@@ -13,11 +14,18 @@ def told(values: dict[str, Any], version: Path, written: Sequence[Path], width: 
     """The result as text; in a terminal, of ``width`` columns. Commands are never broken, so that
     they can be copied."""
     notes = [f"note: {note}" for note in values["notes"]]
-    lines = [*notes, values["decision"]["reason"], confirmed(values), *_missing(values)]
+    lines = [*notes, values["decision"]["reason"], *holds_for(values)]
+    lines += [confirmed(values), *_missing(values)]
     if width is not None:
         lines = [fill(line, width, break_long_words=False) for line in lines]
     files = [f"wrote {path}" for path in written]
     return "\n".join((table(values, width), "", *lines, "", *files, "", *_next(version)))
+
+
+def holds_for(values: Mapping[str, Any]) -> list[str]:
+    """The machine and kernels that the figures hold for, if there is a winner."""
+    found = values.get("profile")
+    return [f"measured on {Profile.read(found)}"] if found else []
 
 
 def kept(values: dict[str, Any], given: Path, width: int | None) -> str:

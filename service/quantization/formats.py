@@ -1,0 +1,68 @@
+"""What this machine makes of each number format, and what follows for a search: which recipes to
+try first, and which cannot win."""
+
+from collections.abc import Mapping, Sequence
+
+from service.quantization.decide import Target
+from service.quantization.recipes import Dynamic, Half, Kind, Method, PerRow, Recipe, Static
+
+SAME = 1.1
+"""Formats this close in speed are equally fast; the catalogue's order decides."""
+HOPELESS = 0.9
+"""Products at this share of FP32's speed make no model faster: what else it does stays as it is."""
+
+Speeds = Mapping[str, float]
+"""How many times as fast as FP32 a product is in each format, as ``kernels`` measures it."""
+
+
+def format_of(method: Method) -> str | None:
+    """The format of a method's products, by the name that ``kernels`` has for it; None for one that
+    is not measured."""
+    bits = ", 7-bit weights" if getattr(method, "reduce_range", False) else ""
+    if isinstance(method, PerRow):
+        return f"INT8 U8S8 (dynamic){bits}"
+    if isinstance(method, Dynamic) and method.weights == "S8":
+        return f"INT8 U8S8 (dynamic){bits}"
+    if isinstance(method, Static):
+        pair = f"{method.activations}{method.weights}"
+        return f"INT8 {pair}{bits}" if bits else f"INT8 {pair} (static QDQ)"
+    if isinstance(method, Half) and method.datatype == "FP16":
+        return "FP16"
+    return None
+
+
+def ordered(recipes: Sequence[Recipe], speeds: Speeds) -> tuple[Recipe, ...]:
+    """Recipes of one kind of method with the fastest format first, in the places of that kind."""
+    queues: dict[str, list[Recipe]] = {}
+    for recipe in recipes:
+        queues.setdefault(recipe.method.kind, []).append(recipe)
+    for kind, queue in queues.items():
+        queues[kind] = _fastest_first(queue, speeds)
+    return tuple(queues[recipe.method.kind].pop(0) for recipe in recipes)
+
+
+def hopeless(recipe: Recipe, speeds: Speeds, kinds: frozenset[Kind], target: Target) -> str:
+    """Why a recipe cannot win, without building it; "" where it may. Convolutions have kernels of
+    their own, which are not measured."""
+    known = format_of(recipe.method)
+    speed = speeds.get(known or "")
+    if speed is None or speed >= HOPELESS or Kind.CONV in kinds:
+        return ""
+    if target not in (Target.LATENCY, Target.THROUGHPUT):
+        return ""
+    return f"not tried: products of {known} run at {speed:.2f} x FP32's speed here"
+
+
+def _fastest_first(recipes: Sequence[Recipe], speeds: Speeds) -> list[Recipe]:
+    """Stable; what is not measured stays behind what is faster than FP32, before what is not."""
+    left, found = list(recipes), []
+    while left:
+        top = max(_speed(recipe, speeds) for recipe in left)
+        level = [recipe for recipe in left if _speed(recipe, speeds) * SAME >= top]
+        found += level
+        left = [recipe for recipe in left if recipe not in level]
+    return found
+
+
+def _speed(recipe: Recipe, speeds: Speeds) -> float:
+    return speeds.get(format_of(recipe.method) or "", 1.0)
