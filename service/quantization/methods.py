@@ -21,6 +21,7 @@ from onnxruntime.quantization.matmul_nbits_quantizer import (
     HQQWeightOnlyQuantConfig,
     MatMulNBitsQuantizer,
 )
+from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from service.core.tensors import Array
@@ -170,6 +171,7 @@ def _(
         )
     if method.tables and method.bits == 8:
         model = _tables_to_int8(model)
+    model = _gemm_as_matmul(model)
     result = _in_blocks(model, config, recipe)
     if method.tables and method.bits < 8:
         result = _in_blocks(result, _table_config(method), recipe)
@@ -202,6 +204,14 @@ def _factors(recipe: Recipe, model: onnx.ModelProto, calibration: Calibration) -
         save_peaks(peaks, path)
     found = {name: factors(peaks[name], readers[name]) for name in readers if name in peaks}
     return {name: each for name, each in found.items() if each is not None}
+
+
+def _gemm_as_matmul(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The tool takes MatMul alone."""
+    changed = ONNXModel(model)
+    changed.replace_gemm_with_matmul()
+    found: onnx.ModelProto = changed.model
+    return found
 
 
 def _in_blocks(model: onnx.ModelProto, config: Any, recipe: Recipe) -> onnx.ModelProto:

@@ -18,6 +18,7 @@ from service.quantization.recipes import (
     Dynamic,
     Half,
     Imported,
+    PerRow,
     Recipe,
     Static,
     WeightOnly,
@@ -25,6 +26,7 @@ from service.quantization.recipes import (
 )
 from service.quantization.sensitivity import parts_of, sensitivity
 from tests.engine import classifiers
+from tests.quantization.test_per_row import NEAR, error, network, rows, run
 from tests.quantization.tiny_models import branching, conv_net, recurrent, save
 
 
@@ -255,3 +257,38 @@ def test_inspect_names_a_recurrence_whose_first_output_is_not_used(tmp_path: Pat
     found = inspect(recurrent(tmp_path / "lstm.onnx"))
     assert [(node["name"], node["operator"]) for node in found["products"]][0] == ("hn", "LSTM")
     assert found["multiply_adds"] > 0
+
+
+@pytest.mark.parametrize("block", [32, 64, 256])
+def test_gemm_gets_weights_in_blocks_too(block: int, tmp_path: Path) -> None:
+    path, x = tmp_path / "m.onnx", rows(6)
+    onnx.save(network(transB=1), path)
+    shop = Workshop(tmp_path)
+    save_rows(Rows(tuple((row[None],) for row in x)), shop.calibration)
+    assert prepare(path, shop) == ""
+    build(Recipe("it", WeightOnly(8, block)), shop, tmp_path / "out.onnx")
+    made = onnx.load(tmp_path / "out.onnx")
+    assert [n.op_type for n in made.graph.node].count("MatMulNBits") == 2
+    assert error(run(network(transB=1), x), run(made, x)) < NEAR
+
+
+@pytest.mark.parametrize("smoothing", [True, False])
+def test_a_recipe_with_a_scale_for_each_row_is_built_and_looked_at(
+    smoothing: bool, tmp_path: Path
+) -> None:
+    path, x = tmp_path / "m.onnx", rows(8)
+    onnx.save(network(), path, save_as_external_data=True, location="w", size_threshold=0)
+    shop = Workshop(tmp_path)
+    save_rows(Rows(tuple((row[None],) for row in x)), shop.calibration)
+    assert prepare(path, shop) == ""
+    recipe = Recipe("it", PerRow(smoothing=smoothing))
+    built = build(recipe, shop, tmp_path / "out.onnx")
+    assert (built.precision, built.fusion.integer) == ("INT8 per-row", 2)
+    assert error(run(network(), x), run(onnx.load(tmp_path / "out.onnx"), x)) < NEAR
+    found = inspect(tmp_path / "out.onnx")
+    scaled = {(t["datatype"], t["granularity"]) for t in found["tensors"]}
+    assert scaled == {("int8", "per channel"), ("uint8", "per row, at run time")}
+    assert any("do not influence each other" in line for line in found["here"])
+    parts = parts_of(recipe, shop)
+    assert len(parts) == 2
+    assert all(0 < sensitivity(recipe, parts, index, shop) < 0.1 for index in range(2))
