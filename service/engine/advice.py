@@ -13,15 +13,14 @@ CONVERTIBLE = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul"}
 
 def sharing_runs(plan: Plan, summary: GraphSummary, model: Path, name: str) -> str:
     """How the rows of a dynamically quantized model may share a run; "" where they do, or where
-    something else keeps them apart."""
+    something else keeps them apart. ``model`` is its file, relative to the models folder: the text
+    is for clients too, which need not know where that is."""
     known = CONVERTIBLE & summary.operators and "DynamicQuantizeLSTM" not in summary.operators
     if plan.mode is not BatchingMode.ROWS or not summary.precision.dynamic or not known:
         return ""
     command = ["quantserve", "quantize", "--from-int8", str(model), "--data", "ROWS"]
-    command += ["--name", name, "--models", str(_models_folder(model, name))]
-    return f"a scale for each row would let its rows share runs: {shlex.join(command)}"
-
-
-def _models_folder(model: Path, name: str) -> Path:
-    """The folder above that of the model."""
-    return next((each.parent for each in model.parents if each.name == name), model.parent)
+    command += ["--name", name, "--models", "."]
+    return (
+        f"a scale for each row would let its rows share runs, in the models folder: "
+        f"{shlex.join(command)}"
+    )

@@ -2,6 +2,7 @@
 in a thread.
 """
 
+import os
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -169,9 +170,15 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
         extent=tuned.extent,
         labels=session.labels,
         outputs_note=session.outputs_note,
-        advice=sharing_runs(tuned.plan, summary, opened.files.model, opened.files.shared.name),
+        advice=_advice(opened, tuned.plan),
         speed_note=_speed_note(opened.files, opened.snapshot, tuned.session.kernels),
     )
+
+
+def _advice(opened: Opened, plan: Plan) -> str:
+    files = opened.files
+    model = Path(os.path.relpath(files.model, files.root))
+    return sharing_runs(plan, opened.summary, model, files.shared.name)
 
 
 def _speed_note(files: VersionFiles, snapshot: Snapshot, kernels: Kernels) -> str:
