@@ -106,7 +106,10 @@ def unserved(found: Sequence[PassedOver]) -> Iterator[str]:
 def _broken(text: str, start: str, width: int | None) -> list[str]:
     lines = [start + text]
     if width is not None:
-        lines = TextWrapper(width, initial_indent=start, subsequent_indent="    ").wrap(text)
+        # Names in commands may have hyphens, and are to be copied.
+        lines = TextWrapper(
+            width, initial_indent=start, subsequent_indent="    ", break_on_hyphens=False
+        ).wrap(text)
     return [line.replace(NO_BREAK, " ") for line in lines]
 
 

@@ -76,11 +76,12 @@ def test_the_words_are_those_of_the_metadata(plan: Plan, text: str) -> None:
 def test_what_is_not_at_its_best_is_marked(models: Path) -> None:
     lines = printed(models)
     marked = [line for line in lines if line.startswith("  ! ")]
-    assert len(marked) == 3
+    assert len(marked) == 4
     assert marked[0].endswith("(one scale for the whole batch): run row by row")
-    assert marked[1] == "  ! model.toml: batch is not a setting"
-    assert marked[2] == "  ! version 1: load: there is no model.onnx in the folder of the version"
-    assert lines[lines.index(marked[1]) - 1].split() == ["broken", "-", "UNAVAILABLE"]
+    assert "quantserve quantize --from-int8 " in marked[1]
+    assert marked[2] == "  ! model.toml: batch is not a setting"
+    assert marked[3] == "  ! version 1: load: there is no model.onnx in the folder of the version"
+    assert lines[lines.index(marked[2]) - 1].split() == ["broken", "-", "UNAVAILABLE"]
 
 
 def test_no_line_is_wider_than_the_terminal(models: Path) -> None:
