@@ -147,22 +147,27 @@ async def test_the_file_is_there_before_the_version_serves(root: Path) -> None:
     assert seen == [Pin(1, 3), Pin(1, 3)]
 
 
+def stop_at_first_pin(it: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the server stop while the next pin is written."""
+    loop = asyncio.get_running_loop()
+
+    async def stop() -> None:
+        it.repository.begin_stop()
+
+    def write(path: Path, pin: Pin | None) -> str:
+        asyncio.run_coroutine_threadsafe(stop(), loop).result()
+        monkeypatch.setattr(pinning, "write_pin", write_pin)
+        return write_pin(path, pin)
+
+    monkeypatch.setattr(pinning, "write_pin", write)
+
+
 async def test_a_server_that_stops_while_the_pin_is_written_has_not_switched(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_pin(root / "m", Pin(2))
     async with opened(root) as it:
-        loop = asyncio.get_running_loop()
-
-        def write(path: Path, pin: Pin | None) -> str:
-            if pin != Pin(2):
-                asyncio.run_coroutine_threadsafe(stop(), loop).result()
-            return write_pin(path, pin)
-
-        async def stop() -> None:
-            it.repository.begin_stop()
-
-        monkeypatch.setattr(pinning, "write_pin", write)
+        stop_at_first_pin(it, monkeypatch)
         with pytest.raises(ShuttingDown):
             await it.swap(1)
         assert await it.factor() == 2
@@ -198,16 +203,7 @@ async def test_a_file_that_is_no_pin_comes_back_when_the_choice_is_undone(
     file = root / "m" / PIN_FILE
     file.write_bytes(content)
     async with opened(root) as it:
-        loop = asyncio.get_running_loop()
-
-        def write(path: Path, pin: Pin | None) -> str:
-            asyncio.run_coroutine_threadsafe(stop(), loop).result()
-            return write_pin(path, pin)
-
-        async def stop() -> None:
-            it.repository.begin_stop()
-
-        monkeypatch.setattr(pinning, "write_pin", write)
+        stop_at_first_pin(it, monkeypatch)
         with pytest.raises(ShuttingDown):
             await it.swap(1)
     assert file.read_bytes() == content
