@@ -8,43 +8,30 @@ models/<name>/serving.toml            the pinned version, written by a swap
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from service.config import ModelConfig, load_model_config, load_pin
-from service.core.errors import ConfigError, FileUnreadable
+from service.core.errors import ConfigError
 from service.core.layout import ModelLayout, PassedOver, Version, model_layout, root_layout
 from service.core.model_file import SETTINGS_FILE, is_hidden, is_model_file
 from service.core.names import VERSION
 from service.core.unserved import is_harmless
 from service.core.versions import Found, Pin, PolicyKind, VersionPolicy, candidates
-from service.engine.access import unwritable
 from service.engine.listing import list_model, list_root
 from service.engine.paths import leads_outside
+from service.engine.pin_file import PIN_FILE
 from service.engine.quarantine import read_quarantine
-from service.files import (
-    check_replaceable,
-    read_small,
-    replace_bytes,
-    replace_text,
-)
 
 GOLDEN_FILE = "golden.npz"
 REPORT_FILE = "report.json"
-PIN_FILE = "serving.toml"
 NOT_LOADED_FROM = frozenset({GOLDEN_FILE, REPORT_FILE, SETTINGS_FILE, PIN_FILE})
 """What may lie beside a model file without being a part of the model."""
 Override = Mapping[str, Any]
 """Settings that a client has laid over those of model.toml: its tables, as TOML would give them."""
-MOST_PIN_BYTES = 1 << 20
-PIN_COMMENT = (
-    "# The version that serves. Delete this file to serve the highest one at the next start."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,60 +209,6 @@ def _places(path: Path, version: Version, root: Path) -> VersionFiles:
     first, _, rest = version.file.partition("/")
     home = path / first if rest and VERSION.fullmatch(first) else path
     return VersionFiles(path / version.file, home, path, root, version.problem)
-
-
-def write_pin(path: Path, pin: Pin | None) -> str:
-    """Store the pin of the model in a folder, or remove it; gives why that was not possible, else
-    nothing."""
-    target = path / PIN_FILE
-    try:
-        if pin is not None:
-            replace_text(target, _pin_text(pin))
-        elif os.path.lexists(target):  # a read-only file system refuses to remove nothing
-            target.unlink(missing_ok=True)
-    except OSError as error:
-        return unwritable(target, error)
-    return ""
-
-
-def pin_file(path: Path) -> bytes | None:
-    """What the file of the pin holds, whether or not it is one; None where there is none, or none
-    that can be read."""
-    try:
-        return read_small(path / PIN_FILE, MOST_PIN_BYTES)
-    except FileUnreadable:
-        return None
-
-
-def restore_pin_file(path: Path, content: bytes | None) -> None:
-    """Let the file of the pin hold what it held, as far as the disk allows it."""
-    target = path / PIN_FILE
-    with suppress(OSError):
-        if content is None:
-            target.unlink(missing_ok=True)
-        else:
-            replace_bytes(target, content)
-
-
-def check_pin(path: Path, pin: Pin | None) -> str:
-    """Why ``write_pin`` would fail, as far as shows without changing anything; else nothing."""
-    target = path / PIN_FILE
-    try:
-        if pin is not None or os.path.lexists(target):
-            check_replaceable(target)
-    except OSError as error:
-        return unwritable(target, error)
-    return ""
-
-
-def _pin_text(pin: Pin) -> str:
-    lines = [PIN_COMMENT, f"version = {pin.version}"]
-    if pin.previous is not None:
-        lines.append(f"previous = {pin.previous}")
-    lines += [f"{key} = true" for key in ("forced", "signature_change") if getattr(pin, key)]
-    if pin.v1_outputs:
-        lines.append(f"v1_outputs = {json.dumps(pin.v1_outputs, ensure_ascii=False)}")
-    return "\n".join(lines) + "\n"
 
 
 def _files(path: Path, version: Version, root: Path) -> str:

@@ -11,9 +11,9 @@ from functools import cache
 from time import perf_counter
 
 import numpy as np
-import onnxruntime as ort
 
 from service.engine.onnx_bytes import FLOAT, model_of, node, tensor, value
+from service.engine.trial_session import trial_session
 
 SKIP_LAYER_NORM = "SkipLayerNormFusion"
 ROWS, WIDTH = 64, 256
@@ -41,7 +41,8 @@ def _seconds() -> tuple[float, float]:
     """The least seconds of a run with the fusion, and without it; in turns, so that whoever else
     is at work disturbs both."""
     try:
-        sessions = [_session(left_out) for left_out in ((), (SKIP_LAYER_NORM,))]
+        model = model_of("normalisation", _parts(), 17)
+        sessions = [trial_session(model, disabled) for disabled in ((), (SKIP_LAYER_NORM,))]
         feed = {name: np.ones((1, ROWS, WIDTH), np.float32) for name in ("x", "y")}
         taken: tuple[list[float], ...] = ([], [])
         for _ in range(ROUNDS):
@@ -52,16 +53,6 @@ def _seconds() -> tuple[float, float]:
     except Exception:  # a build without the operator has no such fusion either
         return 0.0, 0.0
     return min(taken[0]), min(taken[1])
-
-
-def _session(left_out: tuple[str, ...]) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    return ort.InferenceSession(
-        model_of("normalisation", _parts(), 17), options, providers=["CPUExecutionProvider"],
-        disabled_optimizers=list(left_out),
-    )  # fmt: skip
 
 
 def _parts() -> Iterator[bytes]:

@@ -18,6 +18,7 @@ import onnxruntime as ort
 
 from service.engine.saturation import Case, cases, model
 from service.engine.snapshot import Source
+from service.engine.trial_session import trial_session
 from service.engine.weights import weights_fit
 
 OPTION = "session.x64quantprecision"
@@ -60,11 +61,8 @@ def saturates() -> bool:
 
     A build of ONNX Runtime that cannot run the trial counts as one that saturates.
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
     try:
-        session = ort.InferenceSession(model(), options, providers=["CPUExecutionProvider"])
+        session = trial_session(model())
         return any(_wrong(session, case) for case in cases())
     except Exception:
         return True

@@ -10,15 +10,15 @@ from typing import NamedTuple
 
 from service.core.errors import NotPersisted
 from service.core.versions import Pin
-from service.engine.folder import (
+from service.engine.folder import ModelFolder
+from service.engine.model import Model
+from service.engine.pin_file import (
     PIN_FILE,
-    ModelFolder,
     check_pin,
-    pin_file,
+    read_pin_file,
     restore_pin_file,
     write_pin,
 )
-from service.engine.model import Model
 from service.engine.rollout import Demand, Environment, Pinning
 
 OR_NOT_AT_ALL = (
@@ -59,7 +59,7 @@ async def pin(model: Model, chosen: Pin | None, number: int, given: Environment)
     """
     folder, in_memory = model.folder, model.pin_in_memory
     if not (in_memory or folder.pin_problem) and folder.pin == chosen:
-        return Written("", folder, await asyncio.to_thread(pin_file, folder.path))
+        return Written("", folder, await asyncio.to_thread(read_pin_file, folder.path))
     if given.no_pin:
         model.folder = replace(folder, pin=chosen, pin_problem="")
         model.pin_in_memory = True
@@ -69,7 +69,7 @@ async def pin(model: Model, chosen: Pin | None, number: int, given: Environment)
         )
         return Written(note, folder, None)
     # What cannot be read as a pin is a file all the same, which is to come back as it is.
-    file = await asyncio.to_thread(pin_file, folder.path)
+    file = await asyncio.to_thread(read_pin_file, folder.path)
     written = Written("", folder, file)
     writing = asyncio.ensure_future(asyncio.to_thread(write_pin, folder.path, chosen))
     try:

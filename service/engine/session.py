@@ -1,5 +1,5 @@
-"""One loaded ONNX graph. At serving time only this module, ``kernels``, ``fusions`` and
-``snapshot`` import onnxruntime.
+"""One loaded ONNX graph. At serving time only this module, ``kernels``, ``trial_session``
+and ``snapshot`` import onnxruntime.
 """
 
 import ctypes

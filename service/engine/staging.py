@@ -19,8 +19,9 @@ from typing import BinaryIO
 
 from service.core.errors import InvalidName, StorageFailed, StorageFull, VersionExists
 from service.core.names import VERSION
-from service.engine.folder import PIN_FILE, read_model
+from service.engine.folder import read_model
 from service.engine.paths import check_version, leads_outside
+from service.engine.pin_file import PIN_FILE
 from service.engine.quarantine import QUARANTINE_FILE
 from service.files import remove_drafts
 

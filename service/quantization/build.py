@@ -16,11 +16,12 @@ from service.core.tensors import Array, Arrays
 from service.engine.graph import summarise
 from service.quantization.data import groups, load_rows
 from service.quantization.fusion import Fusion, fusion_of
+from service.quantization.graph_parts import all_nodes, opset_of
 from service.quantization.guard import ROWS, check_answers
 from service.quantization.methods import apply, needed_opset
 from service.quantization.per_row import note_on
 from service.quantization.recipes import Dynamic, Imported, PerRow, Preparation, Recipe, Static
-from service.quantization.source import all_nodes, files_of
+from service.quantization.source import files_of
 
 HISTOGRAM_ROWS = 16
 """Rows that a calibrator reads that keeps histograms."""
@@ -178,11 +179,6 @@ class Feeds:
         if self._most is None:
             return rows
         return [rows[place] for place in max(groups(rows), key=len)[: self._most]]
-
-
-def opset_of(model: onnx.ModelProto) -> int:
-    """The version of ONNX's own operators."""
-    return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
 
 
 def _starting_model(recipe: Recipe, shop: Workshop) -> onnx.ModelProto:

@@ -11,8 +11,8 @@ import onnx
 
 from service.core.errors import ConfigError, LoadFailed
 from service.engine.graph import DYNAMIC_OPS, check_external_files, summarise
+from service.quantization.graph_parts import all_nodes
 from service.quantization.restoring import restore
-from service.quantization.source import all_nodes
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import onnx
 
 from service.core.errors import LoadFailed
 from service.engine.session import Session, SessionOptions
-from service.quantization.source import all_nodes
+from service.quantization.graph_parts import all_nodes
 
 INTEGER = {
     "QLinearConv", "QGemm", "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat", "ConvInteger",

@@ -19,8 +19,9 @@ from service.engine.rehearsal import rehearse_file
 from service.engine.samples import generated_rows
 from service.engine.session import Session, SessionOptions
 from service.quantization.fusion import FLOAT, INTEGER, count, optimised, unfused_product
+from service.quantization.graph_parts import all_nodes
 from service.quantization.macs import multiply_adds
-from service.quantization.source import all_nodes, files_of
+from service.quantization.source import files_of
 
 MOST_LISTED = 40
 NEVER_QUANTIZED = {"ConvTranspose", "GRU", "RNN"}

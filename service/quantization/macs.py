@@ -8,7 +8,7 @@ import onnx
 import onnxruntime as ort
 
 from service.core.tensors import Array
-from service.quantization.source import all_nodes
+from service.quantization.graph_parts import all_nodes
 
 RECURRENT = {"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"}
 PRODUCTS = RECURRENT | {

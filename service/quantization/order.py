@@ -29,8 +29,9 @@ from service.quantization.quality import check_metric
 from service.quantization.reading import read_data
 from service.quantization.recipes import Imported
 from service.quantization.report import report
-from service.quantization.search import Outcome, Search, Task
+from service.quantization.search import Search
 from service.quantization.source import Source, read_source
+from service.quantization.task import Outcome, Task
 from service.quantization.timing import SECONDS
 from service.quantization.told import kept, told
 from service.quantization.trial import load_answers

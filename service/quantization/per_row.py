@@ -11,7 +11,7 @@ MatMulIntegerToFloat: with a scale for each row ONNX Runtime multiplies the bias
 Nor is the product left to ONNX Runtime's fusion, which adds the bias there by itself.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +19,15 @@ import onnx
 from onnx import TensorProto, helper
 
 from service.core.tensors import Array
+from service.engine.weights import CONSTANTS_APART
+from service.quantization.graph_parts import (
+    drop_unread_constants,
+    graphs_of,
+    names_in,
+    opset_of,
+)
 from service.quantization.graph_writer import GraphWriter
 from service.quantization.products import (
-    CONSTANTS_APART,
-    STANDARD,
     Biases,
     Constants,
     Product,
@@ -33,7 +38,6 @@ from service.quantization.products import (
 )
 from service.quantization.recipes import PerRow
 from service.quantization.row_scales import Rounded, RowScales
-from service.quantization.source import all_nodes
 
 FULL, REDUCED = 127, 64
 """The largest weight: of eight bits, and such that no pair of products passes 16 bits."""
@@ -61,13 +65,11 @@ class Rewriting:
 
 def rewrite(model: onnx.ModelProto, how: Rewriting) -> int:
     """Rewrite a model in place; gives how many products it has in eight bits now."""
-    opset = max((o.version for o in model.opset_import if o.domain in STANDARD), default=1)
-    taken = {name for node in all_nodes(model.graph) for name in (node.name, *node.output)}
-    taken |= _declared(model.graph)
-    done = _graph(model.graph, how, opset, taken, model.ir_version, None)
+    taken = names_in(model.graph)
+    done = _graph(model.graph, how, opset_of(model), taken, model.ir_version, None)
     if model.ir_version < CONSTANTS_APART:
         _constants_apart(model)
-    _drop_unused(model.graph)
+    drop_unread_constants(model.graph)
     if all(each.domain != MICROSOFT for each in model.opset_import):
         model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
     return done
@@ -101,7 +103,7 @@ def _graph(
     for node in graph.node:
         if biases.taken(node):
             continue
-        for inner in _graphs_of(node):
+        for inner in graphs_of(node):
             done += _graph(inner, how, opset, taken, ir_version, constants)
         product = product_of(node, constants) if node.name not in how.float_nodes else None
         table = table_of(node, constants) if node.name not in how.float_nodes else None
@@ -228,20 +230,6 @@ def _scale(largest: Array, levels: int) -> Array:
     return found
 
 
-def _graphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            yield attribute.g
-
-
-def _declared(graph: onnx.GraphProto) -> set[str]:
-    names = {each.name for each in (*graph.input, *graph.output, *graph.initializer)}
-    for node in graph.node:
-        for inner in _graphs_of(node):
-            names |= _declared(inner)
-    return names
-
-
 def _constants_apart(model: onnx.ModelProto) -> None:
     """Constants need not be listed as inputs any more, and the new ones are not."""
     constants = {tensor.name for tensor in model.graph.initializer}
@@ -249,25 +237,3 @@ def _constants_apart(model: onnx.ModelProto) -> None:
     del model.graph.input[:]
     model.graph.input.extend(kept)
     model.ir_version = CONSTANTS_APART
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Remove the FP32 weights that nothing reads any more, in each graph."""
-    used = {name for node in all_nodes(graph) for name in node.input}
-    used |= {value.name for value in graph.output}
-    for node in all_nodes(graph):
-        for inner in _graphs_of(node):
-            used |= {value.name for value in inner.output}
-    _keep_only(graph, used)
-
-
-def _keep_only(graph: onnx.GraphProto, used: set[str]) -> None:
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    nodes = [n for n in graph.node if n.op_type != "Constant" or n.output[0] in used]
-    for node in nodes:
-        for inner in _graphs_of(node):
-            _keep_only(inner, used)
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
-    del graph.node[:]
-    graph.node.extend(nodes)

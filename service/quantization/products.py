@@ -8,11 +8,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from service.core.tensors import Array
-from service.quantization.source import all_nodes
-
-STANDARD = ("", "ai.onnx")
-CONSTANTS_APART = 4
-"""onnx.proto, Version: below it initializers are listed as inputs as well."""
+from service.engine.weights import CONSTANTS_APART
+from service.quantization.graph_parts import STANDARD, all_nodes
 
 
 @dataclass(frozen=True, slots=True)

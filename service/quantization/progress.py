@@ -6,8 +6,8 @@ from shutil import get_terminal_size
 from time import monotonic
 from typing import TextIO
 
-from service.quantization.search import Step
 from service.quantization.table import cut
+from service.quantization.task import Step
 
 WIDTH, SHORT = 24, 8
 """Columns of the bar."""

@@ -14,7 +14,7 @@ from service.engine.machine import Machine
 from service.engine.profile import Profile
 from service.quantization.decide import Candidate, Goal
 from service.quantization.reasons import verdict
-from service.quantization.search import Outcome
+from service.quantization.task import Outcome
 from service.quantization.trial import Measurement
 
 FORMAT = 1

@@ -16,9 +16,9 @@ import numpy as np
 import onnx
 
 from service.core.tensors import Array
+from service.quantization.graph_parts import drop_unread_constants, names_in, names_read
 from service.quantization.graph_writer import GraphWriter
 from service.quantization.products import Constants
-from service.quantization.source import all_nodes
 
 QUANTIZER = "DynamicQuantizeLinear"
 FLOATING = {"MatMulInteger": "MatMul", "ConvInteger": "Conv"}
@@ -27,9 +27,8 @@ FLOATING = {"MatMulInteger": "MatMul", "ConvInteger": "Conv"}
 
 def restore(model: onnx.ModelProto) -> Counter[str]:
     """Rewrite a model in place; gives how many operators of which kind are floats again."""
-    taken = {name for node in all_nodes(model.graph) for name in (node.name, *node.output)}
-    taken |= {tensor.name for tensor in model.graph.initializer}
-    found = _Restoring(model.graph, Constants(model.graph, model.ir_version), taken).run()
+    constants = Constants(model.graph, model.ir_version)
+    found = _Restoring(model.graph, constants, names_in(model.graph)).run()
     model.graph.ClearField("value_info")
     return found
 
@@ -141,18 +140,13 @@ class _Restoring:
         return self._weights[key]
 
     def _drop_unread(self) -> None:
-        graph = self._graph
-        while True:
-            read = {name for node in all_nodes(graph) for name in node.input}
-            read |= {value.name for value in graph.output}
+        graph, count = self._graph, 0
+        while count != len(graph.node):
+            count, read = len(graph.node), names_read(graph)
             kept = [node for node in graph.node if read & set(node.output)]
-            if len(kept) == len(graph.node):
-                break
             del graph.node[:]
             graph.node.extend(kept)
-        constants = [tensor for tensor in graph.initializer if tensor.name in read]
-        del graph.initializer[:]
-        graph.initializer.extend(constants)
+        drop_unread_constants(graph)
 
 
 def _upright(values: Array, axes: int) -> Array:

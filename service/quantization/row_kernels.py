@@ -4,8 +4,9 @@ names scalars and columns only, and builds for other machines have other kernels
 from functools import cache
 
 import numpy as np
-import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
+
+from service.engine.trial_session import trial_session
 
 ROWS, WIDTH, COLUMNS = 6, 32, 24
 
@@ -19,11 +20,9 @@ def takes_row_scales() -> bool:
     weight = rng.integers(-64, 65, (WIDTH, COLUMNS)).astype(np.int8)
     columns = rng.random(COLUMNS).astype(np.float32) + 0.1
     want = ((q.astype(np.int32) - 128) @ weight.astype(np.int32)) * scale * columns
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 4
     try:
         model = _model({"weight": weight, "columns": columns, "zero": np.uint8(128)})
-        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = trial_session(model)
         got = session.run(None, {"q": q, "scale": scale})[0]
         flat = session.run(None, {"q": q[0], "scale": scale[0]})[0]
     except Exception:  # a build without the operator, or with one that refuses such scales

@@ -5,25 +5,24 @@ Each finished step goes into a journal, so that a search that was stopped goes o
 
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
 from service.core.errors import ConfigError
-from service.engine.kernels import Kernels
 from service.quantization import trial as trials
 from service.quantization.build import Built, Workshop, build, examine, prepare
-from service.quantization.decide import Candidate, Goal, Target, bar, best, gain, mixed_bases
+from service.quantization.decide import Candidate, Target, bar, best, gain, mixed_bases
 from service.quantization.finals import Finals
 from service.quantization.formats import Speeds, hopeless, ordered
 from service.quantization.journal import Journal
 from service.quantization.kernels import measure_kernels
 from service.quantization.mending import Mending
 from service.quantization.quality import Quality
-from service.quantization.reasons import Decision, decide
+from service.quantization.reasons import decide
 from service.quantization.recipes import Imported, Recipe, catalogue, per_row, pruned
-from service.quantization.source import Source, doubt_of_precision
-from service.quantization.timing import SECONDS
+from service.quantization.source import doubt_of_precision
+from service.quantization.task import Outcome, Step, Task
 from service.quantization.trial import Bench, Measurement
 from service.quantization.worker import Worker, WorkFailed
 
@@ -35,61 +34,6 @@ FP32 = Recipe("FP32", Imported("the model itself"))
 SPARSITIES = (0.3, 0.5)
 MENDED = 2
 """Recipes that mixed precision is tried on at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One search: the model, what is wanted, and the means. ``threads`` 0 and ``kernels`` None: as
-    serving would; ``saturates``: whether ONNX Runtime's default kernels do here; ``confirming``:
-    how many rows there are to confirm the choice on; ``rows_only``: whether to try only recipes
-    with a scale for each row."""
-
-    source: Source
-    goal: Goal
-    metric: str
-    cores: int
-    threads: int
-    saturates: bool
-    budget_seconds: float
-    max_rows: int = 64
-    imported: tuple[Path, ...] = ()
-    timing_seconds: float = SECONDS
-    confirming: int = 0
-    kernels: Kernels | None = None
-    rows_only: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Everything that was found. ``confirmation`` is the winner's quality on rows that chose
-    nothing, if there is a winner and there are such rows; ``notes`` are for people."""
-
-    reference: Candidate
-    candidates: tuple[Candidate, ...]
-    decision: Decision
-    confirmation: Quality | None
-    threads: int
-    notes: tuple[str, ...]
-    seconds: float
-
-    @property
-    def winner(self) -> Recipe | None:
-        """The recipe to publish; None where FP32 stays."""
-        named = self.decision.winner
-        return next((c.recipe for c in self.candidates if c.recipe.name == named), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Where the search stands: for a progress bar. ``gain``: the best so far against FP32 on the
-    target, 0 where that is FP32 itself."""
-
-    doing: str
-    done: int
-    planned: int
-    best: str
-    gain: float
-    left_seconds: float
 
 
 class Search:

@@ -12,9 +12,9 @@ from service.core.tensors import Arrays
 from service.engine.session import Session, SessionOptions
 from service.quantization.build import Workshop, build_file
 from service.quantization.data import load_rows
+from service.quantization.graph_parts import all_nodes
 from service.quantization.noise import noise
 from service.quantization.recipes import PRODUCTS, Dynamic, PerRow, Recipe, mixed
-from service.quantization.source import all_nodes
 
 OPENING = (*PRODUCTS, "LSTM")
 STRETCHES, MOST_PARTS = 40, 60

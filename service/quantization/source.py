@@ -1,7 +1,6 @@
 """The FP32 model: is it usable at all, and what kind of graph is it? Checked before any work."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -14,6 +13,7 @@ from service.engine.graph import check_external_files, summarise
 from service.engine.rehearsal import rehearse_file
 from service.engine.session import Session, SessionOptions
 from service.engine.tuning import settle
+from service.quantization.graph_parts import all_nodes
 from service.quantization.layout import joins
 from service.quantization.recipes import Kind
 
@@ -112,15 +112,6 @@ def kinds_of(model: onnx.ModelProto) -> frozenset[Kind]:
         attends = "Softmax" in operators and "MatMul" in operators and _attends(model.graph)
         kinds.add(Kind.TRANSFORMER if attends or "Attention" in operators else Kind.DENSE)
     return frozenset(kinds or {Kind.DENSE})
-
-
-def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """The nodes of a graph and of the graphs inside them."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from all_nodes(attribute.g)
 
 
 def _weight_sizes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> dict[str, int]:

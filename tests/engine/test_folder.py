@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from service.core.versions import Pin, PolicyKind, VersionPolicy
-from service.engine.folder import ModelFolder, read_model, write_pin
+from service.engine.folder import ModelFolder, read_model
+from service.engine.pin_file import write_pin
 from service.engine.root import Root
 from tests.repositories import golden, put, scale
 

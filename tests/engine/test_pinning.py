@@ -10,7 +10,8 @@ from service.core.errors import GateFailed, NotPersisted, ShuttingDown
 from service.core.events import PhaseStatus, StateChanged, SwapPhase
 from service.core.versions import Pin
 from service.engine import pinning
-from service.engine.folder import PIN_FILE, read_model, write_pin
+from service.engine.folder import read_model
+from service.engine.pin_file import PIN_FILE, write_pin
 from service.engine.quarantine import QUARANTINE_FILE, write_quarantine
 from tests.disks import read_only
 from tests.opened import ROLLBACK, SWAP, Opened, opened

@@ -28,9 +28,9 @@ from service.core.events import Event, Polled
 from service.core.gate import memory_check
 from service.core.versions import Pin
 from service.engine import rollout, steps
-from service.engine.folder import write_pin
 from service.engine.loading import Loaded, Opened
 from service.engine.model import CHANGED, Model
+from service.engine.pin_file import write_pin
 from service.engine.repository import ModelRepository
 from service.engine.rollout import Environment
 from service.engine.root import Root

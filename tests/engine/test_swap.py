@@ -13,7 +13,8 @@ from service.core.errors import Conflict, GateFailed, LoadFailed, NotFound, NotR
 from service.core.events import Event, PhaseStatus, SwapPhase
 from service.core.lifecycle import State
 from service.core.versions import Pin
-from service.engine.folder import read_model, write_pin
+from service.engine.folder import read_model
+from service.engine.pin_file import write_pin
 from service.engine.rollout import Cause, Demand
 from tests.engine import graphs
 from tests.opened import FORCE, ROLLBACK, SWAP, Opened, opened

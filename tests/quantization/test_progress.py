@@ -5,7 +5,7 @@ import io
 import pytest
 
 from service.quantization.progress import ProgressBar, line
-from service.quantization.search import Step
+from service.quantization.task import Step
 
 STEP = Step(
     "static QDQ U8S8 per-channel, products only, 7-bit weights", 7, 18,
