@@ -30,7 +30,7 @@ from service.engine.paths import leads_outside
 from service.engine.plan import Plan
 from service.engine.probe import Probe
 from service.engine.profile import Profile
-from service.engine.promise import note_on
+from service.engine.promise import note_on, read_promise
 from service.engine.row_limit import part_rows, refusal
 from service.engine.samples import trial_rows
 from service.engine.session import Session, SessionOptions
@@ -182,8 +182,11 @@ def _advice(opened: Opened, plan: Plan) -> str:
 
 
 def _speed_note(files: VersionFiles, snapshot: Snapshot, kernels: Kernels) -> str:
+    promise = read_promise(files.home, snapshot.sha256)
+    if promise is None:
+        return ""
     here = Profile.of(read_machine(), kernels)
-    return note_on(files.home, snapshot.sha256, here, files.shared.name, files.golden.exists())
+    return note_on(promise, here, files.shared.name, files.golden.exists())
 
 
 def _check_labels(session: Session, rows: Sequence[Arrays]) -> None:

@@ -42,12 +42,14 @@ async def check(model: Model, demand: Demand, number: int, given: Environment) -
 
 
 class Written(NamedTuple):
-    """What became of a choice. ``note``: why it was not written, where the server does not write;
-    ``folder`` and ``file``: the model's folder before, and what serving.toml held."""
+    """What became of a choice. ``earlier``: the model's folder before. ``wrote``: whether
+    serving.toml was written, and ``content`` what it held. ``note``: why it was not written, where
+    the server does not write."""
 
-    note: str
-    folder: ModelFolder
-    file: bytes | None
+    earlier: ModelFolder
+    wrote: bool = False
+    content: bytes | None = None
+    note: str = ""
 
 
 async def pin(model: Model, chosen: Pin | None, number: int, given: Environment) -> Written:
@@ -59,7 +61,7 @@ async def pin(model: Model, chosen: Pin | None, number: int, given: Environment)
     """
     folder, in_memory = model.folder, model.pin_in_memory
     if not (in_memory or folder.pin_problem) and folder.pin == chosen:
-        return Written("", folder, await asyncio.to_thread(read_pin_file, folder.path))
+        return Written(folder)
     if given.no_pin:
         model.folder = replace(folder, pin=chosen, pin_problem="")
         model.pin_in_memory = True
@@ -67,16 +69,16 @@ async def pin(model: Model, chosen: Pin | None, number: int, given: Environment)
             f"not written to {folder.path.name}/{PIN_FILE}, because of --no-pin: a restart and"
             " other servers do not know of it"
         )
-        return Written(note, folder, None)
+        return Written(folder, note=note)
     # What cannot be read as a pin is a file all the same, which is to come back as it is.
-    file = await asyncio.to_thread(read_pin_file, folder.path)
-    written = Written("", folder, file)
+    content = await asyncio.to_thread(read_pin_file, folder.path)
+    written = Written(folder, True, content)
     writing = asyncio.ensure_future(asyncio.to_thread(write_pin, folder.path, chosen))
     try:
         problem = await asyncio.shield(writing)
     except asyncio.CancelledError:
         await asyncio.wait([writing])  # nobody can stop the thread
-        await put_back(model, written, given)
+        await put_back(model, written)
         raise
     if problem:
         raise _refusal(model, number, problem)
@@ -85,11 +87,11 @@ async def pin(model: Model, chosen: Pin | None, number: int, given: Environment)
     return written
 
 
-async def put_back(model: Model, written: Written, given: Environment) -> None:
+async def put_back(model: Model, written: Written) -> None:
     """Undo ``pin``, as far as the disk allows it."""
-    earlier = written.folder
-    if not given.no_pin:
-        await asyncio.to_thread(restore_pin_file, earlier.path, written.file)
+    earlier = written.earlier
+    if written.wrote:
+        await asyncio.to_thread(restore_pin_file, earlier.path, written.content)
     model.folder = replace(model.folder, pin=earlier.pin, pin_problem=earlier.pin_problem)
 
 

@@ -15,40 +15,40 @@ from service.engine.profile import Profile
 from service.files import read_small
 
 MOST_BYTES = 4 << 20
+NO_REPORT = (
+    FileUnreadable, OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError,
+)  # fmt: skip
+"""What is raised where a file is no report.json of ours."""
 FP32_FORM = "FP32.onnx"
 """Stands for a file that the server does not have, in a command that is told."""
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """How many times as fast as FP32 a model was at batch 1, and where. ``sha256``: of the file
-    that was measured."""
+    """How many times as fast as FP32 a model was at batch 1, and where."""
 
     speed: float
     profile: Profile
-    sha256: str
 
 
-def read_promise(path: Path) -> Promise | None:
-    """The promise of a report.json; None where there is none, or none that can be read: a report
-    is no part of the model."""
+def read_promise(home: Path, sha256: str) -> Promise | None:
+    """The promise of the report.json in a version's folder for a file with this digest; None where
+    there is none, or none that can be read: a report is no part of the model."""
     try:
-        data = read_small(path, MOST_BYTES)
-        return _promise(json.loads(data)) if data is not None else None
-    except (FileUnreadable, OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    except RecursionError:
+        data = read_small(home / REPORT_FILE, MOST_BYTES)
+        found = None if data is None else json.loads(data)
+        return _promise(found) if found and found["sha256"]["model"] == sha256 else None
+    except NO_REPORT:
         return None
 
 
-def note_on(home: Path, sha256: str, here: Profile, name: str, golden: bool) -> str:
+def note_on(promise: Promise, here: Profile, name: str, golden: bool) -> str:
     """What an operator should know where the speed of a version was measured on another kind of
-    machine; "" elsewhere, and where the report in its folder is not of this file.
+    machine; "" elsewhere.
 
     ``golden``: whether there are answers that every version must reproduce.
     """
-    promise = read_promise(home / REPORT_FILE)
-    if promise is None or promise.sha256 != sha256 or promise.profile.same_speed(here):
+    if promise.profile.same_speed(here):
         return ""
     checked = (
         "golden.npz is checked with the kernels taken here"
@@ -68,8 +68,7 @@ def _promise(report: Mapping[str, Any]) -> Promise | None:
     if row is None:
         return None
     values = report.get("profile") or _profile_of(report["hardware"], row["kernels"])
-    speed = float(row["timing"]["latency_ratio"])
-    return Promise(speed, Profile.read(values), str(report["sha256"]["model"]))
+    return Promise(float(row["timing"]["latency_ratio"]), Profile.read(values))
 
 
 def _profile_of(hardware: Mapping[str, Any], kernels: str) -> dict[str, Any]:

@@ -194,7 +194,7 @@ async def _pinned(
         await _free_surplus(model, given)
         raise
     if version.state is not State.READY:
-        await pinning.put_back(model, written, given)
+        await pinning.put_back(model, written)
         what = f'model "{model.name}" version {version.number} is not fit to serve'
         raise GateFailed(what, version.reason or "it was stopped")
     return written.note

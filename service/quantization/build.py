@@ -97,28 +97,28 @@ def build(recipe: Recipe, shop: Workshop, destination: Path) -> Built:
         Exception: whatever the tools raise; it is the candidate's reason.
     """
     started = perf_counter()
-    build_file(recipe, shop, destination)
+    note = build_file(recipe, shop, destination)
     if isinstance(recipe.method, Dynamic | Static) and not summarise(destination).precision.scheme:
         raise ValueError("the graph has no product that this recipe can quantize")
-    note = ""
     if isinstance(recipe.method, PerRow):
-        start = shop.prepared(recipe.preparation)
         feeds = islice(iter(Feeds(shop, recipe).get_next, None), ROWS)
-        check_answers(destination, start, list(feeds))
-        note = note_on(onnx.load(start))
+        check_answers(destination, shop.prepared(recipe.preparation), list(feeds))
     return replace(examine(destination, perf_counter() - started), note=note)
 
 
-def build_file(recipe: Recipe, shop: Workshop, destination: Path) -> None:
-    """Apply a recipe.
+def build_file(recipe: Recipe, shop: Workshop, destination: Path) -> str:
+    """Apply a recipe; returns what it leaves in float unexpectedly, or "".
 
     Raises:
         Exception: whatever the tools raise.
     """
     if isinstance(recipe.method, Imported):
         _copy(Path(recipe.method.path), destination)
-    else:
-        apply(recipe, _starting_model(recipe, shop), Feeds(shop, recipe), destination)
+        return ""
+    model = _starting_model(recipe, shop)
+    note = note_on(model) if isinstance(recipe.method, PerRow) else ""
+    apply(recipe, model, Feeds(shop, recipe), destination)
+    return note
 
 
 def examine(path: Path, seconds: float = 0.0) -> Built:

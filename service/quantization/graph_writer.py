@@ -29,7 +29,7 @@ class GraphWriter:
         self, operator: str, inputs: Sequence[str], name: str, domain: str = "", **attributes: Any
     ) -> str:
         """Append a node with one output; gives the output's name, made from ``name``."""
-        output = self._fresh(name)
+        output = self.fresh(name)
         self.write(operator, inputs, output, domain, **attributes)
         return output
 
@@ -37,7 +37,7 @@ class GraphWriter:
         self, operator: str, inputs: Sequence[str], output: str, domain: str = "", **attributes: Any
     ) -> None:
         """Append a node with an output of a given name."""
-        name = self._fresh(f"{output}.{operator}")
+        name = self.fresh(f"{output}.{operator}")
         self.nodes.append(
             helper.make_node(operator, inputs, [output], name=name, domain=domain, **attributes)
         )
@@ -52,7 +52,7 @@ class GraphWriter:
 
     def constant(self, values: Array | np.generic, name: str) -> str:
         """Add a constant; gives its name, made from ``name``."""
-        found = self._fresh(name)
+        found = self.fresh(name)
         self.constants.append(numpy_helper.from_array(np.asarray(values), found))
         return found
 
@@ -62,11 +62,8 @@ class GraphWriter:
             self._shared[name] = self.constant(values, f"per_row.{name}")
         return self._shared[name]
 
-    def name(self, name: str) -> str:
-        """A name for an output that ``write`` is to make."""
-        return self._fresh(name)
-
-    def _fresh(self, name: str) -> str:
+    def fresh(self, name: str) -> str:
+        """A name that nothing else has, made from ``name``."""
         found, number = name, 2
         while found in self._taken:
             found, number = f"{name}.{number}", number + 1

@@ -109,10 +109,8 @@ def _decision(report: Report) -> str:
     winner = report["decision"]["winner"]
     kind = "warn" if report["data"]["random"] else ("" if winner else "kept")
     head = escape(winner or "FP32 stays")
-    reason, also = (
-        escape(report["decision"]["reason"]),
-        escape("; ".join([*holds_for(report), confirmed(report)])),
-    )
+    reason = escape(report["decision"]["reason"])
+    also = escape("; ".join([*holds_for(report), confirmed(report)]))
     return f'<div class="decision {kind}"><b>{head}</b>{reason}<i>{also}</i></div>'
 
 

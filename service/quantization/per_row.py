@@ -31,6 +31,7 @@ from service.quantization.products import (
     Biases,
     Constants,
     Product,
+    Table,
     matrix,
     product_of,
     skipped,
@@ -86,7 +87,11 @@ def activations_of(model: onnx.ModelProto) -> dict[str, list[Array]]:
     """The activations that products of the main graph read, with the weights [K, N] that they meet
     there: those that the rewriting would round."""
     constants = Constants(model.graph, model.ir_version)
-    return _worth(model.graph.node, constants, frozenset())
+    worth = _worth(model.graph.node, constants, frozenset())
+    return {
+        activation: [matrix(product, constants) for product in readers]
+        for activation, readers in worth.items()
+    }
 
 
 def _graph(
@@ -105,13 +110,14 @@ def _graph(
             continue
         for inner in graphs_of(node):
             done += _graph(inner, how, opset, taken, ir_version, constants)
-        product = product_of(node, constants) if node.name not in how.float_nodes else None
-        table = table_of(node, constants) if node.name not in how.float_nodes else None
+        left = node.name in how.float_nodes
+        product = None if left else product_of(node, constants)
+        table = None if left else table_of(node, constants)
         if product is not None and product.activation in worth:
             products.write(biases.joined(product))
             done += 1
-        elif table is not None and constants.array(table.values).size >= LEAST_TABLE:
-            products.gather(table.values, table.index, table.output)
+        elif table is not None and constants.size(table.values) >= LEAST_TABLE:
+            products.gather(table)
         else:
             writer.keep(node)
     del graph.node[:]
@@ -124,13 +130,18 @@ def _graph(
 
 def _worth(
     nodes: Sequence[onnx.NodeProto], constants: Constants, float_nodes: frozenset[str]
-) -> dict[str, list[Array]]:
-    found: dict[str, list[Array]] = {}
+) -> dict[str, list[Product]]:
+    """The activations that are worth rounding, with the products that read them."""
+    found: dict[str, list[Product]] = {}
     for node in nodes:
-        product = product_of(node, constants) if node.name not in float_nodes else None
+        product = None if node.name in float_nodes else product_of(node, constants)
         if product is not None:
-            found.setdefault(product.activation, []).append(matrix(product, constants))
-    return {k: v for k, v in found.items() if sum(each.size for each in v) >= WORTH}
+            found.setdefault(product.activation, []).append(product)
+    return {
+        activation: readers
+        for activation, readers in found.items()
+        if sum(constants.size(each.weight) for each in readers) >= WORTH
+    }
 
 
 class _Products:
@@ -161,10 +172,10 @@ class _Products:
             total = writer.node("Add", [total, term], f"{name}.shifted")
         writer.write("Add", [total, terms[-1]], name)
 
-    def gather(self, values: str, index: str, output: str) -> None:
+    def gather(self, table: Table) -> None:
         """Rows of a table; the output keeps its name."""
-        writer = self._writer
-        q, scales = self._table(values)
+        writer, index, output = self._writer, table.index, table.output
+        q, scales = self._table(table.values)
         rows = writer.node("Gather", [q, index], f"{output}.int8")
         numbers = writer.node("Cast", [rows], f"{output}.numbers", to=TensorProto.FLOAT)
         scale = writer.node("Gather", [scales, index], f"{output}.scales")
@@ -184,7 +195,7 @@ class _Products:
         """The product by itself, into ``result`` if that is given; gives its name."""
         writer = self._writer
         scales = writer.constant((scale * x.step).astype(np.float32), f"{name}.column_scales")
-        result = result or writer.name(f"{name}.product")
+        result = result or writer.fresh(f"{name}.product")
         if self._how.fused:
             inputs = [x.q, weight, x.scale, scales, x.zero]
             writer.write("MatMulIntegerToFloat", inputs, result, MICROSOFT)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 import onnx
@@ -63,6 +64,10 @@ class Constants:
         """The values of a constant."""
         found: Array = numpy_helper.to_array(self._tensors[name])
         return found
+
+    def size(self, name: str) -> int:
+        """How many values a constant has."""
+        return prod(self._tensors[name].dims)
 
     def is_matrix(self, name: str) -> bool:
         """Whether it is a constant matrix of FP32."""

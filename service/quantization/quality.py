@@ -213,7 +213,7 @@ def _output(name: str, want: list[Array], got: list[Array]) -> OutputQuality:
     whole = _by_channel(want), _by_channel(got)
     broken = np.atleast_1d(differs(whole[1], whole[0]).any(axis=0))
     w, g = _comparable(*whole)
-    cosines = [_cosine(a, b) for a, b in zip(want, got, strict=True)]
+    cosines = [cosine(a, b) for a, b in zip(want, got, strict=True)]
     slices, dead = _slices(w, g, broken, _are_probabilities(whole[0]))
     worst = int(np.argmin(slices)) if len(slices) else 0
     return OutputQuality(
@@ -288,7 +288,8 @@ def _agreement(want: list[Array], got: list[Array]) -> float:
     return float(np.mean(hits)) if hits else 1.0
 
 
-def _cosine(want: Array, got: Array) -> float:
+def cosine(want: Array, got: Array) -> float:
+    """Of two arrays as vectors; 0 where they are not finite at the same places."""
     if differs(got, want).any():
         return 0.0
     special = ~np.isfinite(want)

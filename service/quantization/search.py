@@ -118,10 +118,9 @@ class Search:
         imported = tuple(
             Recipe(f"given file {path.name}", Imported(str(path))) for path in self._task.imported
         )
-        found = catalogue(self._task.source.kinds, self._task.saturates)
         if self._task.rows_only:
-            found = tuple(per_row(self._task.saturates))
-        return (*imported, *found)
+            return (*imported, *per_row(self._task.saturates))
+        return (*imported, *catalogue(self._task.source.kinds, self._task.saturates))
 
     def _speeds(self) -> Speeds:
         """What the formats are worth on this machine; nothing where that cannot be measured."""

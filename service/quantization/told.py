@@ -13,13 +13,9 @@ from service.quantization.table import confirmed, table
 def told(values: dict[str, Any], version: Path, written: Sequence[Path], width: int | None) -> str:
     """The result as text; in a terminal, of ``width`` columns. Commands are never broken, so that
     they can be copied."""
-    notes = [f"note: {note}" for note in values["notes"]]
-    lines = [*notes, values["decision"]["reason"], *holds_for(values)]
-    lines += [confirmed(values), *_missing(values)]
-    if width is not None:
-        lines = [fill(line, width, break_long_words=False) for line in lines]
+    found = _found(values, (*holds_for(values), confirmed(values), *_missing(values)), width)
     files = [f"wrote {path}" for path in written]
-    return "\n".join((table(values, width), "", *lines, "", *files, "", *_next(version)))
+    return "\n".join((*found, "", *files, "", *_next(version)))
 
 
 def holds_for(values: Mapping[str, Any]) -> list[str]:
@@ -30,11 +26,16 @@ def holds_for(values: Mapping[str, Any]) -> list[str]:
 
 def kept(values: dict[str, Any], given: Path, width: int | None) -> str:
     """The result where nothing is better than the file that was to be converted."""
+    return "\n".join(_found(values, (f"no version was made: {given} stays as it is",), width))
+
+
+def _found(values: dict[str, Any], more: Sequence[str], width: int | None) -> list[str]:
+    """The table, the notes, the decision and what else there is to say of it, in lines."""
     notes = [f"note: {note}" for note in values["notes"]]
-    lines = [*notes, values["decision"]["reason"], f"no version was made: {given} stays as it is"]
+    lines = [*notes, values["decision"]["reason"], *more]
     if width is not None:
         lines = [fill(line, width, break_long_words=False) for line in lines]
-    return "\n".join((table(values, width), "", *lines))
+    return [table(values, width), "", *lines]
 
 
 def _missing(values: Mapping[str, Any]) -> list[str]:

@@ -75,7 +75,7 @@ class Row:
 def compare(name: str, path: Path, feed: Tensors, threads: int, seconds: float) -> Row:
     """Time both ways of running a file in turns, for about so long."""
     ours = Session(path, SessionOptions(threads))
-    spinning, waiting = (_defaults(path, threads, spins) for spins in (True, False))
+    spinning, waiting = (defaults(path, threads, spins) for spins in (True, False))
     arrays = tuple(feed[spec.name] for spec in ours.signature.inputs)
     names = [spec.name for spec in ours.signature.outputs]
     calls = [
@@ -91,7 +91,8 @@ def compare(name: str, path: Path, feed: Tensors, threads: int, seconds: float) 
     )  # fmt: skip
 
 
-def _defaults(path: Path, threads: int, spinning: bool) -> onnxruntime.InferenceSession:
+def defaults(path: Path, threads: int, spinning: bool) -> onnxruntime.InferenceSession:
+    """A file as ONNX Runtime's defaults run it, with so many threads that may spin as they wait."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     if not spinning:
@@ -99,22 +100,23 @@ def _defaults(path: Path, threads: int, spinning: bool) -> onnxruntime.Inference
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def in_turns(calls: list[Callable[[], object]], seconds: float) -> np.ndarray:
-    """Seconds of one run for each turn and call; every other turn goes backwards."""
+def in_turns(calls: list[Callable[[], object]], seconds: float, turn: float = TURN) -> np.ndarray:
+    """Seconds of one run for each turn and call; every other turn goes backwards. ``turn``: seconds
+    of one call's runs before it is the next one's turn."""
     rounds: list[list[float]] = []
     started = perf_counter()
     while len(rounds) < 10 or perf_counter() - started < seconds:
         order = list(enumerate(calls))
         if len(rounds) % 2:
             order.reverse()
-        taken = {place: _turn(call) for place, call in order}
+        taken = {place: _turn(call, turn) for place, call in order}
         rounds.append([taken[place] for place in range(len(calls))])
     return np.array(rounds[2:])
 
 
-def _turn(call: Callable[[], object]) -> float:
+def _turn(call: Callable[[], object], seconds: float) -> float:
     times: list[float] = []
-    while sum(times) < TURN:
+    while sum(times) < seconds:
         started = perf_counter()
         call()
         times.append(perf_counter() - started)

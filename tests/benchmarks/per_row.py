@@ -8,10 +8,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 
 import numpy as np
 import onnxruntime as ort
@@ -21,16 +21,19 @@ from service.engine.kernels import saturates
 from service.engine.session import Session, SessionOptions
 from service.quantization.build import Workshop, build, prepare
 from service.quantization.data import Rows, save_rows
+from service.quantization.quality import cosine
 from service.quantization.recipes import PerRow, Recipe, per_row
 from tests.benchmarks import models, quantize_cases, wrk
 from tests.benchmarks import protocol as wires
+from tests.benchmarks.kernels import defaults, in_turns
 from tests.benchmarks.line import Line
 from tests.benchmarks.protocol import Protocol, Tensors
 from tests.benchmarks.servers import Launch, Server, serving
 
 CALIBRATING, JUDGING = 64, 200
 TOKENS = 64
-TURNS, TURN_SECONDS = 40, 0.02
+TIMED_SECONDS, TURN_SECONDS = 6.0, 0.02
+"""Turns of several runs each: weights are in the caches, as they are where one model serves."""
 CLIENTS, ROUNDS, SECONDS = 32, 5, 3
 BATCH = 32
 SAME = 1e-6
@@ -52,7 +55,7 @@ def forms(cache: Path) -> Iterator[Line]:
             shop.prepared("processed"), dynamic, per_channel=True, weight_type=QuantType.QInt8,
             extra_options={"MatMulConstBOnly": True},
         )  # fmt: skip
-        sessions = {"FP32": _defaults(case.model), "dynamic": _defaults(dynamic)}
+        sessions = {"FP32": defaults(case.model, 1, True), "dynamic": defaults(dynamic, 1, True)}
         recipes = list(per_row(saturates()))
         for recipe in recipes:
             path = Path(folder, f"{len(sessions)}.onnx")
@@ -64,7 +67,7 @@ def forms(cache: Path) -> Iterator[Line]:
     for recipe in recipes:
         session = sessions[recipe.name]
         got = [session.run(None, feed)[0] for feed in feeds[CALIBRATING:]]
-        cosine = float(np.mean([_cosine(a, b) for a, b in zip(want, got, strict=True)]))
+        mean = float(np.mean([cosine(a, b) for a, b in zip(want, got, strict=True)]))
         share = float(np.median(times[recipe.name] / fp32))
         beside = float(np.median(times[recipe.name] / dynamic_times))
         assert isinstance(recipe.method, PerRow)
@@ -73,7 +76,7 @@ def forms(cache: Path) -> Iterator[Line]:
             least = 0.997
         yield Line(f"{recipe.name}: share of FP32's time", most, share, least=False)
         yield Line(f"{recipe.name}: of quantize_dynamic's", 1.12, beside, least=False)
-        yield Line(f"{recipe.name}: mean cosine", least, cosine)
+        yield Line(f"{recipe.name}: mean cosine", least, mean)
         moved = _moved(session, feeds[CALIBRATING:])
         yield Line(f"{recipe.name}: moved by other rows", SAME, moved, least=False)
 
@@ -100,14 +103,14 @@ def recommender(cache: Path) -> Iterator[Line]:
 
 def worst_row_and_speed(fp32: Path, published: Path, data: Path) -> Iterator[Line]:
     """The speed in batches of 32, and the cosine of the row that answers furthest off."""
-    sessions = {"FP32": _defaults(fp32), "published": _session(published)}
+    sessions = {"FP32": defaults(fp32, 1, True), "published": _session(published)}
     name = sessions["FP32"].get_inputs()[0].name
     with np.load(data) as archive:
         x = archive[name]
     times = _times(sessions, {name: x[:BATCH]})
     speed = float(np.median(times["FP32"] / times["published"]))
     want, got = (session.run(None, {name: x})[0] for session in sessions.values())
-    worst = min(_cosine(a, b) for a, b in zip(want, got, strict=True))
+    worst = min(cosine(a, b) for a, b in zip(want, got, strict=True))
     yield Line(f"times FP32's speed in batches of {BATCH}", 1.8, speed)
     yield Line("cosine of the worst row", 0.995, worst)
 
@@ -159,13 +162,6 @@ def _rates(
     return rates
 
 
-def _defaults(path: Path) -> ort.InferenceSession:
-    """What ONNX Runtime's defaults give on one thread."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
 def _session(path: Path) -> ort.InferenceSession:
     """One thread, and else what serving takes."""
     return Session(path, SessionOptions(1))._session
@@ -173,15 +169,9 @@ def _session(path: Path) -> ort.InferenceSession:
 
 def _times(sessions: dict[str, ort.InferenceSession], feed: Tensors) -> dict[str, np.ndarray]:
     """Seconds of a run in each turn, of all sessions in turns."""
-    taken: dict[str, list[float]] = {name: [] for name in sessions}
-    for _ in range(TURNS + 2):
-        for name, session in sessions.items():
-            started, count = perf_counter(), 0
-            while not count or perf_counter() - started < TURN_SECONDS:
-                session.run(None, feed)
-                count += 1
-            taken[name].append((perf_counter() - started) / count)
-    return {name: np.array(values[2:]) for name, values in taken.items()}
+    calls = [partial(session.run, None, feed) for session in sessions.values()]
+    taken = in_turns(calls, TIMED_SECONDS, TURN_SECONDS)
+    return dict(zip(sessions, taken.T, strict=True))
 
 
 def _feed(path: Path) -> Tensors:
@@ -211,8 +201,3 @@ def _moved(session: ort.InferenceSession, feeds: list[Tensors]) -> float:
             got, want = session.run(None, pair)[0][0], session.run(None, twice)[0][0]
             moved = max(moved, float(np.abs(got - want).max()))
     return moved
-
-
-def _cosine(a: np.ndarray, b: np.ndarray) -> float:
-    a, b = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
-    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
