@@ -128,7 +128,7 @@ def unnamed_file() -> int:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """``replace_bytes``, of a text in UTF-8."""
+    """``replace_bytes`` for text, encoded as UTF-8."""
     replace_bytes(path, text.encode())
 
 

@@ -237,8 +237,8 @@ def _suits(request: Request, metadata: Metadata) -> bool:
 
 
 def _is_v1(message: Mapping[str, Any]) -> bool:
-    """Whether it has one of V1's forms; ``inputs`` holds tensors in V2, and columns or values in
-    V1."""
+    """Whether a message has one of V1's forms. ``inputs`` is a key of both protocols: a list of
+    tensors in V2, columns or plain values in V1."""
     if any(form in message for form in FORMS if form != "inputs"):
         return True
     inputs = message.get("inputs")

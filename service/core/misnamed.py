@@ -9,7 +9,7 @@ from difflib import get_close_matches
 MOST = 8
 """Names of each kind that are told."""
 SHOWN = ".200"
-"""How a name is formatted: names come from requests, and may have any length."""
+"""Format of a name in a message: names come from requests and may have any length."""
 COMPARED = 2**12
 """Product of the characters of a name and of all that it is compared with, which takes at most half
 a millisecond."""

@@ -34,7 +34,7 @@ def explained(folder: Path, error: OSError) -> str:
 
 
 def parties(path: Path) -> str:
-    """Who this process is, who owns a folder or file, and the command that gives access to it."""
+    """The user of this process, the owner of a folder or file, and a command for access."""
     try:
         found = path.stat()
     except OSError as error:

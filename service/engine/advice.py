@@ -1,4 +1,4 @@
-"""What would let a model run better, with the command."""
+"""Advice for the operator of a model: what would make it faster, with the command."""
 
 import shlex
 from pathlib import Path
@@ -12,9 +12,12 @@ CONVERTIBLE = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul"}
 
 
 def sharing_runs(plan: Plan, summary: GraphSummary, model: Path, name: str) -> str:
-    """How the rows of a dynamically quantized model may share a run; "" where they do, or where
-    something else keeps them apart. ``model`` is its file, relative to the models folder: the text
-    is for clients too, which need not know where that is."""
+    """The command that lets rows of a dynamically quantized model share a run; "" where they share
+    runs already, or where another reason prevents it.
+
+    ``model`` is the path of its file relative to the models folder: clients read the text as well,
+    and the folder's location is not theirs to know.
+    """
     known = CONVERTIBLE & summary.operators and "DynamicQuantizeLSTM" not in summary.operators
     if plan.mode is not BatchingMode.ROWS or not summary.precision.dynamic or not known:
         return ""

@@ -1,4 +1,5 @@
-"""Fusions of ONNX Runtime that cost more than they save here: tried, once in a process.
+"""Fusions of ONNX Runtime that are slower than the operators that they replace, on this machine.
+Each is measured once per process.
 
 ONNX Runtime replaces an Add and the LayerNormalization behind it by SkipLayerNormalization. Its
 kernel in ONNX Runtime 1.32 took 101 us for [64, 384], where the two operators took 15 us; in 1.20
@@ -19,27 +20,27 @@ SKIP_LAYER_NORM = "SkipLayerNormFusion"
 ROWS, WIDTH = 64, 256
 ROUNDS = 15
 WORSE = 1.3
-"""A fusion that takes this many times longer than its parts is left out."""
+"""A fusion is disabled if it takes this many times as long as its parts."""
 NORMALISING = ({"LayerNormalization"}, {"ReduceMean", "Sqrt"})
-"""Operators of graphs that the fusion may find: normalisations, as such and written out."""
+"""The fusion may apply to LayerNormalization, and to its decomposition."""
 
 
 def slow_fusions(operators: frozenset[str]) -> tuple[str, ...]:
-    """ONNX Runtime's names of optimisers to leave out for a graph of these operators."""
+    """Names of ONNX Runtime's optimizers to disable for a graph with these operators."""
     if not any(each <= operators for each in NORMALISING):
         return ()
     return (SKIP_LAYER_NORM,) if costs_more(*_seconds()) else ()
 
 
 def costs_more(fused: float, apart: float) -> bool:
-    """Whether a fusion is to be left out, from the seconds that it and its parts take."""
+    """Whether to disable a fusion, given the seconds with it and without it."""
     return fused > WORSE * apart
 
 
 @cache
 def _seconds() -> tuple[float, float]:
-    """The least seconds of a run with the fusion, and without it; in turns, so that whoever else
-    is at work disturbs both."""
+    """The shortest run in seconds with the fusion, and without it. The runs alternate, so that
+    other load on the machine affects both."""
     try:
         model = model_of("normalisation", _parts(), 17)
         sessions = [trial_session(model, disabled) for disabled in ((), (SKIP_LAYER_NORM,))]

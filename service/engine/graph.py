@@ -43,7 +43,7 @@ FLOATS = ("FP64", "FP32", "FP16", "BF16")
 DYNAMIC_OPS = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"}
 """They find an activation's scale at run time, over all rows at once."""
 PER_ROW = {"QuantizeLinear", "ReduceMax"}
-"""They find the scale of each row, and round by it."""
+"""Operators that compute the scale of each row and quantize with it."""
 INTEGER_OPS = {"MatMulInteger", "MatMulIntegerToFloat", "ConvInteger", "QGemm", "QAttention"}
 """Integer arithmetic on scales that they are given."""
 BLOCK_OPS = {"MatMulNBits": 1, "GatherBlockQuantized": 0}

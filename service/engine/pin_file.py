@@ -1,4 +1,4 @@
-"""The file that keeps which version of a model serves: written, checked, and put back. Blocks."""
+"""Reads, writes and restores serving.toml, which stores the pinned version of a model. Blocks."""
 
 import json
 import os
@@ -18,8 +18,8 @@ PIN_COMMENT = (
 
 
 def write_pin(path: Path, pin: Pin | None) -> str:
-    """Store the pin of the model in a folder, or remove it; gives why that was not possible, else
-    nothing."""
+    """Store the pin of the model in a folder, or remove it. Returns the reason if that failed, else
+    ""."""
     target = path / PIN_FILE
     try:
         if pin is not None:
@@ -32,8 +32,8 @@ def write_pin(path: Path, pin: Pin | None) -> str:
 
 
 def read_pin_file(path: Path) -> bytes | None:
-    """What the file of the pin holds, whether or not it is one; None where there is none, or none
-    that can be read."""
+    """The content of serving.toml, valid or not; None if the file does not exist or cannot be
+    read."""
     try:
         return read_small(path / PIN_FILE, MOST_BYTES)
     except FileUnreadable:
@@ -41,7 +41,7 @@ def read_pin_file(path: Path) -> bytes | None:
 
 
 def restore_pin_file(path: Path, content: bytes | None) -> None:
-    """Let the file of the pin hold what it held, as far as the disk allows it."""
+    """Restore the content of serving.toml; None removes the file. Errors are ignored."""
     target = path / PIN_FILE
     with suppress(OSError):
         if content is None:
@@ -51,7 +51,7 @@ def restore_pin_file(path: Path, content: bytes | None) -> None:
 
 
 def check_pin(path: Path, pin: Pin | None) -> str:
-    """Why ``write_pin`` would fail, as far as shows without changing anything; else nothing."""
+    """The reason why ``write_pin`` would fail, as far as it shows without a change; else ""."""
     target = path / PIN_FILE
     try:
         if pin is not None or os.path.lexists(target):

@@ -42,9 +42,11 @@ async def check(model: Model, demand: Demand, number: int, given: Environment) -
 
 
 class Written(NamedTuple):
-    """What became of a choice. ``earlier``: the model's folder before. ``wrote``: whether
-    serving.toml was written, and ``content`` what it held. ``note``: why it was not written, where
-    the server does not write."""
+    """The result of ``pin``.
+
+    ``earlier`` is the model's folder before. ``wrote``: whether serving.toml was written;
+    ``content`` is its content before. ``note``: why it was not written, with --no-pin.
+    """
 
     earlier: ModelFolder
     wrote: bool = False
@@ -53,7 +55,7 @@ class Written(NamedTuple):
 
 
 async def pin(model: Model, chosen: Pin | None, number: int, given: Environment) -> Written:
-    """Write the choice of a version, or remove the one that there is for None.
+    """Write the pin of a version to serving.toml, or remove the pin for None.
 
     Raises:
         NotPersisted: it cannot be written; nothing has changed.

@@ -1,4 +1,4 @@
-"""What of a machine decides how fast models of few bits run, and right answers come."""
+"""The properties of a machine that determine how its 8-bit kernels run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +10,11 @@ from service.engine.machine import BYTE_PRODUCTS, Machine
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """``byte_products``: which of the CPU's instructions for products of bytes are there, in the
-    order of ``BYTE_PRODUCTS``; ``saturates``: whether ONNX Runtime's default kernels do;
-    ``kernels``: those of eight bits that ran."""
+    """A machine, with the 8-bit kernels that a model ran on.
+
+    ``byte_products``: the CPU's instructions for 8-bit products, in the order of ``BYTE_PRODUCTS``.
+    ``saturates``: whether ONNX Runtime's default kernels saturate.
+    """
 
     cpu: str
     architecture: str
@@ -22,12 +24,12 @@ class Profile:
 
     @classmethod
     def of(cls, machine: Machine, kernels: Kernels) -> "Profile":
-        """That of a machine which runs a model with these kernels."""
+        """The profile of a machine, for a model that runs on these kernels."""
         found = tuple(name for name in BYTE_PRODUCTS if machine.has(name))
         return cls(machine.cpu, machine.architecture, found, machine.saturates, kernels)
 
     def values(self) -> dict[str, Any]:
-        """As in report.json."""
+        """The values of ``profile`` in report.json."""
         return {
             "cpu": self.cpu,
             "architecture": self.architecture,
@@ -38,10 +40,10 @@ class Profile:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> "Profile":
-        """From what ``values`` gave.
+        """A profile from the values in report.json.
 
         Raises:
-            KeyError, TypeError, ValueError: it is nothing that it gives.
+            KeyError, TypeError, ValueError: a value is missing or wrong.
         """
         names = tuple(name for name in BYTE_PRODUCTS if name in list(values["byte_products"]))
         return cls(
@@ -50,7 +52,7 @@ class Profile:
         )  # fmt: skip
 
     def same_speed(self, other: "Profile") -> bool:
-        """Whether a ratio to FP32 that was measured on one may be expected on the other."""
+        """Whether a speed relative to FP32, measured on one, can be expected on the other."""
         return self._decisive == other._decisive
 
     @property

@@ -1,4 +1,4 @@
-"""The speed that a version's report.json promises, and whether it can hold on this machine."""
+"""The speed that the report.json of a version states, and whether it applies to this machine."""
 
 import json
 import shlex
@@ -18,22 +18,22 @@ MOST_BYTES = 4 << 20
 NO_REPORT = (
     FileUnreadable, OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError,
 )  # fmt: skip
-"""What is raised where a file is no report.json of ours."""
+"""Errors that reading raises for a file that is not a report of ``quantize``."""
 FP32_FORM = "FP32.onnx"
-"""Stands for a file that the server does not have, in a command that is told."""
+"""Placeholder in a command: the server does not have the FP32 model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """How many times as fast as FP32 a model was at batch 1, and where."""
+    """``speed``: times FP32's speed at batch 1, as measured on ``profile``."""
 
     speed: float
     profile: Profile
 
 
 def read_promise(home: Path, sha256: str) -> Promise | None:
-    """The promise of the report.json in a version's folder for a file with this digest; None where
-    there is none, or none that can be read: a report is no part of the model."""
+    """The stated speed of a model file with this digest, from the report.json in its folder; None
+    if there is no readable report of that file. A report is not part of the model."""
     try:
         data = read_small(home / REPORT_FILE, MOST_BYTES)
         found = None if data is None else json.loads(data)
@@ -43,10 +43,9 @@ def read_promise(home: Path, sha256: str) -> Promise | None:
 
 
 def note_on(promise: Promise, here: Profile, name: str, golden: bool) -> str:
-    """What an operator should know where the speed of a version was measured on another kind of
-    machine; "" elsewhere.
+    """A note for the operator if the speed was measured on another kind of machine; else "".
 
-    ``golden``: whether there are answers that every version must reproduce.
+    ``golden``: whether the model has a golden set.
     """
     if promise.profile.same_speed(here):
         return ""
@@ -72,7 +71,7 @@ def _promise(report: Mapping[str, Any]) -> Promise | None:
 
 
 def _profile_of(hardware: Mapping[str, Any], kernels: str) -> dict[str, Any]:
-    """The profile of a report that was written before it had one."""
+    """The profile of a report in the format before ``profile`` was added."""
     present = {each["name"] for each in hardware["features"] if each["present"]}
     return {
         "cpu": hardware["cpu"],

@@ -21,8 +21,8 @@ FAILURES = re.compile(
     r"|bad_array_new|[Nn]o space left|[Ii]nput/output error|[Tt]oo many open files"
     r"|CUDA|CUDNN|cuda|cudnn"
 )
-"""Whatever the status: a run that was ended, no memory, thread or disk, a device, or a kernel that
-does not exist."""
+"""Failures whatever the status: a terminated run, no memory, thread or disk space, a device error,
+a missing kernel."""
 CHECK = re.compile(r"\S.*? was false\.\s*")
 """What a check in a kernel (ORT_ENFORCE) begins with: the condition, in C++."""
 NUMBERLESS = re.compile(r"sto(?:f|d|ld|i|l|ll|ul|ull)\b")

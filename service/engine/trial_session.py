@@ -1,4 +1,4 @@
-"""Sessions for the small models that ONNX Runtime's behaviour on this machine is tried with."""
+"""Sessions for trials of ONNX Runtime's kernels on this machine, with small models."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,7 @@ import onnxruntime as ort
 
 
 def trial_session(model: bytes, disabled_optimizers: Sequence[str] = ()) -> ort.InferenceSession:
-    """A session of one thread that logs nothing but fatal errors; ``model`` is the content of an
-    ONNX file.
+    """A session with one thread, which logs fatal errors only. ``model`` is an encoded model.
 
     Raises:
         Exception: ONNX Runtime rejects the model.

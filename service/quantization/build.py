@@ -61,7 +61,7 @@ class Workshop:
 @dataclass(frozen=True, slots=True)
 class Built:
     """A finished file. ``compressed_bytes`` is its size after DEFLATE, as in a package or image;
-    ``note`` says what the recipe left as it was, if that is not to be expected."""
+    ``note`` names products that the recipe left in float although they have weights."""
 
     file_bytes: int
     compressed_bytes: int
@@ -107,7 +107,7 @@ def build(recipe: Recipe, shop: Workshop, destination: Path) -> Built:
 
 
 def build_file(recipe: Recipe, shop: Workshop, destination: Path) -> str:
-    """Apply a recipe; returns what it leaves in float unexpectedly, or "".
+    """Apply a recipe. Returns a note on products with weights that it left in float, or "".
 
     Raises:
         Exception: whatever the tools raise.

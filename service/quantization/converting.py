@@ -1,5 +1,5 @@
-"""``--from-int8``: a model that was quantized dynamically as the float form of itself, so that it
-can be given a scale for each row without its FP32 source."""
+"""``--from-int8``: converts a dynamically quantized model back to FP32, as the source of per-row
+recipes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from service.quantization.restoring import restore
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The float form of a model, as a file, and what to tell about it."""
+    """The FP32 file of a converted model, and a note on the conversion."""
 
     path: Path
     note: str
@@ -25,10 +25,10 @@ class Restored:
 
 @contextmanager
 def restored(given: Path, folder: Path) -> Iterator[Restored]:
-    """The float form of a dynamically quantized model, in ``folder`` for as long as it is needed.
+    """Convert a dynamically quantized model to an FP32 file in ``folder``, removed on exit.
 
     Raises:
-        ConfigError: it holds nothing that ``quantize_dynamic`` writes.
+        ConfigError: it has no product that ``quantize_dynamic`` has quantized.
     """
     model = _read(given)
     found = restore(model)

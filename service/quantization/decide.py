@@ -17,7 +17,7 @@ SMALLER = 1.1
 SLOWEST = 0.67
 """For the targets size and memory a model may run at this share of FP32's speed."""
 MENDABLE = ("static", "dynamic", "per-row")
-"""Kinds of recipes that can leave single nodes in float."""
+"""Kinds of methods that support mixed precision."""
 TIE = 1.05
 """Candidates this close on the target are equal, and so are files this close in size."""
 

@@ -1,5 +1,4 @@
-"""What this machine makes of each number format, and what follows for a search: which recipes to
-try first, and which cannot win."""
+"""Orders and skips recipes by the measured speed of their number formats on this machine."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,17 +6,16 @@ from service.quantization.decide import Target
 from service.quantization.recipes import Dynamic, Half, Kind, Method, PerRow, Recipe, Static
 
 SAME = 1.1
-"""Formats this close in speed are equally fast; the catalogue's order decides."""
+"""Formats within this ratio count as equally fast; the catalogue's order decides."""
 HOPELESS = 0.9
-"""Products at this share of FP32's speed make no model faster: what else it does stays as it is."""
+"""Formats below this ratio to FP32's speed cannot make a model faster."""
 
 Speeds = Mapping[str, float]
-"""How many times as fast as FP32 a product is in each format, as ``kernels`` measures it."""
+"""Speed of a product relative to FP32, by format, as measured by ``kernels``."""
 
 
 def format_of(method: Method) -> str | None:
-    """The format of a method's products, by the name that ``kernels`` has for it; None for one that
-    is not measured."""
+    """The name in ``kernels`` of the format of a method's products; None if it is not measured."""
     bits = ", 7-bit weights" if getattr(method, "reduce_range", False) else ""
     if isinstance(method, PerRow):
         return f"INT8 U8S8 (dynamic){bits}"
@@ -32,7 +30,7 @@ def format_of(method: Method) -> str | None:
 
 
 def ordered(recipes: Sequence[Recipe], speeds: Speeds) -> tuple[Recipe, ...]:
-    """Recipes of one kind of method with the fastest format first, in the places of that kind."""
+    """Sort recipes by speed of format, fastest first, among those of the same kind of method."""
     queues: dict[str, list[Recipe]] = {}
     for recipe in recipes:
         queues.setdefault(recipe.method.kind, []).append(recipe)
@@ -42,8 +40,8 @@ def ordered(recipes: Sequence[Recipe], speeds: Speeds) -> tuple[Recipe, ...]:
 
 
 def hopeless(recipe: Recipe, speeds: Speeds, kinds: frozenset[Kind], target: Target) -> str:
-    """Why a recipe cannot win, without building it; "" where it may. Convolutions have kernels of
-    their own, which are not measured."""
+    """The reason to skip a recipe, or "". Graphs with convolutions skip nothing: their kernels are
+    not measured."""
     known = format_of(recipe.method)
     speed = speeds.get(known or "")
     if speed is None or speed >= HOPELESS or Kind.CONV in kinds:
@@ -54,7 +52,7 @@ def hopeless(recipe: Recipe, speeds: Speeds, kinds: frozenset[Kind], target: Tar
 
 
 def _fastest_first(recipes: Sequence[Recipe], speeds: Speeds) -> list[Recipe]:
-    """Stable; what is not measured stays behind what is faster than FP32, before what is not."""
+    """A stable sort; a format that is not measured counts as FP32's speed."""
     left, found = list(recipes), []
     while left:
         top = max(_speed(recipe, speeds) for recipe in left)

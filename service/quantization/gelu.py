@@ -1,4 +1,4 @@
-"""Finds GELU in a graph: as an operator, or written out with Erf as exporters do."""
+"""Detects GELU in a graph: the operator, or its decomposition with Erf."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,15 +8,15 @@ import onnx
 from service.quantization.products import Constants
 
 LOWEST = 0.17
-"""GELU is never below -0.16997, its value at -0.7518."""
+"""The minimum of GELU is -0.16997, at -0.7518."""
 FACTORS = 4
-"""Multiplications that are looked through."""
+"""Nested multiplications to follow."""
 
 Makers = Mapping[str, onnx.NodeProto]
 
 
 def is_gelu(value: str, makers: Makers, constants: Constants) -> bool:
-    """Whether a tensor is x / 2 * (1 + erf(x / sqrt(2))) for some x, or what an operator makes."""
+    """Whether a tensor is the output of GELU: x / 2 * (1 + erf(x / sqrt(2))) for some x."""
     node = makers.get(value)
     if node is None:
         return False
@@ -64,7 +64,7 @@ def _one_plus_erf_of(value: str, x: str, makers: Makers, constants: Constants) -
 
 
 def _number(name: str, constants: Constants) -> float | None:
-    """The value of a constant with one element."""
+    """The value of a constant with one element; None for other tensors."""
     if name not in constants:
         return None
     values = constants.array(name)

@@ -1,4 +1,4 @@
-"""Checks a rewritten graph by its numbers, before it is timed.
+"""Compares the answers of a rewritten graph with its float source, before it is timed.
 
 ONNX Runtime's optimiser fuses patterns, and one of its fusions adds a bias before the scales of
 rows (``per_row``). So the file's answers as it is served are compared with those that the same file
@@ -17,22 +17,22 @@ from service.quantization.noise import noise
 
 ROWS = 4
 FUSED = 1e-3
-"""Noise over signal that may come from sums in another order: 3 % of the answers' size."""
+"""Noise-to-signal ratio (power) allowed for a different order of summation: 3 % in amplitude."""
 SPREAD = 4
-"""As many times the noise of rounding to eight bits may come from it as well: one value that is
-rounded the other way early in a deep graph changes what all after it are rounded to."""
+"""Allowed on top, in multiples of the quantization noise: in a deep graph, one value rounded the
+other way in an early layer changes the rounding in all later layers."""
 FAR = 0.5
-"""Noise over signal from which on a graph does not compute what its float form does."""
+"""Noise-to-signal ratio above which the answers are unrelated to the float graph's."""
 
 Feed = Mapping[str, Array]
 
 
 class WrongAnswers(Exception):
-    """A graph that was built computes something else than the one that it was made from."""
+    """The built graph does not compute what its source computes."""
 
 
 def check_answers(built: Path, source: Path, feeds: Sequence[Feed]) -> None:
-    """Compare answers for some rows, alone and joined where the model takes them so.
+    """Compare answers for a few rows, one at a time and as a batch if the model accepts one.
 
     Raises:
         WrongAnswers: ONNX Runtime's optimiser changes them, or they are far from the float graph's.
@@ -66,7 +66,7 @@ def _run(session: ort.InferenceSession, feed: Feed) -> tuple[Array, ...]:
 
 
 def _batches(exact: ort.InferenceSession, feeds: Sequence[Feed]) -> list[Feed]:
-    """The rows, and those like the first as one batch if the float graph takes it."""
+    """The rows, and a batch of those with the shapes of the first if the float graph accepts it."""
     first = feeds[0]
     alike = [f for f in feeds if all(f[name].shape == first[name].shape for name in first)]
     if len(alike) < 2 or any(not array.ndim for array in first.values()):

@@ -158,7 +158,7 @@ def tensors_of(model: onnx.ModelProto) -> list[TensorLine]:
 
 
 def _granularity(line: TensorLine, precision: Precision) -> str:
-    """What shares a scale."""
+    """The granularity of the scales of a tensor, such as "per channel"."""
     if not line.values:
         if precision.scheme == "per-row":
             return "per row, at run time"

@@ -48,9 +48,9 @@ FORMS = {"QDQ": QuantFormat.QDQ, "QOperator": QuantFormat.QOperator}
 TABLE_OPSET = 21
 """INT4 tensors exist from here on."""
 PER_ROW_OPSET = 11
-"""What is written for scales of rows is valid from 10 on."""
+"""QuantizeLinear exists from opset 10 on; 11 is the lowest that is tested."""
 SMOOTHING_ROWS = 64
-"""Rows that show outliers."""
+"""Calibration rows for smoothing."""
 BFLOAT_OPSET = 22
 """From here on convolutions may be of BF16; whether there is a kernel is another matter."""
 
@@ -195,7 +195,7 @@ def _(
 
 
 def _factors(recipe: Recipe, model: onnx.ModelProto, calibration: Calibration) -> dict[str, Array]:
-    """What evens out the channels of each activation that is rounded."""
+    """The smoothing factors of each quantized activation."""
     path, readers = calibration.cache(recipe), activations_of(model)
     peaks = load_peaks(path)
     if peaks is None:
@@ -207,7 +207,7 @@ def _factors(recipe: Recipe, model: onnx.ModelProto, calibration: Calibration) -
 
 
 def _gemm_as_matmul(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The tool takes MatMul alone."""
+    """The model with Gemm as MatMul and Add: the quantizer supports MatMul only."""
     changed = ONNXModel(model)
     changed.replace_gemm_with_matmul()
     found: onnx.ModelProto = changed.model

@@ -1,4 +1,4 @@
-"""How far answers are from those that they should be, as noise over signal."""
+"""The noise-to-signal ratio between two sets of answers."""
 
 from collections.abc import Sequence
 from math import inf
@@ -10,7 +10,8 @@ from service.core.tensors import Arrays
 
 
 def noise(want: Sequence[Arrays], got: Sequence[Arrays]) -> float:
-    """Noise over signal at the worst output, over rows; infinite where only one is finite.
+    """The highest noise-to-signal ratio (power) of any output, over all rows. Infinity if only one
+    of the sets is finite at some place.
 
     Outputs of integers or texts do not count.
     """

@@ -68,7 +68,7 @@ class Order:
         return Goal(Target(self.target), self.max_drop, self.allow_batch_variance)
 
     def wishes(self, kernels: Kernels | None) -> dict[str, Any]:
-        """What makes two searches over the same files and rows differ."""
+        """The options that distinguish searches over the same files and rows."""
         names = (
             "metric", "max_drop", "target", "allow_batch_variance", "max_batch_size", "threads",
             "from_int8",
@@ -77,12 +77,12 @@ class Order:
 
     @property
     def converts(self) -> bool:
-        """Whether a model is only to be changed from one form of eight bits to another."""
+        """Whether an 8-bit model is converted without its FP32 source."""
         return self.model is None
 
     @property
     def given(self) -> tuple[Path, ...]:
-        """Finished files to try as well."""
+        """Quantized files that are candidates as well."""
         return (*self.qat, *([self.from_int8] if self.from_int8 else []))
 
     @property
@@ -185,8 +185,8 @@ def _search(
 
 
 def _beside_given(order: Order, outcome: Outcome, search: Search) -> Outcome:
-    """With a note on how the winner's answers compare with those of the file that it is to
-    replace."""
+    """The outcome with a note that compares the winner's answers with those of the --from-int8
+    file."""
     winner = outcome.winner
     if winner is None or order.from_int8 is None or isinstance(winner.method, Imported):
         return outcome

@@ -41,22 +41,24 @@ from service.quantization.recipes import PerRow
 from service.quantization.row_scales import Rounded, RowScales
 
 FULL, REDUCED = 127, 64
-"""The largest weight: of eight bits, and such that no pair of products passes 16 bits."""
+"""The largest magnitude of 8-bit weights, and of 7-bit ones, whose pairwise sums fit 16 bits."""
 WORTH = 32_768
-"""Weights that read one activation, below which rounding it takes longer than it saves: measured
-with 1 to 64 rows and 64 to 768 values in a row."""
+"""An activation is quantized if its products have at least this many weights in all. Below,
+quantizing takes longer than it saves, measured for 1 to 64 rows of 64 to 768 values."""
 LEAST_TABLE = 4_096
-"""Values of a table that is worth a scale for each row."""
+"""Tables with fewer values stay in float."""
 LISTED = 3
-"""Products that a note names."""
+"""The most products that a note names."""
 MICROSOFT = "com.microsoft"
 
 
 @dataclass(frozen=True, slots=True)
 class Rewriting:
-    """What a graph is rewritten with. ``factors``: what the channels of an activation are
-    multiplied by, and its weights divided; ``float_nodes`` stay as they are; ``fused``: whether
-    ONNX Runtime's fused operator takes scales of rows."""
+    """Options of a rewriting.
+
+    ``factors``: smoothing factors [K] by activation. ``float_nodes`` stay in float. ``fused``: use
+    MatMulIntegerToFloat, if it supports scales per row.
+    """
 
     method: PerRow
     factors: Mapping[str, Array]
@@ -65,7 +67,7 @@ class Rewriting:
 
 
 def rewrite(model: onnx.ModelProto, how: Rewriting) -> int:
-    """Rewrite a model in place; gives how many products it has in eight bits now."""
+    """Rewrite a model in place. Returns the number of quantized products."""
     taken = names_in(model.graph)
     done = _graph(model.graph, how, opset_of(model), taken, model.ir_version, None)
     if model.ir_version < CONSTANTS_APART:
@@ -77,15 +79,15 @@ def rewrite(model: onnx.ModelProto, how: Rewriting) -> int:
 
 
 def note_on(model: onnx.ModelProto) -> str:
-    """Which products with weights are left in float, and why; "" where none is."""
+    """A note on products that stay in float although they have weights; "" if there are none."""
     found = list(skipped(model.graph.node, Constants(model.graph, model.ir_version)))
     more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
     return f"left in float: {'; '.join(found[:LISTED])}{more}" if found else ""
 
 
 def activations_of(model: onnx.ModelProto) -> dict[str, list[Array]]:
-    """The activations that products of the main graph read, with the weights [K, N] that they meet
-    there: those that the rewriting would round."""
+    """The activations of the main graph that ``rewrite`` quantizes, with the weights [K, N] of the
+    products that read them."""
     constants = Constants(model.graph, model.ir_version)
     worth = _worth(model.graph.node, constants, frozenset())
     return {
@@ -131,7 +133,7 @@ def _graph(
 def _worth(
     nodes: Sequence[onnx.NodeProto], constants: Constants, float_nodes: frozenset[str]
 ) -> dict[str, list[Product]]:
-    """The activations that are worth rounding, with the products that read them."""
+    """The activations that are worth quantizing, with the products that read them."""
     found: dict[str, list[Product]] = {}
     for node in nodes:
         product = None if node.name in float_nodes else product_of(node, constants)
@@ -145,7 +147,7 @@ def _worth(
 
 
 class _Products:
-    """Writes products and tables; a weight that several of them share is rounded once."""
+    """Writes quantized products and tables. A shared weight is quantized once."""
 
     def __init__(
         self, how: Rewriting, writer: GraphWriter, scales: RowScales, constants: Constants
@@ -155,7 +157,7 @@ class _Products:
         self._tables: dict[str, tuple[str, str]] = {}
 
     def write(self, product: Product) -> None:
-        """A product; its output keeps its name."""
+        """Write a product; the name of its output stays."""
         writer, x = self._writer, self._scales.rounded(product.activation)
         weight, scale, exact = self._weight(product, x)
         name, terms = product.output, []
@@ -173,7 +175,7 @@ class _Products:
         writer.write("Add", [total, terms[-1]], name)
 
     def gather(self, table: Table) -> None:
-        """Rows of a table; the output keeps its name."""
+        """Write a lookup in a table; the name of its output stays."""
         writer, index, output = self._writer, table.index, table.output
         q, scales = self._table(table.values)
         rows = writer.node("Gather", [q, index], f"{output}.int8")
@@ -182,7 +184,7 @@ class _Products:
         writer.write("Mul", [numbers, scale], output)
 
     def _table(self, values: str) -> tuple[str, str]:
-        """The rounded table, and the scale of each of its rows, by name."""
+        """The names of the quantized table and of its scales [rows, 1]."""
         if values not in self._tables:
             table = self._constants.array(values)
             scale = _scale(np.abs(table).max(axis=1, keepdims=True), FULL)
@@ -192,7 +194,7 @@ class _Products:
         return self._tables[values]
 
     def _product(self, x: Rounded, weight: str, scale: Array, name: str, result: str = "") -> str:
-        """The product by itself, into ``result`` if that is given; gives its name."""
+        """Write the product without bias, to ``result`` if given. Returns its output's name."""
         writer = self._writer
         scales = writer.constant((scale * x.step).astype(np.float32), f"{name}.column_scales")
         result = result or writer.fresh(f"{name}.product")
@@ -208,7 +210,7 @@ class _Products:
         return result
 
     def _weight(self, product: Product, x: Rounded) -> tuple[str, Array, Array]:
-        """The rounded weight by name, the scale of each column, and what both stand for."""
+        """The name of the quantized weight, its scales [N], and the dequantized weight [K, N]."""
         of = product.activation if x.factors is not None else ""
         key = product.weight, product.transposed, product.alpha, of
         if key not in self._weights:
@@ -223,7 +225,7 @@ class _Products:
         return self._weights[key]
 
     def _bias(self, product: Product, lifted: Array | None) -> list[str]:
-        """What is added to a product, by name: its bias, and what lifting the activation costs."""
+        """The names of the terms to add: the bias, and the correction for a lifted activation."""
         name, bias = product.output, product.bias if product.beta else ""
         if lifted is not None and (not bias or bias in self._constants):
             own = product.beta * self._constants.array(bias) if bias else 0
@@ -236,13 +238,13 @@ class _Products:
 
 
 def _scale(largest: Array, levels: int) -> Array:
-    """Scales that are never 0, so that a column of zeros stays one."""
+    """Scales, never 0, so that columns of zeros can be divided by them."""
     found: Array = np.maximum(largest / levels, np.finfo(np.float32).tiny).astype(np.float32)
     return found
 
 
 def _constants_apart(model: onnx.ModelProto) -> None:
-    """Constants need not be listed as inputs any more, and the new ones are not."""
+    """Raise the IR version to 4, from which on initializers are not listed as inputs."""
     constants = {tensor.name for tensor in model.graph.initializer}
     kept = [value for value in model.graph.input if value.name not in constants]
     del model.graph.input[:]

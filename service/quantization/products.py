@@ -1,4 +1,4 @@
-"""Products with constant weights, and embedding tables, as a graph holds them."""
+"""Recognises products with constant weights, their biases, and embedding tables in a graph."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from service.quantization.graph_parts import STANDARD, all_nodes
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """``activation`` [..., K] times a weight [K, N], plus ``bias`` if there is one, both by name.
+    """The product of an activation [..., K] and a weight [K, N], plus a bias if not "".
 
     ``transposed``: the weight is stored as [N, K]. ``alpha`` and ``beta`` are Gemm's factors of the
     product and of the bias.
@@ -32,7 +32,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of ``values`` [rows, width], by name, that are gathered by an index."""
+    """A lookup of rows in a constant table [rows, width]. All fields are names of tensors."""
 
     values: str
     index: str
@@ -40,8 +40,8 @@ class Table:
 
 
 class Constants:
-    """The constants that a graph sees: its initializers and Constant nodes, and those of the graphs
-    around it. What a request may override is none."""
+    """The constants in the scope of a graph: initializers and Constant nodes of the graph and of
+    those around it. Initializers that a request may override are not included."""
 
     def __init__(
         self, graph: onnx.GraphProto, ir_version: int, around: "Constants | None" = None
@@ -66,11 +66,11 @@ class Constants:
         return found
 
     def size(self, name: str) -> int:
-        """How many values a constant has."""
+        """The number of values of a constant."""
         return prod(self._tensors[name].dims)
 
     def is_matrix(self, name: str) -> bool:
-        """Whether it is a constant matrix of FP32."""
+        """Whether a tensor is a constant FP32 matrix."""
         tensor = self._tensors.get(name)
         return (
             tensor is not None and len(tensor.dims) == 2 and tensor.data_type == TensorProto.FLOAT
@@ -78,14 +78,14 @@ class Constants:
 
 
 def matrix(product: Product, constants: Constants) -> Array:
-    """The weight of a product as [K, N], with Gemm's factor."""
+    """The weight of a product as [K, N], multiplied by ``alpha``."""
     values = constants.array(product.weight)
     values = values.T if product.transposed else values
     return values if product.alpha == 1 else values * np.float32(product.alpha)
 
 
 def product_of(node: onnx.NodeProto, constants: Constants) -> Product | None:
-    """A node as a product of an activation with a constant matrix of FP32; None if it is none."""
+    """The product of an activation and a constant FP32 matrix; None for other nodes."""
     if node.domain not in STANDARD or node.op_type not in ("MatMul", "Gemm"):
         return None
     activation, weight = node.input[:2]
@@ -103,7 +103,7 @@ def product_of(node: onnx.NodeProto, constants: Constants) -> Product | None:
 
 
 def table_of(node: onnx.NodeProto, constants: Constants) -> Table | None:
-    """A node that gathers rows of a constant matrix; None if it does not."""
+    """The lookup in a constant FP32 matrix; None for other nodes."""
     if node.op_type != "Gather" or node.domain not in STANDARD:
         return None
     values, index = node.input
@@ -113,7 +113,7 @@ def table_of(node: onnx.NodeProto, constants: Constants) -> Table | None:
 
 
 class Biases:
-    """Constants [N] that a graph adds to the result of a product, and to nothing else of it."""
+    """Joins products with the Add of a constant [N] that is the only reader of their output."""
 
     def __init__(self, graph: onnx.GraphProto, constants: Constants) -> None:
         self._constants = constants
@@ -126,7 +126,7 @@ class Biases:
         self._taken: set[str] = set()
 
     def joined(self, product: Product) -> Product:
-        """The product with the bias that follows it, whose Add is then taken."""
+        """The product with the bias that follows it, if one does; its Add is then ``taken``."""
         readers = self._readers.get(product.output, [])
         if product.bias or product.output in self._outputs or len(readers) != 1:
             return product
@@ -140,12 +140,12 @@ class Biases:
         return replace(product, bias=others[0], output=add.output[0])
 
     def taken(self, node: onnx.NodeProto) -> bool:
-        """Whether a product has this node in it by now."""
+        """Whether a node is the Add of a joined product."""
         return bool(node.output) and node.output[0] in self._taken
 
 
 def skipped(nodes: Iterable[onnx.NodeProto], constants: Constants) -> Iterator[str]:
-    """Why products that look as if they had weights cannot be taken, a line for each such node."""
+    """The reason for each product whose weight is not supported."""
     for node in nodes:
         if node.op_type not in ("MatMul", "Gemm") or product_of(node, constants):
             continue

@@ -289,7 +289,7 @@ def _agreement(want: list[Array], got: list[Array]) -> float:
 
 
 def cosine(want: Array, got: Array) -> float:
-    """Of two arrays as vectors; 0 where they are not finite at the same places."""
+    """Cosine similarity of two arrays as vectors; 0 if they are not finite at the same places."""
     if differs(got, want).any():
         return 0.0
     special = ~np.isfinite(want)

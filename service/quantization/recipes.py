@@ -70,11 +70,11 @@ class Static:
 
 @dataclass(frozen=True, slots=True)
 class PerRow:
-    """As dynamic, with a scale of its own for each row of an activation and of a table.
+    """Dynamic quantization with one scale per row of an activation, and of an embedding table.
 
-    ``asymmetric``: between the smallest and the largest value of the row; what has no sign, as
-    after Relu, lies between 0 and the largest in any case. ``smoothing`` moves outliers to the
-    weights by what calibration rows show. ``reduce_range`` as for static.
+    ``asymmetric``: the range is from the minimum to the maximum of the row. Activations without
+    negative values, such as outputs of Relu, use 0 to the maximum in any case. ``smoothing`` moves
+    outliers of activations to the weights, by calibration rows. ``reduce_range``: 7-bit weights.
     """
 
     asymmetric: bool = True

@@ -54,7 +54,7 @@ def report(
 
 
 def _profile(outcome: Outcome, machine: Machine) -> dict[str, Any] | None:
-    """The kind of machine that the figures hold for, with the winner's kernels; None where FP32
+    """The profile that the figures were measured on, with the winner's kernels; None if FP32
     stays."""
     named = outcome.decision.winner
     measured = next((c.measured for c in outcome.candidates if c.recipe.name == named), None)

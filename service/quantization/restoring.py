@@ -1,5 +1,4 @@
-"""Takes dynamic quantization out of a graph again: products and tables in FP32, from the weights
-that are stored in eight bits.
+"""Reverts dynamic quantization: products and tables in FP32, from the dequantized weights.
 
 What ``quantize_dynamic`` writes for a product is
 
@@ -22,11 +21,11 @@ from service.quantization.products import Constants
 
 QUANTIZER = "DynamicQuantizeLinear"
 FLOATING = {"MatMulInteger": "MatMul", "ConvInteger": "Conv"}
-"""The products in integers, and what they are in floats."""
+"""Integer operators and their float equivalents."""
 
 
 def restore(model: onnx.ModelProto) -> Counter[str]:
-    """Rewrite a model in place; gives how many operators of which kind are floats again."""
+    """Rewrite a model in place. Returns the number of reverted nodes by float operator."""
     constants = Constants(model.graph, model.ir_version)
     found = _Restoring(model.graph, constants, names_in(model.graph)).run()
     model.graph.ClearField("value_info")
@@ -34,7 +33,7 @@ def restore(model: onnx.ModelProto) -> Counter[str]:
 
 
 class _Restoring:
-    """One graph; all state is in the lists of its nodes and constants."""
+    """The conversion of one graph."""
 
     def __init__(self, graph: onnx.GraphProto, constants: Constants, taken: set[str]) -> None:
         self._graph, self._constants = graph, constants
@@ -48,7 +47,7 @@ class _Restoring:
         self._found: Counter[str] = Counter()
 
     def run(self) -> Counter[str]:
-        """Replace what is known, then remove what nothing reads any more."""
+        """Replace the quantized patterns, then remove unread nodes and constants."""
         for node in self._graph.node:
             if not self._written(node):
                 self._writer.keep(node)
@@ -59,7 +58,7 @@ class _Restoring:
         return self._found
 
     def _written(self, node: onnx.NodeProto) -> bool:
-        """Write a node in floats, at the place of the last operator of what stands for it."""
+        """Write the float equivalent of a pattern that ends in this node; False if none does."""
         if node.op_type == "Mul":
             return self._product(node)
         if node.op_type == "DequantizeLinear":
@@ -109,7 +108,7 @@ class _Restoring:
         return True
 
     def _table(self, node: onnx.NodeProto) -> bool:
-        """The rows that a request gathers become floats after; here the table itself does."""
+        """A Gather followed by DequantizeLinear, as a Gather on the dequantized table."""
         gather = self._makers.get(node.input[0])
         if gather is None or gather.op_type != "Gather" or len(self._readers[node.input[0]]) > 1:
             return False
@@ -123,7 +122,7 @@ class _Restoring:
         return True
 
     def _weight(self, name: str, scale: str, zero: str, operator: str) -> str:
-        """A weight in FP32 by name; "" where it is not constant."""
+        """The name of the dequantized weight; "" if a part of it is not constant."""
         known = [each for each in (name, scale, zero) if each]
         if not all(each in self._constants for each in known):
             return ""
@@ -150,5 +149,5 @@ class _Restoring:
 
 
 def _upright(values: Array, axes: int) -> Array:
-    """Values of each filter, as they meet filters of so many axes."""
+    """Per-filter values, reshaped to broadcast over filters with this many axes."""
     return values.reshape(-1, *[1] * (axes - 1)) if values.ndim == 1 else values

@@ -1,5 +1,5 @@
-"""Whether ONNX Runtime's fused product takes a scale for each row here: tried, since its schema
-names scalars and columns only, and builds for other machines have other kernels."""
+"""Tests whether MatMulIntegerToFloat supports one scale per row in this build of ONNX Runtime. Its
+schema documents scalars and per-column scales only."""
 
 from functools import cache
 
@@ -13,7 +13,7 @@ ROWS, WIDTH, COLUMNS = 6, 32, 24
 
 @cache
 def takes_row_scales() -> bool:
-    """Run a product of two matrices and of a stack; compare with numpy. Tried once in a process."""
+    """Compare a product of matrices, and a batched one, with numpy. Runs once per process."""
     rng = np.random.default_rng(0)
     q = rng.integers(0, 256, (2, ROWS, WIDTH)).astype(np.uint8)
     scale = rng.random((2, ROWS, 1)).astype(np.float32) + 0.1

@@ -1,4 +1,4 @@
-"""Activations rounded to eight bits at run time, with a scale of their own for each row.
+"""Quantizes activations to 8 bits at run time, with one scale per row.
 
 A row is what lies along the last axis. For x the graph computes a scale m [..., 1] and
 
@@ -22,25 +22,27 @@ from service.quantization.graph_writer import GraphWriter
 from service.quantization.products import Constants
 
 NOT_NEGATIVE = {"Relu", "Sigmoid", "Softmax", "Abs", "HardSigmoid", "Sqrt", "Exp", "Softplus"}
-"""Operators whose results have no sign."""
+"""Operators whose outputs are never negative."""
 KEEPING = {
     "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "MaxPool",
     "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Concat", "Slice", "Expand",
 }  # fmt: skip
-"""Operators whose results have no sign where none of what they read has one."""
+"""Operators whose outputs are not negative if their inputs are not."""
 MIXING = {
     "MatMul", "Gemm", "Conv", "LayerNormalization", "Softmax", "LSTM", "GRU", "RNN", "Attention",
     "SkipLayerNormalization", "InstanceNormalization", "GroupNormalization", "Einsum",
 }  # fmt: skip
-"""Operators after which a NaN in a row has reached all of it."""
+"""Operators that propagate a NaN to the whole row."""
 DEPTH = 12
-"""Operators that are looked through."""
+"""The most operators to trace back."""
 
 
 class Rounded(NamedTuple):
-    """An activation in eight bits, by the names of its tensors: x = (q - zero) * step * scale, plus
-    ``low`` [..., 1] and minus ``lift`` [K] if there are such. ``factors`` [K] have been multiplied
-    into x."""
+    """A quantized activation: x = (q - zero) * step * scale + low - lift.
+
+    ``q``, ``zero``, ``scale`` [..., 1] and ``low`` [..., 1] ("" for none) are names of tensors;
+    ``lift`` is a constant, scalar or [K]. x includes the smoothing ``factors`` [K].
+    """
 
     q: str
     zero: str
@@ -52,13 +54,13 @@ class Rounded(NamedTuple):
 
 
 class RowScales:
-    """Rounds the activations of one graph; each once, for all products that read it."""
+    """Quantizes the activations of one graph, each once for all its readers."""
 
     def __init__(
         self, graph: onnx.GraphProto, constants: Constants, writer: GraphWriter, asymmetric: bool,
         factors: Mapping[str, Array],
     ) -> None:  # fmt: skip
-        """``factors``: what to multiply an activation's channels by first, where anything."""
+        """``factors``: smoothing factors [K] by activation."""
         self._makers = {name: node for node in graph.node for name in node.output}
         self._constants = constants
         self._writer = writer
@@ -67,7 +69,7 @@ class RowScales:
         self._done: dict[str, Rounded] = {}
 
     def rounded(self, value: str) -> Rounded:
-        """The nodes for an activation are written where it is asked for first."""
+        """The quantized activation; its nodes are written at the first call."""
         if value not in self._done:
             self._done[value] = self._write(value)
         return self._done[value]
@@ -104,13 +106,13 @@ class RowScales:
         return Rounded(q, zeros, scale, step, low, lift, factors)
 
     def _lift(self, value: str) -> Array | None:
-        """What lifts an activation to 0, where its lowest value is known and near."""
+        """The constant that makes an activation non-negative, for GELU; else None."""
         if not is_gelu(value, self._makers, self._constants):
             return None
         return np.float32(LOWEST) * np.asarray(self._factors.get(value, 1), np.float32)
 
     def _with_nan(self, x: str, scale: str, name: str) -> str:
-        """A scale that is NaN where a value of the row is: comparisons skip NaN, sums do not."""
+        """The scale, or NaN if the row has a NaN: ReduceMax ignores NaN, ReduceSum does not."""
         total = self._writer.reduce("ReduceSum", x, f"{name}.sum")
         nothing = self._writer.shared("nothing", np.float32(0))
         nan = self._writer.node("Mul", [total, nothing], f"{name}.nan")
@@ -126,7 +128,7 @@ class RowScales:
         return node.op_type in NOT_NEGATIVE
 
     def _mixed(self, value: str, depth: int = DEPTH) -> bool:
-        """Whether a NaN in a row is in all of it by now."""
+        """Whether a NaN in a row has been propagated to the whole row."""
         node = self._makers.get(value)
         if node is None or not depth or not node.input:
             return False

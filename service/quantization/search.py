@@ -103,7 +103,7 @@ class Search:
         return path
 
     def beside(self, recipe: Recipe, other: Path) -> Quality:
-        """A candidate's answers, scored as if those of another file were FP32's.
+        """The quality of a candidate with another file as its reference.
 
         Raises:
             WorkFailed: one of the two cannot be run.
@@ -123,7 +123,7 @@ class Search:
         return (*imported, *catalogue(self._task.source.kinds, self._task.saturates))
 
     def _speeds(self) -> Speeds:
-        """What the formats are worth on this machine; nothing where that cannot be measured."""
+        """The measured speeds of the formats; empty if measuring fails."""
         if self._task.kernels is not None:  # those of model.toml are not those that are measured
             return {}
 

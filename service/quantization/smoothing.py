@@ -1,4 +1,4 @@
-"""Moves outliers from activations to weights: x * d, and W / d, for each channel.
+"""Moves outliers from activations to weights: x * d and W / d, per channel.
 
 As in SmoothQuant (https://arxiv.org/abs/2211.10438) with alpha 0.5. All products that read an
 activation share its factors.
@@ -17,13 +17,13 @@ from service.core.tensors import Array
 
 ALPHA = 0.5
 WIDEST = 100.0
-"""A factor is at most this, and at least its inverse."""
+"""Factors are clipped to this and its inverse."""
 LEAST_PEAK = 1e-3
-"""A channel counts as at least this share of the largest one."""
+"""Peaks are clipped to this share of the largest one."""
 
 
 def factors(peaks: Array, weights: Sequence[Array]) -> Array | None:
-    """What to multiply each channel [K] by; None where there is nothing to tell by.
+    """The smoothing factors [K]; None if all peaks are 0 or one is not finite.
 
     ``peaks`` [K] are the largest values that were seen, as ``peaks_of`` gives them; ``weights``
     [K, N] are all that read them.
@@ -41,8 +41,9 @@ def factors(peaks: Array, weights: Sequence[Array]) -> Array | None:
 def peaks_of(
     model: onnx.ModelProto, names: Sequence[str], feeds: Iterable[dict[str, Array]]
 ) -> dict[str, Array]:
-    """The largest magnitude in each channel (last axis) of tensors of the main graph, over rows, in
-    root mean squares of the row: a row has a scale of its own, so all count alike, large or small.
+    """The peak of each channel (last axis) of tensors of the main graph: the largest magnitude over
+    all rows, relative to the root mean square of its row. Each row has its own scale, so large and
+    small rows have equal weight.
 
     Against plain magnitudes this halves the error of a network whose rows differ in size by
     orders, and changes nothing where a normalisation makes them alike.
@@ -81,7 +82,7 @@ def _peak(rows: Array) -> Array:
 
 
 def load_peaks(path: Path) -> dict[str, Array] | None:
-    """What ``save_peaks`` wrote; None where there is nothing."""
+    """Peaks that ``save_peaks`` wrote; None if there is no file."""
     if not path.exists():
         return None
     with np.load(path, allow_pickle=False) as archive:
@@ -90,7 +91,7 @@ def load_peaks(path: Path) -> dict[str, Array] | None:
 
 
 def save_peaks(peaks: Mapping[str, Array], path: Path) -> None:
-    """Keep peaks for the recipes that follow."""
+    """Save peaks for later recipes."""
     arrays: dict[str, Any] = {f"peaks/{i}": values for i, values in enumerate(peaks.values())}
     with path.open("wb") as file:
         np.savez(file, names=np.array(list(peaks), dtype=np.str_), **arrays)

@@ -1,4 +1,4 @@
-"""A search as values: what was asked, where it stands, and what it found."""
+"""The values of a search: its task, its progress and its outcome."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -19,18 +19,18 @@ def told(values: dict[str, Any], version: Path, written: Sequence[Path], width: 
 
 
 def holds_for(values: Mapping[str, Any]) -> list[str]:
-    """The machine and kernels that the figures hold for, if there is a winner."""
+    """A line on the machine and kernels of the measurement; none if there is no winner."""
     found = values.get("profile")
     return [f"measured on {Profile.read(found)}"] if found else []
 
 
 def kept(values: dict[str, Any], given: Path, width: int | None) -> str:
-    """The result where nothing is better than the file that was to be converted."""
+    """The result if no candidate is better than the --from-int8 file."""
     return "\n".join(_found(values, (f"no version was made: {given} stays as it is",), width))
 
 
 def _found(values: dict[str, Any], more: Sequence[str], width: int | None) -> list[str]:
-    """The table, the notes, the decision and what else there is to say of it, in lines."""
+    """The lines of the table, the notes, the decision and ``more``."""
     notes = [f"note: {note}" for note in values["notes"]]
     lines = [*notes, values["decision"]["reason"], *more]
     if width is not None:

@@ -1,4 +1,4 @@
-"""The folder that a search works in: one search at a time, and what it was looking for."""
+"""The working folder of a search."""
 
 import fcntl
 import hashlib
@@ -21,7 +21,7 @@ from service.quantization.source import files_of
 
 @contextmanager
 def scratch_folder(home: Path) -> Iterator[Path]:
-    """The search's folder, for one process at a time."""
+    """The folder for searches of a model, locked for one process at a time."""
     folder = home / ".quantize"
     descriptor = os.open(home, os.O_RDONLY)
     try:
@@ -37,7 +37,7 @@ def scratch_folder(home: Path) -> Iterator[Path]:
 def workshop(
     scratch: Path, model: Path, given: Sequence[Path], wishes: Mapping[str, Any], parts: Split
 ) -> Workshop:
-    """A folder of this search's own; what another one with other wishes left is removed."""
+    """The folder of this search, with its rows. Those of other searches are removed."""
     folder = scratch.absolute() / _key(model, given, wishes, parts)
     for other in scratch.iterdir():
         if other.name != folder.name:
@@ -54,7 +54,7 @@ def workshop(
 
 
 def _key(model: Path, given: Sequence[Path], wishes: Mapping[str, Any], parts: Split) -> str:
-    """The same for searches that would find the same."""
+    """A key for the files, rows, options and machine of a search."""
     digest = hashlib.sha256()
     for path in (model, *given):
         for file in files_of(path):
@@ -71,6 +71,6 @@ def _key(model: Path, given: Sequence[Path], wishes: Mapping[str, Any], parts: S
 
 
 def sha256(path: Path) -> str:
-    """The digest of a file, in hexadecimal digits."""
+    """SHA-256 of a file, as a hexadecimal string."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -92,7 +92,7 @@ def compare(name: str, path: Path, feed: Tensors, threads: int, seconds: float) 
 
 
 def defaults(path: Path, threads: int, spinning: bool) -> onnxruntime.InferenceSession:
-    """A file as ONNX Runtime's defaults run it, with so many threads that may spin as they wait."""
+    """A session with ONNX Runtime's defaults; ``spinning``: whether idle threads may spin."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     if not spinning:
@@ -102,7 +102,7 @@ def defaults(path: Path, threads: int, spinning: bool) -> onnxruntime.InferenceS
 
 def in_turns(calls: list[Callable[[], object]], seconds: float, turn: float = TURN) -> np.ndarray:
     """Seconds of one run for each turn and call; every other turn goes backwards. ``turn``: seconds
-    of one call's runs before it is the next one's turn."""
+    per call in each turn."""
     rounds: list[list[float]] = []
     started = perf_counter()
     while len(rounds) < 10 or perf_counter() - started < seconds:

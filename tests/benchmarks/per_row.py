@@ -1,4 +1,4 @@
-"""What a scale for each row costs and gains: the forms on a sentence encoder, a recommender that is
+"""Measures per-row recipes: the forms on a sentence encoder, a recommender that is
 served, and the worst row of a network whose rows differ in size.
 
 Ratios are taken in turns with FP32, or with onnxruntime.quantization's dynamic form, in one run.
@@ -33,7 +33,7 @@ from tests.benchmarks.servers import Launch, Server, serving
 CALIBRATING, JUDGING = 64, 200
 TOKENS = 64
 TIMED_SECONDS, TURN_SECONDS = 6.0, 0.02
-"""Turns of several runs each: weights are in the caches, as they are where one model serves."""
+"""Turns have several runs each, so that weights stay in the caches as in serving."""
 CLIENTS, ROUNDS, SECONDS = 32, 5, 3
 BATCH = 32
 SAME = 1e-6
@@ -102,7 +102,7 @@ def recommender(cache: Path) -> Iterator[Line]:
 
 
 def worst_row_and_speed(fp32: Path, published: Path, data: Path) -> Iterator[Line]:
-    """The speed in batches of 32, and the cosine of the row that answers furthest off."""
+    """The speed at batch 32, and the lowest cosine of any row."""
     sessions = {"FP32": defaults(fp32, 1, True), "published": _session(published)}
     name = sessions["FP32"].get_inputs()[0].name
     with np.load(data) as archive:
@@ -146,7 +146,7 @@ def _serving(home: Path, name: str, settings: str, model: Path) -> AbstractConte
 def _rates(
     servers: dict[str, Server], wire: Protocol, source: Path, home: Path
 ) -> dict[str, list[float]]:
-    """Requests/s of each server, round by round; another one begins each round."""
+    """Requests/s of each server in each round. The first server changes with each round."""
     message = wires.request(wire, models.inputs(source, 1), ("score",))
     body = home / f"{wire}.body"
     body.write_bytes(message.content)
@@ -163,7 +163,7 @@ def _rates(
 
 
 def _session(path: Path) -> ort.InferenceSession:
-    """One thread, and else what serving takes."""
+    """A session with the options of serving and one thread."""
     return Session(path, SessionOptions(1))._session
 
 

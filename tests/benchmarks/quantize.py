@@ -123,7 +123,7 @@ BESIDE: dict[str, Callable[[Path], Iterator[Line]]] = {
     "forms": per_row.forms,
     "recommender": per_row.recommender,
 }
-"""What is measured without a search."""
+"""Benchmarks without a search."""
 BENCHMARKS = {
     "digits": Benchmark(cases.digits, {"target": "throughput", "max_drop": 0.002}, digits),
     "sentences": Benchmark(
