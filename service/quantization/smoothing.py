@@ -23,7 +23,7 @@ LEAST_PEAK = 1e-3
 
 
 def factors(peaks: Array, weights: Sequence[Array]) -> Array | None:
-    """The smoothing factors [K]; None if all peaks are 0 or one is not finite.
+    """The smoothing factors [K]; None if all peaks are 0, or a peak or weight is not finite.
 
     ``peaks`` [K] are the largest values that were seen, as ``peaks_of`` gives them; ``weights``
     [K, N] are all that read them.
@@ -31,8 +31,12 @@ def factors(peaks: Array, weights: Sequence[Array]) -> Array | None:
     largest = float(peaks.max(initial=0.0))
     if not 0 < largest < np.inf:
         return None
-    sizes = np.maximum(np.max([np.abs(each).max(axis=1) for each in weights], axis=0), 1e-6)
-    rough = np.maximum(peaks, LEAST_PEAK * largest) ** ALPHA / sizes ** (1 - ALPHA)
+    # In FP64: the ratio of a tiny peak and a huge weight is 0 in FP32.
+    sizes = np.max([np.abs(each).max(axis=1) for each in weights], axis=0).astype(np.float64)
+    if not np.isfinite(sizes).all():
+        return None
+    raised = np.maximum(peaks.astype(np.float64), LEAST_PEAK * largest)
+    rough = raised**ALPHA / np.maximum(sizes, 1e-6) ** (1 - ALPHA)
     even = np.clip(rough / np.exp(np.log(rough).mean()), 1 / WIDEST, WIDEST)
     found: Array = (1 / even).astype(np.float32)
     return found

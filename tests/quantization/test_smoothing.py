@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service.quantization.smoothing import WIDEST, factors, load_peaks, peaks_of, save_peaks
@@ -19,6 +19,7 @@ def test_an_outlier_is_made_smaller_and_its_weights_larger() -> None:
     assert np.log(found).mean() == pytest.approx(0, abs=1e-6)
 
 
+@example([0.0, 2.0**-149], 1.0)
 @given(
     st.lists(st.floats(0, 2.0**99, width=32), min_size=1, max_size=9),
     st.floats(0, 2.0**99, width=32),
@@ -30,6 +31,11 @@ def test_factors_are_finite_and_bounded_or_none(peaks: list[float], weight: floa
         assert not given.any()
     else:
         assert ((found >= 0.99 / WIDEST) & (found <= 1.01 * WIDEST)).all()
+
+
+@pytest.mark.parametrize("weight", [np.inf, np.nan])
+def test_weights_that_are_not_finite_are_not_smoothed(weight: float) -> None:
+    assert factors(np.ones(3, np.float32), [np.full((3, 2), weight, np.float32)]) is None
 
 
 @pytest.mark.parametrize("peak", [0.0, np.inf, np.nan])
