@@ -5,7 +5,7 @@ A lane holds the requests that may share a batch: same priority and same key, ol
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
@@ -82,7 +82,10 @@ class BatchKey(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Entry(Generic[Reply]):
-    """One waiting request: its arrays in signature order, and whom to answer. Times are seconds."""
+    """One waiting request: its arrays in signature order, and whom to answer. Times are seconds.
+
+    ``part_of`` is the request of which this is one of several parts, if it is one.
+    """
 
     arrays: Arrays
     rows: int
@@ -91,6 +94,7 @@ class Entry(Generic[Reply]):
     arrived: float
     deadline: float | None
     reply: Reply
+    part_of: object | None = None
 
 
 class Batch(NamedTuple, Generic[Reply]):
@@ -111,16 +115,20 @@ class BatchQueue(Generic[Reply]):
 
     def __init__(self, policy: BatchPolicy) -> None:
         self._policy = policy
-        # All state: the lanes by (priority, key), empty ones removed; how many entries they hold;
-        # and a time before which no deadline passes.
+        # All state: the lanes by (priority, key), empty ones removed; how many requests wait, of
+        # which one in parts counts once; how many parts wait of those; and a time before which no
+        # deadline passes.
         self._lanes: dict[tuple[int, BatchKey], _Lane[Reply]] = {}
         self._size = 0
+        self._parts: dict[object, int] = {}
         self._no_deadline_before = inf
-        self.extra = 0
-        """Entries beyond the bound: a request of which several parts wait counts as one."""
 
     def __len__(self) -> int:
+        """Requests that wait, in whole or in part."""
         return self._size
+
+    def __iter__(self) -> Iterator[Entry[Reply]]:
+        return (entry for lane in self._lanes.values() for entry in lane.entries)
 
     def reserve(self, count: int) -> None:
         """Make sure that ``count`` more requests fit.
@@ -128,7 +136,7 @@ class BatchQueue(Generic[Reply]):
         Raises:
             QueueFull: they do not.
         """
-        if self._size + count > self._policy.max_queue + self.extra:
+        if self._size + count > self._policy.max_queue:
             raise QueueFull(
                 f"{self._size} requests are waiting and {count} more would pass the limit"
                 f" of {self._policy.max_queue}"
@@ -140,7 +148,7 @@ class BatchQueue(Generic[Reply]):
         Raises:
             QueueFull: the queue is at its bound; the entry is not added.
         """
-        if self._size >= self._policy.max_queue + self.extra and not admitted:
+        if self._size >= self._policy.max_queue and not admitted:
             self.reserve(1)
         name = (entry.priority, entry.key)
         lane = self._lanes.get(name)
@@ -148,7 +156,10 @@ class BatchQueue(Generic[Reply]):
             lane = self._lanes[name] = _Lane()
         lane.entries.append(entry)
         lane.rows += entry.rows
-        self._size += 1
+        if entry.part_of is None:
+            self._size += 1
+        else:
+            self._count_part(entry.part_of, 1)
         if entry.deadline is not None and entry.deadline < self._no_deadline_before:
             self._no_deadline_before = entry.deadline
 
@@ -164,7 +175,7 @@ class BatchQueue(Generic[Reply]):
         while entries and rows + entries[0].rows <= limit:
             taken.append(entries.popleft())
             rows += taken[-1].rows
-        self._account(lane, len(taken), rows)
+        self._account(lane, taken, rows)
         if not entries:
             del self._lanes[name]
         return Batch(tuple(taken), rows)
@@ -191,30 +202,39 @@ class BatchQueue(Generic[Reply]):
         if now < self._no_deadline_before:
             return []
         expired = self.remove(lambda entry: entry.deadline is not None and entry.deadline <= now)
-        left = (entry.deadline for entry in self._entries() if entry.deadline is not None)
+        left = (entry.deadline for entry in self if entry.deadline is not None)
         self._no_deadline_before = min(left, default=inf)
         return expired
 
     def remove(self, unwanted: Callable[[Entry[Reply]], bool]) -> list[Entry[Reply]]:
         """Take out all requests of which ``unwanted`` is true."""
-        removed = [entry for entry in self._entries() if unwanted(entry)]
+        removed = [entry for entry in self if unwanted(entry)]
         for entry in removed:
             lane = self._lanes[entry.priority, entry.key]
             lane.entries.remove(entry)
-            self._account(lane, 1, entry.rows)
+            self._account(lane, [entry], entry.rows)
             if not lane.entries:
                 del self._lanes[entry.priority, entry.key]
         return removed
-
-    def _entries(self) -> Iterable[Entry[Reply]]:
-        return (entry for lane in self._lanes.values() for entry in lane.entries)
 
     def _due(self, lane: _Lane[Reply]) -> float:
         head = lane.entries[0].arrived
         return head if lane.rows >= self._policy.preferred_rows else head + self._policy.max_delay
 
-    def _account(self, lane: _Lane[Reply], entries: int, rows: int) -> None:
+    def _account(self, lane: _Lane[Reply], taken: list[Entry[Reply]], rows: int) -> None:
         lane.rows -= rows
-        self._size -= entries
+        self._size -= len(taken)
+        if self._parts:
+            for entry in taken:
+                if entry.part_of is not None:
+                    self._size += 1
+                    self._count_part(entry.part_of, -1)
         if not self._size:
             self._no_deadline_before = inf
+
+    def _count_part(self, request: object, change: int) -> None:
+        before = self._parts.pop(request, 0)
+        after = before + change
+        if after:
+            self._parts[request] = after
+        self._size += (after > 0) - (before > 0)

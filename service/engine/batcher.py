@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from time import monotonic
 
 from service.core.batching import Batch, BatchingMode, BatchKey, BatchPolicy, BatchQueue, Entry
@@ -69,18 +70,16 @@ class DynamicBatcher:
             self._marks.enter_thread()
         self._threads = None if inline else self._pool(len(instances))
         self.instances = len(instances)
-        # All mutable state: the queue; the free instances, and how many requests the others work
-        # on; whether _turn is about to be called, and whether the last one found nothing to do;
-        # whether there are requests that nobody waits for, and the timer for the next dispatch;
-        # whether nothing is taken any more, and the marks of threads that do not return; and what
-        # those wait for who want everything answered.
+        # All mutable state: the queue; the free instances; whether _turn is about to be called, and
+        # whether the last one found nothing to do; whether there are requests that nobody waits
+        # for, and the timer for the next dispatch; whether nothing is taken any more, and the marks
+        # of threads that do not return; and what those wait for who want everything answered.
         self._queue: BatchQueue[Reply] = BatchQueue(policy)
         # Where requests do not share runs, the next one goes to an instance while it still works:
         # on the way over the event loop between two runs its core would be idle.
         ahead = 2 if self._threads is not None and policy.preferred_rows == 1 else 1
         self._slots = ahead * len(instances)
         self._idle = list(instances) * ahead
-        self._running = 0
         self._scheduled = False
         self._sparse = True
         self._abandoned = False
@@ -97,13 +96,14 @@ class DynamicBatcher:
 
     @property
     def waiting(self) -> int:
-        """Requests in the queue."""
+        """Requests that wait, in whole or in part."""
         return len(self._queue)
 
     @property
     def in_flight(self) -> int:
         """Requests that were taken and not yet answered: those waiting and those being run."""
-        return len(self._queue) + self._running
+        entries = chain(self._queue, self._runs.entries())
+        return len({entry.part_of or entry for entry in entries})
 
     @property
     def busy(self) -> int:
@@ -149,7 +149,7 @@ class DynamicBatcher:
         elif rows <= policy.max_rows or policy.part_rows:
             self._queue.reserve(1)
             size = 1 if apart else policy.part_rows
-            self._go_on(Parts(asked, size, reply, self._queue, self._go_on))
+            self._go_on(Parts(asked, size, reply, self._go_on))
             return
         raise SignatureMismatch(
             f'model "{self._model}" version {self._version}: {rows} rows in one request, at most'
@@ -170,7 +170,10 @@ class DynamicBatcher:
             # It waits from now on, so that it does not come before all that arrived meanwhile.
             now, arrays = self._clock(), part.arrays
             key = self._key(arrays, terms, parts.asked.alone)
-            self._push(Entry(arrays, part.rows, key, terms.priority, now, deadline, part), True)
+            entry: Entry[Reply] = Entry(
+                arrays, part.rows, key, terms.priority, now, deadline, part, part_of=parts
+            )
+            self._push(entry, admitted=True)
 
     def withdraw(self) -> None:
         """Take requests whose future was cancelled out of the queue."""
@@ -255,7 +258,6 @@ class DynamicBatcher:
 
     def _begin(self, batch: Batch[Reply]) -> None:
         instance = self._idle.pop()
-        self._running += len(batch.entries)
         if self._threads is None:
             mark = self._marks.of_thread()
             mark.begin()
@@ -322,7 +324,6 @@ class DynamicBatcher:
 
     def _forget(self, running: Running) -> None:
         """Answer requests that no thread will."""
-        self._running -= len(running.batch.entries)
         for entry in running.batch.entries:
             if running.why is not None:
                 answer(entry.reply, running.why)
@@ -331,7 +332,6 @@ class DynamicBatcher:
 
     def _finish(self, instance: Instance, batch: Batch[Reply], execution: Execution) -> None:
         self._idle.append(instance)
-        self._running -= len(batch.entries)
         if self._queue or self._drained:
             self._wake()
         started = self._clock() - execution.timing.total

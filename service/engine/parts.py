@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from service.core.batching import BatchQueue
 from service.core.errors import ExecutionFailed, InputRejected, QuantserveError
 from service.core.memory_budget import Reservation
 from service.core.requests import Terms
@@ -33,9 +32,8 @@ class Parts:
     """Cuts a request into parts of ``size`` rows and puts their outputs together, in order.
 
     Few parts are on their way at a time: ``next`` gives one more. ``go_on``, a method of the
-    batcher, is called whenever a part has ended. ``queue`` has to take more entries while there is
-    more than one on its way. The memory for all outputs is reserved once those of the first part
-    show how large they are.
+    batcher, is called whenever a part has ended. The memory for all outputs is reserved once those
+    of the first part show how large they are.
     """
 
     def __init__(
@@ -43,23 +41,19 @@ class Parts:
         asked: Asked,
         size: int,
         reply: Reply,
-        queue: BatchQueue[Reply],
         go_on: Callable[["Parts"], None],
     ) -> None:
         self.asked = asked
         self.reply = reply
         self._size = size
-        self._queue = queue
         self._go_on = go_on
         # All mutable state: the first row that is in no part yet, the rows without outputs, and
-        # how many parts are on their way; the outputs so far, the memory reserved for them, and
-        # how many entries the queue takes beyond its bound.
+        # how many parts are on their way; the outputs so far, and the memory reserved for them.
         self._start = 0
         self._missing = asked.rows
         self.under_way = 0
         self._outputs: Arrays | None = None
         self._held: Reservation | None = None
-        self._extra = 0
 
     def next(self) -> "Part | None":
         """The next part, which is on its way from now on; None where there are no more."""
@@ -67,7 +61,7 @@ class Parts:
             return None
         part = Part(self, self._start, min(self._start + self._size, self.asked.rows))
         self._start = part.stop
-        self._move(1)
+        self.under_way += 1
         return part
 
     def done(self) -> bool:
@@ -79,7 +73,7 @@ class Parts:
 
     def put(self, part: "Part", outputs: Arrays) -> None:
         """Take the outputs of a part; with the last of them the request is answered."""
-        self._move(-1)
+        self.under_way -= 1
         try:
             whole = self._whole(part, outputs)
             for all_rows, some in zip(whole, outputs, strict=True):
@@ -103,7 +97,7 @@ class Parts:
 
     def fail_part(self, part: "Part", error: BaseException) -> None:
         """A part has failed, and the request with it."""
-        self._move(-1)
+        self.under_way -= 1
         if isinstance(error, InputRejected):
             error = InputRejected(f"{part}: {error}")
         self.fail(error)
@@ -136,17 +130,7 @@ class Parts:
                 )
         return self._outputs
 
-    def _move(self, parts: int) -> None:
-        """So many parts more are on their way."""
-        self.under_way += parts
-        self._beyond(max(0, self.under_way - 1))
-
-    def _beyond(self, extra: int) -> None:
-        self._queue.extra += extra - self._extra
-        self._extra = extra
-
     def _let_go(self) -> None:
-        self._beyond(0)
         held, self._held = self._held, None
         if held is not None:
             held.release()

@@ -4,14 +4,14 @@ event loop, apart from what a thread notes in its ``Running``.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import local
 from time import monotonic
 from weakref import WeakMethod
 
-from service.core.batching import Batch
+from service.core.batching import Batch, Entry
 from service.core.errors import QuantserveError, RunTimeout
 from service.core.ledger import UNNOTED, Mark
 from service.core.run_limits import Move, RunLimits, judge
@@ -109,6 +109,10 @@ class Runs:
         self._runs.discard(running)
         if self._closed:
             self._rest()
+
+    def entries(self) -> Iterator[Entry[Reply]]:
+        """What is being run."""
+        return (entry for running in self._runs for entry in running.batch.entries)
 
     def marks(self) -> set[Mark]:
         """The marks of threads that are at work."""

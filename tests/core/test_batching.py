@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from service.core.batching import BatchKey, BatchPolicy, BatchQueue, Entry
 from service.core.errors import QueueFull
@@ -75,6 +77,28 @@ def test_the_queue_refuses_what_passes_its_bound() -> None:
     with pytest.raises(QueueFull, match="limit of 1"):
         q.push(entry())
     assert len(q) == 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["whole", "part", "pop", "drop"]), st.integers(0, 3))))
+def test_a_request_in_parts_counts_once_while_any_of_them_waits(
+    plan: list[tuple[str, int]],
+) -> None:
+    q = queue(preferred_rows=2, max_queue=1000)
+    waits: list[Entry[None]] = []
+    for what, which in plan:
+        if what in ("whole", "part"):
+            one = entry()
+            one.part_of = str(which) if what == "part" else None
+            q.push(one)
+            waits.append(one)
+        elif what == "pop" and (batch := q.pop(0.0)):
+            waits = [each for each in waits if each not in batch.entries]
+        elif what == "drop":
+            gone = q.remove(lambda each: each.part_of == str(which))  # noqa: B023
+            waits = [each for each in waits if each not in gone]
+        assert len(q) == len({each.part_of or each for each in waits})
+        assert list(q) == waits
 
 
 def test_what_is_past_its_deadline_is_taken_out() -> None:

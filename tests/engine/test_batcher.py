@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service.core.batching import BatchingMode, BatchPolicy
@@ -73,6 +73,7 @@ requests = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(requests, st.sampled_from(list(BatchingMode)), st.booleans(), st.integers(1, 8))
+@example([(2, 1, "ok")] * 40, BatchingMode.ROWS, False, 1)
 def test_every_request_gets_its_own_rows(
     plan: list[tuple[int, int, str]], mode: BatchingMode, inline: bool, preferred: int
 ) -> None:
