@@ -15,6 +15,9 @@ from tests.deploy.load import until
 from tests.deploy.prometheus import free_port
 from tests.tiny_models import normalizer
 
+INTERPRETER = 0.1
+"""Seconds until Python runs its first line; the server imports for half a second more."""
+TOP = "pid,user,rss"
 LOCKED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 
 
@@ -33,13 +36,13 @@ def check_image(report: dict[str, str]) -> None:
         with container() as (name, port):
             until(lambda: ready(port), 60, "ready")  # noqa: B023
             starts.append(since_start(name))
-            _, user, resident = docker("top", name, "-o", "pid,user,rss").splitlines()[1].split()
-            memories.append(int(resident) / 1000)
-            assert user == "10001"
+            processes = [line.split() for line in docker("top", name, "-o", TOP).splitlines()[1:]]
+            assert {user for _, user, _ in processes} == {"10001"}, processes
+            memories.append(sum(int(resident) / 1000 for *_, resident in processes))
             until(lambda: health(name) == "healthy", 60, "healthy")  # noqa: B023
             assert stopped(name) == 0, docker("logs", name)
     report["start of the container to ready"] = f"{min(starts):.1f} s (best of {len(starts)})"
-    report["resident memory, idle"] = f"{min(memories):.0f} MB"
+    report["resident memory, idle, all processes"] = f"{min(memories):.0f} MB"
     assert max(memories) < 150, report
     check_early_stop()
     check_text_operators()
@@ -59,8 +62,13 @@ def check_text_operators() -> None:
 
 
 def check_early_stop() -> None:
-    """A signal that comes while the server still imports is heard."""
+    """A signal that comes while the server still imports is heard.
+
+    Before Python itself has started nothing can be: the kernel drops a signal for which the first
+    process of a container has no handler, and ``docker stop`` waits for its grace period.
+    """
     with container() as (name, _):
+        time.sleep(INTERPRETER)
         begun = time.monotonic()
         assert stopped(name) == 0
         assert time.monotonic() - begun < 20
