@@ -110,8 +110,8 @@ def examples(repository: ModelRepository) -> Iterator[Examples]:
 def _bodies(path: Path, version: ModelVersion, signature: Signature) -> Iterator[Body | None]:
     yield _from_file(path, signature)
     yield _from_golden(version.files.golden, signature)
-    yield _filled(signature, lambda kind, count: list(islice(cycle(LIKELY[kind]), count)))
-    yield _filled(signature, lambda kind, count: [ZEROS.get(kind, 0)] * count)
+    yield _filled(signature, _likely)
+    yield _filled(signature, lambda spec, shape: [ZEROS.get(spec.datatype.kind, 0)] * prod(shape))
 
 
 def _from_file(path: Path, signature: Signature) -> Body | None:
@@ -161,16 +161,23 @@ def _shown(spec: TensorSpec, array: Array) -> Body:
     return _tensor(spec, array.shape, values)
 
 
-def _filled(signature: Signature, fill: Callable[[str, int], list[Any]]) -> Body | None:
+def _likely(spec: TensorSpec, shape: Sequence[int]) -> list[Any]:
+    values = np.array(list(islice(cycle(LIKELY[spec.datatype.kind]), prod(shape))), object)
+    values = values.reshape(shape)
+    spec.categorise(values, 0)
+    return values.ravel().tolist()
+
+
+def _filled(
+    signature: Signature, fill: Callable[[TensorSpec, Sequence[int]], list[Any]]
+) -> Body | None:
     if not all(spec.ranked for spec in signature.inputs):
         return None  # nobody knows the shape that it takes
     shapes = [[max(1, length) for length in spec.wire_shape] for spec in signature.inputs]
     if sum(map(prod, shapes)) > MAX_VALUES:
         return None
     tensors = zip(signature.inputs, shapes, strict=True)
-    return {
-        "inputs": [_tensor(s, shape, fill(s.datatype.kind, prod(shape))) for s, shape in tensors]
-    }
+    return {"inputs": [_tensor(s, shape, fill(s, shape)) for s, shape in tensors]}
 
 
 def _tensor(spec: TensorSpec, shape: Sequence[int], data: list[Any]) -> Body:

@@ -45,6 +45,10 @@ class Written(Tensor):
     __slots__ = ()
 
 
+Category = str | int
+Categories = tuple[tuple[Category, ...], ...]
+"""Some values of each column of a tensor, the last axis; one tuple for all columns, or () for a
+column that may have any."""
 Dim = int | str | None
 """An axis of a signature: a fixed length, a symbolic one with its name, or one without a name."""
 
@@ -63,13 +67,15 @@ class TensorSpec:
     """What a model declares of one input or output.
 
     ``ranked`` is False where the file gives no shape at all; ``shape`` is then empty, as that of a
-    scalar is, and any shape fits.
+    scalar is, and any shape fits. ``categories`` are values that a classical model's encoders take;
+    they are for examples, not checked.
     """
 
     name: str
     datatype: Datatype
     shape: tuple[Dim, ...]
     ranked: bool = True
+    categories: Categories = field(default=(), compare=False)
     # The axes of fixed length, computed once: `fits` is called for every request.
     _fixed: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
 
@@ -101,6 +107,15 @@ class TensorSpec:
             if shape[axis] != length:
                 return False
         return True
+
+    def categorise(self, array: Array, place: int) -> None:
+        """Replace values of columns with categories by one of these; ``place`` chooses which."""
+        shared = len(self.categories) == 1
+        for column, values in enumerate(self.categories):
+            if values and shared:
+                array[...] = values[place % len(values)]
+            elif values and array.ndim and column < array.shape[-1]:
+                array[..., column] = values[place % len(values)]
 
     def __str__(self) -> str:
         return f"{self.datatype} {show_shape(self.shape) if self.ranked else 'of any shape'}"

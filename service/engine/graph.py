@@ -3,14 +3,16 @@ other files it names. Read from the file without loading it and without the ``on
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.core.bounded import Step
 from service.core.errors import LoadFailed
 from service.core.graph_limits import elements
+from service.core.tensors import Categories
 from service.engine.bounds import Bounds
+from service.engine.categories import Encoders
 from service.engine.classical import Trees, learned
 from service.engine.external import ExternalData, external_data, external_entries
 from service.engine.model_bytes import open_model
@@ -96,13 +98,14 @@ class GraphSummary:
     the graph names, with the tensor that reaches furthest into it. ``unranked`` are the inputs and
     outputs that it declares without a shape, which is not the shape of a scalar; ``operators`` are
     those of all nodes. ``unbounded`` names what may take any time, whatever the shapes of the
-    inputs; "" where nothing does."""
+    inputs; "" where nothing does. ``categories`` are values that inputs may have, by name."""
 
     precision: Precision
     external: tuple[ExternalData, ...]
     unranked: frozenset[str] = frozenset()
     operators: frozenset[str] = frozenset()
     unbounded: str = ""
+    categories: Mapping[str, Categories] = field(default_factory=dict)
 
     @property
     def external_files(self) -> tuple[str, ...]:
@@ -121,9 +124,11 @@ class _Summary(Scan):
         self.trees = Trees()
         self.unranked: set[str] = set()
         self.bounds = Bounds()
+        self.encoders = Encoders()
 
     def visit(self, node: Node) -> None:
         self.operators.add(node.operator)
+        self.encoders.node(node)
         self.bounds.visit(Step(node.domain, node.operator, node.inputs, node.outputs))
         place = BLOCK_OPS.get(node.operator)
         if place is not None and place < len(node.inputs):
@@ -136,9 +141,11 @@ class _Summary(Scan):
         if datatype in WEIGHT_TYPES:
             self.weights.append((name, WEIGHT_TYPES[datatype], elements(dims)))
         self.bounds.keep(name)
+        self.encoders.keep(name, datatype, dims, message)
 
-    def classical(self, operator: str, attributes: Sequence[memoryview]) -> None:
-        found = learned(operator, attributes)
+    def classical(self, node: Node, attributes: Sequence[memoryview]) -> None:
+        self.encoders.encoder(node, attributes)
+        found = learned(node.operator, attributes)
         if found.numbers:
             self.weights.append(("", "FP64" if found.double else "FP32", found.numbers))
         self.trees += found.trees
@@ -200,9 +207,9 @@ def summarise_model(model: memoryview, name: str) -> GraphSummary:
     external = tuple(scan.external[name] for name in sorted(scan.external))
     operators = frozenset(scan.operators)
     unranked = frozenset(scan.unranked)
-    return GraphSummary(
-        scan.precision(), external, unranked, operators, scan.bounds.broken(scan.ir_version)
-    )
+    unbounded = scan.bounds.broken(scan.ir_version)
+    categories = scan.encoders.categories()
+    return GraphSummary(scan.precision(), external, unranked, operators, unbounded, categories)
 
 
 def check_external_files(summary: GraphSummary, folder: Path) -> None:

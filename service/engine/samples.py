@@ -150,10 +150,11 @@ def _rows(signature: Signature, shapes: Shapes, high: int) -> Iterator[Arrays]:
     # A generator: most shapes fail with the first row.
     rng = np.random.default_rng(0)
     for row in range(ROWS):
-        yield tuple(
-            _values(spec, shape, high, rng, row)
-            for spec, shape in zip(signature.inputs, shapes, strict=True)
-        )
+        arrays = []
+        for spec, shape in zip(signature.inputs, shapes, strict=True):
+            arrays.append(_values(spec, shape, high, rng, row))
+            spec.categorise(arrays[-1], row)
+        yield tuple(arrays)
 
 
 def _checked(rows: Iterable[Arrays], run: Run) -> list[Arrays]:

@@ -114,7 +114,7 @@ class Scan:
     def unshaped(self, name: str) -> None:
         """An input or output of the model that is declared without a shape."""
 
-    def classical(self, operator: str, attributes: Sequence[memoryview]) -> None:
+    def classical(self, node: Node, attributes: Sequence[memoryview]) -> None:
         """A node of ONNX's operators for classical models, which has its weights in attributes."""
 
     def graph(self, message: memoryview, depth: int = 0) -> None:
@@ -188,9 +188,10 @@ class Scan:
         name = outputs[-1] if outputs else ""
         found = (self.attribute(each, name, depth) for each in attributes)
         integers = dict(filter(None, found))
+        node = Node(operator, tuple(inputs), tuple(outputs), integers, domain)
         if domain == DOMAIN:
-            self.classical(operator, attributes)
-        self.visit(Node(operator, tuple(inputs), tuple(outputs), integers, domain))
+            self.classical(node, attributes)
+        self.visit(node)
 
     def attribute(self, message: memoryview, output: str, depth: int) -> tuple[str, int] | None:
         """Walk into tensors and graphs; gives the name and the value of an integer."""

@@ -113,7 +113,7 @@ class Session:
         self.labels: Labels = plain.labels if plain else {}
         self.outputs_note = plain.note if plain else ""
         self._session, self.kernels, self.kernels_note = _load(given, options, self._summary)
-        self.signature = _signature(self._session, given.name, self._summary.unranked)
+        self.signature = _signature(self._session, given.name, self._summary)
         self._fatal = fatal_operator(self._summary.operators)
         # The wrapper around this checks names and devices at every call: the signature has done so.
         # It has no public name; where it should be gone, the wrapper does.
@@ -298,7 +298,7 @@ def _register(runtime: ort.SessionOptions, library: Path) -> None:
         raise LoadFailed(f"custom_ops {library.name} cannot be loaded: {why}") from error
 
 
-def _signature(session: ort.InferenceSession, file: str, unranked: frozenset[str]) -> Signature:
+def _signature(session: ort.InferenceSession, file: str, summary: GraphSummary) -> Signature:
     """Inputs and outputs of the graph, from ONNX Runtime and the model file.
 
     Raises:
@@ -309,20 +309,22 @@ def _signature(session: ort.InferenceSession, file: str, unranked: frozenset[str
     if not outputs:
         raise LoadFailed(f"{file} has no output: there is nothing to serve")
     return Signature(
-        tuple(_spec("input", arg, unranked) for arg in inputs),
-        tuple(_spec("output", arg, unranked) for arg in outputs),
-        tuple(_spec("input", arg, unranked) for arg in defaults),
+        tuple(_spec("input", arg, summary) for arg in inputs),
+        tuple(_spec("output", arg, summary) for arg in outputs),
+        tuple(_spec("input", arg, summary) for arg in defaults),
     )
 
 
-def _spec(role: str, arg: ort.NodeArg, unranked: frozenset[str]) -> TensorSpec:
+def _spec(role: str, arg: ort.NodeArg, summary: GraphSummary) -> TensorSpec:
     datatype = ELEMENT_TYPES.get(arg.type)
     if datatype is None:
         what = f'{role} "{arg.name}" is a {arg.type}, which the protocol cannot carry'
         raise LoadFailed(f"{what}; {_instead(arg.type)}")
     shape = tuple(map(_dim, arg.shape))
     # ONNX Runtime shows a tensor without a shape as a scalar; the file tells them apart.
-    return TensorSpec(arg.name, DATATYPES[datatype], shape, bool(shape) or arg.name not in unranked)
+    ranked = bool(shape) or arg.name not in summary.unranked
+    categories = summary.categories.get(arg.name, ())
+    return TensorSpec(arg.name, DATATYPES[datatype], shape, ranked, categories)
 
 
 def _instead(kind: str) -> str:

@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.config import ModelConfig
+from service.core.batching import BatchingMode
+from service.engine.loading import load
 from service.engine.session import Session, SessionOptions
+from tests.engine import graphs
 from tests.parts import CONVERTERS, installed
 
 NEEDED = ("skl2onnx", "sklearn", "scipy", "joblib", "onnxmltools", "lightgbm")
@@ -66,3 +70,26 @@ def test_lightgbm(classes: str, tmp_path: Path) -> None:
     types = [("x", FloatTensorType([None, 4]))]
     proto = onnxmltools.convert_lightgbm(model, initial_types=types)
     check(proto, model, "probabilities", tmp_path)
+
+
+@pytest.mark.parametrize("encoder", ["OneHotEncoder", "OrdinalEncoder"])
+def test_a_table_with_encoders_that_know_no_other_category(encoder: str, tmp_path: Path) -> None:
+    """Rows to try it with are made up of its categories, so that its batches are measured."""
+    from skl2onnx import to_onnx
+    from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
+    from sklearn import preprocessing
+    from sklearn.compose import ColumnTransformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    texts = [RANDOM.choice(["Oslo", "Paris"], len(X)) for _ in range(2)]
+    table = np.stack([*X[:, :2].T, *texts, RANDOM.choice([3, 70], len(X))], 1, dtype=object)
+    known = getattr(preprocessing, encoder)()
+    columns = [("s", preprocessing.StandardScaler(), [0, 1]), ("e", known, [2, 3, 4])]
+    model = make_pipeline(ColumnTransformer(columns), LogisticRegression())
+    names = {"age": FloatTensorType, "income": FloatTensorType, "city": StringTensorType,
+             "birthplace": StringTensorType, "kind": Int64TensorType}  # fmt: skip
+    types = [(name, kind([None, 1])) for name, kind in names.items()]
+    proto = to_onnx(model.fit(table, X[:, 0] > 0), initial_types=types)
+    loaded = load(graphs.save(proto, tmp_path), ModelConfig(), 1)
+    assert (loaded.plan.mode, loaded.plan.note) == (BatchingMode.COMBINE, "")
