@@ -159,7 +159,8 @@ def pruned(recipe: Recipe, sparsity: float) -> Recipe:
 
 def mixed(recipe: Recipe, float_nodes: tuple[str, ...]) -> Recipe:
     """The same recipe with some nodes left in float."""
-    name = f"{recipe.name}, {len(float_nodes)} nodes in float"
+    nodes = "1 node" if len(float_nodes) == 1 else f"{len(float_nodes)} nodes"
+    name = f"{recipe.name}, {nodes} in float"
     return replace(recipe, name=name, float_nodes=float_nodes)
 
 
