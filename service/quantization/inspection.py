@@ -12,6 +12,7 @@ from onnx import numpy_helper
 
 from service.core.errors import ConfigError, LoadFailed
 from service.core.tensors import Array
+from service.engine.fusions import slow_fusions
 from service.engine.graph import Precision, check_external_files, summarise
 from service.engine.kernels import Kernels
 from service.engine.machine import Machine, read_machine
@@ -42,7 +43,8 @@ class NodeLine:
 class TensorLine:
     """A quantized weight or bias, or the scale of an activation (``values`` 0).
 
-    ``granularity`` says what shares a scale. ``saturated`` is the share of values at the ends of
+    ``granularity`` says what shares a scale, and ``block`` how many values of a row do, where a row
+    has several blocks, else 0. ``saturated`` is the share of values at the ends of
     the range, ``used`` the share of the range between the smallest and the largest value; both 0
     for biases, which have 32 bits.
     """
@@ -58,6 +60,7 @@ class TensorLine:
     saturated: float
     used: float
     granularity: str = ""
+    block: int = 0
 
 
 def inspect(path: Path, kernels: Kernels | None = None) -> dict[str, Any]:
@@ -85,6 +88,7 @@ def inspect(path: Path, kernels: Kernels | None = None) -> dict[str, Any]:
         "precision": str(precision),
         "kernels": session.kernels.value,
         "kernels_note": session.kernels_note,
+        "fusions_disabled": list(slow_fusions(summary.operators)),
         "outputs_note": session.outputs_note,
         "weights": dict(precision.shares),
         "operators": dict(Counter(n.op_type for n in all_nodes(runtime.graph)).most_common()),
@@ -114,6 +118,10 @@ def as_text(found: dict[str, Any]) -> str:
         f"products    {runs['integer']} in integers, {runs['unfused']} quantized but run in "
         f"float, {runs['float']} in float; {fusion['stray']} Q/DQ nodes left",
         f"kernels     {found['kernels']}{note}",
+        *(
+            f"fusion      {name} is disabled: slower here than the operators that it replaces"
+            for name in found["fusions_disabled"]
+        ),
         *([f"outputs     {found['outputs_note']}"] if found["outputs_note"] else []),
         f"work        {found['multiply_adds'] / 1e6:.3g} million multiply-adds a row{beside}",
         "",
@@ -153,7 +161,8 @@ def tensors_of(model: onnx.ModelProto) -> list[TensorLine]:
             zeros = numpy_helper.to_array(constants[zero]) if zero in constants else None
             weight = numpy_helper.to_array(constants[tensor]) if tensor in constants else None
             if scales.dtype.kind == "f" and scales.size:
-                lines[tensor] = _line(tensor, weight, scales, zeros)
+                line = _line(tensor, weight, scales, zeros)
+                lines[tensor] = replace(line, block=_block(node))
     return list(lines.values())
 
 
@@ -165,7 +174,12 @@ def _granularity(line: TensorLine, precision: Precision) -> str:
         return "per tensor"
     if line.scales == 1:
         return "per tensor"
-    return "per block" if precision.scheme == "weight-only" else "per channel"
+    return f"per block of {line.block}" if line.block else "per channel"
+
+
+def _block(node: onnx.NodeProto) -> int:
+    """The values that share a scale in weights in blocks."""
+    return next((each.i for each in node.attribute if each.name == "block_size"), 0)
 
 
 def _triples(node: onnx.NodeProto) -> list[tuple[str, str, str]]:

@@ -24,6 +24,7 @@ from service.quantization.recipes import (
     WeightOnly,
     mixed,
 )
+from service.quantization.row_kernels import takes_row_scales
 from service.quantization.sensitivity import parts_of, sensitivity
 from tests.engine import classifiers
 from tests.quantization.test_per_row import NEAR, error, network, rows, run
@@ -269,6 +270,8 @@ def test_gemm_gets_weights_in_blocks_too(block: int, tmp_path: Path) -> None:
     build(Recipe("it", WeightOnly(8, block)), shop, tmp_path / "out.onnx")
     made = onnx.load(tmp_path / "out.onnx")
     assert [n.op_type for n in made.graph.node].count("MatMulNBits") == 2
+    found = inspect(tmp_path / "out.onnx")
+    assert {t["granularity"] for t in found["tensors"]} == {f"per block of {block}"}
     assert error(run(network(transB=1), x), run(made, x)) < NEAR
 
 
@@ -287,7 +290,8 @@ def test_a_recipe_with_a_scale_for_each_row_is_built_and_looked_at(
     assert error(run(network(), x), run(onnx.load(tmp_path / "out.onnx"), x)) < NEAR
     found = inspect(tmp_path / "out.onnx")
     scaled = {(t["datatype"], t["granularity"]) for t in found["tensors"]}
-    assert scaled == {("int8", "per channel"), ("uint8", "per row, at run time")}
+    fused = {("int8", "per channel"), ("uint8", "per row, at run time")}
+    assert scaled == (fused if takes_row_scales() else set())
     assert any("do not influence each other" in line for line in found["here"])
     parts = parts_of(recipe, shop)
     assert len(parts) == 2
