@@ -1,8 +1,23 @@
 """quantserve: serve quantized ONNX models over HTTP.
 
-The layers, from top to bottom; imports run downwards only (import-linter checks it):
+From top to bottom; imports run downwards only, which import-linter checks:
 
-    cli  commands  client  app  logs metrics  api  quantization  engine  config  core
+    cli           the command ``quantserve``
+    commands      its commands, one a file
+    bench         the load generator of ``bench``
+    client        speaks to a running server
+    app           builds and wires everything
+    supervised    the server's side of its supervisor
+    supervisor    the parent process that replaces a server which crashed
+    logs          log lines and the audit log
+    metrics       what was counted, for Prometheus
+    tracing       spans of requests, for OpenTelemetry
+    api           HTTP
+    quantization  from an FP32 model and rows to a measured version
+    engine        sessions, threads, queues, files
+    config        settings of the process, and model.toml
+    files         small files, read within bounds and replaced whole
+    core          values and decisions
 """
 
 __version__ = "0.1.0"

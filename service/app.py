@@ -36,19 +36,19 @@ from service.core.exemplars import Exemplars
 from service.core.memory_plan import MemoryPlan, share_out
 from service.core.run_limits import Timeouts
 from service.core.statistics import Statistics
-from service.engine.access import denials
-from service.engine.hardware import (
+from service.engine.host.resources import (
     address_space_left,
     memory_limit,
     resident_bytes,
     usable_cores,
 )
-from service.engine.publishing import publish_files
-from service.engine.repository import ModelRepository
-from service.engine.rollout import Environment
-from service.engine.staging import remove_abandoned
-from service.engine.turns import AFTER_CRASH_STAGGER, Turns
-from service.engine.watch import watch
+from service.engine.loading.turns import AFTER_CRASH_STAGGER, Turns
+from service.engine.repository.repository import ModelRepository
+from service.engine.repository.rollout import Environment
+from service.engine.repository.watch import watch
+from service.engine.storage.access import denials
+from service.engine.storage.publishing import publish_files
+from service.engine.storage.staging import remove_abandoned
 from service.logs import Log, audit_log
 from service.metrics import Metrics
 from service.supervised import Supervised

@@ -31,11 +31,11 @@ from service.core.statistics import (
     Statistics,
     VersionStatistics,
 )
-from service.engine.hardware import memory_limit
-from service.engine.loading import Loaded
-from service.engine.model import ModelVersion
-from service.engine.repository import ModelRepository
-from service.engine.split_batcher import Batcher
+from service.engine.host.resources import memory_limit
+from service.engine.loading.loader import Loaded
+from service.engine.repository.model import ModelVersion
+from service.engine.repository.repository import ModelRepository
+from service.engine.runtime.split_batcher import Batcher
 
 LABELS = ("model", "version")
 PROTOCOLS = ("v1", "v2")

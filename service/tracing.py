@@ -38,8 +38,8 @@ from service.core.errors import MomentError
 from service.core.events import BatchExecuted, Event, Observer, Outcome
 from service.core.exemplars import Exemplars, Traced
 from service.core.tensors import Arrays
-from service.engine.replies import Reply
-from service.engine.repository import ModelRepository
+from service.engine.repository.repository import ModelRepository
+from service.engine.runtime.replies import Reply
 
 CONTEXT = ("traceparent", "tracestate")
 OURS = (Outcome.FAILED, Outcome.REJECTED, Outcome.EXPIRED)

@@ -12,9 +12,9 @@ import numpy as np
 from service.core.events import Event, PhaseStatus, Swapped, SwapPhase
 from service.core.requests import Terms
 from service.core.tensors import DATATYPES, Arrays, Tensor
-from service.engine.folder import ModelFolder
-from service.engine.repository import ModelRepository
-from service.engine.rollout import Cause, Demand, Environment
+from service.engine.repository.repository import ModelRepository
+from service.engine.repository.rollout import Cause, Demand, Environment
+from service.engine.storage.folder import ModelFolder
 
 SWAP, ROLLBACK = Demand(Cause.SWAP), Demand(Cause.ROLLBACK)
 FORCE = Demand(Cause.SWAP, force=True)

@@ -16,7 +16,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from service import __version__
-from service.engine.watch import watch
+from service.engine.repository.watch import watch
 from tests.inprocess import ROOT, serve
 from tests.parts import PROMETHEUS, prometheus_installed
 from tests.patience import PATIENCE

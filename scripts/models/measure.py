@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from service.engine.kernels import kernels_for
+from service.engine.cpu.kernels import kernels_for
 
 Feeds = dict[str, np.ndarray]
 

@@ -15,9 +15,9 @@ from service.api.lookup import NOT_FOUND, NOT_READY, ModelName
 from service.core.checks import Check
 from service.core.errors import GateFailed, MalformedRequest
 from service.core.events import Verb
-from service.engine.repository import ModelRepository
-from service.engine.rollout import Cause, Demand
-from service.engine.steps import Served
+from service.engine.repository.repository import ModelRepository
+from service.engine.repository.rollout import Cause, Demand
+from service.engine.repository.steps import Served
 
 Body = TypeVar("Body", bound=BaseModel)
 

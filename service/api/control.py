@@ -22,7 +22,7 @@ from service.api.statistics import statistics
 from service.api.trace_settings import trace_changes, trace_settings
 from service.api.v1_status import v1_status
 from service.core.statistics import Statistics
-from service.engine.repository import ModelRepository
+from service.engine.repository.repository import ModelRepository
 
 
 def control_plane(

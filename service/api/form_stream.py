@@ -11,7 +11,7 @@ from multipart import (
 )
 
 from service.core.errors import BodyTooLarge, InvalidName, MalformedRequest
-from service.engine.publishing import File
+from service.engine.storage.publishing import File
 
 MAX_BOUNDARY = 200
 MAX_HEADER = 4096

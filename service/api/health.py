@@ -12,8 +12,8 @@ from service.api.edge import documented
 from service.api.errors import status_of
 from service.api.lookup import NOT_FOUND, ModelName, VersionNumber, find_version
 from service.core.errors import NotReady
-from service.engine.readiness import why_not_ready
-from service.engine.repository import ModelRepository
+from service.engine.repository.readiness import why_not_ready
+from service.engine.repository.repository import ModelRepository
 
 
 class Live(BaseModel):

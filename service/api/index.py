@@ -11,8 +11,8 @@ from service.api.edge import documented
 from service.api.json_body import body_docs, json_object
 from service.core.errors import MalformedRequest, NotFound
 from service.core.lifecycle import State
-from service.engine.model import Model
-from service.engine.repository import ModelRepository
+from service.engine.repository.model import Model
+from service.engine.repository.repository import ModelRepository
 
 RepositoryName = Annotated[str, Path(description="Name of the folder that is served")]
 NO_REPOSITORY = documented(404, "Another repository than the one there is")

@@ -48,9 +48,9 @@ from service.core.events import Observer, Outcome, RequestCompleted
 from service.core.requests import InferRequest, RequestedOutput, Terms
 from service.core.sizes import HERE_BYTES, HERE_CSV
 from service.core.tensors import Arrays, Signature
-from service.engine.model import ModelVersion
-from service.engine.replies import Reply
-from service.engine.repository import ModelRepository
+from service.engine.repository.model import ModelVersion
+from service.engine.repository.repository import ModelRepository
+from service.engine.runtime.replies import Reply
 
 Headers = Mapping[bytes, bytes]
 

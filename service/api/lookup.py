@@ -9,8 +9,8 @@ from fastapi import Path
 
 from service.api.edge import documented
 from service.core.errors import NotFound
-from service.engine.model import ModelVersion
-from service.engine.repository import ModelRepository
+from service.engine.repository.model import ModelVersion
+from service.engine.repository.repository import ModelRepository
 
 ModelName = Annotated[str, Path(description="Name of a model")]
 VersionNumber = Annotated[str, Path(description="Number of a version of the model")]

@@ -9,9 +9,9 @@ from service import __version__
 from service.api.lookup import NOT_FOUND, NOT_READY, ModelName, VersionNumber, find_version
 from service.core.lifecycle import State
 from service.core.tensors import Signature, TensorSpec
-from service.engine.loading import Loaded
-from service.engine.model import ModelVersion
-from service.engine.repository import ModelRepository
+from service.engine.loading.loader import Loaded
+from service.engine.repository.model import ModelVersion
+from service.engine.repository.repository import ModelRepository
 
 MOST_LISTED = 32
 """Optional inputs that are named: an old export lists every weight."""

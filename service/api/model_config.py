@@ -10,8 +10,8 @@ from service.api.lookup import NOT_FOUND, NOT_READY, ModelName, VersionNumber, f
 from service.api.metadata import CUT, LARGER, PLATFORM, cuts
 from service.core.batching import BatchingMode, BatchPolicy
 from service.core.tensors import TensorSpec
-from service.engine.model import ModelVersion
-from service.engine.repository import ModelRepository
+from service.engine.repository.model import ModelVersion
+from service.engine.repository.repository import ModelRepository
 
 
 class ConfiguredTensor(BaseModel):

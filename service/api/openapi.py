@@ -17,7 +17,7 @@ from service.api.examples import Example, examples
 from service.api.inference_docs import inference_docs
 from service.api.metadata import ModelMetadata, describe
 from service.core.errors import NotFound, NotReady
-from service.engine.repository import ModelRepository
+from service.engine.repository.repository import ModelRepository
 
 Document = dict[str, Any]
 PATH_EXAMPLES: dict[str, Callable[[Example], str]] = {

@@ -26,7 +26,7 @@ from service.api.triton_config import ModelConfiguration, read_configuration
 from service.config import ModelConfig
 from service.core.errors import BodyTimeout, MalformedRequest, UploadRejected
 from service.core.events import Verb
-from service.engine.repository import ModelRepository
+from service.engine.repository.repository import ModelRepository
 
 Publish = Callable[[str, Mapping[str, bytes]], Awaitable[object]]
 """Stores files of a model, such as {"1/model.onnx": ...}, as versions of it."""

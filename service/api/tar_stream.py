@@ -13,9 +13,9 @@ from tarfile import BLOCKSIZE, TarInfo
 
 from service.core.errors import BodyTooLarge, MalformedRequest, UploadRejected
 from service.core.magic import GZIP_MAGIC
-from service.engine.contents import MAX_FILES
-from service.engine.paths import file_path
-from service.engine.publishing import File
+from service.engine.host.paths import file_path
+from service.engine.storage.contents import MAX_FILES
+from service.engine.storage.publishing import File
 
 FILES = (tarfile.REGTYPE, tarfile.AREGTYPE)
 KINDS = {

@@ -13,7 +13,7 @@ from service.api.edge import documented
 from service.api.json_body import body_docs, json_object
 from service.api.lookup import NOT_FOUND, ModelName
 from service.core.errors import MalformedRequest
-from service.engine.repository import ModelRepository
+from service.engine.repository.repository import ModelRepository
 
 Off = Literal["OFF"]
 REFUSED = documented(400, "Tracing cannot be turned on")

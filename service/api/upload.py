@@ -19,9 +19,9 @@ from service.api.refusal import Refusal
 from service.api.upload_body import files_of
 from service.core.errors import InvalidName, MalformedRequest, QuantserveError, UploadRejected
 from service.core.events import Verb
-from service.engine.paths import file_path
-from service.engine.publishing import Published, publish
-from service.engine.root import Root
+from service.engine.host.paths import file_path
+from service.engine.storage.publishing import Published, publish
+from service.engine.storage.root import Root
 
 SLOWEST = 10_000
 """Bytes a second that a sender must keep up once its first ``seconds`` are over."""

@@ -8,8 +8,8 @@ from service.api.form_stream import form_files
 from service.api.tar_stream import TarReader
 from service.core.errors import BodyTooLarge, MalformedRequest, UnsupportedEncoding
 from service.core.magic import GZIP_MAGIC, TAR_MAGIC, TAR_MAGIC_AT
-from service.engine.contents import MAX_FILES
-from service.engine.publishing import File
+from service.engine.storage.contents import MAX_FILES
+from service.engine.storage.publishing import File
 
 FORM = "multipart/form-data"
 TAR = {"application/x-tar", "application/tar", "application/x-gtar"}

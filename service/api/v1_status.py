@@ -7,8 +7,8 @@ from pydantic import BaseModel
 from service.api.edge import documented
 from service.api.lookup import NOT_FOUND, ModelName, VersionNumber, find_version
 from service.core.lifecycle import State
-from service.engine.model import ModelVersion
-from service.engine.repository import ModelRepository
+from service.engine.repository.model import ModelVersion
+from service.engine.repository.repository import ModelRepository
 
 # The protocol's words for the states of a version.
 STATES = {

@@ -15,9 +15,9 @@ from service.core.events import Outcome
 from service.core.figures import finite
 from service.core.lifecycle import State
 from service.core.statistics import Statistics
-from service.engine.folder import REPORT_FILE
-from service.engine.model import Model, VersionStatus
-from service.engine.repository import ModelRepository
+from service.engine.repository.model import Model, VersionStatus
+from service.engine.repository.repository import ModelRepository
+from service.engine.storage.folder import REPORT_FILE
 from service.files import read_small
 
 REPORT_LIMIT = 2**20

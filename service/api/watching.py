@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from service.api.lookup import NOT_FOUND, ModelName
 from service.core.events import Event, StateChanged, Swapped, SwapPhase
 from service.core.figures import dumps
-from service.engine.repository import ModelRepository
+from service.engine.repository.repository import ModelRepository
 
 NAMES = {SwapPhase: "phase", StateChanged: "state", Swapped: "swapped"}
 HEARTBEAT = 15.0

@@ -17,8 +17,8 @@ from service.bench.bodies import Request
 from service.client import Client, Refused
 from service.core.errors import ConfigError, FileUnreadable, MalformedRequest
 from service.core.tensors import DATATYPES, Array, Tensor, show_shape
-from service.engine.npz import read_npz
-from service.engine.root import Root
+from service.engine.storage.npz import read_npz
+from service.engine.storage.root import Root
 from service.files import read_small
 
 EXAMPLE_FILE, INPUTS = "example.json", "inputs/"

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from service.commands.extra import show
-from service.quantization.kernels import hardware, hardware_text
+from service.quantization.evaluate.kernel_speeds import hardware, hardware_text
 
 
 def describe(parser: argparse.ArgumentParser) -> None:

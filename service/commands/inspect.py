@@ -9,9 +9,9 @@ from service.config import load_model_config
 from service.core.errors import ConfigError
 from service.core.model_file import SETTINGS_FILE
 from service.core.names import MODEL_FILE
-from service.engine.folder import ModelFolder
-from service.engine.kernels import Kernels
-from service.engine.root import Root
+from service.engine.cpu.kernels import Kernels
+from service.engine.storage.folder import ModelFolder
+from service.engine.storage.root import Root
 
 
 def describe(parser: argparse.ArgumentParser) -> None:

@@ -9,9 +9,9 @@ from service.client import Client, Document, Refused
 from service.core.errors import ConfigError, LoadFailed
 from service.core.lifecycle import State
 from service.core.versions import candidates
-from service.engine.folder import ModelFolder
-from service.engine.graph import summarise
-from service.engine.root import Root
+from service.engine.onnx_file.summary import summarise
+from service.engine.storage.folder import ModelFolder
+from service.engine.storage.root import Root
 
 SERVING = "serving_version"
 """The parameter of a model's metadata; older servers lack it."""

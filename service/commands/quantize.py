@@ -56,7 +56,7 @@ def run(flags: dict[str, Any]) -> int:
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with needing_extra():
-            from service.quantization.order import Order, carry_out
+            from service.quantization.pipeline import Order, carry_out
 
             result = carry_out(Order(**flags | {"qat": tuple(flags["qat"])}))
     except KeyboardInterrupt:

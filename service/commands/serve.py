@@ -21,9 +21,9 @@ from service.commands.start_log import start_log
 from service.commands.table import table
 from service.config import Settings, load_settings
 from service.core.errors import ConfigError
-from service.engine.access import parties
-from service.engine.memory import bound_heap
-from service.engine.repository import ModelRepository
+from service.engine.host.heap import bound_heap
+from service.engine.repository.repository import ModelRepository
+from service.engine.storage.access import parties
 from service.logs import logs_json, start_logs
 from service.supervised import supervised
 

@@ -11,10 +11,10 @@ from textwrap import TextWrapper
 from service.core.batching import BatchingMode
 from service.core.layout import PassedOver
 from service.core.tensors import TensorSpec
-from service.engine.loading import Loaded
-from service.engine.model import Model
-from service.engine.plan import Plan
-from service.engine.repository import ModelRepository
+from service.engine.loading.loader import Loaded
+from service.engine.loading.plan import Plan
+from service.engine.repository.model import Model
+from service.engine.repository.repository import ModelRepository
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 NOT_READY = "not ready: nothing to serve (a server that waits for uploads: --allow-empty)"

@@ -11,8 +11,8 @@ from typing import Any
 from service.client import Refused, model_path
 from service.commands.remote import client_of, describe_remote, tell_refusal
 from service.core.errors import ConfigError, InvalidName, LoadFailed
-from service.engine.graph import summarise
-from service.engine.paths import file_path
+from service.engine.host.paths import file_path
+from service.engine.onnx_file.summary import summarise
 
 MODEL_FILE = "model.onnx"
 

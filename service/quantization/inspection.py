@@ -12,17 +12,17 @@ from onnx import numpy_helper
 
 from service.core.errors import ConfigError, LoadFailed
 from service.core.tensors import Array
-from service.engine.fusions import slow_fusions
-from service.engine.graph import Precision, check_external_files, summarise
-from service.engine.kernels import Kernels
-from service.engine.machine import Machine, read_machine
-from service.engine.rehearsal import rehearse_file
-from service.engine.samples import generated_rows
-from service.engine.session import Session, SessionOptions
-from service.quantization.fusion import FLOAT, INTEGER, count, optimised, unfused_product
-from service.quantization.graph_parts import all_nodes
-from service.quantization.macs import multiply_adds
-from service.quantization.source import files_of
+from service.engine.cpu.fusions import slow_fusions
+from service.engine.cpu.kernels import Kernels
+from service.engine.cpu.machine import Machine, read_machine
+from service.engine.loading.rehearsal import rehearse_file
+from service.engine.loading.samples import generated_rows
+from service.engine.onnx_file.summary import Precision, check_external_files, summarise
+from service.engine.runtime.session import Session, SessionOptions
+from service.quantization.graphs.fusion import FLOAT, INTEGER, count, optimised, unfused_product
+from service.quantization.graphs.macs import multiply_adds
+from service.quantization.graphs.parts import all_nodes
+from service.quantization.recipes.source import files_of
 
 MOST_LISTED = 40
 NEVER_QUANTIZED = {"ConvTranspose", "GRU", "RNN"}

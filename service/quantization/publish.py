@@ -18,14 +18,14 @@ from service.core.errors import ConfigError, Conflict, LoadFailed
 from service.core.figures import dumps
 from service.core.names import VERSION
 from service.core.tensors import Array, Arrays, Signature
-from service.engine.folder import read_model
-from service.engine.golden import read_golden
-from service.engine.graph import summarise
-from service.engine.root import Root
-from service.engine.session import Session, SessionOptions
-from service.engine.staging import highest_version
-from service.quantization.data import Rows, groups
-from service.quantization.labels import varies
+from service.engine.onnx_file.summary import summarise
+from service.engine.runtime.session import Session, SessionOptions
+from service.engine.storage.folder import read_model
+from service.engine.storage.golden import read_golden
+from service.engine.storage.root import Root
+from service.engine.storage.staging import highest_version
+from service.quantization.data.labels import varies
+from service.quantization.data.rows import Rows, groups
 
 GOLDEN = "golden.npz"
 GOLDEN_ROWS = 32

@@ -7,7 +7,7 @@ import pytest
 
 from service.api.form_stream import form_files
 from service.core.errors import BodyTooLarge, InvalidName, MalformedRequest, QuantserveError
-from service.engine.publishing import File
+from service.engine.storage.publishing import File
 
 TYPE = 'multipart/form-data; boundary="b"'
 

@@ -20,7 +20,7 @@ from service.core.errors import (
     QuantserveError,
     UploadRejected,
 )
-from service.engine.publishing import File
+from service.engine.storage.publishing import File
 from tests.parts import TAR
 
 LONG = "/".join(["a" * 90] * 3)

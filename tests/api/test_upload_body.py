@@ -14,7 +14,7 @@ from service.core.errors import (
     QuantserveError,
     UnsupportedEncoding,
 )
-from service.engine.publishing import File
+from service.engine.storage.publishing import File
 
 TAR = {"content-type": "application/x-tar"}
 GZIP = {"content-type": "application/gzip"}

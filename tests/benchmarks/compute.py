@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from service.engine.kernels import Kernels, kernels_for
+from service.engine.cpu.kernels import Kernels, kernels_for
 from tests.benchmarks.models import Served, inputs
 from tests.benchmarks.protocol import Tensors
 from tests.benchmarks.servers import ROOT, ServerError

@@ -28,8 +28,8 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from service.engine.kernels import saturates
-from service.engine.session import Session, SessionOptions
+from service.engine.cpu.kernels import saturates
+from service.engine.runtime.session import Session, SessionOptions
 from tests.benchmarks import machine, models
 from tests.benchmarks.compute import CORES, repeated
 from tests.benchmarks.protocol import Tensors

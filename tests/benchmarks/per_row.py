@@ -17,12 +17,12 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from service.engine.kernels import saturates
-from service.engine.session import Session, SessionOptions
-from service.quantization.build import Workshop, build, prepare
-from service.quantization.data import Rows, save_rows
-from service.quantization.quality import cosine
-from service.quantization.recipes import PerRow, Recipe, per_row
+from service.engine.cpu.kernels import saturates
+from service.engine.runtime.session import Session, SessionOptions
+from service.quantization.data.rows import Rows, save_rows
+from service.quantization.evaluate.quality import cosine
+from service.quantization.recipes.build import Workshop, build, prepare
+from service.quantization.recipes.catalogue import PerRow, Recipe, per_row
 from tests.benchmarks import models, quantize_cases, wrk
 from tests.benchmarks import protocol as wires
 from tests.benchmarks.kernels import defaults, in_turns

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from service.quantization.decide import SLOWEST
-from service.quantization.kernels import hardware, hardware_text
-from service.quantization.order import Order, carry_out
+from service.quantization.evaluate.kernel_speeds import hardware, hardware_text
+from service.quantization.pipeline import Order, carry_out
+from service.quantization.search.decide import SLOWEST
 from tests.benchmarks import kernels, per_row
 from tests.benchmarks import quantize_cases as cases
 from tests.benchmarks.kernels import compare

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from service.engine.kernels import Kernels
+from service.engine.cpu.kernels import Kernels
 from tests.benchmarks import protocol
 from tests.benchmarks.compute import load
 from tests.benchmarks.models import ModelError, Served, inputs

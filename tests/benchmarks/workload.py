@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.engine.kernels import Kernels
+from service.engine.cpu.kernels import Kernels
 from tests.benchmarks import protocol
 from tests.benchmarks.compute import Compute, computing
 from tests.benchmarks.contest import Field, alternate, load

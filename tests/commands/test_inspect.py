@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from service.cli import main
-from service.engine.quarantine import write_quarantine
-from service.engine.repository import ModelRepository
-from service.engine.rollout import Environment
+from service.engine.repository.repository import ModelRepository
+from service.engine.repository.rollout import Environment
+from service.engine.storage.quarantine import write_quarantine
 from tests.engine import classifiers
 from tests.engine.graphs import save
 from tests.repositories import put, scale

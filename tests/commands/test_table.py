@@ -8,9 +8,9 @@ import pytest
 
 from service.commands.table import runs, table
 from service.core.batching import BatchingMode
-from service.engine.plan import Plan
-from service.engine.repository import ModelRepository
-from service.engine.rollout import Environment
+from service.engine.loading.plan import Plan
+from service.engine.repository.repository import ModelRepository
+from service.engine.repository.rollout import Environment
 from tests.engine import graphs, quantizers
 from tests.repositories import put, scale
 

@@ -17,13 +17,13 @@ SEED = "DISTORTED_CLOCK"
 LEAST, MOST = 0.3, 3.0
 MEASURING = frozenset(
     {
-        "service.engine.gate",
-        "service.engine.probe",
-        "service.engine.samples",
-        "service.engine.tuning",
-        "service.quantization.kernels",
-        "service.quantization.timing",
-        "service.quantization.trial",
+        "service.engine.repository.gate",
+        "service.engine.loading.probe",
+        "service.engine.loading.samples",
+        "service.engine.loading.tuning",
+        "service.quantization.evaluate.kernel_speeds",
+        "service.quantization.evaluate.timing",
+        "service.quantization.evaluate.trial",
     }
 )
 """The modules that measure in order to decide; others only report what they read."""

@@ -13,9 +13,9 @@ from service.core.errors import Conflict, GateFailed, LoadFailed, NotFound, NotR
 from service.core.events import Event, PhaseStatus, SwapPhase
 from service.core.lifecycle import State
 from service.core.versions import Pin
-from service.engine.folder import read_model
-from service.engine.pin_file import write_pin
-from service.engine.rollout import Cause, Demand
+from service.engine.repository.rollout import Cause, Demand
+from service.engine.storage.folder import read_model
+from service.engine.storage.pin_file import write_pin
 from tests.engine import graphs
 from tests.opened import FORCE, ROLLBACK, SWAP, Opened, opened
 from tests.patience import PATIENCE

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.engine.session import Session, SessionOptions
+from service.engine.runtime.session import Session, SessionOptions
 from tests.models.packages import file_of
 
 MODELS = Path(__file__).parents[2] / "models"

@@ -9,8 +9,8 @@ import pytest
 
 from service.config import ModelConfig
 from service.core.batching import BatchingMode
-from service.engine.loading import load
-from service.engine.session import Session, SessionOptions
+from service.engine.loading.loader import load
+from service.engine.runtime.session import Session, SessionOptions
 from tests.engine import graphs
 from tests.parts import CONVERTERS, installed
 

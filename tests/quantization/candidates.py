@@ -1,12 +1,12 @@
 """Measured rows as tests write them."""
 
-from service.quantization.build import Built
-from service.quantization.decide import Candidate, Goal, Target
-from service.quantization.fusion import Fusion
-from service.quantization.quality import Quality
-from service.quantization.recipes import Dynamic, Recipe, Static
-from service.quantization.timing import Timing
-from service.quantization.trial import Measurement
+from service.quantization.evaluate.quality import Quality
+from service.quantization.evaluate.timing import Timing
+from service.quantization.evaluate.trial import Measurement
+from service.quantization.graphs.fusion import Fusion
+from service.quantization.recipes.build import Built
+from service.quantization.recipes.catalogue import Dynamic, Recipe, Static
+from service.quantization.search.decide import Candidate, Goal, Target
 
 GOAL = Goal(Target.LATENCY, 0.01)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from service.quantization.evaluate.worker import Worker, WorkFailed
 from service.quantization.extras import EXTRAS, what_to_install
-from service.quantization.worker import Worker, WorkFailed
 from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]

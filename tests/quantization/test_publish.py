@@ -7,8 +7,8 @@ import pytest
 
 from service.core.errors import ConfigError
 from service.core.tensors import DATATYPES, Signature, TensorSpec
-from service.engine.golden import read_golden
-from service.quantization.data import Rows
+from service.engine.storage.golden import read_golden
+from service.quantization.data.rows import Rows
 from service.quantization.publish import check_home, publish, write_golden
 from tests.repositories import scale
 

@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 import pytest
 
-from service.engine.hardware import usable_cores
-from service.engine.session import Session, SessionOptions
+from service.engine.host.resources import usable_cores
+from service.engine.runtime.session import Session, SessionOptions
 from tests.engine import graphs, quantizers
 from tests.patience import PATIENCE
 from tests.system.process import Running, running

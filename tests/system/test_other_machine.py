@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from service.engine.kernels import Kernels
-from service.engine.machine import read_machine
-from service.engine.profile import Profile
+from service.engine.cpu.kernels import Kernels
+from service.engine.cpu.machine import read_machine
+from service.engine.cpu.profile import Profile
 from tests.system.process import ROOT, Running, running
 
 SPEED = 3.5

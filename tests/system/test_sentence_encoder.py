@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 
-from service.engine.hardware import usable_cores
-from service.engine.session import Session, SessionOptions
+from service.engine.host.resources import usable_cores
+from service.engine.runtime.session import Session, SessionOptions
 from tests.parts import DATA, installed
 from tests.patience import PATIENCE
 from tests.system.process import ROOT, running

@@ -12,9 +12,9 @@ import onnx
 import pytest
 
 from tests.engine import graphs
-from tests.engine.test_graph import hostile
-from tests.engine.test_rehearsal import looping
-from tests.engine.test_snapshot import save_apart, table
+from tests.engine.loading.test_rehearsal import looping
+from tests.engine.onnx_file.test_snapshot import save_apart, table
+from tests.engine.onnx_file.test_summary import hostile
 from tests.repositories import put, scale
 from tests.system.process import KEY, Running, running
 

@@ -1,0 +1,75 @@
+"""Which of ONNX Runtime's two sets of eight-bit kernels runs a graph: the rule, and what it needs.
+
+On x86 without VNNI the default kernels add two U8 x S8 products in 16 bits (``vpmaddubsw``), where
+255 * 127 + 255 * 127 does not fit: the sum saturates, to half of its value at worst. The exact ones
+(``session.x64quantprecision``) store such weights as U8. With VNNI or AMX, and on Arm, the default
+ones add in 32 bits; there the exact ones change no answer and take up to twice as long.
+
+U8 weights cannot saturate in either set: ONNX Runtime's U8 x U8 kernels for AVX2 widen both sides
+to 16 bits first (``vpmaddwd``) and add in 32. U8 x S8 with both sides computed at run time has no
+exact kernel in ONNX Runtime; converters write U8 x U8 there.
+"""
+
+from enum import StrEnum
+from functools import cache
+
+import numpy as np
+import onnxruntime as ort
+
+from service.engine.cpu.saturation import Case, cases, model
+from service.engine.cpu.trial_session import trial_session
+from service.engine.onnx_file.snapshot import Source
+from service.engine.onnx_file.weights import weights_fit
+
+OPTION = "session.x64quantprecision"
+
+
+class Kernels(StrEnum):
+    """The two sets."""
+
+    DEFAULT = "default"
+    EXACT = "exact"
+
+    @classmethod
+    def asked(cls, setting: str) -> "Kernels | None":
+        """What ``[session] kernels`` of model.toml says; None for "auto"."""
+        return None if setting == "auto" else cls(setting)
+
+    def apply(self, options: ort.SessionOptions) -> None:
+        """Ask for this set."""
+        if self is Kernels.EXACT:
+            options.add_session_config_entry(OPTION, "1")
+
+
+def choose(asked: Kernels | None, saturates: bool, fits: bool) -> Kernels:
+    """The rule. ``asked``: what model.toml says; ``saturates``: whether the default kernels do on
+    this machine; ``fits``: whether the weights are too small for it."""
+    if asked is not None:
+        return asked
+    return Kernels.EXACT if saturates and not fits else Kernels.DEFAULT
+
+
+def kernels_for(source: Source, asked: Kernels | None = None) -> Kernels:
+    """The set for a model on this machine. Its weights are read only where it matters."""
+    tried = asked is None and saturates()
+    return choose(asked, tried, tried and weights_fit(source))
+
+
+@cache
+def saturates() -> bool:
+    """Whether ONNX Runtime's default kernels give wrong sums here: tried once in a process.
+
+    A build of ONNX Runtime that cannot run the trial counts as one that saturates.
+    """
+    try:
+        session = trial_session(model())
+        return any(_wrong(session, case) for case in cases())
+    except Exception:
+        return True
+
+
+def _wrong(session: ort.InferenceSession, case: Case) -> bool:
+    answers = session.run(
+        None, {name: np.full(shape, 255, np.uint8) for name, shape in case.inputs}
+    )
+    return any((answer != want).any() for answer, want in zip(answers, case.sums, strict=True))

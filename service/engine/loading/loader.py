@@ -1,0 +1,283 @@
+"""From a version's folder to something that can serve: read, load, probe, plan. Blocks; is called
+in a thread.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from service.config import ModelConfig
+from service.core.batching import BatchPolicy
+from service.core.errors import LoadFailed
+from service.core.extent import Extent
+from service.core.names import MODEL_FILE
+from service.core.tensors import Arrays, Signature
+from service.engine.cpu.kernels import Kernels
+from service.engine.cpu.machine import read_machine
+from service.engine.cpu.profile import Profile
+from service.engine.host.heap import trim_heap
+from service.engine.host.paths import leads_outside
+from service.engine.host.resources import resident_bytes
+from service.engine.loading.advice import sharing_runs
+from service.engine.loading.plan import Plan
+from service.engine.loading.probe import Probe
+from service.engine.loading.promise import note_on, read_promise
+from service.engine.loading.row_limit import part_rows, refusal
+from service.engine.loading.samples import trial_rows
+from service.engine.loading.tuning import Tuned, tune
+from service.engine.onnx_file.snapshot import Snapshot
+from service.engine.onnx_file.summary import (
+    GraphSummary,
+    Precision,
+    check_external_files,
+    summarise_model,
+)
+from service.engine.onnx_file.zipmap import Labels
+from service.engine.runtime.custom_ops import library
+from service.engine.runtime.execution import Control, Instance
+from service.engine.runtime.session import Session, SessionOptions
+from service.engine.storage.folder import VersionFiles, read_model
+
+KEPT_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A version that is loaded and warm.
+
+    ``kernels`` are those that run, and ``kernels_note`` is why not those that were wanted, if so.
+    ``labels`` are the classes of outputs that the file names them for, and ``outputs_note`` tells
+    which outputs are not as the file declares them. ``advice`` says what would let it run better,
+    and ``speed_note`` that its speed was measured on another kind of machine.
+    ``memory_bytes`` is by how much the process grew; ``file_bytes`` counts the model's files.
+    ``rows`` are some that it was tried with, for the next version to be tried with as well.
+    ``extent`` is how large inputs may be in the event loop, if any may.
+    """
+
+    signature: Signature
+    instances: tuple[Instance, ...]
+    policy: BatchPolicy
+    plan: Plan
+    probe: Probe
+    precision: Precision
+    kernels: Kernels
+    kernels_note: str
+    sha256: str
+    file_bytes: int
+    memory_bytes: int
+    load_seconds: float
+    rows: tuple[Arrays, ...] = ()
+    extent: Extent | None = None
+    labels: Labels = field(default_factory=dict)
+    outputs_note: str = ""
+    advice: str = ""
+    speed_note: str = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What an operator should know, each a text."""
+        told = self.outputs_note, self.kernels_note, self.plan.note, self.advice, self.speed_note
+        return tuple(filter(None, told))
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A version that ONNX Runtime has taken, and that has not run yet.
+
+    ``memory_before`` is what the process held before, in bytes.
+    """
+
+    files: VersionFiles
+    session: Session
+    summary: GraphSummary
+    snapshot: Snapshot
+    seconds: float
+    memory_before: int
+
+
+def load(folder: Path, config: ModelConfig, cores: int, allow_custom_ops: bool = False) -> Loaded:
+    """Open the version in a folder ``models/<name>/<version>`` and warm it up.
+
+    Raises:
+        LoadFailed: with the reason, written for the model's operator.
+    """
+    model = read_model(folder.parent)
+    found = model.versions.values() if model else ()
+    files = next((each for each in found if each.home == folder), None)
+    if files is None:
+        raise LoadFailed(f"there is no {MODEL_FILE} in the folder of a version")
+    return warm_up(open_version(files, config, allow_custom_ops), config, cores)
+
+
+def open_version(
+    files: VersionFiles,
+    config: ModelConfig,
+    allow_custom_ops: bool = False,
+    control: Control | None = None,
+) -> Opened:
+    """Read a version's files and give them to ONNX Runtime. ``allow_custom_ops``: whether the code
+    that its model.toml names may be loaded. ``control`` ends the runs of loading.
+
+    Raises:
+        LoadFailed: with the reason, written for the model's operator.
+    """
+    started, memory = perf_counter(), resident_bytes()
+    path = files.model
+    if files.problem:
+        raise LoadFailed(files.problem)
+    if not path.is_file():
+        raise LoadFailed(f"there is no {path.name} in the folder of the version")
+    if leads_outside(files.root, path):
+        raise LoadFailed(f"{path.name} leads outside the model repository")
+    options = _options(files, config, allow_custom_ops)
+    with closing(Snapshot(path)) as snapshot:
+        summary = summarise_model(snapshot.model(), path.name)
+        check_external_files(summary, path.parent)
+        snapshot.add(summary.external)
+        session = Session(snapshot, options, summary, control)
+    _check_names(config, session.signature)
+    return Opened(files, session, summary, snapshot, perf_counter() - started, memory)
+
+
+def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
+    """Run a version until it is warm, find out what a batch does, and decide how it is run.
+
+    Raises:
+        LoadFailed: with the reason, written for the model's operator.
+    """
+    started, session, summary = perf_counter(), opened.session, opened.summary
+    golden = opened.files.golden
+    rows, note = trial_rows(session.signature, golden, config.probe.dims, session.run)
+    tuned = tune(session, summary, rows, note, config, cores)
+    _check_labels(session, rows)
+    policy = _policy(config, tuned)
+    instances = _instances(tuned, config, policy)
+    trim_heap()  # what the probe has left is not the model's
+    return Loaded(
+        tuned.signature,
+        instances,
+        policy,
+        tuned.plan,
+        tuned.probe,
+        summary.precision,
+        tuned.session.kernels,
+        session.kernels_note,
+        opened.snapshot.sha256,
+        opened.snapshot.bytes,
+        max(0, resident_bytes() - opened.memory_before),
+        opened.seconds + perf_counter() - started,
+        rows=_kept(rows),
+        extent=tuned.extent,
+        labels=session.labels,
+        outputs_note=session.outputs_note,
+        advice=_advice(opened, tuned.plan),
+        speed_note=_speed_note(opened.files, opened.snapshot, tuned.session.kernels),
+    )
+
+
+def _advice(opened: Opened, plan: Plan) -> str:
+    files = opened.files
+    model = Path(os.path.relpath(files.model, files.root))
+    return sharing_runs(plan, opened.summary, model, files.shared.name)
+
+
+def _speed_note(files: VersionFiles, snapshot: Snapshot, kernels: Kernels) -> str:
+    promise = read_promise(files.home, snapshot.sha256)
+    if promise is None:
+        return ""
+    here = Profile.of(read_machine(), kernels)
+    return note_on(promise, here, files.shared.name, files.golden.exists())
+
+
+def _check_labels(session: Session, rows: Sequence[Arrays]) -> None:
+    """Refuse a file that names more or fewer classes than an output has.
+
+    Raises:
+        LoadFailed: there is such an output.
+    """
+    for place, spec in enumerate(session.signature.outputs if rows else ()):
+        classes = len(session.labels.get(spec.name, ()))
+        if not classes:
+            continue
+        (answer,) = session.run(rows[0], (place,))
+        columns = answer.shape[-1] if answer.shape else 1
+        if columns != classes:
+            raise LoadFailed(
+                f'output "{spec.name}" has {columns} columns, and the file\'s ZipMap names'
+                f" {classes} classes for it: export the model again"
+            )
+
+
+def _kept(rows: Sequence[Arrays]) -> tuple[Arrays, ...]:
+    """As many rows as take little memory."""
+    total, kept = 0, []
+    for row in rows:
+        total += sum(array.nbytes for array in row)
+        if total > KEPT_BYTES:
+            break
+        kept.append(tuple(np.array(array) for array in row))  # not views of a whole golden set
+    return tuple(kept)
+
+
+def _options(files: VersionFiles, config: ModelConfig, allow_custom_ops: bool) -> SessionOptions:
+    name = config.session.custom_ops
+    return SessionOptions(
+        config.instances.threads or 1,
+        kernels=Kernels.asked(config.session.kernels),
+        custom_ops=None
+        if name is None
+        else library(files.shared, files.root, name, allow_custom_ops),
+    )
+
+
+def _check_names(config: ModelConfig, signature: Signature) -> None:
+    """Refuse what model.toml says of tensors and axes that the model has not.
+
+    Raises:
+        LoadFailed: there is such a thing; names it.
+    """
+    outputs = {spec.name: spec for spec in signature.outputs}
+    for name, output in config.outputs.items():
+        if name not in outputs:
+            raise LoadFailed(f'model.toml: the model has no output "{name}"')
+        classes = outputs[name].shape[-1] if outputs[name].shape else None
+        if output.labels and isinstance(classes, int) and classes != len(output.labels):
+            raise LoadFailed(
+                f'model.toml: {len(output.labels)} labels for output "{name}", which is'
+                f" {outputs[name]}"
+            )
+    axes = {dim for spec in signature.inputs for dim in spec.shape if isinstance(dim, str)}
+    for name in config.probe.dims:
+        if name not in axes:
+            has = ", ".join(f'"{axis}"' for axis in sorted(axes)) or "none"
+            raise LoadFailed(
+                f'model.toml: probe.dims names "{name}"; the axes of the inputs are {has}'
+            )
+
+
+def _policy(config: ModelConfig, tuned: Tuned) -> BatchPolicy:
+    batching, plan = config.batching, tuned.plan
+    return BatchPolicy(
+        plan.mode,
+        batching.run_rows,
+        plan.preferred_rows,
+        batching.max_queue_delay,
+        batching.max_queue_size,
+        batching.timeout,
+        tuned.padding,
+        part_rows(plan, tuned.probe, batching),
+        refusal(plan, batching),
+    )
+
+
+def _instances(tuned: Tuned, config: ModelConfig, policy: BatchPolicy) -> tuple[Instance, ...]:
+    count = tuned.plan.instances
+    sessions = [tuned.session] * count
+    if config.instances.kind == "sessions":
+        sessions = [tuned.session, *(tuned.session.copy() for _ in range(count - 1))]
+    return tuple(Instance(each.run, policy) for each in sessions)

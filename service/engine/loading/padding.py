@@ -1,0 +1,133 @@
+"""Filling variable lengths up to buckets, so that they can share a run: what is filled and cut, and
+whether the model bears it.
+
+A model that heeds its mask answers the same for a row that is filled up. One that does not would
+answer wrongly and never say so; hence filled rows are compared with bare ones at load.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from service.config import PaddingConfig
+from service.core.batching import BatchPolicy
+from service.core.errors import LoadFailed, QuantserveError
+from service.core.padding import Padding
+from service.core.tensors import Arrays, Datatype, Signature, TensorSpec
+from service.engine.loading.deviation import Comparison
+from service.engine.loading.probe import run_together
+from service.engine.runtime.execution import Run
+
+Shared = tuple[str, tuple[tuple[int, int], ...]]
+SETTING = "model.toml: batching.padding"
+
+
+def padding_for(config: PaddingConfig, signature: Signature) -> Padding:
+    """What to fill and where to cut; an output's axis is cut where it shares its symbolic name
+    with an axis of an input that is filled.
+
+    Raises:
+        LoadFailed: the model has no such input, it cannot take the value, or an axis would be
+            filled in one input and not in another.
+    """
+    names = [spec.name for spec in signature.inputs]
+    for name in config.values:
+        if name not in names:
+            raise LoadFailed(f'{SETTING} names "{name}", which is no input')
+    sources = {
+        dim: (index, axis)
+        for index, spec in enumerate(signature.inputs)
+        for axis, dim in enumerate(spec.shape)
+        if axis and isinstance(dim, str) and spec.name in config.values
+    }
+    for spec in signature.inputs:
+        shared = [dim for dim in spec.shape[1:] if dim in sources]
+        if shared and spec.name not in config.values:
+            filled = f'"{names[sources[shared[0]][0]]}" but not "{spec.name}"'
+            raise LoadFailed(f'{SETTING} names {filled}, which has the same length "{shared[0]}"')
+    return Padding(
+        tuple(sorted(config.buckets)),
+        tuple(_fill(spec, config.values.get(spec.name)) for spec in signature.inputs),
+        tuple(tuple(map(_varies, spec.shape[1:])) for spec in signature.inputs),
+        tuple(
+            tuple((axis, *sources[d]) for axis, d in enumerate(s.shape) if axis and d in sources)
+            for s in signature.outputs
+        ),
+        tuple(_shared(signature, sources)),
+    )
+
+
+def _shared(signature: Signature, filled: Iterable[str]) -> Iterator[Shared]:
+    for dim in filled:
+        places = tuple(
+            (index, axis)
+            for index, spec in enumerate(signature.inputs)
+            for axis, other in enumerate(spec.shape)
+            if axis and other == dim
+        )
+        if len(places) > 1:
+            yield dim, places
+
+
+def _fill(spec: TensorSpec, value: float | None) -> float | None:
+    if value is None:
+        return None
+    if not any(map(_varies, spec.shape[1:])):
+        raise LoadFailed(f'{SETTING} names "{spec.name}", of which no axis varies: {spec}')
+    if spec.datatype.name == "BF16":
+        return float(np.float32(value).view(np.uint32) >> 16)
+    if not _takes(spec.datatype, value):
+        raise LoadFailed(f'{SETTING} fills "{spec.name}" with {value:g}, but it takes {spec}')
+    return value
+
+
+def _takes(datatype: Datatype, value: float) -> bool:
+    if datatype.kind == "integer":
+        range_ = np.iinfo(datatype.dtype)
+        return value.is_integer() and range_.min <= value <= range_.max
+    return datatype.kind == "number" or (datatype.kind == "boolean" and value in (0, 1))
+
+
+def _varies(dim: object) -> bool:
+    return not isinstance(dim, int)
+
+
+def padding_deviation(
+    run: Run, outputs: Sequence[TensorSpec], row: Arrays, padding: Padding
+) -> float:
+    """The largest difference between a row's answers filled up to a bucket and bare, as a share of
+    the output's largest value.
+
+    For each bucket the row is cut or repeated to a length that needs filling, and shares a run
+    with one that needs less of it.
+
+    Raises:
+        QuantserveError: the model cannot run rows filled up to one of the buckets.
+    """
+    largest = 0.0
+    for below, bucket in pairwise((0, *padding.buckets)):
+        rows = [_with_length(row, length, padding) for length in _lengths(below, bucket)]
+        filled = run_together(run, rows, BatchPolicy(padding=padding))
+        for one, answers in zip(rows, filled, strict=True):
+            try:
+                bare = run(one, None)
+            except QuantserveError:
+                continue  # a length that only filling makes possible
+            largest = max(largest, Comparison(outputs, [bare]).largest([bare], [answers]))
+    return largest
+
+
+def _lengths(below: int, bucket: int) -> tuple[int, int]:
+    """One that needs a good deal of filling, and one that needs little; both in this bucket."""
+    return below + (bucket - below + 1) // 2, max(below + 1, bucket - 1)
+
+
+def _with_length(row: Arrays, length: int, padding: Padding) -> Arrays:
+    arrays = []
+    for array, fill, varies in zip(row, padding.fills, padding.axes, strict=True):
+        for axis, variable in enumerate(varies, start=1):
+            if fill is not None and variable:
+                array = array.take([i % array.shape[axis] for i in range(length)], axis)
+        arrays.append(array)
+    return tuple(arrays)

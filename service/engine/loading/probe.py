@@ -1,0 +1,240 @@
+"""Finds out what a model does with a batch, by trying: files say one thing and graphs do another.
+
+A few rows are run alone and together. Do the answers have a row for each row? Are they the same,
+whoever the neighbours are? At which size does a run pay? Dynamically quantized models take one
+scale for the whole batch, so a row's answer there depends on its neighbours.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from time import thread_time
+
+import numpy as np
+
+from service.core.assembly import assemble, split
+from service.core.batching import BatchKey, BatchPolicy, Entry
+from service.core.errors import ExecutionFailed, QuantserveError
+from service.core.tensors import Arrays, TensorSpec
+from service.engine.loading.axes import Counts
+from service.engine.loading.deviation import Comparison
+from service.engine.runtime.execution import Run
+
+ENOUGH_SECONDS = 0.05
+"""A run that takes this long is not made longer."""
+WORTH = 1.1
+"""A size is worth its latency when it gives a tenth more rows a second."""
+RUN_SECONDS = 0.00005
+"""What a run costs beside the graph: the way to a thread and back, counting, cutting."""
+SAME = 0.02
+"""Up to two steps of eight bits come from kernels that round otherwise at another place or size;
+a first axis that is no batch moves answers by more."""
+ENOUGH_ROWS = 8
+"""Fewer are always tried, unless they take long: whether rows may meet is no matter of time."""
+ROUNDS = 3
+ROUND_SECONDS = 0.002
+MOST_SECONDS = 0.5
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What was found. ``seconds`` are the best times of one run, by rows, smallest size first.
+
+    ``deviation`` is the largest difference between a row's answers alone and together, as a share
+    of the output's largest value. ``neighbours`` is the part of it that is no rounding: between
+    answers at the same place of two batches of the same size, with other rows beside.
+    ``repeatable``: a row gives the same answers twice. ``equivariant``: rows in another order give
+    the same answers in that order, as they do where the first axis is one of independent rows.
+    ``row_per_row``: outputs have as many rows as went in. ``alike``: there was only one row, and
+    beside copies of itself nothing shows. ``counts`` are the numbers of rows that the inputs may
+    have, tried only where the file leaves open whether they share a batch.
+    """
+
+    seconds: dict[int, float] = field(default_factory=dict)
+    deviation: float = 0.0
+    neighbours: float = 0.0
+    repeatable: bool = True
+    equivariant: bool = True
+    row_per_row: bool = True
+    alike: bool = False
+    counts: Counts = Counts.UNTRIED
+    failure: str = ""
+    """Why rows cannot share a run; empty where they can."""
+
+    @property
+    def row_seconds(self) -> float:
+        """Seconds for one row alone."""
+        return self.seconds.get(1, 0.0)
+
+    def preferred_rows(self, least: int = 1) -> int:
+        """The smallest size from ``least`` on that gives about as many rows a second as any."""
+        rates = {
+            rows: rows / (taken + RUN_SECONDS)
+            for rows, taken in self.seconds.items()
+            if rows >= least
+        }
+        best = max(rates.values(), default=0.0)
+        return next((rows for rows, rate in rates.items() if rate * WORTH >= best), least)
+
+
+def probe(
+    run: Run,
+    outputs: Sequence[TensorSpec],
+    rows: Sequence[Arrays],
+    max_rows: int,
+    clock: Clock = thread_time,
+) -> Probe:
+    """Run rows, each a request of its own, alone and in growing batches.
+
+    ``clock`` counts seconds of work: the thread's own where the graph runs on one thread, since
+    the time on the wall depends on who else is at work while a model is loaded.
+
+    Raises:
+        QuantserveError: a row fails alone.
+    """
+    trial = _Trial(run, outputs, rows, clock)
+    size = 1
+    while size < max_rows and trial.worth_more():
+        size = min(2 * size, max_rows)
+        if not trial.together(size):
+            break
+    trial.time_again()
+    return trial.found()
+
+
+def run_together(run: Run, rows: Sequence[Arrays], policy: BatchPolicy) -> list[Arrays]:
+    """The answers to rows that share one run, put together and taken apart as the batcher does.
+
+    Raises:
+        QuantserveError: they cannot share a run.
+    """
+    entries = tuple(
+        Entry(row, 1, BatchKey(policy.row_shapes(row), None), 0, 0.0, None, None) for row in rows
+    )
+    if len({entry.key for entry in entries}) > 1:
+        raise ExecutionFailed("rows of different shapes cannot share a run")
+    inputs, _ = assemble(entries, policy.padding)
+    return split(entries, run(inputs, None), policy.padding)
+
+
+class _NotRowPerRow(Exception):
+    """An output does not have a row for each row that went in."""
+
+
+class _Trial:
+    """One probe under way; all its state is made here and changed by ``together`` and the times."""
+
+    def __init__(
+        self, run: Run, outputs: Sequence[TensorSpec], rows: Sequence[Arrays], clock: Clock
+    ) -> None:
+        self._run, self._outputs, self._rows, self._clock = run, outputs, rows, clock
+        self._alone = [run(rows[0], None)]
+        again = Comparison(outputs, self._alone).largest(self._alone, [run(rows[0], None)])
+        self._repeatable = again <= SAME
+        self._row_per_row = all(array.shape[:1] == (1,) for array in self._alone[0])
+        self._deviation = self._neighbours = self._order = 0.0
+        self._failure = ""
+        self._settled = 0
+        self._seconds = {1: self._time(1)}
+
+    def found(self) -> Probe:
+        """What is known now."""
+        return Probe(
+            dict(self._seconds),
+            self._deviation,
+            self._neighbours,
+            self._repeatable,
+            self._order <= SAME,
+            self._row_per_row,
+            len(self._rows) == 1,
+            failure=self._failure,
+        )
+
+    def together(self, size: int) -> bool:
+        """Run a batch, compare answers, take the time; False where rows cannot share the run."""
+        count = len(self._rows)
+        self._alone += [self._run(row, None) for row in self._rows[len(self._alone) : size]]
+        rows = [self._rows[i % count] for i in range(size)]
+        alone = [self._alone[i % count] for i in range(size)]
+        try:
+            self._compare(rows, alone)
+            self._seconds[size] = self._time(size)
+        except (QuantserveError, _NotRowPerRow) as error:
+            self._failure = f"{size} rows cannot share a run: {error}"
+            self._row_per_row = self._row_per_row and not isinstance(error, _NotRowPerRow)
+            return False
+        return True
+
+    def _compare(self, rows: list[Arrays], alone: list[Arrays]) -> None:
+        apart = Comparison(self._outputs, self._alone).largest
+        answers = self._answers(rows)
+        self._deviation = max(self._deviation, apart(alone, answers))
+        backwards = self._answers(rows[::-1])[::-1]
+        self._order = max(self._order, apart(answers, backwards))
+        # Every second row gets a copy of its neighbour in place of it; then the others do.
+        for first in (0, 1):
+            pairs = [rows[min(i - i % 2 + first, len(rows) - 1)] for i in range(len(rows))]
+            kept = self._answers(pairs)[first::2]
+            self._neighbours = max(self._neighbours, apart(answers[first::2], kept))
+
+    def _answers(self, rows: Sequence[Arrays]) -> list[Arrays]:
+        outputs = self._run(_joined(rows), None)
+        for spec, array in zip(self._outputs, outputs, strict=True):
+            if array.shape[:1] != (len(rows),):
+                shape = list(array.shape)
+                raise _NotRowPerRow(f'output "{spec.name}" has shape {shape} for {len(rows)} rows')
+        return [tuple(array[i : i + 1] for array in outputs) for i in range(len(rows))]
+
+    def worth_more(self) -> bool:
+        """Whether to try a larger size: not where the last one took long, or the last two both
+        brought nothing; unless a disturbance made it look so.
+
+        Two rows are tried however long they take.
+        """
+        if len(self._seconds) == 1:
+            return True
+        if not self._promising():
+            self.time_again()
+        return self._promising()
+
+    def _promising(self) -> bool:
+        size, taken = list(self._seconds.items())[-1]
+        return taken <= ENOUGH_SECONDS and (size < ENOUGH_ROWS or self._gained())
+
+    def _gained(self) -> bool:
+        rates = [rows / taken for rows, taken in self._seconds.items()]
+        return len(rates) < 3 or max(rates[-2:]) > WORTH * max(rates[:-2])
+
+    def time_again(self) -> None:
+        """Take all times again, in turns, so that a disturbance does not meet one size only; as
+        often as half a second allows. Nothing to do where no size has come since."""
+        if self._settled == len(self._seconds):
+            return
+        self._settled, spent = len(self._seconds), 0.0
+        for _ in range(ROUNDS):
+            for size, before in self._seconds.items():
+                if spent > MOST_SECONDS:
+                    return
+                started = self._clock()
+                self._seconds[size] = min(before, self._time(size))
+                spent += self._clock() - started
+
+    def _time(self, size: int) -> float:
+        """The best of two runs, and of as many as fit into a round; a long one is made once."""
+        rows = [self._rows[i % len(self._rows)] for i in range(size)]
+        first = self._once(rows)
+        if first > MOST_SECONDS:
+            return first
+        count = min(20, ceil(ROUND_SECONDS / first))
+        return min(first, *(self._once(rows) for _ in range(count)))
+
+    def _once(self, rows: list[Arrays]) -> float:
+        started = self._clock()
+        self._run(_joined(rows), None)
+        return max(self._clock() - started, 1e-6)
+
+
+def _joined(rows: Sequence[Arrays]) -> Arrays:
+    return rows[0] if len(rows) == 1 else tuple(map(np.concatenate, zip(*rows, strict=True)))

@@ -1,0 +1,120 @@
+"""The child of ``rehearsal.py``: loads one model, runs it, and says how that went.
+
+Standard input has the task, pickled. Standard output gets ``{"reason": ..., "grown": ...}``: why
+the model cannot be loaded, "" if it can; and by how many bytes the process grew, or would have,
+where that was too much.
+"""
+
+import ctypes
+import json
+import os
+import pickle
+import re
+import resource
+import signal
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from service.core.errors import QuantserveError
+from service.engine.host.heap import bound_heap
+from service.engine.host.resources import resident_bytes
+from service.engine.loading.loader import open_version, warm_up
+from service.engine.loading.rehearsal import Task
+from service.engine.loading.samples import trial_rows
+from service.engine.runtime.session import Session, SessionOptions
+
+LOOK_SECONDS = 0.01
+NICE = 10
+"""Those who serve come first."""
+RESERVED = 2**28
+"""What an allocator may take ahead of need, beside twice the room: ONNX Runtime doubles."""
+REFUSED = re.compile(r"requested buffer of size (\d+)|bad_alloc|MemoryError|Unable to allocate")
+"""ONNX Runtime, C++ and numpy."""
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Answer one task."""
+    answers = os.dup(1)
+    os.dup2(2, 1)  # what libraries print must not mix with the answer
+    _be_harmless()
+    task: Task | Path = pickle.load(sys.stdin.buffer)
+    if isinstance(task, Path):
+        _end(answers, _try_file(task))
+    if task.room is not None:
+        _limit(answers, task.room)
+    _end(answers, *_try_version(task))
+
+
+def _try_file(path: Path) -> str:
+    with suppress(Exception):  # which the caller's own load will tell
+        Session(path, SessionOptions(1))
+    return ""
+
+
+def _try_version(task: Task) -> tuple[str, int | None]:
+    config, before = task.config, resident_bytes()
+    try:
+        opened = open_version(task.files, config, task.allow_custom_ops)
+        session, golden = opened.session, task.files.golden
+        _, note = trial_rows(session.signature, golden, config.probe.dims, session.run)
+        if task.room is not None and not _refused(note):
+            warm_up(opened, config, cores=1)
+    except QuantserveError as error:
+        note, reason = str(error), str(error)
+    except Exception as error:
+        note = reason = f"{type(error).__name__}: {error}"
+    else:
+        reason = ""
+    if task.room is not None and (wanted := _refused(note)):
+        return "", resident_bytes() - before + wanted
+    return reason, None
+
+
+def _refused(text: str) -> int:
+    """How much memory the system refused, in bytes, if an error says that it did."""
+    found = REFUSED.search(text)
+    return int(found[1] or RESERVED) if found else 0
+
+
+def _limit(answers: int, room: int) -> None:
+    """End the process once it has grown by more than ``room`` bytes.
+
+    What grows in steps is seen by a thread that looks every ten milliseconds, what would take much
+    more at once is refused by the system.
+    """
+    before = resident_bytes()
+    data = 1024 * int(Path("/proc/self/status").read_text().split("VmData:")[1].split()[0])
+    most = data + 2 * room + RESERVED
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+    def watch() -> None:
+        pause = threading.Event()
+        while not pause.wait(LOOK_SECONDS):
+            grown = resident_bytes() - before
+            if grown > room:
+                _end(answers, grown=grown)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _be_harmless() -> None:
+    bound_heap()
+    os.nice(NICE)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        with suppress(OSError):  # when memory ends, this process goes first
+            Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _end(answers: int, reason: str = "", grown: int | None = None) -> NoReturn:
+    """Answer, and leave without taking anything down: that might take long, or crash."""
+    os.write(answers, json.dumps({"reason": reason, "grown": grown}).encode())
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

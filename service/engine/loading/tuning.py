@@ -1,0 +1,190 @@
+"""Finds out how a loaded graph is run best on this machine: probes it, plans, pads, tries threads.
+
+What is measured is in probe.py and padding.py, what is decided in plan.py; here they meet.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from time import perf_counter, thread_time
+
+from service.config import BatchingConfig, ModelConfig
+from service.core.batching import BatchingMode
+from service.core.errors import LoadFailed, QuantserveError
+from service.core.extent import Extent, measured_extent
+from service.core.padding import Padding
+from service.core.tensors import Arrays, Signature
+from service.engine.loading.axes import Counts, counts_taken
+from service.engine.loading.padding import padding_deviation, padding_for
+from service.engine.loading.plan import (
+    Plan,
+    choose_mode,
+    choose_plan,
+    named_apart,
+    not_a_batch,
+    percent,
+    short_rows,
+    uses_cores,
+    wants_threads,
+)
+from service.engine.loading.probe import ENOUGH_ROWS, SAME, Probe, probe
+from service.engine.loading.samples import generated_rows
+from service.engine.onnx_file.summary import GraphSummary, Precision
+from service.engine.runtime.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """How a graph is run, and with which session; ``padding`` is None where nothing is filled.
+    ``signature`` is the session's, with what was found of the batch axis; ``extent`` is None unless
+    the plan is to run in the event loop: inputs up to that size."""
+
+    session: Session
+    signature: Signature
+    plan: Plan
+    probe: Probe
+    padding: Padding | None
+    extent: Extent | None = None
+
+
+def tune(
+    session: Session,
+    summary: GraphSummary,
+    rows: Sequence[Arrays],
+    note: str,
+    config: ModelConfig,
+    cores: int,
+) -> Tuned:
+    """Warm up, measure, and choose how to run a graph.
+
+    ``rows`` are requests of one row, or none, and then ``note`` says why.
+
+    Raises:
+        LoadFailed: the model cannot run its own rows, or model.toml does not fit it.
+    """
+    batching, precision = config.batching, summary.precision
+    signature, found, padding = session.signature, Probe(), None
+    mode = BatchingMode.REQUESTS
+    if batching.padding:
+        padding = padding_for(batching.padding, signature)
+    if rows:
+        found = _probe(session, rows, batching)
+        signature = _settled(signature, precision, found, batching)
+        mode, note = choose_mode(signature, precision, found, batching)
+    if padding is not None:
+        padding, why = _choose_padding(session, rows, mode, padding, batching)
+        note = "; ".join(filter(None, (note, why)))
+    extent = _extent(signature, mode, rows, found, padding, batching.run_rows)
+    unbounded = summary.unbounded or ("" if extent else "an input without a shape")
+    plan = choose_plan(mode, note, found, batching, config.instances, cores, unbounded)
+    if wants_threads(plan, found, config.instances, cores):
+        session, plan = _try_threads(session, plan, rows, cores)
+    return Tuned(session, signature, plan, found, padding, extent if plan.inline else None)
+
+
+def _extent(
+    signature: Signature,
+    mode: BatchingMode,
+    rows: Sequence[Arrays],
+    found: Probe,
+    padding: Padding | None,
+    run_rows: int,
+) -> Extent | None:
+    """The largest inputs that were measured to be short. Rows that run one by one may be as many as
+    in any other run; a request with more would take turns with all others for long."""
+    if not rows:
+        return None
+    most = run_rows if mode is BatchingMode.ROWS else short_rows(found)
+    return measured_extent(signature, rows[0], most, padding)
+
+
+def settle(session: Session, precision: Precision) -> Signature:
+    """The signature of a graph, with what made-up rows show of a batch axis that the file leaves
+    open.
+
+    Raises:
+        LoadFailed: the graph ran these rows once and now fails.
+    """
+    signature = session.signature
+    if signature.declared is not None:
+        return signature
+    rows, _ = generated_rows(signature, {}, session.run)
+    if not rows:
+        return signature
+    batching = BatchingConfig(max_batch_size=ENOUGH_ROWS)
+    found = _probe(session, rows, batching)
+    return _settled(signature, precision, found, batching)
+
+
+def _settled(
+    signature: Signature, precision: Precision, found: Probe, batching: BatchingConfig
+) -> Signature:
+    batch = not not_a_batch(signature, precision, found, batching)
+    loose = found.counts is Counts.BROADCAST and batching.combine != "always"
+    return signature.settled(batch and not loose, batch and loose)
+
+
+def _probe(session: Session, rows: Sequence[Arrays], batching: BatchingConfig) -> Probe:
+    clock = thread_time if session.options.threads == 1 else perf_counter
+    signature, counts, limit = session.signature, Counts.UNTRIED, 1
+    try:
+        if signature.declared is None:
+            counts = counts_taken(session.run, signature, rows)
+        if signature.declared:
+            limit = batching.run_rows
+        elif counts is Counts.EQUAL or (
+            counts is Counts.BROADCAST
+            and (batching.combine == "always" or not named_apart(signature))
+        ):
+            limit = max(2, batching.run_rows)  # two rows, to see whether they are rows
+        found = probe(session.run, signature.outputs, rows, limit, clock)
+    except QuantserveError as failure:
+        raise LoadFailed(str(failure)) from failure
+    return replace(found, counts=counts)
+
+
+def _choose_padding(
+    session: Session,
+    rows: Sequence[Arrays],
+    mode: BatchingMode,
+    padding: Padding,
+    batching: BatchingConfig,
+) -> tuple[Padding | None, str]:
+    """The padding, unless it serves nothing or moves answers; and the reason or the warning."""
+    if mode is not BatchingMode.COMBINE:
+        return None, "not padded, since requests do not share runs"
+    try:
+        moved = padding_deviation(session.run, session.signature.outputs, rows[0], padding)
+    except QuantserveError as error:
+        return None, f"not padded: {error}"
+    if moved <= max(SAME, batching.tolerance):
+        return padding, ""
+    answers = f"answers move by {percent(moved)} when padded"
+    if batching.combine == "always":
+        return padding, f"{answers}; padded all the same, as model.toml says"
+    return None, f"{answers}: not padded"
+
+
+def _try_threads(
+    session: Session, plan: Plan, rows: Sequence[Arrays], cores: int
+) -> tuple[Session, Plan]:
+    """A session with all cores for one run, where that makes a row enough faster."""
+    wide = session.copy(threads=cores)
+    narrow_seconds, wide_seconds = _fastest(
+        [partial(each.run, rows[0], None) for each in (session, wide)]
+    )
+    if not uses_cores(narrow_seconds / wide_seconds, cores):
+        return session, plan
+    return wide, replace(plan, instances=1, threads=cores)
+
+
+def _fastest(calls: Sequence[Callable[[], object]], rounds: int = 5) -> list[float]:
+    """The best time of each call on the wall, taken in turns; the first round warms up."""
+    best = [float("inf")] * len(calls)
+    for turn in range(rounds + 1):
+        for place, call in enumerate(calls):
+            started = perf_counter()
+            call()
+            if turn:
+                best[place] = min(best[place], perf_counter() - started)
+    return best

@@ -1,0 +1,32 @@
+"""Opens the file of a model, which may be anything: a pipe, a device, or gigabytes of zeros."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from service.core.errors import FileUnreadable, LoadFailed
+from service.core.magic import HEAD
+from service.engine.onnx_file.scan import check_head
+from service.files import open_regular
+
+MOST_BYTES = 2**31
+"""Of one protobuf message; larger models have external data."""
+
+
+@contextmanager
+def open_model(path: Path) -> Iterator[BinaryIO]:
+    """A regular file that begins as an ONNX model does, open for reading at its start.
+
+    Raises:
+        LoadFailed: it is something else, cannot be read, or is larger than ONNX allows.
+    """
+    try:
+        with open_regular(path, MOST_BYTES) as file:
+            check_head(file.read(HEAD), path.name)
+            file.seek(0)
+            yield file
+    except FileUnreadable as error:
+        raise LoadFailed(str(error)) from None
+    except OSError as error:
+        raise LoadFailed(f"{path.name} cannot be read: {error.strerror or error}") from error

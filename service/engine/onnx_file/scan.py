@@ -1,0 +1,283 @@
+"""One walk over the bytes of a model, which meets its nodes and tensors.
+
+Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
+from re import Pattern
+from time import sleep
+from typing import NamedTuple
+
+from service.core.errors import LoadFailed
+from service.core.graph_limits import (
+    MAX_ATTRIBUTES,
+    MAX_DENSE_ELEMENTS,
+    MAX_DIMS,
+    MAX_ELEMENTS,
+    MAX_FIELDS,
+    MAX_GRAPH_DEPTH,
+    Function,
+    TooLarge,
+    check_nodes,
+    elements,
+    expanded_nodes,
+)
+from service.core.magic import HEAD, foreign
+from service.engine.onnx_file.classical import DOMAIN
+from service.engine.onnx_file.protobuf import (
+    NUMBERS,
+    WireError,
+    fields,
+    integers,
+    text,
+    varint,
+    view,
+)
+
+MESSAGE = 4
+"""What a message costs by itself, in fields; about a microsecond each."""
+FIELDS_AT_ONCE = 1_000
+PAUSE_SECONDS = 0.0005
+
+
+def _no_model(message: memoryview, name: str, why: str) -> LoadFailed:
+    """The error of bytes that cannot be read as ONNX, naming the format that they have instead."""
+    what = foreign(bytes(message[:HEAD]))
+    return LoadFailed(f"{name} is not an ONNX model: {f'it is {what}' if what else why}")
+
+
+def check_head(head: bytes, name: str) -> None:
+    """Make sure that the first bytes of a file may begin a model: the rest may be gigabytes.
+
+    Raises:
+        LoadFailed: they do not.
+    """
+    message = memoryview(head)
+    try:
+        tag, at = varint(message, 0) if head else (0, 0)
+    except WireError as error:
+        raise _no_model(message, name, str(error)) from None
+    if tag >> 3 == 0:
+        raise _no_model(message, name, f"a field without a number at byte {at}")
+    if foreign(head):
+        raise _no_model(message, name, "")
+
+
+class Node(NamedTuple):
+    """An operator with the names of what it takes and gives, and its integer attributes."""
+
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    integers: Mapping[str, int]
+    domain: str = ""
+
+
+class Scan:
+    """One walk over a model. ``visit``, ``keep``, ``entry``, ``unshaped`` and ``classical`` are
+    told what is met on the way. What passes the bounds of ``core.graph_limits`` ends it."""
+
+    ir_version = 0
+    _fields_left = MAX_FIELDS
+    _pause_at = MAX_FIELDS - FIELDS_AT_ONCE
+    _nodes = _dense = 0
+
+    def read(self, message: memoryview, name: str) -> None:
+        """Walk over the bytes of a model; ``name`` is that of its file.
+
+        Raises:
+            LoadFailed: it is not an ONNX model, or too large a graph.
+        """
+        graphs = 0
+        self._calls: Counter[Function] = Counter()
+        self._functions: dict[Function, Counter[Function]] = {}
+        try:
+            for number, value in self._fields(message):
+                if number == 7:
+                    self.graph(view(value))
+                    graphs += 1
+                elif number == 25:
+                    self.function(view(value))
+                elif number == 1 and isinstance(value, int):
+                    self.ir_version = value
+            expanded_nodes(self._calls, self._functions)
+        except TooLarge as error:
+            raise LoadFailed(f"{name} is refused: {error}") from None
+        except ValueError as error:
+            raise _no_model(message, name, str(error)) from None
+        if graphs != 1:
+            raise _no_model(message, name, f"it holds {graphs} graphs")
+
+    def visit(self, node: Node) -> None:
+        """A node, in a graph or a function."""
+
+    def keep(self, name: str, datatype: int, dims: list[int], message: memoryview) -> None:
+        """A tensor; one in a node goes by the name of the node's output."""
+
+    def entry(self, name: str) -> None:
+        """An input of a graph."""
+
+    def unshaped(self, name: str) -> None:
+        """An input or output of the model that is declared without a shape."""
+
+    def classical(self, node: Node, attributes: Sequence[memoryview]) -> None:
+        """A node of ONNX's operators for classical models, which has its weights in attributes."""
+
+    def graph(self, message: memoryview, depth: int = 0) -> None:
+        """A graph, of the model or of a node such as If."""
+        if depth > MAX_GRAPH_DEPTH:
+            raise TooLarge(f"graphs nested more than {MAX_GRAPH_DEPTH} deep")
+        for number, value in self._fields(message):
+            if number == 1:
+                self.node(view(value), depth)
+            elif number == 5:
+                self.tensor(view(value))
+            elif number in (11, 12):
+                name, ranked = self._declaration(view(value))
+                if number == 11:
+                    self.entry(name)
+                if not ranked and depth == 0:
+                    self.unshaped(name)
+            elif number == 15:
+                self.sparse(view(value))
+
+    def function(self, message: memoryview) -> None:
+        """A function that the file defines."""
+        name = domain = ""
+        outside, self._calls = self._calls, Counter()
+        for number, value in self._fields(message):
+            if number == 1:
+                name = text(value)
+            elif number == 10:
+                domain = text(value)
+            elif number == 7:
+                self.node(view(value), 0)
+        key = domain, name  # of several with one name, which differ in "overload", all count
+        self._functions[key] = self._functions.get(key, Counter()) + self._calls
+        self._calls = outside
+
+    def sparse(self, message: memoryview, name: str = "") -> None:
+        """A sparse tensor: its values and their places."""
+        dims: list[int] = []
+        seen: set[int] = set()
+        for number, value in self._fields(message):
+            if number in (1, 2):
+                if number in seen:
+                    raise WireError("a sparse tensor with its values twice")
+                seen.add(number)
+                self.tensor(view(value), name)
+            elif number == 3:
+                dims += integers(value)
+        self._check_dims(name, dims, MAX_DENSE_ELEMENTS)
+        self._dense += prod(dims)
+        if self._dense > MAX_DENSE_ELEMENTS:
+            raise TooLarge(f"sparse tensors make more than {MAX_DENSE_ELEMENTS} elements in all")
+
+    def node(self, message: memoryview, depth: int) -> None:
+        """A node with what is inside of it."""
+        inputs, outputs, operator, domain, attributes = [], [], "", "", []
+        self._nodes = check_nodes(self._nodes + 1)
+        for number, value in self._fields(message):
+            if number == 1:
+                inputs.append(text(value))
+            elif number == 2:
+                outputs.append(text(value))
+            elif number == 4:
+                operator = text(value)
+            elif number == 5:
+                attributes.append(view(value))
+                if len(attributes) > MAX_ATTRIBUTES:
+                    raise TooLarge(f"a node has more than {MAX_ATTRIBUTES} attributes")
+            elif number == 7:
+                domain = text(value)
+        self._calls[domain, operator] += 1
+        name = outputs[-1] if outputs else ""
+        found = (self.attribute(each, name, depth) for each in attributes)
+        integers = dict(filter(None, found))
+        node = Node(operator, tuple(inputs), tuple(outputs), integers, domain)
+        if domain == DOMAIN:
+            self.classical(node, attributes)
+        self.visit(node)
+
+    def attribute(self, message: memoryview, output: str, depth: int) -> tuple[str, int] | None:
+        """Walk into tensors and graphs; gives the name and the value of an integer."""
+        name, integer = "", None
+        values = 0
+        for number, value in self._fields(message, NUMBERS):
+            values += number in (5, 6, 22)
+            if values > 1:  # which parsers of protobuf would merge
+                raise WireError("an attribute with more than one tensor or graph")
+            if number == 1:
+                name = text(value)
+            elif number == 3 and isinstance(value, int):
+                integer = value
+            elif number in (5, 10):
+                self.tensor(view(value), output)
+            elif number in (6, 11):
+                self.graph(view(value), depth + 1)
+            elif number in (22, 23):
+                self.sparse(view(value), output)
+        return None if integer is None else (name, integer)
+
+    def tensor(self, message: memoryview, name: str = "") -> None:
+        """A tensor, constant in the file or beside it."""
+        dims: list[int] = []
+        datatype = 0
+        for number, value in self._fields(message):
+            if number == 1:
+                dims += integers(value)
+            elif number == 2 and isinstance(value, int):
+                datatype = value
+            elif number == 8:
+                name = name or text(value)
+        self._check_dims(name, dims)
+        self.keep(name, datatype, dims, message)
+
+    def _check_dims(self, tensor: str, dims: list[int], most: int = MAX_ELEMENTS) -> None:
+        try:
+            elements(dims, most)
+        except TooLarge as error:
+            raise TooLarge(f"tensor {tensor!r:.200}: {error}") from None
+
+    def _declaration(self, message: memoryview) -> tuple[str, bool]:
+        """The name of an input or output; False where it is a tensor without a shape."""
+        name, ranked = "", True
+        for number, value in self._fields(message):
+            if number == 1:
+                name = text(value)
+            elif number == 2:
+                shapes = self._shapes(view(value))
+                ranked = all(rank is not None for rank in shapes)
+                if any(rank is not None and rank > MAX_DIMS for rank in shapes):
+                    raise TooLarge(f"{name!r:.200} has more than {MAX_DIMS} dimensions")
+        return name, ranked
+
+    def _shapes(self, message: memoryview) -> list[int | None]:
+        """The number of dimensions of each tensor in a type; None where it has no shape."""
+        found = []
+        for number, value in self._fields(message):
+            if number == 1:
+                shape = [part for key, part in self._fields(view(value)) if key == 2]
+                rank = sum(1 for part in shape for _ in self._fields(view(part)))
+                found.append(rank if shape else None)
+        return found
+
+    def _fields(
+        self, message: memoryview, skip: Pattern[bytes] | None = None
+    ) -> Iterator[tuple[int, int | memoryview]]:
+        self._fields_left -= MESSAGE
+        for found in fields(message, skip):
+            self._fields_left -= 1
+            if self._fields_left < self._pause_at:
+                self._pause()
+            yield found
+
+    def _pause(self) -> None:
+        """Let threads that serve have the interpreter: it would go on for five milliseconds each
+        time that one of them asks for it."""
+        if self._fields_left < 0:
+            raise TooLarge(f"the graph has more than {MAX_FIELDS} parts")
+        self._pause_at = max(0, self._fields_left - FIELDS_AT_ONCE)
+        sleep(PAUSE_SECONDS)

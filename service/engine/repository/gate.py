@@ -1,0 +1,196 @@
+"""Measures what the gate judges: a loaded version against its golden set, the memory budget and
+the version that serves. Blocks; is called in a thread.
+"""
+
+from functools import lru_cache
+from itertools import count
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from service.config import GateConfig
+from service.core.batching import BatchingMode
+from service.core.checks import Check
+from service.core.errors import LoadFailed, QuantserveError
+from service.core.gate import (
+    Tolerance,
+    compare,
+    default_tolerance,
+    memory_check,
+    rows_check,
+    speed_check,
+)
+from service.core.tensors import Array, Arrays
+from service.engine.host.heap import trim_heap
+from service.engine.host.resources import resident_bytes
+from service.engine.loading.loader import Loaded
+from service.engine.loading.probe import run_together
+from service.engine.onnx_file.summary import file_size, summarise
+from service.engine.runtime.execution import Control, Places
+from service.engine.storage.folder import GOLDEN_FILE
+from service.engine.storage.golden import GoldenSet
+
+ROUNDS = 5
+SECONDS = 0.3
+"""Two versions are timed in turn, at least so often and for so long, but no longer than MOST."""
+MOST_SECONDS = 10.0
+
+
+class Abandoned(Exception):  # noqa: N818 - nobody is told: nobody waits any more
+    """Nobody wants to know any more: the server stops."""
+
+
+def golden_checks(
+    loaded: Loaded, golden: GoldenSet | None, config: GateConfig, control: Control
+) -> list[Check]:
+    """Run the golden rows and compare the answers; one check for each figure of each output. What
+    model.toml asks for and cannot be measured has failed.
+
+    Raises:
+        Abandoned: it was told to stop meanwhile.
+    """
+    references = golden.outputs if golden else {}
+    checks = [
+        Check(
+            "golden", "", f'model.toml asks for output "{name}", {GOLDEN_FILE} has none', "", False
+        )
+        for name in config.outputs
+        if name not in references
+    ]
+    if golden is None:
+        return checks
+    try:
+        got = answers(loaded, golden.inputs, control)
+    except QuantserveError as error:
+        return [*checks, Check("golden", "", str(error), "", False)]
+    for spec, array in zip(loaded.signature.outputs, got, strict=True):
+        if spec.name in references:
+            checks += _compare(spec.name, array, golden, config)
+    return checks
+
+
+def _compare(output: str, got: Array, golden: GoldenSet, config: GateConfig) -> list[Check]:
+    told, reference = config.outputs.get(output), golden.outputs[output]
+    tolerance = Tolerance(**told.model_dump()) if told else default_tolerance(reference)
+    labels = golden.labels.get(output, golden.labels.get(""))
+    return compare(output, got, reference, labels, tolerance)
+
+
+def answers(loaded: Loaded, inputs: Arrays, control: Control) -> Arrays:
+    """The answers of a version to many rows, in runs such as serving makes.
+
+    Raises:
+        QuantserveError: a run fails.
+        Abandoned: it was told to stop meanwhile.
+    """
+    instance, plan = loaded.instances[0], loaded.plan
+
+    def run(inputs: Arrays, outputs: Places) -> Arrays:
+        return instance.run(inputs, outputs, control)
+
+    signature = loaded.signature
+    if not (signature.batchable or (signature.loose and signature.common_rows(inputs))):
+        return run(inputs, None)
+    whole = plan.mode is BatchingMode.REQUESTS
+    alone = plan.mode is BatchingMode.ROWS or (whole and loaded.probe.failure)
+    size = 1 if alone else loaded.policy.max_rows if whole else plan.preferred_rows
+    total = min(len(array) for array in inputs)
+    parts: list[Arrays] = []
+    for start in range(0, total, size):
+        if control.terminate:
+            raise Abandoned
+        rows = tuple(array[start : start + size] for array in inputs)
+        if whole:
+            parts.append(run(rows, None))
+        else:
+            single = [tuple(a[i : i + 1] for a in rows) for i in range(len(rows[0]))]
+            parts += run_together(run, single, loaded.policy)
+    return tuple(np.concatenate(outputs) for outputs in zip(*parts, strict=True))
+
+
+def run_rows(live: Loaded, new: Loaded, control: Control) -> Check | None:
+    """Run what the live version was tried with on another one; None where there is nothing, or
+    it takes other inputs, which is for the signature to tell.
+
+    Raises:
+        Abandoned: it was told to stop meanwhile.
+    """
+    wanted = [(spec.name, spec.datatype) for spec in new.signature.inputs]
+    given = {spec.name: (place, spec) for place, spec in enumerate(live.signature.inputs)}
+    if any(name not in given or given[name][1].datatype != kind for name, kind in wanted):
+        return None
+    ran, error = 0, ""
+    for row in live.rows:
+        if control.terminate:
+            raise Abandoned
+        try:
+            inputs = tuple(row[given[name][0]] for name, _ in wanted)
+            new.instances[0].run(inputs, None, control)
+            ran += 1
+        except QuantserveError as failure:
+            error = error or str(failure)
+    return rows_check(ran, len(live.rows), error) if live.rows else None
+
+
+def budget_check(budget: int) -> Check:
+    """Whether the process, with the new version in it, is inside its budget of bytes."""
+    trim_heap()
+    return memory_check(resident_bytes(), budget)
+
+
+def speed_against(
+    live: Loaded, new: Loaded, golden: GoldenSet, max_slowdown: float, control: Control
+) -> Check:
+    """Time both versions on the golden rows, in turn, so that what else runs hits both alike.
+
+    Raises:
+        Abandoned: it was told to stop meanwhile.
+    """
+    times: tuple[list[float], list[float]] = ([], [])
+    started = perf_counter()
+    for number in count():
+        spent = perf_counter() - started
+        if spent > MOST_SECONDS or (number >= ROUNDS and spent > SECONDS):
+            break
+        for version, taken in zip((live, new), times, strict=True):
+            before = perf_counter()
+            answers(version, golden.inputs, control)
+            taken.append(perf_counter() - before)
+    return speed_check(median(times[0]), median(times[1]), max_slowdown)
+
+
+def room_check(model: Path, budget: int) -> Check:
+    """Whether a model file can fit the budget at all: the version will hold at least that and its
+    external data. Loading one that does not would be stopped by the system, and all other models
+    with it. A file that is too large by itself is not read: its graph names the external data.
+    """
+    measure = "bytes of the process with the version's files"
+    resident, own = resident_bytes(), file_size(model) or 0
+    held = resident + (own if resident + own > budget else _size(model))
+    return Check("memory", measure, float(held), float(budget), held <= budget)
+
+
+def room_left(model: Path, budget: int) -> int:
+    """By how many bytes a process may grow that loads a version. While it is read, a copy of its
+    files lies beside what is made of them."""
+    return max(0, budget - resident_bytes()) + _size(model)
+
+
+def _size(model: Path) -> int:
+    try:
+        found = model.stat()
+        names = _external_files(model, (found.st_mtime_ns, found.st_size, found.st_ino))
+    except (LoadFailed, OSError):  # which loading will tell
+        names = ()
+    files = [model, *(model.parent / name for name in names)]
+    return sum(file_size(file) or 0 for file in files)
+
+
+@lru_cache(maxsize=64)
+def _external_files(model: Path, _: tuple[int, int, int]) -> tuple[str, ...]:
+    """The names of a model's external files. A version on its way is asked several times, and the
+    whole of its file is read for that; what would change with the file is a part of the question.
+    """
+    return summarise(model).external_files

@@ -1,0 +1,173 @@
+"""What an operator can ask of one model: swap, roll back, load, unload, or follow its folder.
+
+Each takes the model's lock for as long as it lasts, and reads the folder first: operations that
+come meanwhile wait, and then see what the one before has left.
+"""
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import Literal
+
+from service.core.errors import Conflict, GateFailed, LoadFailed, NotFound
+from service.core.versions import candidates
+from service.engine.repository import pinning, steps
+from service.engine.repository.model import UNLOADED, Model, ModelVersion
+from service.engine.repository.rollout import Cause, Demand, Environment, Pinning
+from service.engine.repository.steps import Served
+from service.engine.storage.folder import ModelFolder, Override
+
+Choice = int | Literal["latest"]
+
+_log = logging.getLogger("quantserve")
+
+
+async def swap(model: Model, choice: Choice, demand: Demand, given: Environment) -> Served:
+    """Let another version serve and pin it; "latest" is the highest on disk, and no pin.
+
+    Raises:
+        NotFound: there is no such version on disk.
+        GateFailed: the version is not fit to serve; the old one serves on.
+        NotPersisted: the choice cannot be written to the folder; the old one serves on.
+        LoadFailed: the model's settings cannot be read.
+    """
+    async with model.lock:
+        await _look(model)
+        number = max(model.on_disk, default=0) if choice == "latest" else choice
+        if number not in model.on_disk:
+            has = ", ".join(map(str, model.on_disk)) or "none"
+            raise NotFound(f'model "{model.name}" has no version {choice}; on disk: {has}')
+        kind = Pinning.CLEAR if choice == "latest" else Pinning.SET
+        return await _serve(model, number, replace(demand, pinning=kind), given)
+
+
+async def roll_back(model: Model, demand: Demand, given: Environment) -> Served:
+    """Let the version serve that served before.
+
+    Raises:
+        Conflict: there is none, or it can be loaded no more.
+        GateFailed, NotPersisted, LoadFailed: see ``swap``.
+    """
+    async with model.lock:
+        await _look(model)
+        pinned = model.folder.pin.previous if model.folder.pin else None
+        number = model.previous.number if model.previous else pinned
+        if number is None or (model.serving is not None and number == model.serving.number):
+            raise Conflict(f'model "{model.name}" has no version before the serving one')
+        if model.previous is None and number not in model.on_disk:
+            raise Conflict(f'model "{model.name}" version {number} is not on disk any more')
+        return await _serve(model, number, replace(demand, pinning=Pinning.SET), given)
+
+
+async def load(model: Model, override: Override, given: Environment) -> None:
+    """Follow the model's folder: settings, versions, the one that serves. ``override`` is laid
+    over the settings until the next load.
+
+    Raises:
+        LoadFailed: there is nothing in the folder that could be loaded.
+        GateFailed: the version that should serve is not fit to.
+    """
+    async with model.lock:
+        folder = await asyncio.to_thread(model.read, override)
+        chosen = _loadable(model.name, folder)
+        model.look(folder or model.folder)
+        await steps.lift_quarantine(model, list(model.quarantined), given)
+        model.override, model.unloaded = override, False
+        model.refused.clear()
+        failed = await steps.converge(model, Cause.LOAD, given)
+        if chosen in failed:
+            what = f'model "{model.name}" version {chosen} is not fit to serve'
+            raise GateFailed(what, failed[chosen])
+
+
+async def unload(model: Model, given: Environment) -> None:
+    """Drain all versions and free them; the model stays away until it is loaded again."""
+    async with model.lock:
+        model.unloaded, model.override = True, {}
+        model.serving, model.previous, model.reason = None, None, UNLOADED
+        for version in model.living:
+            version.begin_stop(given.patience)
+        for number in list(model.versions):
+            await steps.unload(model, number, given)
+        model.refused.clear()
+
+
+async def follow(model: Model, before: ModelFolder, given: Environment) -> bool:
+    """Make memory agree with the folder; False where the folder is gone. What has changed since
+    ``before`` still grows. Settings that cannot be read change nothing.
+    """
+    async with model.lock:
+        # Read here and not by whoever looks at all models: a swap may have come in between.
+        folder = await asyncio.to_thread(model.read, model.override)
+        if folder is not None and folder.problem:
+            if folder.problem != model.folder.problem:
+                _log.error('model "%s": %s', model.name, folder.problem)
+            model.folder = replace(model.folder, problem=folder.problem)
+            return True
+        model.look(folder or ModelFolder(model.folder.path))
+        if not model.unloaded:
+            await steps.converge(model, Cause.POLL, given, before)
+        return folder is not None
+
+
+async def _serve(model: Model, number: int, demand: Demand, given: Environment) -> Served:
+    await pinning.check(model, demand, number, given)
+    await steps.lift_quarantine(model, [number], given)
+    serving = model.serving
+    if serving is not None and serving.number == number and model.current(serving):
+        kept = _kept_v1(serving, demand)
+        before, forced = model.previous, model.forced.get(number, "")
+        earlier = before.number if before else 0
+        chosen = pinning.choice(demand, number, earlier, bool(forced), kept)
+        written = await pinning.pin(model, chosen, number, given)
+        serving.v1_outputs = kept
+        return Served(model.name, number, number, False, forced, written.note)
+    served = await steps.serve(model, number, demand, given)
+    model.unloaded = False
+    return served
+
+
+def _kept_v1(serving: ModelVersion, demand: Demand) -> tuple[str, ...]:
+    """The outputs that V1 is to answer from now on: all, which is none, if the demand says so.
+
+    Raises:
+        Conflict: V1 does not, and the pin that remembers it would go.
+    """
+    if demand.allow_signature_change:
+        return ()
+    if serving.v1_outputs and demand.pinning is Pinning.CLEAR:
+        kept = " and ".join(f'"{name}"' for name in serving.v1_outputs)
+        raise Conflict(
+            f'model "{serving.model}" version {serving.number}: V1 answers {kept} alone, as it'
+            " did before the last swap, and only the pin remembers that; to let it answer all:"
+            ' --allow-signature-change, or {"allow_signature_change": true} in the body'
+        )
+    return serving.v1_outputs
+
+
+async def _look(model: Model) -> None:
+    """Read the model's folder anew.
+
+    Raises:
+        LoadFailed: its settings cannot be read.
+    """
+    folder = await asyncio.to_thread(model.read, model.override)
+    if folder is not None and folder.problem:
+        raise LoadFailed(f'model "{model.name}": {folder.problem}')
+    model.look(folder or ModelFolder(model.folder.path))
+
+
+def _loadable(name: str, folder: ModelFolder | None) -> int:
+    """The version that should serve.
+
+    Raises:
+        LoadFailed: there is none.
+    """
+    if folder is None or folder.problem:
+        raise LoadFailed(f'model "{name}": {folder.problem if folder else "its folder is gone"}')
+    pin = folder.pin.version if folder.pin else None
+    first = next(iter(candidates(folder.numbers, pin, folder.policy)), None)
+    if first is None:
+        has = ", ".join(map(str, folder.numbers)) or "none"
+        raise LoadFailed(f'model "{name}": no version on disk is to be loaded (there: {has})')
+    return first

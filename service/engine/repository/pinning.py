@@ -1,0 +1,118 @@
+"""Makes the choice of a version outlive the process: serving.toml, written before the switch.
+
+A choice that cannot be written is refused, since a restart and other servers of the same folder
+would go on with another version; unless the server was told not to write any (``--no-pin``).
+"""
+
+import asyncio
+from dataclasses import replace
+from typing import NamedTuple
+
+from service.core.errors import NotPersisted
+from service.core.versions import Pin
+from service.engine.repository.model import Model
+from service.engine.repository.rollout import Demand, Environment, Pinning
+from service.engine.storage.folder import ModelFolder
+from service.engine.storage.pin_file import (
+    PIN_FILE,
+    check_pin,
+    read_pin_file,
+    restore_pin_file,
+    write_pin,
+)
+
+OR_NOT_AT_ALL = (
+    "or start the server with --no-pin (QUANTSERVE_NO_PIN=true): then a choice holds until the next"
+    " restart, and for this server alone"
+)
+
+
+async def check(model: Model, demand: Demand, number: int, given: Environment) -> None:
+    """Make sure, before anything is loaded, that the choice of a version can be written.
+
+    Raises:
+        NotPersisted: it cannot.
+    """
+    if demand.pinning is not Pinning.KEEP and not given.no_pin:
+        wanted = Pin(number) if demand.pinning is Pinning.SET else None
+        if wanted is not None and _same_choice(model, number):
+            return  # perhaps nothing has to be written
+        if problem := await asyncio.to_thread(check_pin, model.folder.path, wanted):
+            raise _refusal(model, number, problem)
+
+
+class Written(NamedTuple):
+    """The result of ``pin``.
+
+    ``earlier`` is the model's folder before. ``wrote``: whether serving.toml was written;
+    ``content`` is its content before. ``note``: why it was not written, with --no-pin.
+    """
+
+    earlier: ModelFolder
+    wrote: bool = False
+    content: bytes | None = None
+    note: str = ""
+
+
+async def pin(model: Model, chosen: Pin | None, number: int, given: Environment) -> Written:
+    """Write the pin of a version to serving.toml, or remove the pin for None.
+
+    Raises:
+        NotPersisted: it cannot be written; nothing has changed.
+        CancelledError: the server stops; what was there before is there again.
+    """
+    folder, in_memory = model.folder, model.pin_in_memory
+    if not (in_memory or folder.pin_problem) and folder.pin == chosen:
+        return Written(folder)
+    if given.no_pin:
+        model.folder = replace(folder, pin=chosen, pin_problem="")
+        model.pin_in_memory = True
+        note = (
+            f"not written to {folder.path.name}/{PIN_FILE}, because of --no-pin: a restart and"
+            " other servers do not know of it"
+        )
+        return Written(folder, note=note)
+    # What cannot be read as a pin is a file all the same, which is to come back as it is.
+    content = await asyncio.to_thread(read_pin_file, folder.path)
+    written = Written(folder, True, content)
+    writing = asyncio.ensure_future(asyncio.to_thread(write_pin, folder.path, chosen))
+    try:
+        problem = await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait([writing])  # nobody can stop the thread
+        await put_back(model, written)
+        raise
+    if problem:
+        raise _refusal(model, number, problem)
+    model.folder = replace(folder, pin=chosen, pin_problem="")
+    model.pin_in_memory = False
+    return written
+
+
+async def put_back(model: Model, written: Written) -> None:
+    """Undo ``pin``, as far as the disk allows it."""
+    earlier = written.earlier
+    if written.wrote:
+        await asyncio.to_thread(restore_pin_file, earlier.path, written.content)
+    model.folder = replace(model.folder, pin=earlier.pin, pin_problem=earlier.pin_problem)
+
+
+def choice(
+    demand: Demand, number: int, before: int, forced: bool, v1_outputs: tuple[str, ...]
+) -> Pin | None:
+    """What to write for a version that takes over from ``before`` (0: none)."""
+    if demand.pinning is Pinning.CLEAR:
+        return None
+    return Pin(number, before or None, forced, demand.allow_signature_change, v1_outputs)
+
+
+def _same_choice(model: Model, number: int) -> bool:
+    pinned = model.folder.pin
+    return pinned is not None and pinned.version == number
+
+
+def _refusal(model: Model, number: int, problem: str) -> NotPersisted:
+    return NotPersisted(
+        f'model "{model.name}" version {number} was not let serve, and nothing was changed: the'
+        f" choice would be lost at a restart, since {problem}; {OR_NOT_AT_ALL}"
+    )

@@ -1,0 +1,326 @@
+"""The models of one folder by name, and the operations on them.
+
+At the start, and at every look in poll mode, memory follows the disk; otherwise only an operation
+changes anything. Operations on one model run one after the other, on different models side by side.
+An operation runs in a task of its own, so that it ends in order when whoever asked for it is gone.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from service.core.errors import ConfigError, NotFound, NotReady, ShuttingDown
+from service.core.layout import PassedOver
+from service.core.names import NAME, displayed
+from service.engine.repository import operations, steps
+from service.engine.repository.model import CHANGED, Model, ModelVersion
+from service.engine.repository.operations import Choice
+from service.engine.repository.rollout import Cause, Demand, Environment
+from service.engine.repository.steps import Served
+from service.engine.storage.folder import ModelFolder, Override
+from service.engine.storage.quarantine import write_quarantine
+from service.engine.storage.root import Root
+
+T = TypeVar("T")
+
+_log = logging.getLogger("quantserve")
+
+
+class ModelRepository:
+    """Everything but reading files, loading and judging happens on the event loop.
+
+    ``name`` is that of the model whose file lies in the folder itself; see ``Root.of``.
+    ``allow_empty``: be ready also while nothing serves.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        given: Environment,
+        *,
+        name: str | None = None,
+        allow_empty: bool = False,
+    ) -> None:
+        self.folder = folder
+        self.root = Root.of(folder, name)
+        self._given = given
+        self._allow_empty = allow_empty
+        # All mutable state beside that of the models: whether the start is over and the end begun,
+        # what of the folder is not served and what of that was logged, the versions whose files
+        # have changed, and the operations at work.
+        self.models: dict[str, Model] = {}
+        self.started = False
+        self.stopping = False
+        self._passed_over: tuple[PassedOver, ...] = ()
+        self._logged: set[PassedOver] = set()
+        self._changed: set[tuple[str, int]] = set()
+        self._operations: set[asyncio.Task[Any]] = set()
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter(sorted(self.models.values(), key=lambda model: model.name))
+
+    @property
+    def ready(self) -> bool:
+        """Whether what can serve does, and that is not nothing."""
+        serves = self._allow_empty or any(model.serving for model in self.models.values())
+        return self.started and not self.stopping and serves
+
+    @property
+    def passed_over(self) -> list[PassedOver]:
+        """What lies in the folder and is not served, sorted by path; broken versions apart, which
+        their model lists."""
+        of_models = (each for model in self for each in model.folder.passed_over)
+        return sorted({*self._passed_over, *of_models}, key=lambda each: each.path)
+
+    def model(self, name: str) -> Model:
+        """A model by its name.
+
+        Raises:
+            NotFound: there is none.
+            NotReady: the server has not come to it yet.
+        """
+        found = self.models.get(name)
+        if found is None:
+            if not self.started and self._may_come(name):
+                raise NotReady(f'model "{name}" is not loaded yet')
+            for entry in self._passed_over:
+                if entry.path == name:
+                    raise NotFound(f'there is no model "{name}": {entry.reason}')
+            has = ", ".join(f'"{other}"' for other in sorted(self.models)) or "none"
+            raise NotFound(f'there is no model "{name}"; this server has {has}')
+        return found
+
+    def version(self, name: str, number: int | None = None) -> ModelVersion:
+        """A version by name and number; see ``Model.version``."""
+        return self.model(name).version(number)
+
+    async def load_all(self) -> None:
+        """Load what the folder holds; what fails is UNAVAILABLE with its reason.
+
+        Raises:
+            ConfigError: the folder cannot be read.
+        """
+        await self.refresh()
+        await asyncio.to_thread(self._note_blame)
+        await asyncio.gather(*(self._start(model) for model in self))
+        self._log_unserved(self._unserved())
+        self.started = True
+
+    async def _start(self, model: Model) -> None:
+        if model.folder.pin_problem:
+            _log.error('model "%s": %s', model.name, model.folder.pin_problem)
+        with self._survived(model):
+            async with model.lock:
+                await steps.converge(model, Cause.START, self._given)
+
+    def _note_blame(self) -> None:
+        """Put the versions that crashed earlier servers into quarantine, on disk as well."""
+        for (name, number), reason in self._given.blamed.items():
+            model = self.models.get(name)
+            if model is None or number not in model.on_disk:
+                continue
+            model.blamed[number] = reason
+            problem = write_quarantine(model.folder.path, model.quarantined)
+            _log.error(
+                'model "%s" version %d: %s',
+                name,
+                number,
+                "; ".join(filter(None, (reason, problem))),
+            )
+
+    async def refresh(self) -> None:
+        """Take notice of what is on disk, without loading anything.
+
+        Raises:
+            ConfigError: the folder cannot be read.
+        """
+        before = {model.name: model.folder for model in self}
+        folders = await self._read()
+        for name, folder in folders.items():
+            model = self._known(name, folder)
+            # What an operation has seen meanwhile is newer.
+            if model.folder is before.get(name) and not model.lock.locked() and not folder.problem:
+                model.look(folder)
+        for model in list(self):
+            if model.name not in folders and not model.living and not model.lock.locked():
+                del self.models[model.name]
+        self._log_changed()
+
+    async def swap(self, name: str, choice: Choice, demand: Demand) -> Served:
+        """Let another version of a model serve; see ``operations.swap``.
+
+        Raises:
+            NotFound: there is no such model.
+            ShuttingDown: the server stops before the switch.
+        """
+        model = await self._find(name)
+        return await self._carry_out(operations.swap(model, choice, demand, self._given))
+
+    async def rollback(self, name: str, demand: Demand) -> Served:
+        """Let the version serve that served before; see ``operations.roll_back``.
+
+        Raises:
+            NotFound, ShuttingDown: see ``swap``.
+        """
+        return await self._carry_out(operations.roll_back(self.model(name), demand, self._given))
+
+    async def load(self, name: str, override: Override | None = None) -> None:
+        """Follow a model's folder, which may be new; see ``operations.load``.
+
+        Raises:
+            NotFound, ShuttingDown: see ``swap``.
+        """
+        model = await self._find(name)
+        await self._carry_out(operations.load(model, override or {}, self._given))
+
+    async def unload(self, name: str) -> None:
+        """Drain a model and free it; see ``operations.unload``.
+
+        Raises:
+            NotFound, ShuttingDown: see ``swap``.
+        """
+        await self._carry_out(operations.unload(self.model(name), self._given))
+
+    async def poll(self, seen: Mapping[str, ModelFolder]) -> dict[str, ModelFolder]:
+        """Begin to follow the folder: new models and versions, changed settings and pins, removed
+        ones. Models at which something is at work are left to the next time.
+
+        ``seen`` is what the last call gave; files that have changed since still grow. Gives what
+        was seen this time.
+
+        Raises:
+            ConfigError: the folder cannot be read, or all models are gone at once: rather a folder
+                that is not mounted than an operator who wants none.
+        """
+        before_look = self._unserved()
+        folders = await self._read()
+        # What is on its way in may be passed over once, and be whole at the next look.
+        self._log_unserved(before_look & self._unserved())
+        if not folders and self.models:
+            raise ConfigError(f"models folder {self.folder} is empty; what is loaded stays")
+        for name in sorted({*folders, *self.models}):
+            absent = ModelFolder(self.folder / name)
+            known = self.models.get(name)
+            before = seen.get(name, known.folder if known else absent)
+            if known and name in folders and not steps.has_work(known, folders[name], before):
+                continue  # reading and locking each of a thousand models again takes long
+            model = known or self._known(name, folders[name])
+            if not model.lock.locked() and not self.stopping:
+                self._begin(self._follow(model, before))
+        return folders
+
+    async def settle(self) -> None:
+        """Wait until no operation is at work."""
+        while self._operations:
+            await asyncio.wait(self._operations)
+
+    def begin_stop(self) -> None:
+        """Begin no more operations, and cancel those that have not switched yet. Requests are
+        answered."""
+        self.stopping = True
+        for operation in self._operations:
+            operation.cancel()
+
+    async def stop(self, patience: float | None = None) -> None:
+        """Answer what was admitted by every model, within so many seconds or those of an operation;
+        runs that take longer are ended."""
+        self.begin_stop()
+        patience = self._given.patience if patience is None else patience
+        living = {version for model in self for version in model.living}
+        await asyncio.gather(self.settle(), *(version.stop(patience) for version in living))
+        # What an operation has brought to READY meanwhile.
+        living = {version for model in self for version in model.living}
+        await asyncio.gather(*(version.stop(patience) for version in living))
+
+    async def _read(self) -> dict[str, ModelFolder]:
+        overrides = {model.name: model.override for model in self}
+        contents = await asyncio.to_thread(self.root.read, overrides)
+        self._passed_over = contents.passed_over
+        return dict(contents.models)
+
+    def _known(self, name: str, folder: ModelFolder) -> Model:
+        return self.models.setdefault(name, Model(name, folder, partial(self.root.read_one, name)))
+
+    def _unserved(self) -> set[PassedOver]:
+        return {*self.passed_over, *self._broken()}
+
+    def _broken(self) -> Iterator[PassedOver]:
+        """Models and versions that cannot be loaded, so that nothing has tried to: what was tried
+        is logged as it fails."""
+        for model in self:
+            if why := model.folder.problem or (not model.on_disk and model.folder.reason):
+                yield PassedOver(model.name, why)
+                continue
+            for row in model.unfit():
+                if row.number not in model.versions:
+                    yield PassedOver(f"{model.name}/{row.number}", row.reason)
+
+    def _log_unserved(self, found: set[PassedOver]) -> None:
+        for each in sorted(found - self._logged, key=lambda each: each.path):
+            _log.warning("%s is not served: %s", each.path, each.reason)
+        self._logged = found
+
+    def _log_changed(self) -> None:
+        found = {(m.name, n) for m in self if not m.lock.locked() for n in m.changed}
+        for name, number in sorted(found - self._changed):
+            _log.warning('model "%s" version %d: %s', name, number, CHANGED)
+        self._changed = found
+
+    async def _find(self, name: str) -> Model:
+        """A model that is known, or one that is new on disk."""
+        if name not in self.models and NAME.fullmatch(name):
+            folder = await asyncio.to_thread(self.root.read_one, name)
+            if folder is not None:
+                self._known(name, folder)
+        return self.model(name)
+
+    async def _follow(self, model: Model, before: ModelFolder) -> None:
+        there = True
+        with self._survived(model):
+            there = await operations.follow(model, before, self._given)
+        if not there and not model.living and not model.lock.locked():
+            self.models.pop(model.name, None)
+
+    @contextmanager
+    def _survived(self, model: Model) -> Iterator[None]:
+        """Whatever one model's folder brings about is that model's reason, and stops no other."""
+        before = model.folder.problem
+        try:
+            yield
+        except Exception as error:
+            text = displayed(f"it cannot follow its folder: {type(error).__name__}: {error}")
+            if text != before:
+                _log.error('model "%s": %s', model.name, text)
+                _log.debug('model "%s"', model.name, exc_info=True)
+            model.folder = replace(model.folder, problem=text)
+            if model.serving is None:
+                model.reason = text
+
+    def _may_come(self, name: str) -> bool:
+        """Whether there is a folder of this name that is not loaded yet."""
+        known = name == self.root.name or os.path.isdir(self.folder / name)  # noqa: PTH112 - never raises
+        return bool(NAME.fullmatch(name)) and known
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        if self.stopping:
+            work.close()
+            raise ShuttingDown("the server is shutting down; nothing was changed")
+        task = asyncio.ensure_future(work)
+        self._operations.add(task)
+        task.add_done_callback(self._operations.discard)
+        return task
+
+    async def _carry_out(self, work: Coroutine[Any, Any, T]) -> T:
+        task = self._begin(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise ShuttingDown("the server is shutting down; nothing was changed") from None
+            raise

@@ -1,0 +1,438 @@
+"""One version on its way to READY: loaded, compared with the live one, warmed up, judged.
+
+Only decisions happen on the event loop; whatever takes time is in a thread. Each phase is told to
+the observer as it begins and ends. A version that fails is UNAVAILABLE with the reason, and what
+it took is given back; nobody else notices.
+
+The threads have normal priority. With a lower one (nice 10) the 99th percentile of requests during
+swaps was one and a half to two times as long: a thread that is made to wait while it holds the
+interpreter's lock makes everybody wait.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from time import perf_counter
+from typing import NamedTuple, ParamSpec, TypeVar
+
+from service.core.checks import Check, failures
+from service.core.compatibility import (
+    Comparison,
+    compare_signatures,
+    too_many_rows,
+    unremembered,
+)
+from service.core.errors import GateFailed, QuantserveError
+from service.core.events import Observer, PhaseStatus, StateChanged, SwapPhase, ThreadLost
+from service.core.gate import ALLOW_CHANGE, keep_v1_by, signature_check
+from service.core.ledger import UNNOTED, Ledger, Work
+from service.core.names import displayed
+from service.core.run_limits import DEFAULT_TIMEOUTS, Timeouts
+from service.core.tensors import Signature
+from service.engine.host.heap import forget_frames, free
+from service.engine.loading.loader import Loaded, open_version, warm_up
+from service.engine.loading.rehearsal import rehearse
+from service.engine.loading.thread import LoadingThread
+from service.engine.loading.turns import Turns
+from service.engine.repository.gate import (
+    budget_check,
+    golden_checks,
+    room_check,
+    room_left,
+    run_rows,
+    speed_against,
+)
+from service.engine.repository.model import ModelVersion
+from service.engine.runtime.session import new_control
+from service.engine.storage.golden import GoldenSet, read_golden
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+UNWAIVABLE = frozenset({"load", "warm-up"})
+"""What does not load or run cannot serve, whatever is forced."""
+
+
+class Cause(StrEnum):
+    """What made a version come into service."""
+
+    START = "start"
+    SWAP = "swap"
+    ROLLBACK = "rollback"
+    LOAD = "load"
+    POLL = "poll"
+
+
+class Pinning(StrEnum):
+    """What becomes of the pin when a version takes over."""
+
+    KEEP = "keep"
+    SET = "set"
+    CLEAR = "clear"
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Why a version is to serve, which failed checks do not matter, and what of the pin.
+    ``v1_outputs`` are those of the pin."""
+
+    cause: Cause
+    force: bool = False
+    allow_signature_change: bool = False
+    pinning: Pinning = Pinning.KEEP
+    v1_outputs: tuple[str, ...] = ()
+
+    def waives(self, check: Check) -> bool:
+        """Whether a failed check does not matter."""
+        if check.name in UNWAIVABLE:
+            return False
+        return self.force or (check.name == "signature" and self.allow_signature_change)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What the process gives to every rollout: cores, a budget of bytes (0: none), seconds for
+    draining, who is told, and whether code that a model.toml names may be loaded.
+
+    ``ledger`` notes what is at work; ``blamed`` are versions that crashed earlier servers, with the
+    reason; ``try_again`` is called with one that is to be served all the same. ``rehearse``:
+    whether versions that come while others serve are first tried in a process of their own.
+    ``timeouts`` bound runs and loads, ``turns`` how many loads there are at a time. ``no_pin``:
+    write no choice of a version to disk.
+    """
+
+    cores: int
+    observe: Observer
+    memory_budget: int = 0
+    patience: float = 30.0
+    allow_custom_ops: bool = False
+    ledger: Ledger = field(default_factory=Ledger)
+    blamed: Mapping[Work, str] = field(default_factory=dict)
+    try_again: Callable[[Work], None] = lambda _: None
+    rehearse: bool = False
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
+    turns: Turns = field(default_factory=Turns)
+    no_pin: bool = False
+
+
+class Phase(NamedTuple):
+    """A phase that is over; ``detail`` is for people."""
+
+    name: str
+    status: PhaseStatus
+    seconds: float
+    detail: str
+
+
+class Rollout:
+    """``phases`` and ``checks`` grow as it goes; ``v1_outputs``: see ``ModelVersion``. ``proven``:
+    these files have been loaded before, by this server."""
+
+    def __init__(
+        self,
+        version: ModelVersion,
+        live: ModelVersion | None,
+        demand: Demand,
+        given: Environment,
+        *,
+        proven: bool = False,
+    ) -> None:
+        self.version = version
+        self.phases: list[Phase] = []
+        self.checks: list[Check] = []
+        self.v1_outputs = version.v1_outputs
+        self._needs_pin = False
+        self.proven = proven
+        self._live = live.loaded if live else None
+        self._live_v1_outputs = live.v1_outputs if live else ()
+        self._demand = demand
+        self._given = given
+        seconds = version.config.limits.load_timeout or given.timeouts.load
+        self._thread = LoadingThread(new_control(), seconds, _Lost(version, given))
+
+    @property
+    def forced(self) -> str:
+        """The checks that failed and were waived, for people."""
+        return failures(self.checks)
+
+    async def prepare(self) -> None:
+        """Bring the version from LOADING to READY.
+
+        Raises:
+            GateFailed: it does not load, or does not pass; it is UNAVAILABLE now.
+        """
+        version = self.version
+        self._given.observe(StateChanged(version.model, version.number, version.state, ""))
+        try:
+            with self._at_work():
+                loaded = await self._load()
+        except Exception as error:
+            loaded = None
+            self._refuse("load", error)
+            forget_frames(error)
+        except BaseException as error:
+            version.fail(f"loading was interrupted: {type(error).__name__}")
+            raise
+        if loaded is not None and not self._refusals():
+            version.start(loaded)
+            return
+        heavy: list[object] = [loaded]
+        del loaded
+        await asyncio.to_thread(free, heavy)
+        version.fail(self._reason())
+        raise self._failure()
+
+    async def judge(self) -> None:
+        """Put a version that is READY through the checks once more: what it is compared with may
+        have changed.
+
+        Raises:
+            GateFailed: it does not pass; it stays READY.
+        """
+        loaded, _ = self.version.serving()
+        self._compare(loaded.signature)
+        if not self._refusals():
+            try:
+                with self._at_work():
+                    await self._judge(loaded)
+            except Exception as error:
+                self._refuse("gate", error)
+        if self._refusals():
+            raise self._failure()
+
+    def _at_work(self) -> AbstractContextManager[None]:
+        version = self.version
+        return self._given.ledger.at_work(Work(version.model, version.number))
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[list[str]]:
+        """Time a phase and tell the observer; it has failed if something in it has, else what was
+        added to the list is told."""
+        started, before = perf_counter(), len(self.checks)
+        label = (self.version.model, self.version.number, name)
+        self._given.observe(SwapPhase(*label, PhaseStatus.STARTED))
+        status, detail = PhaseStatus.DONE, ""
+        told: list[str] = []
+        try:
+            yield told
+            detail = "; ".join(told)
+        except BaseException as error:
+            status, detail = PhaseStatus.FAILED, str(error) or type(error).__name__
+            raise
+        finally:
+            if failed := failures(self.checks[before:]):
+                status, detail = PhaseStatus.FAILED, failed
+            self._end(Phase(name, status, perf_counter() - started, detail))
+
+    def _end(self, phase: Phase) -> None:
+        self.phases.append(phase)
+        label = (self.version.model, self.version.number, phase.name)
+        self._given.observe(SwapPhase(*label, phase.status, phase.seconds, phase.detail))
+
+    def _skip(self, name: str, why: str) -> None:
+        self._end(Phase(name, PhaseStatus.SKIPPED, 0.0, why))
+
+    async def _load(self) -> Loaded | None:
+        """The version, loaded; None where it is plain already that it will not serve."""
+        version, given = self.version, self._given
+        if given.memory_budget:
+            with self.phase("room"):
+                path, budget = version.files.model, given.memory_budget
+                room = await self._caught("memory", room_check, path, budget)
+                self.checks += [room] if room is not None else []
+            if self._refusals():
+                return None
+        if given.rehearse and self._demand.cause is not Cause.START and not self.proven:
+            await self._rehearse()
+            if self._refusals():
+                return None
+        opened = await self._try(
+            "load",
+            open_version,
+            version.files,
+            version.config,
+            given.allow_custom_ops,
+            self._thread.control,
+        )
+        if opened is None:
+            return None
+        self._compare(opened.session.signature)
+        if self._refusals():
+            return None
+        loaded = await self._try("warm-up", warm_up, opened, version.config, given.cores)
+        if loaded is not None:
+            self._compare_rows(loaded)
+            await self._judge(loaded)
+        return loaded
+
+    async def _rehearse(self) -> None:
+        """Load the version in a process of its own, which may crash or be stopped."""
+        version, given = self.version, self._given
+        with self.phase("rehearsal"):
+            room = None
+            if given.memory_budget and not self._demand.force:
+                room = await asyncio.to_thread(room_left, version.files.model, given.memory_budget)
+            control, custom = self._thread.control, given.allow_custom_ops
+
+            def stop() -> bool:
+                return bool(control.terminate)
+
+            found = await self._caught(
+                "load", rehearse, version.files, version.config, room, stop, allow_custom_ops=custom
+            )
+            if found is not None:
+                self.checks.append(found)
+
+    def _compare(self, signature: Signature) -> None:
+        if self._live is None:
+            self._skip("signature", "nothing serves yet")
+            given = {spec.name for spec in signature.outputs}
+            self.v1_outputs = tuple(name for name in self._demand.v1_outputs if name in given)
+            return
+        with self.phase("signature") as told:
+            found = self._comparison(self._live.signature, signature)
+            self.v1_outputs = () if found.broken else found.v1_outputs
+            self._needs_pin = found.needs_pin
+            check = signature_check(found)
+            self.checks.append(check)
+            if check.passed and (found.widened or found.v1_outputs):
+                told.append(str(check.measured))
+
+    def _compare_rows(self, loaded: Loaded) -> None:
+        """Whether rows bound requests to a version that takes each in one run, as its warm-up has
+        shown; a limit of its model.toml has been compared before."""
+        if self._live is None or loaded.policy.part_rows:
+            return
+        most = loaded.policy.max_rows
+        broken = tuple(too_many_rows(self._live.signature, loaded.signature, most))
+        if broken and self.version.config.batching.max_batch_size is None:
+            self.checks.append(signature_check(Comparison(broken, ())))
+
+    def _comparison(self, live: Signature, new: Signature) -> Comparison:
+        """What clients of the live version find in the new one; only a pin survives a restart."""
+        demand, max_rows = self._demand, self.version.config.batching.max_batch_size
+        found = compare_signatures(live, new, max_rows, self._live_v1_outputs)
+        if demand.allow_signature_change:
+            return replace(found, v1_outputs=())
+        if demand.pinning is Pinning.SET or demand.v1_outputs == found.v1_outputs:
+            return found
+        return unremembered(found, live, new, self._live_v1_outputs)
+
+    async def _judge(self, loaded: Loaded) -> None:
+        """Golden rows, memory, speed: all of them, so that the report is complete."""
+        gate, budget = self.version.config.gate, self._given.memory_budget
+        golden = await self._golden(loaded)
+        if golden is None and self._live is not None and self._live.rows:
+            await self._run_rows(self._live, loaded)
+        if budget:
+            with self.phase("memory"):
+                held = await self._caught("memory", budget_check, budget)
+                self.checks += [held] if held is not None else []
+        if gate.max_slowdown is not None and self._live is not None:
+            await self._race(self._live, loaded, golden, gate.max_slowdown)
+
+    async def _run_rows(self, live: Loaded, loaded: Loaded) -> None:
+        """Rows that were made up for the live version: what it runs, another one must run."""
+        if any(check.name == "signature" and not check.passed for check in self.checks):
+            self._skip("rows", "the live version takes other inputs")
+            return
+        with self.phase("rows"):
+            control = self._thread.control
+            found = await self._caught("rows", run_rows, live, loaded, control)
+            self.checks += [found] if found else []
+
+    async def _race(
+        self, live: Loaded, loaded: Loaded, golden: GoldenSet | None, limit: float
+    ) -> None:
+        if golden is None:
+            self._skip("speed", "there are no golden rows")
+        elif live.signature.inputs != loaded.signature.inputs:
+            self._skip("speed", "the live version takes other inputs")
+        else:
+            with self.phase("speed"):
+                control = self._thread.control
+                check = await self._caught(
+                    "speed", speed_against, live, loaded, golden, limit, control
+                )
+                self.checks += [check] if check is not None else []
+
+    async def _golden(self, loaded: Loaded) -> GoldenSet | None:
+        path, gate = self.version.files.golden, self.version.config.gate
+        if await self._caught("golden", os.path.lexists, path) is False and not gate.outputs:
+            self._skip("golden", f"there is no {path.name}")
+            return None
+        with self.phase("golden"):
+            before = len(self.checks)
+            golden = await self._caught("golden", read_golden, path, loaded.signature)
+            if len(self.checks) == before:
+                control = self._thread.control
+                checks = await self._caught("golden", golden_checks, loaded, golden, gate, control)
+                self.checks += checks or []
+        return golden
+
+    async def _try(
+        self, name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T | None:
+        """Run one phase in a thread; where it raises, that is a failed check, and None comes."""
+        with self.phase(name):
+            return await self._caught(name, call, *args, **kwargs)
+
+    async def _caught(
+        self, name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T | None:
+        try:
+            return await self._thread.run(call, *args, **kwargs)
+        except Exception as error:
+            self._refuse(name, error)
+            forget_frames(error)  # the next version is judged by the memory that is free then
+            return None
+
+    def _refuse(self, name: str, error: Exception) -> None:
+        """Note an error as a check that failed, as text that JSON and a terminal take."""
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, QuantserveError):
+            reason = str(error)
+        elif isinstance(error, OSError):
+            reason = f"the files of the version: {error.strerror}"
+        self.checks.append(Check(name, "", displayed(reason), "", False))
+
+    def _refusals(self) -> list[Check]:
+        return [c for c in self.checks if not c.passed and not self._demand.waives(c)]
+
+    def _reason(self) -> str:
+        refusals = self._refusals()
+        hints = [self._hint()] if any(c.name == "signature" for c in refusals) else []
+        return "; ".join([failures(refusals), *hints])
+
+    def _hint(self) -> str:
+        if self._needs_pin:
+            return keep_v1_by(self.version.model, self.version.number)
+        return ALLOW_CHANGE
+
+    def _failure(self) -> GateFailed:
+        version = self.version
+        what = f'model "{version.model}" version {version.number} is not fit to serve'
+        return GateFailed(what, self._reason(), tuple(self.checks))
+
+
+class _Lost:
+    """Tells of a thread that does not return. No method of ``Rollout``: what holds each other lives
+    until a collection, and the live version's session with it."""
+
+    def __init__(self, version: ModelVersion, given: Environment) -> None:
+        self._work = Work(version.model, version.number)
+        self._ledger, self._observe = given.ledger, given.observe
+        self._mark = UNNOTED
+
+    def __call__(self, lost: bool) -> None:
+        self._observe(ThreadLost(*self._work, back=not lost))
+        if lost:
+            # It is still at work, and may yet crash the server.
+            self._mark = self._ledger.mark(self._work)
+            self._mark.begin()
+        else:
+            self._ledger.release(self._mark)

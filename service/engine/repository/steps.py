@@ -1,0 +1,318 @@
+"""The steps from what is in memory to what is on disk: serve, load, unload; and their loop.
+
+Whoever calls these holds the model's lock. ``serve`` is the whole of a swap: until its one
+synchronous line, in which the new version takes over, the old one serves as if nothing were.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from service.core.checks import Check
+from service.core.errors import GateFailed, NotPersisted
+from service.core.events import Swapped
+from service.core.ledger import Work
+from service.core.lifecycle import State
+from service.core.versions import Load, Serve, View, next_action, surplus
+from service.engine.repository import pinning
+from service.engine.repository.gate import room_check
+from service.engine.repository.model import UNLOADED, Model, ModelVersion
+from service.engine.repository.rollout import Cause, Demand, Environment, Phase, Pinning, Rollout
+from service.engine.storage.folder import ModelFolder
+from service.engine.storage.quarantine import write_quarantine
+
+KEPT_PATIENCE = 5.0
+"""Seconds to wait for a moment's rest of a version that stays loaded: it may be asked by number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a swap did. ``old`` is 0 where nothing served before; ``forced`` names the checks that
+    failed and were waived; ``not_persisted`` says why a restart will not know of it, if so.
+    ``changed`` is False where the version served already.
+    """
+
+    model: str
+    old: int
+    new: int
+    changed: bool = True
+    forced: str = ""
+    not_persisted: str = ""
+    phases: tuple[Phase, ...] = ()
+    checks: tuple[Check, ...] = ()
+
+
+async def serve(model: Model, number: int, demand: Demand, given: Environment) -> Served:
+    """Let a version serve: load it unless it is loaded, judge it, switch, drain.
+
+    Raises:
+        GateFailed: it is not fit to; what served before serves on.
+        NotPersisted: the choice cannot be written down; what served before serves on.
+    """
+    rollout = await _ready(model, number, model.serving, demand, given)
+    version, replaced = rollout.version, model.versions.get(number)
+    before = model.serving.number if model.serving else 0
+    not_persisted = await _pinned(model, rollout, before, demand, given)
+    with rollout.phase("switch"):
+        version.v1_outputs = rollout.v1_outputs
+        old = model.switch(version)
+        model.forced[number] = rollout.forced
+    given.observe(Swapped(model.name, before, number, demand.cause, rollout.forced))
+    with suppress(asyncio.CancelledError), rollout.phase("drain"):
+        await _retire(model, old, replaced if replaced is not version else None, given)
+    done = (tuple(rollout.phases), tuple(rollout.checks))
+    return Served(model.name, before, number, True, rollout.forced, not_persisted, *done)
+
+
+async def load(model: Model, number: int, demand: Demand, given: Environment) -> None:
+    """Load a version beside the one that serves.
+
+    Raises:
+        GateFailed: it does not load, or does not reproduce the golden set.
+    """
+    rollout = await _ready(model, number, None, demand, given)
+    replaced = model.versions.get(number)
+    model.versions[number] = rollout.version
+    if replaced is not None and replaced is not rollout.version:
+        if replaced is model.previous:
+            model.previous = rollout.version
+        await _stop(model, replaced, given)
+
+
+async def unload(model: Model, number: int, given: Environment) -> None:
+    """Drain a version and free it."""
+    version = model.versions[number]
+    if version is model.serving:
+        model.serving, model.reason = None, f"version {number} was unloaded"
+    if version is model.previous:
+        model.previous = None
+    await version.stop(given.patience)
+    if model.versions.get(number) is version:
+        del model.versions[number]
+
+
+async def lift_quarantine(model: Model, numbers: Iterable[int], given: Environment) -> None:
+    """Let versions be served again that crashed the server; somebody has asked for them.
+
+    Raises:
+        NotPersisted: a restart would have them in quarantine again; nothing has changed.
+    """
+    lifted = {number for number in numbers if number in model.quarantined}
+    left = {n: why for n, why in model.folder.quarantine.items() if n not in lifted}
+    if left != model.folder.quarantine:
+        problem = await asyncio.to_thread(write_quarantine, model.folder.path, left)
+        if problem and not given.no_pin:
+            raise NotPersisted(
+                f'model "{model.name}": nothing was changed: {problem}; {pinning.OR_NOT_AT_ALL}'
+            )
+        model.folder = replace(model.folder, quarantine=left)
+    for number in lifted:
+        model.blamed.pop(number, None)
+        given.try_again(Work(model.name, number))
+
+
+async def converge(
+    model: Model, cause: Cause, given: Environment, before: ModelFolder | None = None
+) -> dict[int, str]:
+    """Take steps until memory agrees with the folder; gives the versions that failed on the way,
+    with the reason.
+
+    Versions whose files have changed since ``before`` are left to a later time. A folder whose
+    settings cannot be read asks for nothing.
+    """
+    failed: dict[int, str] = {}
+    while not model.folder.problem and (action := next_action(view(model, before))):
+        number, chosen = action.number, model.folder.pin
+        demand = Demand(cause)
+        if chosen is not None and chosen.version == number:
+            demand = Demand(
+                cause, chosen.forced, chosen.signature_change, v1_outputs=chosen.v1_outputs
+            )
+        try:
+            if isinstance(action, Serve):
+                await serve(model, number, demand, given)
+            elif isinstance(action, Load):
+                await load(model, number, demand, given)
+            else:
+                await unload(model, number, given)
+        except GateFailed as error:
+            failed[number] = error.reason
+    if model.serving is None:
+        model.reason = _why_nothing_serves(model)
+    return failed
+
+
+def has_work(model: Model, folder: ModelFolder, before: ModelFolder) -> bool:
+    """Whether a folder as it was just read asks for more than the model has done. What has changed
+    since ``before`` still grows."""
+    if folder.problem:
+        return folder.problem != model.folder.problem
+    if folder != model.folder:
+        return True
+    return not model.unloaded and next_action(view(model, before)) is not None
+
+
+def view(model: Model, before: ModelFolder | None = None) -> View:
+    """The model as the decision sees it. Where the pin cannot be read, what serves counts as
+    pinned."""
+    folder, serving = model.folder, model.serving.number if model.serving else None
+    ready = [v for v in model.versions.values() if v.state is State.READY]
+    evidence = {each.number: each.evidence for each in folder.found()}
+    refused = {n: evidence[n] for n in model.quarantined if n in evidence} | model.refused
+    return View(
+        folder.found(before),
+        serving if folder.pin_problem else folder.pin.version if folder.pin else None,
+        folder.policy,
+        tuple((version.number, version.revision) for version in ready),
+        serving,
+        model.previous.number if model.previous else None,
+        frozenset(refused.items()),
+    )
+
+
+async def _pinned(
+    model: Model, rollout: Rollout, before: int, demand: Demand, given: Environment
+) -> str:
+    """Write down that a version is to serve; gives why that was not done, if so.
+
+    Raises:
+        NotPersisted: it cannot be written.
+        GateFailed: the version has stopped meanwhile.
+    """
+    if demand.pinning is Pinning.KEEP:
+        return ""
+    version = rollout.version
+    chosen = pinning.choice(
+        demand, version.number, before, bool(rollout.forced), rollout.v1_outputs
+    )
+    try:
+        written = await pinning.pin(model, chosen, version.number, given)
+    except (NotPersisted, asyncio.CancelledError):
+        if model.versions.get(version.number) is not version:
+            await _stop(model, version, given)
+        await _free_surplus(model, given)
+        raise
+    if version.state is not State.READY:
+        await pinning.put_back(model, written)
+        what = f'model "{model.name}" version {version.number} is not fit to serve'
+        raise GateFailed(what, version.reason or "it was stopped")
+    return written.note
+
+
+async def _ready(
+    model: Model, number: int, live: ModelVersion | None, demand: Demand, given: Environment
+) -> Rollout:
+    """A version that is READY and has passed; the candidate is listed among the model's versions
+    unless one of the same number lives.
+    """
+    there = model.versions.get(number)
+    if there is not None and there.state is State.READY and model.current(there):
+        rollout = Rollout(there, live, demand, given)
+        # What served a moment ago must be able to come back at once.
+        if demand.cause is not Cause.ROLLBACK or there is not model.previous:
+            await _passes(model, number, rollout.judge)
+        return rollout
+    waits, crowded = demand.cause in (Cause.START, Cause.POLL), False
+    try:
+        async with given.turns.one(waits):
+            crowded = given.turns.loading > 1
+            try:
+                return await _loaded(model, number, live, demand, given)
+            finally:
+                crowded = crowded or given.turns.loading > 1
+    except GateFailed as error:
+        if not (waits and crowded and {c.name for c in error.checks if not c.passed} == {"memory"}):
+            raise
+    # What the others took may be free again: nobody asks a second time for a version that comes by
+    # itself.
+    await given.turns.quiet()
+    async with given.turns.one(waits):
+        return await _loaded(model, number, live, demand, given)
+
+
+async def _loaded(
+    model: Model, number: int, live: ModelVersion | None, demand: Demand, given: Environment
+) -> Rollout:
+    """A version that was loaded, and has passed."""
+    there = model.versions.get(number)
+    files, revision = model.folder.of_version(number), model.folder.revision(number)
+    version = ModelVersion(
+        model.name,
+        number,
+        files,
+        model.config,
+        given.observe,
+        revision,
+        given.ledger,
+        given.timeouts.run,
+        model.lose,
+    )
+    if there is None or there.state is not State.READY:
+        model.versions[number] = version
+    await _make_room(model, version, given)
+    rollout = Rollout(version, live, demand, given, proven=revision in model.proven)
+    await _passes(model, number, rollout.prepare)
+    model.proven.add(revision)
+    return rollout
+
+
+async def _passes(model: Model, number: int, run: Callable[[], Awaitable[None]]) -> None:
+    """Run the gate, and remember on what evidence it was failed."""
+    evidence = {each.number: each.evidence for each in model.folder.found()}
+    try:
+        await run()
+    except GateFailed as error:
+        model.refused[number] = evidence.get(number, "")
+        model.refusals[number] = error.reason
+        raise
+    model.refused.pop(number, None)
+    model.refusals.pop(number, None)
+
+
+async def _make_room(model: Model, version: ModelVersion, given: Environment) -> None:
+    """Where the budget is too small otherwise, the warm version for a rollback goes first: it can
+    be loaded again."""
+    spare = model.previous
+    if not given.memory_budget or spare is None or spare.number == version.number:
+        return
+    room = await asyncio.to_thread(room_check, version.files.model, given.memory_budget)
+    if not room.passed:
+        await unload(model, spare.number, given)
+
+
+async def _retire(
+    model: Model, old: ModelVersion | None, replaced: ModelVersion | None, given: Environment
+) -> None:
+    """What served before stays warm, or is drained and freed; so is what it takes the place of."""
+    if old is not None and old is not replaced and old is not model.serving:
+        model.previous = old if model.config.versions.keep_previous else None
+        await old.settle(min(KEPT_PATIENCE, given.patience))
+    if replaced is not None:
+        await _stop(model, replaced, given)
+    await _free_surplus(model, given)
+
+
+async def _free_surplus(model: Model, given: Environment) -> None:
+    for number in surplus(view(model)):
+        await unload(model, number, given)
+
+
+async def _stop(model: Model, version: ModelVersion, given: Environment) -> None:
+    model.retiring.add(version)
+    await version.stop(given.patience)
+    model.retiring.discard(version)
+
+
+def _why_nothing_serves(model: Model) -> str:
+    folder = model.folder
+    if model.unloaded:
+        return UNLOADED
+    if folder.problem:
+        return folder.problem
+    failed = model.quarantined | {n: v.reason for n, v in model.versions.items() if v.reason}
+    if failed:
+        return "; ".join(f"version {n}: {failed[n]}" for n in sorted(failed, reverse=True))
+    if not folder.numbers:
+        return folder.reason or "it has no version folder"
+    return "model.toml allows none of the versions on disk"

@@ -1,0 +1,365 @@
+"""One queue feeding the instances of one model version.
+
+Everything here runs on the event loop except ``Instance.execute``. The rule is work-conserving:
+a free instance takes what waits, at once; while all are busy, requests gather.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from time import monotonic
+
+from service.core.batching import Batch, BatchingMode, BatchKey, BatchPolicy, BatchQueue, Entry
+from service.core.errors import (
+    DeadlineExceeded,
+    NotReady,
+    ShuttingDown,
+    SignatureMismatch,
+)
+from service.core.events import BatchExecuted, Observer, Outcome, RequestDropped
+from service.core.ledger import UNNOTED, Mark
+from service.core.requests import Terms
+from service.core.run_limits import DEFAULT_RUN_LIMITS, RunLimits
+from service.core.tensors import Arrays, Overriding
+from service.engine.runtime.execution import Control, Execution, Instance, Unheeded
+from service.engine.runtime.parts import Asked, Part, Parts
+from service.engine.runtime.replies import Reply, answer
+from service.engine.runtime.runs import Marks, Running, Runs
+
+TOO_LONG_INLINE = 0.1
+"""Seconds; a run may take longer than any that was measured at load. Who does so once in the event
+loop, where all others wait for it, does so no more."""
+
+_log = logging.getLogger(__name__)
+
+
+class DynamicBatcher:
+    """Takes requests, answers futures. Must be made on the event loop that it serves.
+
+    ``inline`` runs batches in the event loop itself: for runs shorter than the way to a thread and
+    back. It then has one instance. ``new_mark`` gives what notes that a thread is at work,
+    ``new_control`` what ends a run. ``on_lost`` is called when a thread does not return from a run
+    that was ended, and with False if it returns after all.
+    """
+
+    def __init__(
+        self,
+        label: tuple[str, int],
+        policy: BatchPolicy,
+        instances: Sequence[Instance],
+        observe: Observer,
+        *,
+        inline: bool = False,
+        new_mark: Callable[[], Mark] = lambda: UNNOTED,
+        limits: RunLimits = DEFAULT_RUN_LIMITS,
+        new_control: Callable[[], Control] = Unheeded,
+        on_lost: Callable[[bool], None] = lambda _: None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._model, self._version = label
+        self._policy = policy
+        self._observe = observe
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._on_lost = on_lost
+        self._runs = Runs(label, limits, new_control, self._give_up, clock)
+        self._marks = Marks(new_mark)
+        if inline:
+            self._marks.enter_thread()
+        self._threads = None if inline else self._pool(len(instances))
+        self.instances = len(instances)
+        # All mutable state: the queue; the free instances; whether _turn is about to be called, and
+        # whether the last one found nothing to do; whether there are requests that nobody waits
+        # for, and the timer for the next dispatch; whether nothing is taken any more, and the marks
+        # of threads that do not return; and what those wait for who want everything answered.
+        self._queue: BatchQueue[Reply] = BatchQueue(policy)
+        # Where requests do not share runs, the next one goes to an instance while it still works:
+        # on the way over the event loop between two runs its core would be idle.
+        ahead = 2 if self._threads is not None and policy.preferred_rows == 1 else 1
+        self._slots = ahead * len(instances)
+        self._idle = list(instances) * ahead
+        self._scheduled = False
+        self._sparse = True
+        self._abandoned = False
+        self._closed = False
+        self._lost: set[Mark] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._drained: asyncio.Future[None] | None = None
+
+    @property
+    def free_marks(self) -> list[Mark]:
+        """The marks that were given, apart from those of threads that are at work or lost."""
+        used = self._runs.marks() | self._lost
+        return [mark for mark in self._marks.given if mark not in used]
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait, in whole or in part."""
+        return len(self._queue)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that were taken and not yet answered: those waiting and those being run."""
+        entries = chain(self._queue, self._runs.entries())
+        return len({entry.part_of or entry for entry in entries})
+
+    @property
+    def busy(self) -> int:
+        """Instances at work."""
+        return min(self.instances, self._slots - len(self._idle))
+
+    def submit(
+        self, arrays: Arrays, rows: int, terms: Terms, reply: Reply, *, alone: bool = False
+    ) -> None:
+        """Queue a request that fits the signature; the reply gets its outputs.
+
+        With ``alone`` it shares no run with another request.
+
+        Who no longer wants them calls ``withdraw`` once the reply says that it is done.
+
+        Raises:
+            QueueFull: too many requests wait.
+            SignatureMismatch: more rows than one request may have, and the model's is not cut.
+            ShuttingDown: the batcher is closed.
+        """
+        if self._closed:
+            raise ShuttingDown(f'model "{self._model}" version {self._version} is being unloaded')
+        policy = self._policy
+        now = self._clock()
+        wait = policy.timeout if terms.timeout is None else terms.timeout
+        deadline = None if wait is None else now + wait
+        if rows > policy.max_rows or (rows > 1 and policy.mode is BatchingMode.ROWS):
+            self._cut(Asked(arrays, rows, terms, alone, now, deadline), reply)
+            return
+        key = self._key(arrays, terms, alone)
+        self._push(Entry(arrays, rows, key, terms.priority, now, deadline, reply))
+
+    def _cut(self, asked: Asked, reply: Reply) -> None:
+        """Run a request in parts.
+
+        Raises:
+            QueueFull, SignatureMismatch: see ``submit``.
+        """
+        policy, rows, apart = self._policy, asked.rows, self._policy.mode is BatchingMode.ROWS
+        why = policy.refusal
+        if isinstance(asked.arrays, Overriding) and not apart:
+            why = "one that overrides defaults of the graph is run whole: send fewer"
+        elif rows <= policy.max_rows or policy.part_rows:
+            self._queue.reserve(1)
+            size = 1 if apart else policy.part_rows
+            self._go_on(Parts(asked, size, reply, self._go_on))
+            return
+        raise SignatureMismatch(
+            f'model "{self._model}" version {self._version}: {rows} rows in one request, at most'
+            f" {policy.max_rows} fit; {why}"
+        )
+
+    def _go_on(self, parts: Parts) -> None:
+        """Queue parts of a request, as many as can be run at once: others get in between. Its place
+        in the queue was taken when it came, so that they fit whether or not the queue is full."""
+        if parts.done():
+            self.withdraw()
+            return
+        if self._closed:
+            parts.fail(ShuttingDown(f'model "{self._model}" was unloaded while this ran'))
+            return
+        terms, deadline = parts.asked.terms, parts.asked.deadline
+        while parts.under_way < max(1, self._slots) and (part := parts.next()):
+            # It waits from now on, so that it does not come before all that arrived meanwhile.
+            now, arrays = self._clock(), part.arrays
+            key = self._key(arrays, terms, parts.asked.alone)
+            entry: Entry[Reply] = Entry(
+                arrays, part.rows, key, terms.priority, now, deadline, part, part_of=parts
+            )
+            self._push(entry, admitted=True)
+
+    def withdraw(self) -> None:
+        """Take requests whose future was cancelled out of the queue."""
+        self._abandoned = True
+        self._wake()
+
+    async def drain(self) -> None:
+        """Wait until every request that was taken has been answered."""
+        if self._queue or self.busy:
+            if self._drained is None:
+                self._drained = self._loop.create_future()
+            await asyncio.shield(self._drained)
+
+    def close(self, reason: str = "") -> None:
+        """Take no more requests, turn away those that still wait, and end those that are run.
+
+        ``reason`` is what they are told, where it is another than that the model is unloaded.
+        """
+        self._closed = True
+        model = f'model "{self._model}"'
+        told = NotReady(f"{model} is UNAVAILABLE: {reason}") if reason else None
+        for entry in self._queue.remove(lambda _: True):
+            answer(entry.reply, told or ShuttingDown(f"{model} was unloaded while this waited"))
+        for running in self._runs.stop_all(
+            told or ShuttingDown(f"{model} was unloaded while this ran")
+        ):
+            self._idle.append(running.instance)
+            self._forget(running)
+        if self._threads is not None:
+            self._threads.shutdown(wait=False)
+        if self._timer is not None:
+            self._timer.cancel()  # it would hold everything until a deadline that may be far away
+            self._timer = None
+        if self._drained is not None:
+            self._wake()
+
+    def _key(self, arrays: Arrays, terms: Terms, alone: bool) -> BatchKey:
+        if alone:
+            return BatchKey((), terms.outputs, object())
+        return BatchKey(self._policy.row_shapes(arrays), terms.outputs)
+
+    def _push(self, entry: Entry[Reply], admitted: bool = False) -> None:
+        if self._sparse and not self._scheduled and self._idle and not self._waits(entry):
+            self._wake()
+            self._begin(Batch((entry,), entry.rows))
+        else:
+            self._queue.push(entry, admitted)
+            self._wake()
+
+    def _waits(self, entry: Entry[Reply]) -> bool:
+        return bool(self._queue) or self._policy.max_delay > 0 or entry.deadline is not None
+
+    def _wake(self) -> None:
+        # Not at once but after the requests that arrived in the same turn of the loop: they go
+        # together. (While requests come one at a time, the first of a turn does not wait for more.)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        self._sparse = not self._queue and not self.busy
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        """Give due batches to free instances.
+
+        Called whenever that could have become possible: a request came, an instance came free, a
+        client left, a deadline passed or the queue delay ran out.
+        """
+        queue, now = self._queue, self._clock()
+        self._drop_unwanted(now)
+        while self._idle and queue and (batch := queue.pop(now)):
+            self._begin(batch)
+            if self._threads is None:
+                break  # One batch a turn, so that answers leave and requests arrive between two.
+        if queue or self._timer is not None:
+            self._set_timer()
+        if self._drained and not queue and not self.busy:
+            self._drained.set_result(None)
+            self._drained = None
+
+    def _begin(self, batch: Batch[Reply]) -> None:
+        instance = self._idle.pop()
+        if self._threads is None:
+            mark = self._marks.of_thread()
+            mark.begin()
+            execution = instance.execute(batch)
+            mark.end()
+            if execution.timing.compute > TOO_LONG_INLINE:
+                _log.warning("model %s runs in a thread now: a run took too long", self._model)
+                self._threads = self._pool(1)
+            self._finish(instance, batch, execution)
+        else:
+            running = self._runs.begin(instance, batch)
+            running.thread = self._threads.submit(self._execute, running)
+
+    def _pool(self, threads: int) -> ThreadPoolExecutor:
+        # The pool must not hold the batcher: what holds each other lives until a collection, and
+        # the session with it.
+        return ThreadPoolExecutor(threads, self._model, initializer=self._marks.enter_thread)
+
+    def _drop_unwanted(self, now: float) -> None:
+        for entry in self._queue.expire(now):
+            waited = now - entry.arrived
+            self._observe(RequestDropped(self._model, self._version, Outcome.EXPIRED, waited))
+            answer(entry.reply, _too_late(entry, now))
+        if self._abandoned:
+            self._abandoned = False
+            self._runs.stop_unwanted()
+            for entry in self._queue.remove(lambda entry: entry.reply.done()):
+                waited = now - entry.arrived
+                self._observe(RequestDropped(self._model, self._version, Outcome.CANCELLED, waited))
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        times = [self._queue.next_deadline(), self._queue.due() if self._idle else None]
+        at = min((time for time in times if time is not None), default=None)
+        if at is not None:
+            self._timer = self._loop.call_later(max(0.0, at - self._clock()), self._wake)
+
+    def _execute(self, running: Running) -> None:
+        running.mark = mark = self._marks.of_thread()
+        running.started = self._clock()
+        mark.begin()
+        execution = running.instance.execute(running.batch, running.control)
+        mark.end()
+        self._loop.call_soon_threadsafe(self._returned, running, execution)
+
+    def _returned(self, running: Running, execution: Execution) -> None:
+        if running.lost:
+            self._lost.discard(running.mark)
+            self._on_lost(False)
+            return
+        self._runs.end(running)
+        if running.why is not None:
+            execution = execution.instead(running.why)
+        self._finish(running.instance, running.batch, execution)
+
+    def _give_up(self, running: Running) -> None:
+        """Answer for a thread that does not return. Its instance is lost with it."""
+        self._lost.add(running.mark)
+        self._slots -= 1
+        self._forget(running)
+        self._on_lost(True)
+
+    def _forget(self, running: Running) -> None:
+        """Answer requests that no thread will."""
+        for entry in running.batch.entries:
+            if running.why is not None:
+                answer(entry.reply, running.why)
+        if self._drained:
+            self._wake()
+
+    def _finish(self, instance: Instance, batch: Batch[Reply], execution: Execution) -> None:
+        self._idle.append(instance)
+        if self._queue or self._drained:
+            self._wake()
+        started = self._clock() - execution.timing.total
+        failed = 0
+        for entry, result in zip(batch.entries, execution.results, strict=True):
+            failed += answer(entry.reply, result)
+        queued = tuple([started - entry.arrived for entry in batch.entries])
+        event = BatchExecuted(
+            self._model,
+            self._version,
+            batch.rows,
+            queued,
+            execution.timing,
+            failed,
+            batch.entries,
+        )
+        self._observe(event)
+        if failed:
+            # The other rows of a request that failed in one are not wanted any more.
+            self._abandoned = True
+
+
+def _too_late(entry: Entry[Reply], now: float) -> DeadlineExceeded:
+    reply, what, arrived = entry.reply, "the request", entry.arrived
+    if isinstance(reply, Part):
+        what, arrived = str(reply), reply.asked.arrived
+    allowed = (entry.deadline or 0.0) - arrived
+    return DeadlineExceeded(
+        f"{what} waited {(now - arrived) * 1e3:.3f} ms for its turn, it allowed"
+        f" {allowed * 1e3:.3f} ms"
+    )

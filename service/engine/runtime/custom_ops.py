@@ -1,0 +1,65 @@
+"""Shared libraries of custom operators. They are code: whoever runs the server puts them beside
+model.toml and allows them.
+
+Uploads write into the folders of versions. No library is loaded from there, nor through a link.
+"""
+
+import re
+from pathlib import Path
+
+from service.core.errors import LoadFailed
+from service.core.names import NAME, VERSION
+from service.engine.host.paths import leads_outside
+
+UNREGISTERED = re.compile(r"(\S+?):(\S+)\(-?\d+\) is not a registered function/op")
+"""ONNX Runtime's words for an operator of a domain that it does not know."""
+OWN_DOMAINS = re.compile(r"(ai\.onnx(\.ml|\.training|\.preview\S*)?|com\.(microsoft|ms)(\..*)?)")
+"""What only another version of ONNX Runtime could bring."""
+EXTENSIONS = frozenset({"ai.onnx.contrib", "com.microsoft.extensions"})
+"""Tokenizers and the like, of a package that is installed apart."""
+ALLOW = "--allow-custom-ops"
+
+
+def library(model: Path, root: Path, name: str, allowed: bool) -> Path:
+    """The library that the model.toml in a model's folder names; ``root`` is the repository's.
+
+    Raises:
+        LoadFailed: it is not allowed, not a file beside model.toml, or leads elsewhere.
+    """
+    said = f"model.toml: session.custom_ops = {name!r:.200}"
+    if not allowed:
+        raise LoadFailed(
+            f"{said} is code, which this server does not load: start it with {ALLOW} "
+            "(QUANTSERVE_ALLOW_CUSTOM_OPS=true)"
+        )
+    path = model / name
+    if not NAME.fullmatch(name):
+        raise LoadFailed(f"{said}: expected the name of a file beside model.toml")
+    if not path.is_file():
+        raise LoadFailed(f"{said}: there is no such file beside model.toml")
+    if leads_outside(root, path):
+        raise LoadFailed(f"{said} leads outside the model repository")
+    places = path.resolve().relative_to(root.resolve()).parts[:-1]
+    if any(VERSION.fullmatch(part) for part in places):
+        raise LoadFailed(f"{said} leads into a version's folder, which takes uploads")
+    return path
+
+
+def missing_operator(message: str, given: Path | None) -> str:
+    """What to do about an operator that ONNX Runtime does not know; nothing for other messages."""
+    found = UNREGISTERED.search(message)
+    if found is None:
+        return ""
+    domain, operator = found.groups()
+    what = f'operator "{operator}" of the domain "{domain}" is unknown'
+    library = "the library that has it"
+    if domain in EXTENSIONS:
+        library += " (pip install onnxruntime-extensions; get_library_path() tells where it is)"
+    elif OWN_DOMAINS.fullmatch(domain):
+        return f"{what} to this version of ONNX Runtime"
+    if given is not None:
+        return f"{what} to ONNX Runtime and to {given.name}, which session.custom_ops names"
+    return (
+        f"{what} to ONNX Runtime: put {library} beside model.toml, name it there "
+        f'([session] custom_ops = "lib.so"), and start the server with {ALLOW}'
+    )

@@ -1,0 +1,360 @@
+"""One loaded ONNX graph. At serving time only this module, ``kernels``, ``trial_session``
+and ``snapshot`` import onnxruntime.
+"""
+
+import ctypes
+from contextlib import closing
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from service.core.blame import blamed
+from service.core.errors import ExecutionFailed, InputRejected, LoadFailed
+from service.core.shapes import doubtful_shapes
+from service.core.tensors import (
+    DATATYPES,
+    Array,
+    Arrays,
+    Datatype,
+    Dim,
+    Overriding,
+    Signature,
+    TensorSpec,
+)
+from service.engine.cpu.fusions import slow_fusions
+from service.engine.cpu.kernels import Kernels, kernels_for
+from service.engine.onnx_file.empty import fatal_operator
+from service.engine.onnx_file.snapshot import ModelFile, Snapshot, Source
+from service.engine.onnx_file.summary import GraphSummary, summarise_model
+from service.engine.onnx_file.unshare import unshared
+from service.engine.onnx_file.weights import overridable_weights
+from service.engine.onnx_file.zipmap import ZIPMAP, Labels, Unzipped, unzipped
+from service.engine.runtime.custom_ops import missing_operator
+from service.engine.runtime.execution import Control
+from service.engine.runtime.locales import missing_locale
+from service.engine.runtime.refusals import FAILURES, is_refusal, reason
+
+# ONNX Runtime's names of element types, for those that the protocol has a datatype for.
+ELEMENT_TYPES = {
+    "tensor(bool)": "BOOL",
+    "tensor(uint8)": "UINT8",
+    "tensor(uint16)": "UINT16",
+    "tensor(uint32)": "UINT32",
+    "tensor(uint64)": "UINT64",
+    "tensor(int8)": "INT8",
+    "tensor(int16)": "INT16",
+    "tensor(int32)": "INT32",
+    "tensor(int64)": "INT64",
+    "tensor(float16)": "FP16",
+    "tensor(bfloat16)": "BF16",
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+    "tensor(string)": "BYTES",
+}
+NO_NAMES = ("", "?", "-1", "None")
+"""Symbols that stand for an unknown length, not for one that has a name."""
+SUBGRAPHS = {"If", "Loop", "Scan"}
+"""Operators with graphs inside, which may take weights of the graph around them."""
+ZIPMAP_FALSE = "convert it with zipmap=False, so that it is a tensor"
+ONNX_BFLOAT16 = 16
+"""onnx.proto, TensorProto.DataType.BFLOAT16."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """How a graph is loaded.
+
+    ``threads``: how many one run may use. ``optimised``: where to write the graph as it is after
+    ONNX Runtime's optimiser, if anywhere. ``kernels``: None for what is right on this machine.
+    ``custom_ops``: a shared library with operators that are not ONNX Runtime's; it is code.
+    """
+
+    threads: int = 1
+    optimised: Path | None = None
+    kernels: Kernels | None = None
+    custom_ops: Path | None = None
+
+
+def new_control() -> Control:
+    """What ends the runs that it is given to."""
+    control: Control = ort.RunOptions()
+    return control
+
+
+class Session:
+    """A graph that can be run, from any thread, several times at once.
+
+    ``options`` are those that it was loaded with; ``kernels`` are those that run it, and
+    ``kernels_note`` says why they are not those that were wanted, or what they do not reach.
+    ``labels`` are the classes of outputs whose names the file has, and ``outputs_note`` says which
+    outputs are not as the file declares them.
+    """
+
+    def __init__(
+        self,
+        source: Path | Snapshot,
+        options: SessionOptions,
+        summary: GraphSummary | None = None,
+        control: Control | None = None,
+    ) -> None:
+        """Load a model; ``summary`` is what it says of itself, where that has been read.
+        ``control`` ends runs that are given none of their own: those of loading.
+
+        Raises:
+            LoadFailed: ONNX Runtime rejects it, or it takes what the protocol cannot carry.
+        """
+        self._source, self.options, self._control = source, options, control
+        given = ModelFile(source) if isinstance(source, Path) else source
+        self._summary = summary or summarise_model(given.model(), given.name)
+        plain = _unzip(given, self._summary)
+        self.labels: Labels = plain.labels if plain else {}
+        self.outputs_note = plain.note if plain else ""
+        self._session, self.kernels, self.kernels_note = _load(given, options, self._summary)
+        self.signature = _signature(self._session, given.name, self._summary)
+        self._fatal = fatal_operator(self._summary.operators)
+        # The wrapper around this checks names and devices at every call: the signature has done so.
+        # It has no public name; where it should be gone, the wrapper does.
+        self._run = getattr(self._session, "_sess", self._session).run
+        self._inputs = [spec.name for spec in self.signature.inputs]
+        self._outputs = [spec.name for spec in self.signature.outputs]
+        inputs = (*self.signature.inputs, *self.signature.optional)
+        self._datatypes = {spec.name: spec.datatype for spec in inputs}
+        specs = (*inputs, *self.signature.outputs)
+        self._has_bfloat16 = any(spec.datatype.name == "BF16" for spec in specs)
+
+    def copy(self, threads: int | None = None) -> "Session":
+        """The same model loaded again, with as many threads unless told otherwise.
+
+        Raises:
+            LoadFailed: see the constructor; the files of a snapshot have changed.
+        """
+        options = replace(self.options, optimised=None, kernels=self.kernels)
+        options = replace(options, threads=threads or options.threads)
+        if isinstance(self._source, Path):
+            return Session(self._source, options, self._summary, self._control)
+        with closing(self._source.again()) as snapshot:
+            return Session(snapshot, options, self._summary, self._control)
+
+    def run(
+        self,
+        inputs: Arrays,
+        outputs: tuple[int, ...] | None = None,
+        control: Control | None = None,
+    ) -> Arrays:
+        """Run the graph on inputs in the signature's order; gives the outputs at these places.
+
+        Raises:
+            InputRejected: the graph refuses the values, such as an index past a table's end.
+            ExecutionFailed: it failed in any other way.
+        """
+        names = self._outputs if outputs is None else [self._outputs[i] for i in outputs]
+        feed = dict(zip(self._inputs, inputs, strict=True))
+        if type(inputs) is Overriding:
+            feed.update(inputs.overrides)
+        if self._fatal is not None:
+            self._fatal.check(feed.values())
+        control = control or self._control
+        try:
+            if self._has_bfloat16:
+                return self._run_values(feed, names, control)
+            return tuple(self._run(names, feed, control))
+        except Exception as error:
+            raise self._told(error, inputs) from error
+
+    def _told(self, error: Exception, inputs: Arrays) -> InputRejected | ExecutionFailed:
+        """An error of a run, for whoever has to act."""
+        text, said = str(error), reason(error)
+        if FAILURES.search(text):
+            return ExecutionFailed(f"the model failed: {said}")
+        doubt = doubtful_shapes(self.signature, inputs)
+        if doubt:
+            return InputRejected(f"the model refuses {doubt}: {said}")
+        if is_refusal(text, self.options.custom_ops is not None):
+            why = blamed(self.signature, inputs, said.partition(": ")[2])
+            return InputRejected(f"the model refuses these values: {said}: {why}")
+        return ExecutionFailed(f"the model failed: {said}")
+
+    def _run_values(
+        self, feed: dict[str, Array], names: list[str], control: Control | None
+    ) -> Arrays:
+        values = {name: _to_value(self._datatypes[name], array) for name, array in feed.items()}
+        return tuple(
+            _from_value(v) for v in self._session.run_with_ort_values(names, values, control)
+        )
+
+
+def _unzip(source: Source, summary: GraphSummary) -> Unzipped | None:
+    """Take ZipMap out of a model that has it."""
+    plain = unzipped(source.model()) if ZIPMAP in summary.operators else None
+    if plain is not None:
+        source.replace(plain.model)
+    return plain
+
+
+def _load(
+    source: Source, options: SessionOptions, summary: GraphSummary
+) -> tuple[ort.InferenceSession, Kernels, str]:
+    kernels, note = kernels_for(source, options.kernels), ""
+    if kernels is Kernels.EXACT:
+        try:
+            return _open_exact(source, options, summary), kernels, _overridable(source)
+        except Exception as error:
+            # The exact kernels lack signed activations in QLinear operators. If the file itself is
+            # wrong, the second attempt fails as well, and says why.
+            note = f"default kernels run, and may saturate; the exact ones fail: {reason(error)}"
+    try:
+        return (
+            _open(source, options, summary),
+            Kernels.DEFAULT,
+            note or _saturating(source, options),
+        )
+    except LoadFailed:
+        raise
+    except Exception as error:
+        text = str(error)
+        known = missing_locale(text) or missing_operator(text, options.custom_ops) or reason(error)
+        if ZIPMAP in summary.operators and "seq(map" in known:
+            known += f"; {ZIPMAP_FALSE}"
+        raise LoadFailed(f"ONNX Runtime rejects {source.name}: {known}") from error
+
+
+def _saturating(source: Source, options: SessionOptions) -> str:
+    """A note if default kernels were asked for where sums may saturate in them; else ""."""
+    if options.kernels is None or kernels_for(source) is Kernels.DEFAULT:
+        return ""
+    return (
+        'default kernels run, as asked, and may saturate on this machine; kernels = "auto" does not'
+    )
+
+
+def _overridable(source: Source) -> str:
+    """A note on the weights that the exact kernels do not reach; "" if there are none."""
+    names = overridable_weights(source)
+    if not names:
+        return ""
+    return (
+        f"sums of weight {names[0]!r:.80} may saturate: it is listed among the inputs, so a request"
+        " may give it, and exact kernels leave it; export with keep_initializers_as_inputs=False"
+    )
+
+
+def _open_exact(
+    source: Source, options: SessionOptions, summary: GraphSummary
+) -> ort.InferenceSession:
+    if summary.operators & SUBGRAPHS:
+        return _open(source, options, summary, Kernels.EXACT, unshared(source.model()))
+    try:
+        return _open(source, options, summary, Kernels.EXACT)
+    except Exception:
+        model = unshared(source.model())
+        if model is None:
+            raise
+        return _open(source, options, summary, Kernels.EXACT, model)
+
+
+def _open(
+    source: Source,
+    options: SessionOptions,
+    summary: GraphSummary,
+    kernels: Kernels = Kernels.DEFAULT,
+    model: bytes | None = None,
+) -> ort.InferenceSession:
+    """The model, or a changed one that names the same files."""
+    runtime = _runtime_options(options)
+    kernels.apply(runtime)
+    given = source.give(runtime, model)
+    return ort.InferenceSession(
+        given,
+        runtime,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=list(slow_fusions(summary.operators)),
+    )
+
+
+def _runtime_options(options: SessionOptions) -> ort.SessionOptions:
+    runtime = ort.SessionOptions()
+    runtime.intra_op_num_threads = options.threads
+    runtime.inter_op_num_threads = 1
+    runtime.log_severity_level = 4  # what matters is raised; the rest would go to standard error
+    # Threads that wait by spinning take the cores that decode requests: they doubled the cost of
+    # a small model.
+    runtime.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    runtime.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    if options.custom_ops is not None:
+        _register(runtime, options.custom_ops)
+    if options.optimised is not None:
+        runtime.optimized_model_filepath = str(options.optimised)
+    return runtime
+
+
+def _register(runtime: ort.SessionOptions, library: Path) -> None:
+    try:
+        runtime.register_custom_ops_library(str(library))
+    except Exception as error:
+        why = str(error).rpartition(": ")[2]
+        raise LoadFailed(f"custom_ops {library.name} cannot be loaded: {why}") from error
+
+
+def _signature(session: ort.InferenceSession, file: str, summary: GraphSummary) -> Signature:
+    """Inputs and outputs of the graph, from ONNX Runtime and the model file.
+
+    Raises:
+        LoadFailed: there is no output, or a tensor is one that the protocol cannot carry.
+    """
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    defaults = [arg for arg in session.get_overridable_initializers() if arg.type in ELEMENT_TYPES]
+    if not outputs:
+        raise LoadFailed(f"{file} has no output: there is nothing to serve")
+    return Signature(
+        tuple(_spec("input", arg, summary) for arg in inputs),
+        tuple(_spec("output", arg, summary) for arg in outputs),
+        tuple(_spec("input", arg, summary) for arg in defaults),
+    )
+
+
+def _spec(role: str, arg: ort.NodeArg, summary: GraphSummary) -> TensorSpec:
+    datatype = ELEMENT_TYPES.get(arg.type)
+    if datatype is None:
+        what = f'{role} "{arg.name}" is a {arg.type}, which the protocol cannot carry'
+        raise LoadFailed(f"{what}; {_instead(arg.type)}")
+    shape = tuple(map(_dim, arg.shape))
+    # ONNX Runtime shows a tensor without a shape as a scalar; the file tells them apart.
+    ranked = bool(shape) or arg.name not in summary.unranked
+    categories = summary.categories.get(arg.name, ())
+    return TensorSpec(arg.name, DATATYPES[datatype], shape, ranked, categories)
+
+
+def _instead(kind: str) -> str:
+    """What to do about a type that the protocol cannot carry."""
+    if kind.startswith("seq(map"):
+        return ZIPMAP_FALSE
+    if kind.startswith("seq(tensor"):
+        return "make each of its tensors an output of its own, or one tensor of them with Concat"
+    return "convert the model so that it is a tensor of numbers or strings"
+
+
+def _dim(given: int | str | None) -> Dim:
+    """An axis; None for the names that exporters write for "unknown", which axes do not share."""
+    if isinstance(given, str) and given.strip() in NO_NAMES:
+        return None
+    return given
+
+
+def _to_value(datatype: Datatype, array: Array) -> ort.OrtValue:
+    array = np.ascontiguousarray(array)
+    if datatype.name == "BF16":
+        return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, ONNX_BFLOAT16)
+    return ort.OrtValue.ortvalue_from_numpy(array)
+
+
+def _from_value(value: ort.OrtValue) -> Array:
+    if value.data_type() != "tensor(bfloat16)":
+        result: Array = value.numpy()
+        return result
+    # numpy has no bfloat16, so ONNX Runtime does not convert it: take the bits themselves.
+    shape = value.shape()
+    bits = ctypes.string_at(value.data_ptr(), 2 * prod(shape))
+    return np.frombuffer(bits, np.uint16).reshape(shape)

@@ -1,0 +1,118 @@
+"""What a version that arrives may hold: its model, and the external data that the model names.
+
+Nothing else is placed, so that an upload brings no settings, no golden set of its own to be judged
+by, and no code.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+
+from service.core.errors import BodyTooLarge, InvalidName, LoadFailed, UploadRejected
+from service.core.names import MODEL_FILE as MODEL_NAME
+from service.engine.host.paths import file_path, leads_outside
+from service.engine.onnx_file.summary import GraphSummary, check_external_files, summarise
+from service.engine.storage.folder import GOLDEN_FILE, REPORT_FILE
+
+MODEL_FILE = PurePosixPath(MODEL_NAME)
+MAX_FILES = 4096
+"""Old exporters write a file for each tensor of a large model."""
+RESERVED = {GOLDEN_FILE, REPORT_FILE}
+"""Names that mean something in a version's folder; a model may not claim them for its data."""
+SETTINGS_OR_CODE = {".toml", ".so", ".dll", ".dylib", ".pyd", ".py"}
+SHOWN = 5
+
+
+class Arriving:
+    """The files of one version as they come."""
+
+    def __init__(self) -> None:
+        self.files: list[PurePosixPath] = []
+        self._taken: set[PurePosixPath] = set()
+        self._folders: set[PurePosixPath] = set()
+
+    def begin(self, name: str) -> PurePosixPath:
+        """The path of the next file.
+
+        Raises:
+            InvalidName: no file of a version may be called that.
+            UploadRejected: it has come before.
+            BodyTooLarge: there are too many.
+        """
+        path = file_path(name)
+        if path.name in RESERVED or SETTINGS_OR_CODE & {each.lower() for each in path.suffixes}:
+            raise InvalidName(
+                f'"{path}" cannot be uploaded: a version holds its model and external data, never'
+                " settings, golden sets, reports or code"
+            )
+        if path in self._taken:
+            raise UploadRejected(f'the file "{path}" comes twice')
+        if path in self._folders or not self._taken.isdisjoint(path.parents):
+            raise InvalidName(f'"{path}" is a folder of one file and the name of another')
+        if len(self.files) == MAX_FILES:
+            raise BodyTooLarge(f"a version has at most {MAX_FILES} files")
+        self.files.append(path)
+        self._taken.add(path)
+        self._folders.update(path.parents)
+        return path
+
+
+def find_model(files: Iterable[PurePosixPath]) -> PurePosixPath:
+    """Which of the files is the model: ``model.onnx``, else the only one that ends in ``.onnx``.
+
+    Raises:
+        UploadRejected: there is none, or more than one.
+    """
+    files = set(files)
+    if MODEL_FILE in files:
+        return MODEL_FILE
+    models = [path for path in files if path.suffix.lower() == ".onnx" and len(path.parts) == 1]
+    if len(models) == 1:
+        return models[0]
+    if models:
+        raise UploadRejected(
+            f"which is the model of {listed(models)}? Name it {MODEL_FILE}; one version has one"
+        )
+    tops = {path.parts[0] for path in files}
+    todo = ""
+    if len(tops) == 1 and any(path.suffix.lower() == ".onnx" for path in files):
+        todo = "; make the archive inside of that folder, as in tar -C FOLDER -czf - ."
+    raise UploadRejected(
+        f"there is no {MODEL_FILE} at the top of the version's files, which are"
+        f" {listed(files) or 'none'}{todo}"
+    )
+
+
+def check_contents(folder: Path, files: Mapping[PurePosixPath, object]) -> GraphSummary:
+    """Read the model in a folder, and compare what it names with the ``files`` that came.
+
+    Raises:
+        UploadRejected: it is no model, or they are not the same, or a file is too short.
+    """
+    try:
+        summary = summarise(folder / MODEL_FILE)
+        _compare(summary, folder, files)
+        check_external_files(summary, folder)
+    except LoadFailed as error:
+        raise UploadRejected(str(error)) from error
+    return summary
+
+
+def listed(names: Iterable[object]) -> str:
+    """The first few names as literals, since they may hold anything, and how many more."""
+    every = sorted(map(str, names))
+    more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
+    return ", ".join(f"{name!r:.200}" for name in every[:SHOWN]) + more
+
+
+def _compare(summary: GraphSummary, folder: Path, files: Iterable[PurePosixPath]) -> None:
+    """Tell of both sides at once: what is missing may have come under a wrong name."""
+    came = {*files, MODEL_FILE}
+    named = {PurePosixPath(name) for name in summary.external_files}
+    missing = [path for path in named - came if not leads_outside(folder, folder / path)]
+    reasons = []
+    if missing:
+        reasons.append(f"external data {listed(missing)} is not in the upload")
+    if extra := came - named - {MODEL_FILE}:
+        reasons.append(f"the upload has {listed(extra)}, which the model does not name")
+    if reasons:
+        raise UploadRejected("; ".join(reasons), tuple(sorted(map(str, missing))))

@@ -1,0 +1,260 @@
+"""What one model's folder says: its versions, its settings, and which version is pinned. Blocks.
+
+models/<name>/<version>/model.onnx    version is a positive integer; ``service.core.layout`` has
+models/<name>/model.onnx              the whole rule of where a version may lie
+models/<name>/model.toml              optional settings
+models/<name>/golden.npz              optional rows that every version must reproduce
+models/<name>/serving.toml            the pinned version, written by a swap
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from service.config import ModelConfig, load_model_config, load_pin
+from service.core.errors import ConfigError
+from service.core.layout import ModelLayout, PassedOver, Version, model_layout, root_layout
+from service.core.model_file import SETTINGS_FILE, is_hidden, is_model_file
+from service.core.names import VERSION
+from service.core.unserved import is_harmless
+from service.core.versions import Found, Pin, PolicyKind, VersionPolicy, candidates
+from service.engine.host.paths import leads_outside
+from service.engine.storage.listing import list_model, list_root
+from service.engine.storage.pin_file import PIN_FILE
+from service.engine.storage.quarantine import read_quarantine
+
+GOLDEN_FILE = "golden.npz"
+REPORT_FILE = "report.json"
+NOT_LOADED_FROM = frozenset({GOLDEN_FILE, REPORT_FILE, SETTINGS_FILE, PIN_FILE})
+"""What may lie beside a model file without being a part of the model."""
+Override = Mapping[str, Any]
+"""Settings that a client has laid over those of model.toml: its tables, as TOML would give them."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionFiles:
+    """Where a version's files are.
+
+    ``model`` is its .onnx file; ``problem`` says why there is none to be used. ``home`` holds its
+    report and perhaps a golden set of its own: the version's folder, else ``shared``, the model's.
+    No link may lead out of ``root``, the repository.
+    """
+
+    model: Path
+    home: Path
+    shared: Path
+    root: Path
+    problem: str = ""
+
+    @property
+    def golden(self) -> Path:
+        """The golden set of the version: its own, or its model's."""
+        own = self.home / GOLDEN_FILE
+        return own if os.path.lexists(own) else self.shared / GOLDEN_FILE
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """A model's folder at one moment.
+
+    ``own`` is the name of the model where ``path`` is the repository's root. ``files`` maps each
+    version to a digest of its files' names, sizes and times, ``versions`` to where they are.
+    ``problem`` says why nothing in the folder can be loaded, ``pin_problem`` why the pin cannot be
+    read, ``reason`` why there is no version; ``passed_over`` what is not served, with paths that
+    begin at the root. ``quarantine`` has the versions that crashed the server, with the reason.
+    """
+
+    path: Path
+    own: str = ""
+    config: ModelConfig = ModelConfig()
+    problem: str = ""
+    pin: Pin | None = None
+    pin_problem: str = ""
+    files: Mapping[int, str] = field(default_factory=dict)
+    golden: str = ""
+    versions: Mapping[int, VersionFiles] = field(default_factory=dict)
+    passed_over: tuple[PassedOver, ...] = ()
+    reason: str = ""
+    has_settings: bool = False
+    quarantine: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.own or self.path.name
+
+    @property
+    def is_model(self) -> bool:
+        """Whether somebody means it to be one: it has a version or settings, or it is broken."""
+        return bool(self.files or self.has_settings or self.problem)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The versions on disk, lowest first."""
+        return tuple(sorted(self.files))
+
+    @property
+    def policy(self) -> VersionPolicy:
+        """Which versions to load."""
+        versions = self.config.versions
+        kind = PolicyKind(versions.policy)
+        return VersionPolicy(kind, versions.count, frozenset(versions.numbers))
+
+    @property
+    def to_serve(self) -> int | None:
+        """The version that a server starts with, as far as the folder tells: which of them pass the
+        gate shows when they are loaded. None where there is none, or the policy allows none."""
+        pin = self.pin.version if self.pin else None
+        order = candidates(self.numbers, pin, self.policy)
+        fit = (n for n in order if not self.of_version(n).problem and n not in self.quarantine)
+        return next(fit, order[0] if order else None)
+
+    def of_version(self, number: int) -> VersionFiles:
+        """Where a version's files are; of one that is gone, with that for a problem."""
+        if number in self.versions:
+            return self.versions[number]
+        root = self.path if self.own else self.path.parent
+        return VersionFiles(self.path, self.path, self.path, root, "it is not on disk any more")
+
+    def revision(self, number: int) -> str:
+        """What changes when the version is to be loaded again: its files or its settings."""
+        settings = self.config.model_dump_json(exclude={"versions", "gate"})
+        return _digest(f"{self.files.get(number)} {settings}")
+
+    def found(self, before: "ModelFolder | None" = None) -> tuple[Found, ...]:
+        """The versions, to decide on. Those whose files have changed since ``before`` still grow;
+        without it all count as complete.
+        """
+        judged_by = f"{self.golden} {self.config.gate.model_dump_json()} {self.pin}"
+        versions = []
+        for number in self.numbers:
+            revision = self.revision(number)
+            settled = before is None or before.files.get(number) == self.files[number]
+            versions.append(Found(number, revision, _digest(revision + judged_by), settled))
+        return tuple(versions)
+
+
+def read_model(path: Path, override: Override | None = None) -> ModelFolder | None:
+    """A model's folder as it is now; None where it is none: no version and no settings."""
+    if not path.is_dir():
+        return None
+    found = read_folder(path, override)
+    return found if found.is_model else None
+
+
+def read_folder(path: Path, override: Override | None = None, own: str = "") -> ModelFolder:
+    """A folder that may be a model's as it is now. ``own`` is for the root of the repository: the
+    name of the model that lies in it without a folder.
+
+    Whatever cannot be read is the folder's problem, and raises nothing.
+    """
+    try:
+        return _read(path, override, own)
+    except OSError as error:
+        return ModelFolder(path, own, problem=f"its folder cannot be read: {error.strerror}")
+    except Exception as error:  # one folder must not keep the others from being served
+        return ModelFolder(path, own, problem=f"its folder cannot be read: {error!r:.200}")
+
+
+def _read(path: Path, override: Override | None, own: str) -> ModelFolder:
+    root = path if own else path.parent
+    if leads_outside(root, path):
+        return ModelFolder(path, own, problem="its folder leads outside the model repository")
+    config, problem = ModelConfig(), ""
+    try:
+        config = load_model_config(path / SETTINGS_FILE, override)
+    except ConfigError as error:
+        problem = str(error)
+    pin, pin_problem = _read_pin(path)
+    layout = _layout(path, root, config.file)
+    has_settings = os.path.lexists(path / SETTINGS_FILE)
+    if own:  # where they are of no model, unless one is there that they keep from being read
+        has_settings = bool(problem) and any(is_model_file(e.path) for e in layout.passed_over)
+    return ModelFolder(
+        path,
+        own,
+        config,
+        problem if has_settings or layout.versions else "",
+        pin,
+        pin_problem,
+        {each.number: _files(path, each, root) for each in layout.versions},
+        _stat(path / GOLDEN_FILE),
+        {each.number: _places(path, each, root) for each in layout.versions},
+        layout.passed_over if own else layout.under(path.name),
+        layout.reason,
+        has_settings,
+        read_quarantine(path),
+    )
+
+
+def _read_pin(path: Path) -> tuple[Pin | None, str]:
+    """The pin, and why it cannot be read."""
+    try:
+        given = load_pin(path / PIN_FILE)
+    except ConfigError as error:
+        return None, str(error)
+    return Pin(**given.model_dump()) if given else None, ""
+
+
+def _layout(path: Path, root: Path, wanted: str) -> ModelLayout:
+    if path == root:
+        return root_layout(list_root(path, wanted), wanted).own
+    return model_layout(list_model(path, root, wanted), wanted)
+
+
+def _places(path: Path, version: Version, root: Path) -> VersionFiles:
+    first, _, rest = version.file.partition("/")
+    home = path / first if rest and VERSION.fullmatch(first) else path
+    return VersionFiles(path / version.file, home, path, root, version.problem)
+
+
+def _files(path: Path, version: Version, root: Path) -> str:
+    """A digest of what a version is loaded from: all in its folder, the report apart. Of one
+    without a folder of its own, what lies beside its file and may be its external data.
+    """
+    first, _, rest = version.file.partition("/")
+    if rest and VERSION.fullmatch(first):
+        away = (path / first).is_symlink() and leads_outside(root, path / first)
+        listed = iter(()) if away else _listing(path / first)  # it may lead to a whole disk
+    else:
+        listed = _listing_beside(path, first if path == root else None)
+    return _digest("\n".join([version.file, version.problem, *sorted(listed)]))
+
+
+def _listing(version: Path) -> Iterator[str]:
+    for folder, _, names in os.walk(version):
+        for name in names:
+            path = Path(folder, name)
+            if name != REPORT_FILE:
+                yield f"{path.relative_to(version)} {_stat(path)}"
+
+
+def _listing_beside(path: Path, only: str | None) -> Iterator[str]:
+    """The files in a model's folder and its sub-folders, versions apart; ``only`` is the one
+    sub-folder to look into: in the root the others are models."""
+    for folder, folders, names in os.walk(path):
+        if folder == str(path):
+            folders[:] = [
+                each
+                for each in folders
+                if not is_hidden(each) and not VERSION.fullmatch(each) and only in (None, each)
+            ]
+        for name in names:
+            file = Path(folder, name)
+            if not (is_hidden(name) or name in NOT_LOADED_FROM or is_harmless(name)):
+                yield f"{file.relative_to(path)} {_stat(file)}"
+
+
+def _stat(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

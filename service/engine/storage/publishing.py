@@ -1,0 +1,185 @@
+"""A new version, from bytes that arrive to a folder that is there as a whole.
+
+Nothing is ever held in memory beyond one block; nothing blocks the event loop; whatever goes
+wrong, the repository is afterwards as it was before.
+"""
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from service.core.errors import BodyTooLarge, MalformedRequest, UploadRejected
+from service.engine.host.paths import check_model_name, check_version, version_file
+from service.engine.onnx_file.summary import Precision
+from service.engine.storage.contents import MODEL_FILE, Arriving, check_contents, find_model
+from service.engine.storage.staging import Staging, is_taken, version_exists
+
+BLOCK = 2**20
+"""Bytes gathered before a thread is asked to write them."""
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A version that is in the repository: its size with all files, the SHA-256 of its graph in
+    hexadecimal, and the precision of its weights."""
+
+    number: int
+    bytes: int
+    sha256: str
+    precision: Precision
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """The beginning of a file; the bytes after it are its content.
+
+    ``name`` is the sender's. ``sha256`` is what the sender announced, in hexadecimal.
+    """
+
+    name: str
+    sha256: str | None = None
+
+
+Digests = dict[PurePosixPath, str | None]
+
+
+async def publish(
+    folder: Path,
+    model: str,
+    number: int | None,
+    pieces: AsyncIterator[bytes | File],
+    *,
+    sha256: str | None = None,
+    limit: int,
+) -> Published:
+    """Store files as a version of a model, which may be new; None for the next number.
+
+    Bytes before the first ``File`` are ``model.onnx``. Of several files one is the model, and gets
+    that name; the others are the external data that it names. ``sha256`` is the model's, ``limit``
+    counts the bytes of all files.
+
+    Of two uploads of one number the first that is complete wins; the other is told.
+
+    Raises:
+        InvalidName: the model, the version or a file cannot be called that.
+        VersionExists: the number is taken.
+        BodyTooLarge: more than ``limit`` bytes came, or too many files.
+        UploadRejected: it is no ONNX model, not the one with that SHA-256, or not the whole of it,
+            or there are files that the model does not name.
+        StorageFailed: the disk is full, or does not take it for another reason.
+    """
+    expected = _digest(sha256)
+    async with _staged(folder, model, number) as staging:
+        announced: Digests = {}
+        async for path, block in _blocks(pieces, limit, announced):
+            await asyncio.to_thread(staging.append, path, block)
+        found = await asyncio.to_thread(_check, staging, expected, announced)
+        return found(await asyncio.to_thread(staging.publish, number))
+
+
+async def publish_files(
+    folder: Path, model: str, files: Mapping[str, bytes], *, limit: int
+) -> tuple[Published, ...]:
+    """Store versions of several files each: ``{"1/model.onnx": ..., "1/weights.bin": ...}``.
+
+    All versions are checked before the first is published, in ascending order.
+
+    Raises:
+        InvalidName, VersionExists, BodyTooLarge, UploadRejected, StorageFailed: see ``publish``.
+    """
+    total = sum(map(len, files.values()))
+    if total > limit:
+        raise BodyTooLarge(f"the files have {total} bytes, the limit is {limit}")
+    async with AsyncExitStack() as stack:
+        ready = []
+        for number, parts in sorted(_by_version(files).items()):
+            staging = await stack.enter_async_context(_staged(folder, model, number))
+            for path, data in parts.items():
+                await asyncio.to_thread(staging.append, path, data)
+            ready.append((number, staging, await asyncio.to_thread(_check, staging)))
+        return tuple([found(await asyncio.to_thread(each.publish, n)) for n, each, found in ready])
+
+
+@asynccontextmanager
+async def _staged(folder: Path, model: str, number: int | None) -> AsyncIterator[Staging]:
+    check_model_name(model)
+    if number is not None and is_taken(folder / model, check_version(number)):
+        raise version_exists(model, number)
+    staging = Staging(folder, model)
+    try:
+        await asyncio.to_thread(staging.create)
+        yield staging
+    finally:
+        # A future, not a task, and shielded: a server that stops cancels everything once more.
+        loop = asyncio.get_running_loop()
+        await asyncio.shield(loop.run_in_executor(None, staging.discard))
+
+
+async def _blocks(
+    pieces: AsyncIterator[bytes | File], limit: int, announced: Digests
+) -> AsyncIterator[tuple[PurePosixPath, bytes]]:
+    """What to write where, in blocks worth a thread; ``announced`` gets what each file says."""
+    arriving, path, held, total = Arriving(), None, bytearray(), 0
+    async for piece in pieces:
+        if isinstance(piece, File):
+            if path is not None:
+                yield path, bytes(held)
+                held.clear()
+            path = arriving.begin(piece.name)
+            announced[path] = _digest(piece.sha256)
+            continue
+        path = path or arriving.begin(MODEL_FILE.name)
+        total += len(piece)
+        if total > limit:
+            raise BodyTooLarge(f"the model has more than {limit} bytes")
+        held += piece
+        if len(held) >= BLOCK:
+            yield path, bytes(held)
+            held.clear()
+    if path is not None:
+        yield path, bytes(held)
+
+
+def _check(
+    staging: Staging, sha256: str | None = None, announced: Digests | None = None
+) -> Callable[[int], Published]:
+    """Make the files durable and read what they are; what is missing is the version's number.
+
+    ``sha256`` is the model's; ``announced`` has that of each file.
+    """
+    sums = staging.seal()
+    if not staging.bytes:
+        raise UploadRejected("the upload is empty, expected the bytes of an ONNX model")
+    model = find_model(sums)
+    for path, wanted in (*(announced or {}).items(), (model, sha256)):
+        if wanted not in (None, sums[path]):
+            raise UploadRejected(
+                f"the SHA-256 of {path} as it arrived is {sums[path]}, announced was {wanted}"
+            )
+    if model != MODEL_FILE:
+        staging.rename(model, MODEL_FILE)
+        sums[MODEL_FILE] = sums.pop(model)
+    summary = check_contents(staging.folder, sums)
+    return lambda number: Published(number, staging.bytes, sums[MODEL_FILE], summary.precision)
+
+
+def _digest(given: str | None) -> str | None:
+    if given is None:
+        return None
+    if not SHA256.fullmatch(given.lower()):
+        raise MalformedRequest(f"a SHA-256 has 64 hexadecimal digits, got {given!r:.80}")
+    return given.lower()
+
+
+def _by_version(files: Mapping[str, bytes]) -> dict[int, dict[PurePosixPath, bytes]]:
+    arriving: defaultdict[int, Arriving] = defaultdict(Arriving)
+    versions: defaultdict[int, dict[PurePosixPath, bytes]] = defaultdict(dict)
+    for name, data in files.items():
+        number, path = version_file(name)
+        versions[number][arriving[number].begin(str(path))] = data
+    return versions

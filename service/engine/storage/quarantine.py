@@ -1,0 +1,52 @@
+"""Versions that crashed the server, kept from serving until somebody asks to try them again.
+
+models/<name>/quarantine.toml maps the number of each to the reason. It is on disk so that it holds
+for the next server too, with or without a supervisor. Everything here blocks.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from service.core.errors import FileUnreadable
+from service.core.names import VERSION
+from service.engine.storage.access import unwritable
+from service.files import read_toml, replace_text
+
+QUARANTINE_FILE = "quarantine.toml"
+COMMENT = (
+    "# Versions that were at work when the server crashed. Load the model or swap to the version"
+    " to try it again."
+)
+
+
+def read_quarantine(model: Path) -> dict[int, str]:
+    """The versions of the model in a folder that are in quarantine, with the reasons.
+
+    A file that cannot be read holds none: it must not keep a model from serving.
+    """
+    try:
+        values = read_toml(model / QUARANTINE_FILE) or {}
+    except FileUnreadable:
+        return {}
+    return {int(n): str(reason) for n, reason in values.items() if VERSION.fullmatch(n)}
+
+
+def write_quarantine(model: Path, versions: Mapping[int, str]) -> str:
+    """Store what is in quarantine, or remove the file; gives why that was not possible, or ""."""
+    path = model / QUARANTINE_FILE
+    lines = [COMMENT, *(f"{number} = {_quoted(versions[number])}" for number in sorted(versions))]
+    try:
+        if versions:
+            replace_text(path, "\n".join(lines) + "\n")
+        elif os.path.lexists(path):  # a read-only file system refuses to remove nothing
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        return unwritable(path, error)
+    return ""
+
+
+def _quoted(text: str) -> str:
+    """A TOML string."""
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,79 @@
+"""Compares the answers of a rewritten graph with its float source, before it is timed.
+
+ONNX Runtime's optimiser fuses patterns, and one of its fusions adds a bias before the scales of
+rows (``per_row``). So the file's answers as it is served are compared with those that the same file
+gives unoptimised, where only rounding may differ; and with those of the float graph, from which
+they may not be far.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from service.core.tensors import Array
+from service.quantization.evaluate.noise import noise
+
+ROWS = 4
+FUSED = 1e-3
+"""Noise-to-signal ratio (power) allowed for a different order of summation: 3 % in amplitude."""
+SPREAD = 4
+"""Allowed on top, in multiples of the quantization noise: in a deep graph, one value rounded the
+other way in an early layer changes the rounding in all later layers."""
+FAR = 0.5
+"""Noise-to-signal ratio above which the answers are unrelated to the float graph's."""
+
+Feed = Mapping[str, Array]
+
+
+class WrongAnswers(Exception):
+    """The built graph does not compute what its source computes."""
+
+
+def check_answers(built: Path, source: Path, feeds: Sequence[Feed]) -> None:
+    """Compare answers for a few rows, one at a time and as a batch if the model accepts one.
+
+    Raises:
+        WrongAnswers: ONNX Runtime's optimiser changes them, or they are far from the float graph's.
+    """
+    plain = _session(built, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
+    served = _session(built, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
+    exact = _session(source, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
+    for feed in _batches(exact, feeds[:ROWS]):
+        answers = _run(plain, feed)
+        far = noise([_run(exact, feed)], [answers])
+        if far > FAR:
+            raise WrongAnswers(
+                f"answers are far from the float graph's: noise over signal {far:.2g}"
+            )
+        moved = noise([answers], [_run(served, feed)])
+        if moved > FUSED + SPREAD * far:
+            raise WrongAnswers(
+                "ONNX Runtime's optimiser changes its answers: noise over signal "
+                f"{moved:.2g} to the same file unoptimised"
+            )
+
+
+def _session(path: Path, level: ort.GraphOptimizationLevel) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.graph_optimization_level, options.log_severity_level = level, 4
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _run(session: ort.InferenceSession, feed: Feed) -> tuple[Array, ...]:
+    return tuple(session.run(None, dict(feed)))
+
+
+def _batches(exact: ort.InferenceSession, feeds: Sequence[Feed]) -> list[Feed]:
+    """The rows, and a batch of those with the shapes of the first if the float graph accepts it."""
+    first = feeds[0]
+    alike = [f for f in feeds if all(f[name].shape == first[name].shape for name in first)]
+    if len(alike) < 2 or any(not array.ndim for array in first.values()):
+        return list(feeds)
+    joined = {name: np.concatenate([feed[name] for feed in alike]) for name in first}
+    try:
+        _run(exact, joined)
+    except Exception:  # a batch of fixed size, or a first axis that is none
+        return list(feeds)
+    return [*feeds, joined]

@@ -1,0 +1,317 @@
+"""Scores answers against FP32's, or against labels: per output, and per slice of each output.
+
+One mean does not tell: a detector's overall cosine can stay at 0.9993 while all its class scores
+are 0. So each output is also looked at by its channels, and one that lost its life fails at once.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import log10, prod
+
+import numpy as np
+
+from service.core.errors import ConfigError
+from service.core.non_finite import differs, first_place, magnitude, ranked, without
+from service.core.tensors import Array, Arrays
+from service.quantization.data.elements import beside, by_name, values
+from service.quantization.data.fitting import fitting
+from service.quantization.data.labelled import accuracies, fitting_metric, r2, r2s
+from service.quantization.data.user_functions import user_function
+
+BUILT_IN = ("auto", "accuracy", "agreement", "cosine", "r2")
+DEAD = 0.05
+"""A slice that keeps less than this share of its spread over the rows has lost its life."""
+MOVES = 1e-4
+"""A slice moves if its spread over the rows is at least this share of its own largest value."""
+LIKELY = 0.01
+"""Where channels are probabilities, one matters if its spread reaches this: most never do."""
+MOST_SLICES = 4096
+FLOOR = 1e-30
+MOST = 1e140
+MOST_DB = 200.0
+"""Stands for no noise at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputQuality:
+    """One output compared with FP32's. ``agreement`` is of the largest value's place along the
+    last axis, None for an output without classes, such as an embedding or a quantity; ``sqnr`` is
+    in dB; ``worst_cosine`` is that of slice ``worst_slice``."""
+
+    name: str
+    agreement: float | None
+    cosine: float
+    sqnr: float
+    worst_slice: int
+    worst_cosine: float
+    dead_slices: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """``score`` of the candidate, ``reference`` of FP32, in the metric's terms: more is better."""
+
+    metric: str
+    score: float
+    reference: float
+    outputs: tuple[OutputQuality, ...]
+    failure: str = ""
+
+    @property
+    def drop(self) -> float:
+        """By how much the score fell: 0.01 is one point."""
+        return max(0.0, self.reference - self.score)
+
+
+Metric = Callable[[dict[str, Array], Array | None], float]
+Answers = Sequence[Arrays]
+"""One tuple of outputs a row."""
+
+
+def check_metric(asked: str, labels: Array | None) -> None:
+    """Look whether there is such a metric at all, before any work.
+
+    Raises:
+        ConfigError: there is not, or it needs labels that are not there.
+    """
+    if asked not in BUILT_IN and ":" not in asked:
+        raise ConfigError(f"--metric {asked}: give {', '.join(BUILT_IN)} or module:function")
+    if asked == "accuracy" and labels is None:
+        raise ConfigError("--metric accuracy needs labels; the data has none (see --labels)")
+    if ":" in asked:
+        user_metric(asked)
+
+
+def choose_metric(asked: str, labels: Array | None, names: Sequence[str], answers: Answers) -> str:
+    """The metric's name: what was asked, else what fits the labels and the outputs.
+
+    Raises:
+        ConfigError: the labels fit none of the outputs.
+    """
+    if asked != "auto":
+        return asked
+    if labels is not None:
+        return fitting_metric(*beside(names, answers, labels))
+    return fitting(names[0], _column(answers[:64], 0))
+
+
+def compare(
+    names: Sequence[str], metric: str, want: Answers, got: Answers, labels: Array | None
+) -> Quality:
+    """Score a candidate's answers, row by row, against FP32's."""
+    columns = [_output(name, _column(want, i), _column(got, i)) for i, name in enumerate(names)]
+    failure = _failure(names, want, got, columns, ":" in metric)
+    score, reference = 0.0, 1.0
+    if not failure:
+        score, reference = _score(names, metric, want, got, labels, columns)
+        if not np.isfinite(score):
+            failure = f"the metric {metric} is {score}"
+        elif not np.isfinite(reference):
+            failure = f"the metric {metric} is {reference} for FP32"
+    return Quality(metric, float(score), float(reference), tuple(columns), failure)
+
+
+def _score(
+    names: Sequence[str],
+    metric: str,
+    want: Answers,
+    got: Answers,
+    labels: Array | None,
+    columns: Sequence[OutputQuality],
+) -> tuple[float, float]:
+    if metric == "agreement":
+        # Hidden states and embeddings beside class scores have no class: their direction counts.
+        scores = [c.cosine if c.agreement is None else c.agreement for c in columns]
+        if columns[0].agreement is None:  # it was asked for
+            scores[0] = _agreement(_column(want, 0), _column(got, 0))
+        return min(scores), 1.0
+    if metric == "cosine":
+        return min(column.cosine for column in columns), 1.0
+    if metric == "r2" and labels is None:
+        pairs = ((_column(want, i), _column(got, i)) for i in range(len(names)))
+        return min(r2(values(w), values(g)) for w, g in pairs), 1.0
+    if ":" in metric:
+        return _by_user(metric, by_name(names, got), by_name(names, want), labels)
+    assert labels is not None, "choose_metric asks for labels"
+    first, _ = beside(names, got, labels)
+    second, known = beside(names, want, labels)
+    return (accuracies if metric == "accuracy" else r2s)(first, second, known)
+
+
+def _by_user(
+    metric: str, got: dict[str, Array], want: dict[str, Array], labels: Array | None
+) -> tuple[float, float]:
+    measure = user_metric(metric)
+    try:
+        reference = float(measure(want, labels))
+    except Exception as error:
+        raise ConfigError(
+            f"--metric {metric} fails on FP32's answers: {type(error).__name__}: {error}"
+        ) from error
+    return float(measure(got, labels)), reference
+
+
+def user_metric(spec: str) -> Metric:
+    """The function that ``module:function`` names; it takes outputs by name, and labels.
+
+    An output is one array with the rows in its first axis; where the rows' shapes differ, a list of
+    one array a row, as an array of objects. So are labels of which runs have different numbers.
+
+    Raises:
+        ConfigError: it cannot be imported.
+    """
+    try:
+        with user_function(spec) as function:
+            found: Metric = function
+    except Exception as error:
+        raise ConfigError(f"--metric {spec}: {type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise ConfigError(f"--metric {spec} is {type(found).__name__}, not a function")
+    return found
+
+
+def _column(rows: Answers, index: int) -> list[Array]:
+    return [row[index] for row in rows]
+
+
+def _failure(
+    names: Sequence[str],
+    want: Answers,
+    got: Answers,
+    columns: Sequence[OutputQuality],
+    by_user: bool,
+) -> str:
+    for i, name in enumerate(names):
+        varies = len({w.shape for w in _column(want, i)}) > 1  # the number of boxes found, say
+        for w, g in zip(_column(want, i), _column(got, i), strict=True):
+            if w.shape != g.shape and not (by_user and varies):
+                advice = "; only a --metric module:function can compare these" if varies else ""
+                return (
+                    f'output "{name}" has shape {list(g.shape)}, FP32 gives {list(w.shape)}{advice}'
+                )
+            if w.shape == g.shape and g.dtype.kind == "f" and (place := differs(g, w)).any():
+                return (
+                    f'output "{name}" holds NaN or infinity where FP32 does not, or has lost its '
+                    f"own: {int(place.sum())} elements of a row, {first_place(place, g, w)}"
+                )
+    for column in columns:
+        if column.dead_slices:
+            return (
+                f'output "{column.name}": {column.dead_slices} slices are constant where FP32\'s '
+                f"move, such as slice {column.worst_slice}"
+            )
+    return ""
+
+
+def _output(name: str, want: list[Array], got: list[Array]) -> OutputQuality:
+    if any(w.shape != g.shape for w, g in zip(want, got, strict=True)):
+        return OutputQuality(name, None, 0.0, -MOST_DB, 0, 0.0, 0)
+    if want[0].dtype.kind != "f":
+        pairs = zip(want, got, strict=True)
+        same = float(np.mean([np.mean(w == g) if w.size else 1.0 for w, g in pairs]))
+        return OutputQuality(name, same, same, MOST_DB, 0, same, 0)
+    whole = _by_channel(want), _by_channel(got)
+    broken = np.atleast_1d(differs(whole[1], whole[0]).any(axis=0))
+    w, g = _comparable(*whole)
+    cosines = [cosine(a, b) for a, b in zip(want, got, strict=True)]
+    slices, dead = _slices(w, g, broken, _are_probabilities(whole[0]))
+    worst = int(np.argmin(slices)) if len(slices) else 0
+    return OutputQuality(
+        name,
+        _agreement(want, got) if fitting(name, want[:64]) == "agreement" else None,
+        float(np.mean(cosines)),
+        -MOST_DB if broken.any() else _sqnr(w, g),
+        worst,
+        float(slices[worst]) if len(slices) else 1.0,
+        dead,
+    )
+
+
+def _by_channel(arrays: list[Array]) -> Array:
+    """[values, channels] in float64: axis 1 of images [n, c, h, w], else the last axis."""
+    flat = []
+    for array in map(np.atleast_1d, arrays):
+        moved = np.moveaxis(array, 1, -1) if array.ndim == 4 else array
+        flat.append(moved.reshape(prod(moved.shape[:-1]), moved.shape[-1]))
+    if len({array.shape[1] for array in flat}) > 1:
+        flat = [array.reshape(-1, 1) for array in flat]
+    return np.concatenate(flat).astype(np.float64)
+
+
+def _comparable(want: Array, got: Array) -> tuple[Array, Array]:
+    """[values, channels] with the mean of their channel in the place of what is not finite in
+    either, so that it neither moves the channel nor stands for a difference."""
+    special = ~(np.isfinite(want) & np.isfinite(got))
+    if not special.any():
+        return want, got
+    count = np.maximum(1, (~special).sum(axis=0))
+    first, second = (
+        without(each, special, (without(each, special) / count).sum(axis=0)) for each in (want, got)
+    )
+    return first, second
+
+
+def _are_probabilities(values: Array) -> bool:
+    rows = values[np.isfinite(values).all(axis=1)]
+    with np.errstate(over="ignore"):
+        return rows.shape[1] > 1 and len(rows) > 0 and np.allclose(rows.sum(1), 1, atol=1e-3)
+
+
+def _slices(want: Array, got: Array, broken: Array, probabilities: bool) -> tuple[Array, int]:
+    """The cosine of each channel about FP32's mean of it, and how many channels are dead.
+
+    Channels that hardly move in FP32 count as right; ``broken`` ones, whose NaN or infinities are
+    not FP32's, as opposite.
+    """
+    if want.shape[1] > MOST_SLICES:
+        step = -(-want.shape[1] // MOST_SLICES)
+        want, got, broken = want[:, ::step], got[:, ::step], broken[::step]
+    largest = np.abs(want).max(axis=0)
+    unit = np.where(largest > FLOOR, largest, 1.0)  # squares of what is larger than 1e154 overflow
+    want, got = want / unit, _within_double(got, unit)
+    spread, kept = want.std(axis=0), got.std(axis=0)
+    matters = (spread > MOVES * largest / unit) & (spread > FLOOR / unit)
+    if probabilities:
+        matters &= spread * unit >= LIKELY
+    mean = want.mean(axis=0)
+    w, g = want - mean, got - mean
+    norms = np.linalg.norm(w, axis=0) * np.linalg.norm(g, axis=0)
+    cosines = np.where(matters, (w * g).sum(axis=0) / np.maximum(norms, FLOOR), 1.0)
+    dead = matters & (kept < DEAD * spread)
+    return np.where(dead | broken, -1.0, cosines), int((dead & ~broken).sum())
+
+
+def _agreement(want: list[Array], got: list[Array]) -> float:
+    """Arrays without a value, as a graph without edges gives, agree."""
+    pairs = [(w, g) for w, g in zip(want, got, strict=True) if w.size]
+    hits = [np.mean(ranked(w).argmax(-1) == ranked(g).argmax(-1)) for w, g in pairs]
+    return float(np.mean(hits)) if hits else 1.0
+
+
+def cosine(want: Array, got: Array) -> float:
+    """Cosine similarity of two arrays as vectors; 0 if they are not finite at the same places."""
+    if differs(got, want).any():
+        return 0.0
+    special = ~np.isfinite(want)
+    w, g = without(want, special).ravel(), without(got, special).ravel()
+    units = magnitude(w), magnitude(g)
+    a, b = w / units[0], g / units[1]
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    if norm * units[0] * units[1] > FLOOR:
+        return float(a @ b) / norm
+    return float(np.allclose(w, g))
+
+
+def _sqnr(want: Array, got: Array) -> float:
+    """Signal to quantization noise in dB, 200 for equal answers."""
+    unit = magnitude(want)
+    want, got = want / unit, _within_double(got, unit)
+    noise = float(((want - got) ** 2).sum())
+    signal = float((want**2).sum())
+    return 10 * log10(max(signal, FLOOR) / noise) if noise * unit * unit > FLOOR else MOST_DB
+
+
+def _within_double(values: Array, unit: float | Array) -> Array:
+    """In a unit, and no larger than what can be squared and summed."""
+    with np.errstate(over="ignore"):
+        return np.clip(values / unit, -MOST, MOST)

@@ -1,0 +1,289 @@
+"""One file timed and scored beside FP32, as serving would run it. Runs in a fresh worker.
+
+First the candidate alone, so that load time and memory are its own; then its answers, its behaviour
+in batches, and its speed in turns with FP32, so that both meet the same disturbances. What cannot
+win is dropped on the way, with the reason.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter, thread_time
+
+import numpy as np
+
+from service.core.errors import ConfigError, QuantserveError
+from service.core.tensors import Array, Arrays
+from service.engine.cpu.kernels import Kernels
+from service.engine.host.resources import resident_bytes
+from service.engine.loading.plan import LONG_SECONDS, uses_cores
+from service.engine.loading.probe import SAME, probe
+from service.engine.runtime.session import Session, SessionOptions
+from service.quantization.data.rows import Rows, groups, load_rows
+from service.quantization.evaluate.quality import Quality, choose_metric, compare
+from service.quantization.evaluate.timing import SECONDS, Entrant, Timing, race
+
+PROBED = 8
+"""Rows that are run alone and together."""
+QUICK_ROWS = 32
+"""Rows after which a broken candidate shows itself."""
+VARIES = 1e-3
+"""From here on a row's answers depend on the rows beside it; serving's default tolerance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What every trial of a search shares. ``reference_rows`` is FP32's best batch size;
+    ``seconds`` go into each comparison of speed; ``kernels`` None: what is right for each file."""
+
+    reference: Path
+    evaluation: Path
+    answers: Path
+    metric: str
+    threads: int
+    batched: bool
+    max_rows: int
+    reference_rows: int = 1
+    seconds: float = SECONDS
+    kernels: Kernels | None = None
+
+    @property
+    def options(self) -> SessionOptions:
+        """How serving would load a file."""
+        return SessionOptions(self.threads, kernels=self.kernels)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What was found. ``deviation`` is how far answers move with the rows beside them, as a share
+    of the output's largest value; None where runs are not joined. ``dropped`` says why the trial
+    ended early, if it did; ``kernels`` are those of eight bits that ran."""
+
+    load_seconds: float
+    steady_bytes: int
+    peak_bytes: int
+    quality: Quality | None
+    timing: Timing | None
+    deviation: float | None
+    dropped: str = ""
+    kernels: Kernels = Kernels.DEFAULT
+
+    @property
+    def invariant(self) -> bool:
+        """Whether a row's answers are the same in any batch that it can be in."""
+        return self.deviation is None or self.deviation <= VARIES
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A session, and what loading it took."""
+
+    session: Session
+    seconds: float
+    before: int
+
+    def memory(self) -> tuple[int, int]:
+        """By how many bytes the process has grown since: now, and at most."""
+        peak = _peak_bytes() or resident_bytes()
+        return max(0, resident_bytes() - self.before), max(0, peak - self.before)
+
+    @property
+    def outputs(self) -> list[str]:
+        return [spec.name for spec in self.session.signature.outputs]
+
+
+def baseline(bench: Bench) -> Measurement:
+    """Measure FP32 itself; its answers are kept for the trials that follow.
+
+    Raises:
+        ConfigError: they are nothing that a candidate can be judged by.
+    """
+    rows = load_rows(bench.evaluation)
+    loaded = _load(bench.reference, bench)
+    first = _reference_answers(loaded.session, rows, 0, QUICK_ROWS)
+    steady, peak = loaded.memory()
+    answers = [*first, *_reference_answers(loaded.session, rows, QUICK_ROWS, len(rows))]
+    save_answers(answers, bench.answers)
+    metric = choose_metric(bench.metric, rows.labels, loaded.outputs, answers)
+    quality = compare(loaded.outputs, metric, answers, answers, rows.labels)
+    _check_baseline(loaded.outputs, answers, quality, rows)
+    width, deviation = _batches(loaded.session, rows, bench)
+    timing = race(rows, [Entrant(loaded.session, (width,))], bench.seconds)[0]
+    return Measurement(
+        loaded.seconds, steady, peak, quality, timing, deviation, kernels=loaded.session.kernels
+    )
+
+
+def _check_baseline(
+    names: Sequence[str], answers: Sequence[Arrays], quality: Quality, rows: Rows
+) -> None:
+    for i, name in enumerate(names):
+        column = [row[i] for row in answers]
+        if column[0].dtype.kind == "f" and all(np.isnan(values).all() for values in column):
+            raise ConfigError(f'all that it answers in "{name}" is NaN')
+    if quality.failure:
+        raise ConfigError(quality.failure)
+    if quality.metric in ("accuracy", "r2") and quality.reference <= 0:
+        raise ConfigError(
+            f"{quality.metric} {quality.reference:.4f} on {len(rows)} rows: the labels, or the way "
+            "the rows were prepared, are not this model's"
+        )
+
+
+def trial(candidate: Path, bench: Bench, slowest: float) -> Measurement:
+    """Measure a candidate against FP32.
+
+    ``slowest`` is the ratio to FP32's speed at batch 1 below which it cannot win.
+    """
+    rows = load_rows(bench.evaluation)
+    loaded = _load(candidate, bench)
+    first = _answers(loaded.session, rows.feeds[:QUICK_ROWS])
+    steady, peak = loaded.memory()
+    want = load_answers(bench.answers)
+    quality = _score(loaded, bench.metric, want, first, rows)
+    reference = Session(bench.reference, bench.options)
+    quick = race(rows, [Entrant(loaded.session), Entrant(reference)], 0.0)[0]
+    dropped = _hopeless(quality, quick.latency_ratio, slowest)
+    if dropped:
+        # A number for the report all the same: a few runs are enough to say "12 times slower".
+        kernels = loaded.session.kernels
+        return Measurement(loaded.seconds, steady, peak, quality, quick, 0.0, dropped, kernels)
+    answers = [*first, *_answers(loaded.session, rows.feeds[QUICK_ROWS:])]
+    quality = _score(loaded, bench.metric, want, answers, rows)
+    width, deviation = _batches(loaded.session, rows, bench)
+    sizes = (width, bench.reference_rows)
+    entrants = [Entrant(loaded.session, sizes), Entrant(reference, (bench.reference_rows,))]
+    timing = race(rows, entrants, bench.seconds)[0]
+    return Measurement(
+        loaded.seconds, steady, peak, quality, timing, deviation, kernels=loaded.session.kernels
+    )
+
+
+def judge(candidate: Path, bench: Bench) -> Quality:
+    """Only the quality of a candidate, on all rows."""
+    rows = load_rows(bench.evaluation)
+    loaded = _load(candidate, bench)
+    answers = _answers(loaded.session, rows.feeds)
+    return _score(loaded, bench.metric, load_answers(bench.answers), answers, rows)
+
+
+def confirm(candidate: Path, bench: Bench, confirmation: Path) -> Quality:
+    """The quality of a candidate on rows that chose nothing."""
+    rows = load_rows(confirmation)
+    loaded = _load(candidate, bench)
+    want = _answers(Session(bench.reference, bench.options), rows.feeds)
+    return _score(loaded, bench.metric, want, _answers(loaded.session, rows.feeds), rows)
+
+
+def serving_threads(model: Path, evaluation: Path, cores: int, seconds: float) -> int:
+    """Threads that serving will give one run: all cores where that makes a long row faster."""
+    entrants = [Entrant(Session(model, SessionOptions(count))) for count in (cores, 1)]
+    wide = race(load_rows(evaluation), entrants, seconds)[0]
+    long = wide.reference_p50_seconds >= LONG_SECONDS
+    return cores if long and uses_cores(wide.latency_ratio, cores) else 1
+
+
+def _hopeless(quality: Quality, ratio: float, slowest: float) -> str:
+    if quality.failure:
+        return quality.failure
+    if ratio < slowest:
+        return f"runs at {ratio:.2f} x FP32's speed; below {slowest:.2f} x it cannot win"
+    return ""
+
+
+def _score(
+    loaded: _Loaded, metric: str, want: Sequence[Arrays], got: Sequence[Arrays], rows: Rows
+) -> Quality:
+    labels = None if rows.labels is None else rows.labels[: len(got)]
+    return compare(loaded.outputs, metric, want[: len(got)], got, labels)
+
+
+def playoff(candidates: Sequence[Path], sizes: Sequence[int], bench: Bench) -> list[Timing]:
+    """Time the best candidates once more, all in turns with FP32, so that luck decides less.
+
+    ``sizes`` are their best batches.
+    """
+    rows = load_rows(bench.evaluation)
+    paths = [*candidates, bench.reference]
+    sessions = [Session(path, bench.options) for path in paths]
+    widths = [(size, bench.reference_rows) for size in sizes] + [(bench.reference_rows,)]
+    entrants = [Entrant(*each) for each in zip(sessions, widths, strict=True)]
+    return race(rows, entrants, bench.seconds * len(entrants))[:-1]
+
+
+def _load(path: Path, bench: Bench) -> _Loaded:
+    _forget_peak()
+    before, started = resident_bytes(), perf_counter()
+    session = Session(path, bench.options)
+    return _Loaded(session, perf_counter() - started, before)
+
+
+def _answers(session: Session, feeds: Sequence[Arrays]) -> list[Arrays]:
+    """Row by row: so a row's score owes nothing to the rows beside it."""
+    return [session.run(row) for row in feeds]
+
+
+def _reference_answers(session: Session, rows: Rows, start: int, end: int) -> list[Arrays]:
+    """FP32's; what it refuses is told with where it is in the data."""
+    answers = []
+    for place, row in enumerate(rows.feeds[start:end], start):
+        try:
+            answers.append(session.run(row))
+        except QuantserveError as error:
+            shapes = ", ".join(
+                f'"{spec.name}" {list(array.shape)}'
+                for spec, array in zip(session.signature.inputs, row, strict=True)
+            )
+            what = "run" if rows.by_run else "row"
+            raise ConfigError(f"{what} {rows.number(place)} ({shapes}): {error}") from error
+    return answers
+
+
+def _batches(session: Session, rows: Rows, bench: Bench) -> tuple[int, float | None]:
+    """The size at which a run pays best, and how far answers move with the rows beside them."""
+    if not bench.batched:
+        return 1, None
+    chosen = [rows.feeds[i] for i in next(groups(rows.feeds))[:PROBED]]
+    clock = thread_time if bench.threads == 1 else perf_counter
+    found = probe(session.run, session.signature.outputs, chosen, bench.max_rows, clock)
+    width = max(found.seconds, key=lambda size: size / found.seconds[size])
+    # Kernels for another size round otherwise; only what is more than that comes from neighbours.
+    moved = found.deviation if found.deviation > SAME else found.neighbours
+    return width, moved
+
+
+def save_answers(answers: Sequence[Arrays], path: Path) -> None:
+    """Write each row's outputs."""
+    arrays = {
+        f"{i}/{k}": a.astype(np.str_) if a.dtype == object else a
+        for i, row in enumerate(answers)
+        for k, a in enumerate(row)
+    }
+    np.savez(path, allow_pickle=False, **arrays)
+
+
+def load_answers(path: Path) -> list[Arrays]:
+    """Read what ``save_answers`` wrote."""
+    rows: list[list[Array]] = []
+    with np.load(path, allow_pickle=False) as archive:
+        for name in archive.files:
+            row = int(name.partition("/")[0])
+            if row == len(rows):
+                rows.append([])
+            rows[row].append(archive[name])
+    return [tuple(row) for row in rows]
+
+
+def _forget_peak() -> None:
+    """Start to count the process's peak memory anew (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_bytes() -> int:
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,254 @@
+"""One ``quantserve quantize`` from its flags to the new version: check, search, publish."""
+
+import shutil
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from service.config import load_model_config
+from service.core.compatibility import compare_signatures
+from service.core.errors import ConfigError, LoadFailed
+from service.core.model_file import ONNX_FOLDER, SETTINGS_FILE
+from service.core.names import MODEL_FILE, NAME, VERSION
+from service.engine.cpu.kernels import Kernels
+from service.engine.cpu.machine import Machine, read_machine
+from service.engine.loading.rehearsal import rehearse_file
+from service.engine.onnx_file.summary import summarise
+from service.engine.runtime.session import Session, SessionOptions
+from service.quantization.data.labelled import doubt
+from service.quantization.data.reading import read_data
+from service.quantization.data.rows import Split, split
+from service.quantization.evaluate.quality import check_metric
+from service.quantization.evaluate.timing import SECONDS
+from service.quantization.evaluate.trial import load_answers
+from service.quantization.evaluate.worker import WorkFailed
+from service.quantization.publish import GOLDEN, check_home, make_folder, publish, write_golden
+from service.quantization.recipes.build import Workshop
+from service.quantization.recipes.catalogue import Imported
+from service.quantization.recipes.converting import restored
+from service.quantization.recipes.source import Source, read_source
+from service.quantization.report.page import page
+from service.quantization.report.progress import ProgressBar
+from service.quantization.report.report import report
+from service.quantization.report.told import kept, told
+from service.quantization.search.decide import Goal, Target
+from service.quantization.search.search import Search
+from service.quantization.search.task import Outcome, Task
+from service.quantization.search.workplace import scratch_folder, sha256, workshop
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What was asked; see ``quantserve quantize --help``."""
+
+    model: Path | None
+    data: str
+    calibration: str | None = None
+    name: str | None = None
+    models: Path = Path("models")
+    labels: str | None = None
+    metric: str = "auto"
+    max_drop: float = 0.01
+    target: str = "latency"
+    budget: float = 900.0
+    allow_batch_variance: bool = False
+    qat: tuple[Path, ...] = ()
+    rows: int = 1000
+    max_batch_size: int = 64
+    threads: int = 0
+    seed: int = 0
+    timing_seconds: float = SECONDS
+    from_int8: Path | None = None
+
+    @property
+    def goal(self) -> Goal:
+        """What is to become better, and at what price."""
+        return Goal(Target(self.target), self.max_drop, self.allow_batch_variance)
+
+    def wishes(self, kernels: Kernels | None) -> dict[str, Any]:
+        """The options that distinguish searches over the same files and rows."""
+        names = (
+            "metric", "max_drop", "target", "allow_batch_variance", "max_batch_size", "threads",
+            "from_int8",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names} | {"kernels": kernels}
+
+    @property
+    def converts(self) -> bool:
+        """Whether an 8-bit model is converted without its FP32 source."""
+        return self.model is None
+
+    @property
+    def given(self) -> tuple[Path, ...]:
+        """Quantized files that are candidates as well."""
+        return (*self.qat, *([self.from_int8] if self.from_int8 else []))
+
+    @property
+    def model_name(self) -> str:
+        """The name in the models folder: as asked, else after the file."""
+        if self.name is not None:
+            return self.name
+        given = self.from_int8 if self.model is None else self.model
+        stem = given.stem if given else ""
+        if given and stem == "model":  # models/<name>/<version>/model.onnx, and what else there is
+            folders = [folder.name for folder in given.resolve().parents]
+            parts = {ONNX_FOLDER, MODEL_FILE}
+            stem = next((f for f in folders if f not in parts and not VERSION.fullmatch(f)), "")
+        return stem
+
+
+def carry_out(order: Order) -> str:
+    """Search and publish; returns what to tell.
+
+    Raises:
+        ConfigError: what was asked cannot be done; found before any long work where possible.
+    """
+    if not NAME.fullmatch(order.model_name):
+        raise ConfigError(f"{order.model_name!r} is not a name for a model; give one with --name")
+    home = order.models / order.model_name
+    if order.model is not None and not order.model.is_file():
+        words = "is a folder; give the .onnx file" if order.model.is_dir() else "does not exist"
+        raise ConfigError(f"{order.model} {words}")
+    made = [folder for folder in (home, order.models) if not folder.exists()]
+    try:
+        make_folder(home.parent)
+        if order.model is not None:
+            return _carry_out(order, order.model, home, ())
+        if order.from_int8 is None:
+            raise ConfigError("give a model in FP32, or --from-int8 with one that is quantized")
+        with restored(order.from_int8, home.parent) as floats:
+            return _carry_out(order, floats.path, home, (floats.note,))
+    except OSError as error:
+        raise ConfigError(f"{error.filename or home}: {error.strerror or error}") from None
+    finally:
+        for folder in made:  # unless there is something in it
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _carry_out(order: Order, model: Path, home: Path, notes: tuple[str, ...]) -> str:
+    machine = read_machine()
+    if order.threads > machine.cores:
+        raise ConfigError(f"--threads {order.threads}: this machine has {machine.cores} cores")
+    source = read_source(model.absolute(), home.parent)
+    rows = read_data(order.data, model, source.signature, order.labels, order.seed)
+    calibration = None
+    if order.calibration:
+        calibration = read_data(
+            order.calibration, model, source.signature, order.labels, order.seed,
+            needs_labels=False,
+        )  # fmt: skip
+    if rows.by_run:
+        source = replace(source, batched=False)
+    check_metric(order.metric, rows.labels)
+    parts = split(rows, order.seed, order.rows, calibration)
+    for path in order.given:
+        _check_given("--qat" if path in order.qat else "--from-int8", path, source)
+    check_home(home, source.signature)
+    kernels = Kernels.asked(load_model_config(home / SETTINGS_FILE).session.kernels)
+    with scratch_folder(home) as scratch:
+        try:
+            shop = workshop(scratch, model, order.given, order.wishes(kernels), parts)
+            outcome, search = _search(order, source, shop, parts, machine, kernels)
+            outcome = _beside_given(order, outcome, search)
+        except ConfigError:  # FP32 itself does not run: there is nothing to go on with
+            shutil.rmtree(scratch)
+            raise
+        given = (*notes, *rows.notes, *(calibration.notes if calibration else ()))
+        outcome = replace(outcome, notes=(*given, *outcome.notes))
+        text = _publish(order, home, source, parts, outcome, search, shop, machine)
+        shutil.rmtree(scratch)
+    return text
+
+
+def _search(
+    order: Order, source: Source, shop: Workshop, parts: Split, machine: Machine,
+    kernels: Kernels | None,
+) -> tuple[Outcome, Search]:  # fmt: skip
+    task = Task(
+        source, order.goal, order.metric, machine.cores, order.threads, machine.saturates,
+        order.budget, order.max_batch_size, tuple(path.absolute() for path in order.given),
+        order.timing_seconds, len(parts.confirmation), kernels, order.from_int8 is not None,
+    )  # fmt: skip
+    search = Search(task, shop, ProgressBar())
+    outcome = search.run()
+    if order.data == "random":
+        decision = outcome.decision
+        warning = "ACCURACY WAS NOT MEASURED: the rows are random. "
+        outcome = replace(outcome, decision=replace(decision, reason=warning + decision.reason))
+    quality = outcome.reference.measured.quality if outcome.reference.measured else None
+    if quality and (why := doubt(quality.metric, quality.reference, parts.evaluation.labels)):
+        outcome = replace(outcome, notes=(*outcome.notes, why))
+    return outcome, search
+
+
+def _beside_given(order: Order, outcome: Outcome, search: Search) -> Outcome:
+    """The outcome with a note that compares the winner's answers with those of the --from-int8
+    file."""
+    winner = outcome.winner
+    if winner is None or order.from_int8 is None or isinstance(winner.method, Imported):
+        return outcome
+    try:
+        quality = search.beside(winner, order.from_int8.absolute())
+    except WorkFailed as error:
+        note = f"could not be compared with {order.from_int8.name}: {error}"
+    else:
+        note = (
+            f"answers of {winner.name} against those of {order.from_int8.name}: {quality.metric} "
+            f"{quality.score:.4f}, {quality.reference:.4f} being that file's own"
+        )
+    return replace(outcome, notes=(*outcome.notes, note))
+
+
+def _publish(
+    order: Order, home: Path, source: Source, parts: Split, outcome: Outcome, search: Search,
+    shop: Workshop, machine: Machine,
+) -> str:  # fmt: skip
+    winner = outcome.winner
+    file = search.file(winner) if winner else source.path
+    data = {
+        "source": order.data if order.data == "random" else Path(order.data).name,
+        "random": order.data == "random",
+        "labels": parts.evaluation.labels is not None,
+        "by_run": parts.evaluation.by_run,
+        "calibration_rows": len(parts.calibration),
+        "evaluation_rows": len(parts.evaluation),
+        "confirmation_rows": len(parts.confirmation),
+        "seed": order.seed,
+    }
+    hashes = {"model": sha256(file), "source": sha256(source.path)}
+    values = report(outcome, order.goal, machine, data, hashes)
+    values = {"name": home.name, **values}
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if order.converts and (winner is None or isinstance(winner.method, Imported)):
+        return kept(values, order.given[-1], width)
+    golden = write_golden(home, source.signature, parts.evaluation, load_answers(shop.answers))
+    version = home / str(publish(home, file, values, page(values)))
+    written = [*sorted(p for p in version.rglob("*") if p.is_file()), *[home / GOLDEN][:golden]]
+    return told(values, version, written, width)
+
+
+def _check_given(flag: str, path: Path, source: Source) -> None:
+    """A finished file must load and have the model's signature.
+
+    Raises:
+        ConfigError: it does not, or is not quantized.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{flag} {path}: there is no such file")
+    try:
+        precision = summarise(path).precision
+        rehearse_file(path)
+        signature = Session(path, SessionOptions(1)).signature
+    except LoadFailed as error:
+        raise ConfigError(f"{flag} {path.name}: {error}") from None
+    if not precision.scheme:
+        raise ConfigError(f"{flag} {path.name} is not quantized ({precision})")
+    broken = compare_signatures(source.signature, signature).broken
+    # It is run and compared in the order of the source's tensors.
+    want, got = ([s.name for s in (*x.inputs, *x.outputs)] for x in (source.signature, signature))
+    if broken or want != got:
+        what = ", ".join(broken) or f"expected {want}, got {got}"
+        raise ConfigError(f"{flag} {path.name} has another signature: {what}")

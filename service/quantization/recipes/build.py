@@ -1,0 +1,252 @@
+"""Applies a recipe to a model, through ONNX Runtime's own tools. Runs in a worker."""
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper, version_converter
+
+from service.core.tensors import Array, Arrays
+from service.engine.onnx_file.summary import summarise
+from service.quantization.data.rows import groups, load_rows
+from service.quantization.evaluate.guard import ROWS, check_answers
+from service.quantization.graphs.fusion import Fusion, fusion_of
+from service.quantization.graphs.parts import all_nodes, opset_of
+from service.quantization.recipes.catalogue import (
+    Dynamic,
+    Imported,
+    PerRow,
+    Preparation,
+    Recipe,
+    Static,
+)
+from service.quantization.recipes.methods import apply, needed_opset
+from service.quantization.recipes.per_row import note_on
+from service.quantization.recipes.source import files_of
+
+HISTOGRAM_ROWS = 16
+"""Rows that a calibrator reads that keeps histograms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Where a search keeps its files."""
+
+    folder: Path
+
+    @property
+    def calibration(self) -> Path:
+        """The rows to calibrate on."""
+        return self.folder / "calibration.npz"
+
+    @property
+    def evaluation(self) -> Path:
+        """The rows to choose by."""
+        return self.folder / "evaluation.npz"
+
+    @property
+    def confirmation(self) -> Path:
+        """The rows to confirm the choice on."""
+        return self.folder / "confirmation.npz"
+
+    @property
+    def answers(self) -> Path:
+        """FP32's answers to the evaluation rows."""
+        return self.folder / "answers.npz"
+
+    def prepared(self, preparation: Preparation) -> Path:
+        """The model that recipes start from."""
+        return self.folder / f"{preparation}.onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A finished file. ``compressed_bytes`` is its size after DEFLATE, as in a package or image;
+    ``note`` names products that the recipe left in float although they have weights."""
+
+    file_bytes: int
+    compressed_bytes: int
+    precision: str
+    opset: int
+    fusion: Fusion
+    seconds: float
+    note: str = ""
+
+
+def prepare(source: Path, shop: Workshop) -> str:
+    """Write the forms that recipes start from; returns why pre-processing failed, if it did.
+
+    Every node gets a name, weights are initializers inside the one file.
+    """
+    model = onnx.load(source)
+    _name_nodes(model)
+    # The tools keep this list of inner shapes and trust it, also where it has become wrong.
+    model.graph.ClearField("value_info")
+    onnx.save(_inferred(model), shop.prepared("raw"))
+    try:
+        _pre_process(shop)
+    except Exception as error:
+        _mark(onnx.load(shop.prepared("raw")), shop.prepared("processed"))
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+    return ""
+
+
+def build(recipe: Recipe, shop: Workshop, destination: Path) -> Built:
+    """Apply a recipe and check that it did something, and that the result loads.
+
+    Raises:
+        Exception: whatever the tools raise; it is the candidate's reason.
+    """
+    started = perf_counter()
+    note = build_file(recipe, shop, destination)
+    if isinstance(recipe.method, Dynamic | Static) and not summarise(destination).precision.scheme:
+        raise ValueError("the graph has no product that this recipe can quantize")
+    if isinstance(recipe.method, PerRow):
+        feeds = islice(iter(Feeds(shop, recipe).get_next, None), ROWS)
+        check_answers(destination, shop.prepared(recipe.preparation), list(feeds))
+    return replace(examine(destination, perf_counter() - started), note=note)
+
+
+def build_file(recipe: Recipe, shop: Workshop, destination: Path) -> str:
+    """Apply a recipe. Returns a note on products with weights that it left in float, or "".
+
+    Raises:
+        Exception: whatever the tools raise.
+    """
+    if isinstance(recipe.method, Imported):
+        _copy(Path(recipe.method.path), destination)
+        return ""
+    model = _starting_model(recipe, shop)
+    note = note_on(model) if isinstance(recipe.method, PerRow) else ""
+    apply(recipe, model, Feeds(shop, recipe), destination)
+    return note
+
+
+def examine(path: Path, seconds: float = 0.0) -> Built:
+    """What can be told of a file without running it on rows.
+
+    Raises:
+        LoadFailed: ONNX Runtime does not load it.
+    """
+    fusion = fusion_of(path)
+    model = onnx.load(path)
+    data = b"".join(file.read_bytes() for file in files_of(path))
+    return Built(
+        len(data),
+        len(zlib.compress(data, 1)),
+        str(summarise(path).precision),
+        opset_of(model),
+        fusion,
+        seconds,
+    )
+
+
+def _copy(given: Path, destination: Path) -> None:
+    """The file as it is; weights in other files move into it."""
+    if len(files_of(given)) == 1:
+        destination.write_bytes(given.read_bytes())
+    else:
+        onnx.save(onnx.load(given), destination)
+
+
+class Feeds:
+    """The calibration rows, as the calibrators want to read them."""
+
+    def __init__(self, shop: Workshop, recipe: Recipe) -> None:
+        self._shop = shop
+        # All but MinMax keep histograms of every tensor: minutes for a hundred images.
+        calm = getattr(recipe.method, "calibrator", "MinMax") == "MinMax"
+        self._most = None if calm else HISTOGRAM_ROWS
+        self._feeds: Iterator[dict[str, Array]] | None = None
+
+    def cache(self, recipe: Recipe) -> Path:
+        """Where ranges are kept that another recipe may use again."""
+        method: Any = recipe.method
+        ops = "-".join(method.ops) or "every"
+        what = getattr(method, "calibrator", method.kind)
+        name = f"{recipe.preparation}-{recipe.sparsity}-{what}-{ops}"
+        return self._shop.folder / f"ranges-{zlib.crc32(name.encode()):08x}.json"
+
+    def get_next(self) -> dict[str, Array] | None:
+        """The next feed by input name, or None at the end."""
+        if self._feeds is None:
+            names = [i.name for i in _inputs(onnx.load(self._shop.prepared("raw")).graph)]
+            rows = self._chosen(load_rows(self._shop.calibration).feeds)
+            self._feeds = iter([dict(zip(names, row, strict=True)) for row in rows])
+        return next(self._feeds, None)
+
+    def _chosen(self, rows: Sequence[Arrays]) -> Sequence[Arrays]:
+        """Those that keep histograms put the values of all rows into one array: of one shape."""
+        if self._most is None:
+            return rows
+        return [rows[place] for place in max(groups(rows), key=len)[: self._most]]
+
+
+def _starting_model(recipe: Recipe, shop: Workshop) -> onnx.ModelProto:
+    """The prepared model, in an opset that the recipe's operators exist in.
+
+    Below it ONNX Runtime's tools write a model that does not load, without a word.
+    """
+    model = onnx.load(shop.prepared(recipe.preparation))
+    if recipe.sparsity:
+        _prune(model, recipe.sparsity)
+    needed = needed_opset(recipe.method)
+    if opset_of(model) < needed:
+        model = _inferred(version_converter.convert_version(model, needed))
+    return model
+
+
+def _prune(model: onnx.ModelProto, sparsity: float) -> None:
+    """Set the smallest weights of each matrix or filter bank to 0."""
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.ndim < 2 or values.size < 256:
+            continue
+        bound = np.quantile(np.abs(values), sparsity)
+        kept = np.where(np.abs(values) <= bound, np.float32(0), values)
+        tensor.CopyFrom(numpy_helper.from_array(kept, tensor.name))
+
+
+def _pre_process(shop: Workshop) -> None:
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    raw, processed = shop.prepared("raw"), shop.prepared("processed")
+    try:
+        quant_pre_process(raw, processed)
+    except Exception:  # symbolic shapes fail on many graphs, and sympy may be missing
+        quant_pre_process(raw, processed, skip_symbolic_shape=True)
+    model = onnx.load(processed)
+    _name_nodes(model)
+    _mark(model, processed)
+
+
+def _mark(model: onnx.ModelProto, path: Path) -> None:
+    onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
+    onnx.save(model, path)
+
+
+def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        return onnx.shape_inference.infer_shapes(model)
+    except Exception:  # custom operators; the tools then quantize what they can
+        return model
+
+
+def _name_nodes(model: onnx.ModelProto) -> None:
+    """Names of their own, also inside branches: a recipe leaves nodes in float by name."""
+    taken: set[str] = set()
+    for place, node in enumerate(all_nodes(model.graph)):
+        if not node.name or node.name in taken:
+            node.name = f"{node.op_type}.{place}"
+        taken.add(node.name)
+
+
+def _inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    constants = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in constants]

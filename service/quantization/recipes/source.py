@@ -1,0 +1,147 @@
+"""The FP32 model: is it usable at all, and what kind of graph is it? Checked before any work."""
+
+import shutil
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import onnx
+
+from service.core.errors import ConfigError, LoadFailed
+from service.core.tensors import Signature
+from service.engine.loading.rehearsal import rehearse_file
+from service.engine.loading.tuning import settle
+from service.engine.onnx_file.summary import check_external_files, summarise
+from service.engine.runtime.session import Session, SessionOptions
+from service.quantization.data.layout import joins
+from service.quantization.graphs.parts import all_nodes
+from service.quantization.recipes.catalogue import Kind
+
+MOST_BYTES = 2 * 10**9
+"""A protobuf message holds less than 2 GiB, and the tools pass whole models as messages."""
+SPACE = 4
+"""Free disk space wanted, in sizes of the model: prepared copies, a candidate, the best so far."""
+RECURRENT = {"LSTM", "GRU", "RNN"}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A usable FP32 model. ``file_bytes`` counts external data; ``batched``: rows may share a run,
+    as far as the file tells."""
+
+    path: Path
+    signature: Signature
+    kinds: frozenset[Kind]
+    file_bytes: int
+    batched: bool
+
+
+def read_source(path: Path, scratch: Path) -> Source:
+    """Check a model file; ``scratch`` is a folder on the disk that the work will fill.
+
+    Raises:
+        ConfigError: it is not a model that can be quantized here; says what to do instead.
+    """
+    if not path.is_file():
+        raise ConfigError(f"there is no file {path}")
+    try:
+        summary = summarise(path)
+        check_external_files(summary, path.parent)
+        size = sum(file.stat().st_size for file in files_of(path))
+        _check_size(path, size, scratch)
+        precision = summary.precision
+        if precision.scheme:
+            convert = ", or convert it with --from-int8" if precision.dynamic else ""
+            raise ConfigError(
+                f"{path.name} is quantized already ({precision}); start from its FP32 "
+                f"form, or give it as --qat beside that{convert}"
+            )
+        if not precision.trees and dict(precision.shares).get("FP64", 0) >= 0.5:
+            raise ConfigError(
+                f"{path.name} holds its weights in FP64, of which ONNX Runtime's tools quantize "
+                "nothing; export it in FP32"
+            )
+        rehearse_file(path)
+        signature = settle(Session(path, SessionOptions(1), summary), precision)
+    except LoadFailed as error:
+        named = str(error) if path.name in str(error) else f"{path.name}: {error}"
+        raise ConfigError(named) from None
+    model = onnx.load(path, load_external_data=False)
+    return Source(path, signature, kinds_of(model), size, joins(signature) and signature.has_rows)
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """A model's file and those beside it that hold its weights.
+
+    Raises:
+        LoadFailed: it is not an ONNX model.
+    """
+    return path, *(path.parent / name for name in sorted(summarise(path).external_files))
+
+
+def doubt_of_precision(precision: str) -> str:
+    """What to say of a file to start from that is not in FP32.
+
+    The tools leave the weights of such a file as they are, with a QuantizeLinear behind each.
+    """
+    if not any(kind in precision for kind in ("FP16", "BF16", "FP64")):
+        return ""
+    return (
+        f'"FP32" is the given file, whose weights are {precision}; starting from its FP32 form '
+        "gives smaller results"
+    )
+
+
+def kinds_of(model: onnx.ModelProto) -> frozenset[Kind]:
+    """What a graph consists of, from its operators and where its weights are."""
+    nodes = list(all_nodes(model.graph))
+    operators = {node.op_type for node in nodes}
+    if any(node.op_type.startswith("TreeEnsemble") for node in nodes):
+        return frozenset({Kind.TREE})
+    sizes = _weight_sizes(model.graph, nodes)
+    total = sum(sizes.values()) or 1
+    kinds = set()
+    if sizes["Conv"] >= 0.05 * total:
+        kinds.add(Kind.CONV)
+    if operators & RECURRENT:
+        kinds.add(Kind.RECURRENT)
+    if sizes["Gather"] >= 0.5 * total:
+        kinds.add(Kind.EMBEDDING)
+    products = sizes["MatMul"] + sizes["Gemm"]
+    if products >= 0.05 * total:
+        attends = "Softmax" in operators and "MatMul" in operators and _attends(model.graph)
+        kinds.add(Kind.TRANSFORMER if attends or "Attention" in operators else Kind.DENSE)
+    return frozenset(kinds or {Kind.DENSE})
+
+
+def _weight_sizes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> dict[str, int]:
+    elements = {tensor.name: prod(tensor.dims) for tensor in graph.initializer}
+    for node in nodes:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
+            elements[node.output[0]] = prod(node.attribute[0].t.dims)
+    sizes = dict.fromkeys(("Conv", "MatMul", "Gemm", "Gather", "other"), 0)
+    for node in nodes:
+        key = node.op_type if node.op_type in sizes else "other"
+        sizes[key] += sum(elements.get(name, 0) for name in node.input)
+    return sizes
+
+
+def _attends(graph: onnx.GraphProto) -> bool:
+    """Whether two activations are multiplied with each other, as attention does."""
+    constants = {tensor.name for tensor in graph.initializer}
+    constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
+    return any(node.op_type == "MatMul" and not set(node.input) & constants for node in graph.node)
+
+
+def _check_size(path: Path, size: int, scratch: Path) -> None:
+    if size > MOST_BYTES:
+        raise ConfigError(
+            f"{path.name} is {size / 1e9:.1f} GB with its external data; quantizing takes at most "
+            f"{MOST_BYTES / 1e9:.0f} GB, what one protobuf message may hold"
+        )
+    free = shutil.disk_usage(scratch).free
+    if free < SPACE * size:
+        raise ConfigError(
+            f"{scratch} has {free / 1e6:.0f} MB free; quantizing {path.name} needs about "
+            f"{SPACE * size / 1e6:.0f} MB"
+        )

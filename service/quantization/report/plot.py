@@ -1,0 +1,232 @@
+"""Speed, accuracy and size of every candidate as one inline SVG, with the frontier.
+
+Right is faster, up is more accurate, a larger disc is a larger file. The shaded field is where a
+candidate must lie to win. Speed is that of the target: rows/s where that is what was asked for.
+"""
+
+from dataclasses import dataclass
+from html import escape
+from math import ceil, log10, sqrt
+from typing import Any
+
+from service.quantization.report.label_places import Box, Round, place
+from service.quantization.report.table import ranked
+from service.quantization.search.decide import NOISE, SLOWEST, Target
+
+WIDTH, HEIGHT = 960, 500
+LEFT, RIGHT, TOP, BOTTOM = 70, 30, 26, 58
+HEADROOM, FOOTROOM = 64, 40
+"""Above and below the outermost discs, for labels."""
+LEAST_DROP, MOST_DROP = 1e-4, 1.0
+"""Drops are on a logarithmic axis; smaller ones than the first are drawn at its end."""
+LARGEST_DISC = 24.0
+DROP_TICKS = ((1e-4, "≤ 0.01 %"), (1e-3, "0.1 %"), (1e-2, "1 %"), (1e-1, "10 %"), (1.0, "100 %"))
+SPEED_TICKS = (0.05, 0.1, 0.2, 0.5, 1, 1.5, 2, 3, 4, 6, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Disc:
+    """One candidate in the picture. ``rough``: it was dropped after a few runs; ``number``: its row
+    in the table."""
+
+    name: str
+    speed: float
+    drop: float
+    megabytes: float
+    kind: str
+    rough: bool
+    number: int = 0
+
+
+def discs(report: dict[str, Any]) -> list[Disc]:
+    """What can be drawn: FP32 and every candidate with a time and a score."""
+    winner = report["decision"]["winner"]
+    found = []
+    for number, row in enumerate((report["reference"], *ranked(report))):
+        timing, quality = row.get("timing"), row.get("quality")
+        if not timing or not quality:
+            continue
+        drop = drop_of(quality)
+        kind = "passes" if row["verdict"].startswith("passes") else "fails"
+        kind = "reference" if row is report["reference"] else kind
+        kind = "winner" if row["name"] == winner else kind
+        speed = _speed(row, report["goal"]["target"])
+        found.append(
+            Disc(row["name"], speed, drop, row["file_bytes"] / 1e6, kind,
+                 bool(row["dropped"]), number)
+        )  # fmt: skip
+    return found
+
+
+def drop_of(quality: dict[str, Any]) -> float:
+    """By how much the score fell, at most 1: of what has failed, or whose score is no number."""
+    if quality["failure"] or quality["score"] is None or quality["reference"] is None:
+        return 1.0
+    return float(min(1.0, max(0.0, quality["reference"] - quality["score"])))
+
+
+def _speed(row: dict[str, Any], target: str) -> float:
+    """Against FP32; a row's rows/s count only where its rows may share a run."""
+    together = target == Target.THROUGHPUT and not row["dropped"] and row["batch_invariant"]
+    ratio: float | None = row["timing"]["throughput_ratio" if together else "latency_ratio"]
+    return ratio or SPEED_TICKS[0]
+
+
+def frontier(found: list[Disc]) -> list[Disc]:
+    """Those that no other beats in both speed and accuracy, the slowest first."""
+    kept: list[Disc] = []
+    best = float("inf")
+    for disc in sorted(found, key=lambda d: (-d.speed, d.drop)):
+        if disc.drop < best and not disc.rough:
+            best = disc.drop
+            kept.append(disc)
+    return kept[::-1]
+
+
+def plot(report: dict[str, Any]) -> str:
+    """The SVG."""
+    found = discs(report)
+    scale = _Scale(found, report["goal"]["max_drop"])
+    largest = max(disc.megabytes for disc in found)
+    line = frontier(found)
+    body = [
+        *_field(scale, report["goal"]),
+        *_axes(scale, _words(report["goal"]["target"])),
+        _path(scale, line),
+        *(_circle(scale, disc, largest) for disc in sorted(found, key=lambda d: -d.megabytes)),
+        *_labels(scale, found, largest),
+    ]
+    speed = _words(report["goal"]["target"])
+    title = f"{speed}, loss of accuracy, and file size of each candidate"
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">'
+        + "".join(body)
+        + "</svg>"
+    )
+
+
+def _words(target: str) -> str:
+    if target == Target.THROUGHPUT:
+        return "rows/s against FP32, best batch"
+    return "speed against FP32, batch 1"
+
+
+class _Scale:
+    """From speeds and drops to places in the picture."""
+
+    def __init__(self, found: list[Disc], max_drop: float) -> None:
+        speeds = [disc.speed for disc in found]
+        self.low = min(0.5, *speeds) * 0.85
+        self.high = max(1.6, *speeds) * 1.2
+        largest = max(0.01, 2 * max_drop, *(disc.drop for disc in found))
+        self.most = min(MOST_DROP, 10.0 ** ceil(log10(largest) - 1e-9))
+
+    def x(self, speed: float) -> float:
+        share = (log10(speed) - log10(self.low)) / (log10(self.high) - log10(self.low))
+        return LEFT + share * (WIDTH - LEFT - RIGHT)
+
+    def y(self, drop: float) -> float:
+        bounded = min(max(drop, LEAST_DROP), self.most)
+        share = (log10(bounded) - log10(LEAST_DROP)) / (log10(self.most) - log10(LEAST_DROP))
+        return TOP + HEADROOM + share * (HEIGHT - TOP - BOTTOM - HEADROOM - FOOTROOM)
+
+
+def _radius(disc: Disc, largest: float) -> float:
+    return max(9.0, LARGEST_DISC * sqrt(disc.megabytes / largest))
+
+
+def _field(scale: _Scale, goal: dict[str, Any]) -> list[str]:
+    small = goal["target"] in (Target.SIZE, Target.MEMORY)
+    left, bottom = scale.x(SLOWEST if small else NOISE), scale.y(goal["max_drop"])
+    width, height = WIDTH - RIGHT - left, bottom - TOP
+    what = "fast enough" if small else "faster"
+    words = f"{what}, and within the budget of {goal['max_drop']:.2%}"
+    box = f'x="{left:.1f}" y="{TOP}" width="{width:.1f}" height="{height:.1f}"'
+    return [
+        f'<rect class="field" {box}/>',
+        _text(WIDTH - RIGHT, TOP - 8, words, "end", "hint"),
+    ]
+
+
+def _axes(scale: _Scale, speed_words: str) -> list[str]:
+    parts = []
+    for speed in SPEED_TICKS:
+        if scale.low <= speed <= scale.high:
+            x = scale.x(speed)
+            parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" '
+                         f'y2="{HEIGHT - BOTTOM}"/>')  # fmt: skip
+            parts.append(_text(x, HEIGHT - BOTTOM + 18, f"{speed:g} x", "middle"))
+    for drop, words in DROP_TICKS:
+        if drop > scale.most * 1.001:
+            continue
+        y = scale.y(drop)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" '
+                     f'y2="{y:.1f}"/>')  # fmt: skip
+        parts.append(_text(LEFT - 8, y + 4, words, "end"))
+    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 14, f"{speed_words} →",
+                       "middle", "axis"))  # fmt: skip
+    middle = (TOP + HEIGHT - BOTTOM) / 2
+    parts.append(
+        f'<text class="axis" text-anchor="middle" transform="translate(14 {middle:.0f}) '
+        'rotate(-90)">← loss of accuracy</text>'
+    )
+    return parts
+
+
+def _path(scale: _Scale, line: list[Disc]) -> str:
+    """Steps: below and left of them, something else is at least as fast and as accurate."""
+    points = [(float(LEFT), scale.y(line[0].drop))] if line else []
+    for disc in line:
+        points += [(scale.x(disc.speed), points[-1][1]), (scale.x(disc.speed), scale.y(disc.drop))]
+    if line:
+        points.append((points[-1][0], HEIGHT - BOTTOM))
+    shown = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return f'<polyline class="frontier" points="{shown}"/>'
+
+
+def _circle(scale: _Scale, disc: Disc, largest: float) -> str:
+    rough = " rough" if disc.rough else ""
+    told = f"{disc.name}: {disc.speed:.2f} x, drop {disc.drop:.2%}, {disc.megabytes:.3g} MB"
+    return (
+        f'<circle class="{disc.kind}{rough}" cx="{scale.x(disc.speed):.1f}" '
+        f'cy="{scale.y(disc.drop):.1f}" r="{_radius(disc, largest):.1f}">'
+        f"<title>{escape(told)}</title></circle>"
+    )
+
+
+def _labels(scale: _Scale, found: list[Disc], largest: float) -> list[str]:
+    """The number of each candidate's row in the table; the names of the winner and of FP32, which
+    choose their places first and are drawn over the lines of the others."""
+    rounds = [Round(scale.x(d.speed), scale.y(d.drop), _radius(d, largest)) for d in found]
+    frame = Box(LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM)
+    taken: list[Box] = []
+    parts: list[list[str]] = []
+    named = ("winner", "reference")
+    pairs = sorted(zip(found, rounds, strict=True), key=lambda p: (p[0].kind not in named, p[1].x))
+    for disc, circle in pairs:
+        name = disc.kind in named
+        words = disc.name if name else str(disc.number)
+        box = place(circle, (7.2 if name else 6.5) * len(words) + 4, rounds, taken, frame)
+        taken.append(box)
+        parts.append(_label(circle, box, words, f"name {disc.kind}" if name else "number"))
+    return [part for label in reversed(parts) for part in label]
+
+
+def _label(disc: Round, box: Box, words: str, kind: str) -> list[str]:
+    middle = (box.left + box.right) / 2
+    text = _text(middle, box.bottom - 3, words, "middle", kind)
+    if box.meets(disc.box):
+        return [text]
+    above = box.bottom < disc.y
+    start, end = (disc.y - disc.radius, box.bottom) if above else (disc.y + disc.radius, box.top)
+    return [
+        f'<line class="lead" x1="{disc.x:.1f}" x2="{disc.x:.1f}" y1="{start:.1f}" y2="{end:.1f}"/>',
+        text,
+    ]
+
+
+def _text(x: float, y: float, words: str, anchor: str, kind: str = "tick") -> str:
+    return (
+        f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">'
+        f"{escape(words)}</text>"
+    )

@@ -1,0 +1,61 @@
+"""Where a search stands, on standard error: one line that is redrawn, or a line a step in a log."""
+
+import sys
+from contextlib import suppress
+from shutil import get_terminal_size
+from time import monotonic
+from typing import TextIO
+
+from service.quantization.report.table import cut
+from service.quantization.search.task import Step
+
+WIDTH, SHORT = 24, 8
+"""Columns of the bar."""
+NARROW, NARROWEST = 120, 60
+"""Columns below which the bar is short, and below which there is none."""
+BEST = " | best: "
+LOG_SECONDS = 5.0
+"""In a log, steps that follow faster than this are left out."""
+
+
+class ProgressBar:
+    """Draws steps."""
+
+    def __init__(self, stream: TextIO = sys.stderr) -> None:
+        self._stream = stream
+        self._drawn = float("-inf")
+
+    def __call__(self, step: Step) -> None:
+        """Show a step. A search does not end because nobody can look at it any more."""
+        with suppress(OSError):
+            self._show(step)
+
+    def _show(self, step: Step) -> None:
+        if self._stream.isatty():
+            text = line(step, get_terminal_size().columns - 1)
+            self._stream.write(f"\r\x1b[K{text}" + ("\n" if step.doing == "done" else ""))
+        elif monotonic() - self._drawn >= LOG_SECONDS or step.doing == "done":
+            self._drawn = monotonic()
+            self._stream.write(line(step, 400) + "\n")
+        self._stream.flush()
+
+
+def line(step: Step, width: int) -> str:
+    """One line: the bar, what is tried, the best so far with its gain, the time left.
+
+    Where it is narrow the bar is short and names are cut; the figures stay.
+    """
+    bar = ""
+    if width >= NARROWEST:
+        bar = _bar(step, WIDTH if width >= NARROW else SHORT)
+    gain = f" {step.gain:.2f} x" if step.gain else ""
+    left = f"{int(step.left_seconds) // 60}:{int(step.left_seconds) % 60:02d} left"
+    head, tail = f"{bar}{step.done}/{step.planned} ", f"{gain} | {left}"
+    room = max(16, width - len(head) - len(tail) - len(BEST))
+    best = cut(step.best, max(room // 2, room - len(step.doing)))
+    return f"{head}{cut(step.doing, room - len(best))}{BEST}{best}{tail}"[:width]
+
+
+def _bar(step: Step, width: int) -> str:
+    share = min(1.0, step.done / max(1, step.planned))
+    return "[" + ("#" * round(share * width)).ljust(width, ".") + "] "

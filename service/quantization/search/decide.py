@@ -1,0 +1,191 @@
+"""Who won: pure decisions over measured rows. ``reasons`` says why."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import sqrt
+
+from service.quantization.evaluate.timing import Timing
+from service.quantization.evaluate.trial import Measurement
+from service.quantization.recipes.build import Built
+from service.quantization.recipes.catalogue import Recipe
+
+NOISE = 1.15
+"""A ratio of speeds below this is noise: such a candidate does not beat FP32."""
+SMALLER = 1.1
+"""A file, or memory, counts as smaller from this ratio on."""
+SLOWEST = 0.67
+"""For the targets size and memory a model may run at this share of FP32's speed."""
+MENDABLE = ("static", "dynamic", "per-row")
+"""Kinds of methods that support mixed precision."""
+TIE = 1.05
+"""Candidates this close on the target are equal, and so are files this close in size."""
+
+
+class Target(StrEnum):
+    """What is to become better."""
+
+    LATENCY = "latency"
+    THROUGHPUT = "throughput"
+    SIZE = "size"
+    MEMORY = "memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What is wanted. ``max_drop`` is the most that the score may fall: 0.01 is one point."""
+
+    target: Target = Target.LATENCY
+    max_drop: float = 0.01
+    allow_batch_variance: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A recipe with what became of it. ``failure``: why there is nothing to measure, if so;
+    ``refuted``: how it failed on rows that had not chosen it, if so."""
+
+    recipe: Recipe
+    built: Built | None = None
+    measured: Measurement | None = None
+    failure: str = ""
+    refuted: str = ""
+
+
+def gain(candidate: Candidate, reference: Candidate, goal: Goal) -> float:
+    """How many times better than FP32 on the target; 0 for what could not be measured."""
+    if candidate.measured is None or candidate.built is None:
+        return 0.0
+    assert reference.measured is not None
+    assert reference.built is not None
+    if goal.target is Target.SIZE:
+        return reference.built.file_bytes / candidate.built.file_bytes
+    if goal.target is Target.MEMORY:
+        return reference.measured.steady_bytes / max(1, candidate.measured.steady_bytes)
+    timing = candidate.measured.timing
+    if timing is None:
+        return 0.0
+    return _speed(timing, candidate.measured, goal)
+
+
+def _speed(timing: Timing, measured: Measurement, goal: Goal) -> float:
+    if goal.target is Target.LATENCY:
+        return timing.latency_ratio
+    if measured.invariant or goal.allow_batch_variance:
+        return timing.throughput_ratio
+    # Serving runs it row by row, since its rows may not share a run.
+    return 1 / timing.p50_seconds / timing.reference_rows_per_second
+
+
+def within_budget(candidate: Candidate, goal: Goal) -> bool:
+    """Whether its answers are good enough."""
+    quality = candidate.measured.quality if candidate.measured else None
+    if quality is None or candidate.refuted:
+        return False
+    return not quality.failure and quality.drop <= goal.max_drop + 1e-9
+
+
+def beats(candidate: Candidate, reference: Candidate, goal: Goal) -> bool:
+    """Whether it is better than FP32 by more than noise, and not much worse in speed."""
+    measured = candidate.measured
+    if measured is None or measured.timing is None or measured.dropped:
+        return False
+    slow = measured.timing.latency_ratio < SLOWEST
+    if goal.target in (Target.SIZE, Target.MEMORY) and slow:
+        return False
+    return gain(candidate, reference, goal) >= required_gain(goal)
+
+
+def eligible(candidate: Candidate, reference: Candidate, goal: Goal) -> bool:
+    """Whether it could be published."""
+    return beats(candidate, reference, goal) and within_budget(candidate, goal)
+
+
+def best(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) -> Candidate | None:
+    """The winner among what could be published.
+
+    What answers a row alike in every batch wins over what does not, unless that is allowed.
+    """
+    able = [c for c in candidates if eligible(c, reference, goal)]
+    if not goal.allow_batch_variance:
+        able = [c for c in able if c.measured and c.measured.invariant] or able
+    if not able:
+        return None
+    top = max(gain(c, reference, goal) for c in able)
+    tied = [c for c in able if gain(c, reference, goal) * TIE >= top]
+    smallest = min(_bytes(c) for c in tied)
+    return min((c for c in tied if _bytes(c) <= TIE * smallest), key=lambda c: _cost(c, goal))
+
+
+def required_gain(goal: Goal) -> float:
+    """What a candidate has to bring on the target."""
+    return SMALLER if goal.target in (Target.SIZE, Target.MEMORY) else NOISE
+
+
+def _bytes(candidate: Candidate) -> int:
+    return candidate.built.file_bytes if candidate.built else 0
+
+
+def _cost(candidate: Candidate, goal: Goal) -> tuple[float, float, int]:
+    """Smaller drop; but for size the smaller package first, since pruned weights compress."""
+    packed = candidate.built.compressed_bytes if candidate.built else 0
+    first = packed if goal.target is Target.SIZE else 0
+    return first, _drop(candidate), packed
+
+
+def bar(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) -> float:
+    """The share of FP32's speed at batch 1 below which a candidate cannot win any more."""
+    if goal.target in (Target.SIZE, Target.MEMORY):
+        return SLOWEST
+    if goal.target is Target.THROUGHPUT:
+        return 0.5  # batches may bring back what single rows lose, but not more than that
+    found = best(candidates, reference, goal)
+    # Half the way from FP32 to the best so far: mixed precision may still cost it some speed.
+    return 1.0 if found is None else max(1.0, 0.6 * gain(found, reference, goal))
+
+
+def mixed_bases(
+    candidates: Sequence[Candidate], reference: Candidate, goal: Goal
+) -> list[Candidate]:
+    """Candidates worth mending: better than the best so far, but with answers too far off.
+
+    The most promising first: fast, and near to the budget.
+    """
+    found = best(candidates, reference, goal)
+    floor = required_gain(goal)
+    if found and (goal.allow_batch_variance or _invariant(found)):
+        floor = max(floor, gain(found, reference, goal) * TIE)
+    broken = [
+        c
+        for c in candidates
+        if c.measured and not c.recipe.float_nodes and not within_budget(c, goal)
+        and gain(c, reference, goal) >= floor and c.recipe.method.kind in MENDABLE
+    ]  # fmt: skip
+    keeps = [
+        c
+        for c in broken
+        if goal.allow_batch_variance or c.recipe.method.kind != "dynamic" or _never_joined(c)
+    ]
+    return sorted(keeps, key=lambda c: -_promise(c, reference, goal))
+
+
+def _promise(candidate: Candidate, reference: Candidate, goal: Goal) -> float:
+    """What may be left of a gain once enough is in float: the less, the further off it answers.
+
+    A rule of thumb: a drop of four times the budget costs half of the gain.
+    """
+    kept = sqrt(min(1.0, goal.max_drop / _drop(candidate)))
+    return (gain(candidate, reference, goal) - 1) * kept
+
+
+def _drop(candidate: Candidate) -> float:
+    quality = candidate.measured.quality if candidate.measured else None
+    return 1.0 if quality is None or quality.failure else quality.drop
+
+
+def _never_joined(candidate: Candidate) -> bool:
+    return candidate.measured is not None and candidate.measured.deviation is None
+
+
+def _invariant(candidate: Candidate) -> bool:
+    return candidate.measured is not None and candidate.measured.invariant

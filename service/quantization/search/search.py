@@ -1,0 +1,275 @@
+"""The loop: every recipe built, tried and judged; then mixed precision where it can win more.
+
+Each finished step goes into a journal, so that a search that was stopped goes on where it was.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+
+from service.core.errors import ConfigError
+from service.quantization.evaluate import trial as trials
+from service.quantization.evaluate.kernel_speeds import measure_kernels
+from service.quantization.evaluate.quality import Quality
+from service.quantization.evaluate.trial import Bench, Measurement
+from service.quantization.evaluate.worker import Worker, WorkFailed
+from service.quantization.recipes.build import Built, Workshop, build, examine, prepare
+from service.quantization.recipes.catalogue import Imported, Recipe, catalogue, per_row, pruned
+from service.quantization.recipes.source import doubt_of_precision
+from service.quantization.search.confirmation import Finals
+from service.quantization.search.decide import Candidate, Target, bar, best, gain, mixed_bases
+from service.quantization.search.formats import Speeds, hopeless, ordered
+from service.quantization.search.journal import Journal
+from service.quantization.search.mending import Mending
+from service.quantization.search.reasons import decide
+from service.quantization.search.task import Outcome, Step, Task
+
+BUILD_TIMEOUT, TRIAL_TIMEOUT = 300.0, 300.0
+LEAST_PATIENCE = 30.0
+PATIENCE = 0.1
+"""The share of the budget that one recipe may take to be built; LEAST_PATIENCE in any case."""
+FP32 = Recipe("FP32", Imported("the model itself"))
+SPARSITIES = (0.3, 0.5)
+MENDED = 2
+"""Recipes that mixed precision is tried on at most."""
+
+
+class Search:
+    """One run over the candidates of a model."""
+
+    def __init__(self, task: Task, shop: Workshop, watch: Callable[[Step], None]) -> None:
+        self._task = task
+        self._shop = shop
+        self._watch = watch
+        self._builder = Worker(shop.folder)
+        self._journal = Journal(shop.folder / "journal.jsonl")
+        self._started = monotonic()
+        # All mutable state: what was found, and how many steps are done and planned.
+        self._found: list[Candidate] = []
+        self._notes: list[str] = []
+        self._done, self._planned = 0, 0
+        self._reference = Candidate(FP32)
+        self._bench = Bench(
+            task.source.path, shop.evaluation, shop.answers, task.metric, 1,
+            task.source.batched, task.max_rows, seconds=task.timing_seconds,
+            kernels=task.kernels,
+        )  # fmt: skip
+
+    def run(self) -> Outcome:
+        """Search until there is nothing left to try, or no time.
+
+        Raises:
+            ConfigError: FP32 itself does not run on the data, or the metric not on its answers.
+        """
+        plan = self._plan()
+        self._planned = len(plan) + 1
+        with self._builder:
+            self._measure_reference()
+            speeds = self._speeds()
+            for recipe in ordered(plan, speeds):
+                if not self._in_time():
+                    self._notes.append("the time was up before every recipe was tried")
+                    break
+                if why := hopeless(recipe, speeds, self._task.source.kinds, self._task.goal.target):
+                    self._found.append(Candidate(recipe, failure=why))
+                    self._done += 1
+                    continue
+                self._found.append(self._try(recipe))
+                self._keep_best()
+            for candidate in self._mend():
+                self._found.append(candidate)
+                self._keep_best()
+            for recipe in self._prunings():
+                self._found.append(self._try(recipe))
+                self._keep_best()
+        confirmation = self._finish()
+        self._step("done")
+        notes = {c.built.note: None for c in self._found if c.built and c.built.note}
+        self._notes += notes
+        decision = decide(self._found, self._reference, self._task.goal, len(plan))
+        return Outcome(
+            self._reference, tuple(self._found), decision, confirmation, self._bench.threads,
+            tuple(self._notes), monotonic() - self._started,
+        )  # fmt: skip
+
+    def file(self, recipe: Recipe) -> Path:
+        """The file of a candidate; built again where it was not kept."""
+        path = _file(self._shop, recipe)
+        if not path.exists():
+            with Worker(self._shop.folder) as worker:
+                worker.call(BUILD_TIMEOUT, build, recipe, self._shop, path)
+        return path
+
+    def beside(self, recipe: Recipe, other: Path) -> Quality:
+        """The quality of a candidate with another file as its reference.
+
+        Raises:
+            WorkFailed: one of the two cannot be run.
+        """
+        bench = replace(self._bench, reference=other)
+        with Worker() as worker:
+            return worker.call(
+                TRIAL_TIMEOUT, trials.confirm, self.file(recipe), bench, self._shop.evaluation
+            )
+
+    def _plan(self) -> tuple[Recipe, ...]:
+        imported = tuple(
+            Recipe(f"given file {path.name}", Imported(str(path))) for path in self._task.imported
+        )
+        if self._task.rows_only:
+            return (*imported, *per_row(self._task.saturates))
+        return (*imported, *catalogue(self._task.source.kinds, self._task.saturates))
+
+    def _speeds(self) -> Speeds:
+        """The measured speeds of the formats; empty if measuring fails."""
+        if self._task.kernels is not None:  # those of model.toml are not those that are measured
+            return {}
+
+        def measured() -> dict[str, float]:
+            try:
+                with Worker() as worker:
+                    return dict(worker.call(TRIAL_TIMEOUT, measure_kernels)["speed"])
+            except WorkFailed:
+                return {}
+
+        return self._journal.remember("speeds", dict[str, float], measured)
+
+    def _measure_reference(self) -> None:
+        self._step("FP32")
+        source, shop = self._task.source, self._shop
+        try:
+            note = self._builder.call(BUILD_TIMEOUT, prepare, source.path, shop)
+            if note:
+                self._notes.append(f"pre-processing failed; recipes start without it: {note}")
+            threads = self._task.threads or self._journal.remember("threads", int, self._threads)
+            self._bench = replace(self._bench, threads=threads)
+            built = self._builder.call(BUILD_TIMEOUT, examine, source.path)
+            if about := doubt_of_precision(built.precision):
+                self._notes.append(about)
+            with Worker() as worker:
+                measured = worker.call(self._patience, trials.baseline, self._bench)
+        except WorkFailed as error:
+            raise ConfigError(f"{source.path.name} in FP32, on the data: {error}") from None
+        self._reference = Candidate(FP32, replace(built, file_bytes=source.file_bytes), measured)
+        assert measured.quality is not None
+        assert measured.timing is not None
+        self._bench = replace(
+            self._bench, metric=measured.quality.metric, reference_rows=measured.timing.rows
+        )
+        self._done += 1
+
+    @property
+    def _patience(self) -> float:
+        """Seconds for FP32 itself: a model that takes them all leaves none to try anything."""
+        return min(TRIAL_TIMEOUT, max(LEAST_PATIENCE, self._task.budget_seconds))
+
+    def _threads(self) -> int:
+        with Worker() as worker:
+            return worker.call(
+                self._patience, trials.serving_threads,
+                self._task.source.path, self._shop.evaluation, self._task.cores,
+                self._task.timing_seconds,
+            )  # fmt: skip
+
+    def _try(self, recipe: Recipe) -> Candidate:
+        self._step(recipe.name)
+        found = self._journal.remember(repr(recipe), Candidate, lambda: self._measure(recipe))
+        self._done += 1
+        return found
+
+    def _measure(self, recipe: Recipe) -> Candidate:
+        path = _file(self._shop, recipe)
+        built: Built | None = None
+        try:
+            patience = max(LEAST_PATIENCE, PATIENCE * self._task.budget_seconds)
+            built = self._builder.call(patience, build, recipe, self._shop, path)
+            slowest = 0.9 * bar(self._found, self._reference, self._task.goal)
+            with Worker() as worker:
+                measured: Measurement = worker.call(
+                    TRIAL_TIMEOUT, trials.trial, path, self._bench, slowest
+                )
+        except WorkFailed as error:
+            return Candidate(recipe, built, failure=str(error))
+        return Candidate(recipe, built, measured)
+
+    def _keep_best(self) -> None:
+        """Remove the files of what cannot be published any more."""
+        found = best(self._found, self._reference, self._task.goal)
+        kept = _file(self._shop, found.recipe) if found else None
+        for path in self._shop.folder.glob("candidate-*.onnx"):
+            if path != kept:
+                path.unlink()
+
+    def _mend(self) -> Iterator[Candidate]:
+        """What mixed precision makes of the most promising recipes; each result may make the next
+        one not worth the time."""
+        mending = Mending(
+            self._builder, self._journal, self._shop, self._bench, self._task.goal.max_drop,
+            self._more, self._next,
+        )  # fmt: skip
+        tried: set[str] = set()
+        while len(tried) < MENDED:
+            bases = mixed_bases(self._found, self._reference, self._task.goal)
+            recipe = next((c.recipe for c in bases if c.recipe.name not in tried), None)
+            if recipe is None:
+                return
+            until = monotonic() + self._left() / (MENDED - len(tried))
+            tried.add(recipe.name)
+            try:
+                mended = mending.mend(recipe, until)
+            except WorkFailed as error:
+                self._notes.append(f"{recipe.name} could not be mended: {error}")
+                continue
+            if mended is None:
+                self._notes.append(f"no set of nodes in float was found for {recipe.name}")
+                continue
+            yield self._try(mended)
+
+    def _more(self, steps: int) -> None:
+        self._planned += steps
+
+    def _next(self, doing: str) -> None:
+        self._step(doing)
+        self._done += 1
+
+    def _finish(self) -> Quality | None:
+        finals = Finals(
+            self._journal, self._shop, self._bench, self._task.goal, self._reference, self.file,
+            self._step,
+        )  # fmt: skip
+        try:
+            self._found = finals.play_off(self._found)
+        except WorkFailed as error:
+            self._notes.append(f"the best candidates could not be timed again: {error}")
+        self._found, confirmation = finals.confirm(self._found, self._task.confirming)
+        return confirmation
+
+    def _prunings(self) -> Iterator[Recipe]:
+        """Sparse weights help only a file that is compressed later, so only for that target."""
+        found = best(self._found, self._reference, self._task.goal)
+        if self._task.goal.target is Target.SIZE and found and found.recipe.calibrated:
+            for sparsity in SPARSITIES:
+                if self._in_time():
+                    yield pruned(found.recipe, sparsity)
+
+    def _left(self) -> float:
+        return max(0.0, self._started + self._task.budget_seconds - monotonic())
+
+    def _in_time(self) -> bool:
+        return self._left() > 0
+
+    def _step(self, doing: str) -> None:
+        found = best(self._found, self._reference, self._task.goal) if self._found else None
+        words, better = "FP32", 0.0
+        if found is not None:
+            words, better = found.recipe.name, gain(found, self._reference, self._task.goal)
+        spent = monotonic() - self._started
+        left = spent / max(1, self._done) * max(0, self._planned - self._done)
+        left = min(left, self._left())
+        self._watch(Step(doing, self._done, self._planned, words, better, left))
+
+
+def _file(shop: Workshop, recipe: Recipe) -> Path:
+    return shop.folder / f"candidate-{zlib.crc32(repr(recipe).encode()):08x}.onnx"

@@ -1,0 +1,281 @@
+"""How a model is run follows from its file, the probe and model.toml, for a stated reason."""
+
+import re
+
+import pytest
+
+from service.config import BatchingConfig, InstancesConfig
+from service.core.batching import BatchingMode
+from service.core.tensors import DATATYPES, Dim, Signature, TensorSpec
+from service.engine.loading.axes import Counts
+from service.engine.loading.plan import (
+    Plan,
+    choose_mode,
+    choose_plan,
+    named_apart,
+    not_a_batch,
+    percent,
+    short_rows,
+    wants_threads,
+)
+from service.engine.loading.probe import Probe
+from service.engine.onnx_file.summary import Precision
+
+COMBINE, ROWS, REQUESTS = BatchingMode
+QDQ, DYNAMIC = Precision((("INT8", 1.0),), "QDQ"), Precision((("INT8", 1.0),), "dynamic")
+MOVES = Probe(deviation=0.3, neighbours=0.2)
+
+
+def takes(*shapes: tuple[Dim, ...]) -> Signature:
+    specs = [TensorSpec(f"x{i}", DATATYPES["FP32"], shape) for i, shape in enumerate(shapes)]
+    return Signature(tuple(specs), (TensorSpec("y", DATATYPES["FP32"], ("batch",)),))
+
+
+BATCH = takes(("batch", 4))
+
+MODES = [
+    ("independent rows", QDQ, Probe(), "auto", COMBINE, ""),
+    ("dynamic, but rows do not show it", DYNAMIC, Probe(), "auto", COMBINE, ""),
+    ("never", QDQ, Probe(), "never", REQUESTS, "never"),
+    ("a scale for the batch", DYNAMIC, MOVES, "auto", ROWS, "up to 30.0 % .*one scale"),
+    ("a scale for the batch, for speed", DYNAMIC, MOVES, "always", COMBINE, "30.0 %.*combined all"),
+    ("moves, and nobody knows why", QDQ, MOVES, "auto", REQUESTS, "request by request"),
+    (
+        "a batch that is none",
+        DYNAMIC,
+        Probe(neighbours=0.2, equivariant=False),
+        "auto",
+        REQUESTS,
+        "",
+    ),
+    ("rounding by size", QDQ, Probe(deviation=0.01), "auto", COMBINE, ""),
+    ("more than rounding by size", QDQ, Probe(deviation=0.1), "auto", REQUESTS, "10.0 %"),
+    (
+        "beyond the tolerance",
+        QDQ,
+        Probe(deviation=0.002, neighbours=0.002),
+        "auto",
+        REQUESTS,
+        "0.2 %",
+    ),
+    ("one row", QDQ, Probe(alike=True), "auto", REQUESTS, "add to golden.npz"),
+    ("one row of a dynamic model", DYNAMIC, Probe(alike=True), "auto", ROWS, "add to golden.npz"),
+    ("noise", QDQ, Probe(repeatable=False), "auto", REQUESTS, "from one run to the next"),
+    ("noise, for speed", QDQ, Probe(repeatable=False), "always", COMBINE, "combined all the same"),
+    ("fails together", QDQ, Probe(failure="8 rows: no"), "auto", ROWS, "8 rows: no"),
+    ("fails together, for speed", QDQ, Probe(failure="8 rows: no"), "always", ROWS, "8 rows: no"),
+    (
+        "one answer for all",
+        QDQ,
+        Probe(row_per_row=False, failure="shape"),
+        "auto",
+        REQUESTS,
+        "shape",
+    ),
+    ("moves, then fails", QDQ, Probe(neighbours=0.1, failure="no"), "auto", REQUESTS, "no"),
+]
+
+
+@pytest.mark.parametrize(("_", "precision", "probe", "combine", "mode", "note"), MODES)
+def test_the_mode(
+    _: str, precision: Precision, probe: Probe, combine: str, mode: BatchingMode, note: str
+) -> None:
+    chosen, why = choose_mode(
+        BATCH, precision, probe, BatchingConfig.model_validate({"combine": combine})
+    )
+    assert chosen is mode
+    assert re.search(note, why) and (why or mode is COMBINE)
+
+
+def test_the_tolerance_is_model_tomls() -> None:
+    probe = Probe(deviation=0.02, neighbours=0.02)
+    assert choose_mode(BATCH, DYNAMIC, probe, BatchingConfig(tolerance=0.02))[0] is COMBINE
+    assert choose_mode(BATCH, DYNAMIC, probe, BatchingConfig(tolerance=0.019))[0] is ROWS
+    assert choose_mode(BATCH, DYNAMIC, MOVES, BatchingConfig(tolerance=0.5))[0] is COMBINE
+
+
+@pytest.mark.parametrize(
+    ("signature", "note"),
+    [
+        (takes(), "the model takes no input"),
+        (takes((4, 3)), 'input "x0" has a first axis of fixed length'),
+        (takes(("batch", 3), ()), 'input "x1" has no axes'),
+        (takes(("n", "n")), 'input "x0" has the length "n" on two axes'),
+        (takes(("n", 3), ("m", "n")), 'input "x1" has the length "n" on two axes'),
+    ],
+)
+def test_a_first_axis_that_is_no_batch_is_left_alone(signature: Signature, note: str) -> None:
+    for combine in ("auto", "always"):
+        batching = BatchingConfig.model_validate({"combine": combine})
+        assert choose_mode(signature, QDQ, Probe(), batching) == (REQUESTS, note)
+
+
+def test_axes_without_a_name_may_be_a_batch() -> None:
+    assert choose_mode(takes((None, None)), QDQ, Probe(), BatchingConfig())[0] is COMBINE
+
+
+TIMES = {1: 1.0, 2: 1.0}
+EQUAL = Counts.EQUAL
+OPEN = [
+    ("shown", QDQ, Probe(TIMES, counts=EQUAL), "auto", COMBINE, ""),
+    ("nothing tried", QDQ, Probe(TIMES), "auto", REQUESTS, 'nothing shows that inputs "x0" and'),
+    ("any numbers", QDQ, Probe(TIMES, counts=Counts.ANY), "always", REQUESTS, "may differ"),
+    ("one with several", QDQ, Probe(TIMES, counts=Counts.BROADCAST), "auto", COMBINE, ""),
+    ("held to one", QDQ, Probe(TIMES, counts=Counts.BROADCAST), "always", COMBINE, ""),
+    ("two fail", QDQ, Probe({1: 1.0}, counts=EQUAL, failure="2 rows: no"), "auto", REQUESTS, "no"),
+    (
+        "no row for a row",
+        QDQ,
+        Probe(TIMES, row_per_row=False, counts=EQUAL, failure="shape"),
+        "auto",
+        REQUESTS,
+        "shape",
+    ),
+    ("four fail", QDQ, Probe(TIMES, counts=EQUAL, failure="4 rows: no"), "auto", ROWS, "4 rows"),
+    ("moves", QDQ, Probe(TIMES, 0.3, 0.2, counts=EQUAL), "auto", REQUESTS, "answers move"),
+    ("one scale", DYNAMIC, Probe(TIMES, 0.3, 0.2, counts=EQUAL), "auto", ROWS, "one scale"),
+    (
+        "time",
+        DYNAMIC,
+        Probe(TIMES, 0.3, 0.2, equivariant=False, counts=EQUAL),
+        "auto",
+        REQUESTS,
+        "answers move",
+    ),
+    ("never", QDQ, Probe(TIMES, counts=EQUAL), "never", REQUESTS, "never to combine"),
+]
+
+
+@pytest.mark.parametrize(("case", "precision", "probe", "combine", "mode", "note"), OPEN)
+@pytest.mark.parametrize("axes", [("unk__1", "unk__2"), (None, None), ("n", None)])
+def test_inputs_share_a_batch_where_it_was_shown(
+    case: str,
+    precision: Precision,
+    probe: Probe,
+    combine: str,
+    mode: BatchingMode,
+    note: str,
+    axes: tuple[Dim, Dim],
+) -> None:
+    signature = takes((axes[0], 4), (axes[1], 3))
+    batching = BatchingConfig.model_validate({"combine": combine})
+    chosen, why = choose_mode(signature, precision, probe, batching)
+    assert chosen is mode and re.search(note, why)
+    shown = not not_a_batch(signature, precision, probe, batching)
+    assert shown is (mode is not REQUESTS or case == "never")
+
+
+NAMED = [
+    ("user", "items", True),
+    ("user", "unk__7", False),
+    ("unk__1", "unk__2", False),
+    ("ids_dynamic_axes_1", "mask_dynamic_axes_1", False),
+    ("DynamicDimension.0", "DynamicDimension.1", False),
+    ("s0", "s77", False),
+    ("users", "s77", False),
+    (None, None, False),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "apart"), NAMED)
+def test_different_names_that_somebody_gave_are_different_things(
+    first: Dim, second: Dim, apart: bool
+) -> None:
+    signature = takes((first, 4), (second, 4))
+    probe = Probe(TIMES, counts=Counts.BROADCAST)
+    mode, why = choose_mode(signature, QDQ, probe, BatchingConfig())
+    assert named_apart(signature) is apart and mode is (REQUESTS if apart else COMBINE)
+    assert ("one goes with several" in why) is apart
+
+
+def test_a_note_names_few_of_many_inputs() -> None:
+    many = takes(*[(None, 2)] * 20)
+    why = not_a_batch(many, QDQ, Probe(counts=Counts.ANY), BatchingConfig())
+    assert why.startswith('inputs "x0" and "x1" and "x2" and 17 more may differ')
+
+
+def test_an_input_without_a_shape_is_no_batch() -> None:
+    unranked = TensorSpec("x", DATATYPES["FP32"], (), ranked=False)
+    signature = Signature((unranked,), ())
+    note = 'input "x" has no shape in the file'
+    assert choose_mode(signature, QDQ, Probe(), BatchingConfig()) == (REQUESTS, note)
+
+
+SHORT = Probe({1: 1e-5, 2: 1.2e-5, 64: 1e-4})
+LONG = Probe({1: 5e-3, 2: 9e-3})
+
+
+def plan(
+    mode: BatchingMode,
+    probe: Probe,
+    cores: int = 4,
+    instances: InstancesConfig | None = None,
+    **batching: object,
+) -> Plan:
+    config = BatchingConfig.model_validate(batching)
+    return choose_plan(mode, "", probe, config, instances or InstancesConfig(), cores)
+
+
+def test_short_runs_stay_in_the_event_loop() -> None:
+    assert plan(COMBINE, SHORT) == Plan(COMBINE, 64, 1, 1, True, "")
+
+
+def test_a_row_by_row_model_keeps_all_cores_busy() -> None:
+    assert plan(ROWS, LONG) == Plan(ROWS, 1, 4, 1, False, "")
+    assert plan(ROWS, Probe({1: 2e-4})).instances == 4
+    assert plan(ROWS, Probe({1: 2e-4}), cores=1) == Plan(ROWS, 1, 1, 1, True, "")
+
+
+def test_what_was_never_run_is_not_run_in_the_event_loop() -> None:
+    assert plan(REQUESTS, Probe()) == Plan(REQUESTS, 1, 4, 1, False, "")
+
+
+def test_model_toml_decides_what_it_names() -> None:
+    two = InstancesConfig(count=2, threads=3)
+    assert plan(COMBINE, SHORT, instances=two) == Plan(COMBINE, 64, 2, 3, False, "")
+    assert plan(COMBINE, LONG, cores=8, instances=InstancesConfig(threads=4)).instances == 2
+    assert plan(COMBINE, SHORT, preferred_batch_size=8).preferred_rows == 8
+    assert plan(COMBINE, SHORT, max_batch_size=16).preferred_rows == 16
+    assert plan(ROWS, SHORT, preferred_batch_size=8).preferred_rows == 1
+
+
+def test_always_combines_even_where_it_does_not_pay() -> None:
+    flat = Probe({1: 1e-3, 2: 2e-3, 4: 4e-3})
+    assert plan(COMBINE, flat).preferred_rows == 1
+    assert plan(COMBINE, flat, combine="always").preferred_rows == 2
+    assert plan(COMBINE, flat, combine="always", max_batch_size=1).preferred_rows == 1
+
+
+def test_threads_are_tried_for_long_rows_of_which_nothing_is_said() -> None:
+    long, free = plan(COMBINE, LONG), InstancesConfig()
+    assert wants_threads(long, LONG, free, 4)
+    assert not wants_threads(long, LONG, free, 1)
+    assert not wants_threads(long, LONG, InstancesConfig(count=1), 4)
+    assert not wants_threads(plan(ROWS, LONG), LONG, free, 4)
+    assert not wants_threads(plan(COMBINE, SHORT), SHORT, free, 4)
+    assert not wants_threads(plan(REQUESTS, Probe()), Probe(), free, 4)
+
+
+def test_shares_are_written_for_people() -> None:
+    assert percent(0.0026) == "up to 0.3 %"
+    assert percent(1.5) == percent(float("inf")) == "more than 100 %"
+
+
+def test_what_may_take_any_time_leaves_the_event_loop() -> None:
+    config, instances = BatchingConfig(), InstancesConfig()
+    found = choose_plan(COMBINE, "", SHORT, config, instances, 4, "operator Loop")
+    assert not found.inline and found.instances == 4
+
+
+@pytest.mark.parametrize(
+    ("seconds", "most"),
+    [({}, 0), ({1: 1.0}, 0), ({1: 1e-5}, 1), ({1: 1e-5, 8: 9e-4, 64: 2e-3, 128: 1e-4}, 8)],
+)
+def test_sizes_are_short_up_to_the_first_that_is_not(seconds: dict[int, float], most: int) -> None:
+    assert short_rows(Probe(seconds)) == most
+
+
+def test_a_size_that_was_not_measured_leaves_the_event_loop() -> None:
+    few = Probe({1: 1e-5, 2: 1.2e-5})
+    assert plan(COMBINE, few, preferred_batch_size=2).inline
+    assert not plan(COMBINE, few, preferred_batch_size=32).inline

@@ -1,0 +1,97 @@
+"""The speed that a report promises, on the machine that it was measured on and on others."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.engine.cpu.kernels import Kernels
+from service.engine.cpu.profile import Profile
+from service.engine.loading.promise import note_on, read_promise
+
+VNNI = Profile("Fast CPU", "x86_64", ("avx2", "avx512_vnni"), False, Kernels.DEFAULT)
+OLD = Profile("Old CPU", "x86_64", ("avx2",), True, Kernels.EXACT)
+
+
+def report(**changed: Any) -> dict[str, Any]:
+    return {
+        "decision": {"winner": "static"},
+        "candidates": [{"name": "static", "kernels": "default", "timing": {"latency_ratio": 1.85}}],
+        "profile": VNNI.values(),
+        "sha256": {"model": "abc"},
+        **changed,
+    }
+
+
+def written(folder: Path, values: object) -> Path:
+    (folder / "report.json").write_text(json.dumps(values))
+    return folder
+
+
+def noted(home: Path, sha256: str, here: Profile, name: str, golden: bool) -> str:
+    promise = read_promise(home, sha256)
+    return note_on(promise, here, name, golden) if promise else ""
+
+
+def test_nothing_is_told_where_the_speed_may_be_expected(tmp_path: Path) -> None:
+    home = written(tmp_path, report())
+    assert noted(home, "abc", VNNI, "m", True) == ""
+    other_name = Profile("Another CPU", *[getattr(VNNI, n) for n in (
+        "architecture", "byte_products", "saturates", "kernels")])  # fmt: skip
+    assert noted(home, "abc", other_name, "m", True) == ""
+
+
+@pytest.mark.parametrize("golden", [True, False])
+def test_another_kind_of_machine_is_told_with_what_to_do(tmp_path: Path, golden: bool) -> None:
+    told = noted(written(tmp_path, report()), "abc", OLD, "my model", golden)
+    assert "measured 1.85 x FP32's speed on Fast CPU (x86_64, avx512_vnni), default kernels" in told
+    assert "here it is Old CPU (x86_64, avx2), exact kernels: that speed need not hold" in told
+    assert ("is checked with the kernels taken here" in told) is golden
+    assert "--name 'my model'" in told
+
+
+def test_other_kernels_on_the_same_machine_are_another_speed(tmp_path: Path) -> None:
+    exact = Profile(VNNI.cpu, VNNI.architecture, VNNI.byte_products, False, Kernels.EXACT)
+    assert "that speed need not hold" in noted(written(tmp_path, report()), "abc", exact, "m", True)
+
+
+def test_a_report_of_another_file_promises_nothing(tmp_path: Path) -> None:
+    assert noted(written(tmp_path, report()), "def", OLD, "m", True) == ""
+
+
+def test_a_report_without_a_profile_has_it_in_its_hardware(tmp_path: Path) -> None:
+    values = report()
+    del values["profile"]
+    values["hardware"] = {
+        "cpu": "Fast CPU", "architecture": "x86_64", "saturates": False,
+        "features": [{"name": "avx512_vnni", "present": True}, {"name": "avx2", "present": True},
+                     {"name": "amx_int8", "present": False}],
+    }  # fmt: skip
+    found = read_promise(written(tmp_path, values), "abc")
+    assert found is not None
+    assert found.profile == VNNI
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "{", "[]", "7", '{"decision": {"winner": null}, "candidates": []}',
+        "[" * 100_000, json.dumps(report(candidates=[{"name": "static"}])),
+        json.dumps(report(profile={"cpu": 1})), json.dumps(report(profile=[1])), "\udcff",
+    ],
+)  # fmt: skip
+def test_what_is_no_report_of_ours_promises_nothing(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "report.json"
+    path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    assert read_promise(tmp_path, "abc") is None
+    path.unlink()
+    assert read_promise(tmp_path, "abc") is None
+    path.mkdir()
+    assert read_promise(tmp_path, "abc") is None
+    assert read_promise(tmp_path / "none", "abc") is None
+
+
+def test_a_profile_is_read_as_it_was_written() -> None:
+    for profile in (VNNI, OLD):
+        assert Profile.read(json.loads(json.dumps(profile.values()))) == profile

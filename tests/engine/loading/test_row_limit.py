@@ -1,0 +1,40 @@
+"""Which requests are cut, and what the others are told."""
+
+import pytest
+
+from service.config import BatchingConfig
+from service.core.batching import BatchingMode
+from service.engine.loading.plan import Plan
+from service.engine.loading.probe import Probe
+from service.engine.loading.row_limit import PART_SECONDS, part_rows, refusal
+
+PROBE = Probe({1: PART_SECONDS / 4, 2: PART_SECONDS / 2, 8: PART_SECONDS, 16: 2 * PART_SECONDS})
+
+
+def plan(mode: BatchingMode, preferred: int = 2, note: str = "") -> Plan:
+    return Plan(mode, preferred, 1, 1, False, note)
+
+
+def test_parts_are_as_large_as_pays_or_is_short() -> None:
+    unset = BatchingConfig()
+    assert part_rows(plan(BatchingMode.COMBINE, 2), PROBE, unset) == 8
+    assert part_rows(plan(BatchingMode.COMBINE, 16), PROBE, unset) == 16
+    assert part_rows(plan(BatchingMode.COMBINE, 2), Probe({1: 1.0, 2: 2.0}), unset) == 2
+    assert part_rows(plan(BatchingMode.ROWS, 1), PROBE, unset) == 1
+
+
+@pytest.mark.parametrize("mode", BatchingMode)
+def test_a_limit_of_the_operator_stays_one(mode: BatchingMode) -> None:
+    limited = BatchingConfig(max_batch_size=64)
+    assert part_rows(plan(mode), PROBE, limited) == 0
+    told = refusal(plan(mode), limited)
+    assert "max_batch_size in [batching] of model.toml" in told and "send fewer rows" in told
+    assert ("remove it" in told) is (mode is not BatchingMode.REQUESTS)
+
+
+def test_rows_that_influence_each_other_are_the_reason() -> None:
+    whole = plan(BatchingMode.REQUESTS, note="answers move by 3 %")
+    assert part_rows(whole, PROBE, BatchingConfig()) == 0
+    assert "in one run (answers move by 3 %), so it cannot be cut" in refusal(
+        whole, BatchingConfig()
+    )

@@ -1,0 +1,55 @@
+"""The golden rows are run as requests would be, and no longer than somebody wants to know."""
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.config import ModelConfig
+from service.core.batching import BatchingMode
+from service.engine.loading.loader import Loaded, load
+from service.engine.repository.gate import Abandoned, answers, room_check
+from service.engine.runtime.session import new_control
+from tests.repositories import put, scale
+
+
+def loaded(path: Path, combine: str) -> Loaded:
+    put(path, "m", 1, scale(3))
+    config = {"batching": {"combine": combine, "max_batch_size": 4}}
+    return load(path / "m/1", ModelConfig.model_validate(config), cores=1)
+
+
+@pytest.mark.parametrize(
+    ("combine", "mode"), [("auto", BatchingMode.COMBINE), ("never", BatchingMode.REQUESTS)]
+)
+def test_rows_are_run_in_batches_that_serving_could_make(
+    tmp_path: Path, combine: str, mode: BatchingMode
+) -> None:
+    version = loaded(tmp_path, combine)
+    rows = np.arange(20, dtype=np.float32).reshape(10, 2)
+    (got,) = answers(version, (rows,), new_control())
+    assert version.plan.mode is mode
+    assert got.tolist() == (rows * 3).tolist()
+
+
+def test_nobody_goes_on_when_nobody_wants_to_know(tmp_path: Path) -> None:
+    abandoned = new_control()
+    abandoned.terminate = True
+    with pytest.raises(Abandoned):
+        answers(loaded(tmp_path, "auto"), (np.ones((4, 2), np.float32),), abandoned)
+
+
+def test_a_file_that_is_larger_than_the_budget_is_not_read(tmp_path: Path) -> None:
+    """Reading it to find out what else belongs to it would end the process."""
+    file, size = tmp_path / "model.onnx", 2**30
+    with file.open("wb") as made:
+        made.truncate(size)
+    tracemalloc.start()
+    try:
+        check = room_check(file, size)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert not check.passed and isinstance(check.measured, float) and check.measured > size
+    assert peak < 2**20

@@ -1,0 +1,614 @@
+"""Load, unload and poll: memory follows the folder, when it is asked to."""
+
+import asyncio
+import gc
+import logging
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from weakref import ref
+
+import numpy as np
+import onnx
+import pytest
+
+from service.config import load_pin
+from service.core.checks import Check
+from service.core.errors import (
+    ConfigError,
+    ExecutionFailed,
+    GateFailed,
+    LoadFailed,
+    NotFound,
+    NotReady,
+)
+from service.core.events import Event, Polled
+from service.core.gate import memory_check
+from service.core.versions import Pin
+from service.engine.loading.loader import Loaded, Opened
+from service.engine.loading.turns import Turns
+from service.engine.repository import rollout, steps
+from service.engine.repository.model import CHANGED, Model
+from service.engine.repository.repository import ModelRepository
+from service.engine.repository.rollout import Environment
+from service.engine.repository.steps import Served
+from service.engine.repository.watch import watch
+from service.engine.runtime.session import Session
+from service.engine.storage.pin_file import write_pin
+from service.engine.storage.root import Root
+from tests.opened import ROLLBACK, SWAP, opened
+from tests.patience import until
+from tests.repositories import golden, put, scale
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for number in (1, 2):
+        put(tmp_path, "m", number, scale(number))
+    return tmp_path
+
+
+class TestLoad:
+    """The verb follows the folder once."""
+
+    async def test_nothing_changes_until_it_is_asked_for(self, root: Path) -> None:
+        async with opened(root) as it:
+            put(root, "m", 3, scale(3))
+            put(root, "new", 1, scale(7))
+            assert await it.factor() == 2
+            await it.repository.load("m")
+            await it.repository.load("new")
+            assert await it.factor() == 3 and await it.factor(name="new") == 7
+            assert await it.factor(2) == 2
+
+    async def test_files_that_change_under_a_version_are_told_once(
+        self, root: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.WARNING, "quantserve")
+        async with opened(root) as it:
+            (root / "m/2/model.onnx").write_bytes(scale(9))
+            assert it.states()[2] == "READY"
+            for _ in range(2):
+                await it.repository.refresh()
+            assert it.states()[2] == f"READY {CHANGED}" and await it.factor() == 2
+            told = [each.message for each in caplog.records if CHANGED in each.message]
+            assert told == [f'model "m" version 2: {CHANGED}']
+            await it.repository.load("m")
+            assert it.states()[2] == "READY" and await it.factor() == 9
+
+    async def test_settings_of_a_client_last_until_the_next_load(self, root: Path) -> None:
+        async with opened(root) as it:
+            for override, rows in (({"batching": {"max_batch_size": 5}}, 5), (None, 64)):
+                await it.repository.load("m", override)
+                loaded, _ = it.repository.version("m").serving()
+                assert loaded.policy.max_rows == rows
+
+    async def test_a_version_that_fails_is_an_error_and_what_served_goes_on(
+        self, root: Path
+    ) -> None:
+        golden(root / "m", 2)
+        async with opened(root) as it:
+            put(root, "m", 3, scale(30))
+            with pytest.raises(GateFailed, match="version 3 is not fit to serve: golden"):
+                await it.repository.load("m")
+            assert await it.factor() == 2
+
+    async def test_a_failed_version_is_tried_again_when_asked(self, root: Path) -> None:
+        (root / "m/2/model.onnx").write_bytes(b"half")
+        async with opened(root) as it:
+            assert await it.factor() == 1
+            (root / "m/2/model.onnx").write_bytes(scale(2))
+            await it.repository.load("m")
+            assert await it.factor() == 2
+
+    async def test_a_pin_holds_against_higher_versions(self, root: Path) -> None:
+        write_pin(root / "m", Pin(1))
+        async with opened(root) as it:
+            put(root, "m", 3, scale(3))
+            await it.repository.load("m")
+            assert await it.factor() == 1
+
+    @pytest.mark.parametrize("name", ["nobody", "..", ".", "a/b", "../m", ""])
+    async def test_what_is_not_there_is_not_found(self, root: Path, name: str) -> None:
+        async with opened(root) as it:
+            with pytest.raises(NotFound):
+                await it.repository.load(name)
+
+    async def test_nothing_to_load_is_an_error(self, root: Path) -> None:
+        (root / "m/model.toml").write_text("[versions]\npolicy = 'specific'\nnumbers = [9]")
+        async with opened(root) as it:
+            with pytest.raises(
+                LoadFailed, match=r"no version on disk is to be loaded \(there: 1, 2"
+            ):
+                await it.repository.load("m")
+            with pytest.raises(NotReady, match="model.toml allows none"):
+                await it.factor()
+
+    async def test_a_model_whose_settings_cannot_be_read_is_not_loaded(self, root: Path) -> None:
+        (root / "m/model.toml").write_text("[batching]\nsize = 1")
+        async with opened(root) as it:
+            with pytest.raises(NotReady, match="batching.size is not a setting"):
+                await it.factor()
+            with pytest.raises(LoadFailed, match="batching.size"):
+                await it.repository.load("m")
+
+
+class TestUnload:
+    """The verb drains and frees."""
+
+    async def test_what_was_admitted_is_answered_first(self, root: Path) -> None:
+        (root / "m/model.toml").write_text("[batching]\nmax_queue_delay = 0.2")
+        async with opened(root) as it:
+            waiting = it.submit()
+            await it.repository.unload("m")
+            assert waiting.done() and float(waiting.result()[0][0, 0]) == 2
+            with pytest.raises(NotReady, match="UNAVAILABLE: unloaded"):
+                await it.factor()
+
+    async def test_it_stays_away_until_it_is_loaded(self, root: Path) -> None:
+        async with opened(root) as it:
+            await it.repository.unload("m")
+            put(root, "m", 3, scale(3))
+            await it.poll()
+            assert set(it.states().values()) == {"UNAVAILABLE unloaded"}
+            await it.repository.load("m")
+            assert await it.factor() == 3
+
+    async def test_a_swap_brings_it_back(self, root: Path) -> None:
+        async with opened(root) as it:
+            await it.repository.unload("m")
+            await it.swap(1)
+            assert await it.factor() == 1
+
+
+class TestPolicies:
+    """model.toml says which versions are loaded beside the serving one."""
+
+    @pytest.mark.parametrize(
+        ("settings", "loaded"),
+        [
+            ("", {3}),
+            ("policy = 'latest'\ncount = 2", {2, 3}),
+            ("policy = 'all'", {1, 2, 3}),
+            ("policy = 'specific'\nnumbers = [1, 2]", {1, 2}),
+        ],
+    )
+    async def test_what_is_loaded(self, root: Path, settings: str, loaded: set[int]) -> None:
+        put(root, "m", 3, scale(3))
+        (root / "m/model.toml").write_text(f"[versions]\n{settings}")
+        async with opened(root) as it:
+            ready = {n for n, state in it.states().items() if state == "READY"}
+            assert ready == loaded and await it.factor() == max(loaded)
+
+    async def test_one_of_several_that_fails_leaves_the_others_alone(self, root: Path) -> None:
+        put(root, "m", 3, b"junk")
+        (root / "m/model.toml").write_text("[versions]\npolicy = 'all'")
+        async with opened(root) as it:
+            assert await it.factor(1) == 1 and await it.factor() == 2
+            assert it.states()[3].startswith("UNAVAILABLE load: model.onnx is not an ONNX model")
+
+
+class TestPoll:
+    """Memory follows by itself."""
+
+    async def test_a_file_that_was_replaced_by_a_bad_one_is_told(self, root: Path) -> None:
+        file = root / "m/2/model.onnx"
+        good = file.read_bytes()
+        async with opened(root) as it:
+            file.write_bytes(b"junk")
+            await it.poll()
+            assert await it.factor() == 2
+            (told,) = (row for row in it.repository.model("m").status() if row.number == 2)
+            assert told.state == "READY"
+            assert told.reason.startswith("serves from files that have been replaced; the new ones")
+            assert "model.onnx is not an ONNX model" in told.reason
+            file.write_bytes(good)
+            await it.poll()
+            assert it.states()[2] == "READY" and await it.factor() == 2
+
+    async def test_new_versions_and_models_come_and_old_ones_go(self, root: Path) -> None:
+        async with opened(root) as it:
+            put(root, "m", 3, scale(3))
+            put(root, "new", 1, scale(7))
+            await it.poll()
+            assert await it.factor() == 3 and await it.factor(name="new") == 7
+            shutil.rmtree(root / "m/3")
+            shutil.rmtree(root / "new")
+            await it.poll()
+            assert await it.factor() == 2
+            with pytest.raises(NotFound):
+                await it.factor(name="new")
+
+    async def test_a_version_that_is_being_copied_waits(self, root: Path) -> None:
+        whole = scale(3)
+        (root / "m/3").mkdir()
+        async with opened(root) as it:
+            for size in (10, 20, len(whole)):
+                (root / "m/3/model.onnx").write_bytes(whole[:size])
+                await it.poll(1)
+                assert await it.factor() == 2
+            await it.poll(1)
+            assert await it.factor() == 3
+
+    async def test_newcomers_go_through_the_gate_and_are_tried_once(self, root: Path) -> None:
+        golden(root / "m", 2)
+        async with opened(root) as it:
+            put(root, "m", 3, scale(30))
+            await it.poll(4)
+            assert await it.factor() == 2 and it.phases(3).count("load") == 1
+            golden(root / "m", 30)
+            await it.poll()
+            assert await it.factor() == 30
+
+    async def test_changed_settings_and_files_are_taken(self, root: Path) -> None:
+        async with opened(root) as it:
+            (root / "m/model.toml").write_text("[batching]\nmax_batch_size = 3")
+            await it.poll()
+            loaded, _ = it.repository.version("m").serving()
+            assert loaded.policy.max_rows == 3
+            (root / "m/2/model.onnx").write_bytes(scale(20))
+            await it.poll()
+            assert await it.factor() == 20
+
+    async def test_settings_that_cannot_be_read_change_nothing(self, root: Path) -> None:
+        async with opened(root) as it:
+            (root / "m/model.toml").write_text("[batching]\nsize = 1")
+            put(root, "m", 3, scale(3))
+            await it.poll()
+            assert await it.factor() == 2
+            (root / "m/model.toml").unlink()
+            await it.poll()
+            assert await it.factor() == 3
+
+    async def test_a_swap_of_one_replica_is_followed_by_the_other(self, root: Path) -> None:
+        async with opened(root) as it, opened(root) as other:
+            await it.swap(1)
+            await other.poll(1)
+            assert await other.factor() == 1 and other.swaps()[-1] == (2, 1, "poll")
+            await it.repository.swap("m", "latest", SWAP)
+            await other.poll(1)
+            assert await other.factor() == 2
+
+    async def test_a_look_that_began_before_a_swap_does_not_undo_it(self, root: Path) -> None:
+        async with opened(root) as it:
+            await it.swap(1)
+            await asyncio.gather(it.poll(1), it.swap(2), it.poll(1))
+            await it.repository.settle()
+            assert await it.factor() == 2 and it.swaps()[-1] == (1, 2, "swap")
+
+    async def test_a_pin_that_is_half_written_changes_nothing(self, root: Path) -> None:
+        write_pin(root / "m", Pin(1))
+        async with opened(root) as it:
+            (root / "m/serving.toml").write_text("version =")
+            await it.poll()
+            assert await it.factor() == 1
+
+    async def test_an_empty_folder_is_one_that_is_not_mounted(self, root: Path) -> None:
+        async with opened(root) as it:
+            shutil.rmtree(root / "m")
+            with pytest.raises(ConfigError, match="is empty; what is loaded stays"):
+                await it.poll()
+            assert await it.factor() == 2
+
+    async def test_a_model_at_which_a_verb_is_at_work_is_left_alone(self, root: Path) -> None:
+        async with opened(root) as it, it.repository.model("m").lock:
+            put(root, "m", 3, scale(3))
+            await it.poll()
+            assert await it.factor() == 2
+
+    async def test_the_watch_says_once_what_is_wrong_and_goes_on(
+        self, root: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with opened(root) as it:
+            shutil.move(root / "m", root / ".away")
+            watching = asyncio.create_task(watch(it.repository, 0.001))
+            while not caplog.messages:
+                await asyncio.sleep(0)
+            shutil.move(root / ".away", root / "m")
+            put(root, "m", 3, scale(3))
+            while await it.factor() != 3:
+                await asyncio.sleep(0)
+            watching.cancel()
+        assert len([m for m in caplog.messages if "is empty" in m]) == 1
+
+    async def test_the_watch_survives_whatever_a_look_raises_and_tells_of_each(
+        self, root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        told: list[Event] = []
+        async with opened(root) as it:
+            with monkeypatch.context() as broken:
+                broken.setattr(Root, "read", _raise(RecursionError("too deep")))
+                watching = asyncio.create_task(watch(it.repository, 0.001, told.append))
+                while len(told) < 3:
+                    await asyncio.sleep(0)
+            while told[-1] != Polled():
+                await asyncio.sleep(0)
+            watching.cancel()
+        assert told[0] == Polled("the models folder cannot be followed: RecursionError: too deep")
+        assert len([m for m in caplog.messages if "cannot be followed" in m]) == 1
+
+    async def test_a_repository_that_could_not_be_read_at_the_start_is_loaded_by_the_watch(
+        self, root: Path
+    ) -> None:
+        repository = ModelRepository(root / "later", Environment(1, lambda _: None))
+        with pytest.raises(ConfigError):
+            await repository.load_all()
+        watching = asyncio.create_task(watch(repository, 0.001))
+        put(root / "later", "m", 1, scale(4))
+        while not repository.ready:
+            await asyncio.sleep(0)
+        watching.cancel()
+        await repository.stop()
+
+    async def test_what_one_model_raises_is_its_reason_and_the_others_are_followed(
+        self, root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(root, "a", 1, scale(8))
+        serve = steps.serve
+
+        async def fails_for_a(model: Model, *rest: Any) -> Served:
+            if model.name == "a":
+                raise RecursionError("too deep")
+            return await serve(model, *rest)
+
+        with monkeypatch.context() as broken:
+            broken.setattr(steps, "serve", fails_for_a)
+            async with opened(root) as it:
+                assert it.repository.ready and await it.factor() == 2
+                put(root, "m", 3, scale(3))
+                await it.poll(4)
+                assert await it.factor() == 3
+                (row,) = it.states("a").values()
+                assert row.endswith("it cannot follow its folder: RecursionError: too deep")
+                broken.undo()
+                await it.poll()
+                assert await it.factor(name="a") == 8
+        assert len([m for m in caplog.messages if 'model "a": it cannot' in m]) == 1
+
+    async def test_what_a_check_of_the_gate_raises_is_the_versions_reason(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(root, "m", 3, scale(3))
+        monkeypatch.setattr(rollout, "room_check", _raise(OverflowError("a path\udce9")))
+        async with opened(root, budget=2**40) as it:
+            reason = "memory: OverflowError: a path\\xe9"
+            assert it.states()[3] == f"UNAVAILABLE {reason}"
+            with pytest.raises(GateFailed, match="OverflowError"):
+                await it.swap(3)
+
+
+class TestMemoryAtTheStart:
+    """One version's memory is that version's reason, not that of the others."""
+
+    async def test_what_another_one_held_meanwhile_does_not_count(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """``a`` is loaded until ``b`` has been refused for what ``a`` holds."""
+        refused = threading.Event()
+        for name in ("a", "b"):
+            put(tmp_path, name, 1, scale(2))
+
+        def check(path: Path, budget: int) -> Check:
+            if path.parts[-3] == "a":
+                assert refused.wait(60)
+                return memory_check(2, 1)
+            first = not refused.is_set()
+            refused.set()
+            return memory_check(2 if first else 1, 1)
+
+        monkeypatch.setattr(rollout, "room_check", check)
+        monkeypatch.setattr(rollout, "budget_check", lambda budget: memory_check(1, 1))
+        async with opened(tmp_path, budget=1, turns=Turns(stagger=0.0)) as it:
+            assert await it.factor(name="b") == 2
+            (row,) = it.states("a").values()
+            assert row == "UNAVAILABLE memory: bytes of the process is 2, required at most 1"
+
+    async def test_nothing_of_a_version_that_failed_stays_in_memory(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not even until the next garbage collection: the next one is judged without it."""
+        put(tmp_path, "a", 1, scale(2))
+        sessions: list[ref[Session]] = []
+
+        def fail(opened: Opened, *_: Any) -> Loaded:
+            sessions.append(ref(opened.session))
+            raise ExecutionFailed("the model failed") from ValueError("x")
+
+        monkeypatch.setattr(rollout, "warm_up", fail)
+        gc.disable()
+        try:
+            async with opened(tmp_path):
+                await asyncio.to_thread(until, lambda: sessions[0]() is None)
+        finally:
+            gc.enable()
+
+
+def _raise(error: Exception) -> Callable[..., Any]:
+    def call(*_: Any) -> Any:
+        raise error
+
+    return call
+
+
+class TestWhatIsKnown:
+    """The folder is looked at without being followed."""
+
+    async def test_versions_and_models_that_came_since_are_seen(self, root: Path) -> None:
+        async with opened(root) as it:
+            put(root, "m", 3, scale(3))
+            put(root, "new", 1, scale(7))
+            await it.repository.refresh()
+            assert it.states() == {
+                1: "UNAVAILABLE not loaded",
+                2: "READY",
+                3: "UNAVAILABLE not loaded",
+            }
+            with pytest.raises(NotReady, match="not loaded"):
+                await it.factor(name="new")
+            shutil.rmtree(root / "new")
+            await it.repository.refresh()
+            assert [model.name for model in it.repository] == ["m"]
+
+
+class TestFlat:
+    """A model without folders for its versions is followed, swapped and pinned like any other."""
+
+    @pytest.fixture
+    def flat(self, tmp_path: Path) -> Path:
+        root = tmp_path / "own"
+        (root / "m").mkdir(parents=True)
+        (root / "m/model.onnx").write_bytes(scale(10))
+        (root / "model.onnx").write_bytes(scale(20))
+        return root
+
+    async def test_it_is_version_1(self, flat: Path) -> None:
+        async with opened(flat) as it:
+            assert await it.factor() == await it.factor(1) == 10
+            assert await it.factor(name="own") == 20
+
+    async def test_poll_follows_its_file(self, flat: Path) -> None:
+        async with opened(flat) as it:
+            (flat / "m/model.onnx").write_bytes(scale(11))
+            (flat / "model.onnx").write_bytes(scale(21))
+            await it.poll()
+            assert await it.factor() == 11 and await it.factor(name="own") == 21
+            (flat / "m/model.onnx").unlink()
+            await it.poll()
+            with pytest.raises(NotFound, match='there is no model "m": it has no version folder'):
+                await it.factor()
+            assert await it.factor(name="own") == 21
+
+    async def test_a_version_beside_it_is_the_next_and_leaves_it_for_a_rollback(
+        self, flat: Path
+    ) -> None:
+        async with opened(flat) as it:
+            put(flat, "m", 2, scale(2))
+            await it.poll()
+            assert await it.factor() == 2 and await it.factor(1) == 10
+            await it.repository.rollback("m", ROLLBACK)
+            assert await it.factor() == 10
+            await it.poll()
+            assert await it.factor() == 10
+        async with opened(flat) as it:
+            assert await it.factor() == 10 and (flat / "m/serving.toml").exists()
+
+    async def test_the_pin_of_a_model_in_the_root_lies_there(self, flat: Path) -> None:
+        async with opened(flat) as it:
+            await it.swap(1, name="own")
+            assert read_pin(flat) == 1
+            await it.poll()
+            assert await it.factor(name="own") == 20 and it.swaps() == [
+                (0, 1, "start"),
+                (0, 1, "start"),
+            ]
+
+    async def test_a_folder_that_takes_its_name_takes_over_without_a_gap(self, flat: Path) -> None:
+        async with opened(flat) as it:
+            put(flat, "own", 1, scale(30))
+            for _ in range(3):
+                await it.poll(1)
+                assert await it.factor(name="own") in (20, 30)
+            assert await it.factor(name="own") == 30
+            assert "model.onnx" in {each.path for each in it.repository.passed_over}
+            shutil.rmtree(flat / "own")
+            for _ in range(3):
+                await it.poll(1)
+                assert await it.factor(name="own") in (20, 30)
+            assert await it.factor(name="own") == 20
+
+    async def test_it_is_unloaded_and_loaded(self, flat: Path) -> None:
+        async with opened(flat) as it:
+            for name, factor in (("m", 10), ("own", 20)):
+                await it.repository.unload(name)
+                with pytest.raises(NotReady):
+                    await it.factor(name=name)
+                await it.repository.load(name)
+                assert await it.factor(name=name) == factor
+
+    async def test_external_data_lies_beside_the_file(self, flat: Path) -> None:
+        for folder in (flat / "data", flat / "triton/1/model.onnx"):
+            save_with_data(folder, 4)
+        async with opened(flat) as it:
+            assert await it.factor(name="data") == await it.factor(name="triton") == 4
+            (flat / "data/weights.bin").write_bytes(np.float32(5).tobytes())
+            await it.poll()
+            assert await it.factor(name="data") == 5
+
+
+class TestWhatIsNotServed:
+    """It is logged, once, when it has stayed what it is."""
+
+    async def test_at_the_start_and_when_it_comes(
+        self, root: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def told() -> list[str]:
+            return [m for m in caplog.messages if "is not served" in m]
+
+        caplog.set_level("WARNING")
+        (root / "my model").mkdir()
+        (root / "m/v3").mkdir()
+        async with opened(root) as it:
+            assert [m.partition(" is not served")[0] for m in told()] == ["m/v3", "my model"]
+            (root / "torch").mkdir()
+            await it.poll(1)
+            assert len(told()) == 2
+            await it.poll(4)
+            assert len(told()) == 3 and told()[-1].startswith("torch is not served: it has no ver")
+            put(root, "torch", 1, scale(3))
+            await it.poll()
+            assert await it.factor(name="torch") == 3 and len(told()) == 3
+
+    async def test_a_broken_version_below_the_serving_one_is_told(
+        self, root: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("WARNING")
+        (root / "m/1/model.onnx").unlink()
+        async with opened(root) as it:
+            assert it.states()[1] == (
+                "UNAVAILABLE there is no model.onnx in the folder of the version"
+            )
+        assert any(m.startswith("m/1 is not served: there is no") for m in caplog.messages)
+
+    async def test_a_folder_without_a_model_is_no_end_of_all_models(self, root: Path) -> None:
+        async with opened(root) as it:
+            for version in (1, 2):
+                shutil.rmtree(root / "m" / str(version))
+            (root / "m/model.pt").touch()
+            with pytest.raises(ConfigError):
+                await it.poll()
+
+
+class TestReady:
+    """Something must serve, unless the server may be empty."""
+
+    async def test_it_follows_what_serves(self, root: Path) -> None:
+        put(root, "other", 1, scale(1))
+        async with opened(root) as it:
+            assert it.repository.ready
+            shutil.rmtree(root / "m")
+            await it.poll()
+            assert it.repository.ready
+            await it.repository.unload("other")
+            assert not it.repository.ready
+            await it.swap(1, name="other")
+            assert it.repository.ready
+            it.repository.begin_stop()
+            assert not it.repository.ready
+
+
+def read_pin(folder: Path) -> int | None:
+    pin = load_pin(folder / "serving.toml")
+    return pin.version if pin else None
+
+
+def save_with_data(folder: Path, factor: float) -> None:
+    """A scale model whose factor lies in a file of its own."""
+    folder.mkdir(parents=True)
+    model = onnx.load_from_string(scale(factor))
+    onnx.save(
+        model, folder / "model.onnx", save_as_external_data=True, location="weights.bin",
+        size_threshold=0,
+    )  # fmt: skip
+    assert (folder / "weights.bin").exists()

@@ -1,0 +1,64 @@
+"""What a person is told of a decision."""
+
+from dataclasses import replace
+
+import pytest
+
+from service.quantization.evaluate.quality import Quality
+from service.quantization.recipes.catalogue import Imported, Recipe
+from service.quantization.search.decide import Candidate, Goal, Target, best
+from service.quantization.search.reasons import decide, refutation, verdict
+from tests.quantization.candidates import FP32, GOAL, candidate
+
+
+def test_speed_below_noise_keeps_fp32_and_says_why() -> None:
+    decision = decide([candidate("a", 1.1)], FP32, GOAL)
+    assert decision.winner is None
+    assert "Less than 1.15 x, or too slow: 1 (the best, a: 1.10 x" in decision.reason
+
+
+def test_no_candidate_at_all_keeps_fp32() -> None:
+    assert "nothing that ONNX Runtime's tools can quantize" in decide([], FP32, GOAL).reason
+    assert "the time was up before any of 18 recipes" in decide([], FP32, GOAL, 18).reason
+
+
+def test_a_small_file_that_is_too_slow_is_called_slow() -> None:
+    assert verdict(candidate("small", 0.5), FP32, Goal(Target.SIZE)).startswith("too slow: 0.50 x")
+
+
+def test_a_failure_is_its_own_verdict() -> None:
+    failed = Candidate(Recipe("x", Imported("x")), failure="LoadFailed: no kernel")
+    assert verdict(failed, FP32, GOAL) == "LoadFailed: no kernel"
+    assert best([failed], FP32, GOAL) is None
+
+
+def test_what_other_rows_refute_does_not_win_and_is_told() -> None:
+    refuted = replace(candidate("lucky", 3.0), refuted="not confirmed: bad luck")
+    assert verdict(refuted, FP32, GOAL) == "not confirmed: bad luck"
+    assert decide([refuted, candidate("honest", 2.0)], FP32, GOAL).winner == "honest"
+
+
+@pytest.mark.parametrize(("drop", "rows", "held"), [
+    (0.0, 16, True), (0.01, 1000, True), (0.016, 1000, True), (0.017, 1000, False),
+    (0.05, 16, True), (0.07, 16, False),
+])  # fmt: skip
+def test_a_drop_that_chance_explains_refutes_nothing(drop: float, rows: int, held: bool) -> None:
+    why = refutation(Quality("accuracy", 0.9 - drop, 0.9, ()), rows, GOAL)
+    assert (why == "") == held
+
+
+def test_a_broken_output_refutes_on_any_number_of_rows() -> None:
+    quality = Quality("accuracy", 0.0, 1.0, (), "output holds NaN")
+    assert refutation(quality, 16, GOAL).endswith("16 other rows: output holds NaN")
+
+
+def test_a_larger_file_is_called_larger() -> None:
+    assert "2.00 x larger" in decide([candidate("a", 2.0, size=8000)], FP32, GOAL).reason
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_batches_that_are_allowed_to_vary_have_to_be_asked_of_serving(allowed: bool) -> None:
+    goal = replace(GOAL, allow_batch_variance=allowed)
+    reason = decide([candidate("a", 2.0, deviation=0.01)], FP32, goal).reason
+    assert "is served row by row" in reason
+    assert ('combine = "always"' in reason) == allowed
