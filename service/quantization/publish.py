@@ -1,4 +1,4 @@
-"""A new version's folder: written beside its place and put there by one rename.
+"""A new version's folder, published as an upload is: durable first, then there by one rename.
 
 models/<name>/.quantize/        a search's scratch folder, kept for as long as it may go on
 models/<name>/<n>/              model.onnx, report.json, report.html
@@ -6,29 +6,31 @@ models/<name>/golden.npz        rows and FP32's answers; written once, by the fi
 """
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from service.core.compatibility import compare_signatures
-from service.core.errors import ConfigError, Conflict, LoadFailed
+from service.core.errors import ConfigError, Conflict, InvalidName, LoadFailed, StorageFailed
 from service.core.figures import dumps
 from service.core.names import VERSION
 from service.core.tensors import Array, Arrays, Signature
 from service.engine.onnx_file.summary import summarise
 from service.engine.runtime.session import Session, SessionOptions
+from service.engine.storage.contents import MODEL_FILE
 from service.engine.storage.folder import read_model
 from service.engine.storage.golden import read_golden
 from service.engine.storage.root import Root
-from service.engine.storage.staging import highest_version
+from service.engine.storage.staging import Staging, highest_version
 from service.quantization.data.labels import varies
 from service.quantization.data.rows import Rows, groups
 
 GOLDEN = "golden.npz"
 GOLDEN_ROWS = 32
+BLOCK = 2**20
+"""Bytes of a file that are copied at a time."""
 
 
 def check_home(home: Path, signature: Signature) -> None:
@@ -45,7 +47,8 @@ def check_home(home: Path, signature: Signature) -> None:
     make_folder(home)
     if not os.access(home, os.W_OK):
         raise ConfigError(f"{home} cannot be written to")
-    _next_version(home)
+    if not _room(home):
+        raise ConfigError(_full(home))
     try:
         if (home / GOLDEN).exists():
             read_golden(home / GOLDEN, signature)
@@ -79,26 +82,33 @@ def _check_same(path: Path, version: int, signature: Signature) -> None:
 
 
 def publish(home: Path, model: Path, report: Mapping[str, Any], page: str) -> int:
-    """Make the next version; returns its number.
+    """Make the next version, as an upload does; returns its number.
 
     Raises:
         ConfigError: the disk does not take it; nothing of it is left.
     """
-    staging = home / ".quantize" / "version"
+    staging = Staging(home.parent, home.name)
     try:
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
-        shutil.copyfile(model, staging / "model.onnx")
-        for name in summarise(model).external_files:
-            (staging / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(model.parent / name, staging / name)
+        staging.create()
+        for name in (MODEL_FILE, *map(PurePosixPath, summarise(model).external_files)):
+            _copy(model if name == MODEL_FILE else model.parent / name, staging, name)
         text = dumps(report, indent=1)
-        (staging / "report.json").write_text(text + "\n", "utf-8")
-        (staging / "report.html").write_text(page, "utf-8")
-        return _rename(staging, home)
-    except OSError as error:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise ConfigError(f"{home}: the version cannot be written: {error.strerror}") from None
+        staging.append(PurePosixPath("report.json"), f"{text}\n".encode())
+        staging.append(PurePosixPath("report.html"), page.encode())
+        staging.seal()
+        return staging.publish(None)
+    except InvalidName as error:
+        raise ConfigError(str(error) if _room(home) else _full(home)) from None
+    except (StorageFailed, OSError) as error:
+        raise ConfigError(f"{home}: the version cannot be written: {error}") from None
+    finally:
+        staging.discard()
+
+
+def _copy(file: Path, staging: Staging, name: PurePosixPath) -> None:
+    with file.open("rb") as given:
+        while block := given.read(BLOCK):
+            staging.append(name, block)
 
 
 def write_golden(home: Path, signature: Signature, rows: Rows, answers: Sequence[Arrays]) -> bool:
@@ -141,23 +151,13 @@ def _joined(arrays: Sequence[Array]) -> Array:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
-def _next_version(home: Path) -> int:
-    number = highest_version(home) + 1
-    if not VERSION.fullmatch(str(number)):
-        raise ConfigError(
-            f"{home}: version {number - 1} is the highest that there can be; rename it, or choose "
-            "another --name"
-        )
-    return number
+def _room(home: Path) -> bool:
+    """Whether there can be a version after the highest one."""
+    return VERSION.fullmatch(str(highest_version(home) + 1)) is not None
 
 
-def _rename(staging: Path, home: Path) -> int:
-    while True:
-        number = _next_version(home)
-        try:
-            staging.rename(home / str(number))
-        except OSError:
-            if not (home / str(number)).exists():
-                raise
-        else:
-            return number
+def _full(home: Path) -> str:
+    return (
+        f"{home}: version {highest_version(home)} is the highest that there can be; rename it, or"
+        " choose another --name"
+    )

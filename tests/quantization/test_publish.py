@@ -10,6 +10,8 @@ from service.core.tensors import DATATYPES, Signature, TensorSpec
 from service.engine.storage.golden import read_golden
 from service.quantization.data.rows import Rows
 from service.quantization.publish import check_home, publish, write_golden
+from tests.disks import small_disk
+from tests.engine.onnx_file.test_snapshot import save_apart, table
 from tests.repositories import scale
 
 ROWS = Rows(tuple((np.full((1, 2), i, np.float32),) for i in range(40)), np.arange(40))
@@ -121,3 +123,35 @@ def test_after_the_highest_version_that_there_can_be_comes_none(tmp_path: Path) 
     model.write_bytes(scale(1))
     with pytest.raises(ConfigError, match="is the highest that there can be"):
         publish(tmp_path / "m", model, {}, "")
+
+
+def test_a_version_is_whole_or_not_there(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    model = tmp_path / "made/made.onnx"
+    save_apart(table(5_000, 0), tmp_path / "given")
+    for file in (tmp_path / "given/1").iterdir():
+        file.rename(tmp_path / "made" / file.name.replace("model", "made"))
+    (tmp_path / "disk").mkdir()
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        home = disk / "m"
+        (home / ".quantize").mkdir(parents=True)
+        with pytest.raises(ConfigError, match=r"m: the version cannot be written: .*No space left"):
+            publish(home, model, {}, "")
+        assert [entry.name for entry in home.iterdir()] == [".quantize"]
+    home = tmp_path / "m"
+    home.mkdir()
+    assert publish(home, model, {"it": 1}, "<p>") == 1
+    assert {file.name for file in (home / "1").iterdir()} == {
+        "model.onnx", "weights.bin", "report.json", "report.html",
+    }  # fmt: skip
+    assert [entry.name for entry in home.iterdir()] == ["1"]
+
+
+def test_a_folder_that_is_a_link_to_elsewhere_gets_no_version(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "models/m").symlink_to(tmp_path / "elsewhere")
+    model = tmp_path / "made.onnx"
+    model.write_bytes(scale(1))
+    with pytest.raises(ConfigError, match='the folder of model "m" is a link to outside'):
+        publish(tmp_path / "models/m", model, {}, "")

@@ -1,6 +1,6 @@
 """What the process has of this machine: memory, cores, the file system.
 
-    resources  cores and memory that the process may use, and what it holds
-    heap       gives the memory of unloaded models back to the system
-    paths      names in the model repository, and links that lead out of it
+resources  cores and memory that the process may use, and what it holds
+heap       gives the memory of unloaded models back to the system
+paths      names in the model repository, and links that lead out of it
 """

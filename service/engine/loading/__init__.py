@@ -1,19 +1,19 @@
 """From a version's folder to something that can serve, by measurement.
 
-    loader             read, load, probe, plan
-    thread             a thread for one load, which may never end
-    turns              when versions are loaded
-    rehearsal          a first try in a process of its own
-    rehearsal_process  that process
-    samples            rows to try a model with
-    lengths            lengths to try for open axes
-    tuning             runs the measurements below, and decides by them
-    axes               whether several inputs share a batch
-    probe              what a model does with a batch
-    deviation          how far two sets of answers differ
-    padding            whether variable lengths may be filled up
-    plan               mode, batch size and instances, decided from what was measured
-    row_limit          requests with more rows than one run takes
-    promise            the speed stated in report.json, and whether it holds here
-    advice             what would make a model faster
+loader             read, load, probe, plan
+thread             a thread for one load, which may never end
+turns              when versions are loaded
+rehearsal          a first try in a process of its own
+rehearsal_process  that process
+samples            rows to try a model with
+lengths            lengths to try for open axes
+tuning             runs the measurements below, and decides by them
+axes               whether several inputs share a batch
+probe              what a model does with a batch
+deviation          how far two sets of answers differ
+padding            whether variable lengths may be filled up
+plan               mode, batch size and instances, decided from what was measured
+row_limit          requests with more rows than one run takes
+promise            the speed stated in report.json, and whether it holds here
+advice             what would make a model faster
 """

@@ -1,12 +1,12 @@
 """The models in memory: versions, swap, rollback, drain.
 
-    repository  models by name, and the operations on them
-    model       a model and its versions
-    operations  swap, roll back, load, unload, follow the folder
-    steps       the steps of these operations
-    rollout     one version on its way to READY
-    gate        measures what the gate judges
-    pinning     writes the choice of a version to serving.toml
-    readiness   why the server is not ready
-    watch       poll mode
+repository  models by name, and the operations on them
+model       a model and its versions
+operations  swap, roll back, load, unload, follow the folder
+steps       the steps of these operations
+rollout     one version on its way to READY
+gate        measures what the gate judges
+pinning     writes the choice of a version to serving.toml
+readiness   why the server is not ready
+watch       poll mode
 """

@@ -1,10 +1,10 @@
 """What a search found, for programs and people.
 
-    report        report.json
-    page          report.html
-    plot          its plot of speed and accuracy
-    label_places  places for the labels of the plot
-    table         the candidates as text
-    told          what ``quantize`` prints at its end
-    progress      the progress line
+report        report.json
+page          report.html
+plot          its plot of speed and accuracy
+label_places  places for the labels of the plot
+table         the candidates as text
+told          what ``quantize`` prints at its end
+progress      the progress line
 """
