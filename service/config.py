@@ -1,9 +1,9 @@
 """Settings of the process and of each model: frozen values; an unknown key is an error."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -343,7 +343,7 @@ def load_settings(flags: Mapping[str, object], environment: Mapping[str, str]) -
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_first_problem(error, _source_of(flags))) from None
+        raise ConfigError(_told(error, _source_of(flags))) from None
 
 
 def load_model_config(path: Path, override: Mapping[str, Any] | None = None) -> ModelConfig:
@@ -371,7 +371,7 @@ def _validated(kind: type[_Kind], values: Mapping[str, Any], name: str) -> _Kind
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_first_problem(error, lambda key: f"{name}: {key}")) from None
+        raise ConfigError(_told(error, lambda key: f"{name}: {key}")) from None
 
 
 def _laid_over(values: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
@@ -384,13 +384,28 @@ def _laid_over(values: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _first_problem(error: ValidationError, source: Callable[[str], str]) -> str:
-    problem = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return f"{source(key)} is not a setting"
-    what = problem["msg"].removeprefix("Value error, ")  # pydantic's word for our own checks
-    return f"{source(key)}: {what}, got {problem['input']!r:.200}"
+class Problem(NamedTuple):
+    """The first thing that is wrong with a document: the key, pydantic's name of the kind, what is
+    expected, and what came."""
+
+    key: str
+    kind: str
+    message: str
+    given: object
+
+
+def first_problem(errors: Sequence[Mapping[str, Any]]) -> Problem:
+    """The first of pydantic's errors."""
+    first = errors[0]
+    message = first["msg"].removeprefix("Value error, ")  # pydantic's word for our own checks
+    return Problem(".".join(map(str, first["loc"])), first["type"], message, first.get("input"))
+
+
+def _told(error: ValidationError, source: Callable[[str], str]) -> str:
+    problem = first_problem(error.errors(include_url=False))
+    if problem.kind == "extra_forbidden":
+        return f"{source(problem.key)} is not a setting"
+    return f"{source(problem.key)}: {problem.message}, got {problem.given!r:.200}"
 
 
 def _source_of(flags: Mapping[str, object]) -> Callable[[str], str]:

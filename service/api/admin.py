@@ -12,6 +12,7 @@ from service.api.errors import status_of
 from service.api.finite_json import FiniteJSON
 from service.api.json_body import body_docs, json_object
 from service.api.lookup import NOT_FOUND, NOT_READY, ModelName
+from service.config import first_problem
 from service.core.checks import Check
 from service.core.errors import GateFailed, MalformedRequest
 from service.core.events import Verb
@@ -156,9 +157,8 @@ def _read(kind: type[Body], document: dict[str, Any]) -> Body:
     try:
         return kind.model_validate(document)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        text = f"{where}: {problem['msg']}, got {problem['input']!r:.80}"
+        problem = first_problem(error.errors(include_url=False))
+        text = f"{problem.key}: {problem.message}, got {problem.given!r:.80}"
         raise MalformedRequest(text) from None
 
 

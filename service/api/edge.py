@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.errors import status_of
 from service.api.guard import Requirement, request_id_of
 from service.api.refusal import turned_away
+from service.config import first_problem
 from service.core.errors import Forbidden, QuantserveError, Unauthenticated
 
 _log = logging.getLogger(__name__)
@@ -132,9 +133,8 @@ async def _ours(request: Request, error: Exception) -> Response:
 
 async def _of_fastapi(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return JSONResponse({"error": f"{where}: {first['msg']}"}, 422)
+    problem = first_problem(error.errors())
+    return JSONResponse({"error": f"{problem.key}: {problem.message}"}, 422)
 
 
 async def _unforeseen(_: Request, __: Exception) -> Response:

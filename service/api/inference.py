@@ -10,7 +10,6 @@ here.
 import asyncio
 import itertools
 import logging
-import re
 from collections.abc import Mapping
 from time import perf_counter
 
@@ -45,6 +44,7 @@ from service.core.errors import (
     ShuttingDown,
 )
 from service.core.events import Observer, Outcome, RequestCompleted
+from service.core.names import VERSION
 from service.core.requests import InferRequest, RequestedOutput, Terms
 from service.core.sizes import HERE_BYTES, HERE_CSV
 from service.core.tensors import Arrays, Signature
@@ -56,7 +56,6 @@ Headers = Mapping[bytes, bytes]
 
 _log = logging.getLogger(__name__)
 _OK = Outcome.OK  # in Python 3.11 a member of an enumeration takes ten times as long to find
-VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
 class Inference:

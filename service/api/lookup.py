@@ -2,13 +2,13 @@
 found, as one that does not exist is not.
 """
 
-import re
 from typing import Annotated
 
 from fastapi import Path
 
 from service.api.edge import documented
 from service.core.errors import NotFound
+from service.core.names import VERSION
 from service.engine.repository.model import ModelVersion
 from service.engine.repository.repository import ModelRepository
 
@@ -16,7 +16,6 @@ ModelName = Annotated[str, Path(description="Name of a model")]
 VersionNumber = Annotated[str, Path(description="Number of a version of the model")]
 NOT_FOUND = documented(404, "No such model or version; names those there are")
 NOT_READY = documented(503, "It does not serve now; says why")
-NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
 
 def find_version(repository: ModelRepository, name: str, number: str | None) -> ModelVersion:
@@ -27,7 +26,7 @@ def find_version(repository: ModelRepository, name: str, number: str | None) -> 
         NotReady: the model as a whole is not usable.
     """
     model = repository.model(name)
-    if number is None or NUMBER.fullmatch(number):
+    if number is None or VERSION.fullmatch(number):
         return model.version(None if number is None else int(number))
     has = ", ".join(map(str, sorted(model.versions))) or "none"
     raise NotFound(f'model "{name}" version "{number:.40}" is not a number (loaded: {has})')

@@ -23,7 +23,7 @@ from service.api.lookup import NOT_FOUND, NOT_READY, ModelName
 from service.api.pace import Pace
 from service.api.traffic import Traffic
 from service.api.triton_config import ModelConfiguration, read_configuration
-from service.config import ModelConfig
+from service.config import ModelConfig, first_problem
 from service.core.errors import BodyTimeout, MalformedRequest, UploadRejected
 from service.core.events import Verb
 from service.engine.repository.repository import ModelRepository
@@ -207,9 +207,8 @@ def _override(repository: ModelRepository, name: str, config: Any) -> dict[str, 
     try:
         ModelConfig.model_validate(settings)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise MalformedRequest(f"config: {where}: {problem['msg']}") from None
+        problem = first_problem(error.errors(include_url=False))
+        raise MalformedRequest(f"config: {problem.key}: {problem.message}") from None
     return settings
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.api.json_tensors import parse_json
 from service.api.metadata import CUT, PLATFORM
+from service.config import first_problem
 from service.core.batching import RUN_ROWS
 from service.core.errors import MalformedRequest
 from service.core.names import MODEL_FILE
@@ -196,12 +197,11 @@ def _lower(found: re.Match[str]) -> str:
 
 
 def _problem(error: ValidationError) -> str:
-    problem = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] in ("extra_forbidden", "literal_error"):
-        got = "" if problem["type"] == "extra_forbidden" else f" with {problem['input']!r:.80}"
+    key, kind, message, given = first_problem(error.errors(include_url=False))
+    if kind in ("extra_forbidden", "literal_error"):
+        got = "" if kind == "extra_forbidden" else f" with {given!r:.80}"
         return f"config: {key}{got} is not supported; {SUPPORTED}"
-    return f"config: {key}: {problem['msg']}, got {problem['input']!r:.80}"
+    return f"config: {key}: {message}, got {given!r:.80}"
 
 
 SUPPORTED = (

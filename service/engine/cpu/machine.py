@@ -12,11 +12,10 @@ from pathlib import Path
 
 from service.engine.cpu.arm_cores import core_names
 from service.engine.cpu.kernels import saturates
-from service.engine.host.resources import cpu_quota, usable_cores
+from service.engine.host.resources import CGROUPS, PROC, cgroup_limit, cpu_quota, usable_cores
 
 CPUINFO = Path("/proc/cpuinfo")
 MEMINFO = Path("/proc/meminfo")
-UNLIMITED = 1 << 60
 """Version 1 of control groups writes a number near 2**63 for no limit."""
 
 FEATURES = {
@@ -75,7 +74,8 @@ class Machine:
 def read_machine(
     cpuinfo: Path = CPUINFO,
     meminfo: Path = MEMINFO,
-    cgroups: Path = Path("/sys/fs/cgroup"),
+    proc: Path = PROC,
+    cgroups: Path = CGROUPS,
     saturating: Callable[[], bool] = saturates,
 ) -> Machine:
     """Read what the kernel tells; what it does not tell counts as absent. Try what it cannot."""
@@ -90,7 +90,7 @@ def read_machine(
         usable_cores(),
         cpu_quota(),
         _memory_bytes(meminfo),
-        _memory_limit(cgroups),
+        cgroup_limit(proc, cgroups),
         tuple(Feature(FEATURES[n][0], n in flags, FEATURES[n][1]) for n in known),
         saturating(),
     )
@@ -155,22 +155,6 @@ def _memory_bytes(path: Path) -> int:
     if total:
         return int(total[0]) * 1024
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _memory_limit(cgroups: Path) -> int | None:
-    """The tightest limit that is visible: of the process's own group, or of the container's."""
-    places = [cgroups / "memory.max", cgroups / "memory" / "memory.limit_in_bytes"]
-    try:
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            if not controllers:
-                places.append(cgroups / path.lstrip("/") / "memory.max")
-            elif "memory" in controllers.split(","):
-                places.append(cgroups / "memory" / path.lstrip("/") / "memory.limit_in_bytes")
-    except OSError:
-        pass
-    limits = [int(text) for place in places if (text := _text(place)).isdigit()]
-    return min((limit for limit in limits if limit < UNLIMITED), default=None)
 
 
 def _text(path: Path) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 PROC = Path("/proc/self")
 CGROUPS = Path("/sys/fs/cgroup")
+UNLIMITED = 2**62
+"""Bytes; version 1 of cgroups writes about 2**63 where there is no limit."""
 
 
 def usable_cores(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
@@ -49,15 +51,23 @@ def memory_limit(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
     Reads version 2 (``memory.max``) and version 1 (``memory.limit_in_bytes``), where a number
     beyond the machine's memory says that there is no limit.
     """
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = cgroup_limit(proc, cgroups)
+    return machine if limit is None else min(machine, limit)
+
+
+def cgroup_limit(proc: Path = PROC, cgroups: Path = CGROUPS) -> int | None:
+    """The tightest memory limit of the process's cgroups and of those above them, in bytes; None
+    where there is none."""
+    limits = []
     for folder in _folders(proc, cgroups, "memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
             try:
                 text = (folder / name).read_text().strip()
             except OSError:
                 continue
-            limits += [int(text)] if text.isdigit() else []
-    return min(limits)
+            limits += [int(text)] if text.isdigit() and int(text) < UNLIMITED else []
+    return min(limits, default=None)
 
 
 def address_space_left(proc: Path = PROC) -> int | None:

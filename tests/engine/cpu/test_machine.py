@@ -16,7 +16,9 @@ def machine(tmp_path: Path, cpuinfo: str, limit: str = "max", saturates: bool = 
     (tmp_path / "cpuinfo").write_text(cpuinfo)
     (tmp_path / "meminfo").write_text(MEMORY)
     (tmp_path / "memory.max").write_text(limit)
-    return read_machine(tmp_path / "cpuinfo", tmp_path / "meminfo", tmp_path, lambda: saturates)
+    (tmp_path / "cgroup").write_text("0::/\n")
+    read = tmp_path / "cpuinfo", tmp_path / "meminfo", tmp_path, tmp_path
+    return read_machine(*read, lambda: saturates)
 
 
 AVX2 = "model name : Zen 3\nflags : fpu avx2 fma\n\nprocessor : 1\n"
