@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 
-from service.api.admin import admin
-from service.api.audit import Audit
-from service.api.body import Receive
-from service.api.control import control_plane
-from service.api.direct import DirectProtocol
-from service.api.edge import rehearse
-from service.api.example_answers import ExampleAnswers
-from service.api.exchange import LookOut
-from service.api.guard import Guard, lets_predict
-from service.api.infer import App, DataPlane, Send
-from service.api.inference import Inference
-from service.api.keys import Access, Keys
-from service.api.repository_verbs import Limits, repository_verbs
-from service.api.traffic import Traffic
-from service.api.upload import UploadLimits, upload_routes
-from service.api.versions import versions
-from service.api.watching import Watchers, watching
+from service.api.application import control_plane
+from service.api.auth.audit import Audit
+from service.api.auth.middleware import Guard, lets_predict
+from service.api.auth.policy import Access, Keys
+from service.api.control.admin import admin
+from service.api.control.error_handlers import rehearse
+from service.api.control.event_stream import Watchers, watching
+from service.api.control.repository_verbs import Limits, repository_verbs
+from service.api.control.upload import UploadLimits, upload_routes
+from service.api.control.versions import versions
+from service.api.dataplane.asgi import App, DataPlane, Send
+from service.api.dataplane.direct import DirectProtocol
+from service.api.dataplane.inference import Inference
+from service.api.openapi.example_answers import ExampleAnswers
+from service.api.transport.body import Receive
+from service.api.transport.exchange import LookOut
+from service.api.transport.traffic import Traffic
 from service.config import Settings, read_keys
 from service.core.errors import ConfigError
 from service.core.events import Event, Observer, Observers

@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
 from service import __version__
-from service.api.traffic import Counts
+from service.api.transport.traffic import Counts
 from service.core.crashes import Crashes
 from service.core.exemplars import Exemplars, Traced
 from service.core.lifecycle import State

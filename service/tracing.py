@@ -28,11 +28,11 @@ from opentelemetry.trace import Link, Span, SpanKind, StatusCode, set_span_in_co
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from service import __version__
-from service.api.answers import Answer
-from service.api.exchange import Exchange
-from service.api.inference import Headers, Inference
-from service.api.json_tensors import Bytes
-from service.api.traffic import Traffic
+from service.api.dataplane.inference import Headers, Inference
+from service.api.protocol.json_tensors import Bytes
+from service.api.transport.answers import Answer
+from service.api.transport.exchange import Exchange
+from service.api.transport.traffic import Traffic
 from service.config import Settings
 from service.core.errors import MomentError
 from service.core.events import BatchExecuted, Event, Observer, Outcome

@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter, FastAPI
 
-from service.api.edge import Edge, Guarded
-from service.api.guard import RequireKey
-from service.api.keys import Access, Keys, Need
+from service.api.auth.middleware import RequireKey
+from service.api.auth.policy import Access, Keys, Need
+from service.api.control.error_handlers import Edge, Guarded
 
 NOTHING = RequireKey(Access(Keys(), Keys()), Need.NOTHING)
 

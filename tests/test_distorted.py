@@ -29,7 +29,7 @@ def test_measurements_are_off_by_a_factor_for_each_reading(module: str) -> None:
 
 
 def test_nobody_else_notices() -> None:
-    assert readings(1, "service.api.exchange") == list(range(100))
+    assert readings(1, "service.api.transport.exchange") == list(range(100))
 
 
 @pytest.mark.parametrize("module", sorted(MEASURING))

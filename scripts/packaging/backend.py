@@ -120,7 +120,7 @@ def imported(node: ast.AST) -> list[str]:
 
 
 def names_a_module(node: ast.AST) -> bool:
-    """Whether it is a string, or the beginning of one, such as "service.api.codec_worker"."""
+    """Whether it is a string, or the beginning of one, such as "service.api.offload.worker"."""
     if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
         return False
     parts = node.value.rstrip(".").split(".")

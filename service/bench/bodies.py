@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from service.api.binary_tensors import to_bytes
-from service.api.json_tensors import to_json
+from service.api.protocol.binary_tensors import to_bytes
+from service.api.protocol.json_tensors import to_json
 from service.core.tensors import Tensor
 
 LENGTH = "Inference-Header-Content-Length"

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from service.api import codec
-from service.api.json_table import FORMS
-from service.api.non_finite import loads
+from service.api.protocol import codec
+from service.api.protocol.json_table import FORMS
+from service.api.protocol.non_finite import loads
 from service.bench.bodies import Request
 from service.client import Client, Refused
 from service.core.errors import ConfigError, FileUnreadable, MalformedRequest

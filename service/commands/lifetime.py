@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import uvicorn
 
-from service.api.direct import DirectProtocol
+from service.api.dataplane.direct import DirectProtocol
 from service.app import Server
 from service.config import Settings
 from service.supervisor import stop_signals

@@ -37,7 +37,7 @@ QuantserveError
 └── ConfigError              the operator's: a setting, a folder or a port
     └── FileUnreadable         a file beside a model is no regular file, too large, or not readable
 
-Statuses of HTTP are not known here: they are a table in ``service.api.errors``.
+Statuses of HTTP are not known here: they are a table in ``service.api.protocol.errors``.
 """
 
 from service.core.checks import Check

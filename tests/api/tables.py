@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from service.api import v1
+from service.api.protocol import v1
 from service.core.padding import Padding
 from service.core.tensors import DATATYPES, Array, Signature, TensorSpec
 

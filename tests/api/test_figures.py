@@ -6,8 +6,8 @@ import numpy as np
 import orjson
 import pytest
 
-from service.api.admin import _check
-from service.api.finite_json import FiniteJSON
+from service.api.control.admin import _check
+from service.api.protocol.finite_json import FiniteJSON
 from service.core.checks import Check
 from tests.engine.graphs import constant, model, node, save, value
 from tests.inprocess import serve

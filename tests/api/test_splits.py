@@ -103,7 +103,7 @@ async def answering(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[A
     async with serve(folder, max_body_bytes=1024) as served:
         with pytest.MonkeyPatch.context() as patch:
             # What happens in a thread would not show in turns of the loop.
-            patch.setattr("service.api.body.OFF_THE_LOOP", 1 << 40)
+            patch.setattr("service.api.transport.body.OFF_THE_LOOP", 1 << 40)
             yield Answering(served.server)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api import codec
+from service.api.protocol import codec
 from service.bench.bodies import LENGTH, Request, binary_body, json_body
 from service.core.tensors import DATATYPES, Tensor
 

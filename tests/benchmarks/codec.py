@@ -14,7 +14,7 @@ SIZES = (4, 100, 1_000, 100_000)
 WORK = """
 import json, sys, time
 import numpy as np
-from service.api import codec
+from service.api.protocol import codec
 from service.core.requests import InferResponse
 from service.core.tensors import DATATYPES, Tensor
 for line in sys.stdin:
@@ -66,7 +66,7 @@ def measured(sides: list[subprocess.Popen[str]], order: str, turn: int) -> list[
 
 def large(value: str) -> None:
     """Seconds for a body of 64 MiB."""
-    from service.api.codec import decode
+    from service.api.protocol.codec import decode
 
     count = 2**24 - 64
     data = f"{value}," * (count - 1) + value

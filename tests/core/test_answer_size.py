@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from service.api.binary_tensors import to_bytes
-from service.api.classification import classify
-from service.api.json_tensors import to_json
+from service.api.protocol.binary_tensors import to_bytes
+from service.api.protocol.classification import classify
+from service.api.protocol.json_tensors import to_json
 from service.core.answer_size import (
     brackets,
     class_size,

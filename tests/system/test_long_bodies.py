@@ -47,7 +47,7 @@ def codec(server: Running) -> list[int]:
     return [
         pid
         for pid in tree(server.process.pid)
-        if b"service.api.codec_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"service.api.offload.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
 
 

@@ -1,0 +1,62 @@
+"""The control plane: everything but inference. Ordinary FastAPI; one router a file."""
+
+import logging
+from collections.abc import Sequence
+
+from fastapi import APIRouter, FastAPI
+
+from service import __version__
+from service.api.auth.middleware import Guard
+from service.api.control.error_handlers import Edge, Guarded
+from service.api.control.health import health
+from service.api.control.log_settings import log_changes, log_settings
+from service.api.control.metadata import metadata
+from service.api.control.model_config import model_config
+from service.api.control.repository_index import index
+from service.api.control.scrape import Render, scrape
+from service.api.control.shared_memory import shared_memory
+from service.api.control.statistics import statistics
+from service.api.control.trace_settings import trace_changes, trace_settings
+from service.api.control.v1_status import v1_status
+from service.api.openapi.document import document
+from service.api.openapi.example_answers import ExampleAnswers
+from service.api.openapi.page import docs, openapi
+from service.core.statistics import Statistics
+from service.engine.repository.repository import ModelRepository
+
+
+def control_plane(
+    repository: ModelRepository,
+    answers: ExampleAnswers,
+    counted: Statistics,
+    render: Render,
+    logger: logging.Logger,
+    guard: Guard,
+    reports: Sequence[APIRouter] = (),
+    changes: Sequence[APIRouter] = (),
+) -> Edge:
+    """The application for everything but inference. ``logger`` is the one whose level clients may
+    change; ``reports`` and ``changes`` are routes under /admin that need parts of their own.
+    """
+    app = FastAPI(title="quantserve", version=__version__, openapi_url=None, redirect_slashes=False)
+    open_to_all = [health(repository), scrape(render), docs()]
+    reading = [
+        statistics(repository, counted),  # /v2/models/stats, before "stats" is taken for a name
+        metadata(repository),
+        model_config(repository),
+        index(repository),
+        v1_status(repository),
+        log_settings(logger),
+        trace_settings(repository),
+        shared_memory(),
+        openapi(document(app, repository, answers)),
+    ]
+    changing = [log_changes(logger), trace_changes(repository), *reports, *changes]
+    return Edge(
+        app,
+        [
+            *(Guarded(guard.nothing, router) for router in open_to_all),
+            *(Guarded(guard.api_key, router) for router in reading),
+            *(Guarded(guard.admin_key, router) for router in changing),
+        ],
+    )

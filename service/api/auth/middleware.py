@@ -1,0 +1,116 @@
+"""Authentication: a dependency that declares the API key a route requires.
+
+The check runs for the route that was matched, whatever the path looked like. A router without a
+declaration cannot be included (see ``error_handlers.py``).
+"""
+
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from fastapi import Request
+from fastapi.security import HTTPBearer
+
+from service.api.auth.policy import Access, Headers, Need
+from service.api.transport.answers import Header
+from service.core.errors import Forbidden, Unauthenticated
+from service.core.events import AccessRefused, Actor, Observer
+
+
+class RequireKey:
+    """Dependency of routes that change nothing: open, or open unless a prediction key is set."""
+
+    def __init__(self, access: Access, need: Need) -> None:
+        self.need = need
+        self._access = access
+
+    async def __call__(self, request: Request) -> None:
+        """Let the request pass.
+
+        Raises:
+            Unauthenticated: no known key came.
+        """
+        self._access.admit(self.need, collect(request.headers.raw))
+
+
+class RequireAdminKey(HTTPBearer):
+    """Dependency of routes that change something; tells OpenAPI so.
+
+    Who asks goes along as ``request.state.actor``; who is refused is reported to the observer.
+    """
+
+    need = Need.ADMIN_KEY
+
+    def __init__(self, access: Access, observe: Observer) -> None:
+        super().__init__(auto_error=False, scheme_name="Admin key")
+        self._access = access
+        self._observe = observe
+
+    async def __call__(self, request: Request) -> None:  # type: ignore[override]  # no credentials
+        """Let the request pass.
+
+        Raises:
+            Unauthenticated, Forbidden: see ``Access.admit``.
+        """
+        headers = collect(request.headers.raw)
+        request.state.actor = actor = _actor(request.client, headers)
+        try:
+            name = self._access.admit(self.need, headers)
+        except (Unauthenticated, Forbidden) as refusal:
+            method, path = request.method, request.url.path
+            self._observe(AccessRefused(actor, method, path, str(refusal)))
+            raise
+        request.state.actor = actor._replace(name=name)
+
+
+Requirement = RequireKey | RequireAdminKey
+
+
+class Guard(NamedTuple):
+    """The requirements that routes choose from."""
+
+    nothing: RequireKey
+    api_key: RequireKey
+    admin_key: RequireAdminKey
+
+    @classmethod
+    def of(cls, access: Access, observe: Observer) -> "Guard":
+        """For a server with these keys."""
+        return cls(
+            RequireKey(access, Need.NOTHING),
+            RequireKey(access, Need.API_KEY),
+            RequireAdminKey(access, observe),
+        )
+
+
+def lets_predict(access: Access, pairs: Iterable[Header]) -> bool:
+    """Whether a prediction with these headers is let in."""
+    if not access.api.digests:
+        return True
+    try:
+        access.admit(Need.API_KEY, collect(pairs))
+    except Unauthenticated:
+        return False
+    return True
+
+
+def collect(pairs: Iterable[Header]) -> Headers:
+    """Headers by name, each with all its values."""
+    headers: dict[bytes, list[bytes]] = {}
+    for name, value in pairs:
+        headers.setdefault(name, []).append(value)
+    return headers
+
+
+def request_id_of(scope: Mapping[str, Any]) -> str | None:
+    """The id of a request for a change; None for any other request."""
+    actor = scope["state"].get("actor")
+    return actor.request_id if isinstance(actor, Actor) else None
+
+
+def _actor(client: Any, headers: Headers) -> Actor:
+    address = client.host if client else "-"
+    given = headers.get(b"x-request-id", [b""])[0]
+    if given and len(given) <= 128 and given.isascii():
+        return Actor("nobody", address, given.decode())
+    return Actor("nobody", address, secrets.token_hex(8))

@@ -1,0 +1,204 @@
+"""Which version of a model serves: swap, rollback, and what there is to choose from."""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from service.api.auth.audit import Audit
+from service.api.control.error_handlers import Error, Responses, documented
+from service.api.control.lookup import NOT_FOUND, NOT_READY, ModelName
+from service.api.protocol.errors import status_of
+from service.api.protocol.finite_json import FiniteJSON
+from service.api.protocol.json_body import body_docs, json_object
+from service.config import first_problem
+from service.core.checks import Check
+from service.core.errors import GateFailed, MalformedRequest
+from service.core.events import Verb
+from service.engine.repository.repository import ModelRepository
+from service.engine.repository.rollout import Cause, Demand
+from service.engine.repository.steps import Served
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+def _as_integer(value: Any) -> Any:
+    """1.0 as 1: to JSON they are the same number."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+class RollbackRequest(BaseModel):
+    """``force`` lets the version serve even if it fails a check; one that does not load cannot."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    force: bool = False
+    allow_signature_change: bool = False
+
+
+class SwapRequest(RollbackRequest):
+    """``version`` is a number, which is pinned: it serves until the next swap, after restarts too.
+    Or "latest": the highest version on disk, and no pin."""
+
+    version: Annotated[
+        Annotated[int, Field(ge=1)] | Literal["latest"], BeforeValidator(_as_integer)
+    ]
+
+
+class CheckAnswer(BaseModel):
+    """One check of the gate: a figure, or words where there is none; null for a figure that is NaN
+    or infinite. ``detail`` says more where there is more to say, such as which element."""
+
+    name: str = Field(examples=["golden"])
+    measure: str = Field(examples=["cosine"])
+    output: str = Field(examples=["probabilities"])
+    measured: float | str | None = Field(examples=[0.9991])
+    required: float | str | None = Field(examples=[0.9])
+    passed: bool = True
+    detail: str = ""
+
+
+class PhaseAnswer(BaseModel):
+    """One phase and the seconds that it took."""
+
+    name: str = Field(examples=["golden"])
+    status: str = Field(examples=["done"])
+    seconds: float = Field(examples=[0.0041])
+    detail: str = ""
+
+
+class SwapAnswer(BaseModel):
+    """What was done. Every request that is sent from now on is answered by ``to_version``.
+
+    ``persisted`` is whether a restart will know of it, ``note`` why not (``--no-pin``).
+    """
+
+    model: str = Field(examples=["digits"])
+    from_version: int | None = Field(examples=[2])
+    to_version: int = Field(examples=[1])
+    changed: bool = True
+    forced: str = Field("", description="checks that failed and were waived")
+    persisted: bool = True
+    note: str = ""
+    seconds: float = Field(examples=[0.31])
+    phases: list[PhaseAnswer]
+    checks: list[CheckAnswer]
+
+
+class GateReport(Error):
+    """Why a version may not serve, with every check that was made. The old one serves on."""
+
+    checks: list[CheckAnswer] = []
+
+
+FAILED = documented(
+    409,
+    "Not fit to serve, no version to go back to, or the choice cannot be written; nothing changed",
+    GateReport,
+)
+ERRORS: Responses = NOT_FOUND | NOT_READY | FAILED
+
+
+def admin(repository: ModelRepository, audit: Audit) -> APIRouter:
+    """Routes that change which version serves."""
+    router = APIRouter(
+        prefix="/admin/models/{name}",
+        tags=["admin"],
+        responses=ERRORS,
+    )
+
+    @router.post(
+        "/swap",
+        summary="Let another version serve",
+        response_model=SwapAnswer,
+        openapi_extra=body_docs(SwapRequest, {"version": 1}, required=True),
+    )
+    async def swap(name: ModelName, request: Request) -> Response:
+        """Loads the version, puts it through the gate, and switches; no request is lost, and the
+        old version stays loaded for a rollback. A swap waits for one of the same model that is at
+        work; it goes on if the client leaves."""
+        asked = _read(SwapRequest, await json_object(request))
+        demand = Demand(Cause.SWAP, asked.force, asked.allow_signature_change)
+        try:
+            with audit.change(request, Verb.SWAP, name, forced=asked.force) as change:
+                change.after = asked.version if isinstance(asked.version, int) else None
+                served = await repository.swap(name, asked.version, demand)
+                change.before, change.after = served.old or None, served.new
+                change.note = served.not_persisted
+        except GateFailed as error:
+            return _refusal(error)
+        return _answer(served)
+
+    @router.post(
+        "/rollback",
+        summary="Let the version serve that served before",
+        response_model=SwapAnswer,
+        openapi_extra=body_docs(RollbackRequest, {}),
+    )
+    async def rollback(name: ModelName, request: Request) -> Response:
+        """At once where the version is still loaded; else it is loaded and put through the gate
+        again. A second rollback undoes the first."""
+        asked = _read(RollbackRequest, await json_object(request))
+        demand = Demand(Cause.ROLLBACK, asked.force, asked.allow_signature_change)
+        try:
+            with audit.change(request, Verb.ROLLBACK, name, forced=asked.force) as change:
+                served = await repository.rollback(name, demand)
+                change.before, change.after = served.old or None, served.new
+                change.note = served.not_persisted
+        except GateFailed as error:
+            return _refusal(error)
+        return _answer(served)
+
+    return router
+
+
+def _read(kind: type[Body], document: dict[str, Any]) -> Body:
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        problem = first_problem(error.errors(include_url=False))
+        text = f"{problem.key}: {problem.message}, got {problem.given!r:.80}"
+        raise MalformedRequest(text) from None
+
+
+def _answer(served: Served) -> Response:
+    answer = SwapAnswer(
+        model=served.model,
+        from_version=served.old or None,
+        to_version=served.new,
+        changed=served.changed,
+        forced=served.forced,
+        persisted=not served.not_persisted,
+        note=served.not_persisted or ("" if served.changed else "it served already"),
+        seconds=sum(phase.seconds for phase in served.phases),
+        phases=[PhaseAnswer(**phase._asdict()) for phase in served.phases],
+        checks=[_check(check) for check in served.checks],
+    )
+    return FiniteJSON(_document(answer))
+
+
+def _refusal(error: GateFailed) -> Response:
+    report = GateReport(error=str(error), checks=[_check(check) for check in error.checks])
+    return FiniteJSON(_document(report), status_of(error))
+
+
+def _document(answer: SwapAnswer | GateReport) -> dict[str, Any]:
+    """What is sent: checks have a detail only where there is one."""
+    found = answer.model_dump()
+    for check in found["checks"]:
+        if not check["detail"]:
+            del check["detail"]
+    return found
+
+
+def _check(check: Check) -> CheckAnswer:
+    return CheckAnswer(
+        name=check.name,
+        measure=check.measure,
+        output=check.output,
+        measured=check.measured,
+        required=check.required,
+        passed=check.passed,
+        detail=check.detail,
+    )

@@ -1,0 +1,172 @@
+"""Metadata: what the server speaks, and what a model takes and gives."""
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from service import __version__
+from service.api.control.lookup import NOT_FOUND, NOT_READY, ModelName, VersionNumber, find_version
+from service.core.lifecycle import State
+from service.core.tensors import Signature, TensorSpec
+from service.engine.loading.loader import Loaded
+from service.engine.repository.model import ModelVersion
+from service.engine.repository.repository import ModelRepository
+
+MOST_LISTED = 32
+"""Optional inputs that are named: an old export lists every weight."""
+PLATFORM = "onnxruntime_onnx"
+LARGER, CUT, REFUSED = "larger_requests", "cut", "refused"
+"""A parameter of a model: what becomes of a request with more rows than ``max_batch_size``."""
+EXTENSIONS = [
+    "binary_tensor_data",
+    "classification",
+    "logging",
+    "model_configuration",
+    "model_repository",
+    "schedule_policy",
+    "statistics",
+]
+
+
+class Welcome(BaseModel):
+    """Where to go from here."""
+
+    name: str
+    version: str
+    ready: bool
+    models: list[str]
+    docs: str = "/docs"
+    openapi: str = "/openapi.json"
+    metrics: str = "/metrics"
+
+
+class ServerMetadata(BaseModel):
+    """Name, version, and the protocol's extensions that the server speaks."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class TensorMetadata(BaseModel):
+    """An input or output. -1 in the shape stands for any length; the batch axis is included. A
+    tensor of which the file gives no shape has [-1] here, and is named in the model's
+    ``parameters`` as ``any_shape``: every number of axes is taken.
+    """
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(BaseModel):
+    """A model's versions that serve, its inputs and outputs; ``parameters`` is what was measured
+    or read from its file; ``serving_version`` is the one that answers requests without a version.
+    ``optional_inputs`` are those that the graph has a default for.
+    """
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+    parameters: dict[str, str]
+
+
+def metadata(repository: ModelRepository) -> APIRouter:
+    """Routes about the server and its models."""
+    router = APIRouter(tags=["metadata"])
+    errors = NOT_FOUND | NOT_READY
+
+    @router.get("/", summary="Where to find what")
+    async def welcome() -> Welcome:
+        models = [f"/v2/models/{model.name}" for model in repository]
+        return Welcome(
+            name="quantserve", version=__version__, ready=repository.ready, models=models
+        )
+
+    @router.get("/v2/", include_in_schema=False)
+    @router.get("/v2", summary="What does the server speak?")
+    async def server() -> ServerMetadata:
+        return ServerMetadata(name="quantserve", version=__version__, extensions=EXTENSIONS)
+
+    @router.get("/v2/models/{name}", summary="What does a model take and give?", responses=errors)
+    async def model(name: ModelName) -> ModelMetadata:
+        return describe(repository, find_version(repository, name, None))
+
+    @router.get(
+        "/v2/models/{name}/versions/{version}",
+        summary="What does a version of a model take and give?",
+        responses=errors,
+    )
+    async def model_version(name: ModelName, version: VersionNumber) -> ModelMetadata:
+        return describe(repository, find_version(repository, name, version))
+
+    return router
+
+
+def cuts(loaded: Loaded) -> bool:
+    """Whether requests with more rows than one run takes are cut."""
+    return bool(loaded.signature.batchable and loaded.policy.part_rows)
+
+
+def describe(repository: ModelRepository, version: ModelVersion) -> ModelMetadata:
+    """What a version takes and gives.
+
+    Raises:
+        NotFound: its model is gone.
+        NotReady: it does not serve.
+    """
+    loaded, _ = version.serving()
+    model = repository.model(version.model)
+    versions, serving = model.versions, model.serving
+    return ModelMetadata(
+        name=version.model,
+        versions=[str(n) for n in sorted(versions) if versions[n].state is State.READY],
+        platform=PLATFORM,
+        inputs=[_tensor(spec) for spec in loaded.signature.inputs],
+        outputs=[_tensor(spec) for spec in loaded.signature.outputs],
+        parameters={
+            "serving_version": str(serving.number) if serving else "",
+            "precision": str(loaded.precision),
+            "kernels": loaded.kernels.value,
+            "kernels_note": loaded.kernels_note,
+            "outputs_note": loaded.outputs_note,
+            "sha256": loaded.sha256,
+            "batching": loaded.plan.mode.value,
+            "batching_note": loaded.plan.note,
+            "batching_advice": loaded.advice,
+            "speed_note": loaded.speed_note,
+            "preferred_batch_size": str(loaded.plan.preferred_rows),
+            "batch_deviation": str(loaded.probe.deviation),
+            **_of_rows(loaded),
+            **_not_in_the_shapes(loaded.signature),
+        },
+    )
+
+
+def _of_rows(loaded: Loaded) -> dict[str, str]:
+    """How many rows one run takes, and what becomes of a request with more; where it has rows."""
+    if not loaded.signature.batchable:
+        return {}
+    told = CUT if cuts(loaded) else REFUSED
+    return {"max_batch_size": str(loaded.policy.max_rows), LARGER: told}
+
+
+def _not_in_the_shapes(signature: Signature) -> dict[str, str]:
+    """What the protocol has no place for among the inputs and outputs, if there is any."""
+    tensors = (*signature.inputs, *signature.outputs)
+    unranked = [f'"{spec.name}"' for spec in tensors if not spec.ranked]
+    optional = [f'"{spec.name}" {spec}' for spec in signature.optional]
+    listed = {"any_shape": unranked, "optional_inputs": optional}
+    return {name: _listed(texts) for name, texts in listed.items() if texts}
+
+
+def _listed(texts: Sequence[str]) -> str:
+    more = len(texts) - MOST_LISTED
+    return ", ".join(texts if more <= 0 else [*texts[:MOST_LISTED], f"and {more} more"])
+
+
+def _tensor(spec: TensorSpec) -> TensorMetadata:
+    return TensorMetadata(name=spec.name, datatype=spec.datatype.name, shape=spec.wire_shape)

@@ -1,0 +1,135 @@
+"""Model configuration, in the words of Triton's extension: what clients size their batches by.
+
+Source: https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto
+"""
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from service.api.control.lookup import NOT_FOUND, NOT_READY, ModelName, VersionNumber, find_version
+from service.api.control.metadata import CUT, LARGER, PLATFORM, cuts
+from service.core.batching import BatchingMode, BatchPolicy
+from service.core.tensors import TensorSpec
+from service.engine.repository.model import ModelVersion
+from service.engine.repository.repository import ModelRepository
+
+
+class ConfiguredTensor(BaseModel):
+    """An input or output; ``dims`` leave out the batch axis where ``max_batch_size`` is above 0.
+    They are [-1] where the file gives no shape.
+    """
+
+    name: str
+    data_type: str = Field(examples=["TYPE_FP32"])
+    dims: list[int]
+
+
+class InstanceGroup(BaseModel):
+    """How many instances run side by side."""
+
+    name: str
+    kind: str
+    count: int
+
+
+class QueuePolicy(BaseModel):
+    """The bound of the queue, in requests, and how long a request waits at most; 0: any time."""
+
+    max_queue_size: int
+    default_timeout_microseconds: int
+
+
+class DynamicBatching(BaseModel):
+    """How rows of several requests come to share a run."""
+
+    preferred_batch_size: list[int]
+    max_queue_delay_microseconds: int
+    default_queue_policy: QueuePolicy
+
+
+class ConfiguredParameter(BaseModel):
+    """A setting of the backend."""
+
+    string_value: str
+
+
+class Configuration(BaseModel):
+    """A model's configuration. ``dynamic_batching`` is there only where requests share runs.
+
+    ``max_batch_size`` is the most rows of one run. The parameter ``larger_requests`` is "cut" where
+    a request may have more, which are then run in parts; without it one with more is refused.
+    """
+
+    name: str
+    platform: str
+    backend: str
+    default_model_filename: str
+    max_batch_size: int
+    input: list[ConfiguredTensor]
+    output: list[ConfiguredTensor]
+    instance_group: list[InstanceGroup]
+    dynamic_batching: DynamicBatching | None = None
+    parameters: dict[str, ConfiguredParameter] | None = None
+
+
+def model_config(repository: ModelRepository) -> APIRouter:
+    """Routes about how a model is configured."""
+    router = APIRouter(tags=["metadata"])
+    errors = NOT_FOUND | NOT_READY
+
+    @router.get(
+        "/v2/models/{name}/config",
+        summary="How is a model configured?",
+        response_model_exclude_none=True,
+        responses=errors,
+    )
+    async def config(name: ModelName) -> Configuration:
+        return _configuration(find_version(repository, name, None))
+
+    @router.get(
+        "/v2/models/{name}/versions/{version}/config",
+        summary="How is a version of a model configured?",
+        response_model_exclude_none=True,
+        responses=errors,
+    )
+    async def version_config(name: ModelName, version: VersionNumber) -> Configuration:
+        return _configuration(find_version(repository, name, version))
+
+    return router
+
+
+def _configuration(version: ModelVersion) -> Configuration:
+    loaded, batcher = version.serving()
+    batched = loaded.signature.batchable
+    combines = batched and loaded.plan.mode is BatchingMode.COMBINE
+    return Configuration(
+        name=version.model,
+        platform=PLATFORM,
+        backend="onnxruntime",
+        default_model_filename=version.files.model.name,
+        max_batch_size=loaded.policy.max_rows if batched else 0,
+        input=[_tensor(spec, batched) for spec in loaded.signature.inputs],
+        output=[_tensor(spec, batched) for spec in loaded.signature.outputs],
+        instance_group=[
+            InstanceGroup(name=version.model, kind="KIND_CPU", count=batcher.instances)
+        ],
+        dynamic_batching=_dynamic_batching(loaded.policy) if combines else None,
+        parameters={LARGER: ConfiguredParameter(string_value=CUT)} if cuts(loaded) else None,
+    )
+
+
+def _tensor(spec: TensorSpec, batched: bool) -> ConfiguredTensor:
+    name = {"BYTES": "STRING"}.get(spec.datatype.name, spec.datatype.name)
+    dims = spec.wire_shape[1:] if batched and spec.ranked else spec.wire_shape
+    return ConfiguredTensor(name=spec.name, data_type=f"TYPE_{name}", dims=dims)
+
+
+def _dynamic_batching(policy: BatchPolicy) -> DynamicBatching:
+    return DynamicBatching(
+        preferred_batch_size=[policy.preferred_rows],
+        max_queue_delay_microseconds=round(policy.max_delay * 1e6),
+        default_queue_policy=QueuePolicy(
+            max_queue_size=policy.max_queue,
+            default_timeout_microseconds=round((policy.timeout or 0.0) * 1e6),
+        ),
+    )

@@ -1,0 +1,159 @@
+"""Statistics, in the words of Triton's extension. Counts and times are sums since the start.
+
+``success`` and ``fail`` together are the requests that reached a version. Each request is charged
+the whole time of its batch, as Triton's tools expect it: they divide by the successes.
+``inference_count`` counts rows that were answered, ``execution_count`` runs of the graph. Nothing
+is cached.
+
+Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_statistics.md
+"""
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from service.api.control.lookup import NOT_FOUND, ModelName, VersionNumber, find_version
+from service.core.events import Outcome
+from service.core.statistics import (
+    Histogram,
+    RequestStatistics,
+    Statistics,
+    Times,
+    VersionStatistics,
+)
+from service.engine.repository.model import ModelVersion
+from service.engine.repository.repository import ModelRepository
+
+
+class Duration(BaseModel):
+    """How often, and nanoseconds in all."""
+
+    count: int = 0
+    ns: int = 0
+
+
+class ComputeStatistics(BaseModel):
+    """Putting rows together, running the graph, taking rows apart."""
+
+    compute_input: Duration
+    compute_infer: Duration
+    compute_output: Duration
+
+
+class InferenceStatistics(ComputeStatistics):
+    """Where the time of requests went."""
+
+    success: Duration
+    fail: Duration
+    queue: Duration
+    cache_hit: Duration = Duration()
+    cache_miss: Duration = Duration()
+
+
+class BatchStatistics(ComputeStatistics):
+    """Runs of one size, in rows."""
+
+    batch_size: int
+
+
+class MemoryUsage(BaseModel):
+    """By how much the process grew when the version was loaded."""
+
+    type: str = "CPU"
+    id: int = 0
+    byte_size: int
+
+
+class ModelStatistics(BaseModel):
+    """One version of a model. ``last_inference`` is in milliseconds since the epoch."""
+
+    name: str
+    version: str
+    last_inference: int
+    inference_count: int
+    execution_count: int
+    inference_stats: InferenceStatistics
+    response_stats: dict[str, Duration] = {}
+    batch_stats: list[BatchStatistics]
+    memory_usage: list[MemoryUsage]
+
+
+class AllStatistics(BaseModel):
+    """One entry for each version."""
+
+    model_stats: list[ModelStatistics]
+
+
+def statistics(repository: ModelRepository, counted: Statistics) -> APIRouter:
+    """Routes about what was done so far."""
+    router = APIRouter(tags=["statistics"])
+
+    def answer(versions: list[ModelVersion]) -> AllStatistics:
+        return AllStatistics(model_stats=[_of_version(each, counted) for each in versions])
+
+    @router.get("/v2/models/stats", summary="What did all models do?")
+    async def of_all() -> AllStatistics:
+        return answer([v for model in repository for _, v in sorted(model.versions.items())])
+
+    @router.get(
+        "/v2/models/{name}/stats",
+        summary="What did a model's versions do?",
+        responses=NOT_FOUND,
+    )
+    async def of_model(name: ModelName) -> AllStatistics:
+        return answer([v for _, v in sorted(repository.model(name).versions.items())])
+
+    @router.get(
+        "/v2/models/{name}/versions/{version}/stats",
+        summary="What did a version of a model do?",
+        responses=NOT_FOUND,
+    )
+    async def of_version(name: ModelName, version: VersionNumber) -> AllStatistics:
+        return answer([find_version(repository, name, version)])
+
+    return router
+
+
+def _of_version(version: ModelVersion, counted: Statistics) -> ModelStatistics:
+    label = (version.model, version.number)
+    found = counted.versions.get(label, VersionStatistics())
+    requests = [each for key, each in counted.requests.items() if key[:2] == label]
+    memory = version.loaded.memory_bytes if version.loaded else 0
+    return ModelStatistics(
+        name=version.model,
+        version=str(version.number),
+        last_inference=int(found.last * 1000),
+        inference_count=sum(each.rows for each in requests),
+        execution_count=found.runs,
+        inference_stats=InferenceStatistics(
+            success=_ended(requests, [Outcome.OK]),
+            fail=_ended(requests, [outcome for outcome in Outcome if outcome is not Outcome.OK]),
+            queue=_total(found.queue),
+            **_compute(found.answered),
+        ),
+        batch_stats=[
+            BatchStatistics(batch_size=rows, **_compute(times)) for rows, times in found.by_rows()
+        ],
+        memory_usage=[MemoryUsage(byte_size=memory)],
+    )
+
+
+def _ended(requests: list[RequestStatistics], outcomes: list[Outcome]) -> Duration:
+    count = sum(each.counts[outcome] for each in requests for outcome in outcomes)
+    seconds = sum(each.seconds[outcome] for each in requests for outcome in outcomes)
+    return Duration(count=count, ns=_ns(seconds))
+
+
+def _total(histogram: Histogram) -> Duration:
+    return Duration(count=sum(histogram.counts), ns=_ns(histogram.total))
+
+
+def _compute(times: Times) -> dict[str, Duration]:
+    return {
+        "compute_input": Duration(count=times.count, ns=_ns(times.assemble)),
+        "compute_infer": Duration(count=times.count, ns=_ns(times.compute)),
+        "compute_output": Duration(count=times.count, ns=_ns(times.split)),
+    }
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)

@@ -1,0 +1,107 @@
+"""The V1 protocol's routes about models; prediction itself is in the data plane."""
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from service.api.control.error_handlers import documented
+from service.api.control.lookup import NOT_FOUND, ModelName, VersionNumber, find_version
+from service.core.lifecycle import State
+from service.engine.repository.model import ModelVersion
+from service.engine.repository.repository import ModelRepository
+
+# The protocol's words for the states of a version.
+STATES = {
+    State.LOADING: "LOADING",
+    State.READY: "AVAILABLE",
+    State.UNLOADING: "UNLOADING",
+    State.UNAVAILABLE: "END",
+}
+
+
+class ModelNames(BaseModel):
+    """Names of all models."""
+
+    models: list[str]
+
+
+class StatusText(BaseModel):
+    """OK, or what is wrong."""
+
+    error_code: str
+    error_message: str
+
+
+class VersionStatus(BaseModel):
+    """A version's state: LOADING, AVAILABLE, UNLOADING or END."""
+
+    version: str
+    state: str
+    status: StatusText
+
+
+class ModelStatus(BaseModel):
+    """Whether a model serves, and the state of its versions."""
+
+    name: str
+    ready: bool
+    model_version_status: list[VersionStatus]
+    error: str | None = None
+
+
+UNREADY = NOT_FOUND | documented(503, "It does not serve now; says why", ModelStatus)
+
+
+def v1_status(repository: ModelRepository) -> APIRouter:
+    """Routes about what V1 can ask of."""
+    router = APIRouter(tags=["V1"])
+
+    @router.get("/v1/models", summary="Which models are there?")
+    async def names() -> ModelNames:
+        return ModelNames(models=[model.name for model in repository])
+
+    @router.get(
+        "/v1/models/{name}",
+        summary="Does a model serve?",
+        response_model=ModelStatus,
+        responses=UNREADY,
+    )
+    async def status(name: ModelName) -> JSONResponse:
+        model = repository.model(name)
+        versions = [version for _, version in sorted(model.versions.items())]
+        return _answer(name, model.serving, versions, model.reason)
+
+    @router.get(
+        "/v1/models/{name}/versions/{version}",
+        summary="Does a version of a model serve?",
+        response_model=ModelStatus,
+        responses=UNREADY,
+    )
+    async def version_status(name: ModelName, version: VersionNumber) -> JSONResponse:
+        found = find_version(repository, name, version)
+        return _answer(name, found, [found], found.reason)
+
+    return router
+
+
+def _answer(
+    name: str, asked: ModelVersion | None, versions: list[ModelVersion], reason: str
+) -> JSONResponse:
+    ready = asked is not None and asked.state is State.READY
+    status = ModelStatus(
+        name=name, ready=ready, model_version_status=[_of_version(each) for each in versions]
+    )
+    if not ready:
+        why = (asked.reason or f"it is {asked.state}") if asked else reason
+        status.error = f'model "{name}" does not serve: {why}'
+    return JSONResponse(status.model_dump(exclude_none=True), 200 if ready else 503)
+
+
+def _of_version(version: ModelVersion) -> VersionStatus:
+    return VersionStatus(
+        version=str(version.number),
+        state=STATES[version.state],
+        status=StatusText(
+            error_code="UNKNOWN" if version.reason else "OK", error_message=version.reason
+        ),
+    )

@@ -1,0 +1,266 @@
+"""The data plane as an ASGI callable in front of everything else.
+
+Under uvicorn most inference requests take the shorter way of ``direct.py``; here come those that
+need more than one step to arrive, and all of them under other servers.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from typing import Any
+
+from starlette.datastructures import Headers as HeadersView
+
+from service.api.auth.middleware import collect
+from service.api.auth.policy import Access, Need
+from service.api.dataplane.inference import Headers, Inference
+from service.api.offload.lanes import Elsewhere
+from service.api.protocol.json_tensors import Buffer, Bytes
+from service.api.transport.answers import ALLOW, CLOSE, Answer, Header
+from service.api.transport.body import (
+    PIECE,
+    ClientGone,
+    Receive,
+    compress,
+    decompressed,
+    read_body,
+    swallow,
+    wanted_encoding,
+)
+from service.api.transport.exchange import Exchange, LookOut, Target
+from service.api.transport.refusal import turned_away
+from service.core.body_cost import LARGE
+from service.core.errors import (
+    BodyTimeout,
+    MalformedRequest,
+    MethodNotAllowed,
+    ShuttingDown,
+    Unauthenticated,
+)
+from service.core.memory_budget import Reservation
+from service.core.tensors import Arrays
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_log = logging.getLogger(__name__)
+TARGET = re.compile(
+    r"/v2/models/(?P<v2>[^/]+)(?:/versions/(?P<n2>[^/]+))?/infer"
+    r"|/v1/models/(?P<v1>[^/:]+)(?:/versions/(?P<n1>[^/:]+))?:predict"
+)
+WATCH_AFTER = 0.05
+"""Seconds after which a waiting request's client is watched for leaving."""
+ONCE = {b"content-length", b"content-encoding", b"inference-header-content-length"}
+"""Headers that say how to read the body."""
+
+
+def target_of(path: str) -> Target | None:
+    """What a path asks for; None where it is not one of inference."""
+    match = TARGET.fullmatch(path)
+    if match is None:
+        return None
+    v2, n2, one, n1 = match.groups()
+    return Target("v1", one, n1) if v2 is None else Target("v2", v2, n2)
+
+
+class DataPlane:
+    """Answers inference requests and hands everything else on."""
+
+    def __init__(self, control: App, inference: Inference, access: Access) -> None:
+        self._control = control
+        self._access = access
+        self._inference = inference
+        self._look_out = LookOut()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        target = target_of(scope["path"]) if scope["type"] == "http" else None
+        if target is None:
+            await self._control(scope, receive, send)
+        elif (refusal := self._refusal(scope)) is not None:
+            await refusal(scope, receive, send)
+        elif scope["method"] == "OPTIONS":
+            await send({"type": "http.response.start", "status": 204, "headers": [ALLOW]})
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await self._serve(target, scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> App | None:
+        """The answer to a request that shows no key where predictions need one."""
+        if not self._access.api.digests:
+            return None
+        try:
+            self._access.admit(Need.API_KEY, collect(scope["headers"]))
+        except Unauthenticated as error:
+            return turned_away(error, HeadersView(scope=scope))
+        return None
+
+    async def _serve(self, target: Target, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        exchange = _TaskExchange(target, self._inference, headers, receive)
+        self._look_out.open(exchange)
+        try:
+            answer = await self._answer(exchange, scope, headers, receive)
+        except (ClientGone, asyncio.CancelledError) as end:
+            self._inference.abandon(exchange)
+            self._inference.finish(exchange)
+            if isinstance(end, ClientGone):
+                return
+            raise
+        finally:
+            self._look_out.close(exchange)
+        unread = exchange.reading and _has_body(headers)
+        if (unread or self._inference.leaving) and CLOSE not in answer.headers:
+            answer.headers.append(CLOSE)
+        try:
+            elsewhere, held = self._inference.elsewhere, exchange.held
+            answer = await _compressed(answer, headers, elsewhere, held)
+            await _send(send, answer, exchange.request_id, unread, receive)
+        finally:
+            self._inference.finish(exchange)
+
+    async def _answer(
+        self, exchange: "_TaskExchange", scope: Scope, headers: Headers, receive: Receive
+    ) -> Answer:
+        inference = self._inference
+        try:
+            if scope["method"] != "POST":
+                raise MethodNotAllowed(f"{scope['method']} on {scope['path']}, expected POST")
+            _check_once(scope["headers"])
+            body = await self._body(exchange, headers, receive)
+            asking = inference.ask(exchange, headers, body, exchange.reply)
+            del body  # the outputs may take their time
+            return await asking
+        except asyncio.CancelledError as cancelled:
+            if exchange.gone:
+                raise ClientGone from None
+            if not (exchange.late or inference.leaving):
+                raise
+            exchange.task.uncancel()
+            seconds = inference.body_timeout
+            error: Exception = ShuttingDown("the server stopped before there was an answer")
+            if exchange.late:
+                error = BodyTimeout(f"the body did not arrive within {seconds:g} s")
+            error.__cause__ = cancelled
+            return inference.refuse(exchange, error)
+        except ClientGone:
+            raise
+        except Exception as failure:
+            return inference.refuse(exchange, failure)
+
+    async def _body(self, exchange: "_TaskExchange", headers: Headers, receive: Receive) -> Bytes:
+        limit, grown = self._inference.body_limit, exchange.grown
+        exchange.expect(limit)
+        sent = await read_body(headers, receive, limit, grown)
+        exchange.reading, exchange.weighed = False, 0
+        return await decompressed(sent, headers, limit, self._inference.elsewhere, grown)
+
+
+class _TaskExchange(Exchange):
+    """A request that a task of its own works on."""
+
+    def __init__(
+        self, target: Target, inference: Inference, headers: Headers, receive: Receive
+    ) -> None:
+        super().__init__(target, inference.request_id(headers))
+        self._headers = headers
+        self._traffic = inference.traffic
+        self._seconds = inference.body_timeout
+        self._receive = receive
+        self._watched = False
+        task = asyncio.current_task()
+        assert task is not None, "an ASGI callable is run by a task"
+        self.task = task
+        self.reply: asyncio.Future[Arrays] = task.get_loop().create_future()
+        self.reading, self.late, self.gone = True, False, False
+
+    def expect(self, limit: int) -> None:
+        """Reserve memory for a large body from its Content-Length, if it is within the limit.
+
+        Raises:
+            MemoryFull, BodyTooLarge: see ``Traffic``.
+        """
+        length = self._headers.get(b"content-length", b"0")
+        if length.isdigit() and LARGE < int(length) <= limit:
+            packed = b"content-encoding" in self._headers
+            self._traffic.expect(self, int(length), packed or self._raw)
+
+    def grown(self, body: Bytes) -> None:
+        """A part of the body came, or was decompressed."""
+        self._traffic.grow(self, body, self._raw)
+
+    @property
+    def _raw(self) -> bool:
+        return b"inference-header-content-length" in self._headers
+
+    def look(self, now: float) -> None:
+        """Interrupt a body that takes too long, and watch for a client that leaves."""
+        waited = now - self.started
+        if self.reading:
+            if waited > self._seconds and not self.late:
+                self.late = True
+                self.task.cancel()
+        elif waited > WATCH_AFTER and not self._watched:
+            self._watched = True
+            watcher = asyncio.ensure_future(self._until_gone())
+            self.reply.add_done_callback(lambda _: watcher.cancel())
+
+    async def _until_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        self.reply.cancel()
+
+
+def _check_once(headers: Iterable[Header]) -> None:
+    found: set[bytes] = set()
+    for name, _ in headers:
+        if name in ONCE and name in found:
+            raise MalformedRequest(f'the header "{name.decode()}" is there twice, expected once')
+        found.add(name)
+
+
+def _has_body(headers: Headers) -> bool:
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+
+
+async def _compressed(
+    answer: Answer, headers: Headers, elsewhere: Elsewhere, held: Reservation | None
+) -> Answer:
+    encoding = wanted_encoding(headers, answer.size)
+    if encoding is None:
+        return answer
+    parts = (answer.body, *answer.rest)
+    try:
+        body = await compress(parts, answer.size, encoding, elsewhere, held)
+    except (MemoryError, RuntimeError) as error:  # no memory, or none for a thread
+        _log.error("an answer is not compressed: %s", error)
+        return answer
+    return answer.encoded(encoding, body)
+
+
+def _pieces(parts: Iterable[Buffer]) -> Iterator[bytes]:
+    """Applications may send nothing but bytes: these are copies."""
+    for part in parts:
+        for start in range(0, len(part), PIECE):
+            yield bytes(part[start : start + PIECE])
+
+
+async def _send(
+    send: Send, answer: Answer, request_id: bytes, unread: bool, receive: Receive
+) -> None:
+    status, headers, body, rest = answer
+    headers.append((b"content-length", b"%d" % answer.size))
+    headers.append((b"x-request-id", request_id))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    parts = (body, *rest)
+    if answer.size > PIECE:
+        for piece in _pieces(parts):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        parts = ()
+    last = b"".join(parts)
+    await send({"type": "http.response.body", "body": last, "more_body": unread})
+    if unread:
+        await swallow(receive)
+        await send({"type": "http.response.body", "body": b""})

@@ -1,0 +1,322 @@
+"""What happens to an inference request between its bytes and the queue, and from there back.
+
+Choosing a version and entering its queue are one step, which is why a swap cannot lose a request.
+What is small is read and written in the same step; what would hold up the event loop raises
+``TakesLong``, and is done again by the method of the same name with ``_elsewhere``: it is read
+first, and then the version is chosen. Both ways in, ``asgi.py`` and ``direct.py``, go through
+here.
+"""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Mapping
+from time import perf_counter
+
+from service.api.offload.lanes import Elsewhere
+from service.api.protocol import codec, v1
+from service.api.protocol.answer_limit import check_size, is_slight, slight
+from service.api.protocol.csv_table import body_format
+from service.api.protocol.errors import outcome_of
+from service.api.protocol.json_tensors import Bytes
+from service.api.protocol.pace import TakesLong, not_here
+from service.api.transport.answers import (
+    Answer,
+    answer_size,
+    encoded,
+    inferred,
+    predicted,
+    refused,
+    shorten,
+    takes_long,
+    to_encode,
+)
+from service.api.transport.exchange import Admitted, Exchange, Target
+from service.api.transport.reading import Lingering, ReadTurns
+from service.api.transport.traffic import Traffic
+from service.config import Settings
+from service.core.errors import (
+    ExecutionFailed,
+    MalformedRequest,
+    MemoryFull,
+    NotFound,
+    QuantserveError,
+    ShuttingDown,
+)
+from service.core.events import Observer, Outcome, RequestCompleted
+from service.core.names import VERSION
+from service.core.requests import InferRequest, RequestedOutput, Terms
+from service.core.sizes import HERE_BYTES, HERE_CSV
+from service.core.tensors import Arrays, Signature
+from service.engine.repository.model import ModelVersion
+from service.engine.repository.repository import ModelRepository
+from service.engine.runtime.replies import Reply
+
+Headers = Mapping[bytes, bytes]
+
+_log = logging.getLogger(__name__)
+_OK = Outcome.OK  # in Python 3.11 a member of an enumeration takes ten times as long to find
+
+
+class Inference:
+    """Admits requests, answers them and tells observers how they ended."""
+
+    def __init__(
+        self,
+        repository: ModelRepository,
+        settings: Settings,
+        observe: Observer,
+        traffic: Traffic,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
+        self._repository = repository
+        self.traffic = traffic
+        self._memory = traffic.outputs  # bound once, not for every request
+        self._observe = observe
+        self.body_limit = settings.max_body_bytes
+        self.body_timeout = settings.body_timeout
+        self._answer_limit = settings.max_response_bytes
+        self._slight = slight(settings.max_response_bytes)
+        self._non_finite = settings.non_finite
+        self._ids = itertools.count(1)
+        self.elsewhere = elsewhere or Elsewhere()
+        self.turns = ReadTurns()
+        self.lingering = Lingering()
+        self._boot = f"{id(self):x}".encode()
+        self.leaving = False
+        """Whether answers tell clients to go elsewhere with their next request."""
+        self.unanswered = 0
+        """Requests that were admitted and then told that there will be no answer."""
+
+    def request_id(self, headers: Headers) -> bytes:
+        """The client's name for the request, or one of our own."""
+        given = headers.get(b"x-request-id")
+        if given and len(given) <= 128 and given.isascii():
+            return given
+        return b"%b-%x" % (self._boot, next(self._ids))
+
+    def admit(self, exchange: Exchange, headers: Headers, body: Bytes, reply: Reply) -> None:
+        """Choose the version, read and check the request, and queue it.
+
+        Raises:
+            RequestError, MomentError: see ``codec``, ``Signature`` and ``DynamicBatcher``.
+            TakesLong: the body is to be read by ``admit_elsewhere``.
+        """
+        version = self._choose(exchange)
+        signature = version.signature
+        if exchange.target.protocol == "v1":
+            form = body_format(headers.get(b"content-type"))
+            if len(body) > (HERE_BYTES if form == "json" else HERE_CSV):
+                raise TakesLong
+            request = v1.decode(body, signature, version.padding, form, not_here)
+        else:
+            length = _header_length(headers)
+            if length and exchange.held is not None:
+                self.traffic.came(exchange, body, length)
+            if length == 0:
+                request = codec.decode_raw(body, signature, not_here)
+            elif (len(body) if length is None else length) > HERE_BYTES:
+                raise TakesLong
+            else:
+                request = codec.decode(body, length, not_here)
+        self._enter(exchange, version, request, reply)
+
+    async def admit_elsewhere(
+        self, exchange: Exchange, headers: Headers, body: Bytes, reply: Reply
+    ) -> None:
+        """The same for a body that takes long to read.
+
+        Raises:
+            RequestError, MomentError: as ``admit``.
+            CodecFailed: the process that reads the body died.
+        """
+        version = self._choose(exchange)
+        while True:
+            signature, padding = version.signature, version.padding
+            request = await self._read(exchange, headers, body, version)
+            if reply.done():
+                return
+            # Another version may serve by now; what it takes may be something else.
+            version = self._choose(exchange)
+            if version.signature.inputs == signature.inputs and version.padding == padding:
+                break
+        texts = any([tensor.datatype.name == "BYTES" for tensor in request.inputs])
+        self._enter(exchange, version, request, reply, alone=texts)
+
+    async def _read(
+        self, exchange: Exchange, headers: Headers, body: Bytes, version: ModelVersion
+    ) -> InferRequest:
+        held, signature = exchange.held, version.signature
+        if exchange.target.protocol == "v1":
+            form = body_format(headers.get(b"content-type"))
+            return await self.elsewhere.decode_v1(body, signature, version.padding, form, held)
+        length = _header_length(headers)
+        if length == 0:
+            return await self.elsewhere.decode_raw(body, signature, held)
+        return await self.elsewhere.decode(body, length, signature, held)
+
+    def _choose(self, exchange: Exchange) -> ModelVersion:
+        _, model, number = exchange.target
+        version = self._repository.version(model, _number(exchange.target) if number else None)
+        exchange.version = version
+        return version
+
+    def _enter(
+        self,
+        exchange: Exchange,
+        version: ModelVersion,
+        request: InferRequest,
+        reply: Reply,
+        alone: bool = False,
+    ) -> None:
+        if exchange.held is not None:
+            self.traffic.read(exchange, request)
+        protocol, _, number = exchange.target
+        if protocol == "v1" and not number and version.v1_outputs:
+            # Who names a version gets all that it gives; others what they got before a swap.
+            wanted = tuple([RequestedOutput(name) for name in version.v1_outputs])
+            request = request._replace(outputs=wanted)
+        signature = version.signature
+        places = None
+        if request.outputs:
+            places = signature.places([output.name for output in request.outputs])
+        # Before the queue: where nothing else waits, the answer comes while it is entered.
+        exchange.admitted = Admitted(request, version, signature)
+        terms = Terms(places, request.priority, request.timeout, alone, self._memory)
+        version.submit(request.inputs, terms, reply)
+
+    def answer(self, exchange: Exchange, outputs: Arrays) -> Answer:
+        """The answer to a request that was admitted.
+
+        Raises:
+            ResponseTooLarge: it would have more bytes than the server gives.
+            MemoryFull: there is no room to build it.
+            TakesLong: it is to be written by ``answer_elsewhere``.
+        """
+        admitted = exchange.admitted
+        assert admitted is not None, "an answer comes after admission"
+        request, version, signature = admitted
+        slight = is_slight(request, outputs, self._slight)
+        if not slight:
+            if takes_long(admitted, exchange.target.protocol, outputs):
+                raise TakesLong
+            size = answer_size(*self._sized(exchange, admitted, outputs))
+            self.traffic.build(exchange, size)
+        tokens = self._literal(request)
+        if exchange.target.protocol == "v1":
+            answer = predicted(version, signature, request, outputs, tokens)
+        else:
+            answer = inferred(version, signature, request, outputs, tokens)
+        if not slight:
+            check_size(answer.size, self._answer_limit)
+        return answer
+
+    async def answer_elsewhere(self, exchange: Exchange, outputs: Arrays) -> Answer:
+        """The same for an answer that takes long to write: so does it to tell its size.
+
+        Raises:
+            ResponseTooLarge, MemoryFull: as ``answer``.
+            CodecFailed: the process that writes it died.
+        """
+        admitted = exchange.admitted
+        assert admitted is not None, "an answer comes after admission"
+        lane = self.elsewhere.lane(sum([array.nbytes for array in outputs]))
+        sized = self._sized(exchange, admitted, outputs)
+        self.traffic.build(exchange, await lane.run(answer_size, *sized, held=exchange.held))
+        tokens = self._literal(admitted.request)
+        response, encoding = to_encode(admitted, exchange.target.protocol, outputs, tokens)
+        answer = encoded(*await self.elsewhere.encode(response, encoding, exchange.held))
+        check_size(answer.size, self._answer_limit)
+        return answer
+
+    async def ask(
+        self, exchange: Exchange, headers: Headers, body: Bytes, reply: "asyncio.Future[Arrays]"
+    ) -> Answer:
+        """All of it, for a task that waits.
+
+        Raises:
+            QuantserveError: as the parts do, and whatever the run of the model raises.
+        """
+        try:
+            self.admit(exchange, headers, body, reply)
+        except TakesLong:
+            await self.admit_elsewhere(exchange, headers, body, reply)
+        del body  # the outputs may take their time
+        outputs = await reply
+        try:
+            return self.answer(exchange, outputs)
+        except TakesLong:
+            return await self.answer_elsewhere(exchange, outputs)
+
+    def _literal(self, request: InferRequest) -> bool:
+        """Whether NaN and infinity become tokens: the request's choice, else the server's."""
+        return (request.non_finite or self._non_finite) == "literal"
+
+    def _sized(
+        self, exchange: Exchange, admitted: Admitted, outputs: Arrays
+    ) -> tuple[str, ModelVersion, Signature, InferRequest, Arrays, int]:
+        """What ``answer_size`` asks for."""
+        request, version, signature = admitted
+        protocol, limit = exchange.target.protocol, self._answer_limit
+        return protocol, version, signature, request, outputs, limit
+
+    def refuse(self, exchange: Exchange, error: BaseException) -> Answer:
+        """The answer to a request that failed; what is no error of ours stays inside."""
+        if isinstance(error, MemoryError):
+            _log.error("request %s: out of memory", exchange.request_id.decode())
+            error = MemoryFull("the server is out of memory: try again")
+        exchange.outcome = outcome_of(error)
+        if self.leaving and exchange.admitted and isinstance(error, ShuttingDown):
+            self.unanswered += 1
+        if isinstance(error, QuantserveError):
+            exchange.error = shorten(str(error))
+            return refused(error)
+        exchange.error = shorten(f"{type(error).__name__}: {error}")
+        _log.error("request %s failed: %s", exchange.request_id.decode(), exchange.error)
+        _log.debug("request %s failed", exchange.request_id.decode(), exc_info=error)
+        return refused(ExecutionFailed("internal error"))
+
+    def abandon(self, exchange: Exchange) -> None:
+        """Nobody waits for the answer any more: take the request out of the queue."""
+        exchange.outcome = Outcome.CANCELLED
+        if exchange.version is not None:
+            exchange.version.withdraw()
+
+    def finish(self, exchange: Exchange) -> None:
+        """Tell how the request ended."""
+        if exchange.held is not None:
+            self.traffic.release(exchange)
+        protocol, model, _ = exchange.target
+        version, rows = exchange.version, 0
+        if version is None:
+            # Only names of models become labels: a client cannot grow the metrics with others.
+            number, model = 0, model if model in self._repository.models else ""
+        else:
+            number = version.number
+        if exchange.admitted is not None and exchange.outcome is _OK:
+            rows = exchange.admitted.rows()
+        seconds, name = perf_counter() - exchange.started, exchange.request_id.decode()
+        self._observe(
+            RequestCompleted(
+                model, number, protocol, exchange.outcome, seconds, name, exchange.error, rows
+            )
+        )
+
+
+def _number(target: Target) -> int | None:
+    if target.version is None:
+        return None
+    if not VERSION.fullmatch(target.version):
+        shown = f"{target.version:.40}"
+        raise NotFound(f'model "{target.model}" version "{shown}": not a version number')
+    return int(target.version)
+
+
+def _header_length(headers: Headers) -> int | None:
+    value = headers.get(b"inference-header-content-length")
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > 18:
+        shown = value.decode("latin-1")
+        raise MalformedRequest(f'Inference-Header-Content-Length "{shown:.40}" is not a length')
+    return int(value)

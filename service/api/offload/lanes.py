@@ -1,0 +1,160 @@
+"""Work on long bodies and answers, away from the event loop.
+
+There are two lanes, so that a body of some hundred kilobytes does not wait behind those of many
+megabytes. Each has one thread, for what gives up the interpreter by itself or in pieces, and one
+process, for what does not. Both start when they are needed.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+
+from service.api.offload import jobs
+from service.api.offload.jobs import (
+    Decoded,
+    Encoding,
+    decode_v1,
+    decode_v2,
+    pack,
+    portable,
+    unpack,
+)
+from service.api.offload.process import CodecProcess
+from service.api.protocol import codec
+from service.api.protocol.csv_table import BodyFormat
+from service.api.protocol.json_tensors import Bytes
+from service.api.protocol.pace import Pace
+from service.core.memory_budget import Reservation
+from service.core.padding import Padding
+from service.core.requests import InferRequest, InferResponse
+from service.core.sizes import HERE_BYTES, HUGE
+from service.core.tensors import Signature
+
+R = TypeVar("R")
+
+
+class Lane:
+    """One thing after the other, in the order in which it was asked for."""
+
+    def __init__(self, name: str) -> None:
+        self._thread = ThreadPoolExecutor(1, name)
+        self.process = CodecProcess()
+
+    async def run(self, work: Callable[..., R], *args: Any, held: Reservation | None = None) -> R:
+        """Run it in the thread; what is cancelled before its turn never runs. The bytes ``held``
+        for it stay reserved until it has ended, whether anybody still waits for it or not.
+
+        Raises:
+            MemoryError: there is none for a thread.
+        """
+        try:
+            job = self._thread.submit(work, *args)
+        except RuntimeError as error:
+            raise MemoryError from error
+        if held is not None:
+            held.lend()
+            loop = asyncio.get_running_loop()
+            job.add_done_callback(partial(_take_back, loop, held))
+        return await asyncio.wrap_future(job)
+
+    def close(self) -> None:
+        """Begin nothing any more, and end the process. Blocks until what was begun has ended."""
+        self.process.kill()
+        self._thread.shutdown(cancel_futures=True)
+        self.process.close()
+
+
+def _take_back(loop: asyncio.AbstractEventLoop, held: Reservation, _: object) -> None:
+    """From whatever thread: budgets are the event loop's."""
+    with suppress(RuntimeError):  # the loop is closed, and nobody reserves anything any more
+        loop.call_soon_threadsafe(held.take_back)
+
+
+class Elsewhere:
+    """Where long bodies are read and long answers written. ``held`` are the bytes reserved for
+    each."""
+
+    def __init__(self) -> None:
+        self.lanes = (Lane("codec"), Lane("codec of large bodies"))
+        self.steps = Lane("decompression")
+        """For short steps, which take turns: here a body waits for no other one as a whole."""
+
+    def lane(self, size: int) -> Lane:
+        """The lane for so many bytes."""
+        return self.lanes[size > HUGE]
+
+    async def decode(
+        self,
+        body: Bytes,
+        header_length: int | None,
+        signature: Signature,
+        held: Reservation | None = None,
+    ) -> InferRequest:
+        """See ``codec.decode``; long JSON becomes the datatypes of the ``signature``.
+
+        Raises:
+            MalformedRequest, SignatureMismatch: see there, and ``Signature.conform``.
+            CodecFailed: see there.
+        """
+        lane = self.lane(len(body))
+        if (len(body) if header_length is None else header_length) <= HERE_BYTES:
+            return await lane.run(_decoded, body, header_length, held=held)
+        there = (lane.process, decode_v2, body, header_length, signature)
+        return await lane.run(_decoded_there, *there, held=held)
+
+    async def decode_raw(
+        self, body: Bytes, signature: Signature, held: Reservation | None = None
+    ) -> InferRequest:
+        """See ``codec.decode_raw``."""
+        return await self.lane(len(body)).run(_decoded_raw, body, signature, held=held)
+
+    async def decode_v1(
+        self,
+        body: Bytes,
+        signature: Signature,
+        padding: Padding | None = None,
+        form: BodyFormat = "json",
+        held: Reservation | None = None,
+    ) -> InferRequest:
+        """See ``v1.decode``."""
+        lane = self.lane(len(body))
+        there = (lane.process, decode_v1, body, signature, padding, form)
+        return await lane.run(_decoded_there, *there, held=held)
+
+    async def encode(
+        self, response: InferResponse, encoding: Encoding, held: Reservation | None = None
+    ) -> tuple[Bytes, int | None]:
+        """See ``jobs.encode``."""
+        lane = self.lane(sum(tensor.array.nbytes for tensor in response.outputs))
+        return await lane.run(_encoded_there, lane.process, response, encoding, held=held)
+
+    def close(self) -> None:
+        """End all of it. Blocks."""
+        for lane in (*self.lanes, self.steps):
+            lane.close()
+
+
+def _decoded(body: Bytes, header_length: int | None) -> InferRequest:
+    return codec.decode(body, header_length, Pace())
+
+
+def _decoded_raw(body: Bytes, signature: Signature) -> InferRequest:
+    return codec.decode_raw(body, signature, Pace())
+
+
+def _decoded_there(
+    process: CodecProcess, job: Callable[..., Decoded], body: Bytes, *more: object
+) -> InferRequest:
+    request, inputs = process.call(job, portable(body), *more)
+    return request._replace(inputs=unpack(inputs, Pace()))
+
+
+def _encoded_there(
+    process: CodecProcess, response: InferResponse, encoding: Encoding
+) -> tuple[Bytes, int | None]:
+    outputs = pack(response.outputs, Pace())
+    body, length = process.call(jobs.encode, response._replace(outputs=()), outputs, encoding)
+    return body, length

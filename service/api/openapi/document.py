@@ -1,0 +1,131 @@
+"""The OpenAPI document: all routes, those of the data plane too, with examples of the models that
+serve at the moment, so that each of them can be tried as it stands.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from copy import deepcopy
+from functools import cache
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from service.api.control.metadata import ModelMetadata, describe
+from service.api.openapi.example_answers import ExampleAnswers
+from service.api.openapi.examples import Example, examples
+from service.api.openapi.inference import inference_docs
+from service.core.errors import NotFound, NotReady
+from service.engine.repository.repository import ModelRepository
+
+Document = dict[str, Any]
+PATH_EXAMPLES: dict[str, Callable[[Example], str]] = {
+    "name": lambda example: example.model,
+    "version": lambda example: example.version,
+}
+Shown = Callable[[Example], Document | None]
+BODY_EXAMPLES: dict[str, tuple[Shown, Shown]] = {
+    "InferenceRequest": (lambda example: example.infer, lambda example: example.infer_answer),
+    "PredictRequest": (lambda example: example.predict, lambda example: example.predict_answer),
+}
+"""What is shown of an example as the body of a request, and of the answer to it."""
+TAGS = {
+    "inference": "Open Inference Protocol v2: JSON here; raw tensors with its binary extension",
+    "V1": "The older protocol, for people and curl",
+    "health": "For load balancers and orchestrators",
+    "metadata": "What the server speaks, what models take and give",
+    "statistics": "What was done so far",
+    "repository": "What there is to serve",
+    "admin": "Which version of a model serves, and the way there",
+    "settings": "What can be changed while the server runs",
+    "metrics": "For Prometheus",
+}
+
+
+def document(
+    app: FastAPI, repository: ModelRepository, answers: ExampleAnswers
+) -> Callable[[], Awaitable[Document]]:
+    """What gives the document of the application, made anew for every call. Files are read and the
+    document is put together in threads, since that takes a while."""
+
+    @cache
+    def lasting() -> Document:
+        routes = [*inference_docs().routes, *app.routes]
+        tags = [{"name": name, "description": text} for name, text in TAGS.items()]
+        found = get_openapi(title=app.title, version=app.version, routes=routes, tags=tags)
+        for path in found["paths"].values():
+            for operation in path.values():
+                schema = _json_body(operation).get("schema", {})
+                found["components"]["schemas"].update(schema.pop("$defs", {}))
+        return found
+
+    def illustrated(known: Sequence[Example]) -> Document:
+        result = deepcopy(lasting())
+        folder = repository.folder.resolve().name
+        described = dict(_described(repository, known))
+        for path in result["paths"].values():
+            for operation in path.values():
+                _illustrate(operation, known, folder)
+                answer = _json_answer(operation)
+                if _schema(answer) == ModelMetadata.__name__:
+                    answer["examples"] = described
+        return result
+
+    async def current() -> Document:
+        found = await asyncio.to_thread(lambda: list(examples(repository)))
+        return await asyncio.to_thread(illustrated, await answers(found))
+
+    return current
+
+
+def _illustrate(operation: Document, known: Sequence[Example], folder: str) -> None:
+    """Give an operation's parameters and body an example for each model, under its name."""
+    for parameter in operation.get("parameters", []):
+        if parameter["name"] in PATH_EXAMPLES:
+            value = PATH_EXAMPLES[parameter["name"]]
+            parameter["examples"] = {e.model: {"value": value(e)} for e in known}
+        elif parameter["name"] == "repository_name":
+            parameter["example"] = folder
+    content = _json_body(operation)
+    shown = BODY_EXAMPLES.get(_schema(content))
+    if shown is not None:
+        for place, show in zip((content, _json_answer(operation)), shown, strict=True):
+            values = ((example.model, show(example)) for example in known)
+            place["examples"] = {name: {"value": value} for name, value in values if value}
+    if (table := _body(operation, "text/csv")) is not None:
+        texts = {example.model: example.csv for example in known}
+        table["examples"] = {name: {"value": text} for name, text in texts.items() if text}
+
+
+def _described(
+    repository: ModelRepository, known: Sequence[Example]
+) -> Iterator[tuple[str, Document]]:
+    """The metadata of each model, as an example."""
+    for example in known:
+        with suppress(NotFound, NotReady):  # it was unloaded a moment ago: this runs in a thread
+            version = repository.version(example.model, int(example.version))
+            yield example.model, {"value": describe(repository, version).model_dump()}
+
+
+def _schema(content: Document) -> str:
+    """The name of what is taken or answered; "" where it has none."""
+    name: str = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+    return name
+
+
+def _json_answer(operation: Document) -> Document:
+    """What an operation answers as JSON; empty where it answers none."""
+    content = operation.get("responses", {}).get("200", {}).get("content", {})
+    found: Document = content.get("application/json", {})
+    return found
+
+
+def _json_body(operation: Document) -> Document:
+    """What an operation takes as JSON; empty where it takes none."""
+    return _body(operation, "application/json") or {}
+
+
+def _body(operation: Document, media_type: str) -> Document | None:
+    found: Document | None = operation.get("requestBody", {}).get("content", {}).get(media_type)
+    return found

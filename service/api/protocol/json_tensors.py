@@ -1,0 +1,245 @@
+"""Tensors in JSON: lists of values to arrays and back, exactly. Pure.
+
+Every value is checked against the datatype it is for: no integer goes through a double, none is
+wrapped, nothing becomes infinite that was not. null among floats is NaN, and 3.0 is the integer 3.
+"""
+
+from array import array as packed
+from collections.abc import Callable, Sequence
+from itertools import chain
+from math import inf, isfinite, nan, prod
+from types import NoneType
+from typing import Any
+
+import numpy as np
+import orjson
+
+from service.api.protocol.byte_order import after_mark
+from service.core.bfloat16 import from_bfloat16, to_bfloat16
+from service.core.conversion import MANTISSA, limits
+from service.core.datatypes import DATATYPES, Array, Datatype, wanted
+from service.core.errors import MalformedRequest
+from service.core.sizes import MAX_STRINGS, MAX_TEXT
+from service.core.tensors import Tensor
+from service.core.whereabouts import UNLABELLED, Labels, whereabouts
+
+Bytes = bytes | bytearray
+Buffer = bytes | bytearray | memoryview
+MAX_RANK = 32
+MAX_EMPTY = 2**24
+"""Product of the other lengths of a shape with a 0 in it: a model may make an output of them."""
+INFINITY, MINUS_INFINITY = (np.array(x, "<f4").tobytes() for x in (np.inf, -np.inf))
+JSON_TYPES: dict[str, frozenset[type]] = {
+    "boolean": frozenset({bool}),
+    "integer": frozenset({int}),
+    "number": frozenset({int, float}),
+    "string": frozenset({str}),
+}
+EXACT = 2 ** MANTISSA["FP64"]
+"""Up to here a number with a decimal point is the integer that was written."""
+
+
+class Misfit(Exception):  # noqa: N818 - told with its place, as MalformedRequest
+    """A value at a place of the flat data does not fit its datatype."""
+
+    def __init__(self, what: str, index: int) -> None:
+        super().__init__(what)
+        self.what, self.index = what, index
+
+
+def parse_json(
+    document: Bytes | memoryview, loads: Callable[[Bytes | memoryview], Any] = orjson.loads
+) -> dict[str, Any]:
+    """A JSON object, read by ``loads``; a UTF-8 byte order mark before it is passed over.
+
+    Raises:
+        MalformedRequest: it is not one.
+    """
+    try:
+        message = loads(document)
+    except SystemError as error:  # how orjson fails where it gets no memory for an object
+        raise MemoryError from error
+    except orjson.JSONDecodeError as error:
+        if str(error).startswith("Not enough memory"):
+            raise MemoryError from None
+        if (rest := after_mark(document)) is not None:
+            return parse_json(rest, loads)
+        if not document:
+            raise MalformedRequest("the body is empty, expected a JSON object") from None
+        raise MalformedRequest(f"the body is not JSON: {error}") from None
+    if type(message) is not dict:
+        raise MalformedRequest(f"the body is {kind(message)}, expected an object")
+    return message
+
+
+def json_array(
+    name: str, datatype: Datatype, shape: Sequence[int], data: Any, labels: Labels = UNLABELLED
+) -> Array:
+    """An array from JSON values, flat or nested as the shape says. ``labels`` are for errors.
+
+    Raises:
+        MalformedRequest: the count, the nesting or a value does not fit.
+    """
+    if type(data) is not list:
+        raise MalformedRequest(f'input "{name}": "data" must be a list, got {kind(data)}')
+    flat = data
+    if data and type(data[0]) is list:
+        flat = _flatten(name, shape, data)
+    expected = prod(shape)
+    if len(flat) != expected:
+        raise MalformedRequest(
+            f'input "{name}" has {len(flat)} values, shape {list(shape)} needs {expected}'
+        )
+    if not flat:
+        check_empty(name, shape)
+    try:
+        return flat_array(datatype, flat).reshape(shape)
+    except Misfit as misfit:
+        where = whereabouts(shape, misfit.index, labels)
+        raise MalformedRequest(f'input "{name}"{misfit.what} in {where}') from None
+
+
+def flat_array(datatype: Datatype, flat: list[Any]) -> Array:
+    """An array of one axis.
+
+    Raises:
+        Misfit: a value does not fit.
+    """
+    found = set(map(type, flat))
+    if not found <= JSON_TYPES[datatype.kind]:
+        flat = _repaired(datatype, flat)
+    if datatype.kind == "number":
+        return _numbers(datatype, flat)
+    try:
+        return np.array(flat, datatype.dtype)
+    except OverflowError:
+        low, high = limits(datatype)
+        index = next(i for i, value in enumerate(flat) if not low <= value <= high)
+        what = f" takes {datatype}: {wanted(datatype)}, got {flat[index]}"
+        raise Misfit(what, index) from None
+
+
+def _repaired(datatype: Datatype, flat: list[Any]) -> list[Any]:
+    """null is how JSON without NaN says it, and 3.0 how many a client writes the integer 3; among
+    other values they are errors."""
+    taken = JSON_TYPES[datatype.kind]
+    if datatype.kind == "number":
+        taken |= {NoneType}
+    for index, value in enumerate(flat):
+        if type(value) not in taken and not (datatype.kind == "integer" and is_whole(value)):
+            what = f" takes {datatype}: {wanted(datatype)}, got {show(value)}"
+            raise Misfit(what, index)
+    if datatype.kind == "integer":
+        return list(map(int, flat))
+    return [nan if value is None else value for value in flat]
+
+
+def is_whole(value: Any) -> bool:
+    """Whether it is a float that is an integer, and surely the one that was written."""
+    return type(value) is float and value.is_integer() and abs(value) <= EXACT
+
+
+def check_empty(name: str, shape: Sequence[int]) -> None:
+    """Refuse a shape without elements that stands for a great deal of memory all the same."""
+    if prod(length for length in shape if length) > MAX_EMPTY:
+        raise MalformedRequest(f'input "{name}" has no elements, shape {list(shape)} is too large')
+
+
+def check_strings(name: str, count: int, size: int) -> None:
+    """Refuse more BYTES elements, or more bytes in them, than a request may have.
+
+    Raises:
+        MalformedRequest: see there.
+    """
+    if count > MAX_STRINGS:
+        raise MalformedRequest(
+            f'input "{name}" has {count} BYTES elements, at most {MAX_STRINGS} are taken at once'
+        )
+    if size > MAX_TEXT:
+        raise MalformedRequest(
+            f'input "{name}" has {size} bytes of text, at most {MAX_TEXT} are taken at once'
+        )
+
+
+def _numbers(datatype: Datatype, flat: list[Any]) -> Array:
+    """orjson reads no number that a double cannot hold, so only narrower datatypes can be too small
+    for a value: there it becomes infinity, which is told from one that was sent as such.
+    """
+    if datatype.name == "FP64":
+        return np.array(flat, np.float64)
+    if datatype.name == "BF16":
+        rounded, overflown = to_bfloat16(_numbers(DATATYPES["FP32"], flat))
+        if overflown.any():
+            raise _too_large(datatype, flat, overflown)
+        return rounded
+    if datatype.name == "FP32":
+        # As fast as numpy, which would warn of infinity; and to look for its bytes is faster than
+        # to compare numbers. They may also be parts of others, then the numbers are compared.
+        raw = packed("f", flat).tobytes()
+        array: Array = np.frombuffer(raw, np.float32)
+        if INFINITY not in raw and MINUS_INFINITY not in raw:
+            return array
+    else:
+        with np.errstate(over="ignore"):
+            array = np.array(flat, datatype.dtype)
+    infinite = np.isinf(array)
+    if infinite.any():
+        overflown = infinite & np.isfinite(np.array(flat, np.float64))
+        if overflown.any():
+            raise _too_large(datatype, flat, overflown)
+    return array
+
+
+def _too_large(datatype: Datatype, flat: list[Any], overflown: Array) -> Misfit:
+    index = int(np.argmax(overflown))
+    return Misfit(f": {flat[index]} is too large for {datatype},", index)
+
+
+def _flatten(name: str, shape: Sequence[int], data: list[Any]) -> list[Any]:
+    level = [data]
+    for axis, size in enumerate(shape):
+        for part in level:
+            if type(part) is not list or len(part) != size:
+                raise _unlike(name, shape, axis, level)
+        level = list(chain.from_iterable(level))
+    return level
+
+
+def _unlike(name: str, shape: Sequence[int], axis: int, level: list[Any]) -> MalformedRequest:
+    """Of which part of the nested data the length is not that of the axis."""
+    size, row = shape[axis], ""
+    place = next(i for i, p in enumerate(level) if type(p) is not list or len(p) != size)
+    part = level[place]
+    if axis:
+        row = f" in row {place // prod(shape[1:axis])}"
+    came = f"{len(part)} values" if type(part) is list else kind(part)
+    return MalformedRequest(
+        f'input "{name}": nested data has {came} on axis {axis}{row}, shape {list(shape)}'
+    )
+
+
+def to_json(tensor: Tensor) -> Any:
+    _, datatype, array = tensor
+    if datatype.name == "BYTES":
+        return array.ravel().tolist()
+    if datatype.name == "BF16":
+        return from_bfloat16(array).reshape(-1)
+    return array.reshape(-1)
+
+
+def kind(value: Any) -> str:
+    """What a JSON value is, with its article."""
+    names = {bool: "a boolean", int: "an integer", float: "a number", str: "a string"}
+    others = {list: "a list", type(None): "null"}
+    return (names | others).get(type(value), "an object")
+
+
+def show(value: Any) -> str:
+    """A JSON value, where it is small enough to be shown."""
+    if isinstance(value, str):
+        return orjson.dumps(f"{value:.40}").decode()
+    if isinstance(value, float) and not isfinite(value):
+        return {inf: "Infinity", -inf: "-Infinity"}.get(value, "NaN")
+    if isinstance(value, int | float):  # a boolean is one too
+        return orjson.dumps(value).decode()
+    return kind(value)

@@ -1,0 +1,201 @@
+"""From outputs to the bytes of an answer, and from an error to those of another. Pure."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import orjson
+
+from service.api.offload.jobs import Encoding
+from service.api.protocol import codec, v1
+from service.api.protocol.answer_limit import Size, v1_size, v2_size
+from service.api.protocol.classification import classify
+from service.api.protocol.errors import status_of
+from service.api.protocol.json_tensors import Buffer
+from service.api.transport.exchange import Admitted
+from service.core.errors import (
+    BodyTimeout,
+    BodyTooLarge,
+    MemoryFull,
+    MethodNotAllowed,
+    QuantserveError,
+    QueueFull,
+    ShuttingDown,
+)
+from service.core.requests import InferRequest, InferResponse, RequestedOutput
+from service.core.sizes import HERE_BYTES, HERE_STRINGS, HERE_VALUES
+from service.core.tensors import Arrays, Signature, Tensor
+from service.engine.repository.model import ModelVersion
+
+Header = tuple[bytes, bytes]
+JSON = (b"content-type", b"application/json")
+BINARY = (b"content-type", b"application/octet-stream")
+CLOSE = (b"connection", b"close")
+ALLOW = (b"allow", b"OPTIONS, POST")
+"""What the addresses of inference take."""
+LONGEST_ERROR = 2000
+"""Characters."""
+
+
+class Answer(NamedTuple):
+    """What is sent back, but for the headers that all answers have."""
+
+    status: int
+    headers: list[Header]
+    body: Buffer
+    rest: Sequence[Buffer] = ()
+    """Further parts of the body, sent after ``body`` without being copied."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole body."""
+        return len(self.body) + sum([len(part) for part in self.rest])
+
+    def encoded(self, encoding: bytes, body: Buffer) -> "Answer":
+        """The same answer with its body compressed."""
+        return Answer(self.status, [*self.headers, (b"content-encoding", encoding)], body)
+
+
+def predicted(
+    version: ModelVersion,
+    signature: Signature,
+    request: InferRequest,
+    outputs: Arrays,
+    tokens: bool,
+) -> Answer:
+    """The answer in the V1 protocol; ``tokens``: see there."""
+    tensors = _named(signature, request.outputs, outputs)
+    response = InferResponse(version.model, version.number, tensors)
+    return Answer(200, [JSON], v1.encode(response, tokens))
+
+
+def inferred(
+    version: ModelVersion,
+    signature: Signature,
+    request: InferRequest,
+    outputs: Arrays,
+    tokens: bool,
+) -> Answer:
+    """The answer in the v2 protocol, with each output in the form that was asked for.
+
+    ``outputs`` are those of the request, in its order; all in the signature's if it names none.
+    """
+    wanted, default = request.outputs, request.binary_outputs
+    tensors = _named(signature, wanted, outputs)
+    binary = [default] * len(tensors)
+    if wanted:
+        binary = [default if each.binary is None else each.binary for each in wanted]
+        tensors = _classified(tensors, wanted, version, signature.has_rows)
+    response = InferResponse(version.model, version.number, tensors, request.id)
+    document, raw = codec.encode_parts(response, binary, tokens)
+    if not raw:
+        return Answer(200, [JSON], document)
+    return Answer(200, [BINARY, _json_length(len(document))], document, raw)
+
+
+def takes_long(admitted: Admitted, protocol: str, outputs: Arrays) -> bool:
+    """Whether to write these outputs would hold up the event loop."""
+    request, wanted = admitted.request, admitted.request.outputs
+    numbers = strings = text = 0
+    for place, array in enumerate(outputs):
+        each = wanted[place] if wanted else RequestedOutput("")
+        binary = request.binary_outputs if each.binary is None else each.binary
+        if array.dtype.hasobject:
+            strings += array.size
+            text += sum(map(len, array.ravel().tolist())) if strings <= HERE_STRINGS else 0
+        elif each.classes:
+            strings += array.size
+        elif protocol == "v1" or not binary:
+            numbers += array.size
+    return numbers > HERE_VALUES or strings > HERE_STRINGS or text > HERE_BYTES
+
+
+def to_encode(
+    admitted: Admitted, protocol: str, outputs: Arrays, tokens: bool
+) -> tuple[InferResponse, Encoding]:
+    """What to write, for another process."""
+    request, version, signature = admitted
+    tensors = _named(signature, request.outputs, outputs)
+    wanted = request.outputs or [RequestedOutput(tensor.name) for tensor in tensors]
+    encoding = Encoding(
+        protocol,
+        [request.binary_outputs if each.binary is None else each.binary for each in wanted],
+        [each.classes for each in wanted],
+        [version.labels(each.name) if each.classes else () for each in wanted],
+        signature.has_rows,
+        tokens,
+    )
+    return InferResponse(version.model, version.number, tensors, request.id), encoding
+
+
+def encoded(body: Buffer, json_length: int | None) -> Answer:
+    """The answer with these bytes, of which the so many first ones are JSON if others follow."""
+    if json_length is None:
+        return Answer(200, [JSON], body)
+    return Answer(200, [BINARY, _json_length(json_length)], body)
+
+
+def _json_length(length: int) -> Header:
+    return (b"inference-header-content-length", b"%d" % length)
+
+
+def answer_size(
+    protocol: str,
+    version: ModelVersion,
+    signature: Signature,
+    request: InferRequest,
+    outputs: Arrays,
+    limit: int,
+) -> Size:
+    """How large an answer that is not built yet will be, at most.
+
+    Raises:
+        ResponseTooLarge: it may have more than ``limit`` bytes.
+    """
+    tensors = _named(signature, request.outputs, outputs)
+    if protocol == "v1":
+        return v1_size(tensors, limit)
+    labels = [version.labels(tensor.name) for tensor in tensors]
+    return v2_size(request, tensors, labels, signature.has_rows, limit)
+
+
+def _named(
+    signature: Signature, wanted: Sequence[RequestedOutput], outputs: Arrays
+) -> tuple[Tensor, ...]:
+    specs = signature.outputs
+    if wanted:
+        by_name = {spec.name: spec for spec in specs}
+        specs = tuple([by_name[each.name] for each in wanted])
+    # Not a strict zip, which takes three times as long: outputs are as many as were run for.
+    return tuple([Tensor(s.name, s.datatype, outputs[i]) for i, s in enumerate(specs)])
+
+
+def _classified(
+    tensors: tuple[Tensor, ...],
+    wanted: Sequence[RequestedOutput],
+    version: ModelVersion,
+    batched: bool,
+) -> tuple[Tensor, ...]:
+    if not any(each.classes for each in wanted):
+        return tensors
+    return tuple(
+        classify(t, each.classes, version.labels(t.name), batched) if each.classes else t
+        for t, each in zip(tensors, wanted, strict=True)
+    )
+
+
+def refused(error: QuantserveError) -> Answer:
+    """The answer that tells of an error."""
+    headers = [JSON]
+    if isinstance(error, QueueFull | MemoryFull):
+        headers.append((b"retry-after", b"1"))
+    if isinstance(error, MethodNotAllowed):
+        headers.append(ALLOW)
+    if isinstance(error, BodyTooLarge | BodyTimeout | MemoryFull | ShuttingDown):
+        # The rest of the body is not read, or nothing else will be.
+        headers.append(CLOSE)
+    return Answer(status_of(error), headers, orjson.dumps({"error": shorten(str(error))}))
+
+
+def shorten(text: str) -> str:
+    """A text of which the parts that a client chose may be of any length."""
+    return text if len(text) <= LONGEST_ERROR else f"{text[:LONGEST_ERROR]}..."

@@ -1,0 +1,44 @@
+"""An answer to a request of which the rest is on its way and unwanted.
+
+A line that is cut while the other side still sends is reset, and the reset may overtake the
+answer. So the answer goes out whole, the sender gets a moment to hear it and stop, and only then
+the line is cut.
+"""
+
+from collections.abc import Mapping
+
+from fastapi.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+from service.api.protocol.errors import status_of
+from service.api.transport.body import swallow
+from service.core.errors import Forbidden, Unauthenticated
+
+SMALL_BODY = 2**16
+"""Bytes of a body that is read and dropped after a refusal; after more, the connection closes."""
+
+
+class Refusal(JSONResponse):
+    """``{"error": ...}``, after which nothing more is read than what comes within a moment."""
+
+    def __init__(self, error: str, status: int, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__({"error": error}, status, {**(headers or {}), "connection": "close"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, listen for a moment, and end."""
+        start = {"type": "http.response.start", "status": self.status_code}
+        await send({**start, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        await swallow(receive)
+        await send({"type": "http.response.body", "body": b""})
+
+
+def turned_away(error: Unauthenticated | Forbidden, headers: Mapping[str, str]) -> JSONResponse:
+    """The answer to a request that shows no key that allows it; ``headers`` are the request's."""
+    more = {}
+    if isinstance(error, Unauthenticated):
+        more["www-authenticate"] = 'Bearer realm="quantserve"'
+    length = headers.get("content-length", "0")
+    if "transfer-encoding" in headers or not length.isdigit() or int(length) > SMALL_BODY:
+        return Refusal(str(error), status_of(error), more)
+    return JSONResponse({"error": str(error)}, status_of(error), more)

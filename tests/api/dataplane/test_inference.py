@@ -1,0 +1,105 @@
+"""A body that is read elsewhere goes to the version that serves when it has been read."""
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.api.dataplane.inference import Inference
+from service.api.protocol.pace import TakesLong
+from service.api.transport.exchange import Exchange, Target
+from service.api.transport.traffic import Traffic
+from service.config import Settings
+from service.core.errors import NotReady
+from service.core.padding import Padding
+from service.core.tensors import DATATYPES, Signature, Tensor, TensorSpec
+
+VALUES = [[1.0, 2.0]] * 10_000
+BODY = json.dumps({"instances": VALUES}).encode()
+
+
+def signature(datatype: str, name: str = "x") -> Signature:
+    spec = TensorSpec(name, DATATYPES[datatype], ("batch", None))
+    return Signature((spec,), (spec,))
+
+
+@dataclass
+class Version:
+    """Keeps what it is given."""
+
+    signature: Signature
+    v1_outputs: tuple[str, ...] = ()
+    padding: Padding | None = None
+    given: list[Tensor] = field(default_factory=list)
+
+    def submit(self, inputs: tuple[Tensor, ...], *_: Any) -> None:
+        self.given += inputs
+
+
+@dataclass
+class Repository:
+    """Serves one version after the other, the last one for good."""
+
+    versions: list[Version | NotReady]
+
+    def version(self, model: str, number: int | None) -> Version:
+        found = self.versions.pop(0) if len(self.versions) > 1 else self.versions[0]
+        if isinstance(found, NotReady):
+            raise found
+        return found
+
+
+async def admit(*versions: Version | NotReady, leaves: bool = False) -> Exchange:
+    """What becomes of the body while these serve, each for one look."""
+    served: Any = Repository(list(versions))
+    inference = Inference(served, Settings(), lambda _: None, Traffic(2**30))
+    exchange = Exchange(Target("v1", "m", None), b"1")
+    reply = asyncio.get_running_loop().create_future()
+    try:
+        with pytest.raises(TakesLong):
+            inference.admit(exchange, {}, BODY, reply)
+        if leaves:
+            reply.cancel()
+        await inference.admit_elsewhere(exchange, {}, BODY, reply)
+    finally:
+        inference.elsewhere.close()
+    return exchange
+
+
+async def test_it_is_queued_where_it_was_read_for() -> None:
+    only = Version(signature("FP32"), ("x",))
+    exchange = await admit(only)
+    assert exchange.version is only
+    assert [t.array.dtype for t in only.given] == [np.float32]
+    assert exchange.admitted is not None
+    assert [output.name for output in exchange.admitted.request.outputs] == ["x"]
+
+
+async def test_another_version_with_the_same_inputs_takes_it() -> None:
+    old, new = Version(signature("FP32")), Version(signature("FP32"))
+    exchange = await admit(old, old, new)
+    assert exchange.version is new
+    assert not old.given and len(new.given) == 1
+
+
+async def test_it_is_read_again_for_a_version_with_other_inputs() -> None:
+    old, new = Version(signature("FP32")), Version(signature("FP64", "z"))
+    exchange = await admit(old, old, new)
+    assert exchange.version is new and not old.given
+    assert [(t.name, t.array.dtype) for t in new.given] == [("z", np.float64)]
+
+
+async def test_a_version_that_went_meanwhile_is_told() -> None:
+    old = Version(signature("FP32"))
+    with pytest.raises(NotReady, match="gone"):
+        await admit(old, old, NotReady("gone"))
+    assert not old.given
+
+
+async def test_what_nobody_waits_for_is_not_queued() -> None:
+    old = Version(signature("FP32"))
+    exchange = await admit(old, leaves=True)
+    assert exchange.admitted is None and not old.given

@@ -1,0 +1,195 @@
+"""Bytes to requests and back: what fits survives, what does not is named."""
+
+import json
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from service.api.protocol.codec import decode, encode
+from service.core.errors import MalformedRequest
+from service.core.requests import InferResponse
+from service.core.tensors import DATATYPES, Tensor
+
+NUMERIC = [name for name in DATATYPES if name not in ("BYTES", "BF16")]
+
+
+def request(**changes: Any) -> bytes:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2.5]} | changes
+    return orjson.dumps({"inputs": [{k: v for k, v in tensor.items() if v is not None}]})
+
+
+@given(st.sampled_from(NUMERIC), st.data(), st.booleans())
+def test_a_tensor_survives_both_forms(name: str, data: st.DataObject, binary: bool) -> None:
+    datatype = DATATYPES[name]
+    elements = arrays.from_dtype(datatype.dtype)
+    array = data.draw(arrays.arrays(datatype.dtype, (2, 3), elements=elements))
+    body, length = encode(InferResponse("m", 1, (Tensor("x", datatype, array),)), [binary])
+    head = json.loads(body[:length])
+    again = json.dumps({"inputs": head["outputs"]}).encode()
+    raw = body[length:] if length else b""
+    got = decode(again + raw, len(again) if binary else None).inputs[0]
+    assert got.array.dtype == array.dtype
+    np.testing.assert_array_equal(got.array, array)
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=5), st.booleans())
+def test_strings_survive_both_forms(values: list[str], binary: bool) -> None:
+    array = np.array(values, dtype=object)
+    tensor = Tensor("x", DATATYPES["BYTES"], array)
+    body, length = encode(InferResponse("m", 1, (tensor,)), [binary])
+    again = orjson.dumps({"inputs": orjson.loads(body[:length])["outputs"]})
+    raw = body[length:] if length else b""
+    got = decode(again + raw, len(again) if binary else None).inputs[0]
+    assert got.array.tolist() == values
+
+
+IN_SHARED_MEMORY = {
+    "shared_memory_region": "r",
+    "shared_memory_byte_size": 8,
+    "shared_memory_offset": 0,
+}
+ELSEWHERE = r"has \"shared_memory_\w+\": shared memory is not supported.*binary data"
+
+
+def test_a_byte_order_mark_is_passed_over() -> None:
+    body = request()
+    marked = b"\xef\xbb\xbf" + body
+    assert str(decode(marked)) == str(decode(body))
+    head = orjson.dumps(
+        {
+            "inputs": [
+                {
+                    "name": "x",
+                    "datatype": "UINT8",
+                    "shape": [3],
+                    "parameters": {"binary_data_size": 3},
+                }
+            ]
+        }
+    )
+    got = decode(b"\xef\xbb\xbf" + head + b"\xef\xbb\xbf", len(head) + 3)
+    assert bytes(got.inputs[0].array) == b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-be", "utf-32-le"])
+def test_other_encodings_with_a_mark_are_named(encoding: str) -> None:
+    text = request().decode()
+    marked = text if encoding in ("utf-16", "utf-32") else "\ufeff" + text
+    with pytest.raises(
+        MalformedRequest, match=f"is {encoding[:6].upper()}, expected JSON in UTF-8"
+    ):
+        decode(marked.encode(encoding))
+
+
+@pytest.mark.parametrize("marks", [1, 2, 100_000])
+def test_marks_alone_are_no_json(marks: int) -> None:
+    with pytest.raises(MalformedRequest, match="empty" if marks == 1 else "not JSON"):
+        decode(b"\xef\xbb\xbf" * marks)
+
+
+@pytest.mark.parametrize("extra", [{}, {"data": [1]}])
+def test_data_in_shared_memory_is_refused(extra: dict[str, Any]) -> None:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "parameters": IN_SHARED_MEMORY}
+    with pytest.raises(MalformedRequest, match='input "x" ' + ELSEWHERE):
+        decode(orjson.dumps({"inputs": [tensor | extra]}))
+
+
+def test_outputs_into_shared_memory_are_refused() -> None:
+    message = orjson.loads(request())
+    message["outputs"] = [{"name": "y", "parameters": IN_SHARED_MEMORY}]
+    with pytest.raises(MalformedRequest, match='output "y" ' + ELSEWHERE):
+        decode(orjson.dumps(message))
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("parameters", [{}, {"classification": 2}, {"binary_data": True}])
+def test_an_output_is_named_once(binary: bool, parameters: dict[str, Any]) -> None:
+    message = orjson.loads(request())
+    message["outputs"] = [{"name": "z"}, {"name": "y"}, {"name": "y", "parameters": parameters}]
+    message["parameters"] = {"binary_data_output": binary}
+    with pytest.raises(MalformedRequest, match='"outputs" names "y" twice, expected once'):
+        decode(orjson.dumps(message))
+
+
+def test_outputs_have_a_largest_number() -> None:
+    message = orjson.loads(request())
+    message["outputs"] = [{"name": str(number)} for number in range(4097)]
+    with pytest.raises(MalformedRequest, match="has 4097 items, at most 4096 are taken"):
+        decode(orjson.dumps(message))
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"sequence_id": 7}, {"sequence_id": "a"}, {"sequence_start": True}]
+)
+def test_sequences_are_refused(parameters: dict[str, Any]) -> None:
+    message = orjson.loads(request()) | {"parameters": parameters}
+    with pytest.raises(MalformedRequest, match="sequences are not supported"):
+        decode(orjson.dumps(message))
+
+
+def test_what_asks_for_nothing_is_ignored() -> None:
+    none = {"sequence_id": 0, "sequence_start": False, "triton_enable_empty_final_response": True}
+    message = orjson.loads(request()) | {"parameters": none | {"headers": "x", "mine": 1.5}}
+    assert len(decode(orjson.dumps(message)).inputs) == 1
+
+
+BAD = {
+    "not JSON": (b"{", "not JSON"),
+    "a list": (b"[]", "a list, expected an object"),
+    "no inputs": (b"{}", '"inputs"'),
+    "infinity": (b'{"inputs":[{"data":[1e999]}]}', "not JSON"),
+    "another spelling of NaN": (b'{"inputs":[{"data":[nan]}]}', "not JSON"),
+    "NaN for an integer": (
+        b'{"inputs":[{"name":"x","datatype":"INT8","shape":[1],"data":[NaN]}]}',
+        "-128 to 127, got NaN",
+    ),
+    "null for an integer": (request(datatype="INT8", data=[0, None]), "got null"),
+    "null for a boolean": (request(datatype="BOOL", data=[None, True]), "got null"),
+    "null for a string": (request(datatype="BYTES", data=["", None]), "got null"),
+    "a string beside null": (request(data=[None, "NaN"]), 'number values, got "NaN"'),
+    "a shape that is no number": (
+        b'{"inputs":[{"name":"x","datatype":"FP32","shape":[-Infinity],"data":[1]}]}',
+        "got -Infinity",
+    ),
+    "an id that is no number": (request()[:-1] + b',"id":NaN}', '"id" must be a string'),
+    "another way to write NaN": (
+        request()[:-1] + b',"parameters":{"non_finite":"nil"}}',
+        'must be "literal" or "null"',
+    ),
+    "deep nesting": (b"[" * 100_000, "not JSON"),
+    "no name": (request(name=None), '"name"'),
+    "a datatype nobody knows": (request(datatype="FP31"), "FP31"),
+    "a datatype that is a list": (request(datatype=["FP32"]), "FP32"),
+    "negative length": (request(shape=[-1, 2]), "shape"),
+    "huge length": (request(shape=[2**40, 2**40]), "needs"),
+    "boolean length": (request(shape=[True, 2]), "shape"),
+    "too few values": (request(data=[1]), "1 values"),
+    "wrong nesting": (request(shape=[2, 1], data=[[1, 2]]), "axis 0"),
+    "a string for a number": (request(data=["1", 2]), 'number values, got "1"'),
+    "a boolean for a number": (request(data=[True, 2]), "number values, got true"),
+    "a number past FP32": (request(data=[1e300, 2]), "too large"),
+    "an integer past INT8": (request(datatype="INT8", data=[300, 2]), "-128 to 127, got 300"),
+    "a fraction for an integer": (request(datatype="INT8", data=[1.5, 2]), "got 1.5"),
+    "no data": (request(data=None), '"data"'),
+    "binary data that is not there": (
+        request(parameters={"binary_data_size": 8}),
+        "binary_data_size 8",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "text"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_named(body: bytes, text: str) -> None:
+    with pytest.raises(MalformedRequest, match=text):
+        decode(body)
+
+
+@pytest.mark.parametrize("length", [5, 10**9])
+def test_a_header_length_that_lies_is_found(length: int) -> None:
+    with pytest.raises(MalformedRequest):
+        decode(request(), length)
