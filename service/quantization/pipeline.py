@@ -29,9 +29,10 @@ from service.quantization.recipes.build import Workshop
 from service.quantization.recipes.catalogue import Imported
 from service.quantization.recipes.converting import restored
 from service.quantization.recipes.source import Source, read_source
+from service.quantization.report.json_report import as_json
 from service.quantization.report.page import page
 from service.quantization.report.progress import ProgressBar
-from service.quantization.report.report import report
+from service.quantization.report.report import DataFacts, Hashes, report
 from service.quantization.report.told import kept, told
 from service.quantization.search.decide import Goal, Target
 from service.quantization.search.search import Search
@@ -208,26 +209,26 @@ def _publish(
 ) -> str:  # fmt: skip
     winner = outcome.winner
     file = search.file(winner) if winner else source.path
-    data = {
-        "source": order.data if order.data == "random" else Path(order.data).name,
-        "random": order.data == "random",
-        "labels": parts.evaluation.labels is not None,
-        "by_run": parts.evaluation.by_run,
-        "calibration_rows": len(parts.calibration),
-        "evaluation_rows": len(parts.evaluation),
-        "confirmation_rows": len(parts.confirmation),
-        "seed": order.seed,
-    }
-    hashes = {"model": sha256(file), "source": sha256(source.path)}
-    values = report(outcome, order.goal, machine, data, hashes)
-    values = {"name": home.name, **values}
+    made_up = order.data == "random"
+    data = DataFacts(
+        source=order.data if made_up else Path(order.data).name,
+        random=made_up,
+        labels=parts.evaluation.labels is not None,
+        by_run=parts.evaluation.by_run,
+        calibration_rows=len(parts.calibration),
+        evaluation_rows=len(parts.evaluation),
+        confirmation_rows=len(parts.confirmation),
+        seed=order.seed,
+    )
+    hashes = Hashes(sha256(file), sha256(source.path))
+    found = report(home.name, outcome, order.goal, machine, data, hashes)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     if order.converts and (winner is None or isinstance(winner.method, Imported)):
-        return kept(values, order.given[-1], width)
+        return kept(found, order.given[-1], width)
     golden = write_golden(home, source.signature, parts.evaluation, load_answers(shop.answers))
-    version = home / str(publish(home, file, values, page(values)))
+    version = home / str(publish(home, file, as_json(found), page(found)))
     written = [*sorted(p for p in version.rglob("*") if p.is_file()), *[home / GOLDEN][:golden]]
-    return told(values, version, written, width)
+    return told(found, version, written, width)
 
 
 def _check_given(flag: str, path: Path, source: Source) -> None:

@@ -1,6 +1,7 @@
 """What a search found, for programs and people.
 
-report        report.json
+report        what a search found, as values
+json_report   report.json
 page          report.html
 plot          its plot of speed and accuracy
 label_places  places for the labels of the plot

@@ -1,10 +1,10 @@
 """A report as one HTML page: opened from disk, it needs nothing else."""
 
 from html import escape
-from typing import Any
 
 from service.quantization.report.plot import drop_of, plot
-from service.quantization.report.table import cells, confirmed, figure, ranked
+from service.quantization.report.report import Report, Row
+from service.quantization.report.table import cells, confirmed, figure
 from service.quantization.report.told import holds_for
 
 STYLE = """
@@ -85,18 +85,16 @@ HEADS = (
     ("ROWS/S", "rows/s, best batch"), ("MEMORY", "memory"), ("SCORE", "score"), ("FUSED", "fused"),
 )  # fmt: skip
 
-Report = dict[str, Any]
-
 
 def page(report: Report) -> str:
     """The page; every number in it is in report.json as well."""
-    name = escape(report["name"])
+    name = escape(report.name)
     return "\n".join([
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{name}: quantization report</title><style>{STYLE}</style></head><body>",
-        f"<h1>{name}</h1><p class='sub'>quantization report, {escape(report['created'])}, "
-        f"{escape(report['hardware']['cpu'])}, threads a run: {report['threads']}</p>",
+        f"<h1>{name}</h1><p class='sub'>quantization report, {report.created:%Y-%m-%d %H:%M} UTC, "
+        f"{escape(report.machine.cpu)}, threads a run: {report.threads}</p>",
         _decision(report), _tiles(report),
         "<h2>Candidates</h2><div class='scroll fastest'>", plot(report), "</div>", _key(),
         "<div class='scroll'>", _table(report), "</div>",
@@ -106,39 +104,30 @@ def page(report: Report) -> str:
 
 
 def _decision(report: Report) -> str:
-    winner = report["decision"]["winner"]
-    kind = "warn" if report["data"]["random"] else ("" if winner else "kept")
+    winner = report.decision.winner
+    kind = "warn" if report.data.random else ("" if winner else "kept")
     head = escape(winner or "FP32 stays")
-    reason = escape(report["decision"]["reason"])
+    reason = escape(report.decision.reason)
     also = escape("; ".join([*holds_for(report), confirmed(report)]))
     return f'<div class="decision {kind}"><b>{head}</b>{reason}<i>{also}</i></div>'
 
 
 def _tiles(report: Report) -> str:
-    row = _winner(report)
-    reference = report["reference"]
-    if row is reference:
+    row = report.winner
+    if row is None or row.timing is None or row.quality is None:
         return ""
-    timing, quality = row["timing"], row["quality"]
+    timing, quality = row.timing, row.quality
     drop = drop_of(quality)
-    invariant = {True: "yes", False: "no", None: "does not apply"}[row["batch_invariant"]]
+    invariant = {True: "yes", False: "no", None: "does not apply"}[row.invariant]
     tiles = (
-        (f"{figure(timing['latency_ratio'], '.2f')} x", "speed at batch 1"),
-        (f"{figure(timing['throughput_ratio'], '.2f')} x", f"rows/s, {timing['rows']} a run"),
-        (f"{reference['file_bytes'] / row['file_bytes']:.2f} x", "smaller file"),
-        (f"{drop:.2%}", f"drop of {escape(quality['metric'])}"),
+        (f"{figure(timing.latency_ratio, '.2f')} x", "speed at batch 1"),
+        (f"{figure(timing.throughput_ratio, '.2f')} x", f"rows/s, {timing.rows} a run"),
+        (f"{report.reference.file_bytes / row.file_bytes:.2f} x", "smaller file"),
+        (f"{drop:.2%}", f"drop of {escape(quality.metric)}"),
         (invariant, "rows independent of their batch"),
     )
     shown = "".join(f'<div class="tile"><b>{a}</b><span>{b}</span></div>' for a, b in tiles)
     return f'<div class="tiles">{shown}</div>'
-
-
-def _winner(report: Report) -> Report:
-    winner = report["decision"]["winner"]
-    found: Report = next(
-        (row for row in report["candidates"] if row["name"] == winner), report["reference"]
-    )
-    return found
 
 
 def _key() -> str:
@@ -156,7 +145,7 @@ def _key() -> str:
 
 def _table(report: Report) -> str:
     heads = "".join(f'<th class="n">{words}</th>' for _, words in HEADS)
-    rows = [report["reference"], *ranked(report)]
+    rows = [report.reference, *report.ranked]
     body = "".join(_row(row, report, number) for number, row in enumerate(rows))
     return (
         '<table class="candidates"><tr class="heads"><th class="n"></th><th>recipe</th>'
@@ -164,31 +153,31 @@ def _table(report: Report) -> str:
     )
 
 
-def _row(row: Report, report: Report, number: int) -> str:
+def _row(row: Row, report: Report, number: int) -> str:
     shown = cells(row)
-    kind = "winner" if row["name"] == report["decision"]["winner"] else ""
-    kind = "reference" if row is report["reference"] else kind
+    kind = "winner" if row is report.winner else ""
+    kind = "reference" if row is report.reference else kind
     numbers = "".join(
         f'<td class="n" data-head="{words}">{shown[head]}</td>' for head, words in HEADS
     )
-    colour = "pass" if row["verdict"].startswith("passes") else "fail"
+    colour = "pass" if row.verdict.passes else "fail"
     return (
         f'<tr class="{kind}"><td class="n number">{number or ""}</td>'
-        f'<td class="recipe">{escape(row["name"])}</td>{numbers}'
-        f'<td class="verdict {colour}">{escape(row["verdict"])}</td></tr>'
+        f'<td class="recipe">{escape(row.name)}</td>{numbers}'
+        f'<td class="verdict {colour}">{escape(row.verdict.text)}</td></tr>'
     )
 
 
 def _outputs(report: Report) -> str:
-    row = _winner(report)
+    quality = (report.winner or report.reference).quality
     heads = ["output", "cosine", "SQNR, dB", "worst slice", "its cosine"]
-    outputs = (row.get("quality") or {"outputs": []})["outputs"]
+    outputs = quality.outputs if quality else ()
     lines = [
-        [o["name"], figure(o["cosine"], ".5f"), figure(o["sqnr"], ".1f"), str(o["worst_slice"]),
-         figure(o["worst_cosine"], ".4f")]
+        [o.name, figure(o.cosine, ".5f"), figure(o.sqnr, ".1f"), str(o.worst_slice),
+         figure(o.worst_cosine, ".4f")]
         for o in outputs
     ]  # fmt: skip
-    agreements = [o["agreement"] for o in outputs]
+    agreements = [o.agreement for o in outputs]
     if any(each is not None for each in agreements):  # embeddings and quantities have none
         heads.insert(1, "top-1 agreement")
         for line, each in zip(lines, agreements, strict=True):
@@ -201,20 +190,20 @@ def _outputs(report: Report) -> str:
 
 
 def _facts(report: Report) -> str:
-    data, goal = report["data"], report["goal"]
-    unit = "runs" if data.get("by_run") else "rows"
-    software = ", ".join(f"{name} {version}" for name, version in report["software"].items())
+    data, goal = report.data, report.goal
+    unit = "runs" if data.by_run else "rows"
+    software = ", ".join(f"{name} {version}" for name, version in report.software)
     facts = {
-        "Goal": f"{goal['target']}, a drop of at most {goal['max_drop']:.2%}",
-        "Data": f"{data['source']}: {data['calibration_rows']} {unit} to calibrate on, "
-        f"{data['evaluation_rows']} others to choose by, seed {data['seed']}",
+        "Goal": f"{goal.target}, a drop of at most {goal.max_drop:.2%}",
+        "Data": f"{data.source}: {data.calibration_rows} {unit} to calibrate on, "
+        f"{data.evaluation_rows} others to choose by, seed {data.seed}",
         "Speed": "medians of ratios to FP32 in turns, in one process, with the threads and kernels "
         "of serving; the best were timed again, side by side",
         "Memory": "growth of a process that loads and runs this model alone",
-        "Here": " ".join(report["hardware"]["advice"]),
-        "Notes": " ".join(report["notes"]) or "none",
-        "Search": f"{report['search_seconds']:.0f} s",
+        "Here": " ".join(report.machine.advice),
+        "Notes": " ".join(report.notes) or "none",
+        "Search": f"{report.search_seconds:.0f} s",
         "Software": software,
-        "SHA-256": report["sha256"]["model"],
+        "SHA-256": report.hashes.model,
     }
     return "<dl>" + "".join(f"<dt>{k}</dt><dd>{escape(v)}</dd>" for k, v in facts.items()) + "</dl>"

@@ -6,12 +6,13 @@ candidate must lie to win. Speed is that of the target: rows/s where that is wha
 
 from dataclasses import dataclass
 from html import escape
-from math import ceil, log10, sqrt
-from typing import Any
+from math import ceil, isfinite, log10, sqrt
 
+from service.quantization.evaluate.quality import Quality
 from service.quantization.report.label_places import Box, Round, place
-from service.quantization.report.table import ranked
-from service.quantization.search.decide import NOISE, SLOWEST, Target
+from service.quantization.report.report import Report, Row
+from service.quantization.search.decide import NOISE, SLOWEST, Goal, Target
+from service.quantization.search.reasons import Standing
 
 WIDTH, HEIGHT = 960, 500
 LEFT, RIGHT, TOP, BOTTOM = 70, 30, 26, 58
@@ -38,38 +39,35 @@ class Disc:
     number: int = 0
 
 
-def discs(report: dict[str, Any]) -> list[Disc]:
+def discs(report: Report) -> list[Disc]:
     """What can be drawn: FP32 and every candidate with a time and a score."""
-    winner = report["decision"]["winner"]
     found = []
-    for number, row in enumerate((report["reference"], *ranked(report))):
-        timing, quality = row.get("timing"), row.get("quality")
-        if not timing or not quality:
+    for number, row in enumerate((report.reference, *report.ranked)):
+        if row.timing is None or row.quality is None:
             continue
-        drop = drop_of(quality)
-        kind = "passes" if row["verdict"].startswith("passes") else "fails"
-        kind = "reference" if row is report["reference"] else kind
-        kind = "winner" if row["name"] == winner else kind
-        speed = _speed(row, report["goal"]["target"])
+        speed = row.ratio(report.goal.target)
+        if not isfinite(speed) or speed <= 0:
+            speed = SPEED_TICKS[0]
         found.append(
-            Disc(row["name"], speed, drop, row["file_bytes"] / 1e6, kind,
-                 bool(row["dropped"]), number)
+            Disc(row.name, speed, drop_of(row.quality), row.file_bytes / 1e6, _kind(row, report),
+                 bool(row.dropped), number)
         )  # fmt: skip
     return found
 
 
-def drop_of(quality: dict[str, Any]) -> float:
+def _kind(row: Row, report: Report) -> str:
+    if row is report.winner:
+        return "winner"
+    if row.verdict.standing is Standing.REFERENCE:
+        return "reference"
+    return "passes" if row.verdict.passes else "fails"
+
+
+def drop_of(quality: Quality) -> float:
     """By how much the score fell, at most 1: of what has failed, or whose score is no number."""
-    if quality["failure"] or quality["score"] is None or quality["reference"] is None:
+    if quality.failure or not isfinite(quality.score) or not isfinite(quality.reference):
         return 1.0
-    return float(min(1.0, max(0.0, quality["reference"] - quality["score"])))
-
-
-def _speed(row: dict[str, Any], target: str) -> float:
-    """Against FP32; a row's rows/s count only where its rows may share a run."""
-    together = target == Target.THROUGHPUT and not row["dropped"] and row["batch_invariant"]
-    ratio: float | None = row["timing"]["throughput_ratio" if together else "latency_ratio"]
-    return ratio or SPEED_TICKS[0]
+    return min(1.0, quality.drop)
 
 
 def frontier(found: list[Disc]) -> list[Disc]:
@@ -83,20 +81,20 @@ def frontier(found: list[Disc]) -> list[Disc]:
     return kept[::-1]
 
 
-def plot(report: dict[str, Any]) -> str:
+def plot(report: Report) -> str:
     """The SVG."""
     found = discs(report)
-    scale = _Scale(found, report["goal"]["max_drop"])
+    scale = _Scale(found, report.goal.max_drop)
     largest = max(disc.megabytes for disc in found)
     line = frontier(found)
     body = [
-        *_field(scale, report["goal"]),
-        *_axes(scale, _words(report["goal"]["target"])),
+        *_field(scale, report.goal),
+        *_axes(scale, _words(report.goal.target)),
         _path(scale, line),
         *(_circle(scale, disc, largest) for disc in sorted(found, key=lambda d: -d.megabytes)),
         *_labels(scale, found, largest),
     ]
-    speed = _words(report["goal"]["target"])
+    speed = _words(report.goal.target)
     title = f"{speed}, loss of accuracy, and file size of each candidate"
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">'
@@ -105,7 +103,7 @@ def plot(report: dict[str, Any]) -> str:
     )
 
 
-def _words(target: str) -> str:
+def _words(target: Target) -> str:
     if target == Target.THROUGHPUT:
         return "rows/s against FP32, best batch"
     return "speed against FP32, batch 1"
@@ -135,12 +133,12 @@ def _radius(disc: Disc, largest: float) -> float:
     return max(9.0, LARGEST_DISC * sqrt(disc.megabytes / largest))
 
 
-def _field(scale: _Scale, goal: dict[str, Any]) -> list[str]:
-    small = goal["target"] in (Target.SIZE, Target.MEMORY)
-    left, bottom = scale.x(SLOWEST if small else NOISE), scale.y(goal["max_drop"])
+def _field(scale: _Scale, goal: Goal) -> list[str]:
+    small = goal.target in (Target.SIZE, Target.MEMORY)
+    left, bottom = scale.x(SLOWEST if small else NOISE), scale.y(goal.max_drop)
     width, height = WIDTH - RIGHT - left, bottom - TOP
     what = "fast enough" if small else "faster"
-    words = f"{what}, and within the budget of {goal['max_drop']:.2%}"
+    words = f"{what}, and within the budget of {goal.max_drop:.2%}"
     box = f'x="{left:.1f}" y="{TOP}" width="{width:.1f}" height="{height:.1f}"'
     return [
         f'<rect class="field" {box}/>',

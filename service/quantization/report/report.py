@@ -1,95 +1,176 @@
-"""The story of a search as plain values: report.json."""
+"""What a search found and decided, as values that the table, the page and report.json show."""
 
 import platform
-from dataclasses import asdict
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import onnx
 import onnxruntime
 
 from service import __version__
-from service.core.figures import finite
 from service.engine.cpu.machine import Machine
 from service.engine.cpu.profile import Profile
-from service.quantization.evaluate.trial import Measurement
-from service.quantization.search.decide import Candidate, Goal
-from service.quantization.search.reasons import verdict
+from service.quantization.evaluate.quality import Quality
+from service.quantization.evaluate.timing import Timing
+from service.quantization.search.decide import Candidate, Goal, Target
+from service.quantization.search.reasons import Decision, Standing, Verdict, verdict
 from service.quantization.search.task import Outcome
 
-FORMAT = 1
+
+@dataclass(frozen=True, slots=True)
+class DataFacts:
+    """The rows of a search. ``by_run``: they are runs of the graph; ``random``: made up."""
+
+    source: str
+    random: bool
+    labels: bool
+    by_run: bool
+    calibration_rows: int
+    evaluation_rows: int
+    confirmation_rows: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hashes:
+    """SHA-256 of the model published and of its FP32 source, in hexadecimal."""
+
+    model: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A candidate, or FP32, with its verdict."""
+
+    candidate: Candidate
+    verdict: Verdict
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return self.candidate.recipe.name
+
+    @property
+    def timing(self) -> Timing | None:
+        """Its speed, if it was timed."""
+        measured = self.candidate.measured
+        return measured.timing if measured else None
+
+    @property
+    def quality(self) -> Quality | None:
+        """Its scores, if it was scored."""
+        measured = self.candidate.measured
+        return measured.quality if measured else None
+
+    @property
+    def dropped(self) -> str:
+        """Why its trial ended early, if it did."""
+        measured = self.candidate.measured
+        return measured.dropped if measured else ""
+
+    @property
+    def invariant(self) -> bool | None:
+        """Whether a row's answers are the same in any batch; None where it was not found out, or
+        does not apply."""
+        measured = self.candidate.measured
+        if measured is None or measured.dropped or measured.deviation is None:
+            return None
+        return measured.invariant
+
+    @property
+    def file_bytes(self) -> int:
+        """The size of its files; 0 if it could not be built."""
+        return self.candidate.built.file_bytes if self.candidate.built else 0
+
+    def ratio(self, target: Target) -> float:
+        """Its speed relative to FP32's: rows/s for throughput, where its rows may share a run."""
+        if self.timing is None:
+            return 0.0
+        if target is Target.THROUGHPUT and self.invariant:
+            return self.timing.throughput_ratio
+        return self.timing.latency_ratio
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A search from its goal to its decision. Bytes and seconds; ratios are to FP32.
+
+    ``confirmation`` is the winner's quality on rows that chose nothing. ``profile`` is the machine
+    and the kernels that the figures were measured on; None if FP32 stays.
+    """
+
+    name: str
+    created: datetime
+    reference: Row
+    candidates: tuple[Row, ...]
+    decision: Decision
+    confirmation: Quality | None
+    goal: Goal
+    data: DataFacts
+    hashes: Hashes
+    threads: int
+    search_seconds: float
+    notes: tuple[str, ...]
+    profile: Profile | None
+    machine: Machine
+    software: tuple[tuple[str, str], ...]
+
+    @property
+    def winner(self) -> Row | None:
+        """The candidate that was published; None if FP32 stays."""
+        return next((row for row in self.candidates if row.name == self.decision.winner), None)
+
+    @property
+    def ranked(self) -> list[Row]:
+        """The winner, then what passes, then the rest, each by what was to become better; what
+        could not be measured last."""
+
+        def place(row: Row) -> tuple[bool, bool, bool, float]:
+            passes = row.verdict.passes
+            return row is not self.winner, not passes, row.timing is None, -self._merit(row)
+
+        return sorted(self.candidates, key=place)
+
+    def _merit(self, row: Row) -> float:
+        """More is better."""
+        measured, timing = row.candidate.measured, row.timing
+        if measured is None or timing is None:
+            return 0.0
+        if self.goal.target is Target.SIZE:
+            return -float(row.file_bytes)
+        if self.goal.target is Target.MEMORY:
+            return -float(measured.steady_bytes)
+        together = self.goal.target is Target.THROUGHPUT and not measured.dropped
+        return timing.throughput_ratio if together else timing.latency_ratio
 
 
 def report(
-    outcome: Outcome, goal: Goal, machine: Machine, data: dict[str, Any], hashes: dict[str, str]
-) -> dict[str, Any]:
-    """Everything that was decided and measured. Bytes and seconds; ratios are to FP32.
-
-    ``data`` says which rows, ``hashes`` are SHA-256 of the model published and of its source.
-    """
-    rows = [
-        _candidate(c, outcome.reference, goal) for c in (outcome.reference, *outcome.candidates)
-    ]
-    found: dict[str, Any] = finite({
-        "format": FORMAT,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "decision": asdict(outcome.decision),
-        "confirmation": asdict(outcome.confirmation) if outcome.confirmation else None,
-        "goal": asdict(goal),
-        "data": data,
-        "sha256": hashes,
-        "threads": outcome.threads,
-        "search_seconds": round(outcome.seconds, 1),
-        "notes": list(outcome.notes),
-        "profile": _profile(outcome, machine),
-        "hardware": asdict(machine) | {"advice": list(machine.advice)},
-        "software": {
-            "quantserve": __version__, "onnxruntime": onnxruntime.__version__,
-            "onnx": onnx.__version__, "python": platform.python_version(),
-        },
-        "reference": rows[0],
-        "candidates": rows[1:],
-    })  # fmt: skip
-    return found
-
-
-def _profile(outcome: Outcome, machine: Machine) -> dict[str, Any] | None:
-    """The profile that the figures were measured on, with the winner's kernels; None if FP32
-    stays."""
-    named = outcome.decision.winner
-    measured = next((c.measured for c in outcome.candidates if c.recipe.name == named), None)
-    return Profile.of(machine, measured.kernels).values() if measured else None
-
-
-def _candidate(candidate: Candidate, reference: Candidate, goal: Goal) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "name": candidate.recipe.name,
-        "verdict": verdict(candidate, reference, goal),
-        "recipe": asdict(candidate.recipe),
-    }
-    if candidate is reference:
-        row["verdict"] = "the reference"
-    if candidate.built is not None:
-        built = candidate.built
-        row |= asdict(built) | {"fusion_ratio": built.fusion.ratio}
-    measured = candidate.measured
-    if measured is not None:
-        row |= {
-            "load_seconds": measured.load_seconds,
-            "steady_bytes": measured.steady_bytes,
-            "peak_bytes": measured.peak_bytes,
-            "batch_deviation": measured.deviation,
-            "batch_invariant": _invariant(measured),
-            "dropped": measured.dropped,
-            "kernels": measured.kernels,
-            "quality": asdict(measured.quality) if measured.quality else None,
-        }
-    if measured is not None and measured.timing is not None:
-        row["timing"] = asdict(measured.timing)
-    return row
-
-
-def _invariant(measured: Measurement) -> bool | None:
-    """None where it was not found out, or does not apply."""
-    unknown = measured.dropped or measured.deviation is None
-    return None if unknown else measured.invariant
+    name: str, outcome: Outcome, goal: Goal, machine: Machine, data: DataFacts, hashes: Hashes
+) -> Report:
+    """The report of a search for the model of this name."""
+    reference = outcome.reference
+    winner = next((c for c in outcome.candidates if c.recipe.name == outcome.decision.winner), None)
+    measured = winner.measured if winner else None
+    return Report(
+        name,
+        datetime.now(UTC),
+        Row(reference, Verdict(Standing.REFERENCE, "the reference")),
+        tuple(Row(each, verdict(each, reference, goal)) for each in outcome.candidates),
+        outcome.decision,
+        outcome.confirmation,
+        goal,
+        data,
+        hashes,
+        outcome.threads,
+        outcome.seconds,
+        outcome.notes,
+        Profile.of(machine, measured.kernels) if measured else None,
+        machine,
+        (
+            ("quantserve", __version__),
+            ("onnxruntime", onnxruntime.__version__),
+            ("onnx", onnx.__version__),
+            ("python", platform.python_version()),
+        ),
+    )

@@ -1,10 +1,10 @@
 """A report's candidates as text, best first; the same columns as on the page."""
 
-from typing import Any
+from math import isfinite
 
+from service.quantization.report.report import Report, Row
 from service.quantization.search.decide import Target
 
-Row = dict[str, Any]
 HEADS = ("", "RECIPE", "MB", "PACKED", "LATENCY", "ROWS/S", "MEMORY", "SCORE", "FUSED", "VERDICT")
 LEAST_NEEDED = ("PACKED", "FUSED", "MEMORY", "ROWS/S", "MB", "LATENCY")
 """In the order in which they give way to recipe and verdict in a narrow terminal."""
@@ -19,11 +19,11 @@ READABLE = 34
 """Columns that recipe and verdict are to have each, where others can give way."""
 
 
-def table(report: Row, width: int | None = None) -> str:
+def table(report: Report, width: int | None = None) -> str:
     """Aligned columns; ratios are to FP32. ``width`` is what a terminal has, if that is where it
     goes: what is least needed to choose is left out before long names and verdicts are cut."""
-    kept = TARGETS[Target(report["goal"]["target"])]
-    rows = [report["reference"], *ranked(report)]
+    kept = TARGETS[report.goal.target]
+    rows = [report.reference, *report.ranked]
     shown = list(HEADS)
     for dropped in ("", *(head for head in LEAST_NEEDED if head != kept)):
         shown = [head for head in shown if head != dropped or not head]
@@ -79,67 +79,44 @@ def _cut_inside(text: str, width: int) -> str:
     return cut(text, width - end) + text[len(text) - end :]
 
 
-def ranked(report: Row) -> list[Row]:
-    """The winner, then what passes, then the rest, each by what was to become better; what could
-    not be measured last."""
-    winner, target = report["decision"]["winner"], report["goal"]["target"]
-
-    def place(row: Row) -> tuple[bool, bool, bool, float]:
-        passes = row["verdict"].startswith("passes")
-        return row["name"] != winner, not passes, not row.get("timing"), -_merit(row, target)
-
-    return sorted(report["candidates"], key=place)
+def figure(value: float, form: str) -> str:
+    """A figure in its form."""
+    return format(value, form) if isfinite(value) else "not finite"
 
 
-def figure(value: float | None, form: str) -> str:
-    """A figure in its form; null in a report stands for one that was NaN or infinite."""
-    return "not finite" if value is None else format(value, form)
-
-
-def _merit(row: Row, target: str) -> float:
-    """More is better."""
-    if not row.get("timing"):
-        return 0.0
-    if target == Target.SIZE:
-        return -float(row["file_bytes"])
-    if target == Target.MEMORY:
-        return -float(row["steady_bytes"])
-    together = target == Target.THROUGHPUT and not row["dropped"]
-    return float(row["timing"]["throughput_ratio" if together else "latency_ratio"] or 0.0)
-
-
-def confirmed(report: Row) -> str:
+def confirmed(report: Report) -> str:
     """What the winner was worth on rows that had no part in choosing it."""
-    quality, rows = report["confirmation"], report["data"]["confirmation_rows"]
-    if report["decision"]["winner"] is None and not rows:
+    quality, rows = report.confirmation, report.data.confirmation_rows
+    if report.decision.winner is None and not rows:
         return "there is no winner to confirm"
     if not rows:
         return "not confirmed: too few rows to set some aside"
     if quality is None:
         return f"{rows} rows were set aside; there is no winner to confirm"
     return (
-        f"confirmed on {rows} rows that chose nothing: {quality['metric']} "
-        f"{figure(quality['score'], '.4f')} against {figure(quality['reference'], '.4f')}"
+        f"confirmed on {rows} rows that chose nothing: {quality.metric} "
+        f"{figure(quality.score, '.4f')} against {figure(quality.reference, '.4f')}"
     )
 
 
 def cells(row: Row) -> dict[str, str]:
     """What is shown of a candidate, by column; empty where it was not measured."""
-    timing, quality = row.get("timing"), row.get("quality")
-    ratio = row.get("fusion_ratio")
+    built, measured = row.candidate.built, row.candidate.measured
+    timing, quality = row.timing, row.quality
+    ratio = built.fusion.ratio if built else None
     return {
-        "MB": f"{row['file_bytes'] / 1e6:.3g}" if "file_bytes" in row else "",
-        "PACKED": f"{row['compressed_bytes'] / 1e6:.3g}" if "file_bytes" in row else "",
-        "LATENCY": f"{figure(timing['latency_ratio'], '.2f')} x" if timing else "",
-        "ROWS/S": f"{figure(timing['throughput_ratio'], '.2f')} x"
-        if timing and not row["dropped"]
+        "MB": f"{built.file_bytes / 1e6:.3g}" if built else "",
+        "PACKED": f"{built.compressed_bytes / 1e6:.3g}" if built else "",
+        "LATENCY": f"{figure(timing.latency_ratio, '.2f')} x" if timing else "",
+        "ROWS/S": f"{figure(timing.throughput_ratio, '.2f')} x"
+        if timing and not row.dropped
         else "",
-        "MEMORY": f"{row['steady_bytes'] / 1e6:.0f} MB" if "steady_bytes" in row else "",
-        "SCORE": figure(quality["score"], ".4f") if quality and not quality["failure"] else "",
+        "MEMORY": f"{measured.steady_bytes / 1e6:.0f} MB" if measured else "",
+        "SCORE": figure(quality.score, ".4f") if quality and not quality.failure else "",
         "FUSED": figure(ratio, ".0%") if ratio is not None else "",
     }
 
 
-def _cells(row: Row, report: Row) -> dict[str, str]:
-    mark = "*" if row["name"] == report["decision"]["winner"] else ""
-    return {"": mark, "RECIPE": row["name"], **cells(row), "VERDICT": row["verdict"][:90]}
+def _cells(row: Row, report: Report) -> dict[str, str]:
+    mark = "*" if row is report.winner else ""
+    return {"": mark, "RECIPE": row.name, **cells(row), "VERDICT": row.verdict.text[:90]}

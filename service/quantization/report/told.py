@@ -1,49 +1,47 @@
 """What ``quantserve quantize`` prints at its end: the table, the decision, the files, what next."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import Any
 
-from service.engine.cpu.profile import Profile
+from service.quantization.report.report import Report
 from service.quantization.report.table import confirmed, table
 
 
-def told(values: dict[str, Any], version: Path, written: Sequence[Path], width: int | None) -> str:
+def told(report: Report, version: Path, written: Sequence[Path], width: int | None) -> str:
     """The result as text; in a terminal, of ``width`` columns. Commands are never broken, so that
     they can be copied."""
-    found = _found(values, (*holds_for(values), confirmed(values), *_missing(values)), width)
+    found = _found(report, (*holds_for(report), confirmed(report), *_missing(report)), width)
     files = [f"wrote {path}" for path in written]
     return "\n".join((*found, "", *files, "", *_next(version)))
 
 
-def holds_for(values: Mapping[str, Any]) -> list[str]:
+def holds_for(report: Report) -> list[str]:
     """A line on the machine and kernels of the measurement; none if there is no winner."""
-    found = values.get("profile")
-    return [f"measured on {Profile.read(found)}"] if found else []
+    return [f"measured on {report.profile}"] if report.profile else []
 
 
-def kept(values: dict[str, Any], given: Path, width: int | None) -> str:
+def kept(report: Report, given: Path, width: int | None) -> str:
     """The result if no candidate is better than the --from-int8 file."""
-    return "\n".join(_found(values, (f"no version was made: {given} stays as it is",), width))
+    return "\n".join(_found(report, (f"no version was made: {given} stays as it is",), width))
 
 
-def _found(values: dict[str, Any], more: Sequence[str], width: int | None) -> list[str]:
+def _found(report: Report, more: Sequence[str], width: int | None) -> list[str]:
     """The lines of the table, the notes, the decision and ``more``."""
-    notes = [f"note: {note}" for note in values["notes"]]
-    lines = [*notes, values["decision"]["reason"], *more]
+    notes = [f"note: {note}" for note in report.notes]
+    lines = [*notes, report.decision.reason, *more]
     if width is not None:
         lines = [fill(line, width, break_long_words=False) for line in lines]
-    return [table(values, width), "", *lines]
+    return [table(report, width), "", *lines]
 
 
-def _missing(values: Mapping[str, Any]) -> list[str]:
+def _missing(report: Report) -> list[str]:
     """Recipes that were not tried for want of a package; the table may have cut it off."""
     return [
-        f"not tried: {row['name']} {row['verdict']}"
-        for row in values["candidates"]
-        if "pip install" in row["verdict"]
+        f"not tried: {row.name} {row.verdict.text}"
+        for row in report.candidates
+        if "pip install" in row.verdict.text
     ]
 
 

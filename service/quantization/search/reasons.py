@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from math import floor, isfinite, sqrt
 
 from service.quantization.evaluate.quality import Quality
@@ -18,6 +19,28 @@ from service.quantization.search.decide import (
     required_gain,
     within_budget,
 )
+
+
+class Standing(StrEnum):
+    """What became of a candidate. ``PASSES_ROW_BY_ROW``: its rows must not share a run."""
+
+    REFERENCE = "reference"
+    PASSES = "passes"
+    PASSES_ROW_BY_ROW = "passes row by row"
+    FAILS = "fails"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The standing of a candidate, and the reason in a few words."""
+
+    standing: Standing
+    text: str
+
+    @property
+    def passes(self) -> bool:
+        """Whether it could be published."""
+        return self.standing in (Standing.PASSES, Standing.PASSES_ROW_BY_ROW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +101,7 @@ def _why_not(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) 
         top = max(quick, key=lambda c: gain(c, reference, goal))
         parts.append(
             f"Better, but answering too differently: {len(quick)} (the best, {top.recipe.name}: "
-            f"{gain(top, reference, goal):.2f} x, {verdict(top, reference, goal)})."
+            f"{gain(top, reference, goal):.2f} x, {verdict(top, reference, goal).text})."
         )
     if slow:
         top = max(slow, key=lambda c: gain(c, reference, goal))
@@ -108,8 +131,18 @@ def _cause(candidate: Candidate) -> str:
     )
 
 
-def verdict(candidate: Candidate, reference: Candidate, goal: Goal) -> str:
-    """One candidate's outcome in a few words."""
+def verdict(candidate: Candidate, reference: Candidate, goal: Goal) -> Verdict:
+    """What became of one candidate."""
+    if why := _failure(candidate, reference, goal):
+        return Verdict(Standing.FAILS, why)
+    if candidate.measured and candidate.measured.invariant:
+        return Verdict(Standing.PASSES, "passes")
+    text = "passes, but rows of a batch influence each other"
+    return Verdict(Standing.PASSES_ROW_BY_ROW, text)
+
+
+def _failure(candidate: Candidate, reference: Candidate, goal: Goal) -> str:
+    """Why it cannot be published; "" if it can."""
     measured = candidate.measured
     if candidate.failure or candidate.refuted:
         return candidate.failure or candidate.refuted
@@ -129,7 +162,7 @@ def verdict(candidate: Candidate, reference: Candidate, goal: Goal) -> str:
         ):
             return f"too slow: {_latency(measured):.2f} x FP32's speed, at least {SLOWEST} is asked"
         return f"no gain: {_ratio(gain(candidate, reference, goal))} on {goal.target}"
-    return "passes" if measured.invariant else "passes, but rows of a batch influence each other"
+    return ""
 
 
 def refutation(quality: Quality, rows: int, goal: Goal) -> str:

@@ -1,47 +1,70 @@
 """The page and the table: whole, escaped, and in the order of the decision."""
 
+import json
 import re
-from copy import deepcopy
+from dataclasses import replace
+from datetime import UTC, datetime
 from html.parser import HTMLParser
+from math import inf, nan
 
 import pytest
 
+from service.engine.cpu.machine import Machine
+from service.quantization.evaluate.quality import OutputQuality, Quality
+from service.quantization.evaluate.timing import Timing
+from service.quantization.evaluate.trial import Measurement
+from service.quantization.graphs.fusion import Fusion
+from service.quantization.recipes.build import Built
+from service.quantization.recipes.catalogue import Recipe, Static
+from service.quantization.report.json_report import as_json
 from service.quantization.report.page import page
 from service.quantization.report.plot import discs, frontier, plot
-from service.quantization.report.table import ranked, table
+from service.quantization.report.report import DataFacts, Hashes, Report, Row
+from service.quantization.report.table import table
+from service.quantization.search.decide import Candidate, Goal, Target
+from service.quantization.search.reasons import Decision, Standing, Verdict
 
 
-def row(name: str, speed: float, score: float, verdict: str, megabytes: float = 1.0) -> dict:
-    output = {
-        "name": "y", "agreement": 1.0, "cosine": 1.0, "sqnr": 40.0, "worst_slice": 0,
-        "worst_cosine": 1.0,
-    }  # fmt: skip
-    return {
-        "name": name, "verdict": verdict, "file_bytes": megabytes * 1e6, "compressed_bytes": 1e6,
-        "fusion_ratio": 1.0,
-        "steady_bytes": 2e6, "dropped": "", "batch_invariant": True,
-        "timing": {"latency_ratio": speed, "throughput_ratio": speed, "rows": 8},
-        "quality": {"metric": "accuracy", "score": score, "reference": 1.0, "failure": "",
-                    "outputs": [output]},
-    }  # fmt: skip
+def row(
+    name: str, speed: float, score: float, verdict: str, megabytes: float = 1.0,
+    rate: float | None = None, deviation: float | None = 0.0,
+) -> Row:  # fmt: skip
+    quality = Quality("accuracy", score, 1.0, (OutputQuality("y", 1.0, 1.0, 40.0, 0, 1.0, 0),))
+    timing = Timing(0.01 / speed, 0.01, speed, 8, 800 * speed, 800, rate or speed)
+    measured = Measurement(0.1, 2_000_000, 2_000_000, quality, timing, deviation)
+    built = Built(int(megabytes * 1e6), 1_000_000, "INT8 QDQ", 17, Fusion(4, 0, 0, 0), 0.1)
+    standing = Standing.PASSES if verdict == "passes" else Standing.FAILS
+    return Row(Candidate(Recipe(name, Static()), built, measured), Verdict(standing, verdict))
 
 
-REPORT = {
-    "name": "m<odel>", "created": "today", "threads": 1, "search_seconds": 3.0, "notes": [],
-    "hardware": {"cpu": "a CPU", "advice": ["fast"]}, "software": {"onnx": "1"},
-    "sha256": {"model": "00"}, "goal": {"target": "latency", "max_drop": 0.01},
-    "data": {"source": "d.npz", "random": False, "calibration_rows": 8, "evaluation_rows": 24,
-             "confirmation_rows": 8, "seed": 0},
-    "confirmation": {"metric": "accuracy", "score": 0.998, "reference": 1.0},
-    "decision": {"winner": "b", "reason": "best <so far>"},
-    "reference": row("FP32", 1.0, 1.0, "the reference", 4),
-    "candidates": [
+def failed(name: str, why: str) -> Row:
+    return Row(Candidate(Recipe(name, Static()), failure=why), Verdict(Standing.FAILS, why))
+
+
+REPORT = Report(
+    name="m<odel>",
+    created=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
+    reference=replace(
+        row("FP32", 1.0, 1.0, "", 4), verdict=Verdict(Standing.REFERENCE, "the reference")
+    ),
+    candidates=(
         row("a", 3.0, 0.5, "accuracy falls"),
         row("b", 2.0, 0.999, "passes"),
         row("c", 1.5, 0.99, "passes"),
-        {"name": "d", "verdict": "LoadFailed: <no> kernel"},
-    ],
-}  # fmt: skip
+        failed("d", "LoadFailed: <no> kernel"),
+    ),
+    decision=Decision("b", "best <so far>"),
+    confirmation=Quality("accuracy", 0.998, 1.0, ()),
+    goal=Goal(Target.LATENCY, 0.01),
+    data=DataFacts("d.npz", False, True, False, 8, 24, 8, 0),
+    hashes=Hashes("00", "11"),
+    threads=1,
+    search_seconds=3.0,
+    notes=(),
+    profile=None,
+    machine=Machine("a CPU", "x86_64", 2, None, 2**33, None, (), False),
+    software=(("onnx", "1"),),
+)
 
 
 class Balance(HTMLParser):
@@ -71,12 +94,12 @@ def test_the_page_is_whole_and_needs_nothing_else() -> None:
 
 
 def test_the_winner_stands_first_and_what_failed_last() -> None:
-    assert [r["name"] for r in ranked(REPORT)] == ["b", "c", "a", "d"]
+    assert [r.name for r in REPORT.ranked] == ["b", "c", "a", "d"]
     assert table(REPORT).splitlines()[2].startswith("*  b")
 
 
 def test_a_narrow_terminal_sees_whole_lines_with_the_figures_that_decide() -> None:
-    lines = table(REPORT | {"candidates": [row("a" * 70, 3.0, 0.5, "f" * 90)]}, 80).splitlines()
+    lines = table(replace(REPORT, candidates=(row("a" * 70, 3.0, 0.5, "f" * 90),)), 80).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].split() == ["RECIPE", "LATENCY", "SCORE", "VERDICT"]
     assert "a…a" in lines[2]
@@ -92,9 +115,8 @@ def test_a_narrow_terminal_sees_whole_lines_with_the_figures_that_decide() -> No
 def test_verdict_and_target_stay_whatever_the_width(width: int, target: str, head: str) -> None:
     names = [f"static QDQ U8S8 per-channel, products only, {bits}-bit weights" for bits in (7, 8)]
     verdict = "accuracy falls by 3.10%, allowed are 1.00%"
-    rows = [row(name, 3.0, 0.5, verdict) for name in names]
-    goal = {"target": target, "max_drop": 0.01}
-    text = table(REPORT | {"candidates": rows, "goal": goal}, width)
+    rows = tuple(row(name, 3.0, 0.5, verdict) for name in names)
+    text = table(replace(REPORT, candidates=rows, goal=Goal(Target(target), 0.01)), width)
     lines = text.splitlines()
     assert max(map(len, lines)) <= width
     heads = lines[0].split()
@@ -119,33 +141,50 @@ def test_on_a_phone_a_candidate_is_a_card_with_its_verdict_and_recipe_first() ->
 
 def test_where_no_output_has_classes_no_top_1_is_shown() -> None:
     assert "top-1" in page(REPORT)
-    report = deepcopy(REPORT)
-    for each in report["candidates"][:3]:
-        each["quality"]["outputs"][0]["agreement"] = None
-    text = page(report)
-    assert "top-1" not in text
-    winner = report["candidates"][1]["quality"]
-    winner["outputs"].append(winner["outputs"][0] | {"name": "classes", "agreement": 0.5})
-    text = page(report)
+    assert "top-1" not in page(with_outputs(OutputQuality("y", None, 1.0, 40.0, 0, 1.0, 0)))
+    text = page(
+        with_outputs(
+            OutputQuality("y", None, 1.0, 40.0, 0, 1.0, 0),
+            OutputQuality("classes", 0.5, 1.0, 40.0, 0, 1.0, 0),
+        )
+    )
     assert "<td>y</td><td>-</td>" in text
     assert "<td>classes</td><td>0.5000</td>" in text
 
 
+def with_outputs(*outputs: OutputQuality) -> Report:
+    """The report with these outputs of the winner."""
+    assert REPORT.winner is not None
+    return with_winner(quality(REPORT.winner, outputs=outputs))
+
+
+def with_winner(winner: Row) -> Report:
+    return replace(REPORT, candidates=(winner,))
+
+
+def quality(row: Row, **values: object) -> Row:
+    """The row with other values of its quality."""
+    measured = row.candidate.measured
+    assert measured is not None
+    assert measured.quality is not None
+    changed = replace(measured, quality=replace(measured.quality, **values))  # type: ignore[arg-type]
+    return replace(row, candidate=replace(row.candidate, measured=changed))
+
+
 def test_rows_and_picture_follow_the_target() -> None:
-    wide, small = row("wide", 1.2, 1.0, "passes"), row("small", 1.5, 1.0, "passes", 0.5)
-    wide["timing"]["throughput_ratio"] = 3.0
+    wide, small = row("wide", 1.2, 1.0, "passes", rate=3.0), row("small", 1.5, 1.0, "passes", 0.5)
     for target, first in (("throughput", "wide"), ("latency", "small"), ("size", "small")):
-        report = REPORT | {
-            "goal": {"target": target, "max_drop": 0.01}, "candidates": [wide, small],
-            "decision": {"winner": None, "reason": ""},
-        }  # fmt: skip
-        assert ranked(report)[0]["name"] == first
+        report = replace(
+            REPORT, goal=Goal(Target(target), 0.01), candidates=(wide, small),
+            decision=Decision(None, ""),
+        )  # fmt: skip
+        assert report.ranked[0].name == first
         speeds = {disc.name: disc.speed for disc in discs(report)}
         assert speeds["wide"] == (3.0 if target == "throughput" else 1.2)
 
 
 def test_a_frontier_of_one_candidate_is_drawn_too() -> None:
-    report = REPORT | {"candidates": [row("b", 2.0, 1.0, "passes")]}
+    report = replace(REPORT, candidates=(row("b", 2.0, 1.0, "passes"),))
     points = plot(report).split('class="frontier" points="')[1].split('"')[0].split()
     assert len({point.split(",")[0] for point in points}) > 1
     assert len({point.split(",")[1] for point in points}) > 1
@@ -153,9 +192,9 @@ def test_a_frontier_of_one_candidate_is_drawn_too() -> None:
 
 def test_it_tells_what_the_winner_is_worth_on_rows_that_did_not_choose_it() -> None:
     assert "confirmed on 8 rows that chose nothing: accuracy 0.9980" in page(REPORT)
-    kept = REPORT | {"confirmation": None}
+    kept = replace(REPORT, confirmation=None)
     assert "no winner to confirm" in page(kept)
-    kept["data"] = REPORT["data"] | {"confirmation_rows": 0}
+    kept = replace(kept, data=replace(REPORT.data, confirmation_rows=0))
     assert "too few rows to set some aside" in page(kept)
 
 
@@ -164,18 +203,47 @@ def test_the_frontier_is_what_nothing_beats_in_both() -> None:
 
 
 def test_of_runs_that_are_never_joined_it_is_not_said_that_they_influence_each_other() -> None:
-    winner = row("b", 2.0, 0.999, "passes") | {"batch_invariant": None}
-    text = page(REPORT | {"candidates": [winner], "data": REPORT["data"] | {"by_run": True}})  # type: ignore[operator]
+    winner = row("b", 2.0, 0.999, "passes", deviation=None)
+    text = page(replace(with_winner(winner), data=replace(REPORT.data, by_run=True)))
     assert "<b>does not apply</b><span>rows independent of their batch" in text
     assert "8 runs to calibrate on" in text
 
 
-def test_figures_that_are_null_are_shown_as_such() -> None:
-    report = deepcopy(REPORT)
-    for each in report["candidates"][:3]:
-        each["quality"] |= {"score": None}
-        each["timing"] |= {"latency_ratio": None}
-        each["quality"]["outputs"][0] |= {"sqnr": None, "cosine": None}
-    report["confirmation"]["score"] = None
-    assert "not finite" in page(report)
+def test_figures_that_are_not_finite_are_shown_as_such() -> None:
+    winner = row("b", inf, nan, "passes")
+    output = OutputQuality("y", 1.0, nan, -inf, 0, 1.0, 0)
+    report = replace(
+        with_winner(quality(winner, outputs=(output,))),
+        confirmation=Quality("accuracy", nan, 1.0, ()),
+    )
+    assert page(report).count("not finite") == 8
     assert "not finite" in table(report)
+    assert [disc.drop for disc in discs(report)] == [0.0, 1.0]
+
+
+def test_report_json_has_null_for_figures_that_are_not_finite() -> None:
+    found = as_json(with_winner(row("b", inf, nan, "passes")))
+    written = json.loads(json.dumps(found, allow_nan=False))
+    (winner,) = written["candidates"]
+    assert winner["timing"]["latency_ratio"] is None and winner["quality"]["score"] is None
+
+
+def test_report_json_keeps_its_keys() -> None:
+    """Programs read them: a new key is no harm, one that goes is."""
+    found = as_json(REPORT)
+    assert list(found) == [
+        "name", "format", "created", "decision", "confirmation", "goal", "data", "sha256",
+        "threads", "search_seconds", "notes", "profile", "hardware", "software", "reference",
+        "candidates",
+    ]  # fmt: skip
+    assert found["format"] == 1
+    assert [each["verdict"] for each in found["candidates"]] == [
+        "accuracy falls", "passes", "passes", "LoadFailed: <no> kernel",
+    ]  # fmt: skip
+    assert set(found["candidates"][1]) == {
+        "name", "verdict", "standing", "recipe", "file_bytes", "compressed_bytes", "precision",
+        "opset", "fusion", "seconds", "note", "fusion_ratio", "load_seconds", "steady_bytes",
+        "peak_bytes", "batch_deviation", "batch_invariant", "dropped", "kernels", "quality",
+        "timing",
+    }  # fmt: skip
+    assert set(found["candidates"][3]) == {"name", "verdict", "standing", "recipe"}

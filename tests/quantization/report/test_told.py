@@ -1,6 +1,7 @@
 """What is printed at the end: every file, and commands that can be copied."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 from service.quantization.report.told import told
@@ -22,6 +23,6 @@ def test_files_and_the_next_commands_are_named_as_they_are() -> None:
 
 def test_a_recipe_that_lacks_a_package_is_told_whole() -> None:
     advice = "needs torch: pip install 'quantserve[hqq]'"
-    lacking = REPORT | {"candidates": [*REPORT["candidates"], row("HQQ", 1.0, 1.0, advice)]}
+    lacking = replace(REPORT, candidates=(*REPORT.candidates, row("HQQ", 1.0, 1.0, advice)))
     assert f"not tried: HQQ {advice}" in told(lacking, VERSION, FILES, 80)
     assert "not tried" not in told(REPORT, VERSION, FILES, 80)

@@ -7,7 +7,7 @@ import pytest
 from service.quantization.evaluate.quality import Quality
 from service.quantization.recipes.catalogue import Imported, Recipe
 from service.quantization.search.decide import Candidate, Goal, Target, best
-from service.quantization.search.reasons import decide, refutation, verdict
+from service.quantization.search.reasons import Standing, Verdict, decide, refutation, verdict
 from tests.quantization.candidates import FP32, GOAL, candidate
 
 
@@ -23,18 +23,20 @@ def test_no_candidate_at_all_keeps_fp32() -> None:
 
 
 def test_a_small_file_that_is_too_slow_is_called_slow() -> None:
-    assert verdict(candidate("small", 0.5), FP32, Goal(Target.SIZE)).startswith("too slow: 0.50 x")
+    assert verdict(candidate("small", 0.5), FP32, Goal(Target.SIZE)).text.startswith(
+        "too slow: 0.50 x"
+    )
 
 
 def test_a_failure_is_its_own_verdict() -> None:
     failed = Candidate(Recipe("x", Imported("x")), failure="LoadFailed: no kernel")
-    assert verdict(failed, FP32, GOAL) == "LoadFailed: no kernel"
+    assert verdict(failed, FP32, GOAL) == Verdict(Standing.FAILS, "LoadFailed: no kernel")
     assert best([failed], FP32, GOAL) is None
 
 
 def test_what_other_rows_refute_does_not_win_and_is_told() -> None:
     refuted = replace(candidate("lucky", 3.0), refuted="not confirmed: bad luck")
-    assert verdict(refuted, FP32, GOAL) == "not confirmed: bad luck"
+    assert verdict(refuted, FP32, GOAL).text == "not confirmed: bad luck"
     assert decide([refuted, candidate("honest", 2.0)], FP32, GOAL).winner == "honest"
 
 
