@@ -23,7 +23,7 @@ from service.core.events import (
 )
 from service.core.figures import dumps
 from service.core.lifecycle import State
-from service.engine.repository.model import UNLOADED
+from service.engine.repository.version import UNLOADED
 
 _log = logging.getLogger("quantserve")
 _audit = logging.getLogger("quantserve.audit")

@@ -33,8 +33,8 @@ from service.core.statistics import (
 )
 from service.engine.host.resources import memory_limit
 from service.engine.loading.loader import Loaded
-from service.engine.repository.model import ModelVersion
 from service.engine.repository.repository import ModelRepository
+from service.engine.repository.version import ModelVersion
 from service.engine.runtime.split_batcher import Batcher
 
 LABELS = ("model", "version")

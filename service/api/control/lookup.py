@@ -9,8 +9,8 @@ from fastapi import Path
 from service.api.control.error_handlers import documented
 from service.core.errors import NotFound
 from service.core.names import VERSION
-from service.engine.repository.model import ModelVersion
 from service.engine.repository.repository import ModelRepository
+from service.engine.repository.version import ModelVersion
 
 ModelName = Annotated[str, Path(description="Name of a model")]
 VersionNumber = Annotated[str, Path(description="Number of a version of the model")]

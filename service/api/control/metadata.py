@@ -10,8 +10,8 @@ from service.api.control.lookup import NOT_FOUND, NOT_READY, ModelName, VersionN
 from service.core.lifecycle import State
 from service.core.tensors import Signature, TensorSpec
 from service.engine.loading.loader import Loaded
-from service.engine.repository.model import ModelVersion
 from service.engine.repository.repository import ModelRepository
+from service.engine.repository.version import ModelVersion
 
 MOST_LISTED = 32
 """Optional inputs that are named: an old export lists every weight."""

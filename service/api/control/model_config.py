@@ -10,8 +10,8 @@ from service.api.control.lookup import NOT_FOUND, NOT_READY, ModelName, VersionN
 from service.api.control.metadata import CUT, LARGER, PLATFORM, cuts
 from service.core.batching import BatchingMode, BatchPolicy
 from service.core.tensors import TensorSpec
-from service.engine.repository.model import ModelVersion
 from service.engine.repository.repository import ModelRepository
+from service.engine.repository.version import ModelVersion
 
 
 class ConfiguredTensor(BaseModel):

@@ -20,8 +20,8 @@ from service.core.statistics import (
     Times,
     VersionStatistics,
 )
-from service.engine.repository.model import ModelVersion
 from service.engine.repository.repository import ModelRepository
+from service.engine.repository.version import ModelVersion
 
 
 class Duration(BaseModel):

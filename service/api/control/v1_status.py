@@ -7,8 +7,8 @@ from pydantic import BaseModel
 from service.api.control.error_handlers import documented
 from service.api.control.lookup import NOT_FOUND, ModelName, VersionNumber, find_version
 from service.core.lifecycle import State
-from service.engine.repository.model import ModelVersion
 from service.engine.repository.repository import ModelRepository
+from service.engine.repository.version import ModelVersion
 
 # The protocol's words for the states of a version.
 STATES = {

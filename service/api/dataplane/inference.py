@@ -48,8 +48,8 @@ from service.core.names import VERSION
 from service.core.requests import InferRequest, RequestedOutput, Terms
 from service.core.sizes import HERE_BYTES, HERE_CSV
 from service.core.tensors import Arrays, Signature
-from service.engine.repository.model import ModelVersion
 from service.engine.repository.repository import ModelRepository
+from service.engine.repository.version import ModelVersion
 from service.engine.runtime.replies import Reply
 
 Headers = Mapping[bytes, bytes]

@@ -23,8 +23,8 @@ from service.api.protocol.non_finite import loads
 from service.core.errors import FileUnreadable, LoadFailed, MalformedRequest, NotReady
 from service.core.lifecycle import State
 from service.core.tensors import Array, Signature, Tensor, TensorSpec
-from service.engine.repository.model import ModelVersion
 from service.engine.repository.repository import ModelRepository
+from service.engine.repository.version import ModelVersion
 from service.engine.storage.golden import read_golden
 from service.files import read_small
 

@@ -24,7 +24,7 @@ from service.core.errors import (
 from service.core.requests import InferRequest, InferResponse, RequestedOutput
 from service.core.sizes import HERE_BYTES, HERE_STRINGS, HERE_VALUES
 from service.core.tensors import Arrays, Signature, Tensor
-from service.engine.repository.model import ModelVersion
+from service.engine.repository.version import ModelVersion
 
 Header = tuple[bytes, bytes]
 JSON = (b"content-type", b"application/json")

@@ -9,7 +9,7 @@ from service.core.events import Outcome
 from service.core.memory_budget import Reservation
 from service.core.requests import InferRequest
 from service.core.tensors import Signature
-from service.engine.repository.model import ModelVersion
+from service.engine.repository.version import ModelVersion
 
 _log = logging.getLogger(__name__)
 LOOK_EVERY = 0.05

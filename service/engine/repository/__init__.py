@@ -2,6 +2,7 @@
 
 repository  models by name, and the operations on them
 model       a model and its versions
+version     one version: its state and its batcher
 operations  swap, roll back, load, unload, follow the folder
 steps       the steps of these operations
 rollout     one version on its way to READY

@@ -12,9 +12,10 @@ from typing import Literal
 from service.core.errors import Conflict, GateFailed, LoadFailed, NotFound
 from service.core.versions import candidates
 from service.engine.repository import pinning, steps
-from service.engine.repository.model import UNLOADED, Model, ModelVersion
+from service.engine.repository.model import Model
 from service.engine.repository.rollout import Cause, Demand, Environment, Pinning
 from service.engine.repository.steps import Served
+from service.engine.repository.version import ModelVersion
 from service.engine.storage.folder import ModelFolder, Override
 
 Choice = int | Literal["latest"]
@@ -72,8 +73,7 @@ async def load(model: Model, override: Override, given: Environment) -> None:
         chosen = _loadable(model.name, folder)
         model.look(folder or model.folder)
         await steps.lift_quarantine(model, list(model.quarantined), given)
-        model.override, model.unloaded = override, False
-        model.refused.clear()
+        model.begin_load(override)
         failed = await steps.converge(model, Cause.LOAD, given)
         if chosen in failed:
             what = f'model "{model.name}" version {chosen} is not fit to serve'
@@ -83,13 +83,12 @@ async def load(model: Model, override: Override, given: Environment) -> None:
 async def unload(model: Model, given: Environment) -> None:
     """Drain all versions and free them; the model stays away until it is loaded again."""
     async with model.lock:
-        model.unloaded, model.override = True, {}
-        model.serving, model.previous, model.reason = None, None, UNLOADED
+        model.begin_unload()
         for version in model.living:
             version.begin_stop(given.patience)
         for number in list(model.versions):
             await steps.unload(model, number, given)
-        model.refused.clear()
+        model.forget_refusals()
 
 
 async def follow(model: Model, before: ModelFolder, given: Environment) -> bool:
@@ -102,7 +101,7 @@ async def follow(model: Model, before: ModelFolder, given: Environment) -> bool:
         if folder is not None and folder.problem:
             if folder.problem != model.folder.problem:
                 _log.error('model "%s": %s', model.name, folder.problem)
-            model.folder = replace(model.folder, problem=folder.problem)
+            model.report_problem(folder.problem)
             return True
         model.look(folder or ModelFolder(model.folder.path))
         if not model.unloaded:
@@ -122,9 +121,7 @@ async def _serve(model: Model, number: int, demand: Demand, given: Environment) 
         written = await pinning.pin(model, chosen, number, given)
         serving.v1_outputs = kept
         return Served(model.name, number, number, False, forced, written.note)
-    served = await steps.serve(model, number, demand, given)
-    model.unloaded = False
-    return served
+    return await steps.serve(model, number, demand, given)
 
 
 def _kept_v1(serving: ModelVersion, demand: Demand) -> tuple[str, ...]:

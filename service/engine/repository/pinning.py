@@ -5,7 +5,6 @@ would go on with another version; unless the server was told not to write any (`
 """
 
 import asyncio
-from dataclasses import replace
 from typing import NamedTuple
 
 from service.core.errors import NotPersisted
@@ -65,8 +64,7 @@ async def pin(model: Model, chosen: Pin | None, number: int, given: Environment)
     if not (in_memory or folder.pin_problem) and folder.pin == chosen:
         return Written(folder)
     if given.no_pin:
-        model.folder = replace(folder, pin=chosen, pin_problem="")
-        model.pin_in_memory = True
+        model.pin(chosen, in_memory=True)
         note = (
             f"not written to {folder.path.name}/{PIN_FILE}, because of --no-pin: a restart and"
             " other servers do not know of it"
@@ -84,8 +82,7 @@ async def pin(model: Model, chosen: Pin | None, number: int, given: Environment)
         raise
     if problem:
         raise _refusal(model, number, problem)
-    model.folder = replace(folder, pin=chosen, pin_problem="")
-    model.pin_in_memory = False
+    model.pin(chosen)
     return written
 
 
@@ -94,7 +91,7 @@ async def put_back(model: Model, written: Written) -> None:
     earlier = written.earlier
     if written.wrote:
         await asyncio.to_thread(restore_pin_file, earlier.path, written.content)
-    model.folder = replace(model.folder, pin=earlier.pin, pin_problem=earlier.pin_problem)
+    model.restore_pin(earlier)
 
 
 def choice(

@@ -10,7 +10,6 @@ import logging
 import os
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,10 +18,11 @@ from service.core.errors import ConfigError, NotFound, NotReady, ShuttingDown
 from service.core.layout import PassedOver
 from service.core.names import NAME, displayed
 from service.engine.repository import operations, steps
-from service.engine.repository.model import CHANGED, Model, ModelVersion
+from service.engine.repository.model import CHANGED, Model
 from service.engine.repository.operations import Choice
 from service.engine.repository.rollout import Cause, Demand, Environment
 from service.engine.repository.steps import Served
+from service.engine.repository.version import ModelVersion
 from service.engine.storage.folder import ModelFolder, Override
 from service.engine.storage.quarantine import write_quarantine
 from service.engine.storage.root import Root
@@ -125,7 +125,7 @@ class ModelRepository:
             model = self.models.get(name)
             if model is None or number not in model.on_disk:
                 continue
-            model.blamed[number] = reason
+            model.blame(number, reason)
             problem = write_quarantine(model.folder.path, model.quarantined)
             _log.error(
                 'model "%s" version %d: %s',
@@ -298,9 +298,8 @@ class ModelRepository:
             if text != before:
                 _log.error('model "%s": %s', model.name, text)
                 _log.debug('model "%s"', model.name, exc_info=True)
-            model.folder = replace(model.folder, problem=text)
-            if model.serving is None:
-                model.reason = text
+            model.report_problem(text)
+            model.explain(text)
 
     def _may_come(self, name: str) -> bool:
         """Whether there is a folder of this name that is not loaded yet."""

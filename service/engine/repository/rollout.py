@@ -45,7 +45,7 @@ from service.engine.repository.gate import (
     run_rows,
     speed_against,
 )
-from service.engine.repository.model import ModelVersion
+from service.engine.repository.version import ModelVersion
 from service.engine.runtime.session import new_control
 from service.engine.storage.golden import GoldenSet, read_golden
 

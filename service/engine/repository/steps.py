@@ -7,7 +7,7 @@ synchronous line, in which the new version takes over, the old one serves as if 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from service.core.checks import Check
 from service.core.errors import GateFailed, NotPersisted
@@ -17,8 +17,9 @@ from service.core.lifecycle import State
 from service.core.versions import Load, Serve, View, next_action, surplus
 from service.engine.repository import pinning
 from service.engine.repository.gate import room_check
-from service.engine.repository.model import UNLOADED, Model, ModelVersion
+from service.engine.repository.model import Model
 from service.engine.repository.rollout import Cause, Demand, Environment, Phase, Pinning, Rollout
+from service.engine.repository.version import UNLOADED, ModelVersion
 from service.engine.storage.folder import ModelFolder
 from service.engine.storage.quarantine import write_quarantine
 
@@ -56,8 +57,7 @@ async def serve(model: Model, number: int, demand: Demand, given: Environment) -
     not_persisted = await _pinned(model, rollout, before, demand, given)
     with rollout.phase("switch"):
         version.v1_outputs = rollout.v1_outputs
-        old = model.switch(version)
-        model.forced[number] = rollout.forced
+        old = model.switch(version, rollout.forced)
     given.observe(Swapped(model.name, before, number, demand.cause, rollout.forced))
     with suppress(asyncio.CancelledError), rollout.phase("drain"):
         await _retire(model, old, replaced if replaced is not version else None, given)
@@ -72,24 +72,16 @@ async def load(model: Model, number: int, demand: Demand, given: Environment) ->
         GateFailed: it does not load, or does not reproduce the golden set.
     """
     rollout = await _ready(model, number, None, demand, given)
-    replaced = model.versions.get(number)
-    model.versions[number] = rollout.version
-    if replaced is not None and replaced is not rollout.version:
-        if replaced is model.previous:
-            model.previous = rollout.version
+    if replaced := model.add(rollout.version):
         await _stop(model, replaced, given)
 
 
 async def unload(model: Model, number: int, given: Environment) -> None:
     """Drain a version and free it."""
     version = model.versions[number]
-    if version is model.serving:
-        model.serving, model.reason = None, f"version {number} was unloaded"
-    if version is model.previous:
-        model.previous = None
+    model.withdraw(version)
     await version.stop(given.patience)
-    if model.versions.get(number) is version:
-        del model.versions[number]
+    model.remove(version)
 
 
 async def lift_quarantine(model: Model, numbers: Iterable[int], given: Environment) -> None:
@@ -106,9 +98,8 @@ async def lift_quarantine(model: Model, numbers: Iterable[int], given: Environme
             raise NotPersisted(
                 f'model "{model.name}": nothing was changed: {problem}; {pinning.OR_NOT_AT_ALL}'
             )
-        model.folder = replace(model.folder, quarantine=left)
+    model.lift_quarantine(lifted)
     for number in lifted:
-        model.blamed.pop(number, None)
         given.try_again(Work(model.name, number))
 
 
@@ -138,8 +129,7 @@ async def converge(
                 await unload(model, number, given)
         except GateFailed as error:
             failed[number] = error.reason
-    if model.serving is None:
-        model.reason = _why_nothing_serves(model)
+    model.explain(_why_nothing_serves(model))
     return failed
 
 
@@ -249,11 +239,11 @@ async def _loaded(
         model.lose,
     )
     if there is None or there.state is not State.READY:
-        model.versions[number] = version
+        model.add(version)
     await _make_room(model, version, given)
     rollout = Rollout(version, live, demand, given, proven=revision in model.proven)
     await _passes(model, number, rollout.prepare)
-    model.proven.add(revision)
+    model.prove(revision)
     return rollout
 
 
@@ -263,11 +253,9 @@ async def _passes(model: Model, number: int, run: Callable[[], Awaitable[None]])
     try:
         await run()
     except GateFailed as error:
-        model.refused[number] = evidence.get(number, "")
-        model.refusals[number] = error.reason
+        model.refuse(number, evidence.get(number, ""), error.reason)
         raise
-    model.refused.pop(number, None)
-    model.refusals.pop(number, None)
+    model.accept(number)
 
 
 async def _make_room(model: Model, version: ModelVersion, given: Environment) -> None:
@@ -286,7 +274,7 @@ async def _retire(
 ) -> None:
     """What served before stays warm, or is drained and freed; so is what it takes the place of."""
     if old is not None and old is not replaced and old is not model.serving:
-        model.previous = old if model.config.versions.keep_previous else None
+        model.keep(old)
         await old.settle(min(KEPT_PATIENCE, given.patience))
     if replaced is not None:
         await _stop(model, replaced, given)
@@ -299,9 +287,9 @@ async def _free_surplus(model: Model, given: Environment) -> None:
 
 
 async def _stop(model: Model, version: ModelVersion, given: Environment) -> None:
-    model.retiring.add(version)
+    model.retire(version)
     await version.stop(given.patience)
-    model.retiring.discard(version)
+    model.retired(version)
 
 
 def _why_nothing_serves(model: Model) -> str:

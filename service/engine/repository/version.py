@@ -1,0 +1,218 @@
+"""One version of a model: its state, and while it serves its batcher."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+
+from service.config import ModelConfig
+from service.core.batching import BatchingMode
+from service.core.errors import NotReady
+from service.core.events import Observer, StateChanged, ThreadLost
+from service.core.ledger import Ledger, Work
+from service.core.lifecycle import State, move
+from service.core.padding import Padding
+from service.core.requests import Terms
+from service.core.run_limits import DEFAULT_TIMEOUTS, RunLimits
+from service.core.tensors import Signature, Tensor
+from service.engine.host.heap import free
+from service.engine.loading.loader import Loaded
+from service.engine.runtime.batcher import DynamicBatcher
+from service.engine.runtime.replies import Reply
+from service.engine.runtime.session import new_control
+from service.engine.runtime.split_batcher import Batcher, SplitBatcher
+from service.engine.storage.folder import VersionFiles
+
+UNLOADED = "unloaded"
+"""Why a version that was drained is not available."""
+STUCK = (
+    "a run did not stop when its time was over, and its thread was given up; it takes a core until"
+    " it ends, or the server does; load the model or swap to try again"
+)
+# In Python 3.11 a member of an enumeration takes ten times as long to find as a name.
+_READY, _REQUESTS = State.READY, BatchingMode.REQUESTS
+RETURN_SECONDS = 0.1
+"""For runs that were ended to return, so that their requests are answered."""
+
+
+class ModelVersion:
+    """One version: its state, and while it is READY its batcher.
+
+    ``run_timeout``: seconds that a run may take, where ``config`` does not say. ``when_lost`` is
+    called once the version is UNAVAILABLE because a thread does not return from a run.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        number: int,
+        files: VersionFiles,
+        config: ModelConfig,
+        observe: Observer,
+        revision: str = "",
+        ledger: Ledger | None = None,
+        run_timeout: float = DEFAULT_TIMEOUTS.run,
+        when_lost: Callable[["ModelVersion"], None] = lambda _: None,
+    ) -> None:
+        self.config = config
+        self.model = model
+        self.number = number
+        self.files = files
+        self.revision = revision
+        self._observe = observe
+        self._ledger = ledger or Ledger()
+        self._limits = RunLimits(config.limits.run_timeout or run_timeout)
+        self._when_lost = when_lost
+        # All mutable state: these change together, in `start`, `fail`, `begin_stop` and `_drain`.
+        self._stopped: asyncio.Future[None] | None = None
+        self.state = State.LOADING
+        self.reason = ""
+        self.loaded: Loaded | None = None
+        self.batcher: Batcher | None = None
+        # Set when the version takes over: the outputs that V1 answers, empty for all.
+        self.v1_outputs: tuple[str, ...] = ()
+
+    def start(self, loaded: Loaded) -> None:
+        """Serve: the version is loaded and warm."""
+        self.loaded = loaded
+        if loaded.extent is None:
+            self.batcher = self._batcher(loaded, inline=False)
+        else:
+            inline, threaded = (self._batcher(loaded, inline=each) for each in (True, False))
+            self.batcher = SplitBatcher(inline, threaded, loaded.extent)
+        self._move(State.READY, "")
+
+    def _batcher(self, loaded: Loaded, inline: bool) -> DynamicBatcher:
+        return DynamicBatcher(
+            (self.model, self.number),
+            loaded.policy,
+            loaded.instances,
+            self._observe,
+            inline=inline,
+            new_mark=partial(self._ledger.mark, Work(self.model, self.number)),
+            limits=self._limits,
+            new_control=new_control,
+            on_lost=self._lose,
+        )
+
+    def _lose(self, lost: bool) -> None:
+        """A thread does not return. With others that do the same the version would soon have
+        none, so it serves no more; what it holds stays with the thread."""
+        self._observe(ThreadLost(self.model, self.number, back=not lost))
+        if not lost or self.batcher is None or self.state is not State.READY:
+            return
+        self._move(State.UNLOADING, "")
+        self.batcher.close(STUCK)
+        self._stopped = asyncio.ensure_future(self._let_go(STUCK))
+        self._when_lost(self)
+
+    def fail(self, reason: str) -> None:
+        """Note why the version cannot serve."""
+        self._move(State.UNAVAILABLE, reason)
+
+    def begin_stop(self, patience: float) -> None:
+        """Admit no more; answer what was admitted, within so many seconds; then let go of
+        everything. Does nothing to a version that is not READY."""
+        if self.batcher is not None and self._stopped is None:
+            self._move(State.UNLOADING, "")
+            self._stopped = asyncio.ensure_future(self._drain(patience))
+
+    async def stop(self, patience: float) -> None:
+        """Begin to stop and wait for the end. Who waits may be cancelled: draining goes on."""
+        self.begin_stop(patience)
+        if self._stopped is not None:
+            await asyncio.shield(self._stopped)
+
+    async def settle(self, patience: float) -> bool:
+        """Wait for a moment in which everything admitted is answered; False if none comes."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                if self.batcher is not None:
+                    await self.batcher.drain()
+                return True
+        return False
+
+    async def _drain(self, patience: float) -> None:
+        """What is known of the version stays; what takes memory goes."""
+        assert self.batcher is not None, "it is READY. This is a bug."
+        await self.settle(patience)
+        self.batcher.close()
+        await self.settle(RETURN_SECONDS)
+        await self._let_go(UNLOADED)
+
+    async def _let_go(self, reason: str) -> None:
+        assert self.batcher is not None and self.loaded is not None, "it was READY. This is a bug."
+        for mark in self.batcher.free_marks:
+            self._ledger.release(mark)
+        heavy: list[object] = [self.batcher, self.loaded.instances]
+        self.batcher, self.loaded = None, replace(self.loaded, instances=())
+        await asyncio.to_thread(free, heavy)
+        self._move(State.UNAVAILABLE, reason)
+
+    def labels(self, output: str) -> tuple[str, ...]:
+        """The names of an output's classes: those of model.toml, else those of the file, if any."""
+        found = self.config.outputs.get(output)
+        if found and found.labels:
+            return found.labels
+        return self.loaded.labels.get(output, ()) if self.loaded else ()
+
+    def submit(self, inputs: tuple[Tensor, ...], terms: Terms, reply: Reply) -> None:
+        """Check a request against the signature and queue it.
+
+        Raises:
+            RequestError, MomentError: see ``Signature.check`` and ``DynamicBatcher.submit``.
+        """
+        loaded, batcher = self.serving()
+        signature = loaded.signature
+        arrays = signature.check(inputs)
+        whole, limit, rows = loaded.plan.mode is _REQUESTS, loaded.policy.max_rows, 1
+        if signature.batchable:
+            rows = signature.rows(arrays)
+        elif signature.loose:
+            rows = signature.common_rows(arrays)
+            rows = rows if rows <= limit or loaded.policy.part_rows else 0
+        alone = signature.may_stand_alone and signature.stands_alone(arrays)
+        alone = alone or not rows or terms.alone
+        # Run whole, a request counts as one row, once its size has been found to fit.
+        counted = 1 if (whole or not rows) and rows <= limit else rows
+        batcher.submit(arrays, counted, terms, reply, alone=alone)
+
+    @property
+    def signature(self) -> Signature:
+        """What the version takes and gives.
+
+        Raises:
+            NotReady: it does not serve.
+        """
+        return self.serving()[0].signature
+
+    @property
+    def padding(self) -> Padding | None:
+        """How it fills up variable lengths, if it does.
+
+        Raises:
+            NotReady: it does not serve.
+        """
+        return self.serving()[0].policy.padding
+
+    def withdraw(self) -> None:
+        """Take requests whose reply was cancelled out of the queue."""
+        if self.batcher is not None:
+            self.batcher.withdraw()
+
+    def serving(self) -> tuple[Loaded, Batcher]:
+        """What runs requests.
+
+        Raises:
+            NotReady: the version does not serve; with its state and the reason.
+        """
+        loaded, batcher = self.loaded, self.batcher
+        if loaded is None or batcher is None or self.state is not _READY:
+            why = f": {self.reason}" if self.reason else ""
+            raise NotReady(f'model "{self.model}" version {self.number} is {self.state}{why}')
+        return loaded, batcher
+
+    def _move(self, state: State, reason: str) -> None:
+        self.state, self.reason = move(self.state, state), reason
+        self._observe(StateChanged(self.model, self.number, state, reason))
