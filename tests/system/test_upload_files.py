@@ -103,10 +103,10 @@ def test_the_command_sends_what_the_model_names_and_it_serves(
     assert answer.json()["outputs"][0]["data"] == [2 * n for n in range(64)]
 
 
-def test_the_lines_of_the_readme_work_as_printed(
+def test_the_lines_of_the_documentation_work_as_printed(
     open_: Running, repository: Path, source: Path
 ) -> None:
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "docs/versions.md").read_text()
     lines = re.findall(r"^(?:curl .*-F|tar -c)(?:.*\\\n)*.*$", text, re.M)
     assert len(lines) == 2
     for number, line in enumerate(lines, 1):

@@ -1,0 +1,98 @@
+"""Every command in README.md and docs/ is run here, or named with the test that runs it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from tests.engine import graphs
+from tests.parts import CURL
+from tests.patience import PATIENCE
+from tests.system.process import KEY, ROOT, Running, running
+
+BLOCK = re.compile(r"^```sh\n(.*?)^```", re.M | re.S)
+ELSEWHERE = {
+    "python3 -m venv": ".ci/run, and by hand in a new environment",
+    "pip install quantserve": "tests/test_wheel.py",
+    ".venv/bin/pip install": ".ci/run, tests/quantization/test_pipeline.py",
+    ".venv/bin/python -m pytest": ".ci/run",
+    "docker compose": "tests/deploy",
+    "MODELS=./mine": "tests/deploy",
+    "quantserve serve": "every test here",
+    'curl -H "$KEY" -F': "tests/system/test_upload_files.py",
+}
+"""Beginnings of blocks and lines that are run by something else."""
+
+
+def blocks() -> list[tuple[str, str]]:
+    found = []
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for number, text in enumerate(BLOCK.findall(page.read_text())):
+            if not text.startswith(tuple(ELSEWHERE)) or "quantserve list" in text:
+                found.append((f"{page.name}-{number}", text))
+    return found
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Running]:
+    """The digits, and a table of numbers and texts."""
+    models = tmp_path / "models"
+    shutil.copytree(ROOT / "models/digits", models / "digits")
+    graphs.save(customers(), models / "customers")
+    shutil.copy(ROOT / "models/digits/1/model.onnx", tmp_path)
+    with running(models) as found:
+        yield found
+
+
+def customers() -> onnx.ModelProto:
+    """Takes ``age`` FP32 [-1, 1] and ``city`` BYTES [-1, 1], and gives both."""
+    ages, cities = (
+        [helper.make_tensor_value_info(name, kind, ["n", 1]) for name in names]
+        for kind, names in (
+            (TensorProto.FLOAT, ("age", "age_too")),
+            (TensorProto.STRING, ("city", "city_too")),
+        )
+    )
+    nodes = [helper.make_node("Identity", [n], [f"{n}_too"]) for n in ("age", "city")]
+    return graphs.model(nodes, [ages[0], cities[0]], [ages[1], cities[1]])
+
+
+@CURL.unless(shutil.which("curl"))
+@pytest.mark.parametrize(("name", "text"), blocks(), ids=[name for name, _ in blocks()])
+def test_it_works_as_printed(name: str, text: str, server: Running, tmp_path: Path) -> None:
+    key = tmp_path / ".local/state/quantserve/8000.key"
+    key.parent.mkdir(parents=True)
+    key.write_text(KEY)
+    lines = [line for line in text.splitlines() if not line.startswith("quantserve serve")]
+    # An answer with an error is a failure, here and not in the documentation.
+    script = "\n".join(lines).replace("curl ", "curl --silent --fail-with-body ")
+    script = script.replace("127.0.0.1:8000", server.address)
+    script = script.replace("quantserve bench", "quantserve bench --duration 0.2")
+    environment = {
+        **os.environ,
+        "HOME": str(tmp_path),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "QUANTSERVE_URL": f"http://{server.address}",
+        "QUANTSERVE_ADMIN_KEY": KEY,
+    }
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CHANGELOG.md"]
+    pages += [*(ROOT / "docs").glob("*.md"), *(ROOT / "deploy").glob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
