@@ -44,7 +44,7 @@ from service.engine.host.resources import (
 )
 from service.engine.loading.turns import AFTER_CRASH_STAGGER, Turns
 from service.engine.repository.repository import ModelRepository
-from service.engine.repository.rollout import Environment
+from service.engine.repository.rollout import Context
 from service.engine.repository.watch import watch
 from service.engine.storage.access import denials
 from service.engine.storage.publishing import publish_files
@@ -87,7 +87,7 @@ class Server:
         observe = Observers((statistics, log, *traced), changed)
         plan = _memory_plan(settings)
         self._traffic = traffic = Traffic(plan.traffic, address_space_left)
-        given = Environment(
+        context = Context(
             settings.cores or usable_cores(),
             observe,
             plan.models,
@@ -102,7 +102,7 @@ class Server:
             no_pin=settings.no_pin,
         )
         self.repository = ModelRepository(
-            settings.models, given, name=settings.name, allow_empty=settings.allow_empty
+            settings.models, context, name=settings.name, allow_empty=settings.allow_empty
         )
         access = access_of(settings)
         metrics = Metrics(
@@ -186,7 +186,7 @@ class Server:
         self.begin_stop()
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_SECONDS):
-                await self.repository.stop(patience=0)
+                await self.repository.stop(drain_timeout=0)
         await asyncio.to_thread(self._inference.elsewhere.close)
         if self._tracing:
             await asyncio.to_thread(self._tracing.close)

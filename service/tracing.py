@@ -34,7 +34,7 @@ from service.api.transport.answers import Answer
 from service.api.transport.exchange import Exchange
 from service.api.transport.traffic import Traffic
 from service.config import Settings
-from service.core.errors import MomentError
+from service.core.errors import TransientError
 from service.core.events import BatchExecuted, Event, Observer, Outcome
 from service.core.exemplars import Exemplars, Traced
 from service.core.tensors import Arrays
@@ -213,7 +213,7 @@ class _TracedReply:
     def set_exception(self, error: BaseException) -> None:
         # What is turned away while it waits was in no batch.
         self.trace.replied = perf_counter()
-        self.trace.expects_batch = not isinstance(error, MomentError)
+        self.trace.expects_batch = not isinstance(error, TransientError)
         self._reply.set_exception(error)
 
 

@@ -13,11 +13,11 @@ from service.core.events import Event, PhaseStatus, Swapped, SwapPhase
 from service.core.requests import Terms
 from service.core.tensors import DATATYPES, Arrays, Tensor
 from service.engine.repository.repository import ModelRepository
-from service.engine.repository.rollout import Cause, Demand, Environment
+from service.engine.repository.rollout import Cause, Context, RolloutOptions
 from service.engine.storage.folder import ModelFolder
 
-SWAP, ROLLBACK = Demand(Cause.SWAP), Demand(Cause.ROLLBACK)
-FORCE = Demand(Cause.SWAP, force=True)
+SWAP, ROLLBACK = RolloutOptions(Cause.SWAP), RolloutOptions(Cause.ROLLBACK)
+FORCE = RolloutOptions(Cause.SWAP, force=True)
 ONE = (Tensor("x", DATATYPES["FP32"], np.ones((1, 2), np.float32)),)
 
 
@@ -40,14 +40,14 @@ class Opened:
         (output,) = await self.submit(number, name)
         return float(output[0, 0])
 
-    async def swap(self, version: int, demand: Demand = SWAP, name: str = "m") -> None:
-        await self.repository.swap(name, version, demand)
+    async def swap(self, version: int, options: RolloutOptions = SWAP, name: str = "m") -> None:
+        await self.repository.swap(name, version, options)
 
     async def poll(self, times: int = 2) -> None:
         """Look at the folder so often; files must look the same twice."""
         for _ in range(times):
             self.seen = await self.repository.poll(self.seen)
-            await self.repository.settle()
+            await self.repository.wait_idle()
 
     def states(self, name: str = "m") -> dict[int, str]:
         return {
@@ -75,7 +75,7 @@ async def opened(root: Path, budget: int = 0, **more: Any) -> AsyncIterator[Open
         for hook in hooks:
             hook(event)
 
-    repository = ModelRepository(root, Environment(1, observe, budget, 5, **more))
+    repository = ModelRepository(root, Context(1, observe, budget, 5, **more))
     await repository.load_all()
     yield Opened(repository, events, hooks)
     await repository.stop()

@@ -56,9 +56,9 @@ def run(flags: dict[str, Any]) -> int:
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with needing_extra():
-            from service.quantization.pipeline import Order, carry_out
+            from service.quantization.pipeline import QuantizeOptions, carry_out
 
-            result = carry_out(Order(**flags | {"qat": tuple(flags["qat"])}))
+            result = carry_out(QuantizeOptions(**flags | {"qat": tuple(flags["qat"])}))
     except KeyboardInterrupt:
         print("\nstopped: no version was made; the same command goes on where this one was",
               file=sys.stderr)  # fmt: skip

@@ -19,7 +19,7 @@ QuantserveError
 │   │   └── NotPersisted         the choice would not outlive a restart: its file cannot be written
 │   ├── Unauthenticated        a key is needed, and none that is known came
 │   └── Forbidden              nobody, or not this key, may do that
-├── MomentError              the moment's: the same request may succeed later
+├── TransientError              the moment's: the same request may succeed later
 │   ├── NotReady               the model or version is not serving now
 │   ├── QueueFull              the queue of the model is at its bound
 │   ├── MemoryFull             requests and answers in flight take all memory that is for them
@@ -124,35 +124,35 @@ class Forbidden(RequestError):
     """Nobody, or not the holder of this key, may do that."""
 
 
-class MomentError(QuantserveError):
+class TransientError(QuantserveError):
     """The same request may succeed later."""
 
 
-class NotReady(MomentError):
+class NotReady(TransientError):
     """The model or version is not serving now."""
 
 
-class QueueFull(MomentError):
+class QueueFull(TransientError):
     """The queue of the model is at its bound."""
 
 
-class MemoryFull(MomentError):
+class MemoryFull(TransientError):
     """Requests and answers in flight take all the memory that is for them."""
 
 
-class DeadlineExceeded(MomentError):
+class DeadlineExceeded(TransientError):
     """The request waited longer than it allowed."""
 
 
-class TooManyLoads(MomentError):
+class TooManyLoads(TransientError):
     """As many versions are being loaded as may be at a time."""
 
 
-class CodecFailed(MomentError):
+class CodecFailed(TransientError):
     """The process that reads and writes long JSON died, or took too long; another one follows."""
 
 
-class ShuttingDown(MomentError):
+class ShuttingDown(TransientError):
     """The server is on its way out."""
 
 

@@ -25,7 +25,7 @@ from service.quantization.evaluate.timing import SECONDS
 from service.quantization.evaluate.trial import load_answers
 from service.quantization.evaluate.worker import WorkFailed
 from service.quantization.publish import GOLDEN, check_home, make_folder, publish, write_golden
-from service.quantization.recipes.build import Workshop
+from service.quantization.recipes.build import WorkDir
 from service.quantization.recipes.catalogue import Imported
 from service.quantization.recipes.converting import restored
 from service.quantization.recipes.source import Source, read_source
@@ -37,11 +37,11 @@ from service.quantization.report.told import kept, told
 from service.quantization.search.decide import Goal, Target
 from service.quantization.search.search import Search
 from service.quantization.search.task import Outcome, Task
-from service.quantization.search.workplace import scratch_folder, sha256, workshop
+from service.quantization.search.workplace import new_work_dir, scratch_folder, sha256
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class QuantizeOptions:
     """What was asked; see ``quantserve quantize --help``."""
 
     model: Path | None
@@ -100,27 +100,27 @@ class Order:
         return stem
 
 
-def carry_out(order: Order) -> str:
+def carry_out(options: QuantizeOptions) -> str:
     """Search and publish; returns what to tell.
 
     Raises:
         ConfigError: what was asked cannot be done; found before any long work where possible.
     """
-    if not NAME.fullmatch(order.model_name):
-        raise ConfigError(f"{order.model_name!r} is not a name for a model; give one with --name")
-    home = order.models / order.model_name
-    if order.model is not None and not order.model.is_file():
-        words = "is a folder; give the .onnx file" if order.model.is_dir() else "does not exist"
-        raise ConfigError(f"{order.model} {words}")
-    made = [folder for folder in (home, order.models) if not folder.exists()]
+    if not NAME.fullmatch(options.model_name):
+        raise ConfigError(f"{options.model_name!r} is not a name for a model; give one with --name")
+    home = options.models / options.model_name
+    if options.model is not None and not options.model.is_file():
+        words = "is a folder; give the .onnx file" if options.model.is_dir() else "does not exist"
+        raise ConfigError(f"{options.model} {words}")
+    made = [folder for folder in (home, options.models) if not folder.exists()]
     try:
         make_folder(home.parent)
-        if order.model is not None:
-            return _carry_out(order, order.model, home, ())
-        if order.from_int8 is None:
+        if options.model is not None:
+            return _carry_out(options, options.model, home, ())
+        if options.from_int8 is None:
             raise ConfigError("give a model in FP32, or --from-int8 with one that is quantized")
-        with restored(order.from_int8, home.parent) as floats:
-            return _carry_out(order, floats.path, home, (floats.note,))
+        with restored(options.from_int8, home.parent) as floats:
+            return _carry_out(options, floats.path, home, (floats.note,))
     except OSError as error:
         raise ConfigError(f"{error.filename or home}: {error.strerror or error}") from None
     finally:
@@ -129,53 +129,53 @@ def carry_out(order: Order) -> str:
                 folder.rmdir()
 
 
-def _carry_out(order: Order, model: Path, home: Path, notes: tuple[str, ...]) -> str:
+def _carry_out(options: QuantizeOptions, model: Path, home: Path, notes: tuple[str, ...]) -> str:
     machine = read_machine()
-    if order.threads > machine.cores:
-        raise ConfigError(f"--threads {order.threads}: this machine has {machine.cores} cores")
+    if options.threads > machine.cores:
+        raise ConfigError(f"--threads {options.threads}: this machine has {machine.cores} cores")
     source = read_source(model.absolute(), home.parent)
-    rows = read_data(order.data, model, source.signature, order.labels, order.seed)
+    rows = read_data(options.data, model, source.signature, options.labels, options.seed)
     calibration = None
-    if order.calibration:
+    if options.calibration:
         calibration = read_data(
-            order.calibration, model, source.signature, order.labels, order.seed,
+            options.calibration, model, source.signature, options.labels, options.seed,
             needs_labels=False,
         )  # fmt: skip
     if rows.by_run:
         source = replace(source, batched=False)
-    check_metric(order.metric, rows.labels)
-    parts = split(rows, order.seed, order.rows, calibration)
-    for path in order.given:
-        _check_given("--qat" if path in order.qat else "--from-int8", path, source)
+    check_metric(options.metric, rows.labels)
+    parts = split(rows, options.seed, options.rows, calibration)
+    for path in options.given:
+        _check_given("--qat" if path in options.qat else "--from-int8", path, source)
     check_home(home, source.signature)
     kernels = Kernels.asked(load_model_config(home / SETTINGS_FILE).session.kernels)
     with scratch_folder(home) as scratch:
         try:
-            shop = workshop(scratch, model, order.given, order.wishes(kernels), parts)
-            outcome, search = _search(order, source, shop, parts, machine, kernels)
-            outcome = _beside_given(order, outcome, search)
+            work_dir = new_work_dir(scratch, model, options.given, options.wishes(kernels), parts)
+            outcome, search = _search(options, source, work_dir, parts, machine, kernels)
+            outcome = _beside_given(options, outcome, search)
         except ConfigError:  # FP32 itself does not run: there is nothing to go on with
             shutil.rmtree(scratch)
             raise
         given = (*notes, *rows.notes, *(calibration.notes if calibration else ()))
         outcome = replace(outcome, notes=(*given, *outcome.notes))
-        text = _publish(order, home, source, parts, outcome, search, shop, machine)
+        text = _publish(options, home, source, parts, outcome, search, work_dir, machine)
         shutil.rmtree(scratch)
     return text
 
 
 def _search(
-    order: Order, source: Source, shop: Workshop, parts: Split, machine: Machine,
+    options: QuantizeOptions, source: Source, work_dir: WorkDir, parts: Split, machine: Machine,
     kernels: Kernels | None,
 ) -> tuple[Outcome, Search]:  # fmt: skip
     task = Task(
-        source, order.goal, order.metric, machine.cores, order.threads, machine.saturates,
-        order.budget, order.max_batch_size, tuple(path.absolute() for path in order.given),
-        order.timing_seconds, len(parts.confirmation), kernels, order.from_int8 is not None,
+        source, options.goal, options.metric, machine.cores, options.threads, machine.saturates,
+        options.budget, options.max_batch_size, tuple(path.absolute() for path in options.given),
+        options.timing_seconds, len(parts.confirmation), kernels, options.from_int8 is not None,
     )  # fmt: skip
-    search = Search(task, shop, ProgressBar())
+    search = Search(task, work_dir, ProgressBar())
     outcome = search.run()
-    if order.data == "random":
+    if options.data == "random":
         decision = outcome.decision
         warning = "ACCURACY WAS NOT MEASURED: the rows are random. "
         outcome = replace(outcome, decision=replace(decision, reason=warning + decision.reason))
@@ -185,47 +185,47 @@ def _search(
     return outcome, search
 
 
-def _beside_given(order: Order, outcome: Outcome, search: Search) -> Outcome:
+def _beside_given(options: QuantizeOptions, outcome: Outcome, search: Search) -> Outcome:
     """The outcome with a note that compares the winner's answers with those of the --from-int8
     file."""
     winner = outcome.winner
-    if winner is None or order.from_int8 is None or isinstance(winner.method, Imported):
+    if winner is None or options.from_int8 is None or isinstance(winner.method, Imported):
         return outcome
     try:
-        quality = search.beside(winner, order.from_int8.absolute())
+        quality = search.beside(winner, options.from_int8.absolute())
     except WorkFailed as error:
-        note = f"could not be compared with {order.from_int8.name}: {error}"
+        note = f"could not be compared with {options.from_int8.name}: {error}"
     else:
         note = (
-            f"answers of {winner.name} against those of {order.from_int8.name}: {quality.metric} "
+            f"answers of {winner.name} against those of {options.from_int8.name}: {quality.metric} "
             f"{quality.score:.4f}, {quality.reference:.4f} being that file's own"
         )
     return replace(outcome, notes=(*outcome.notes, note))
 
 
 def _publish(
-    order: Order, home: Path, source: Source, parts: Split, outcome: Outcome, search: Search,
-    shop: Workshop, machine: Machine,
+    options: QuantizeOptions, home: Path, source: Source, parts: Split, outcome: Outcome,
+    search: Search, work_dir: WorkDir, machine: Machine,
 ) -> str:  # fmt: skip
     winner = outcome.winner
     file = search.file(winner) if winner else source.path
-    made_up = order.data == "random"
+    made_up = options.data == "random"
     data = DataFacts(
-        source=order.data if made_up else Path(order.data).name,
+        source=options.data if made_up else Path(options.data).name,
         random=made_up,
         labels=parts.evaluation.labels is not None,
         by_run=parts.evaluation.by_run,
         calibration_rows=len(parts.calibration),
         evaluation_rows=len(parts.evaluation),
         confirmation_rows=len(parts.confirmation),
-        seed=order.seed,
+        seed=options.seed,
     )
     hashes = Hashes(sha256(file), sha256(source.path))
-    found = report(home.name, outcome, order.goal, machine, data, hashes)
+    found = report(home.name, outcome, options.goal, machine, data, hashes)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    if order.converts and (winner is None or isinstance(winner.method, Imported)):
-        return kept(found, order.given[-1], width)
-    golden = write_golden(home, source.signature, parts.evaluation, load_answers(shop.answers))
+    if options.converts and (winner is None or isinstance(winner.method, Imported)):
+        return kept(found, options.given[-1], width)
+    golden = write_golden(home, source.signature, parts.evaluation, load_answers(work_dir.answers))
     version = home / str(publish(home, file, as_json(found), page(found)))
     written = [*sorted(p for p in version.rglob("*") if p.is_file()), *[home / GOLDEN][:golden]]
     return told(found, version, written, width)

@@ -21,7 +21,7 @@ from service.engine.cpu.kernels import saturates
 from service.engine.runtime.session import Session, SessionOptions
 from service.quantization.data.rows import Rows, save_rows
 from service.quantization.evaluate.quality import cosine
-from service.quantization.recipes.build import Workshop, build, prepare
+from service.quantization.recipes.build import WorkDir, build, prepare
 from service.quantization.recipes.catalogue import PerRow, Recipe, per_row
 from tests.benchmarks import models, quantize_cases, wrk
 from tests.benchmarks import protocol as wires
@@ -46,20 +46,20 @@ def forms(cache: Path) -> Iterator[Line]:
     files = sorted(case.data.glob("*.npz"))[: CALIBRATING + JUDGING]
     feeds = [_feed(path) for path in files]
     with tempfile.TemporaryDirectory(dir=cache) as folder:
-        shop = Workshop(Path(folder))
+        work_dir = WorkDir(Path(folder))
         rows = tuple(tuple(feed.values()) for feed in feeds[:CALIBRATING])
-        save_rows(Rows(rows), shop.calibration)
-        prepare(case.model, shop)
+        save_rows(Rows(rows), work_dir.calibration)
+        prepare(case.model, work_dir)
         dynamic = Path(folder, "dynamic.onnx")
         quantize_dynamic(
-            shop.prepared("processed"), dynamic, per_channel=True, weight_type=QuantType.QInt8,
+            work_dir.prepared("processed"), dynamic, per_channel=True, weight_type=QuantType.QInt8,
             extra_options={"MatMulConstBOnly": True},
         )  # fmt: skip
         sessions = {"FP32": defaults(case.model, 1, True), "dynamic": defaults(dynamic, 1, True)}
         recipes = list(per_row(saturates()))
         for recipe in recipes:
             path = Path(folder, f"{len(sessions)}.onnx")
-            build(recipe, shop, path)
+            build(recipe, work_dir, path)
             sessions[recipe.name] = _session(path)
         want = [sessions["FP32"].run(None, feed)[0] for feed in feeds[CALIBRATING:]]
         times = _times(sessions, _row_of_tokens(feeds[0]))
@@ -122,11 +122,11 @@ def _candidates(source: Path, home: Path) -> Iterator[tuple[str, str, Path]]:
         source, dynamic, per_channel=True, weight_type=QuantType.QInt8,
         op_types_to_quantize=["MatMul"],
     )  # fmt: skip
-    shop = Workshop(home)
+    work_dir = WorkDir(home)
     feeds = (tuple(models.inputs(source, seed).values()) for seed in range(CALIBRATING))
-    save_rows(Rows(tuple(feeds)), shop.calibration)
-    prepare(source, shop)
-    build(Recipe("per row", PerRow(reduce_range=saturates())), shop, rows)
+    save_rows(Rows(tuple(feeds)), work_dir.calibration)
+    prepare(source, work_dir)
+    build(Recipe("per row", PerRow(reduce_range=saturates())), work_dir, rows)
     yield "rows", "", dynamic
     yield "combined", '[batching]\ncombine = "always"\n', dynamic
     yield "per-row", "", rows

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from service.quantization.evaluate.kernel_speeds import hardware, hardware_text
-from service.quantization.pipeline import Order, carry_out
+from service.quantization.pipeline import QuantizeOptions, carry_out
 from service.quantization.search.decide import SLOWEST
 from tests.benchmarks import kernels, per_row
 from tests.benchmarks import quantize_cases as cases
@@ -148,11 +148,11 @@ def run(name: str, benchmark: Benchmark, cache: Path) -> None:
     """Search and print."""
     case = benchmark.case(cache)
     with tempfile.TemporaryDirectory(dir=cache) as models:
-        order = Order(
+        options = QuantizeOptions(
             case.model, str(case.data), name=name, models=Path(models),
             calibration=str(case.calibration) if case.calibration else None, **benchmark.wishes,
         )  # fmt: skip
-        table = carry_out(order)
+        table = carry_out(options)
         report: Report = json.loads(Path(models, name, "1", "report.json").read_text())
         beside = list(_beside_defaults(case.model, Path(models, name), report["threads"]))
         if benchmark.compare is not None:

@@ -8,7 +8,7 @@ import pytest
 
 from service.cli import main
 from service.engine.repository.repository import ModelRepository
-from service.engine.repository.rollout import Environment
+from service.engine.repository.rollout import Context
 from service.engine.storage.quarantine import write_quarantine
 from tests.engine import classifiers
 from tests.engine.graphs import save
@@ -71,7 +71,7 @@ def test_a_name_alone_is_the_version_that_serves(
     assert (told["model"], told["version"]) == ("m", number)
 
     async def served() -> int | None:
-        repository = ModelRepository(models, Environment(1, lambda _: None))
+        repository = ModelRepository(models, Context(1, lambda _: None))
         await repository.load_all()
         version = repository.model("m").serving
         await repository.stop()

@@ -10,7 +10,7 @@ from service.commands.table import runs, table
 from service.core.batching import BatchingMode
 from service.engine.loading.plan import Plan
 from service.engine.repository.repository import ModelRepository
-from service.engine.repository.rollout import Environment
+from service.engine.repository.rollout import Context
 from tests.engine import graphs, quantizers
 from tests.repositories import put, scale
 
@@ -25,7 +25,7 @@ def printed(folder: Path) -> list[str]:
 
 def at_widths(folder: Path, *widths: int | None) -> list[list[str]]:
     async def scenario() -> list[str]:
-        repository = ModelRepository(folder, Environment(2, lambda _: None))
+        repository = ModelRepository(folder, Context(2, lambda _: None))
         await repository.load_all()
         texts = [table(repository, URL, width) for width in widths]
         await repository.stop()

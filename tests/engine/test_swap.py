@@ -13,7 +13,7 @@ from service.core.errors import Conflict, GateFailed, LoadFailed, NotFound, NotR
 from service.core.events import Event, PhaseStatus, SwapPhase
 from service.core.lifecycle import State
 from service.core.versions import Pin
-from service.engine.repository.rollout import Cause, Demand
+from service.engine.repository.rollout import Cause, RolloutOptions
 from service.engine.storage.folder import read_model
 from service.engine.storage.pin_file import write_pin
 from tests.engine import graphs
@@ -214,7 +214,7 @@ class TestTheGate:
         async with opened(root) as it:
             with pytest.raises(GateFailed, match='no input "x" FP32'):
                 await it.swap(4)
-            await it.swap(4, Demand(Cause.SWAP, allow_signature_change=True))
+            await it.swap(4, RolloutOptions(Cause.SWAP, allow_signature_change=True))
             loaded, _ = it.repository.version("m").serving()
             assert loaded.signature.inputs[0].name == "other"
 
@@ -315,7 +315,7 @@ class TestAtTheSameTime:
             client.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await client
-            await it.repository.settle()
+            await it.repository.wait_idle()
             assert await it.factor() == 1
 
     async def test_a_version_that_vanishes_meanwhile_is_refused(self, root: Path) -> None:

@@ -21,11 +21,11 @@ from service.engine.repository.gate import golden_checks
 from service.engine.runtime.session import new_control
 from service.engine.storage.golden import read_golden
 from service.quantization.data.rows import Rows, Split
-from service.quantization.pipeline import Order, carry_out
+from service.quantization.pipeline import QuantizeOptions, carry_out
 from service.quantization.recipes.catalogue import Dynamic, PerRow, Recipe, Static, WeightOnly
 from service.quantization.search.decide import Candidate
 from service.quantization.search.search import Search
-from service.quantization.search.workplace import scratch_folder, workshop
+from service.quantization.search.workplace import new_work_dir, scratch_folder
 from tests.patience import PATIENCE, until
 from tests.quantization.recipes.test_per_row import network, rows
 from tests.quantization.tiny_models import conv_net, recurrent, save
@@ -45,7 +45,9 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def quantize(model: Path, data: Path | str, models: Path, **more: object) -> dict:
-    carry_out(Order(model, str(data), models=models, timing_seconds=0.02, threads=1, **more))  # type: ignore[arg-type]
+    carry_out(
+        QuantizeOptions(model, str(data), models=models, timing_seconds=0.02, threads=1, **more)
+    )  # type: ignore[arg-type]
     home = models / "tiny"
     newest = max((p for p in home.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
     report: dict = json.loads((newest / "report.json").read_text())
@@ -55,11 +57,11 @@ def quantize(model: Path, data: Path | str, models: Path, **more: object) -> dic
 @pytest.mark.usefixtures("few")
 def test_a_search_ends_with_a_version_that_serves(model: Path, data: Path, tmp_path: Path) -> None:
     home = tmp_path / "models/tiny"
-    order = Order(
+    options = QuantizeOptions(
         model, str(data), models=tmp_path / "models", target="size", max_drop=1.0,
         timing_seconds=0.02, threads=1,
     )  # fmt: skip
-    told = carry_out(order).splitlines()
+    told = carry_out(options).splitlines()
     written = {Path(line.removeprefix("wrote ")) for line in told if line.startswith("wrote ")}
     assert written == {p for p in home.rglob("*") if p.is_file()}
     assert told[-2].endswith(f"quantserve serve --models {tmp_path}/models")
@@ -131,7 +133,7 @@ def test_a_given_file_must_be_quantized_and_fit(model: Path, data: Path, tmp_pat
 
 def test_a_name_must_be_one(model: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a name"):
-        carry_out(Order(model, str(data), name="../x", models=tmp_path))
+        carry_out(QuantizeOptions(model, str(data), name="../x", models=tmp_path))
 
 
 def test_a_stopped_search_leaves_no_version_and_goes_on_later(
@@ -184,9 +186,9 @@ def test_a_folder_or_more_threads_than_cores_are_refused(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="is a folder"):
-        carry_out(Order(tmp_path, str(data), name="x", models=tmp_path / "models"))
+        carry_out(QuantizeOptions(tmp_path, str(data), name="x", models=tmp_path / "models"))
     with pytest.raises(ConfigError, match="--threads 1000: this machine has"):
-        carry_out(Order(model, str(data), models=tmp_path / "models", threads=1000))
+        carry_out(QuantizeOptions(model, str(data), models=tmp_path / "models", threads=1000))
     assert not (tmp_path / "models").exists()
 
 
@@ -267,7 +269,7 @@ def test_other_weights_beside_the_file_are_another_search(model: Path, tmp_path:
         path = tmp_path / str(scale) / "m.onnx"
         path.parent.mkdir()
         onnx.save(changed, path, save_as_external_data=True, location="w", size_threshold=0)
-        keys.append(workshop(tmp_path / "work", path, (), {}, Split(rows, rows, rows)).folder)
+        keys.append(new_work_dir(tmp_path / "work", path, (), {}, Split(rows, rows, rows)).folder)
     first, second = (tmp_path / f"{scale}/m.onnx" for scale in (1, 2))
     assert first.read_bytes() == second.read_bytes()
     assert keys[0] != keys[1]
@@ -360,7 +362,7 @@ def test_masked_scores_and_masks_in_the_data_go_through(tmp_path: Path) -> None:
      "net/onnx/model.onnx"],
 )  # fmt: skip
 def test_the_name_is_the_files_or_its_folders(file: str) -> None:
-    assert Order(Path("models", file), "random").model_name == "net"
+    assert QuantizeOptions(Path("models", file), "random").model_name == "net"
 
 
 def test_a_dynamic_model_is_converted_without_its_source(
@@ -377,8 +379,10 @@ def test_a_dynamic_model_is_converted_without_its_source(
     models = tmp_path / "models"
 
     def convert(model: Path | None, **more: object) -> str:
-        return carry_out(Order(model, str(tmp_path / "rows.npz"), models=models, from_int8=given,
-                               metric="cosine", threads=1, timing_seconds=0.02, **more))  # type: ignore[arg-type]  # fmt: skip
+        return carry_out(QuantizeOptions(
+            model, str(tmp_path / "rows.npz"), models=models, from_int8=given, metric="cosine",
+            threads=1, timing_seconds=0.02, **more,  # type: ignore[arg-type]
+        ))  # fmt: skip
 
     told = convert(None, target="size")
     report = json.loads((models / "old/1/report.json").read_text())
@@ -400,9 +404,9 @@ def test_a_dynamic_model_is_converted_without_its_source(
 
 
 def test_a_conversion_needs_one_of_the_two_files(data: Path, tmp_path: Path) -> None:
-    order = Order(None, str(data), models=tmp_path / "models", name="it")
+    options = QuantizeOptions(None, str(data), models=tmp_path / "models", name="it")
     with pytest.raises(ConfigError, match="give a model in FP32, or --from-int8"):
-        carry_out(order)
-    order = Order(None, str(data), models=tmp_path / "models")
+        carry_out(options)
+    options = QuantizeOptions(None, str(data), models=tmp_path / "models")
     with pytest.raises(ConfigError, match="is not a name for a model"):
-        carry_out(order)
+        carry_out(options)

@@ -17,7 +17,7 @@ from service.core.checks import Check
 from service.core.errors import GateFailed, MalformedRequest
 from service.core.events import Verb
 from service.engine.repository.repository import ModelRepository
-from service.engine.repository.rollout import Cause, Demand
+from service.engine.repository.rollout import Cause, RolloutOptions
 from service.engine.repository.steps import Served
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -119,11 +119,11 @@ def admin(repository: ModelRepository, audit: Audit) -> APIRouter:
         old version stays loaded for a rollback. A swap waits for one of the same model that is at
         work; it goes on if the client leaves."""
         asked = _read(SwapRequest, await json_object(request))
-        demand = Demand(Cause.SWAP, asked.force, asked.allow_signature_change)
+        options = RolloutOptions(Cause.SWAP, asked.force, asked.allow_signature_change)
         try:
             with audit.change(request, Verb.SWAP, name, forced=asked.force) as change:
                 change.after = asked.version if isinstance(asked.version, int) else None
-                served = await repository.swap(name, asked.version, demand)
+                served = await repository.swap(name, asked.version, options)
                 change.before, change.after = served.old or None, served.new
                 change.note = served.not_persisted
         except GateFailed as error:
@@ -140,10 +140,10 @@ def admin(repository: ModelRepository, audit: Audit) -> APIRouter:
         """At once where the version is still loaded; else it is loaded and put through the gate
         again. A second rollback undoes the first."""
         asked = _read(RollbackRequest, await json_object(request))
-        demand = Demand(Cause.ROLLBACK, asked.force, asked.allow_signature_change)
+        options = RolloutOptions(Cause.ROLLBACK, asked.force, asked.allow_signature_change)
         try:
             with audit.change(request, Verb.ROLLBACK, name, forced=asked.force) as change:
-                served = await repository.rollback(name, demand)
+                served = await repository.rollback(name, options)
                 change.before, change.after = served.old or None, served.new
                 change.note = served.not_persisted
         except GateFailed as error:

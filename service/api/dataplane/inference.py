@@ -99,7 +99,7 @@ class Inference:
         """Choose the version, read and check the request, and queue it.
 
         Raises:
-            RequestError, MomentError: see ``codec``, ``Signature`` and ``DynamicBatcher``.
+            RequestError, TransientError: see ``codec``, ``Signature`` and ``DynamicBatcher``.
             TakesLong: the body is to be read by ``admit_elsewhere``.
         """
         version = self._choose(exchange)
@@ -127,7 +127,7 @@ class Inference:
         """The same for a body that takes long to read.
 
         Raises:
-            RequestError, MomentError: as ``admit``.
+            RequestError, TransientError: as ``admit``.
             CodecFailed: the process that reads the body died.
         """
         version = self._choose(exchange)

@@ -48,6 +48,6 @@ def outcome_of(error: BaseException) -> Outcome:
     """How a request that ended in this error is counted."""
     if isinstance(error, errors.DeadlineExceeded):
         return Outcome.EXPIRED
-    if isinstance(error, errors.MomentError):
+    if isinstance(error, errors.TransientError):
         return Outcome.REJECTED
     return Outcome.INVALID if isinstance(error, errors.RequestError) else Outcome.FAILED

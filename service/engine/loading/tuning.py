@@ -98,7 +98,7 @@ def _extent(
     return measured_extent(signature, rows[0], most, padding)
 
 
-def settle(session: Session, precision: Precision) -> Signature:
+def settled_signature(session: Session, precision: Precision) -> Signature:
     """The signature of a graph, with what made-up rows show of a batch axis that the file leaves
     open.
 

@@ -78,7 +78,7 @@ class Model:
         return {**self.folder.quarantine, **self.blamed}
 
     @property
-    def living(self) -> set[ModelVersion]:
+    def active(self) -> set[ModelVersion]:
         """Versions that are loaded or being loaded, and those that drain."""
         return {
             v for v in self.versions.values() if v.state is not State.UNAVAILABLE
@@ -157,7 +157,7 @@ class Model:
         self.previous = version if self.config.versions.keep_previous else None
 
     def retire(self, version: ModelVersion) -> None:
-        """Count a version that drains among the living, although another has its place."""
+        """Count a version that drains among the active, although another has its place."""
         self.retiring.add(version)
 
     def retired(self, version: ModelVersion) -> None:

@@ -13,7 +13,7 @@ from service.core.errors import Conflict, GateFailed, LoadFailed, NotFound
 from service.core.versions import candidates
 from service.engine.repository import pinning, steps
 from service.engine.repository.model import Model
-from service.engine.repository.rollout import Cause, Demand, Environment, Pinning
+from service.engine.repository.rollout import Cause, Context, Pinning, RolloutOptions
 from service.engine.repository.steps import Served
 from service.engine.repository.version import ModelVersion
 from service.engine.storage.folder import ModelFolder, Override
@@ -23,7 +23,7 @@ Choice = int | Literal["latest"]
 _log = logging.getLogger("quantserve")
 
 
-async def swap(model: Model, choice: Choice, demand: Demand, given: Environment) -> Served:
+async def swap(model: Model, choice: Choice, options: RolloutOptions, context: Context) -> Served:
     """Let another version serve and pin it; "latest" is the highest on disk, and no pin.
 
     Raises:
@@ -39,10 +39,10 @@ async def swap(model: Model, choice: Choice, demand: Demand, given: Environment)
             has = ", ".join(map(str, model.on_disk)) or "none"
             raise NotFound(f'model "{model.name}" has no version {choice}; on disk: {has}')
         kind = Pinning.CLEAR if choice == "latest" else Pinning.SET
-        return await _serve(model, number, replace(demand, pinning=kind), given)
+        return await _serve(model, number, replace(options, pinning=kind), context)
 
 
-async def roll_back(model: Model, demand: Demand, given: Environment) -> Served:
+async def roll_back(model: Model, options: RolloutOptions, context: Context) -> Served:
     """Let the version serve that served before.
 
     Raises:
@@ -57,10 +57,10 @@ async def roll_back(model: Model, demand: Demand, given: Environment) -> Served:
             raise Conflict(f'model "{model.name}" has no version before the serving one')
         if model.previous is None and number not in model.on_disk:
             raise Conflict(f'model "{model.name}" version {number} is not on disk any more')
-        return await _serve(model, number, replace(demand, pinning=Pinning.SET), given)
+        return await _serve(model, number, replace(options, pinning=Pinning.SET), context)
 
 
-async def load(model: Model, override: Override, given: Environment) -> None:
+async def load(model: Model, override: Override, context: Context) -> None:
     """Follow the model's folder: settings, versions, the one that serves. ``override`` is laid
     over the settings until the next load.
 
@@ -72,26 +72,26 @@ async def load(model: Model, override: Override, given: Environment) -> None:
         folder = await asyncio.to_thread(model.read, override)
         chosen = _loadable(model.name, folder)
         model.look(folder or model.folder)
-        await steps.lift_quarantine(model, list(model.quarantined), given)
+        await steps.lift_quarantine(model, list(model.quarantined), context)
         model.begin_load(override)
-        failed = await steps.converge(model, Cause.LOAD, given)
+        failed = await steps.converge(model, Cause.LOAD, context)
         if chosen in failed:
             what = f'model "{model.name}" version {chosen} is not fit to serve'
             raise GateFailed(what, failed[chosen])
 
 
-async def unload(model: Model, given: Environment) -> None:
+async def unload(model: Model, context: Context) -> None:
     """Drain all versions and free them; the model stays away until it is loaded again."""
     async with model.lock:
         model.begin_unload()
-        for version in model.living:
-            version.begin_stop(given.patience)
+        for version in model.active:
+            version.begin_stop(context.drain_timeout)
         for number in list(model.versions):
-            await steps.unload(model, number, given)
+            await steps.unload(model, number, context)
         model.forget_refusals()
 
 
-async def follow(model: Model, before: ModelFolder, given: Environment) -> bool:
+async def follow(model: Model, before: ModelFolder, context: Context) -> bool:
     """Make memory agree with the folder; False where the folder is gone. What has changed since
     ``before`` still grows. Settings that cannot be read change nothing.
     """
@@ -105,34 +105,34 @@ async def follow(model: Model, before: ModelFolder, given: Environment) -> bool:
             return True
         model.look(folder or ModelFolder(model.folder.path))
         if not model.unloaded:
-            await steps.converge(model, Cause.POLL, given, before)
+            await steps.converge(model, Cause.POLL, context, before)
         return folder is not None
 
 
-async def _serve(model: Model, number: int, demand: Demand, given: Environment) -> Served:
-    await pinning.check(model, demand, number, given)
-    await steps.lift_quarantine(model, [number], given)
+async def _serve(model: Model, number: int, options: RolloutOptions, context: Context) -> Served:
+    await pinning.check(model, options, number, context)
+    await steps.lift_quarantine(model, [number], context)
     serving = model.serving
     if serving is not None and serving.number == number and model.current(serving):
-        kept = _kept_v1(serving, demand)
+        kept = _kept_v1(serving, options)
         before, forced = model.previous, model.forced.get(number, "")
         earlier = before.number if before else 0
-        chosen = pinning.choice(demand, number, earlier, bool(forced), kept)
-        written = await pinning.pin(model, chosen, number, given)
+        chosen = pinning.choice(options, number, earlier, bool(forced), kept)
+        written = await pinning.pin(model, chosen, number, context)
         serving.v1_outputs = kept
         return Served(model.name, number, number, False, forced, written.note)
-    return await steps.serve(model, number, demand, given)
+    return await steps.serve(model, number, options, context)
 
 
-def _kept_v1(serving: ModelVersion, demand: Demand) -> tuple[str, ...]:
-    """The outputs that V1 is to answer from now on: all, which is none, if the demand says so.
+def _kept_v1(serving: ModelVersion, options: RolloutOptions) -> tuple[str, ...]:
+    """The outputs that V1 is to answer from now on: all, which is none, if the options says so.
 
     Raises:
         Conflict: V1 does not, and the pin that remembers it would go.
     """
-    if demand.allow_signature_change:
+    if options.allow_signature_change:
         return ()
-    if serving.v1_outputs and demand.pinning is Pinning.CLEAR:
+    if serving.v1_outputs and options.pinning is Pinning.CLEAR:
         kept = " and ".join(f'"{name}"' for name in serving.v1_outputs)
         raise Conflict(
             f'model "{serving.model}" version {serving.number}: V1 answers {kept} alone, as it'

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from service.core.errors import NotPersisted
 from service.core.versions import Pin
 from service.engine.repository.model import Model
-from service.engine.repository.rollout import Demand, Environment, Pinning
+from service.engine.repository.rollout import Context, Pinning, RolloutOptions
 from service.engine.storage.folder import ModelFolder
 from service.engine.storage.pin_file import (
     PIN_FILE,
@@ -26,14 +26,14 @@ OR_NOT_AT_ALL = (
 )
 
 
-async def check(model: Model, demand: Demand, number: int, given: Environment) -> None:
+async def check(model: Model, options: RolloutOptions, number: int, context: Context) -> None:
     """Make sure, before anything is loaded, that the choice of a version can be written.
 
     Raises:
         NotPersisted: it cannot.
     """
-    if demand.pinning is not Pinning.KEEP and not given.no_pin:
-        wanted = Pin(number) if demand.pinning is Pinning.SET else None
+    if options.pinning is not Pinning.KEEP and not context.no_pin:
+        wanted = Pin(number) if options.pinning is Pinning.SET else None
         if wanted is not None and _same_choice(model, number):
             return  # perhaps nothing has to be written
         if problem := await asyncio.to_thread(check_pin, model.folder.path, wanted):
@@ -53,7 +53,7 @@ class Written(NamedTuple):
     note: str = ""
 
 
-async def pin(model: Model, chosen: Pin | None, number: int, given: Environment) -> Written:
+async def pin(model: Model, chosen: Pin | None, number: int, context: Context) -> Written:
     """Write the pin of a version to serving.toml, or remove the pin for None.
 
     Raises:
@@ -63,7 +63,7 @@ async def pin(model: Model, chosen: Pin | None, number: int, given: Environment)
     folder, in_memory = model.folder, model.pin_in_memory
     if not (in_memory or folder.pin_problem) and folder.pin == chosen:
         return Written(folder)
-    if given.no_pin:
+    if context.no_pin:
         model.pin(chosen, in_memory=True)
         note = (
             f"not written to {folder.path.name}/{PIN_FILE}, because of --no-pin: a restart and"
@@ -95,12 +95,12 @@ async def put_back(model: Model, written: Written) -> None:
 
 
 def choice(
-    demand: Demand, number: int, before: int, forced: bool, v1_outputs: tuple[str, ...]
+    options: RolloutOptions, number: int, before: int, forced: bool, v1_outputs: tuple[str, ...]
 ) -> Pin | None:
     """What to write for a version that takes over from ``before`` (0: none)."""
-    if demand.pinning is Pinning.CLEAR:
+    if options.pinning is Pinning.CLEAR:
         return None
-    return Pin(number, before or None, forced, demand.allow_signature_change, v1_outputs)
+    return Pin(number, before or None, forced, options.allow_signature_change, v1_outputs)
 
 
 def _same_choice(model: Model, number: int) -> bool:

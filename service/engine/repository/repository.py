@@ -20,7 +20,7 @@ from service.core.names import NAME, displayed
 from service.engine.repository import operations, steps
 from service.engine.repository.model import CHANGED, Model
 from service.engine.repository.operations import Choice
-from service.engine.repository.rollout import Cause, Demand, Environment
+from service.engine.repository.rollout import Cause, Context, RolloutOptions
 from service.engine.repository.steps import Served
 from service.engine.repository.version import ModelVersion
 from service.engine.storage.folder import ModelFolder, Override
@@ -42,14 +42,14 @@ class ModelRepository:
     def __init__(
         self,
         folder: Path,
-        given: Environment,
+        context: Context,
         *,
         name: str | None = None,
         allow_empty: bool = False,
     ) -> None:
         self.folder = folder
         self.root = Root.of(folder, name)
-        self._given = given
+        self._context = context
         self._allow_empty = allow_empty
         # All mutable state beside that of the models: whether the start is over and the end begun,
         # what of the folder is not served and what of that was logged, the versions whose files
@@ -117,11 +117,11 @@ class ModelRepository:
             _log.error('model "%s": %s', model.name, model.folder.pin_problem)
         with self._survived(model):
             async with model.lock:
-                await steps.converge(model, Cause.START, self._given)
+                await steps.converge(model, Cause.START, self._context)
 
     def _note_blame(self) -> None:
         """Put the versions that crashed earlier servers into quarantine, on disk as well."""
-        for (name, number), reason in self._given.blamed.items():
+        for (name, number), reason in self._context.blamed.items():
             model = self.models.get(name)
             if model is None or number not in model.on_disk:
                 continue
@@ -148,11 +148,11 @@ class ModelRepository:
             if model.folder is before.get(name) and not model.lock.locked() and not folder.problem:
                 model.look(folder)
         for model in list(self):
-            if model.name not in folders and not model.living and not model.lock.locked():
+            if model.name not in folders and not model.active and not model.lock.locked():
                 del self.models[model.name]
         self._log_changed()
 
-    async def swap(self, name: str, choice: Choice, demand: Demand) -> Served:
+    async def swap(self, name: str, choice: Choice, options: RolloutOptions) -> Served:
         """Let another version of a model serve; see ``operations.swap``.
 
         Raises:
@@ -160,15 +160,15 @@ class ModelRepository:
             ShuttingDown: the server stops before the switch.
         """
         model = await self._find(name)
-        return await self._carry_out(operations.swap(model, choice, demand, self._given))
+        return await self._carry_out(operations.swap(model, choice, options, self._context))
 
-    async def rollback(self, name: str, demand: Demand) -> Served:
+    async def rollback(self, name: str, options: RolloutOptions) -> Served:
         """Let the version serve that served before; see ``operations.roll_back``.
 
         Raises:
             NotFound, ShuttingDown: see ``swap``.
         """
-        return await self._carry_out(operations.roll_back(self.model(name), demand, self._given))
+        return await self._carry_out(operations.roll_back(self.model(name), options, self._context))
 
     async def load(self, name: str, override: Override | None = None) -> None:
         """Follow a model's folder, which may be new; see ``operations.load``.
@@ -177,7 +177,7 @@ class ModelRepository:
             NotFound, ShuttingDown: see ``swap``.
         """
         model = await self._find(name)
-        await self._carry_out(operations.load(model, override or {}, self._given))
+        await self._carry_out(operations.load(model, override or {}, self._context))
 
     async def unload(self, name: str) -> None:
         """Drain a model and free it; see ``operations.unload``.
@@ -185,7 +185,7 @@ class ModelRepository:
         Raises:
             NotFound, ShuttingDown: see ``swap``.
         """
-        await self._carry_out(operations.unload(self.model(name), self._given))
+        await self._carry_out(operations.unload(self.model(name), self._context))
 
     async def poll(self, seen: Mapping[str, ModelFolder]) -> dict[str, ModelFolder]:
         """Begin to follow the folder: new models and versions, changed settings and pins, removed
@@ -215,7 +215,7 @@ class ModelRepository:
                 self._begin(self._follow(model, before))
         return folders
 
-    async def settle(self) -> None:
+    async def wait_idle(self) -> None:
         """Wait until no operation is at work."""
         while self._operations:
             await asyncio.wait(self._operations)
@@ -227,16 +227,16 @@ class ModelRepository:
         for operation in self._operations:
             operation.cancel()
 
-    async def stop(self, patience: float | None = None) -> None:
+    async def stop(self, drain_timeout: float | None = None) -> None:
         """Answer what was admitted by every model, within so many seconds or those of an operation;
         runs that take longer are ended."""
         self.begin_stop()
-        patience = self._given.patience if patience is None else patience
-        living = {version for model in self for version in model.living}
-        await asyncio.gather(self.settle(), *(version.stop(patience) for version in living))
+        drain_timeout = self._context.drain_timeout if drain_timeout is None else drain_timeout
+        active = {version for model in self for version in model.active}
+        await asyncio.gather(self.wait_idle(), *(version.stop(drain_timeout) for version in active))
         # What an operation has brought to READY meanwhile.
-        living = {version for model in self for version in model.living}
-        await asyncio.gather(*(version.stop(patience) for version in living))
+        active = {version for model in self for version in model.active}
+        await asyncio.gather(*(version.stop(drain_timeout) for version in active))
 
     async def _read(self) -> dict[str, ModelFolder]:
         overrides = {model.name: model.override for model in self}
@@ -283,8 +283,8 @@ class ModelRepository:
     async def _follow(self, model: Model, before: ModelFolder) -> None:
         there = True
         with self._survived(model):
-            there = await operations.follow(model, before, self._given)
-        if not there and not model.living and not model.lock.locked():
+            there = await operations.follow(model, before, self._context)
+        if not there and not model.active and not model.lock.locked():
             self.models.pop(model.name, None)
 
     @contextmanager

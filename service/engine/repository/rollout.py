@@ -76,7 +76,7 @@ class Pinning(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class RolloutOptions:
     """Why a version is to serve, which failed checks do not matter, and what of the pin.
     ``v1_outputs`` are those of the pin."""
 
@@ -94,7 +94,7 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
-class Environment:
+class Context:
     """What the process gives to every rollout: cores, a budget of bytes (0: none), seconds for
     draining, who is told, and whether code that a model.toml names may be loaded.
 
@@ -108,7 +108,7 @@ class Environment:
     cores: int
     observe: Observer
     memory_budget: int = 0
-    patience: float = 30.0
+    drain_timeout: float = 30.0
     allow_custom_ops: bool = False
     ledger: Ledger = field(default_factory=Ledger)
     blamed: Mapping[Work, str] = field(default_factory=dict)
@@ -136,8 +136,8 @@ class Rollout:
         self,
         version: ModelVersion,
         live: ModelVersion | None,
-        demand: Demand,
-        given: Environment,
+        options: RolloutOptions,
+        context: Context,
         *,
         proven: bool = False,
     ) -> None:
@@ -149,10 +149,10 @@ class Rollout:
         self.proven = proven
         self._live = live.loaded if live else None
         self._live_v1_outputs = live.v1_outputs if live else ()
-        self._demand = demand
-        self._given = given
-        seconds = version.config.limits.load_timeout or given.timeouts.load
-        self._thread = LoadingThread(new_control(), seconds, _Lost(version, given))
+        self._options = options
+        self._context = context
+        seconds = version.config.limits.load_timeout or context.timeouts.load
+        self._thread = LoadingThread(new_control(), seconds, _Lost(version, context))
 
     @property
     def forced(self) -> str:
@@ -166,7 +166,7 @@ class Rollout:
             GateFailed: it does not load, or does not pass; it is UNAVAILABLE now.
         """
         version = self.version
-        self._given.observe(StateChanged(version.model, version.number, version.state, ""))
+        self._context.observe(StateChanged(version.model, version.number, version.state, ""))
         try:
             with self._at_work():
                 loaded = await self._load()
@@ -206,7 +206,7 @@ class Rollout:
 
     def _at_work(self) -> AbstractContextManager[None]:
         version = self.version
-        return self._given.ledger.at_work(Work(version.model, version.number))
+        return self._context.ledger.at_work(Work(version.model, version.number))
 
     @contextmanager
     def phase(self, name: str) -> Iterator[list[str]]:
@@ -214,7 +214,7 @@ class Rollout:
         added to the list is told."""
         started, before = perf_counter(), len(self.checks)
         label = (self.version.model, self.version.number, name)
-        self._given.observe(SwapPhase(*label, PhaseStatus.STARTED))
+        self._context.observe(SwapPhase(*label, PhaseStatus.STARTED))
         status, detail = PhaseStatus.DONE, ""
         told: list[str] = []
         try:
@@ -231,22 +231,22 @@ class Rollout:
     def _end(self, phase: Phase) -> None:
         self.phases.append(phase)
         label = (self.version.model, self.version.number, phase.name)
-        self._given.observe(SwapPhase(*label, phase.status, phase.seconds, phase.detail))
+        self._context.observe(SwapPhase(*label, phase.status, phase.seconds, phase.detail))
 
     def _skip(self, name: str, why: str) -> None:
         self._end(Phase(name, PhaseStatus.SKIPPED, 0.0, why))
 
     async def _load(self) -> Loaded | None:
         """The version, loaded; None where it is plain already that it will not serve."""
-        version, given = self.version, self._given
-        if given.memory_budget:
+        version, context = self.version, self._context
+        if context.memory_budget:
             with self.phase("room"):
-                path, budget = version.files.model, given.memory_budget
+                path, budget = version.files.model, context.memory_budget
                 room = await self._caught("memory", room_check, path, budget)
                 self.checks += [room] if room is not None else []
             if self._refusals():
                 return None
-        if given.rehearse and self._demand.cause is not Cause.START and not self.proven:
+        if context.rehearse and self._options.cause is not Cause.START and not self.proven:
             await self._rehearse()
             if self._refusals():
                 return None
@@ -255,7 +255,7 @@ class Rollout:
             open_version,
             version.files,
             version.config,
-            given.allow_custom_ops,
+            context.allow_custom_ops,
             self._thread.control,
         )
         if opened is None:
@@ -263,7 +263,7 @@ class Rollout:
         self._compare(opened.session.signature)
         if self._refusals():
             return None
-        loaded = await self._try("warm-up", warm_up, opened, version.config, given.cores)
+        loaded = await self._try("warm-up", warm_up, opened, version.config, context.cores)
         if loaded is not None:
             self._compare_rows(loaded)
             await self._judge(loaded)
@@ -271,12 +271,14 @@ class Rollout:
 
     async def _rehearse(self) -> None:
         """Load the version in a process of its own, which may crash or be stopped."""
-        version, given = self.version, self._given
+        version, context = self.version, self._context
         with self.phase("rehearsal"):
             room = None
-            if given.memory_budget and not self._demand.force:
-                room = await asyncio.to_thread(room_left, version.files.model, given.memory_budget)
-            control, custom = self._thread.control, given.allow_custom_ops
+            if context.memory_budget and not self._options.force:
+                room = await asyncio.to_thread(
+                    room_left, version.files.model, context.memory_budget
+                )
+            control, custom = self._thread.control, context.allow_custom_ops
 
             def stop() -> bool:
                 return bool(control.terminate)
@@ -291,7 +293,7 @@ class Rollout:
         if self._live is None:
             self._skip("signature", "nothing serves yet")
             given = {spec.name for spec in signature.outputs}
-            self.v1_outputs = tuple(name for name in self._demand.v1_outputs if name in given)
+            self.v1_outputs = tuple(name for name in self._options.v1_outputs if name in given)
             return
         with self.phase("signature") as told:
             found = self._comparison(self._live.signature, signature)
@@ -314,17 +316,17 @@ class Rollout:
 
     def _comparison(self, live: Signature, new: Signature) -> Comparison:
         """What clients of the live version find in the new one; only a pin survives a restart."""
-        demand, max_rows = self._demand, self.version.config.batching.max_batch_size
+        options, max_rows = self._options, self.version.config.batching.max_batch_size
         found = compare_signatures(live, new, max_rows, self._live_v1_outputs)
-        if demand.allow_signature_change:
+        if options.allow_signature_change:
             return replace(found, v1_outputs=())
-        if demand.pinning is Pinning.SET or demand.v1_outputs == found.v1_outputs:
+        if options.pinning is Pinning.SET or options.v1_outputs == found.v1_outputs:
             return found
         return unremembered(found, live, new, self._live_v1_outputs)
 
     async def _judge(self, loaded: Loaded) -> None:
         """Golden rows, memory, speed: all of them, so that the report is complete."""
-        gate, budget = self.version.config.gate, self._given.memory_budget
+        gate, budget = self.version.config.gate, self._context.memory_budget
         golden = await self._golden(loaded)
         if golden is None and self._live is not None and self._live.rows:
             await self._run_rows(self._live, loaded)
@@ -401,7 +403,7 @@ class Rollout:
         self.checks.append(Check(name, "", displayed(reason), "", False))
 
     def _refusals(self) -> list[Check]:
-        return [c for c in self.checks if not c.passed and not self._demand.waives(c)]
+        return [c for c in self.checks if not c.passed and not self._options.waives(c)]
 
     def _reason(self) -> str:
         refusals = self._refusals()
@@ -423,9 +425,9 @@ class _Lost:
     """Tells of a thread that does not return. No method of ``Rollout``: what holds each other lives
     until a collection, and the live version's session with it."""
 
-    def __init__(self, version: ModelVersion, given: Environment) -> None:
+    def __init__(self, version: ModelVersion, context: Context) -> None:
         self._work = Work(version.model, version.number)
-        self._ledger, self._observe = given.ledger, given.observe
+        self._ledger, self._observe = context.ledger, context.observe
         self._mark = UNNOTED
 
     def __call__(self, lost: bool) -> None:

@@ -18,12 +18,19 @@ from service.core.versions import Load, Serve, View, next_action, surplus
 from service.engine.repository import pinning
 from service.engine.repository.gate import room_check
 from service.engine.repository.model import Model
-from service.engine.repository.rollout import Cause, Demand, Environment, Phase, Pinning, Rollout
+from service.engine.repository.rollout import (
+    Cause,
+    Context,
+    Phase,
+    Pinning,
+    Rollout,
+    RolloutOptions,
+)
 from service.engine.repository.version import UNLOADED, ModelVersion
 from service.engine.storage.folder import ModelFolder
 from service.engine.storage.quarantine import write_quarantine
 
-KEPT_PATIENCE = 5.0
+KEPT_DRAIN_TIMEOUT = 5.0
 """Seconds to wait for a moment's rest of a version that stays loaded: it may be asked by number."""
 
 
@@ -44,47 +51,47 @@ class Served:
     checks: tuple[Check, ...] = ()
 
 
-async def serve(model: Model, number: int, demand: Demand, given: Environment) -> Served:
+async def serve(model: Model, number: int, options: RolloutOptions, context: Context) -> Served:
     """Let a version serve: load it unless it is loaded, judge it, switch, drain.
 
     Raises:
         GateFailed: it is not fit to; what served before serves on.
         NotPersisted: the choice cannot be written down; what served before serves on.
     """
-    rollout = await _ready(model, number, model.serving, demand, given)
+    rollout = await _ready(model, number, model.serving, options, context)
     version, replaced = rollout.version, model.versions.get(number)
     before = model.serving.number if model.serving else 0
-    not_persisted = await _pinned(model, rollout, before, demand, given)
+    not_persisted = await _pinned(model, rollout, before, options, context)
     with rollout.phase("switch"):
         version.v1_outputs = rollout.v1_outputs
         old = model.switch(version, rollout.forced)
-    given.observe(Swapped(model.name, before, number, demand.cause, rollout.forced))
+    context.observe(Swapped(model.name, before, number, options.cause, rollout.forced))
     with suppress(asyncio.CancelledError), rollout.phase("drain"):
-        await _retire(model, old, replaced if replaced is not version else None, given)
+        await _retire(model, old, replaced if replaced is not version else None, context)
     done = (tuple(rollout.phases), tuple(rollout.checks))
     return Served(model.name, before, number, True, rollout.forced, not_persisted, *done)
 
 
-async def load(model: Model, number: int, demand: Demand, given: Environment) -> None:
+async def load(model: Model, number: int, options: RolloutOptions, context: Context) -> None:
     """Load a version beside the one that serves.
 
     Raises:
         GateFailed: it does not load, or does not reproduce the golden set.
     """
-    rollout = await _ready(model, number, None, demand, given)
+    rollout = await _ready(model, number, None, options, context)
     if replaced := model.add(rollout.version):
-        await _stop(model, replaced, given)
+        await _stop(model, replaced, context)
 
 
-async def unload(model: Model, number: int, given: Environment) -> None:
+async def unload(model: Model, number: int, context: Context) -> None:
     """Drain a version and free it."""
     version = model.versions[number]
     model.withdraw(version)
-    await version.stop(given.patience)
+    await version.stop(context.drain_timeout)
     model.remove(version)
 
 
-async def lift_quarantine(model: Model, numbers: Iterable[int], given: Environment) -> None:
+async def lift_quarantine(model: Model, numbers: Iterable[int], context: Context) -> None:
     """Let versions be served again that crashed the server; somebody has asked for them.
 
     Raises:
@@ -94,17 +101,17 @@ async def lift_quarantine(model: Model, numbers: Iterable[int], given: Environme
     left = {n: why for n, why in model.folder.quarantine.items() if n not in lifted}
     if left != model.folder.quarantine:
         problem = await asyncio.to_thread(write_quarantine, model.folder.path, left)
-        if problem and not given.no_pin:
+        if problem and not context.no_pin:
             raise NotPersisted(
                 f'model "{model.name}": nothing was changed: {problem}; {pinning.OR_NOT_AT_ALL}'
             )
     model.lift_quarantine(lifted)
     for number in lifted:
-        given.try_again(Work(model.name, number))
+        context.try_again(Work(model.name, number))
 
 
 async def converge(
-    model: Model, cause: Cause, given: Environment, before: ModelFolder | None = None
+    model: Model, cause: Cause, context: Context, before: ModelFolder | None = None
 ) -> dict[int, str]:
     """Take steps until memory agrees with the folder; gives the versions that failed on the way,
     with the reason.
@@ -115,18 +122,18 @@ async def converge(
     failed: dict[int, str] = {}
     while not model.folder.problem and (action := next_action(view(model, before))):
         number, chosen = action.number, model.folder.pin
-        demand = Demand(cause)
+        options = RolloutOptions(cause)
         if chosen is not None and chosen.version == number:
-            demand = Demand(
+            options = RolloutOptions(
                 cause, chosen.forced, chosen.signature_change, v1_outputs=chosen.v1_outputs
             )
         try:
             if isinstance(action, Serve):
-                await serve(model, number, demand, given)
+                await serve(model, number, options, context)
             elif isinstance(action, Load):
-                await load(model, number, demand, given)
+                await load(model, number, options, context)
             else:
-                await unload(model, number, given)
+                await unload(model, number, context)
         except GateFailed as error:
             failed[number] = error.reason
     model.explain(_why_nothing_serves(model))
@@ -162,7 +169,7 @@ def view(model: Model, before: ModelFolder | None = None) -> View:
 
 
 async def _pinned(
-    model: Model, rollout: Rollout, before: int, demand: Demand, given: Environment
+    model: Model, rollout: Rollout, before: int, options: RolloutOptions, context: Context
 ) -> str:
     """Write down that a version is to serve; gives why that was not done, if so.
 
@@ -170,18 +177,18 @@ async def _pinned(
         NotPersisted: it cannot be written.
         GateFailed: the version has stopped meanwhile.
     """
-    if demand.pinning is Pinning.KEEP:
+    if options.pinning is Pinning.KEEP:
         return ""
     version = rollout.version
     chosen = pinning.choice(
-        demand, version.number, before, bool(rollout.forced), rollout.v1_outputs
+        options, version.number, before, bool(rollout.forced), rollout.v1_outputs
     )
     try:
-        written = await pinning.pin(model, chosen, version.number, given)
+        written = await pinning.pin(model, chosen, version.number, context)
     except (NotPersisted, asyncio.CancelledError):
         if model.versions.get(version.number) is not version:
-            await _stop(model, version, given)
-        await _free_surplus(model, given)
+            await _stop(model, version, context)
+        await _free_surplus(model, context)
         raise
     if version.state is not State.READY:
         await pinning.put_back(model, written)
@@ -191,38 +198,46 @@ async def _pinned(
 
 
 async def _ready(
-    model: Model, number: int, live: ModelVersion | None, demand: Demand, given: Environment
+    model: Model,
+    number: int,
+    live: ModelVersion | None,
+    options: RolloutOptions,
+    context: Context,
 ) -> Rollout:
     """A version that is READY and has passed; the candidate is listed among the model's versions
     unless one of the same number lives.
     """
     there = model.versions.get(number)
     if there is not None and there.state is State.READY and model.current(there):
-        rollout = Rollout(there, live, demand, given)
+        rollout = Rollout(there, live, options, context)
         # What served a moment ago must be able to come back at once.
-        if demand.cause is not Cause.ROLLBACK or there is not model.previous:
+        if options.cause is not Cause.ROLLBACK or there is not model.previous:
             await _passes(model, number, rollout.judge)
         return rollout
-    waits, crowded = demand.cause in (Cause.START, Cause.POLL), False
+    waits, crowded = options.cause in (Cause.START, Cause.POLL), False
     try:
-        async with given.turns.one(waits):
-            crowded = given.turns.loading > 1
+        async with context.turns.one(waits):
+            crowded = context.turns.loading > 1
             try:
-                return await _loaded(model, number, live, demand, given)
+                return await _loaded(model, number, live, options, context)
             finally:
-                crowded = crowded or given.turns.loading > 1
+                crowded = crowded or context.turns.loading > 1
     except GateFailed as error:
         if not (waits and crowded and {c.name for c in error.checks if not c.passed} == {"memory"}):
             raise
     # What the others took may be free again: nobody asks a second time for a version that comes by
     # itself.
-    await given.turns.quiet()
-    async with given.turns.one(waits):
-        return await _loaded(model, number, live, demand, given)
+    await context.turns.quiet()
+    async with context.turns.one(waits):
+        return await _loaded(model, number, live, options, context)
 
 
 async def _loaded(
-    model: Model, number: int, live: ModelVersion | None, demand: Demand, given: Environment
+    model: Model,
+    number: int,
+    live: ModelVersion | None,
+    options: RolloutOptions,
+    context: Context,
 ) -> Rollout:
     """A version that was loaded, and has passed."""
     there = model.versions.get(number)
@@ -232,16 +247,16 @@ async def _loaded(
         number,
         files,
         model.config,
-        given.observe,
+        context.observe,
         revision,
-        given.ledger,
-        given.timeouts.run,
+        context.ledger,
+        context.timeouts.run,
         model.lose,
     )
     if there is None or there.state is not State.READY:
         model.add(version)
-    await _make_room(model, version, given)
-    rollout = Rollout(version, live, demand, given, proven=revision in model.proven)
+    await _make_room(model, version, context)
+    rollout = Rollout(version, live, options, context, proven=revision in model.proven)
     await _passes(model, number, rollout.prepare)
     model.prove(revision)
     return rollout
@@ -258,37 +273,37 @@ async def _passes(model: Model, number: int, run: Callable[[], Awaitable[None]])
     model.accept(number)
 
 
-async def _make_room(model: Model, version: ModelVersion, given: Environment) -> None:
+async def _make_room(model: Model, version: ModelVersion, context: Context) -> None:
     """Where the budget is too small otherwise, the warm version for a rollback goes first: it can
     be loaded again."""
     spare = model.previous
-    if not given.memory_budget or spare is None or spare.number == version.number:
+    if not context.memory_budget or spare is None or spare.number == version.number:
         return
-    room = await asyncio.to_thread(room_check, version.files.model, given.memory_budget)
+    room = await asyncio.to_thread(room_check, version.files.model, context.memory_budget)
     if not room.passed:
-        await unload(model, spare.number, given)
+        await unload(model, spare.number, context)
 
 
 async def _retire(
-    model: Model, old: ModelVersion | None, replaced: ModelVersion | None, given: Environment
+    model: Model, old: ModelVersion | None, replaced: ModelVersion | None, context: Context
 ) -> None:
     """What served before stays warm, or is drained and freed; so is what it takes the place of."""
     if old is not None and old is not replaced and old is not model.serving:
         model.keep(old)
-        await old.settle(min(KEPT_PATIENCE, given.patience))
+        await old.wait_idle(min(KEPT_DRAIN_TIMEOUT, context.drain_timeout))
     if replaced is not None:
-        await _stop(model, replaced, given)
-    await _free_surplus(model, given)
+        await _stop(model, replaced, context)
+    await _free_surplus(model, context)
 
 
-async def _free_surplus(model: Model, given: Environment) -> None:
+async def _free_surplus(model: Model, context: Context) -> None:
     for number in surplus(view(model)):
-        await unload(model, number, given)
+        await unload(model, number, context)
 
 
-async def _stop(model: Model, version: ModelVersion, given: Environment) -> None:
+async def _stop(model: Model, version: ModelVersion, context: Context) -> None:
     model.retire(version)
-    await version.stop(given.patience)
+    await version.stop(context.drain_timeout)
     model.retired(version)
 
 

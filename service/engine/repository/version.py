@@ -111,34 +111,34 @@ class ModelVersion:
         """Note why the version cannot serve."""
         self._move(State.UNAVAILABLE, reason)
 
-    def begin_stop(self, patience: float) -> None:
+    def begin_stop(self, drain_timeout: float) -> None:
         """Admit no more; answer what was admitted, within so many seconds; then let go of
         everything. Does nothing to a version that is not READY."""
         if self.batcher is not None and self._stopped is None:
             self._move(State.UNLOADING, "")
-            self._stopped = asyncio.ensure_future(self._drain(patience))
+            self._stopped = asyncio.ensure_future(self._drain(drain_timeout))
 
-    async def stop(self, patience: float) -> None:
+    async def stop(self, drain_timeout: float) -> None:
         """Begin to stop and wait for the end. Who waits may be cancelled: draining goes on."""
-        self.begin_stop(patience)
+        self.begin_stop(drain_timeout)
         if self._stopped is not None:
             await asyncio.shield(self._stopped)
 
-    async def settle(self, patience: float) -> bool:
+    async def wait_idle(self, drain_timeout: float) -> bool:
         """Wait for a moment in which everything admitted is answered; False if none comes."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(drain_timeout):
                 if self.batcher is not None:
                     await self.batcher.drain()
                 return True
         return False
 
-    async def _drain(self, patience: float) -> None:
+    async def _drain(self, drain_timeout: float) -> None:
         """What is known of the version stays; what takes memory goes."""
         assert self.batcher is not None, "it is READY. This is a bug."
-        await self.settle(patience)
+        await self.wait_idle(drain_timeout)
         self.batcher.close()
-        await self.settle(RETURN_SECONDS)
+        await self.wait_idle(RETURN_SECONDS)
         await self._let_go(UNLOADED)
 
     async def _let_go(self, reason: str) -> None:
@@ -161,7 +161,7 @@ class ModelVersion:
         """Check a request against the signature and queue it.
 
         Raises:
-            RequestError, MomentError: see ``Signature.check`` and ``DynamicBatcher.submit``.
+            RequestError, TransientError: see ``Signature.check`` and ``DynamicBatcher.submit``.
         """
         loaded, batcher = self.serving()
         signature = loaded.signature

@@ -35,7 +35,7 @@ HISTOGRAM_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class WorkDir:
     """Where a search keeps its files."""
 
     folder: Path
@@ -79,7 +79,7 @@ class Built:
     note: str = ""
 
 
-def prepare(source: Path, shop: Workshop) -> str:
+def prepare(source: Path, work_dir: WorkDir) -> str:
     """Write the forms that recipes start from; returns why pre-processing failed, if it did.
 
     Every node gets a name, weights are initializers inside the one file.
@@ -88,32 +88,32 @@ def prepare(source: Path, shop: Workshop) -> str:
     _name_nodes(model)
     # The tools keep this list of inner shapes and trust it, also where it has become wrong.
     model.graph.ClearField("value_info")
-    onnx.save(_inferred(model), shop.prepared("raw"))
+    onnx.save(_inferred(model), work_dir.prepared("raw"))
     try:
-        _pre_process(shop)
+        _pre_process(work_dir)
     except Exception as error:
-        _mark(onnx.load(shop.prepared("raw")), shop.prepared("processed"))
+        _mark(onnx.load(work_dir.prepared("raw")), work_dir.prepared("processed"))
         return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
     return ""
 
 
-def build(recipe: Recipe, shop: Workshop, destination: Path) -> Built:
+def build(recipe: Recipe, work_dir: WorkDir, destination: Path) -> Built:
     """Apply a recipe and check that it did something, and that the result loads.
 
     Raises:
         Exception: whatever the tools raise; it is the candidate's reason.
     """
     started = perf_counter()
-    note = build_file(recipe, shop, destination)
+    note = build_file(recipe, work_dir, destination)
     if isinstance(recipe.method, Dynamic | Static) and not summarise(destination).precision.scheme:
         raise ValueError("the graph has no product that this recipe can quantize")
     if isinstance(recipe.method, PerRow):
-        feeds = islice(iter(Feeds(shop, recipe).get_next, None), ROWS)
-        check_answers(destination, shop.prepared(recipe.preparation), list(feeds))
+        feeds = islice(iter(Feeds(work_dir, recipe).get_next, None), ROWS)
+        check_answers(destination, work_dir.prepared(recipe.preparation), list(feeds))
     return replace(examine(destination, perf_counter() - started), note=note)
 
 
-def build_file(recipe: Recipe, shop: Workshop, destination: Path) -> str:
+def build_file(recipe: Recipe, work_dir: WorkDir, destination: Path) -> str:
     """Apply a recipe. Returns a note on products with weights that it left in float, or "".
 
     Raises:
@@ -122,9 +122,9 @@ def build_file(recipe: Recipe, shop: Workshop, destination: Path) -> str:
     if isinstance(recipe.method, Imported):
         _copy(Path(recipe.method.path), destination)
         return ""
-    model = _starting_model(recipe, shop)
+    model = _starting_model(recipe, work_dir)
     note = note_on(model) if isinstance(recipe.method, PerRow) else ""
-    apply(recipe, model, Feeds(shop, recipe), destination)
+    apply(recipe, model, Feeds(work_dir, recipe), destination)
     return note
 
 
@@ -158,8 +158,8 @@ def _copy(given: Path, destination: Path) -> None:
 class Feeds:
     """The calibration rows, as the calibrators want to read them."""
 
-    def __init__(self, shop: Workshop, recipe: Recipe) -> None:
-        self._shop = shop
+    def __init__(self, work_dir: WorkDir, recipe: Recipe) -> None:
+        self._work_dir = work_dir
         # All but MinMax keep histograms of every tensor: minutes for a hundred images.
         calm = getattr(recipe.method, "calibrator", "MinMax") == "MinMax"
         self._most = None if calm else HISTOGRAM_ROWS
@@ -171,13 +171,13 @@ class Feeds:
         ops = "-".join(method.ops) or "every"
         what = getattr(method, "calibrator", method.kind)
         name = f"{recipe.preparation}-{recipe.sparsity}-{what}-{ops}"
-        return self._shop.folder / f"ranges-{zlib.crc32(name.encode()):08x}.json"
+        return self._work_dir.folder / f"ranges-{zlib.crc32(name.encode()):08x}.json"
 
     def get_next(self) -> dict[str, Array] | None:
         """The next feed by input name, or None at the end."""
         if self._feeds is None:
-            names = [i.name for i in _inputs(onnx.load(self._shop.prepared("raw")).graph)]
-            rows = self._chosen(load_rows(self._shop.calibration).feeds)
+            names = [i.name for i in _inputs(onnx.load(self._work_dir.prepared("raw")).graph)]
+            rows = self._chosen(load_rows(self._work_dir.calibration).feeds)
             self._feeds = iter([dict(zip(names, row, strict=True)) for row in rows])
         return next(self._feeds, None)
 
@@ -188,12 +188,12 @@ class Feeds:
         return [rows[place] for place in max(groups(rows), key=len)[: self._most]]
 
 
-def _starting_model(recipe: Recipe, shop: Workshop) -> onnx.ModelProto:
+def _starting_model(recipe: Recipe, work_dir: WorkDir) -> onnx.ModelProto:
     """The prepared model, in an opset that the recipe's operators exist in.
 
     Below it ONNX Runtime's tools write a model that does not load, without a word.
     """
-    model = onnx.load(shop.prepared(recipe.preparation))
+    model = onnx.load(work_dir.prepared(recipe.preparation))
     if recipe.sparsity:
         _prune(model, recipe.sparsity)
     needed = needed_opset(recipe.method)
@@ -213,10 +213,10 @@ def _prune(model: onnx.ModelProto, sparsity: float) -> None:
         tensor.CopyFrom(numpy_helper.from_array(kept, tensor.name))
 
 
-def _pre_process(shop: Workshop) -> None:
+def _pre_process(work_dir: WorkDir) -> None:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    raw, processed = shop.prepared("raw"), shop.prepared("processed")
+    raw, processed = work_dir.prepared("raw"), work_dir.prepared("processed")
     try:
         quant_pre_process(raw, processed)
     except Exception:  # symbolic shapes fail on many graphs, and sympy may be missing

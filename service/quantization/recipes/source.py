@@ -10,7 +10,7 @@ import onnx
 from service.core.errors import ConfigError, LoadFailed
 from service.core.tensors import Signature
 from service.engine.loading.rehearsal import rehearse_file
-from service.engine.loading.tuning import settle
+from service.engine.loading.tuning import settled_signature
 from service.engine.onnx_file.summary import check_external_files, summarise
 from service.engine.runtime.session import Session, SessionOptions
 from service.quantization.data.layout import joins
@@ -62,7 +62,7 @@ def read_source(path: Path, scratch: Path) -> Source:
                 "nothing; export it in FP32"
             )
         rehearse_file(path)
-        signature = settle(Session(path, SessionOptions(1), summary), precision)
+        signature = settled_signature(Session(path, SessionOptions(1), summary), precision)
     except LoadFailed as error:
         named = str(error) if path.name in str(error) else f"{path.name}: {error}"
         raise ConfigError(named) from None

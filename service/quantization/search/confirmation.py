@@ -9,7 +9,7 @@ from service.quantization.evaluate.quality import Quality
 from service.quantization.evaluate.timing import Timing
 from service.quantization.evaluate.trial import Bench
 from service.quantization.evaluate.worker import Worker, WorkFailed
-from service.quantization.recipes.build import Workshop
+from service.quantization.recipes.build import WorkDir
 from service.quantization.recipes.catalogue import Recipe
 from service.quantization.search.decide import Candidate, Goal, Target, best, eligible, gain
 from service.quantization.search.journal import Journal
@@ -25,7 +25,7 @@ class Finals:
     """What they work with. ``file`` gives a candidate's file, ``step`` is told what is done."""
 
     journal: Journal
-    shop: Workshop
+    work_dir: WorkDir
     bench: Bench
     goal: Goal
     reference: Candidate
@@ -76,7 +76,11 @@ class Finals:
         def score() -> Quality:
             with Worker() as worker:
                 return worker.call(
-                    TIMEOUT, trials.confirm, self.file(recipe), self.bench, self.shop.confirmation
+                    TIMEOUT,
+                    trials.confirm,
+                    self.file(recipe),
+                    self.bench,
+                    self.work_dir.confirmation,
                 )
 
         return self.journal.remember(f"confirmation {recipe!r}", Quality, score)

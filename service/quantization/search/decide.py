@@ -16,7 +16,7 @@ SMALLER = 1.1
 """A file, or memory, counts as smaller from this ratio on."""
 SLOWEST = 0.67
 """For the targets size and memory a model may run at this share of FP32's speed."""
-MENDABLE = ("static", "dynamic", "per-row")
+MIXABLE = ("static", "dynamic", "per-row")
 """Kinds of methods that support mixed precision."""
 TIE = 1.05
 """Candidates this close on the target are equal, and so are files this close in size."""
@@ -133,7 +133,7 @@ def _cost(candidate: Candidate, goal: Goal) -> tuple[float, float, int]:
     return first, _drop(candidate), packed
 
 
-def bar(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) -> float:
+def cutoff(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) -> float:
     """The share of FP32's speed at batch 1 below which a candidate cannot win any more."""
     if goal.target in (Target.SIZE, Target.MEMORY):
         return SLOWEST
@@ -159,7 +159,7 @@ def mixed_bases(
         c
         for c in candidates
         if c.measured and not c.recipe.float_nodes and not within_budget(c, goal)
-        and gain(c, reference, goal) >= floor and c.recipe.method.kind in MENDABLE
+        and gain(c, reference, goal) >= floor and c.recipe.method.kind in MIXABLE
     ]  # fmt: skip
     keeps = [
         c

@@ -15,14 +15,14 @@ from service.quantization.evaluate.kernel_speeds import measure_kernels
 from service.quantization.evaluate.quality import Quality
 from service.quantization.evaluate.trial import Bench, Measurement
 from service.quantization.evaluate.worker import Worker, WorkFailed
-from service.quantization.recipes.build import Built, Workshop, build, examine, prepare
+from service.quantization.recipes.build import Built, WorkDir, build, examine, prepare
 from service.quantization.recipes.catalogue import Imported, Recipe, catalogue, per_row, pruned
 from service.quantization.recipes.source import doubt_of_precision
 from service.quantization.search.confirmation import Finals
-from service.quantization.search.decide import Candidate, Target, bar, best, gain, mixed_bases
+from service.quantization.search.decide import Candidate, Target, best, cutoff, gain, mixed_bases
 from service.quantization.search.formats import Speeds, hopeless, ordered
 from service.quantization.search.journal import Journal
-from service.quantization.search.mending import Mending
+from service.quantization.search.mixed_precision import MixedPrecision
 from service.quantization.search.reasons import decide
 from service.quantization.search.task import Outcome, Step, Task
 
@@ -32,19 +32,19 @@ PATIENCE = 0.1
 """The share of the budget that one recipe may take to be built; LEAST_PATIENCE in any case."""
 FP32 = Recipe("FP32", Imported("the model itself"))
 SPARSITIES = (0.3, 0.5)
-MENDED = 2
+MOST_MIXED = 2
 """Recipes that mixed precision is tried on at most."""
 
 
 class Search:
     """One run over the candidates of a model."""
 
-    def __init__(self, task: Task, shop: Workshop, watch: Callable[[Step], None]) -> None:
+    def __init__(self, task: Task, work_dir: WorkDir, watch: Callable[[Step], None]) -> None:
         self._task = task
-        self._shop = shop
+        self._work_dir = work_dir
         self._watch = watch
-        self._builder = Worker(shop.folder)
-        self._journal = Journal(shop.folder / "journal.jsonl")
+        self._builder = Worker(work_dir.folder)
+        self._journal = Journal(work_dir.folder / "journal.jsonl")
         self._started = monotonic()
         # All mutable state: what was found, and how many steps are done and planned.
         self._found: list[Candidate] = []
@@ -52,7 +52,7 @@ class Search:
         self._done, self._planned = 0, 0
         self._reference = Candidate(FP32)
         self._bench = Bench(
-            task.source.path, shop.evaluation, shop.answers, task.metric, 1,
+            task.source.path, work_dir.evaluation, work_dir.answers, task.metric, 1,
             task.source.batched, task.max_rows, seconds=task.timing_seconds,
             kernels=task.kernels,
         )  # fmt: skip
@@ -78,7 +78,7 @@ class Search:
                     continue
                 self._found.append(self._try(recipe))
                 self._keep_best()
-            for candidate in self._mend():
+            for candidate in self._mixed_precision():
                 self._found.append(candidate)
                 self._keep_best()
             for recipe in self._prunings():
@@ -96,10 +96,10 @@ class Search:
 
     def file(self, recipe: Recipe) -> Path:
         """The file of a candidate; built again where it was not kept."""
-        path = _file(self._shop, recipe)
+        path = _file(self._work_dir, recipe)
         if not path.exists():
-            with Worker(self._shop.folder) as worker:
-                worker.call(BUILD_TIMEOUT, build, recipe, self._shop, path)
+            with Worker(self._work_dir.folder) as worker:
+                worker.call(BUILD_TIMEOUT, build, recipe, self._work_dir, path)
         return path
 
     def beside(self, recipe: Recipe, other: Path) -> Quality:
@@ -111,7 +111,7 @@ class Search:
         bench = replace(self._bench, reference=other)
         with Worker() as worker:
             return worker.call(
-                TRIAL_TIMEOUT, trials.confirm, self.file(recipe), bench, self._shop.evaluation
+                TRIAL_TIMEOUT, trials.confirm, self.file(recipe), bench, self._work_dir.evaluation
             )
 
     def _plan(self) -> tuple[Recipe, ...]:
@@ -138,9 +138,9 @@ class Search:
 
     def _measure_reference(self) -> None:
         self._step("FP32")
-        source, shop = self._task.source, self._shop
+        source, work_dir = self._task.source, self._work_dir
         try:
-            note = self._builder.call(BUILD_TIMEOUT, prepare, source.path, shop)
+            note = self._builder.call(BUILD_TIMEOUT, prepare, source.path, work_dir)
             if note:
                 self._notes.append(f"pre-processing failed; recipes start without it: {note}")
             threads = self._task.threads or self._journal.remember("threads", int, self._threads)
@@ -169,7 +169,7 @@ class Search:
         with Worker() as worker:
             return worker.call(
                 self._patience, trials.serving_threads,
-                self._task.source.path, self._shop.evaluation, self._task.cores,
+                self._task.source.path, self._work_dir.evaluation, self._task.cores,
                 self._task.timing_seconds,
             )  # fmt: skip
 
@@ -180,12 +180,12 @@ class Search:
         return found
 
     def _measure(self, recipe: Recipe) -> Candidate:
-        path = _file(self._shop, recipe)
+        path = _file(self._work_dir, recipe)
         built: Built | None = None
         try:
             patience = max(LEAST_PATIENCE, PATIENCE * self._task.budget_seconds)
-            built = self._builder.call(patience, build, recipe, self._shop, path)
-            slowest = 0.9 * bar(self._found, self._reference, self._task.goal)
+            built = self._builder.call(patience, build, recipe, self._work_dir, path)
+            slowest = 0.9 * cutoff(self._found, self._reference, self._task.goal)
             with Worker() as worker:
                 measured: Measurement = worker.call(
                     TRIAL_TIMEOUT, trials.trial, path, self._bench, slowest
@@ -197,28 +197,28 @@ class Search:
     def _keep_best(self) -> None:
         """Remove the files of what cannot be published any more."""
         found = best(self._found, self._reference, self._task.goal)
-        kept = _file(self._shop, found.recipe) if found else None
-        for path in self._shop.folder.glob("candidate-*.onnx"):
+        kept = _file(self._work_dir, found.recipe) if found else None
+        for path in self._work_dir.folder.glob("candidate-*.onnx"):
             if path != kept:
                 path.unlink()
 
-    def _mend(self) -> Iterator[Candidate]:
+    def _mixed_precision(self) -> Iterator[Candidate]:
         """What mixed precision makes of the most promising recipes; each result may make the next
         one not worth the time."""
-        mending = Mending(
-            self._builder, self._journal, self._shop, self._bench, self._task.goal.max_drop,
+        mending = MixedPrecision(
+            self._builder, self._journal, self._work_dir, self._bench, self._task.goal.max_drop,
             self._more, self._next,
         )  # fmt: skip
         tried: set[str] = set()
-        while len(tried) < MENDED:
+        while len(tried) < MOST_MIXED:
             bases = mixed_bases(self._found, self._reference, self._task.goal)
             recipe = next((c.recipe for c in bases if c.recipe.name not in tried), None)
             if recipe is None:
                 return
-            until = monotonic() + self._left() / (MENDED - len(tried))
+            until = monotonic() + self._left() / (MOST_MIXED - len(tried))
             tried.add(recipe.name)
             try:
-                mended = mending.mend(recipe, until)
+                mended = mending.find(recipe, until)
             except WorkFailed as error:
                 self._notes.append(f"{recipe.name} could not be mended: {error}")
                 continue
@@ -236,7 +236,7 @@ class Search:
 
     def _finish(self) -> Quality | None:
         finals = Finals(
-            self._journal, self._shop, self._bench, self._task.goal, self._reference, self.file,
+            self._journal, self._work_dir, self._bench, self._task.goal, self._reference, self.file,
             self._step,
         )  # fmt: skip
         try:
@@ -271,5 +271,5 @@ class Search:
         self._watch(Step(doing, self._done, self._planned, words, better, left))
 
 
-def _file(shop: Workshop, recipe: Recipe) -> Path:
-    return shop.folder / f"candidate-{zlib.crc32(repr(recipe).encode()):08x}.onnx"
+def _file(work_dir: WorkDir, recipe: Recipe) -> Path:
+    return work_dir.folder / f"candidate-{zlib.crc32(repr(recipe).encode()):08x}.onnx"

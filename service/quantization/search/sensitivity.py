@@ -13,7 +13,7 @@ from service.engine.runtime.session import Session, SessionOptions
 from service.quantization.data.rows import load_rows
 from service.quantization.evaluate.noise import noise
 from service.quantization.graphs.parts import all_nodes
-from service.quantization.recipes.build import Workshop, build_file
+from service.quantization.recipes.build import WorkDir, build_file
 from service.quantization.recipes.catalogue import PRODUCTS, Dynamic, PerRow, Recipe, mixed
 
 OPENING = (*PRODUCTS, "LSTM")
@@ -22,13 +22,13 @@ ROWS = 16
 Part = tuple[str, ...]
 
 
-def parts_of(recipe: Recipe, shop: Workshop) -> tuple[Part, ...]:
+def parts_of(recipe: Recipe, work_dir: WorkDir) -> tuple[Part, ...]:
     """The nodes that a recipe may quantize, cut into parts in the graph's order.
 
     A product opens a part; long stretches without one are cut as well. Neighbours are joined where
     there would be more than 60 parts.
     """
-    nodes = _quantizable(recipe, onnx.load(shop.prepared(recipe.preparation)).graph)
+    nodes = _quantizable(recipe, onnx.load(work_dir.prepared(recipe.preparation)).graph)
     longest = max(4, -(-len(nodes) // STRETCHES))  # an activation stays with its product
     parts: list[list[str]] = []
     for node in nodes:
@@ -54,16 +54,16 @@ def _quantizable(recipe: Recipe, graph: onnx.GraphProto) -> list[onnx.NodeProto]
     ]
 
 
-def sensitivity(recipe: Recipe, parts: Sequence[Part], index: int, shop: Workshop) -> float:
+def sensitivity(recipe: Recipe, parts: Sequence[Part], index: int, work_dir: WorkDir) -> float:
     """Noise over signal at the worst output when only one part is quantized.
 
     On calibration rows: the evaluation rows judge the result and must not choose it.
     """
     others = tuple(name for i, part in enumerate(parts) if i != index for name in part)
-    path = shop.folder / "part.onnx"
-    build_file(mixed(recipe, others), shop, path)
-    feeds = load_rows(shop.calibration).feeds[:ROWS]
-    return noise(_run(shop.prepared("raw"), feeds), _run(path, feeds))
+    path = work_dir.folder / "part.onnx"
+    build_file(mixed(recipe, others), work_dir, path)
+    feeds = load_rows(work_dir.calibration).feeds[:ROWS]
+    return noise(_run(work_dir.prepared("raw"), feeds), _run(path, feeds))
 
 
 def _run(path: Path, feeds: Sequence[Arrays]) -> list[Arrays]:

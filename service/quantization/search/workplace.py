@@ -15,7 +15,7 @@ from service.core.errors import ConfigError
 from service.engine.cpu.machine import read_machine
 from service.quantization.data.labels import flat
 from service.quantization.data.rows import Split, save_rows
-from service.quantization.recipes.build import Workshop
+from service.quantization.recipes.build import WorkDir
 from service.quantization.recipes.source import files_of
 
 
@@ -34,23 +34,23 @@ def scratch_folder(home: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def workshop(
+def new_work_dir(
     scratch: Path, model: Path, given: Sequence[Path], wishes: Mapping[str, Any], parts: Split
-) -> Workshop:
+) -> WorkDir:
     """The folder of this search, with its rows. Those of other searches are removed."""
     folder = scratch.absolute() / _key(model, given, wishes, parts)
     for other in scratch.iterdir():
         if other.name != folder.name:
             shutil.rmtree(other) if other.is_dir() else other.unlink()
     folder.mkdir(exist_ok=True)
-    shop = Workshop(folder)
+    work_dir = WorkDir(folder)
     try:
-        save_rows(parts.calibration, shop.calibration)
-        save_rows(parts.evaluation, shop.evaluation)
-        save_rows(parts.confirmation, shop.confirmation)
+        save_rows(parts.calibration, work_dir.calibration)
+        save_rows(parts.evaluation, work_dir.evaluation)
+        save_rows(parts.confirmation, work_dir.confirmation)
     except OSError as error:
         raise ConfigError(f"{folder} cannot be written: {error.strerror}") from None
-    return shop
+    return work_dir
 
 
 def _key(model: Path, given: Sequence[Path], wishes: Mapping[str, Any], parts: Split) -> str:

@@ -145,9 +145,9 @@ async def test_a_crash_of_a_new_version_leaves_the_server_alone(crashing: Path) 
     async with opened(crashing, allow_custom_ops=True, rehearse=True) as it:
         put(crashing, "m", 2, scale(2))
         (crashing / "m/model.toml").write_text('[session]\ncustom_ops = "crash.so"\n')
-        for demand in (FORCE, FORCE):
+        for options in (FORCE, FORCE):
             with pytest.raises(GateFailed, match=r"crashed the process .* \(SIGSEGV\)"):
-                await it.repository.swap("m", 2, demand)
+                await it.repository.swap("m", 2, options)
         assert await it.factor() == 1
         assert it.states()[2].startswith("UNAVAILABLE load: it crashed the process in which")
 

@@ -32,7 +32,7 @@ from service.engine.loading.turns import Turns
 from service.engine.repository import rollout, steps
 from service.engine.repository.model import CHANGED, Model
 from service.engine.repository.repository import ModelRepository
-from service.engine.repository.rollout import Environment
+from service.engine.repository.rollout import Context
 from service.engine.repository.steps import Served
 from service.engine.repository.watch import watch
 from service.engine.runtime.session import Session
@@ -275,7 +275,7 @@ class TestPoll:
         async with opened(root) as it:
             await it.swap(1)
             await asyncio.gather(it.poll(1), it.swap(2), it.poll(1))
-            await it.repository.settle()
+            await it.repository.wait_idle()
             assert await it.factor() == 2 and it.swaps()[-1] == (1, 2, "swap")
 
     async def test_a_pin_that_is_half_written_changes_nothing(self, root: Path) -> None:
@@ -332,7 +332,7 @@ class TestPoll:
     async def test_a_repository_that_could_not_be_read_at_the_start_is_loaded_by_the_watch(
         self, root: Path
     ) -> None:
-        repository = ModelRepository(root / "later", Environment(1, lambda _: None))
+        repository = ModelRepository(root / "later", Context(1, lambda _: None))
         with pytest.raises(ConfigError):
             await repository.load_all()
         watching = asyncio.create_task(watch(repository, 0.001))

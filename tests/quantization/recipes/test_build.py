@@ -12,7 +12,7 @@ from service.engine.runtime.session import Session, SessionOptions
 from service.quantization.data.rows import Rows, save_rows
 from service.quantization.graphs.macs import multiply_adds
 from service.quantization.inspection import as_text, inspect
-from service.quantization.recipes.build import Workshop, build, examine, prepare
+from service.quantization.recipes.build import WorkDir, build, examine, prepare
 from service.quantization.recipes.catalogue import (
     PRODUCTS,
     Dynamic,
@@ -32,38 +32,38 @@ from tests.quantization.tiny_models import branching, conv_net, recurrent, save
 
 
 @pytest.fixture
-def shop(model: Path, tmp_path: Path) -> Workshop:
+def work_dir(model: Path, tmp_path: Path) -> WorkDir:
     """A prepared model with rows to calibrate on."""
-    found = Workshop(tmp_path)
+    found = WorkDir(tmp_path)
     images = np.random.default_rng(0).random((8, 1, 8, 8), np.float32)
     save_rows(Rows(tuple((image[None],) for image in images)), found.calibration)
     assert prepare(model, found) == ""
     return found
 
 
-def test_a_static_recipe_runs_wholly_in_integers(shop: Workshop) -> None:
-    built = build(Recipe("static", Static()), shop, shop.folder / "out.onnx")
+def test_a_static_recipe_runs_wholly_in_integers(work_dir: WorkDir) -> None:
+    built = build(Recipe("static", Static()), work_dir, work_dir.folder / "out.onnx")
     assert (built.fusion.integer, built.fusion.unfused, built.fusion.ratio) == (3, 0, 1.0)
     assert built.precision == "INT8 QDQ"
 
 
-def test_a_node_left_in_float_stays_so(shop: Workshop) -> None:
-    name = next(n.name for n in onnx.load(shop.prepared("processed")).graph.node)
+def test_a_node_left_in_float_stays_so(work_dir: WorkDir) -> None:
+    name = next(n.name for n in onnx.load(work_dir.prepared("processed")).graph.node)
     recipe = Recipe("mixed", Static(), float_nodes=(name,))
-    built = build(recipe, shop, shop.folder / "out.onnx")
+    built = build(recipe, work_dir, work_dir.folder / "out.onnx")
     assert built.fusion.integer == 2
 
 
-def test_the_same_recipe_gives_the_same_file(shop: Workshop) -> None:
-    paths = [shop.folder / f"{i}.onnx" for i in range(2)]
+def test_the_same_recipe_gives_the_same_file(work_dir: WorkDir) -> None:
+    paths = [work_dir.folder / f"{i}.onnx" for i in range(2)]
     for path in paths:
-        build(Recipe("static", Static()), shop, path)
+        build(Recipe("static", Static()), work_dir, path)
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
 @pytest.mark.parametrize("method", [Dynamic(), Half(), WeightOnly(8, 32)])
-def test_other_methods_build_and_load(shop: Workshop, method: object) -> None:
-    built = build(Recipe("other", method), shop, shop.folder / "out.onnx")  # type: ignore[arg-type]
+def test_other_methods_build_and_load(work_dir: WorkDir, method: object) -> None:
+    built = build(Recipe("other", method), work_dir, work_dir.folder / "out.onnx")  # type: ignore[arg-type]
     assert built.file_bytes > 0
 
 
@@ -74,11 +74,11 @@ def test_a_classifier_with_zipmap_keeps_its_classes(
 ) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(classifiers.network(["cat", "dog", "bird"], opset).SerializeToString())
-    shop = Workshop(tmp_path)
+    work_dir = WorkDir(tmp_path)
     x = np.random.default_rng(0).standard_normal((8, classifiers.WIDTH)).astype(np.float32)
-    save_rows(Rows(tuple((row[None],) for row in x)), shop.calibration)
-    assert prepare(path, shop) == ""
-    built = build(Recipe("it", method), shop, tmp_path / "out.onnx")
+    save_rows(Rows(tuple((row[None],) for row in x)), work_dir.calibration)
+    assert prepare(path, work_dir) == ""
+    built = build(Recipe("it", method), work_dir, tmp_path / "out.onnx")
     assert built.precision.startswith("FP16" if isinstance(method, Half) else "INT8")
     given, made = (Session(each, SessionOptions()) for each in (path, tmp_path / "out.onnx"))
     assert made.labels == given.labels == {"probabilities": ("cat", "dog", "bird")}
@@ -88,21 +88,21 @@ def test_a_classifier_with_zipmap_keeps_its_classes(
 def test_what_a_tool_cannot_do_is_an_error_with_a_reason(tmp_path: Path) -> None:
     nodes = [helper.make_node("Relu", ["x"], ["y"])]
     model = save(tmp_path / "m.onnx", nodes, {"x": ["n", 2]}, {"y": ["n", 2]}, {})
-    shop = Workshop(tmp_path)
-    prepare(model, shop)
+    work_dir = WorkDir(tmp_path)
+    prepare(model, work_dir)
     with pytest.raises(ValueError, match="no MatMul with constant weights"):
-        build(Recipe("weight-only", WeightOnly()), shop, tmp_path / "out.onnx")
+        build(Recipe("weight-only", WeightOnly()), work_dir, tmp_path / "out.onnx")
 
 
 @pytest.mark.parametrize("method", [Dynamic(), Static(ops=PRODUCTS)])
 def test_a_recipe_that_changes_nothing_is_no_candidate(tmp_path: Path, method: object) -> None:
     nodes = [helper.make_node("Relu", ["x"], ["y"])]
     model = save(tmp_path / "m.onnx", nodes, {"x": ["n", 2]}, {"y": ["n", 2]}, {})
-    shop = Workshop(tmp_path)
-    prepare(model, shop)
-    save_rows(Rows((((np.ones((1, 2), np.float32)),),) * 2), shop.calibration)
+    work_dir = WorkDir(tmp_path)
+    prepare(model, work_dir)
+    save_rows(Rows((((np.ones((1, 2), np.float32)),),) * 2), work_dir.calibration)
     with pytest.raises(ValueError, match="no product that this recipe can quantize"):
-        build(Recipe("nothing", method), shop, tmp_path / "out.onnx")  # type: ignore[arg-type]
+        build(Recipe("nothing", method), work_dir, tmp_path / "out.onnx")  # type: ignore[arg-type]
 
 
 def test_weights_beside_the_file_are_read_counted_and_moved_into_the_result(
@@ -114,29 +114,29 @@ def test_weights_beside_the_file_are_read_counted_and_moved_into_the_result(
     onnx.save(onnx.load(model), apart, save_as_external_data=True, size_threshold=0)
     assert examine(apart).compressed_bytes > 0.9 * whole.compressed_bytes
     assert inspect(apart)["file_bytes"] > 0.9 * whole.file_bytes
-    shop = Workshop(tmp_path)
-    built = build(Recipe("given", Imported(str(apart))), shop, tmp_path / "out.onnx")
+    work_dir = WorkDir(tmp_path)
+    built = build(Recipe("given", Imported(str(apart))), work_dir, tmp_path / "out.onnx")
     assert built.file_bytes == pytest.approx(whole.file_bytes, rel=0.05)
 
 
-def test_pruned_weights_compress_better_in_a_file_of_the_same_size(shop: Workshop) -> None:
-    whole = build(Recipe("a", Static()), shop, shop.folder / "a.onnx")
-    thin = build(Recipe("b", Static(), sparsity=0.6), shop, shop.folder / "b.onnx")
+def test_pruned_weights_compress_better_in_a_file_of_the_same_size(work_dir: WorkDir) -> None:
+    whole = build(Recipe("a", Static()), work_dir, work_dir.folder / "a.onnx")
+    thin = build(Recipe("b", Static(), sparsity=0.6), work_dir, work_dir.folder / "b.onnx")
     assert abs(thin.file_bytes - whole.file_bytes) < 16
     assert thin.compressed_bytes < whole.compressed_bytes
 
 
-def test_sensitivity_is_measured_part_by_part(shop: Workshop) -> None:
+def test_sensitivity_is_measured_part_by_part(work_dir: WorkDir) -> None:
     recipe = Recipe("static", Static())
-    parts = parts_of(recipe, shop)
+    parts = parts_of(recipe, work_dir)
     assert len(parts) == 3
-    noise = [sensitivity(recipe, parts, index, shop) for index in range(3)]
+    noise = [sensitivity(recipe, parts, index, work_dir) for index in range(3)]
     assert all(0 < value < 0.5 for value in noise)
 
 
-def test_inspect_tells_precision_scales_and_work(shop: Workshop) -> None:
-    path = shop.folder / "out.onnx"
-    build(Recipe("static", Static()), shop, path)
+def test_inspect_tells_precision_scales_and_work(work_dir: WorkDir) -> None:
+    path = work_dir.folder / "out.onnx"
+    build(Recipe("static", Static()), work_dir, path)
     found = inspect(path)
     assert found["fusion"]["ratio"] == 1.0
     assert found["kernels"] == kernels_for(path).value
@@ -210,20 +210,20 @@ def test_a_quantized_recurrence_is_shown_with_its_weights_and_work(tmp_path: Pat
     constants["first"] = np.zeros(1, np.int64)
     shapes = {"x": ["n", 5, 6]}, {"state": ["n", 8]}
     model = save(tmp_path / "m.onnx", nodes, *shapes, constants)
-    shop = Workshop(tmp_path)
-    prepare(model, shop)
-    assert build(Recipe("dynamic", Dynamic()), shop, tmp_path / "out.onnx").fusion.integer == 1
+    work_dir = WorkDir(tmp_path)
+    prepare(model, work_dir)
+    assert build(Recipe("dynamic", Dynamic()), work_dir, tmp_path / "out.onnx").fusion.integer == 1
     found = inspect(tmp_path / "out.onnx")
     assert [line["values"] for line in found["tensors"]] == [32 * 6, 32 * 8]
     assert inspect(model)["multiply_adds"] == found["multiply_adds"] == 5 * 32 * (6 + 8)
 
 
 def test_products_in_the_branches_of_an_if_are_quantized_and_answer_alike(tmp_path: Path) -> None:
-    shop = Workshop(tmp_path)
+    work_dir = WorkDir(tmp_path)
     model = branching(tmp_path / "branching.onnx")
-    assert prepare(model, shop) == ""
+    assert prepare(model, work_dir) == ""
     recipe = Recipe("dynamic", Dynamic())
-    assert build(recipe, shop, tmp_path / "out.onnx").fusion.integer == 2
+    assert build(recipe, work_dir, tmp_path / "out.onnx").fusion.integer == 2
     rows = np.random.default_rng(1).standard_normal((5, 8)).astype(np.float32)
     for rate in (-1, 1):
         feed = (rows, np.array(rate, np.float32))
@@ -231,13 +231,13 @@ def test_products_in_the_branches_of_an_if_are_quantized_and_answer_alike(tmp_pa
             Session(path, SessionOptions(1)).run(feed)[0] for path in (model, tmp_path / "out.onnx")
         )
         assert np.abs(want - got).max() < 0.05 * np.abs(want).max()
-    parts = parts_of(recipe, shop)
+    parts = parts_of(recipe, work_dir)
     assert len(parts) == 2
-    assert build(mixed(recipe, parts[0]), shop, tmp_path / "half.onnx").fusion.integer == 1
+    assert build(mixed(recipe, parts[0]), work_dir, tmp_path / "half.onnx").fusion.integer == 1
 
 
 def test_histograms_are_kept_of_runs_of_one_length(tmp_path: Path) -> None:
-    shop = Workshop(tmp_path)
+    work_dir = WorkDir(tmp_path)
     lengths = [3, 5, 3, 4, 3, 5]
     feeds = tuple(
         (
@@ -247,11 +247,11 @@ def test_histograms_are_kept_of_runs_of_one_length(tmp_path: Path) -> None:
         )
         for n in lengths
     )
-    save_rows(Rows(feeds, by_run=True), shop.calibration)
-    assert prepare(recurrent(tmp_path / "lstm.onnx"), shop) == ""
+    save_rows(Rows(feeds, by_run=True), work_dir.calibration)
+    assert prepare(recurrent(tmp_path / "lstm.onnx"), work_dir) == ""
     for calibrator in ("MinMax", "Percentile"):
         method = Static(ops=PRODUCTS, calibrator=calibrator)
-        assert build(Recipe("s", method), shop, tmp_path / "out.onnx").fusion.integer == 1
+        assert build(Recipe("s", method), work_dir, tmp_path / "out.onnx").fusion.integer == 1
 
 
 def test_inspect_names_a_recurrence_whose_first_output_is_not_used(tmp_path: Path) -> None:
@@ -264,10 +264,10 @@ def test_inspect_names_a_recurrence_whose_first_output_is_not_used(tmp_path: Pat
 def test_gemm_gets_weights_in_blocks_too(block: int, tmp_path: Path) -> None:
     path, x = tmp_path / "m.onnx", rows(6)
     onnx.save(network(transB=1), path)
-    shop = Workshop(tmp_path)
-    save_rows(Rows(tuple((row[None],) for row in x)), shop.calibration)
-    assert prepare(path, shop) == ""
-    build(Recipe("it", WeightOnly(8, block)), shop, tmp_path / "out.onnx")
+    work_dir = WorkDir(tmp_path)
+    save_rows(Rows(tuple((row[None],) for row in x)), work_dir.calibration)
+    assert prepare(path, work_dir) == ""
+    build(Recipe("it", WeightOnly(8, block)), work_dir, tmp_path / "out.onnx")
     made = onnx.load(tmp_path / "out.onnx")
     assert [n.op_type for n in made.graph.node].count("MatMulNBits") == 2
     found = inspect(tmp_path / "out.onnx")
@@ -281,11 +281,11 @@ def test_a_recipe_with_a_scale_for_each_row_is_built_and_looked_at(
 ) -> None:
     path, x = tmp_path / "m.onnx", rows(8)
     onnx.save(network(), path, save_as_external_data=True, location="w", size_threshold=0)
-    shop = Workshop(tmp_path)
-    save_rows(Rows(tuple((row[None],) for row in x)), shop.calibration)
-    assert prepare(path, shop) == ""
+    work_dir = WorkDir(tmp_path)
+    save_rows(Rows(tuple((row[None],) for row in x)), work_dir.calibration)
+    assert prepare(path, work_dir) == ""
     recipe = Recipe("it", PerRow(smoothing=smoothing))
-    built = build(recipe, shop, tmp_path / "out.onnx")
+    built = build(recipe, work_dir, tmp_path / "out.onnx")
     assert (built.precision, built.fusion.integer) == ("INT8 per-row", 2)
     assert error(run(network(), x), run(onnx.load(tmp_path / "out.onnx"), x)) < NEAR
     found = inspect(tmp_path / "out.onnx")
@@ -293,6 +293,6 @@ def test_a_recipe_with_a_scale_for_each_row_is_built_and_looked_at(
     fused = {("int8", "per channel"), ("uint8", "per row, at run time")}
     assert scaled == (fused if takes_row_scales() else set())
     assert any("do not influence each other" in line for line in found["here"])
-    parts = parts_of(recipe, shop)
+    parts = parts_of(recipe, work_dir)
     assert len(parts) == 2
-    assert all(0 < sensitivity(recipe, parts, index, shop) < 0.1 for index in range(2))
+    assert all(0 < sensitivity(recipe, parts, index, work_dir) < 0.1 for index in range(2))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from service.quantization.evaluate.quality import Quality
-from service.quantization.recipes.build import Workshop
+from service.quantization.recipes.build import WorkDir
 from service.quantization.search.confirmation import Finals
 from service.quantization.search.decide import Goal, Target
 from service.quantization.search.journal import Journal
@@ -23,8 +23,8 @@ def finals(tmp_path: Path) -> Finals:
         key = f"confirmation {candidate(name).recipe!r}"
         journal.remember(key, Quality, lambda found=found: found)
     goal = Goal(Target.SIZE, 0.01)
-    shop = Workshop(tmp_path)
-    return Finals(journal, shop, None, goal, FP32, lambda _: tmp_path, lambda _: None)  # type: ignore[arg-type]
+    work_dir = WorkDir(tmp_path)
+    return Finals(journal, work_dir, None, goal, FP32, lambda _: tmp_path, lambda _: None)  # type: ignore[arg-type]
 
 
 def test_the_next_best_wins_when_the_best_is_refuted(finals: Finals) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.quantization.search.decide import Candidate, Goal, Target, bar, best, mixed_bases
+from service.quantization.search.decide import Candidate, Goal, Target, best, cutoff, mixed_bases
 from tests.quantization.candidates import FP32, GOAL, candidate
 
 
@@ -48,8 +48,8 @@ def test_a_small_file_may_cost_some_speed_but_not_half_of_it(speed: float, name:
 
 
 def test_the_bar_rises_with_the_best_so_far() -> None:
-    assert bar([], FP32, GOAL) == 1.0
-    assert bar([candidate("a", 3.0)], FP32, GOAL) == pytest.approx(1.8)
+    assert cutoff([], FP32, GOAL) == 1.0
+    assert cutoff([candidate("a", 3.0)], FP32, GOAL) == pytest.approx(1.8)
 
 
 def test_what_is_fast_and_wrong_is_worth_mending() -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.quantization.search.mixed import fewest_in_float, names
+from service.quantization.search.mixed_precision import fewest_in_float, names
 
 
 def always() -> bool:
