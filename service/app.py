@@ -153,15 +153,15 @@ class Server:
             await self._plane(scope, receive, send)
 
     def begin_stop(self) -> None:
-        """Be not ready, let clients go with their next answer, and end what may last: watchers'
-        streams, swaps before their switch. Requests are answered."""
+        """Fail readiness, send ``Connection: close``, end event streams, and cancel swaps that have
+        not switched. Requests are still answered."""
         self._inference.leaving = True
         self._watchers.close()
         self.repository.begin_stop()
 
     @property
     def unanswered(self) -> int:
-        """Requests that were told in the end that there is no answer."""
+        """Requests that were admitted and got an error because the server stopped."""
         return self._inference.unanswered
 
     async def _live(self, receive: Receive, send: Send) -> None:

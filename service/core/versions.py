@@ -1,8 +1,8 @@
 """Which versions of a model are to be loaded, and which one is to serve: decided from values.
 
 ``next_action`` is stateless: it looks at what is on disk and what is in memory and names one step
-from the one to the other. Whoever performs the step asks again, until there is none left; so a
-step that failed, a file that changed meanwhile and a server that starts are all the same case.
+from the one to the other. The caller performs it and asks again, until there is none; so a failed
+step, a file that changed meanwhile and a server that starts are the same case.
 """
 
 from collections.abc import Collection, Iterable
@@ -73,7 +73,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A model as one looks at it to decide.
+    """Snapshot of a model for ``next_action``.
 
     ``held`` are the READY versions with the revision that each was loaded from; ``kept`` is the
     version kept warm for a rollback; ``refused`` the versions that failed, with the evidence.

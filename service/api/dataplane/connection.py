@@ -1,8 +1,8 @@
-"""What every connection is held to, whatever is asked over it.
+"""Limits of every connection, whatever is requested over it.
 
-uvicorn bounds neither the size of a request's head nor the time in which it comes, keeps whatever
-an answer's reader does not take, drops the body of a request that offers another protocol, and
-tells a line of log for everything that is not HTTP. Here all of it has a bound, and an answer.
+uvicorn limits neither the size of a request head nor the time in which it arrives, buffers what a
+client does not read, drops the body of a request that offers an upgrade, and logs a line for
+everything that is not HTTP. Here each of these has a limit, and an answer.
 """
 
 import logging
@@ -27,29 +27,29 @@ MAX_HEAD = 64 * 1024
 MAX_PIPELINED = 1000
 """Requests that one connection may send ahead of its answers."""
 HALF_CLOSE_SECONDS = 1.0
-"""From the head of a request, in which its client may shut down its sending side and still be
-answered. To a server that looks like a client that left, which is what a later one is taken for."""
+"""After the head of a request, in which a client may shut down its sending side and still get the
+answer. Later it is taken for a client that disconnected, which looks the same to a server."""
 
 
 class _NoHead(list[Header]):
-    """Where headers go that belong to no head: those that trail a body, which nobody asks for."""
+    """The list of headers outside of a head. Trailers after a body are dropped."""
 
     def append(self, _: Header) -> None:
-        """Forget it."""
+        """Drop a trailer."""
 
 
 NO_HEAD = _NoHead()
 
 
-class Ended(Exception):  # noqa: N818 - stops the parser; nobody is told of it
-    """Nothing more is wanted of what the connection sends."""
+class Ended(Exception):  # noqa: N818 - stops the parser; it is no error
+    """The rest of what the connection sends is ignored."""
 
 
 class Connection(HttpToolsProtocol):
     """uvicorn's HTTP protocol within bounds.
 
-    ``patience`` is for how many seconds a client may take to send a head, or to take nothing of an
-    answer; and for how many an answer may take whose client has shut down its sending side.
+    ``patience`` is the timeout in seconds for a request head, for a client that reads nothing of
+    an answer, and for an answer to a client that has shut down its sending side.
     """
 
     def __init__(
@@ -67,13 +67,12 @@ class Connection(HttpToolsProtocol):
         self._patience = patience
         idle = self.timeout_keep_alive
         self._keep_alive = KeepAlive(self.loop, idle, self.timeout_keep_alive_handler)
-        # All mutable state beside uvicorn's: the bytes that came with a head that is not complete
-        # yet, those of the first part, in which other things may be, and since when the rest is
-        # owed; since when nothing of an answer has been taken, and how much was left then; since
-        # when bytes come that nobody wants; the requests that were not answered when others came
-        # after them; whether an upgrade was offered; when the last request began, and since when
-        # the client has sent no more; whether the connection is at its end, and what is to be said
-        # before it.
+        # All mutable state beside uvicorn's: the bytes of an incomplete head, those of the packet
+        # in which it began, and when its timeout started; since when the client has read nothing, and
+        # how much was buffered then; since when bytes are read and dropped; requests that were
+        # unanswered when others followed them; whether an upgrade was offered; when the last
+        # request began, and since when the client's sending side is shut down; whether the
+        # connection is ending, and the error to send before that.
         self.headers = NO_HEAD
         self._came = self._head_bytes = self._first_bytes = 0
         self._owed: float | None = None
@@ -87,13 +86,13 @@ class Connection(HttpToolsProtocol):
         self._last_words: bytes | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """A head is owed from now on."""
+        """Start the header timeout."""
         super().connection_made(transport)
         self._owed = perf_counter()
         self._look_out.open(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell all requests that nobody waits for them; uvicorn tells the last one only."""
+        """Tell all requests that their client disconnected; uvicorn tells the last one only."""
         self._look_out.close(self)
         self._lingering.remove(self)
         self._traffic.forget(self)
@@ -106,8 +105,8 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio takes a bool
-        """Whether the connection stays open although the client sends no more: there are answers
-        to give."""
+        """Whether the connection stays open after the client's sending side was shut down, for
+        answers that are due."""
         if self.transport.is_closing() or self._unwanted is not None:
             self.hang_up()
         elif self.headers is not NO_HEAD or getattr(self.cycle, "more_body", False):
@@ -121,11 +120,11 @@ class Connection(HttpToolsProtocol):
     def _just_asked(self) -> bool:
         cycle = self.cycle
         if cycle is None or getattr(cycle, "response_started", False):
-            return False  # of an answer in parts nobody knows when it ends
+            return False  # the end of an answer in parts is unknown
         return perf_counter() - getattr(cycle, "started", self._began) < HALF_CLOSE_SECONDS
 
     def data_received(self, data: bytes) -> None:
-        """Take what came."""
+        """Parse what was received."""
         self._keep_alive.end()
         self._came = self._head_bytes + len(data)
         self._feed(data)
@@ -232,14 +231,14 @@ class Connection(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def _rest(self) -> None:
-        """Wait for the next request, as uvicorn does but for the timer."""
+        """Wait for the next request. As in uvicorn, with another timer."""
         self.server_state.total_requests += 1
         if not self.transport.is_closing():
             self.flow.resume_reading()
             self._keep_alive.begin()
 
     def pause_writing(self) -> None:
-        """Read nothing more from a client that does not read."""
+        """Write buffer full; stop reading."""
         super().pause_writing()
         if not self.transport.is_closing():
             self.flow.pause_reading()
@@ -249,15 +248,15 @@ class Connection(HttpToolsProtocol):
         self._look_out.open(self)
 
     def silent_since(self) -> float:
-        """When the client last took something of its answer."""
+        """When the client last read from the connection."""
         return self._stuck[0] if self._stuck else perf_counter()
 
     def drop(self) -> None:
-        """Cut the connection: what is not taken yet makes way for others."""
+        """Abort the connection, to free its write buffer."""
         self.transport.abort()
 
     def resume_writing(self) -> None:
-        """Read on: the client does."""
+        """Write buffer drained; resume reading."""
         super().resume_writing()
         self._stuck = None
         self._traffic.forget(self)
@@ -266,10 +265,10 @@ class Connection(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def look(self, now: float) -> None:
-        """Part with a client that takes too long."""
+        """Enforce the timeouts."""
         if self._owed is not None:
             if self.flow.read_paused:
-                self._owed = now  # it is we who do not read
+                self._owed = now  # reading is paused by the server
             elif now - self._owed > self._patience:
                 self._owed = None
                 self._part()
@@ -283,18 +282,19 @@ class Connection(HttpToolsProtocol):
             elif now - since > self._patience:
                 self.transport.abort()
         if self._half_closed is not None and now - self._half_closed > self._patience:
-            self.transport.close()  # for all that can be known nobody waits
+            self.transport.close()  # the client has probably disconnected
         if self._unwanted is not None and now - self._unwanted > LINGER_SECONDS:
             self.hang_up()
 
     def _part(self) -> None:
         if self.headers is NO_HEAD:
-            self.transport.close()  # it never began
+            self.transport.close()  # nothing of a request has arrived
         else:
             self.end(408, f"the head of the request did not arrive within {self._patience:g} s")
 
     def linger(self) -> None:
-        """Take what comes for a moment, and throw it away: who still sends may miss the answer."""
+        """Read and drop for a moment: closing while the client still sends would reset the
+        connection, and the answer may be lost."""
         if self._unwanted is None:
             self._unwanted = perf_counter()
             self._look_out.open(self)
@@ -305,7 +305,7 @@ class Connection(HttpToolsProtocol):
         self._lingering.remove(self)
 
     def hang_up(self) -> None:
-        """Close the connection once what was said is sent; it is not waited for without end."""
+        """Close the connection once the write buffer is sent, within the timeout."""
         self.ended = True
         self._want()
         self.transport.close()
@@ -315,7 +315,7 @@ class Connection(HttpToolsProtocol):
             self._look_out.open(self)
 
     def end(self, status: int, error: str) -> None:
-        """Answer with an error, after all that is still owed, and close the connection."""
+        """Answer with an error, after the answers that are due, and close the connection."""
         self.ended = True
         self._owed, self.headers = None, NO_HEAD
         body = orjson.dumps({"error": error})
@@ -334,7 +334,7 @@ class Connection(HttpToolsProtocol):
         self.hang_up()
 
     def _owes_answers(self) -> bool:
-        """Whether requests that came as a whole are not answered."""
+        """Whether complete requests are unanswered."""
         cycles: Iterable[Any] = (self.cycle, *(cycle for cycle, _ in self.pipeline), *self._ahead)
         return any(c and not (c.response_complete or c.more_body) for c in cycles)
 
@@ -347,7 +347,8 @@ class Connection(HttpToolsProtocol):
             self._look_out.close(self)
 
     def _decline_upgrade(self, rest: bytes) -> None:
-        """Go on in HTTP/1.1, as a server may. The parser took the body for the other protocol."""
+        """Ignore an upgrade and continue in HTTP/1.1, as RFC 9110 allows. The parser has taken the
+        body for the other protocol, so that the request is parsed again without the offer."""
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
         self._upgrade = False
         if method == b"CONNECT":

@@ -48,7 +48,8 @@ def _target_of(url: bytes) -> Target | None:
 
 
 Admits = Callable[[list[Header]], bool]
-"""Whether a prediction with these headers is let in; who is not gets the answer of the door."""
+"""Whether a prediction with these headers is authorized. Others go through ASGI, where the
+middleware answers."""
 
 
 class DirectProtocol(Connection):

@@ -261,7 +261,7 @@ class Inference:
         return protocol, version, signature, request, outputs, limit
 
     def refuse(self, exchange: Exchange, error: BaseException) -> Answer:
-        """The answer to a request that failed; what is no error of ours stays inside."""
+        """The answer to a request that failed. Unexpected exceptions are masked as 500."""
         if isinstance(error, MemoryError):
             _log.error("request %s: out of memory", exchange.request_id.decode())
             error = MemoryFull("the server is out of memory: try again")

@@ -23,8 +23,8 @@ OFF_THE_LOOP = 64 * 1024
 MOST_PER_BYTE = 1032
 """Deflate cannot pack more than this many bytes into one: https://zlib.net/zlib_tech.html"""
 LINGER = 2.0
-"""Seconds in which a sender that was refused may stop. A line that is cut while the other side
-still sends is reset, and the reset may overtake the answer."""
+"""Seconds of a lingering close: closing while the client still sends would reset the connection,
+and the client may lose the answer."""
 
 
 class ClientGone(Exception):  # noqa: N818 - not an error to tell anybody

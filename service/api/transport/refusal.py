@@ -1,8 +1,8 @@
-"""An answer to a request of which the rest is on its way and unwanted.
+"""An answer before the request has been read, with a lingering close.
 
-A line that is cut while the other side still sends is reset, and the reset may overtake the
-answer. So the answer goes out whole, the sender gets a moment to hear it and stop, and only then
-the line is cut.
+Closing while the client still sends would reset the connection, and the client may lose the
+answer. So the answer is sent whole, the client gets a moment to read it and stop, and then the
+connection is closed.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """The steps from what is in memory to what is on disk: serve, load, unload; and their loop.
 
-Whoever calls these holds the model's lock. ``serve`` is the whole of a swap: until its one
-synchronous line, in which the new version takes over, the old one serves as if nothing were.
+The caller holds the model's lock. ``serve`` is a whole swap: the old version serves until the one
+synchronous line in which the new one takes over.
 """
 
 import asyncio

@@ -112,20 +112,20 @@ class ModelVersion:
         self._move(State.UNAVAILABLE, reason)
 
     def begin_stop(self, drain_timeout: float) -> None:
-        """Admit no more; answer what was admitted, within so many seconds; then let go of
-        everything. Does nothing to a version that is not READY."""
+        """Drain, for at most so many seconds, then release everything. Does nothing to a version
+        that is not READY."""
         if self.batcher is not None and self._stopped is None:
             self._move(State.UNLOADING, "")
             self._stopped = asyncio.ensure_future(self._drain(drain_timeout))
 
     async def stop(self, drain_timeout: float) -> None:
-        """Begin to stop and wait for the end. Who waits may be cancelled: draining goes on."""
+        """Drain, release, and wait for the end. Cancelling the caller does not stop the drain."""
         self.begin_stop(drain_timeout)
         if self._stopped is not None:
             await asyncio.shield(self._stopped)
 
     async def wait_idle(self, drain_timeout: float) -> bool:
-        """Wait for a moment in which everything admitted is answered; False if none comes."""
+        """Wait until everything admitted is answered; False if the time is up before."""
         with suppress(TimeoutError):
             async with asyncio.timeout(drain_timeout):
                 if self.batcher is not None:
@@ -134,7 +134,7 @@ class ModelVersion:
         return False
 
     async def _drain(self, drain_timeout: float) -> None:
-        """What is known of the version stays; what takes memory goes."""
+        """Release the sessions; metadata stays."""
         assert self.batcher is not None, "it is READY. This is a bug."
         await self.wait_idle(drain_timeout)
         self.batcher.close()
@@ -197,7 +197,7 @@ class ModelVersion:
         return self.serving()[0].policy.padding
 
     def withdraw(self) -> None:
-        """Take requests whose reply was cancelled out of the queue."""
+        """Remove requests whose reply was cancelled from the queue."""
         if self.batcher is not None:
             self.batcher.withdraw()
 

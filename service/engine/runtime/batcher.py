@@ -29,8 +29,8 @@ from service.engine.runtime.replies import Reply, answer
 from service.engine.runtime.runs import Marks, Running, Runs
 
 TOO_LONG_INLINE = 0.1
-"""Seconds; a run may take longer than any that was measured at load. Who does so once in the event
-loop, where all others wait for it, does so no more."""
+"""Seconds; a run may take longer than any that was measured at load. One such run in the event
+loop, where all requests wait for it, moves the model to a thread."""
 
 _log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class DynamicBatcher:
 
         With ``alone`` it shares no run with another request.
 
-        Who no longer wants them calls ``withdraw`` once the reply says that it is done.
+        To cancel, cancel the reply, then call ``withdraw``.
 
         Raises:
             QueueFull: too many requests wait.
@@ -176,7 +176,7 @@ class DynamicBatcher:
             self._push(entry, admitted=True)
 
     def withdraw(self) -> None:
-        """Take requests whose future was cancelled out of the queue."""
+        """Remove requests whose reply was cancelled from the queue."""
         self._abandoned = True
         self._wake()
 

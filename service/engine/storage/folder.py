@@ -125,8 +125,8 @@ class ModelFolder:
         return _digest(f"{self.files.get(number)} {settings}")
 
     def found(self, before: "ModelFolder | None" = None) -> tuple[Found, ...]:
-        """The versions, to decide on. Those whose files have changed since ``before`` still grow;
-        without it all count as complete.
+        """The versions, to decide on. Those whose files have changed since ``before`` are still
+        being written; without it all count as complete.
         """
         judged_by = f"{self.golden} {self.config.gate.model_dump_json()} {self.pin}"
         versions = []

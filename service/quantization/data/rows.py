@@ -1,4 +1,4 @@
-"""Rows to calibrate on, other rows to choose by, and yet other ones to confirm the choice.
+"""The calibration, validation and test split of a search's rows.
 
 A row is one request: its arrays in the signature's order, with a first axis of 1; or a run, whose
 arrays are as they came. Rows may differ in length, as texts do; those of one shape are stored
