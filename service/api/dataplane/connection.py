@@ -68,8 +68,8 @@ class Connection(HttpToolsProtocol):
         idle = self.timeout_keep_alive
         self._keep_alive = KeepAlive(self.loop, idle, self.timeout_keep_alive_handler)
         # All mutable state beside uvicorn's: the bytes of an incomplete head, those of the packet
-        # in which it began, and when its timeout started; since when the client has read nothing, and
-        # how much was buffered then; since when bytes are read and dropped; requests that were
+        # in which it began, and when its timeout started; since when the client has read nothing,
+        # and how much was buffered then; since when bytes are read and dropped; requests that were
         # unanswered when others followed them; whether an upgrade was offered; when the last
         # request began, and since when the client's sending side is shut down; whether the
         # connection is ending, and the error to send before that.
