@@ -13,6 +13,7 @@ from fastapi.security import HTTPBearer
 
 from service.api.auth.policy import Access, Headers, Need
 from service.api.transport.answers import Header
+from service.api.transport.target import given_id
 from service.core.errors import Forbidden, Unauthenticated
 from service.core.events import AccessRefused, Actor, Observer
 
@@ -110,7 +111,5 @@ def request_id_of(scope: Mapping[str, Any]) -> str | None:
 
 def _actor(client: Any, headers: Headers) -> Actor:
     address = client.host if client else "-"
-    given = headers.get(b"x-request-id", [b""])[0]
-    if given and len(given) <= 128 and given.isascii():
-        return Actor("nobody", address, given.decode())
-    return Actor("nobody", address, secrets.token_hex(8))
+    given = given_id(headers.get(b"x-request-id", [b""])[0])
+    return Actor("nobody", address, given.decode() if given else secrets.token_hex(8))

@@ -6,7 +6,6 @@ need more than one step to arrive, and all of them under other servers.
 
 import asyncio
 import logging
-import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
@@ -28,8 +27,9 @@ from service.api.transport.body import (
     swallow,
     wanted_encoding,
 )
-from service.api.transport.exchange import Exchange, LookOut, Target
+from service.api.transport.exchange import Exchange, LookOut
 from service.api.transport.refusal import turned_away
+from service.api.transport.target import Target, target_of
 from service.core.body_cost import LARGE
 from service.core.errors import (
     BodyTimeout,
@@ -46,23 +46,10 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
-TARGET = re.compile(
-    r"/v2/models/(?P<v2>[^/]+)(?:/versions/(?P<n2>[^/]+))?/infer"
-    r"|/v1/models/(?P<v1>[^/:]+)(?:/versions/(?P<n1>[^/:]+))?:predict"
-)
 WATCH_AFTER = 0.05
 """Seconds after which a waiting request's client is watched for leaving."""
 ONCE = {b"content-length", b"content-encoding", b"inference-header-content-length"}
 """Headers that say how to read the body."""
-
-
-def target_of(path: str) -> Target | None:
-    """What a path asks for; None where it is not one of inference."""
-    match = TARGET.fullmatch(path)
-    if match is None:
-        return None
-    v2, n2, one, n1 = match.groups()
-    return Target("v1", one, n1) if v2 is None else Target("v2", v2, n2)
 
 
 class DataPlane:

@@ -12,7 +12,8 @@ from service.api.protocol.json_tensors import Bytes
 from service.api.protocol.pace import TakesLong
 from service.api.transport.answers import Answer
 from service.api.transport.body import OFF_THE_LOOP, compress, deflated, too_large, wanted_encoding
-from service.api.transport.exchange import Exchange, Target
+from service.api.transport.exchange import Exchange
+from service.api.transport.target import Target
 from service.core.body_cost import LARGE
 from service.core.errors import BodyTimeout, QuantserveError
 from service.core.tensors import Arrays

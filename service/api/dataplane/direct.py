@@ -9,9 +9,7 @@ What this relies on of uvicorn's protocol class is what that asks of its own cyc
 response; the end-to-end tests go through here.
 """
 
-import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -21,32 +19,16 @@ from service.api.dataplane.connection import NO_HEAD, Connection
 from service.api.dataplane.inference import Headers, Inference
 from service.api.transport.answers import CLOSE, Answer, Header
 from service.api.transport.body import too_large
-from service.api.transport.exchange import LookOut, Target
+from service.api.transport.exchange import LookOut
 from service.api.transport.http10 import offers_keep_alive
 from service.api.transport.reading import FULL
+from service.api.transport.target import target_of_url
 from service.core.body_cost import LARGE
 from service.core.errors import ShuttingDown
 
-TARGET = re.compile(
-    rb"/v2/models/([\w.-]+)(?:/versions/([\w.-]+))?/infer"
-    rb"|/v1/models/([\w.-]+)(?:/versions/([\w.-]+))?:predict"
-)
 VERSIONS = ("1.1", "1.0")
 JOINED = 64 * 1024
 """Bytes; to copy a longer answer behind its head takes longer than to send it on its own."""
-LONGEST_TARGET = 512
-"""Bytes; a longer one is no model's that could be served."""
-
-
-@lru_cache(maxsize=1024)
-def _target_of(url: bytes) -> Target | None:
-    match = TARGET.fullmatch(url)
-    if match is None:
-        return None
-    v2, n2, one, n1 = (None if group is None else group.decode() for group in match.groups())
-    return Target("v2", v2, n2) if v2 is not None else Target("v1", one or "", n1)
-
-
 Admits = Callable[[list[Header]], bool]
 """Whether a prediction with these headers is authorized. Others go through ASGI, where the
 middleware answers."""
@@ -93,7 +75,7 @@ class DirectProtocol(Connection):
         """Take the request if it is one for us."""
         if not self.passes():
             return
-        target = _target_of(self.url) if len(self.url) < LONGEST_TARGET else None
+        target = target_of_url(self.url)
         headers, version = dict(self.headers), self.parser.get_http_version()
         if target is None or not self._usual(headers, version):
             super().on_headers_complete()

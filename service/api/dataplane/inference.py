@@ -31,8 +31,9 @@ from service.api.transport.answers import (
     takes_long,
     to_encode,
 )
-from service.api.transport.exchange import Admitted, Exchange, Target
+from service.api.transport.exchange import Admitted, Exchange
 from service.api.transport.reading import Lingering, ReadTurns
+from service.api.transport.target import Target, given_id
 from service.api.transport.traffic import Traffic
 from service.config import Settings
 from service.core.errors import (
@@ -90,10 +91,8 @@ class Inference:
 
     def request_id(self, headers: Headers) -> bytes:
         """The client's name for the request, or one of our own."""
-        given = headers.get(b"x-request-id")
-        if given and len(given) <= 128 and given.isascii():
-            return given
-        return b"%b-%x" % (self._boot, next(self._ids))
+        given = given_id(headers.get(b"x-request-id"))
+        return given or b"%b-%x" % (self._boot, next(self._ids))
 
     def admit(self, exchange: Exchange, headers: Headers, body: Bytes, reply: Reply) -> None:
         """Choose the version, read and check the request, and queue it.

@@ -12,7 +12,8 @@ from time import monotonic
 from service.api.dataplane.inference import Inference
 from service.api.openapi.examples import Body, Example, Examples
 from service.api.protocol.non_finite import loads
-from service.api.transport.exchange import Exchange, Target
+from service.api.transport.exchange import Exchange
+from service.api.transport.target import Target
 from service.core.errors import QuantserveError, RequestError
 from service.core.tensors import Arrays
 

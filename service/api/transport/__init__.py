@@ -1,6 +1,7 @@
 """What both planes need of HTTP.
 
 body        bodies, within limits and decompressed
+target      what a path names, and a client's id for its request
 exchange    one inference request on its way
 answers     outputs and errors to bytes
 refusal     an answer before the request has ended

@@ -5,6 +5,7 @@ import logging
 from time import perf_counter
 from typing import NamedTuple, Protocol
 
+from service.api.transport.target import Target
 from service.core.events import Outcome
 from service.core.memory_budget import Reservation
 from service.core.requests import InferRequest
@@ -14,14 +15,6 @@ from service.engine.repository.version import ModelVersion
 _log = logging.getLogger(__name__)
 LOOK_EVERY = 0.05
 """Seconds between two looks at the requests that are open."""
-
-
-class Target(NamedTuple):
-    """What a path asks for."""
-
-    protocol: str
-    model: str
-    version: str | None
 
 
 class Admitted(NamedTuple):

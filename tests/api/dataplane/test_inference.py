@@ -10,7 +10,8 @@ import pytest
 
 from service.api.dataplane.inference import Inference
 from service.api.protocol.pace import TakesLong
-from service.api.transport.exchange import Exchange, Target
+from service.api.transport.exchange import Exchange
+from service.api.transport.target import Target
 from service.api.transport.traffic import Traffic
 from service.config import Settings
 from service.core.errors import NotReady
