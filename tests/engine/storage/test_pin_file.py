@@ -1,0 +1,51 @@
+"""serving.toml is written so that it is read as the same pin, and comes back as it was."""
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.config import load_pin
+from service.core.versions import Pin
+from service.engine.storage.pin_file import (
+    PIN_FILE,
+    check_pin,
+    read_pin_file,
+    restore_pin_file,
+    write_pin,
+)
+
+NUMBERS = st.integers(1, 10**18 - 1)
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1)
+PINS = st.builds(
+    Pin, NUMBERS, st.none() | NUMBERS, st.booleans(), st.booleans(),
+    st.lists(NAMES, max_size=3, unique=True).map(tuple),
+)  # fmt: skip
+
+
+@given(PINS)
+def test_a_pin_is_read_as_it_was_written(pin: Pin) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        assert check_pin(folder, pin) == "" and write_pin(folder, pin) == ""
+        found = load_pin(folder / PIN_FILE)
+        assert found is not None
+        assert (found.version, found.previous) == (pin.version, pin.previous)
+        assert (found.forced, found.signature_change) == (pin.forced, pin.signature_change)
+        assert tuple(found.v1_outputs) == pin.v1_outputs
+        assert write_pin(folder, None) == "" and read_pin_file(folder) is None
+
+
+def test_what_was_there_comes_back_valid_or_not(tmp_path: Path) -> None:
+    (tmp_path / PIN_FILE).write_bytes(b"no toml [")
+    before = read_pin_file(tmp_path)
+    write_pin(tmp_path, Pin(2))
+    restore_pin_file(tmp_path, before)
+    assert (tmp_path / PIN_FILE).read_bytes() == b"no toml ["
+    restore_pin_file(tmp_path, None)
+    assert not (tmp_path / PIN_FILE).exists()
+
+
+def test_a_folder_that_is_gone_says_what_cannot_be_written(tmp_path: Path) -> None:
+    assert PIN_FILE in write_pin(tmp_path / "gone", Pin(1))
