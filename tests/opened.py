@@ -79,4 +79,4 @@ async def opened(root: Path, budget: int = 0, **more: Any) -> AsyncIterator[Open
     await repository.load_all()
     yield Opened(repository, events, hooks)
     await repository.stop()
-    assert all(not model.living for model in repository)
+    assert all(not model.active for model in repository)
