@@ -8,6 +8,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from service.engine.cpu.kernels import Kernels, kernels_for
+from service.engine.onnx_file.snapshot import ModelFile
 from service.engine.runtime.session import Session, SessionOptions
 from service.quantization.data.rows import Rows, save_rows
 from service.quantization.graphs.macs import multiply_adds
@@ -139,7 +140,7 @@ def test_inspect_tells_precision_scales_and_work(work_dir: WorkDir) -> None:
     build(Recipe("static", Static()), work_dir, path)
     found = inspect(path)
     assert found["fusion"]["ratio"] == 1.0
-    assert found["kernels"] == kernels_for(path).value
+    assert found["kernels"] == kernels_for(ModelFile(path)).value
     assert inspect(path, Kernels.EXACT)["kernels"] == "exact"
     # 8x8 values of 8 channels from 9 pixels, 16 from 8 x 9, and 16 to 3.
     assert found["multiply_adds"] == 64 * 8 * 9 + 64 * 16 * 72 + 48
