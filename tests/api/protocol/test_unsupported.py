@@ -1,0 +1,23 @@
+"""What would give wrong answers if it were ignored is refused by name."""
+
+import pytest
+
+from service.api.protocol.unsupported import refuse_sequence, refuse_shared_memory
+from service.core.errors import MalformedRequest
+
+
+@pytest.mark.parametrize("name", ["sequence_id", "sequence_start", "sequence_end"])
+def test_a_request_of_a_sequence_is_refused(name: str) -> None:
+    with pytest.raises(MalformedRequest, match=f'"{name}" is 7: sequences are not supported'):
+        refuse_sequence({name: 7})
+
+
+def test_an_id_that_says_no_sequence_is_ignored() -> None:
+    refuse_sequence({"sequence_id": 0, "sequence_start": False, "sequence_end": False})
+    refuse_sequence({"sequence_id": "", "priority": 1, "triton_enable": True})
+
+
+def test_a_tensor_in_shared_memory_is_refused() -> None:
+    refuse_shared_memory({"binary_data_size": 4}, 'input "x"')
+    with pytest.raises(MalformedRequest, match='input "x" has "shared_memory_region"'):
+        refuse_shared_memory({"shared_memory_region": "r"}, 'input "x"')
