@@ -33,8 +33,8 @@ def graph() -> GraphProto:
         ["c"],
         ["y"],
         name="choice",
-        then_branch=branch("a", "wa"),
-        else_branch=branch("b", "wb"),
+        then_branch=branch("b", "wb"),
+        else_branch=branch("a", "wa"),
     )
     unread = helper.make_node("Constant", [], ["unread"], name="k", value_float=1.0)
     output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
