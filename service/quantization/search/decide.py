@@ -147,7 +147,7 @@ def cutoff(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) ->
 def mixed_bases(
     candidates: Sequence[Candidate], reference: Candidate, goal: Goal
 ) -> list[Candidate]:
-    """Candidates worth mending: better than the best so far, but with answers too far off.
+    """Candidates worth mixed precision: better than the best so far, but not accurate enough.
 
     The most promising first: fast, and near to the budget.
     """

@@ -205,7 +205,7 @@ class Search:
     def _mixed_precision(self) -> Iterator[Candidate]:
         """What mixed precision makes of the most promising recipes; each result may make the next
         one not worth the time."""
-        mending = MixedPrecision(
+        mixing = MixedPrecision(
             self._builder, self._journal, self._work_dir, self._bench, self._task.goal.max_drop,
             self._more, self._next,
         )  # fmt: skip
@@ -218,14 +218,14 @@ class Search:
             until = monotonic() + self._left() / (MOST_MIXED - len(tried))
             tried.add(recipe.name)
             try:
-                mended = mending.find(recipe, until)
+                found = mixing.find(recipe, until)
             except WorkFailed as error:
-                self._notes.append(f"{recipe.name} could not be mended: {error}")
+                self._notes.append(f"{recipe.name} could not get mixed precision: {error}")
                 continue
-            if mended is None:
+            if found is None:
                 self._notes.append(f"no set of nodes in float was found for {recipe.name}")
                 continue
-            yield self._try(mended)
+            yield self._try(found)
 
     def _more(self, steps: int) -> None:
         self._planned += steps

@@ -52,13 +52,13 @@ def test_the_bar_rises_with_the_best_so_far() -> None:
     assert cutoff([candidate("a", 3.0)], FP32, GOAL) == pytest.approx(1.8)
 
 
-def test_what_is_fast_and_wrong_is_worth_mending() -> None:
+def test_what_is_fast_and_wrong_gets_mixed_precision() -> None:
     rows = [candidate("slow and right", 1.3), candidate("fast and wrong", 3.0, drop=0.5)]
     assert [c.recipe.name for c in mixed_bases(rows, FP32, GOAL)] == ["fast and wrong"]
     assert mixed_bases([*rows, candidate("fast and right", 3.1)], FP32, GOAL) == []
 
 
-def test_what_is_nearly_right_is_mended_before_what_is_a_little_faster() -> None:
+def test_what_is_nearly_right_comes_before_what_is_a_little_faster() -> None:
     rows = [candidate("wild", 1.52, drop=0.3), candidate("close", 1.4, drop=0.011),
             candidate("slow", 1.18, drop=0.0101)]  # fmt: skip
     assert [c.recipe.name for c in mixed_bases(rows, FP32, GOAL)] == ["close", "slow", "wild"]
