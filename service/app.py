@@ -23,11 +23,12 @@ from service.api.control.repository_verbs import Limits, repository_verbs
 from service.api.control.upload import UploadLimits, upload_routes
 from service.api.control.versions import versions
 from service.api.dataplane.asgi import App, DataPlane, Send
-from service.api.dataplane.direct import DirectProtocol
 from service.api.dataplane.inference import Inference
+from service.api.dataplane.routing import Routing
+from service.api.http1.driver import Shared
+from service.api.http1.under_uvicorn import protocol_class
 from service.api.openapi.example_answers import ExampleAnswers
 from service.api.transport.body import Receive
-from service.api.transport.exchange import LookOut
 from service.api.transport.traffic import Traffic
 from service.config import Settings, read_keys
 from service.core.errors import ConfigError
@@ -130,8 +131,9 @@ class Server:
             changes,
         )
         self._plane: App = DataPlane(control, inference, access)
-        self.protocol = partial(DirectProtocol, inference, LookOut(), partial(lets_predict, access))
-        """For uvicorn: its HTTP protocol with a shorter way for predictions."""
+        routing = Routing(inference, partial(lets_predict, access), self._plane)
+        self.protocol = protocol_class(routing.route, Shared(traffic), settings.body_timeout)
+        """For uvicorn: what makes the protocol of a connection."""
         self._settings = settings
         self._crashes = parent.crashes
         self._loaded = asyncio.Event()

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import uvicorn
 
-from service.api.dataplane.direct import DirectProtocol
+from service.api.http1.driver import HTTPProtocol
 from service.app import Server
 from service.config import Settings
 from service.supervisor import stop_signals
@@ -102,8 +102,8 @@ class Lifetime(uvicorn.Server):
         await self._pause(READ_SECONDS)
         await super().shutdown(sockets)
         for connection in list(self.server_state.connections):
-            if isinstance(connection, DirectProtocol):
-                connection.give_up()
+            if isinstance(connection, HTTPProtocol):
+                connection.stop()
         await asyncio.sleep(WRITE_SECONDS)
         self._ends.at_exit()
         if self._server.unanswered:

@@ -1,8 +1,7 @@
 """Inference requests.
 
-inference   from bytes to the queue and back
-direct      the short way: a subclass of uvicorn's protocol, without ASGI
-call        a request on the short way
-connection  limits of every connection
-asgi        the same as an ASGI callable: for long bodies, and for other servers
+inference  from bytes to the queue and back
+routing    what answers a request of a connection: a call, or the ASGI application
+call       an inference request without ASGI
+asgi       inference as an ASGI callable: for requests out of the ordinary, and for other servers
 """

@@ -1,7 +1,7 @@
 """The data plane as an ASGI callable in front of everything else.
 
-Under uvicorn most inference requests take the shorter way of ``direct.py``; here come those that
-need more than one step to arrive, and all of them under other servers.
+Most inference requests take the shorter way of ``call.py``; here come those that are out of the
+ordinary, and all of them under other servers.
 """
 
 import asyncio

@@ -1,13 +1,13 @@
-"""A request on a connection that takes the shorter way: the batcher's reply and uvicorn's cycle of
-request and response at once.
-"""
+"""An inference request without ASGI: the receiver of its body and the batcher's reply at once."""
 
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Any
 
 from service.api.dataplane.inference import Headers, Inference
+from service.api.http1.driver import HTTPProtocol
+from service.api.http1.request import Request
 from service.api.protocol.json_tensors import Bytes
 from service.api.protocol.pace import TakesLong
 from service.api.transport.answers import Answer
@@ -15,38 +15,31 @@ from service.api.transport.body import OFF_THE_LOOP, compress, deflated, too_lar
 from service.api.transport.exchange import Exchange
 from service.api.transport.target import Target
 from service.core.body_cost import LARGE
-from service.core.errors import BodyTimeout, QuantserveError
+from service.core.errors import BodyTimeout, QuantserveError, ShuttingDown
 from service.core.tensors import Arrays
 
 _log = logging.getLogger(__name__)
 
 
-class Line(Protocol):
-    """The connection that a request came over; ``call`` is the one whose body is still coming."""
-
-    call: "Call | None"
-    tasks: set[asyncio.Task[Any]]
-
-    def respond(self, call: "Call", answer: Answer, /) -> None:
-        """Write the answer."""
-
-
 class Call(Exchange):
     """One request: its body while it comes, then its answer."""
 
-    slow = False
-    keep_alive = True
-    accepts_keep_alive = False
-    response_complete = False
-    disconnected = False
     _body: Bytes = b""
     _task: asyncio.Task[None] | None = None
 
-    def __init__(self, target: Target, headers: Headers, inference: Inference, line: Line) -> None:
+    def __init__(
+        self,
+        target: Target,
+        headers: Headers,
+        inference: Inference,
+        request: Request,
+        connection: HTTPProtocol,
+    ) -> None:
         super().__init__(target, inference.request_id(headers))
         self.headers = headers
         self._inference = inference
-        self._line = line
+        self._request = request
+        self._connection = connection
 
     @property
     def raw(self) -> bool:
@@ -61,33 +54,36 @@ class Call(Exchange):
         except QuantserveError as error:
             self.refuse(error)
 
-    def add(self, chunk: bytes) -> None:
-        """Keep a part of the body, within the limit."""
-        if self.response_complete:
-            return
+    def receive(self, chunk: Bytes, complete: bool) -> None:
+        """Keep a part of the body, within the limit, and queue the request with the last one."""
         if not self._body:
             self._body = chunk
-        elif type(self._body) is bytes:
-            # Grown in place: a list of pieces takes far more memory when they are small.
-            self._body = bytearray(self._body) + chunk
         else:
+            # Grown in place: a list of pieces takes far more memory when they are small.
+            if type(self._body) is bytes:
+                self._body = bytearray(self._body)
             self._body += chunk
         size = len(self._body)
         if size > self._inference.body_limit:
             self.refuse(too_large(self._inference.body_limit))
-        elif size >= LARGE and size - self.weighed >= LARGE:
-            self._grow()
+        elif size - self.weighed < LARGE or self._grow():
+            if complete:
+                self._submit()
+            elif self._request.body_timeout is None:
+                self._request.body_timeout = self._inference.body_timeout
+                if self.held is None:
+                    self.expect()
 
-    def _grow(self) -> None:
+    def _grow(self) -> bool:
+        """Reserve memory for what was received; gives whether there is room."""
         try:
             self._inference.traffic.grow(self, self._body, self.raw)
         except QuantserveError as error:
             self.refuse(error)
+            return False
+        return True
 
-    def submit(self) -> None:
-        """Queue the request: all of it is there."""
-        if self.response_complete:
-            return
+    def _submit(self) -> None:
         body, self._body = self._body, b""
         try:
             self._inference.admit(self, self.headers, body, self)
@@ -99,25 +95,41 @@ class Call(Exchange):
     def refuse(self, error: BaseException) -> None:
         """Answer with an error."""
         self._body = b""
-        self._line.respond(self, self._inference.refuse(self, error))
+        self._reply(self._inference.refuse(self, error))
 
-    def give_up(self, error: BaseException) -> None:
-        """Answer with an error, whatever is being done for the request."""
-        if self._task is not None:
-            self._task.cancel()
-        self.refuse(error)
-
-    def look(self, now: float) -> None:
+    def time_out(self) -> None:
         """Refuse a body that takes too long."""
         seconds = self._inference.body_timeout
-        if now - self.started > seconds and not self.response_complete:
-            self.refuse(BodyTimeout(f"the body did not arrive within {seconds:g} s"))
+        self.refuse(BodyTimeout(f"the body did not arrive within {seconds:g} s"))
+
+    def stop(self) -> None:
+        """Refuse the request, whatever is being done for it: the server stops."""
+        if self._task is not None:
+            self._task.cancel()
+        self.refuse(ShuttingDown("the server stopped before there was an answer"))
+
+    def disconnect(self) -> None:
+        """Take the request out of the queue: its client disconnected."""
+        self._body = b""
+        if self._task is not None:
+            self._task.cancel()
+        self._inference.abandon(self)
+        self._inference.finish(self)
+
+    @property
+    def _replied(self) -> bool:
+        """Whether there is a reply, or none can be sent."""
+        return self._request.reply_complete
+
+    def _reply(self, answer: Answer) -> None:
+        self._connection.reply(self._request, answer, self.request_id)
+        self._inference.finish(self)
 
     # What the batcher asks of a reply.
 
     def done(self) -> bool:
         """Whether nobody waits for the answer any more."""
-        return self.response_complete
+        return self._replied
 
     def set_result(self, outputs: Arrays) -> None:
         """Answer with the outputs."""
@@ -127,19 +139,19 @@ class Call(Exchange):
             if b"accept-encoding" in self.headers:
                 encoding = wanted_encoding(self.headers, answer.size)
             if encoding is None:
-                self._line.respond(self, answer)
+                self._reply(answer)
                 return
         except TakesLong:
             self._begin(self._answer_elsewhere(outputs))
             return
         except Exception as error:
-            if self.response_complete:
+            if self._replied:
                 raise
             self.refuse(error)
             return
         if answer.size < OFF_THE_LOOP:
             body = deflated((answer.body, *answer.rest), encoding)
-            self._line.respond(self, answer.encoded(encoding, body))
+            self._reply(answer.encoded(encoding, body))
         else:
             self._begin(self._compress(answer, encoding))
 
@@ -150,14 +162,14 @@ class Call(Exchange):
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         """Go on in a task; it is cancelled when the client leaves."""
         self._task = task = asyncio.ensure_future(self._refusing(work))
-        self._line.tasks.add(task)
-        task.add_done_callback(self._line.tasks.discard)
+        self._connection.host.tasks.add(task)
+        task.add_done_callback(self._connection.host.tasks.discard)
 
     async def _refusing(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except Exception as error:
-            if not self.response_complete:
+            if not self._replied:
                 self.refuse(error)
 
     async def _admit_elsewhere(self, body: Bytes) -> None:
@@ -168,8 +180,8 @@ class Call(Exchange):
         encoding = wanted_encoding(self.headers, answer.size)
         if encoding is not None:
             await self._compress(answer, encoding)
-        elif not self.response_complete:
-            self._line.respond(self, answer)
+        elif not self._replied:
+            self._reply(answer)
 
     async def _compress(self, answer: Answer, encoding: bytes) -> None:
         parts, elsewhere = (answer.body, *answer.rest), self._inference.elsewhere
@@ -178,27 +190,5 @@ class Call(Exchange):
             answer = answer.encoded(encoding, body)
         except (MemoryError, RuntimeError) as error:  # no memory, or none for a thread
             _log.error("request %s is not compressed: %s", self.request_id.decode(), error)
-        if not self.response_complete:
-            self._line.respond(self, answer)
-
-    # What uvicorn asks of a cycle; the rest are attributes.
-
-    @property
-    def more_body(self) -> bool:
-        """Whether the request is still coming."""
-        return self._line.call is self
-
-    @property
-    def message_event(self) -> "Call":
-        """What uvicorn sets when the connection is lost."""
-        return self
-
-    def set(self) -> None:
-        """The client is gone."""
-        if self.disconnected and not self.response_complete:
-            self.response_complete = True
-            self._body = b""
-            if self._task is not None:
-                self._task.cancel()
-            self._inference.abandon(self)
-            self._inference.finish(self)
+        if not self._replied:
+            self._reply(answer)

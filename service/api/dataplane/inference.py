@@ -3,7 +3,7 @@
 Choosing a version and entering its queue are one step, which is why a swap cannot lose a request.
 What is small is read and written in the same step; what would hold up the event loop raises
 ``TakesLong``, and is done again by the method of the same name with ``_elsewhere``: it is read
-first, and then the version is chosen. Both ways in, ``asgi.py`` and ``direct.py``, go through
+first, and then the version is chosen. Both ways in, ``asgi.py`` and ``call.py``, go through
 here.
 """
 
@@ -32,7 +32,6 @@ from service.api.transport.answers import (
     to_encode,
 )
 from service.api.transport.exchange import Admitted, Exchange
-from service.api.transport.reading import Lingering, ReadTurns
 from service.api.transport.target import Target, given_id
 from service.api.transport.traffic import Traffic
 from service.config import Settings
@@ -81,8 +80,6 @@ class Inference:
         self._non_finite = settings.non_finite
         self._ids = itertools.count(1)
         self.elsewhere = elsewhere or Elsewhere()
-        self.turns = ReadTurns()
-        self.lingering = Lingering()
         self._boot = f"{id(self):x}".encode()
         self.leaving = False
         """Whether answers tell clients to go elsewhere with their next request."""

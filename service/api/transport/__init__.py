@@ -7,6 +7,4 @@ answers     outputs and errors to bytes
 refusal     an answer before the request has ended
 reading     clients that send much, read in turns
 traffic     memory of requests and answers in flight
-keep_alive  when idle connections are closed
-http10      persistent connections of HTTP/1.0
 """

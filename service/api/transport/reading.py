@@ -5,21 +5,18 @@ that send as fast as they are read, 128 MB between two answers to others.
 """
 
 import asyncio
-from typing import Any, Protocol
+from typing import Protocol
 
 FULL = 128 * 1024
 """Bytes; who sends so many at once is read again when it is its turn."""
-LINGER_SECONDS = 2.0
-"""For a client that still sends to come to the answer, and to wait for the end of the line."""
 MOST_LINGERING = 128
 
 
 class Read(Protocol):
-    """A connection; uvicorn's HTTP protocol is one. Its ``flow`` says whether it is not to be read
-    for other reasons."""
+    """A connection that waits for its turn."""
 
-    transport: Any
-    flow: Any
+    def end_turn(self) -> None:
+        """Read again, unless there are other reasons not to."""
 
 
 class ReadTurns:
@@ -31,19 +28,16 @@ class ReadTurns:
         self._waiting: dict[Read, None] = {}
 
     def wait(self, connection: Read) -> None:
-        """Do not read the connection until its turn."""
-        if connection.transport.is_closing() or connection in self._waiting:
-            return
-        connection.transport.pause_reading()
-        self._waiting[connection] = None
-        if len(self._waiting) == 1:
-            asyncio.get_running_loop().call_soon(self._next)
+        """Call ``end_turn`` when it is the connection's turn. It is not to be read until then."""
+        if connection not in self._waiting:
+            self._waiting[connection] = None
+            if len(self._waiting) == 1:
+                asyncio.get_running_loop().call_soon(self._next)
 
     def _next(self) -> None:
         connection = next(iter(self._waiting))
         del self._waiting[connection]
-        if not (connection.transport.is_closing() or connection.flow.read_paused):
-            connection.transport.resume_reading()
+        connection.end_turn()
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._next)
 

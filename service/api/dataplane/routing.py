@@ -1,0 +1,87 @@
+"""What answers a request: inference without ASGI where it can, else the ASGI application.
+
+A task, a scope and two channels for each request cost about as much as everything else that a small
+model needs. An inference request needs none of them: its body is in memory before it can be queued,
+and its reply is written in one piece. Requests that are out of the ordinary go through ASGI.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import httptools
+
+from service.api.dataplane.call import Call
+from service.api.dataplane.inference import Headers, Inference
+from service.api.http1.asgi_call import App, ASGICall
+from service.api.http1.driver import HTTPProtocol, Route
+from service.api.http1.request import Header, Receiver, Request
+from service.api.transport.answers import refused
+from service.api.transport.body import too_large
+from service.api.transport.target import target_of_url
+from service.core.body_cost import LARGE
+from service.core.errors import MalformedRequest
+
+VERSIONS = ("1.1", "1.0")
+Admits = Callable[[list[Header]], bool]
+"""Whether a prediction with these headers is authorized. Others go through ASGI, where the
+middleware answers."""
+
+
+class Routing:
+    """Finds what answers each request of a connection."""
+
+    def __init__(self, inference: Inference, admits: Admits, app: App) -> None:
+        self._inference = inference
+        self._admits = admits
+        self._app = app
+
+    def route(self, state: dict[str, Any]) -> Route:
+        """The route of a connection; ``state`` is what the application's lifespan left."""
+
+        def receiver(request: Request, connection: HTTPProtocol) -> Receiver | None:
+            return self._call(request, connection) or self._asgi_call(request, connection, state)
+
+        return receiver
+
+    def _call(self, request: Request, connection: HTTPProtocol) -> Call | None:
+        target = target_of_url(request.url)
+        if target is None:
+            return None
+        headers = dict(request.headers)
+        if not self._direct(request, headers):
+            return None
+        inference = self._inference
+        call = Call(target, headers, inference, request, connection)
+        if inference.leaving:
+            request.keep_alive = False
+        length = headers.get(b"content-length")
+        if length is not None:
+            size = int(length)
+            if size > inference.body_limit:
+                call.refuse(too_large(inference.body_limit, size))
+            elif size > LARGE:
+                call.expect()
+        return call
+
+    def _direct(self, request: Request, headers: Headers) -> bool:
+        return (
+            request.method == b"POST"
+            and request.version in VERSIONS
+            and not request.continue_expected
+            and b"content-encoding" not in headers
+            and headers.get(b"transfer-encoding", b"chunked") == b"chunked"
+            and len(headers) == len(request.headers)  # no header came twice
+            and self._admits(request.headers)
+        )
+
+    def _asgi_call(
+        self, request: Request, connection: HTTPProtocol, state: dict[str, Any]
+    ) -> ASGICall | None:
+        try:
+            return ASGICall(self._app, state, request, connection)
+        except httptools.HttpParserInvalidURLError:
+            shown = request.url.decode("latin-1")
+            error = MalformedRequest(f'the address "{shown:.40}" is not one of HTTP')
+            request.keep_alive = False
+            connection.reply(request, refused(error), self._inference.request_id({}))
+            return None

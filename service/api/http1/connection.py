@@ -1,0 +1,420 @@
+"""One connection of HTTP/1.1 without I/O, as a state machine over httptools.
+
+Bytes and times go in. Requests, bytes to send, deadlines, and whether to read and to close come
+out. The states and timeouts are those of ``states``. Two more timeouts hold in every state: for a
+client that reads nothing of a reply, and for replies to a client that shut down its sending side.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from math import inf
+from typing import NamedTuple
+
+import httptools
+
+from service.api.http1.http10 import offers_keep_alive
+from service.api.http1.request import Header, Request
+from service.api.http1.states import TIMEOUTS, TRANSITIONS, Event, Expiry, State
+
+_log = logging.getLogger(__name__)
+MAX_HEAD = 64 * 1024
+"""Bytes of the address and the headers of one request."""
+MAX_PIPELINED = 1000
+"""Requests that one connection may send ahead of its replies."""
+HALF_CLOSE_SECONDS = 1.0
+"""After the head of a request, in which a client may shut down its sending side and still get the
+reply. Later it is taken for a client that disconnected, which looks the same to a server."""
+STALL_CHECK_SECONDS = 0.05
+"""Between two checks of whether the client has read from a full write buffer."""
+UPGRADING = (b"upgrade", b"connection", b"http2-settings")
+"""Headers, and options of the header ``connection``, that offer another protocol."""
+# In Python 3.11 a member of an enumeration takes ten times as long to find as a global.
+_OPENED, _HEAD, _BODY, _IDLE = State.OPENED, State.HEAD, State.BODY, State.IDLE
+_DISCARDING, _ENDING, _CLOSING = State.DISCARDING, State.ENDING, State.CLOSING
+_HEAD_BEGUN, _HEAD_COMPLETE = Event.HEAD_BEGUN, Event.HEAD_COMPLETE
+_BODY_COMPLETE, _ANSWERED = Event.BODY_COMPLETE, Event.ANSWERED
+
+
+class Limits(NamedTuple):
+    """Timeouts of a connection, in seconds."""
+
+    head: float
+    """For a whole request head."""
+    keep_alive: float
+    """For the next request after a reply."""
+    linger: float
+    """For a client to stop sending a body whose reply is sent."""
+    stall: float
+    """For a client that reads nothing of a reply, and for replies after a half-close."""
+
+
+class Ended(Exception):  # noqa: N818 - stops the parser; it is no error
+    """Nothing more of the connection is parsed."""
+
+
+class Connection:
+    """State of one connection. All times are seconds of one monotonic clock.
+
+    ``refusal`` gives the bytes of an error reply that closes the connection, from its status and
+    its text. ``now`` is the time at which the connection was opened.
+    """
+
+    def __init__(
+        self, limits: Limits, refusal: Callable[[int, str], bytes], now: float = 0.0
+    ) -> None:
+        self._limits = limits
+        self._refusal = refusal
+        self._seconds = [inf] * len(State)
+        for state, timeout in TIMEOUTS.items():
+            self._seconds[state] = getattr(limits, timeout.setting, inf)
+        self._parser = self._new_parser()
+        # All mutable state: the state and when it began; requests without a complete reply, in
+        # order; the head that is parsed, None outside of one.
+        self.state = _OPENED
+        self._since = self._now = now
+        self.requests: deque[Request] = deque()
+        self._url = b""
+        self._headers: list[Header] | None = None
+        self._continue_expected = False
+        # The request whose body is received; whether an upgrade was offered; bytes of an incomplete
+        # head, those of the packet in which it began, and of both with the packet being parsed.
+        self._incoming: Request | None = None
+        self._upgrade = False
+        self._head_bytes = self._first_bytes = self._received = 0
+        # Whether the write buffer is full, since when the client has read nothing of it, how much
+        # was buffered then, and when that was checked last; when the client shut down its sending
+        # side, and when its last request began; an error reply that waits for those that are due.
+        self.write_paused = False
+        self.stalled_since: float | None = None
+        self._buffered = 0
+        self._checked = 0.0
+        self._half_closed: float | None = None
+        self._began = 0.0
+        self._last_reply = b""
+        self._to_send: list[bytes] = []
+        self.aborted = False
+
+    # What comes out.
+
+    @property
+    def active(self) -> Request | None:
+        """The request to be answered now. Those behind it wait for its reply."""
+        return self.requests[0] if self.requests and self.state is not _CLOSING else None
+
+    @property
+    def reads(self) -> bool:
+        """Whether to read from the client."""
+        return (
+            len(self.requests) < 2
+            and not self.write_paused
+            and not self._last_reply
+            and self.state is not _CLOSING
+        )
+
+    @property
+    def deadline(self) -> float:
+        """When ``expire`` is to be called; infinity for never."""
+        at = self._state_deadline()
+        if self.stalled_since is not None:
+            at = min(at, self._checked + STALL_CHECK_SECONDS)
+        if self._half_closed is not None:
+            at = min(at, self._half_closed + self._limits.stall)
+        return at
+
+    def take_bytes(self) -> bytes:
+        """Bytes to send that belong to no request."""
+        if not self._to_send:
+            return b""
+        sent = b"".join(self._to_send)
+        self._to_send.clear()
+        return sent
+
+    # What comes in.
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Parse what was received. Requests are found in ``active``."""
+        self._now = now
+        if self.state >= _ENDING:
+            return
+        self._received = self._head_bytes + len(data)
+        self._feed(data)
+        if self._headers is None:
+            self._head_bytes = 0
+            return
+        if not self._head_bytes:
+            self._first_bytes = self._received
+        self._head_bytes = self._received
+        if self._received - self._first_bytes > 2 * MAX_HEAD:
+            self._refuse_head()
+
+    def receive_eof(self, now: float) -> bool:
+        """The client shut down its sending side. Gives whether the connection stays open, for
+        replies that are due."""
+        self._now = now
+        if self.state is _DISCARDING:
+            self.close(now)
+        elif self.state is _HEAD or self.state is _BODY:
+            self._fail(400, "the client stopped sending in the middle of a request")
+        elif self._half_closed is None and self._just_asked():
+            self._half_closed = now
+        waits = self._half_closed is not None or bool(self._last_reply)
+        return waits and self.state is not _CLOSING
+
+    def reply_done(self, request: Request, now: float) -> None:
+        """The reply to the active request is written to its end, or to the end of what the client
+        is told."""
+        self._now = now
+        request.reply_complete = True
+        if self.requests and self.requests[0] is request:
+            self.requests.popleft()
+        if not request.complete and self.state is _BODY and self._incoming is request:
+            self._move(Event.ANSWERED_EARLY)
+        elif not request.keep_alive:
+            self.close(now)
+        elif self._last_reply:
+            if not self._replies_due():
+                self._send_last(self._last_reply)
+        elif not self.requests:
+            self._move(_ANSWERED)
+            if self._half_closed is not None:
+                self.close(now)
+
+    def pause_writing(self, buffered: int, now: float) -> None:
+        """The write buffer, of so many bytes, is full."""
+        self.write_paused = True
+        self._stall(buffered, now)
+
+    def resume_writing(self, now: float) -> None:
+        """The client has read most of the write buffer."""
+        self._resume_reading(now)
+        self.write_paused = False
+        self.stalled_since = None
+
+    def resume_reading(self, now: float) -> None:
+        """Reading begins again after a pause, whose time does not count for the head."""
+        self._resume_reading(now)
+
+    def shut_down(self, now: float) -> None:
+        """Close after the replies that are due."""
+        if self.requests:
+            self.requests[-1].keep_alive = False
+        else:
+            self.close(now)
+
+    def close(self, now: float, buffered: int = 0) -> None:
+        """Close once the write buffer, of so many bytes, is sent, within the timeout."""
+        self._now = now
+        self._move(Event.CLOSED)
+        if buffered:
+            self._stall(buffered, now)
+
+    def closing(self, buffered: int, now: float) -> None:
+        """The connection is closing, with so many bytes to be sent."""
+        if buffered and self.stalled_since is None:
+            self._stall(buffered, now)
+
+    def expire(self, buffered: int, now: float) -> None:
+        """Enforce the timeouts; ``buffered`` are the bytes in the write buffer."""
+        self._now = now
+        if self.stalled_since is not None and now >= self._checked + STALL_CHECK_SECONDS:
+            if buffered < self._buffered:
+                self._stall(buffered, now)
+            elif now - self.stalled_since > self._limits.stall:
+                self.aborted = True
+            self._checked = now
+        if self._half_closed is not None and now >= self._half_closed + self._limits.stall:
+            self.close(now)  # the client has probably disconnected
+        if now >= self._state_deadline():
+            self._expire_state()
+
+    def free(self) -> None:
+        """The connection is lost: release the parser, which holds the connection."""
+        del self._parser
+
+    # Endings.
+
+    def _fail(self, status: int, error: str) -> None:
+        """Reply with an error after the replies that are due, and close."""
+        self._headers = None
+        reply, incoming = self._refusal(status, error), self._incoming
+        self._move(Event.FAILED)
+        if self._replies_due():
+            self._last_reply = reply
+            if incoming is not None:
+                self.requests.remove(incoming)
+        else:
+            self._send_last(reply)
+
+    def _send_last(self, reply: bytes) -> None:
+        if not (self.requests and self.requests[0].reply_begun):
+            self._to_send.append(reply)
+        self.close(self._now)
+
+    def _replies_due(self) -> bool:
+        """Whether complete requests have no complete reply."""
+        return any(request.complete for request in self.requests)
+
+    def _refuse_head(self) -> None:
+        self._fail(431, f"the head of the request has more than {MAX_HEAD} bytes")
+
+    def _move(self, event: Event) -> None:
+        state = TRANSITIONS[self.state][event]
+        if state is not self.state:
+            self.state, self._since = state, self._now
+
+    # Timeouts.
+
+    def _state_deadline(self) -> float:
+        if self.state is _BODY:
+            request = self._incoming
+            if request is None or request.body_timeout is None:
+                return inf
+            return request.handed_over + request.body_timeout
+        if self.state is _HEAD and not self.reads:
+            return inf  # the server itself does not read
+        return self._since + self._seconds[self.state]
+
+    def _expire_state(self) -> None:
+        expiry = TIMEOUTS[self.state].expiry
+        if expiry is Expiry.HEAD_TIMEOUT:
+            seconds = self._limits.head
+            self._fail(408, f"the head of the request did not arrive within {seconds:g} s")
+        elif expiry is Expiry.CLOSE:
+            self.close(self._now)
+        else:
+            request = self._incoming
+            assert request is not None and request.receiver is not None, "it set the timeout"
+            request.body_timeout = None
+            request.receiver.time_out()
+
+    def _stall(self, buffered: int, now: float) -> None:
+        self.stalled_since = self._checked = now
+        self._buffered = buffered
+
+    def _resume_reading(self, now: float) -> None:
+        if self.state is _HEAD:
+            self._since = now
+
+    def _just_asked(self) -> bool:
+        if not self.requests or self.requests[-1].reply_begun:
+            return False  # the end of a reply in parts is unknown
+        return self._now - self._began < HALF_CLOSE_SECONDS
+
+    # Callbacks of the parser.
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        if self.state >= _ENDING:
+            raise Ended
+        if self.state is not _OPENED:
+            self._since = self._now
+        self.state = TRANSITIONS[self.state][_HEAD_BEGUN]
+        self._url = b""
+        self._headers = []
+        self._continue_expected = False
+
+    def on_url(self, url: bytes) -> None:
+        """Keep a part of the address."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header. Trailers after a body are dropped."""
+        if self._headers is not None:
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self._continue_expected = True
+            self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Begin the body of a request whose head is within bounds."""
+        headers, parser = self._headers, self._parser
+        assert headers is not None, "a head has begun"
+        if self._received > MAX_HEAD:
+            size = len(self._url) + sum([len(n) + len(v) + 4 for n, v in headers])
+            if size > MAX_HEAD:
+                self._refuse_head()
+                raise Ended
+        if parser.should_upgrade():
+            self._upgrade = True
+            return
+        if len(self.requests) > MAX_PIPELINED:
+            self._fail(503, f"more than {MAX_PIPELINED} requests wait on this connection")
+            raise Ended
+        self._headers = None
+        version = parser.get_http_version()
+        request = Request(parser.get_method(), self._url, version, headers)
+        if version == "1.0":
+            request.keep_alive = offers_keep_alive(headers)
+        else:
+            request.keep_alive = parser.should_keep_alive()
+            # A client of HTTP/1.0 would take "100 Continue" for the reply.
+            request.continue_expected = self._continue_expected
+        self.state = TRANSITIONS[self.state][_HEAD_COMPLETE]
+        self._began = self._now
+        self._incoming = request
+        self.requests.append(request)
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of the body, unless the reply is sent."""
+        request = self._incoming
+        if request is None or request.reply_complete:
+            return
+        request.has_news = True
+        if not request.body:
+            request.body = body
+        elif type(request.body) is bytes:
+            request.body = bytearray(request.body) + body
+        else:
+            request.body += body
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        request = self._incoming
+        if self._upgrade or request is None or self.state >= _ENDING:
+            return
+        self._incoming = None
+        request.complete = request.has_news = True
+        self._since = self._now
+        self.state = TRANSITIONS[self.state][_BODY_COMPLETE]
+        if request.reply_complete and not request.keep_alive:
+            self.close(self._now)
+            raise Ended
+
+    # The parser.
+
+    def _new_parser(self) -> httptools.HttpRequestParser:
+        parser = httptools.HttpRequestParser(self)
+        # What follows a request with "connection: close" is no error: it is not parsed.
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return parser
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            if isinstance(error.__context__, MemoryError):
+                _log.error("out of memory while a request was read")
+                self._fail(503, "the server is out of memory: try again")
+            elif self.state < _ENDING:
+                self._fail(400, f"this is not HTTP/1.1: {error}")
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Ignore an upgrade and continue in HTTP/1.1, as RFC 9110 allows. The parser has taken the
+        body for the other protocol, so that the request is parsed again without the offer."""
+        method, version = self._parser.get_method(), self._parser.get_http_version().encode()
+        headers = self._headers or []
+        self._upgrade = False
+        if method == b"CONNECT":
+            self._fail(405, "CONNECT is not allowed, this is no proxy")
+            return
+        lines = [b"%s %s HTTP/%s" % (method, self._url, version)]
+        lines += [b"%s: %s" % pair for pair in headers if pair[0] not in UPGRADING]
+        options = b",".join(value for name, value in headers if name == b"connection")
+        kept = [o for o in options.lower().replace(b" ", b"").split(b",") if o not in UPGRADING]
+        lines.append(b"connection: " + b",".join(kept) if kept else b"")
+        head = b"\r\n".join(lines).rstrip() + b"\r\n\r\n"
+        self._parser = self._new_parser()
+        self._feed(head + rest)

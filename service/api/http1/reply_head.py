@@ -1,0 +1,96 @@
+"""The status line and the headers of a reply, and how its body is framed. Source: RFC 9112, 6."""
+
+import re
+from collections.abc import Iterable, Sequence
+from enum import Enum, auto
+from http import HTTPStatus
+
+import orjson
+
+from service.api.http1.request import Header, Request
+
+CLOSE_LINE = b"connection: close\r\n"
+KEEP_ALIVE_LINE = b"connection: keep-alive\r\n"
+BODILESS = frozenset({204, 304})
+"""Statuses of replies without a body, and without a header that tells its length."""
+NOT_IN_NAMES = re.compile(rb'[\x00-\x20\x7f()<>@,;:\[\]={}\\"]')
+NOT_IN_VALUES = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+JSON_HEAD = b"content-type: application/json\r\n"
+
+
+def _status_line(status: int) -> bytes:
+    phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
+
+
+STATUS_LINES = {status: _status_line(status) for status in range(100, 600)}
+
+
+class Framing(Enum):
+    """How a client finds the end of a reply's body."""
+
+    NONE = auto()
+    """There is no body."""
+    LENGTH = auto()
+    CHUNKED = auto()
+    UNTIL_CLOSE = auto()
+    """HTTP/1.0 knows no chunks."""
+
+
+def joined(headers: Iterable[Header]) -> bytes:
+    """Headers as lines."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
+def connection_line(request: Request) -> bytes:
+    """The header ``connection`` of a reply, where the default of the request's version is not
+    meant."""
+    if not request.keep_alive:
+        return CLOSE_LINE
+    return KEEP_ALIVE_LINE if request.version == "1.0" else b""
+
+
+def begin(
+    request: Request, status: int, headers: Sequence[Header], defaults: bytes
+) -> tuple[bytes, Framing]:
+    """The head of a reply whose body follows, and how to frame it. Decides whether the connection
+    stays open: ``request.keep_alive``.
+
+    ``defaults`` are the lines that all replies have.
+
+    Raises:
+        ValueError: a header has bytes that would end it.
+    """
+    framing: Framing | None = None
+    lines = [STATUS_LINES[status], defaults]
+    for name, value in headers:
+        if NOT_IN_NAMES.search(name) or NOT_IN_VALUES.search(value):
+            raise ValueError(f"the reply has the header {name!r}: {value!r}")
+        name = name.lower()
+        if name == b"content-length":
+            framing = framing or Framing.LENGTH
+        elif name == b"transfer-encoding":
+            framing = Framing.CHUNKED
+            continue
+        elif name == b"connection":
+            if b"close" in value.lower():
+                request.keep_alive = False
+            continue
+        lines.append(b"%b: %b\r\n" % (name, value))
+    if request.method == b"HEAD" or status in BODILESS:
+        framing = Framing.NONE
+    elif framing is not Framing.LENGTH and request.version == "1.0":
+        framing, request.keep_alive = Framing.UNTIL_CLOSE, False
+    elif framing is not Framing.LENGTH:
+        framing = Framing.CHUNKED
+        lines.append(b"transfer-encoding: chunked\r\n")
+    lines.append(connection_line(request))
+    lines.append(b"\r\n")
+    return b"".join(lines), framing
+
+
+def refusal(status: int, error: str, defaults: bytes) -> bytes:
+    """A whole error reply after which the connection is closed."""
+    body = orjson.dumps({"error": error})
+    length = b"content-length: %d\r\n\r\n" % len(body)
+    return b"".join([STATUS_LINES[status], defaults, JSON_HEAD, CLOSE_LINE, length, body])
