@@ -6,12 +6,13 @@ and its reply is written in one piece. Requests that are out of the ordinary go 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import httptools
 
 from service.api.dataplane.call import Call
-from service.api.dataplane.inference import Headers, Inference
+from service.api.dataplane.inference import Inference
 from service.api.http1.asgi_call import App, ASGICall
 from service.api.http1.driver import HTTPProtocol, Route
 from service.api.http1.request import Header, Receiver, Request
@@ -37,19 +38,26 @@ class Routing:
 
     def route(self, state: dict[str, Any]) -> Route:
         """The route of a connection; ``state`` is what the application's lifespan left."""
+        return partial(self._receiver, state)
 
-        def receiver(request: Request, connection: HTTPProtocol) -> Receiver | None:
-            return self._call(request, connection) or self._asgi_call(request, connection, state)
-
-        return receiver
-
-    def _call(self, request: Request, connection: HTTPProtocol) -> Call | None:
+    def _receiver(
+        self, state: dict[str, Any], request: Request, connection: HTTPProtocol
+    ) -> Receiver | None:
         target = target_of_url(request.url)
         if target is None:
-            return None
+            return self._asgi_call(state, request, connection)
         headers = dict(request.headers)
-        if not self._direct(request, headers):
-            return None
+        usual = (
+            request.method == b"POST"
+            and request.version in VERSIONS
+            and not request.continue_expected
+            and b"content-encoding" not in headers
+            and headers.get(b"transfer-encoding", b"chunked") == b"chunked"
+            and len(headers) == len(request.headers)  # no header came twice
+            and self._admits(request.headers)
+        )
+        if not usual:
+            return self._asgi_call(state, request, connection)
         inference = self._inference
         call = Call(target, headers, inference, request, connection)
         if inference.leaving:
@@ -63,19 +71,8 @@ class Routing:
                 call.expect()
         return call
 
-    def _direct(self, request: Request, headers: Headers) -> bool:
-        return (
-            request.method == b"POST"
-            and request.version in VERSIONS
-            and not request.continue_expected
-            and b"content-encoding" not in headers
-            and headers.get(b"transfer-encoding", b"chunked") == b"chunked"
-            and len(headers) == len(request.headers)  # no header came twice
-            and self._admits(request.headers)
-        )
-
     def _asgi_call(
-        self, request: Request, connection: HTTPProtocol, state: dict[str, Any]
+        self, state: dict[str, Any], request: Request, connection: HTTPProtocol
     ) -> ASGICall | None:
         try:
             return ASGICall(self._app, state, request, connection)

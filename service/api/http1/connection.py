@@ -69,11 +69,13 @@ class Connection:
         for state, timeout in TIMEOUTS.items():
             self._seconds[state] = getattr(limits, timeout.setting, inf)
         self._parser = self._new_parser()
-        # All mutable state: the state and when it began; requests without a complete reply, in
-        # order; the head that is parsed, None outside of one.
+        # All mutable state: the state and when it began; the time of the last call; the head that
+        # is parsed, with None for headers outside of one.
         self.state = _OPENED
         self._since = self._now = now
         self.requests: deque[Request] = deque()
+        """Those without a complete reply, in order. The first is to be answered; the others wait
+        for its reply."""
         self._url = b""
         self._headers: list[Header] | None = None
         self._continue_expected = False
@@ -94,13 +96,11 @@ class Connection:
         self._last_reply = b""
         self._to_send: list[bytes] = []
         self.aborted = False
+        self.notable = True
+        """Whether anything but the state and its deadline may have changed since the driver set
+        this to False. So that ordinary requests cost it nothing."""
 
     # What comes out.
-
-    @property
-    def active(self) -> Request | None:
-        """The request to be answered now. Those behind it wait for its reply."""
-        return self.requests[0] if self.requests and self.state is not _CLOSING else None
 
     @property
     def reads(self) -> bool:
@@ -115,6 +115,8 @@ class Connection:
     @property
     def deadline(self) -> float:
         """When ``expire`` is to be called; infinity for never."""
+        if self.state is _IDLE and self.stalled_since is None:  # nearly always
+            return self._since + self._limits.keep_alive
         at = self._state_deadline()
         if self.stalled_since is not None:
             at = min(at, self._checked + STALL_CHECK_SECONDS)
@@ -133,7 +135,7 @@ class Connection:
     # What comes in.
 
     def receive(self, data: bytes, now: float) -> None:
-        """Parse what was received. Requests are found in ``active``."""
+        """Parse what was received; see ``requests``."""
         self._now = now
         if self.state >= _ENDING:
             return
@@ -158,6 +160,7 @@ class Connection:
             self._fail(400, "the client stopped sending in the middle of a request")
         elif self._half_closed is None and self._just_asked():
             self._half_closed = now
+            self.notable = True
         waits = self._half_closed is not None or bool(self._last_reply)
         return waits and self.state is not _CLOSING
 
@@ -176,7 +179,9 @@ class Connection:
             if not self._replies_due():
                 self._send_last(self._last_reply)
         elif not self.requests:
-            self._move(_ANSWERED)
+            self.state = TRANSITIONS[self.state][_ANSWERED]
+            if self.state is _IDLE:
+                self._since = now
             if self._half_closed is not None:
                 self.close(now)
 
@@ -239,6 +244,7 @@ class Connection:
         self._headers = None
         reply, incoming = self._refusal(status, error), self._incoming
         self._move(Event.FAILED)
+        self.notable = True
         if self._replies_due():
             self._last_reply = reply
             if incoming is not None:
@@ -262,6 +268,8 @@ class Connection:
         state = TRANSITIONS[self.state][event]
         if state is not self.state:
             self.state, self._since = state, self._now
+            if state >= _DISCARDING:
+                self.notable = True
 
     # Timeouts.
 
@@ -290,6 +298,7 @@ class Connection:
 
     def _stall(self, buffered: int, now: float) -> None:
         self.stalled_since = self._checked = now
+        self.notable = True
         self._buffered = buffered
 
     def _resume_reading(self, now: float) -> None:
@@ -354,6 +363,8 @@ class Connection:
         self._began = self._now
         self._incoming = request
         self.requests.append(request)
+        if len(self.requests) > 1:
+            self.notable = True
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body, unless the reply is sent."""

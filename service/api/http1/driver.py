@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import inf
 from time import perf_counter
 from typing import Any, Protocol
@@ -17,7 +18,8 @@ from service.api.transport.traffic import Traffic
 
 JOINED = 64 * 1024
 """Bytes; to copy a longer body behind its head takes longer than to send it on its own."""
-_DISCARDING, _CLOSING, _BODY = State.DISCARDING, State.CLOSING, State.BODY
+_ANSWERING, _BODY = State.ANSWERING, State.BODY
+_DISCARDING, _CLOSING = State.DISCARDING, State.CLOSING
 
 
 class Host(Protocol):
@@ -47,6 +49,10 @@ class Shared:
             self._defaults, self._lines = headers, joined(headers)
         return self._lines
 
+    def refusal(self, host: Host, status: int, error: str) -> bytes:
+        """An error reply that closes the connection."""
+        return refusal(status, error, self.default_lines(host))
+
 
 Route = Callable[[Request, "HTTPProtocol"], Receiver | None]
 """Gives what answers a request; None if it has replied already."""
@@ -60,7 +66,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._route = route
         self._shared = shared
         self._loop = asyncio.get_running_loop()
-        self._connection = Connection(limits, self._refusal, perf_counter())
+        self._connection = Connection(limits, partial(shared.refusal, host), perf_counter())
         # All mutable state beside the connection's: the transport; whether a request is being
         # handed over; the timer, and when it is due; why reading is paused; whether the transport
         # reads; whether the connection is registered as lingering; who waits for the write buffer.
@@ -114,10 +120,12 @@ class HTTPProtocol(asyncio.Protocol):
                 connection.receive(data[at : at + MAX_HEAD], perf_counter())
                 self._proceed()
         if len(data) >= FULL:
-            self._in_turn = True
+            self._in_turn = connection.notable = True
             self._shared.turns.wait(self)
-        self._proceed()
-        self._settle()
+        if connection.requests:
+            self._proceed()
+        if connection.notable or connection.state is not _ANSWERING:
+            self._settle()
 
     def eof_received(self) -> bool:
         """Whether the connection stays open after the client shut down its sending side."""
@@ -168,8 +176,11 @@ class HTTPProtocol(asyncio.Protocol):
             headers.remove(CLOSE)
             request.keep_alive = False
         last = b"content-length: %d\r\nx-request-id: %b\r\n\r\n" % (size, request_id)
-        defaults, more = self._shared.default_lines(self.host), connection_line(request)
-        parts = (STATUS_LINES[status], defaults, joined(headers), more, last, body, *rest)
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        if not request.keep_alive or request.version != "1.1":
+            lines.append(connection_line(request))
+        defaults = self._shared.default_lines(self.host)
+        parts = (STATUS_LINES[status], defaults, *lines, last, body, *rest)
         # Where there is no memory for it, nothing has been sent yet.
         whole = b"".join(parts) if size <= JOINED else None
         if whole is None:
@@ -194,7 +205,7 @@ class HTTPProtocol(asyncio.Protocol):
         """Whether to stop reading, because the receiver has enough of the body."""
         if hold is not self._body_full:
             self._body_full = hold
-            self._settle()
+            self._carry_out()
 
     def write(self, data: Bytes) -> None:
         """Send bytes, or buffer them."""
@@ -214,7 +225,8 @@ class HTTPProtocol(asyncio.Protocol):
         self._body_full = False
         self._connection.reply_done(request, perf_counter())
         if not self._proceeding:
-            self._proceed()
+            if self._connection.requests:
+                self._proceed()
             self._settle()
 
     def cut(self) -> None:
@@ -228,7 +240,7 @@ class HTTPProtocol(asyncio.Protocol):
     def end_turn(self) -> None:
         """Read again: other connections were read meanwhile."""
         self._in_turn = False
-        self._settle()
+        self._carry_out()
 
     def hang_up(self) -> None:
         """Close, although the client may still send."""
@@ -246,32 +258,39 @@ class HTTPProtocol(asyncio.Protocol):
 
     # Carrying out what the connection says.
 
-    def _refusal(self, status: int, error: str) -> bytes:
-        return refusal(status, error, self._shared.default_lines(self.host))
-
     def _proceed(self) -> None:
-        """Hand over what there is of the active request, and of the next ones as replies end."""
-        connection = self._connection
+        """Hand over what there is of the first request, and of the next ones as replies end."""
+        connection, requests = self._connection, self._connection.requests
         self._proceeding = True
-        while (request := connection.active) is not None and not connection.write_paused:
+        while requests and not connection.write_paused and connection.state is not _CLOSING:
+            request = requests[0]
             receiver = request.receiver
             if receiver is None:
-                request.handed_over = perf_counter()
+                if not request.complete:
+                    request.handed_over = perf_counter()
                 receiver = self._route(request, self)
                 if receiver is None or request.reply_complete:
                     continue  # refused by its head
                 request.receiver = receiver
             elif not request.has_news:
                 break
-            request.has_news = False
-            receiver.receive(request.take_body(), request.complete)
+            body, request.body, request.has_news = request.body, b"", False
+            receiver.receive(body, request.complete)
             if not request.reply_complete:
                 break
         self._proceeding = False
 
     def _settle(self) -> None:
         """Send, read, close and wait as the connection says."""
+        connection = self._connection
+        if connection.notable:
+            self._carry_out()
+        elif connection.state is not _ANSWERING and (deadline := connection.deadline) < self._due:
+            self._wake_at(deadline)
+
+    def _carry_out(self) -> None:
         connection, transport = self._connection, self.transport
+        connection.notable = False
         words = connection.take_bytes()
         if words:
             transport.write(words)
@@ -295,8 +314,9 @@ class HTTPProtocol(asyncio.Protocol):
                 self._shared.lingering.add(self)
             else:
                 self._shared.lingering.remove(self)
-        deadline = connection.deadline
-        if deadline < self._due:
+        if not self._reading or self._lingers:
+            connection.notable = True  # until that is over
+        if (deadline := connection.deadline) < self._due:
             self._wake_at(deadline)
 
     def _wake_at(self, deadline: float) -> None:
@@ -315,7 +335,7 @@ class HTTPProtocol(asyncio.Protocol):
             self._shared.traffic.keep(self, left)
         if connection.deadline <= now:
             connection.expire(left, now)
-        self._settle()
+        self._carry_out()
 
     def _wake(self) -> None:
         """Let replies that are sent in parts go on."""

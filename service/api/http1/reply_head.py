@@ -61,17 +61,16 @@ def begin(
     Raises:
         ValueError: a header has bytes that would end it.
     """
-    framing: Framing | None = None
+    framing = Framing.CHUNKED
     lines = [STATUS_LINES[status], defaults]
     for name, value in headers:
         if NOT_IN_NAMES.search(name) or NOT_IN_VALUES.search(value):
             raise ValueError(f"the reply has the header {name!r}: {value!r}")
         name = name.lower()
         if name == b"content-length":
-            framing = framing or Framing.LENGTH
+            framing = Framing.LENGTH
         elif name == b"transfer-encoding":
-            framing = Framing.CHUNKED
-            continue
+            continue  # decided below
         elif name == b"connection":
             if b"close" in value.lower():
                 request.keep_alive = False
@@ -79,10 +78,9 @@ def begin(
         lines.append(b"%b: %b\r\n" % (name, value))
     if request.method == b"HEAD" or status in BODILESS:
         framing = Framing.NONE
-    elif framing is not Framing.LENGTH and request.version == "1.0":
+    elif framing is Framing.CHUNKED and request.version == "1.0":
         framing, request.keep_alive = Framing.UNTIL_CLOSE, False
-    elif framing is not Framing.LENGTH:
-        framing = Framing.CHUNKED
+    elif framing is Framing.CHUNKED:
         lines.append(b"transfer-encoding: chunked\r\n")
     lines.append(connection_line(request))
     lines.append(b"\r\n")

@@ -25,24 +25,25 @@ class Receiver(Protocol):
 class Request:
     """The head of a request, as much of its body as its receiver has not taken yet, and how far the
     reply is. Header names are in lower case.
+
+    What is not known at first stands in the class, since one is made for every request.
     """
 
-    __slots__ = (
-        "body",
-        "body_timeout",
-        "complete",
-        "continue_expected",
-        "handed_over",
-        "has_news",
-        "headers",
-        "keep_alive",
-        "method",
-        "receiver",
-        "reply_begun",
-        "reply_complete",
-        "url",
-        "version",
-    )
+    keep_alive = False
+    """Whether the client and the server go on with the connection after the reply."""
+    continue_expected = False
+    """Whether the client waits for "100 Continue" before it sends the body."""
+    body: bytes | bytearray = b""
+    complete = False
+    has_news = True
+    """Whether the receiver has not been told of all that was received."""
+    handed_over = 0.0
+    """When the receiver got the request, in seconds of the connection's clock."""
+    body_timeout: float | None = None
+    """Seconds, after ``handed_over``, for the whole body to be received; set by the receiver."""
+    receiver: Receiver | None = None
+    reply_begun = False
+    reply_complete = False
 
     def __init__(self, method: bytes, url: bytes, version: str, headers: list[Header]) -> None:
         self.method = method
@@ -50,25 +51,3 @@ class Request:
         self.version = version
         """Of HTTP: "1.1" or "1.0"."""
         self.headers = headers
-        self.keep_alive = False
-        """Whether the client and the server go on with the connection after the reply."""
-        self.continue_expected = False
-        """Whether the client waits for "100 Continue" before it sends the body."""
-        self.body: bytes | bytearray = b""
-        self.complete = False
-        self.has_news = True
-        """Whether the receiver has not been told of all that was received."""
-        self.handed_over = 0.0
-        """When the receiver got the request, in seconds of the connection's clock."""
-        self.body_timeout: float | None = None
-        """Seconds, after ``handed_over``, for the whole body to be received; set by whoever answers
-        the request."""
-        self.receiver: Receiver | None = None
-        self.reply_begun = False
-        self.reply_complete = False
-
-    def take_body(self) -> bytes | bytearray:
-        """The part of the body that the receiver has not taken yet."""
-        body = self.body
-        self.body = b""
-        return body

@@ -46,8 +46,7 @@ class Event(IntEnum):
 class Expiry(IntEnum):
     """What happens when the timeout of a state is over."""
 
-    NOTHING = 0
-    CLOSE = auto()
+    CLOSE = 0
     HEAD_TIMEOUT = auto()
     """408, then close."""
     BODY_TIMEOUT = auto()

@@ -1,63 +1,45 @@
 """Clients that send much are read in turns, and few that nobody listens to."""
 
 import asyncio
-from dataclasses import dataclass, field
-from types import SimpleNamespace
+from dataclasses import dataclass
 
 from service.api.transport.reading import Lingering, ReadTurns
 
 
 @dataclass(eq=False)
 class Connection:
-    """Notes whether it is read."""
+    """Notes whether it waits for its turn."""
 
-    paused: bool = False
-    closing: bool = False
-    flow: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(read_paused=False))
+    waits: bool = False
 
-    @property
-    def transport(self) -> "Connection":
-        return self
+    def wait(self, turns: ReadTurns) -> None:
+        self.waits = True
+        turns.wait(self)
 
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def pause_reading(self) -> None:
-        self.paused = True
-
-    def resume_reading(self) -> None:
-        self.paused = False
+    def end_turn(self) -> None:
+        self.waits = False
 
 
 async def test_one_connection_is_read_in_each_turn_of_the_loop() -> None:
     turns, connections = ReadTurns(), [Connection() for _ in range(3)]
     for connection in connections:
-        turns.wait(connection)
+        connection.wait(turns)
     found = []
     for _ in range(4):
-        found.append([c.paused for c in connections])
+        found.append([c.waits for c in connections])
         await asyncio.sleep(0)
     assert found == [[True] * 3, [False, True, True], [False, False, True], [False] * 3]
 
 
-async def test_who_is_to_be_read_no_more_is_not() -> None:
-    turns, gone, full = ReadTurns(), Connection(), Connection()
-    turns.wait(gone)
-    turns.wait(full)
-    gone.closing = full.flow.read_paused = True
-    for _ in range(3):
-        await asyncio.sleep(0)
-    assert gone.paused and full.paused
-
-
 async def test_to_wait_twice_is_to_wait_once() -> None:
     turns, one = ReadTurns(), Connection()
-    turns.wait(one)
-    turns.wait(one)
+    one.wait(turns)
+    one.wait(turns)
     await asyncio.sleep(0)
-    assert not one.paused
-    turns.wait(one)
-    assert one.paused
+    assert not one.waits
+    one.wait(turns)
+    await asyncio.sleep(0)
+    assert not one.waits
 
 
 class Refused:

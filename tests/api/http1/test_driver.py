@@ -1,4 +1,4 @@
-"""What a connection leaves behind."""
+"""What the driver of a connection does, and what it leaves behind."""
 
 import asyncio
 import gc
