@@ -9,15 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from service.core.channels import are_probabilities, by_channel, comparable, stand_still
 from service.core.checks import LIVE_ROWS, Check
 from service.core.compatibility import Comparison
-from service.core.non_finite import differs, equal, first_place, magnitude, ranked, spread, without
+from service.core.non_finite import differs, equal, first_place, magnitude, ranked, without
 from service.core.tensors import Array
-
-STILL = 1e-6
-"""A column whose values spread by less than this share of the output's has gone still."""
-ALIVE = 0.1
-"""And it is missed where the reference's column spreads by at least this share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +74,13 @@ def _broken(output: str, got: Array, reference: Array) -> Iterator[Check]:
             count, first = float(np.count_nonzero(where)), first_place(where, got, reference)
             yield Check("golden", measure, count, 0.0, False, output, f"the first at {first}")
     if not differing.any() and len(reference) > 1:
-        scale = magnitude(reference)
-        with np.errstate(over="ignore"):
-            rows, wanted = (each.reshape(len(each), -1) / scale for each in (got, reference))
-        spreads = spread(wanted)
-        widest = float(spreads.max(initial=0.0))
-        lost = (spreads > ALIVE * widest) & (spread(rows) <= STILL * widest)
+        want = by_channel([reference[row : row + 1] for row in range(len(reference))])
+        came = by_channel([got[row : row + 1] for row in range(len(got))])
+        lost = stand_still(*comparable(want, came), are_probabilities(want)).lost
         if lost.any():
-            measure = "columns that are the same in every row"
-            yield Check("golden", measure, float(lost.sum()), 0.0, False, output)
+            measure = "channels that are the same in every row"
+            first = f"the first is {int(np.argmax(lost))}"
+            yield Check("golden", measure, float(lost.sum()), 0.0, False, output, first)
 
 
 def _measured(

@@ -6,10 +6,18 @@ are 0. So each output is also looked at by its channels, and one that lost its l
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import log10, prod
+from math import log10
 
 import numpy as np
 
+from service.core.channels import (
+    FLOOR,
+    are_probabilities,
+    by_channel,
+    comparable,
+    stand_still,
+    within_double,
+)
 from service.core.errors import ConfigError
 from service.core.non_finite import differs, first_place, magnitude, ranked, without
 from service.core.tensors import Array, Arrays
@@ -19,15 +27,7 @@ from service.quantization.data.labelled import accuracies, fitting_metric, r2, r
 from service.quantization.data.user_functions import user_function
 
 BUILT_IN = ("auto", "accuracy", "agreement", "cosine", "r2")
-DEAD = 0.05
-"""A slice that keeps less than this share of its spread over the rows has lost its life."""
-MOVES = 1e-4
-"""A slice moves if its spread over the rows is at least this share of its own largest value."""
-LIKELY = 0.01
-"""Where channels are probabilities, one matters if its spread reaches this: most never do."""
 MOST_SLICES = 4096
-FLOOR = 1e-30
-MOST = 1e140
 MOST_DB = 200.0
 """Stands for no noise at all."""
 
@@ -210,11 +210,11 @@ def _output(name: str, want: list[Array], got: list[Array]) -> OutputQuality:
         pairs = zip(want, got, strict=True)
         same = float(np.mean([np.mean(w == g) if w.size else 1.0 for w, g in pairs]))
         return OutputQuality(name, same, same, MOST_DB, 0, same, 0)
-    whole = _by_channel(want), _by_channel(got)
+    whole = by_channel(want), by_channel(got)
     broken = np.atleast_1d(differs(whole[1], whole[0]).any(axis=0))
-    w, g = _comparable(*whole)
+    w, g = comparable(*whole)
     cosines = [cosine(a, b) for a, b in zip(want, got, strict=True)]
-    slices, dead = _slices(w, g, broken, _are_probabilities(whole[0]))
+    slices, dead = _slices(w, g, broken, are_probabilities(whole[0]))
     worst = int(np.argmin(slices)) if len(slices) else 0
     return OutputQuality(
         name,
@@ -227,36 +227,6 @@ def _output(name: str, want: list[Array], got: list[Array]) -> OutputQuality:
     )
 
 
-def _by_channel(arrays: list[Array]) -> Array:
-    """[values, channels] in float64: axis 1 of images [n, c, h, w], else the last axis."""
-    flat = []
-    for array in map(np.atleast_1d, arrays):
-        moved = np.moveaxis(array, 1, -1) if array.ndim == 4 else array
-        flat.append(moved.reshape(prod(moved.shape[:-1]), moved.shape[-1]))
-    if len({array.shape[1] for array in flat}) > 1:
-        flat = [array.reshape(-1, 1) for array in flat]
-    return np.concatenate(flat).astype(np.float64)
-
-
-def _comparable(want: Array, got: Array) -> tuple[Array, Array]:
-    """[values, channels] with the mean of their channel in the place of what is not finite in
-    either, so that it neither moves the channel nor stands for a difference."""
-    special = ~(np.isfinite(want) & np.isfinite(got))
-    if not special.any():
-        return want, got
-    count = np.maximum(1, (~special).sum(axis=0))
-    first, second = (
-        without(each, special, (without(each, special) / count).sum(axis=0)) for each in (want, got)
-    )
-    return first, second
-
-
-def _are_probabilities(values: Array) -> bool:
-    rows = values[np.isfinite(values).all(axis=1)]
-    with np.errstate(over="ignore"):
-        return rows.shape[1] > 1 and len(rows) > 0 and np.allclose(rows.sum(1), 1, atol=1e-3)
-
-
 def _slices(want: Array, got: Array, broken: Array, probabilities: bool) -> tuple[Array, int]:
     """The cosine of each channel about FP32's mean of it, and how many channels are dead.
 
@@ -266,19 +236,16 @@ def _slices(want: Array, got: Array, broken: Array, probabilities: bool) -> tupl
     if want.shape[1] > MOST_SLICES:
         step = -(-want.shape[1] // MOST_SLICES)
         want, got, broken = want[:, ::step], got[:, ::step], broken[::step]
-    largest = np.abs(want).max(axis=0)
-    unit = np.where(largest > FLOOR, largest, 1.0)  # squares of what is larger than 1e154 overflow
-    want, got = want / unit, _within_double(got, unit)
-    spread, kept = want.std(axis=0), got.std(axis=0)
-    matters = (spread > MOVES * largest / unit) & (spread > FLOOR / unit)
-    if probabilities:
-        matters &= spread * unit >= LIKELY
+    still = stand_still(want, got, probabilities)
+    largest = np.abs(want).max(axis=0, initial=0.0)
+    unit = np.where(largest > FLOOR, largest, 1.0)
+    want, got = want / unit, within_double(got, unit)
     mean = want.mean(axis=0)
     w, g = want - mean, got - mean
     norms = np.linalg.norm(w, axis=0) * np.linalg.norm(g, axis=0)
-    cosines = np.where(matters, (w * g).sum(axis=0) / np.maximum(norms, FLOOR), 1.0)
-    dead = matters & (kept < DEAD * spread)
-    return np.where(dead | broken, -1.0, cosines), int((dead & ~broken).sum())
+    cosines = np.where(still.moves, (w * g).sum(axis=0) / np.maximum(norms, FLOOR), 1.0)
+    lost = still.lost
+    return np.where(lost | broken, -1.0, cosines), int((lost & ~broken).sum())
 
 
 def _agreement(want: list[Array], got: list[Array]) -> float:
@@ -305,13 +272,7 @@ def cosine(want: Array, got: Array) -> float:
 def _sqnr(want: Array, got: Array) -> float:
     """Signal to quantization noise in dB, 200 for equal answers."""
     unit = magnitude(want)
-    want, got = want / unit, _within_double(got, unit)
+    want, got = want / unit, within_double(got, unit)
     noise = float(((want - got) ** 2).sum())
     signal = float((want**2).sum())
     return 10 * log10(max(signal, FLOOR) / noise) if noise * unit * unit > FLOOR else MOST_DB
-
-
-def _within_double(values: Array, unit: float | Array) -> Array:
-    """In a unit, and no larger than what can be squared and summed."""
-    with np.errstate(over="ignore"):
-        return np.clip(values / unit, -MOST, MOST)
