@@ -1,6 +1,7 @@
 """The packages that quantizing needs beside serving, and the extra that installs each."""
 
 EXTRAS = {
+    "jinja2": "quantize",
     "onnx": "quantize",
     "ml_dtypes": "quantize",
     "onnx_ir": "quantize",
