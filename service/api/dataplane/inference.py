@@ -88,8 +88,8 @@ class Inference:
 
     def request_id(self, headers: Headers) -> bytes:
         """The client's name for the request, or one of our own."""
-        given = given_id(headers.get(b"x-request-id"))
-        return given or b"%b-%x" % (self._boot, next(self._ids))
+        given = headers.get(b"x-request-id")
+        return (given and given_id(given)) or b"%b-%x" % (self._boot, next(self._ids))
 
     def admit(self, exchange: Exchange, headers: Headers, body: Bytes, reply: Reply) -> None:
         """Choose the version, read and check the request, and queue it.

@@ -50,7 +50,7 @@ class Routing:
         usual = (
             request.method == b"POST"
             and request.version in VERSIONS
-            and not request.continue_expected
+            and b"expect" not in headers
             and b"content-encoding" not in headers
             and headers.get(b"transfer-encoding", b"chunked") == b"chunked"
             and len(headers) == len(request.headers)  # no header came twice

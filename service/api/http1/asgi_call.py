@@ -45,6 +45,7 @@ class ASGICall:
         # how many bytes of its body are left to send, and whether it is complete.
         self._body = bytearray()
         self._complete = self._untold = False
+        self._continue_expected = request.continue_expected
         self._changed: asyncio.Future[None] | None = None
         self._reply: ReplyStream | None = None
         self._left: int | None = None
@@ -109,7 +110,9 @@ class ASGICall:
     # What the application calls.
 
     async def _next(self) -> Message:
-        self._connection.send_continue(self._request)
+        if self._continue_expected:
+            self._continue_expected = False
+            self._connection.send_continue(self._request)
         if not self._request.reply_complete and not (self._body or self._untold):
             self._connection.hold_body(False)
             # A new one each time: a task that is cancelled cancels what it waits for.

@@ -78,7 +78,6 @@ class Connection:
         for its reply."""
         self._url = b""
         self._headers: list[Header] | None = None
-        self._continue_expected = False
         # The request whose body is received; whether an upgrade was offered; bytes of an incomplete
         # head, those of the packet in which it began, and of both with the packet being parsed.
         self._incoming: Request | None = None
@@ -321,7 +320,6 @@ class Connection:
         self.state = TRANSITIONS[self.state][_HEAD_BEGUN]
         self._url = b""
         self._headers = []
-        self._continue_expected = False
 
     def on_url(self, url: bytes) -> None:
         """Keep a part of the address."""
@@ -330,10 +328,7 @@ class Connection:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header. Trailers after a body are dropped."""
         if self._headers is not None:
-            name = name.lower()
-            if name == b"expect" and value.lower() == b"100-continue":
-                self._continue_expected = True
-            self._headers.append((name, value))
+            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Begin the body of a request whose head is within bounds."""
@@ -357,8 +352,6 @@ class Connection:
             request.keep_alive = offers_keep_alive(headers)
         else:
             request.keep_alive = parser.should_keep_alive()
-            # A client of HTTP/1.0 would take "100 Continue" for the reply.
-            request.continue_expected = self._continue_expected
         self.state = TRANSITIONS[self.state][_HEAD_COMPLETE]
         self._began = self._now
         self._incoming = request

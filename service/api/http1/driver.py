@@ -12,12 +12,14 @@ from service.api.http1.reply_head import STATUS_LINES, connection_line, joined, 
 from service.api.http1.request import Header, Receiver, Request
 from service.api.http1.states import State
 from service.api.http1.stream import Bytes, ReplyStream
-from service.api.transport.answers import CLOSE, Answer
+from service.api.transport.answers import CLOSE, JSON, Answer
 from service.api.transport.reading import FULL, Lingering, ReadTurns
 from service.api.transport.traffic import Traffic
 
 JOINED = 64 * 1024
 """Bytes; to copy a longer body behind its head takes longer than to send it on its own."""
+ONLY_JSON = [JSON]
+JSON_LINE = joined(ONLY_JSON)
 _ANSWERING, _BODY = State.ANSWERING, State.BODY
 _DISCARDING, _CLOSING = State.DISCARDING, State.CLOSING
 
@@ -176,7 +178,7 @@ class HTTPProtocol(asyncio.Protocol):
             headers.remove(CLOSE)
             request.keep_alive = False
         last = b"content-length: %d\r\nx-request-id: %b\r\n\r\n" % (size, request_id)
-        lines = [b"%b: %b\r\n" % header for header in headers]
+        lines = [JSON_LINE] if headers == ONLY_JSON else [joined(headers)]
         if not request.keep_alive or request.version != "1.1":
             lines.append(connection_line(request))
         defaults = self._shared.default_lines(self.host)
@@ -195,11 +197,9 @@ class HTTPProtocol(asyncio.Protocol):
         return ReplyStream(self, request, status, headers)
 
     def send_continue(self, request: Request) -> None:
-        """Tell a client that waits for it to send the body."""
-        if request.continue_expected:
-            request.continue_expected = False
-            if not (request.reply_begun or request.body or request.complete):
-                self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        """Tell the client to send the body, unless that or the reply has begun."""
+        if not (request.reply_begun or request.body or request.complete):
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def hold_body(self, hold: bool) -> None:
         """Whether to stop reading, because the receiver has enough of the body."""

@@ -31,8 +31,6 @@ class Request:
 
     keep_alive = False
     """Whether the client and the server go on with the connection after the reply."""
-    continue_expected = False
-    """Whether the client waits for "100 Continue" before it sends the body."""
     body: bytes | bytearray = b""
     complete = False
     has_news = True
@@ -51,3 +49,10 @@ class Request:
         self.version = version
         """Of HTTP: "1.1" or "1.0"."""
         self.headers = headers
+
+    @property
+    def continue_expected(self) -> bool:
+        """Whether the client waits for "100 Continue" before it sends the body. One of HTTP/1.0
+        would take it for the reply."""
+        expected = [value.lower() for name, value in self.headers if name == b"expect"]
+        return self.version != "1.0" and b"100-continue" in expected
