@@ -1,5 +1,6 @@
 """One walk meets every node and tensor of a file, whatever is nested in what, within bounds."""
 
+import tracemalloc
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -144,7 +145,7 @@ BOUNDS = {
         with_attributes(MAX_ATTRIBUTES + 1),
         "a node has more than 1000 attributes",
     ),
-    "dimensions": (of_rank(MAX_DIMS), of_rank(MAX_DIMS + 1), "tensor 'w': 65 dimensions"),
+    "dimensions": (of_rank(MAX_DIMS), of_rank(MAX_DIMS + 1), "tensor 'w': more than 64 dimensions"),
     "one tensor": (with_tensors(1), with_tensors(2), "more than one tensor or graph"),
 }
 
@@ -156,6 +157,21 @@ def test_bounds_are_exact(
     notes(good)
     with pytest.raises(LoadFailed, match=why):
         notes(bad)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_dimensions_past_the_bound_take_no_memory(sparse: bool) -> None:
+    """Each part of the file may bring 64 of them, so that a million parts would take gigabytes."""
+    dims = encode(3 if sparse else 1, bytes([1]) * MAX_DIMS) * 10_000
+    data = encode(7, encode(15 if sparse else 5, dims))
+    tracemalloc.start()
+    try:
+        with pytest.raises(LoadFailed, match="more than 64 dimensions"):
+            notes(data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 200_000
 
 
 def test_nodes_and_parts_of_a_file_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
