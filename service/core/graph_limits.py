@@ -44,7 +44,7 @@ def elements(dims: Iterable[int], most: int = MAX_ELEMENTS) -> int:
     """
     given = tuple(dims)
     if len(given) > MAX_DIMS:
-        raise TooLarge(f"{len(given)} dimensions, at most {MAX_DIMS} are allowed")
+        raise TooLarge(f"more than {MAX_DIMS} dimensions")
     if bad := [dim for dim in given if not 0 <= dim < SIGN]:
         raise TooLarge(f"dimension {bad[0] - 2 * SIGN if bad[0] > 0 else bad[0]} is negative")
     count = prod(given)

@@ -168,7 +168,7 @@ class Scan:
                     raise WireError("a sparse tensor with its values twice")
                 seen.add(number)
                 self.tensor(view(value), name)
-            elif number == 3:
+            elif number == 3 and len(dims) <= MAX_DIMS:  # more are refused below
                 dims += integers(value)
         self._check_dims(name, dims, MAX_DENSE_ELEMENTS)
         self._dense += prod(dims)
@@ -226,7 +226,7 @@ class Scan:
         dims: list[int] = []
         datatype = 0
         for number, value in self._fields(message):
-            if number == 1:
+            if number == 1 and len(dims) <= MAX_DIMS:  # more are refused below
                 dims += integers(value)
             elif number == 2 and isinstance(value, int):
                 datatype = value

@@ -1,45 +1,27 @@
-"""Load, unload and poll: memory follows the folder, when it is asked to."""
+"""Memory follows the folder, when it is asked to; what is not served is told."""
 
 import asyncio
-import gc
-import logging
 import shutil
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from weakref import ref
 
 import numpy as np
 import onnx
 import pytest
 
 from service.config import load_pin
-from service.core.checks import Check
 from service.core.errors import (
     ConfigError,
-    ExecutionFailed,
-    GateFailed,
-    LoadFailed,
     NotFound,
     NotReady,
 )
-from service.core.events import Event, Polled
-from service.core.gate import memory_check
 from service.core.versions import Pin
-from service.engine.loading.loader import Loaded, Opened
-from service.engine.loading.turns import Turns
-from service.engine.repository import rollout, steps
-from service.engine.repository.model import CHANGED, Model
-from service.engine.repository.repository import ModelRepository
-from service.engine.repository.rollout import Context
+from service.engine.repository import steps
+from service.engine.repository.model import Model
 from service.engine.repository.steps import Served
-from service.engine.repository.watch import watch
-from service.engine.runtime.session import Session
 from service.engine.storage.pin_file import write_pin
-from service.engine.storage.root import Root
 from tests.opened import ROLLBACK, SWAP, opened
-from tests.patience import until
 from tests.repositories import golden, put, scale
 
 
@@ -48,146 +30,6 @@ def root(tmp_path: Path) -> Path:
     for number in (1, 2):
         put(tmp_path, "m", number, scale(number))
     return tmp_path
-
-
-class TestLoad:
-    """The verb follows the folder once."""
-
-    async def test_nothing_changes_until_it_is_asked_for(self, root: Path) -> None:
-        async with opened(root) as it:
-            put(root, "m", 3, scale(3))
-            put(root, "new", 1, scale(7))
-            assert await it.factor() == 2
-            await it.repository.load("m")
-            await it.repository.load("new")
-            assert await it.factor() == 3 and await it.factor(name="new") == 7
-            assert await it.factor(2) == 2
-
-    async def test_files_that_change_under_a_version_are_told_once(
-        self, root: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        caplog.set_level(logging.WARNING, "quantserve")
-        async with opened(root) as it:
-            (root / "m/2/model.onnx").write_bytes(scale(9))
-            assert it.states()[2] == "READY"
-            for _ in range(2):
-                await it.repository.refresh()
-            assert it.states()[2] == f"READY {CHANGED}" and await it.factor() == 2
-            told = [each.message for each in caplog.records if CHANGED in each.message]
-            assert told == [f'model "m" version 2: {CHANGED}']
-            await it.repository.load("m")
-            assert it.states()[2] == "READY" and await it.factor() == 9
-
-    async def test_settings_of_a_client_last_until_the_next_load(self, root: Path) -> None:
-        async with opened(root) as it:
-            for override, rows in (({"batching": {"max_batch_size": 5}}, 5), (None, 64)):
-                await it.repository.load("m", override)
-                loaded, _ = it.repository.version("m").serving()
-                assert loaded.policy.max_rows == rows
-
-    async def test_a_version_that_fails_is_an_error_and_what_served_goes_on(
-        self, root: Path
-    ) -> None:
-        golden(root / "m", 2)
-        async with opened(root) as it:
-            put(root, "m", 3, scale(30))
-            with pytest.raises(GateFailed, match="version 3 is not fit to serve: golden"):
-                await it.repository.load("m")
-            assert await it.factor() == 2
-
-    async def test_a_failed_version_is_tried_again_when_asked(self, root: Path) -> None:
-        (root / "m/2/model.onnx").write_bytes(b"half")
-        async with opened(root) as it:
-            assert await it.factor() == 1
-            (root / "m/2/model.onnx").write_bytes(scale(2))
-            await it.repository.load("m")
-            assert await it.factor() == 2
-
-    async def test_a_pin_holds_against_higher_versions(self, root: Path) -> None:
-        write_pin(root / "m", Pin(1))
-        async with opened(root) as it:
-            put(root, "m", 3, scale(3))
-            await it.repository.load("m")
-            assert await it.factor() == 1
-
-    @pytest.mark.parametrize("name", ["nobody", "..", ".", "a/b", "../m", ""])
-    async def test_what_is_not_there_is_not_found(self, root: Path, name: str) -> None:
-        async with opened(root) as it:
-            with pytest.raises(NotFound):
-                await it.repository.load(name)
-
-    async def test_nothing_to_load_is_an_error(self, root: Path) -> None:
-        (root / "m/model.toml").write_text("[versions]\npolicy = 'specific'\nnumbers = [9]")
-        async with opened(root) as it:
-            with pytest.raises(
-                LoadFailed, match=r"no version on disk is to be loaded \(there: 1, 2"
-            ):
-                await it.repository.load("m")
-            with pytest.raises(NotReady, match="model.toml allows none"):
-                await it.factor()
-
-    async def test_a_model_whose_settings_cannot_be_read_is_not_loaded(self, root: Path) -> None:
-        (root / "m/model.toml").write_text("[batching]\nsize = 1")
-        async with opened(root) as it:
-            with pytest.raises(NotReady, match="batching.size is not a setting"):
-                await it.factor()
-            with pytest.raises(LoadFailed, match="batching.size"):
-                await it.repository.load("m")
-
-
-class TestUnload:
-    """The verb drains and frees."""
-
-    async def test_what_was_admitted_is_answered_first(self, root: Path) -> None:
-        (root / "m/model.toml").write_text("[batching]\nmax_queue_delay = 0.2")
-        async with opened(root) as it:
-            waiting = it.submit()
-            await it.repository.unload("m")
-            assert waiting.done() and float(waiting.result()[0][0, 0]) == 2
-            with pytest.raises(NotReady, match="UNAVAILABLE: unloaded"):
-                await it.factor()
-
-    async def test_it_stays_away_until_it_is_loaded(self, root: Path) -> None:
-        async with opened(root) as it:
-            await it.repository.unload("m")
-            put(root, "m", 3, scale(3))
-            await it.poll()
-            assert set(it.states().values()) == {"UNAVAILABLE unloaded"}
-            await it.repository.load("m")
-            assert await it.factor() == 3
-
-    async def test_a_swap_brings_it_back(self, root: Path) -> None:
-        async with opened(root) as it:
-            await it.repository.unload("m")
-            await it.swap(1)
-            assert await it.factor() == 1
-
-
-class TestPolicies:
-    """model.toml says which versions are loaded beside the serving one."""
-
-    @pytest.mark.parametrize(
-        ("settings", "loaded"),
-        [
-            ("", {3}),
-            ("policy = 'latest'\ncount = 2", {2, 3}),
-            ("policy = 'all'", {1, 2, 3}),
-            ("policy = 'specific'\nnumbers = [1, 2]", {1, 2}),
-        ],
-    )
-    async def test_what_is_loaded(self, root: Path, settings: str, loaded: set[int]) -> None:
-        put(root, "m", 3, scale(3))
-        (root / "m/model.toml").write_text(f"[versions]\n{settings}")
-        async with opened(root) as it:
-            ready = {n for n, state in it.states().items() if state == "READY"}
-            assert ready == loaded and await it.factor() == max(loaded)
-
-    async def test_one_of_several_that_fails_leaves_the_others_alone(self, root: Path) -> None:
-        put(root, "m", 3, b"junk")
-        (root / "m/model.toml").write_text("[versions]\npolicy = 'all'")
-        async with opened(root) as it:
-            assert await it.factor(1) == 1 and await it.factor() == 2
-            assert it.states()[3].startswith("UNAVAILABLE load: model.onnx is not an ONNX model")
 
 
 class TestPoll:
@@ -298,50 +140,6 @@ class TestPoll:
             await it.poll()
             assert await it.factor() == 2
 
-    async def test_the_watch_says_once_what_is_wrong_and_goes_on(
-        self, root: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        async with opened(root) as it:
-            shutil.move(root / "m", root / ".away")
-            watching = asyncio.create_task(watch(it.repository, 0.001))
-            while not caplog.messages:
-                await asyncio.sleep(0)
-            shutil.move(root / ".away", root / "m")
-            put(root, "m", 3, scale(3))
-            while await it.factor() != 3:
-                await asyncio.sleep(0)
-            watching.cancel()
-        assert len([m for m in caplog.messages if "is empty" in m]) == 1
-
-    async def test_the_watch_survives_whatever_a_look_raises_and_tells_of_each(
-        self, root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        told: list[Event] = []
-        async with opened(root) as it:
-            with monkeypatch.context() as broken:
-                broken.setattr(Root, "read", _raise(RecursionError("too deep")))
-                watching = asyncio.create_task(watch(it.repository, 0.001, told.append))
-                while len(told) < 3:
-                    await asyncio.sleep(0)
-            while told[-1] != Polled():
-                await asyncio.sleep(0)
-            watching.cancel()
-        assert told[0] == Polled("the models folder cannot be followed: RecursionError: too deep")
-        assert len([m for m in caplog.messages if "cannot be followed" in m]) == 1
-
-    async def test_a_repository_that_could_not_be_read_at_the_start_is_loaded_by_the_watch(
-        self, root: Path
-    ) -> None:
-        repository = ModelRepository(root / "later", Context(1, lambda _: None))
-        with pytest.raises(ConfigError):
-            await repository.load_all()
-        watching = asyncio.create_task(watch(repository, 0.001))
-        put(root / "later", "m", 1, scale(4))
-        while not repository.ready:
-            await asyncio.sleep(0)
-        watching.cancel()
-        await repository.stop()
-
     async def test_what_one_model_raises_is_its_reason_and_the_others_are_followed(
         self, root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -366,63 +164,6 @@ class TestPoll:
                 await it.poll()
                 assert await it.factor(name="a") == 8
         assert len([m for m in caplog.messages if 'model "a": it cannot' in m]) == 1
-
-    async def test_what_a_check_of_the_gate_raises_is_the_versions_reason(
-        self, root: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        put(root, "m", 3, scale(3))
-        monkeypatch.setattr(rollout, "room_check", _raise(OverflowError("a path\udce9")))
-        async with opened(root, budget=2**40) as it:
-            reason = "memory: OverflowError: a path\\xe9"
-            assert it.states()[3] == f"UNAVAILABLE {reason}"
-            with pytest.raises(GateFailed, match="OverflowError"):
-                await it.swap(3)
-
-
-class TestMemoryAtTheStart:
-    """One version's memory is that version's reason, not that of the others."""
-
-    async def test_what_another_one_held_meanwhile_does_not_count(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """``a`` is loaded until ``b`` has been refused for what ``a`` holds."""
-        refused = threading.Event()
-        for name in ("a", "b"):
-            put(tmp_path, name, 1, scale(2))
-
-        def check(path: Path, budget: int) -> Check:
-            if path.parts[-3] == "a":
-                assert refused.wait(60)
-                return memory_check(2, 1)
-            first = not refused.is_set()
-            refused.set()
-            return memory_check(2 if first else 1, 1)
-
-        monkeypatch.setattr(rollout, "room_check", check)
-        monkeypatch.setattr(rollout, "budget_check", lambda budget: memory_check(1, 1))
-        async with opened(tmp_path, budget=1, turns=Turns(stagger=0.0)) as it:
-            assert await it.factor(name="b") == 2
-            (row,) = it.states("a").values()
-            assert row == "UNAVAILABLE memory: bytes of the process is 2, required at most 1"
-
-    async def test_nothing_of_a_version_that_failed_stays_in_memory(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Not even until the next garbage collection: the next one is judged without it."""
-        put(tmp_path, "a", 1, scale(2))
-        sessions: list[ref[Session]] = []
-
-        def fail(opened: Opened, *_: Any) -> Loaded:
-            sessions.append(ref(opened.session))
-            raise ExecutionFailed("the model failed") from ValueError("x")
-
-        monkeypatch.setattr(rollout, "warm_up", fail)
-        gc.disable()
-        try:
-            async with opened(tmp_path):
-                await asyncio.to_thread(until, lambda: sessions[0]() is None)
-        finally:
-            gc.enable()
 
 
 def _raise(error: Exception) -> Callable[..., Any]:

@@ -1,25 +1,22 @@
-"""A swap either happens as a whole or not at all; requests notice nothing but the new answers."""
+"""An operation happens as a whole or not at all; requests notice nothing but new answers."""
 
 import asyncio
+import logging
 import shutil
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
-from onnx import helper, numpy_helper
 
 from service.core.errors import Conflict, GateFailed, LoadFailed, NotFound, NotReady, ShuttingDown
 from service.core.events import Event, PhaseStatus, SwapPhase
 from service.core.lifecycle import State
 from service.core.versions import Pin
-from service.engine.repository.rollout import Cause, RolloutOptions
+from service.engine.repository.model import CHANGED
 from service.engine.storage.folder import read_model
 from service.engine.storage.pin_file import write_pin
-from tests.engine import graphs
-from tests.opened import FORCE, ROLLBACK, SWAP, Opened, opened
+from tests.opened import ROLLBACK, SWAP, Opened, opened
 from tests.patience import PATIENCE
-from tests.repositories import ROWS, golden, put, scale
+from tests.repositories import golden, put, scale
 
 
 @pytest.fixture
@@ -152,134 +149,124 @@ async def test_a_request_that_was_admitted_by_the_old_version_is_answered_by_it(
         assert answers == [3, 3, 3, 1]
 
 
-class TestTheGate:
-    """What may not serve, and what is told of it."""
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    for number in (1, 2):
+        put(tmp_path, "m", number, scale(number))
+    return tmp_path
 
-    async def test_a_version_that_fails_on_what_the_live_one_runs_is_refused(
-        self, root: Path
+
+class TestLoad:
+    """The verb follows the folder once."""
+
+    async def test_nothing_changes_until_it_is_asked_for(self, two: Path) -> None:
+        async with opened(two) as it:
+            put(two, "m", 3, scale(3))
+            put(two, "new", 1, scale(7))
+            assert await it.factor() == 2
+            await it.repository.load("m")
+            await it.repository.load("new")
+            assert await it.factor() == 3 and await it.factor(name="new") == 7
+            assert await it.factor(2) == 2
+
+    async def test_files_that_change_under_a_version_are_told_once(
+        self, two: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        put(root, "wide", 1, scale(1, width=4))
-        async with opened(root) as it:
-            put(root, "wide", 2, graphs.fails_from(1).SerializeToString())
-            with pytest.raises(GateFailed, match="rows of the live version that run is 0, ") as e:
-                await it.repository.swap("wide", 2, SWAP)
-            (failed,) = [check for check in e.value.checks if not check.passed]
-            assert (failed.measured, failed.required) == (0, 8) and "Gather" in failed.detail
-            assert it.states("wide")[1] == "READY"
-            served = await it.repository.swap("wide", 2, FORCE)
-            assert "rows of the live version" in served.forced
+        caplog.set_level(logging.WARNING, "quantserve")
+        async with opened(two) as it:
+            (two / "m/2/model.onnx").write_bytes(scale(9))
+            assert it.states()[2] == "READY"
+            for _ in range(2):
+                await it.repository.refresh()
+            assert it.states()[2] == f"READY {CHANGED}" and await it.factor() == 2
+            told = [each.message for each in caplog.records if CHANGED in each.message]
+            assert told == [f'model "m" version 2: {CHANGED}']
+            await it.repository.load("m")
+            assert it.states()[2] == "READY" and await it.factor() == 9
 
-    async def test_where_nothing_serves_yet_it_is_served_with_care(self, tmp_path: Path) -> None:
-        put(tmp_path, "m", 1, graphs.fails_from(1).SerializeToString())
-        async with opened(tmp_path) as it:
-            assert it.states() == {1: "READY"}
+    async def test_settings_of_a_client_last_until_the_next_load(self, two: Path) -> None:
+        async with opened(two) as it:
+            for override, rows in (({"batching": {"max_batch_size": 5}}, 5), (None, 64)):
+                await it.repository.load("m", override)
+                loaded, _ = it.repository.version("m").serving()
+                assert loaded.policy.max_rows == rows
 
-    async def test_a_version_that_does_not_reproduce_the_golden_set_is_refused(
-        self, root: Path
+    async def test_a_version_that_fails_is_an_error_and_what_served_goes_on(
+        self, two: Path
     ) -> None:
-        golden(root / "m", 3)
-        async with opened(root) as it:
-            with pytest.raises(
-                GateFailed, match="relative error.*0.6667, required at most 0.35"
-            ) as e:
-                await it.swap(1)
-            assert [(c.measure, c.passed) for c in e.value.checks] == [
-                ("inputs and outputs", True),
-                ("relative error", False),
-                ("cosine", True),
-            ]
-            assert await it.factor() == 3
-            assert it.states()[1].startswith("UNAVAILABLE golden: relative error")
-        assert pin_of(root) is None
+        golden(two / "m", 2)
+        async with opened(two) as it:
+            put(two, "m", 3, scale(30))
+            with pytest.raises(GateFailed, match="version 3 is not fit to serve: golden"):
+                await it.repository.load("m")
+            assert await it.factor() == 2
 
-    async def test_force_lets_it_serve_and_is_remembered(self, root: Path) -> None:
-        golden(root / "m", 3)
-        async with opened(root) as it:
-            served = await it.repository.swap("m", 1, FORCE)
-            assert "relative error" in served.forced
-            assert "relative error" in it.repository.model("m").forced[1]
-        async with opened(root) as it:
+    async def test_a_failed_version_is_tried_again_when_asked(self, two: Path) -> None:
+        (two / "m/2/model.onnx").write_bytes(b"half")
+        async with opened(two) as it:
+            assert await it.factor() == 1
+            (two / "m/2/model.onnx").write_bytes(scale(2))
+            await it.repository.load("m")
+            assert await it.factor() == 2
+
+    async def test_a_pin_holds_against_higher_versions(self, two: Path) -> None:
+        write_pin(two / "m", Pin(1))
+        async with opened(two) as it:
+            put(two, "m", 3, scale(3))
+            await it.repository.load("m")
             assert await it.factor() == 1
 
-    async def test_what_does_not_load_cannot_be_forced(self, root: Path) -> None:
-        put(root, "m", 4, b"no graph")
-        async with opened(root) as it:
-            with pytest.raises(GateFailed, match="load: model.onnx is not an ONNX model"):
-                await it.swap(4, FORCE)
+    @pytest.mark.parametrize("name", ["nobody", "..", ".", "a/b", "../m", ""])
+    async def test_what_is_not_there_is_not_found(self, two: Path, name: str) -> None:
+        async with opened(two) as it:
+            with pytest.raises(NotFound):
+                await it.repository.load(name)
+
+    async def test_nothing_to_load_is_an_error(self, two: Path) -> None:
+        (two / "m/model.toml").write_text("[versions]\npolicy = 'specific'\nnumbers = [9]")
+        async with opened(two) as it:
+            with pytest.raises(
+                LoadFailed, match=r"no version on disk is to be loaded \(there: 1, 2"
+            ):
+                await it.repository.load("m")
+            with pytest.raises(NotReady, match="model.toml allows none"):
+                await it.factor()
+
+    async def test_a_model_whose_settings_cannot_be_read_is_not_loaded(self, two: Path) -> None:
+        (two / "m/model.toml").write_text("[batching]\nsize = 1")
+        async with opened(two) as it:
+            with pytest.raises(NotReady, match="batching.size is not a setting"):
+                await it.factor()
+            with pytest.raises(LoadFailed, match="batching.size"):
+                await it.repository.load("m")
+
+
+class TestUnload:
+    """The verb drains and frees."""
+
+    async def test_what_was_admitted_is_answered_first(self, two: Path) -> None:
+        (two / "m/model.toml").write_text("[batching]\nmax_queue_delay = 0.2")
+        async with opened(two) as it:
+            waiting = it.submit()
+            await it.repository.unload("m")
+            assert waiting.done() and float(waiting.result()[0][0, 0]) == 2
+            with pytest.raises(NotReady, match="UNAVAILABLE: unloaded"):
+                await it.factor()
+
+    async def test_it_stays_away_until_it_is_loaded(self, two: Path) -> None:
+        async with opened(two) as it:
+            await it.repository.unload("m")
+            put(two, "m", 3, scale(3))
+            await it.poll()
+            assert set(it.states().values()) == {"UNAVAILABLE unloaded"}
+            await it.repository.load("m")
             assert await it.factor() == 3
 
-    async def test_another_signature_needs_to_be_allowed(self, root: Path) -> None:
-        put(root, "m", 4, scale(4, "other"))
-        write_pin(root / "m", Pin(3))
-        async with opened(root) as it:
-            with pytest.raises(GateFailed, match='no input "x" FP32'):
-                await it.swap(4)
-            await it.swap(4, RolloutOptions(Cause.SWAP, allow_signature_change=True))
-            loaded, _ = it.repository.version("m").serving()
-            assert loaded.signature.inputs[0].name == "other"
-
-    async def test_a_version_may_bring_a_golden_set_of_its_own(self, root: Path) -> None:
-        golden(root / "m", 3)
-        golden(root / "m/1", 1)
-        async with opened(root) as it:
+    async def test_a_swap_brings_it_back(self, two: Path) -> None:
+        async with opened(two) as it:
+            await it.repository.unload("m")
             await it.swap(1)
             assert await it.factor() == 1
-
-    @pytest.mark.parametrize("reference", [True, False])
-    async def test_what_is_asked_for_and_cannot_be_measured_has_failed(
-        self, root: Path, reference: bool
-    ) -> None:
-        asked = "z" if reference else "y"
-        (root / "m/model.toml").write_text(f"[gate.outputs.{asked}]\nmin_cosine = 0.5")
-        if reference:
-            golden(root / "m", 3)
-        async with opened(root) as it:
-            why = f'golden: model.toml asks for output "{asked}", golden.npz has none'
-            assert it.states()[3] == f"UNAVAILABLE {why}"
-
-    async def test_a_version_that_cannot_fit_the_budget_is_not_even_loaded(
-        self, root: Path
-    ) -> None:
-        async with opened(root, budget=1) as it:
-            assert it.repository.model("m").serving is None
-            assert "required at most 1" in it.states()[3]
-            assert it.phases(3) == ["room"]
-
-    async def test_a_slower_version_is_refused_where_model_toml_asks(self, root: Path) -> None:
-        np.savez(root / "m/golden.npz", **{"inputs/x": np.repeat(ROWS, 64, 0)})
-        (root / "m/model.toml").write_text(
-            "[batching]\npreferred_batch_size = 64\n[gate]\nmax_slowdown = 10"
-        )
-        put(root, "m", 4, slow(3))
-        write_pin(root / "m", Pin(3))
-        async with opened(root) as it:
-            await it.swap(2)
-            with pytest.raises(GateFailed, match="speed: time as a multiple"):
-                await it.swap(4)
-            assert await it.factor() == 2
-
-    async def test_the_start_prefers_what_passes(self, root: Path) -> None:
-        golden(root / "m", 2)
-        async with opened(root) as it:
-            assert await it.factor() == 2
-            assert it.states()[3].startswith("UNAVAILABLE golden: relative error")
-            with pytest.raises(NotReady, match="version 3 is UNAVAILABLE: golden"):
-                await it.factor(3)
-
-
-def slow(factor: float) -> bytes:
-    """As ``scale``, after some hundred milliseconds of arithmetic of no use."""
-    model = onnx.load_from_string(scale(factor))
-    graph, last = model.graph, "x"
-    for step, shape in enumerate([(2, 1024), *[(1024, 1024)] * 8, (1024, 2)]):
-        weight = numpy_helper.from_array(np.zeros(shape, np.float32), f"w{step}")
-        graph.initializer.append(weight)
-        graph.node.append(helper.make_node("MatMul", [last, f"w{step}"], [f"h{step}"]))
-        last = f"h{step}"
-    graph.node[0].output[0] = "scaled"
-    graph.node.append(helper.make_node("Add", ["scaled", last], ["y"]))
-    result: bytes = model.SerializeToString()
-    return result
 
 
 class TestAtTheSameTime:

@@ -1,0 +1,106 @@
+"""Memory of what was unloaded goes back to the system."""
+
+import gc
+import subprocess
+import sys
+from weakref import ref
+
+import pytest
+
+from service.engine.host.heap import forget_frames, free
+from tests.parts import LINUX
+
+FRAGMENTED = """
+import ctypes, sys
+from service.engine.host.heap import bound_heap
+from service.engine.host.resources import resident_bytes
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+
+def block(size):
+    place = libc.malloc(size)
+    ctypes.memset(place, 1, size)
+    return place
+
+if sys.argv[1] == "bound":
+    assert bound_heap()
+libc.free(block(30 * 2**20))  # glibc takes blocks up to this size from its heap from now on
+before, blocks = resident_bytes(), []
+for _ in range(20):
+    blocks.append(block(4 * 2**20))
+    block(100_000)  # stays, and keeps what is below it in the heap
+for each in blocks:
+    libc.free(each)
+print(resident_bytes() - before)
+"""
+MIB = 2**20
+
+
+class Heavy:
+    """Something that a session could hold."""
+
+
+def left(how: str) -> int:
+    """By how many bytes a process has grown after it freed 80 MiB in large blocks."""
+    command = [sys.executable, "-c", FRAGMENTED, how]
+    return int(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+
+
+@LINUX.unless(sys.platform == "linux")
+def test_large_blocks_go_back_although_small_ones_stay() -> None:
+    assert left("bound") < 20 * MIB
+    assert left("as it is") > 60 * MIB  # else the bound is not needed any more
+
+
+def test_what_a_list_holds_is_freed() -> None:
+    heavy: list[object] = [Heavy(), Heavy()]
+    watched = [ref(each) for each in heavy]
+    free(heavy)
+    assert heavy == [] and [each() for each in watched] == [None, None]
+
+
+def failed(watched: list[ref[Heavy]], again: bool) -> Exception:
+    """An error whose frames, and those of its cause, hold something heavy."""
+
+    def load() -> None:
+        session = Heavy()
+        watched.append(ref(session))
+        raise KeyError("the model failed")
+
+    def start() -> None:
+        buffers = Heavy()
+        watched.append(ref(buffers))
+        try:
+            load()
+        except KeyError as error:
+            if again:
+                raise ValueError("not loaded") from error
+            raise ValueError("not loaded") from None
+
+    try:
+        start()
+    except ValueError as error:
+        return error
+    raise AssertionError("it did not fail")
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["cause", "context"])
+def test_an_error_lets_go_of_what_its_calls_held(again: bool) -> None:
+    watched: list[ref[Heavy]] = []
+    gc.disable()
+    try:
+        error = failed(watched, again)
+        assert all(each() is not None for each in watched)
+        forget_frames(error)
+        assert [each() for each in watched] == [None, None]
+    finally:
+        gc.enable()
+    assert str(error) == "not loaded" and isinstance(error.__context__, KeyError)
+
+
+def test_errors_that_are_each_others_cause_are_no_endless_loop() -> None:
+    one, two = ValueError("one"), ValueError("two")
+    one.__cause__, two.__context__ = two, one
+    forget_frames(one)
