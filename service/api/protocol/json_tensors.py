@@ -168,9 +168,12 @@ def _numbers(datatype: Datatype, flat: list[Any]) -> Array:
     if datatype.name == "FP64":
         return np.array(flat, np.float64)
     if datatype.name == "BF16":
-        rounded, overflown = to_bfloat16(_numbers(DATATYPES["FP32"], flat))
+        try:
+            rounded, overflown = to_bfloat16(_numbers(DATATYPES["FP32"], flat))
+        except Misfit as misfit:
+            raise _too_large(datatype, flat, misfit.index) from None
         if overflown.any():
-            raise _too_large(datatype, flat, overflown)
+            raise _too_large(datatype, flat, int(np.argmax(overflown)))
         return rounded
     if datatype.name == "FP32":
         # As fast as numpy, which would warn of infinity; and to look for its bytes is faster than
@@ -186,12 +189,11 @@ def _numbers(datatype: Datatype, flat: list[Any]) -> Array:
     if infinite.any():
         overflown = infinite & np.isfinite(np.array(flat, np.float64))
         if overflown.any():
-            raise _too_large(datatype, flat, overflown)
+            raise _too_large(datatype, flat, int(np.argmax(overflown)))
     return array
 
 
-def _too_large(datatype: Datatype, flat: list[Any], overflown: Array) -> Misfit:
-    index = int(np.argmax(overflown))
+def _too_large(datatype: Datatype, flat: list[Any], index: int) -> Misfit:
     return Misfit(f": {flat[index]} is too large for {datatype},", index)
 
 

@@ -1,0 +1,24 @@
+"""A request while it is received."""
+
+import pytest
+
+from service.api.http1.request import Request
+
+
+def test_at_first_nothing_is_known_but_its_head() -> None:
+    request = Request(b"GET", b"/", "1.1", [])
+    assert not (request.complete or request.reply_begun or request.reply_complete)
+    assert request.body == b"" and request.has_news and request.receiver is None
+
+
+@pytest.mark.parametrize(
+    ("version", "value", "expected"),
+    [
+        ("1.1", b"100-Continue", True),
+        ("1.1", b"200-ok", False),
+        ("1.0", b"100-continue", False),
+    ],
+)
+def test_who_waits_to_send_a_body(version: str, value: bytes, expected: bool) -> None:
+    request = Request(b"POST", b"/", version, [(b"expect", value)])
+    assert request.continue_expected is expected
