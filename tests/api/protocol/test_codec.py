@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from service.api.protocol.codec import decode, encode
+from service.api.protocol.codec import REPEATED, decode, described, encode
 from service.core.errors import MalformedRequest
 from service.core.requests import InferResponse
 from service.core.tensors import DATATYPES, Tensor
@@ -193,3 +193,59 @@ def test_bad_input_is_named(body: bytes, text: str) -> None:
 def test_a_header_length_that_lies_is_found(length: int) -> None:
     with pytest.raises(MalformedRequest):
         decode(request(), length)
+
+
+def binary_request(
+    data: bytes, datatype: str = "FP32", size: int | None = None, **more: Any
+) -> Any:
+    """A body with one binary input of one axis, and the length of its JSON part."""
+    count = len(data) // DATATYPES[datatype].size
+    parameters = {"binary_data_size": len(data) if size is None else size}
+    item = {"name": "x", "datatype": datatype, "shape": [count], "parameters": parameters}
+    head = json.dumps({"inputs": [item], **more}).encode()
+    return head + data, len(head)
+
+
+@given(
+    st.sampled_from(["FP32", "INT8", "FP64", "UINT16", "BOOL", "BF16"]),
+    st.integers(1, 40),
+    st.sampled_from(
+        [{}, {"id": "a"}, {"outputs": [{"name": "y"}]}, {"parameters": {"timeout": 5}}]
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_a_json_part_that_is_known_is_read_as_at_first(
+    datatype: str, count: int, more: dict[str, Any], random: Any
+) -> None:
+    described.cache_clear()
+    size = count * DATATYPES[datatype].size
+    for _ in range(2):  # other data under the same JSON part
+        data = bytes(random.choices([0, 1], k=size))
+        body, length = binary_request(data, datatype, **more)
+        request = decode(body, length)
+        spaced, long = body[:length] + b" " * REPEATED + body[length:], length + REPEATED
+        expected = decode(spaced, long)  # too long to be remembered
+        assert request._replace(inputs=()) == expected._replace(inputs=())
+        (x,), (y,) = request.inputs, expected.inputs
+        assert (x.name, x.datatype) == (y.name, y.datatype)
+        assert x.array.tobytes() == y.array.tobytes() and x.array.shape == y.array.shape
+        assert x.array.flags.aligned
+
+
+@pytest.mark.parametrize("cut", [1, 4, 8])
+def test_a_known_json_part_with_other_data_is_refused_all_the_same(cut: int) -> None:
+    body, length = binary_request(bytes(8))
+    assert decode(body, length).inputs[0].array.tolist() == [0, 0]
+    with pytest.raises(MalformedRequest, match="binary_data_size 8"):
+        decode(body[:-cut], length)
+    with pytest.raises(MalformedRequest, match=f"{cut} bytes of binary data belong to no input"):
+        decode(body + bytes(cut), length)
+
+
+@pytest.mark.parametrize("size", [-4, 2**40, 1.5, None, [8]])
+def test_a_size_that_is_odd_is_not_remembered(size: Any) -> None:
+    head = {"name": "x", "datatype": "FP32", "shape": [2], "parameters": {"binary_data_size": size}}
+    document = json.dumps({"inputs": [head]}).encode()
+    assert described(document) is None
+    with pytest.raises(MalformedRequest):
+        decode(document + bytes(8), len(document))
