@@ -39,5 +39,6 @@ statistics     counters, fed by events
 tensors        tensors and signatures
 unserved       why an entry is no model
 versions       which versions to load and to serve
+waiting        how long a request would wait
 whereabouts    where in a tensor a value is
 """

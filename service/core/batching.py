@@ -130,6 +130,10 @@ class BatchQueue(Generic[Reply]):
     def __iter__(self) -> Iterator[Entry[Reply]]:
         return (entry for lane in self._lanes.values() for entry in lane.entries)
 
+    def rows_ahead(self, priority: int) -> int:
+        """Rows that would go before a request of this priority."""
+        return sum([lane.rows for name, lane in self._lanes.items() if name[0] <= priority])
+
     def reserve(self, count: int) -> None:
         """Make sure that ``count`` more requests fit.
 

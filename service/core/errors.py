@@ -22,6 +22,7 @@ QuantserveError
 ├── TransientError              the moment's: the same request may succeed later
 │   ├── NotReady               the model or version is not serving now
 │   ├── QueueFull              the queue of the model is at its bound
+│   │   └── WouldExpire        it would probably wait longer than it allows
 │   ├── MemoryFull             requests and answers in flight take all memory that is for them
 │   ├── DeadlineExceeded       the request waited longer than it allowed
 │   ├── TooManyLoads           as many versions are being loaded as may be at a time
@@ -133,7 +134,18 @@ class NotReady(TransientError):
 
 
 class QueueFull(TransientError):
-    """The queue of the model is at its bound."""
+    """The queue of the model is at its bound. ``retry_after``: seconds until there is probably
+    room."""
+
+    retry_after = 1.0
+
+
+class WouldExpire(QueueFull):
+    """The request would probably wait longer than it allows."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class MemoryFull(TransientError):

@@ -1,6 +1,7 @@
 """From outputs to the bytes of an answer, and from an error to those of another. Pure."""
 
 from collections.abc import Sequence
+from math import ceil
 from typing import NamedTuple
 
 import orjson
@@ -186,7 +187,9 @@ def _classified(
 def refused(error: QuantserveError) -> Answer:
     """The answer that tells of an error."""
     headers = [JSON]
-    if isinstance(error, QueueFull | MemoryFull):
+    if isinstance(error, QueueFull):
+        headers.append((b"retry-after", b"%d" % max(1, ceil(error.retry_after))))
+    if isinstance(error, MemoryFull):
         headers.append((b"retry-after", b"1"))
     if isinstance(error, MethodNotAllowed):
         headers.append(ALLOW)

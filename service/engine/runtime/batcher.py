@@ -15,14 +15,17 @@ from service.core.batching import Batch, BatchingMode, BatchKey, BatchPolicy, Ba
 from service.core.errors import (
     DeadlineExceeded,
     NotReady,
+    QueueFull,
     ShuttingDown,
     SignatureMismatch,
+    WouldExpire,
 )
 from service.core.events import BatchExecuted, Observer, Outcome, RequestDropped
 from service.core.ledger import UNNOTED, Mark
 from service.core.requests import Terms
 from service.core.run_limits import DEFAULT_RUN_LIMITS, RunLimits
 from service.core.tensors import Arrays, Overriding
+from service.core.waiting import WaitEstimate
 from service.engine.runtime.execution import Control, Execution, Instance, Unheeded
 from service.engine.runtime.parts import Asked, Part, Parts
 from service.engine.runtime.replies import Reply, answer
@@ -70,11 +73,13 @@ class DynamicBatcher:
             self._marks.enter_thread()
         self._threads = None if inline else self._pool(len(instances))
         self.instances = len(instances)
-        # All mutable state: the queue; the free instances; whether _turn is about to be called, and
-        # whether the last one found nothing to do; whether there are requests that nobody waits
-        # for, and the timer for the next dispatch; whether nothing is taken any more, and the marks
-        # of threads that do not return; and what those wait for who want everything answered.
+        # All mutable state: the queue, and how long its requests wait; the free instances; whether
+        # _turn is about to be called, and whether the last one found nothing to do; whether there
+        # are requests that nobody waits for, and the timer for the next dispatch; whether nothing
+        # is taken any more, and the marks of threads that do not return; and what those wait for
+        # who want everything answered.
         self._queue: BatchQueue[Reply] = BatchQueue(policy)
+        self._estimate = WaitEstimate(len(instances), policy.preferred_rows)
         # Where requests do not share runs, the next one goes to an instance while it still works:
         # on the way over the event loop between two runs its core would be idle.
         ahead = 2 if self._threads is not None and policy.preferred_rows == 1 else 1
@@ -121,6 +126,7 @@ class DynamicBatcher:
 
         Raises:
             QueueFull: too many requests wait.
+            WouldExpire: so many wait that its own time would be over before its turn.
             SignatureMismatch: more rows than one request may have, and the model's is not cut.
             ShuttingDown: the batcher is closed.
         """
@@ -129,12 +135,36 @@ class DynamicBatcher:
         policy = self._policy
         now = self._clock()
         wait = policy.timeout if terms.timeout is None else terms.timeout
-        deadline = None if wait is None else now + wait
+        deadline = None
+        if wait is not None:
+            deadline = now + wait
+            self._check_wait(wait, terms.priority)
         if rows > policy.max_rows or (rows > 1 and policy.mode is BatchingMode.ROWS):
             self._cut(Asked(arrays, rows, terms, alone, now, deadline), reply)
             return
         key = self._key(arrays, terms, alone)
         self._push(Entry(arrays, rows, key, terms.priority, now, deadline, reply))
+
+    def _check_wait(self, allowed: float, priority: int) -> None:
+        """Refuse at once what would be refused after it has waited in vain, and has held up others.
+        While nothing waits every request is taken, so that the estimate cannot stay wrong.
+
+        Raises:
+            WouldExpire: see ``submit``.
+        """
+        if not self._queue:
+            return
+        wait = self._wait(priority)
+        if wait > allowed:
+            raise WouldExpire(
+                f'model "{self._model}" version {self._version}: a request would wait about'
+                f" {wait:.3g} s for its turn, it allows {allowed:.3g} s: try again later",
+                wait - allowed,
+            )
+
+    def _wait(self, priority: int) -> float:
+        rows, under_way = self._queue.rows_ahead(priority), self._slots - len(self._idle)
+        return self._estimate.wait(rows, under_way)
 
     def _cut(self, asked: Asked, reply: Reply) -> None:
         """Run a request in parts.
@@ -219,9 +249,13 @@ class DynamicBatcher:
         if self._sparse and not self._scheduled and self._idle and not self._waits(entry):
             self._wake()
             self._begin(Batch((entry,), entry.rows))
-        else:
+            return
+        try:
             self._queue.push(entry, admitted)
-            self._wake()
+        except QueueFull as full:
+            full.retry_after = self._wait(entry.priority) / 2
+            raise
+        self._wake()
 
     def _waits(self, entry: Entry[Reply]) -> bool:
         return bool(self._queue) or self._policy.max_delay > 0 or entry.deadline is not None
@@ -349,7 +383,9 @@ class DynamicBatcher:
             batch.entries,
         )
         self._observe(event)
-        if failed:
+        if not failed:
+            self._estimate.ran(batch.rows, execution.timing.total)
+        else:
             # The other rows of a request that failed in one are not wanted any more.
             self._abandoned = True
 

@@ -24,6 +24,7 @@ from service.core.errors import (
     QuantserveError,
     QueueFull,
     ShuttingDown,
+    WouldExpire,
 )
 
 RETRY = (b"retry-after", b"1")
@@ -38,6 +39,8 @@ RETRY = (b"retry-after", b"1")
         (BodyTimeout("no"), 408, [CLOSE]),
         (BodyTooLarge("no"), 413, [CLOSE]),
         (QueueFull("no"), 503, [RETRY]),
+        (WouldExpire("no", 2.1), 503, [(b"retry-after", b"3")]),
+        (WouldExpire("no", 0.01), 503, [RETRY]),
         (MemoryFull("no"), 503, [RETRY, CLOSE]),
         (ShuttingDown("no"), 503, [CLOSE]),
     ],

@@ -20,6 +20,7 @@ from service.core.errors import (
     QueueFull,
     RunTimeout,
     ShuttingDown,
+    WouldExpire,
 )
 from service.core.events import Event
 from service.core.requests import Terms
@@ -118,6 +119,33 @@ async def test_a_client_that_leaves_leaves_the_queue() -> None:
     served.withdraw()
     await asyncio.wait_for(served.drain(), PATIENCE)
     assert served.waiting == 0
+    served.close()
+
+
+async def test_who_would_wait_in_vain_is_refused_at_once() -> None:
+    policy = BatchPolicy(BatchingMode.REQUESTS, preferred_rows=1, max_queue=40)
+
+    def slow(inputs: Arrays, *_: object) -> Arrays:
+        threading.Event().wait(0.02)
+        return twice(inputs)
+
+    served = DynamicBatcher(("m", 1), policy, [Instance(slow, policy)], lambda _: None)
+    hasty, patient = Terms(timeout=0.1), Terms(timeout=600.0)
+    await submit(served, rows(1, 1), 1, hasty)  # nothing waits, and nothing is known
+    waiting = [submit(served, rows(1, 1), 1) for _ in range(30)]
+    with pytest.raises(WouldExpire, match="allows 0.1 s") as refused:
+        submit(served, rows(1, 1), 1, hasty)
+    assert 0.2 < refused.value.retry_after < 600
+    urgent = submit(served, rows(1, 1), 1, Terms(priority=1, timeout=60.0))
+    waiting += [submit(served, rows(1, 1), 1, patient) for _ in range(5)]
+    await urgent
+    assert not waiting[-1].done()
+    with pytest.raises(QueueFull) as full:
+        for _ in range(40):
+            waiting.append(submit(served, rows(1, 1), 1))
+    assert full.value.retry_after > 0.1
+    await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE)
+    await submit(served, rows(1, 1), 1, hasty)
     served.close()
 
 

@@ -1,0 +1,76 @@
+"""Waiting times from the runs before."""
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from service.core.waiting import WaitEstimate
+
+RUNS = st.lists(st.tuples(st.integers(1, 64), st.floats(0, 100)), max_size=60)
+
+
+@given(
+    st.lists(st.integers(1, 64), min_size=2, max_size=100),
+    st.floats(1e-6, 1),
+    st.floats(1e-6, 1),
+)
+def test_a_constant_and_a_part_for_each_row_are_found(
+    rows: list[int], run: float, row: float
+) -> None:
+    assume(max(rows[-20:]) >= 2 * min(rows[-20:]))
+    estimate = WaitEstimate(1, 64)
+    for each in rows:
+        estimate.ran(each, run + row * each)
+    found_run, found_row = estimate.cost()
+    if found_row:  # there were enough of different sizes
+        assert found_run == pytest.approx(run, rel=1e-3, abs=1e-5)
+        assert found_row == pytest.approx(row, rel=1e-3, abs=1e-5)
+
+
+def test_the_wait_is_that_of_the_runs_ahead_and_half_of_the_one_under_way() -> None:
+    estimate = WaitEstimate(1, 8)
+    for rows in (1, 8) * 50:
+        estimate.ran(rows, 0.010 + 0.001 * rows)
+    # 20 rows are three runs.
+    mean = 0.010 + 0.001 * 4.5
+    assert estimate.wait(20, 1) == pytest.approx(3 * 0.010 + 20 * 0.001 + mean / 2, rel=0.05)
+
+
+def test_more_rows_cost_nothing_until_a_run_had_more() -> None:
+    estimate = WaitEstimate(1, 64)
+    for _ in range(30):
+        estimate.ran(1, 0.01)
+    assert estimate.wait(64, 1) == pytest.approx(0.015)
+    estimate.ran(64, 0.2)
+    assert estimate.wait(64, 1) > 0.1
+
+
+def test_instances_share_what_waits() -> None:
+    one, four = WaitEstimate(1, 1), WaitEstimate(4, 1)
+    for estimate in (one, four):
+        estimate.ran(1, 0.1)
+    assert one.wait(8, 1) == pytest.approx(0.85) and four.wait(8, 4) == pytest.approx(0.25)
+    assert one.wait(8, 3) == pytest.approx(1.05)  # two more are taken and have not begun
+
+
+def test_nothing_is_known_before_the_first_run() -> None:
+    assert WaitEstimate(2, 8).wait(1000, 2) == 0
+
+
+def test_what_became_faster_is_known_soon() -> None:
+    estimate = WaitEstimate(1, 1)
+    for _ in range(100):
+        estimate.ran(1, 1.0)
+    for _ in range(60):
+        estimate.ran(1, 0.01)
+    assert estimate.wait(1, 1) < 0.1
+
+
+@given(RUNS, st.integers(0, 1000), st.integers(1, 8), st.integers(1, 64))
+def test_a_wait_is_never_negative_and_grows_with_what_is_ahead(
+    runs: list[tuple[int, float]], ahead: int, instances: int, preferred: int
+) -> None:
+    estimate = WaitEstimate(instances, preferred)
+    for rows, seconds in runs:
+        estimate.ran(rows, seconds)
+    assert 0 <= estimate.wait(ahead, 1) <= estimate.wait(ahead + 1, 1) + 1e-9
