@@ -30,7 +30,9 @@ class Engine:
         self.steps = 0
         self.finished: list[Job] = []
 
-    def admit(self, job: Job, prompt: int, priority: int = 2, deadline: float | None = None) -> None:
+    def admit(
+        self, job: Job, prompt: int, priority: int = 2, deadline: float | None = None
+    ) -> None:
         self.waiting.admit(Entry(job, prompt, priority, float(self.steps), deadline))
 
     def step(self) -> None:
