@@ -134,7 +134,11 @@ def check_graph(signature: Signature, config: LanguageConfig) -> Any:
     name = shape.inputs.past_key_names.replace("%d", "0")
     spec = specs[name]
     axes = (shape.num_key_value_heads, shape.head_size)
-    if len(spec.shape) != 4 or (spec.shape[1], spec.shape[3]) != axes:
+    fits = len(spec.shape) == 4 and all(
+        not isinstance(spec.shape[axis], int) or spec.shape[axis] == size
+        for axis, size in zip((1, 3), axes, strict=True)
+    )
+    if not fits:
         raise LoadFailed(
             f'input "{name}" is {spec}, and genai_config.json says {axes[0]} heads of {axes[1]}'
         )

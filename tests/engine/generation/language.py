@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from pydoc_data import topics
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -12,7 +13,8 @@ TEMPLATE = (
     "{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 """That of SmolLM2, in short."""
-TEXT = "the quick brown fox jumps over the lazy dog; a café, naïve résumé, 1234567890 times\n" * 20
+TEXT = "".join(topics.topics[name] for name in sorted(topics.topics)[:20])
+"""Of Python's own help: English, and enough of it for all 512 tokens."""
 
 
 @cache
