@@ -101,13 +101,6 @@ def read_chat_template(folder: Path) -> ChatTemplate | None:
     return ChatTemplate(source, _special(config)) if source else None
 
 
-def no_template(model: str) -> InputRejected:
-    """What somebody is told who chats with a model that has no template."""
-    return InputRejected(
-        f'model "{model}" has no chat template ({TEMPLATE_FILE}): use /v1/completions'
-    )
-
-
 def _source(given: Any) -> str:
     """One template, or that named "default" of several."""
     if isinstance(given, list):

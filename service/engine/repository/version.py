@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from time import time
 
 from service.config import ModelConfig
 from service.core.batching import BatchingMode
@@ -73,13 +74,14 @@ class ModelVersion:
         self.loaded: Loaded | None = None
         self.batcher: Batcher | None = None
         self.language = False
+        self.since = 0.0
         # Set when the version takes over: the outputs that V1 answers, empty for all.
         self.v1_outputs: tuple[str, ...] = ()
 
     def start(self, loaded: Loaded) -> None:
         """Serve: the version is loaded and warm."""
         self.loaded = loaded
-        self.language = loaded.language is not None
+        self.language, self.since = loaded.language is not None, time()
         if loaded.language is not None:
             self.batcher = self._generator(loaded, loaded.language)
         elif loaded.extent is None:

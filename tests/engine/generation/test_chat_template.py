@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from service.core.errors import InputRejected, LoadFailed
-from service.engine.generation.chat_template import ChatTemplate, no_template, read_chat_template
+from service.engine.generation.chat_template import ChatTemplate, read_chat_template
 from tests.engine.generation.language import TEMPLATE, write_tokenizer
 
 USER = {"role": "user", "content": "Hi"}
@@ -81,7 +81,3 @@ def test_where_it_is_read_from(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text("[]")
     with pytest.raises(LoadFailed, match="tokenizer_config.json is not a JSON object"):
         read_chat_template(tmp_path)
-
-
-def test_a_model_without_one_says_what_to_use() -> None:
-    assert "use /v1/completions" in str(no_template("smol"))
