@@ -19,7 +19,7 @@ from service.api.auth.policy import Access, Keys
 from service.api.control.admin import admin
 from service.api.control.error_handlers import rehearse
 from service.api.control.event_stream import Watchers, watching
-from service.api.control.repository_verbs import Limits, repository_verbs
+from service.api.control.repository_verbs import repository_verbs
 from service.api.control.upload import UploadLimits, upload_routes
 from service.api.control.versions import versions
 from service.api.dataplane.asgi import App, DataPlane, Send
@@ -27,7 +27,11 @@ from service.api.dataplane.inference import Inference
 from service.api.dataplane.routing import Routing
 from service.api.http1.driver import Shared
 from service.api.http1.under_uvicorn import protocol_class
+from service.api.language.answers import Answers
+from service.api.language.generate import generate
+from service.api.language.openai import openai
 from service.api.openapi.example_answers import ExampleAnswers
+from service.api.transport.arrival import Limits
 from service.api.transport.body import Receive
 from service.api.transport.traffic import Traffic
 from service.config import Settings, read_keys
@@ -116,6 +120,8 @@ class Server:
             settings.poll,
         )
         changes = _changes(settings, self.repository, traffic, Audit(observe))
+        limits = Limits(settings.max_body_bytes, settings.body_timeout, traffic)
+        asked = Answers(self.repository, limits, observe)
         reports = [versions(self.repository, statistics), watching(self.repository, self._watchers)]
         self._inference = inference = self._inference_of(settings, observe)
         # For the documentation: what it asks is no traffic, and counts as none.
@@ -127,6 +133,7 @@ class Server:
             metrics.render,
             logging.getLogger(),
             Guard.of(access, observe),
+            [openai(asked), generate(asked)],
             reports,
             changes,
         )

@@ -195,6 +195,19 @@ class SessionConfig(_Value):
     custom_ops: str | None = None
 
 
+class GenerationConfig(_Value):
+    """``[generation]``: how a language model is run.
+
+    ``slots`` is how many requests decode at the same time, shared out among the instances;
+    ``context`` the most tokens of a prompt and its answer, what memory allows when left out;
+    ``chunk`` the most tokens of a prompt that are read between two tokens of the others.
+    """
+
+    slots: int | None = Field(None, ge=1, le=1024)
+    context: int | None = Field(None, ge=2)
+    chunk: int = Field(128, ge=1, le=65536)
+
+
 class OutputConfig(_Value):
     """``[outputs.<name>]``: the names of an output's classes, in order."""
 
@@ -286,6 +299,7 @@ class ModelConfig(_Value):
     instances: InstancesConfig = InstancesConfig()
     session: SessionConfig = SessionConfig()
     limits: LimitsConfig = LimitsConfig()
+    generation: GenerationConfig = GenerationConfig()
     outputs: dict[str, OutputConfig] = Field(default_factory=dict)
     probe: ProbeConfig = ProbeConfig()
 

@@ -32,11 +32,13 @@ def control_plane(
     render: Render,
     logger: logging.Logger,
     guard: Guard,
+    language: Sequence[APIRouter] = (),
     reports: Sequence[APIRouter] = (),
     changes: Sequence[APIRouter] = (),
 ) -> Edge:
     """The application for everything but inference. ``logger`` is the one whose level clients may
-    change; ``reports`` and ``changes`` are routes under /admin that need parts of their own.
+    change; ``language`` are the routes of language models; ``reports`` and ``changes`` are routes
+    under /admin that need parts of their own.
     """
     app = FastAPI(title="quantserve", version=__version__, openapi_url=None, redirect_slashes=False)
     open_to_all = [health(repository), scrape(render), docs()]
@@ -50,6 +52,7 @@ def control_plane(
         trace_settings(repository),
         shared_memory(),
         openapi(document(app, repository, answers)),
+        *language,
     ]
     changing = [log_changes(logger), trace_changes(repository), *reports, *changes]
     return Edge(

@@ -18,6 +18,7 @@ events         what happened, as values
 exemplars      the last trace in each bucket of a histogram
 extent         how large inputs may be in the event loop
 figures        figures in JSON, which has no NaN
+generation     what is asked of a language model, and its answer
 gate           the gate's judgement
 graph_limits   how large a graph may be
 layout         what a model repository holds

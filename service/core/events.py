@@ -71,6 +71,22 @@ class BatchExecuted(NamedTuple):
     entries: Sequence[Any] = ()
 
 
+class TokensGenerated(NamedTuple):
+    """A step of a language model read so many tokens of a prompt, and chose so many new ones.
+
+    ``queued`` are the times that requests waited whose prompt was begun, ``first`` those from a
+    request's arrival to its first token, ``between`` those from one token to the next.
+    """
+
+    model: str
+    version: int
+    read: int
+    chosen: int
+    queued: tuple[float, ...]
+    first: tuple[float, ...]
+    between: tuple[float, ...]
+
+
 class RequestDropped(NamedTuple):
     """A request left the queue without being run: expired, or nobody waits for it."""
 
@@ -184,6 +200,7 @@ Event = (
     RequestCompleted
     | BatchExecuted
     | RequestDropped
+    | TokensGenerated
     | StateChanged
     | ThreadLost
     | SwapPhase
@@ -192,7 +209,7 @@ Event = (
     | AccessRefused
     | Polled
 )
-TRAFFIC = frozenset({RequestCompleted, BatchExecuted, RequestDropped})
+TRAFFIC = frozenset({RequestCompleted, BatchExecuted, RequestDropped, TokensGenerated})
 Observer = Callable[[Event], None]
 
 _log = logging.getLogger(__name__)

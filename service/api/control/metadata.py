@@ -141,6 +141,7 @@ def describe(repository: ModelRepository, version: ModelVersion) -> ModelMetadat
             "preferred_batch_size": str(loaded.plan.preferred_rows),
             "batch_deviation": str(loaded.probe.deviation),
             **_of_rows(loaded),
+            **(loaded.language.figures if loaded.language else {}),
             **_not_in_the_shapes(loaded.signature),
         },
     )

@@ -6,7 +6,7 @@ Source: https://github.com/triton-inference-server/server/blob/main/docs/protoco
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -21,10 +21,9 @@ from service.api.protocol.json_body import body_docs, json_object
 from service.api.protocol.json_size import check_size
 from service.api.protocol.json_tensors import Bytes, parse_json
 from service.api.protocol.pace import Pace
-from service.api.transport.body import Grown, read_body
-from service.api.transport.traffic import Traffic
+from service.api.transport.arrival import Limits, arrived
 from service.config import ModelConfig, first_problem
-from service.core.errors import BodyTimeout, MalformedRequest, UploadRejected
+from service.core.errors import MalformedRequest, UploadRejected
 from service.core.events import Verb
 from service.engine.repository.repository import ModelRepository
 
@@ -36,14 +35,6 @@ MAX_VALUES = 16 * 1024
 """Values in the JSON of one request, as ``json_size`` weighs them."""
 BASE64_PIECE = 256 * 1024
 """Characters that are decoded at once."""
-
-
-class Limits(NamedTuple):
-    """Bytes of one request, seconds that it may take to arrive, and what its memory is of."""
-
-    bytes: int
-    seconds: float
-    traffic: Traffic
 
 
 class LoadParameters(BaseModel):
@@ -114,7 +105,7 @@ def repository_verbs(
         through the gate. A model that is loaded serves on meanwhile, and if this fails."""
         headers = dict(request.headers.raw)
         with limits.traffic.body(headers, limits.bytes) as grown:
-            body = await _body(request, headers, limits, grown)
+            body = await arrived(request, headers, limits, grown)
             await follow(request, name, body)
         return Response()
 
@@ -161,16 +152,6 @@ async def _store(publish: Publish, name: str, files: Mapping[str, bytes]) -> Non
         raise UploadRejected(
             f'{error}; send it beside the model, as the parameter "{FILE}<version>/<path>"'
         ) from None
-
-
-async def _body(
-    request: Request, headers: Mapping[bytes, bytes], limits: Limits, grown: Grown
-) -> Bytes:
-    try:
-        async with asyncio.timeout(limits.seconds):
-            return await read_body(headers, request.receive, limits.bytes, grown)
-    except TimeoutError:
-        raise BodyTimeout(f"the body did not arrive within {limits.seconds:g} s") from None
 
 
 def _serving(repository: ModelRepository, name: str) -> int | None:

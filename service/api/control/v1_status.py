@@ -1,5 +1,7 @@
 """The V1 protocol's routes about models; prediction itself is in the data plane."""
 
+from typing import Literal
+
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
@@ -19,10 +21,22 @@ STATES = {
 }
 
 
+class OpenAIModel(BaseModel):
+    """A language model, as OpenAI's API lists it; ``created`` is when it was loaded, in seconds
+    since the epoch."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "quantserve"
+
+
 class ModelNames(BaseModel):
-    """Names of all models."""
+    """Names of all models; and in the form of OpenAI's API the language models that serve."""
 
     models: list[str]
+    object: Literal["list"] = "list"
+    data: list[OpenAIModel] = []
 
 
 class StatusText(BaseModel):
@@ -41,10 +55,15 @@ class VersionStatus(BaseModel):
 
 
 class ModelStatus(BaseModel):
-    """Whether a model serves, and the state of its versions."""
+    """Whether a model serves, and the state of its versions; the fields from ``id`` to ``owned_by``
+    are those of OpenAI's API."""
 
     name: str
     ready: bool
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "quantserve"
     model_version_status: list[VersionStatus]
     error: str | None = None
 
@@ -58,7 +77,11 @@ def v1_status(repository: ModelRepository) -> APIRouter:
 
     @router.get("/v1/models", summary="Which models are there?")
     async def names() -> ModelNames:
-        return ModelNames(models=[model.name for model in repository])
+        served = [each for each in repository if each.serving and each.serving.language]
+        return ModelNames(
+            models=[model.name for model in repository],
+            data=[OpenAIModel(id=each.name, created=_created(each.serving)) for each in served],
+        )
 
     @router.get(
         "/v1/models/{name}",
@@ -89,12 +112,20 @@ def _answer(
 ) -> JSONResponse:
     ready = asked is not None and asked.state is State.READY
     status = ModelStatus(
-        name=name, ready=ready, model_version_status=[_of_version(each) for each in versions]
+        name=name,
+        ready=ready,
+        id=name,
+        created=_created(asked),
+        model_version_status=[_of_version(each) for each in versions],
     )
     if not ready:
         why = (asked.reason or f"it is {asked.state}") if asked else reason
         status.error = f'model "{name}" does not serve: {why}'
     return JSONResponse(status.model_dump(exclude_none=True), 200 if ready else 503)
+
+
+def _created(version: ModelVersion | None) -> int:
+    return int(version.since) if version else 0
 
 
 def _of_version(version: ModelVersion) -> VersionStatus:

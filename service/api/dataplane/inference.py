@@ -48,6 +48,7 @@ from service.core.names import VERSION
 from service.core.requests import InferRequest, RequestedOutput, Terms
 from service.core.sizes import HERE_BYTES, HERE_CSV
 from service.core.tensors import Arrays, Signature
+from service.engine.generation.batcher import not_tensors
 from service.engine.repository.repository import ModelRepository
 from service.engine.repository.version import ModelVersion
 from service.engine.runtime.replies import Reply
@@ -155,6 +156,8 @@ class Inference:
         _, model, number = exchange.target
         version = self._repository.version(model, _number(exchange.target) if number else None)
         exchange.version = version
+        if version.language:
+            raise not_tensors(model)
         return version
 
     def _enter(

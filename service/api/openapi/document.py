@@ -16,6 +16,7 @@ from service.api.control.metadata import ModelMetadata, describe
 from service.api.openapi.example_answers import ExampleAnswers
 from service.api.openapi.examples import Example, examples
 from service.api.openapi.inference import inference_docs
+from service.api.openapi.language import fit, language_models
 from service.core.errors import NotFound, NotReady
 from service.engine.repository.repository import ModelRepository
 
@@ -70,6 +71,7 @@ def document(
                 answer = _json_answer(operation)
                 if _schema(answer) == ModelMetadata.__name__:
                     answer["examples"] = described
+        fit(result, language_models(repository))
         return result
 
     async def current() -> Document:

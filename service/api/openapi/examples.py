@@ -100,6 +100,8 @@ def examples(repository: ModelRepository) -> Iterator[Examples]:
             continue
         with suppress(NotReady):  # it was unloaded a moment ago: this runs in a thread
             loaded, _ = version.serving()
+            if version.language:
+                continue
             bodies = _bodies(model.folder.path / EXAMPLE_FILE, version, loaded.signature)
             number = str(version.number)
             choice = [Example(model.name, number, b, _as_instances(b)) for b in bodies if b]

@@ -1,5 +1,6 @@
 """What both planes need of HTTP.
 
+arrival     a body on its way to a route, within limits
 body        bodies, within limits and decompressed
 target      what a path names, and a client's id for its request
 exchange    one inference request on its way

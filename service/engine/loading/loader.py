@@ -20,10 +20,13 @@ from service.core.tensors import Arrays, Signature
 from service.engine.cpu.kernels import Kernels
 from service.engine.cpu.machine import read_machine
 from service.engine.cpu.profile import Profile
+from service.engine.generation.genai_config import is_language_model
+from service.engine.generation.language_model import LanguageModel
 from service.engine.host.heap import trim_heap
 from service.engine.host.paths import leads_outside
 from service.engine.host.resources import resident_bytes
 from service.engine.loading.advice import sharing_runs
+from service.engine.loading.language import TEXT, LanguageParts, read_parts, try_out
 from service.engine.loading.plan import Plan
 from service.engine.loading.probe import Probe
 from service.engine.loading.promise import note_on, read_promise
@@ -40,7 +43,7 @@ from service.engine.onnx_file.summary import (
 from service.engine.onnx_file.zipmap import Labels
 from service.engine.runtime.custom_ops import library
 from service.engine.runtime.execution import Control, Instance
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.session import Session, SessionOptions, new_control
 from service.engine.storage.folder import VersionFiles, read_model
 
 KEPT_BYTES = 4 * 2**20
@@ -56,7 +59,8 @@ class Loaded:
     and ``speed_note`` that its speed was measured on another kind of machine.
     ``memory_bytes`` is by how much the process grew; ``file_bytes`` counts the model's files.
     ``rows`` are some that it was tried with, for the next version to be tried with as well.
-    ``extent`` is how large inputs may be in the event loop, if any may.
+    ``extent`` is how large inputs may be in the event loop, if any may. A ``language`` model has
+    no instances.
     """
 
     signature: Signature
@@ -77,6 +81,7 @@ class Loaded:
     outputs_note: str = ""
     advice: str = ""
     speed_note: str = ""
+    language: LanguageModel | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -89,7 +94,8 @@ class Loaded:
 class Opened:
     """A version that ONNX Runtime has taken, and that has not run yet.
 
-    ``memory_before`` is what the process held before, in bytes.
+    ``memory_before`` is what the process held before, in bytes. ``language`` is what else was read
+    of a language model.
     """
 
     files: VersionFiles
@@ -98,6 +104,12 @@ class Opened:
     snapshot: Snapshot
     seconds: float
     memory_before: int
+    language: LanguageParts | None = None
+
+    @property
+    def signature(self) -> Signature:
+        """What requests bring, and what they get."""
+        return self.session.signature if self.language is None else TEXT
 
 
 def load(folder: Path, config: ModelConfig, cores: int, allow_custom_ops: bool = False) -> Loaded:
@@ -140,8 +152,13 @@ def open_version(
         check_external_files(summary, path.parent)
         snapshot.add(summary.external)
         session = Session(snapshot, options, summary, control)
-    _check_names(config, session.signature)
-    return Opened(files, session, summary, snapshot, perf_counter() - started, memory)
+    language = None
+    if is_language_model(files.home):
+        language = read_parts(files, session, config.generation, control or new_control())
+    seconds = perf_counter() - started
+    opened = Opened(files, session, summary, snapshot, seconds, memory, language)
+    _check_names(config, opened.signature)
+    return opened
 
 
 def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
@@ -150,6 +167,8 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
     Raises:
         LoadFailed: with the reason, written for the model's operator.
     """
+    if opened.language is not None:
+        return _warm_up_language(opened, opened.language, config, cores)
     started, session, summary = perf_counter(), opened.session, opened.summary
     golden = opened.files.golden
     rows, note = trial_rows(session.signature, golden, config.probe.dims, session.run)
@@ -177,6 +196,36 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
         outputs_note=session.outputs_note,
         advice=_advice(opened, tuned.plan),
         speed_note=_speed_note(opened.files, opened.snapshot, tuned.session.kernels),
+    )
+
+
+def _warm_up_language(
+    opened: Opened, parts: LanguageParts, config: ModelConfig, cores: int
+) -> Loaded:
+    started, session, batching = perf_counter(), opened.session, config.batching
+    tried = try_out(parts, session, config, cores)
+    trim_heap()
+    policy = BatchPolicy(
+        tried.plan.mode,
+        1,
+        tried.plan.preferred_rows,
+        max_queue=batching.max_queue_size,
+        timeout=batching.timeout,
+    )
+    return Loaded(
+        TEXT,
+        (),
+        policy,
+        tried.plan,
+        tried.probe,
+        opened.summary.precision,
+        session.kernels,
+        session.kernels_note,
+        opened.snapshot.sha256,
+        opened.snapshot.bytes,
+        max(0, resident_bytes() - opened.memory_before),
+        opened.seconds + perf_counter() - started,
+        language=tried.model,
     )
 
 

@@ -59,9 +59,10 @@ def _try_version(task: Task) -> tuple[str, int | None]:
     config, before = task.config, resident_bytes()
     try:
         opened = open_version(task.files, config, task.allow_custom_ops)
-        session, golden = opened.session, task.files.golden
-        _, note = trial_rows(session.signature, golden, config.probe.dims, session.run)
-        if task.room is not None and not _refused(note):
+        session, golden, note = opened.session, task.files.golden, ""
+        if opened.language is None:
+            _, note = trial_rows(session.signature, golden, config.probe.dims, session.run)
+        if opened.language is not None or (task.room is not None and not _refused(note)):
             warm_up(opened, config, cores=1)
     except QuantserveError as error:
         note, reason = str(error), str(error)

@@ -260,7 +260,7 @@ class Rollout:
         )
         if opened is None:
             return None
-        self._compare(opened.session.signature)
+        self._compare(opened.signature)
         if self._refusals():
             return None
         loaded = await self._try("warm-up", warm_up, opened, version.config, context.cores)

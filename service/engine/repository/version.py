@@ -5,10 +5,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from time import time
 
 from service.config import ModelConfig
 from service.core.batching import BatchingMode
-from service.core.errors import NotReady
+from service.core.errors import InputRejected, NotReady
 from service.core.events import Observer, StateChanged, ThreadLost
 from service.core.ledger import Ledger, Work
 from service.core.lifecycle import State, move
@@ -16,6 +17,8 @@ from service.core.padding import Padding
 from service.core.requests import Terms
 from service.core.run_limits import DEFAULT_TIMEOUTS, RunLimits
 from service.core.tensors import Signature, Tensor
+from service.engine.generation.batcher import GenerationBatcher
+from service.engine.generation.language_model import LanguageModel
 from service.engine.host.heap import free
 from service.engine.loading.loader import Loaded
 from service.engine.runtime.batcher import DynamicBatcher
@@ -70,13 +73,18 @@ class ModelVersion:
         self.reason = ""
         self.loaded: Loaded | None = None
         self.batcher: Batcher | None = None
+        self.language = False
+        self.since = 0.0
         # Set when the version takes over: the outputs that V1 answers, empty for all.
         self.v1_outputs: tuple[str, ...] = ()
 
     def start(self, loaded: Loaded) -> None:
         """Serve: the version is loaded and warm."""
         self.loaded = loaded
-        if loaded.extent is None:
+        self.language, self.since = loaded.language is not None, time()
+        if loaded.language is not None:
+            self.batcher = self._generator(loaded, loaded.language)
+        elif loaded.extent is None:
             self.batcher = self._batcher(loaded, inline=False)
         else:
             inline, threaded = (self._batcher(loaded, inline=each) for each in (True, False))
@@ -94,6 +102,16 @@ class ModelVersion:
             limits=self._limits,
             new_control=new_control,
             on_lost=self._lose,
+        )
+
+    def _generator(self, loaded: Loaded, language: LanguageModel) -> GenerationBatcher:
+        return GenerationBatcher(
+            (self.model, self.number),
+            language,
+            self._observe,
+            limit=loaded.policy.max_queue,
+            timeout=loaded.policy.timeout,
+            new_mark=partial(self._ledger.mark, Work(self.model, self.number)),
         )
 
     def _lose(self, lost: bool) -> None:
@@ -145,8 +163,8 @@ class ModelVersion:
         assert self.batcher is not None and self.loaded is not None, "it was READY. This is a bug."
         for mark in self.batcher.free_marks:
             self._ledger.release(mark)
-        heavy: list[object] = [self.batcher, self.loaded.instances]
-        self.batcher, self.loaded = None, replace(self.loaded, instances=())
+        heavy: list[object] = [self.batcher, self.loaded.instances, self.loaded.language]
+        self.batcher, self.loaded = None, replace(self.loaded, instances=(), language=None)
         await asyncio.to_thread(free, heavy)
         self._move(State.UNAVAILABLE, reason)
 
@@ -177,6 +195,21 @@ class ModelVersion:
         # Run whole, a request counts as one row, once its size has been found to fit.
         counted = 1 if (whole or not rows) and rows <= limit else rows
         batcher.submit(arrays, counted, terms, reply, alone=alone)
+
+    def generation(self) -> tuple[LanguageModel, GenerationBatcher]:
+        """What answers in text.
+
+        Raises:
+            NotReady: the version does not serve.
+            InputRejected: it is no language model.
+        """
+        loaded, batcher = self.serving()
+        if loaded.language is None or not isinstance(batcher, GenerationBatcher):
+            raise InputRejected(
+                f'model "{self.model}" is no language model: it takes {loaded.signature.takes};'
+                f" send them to /v2/models/{self.model}/infer"
+            )
+        return loaded.language, batcher
 
     @property
     def signature(self) -> Signature:

@@ -125,6 +125,11 @@ class Session:
         specs = (*inputs, *self.signature.outputs)
         self._has_bfloat16 = any(spec.datatype.name == "BF16" for spec in specs)
 
+    @property
+    def native(self) -> ort.InferenceSession:
+        """ONNX Runtime's own, for runs on memory of the caller's."""
+        return self._session
+
     def copy(self, threads: int | None = None) -> "Session":
         """The same model loaded again, with as many threads unless told otherwise.
 

@@ -11,7 +11,8 @@ import pytest
 import pytest_asyncio
 
 from service.api.auth.audit import Audit
-from service.api.control.repository_verbs import Limits, repository_verbs
+from service.api.control.repository_verbs import repository_verbs
+from service.api.transport.arrival import Limits
 from service.api.transport.traffic import Traffic
 from service.config import ModelConfig
 from tests.guards import edge_of

@@ -11,7 +11,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_models_are_listed(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/v1/models")).json() == {"models": ["diabetes", "digits"]}
+    assert (await client.get("/v1/models")).json() == {
+        "models": ["diabetes", "digits"],
+        "object": "list",
+        "data": [],
+    }
 
 
 @pytest.mark.parametrize("path", ["/v1/models/digits", "/v1/models/digits/versions/2"])
@@ -19,9 +23,14 @@ async def test_a_model_that_serves_is_available(client: httpx.AsyncClient, path:
     reply = await client.get(path)
     status = {"error_code": "OK", "error_message": ""}
     assert reply.status_code == 200
-    assert reply.json() == {
+    found = reply.json()
+    assert found.pop("created") > 1.7e9
+    assert found == {
         "name": "digits",
         "ready": True,
+        "id": "digits",
+        "object": "model",
+        "owned_by": "quantserve",
         "model_version_status": [{"version": "2", "state": "AVAILABLE", "status": status}],
     }
 

@@ -1,0 +1,191 @@
+"""From a request in text to the streams that answer it, and how it ended."""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+from fastapi import Request
+
+from service.api.language.event_stream import merged
+from service.api.protocol.errors import outcome_of
+from service.api.protocol.json_tensors import parse_json
+from service.api.protocol.openai_answers import Whole
+from service.api.transport.arrival import Limits, arrived
+from service.api.transport.body import ClientGone
+from service.api.transport.target import given_id
+from service.core.errors import ExecutionFailed, QuantserveError, UnsupportedEncoding
+from service.core.events import Observer, Outcome, RequestCompleted
+from service.core.generation import Delta, GenerationRequest, Token
+from service.engine.generation.batcher import GenerationBatcher
+from service.engine.generation.language_model import LanguageModel
+from service.engine.generation.stream import Stream
+from service.engine.repository.repository import ModelRepository
+from service.engine.repository.version import ModelVersion
+
+_log = logging.getLogger(__name__)
+Prompts = Callable[[LanguageModel], Sequence[GenerationRequest]]
+"""Makes the prompts of a request for a model; is called in a thread."""
+
+
+@dataclass(eq=False, slots=True)
+class Exchange:
+    """One request on its way; ``streams`` are its answers. Times are those of ``perf_counter``."""
+
+    protocol: str
+    id: str
+    started: float
+    model: str = ""
+    version: ModelVersion | None = None
+    outcome: Outcome = Outcome.OK
+    error: str = ""
+    streams: list[Stream] = field(default_factory=list)
+
+    def fail(self, error: BaseException) -> None:
+        """Note how it ended."""
+        self.outcome, self.error = outcome_of(error), f"{error!s:.500}"
+
+    def close(self) -> None:
+        """Nobody reads the answers any more."""
+        for stream in self.streams:
+            stream.close()
+
+
+class Answers:
+    """Admits requests to language models, and tells observers how they ended."""
+
+    def __init__(self, repository: ModelRepository, limits: Limits, observe: Observer) -> None:
+        self._repository = repository
+        self._limits = limits
+        self._observe = observe
+        self._ids = itertools.count(1)
+        self._boot = f"{id(self):x}"
+
+    def open(self, request: Request, protocol: str) -> Exchange:
+        """A request that has come."""
+        given = given_id(dict(request.headers.raw).get(b"x-request-id"))
+        name = given.decode() if given else f"{self._boot}-{next(self._ids)}"
+        return Exchange(protocol, name, perf_counter())
+
+    async def read(self, request: Request) -> dict[str, Any]:
+        """The JSON object of a request.
+
+        Raises:
+            MalformedRequest, BodyTooLarge, BodyTimeout, UnsupportedEncoding: it is not usable.
+            ClientGone: the client left.
+        """
+        headers = dict(request.headers.raw)
+        encoding = headers.get(b"content-encoding", b"identity").decode("latin-1")
+        if encoding.strip().lower() != "identity":
+            raise UnsupportedEncoding(f'Content-Encoding "{encoding:.40}", expected none')
+        with self._limits.traffic.body(headers, self._limits.bytes) as grown:
+            body = await arrived(request, headers, self._limits, grown)
+            return await asyncio.to_thread(parse_json, body)
+
+    async def begin(
+        self, exchange: Exchange, model: str, prompts: Prompts, number: int | None = None
+    ) -> LanguageModel:
+        """Choose a version, make prompts of the request, and begin to answer each.
+
+        Raises:
+            NotFound, NotReady: there is no such model, or it does not serve.
+            InputRejected: it is no language model, or refuses a prompt.
+            QueueFull: too many requests wait; none of this one's is answered.
+        """
+        exchange.model = model
+        while True:
+            language, _ = self._choose(exchange, model, number).generation()
+            requests = await asyncio.to_thread(prompts, language)
+            # Another version may serve by now, with another tokenizer.
+            now, batcher = self._choose(exchange, model, number).generation()
+            if now is language:
+                break
+        self._enter(exchange, batcher, requests)
+        return language
+
+    def _choose(self, exchange: Exchange, model: str, number: int | None) -> ModelVersion:
+        exchange.version = self._repository.version(model, number)
+        return exchange.version
+
+    def _enter(
+        self, exchange: Exchange, batcher: GenerationBatcher, requests: Sequence[GenerationRequest]
+    ) -> None:
+        try:
+            for request in requests:
+                exchange.streams.append(batcher.generate(request))
+        except QuantserveError:
+            exchange.close()
+            raise
+
+    def conclude(self, exchange: Exchange, error: BaseException | None = None) -> None:
+        """The request is over: end what is still being made for it, and tell how it ended."""
+        if isinstance(error, ClientGone | asyncio.CancelledError):
+            exchange.outcome = Outcome.CANCELLED
+        elif error is not None:
+            exchange.fail(error)
+        elif exchange.outcome is Outcome.OK and not all(each.over for each in exchange.streams):
+            exchange.outcome = Outcome.CANCELLED
+        exchange.close()
+        self._tell(exchange)
+
+    def _tell(self, exchange: Exchange) -> None:
+        version, model = exchange.version, exchange.model
+        number = version.number if version else 0
+        # Only names of models become labels: a client cannot grow the metrics with others.
+        known = model if model in self._repository.models else ""
+        rows = len(exchange.streams) if exchange.outcome is Outcome.OK else 0
+        seconds = perf_counter() - exchange.started
+        self._observe(
+            RequestCompleted(
+                known,
+                number,
+                exchange.protocol,
+                exchange.outcome,
+                seconds,
+                exchange.id,
+                exchange.error,
+                rows,
+            )
+        )
+
+
+async def pieces(streams: Sequence[Stream]) -> AsyncIterator[tuple[int, Delta]]:
+    """What several answers give, as it comes.
+
+    Raises:
+        QuantserveError: one of them failed.
+    """
+    async for each in merged([aiter(stream) for stream in streams]):
+        yield each
+
+
+async def whole(streams: Sequence[Stream]) -> list[Whole]:
+    """Several answers, once they are over.
+
+    Raises:
+        QuantserveError: one of them failed.
+    """
+    texts: list[list[str]] = [[] for _ in streams]
+    chosen: list[list[Token]] = [[] for _ in streams]
+    last: list[Delta | None] = [None] * len(streams)
+    async for place, delta in pieces(streams):
+        texts[place].append(delta.text)
+        chosen[place] += delta.chosen
+        last[place] = delta
+    answers = []
+    for text, tokens, end in zip(texts, chosen, last, strict=True):
+        assert end is not None and end.finish is not None, "it is over. This is a bug."
+        answers.append(Whole("".join(text), end.tokens, tuple(tokens), end.finish))
+    return answers
+
+
+def masked(error: Exception, exchange: Exchange) -> QuantserveError:
+    """An error as a client may see it: what is not ours is logged, and told as internal."""
+    if isinstance(error, QuantserveError):
+        return error
+    _log.error("request %s failed: %s: %s", exchange.id, type(error).__name__, error)
+    _log.debug("request %s failed", exchange.id, exc_info=error)
+    return ExecutionFailed("internal error")

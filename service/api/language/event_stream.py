@@ -1,0 +1,109 @@
+"""Pieces of an answer as server-sent events, for as long as the client is there.
+
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import orjson
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+T = TypeVar("T")
+DONE = b"data: [DONE]\n\n"
+HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+
+
+def event(document: Any) -> bytes:
+    """A document as an event."""
+    return b"data: " + orjson.dumps(document) + b"\n\n"
+
+
+class EventStream(Response):
+    """Sends events as they come, until there is no more or the client has left, even between two of
+    them. ``on_end`` is called in any case."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, events: AsyncGenerator[bytes, None], on_end: Callable[[], None] = lambda: None
+    ) -> None:
+        super().__init__(headers=HEADERS)
+        del self.headers["content-length"]
+        self._events = events
+        self._on_end = on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until there is no more, or nobody to send to."""
+        try:
+            await until_gone(self._send(send), receive)
+        finally:
+            self._on_end()
+
+    async def _send(self, send: Send) -> None:
+        start: Message = {"type": "http.response.start", "status": 200}
+        try:
+            await send({**start, "headers": self.raw_headers})
+            async for each in self._events:
+                await send({"type": "http.response.body", "body": each, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            await self._events.aclose()
+
+
+async def until_gone(work: Awaitable[T], receive: Receive) -> T | None:
+    """Do something for a client; None, and it is cancelled, where the client leaves before."""
+    doing = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_gone(receive))
+    try:
+        await asyncio.wait({doing, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return doing.result() if doing.done() else None
+    finally:
+        for task in (doing, gone):
+            task.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await doing
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def merged(streams: Sequence[AsyncIterator[T]]) -> AsyncIterator[tuple[int, T]]:
+    """What comes from several iterators, each with the place of its own, as it comes.
+
+    Raises:
+        Exception: what one of them raises; that is the end of all.
+    """
+    if len(streams) == 1:
+        async for item in streams[0]:
+            yield 0, item
+        return
+    queue: asyncio.Queue[tuple[int, T] | Exception | None] = asyncio.Queue()
+
+    async def pump(place: int, stream: AsyncIterator[T]) -> None:
+        try:
+            async for item in stream:
+                queue.put_nowait((place, item))
+            queue.put_nowait(None)
+        except Exception as error:
+            queue.put_nowait(error)
+
+    tasks = [asyncio.ensure_future(pump(*pair)) for pair in enumerate(streams)]
+    left = len(tasks)
+    try:
+        while left:
+            found = await queue.get()
+            if isinstance(found, Exception):
+                raise found
+            if found is None:
+                left -= 1
+            else:
+                yield found
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,167 @@
+"""Triton's generate extension: text in, text out, of one model.
+
+Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_generate.md
+The prompt is not repeated in the answer.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect
+
+from service.api.control.error_handlers import Responses
+from service.api.control.lookup import NOT_FOUND, NOT_READY, ModelName, VersionNumber
+from service.api.language.answers import Answers, Exchange, masked, pieces, whole
+from service.api.language.event_stream import EventStream, event, until_gone
+from service.api.protocol.errors import status_of
+from service.api.protocol.json_body import body_docs
+from service.api.protocol.openai_requests import GenerateRequest, read_generate
+from service.api.transport.body import ClientGone
+from service.core.errors import NotFound
+from service.core.generation import GenerationRequest
+from service.core.names import VERSION
+from service.core.requests import DEFAULT_PRIORITY
+from service.engine.generation.language_model import LanguageModel
+
+PROTOCOL = "v2"
+DEFAULT_TOKENS = 16
+EXAMPLE = {"text_input": "Once upon a time", "parameters": {"max_tokens": 16, "temperature": 0}}
+ERRORS: Responses = NOT_FOUND | NOT_READY
+
+
+def generate(answers: Answers) -> APIRouter:
+    """The routes of the extension."""
+    router = APIRouter(prefix="/v2/models/{name}", tags=["generate"])
+    docs = body_docs(GenerateRequest, EXAMPLE, required=True)
+
+    @router.post("/generate", summary="Continue a text", responses=ERRORS, openapi_extra=docs)
+    async def whole_(name: ModelName, request: Request) -> Response:
+        """The whole answer at once."""
+        return await _answer(answers, request, name, None, stream=False)
+
+    @router.post(
+        "/generate_stream",
+        summary="Continue a text, in pieces",
+        responses=ERRORS,
+        openapi_extra=docs,
+    )
+    async def stream(name: ModelName, request: Request) -> Response:
+        """Its pieces as server-sent events."""
+        return await _answer(answers, request, name, None, stream=True)
+
+    @router.post(
+        "/versions/{version}/generate",
+        summary="Continue a text by a version",
+        responses=ERRORS,
+        openapi_extra=docs,
+    )
+    async def version_whole(name: ModelName, version: VersionNumber, request: Request) -> Response:
+        """The same of the version named."""
+        return await _answer(answers, request, name, version, stream=False)
+
+    @router.post(
+        "/versions/{version}/generate_stream",
+        summary="Continue a text by a version, in pieces",
+        responses=ERRORS,
+        openapi_extra=docs,
+    )
+    async def version_stream(name: ModelName, version: VersionNumber, request: Request) -> Response:
+        """The same of the version named."""
+        return await _answer(answers, request, name, version, stream=True)
+
+    return router
+
+
+async def _answer(
+    answers: Answers, request: Request, model: str, version: str | None, *, stream: bool
+) -> Response:
+    exchange = answers.open(request, PROTOCOL)
+    try:
+        response = await _respond(answers, request, exchange, (model, version), stream)
+    except (ClientGone, asyncio.CancelledError) as error:
+        answers.conclude(exchange, error)
+        raise ClientDisconnect from None
+    except Exception as error:
+        told = masked(error, exchange)
+        answers.conclude(exchange, told)
+        response = JSONResponse({"error": str(told)}, status_of(told))
+    response.headers["x-request-id"] = exchange.id
+    return response
+
+
+async def _respond(
+    answers: Answers,
+    request: Request,
+    exchange: Exchange,
+    named: tuple[str, str | None],
+    stream: bool,
+) -> Response:
+    model, version = named
+    number = _number(model, version)
+    asked = read_generate(await answers.read(request))
+
+    def prompts(language: LanguageModel) -> list[GenerationRequest]:
+        tokens = tuple(language.tokenizer.encode(asked.text_input, special=True))
+        return [
+            GenerationRequest(
+                tokens,
+                asked.parameters(),
+                asked.max_tokens or DEFAULT_TOKENS,
+                asked.min_tokens or 0,
+                asked.stops,
+                bool(asked.ignore_eos),
+                asked.priority or DEFAULT_PRIORITY,
+            )
+        ]
+
+    await answers.begin(exchange, model, prompts, number)
+    if not stream:
+        found = await until_gone(whole(exchange.streams), request.receive)
+        if found is None:
+            raise ClientGone
+        answers.conclude(exchange)
+        return JSONResponse(_document(exchange, asked, found[0].text))
+    events = _events(exchange, asked)
+    first = await until_gone(anext(events), request.receive)
+    if first is None:
+        raise ClientGone
+    return EventStream(_going_on(first, events, exchange), lambda: answers.conclude(exchange))
+
+
+async def _events(exchange: Exchange, asked: GenerateRequest) -> AsyncGenerator[bytes, None]:
+    async for _, delta in pieces(exchange.streams):
+        yield event(_document(exchange, asked, delta.text))
+
+
+async def _going_on(
+    first: bytes, events: AsyncGenerator[bytes, None], exchange: Exchange
+) -> AsyncGenerator[bytes, None]:
+    yield first
+    try:
+        async for each in events:
+            yield each
+    except Exception as error:
+        told = masked(error, exchange)
+        exchange.fail(told)
+        yield event({"error": str(told)})
+    finally:
+        await events.aclose()
+
+
+def _document(exchange: Exchange, asked: GenerateRequest, text: str) -> dict[str, Any]:
+    assert exchange.version is not None, "it was chosen. This is a bug."
+    document: dict[str, Any] = {"id": asked.id} if asked.id else {}
+    return document | {
+        "model_name": exchange.model,
+        "model_version": str(exchange.version.number),
+        "text_output": text,
+    }
+
+
+def _number(model: str, version: str | None) -> int | None:
+    if version is None or VERSION.fullmatch(version):
+        return None if version is None else int(version)
+    raise NotFound(f'model "{model}" version "{version:.40}" is not a number')

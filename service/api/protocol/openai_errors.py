@@ -1,0 +1,39 @@
+"""Errors in the words of OpenAI's API, so that its clients raise what they would there."""
+
+from typing import Any
+
+from service.api.protocol.errors import status_of
+from service.api.protocol.openai_requests import BadArgument
+from service.core import errors
+
+RETRY_SECONDS = 1
+TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+def status(error: BaseException) -> int:
+    """The status of an error: a full queue is a limit of rate here."""
+    return 429 if isinstance(error, errors.QueueFull) else status_of(error)
+
+
+def headers(error: BaseException) -> dict[str, str]:
+    """When to try again, where it makes sense to."""
+    again = isinstance(error, errors.QueueFull | errors.MemoryFull | errors.NotReady)
+    return {"retry-after": str(RETRY_SECONDS)} if again else {}
+
+
+def body(error: BaseException) -> dict[str, Any]:
+    """``{"error": {...}}``; what is no error of ours is masked."""
+    number = status(error)
+    text = str(error) if isinstance(error, errors.QuantserveError) else "internal error"
+    kind = TYPES.get(number, "invalid_request_error" if number < 500 else "server_error")
+    param = error.param if isinstance(error, BadArgument) else None
+    return {"error": {"message": text, "type": kind, "param": param, "code": _code(error)}}
+
+
+def _code(error: BaseException) -> str | None:
+    codes = {
+        errors.NotFound: "model_not_found",
+        errors.QueueFull: "rate_limit_exceeded",
+        errors.Unauthenticated: "invalid_api_key",
+    }
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), None)

@@ -1,0 +1,262 @@
+"""Requests of OpenAI's API to values. Source: https://platform.openai.com/docs/api-reference
+
+An argument that is known and would change the answer in a way that is not served is refused; so is
+one that is not known. Those that only concern OpenAI's own service are passed over.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from service.config import first_problem
+from service.core.errors import MalformedRequest
+from service.core.generation import SamplingParameters
+
+MOST_MESSAGES = 2048
+MOST_CHOICES = 128
+MOST_LOGPROBS = 20
+MOST_STOPS = 4
+MOST_TOKENS = 2**31
+SEED_BITS = 2**64 - 1
+PASSED_OVER = (
+    "metadata", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention",
+    "reasoning_effort", "safety_identifier", "service_tier", "store", "user", "verbosity",
+)  # fmt: skip
+"""Arguments without a meaning here."""
+Text = Annotated[str, Field(max_length=2**24)]
+
+
+class BadArgument(MalformedRequest):
+    """An argument is not what the API takes; ``param`` is its name."""
+
+    def __init__(self, message: str, param: str | None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class _Arguments(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class StreamOptions(_Arguments):
+    """``include_usage``: a last piece tells how many tokens there were."""
+
+    include_usage: bool = False
+    include_obfuscation: bool = False
+
+
+class Sampling(_Arguments):
+    """How tokens are chosen, and when an answer is over; top_k and what follows it are no part of
+    OpenAI's API, and named as elsewhere."""
+
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, ge=0, le=1)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
+        None, max_length=1024
+    )
+    seed: int | None = Field(None, ge=-(2**63), lt=2**64)
+    stop: Text | list[Text] | None = None
+    max_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
+    top_k: int | None = Field(None, ge=-1)
+    min_p: float | None = Field(None, ge=0, le=1)
+    repetition_penalty: float | None = Field(None, gt=0, le=10)
+    min_tokens: int | None = Field(None, ge=0, le=MOST_TOKENS)
+    ignore_eos: bool | None = None
+    priority: int | None = Field(None, ge=1, le=2**31)
+
+    @field_validator("stop")
+    @classmethod
+    def _stop(cls, stop: str | list[str] | None) -> str | list[str] | None:
+        if isinstance(stop, list) and len(stop) > MOST_STOPS:
+            raise ValueError(f"expected at most {MOST_STOPS} strings, got {len(stop)}")
+        if stop == "" or (isinstance(stop, list) and "" in stop):
+            raise ValueError("a stop string may not be empty")
+        return stop
+
+    @field_validator("logit_bias")
+    @classmethod
+    def _bias(cls, bias: dict[str, float] | None) -> dict[str, float] | None:
+        for token in bias or ():
+            if not (token.isascii() and token.isdigit() and len(token) < 10):
+                raise ValueError(f'"{token:.40}" is no token id')
+        return bias
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The stop strings."""
+        if self.stop is None:
+            return ()
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+
+    def parameters(self, logprobs: int | None = None, choice: int = 0) -> SamplingParameters:
+        """As the sampler takes them, for one of several answers."""
+        seed = None if self.seed is None else (self.seed + choice) & SEED_BITS
+        return SamplingParameters(
+            temperature=_or(self.temperature, 1.0),
+            top_p=_or(self.top_p, 1.0),
+            top_k=max(0, self.top_k or 0),
+            min_p=self.min_p or 0.0,
+            repetition_penalty=_or(self.repetition_penalty, 1.0),
+            presence_penalty=self.presence_penalty or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            bias={int(token): bias for token, bias in (self.logit_bias or {}).items()},
+            seed=seed,
+            logprobs=logprobs,
+        )
+
+
+class Asked(Sampling):
+    """What a chat and a completion have in common."""
+
+    model: str = Field(min_length=1)
+    n: int | None = Field(None, ge=1, le=MOST_CHOICES)
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    @property
+    def choices(self) -> int:
+        """How many answers are wanted of each prompt."""
+        return self.n or 1
+
+    @property
+    def usage_last(self) -> bool:
+        """Whether a stream ends with the number of tokens."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+
+class Part(_Arguments):
+    """A part of a message: text; no images and no sound."""
+
+    type: Literal["text"]
+    text: Text
+
+
+class Message(BaseModel):
+    """A message of a chat; what else it holds is for the template."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Text | list[Part] | None = None
+
+    def for_template(self) -> dict[str, Any]:
+        """As templates expect it: text in one piece, and the roles that they know."""
+        content = self.content
+        text = content if isinstance(content, str) else "".join(p.text for p in content or ())
+        role = "system" if self.role == "developer" else self.role
+        return {**(self.model_extra or {}), "role": role, "content": text}
+
+
+class ResponseFormat(_Arguments):
+    """Text is all there is."""
+
+    type: Literal["text"]
+
+
+class ChatRequest(Asked):
+    """``POST /v1/chat/completions``."""
+
+    messages: list[Message] = Field(min_length=1, max_length=MOST_MESSAGES)
+    max_completion_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=MOST_LOGPROBS)
+    response_format: ResponseFormat | None = None
+    modalities: list[Literal["text"]] | None = None
+    tools: None = None
+    tool_choice: Literal["none"] | None = None
+
+    @property
+    def limit(self) -> int | None:
+        """The most tokens of an answer."""
+        return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def told(self) -> int | None:
+        """How many alternatives to tell at each token; None: nothing of the token either."""
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+
+class CompletionRequest(Asked):
+    """``POST /v1/completions``."""
+
+    prompt: Text | list[Text] | list[int] | list[list[int]]
+    echo: bool | None = None
+    logprobs: int | None = Field(None, ge=0, le=MOST_LOGPROBS)
+    suffix: None = None
+    best_of: Literal[1] | None = None
+
+    @field_validator("prompt")
+    @classmethod
+    def _prompt(cls, prompt: Any) -> Any:
+        if not prompt:
+            raise ValueError("it is empty")
+        return prompt
+
+    @property
+    def prompts(self) -> list[str | list[int]]:
+        """Each prompt, as text or as tokens."""
+        given: Any = self.prompt
+        single = isinstance(given, str) or isinstance(given[0], int)
+        return [given] if single else given
+
+
+class GenerateRequest(Sampling):
+    """``POST /v2/models/{name}/generate``, in the words of Triton's extension; sampling may be
+    asked for beside ``text_input`` or in ``parameters``."""
+
+    text_input: Text
+    id: str = ""
+    stream: bool | None = None
+
+
+Kind = TypeVar("Kind", bound=BaseModel)
+
+
+def read(kind: type[Kind], document: Mapping[str, Any]) -> Kind:
+    """The arguments of a request.
+
+    Raises:
+        BadArgument: one of them is not what the API takes; names it.
+    """
+    given = {key: value for key, value in document.items() if key not in PASSED_OVER}
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        raise _told(error) from None
+
+
+def read_generate(document: Mapping[str, Any]) -> GenerateRequest:
+    """The same for Triton's extension.
+
+    Raises:
+        BadArgument: see ``read``.
+    """
+    given = dict(document)
+    parameters = given.pop("parameters", {})
+    if not isinstance(parameters, dict):
+        raise BadArgument('"parameters" must be an object', "parameters")
+    return read(GenerateRequest, {**parameters, **given})
+
+
+def _told(error: ValidationError) -> BadArgument:
+    problem = first_problem(error.errors())
+    if problem.kind == "extra_forbidden":
+        what = "argument" if "." not in problem.key else "key"
+        return BadArgument(f"unrecognized request {what} supplied: {problem.key:.80}", problem.key)
+    if problem.kind == "missing":
+        return BadArgument(f'you must provide "{problem.key}"', problem.key)
+    shown = _shown(problem.given)
+    return BadArgument(f"{problem.key}: {problem.message}{shown}", problem.key)
+
+
+def _shown(given: object) -> str:
+    """The value that came, where it is short."""
+    short = isinstance(given, str | int | float | bool | None)
+    return f", got {given!r:.60}" if short else ""
+
+
+def _or(given: float | None, default: float) -> float:
+    return default if given is None else given

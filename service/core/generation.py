@@ -1,0 +1,89 @@
+"""What a client asks of a language model, and the pieces of its answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParameters:
+    """How the next token is chosen.
+
+    ``temperature`` 0 takes the most likely one. ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 leave all
+    tokens in. ``repetition_penalty`` divides what prompt and answer hold already; the other two are
+    subtracted from what the answer holds. ``bias`` is added to tokens by their id. ``logprobs`` is
+    the number of alternatives to tell at each token; None: tell nothing, not even of the token.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    bias: Mapping[int, float] = field(default_factory=dict)
+    seed: int | None = None
+    logprobs: int | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether scores are used as the model gives them."""
+        return not (self.bias or self.penalised)
+
+    @property
+    def penalised(self) -> bool:
+        """Whether tokens that were there before count less."""
+        return bool(self.repetition_penalty != 1 or self.presence_penalty or self.frequency_penalty)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One answer to be made. ``max_tokens`` None: as many as fit the context.
+
+    ``timeout`` bounds the wait for a place in the batch, in seconds; None: the model's.
+    """
+
+    prompt: tuple[int, ...]
+    sampling: SamplingParameters = SamplingParameters()
+    max_tokens: int | None = None
+    min_tokens: int = 0
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+    priority: int = 2
+    timeout: float | None = None
+
+
+class FinishReason(StrEnum):
+    """Why an answer is over: the model or a stop string ended it, or its length did."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+class Alternative(NamedTuple):
+    """A token that could have come, and the natural logarithm of its probability."""
+
+    token: int
+    text: str
+    logprob: float
+
+
+class Token(NamedTuple):
+    """A token that came; ``top`` are the most likely ones at its place, best first."""
+
+    token: int
+    text: str
+    logprob: float
+    top: tuple[Alternative, ...] = ()
+
+
+class Delta(NamedTuple):
+    """What a step adds to an answer. ``tokens`` counts those made so far; ``chosen`` tells of them
+    if the client asked for that. ``finish`` is set in the last one."""
+
+    text: str
+    tokens: int
+    chosen: tuple[Token, ...] = ()
+    finish: FinishReason | None = None

@@ -1,0 +1,244 @@
+"""What takes the requests of a language model: the counterpart of ``DynamicBatcher``.
+
+Everything here runs on the event loop. Each lane has a thread; what a step tells comes in one call
+for all of its requests.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
+
+from service.core.errors import (
+    DeadlineExceeded,
+    NotReady,
+    QuantserveError,
+    ShuttingDown,
+    SignatureMismatch,
+)
+from service.core.events import BatchExecuted, Observer, Outcome, RequestDropped, TokensGenerated
+from service.core.generation import GenerationRequest
+from service.core.ledger import UNNOTED, Mark
+from service.core.requests import Terms
+from service.core.tensors import Arrays
+from service.engine.generation.answer import Answer
+from service.engine.generation.lane import Job, Lane, News, Report, Shared
+from service.engine.generation.language_model import LanguageModel
+from service.engine.generation.scheduler import Entry
+from service.engine.generation.stream import Stream
+from service.engine.runtime.replies import Reply
+
+INSTEAD = (
+    "it is a language model: use /v1/chat/completions, /v1/completions or /v2/models/{}/generate"
+)
+
+
+def not_tensors(model: str) -> SignatureMismatch:
+    """What somebody is told who sends tensors to a language model."""
+    return SignatureMismatch(f'model "{model}" takes no tensors, {INSTEAD.format(model)}')
+
+
+class GenerationBatcher:
+    """Takes requests, gives streams. Must be made on the event loop that it serves.
+
+    ``limit`` bounds the requests that wait; ``timeout`` is how long one may that sets no time of
+    its own, in seconds. ``new_mark`` gives what notes that a thread is at work.
+    """
+
+    def __init__(
+        self,
+        label: tuple[str, int],
+        language: LanguageModel,
+        observe: Observer,
+        *,
+        limit: int,
+        timeout: float | None = None,
+        new_mark: Callable[[], Mark] = lambda: UNNOTED,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._model, self._version = label
+        self._language = language
+        self._observe = observe
+        self._timeout = timeout
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._shared = Shared(limit)
+        # All state beside that of the lanes: the requests that were taken and not answered, by what
+        # the scheduler knows them as; the lanes whose thread lives; and what those wait for who
+        # want everything answered.
+        self._entries: dict[Job, Entry[Job]] = {}
+        self._lanes = tuple(
+            Lane(decoder, self._shared, language.chunk, self._post, new_mark(), clock)
+            for decoder in language.decoders
+        )
+        self._alive = set(self._lanes)
+        self._drained: asyncio.Future[None] | None = None
+        self.instances = len(self._lanes)
+        for number, lane in enumerate(self._lanes):
+            lane.start(f"{self._model}-{number}")
+
+    @property
+    def free_marks(self) -> list[Mark]:
+        """The marks of threads that have ended."""
+        return [lane.mark for lane in self._lanes if lane not in self._alive]
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a row."""
+        return len(self._shared.waiting)
+
+    @property
+    def running(self) -> int:
+        """Requests that have a row."""
+        return sum(len(lane.scheduler.running) for lane in self._lanes)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that were taken and not yet answered."""
+        return len(self._entries)
+
+    @property
+    def busy(self) -> int:
+        """Lanes at work."""
+        return sum(bool(lane.scheduler.running) for lane in self._lanes)
+
+    @property
+    def cache_use(self) -> float:
+        """The share of the cache that holds tokens."""
+        held = sum(lane.scheduler.cached for lane in self._lanes)
+        return held / (self._language.slots * self._language.context or 1)
+
+    def generate(self, request: GenerationRequest) -> Stream:
+        """Begin an answer.
+
+        Raises:
+            InputRejected: see ``LanguageModel.check``.
+            QueueFull: too many requests wait.
+            ShuttingDown: the batcher is closed.
+        """
+        language, shared = self._language, self._shared
+        if shared.closed:
+            raise ShuttingDown(f'model "{self._model}" version {self._version} is being unloaded')
+        language.check(self._model, request)
+        now, prompt = self._clock(), len(request.prompt)
+        room = language.context - prompt
+        answer = Answer(request, language.tokenizer, language.config.ends, room)
+        job = Job(answer, Stream(prompt, lambda: self._leave(job)), now)
+        wait = self._timeout if request.timeout is None else request.timeout
+        deadline = None if wait is None else now + wait
+        entry = Entry(job, prompt, request.priority, now, deadline)
+        with shared.news:
+            shared.waiting.admit(entry)
+            shared.news.notify_all()
+        self._entries[job] = entry
+        if wait is not None:
+            job.timer = self._loop.call_later(wait, self._expire)
+        return job.stream
+
+    def submit(
+        self, arrays: Arrays, rows: int, terms: Terms, reply: Reply, *, alone: bool = False
+    ) -> None:
+        """Refuse tensors.
+
+        Raises:
+            SignatureMismatch: always.
+        """
+        raise not_tensors(self._model)
+
+    def withdraw(self) -> None:
+        """Nothing: a stream that is closed takes its request out itself."""
+
+    async def drain(self) -> None:
+        """Wait until every request that was taken has been answered."""
+        if self._entries or (self._shared.closed and self._alive):
+            if self._drained is None:
+                self._drained = self._loop.create_future()
+            await asyncio.shield(self._drained)
+
+    def close(self, reason: str = "") -> None:
+        """Take no more requests, and end those that wait or are being answered; ``reason`` is what
+        they are told, where it is another than that the model is unloaded."""
+        model = f'model "{self._model}"'
+        why: QuantserveError = ShuttingDown(f"{model} was unloaded while this was answered")
+        if reason:
+            why = NotReady(f"{model} is UNAVAILABLE: {reason}")
+        with self._shared.news:
+            self._shared.closed = True
+            self._shared.waiting.clear()
+            self._shared.news.notify_all()
+        self._language.control.terminate = True
+        for job in list(self._entries):
+            self._finish(job, why)
+
+    def _post(self, lane: Lane, report: Report | None) -> None:
+        """In a lane's thread: hand a report to the event loop."""
+        with suppress(RuntimeError):  # it is gone
+            self._loop.call_soon_threadsafe(self._take, lane, report)
+
+    def _take(self, lane: Lane, report: Report | None) -> None:
+        if report is None:
+            self._alive.discard(lane)
+            self._look()
+            return
+        for job, news in report.news:
+            if job not in self._entries:
+                continue
+            if isinstance(news, QuantserveError) or news.finish is not None:
+                self._finish(job, news)
+            else:
+                job.stream.tell(news)
+        tokens = len(report.first) + len(report.between)
+        label = (self._model, self._version)
+        self._observe(
+            BatchExecuted(*label, report.rows, report.queued, report.timing, report.failed)
+        )
+        self._observe(
+            TokensGenerated(
+                *label, report.read, tokens, report.queued, report.first, report.between
+            )
+        )
+
+    def _finish(self, job: Job, news: News) -> None:
+        del self._entries[job]
+        if job.timer is not None:
+            job.timer.cancel()
+        job.stream.tell(news)
+        self._look()
+
+    def _leave(self, job: Job) -> None:
+        """A client has gone: its row is free after the step that runs."""
+        entry = self._entries.pop(job, None)
+        if entry is None:
+            return
+        job.left = True
+        if job.timer is not None:
+            job.timer.cancel()
+        with self._shared.news:
+            waited = self._shared.waiting.remove(entry)
+        if waited:
+            seconds = self._clock() - entry.arrived
+            dropped = RequestDropped(self._model, self._version, Outcome.CANCELLED, seconds)
+            self._observe(dropped)
+        self._look()
+
+    def _expire(self) -> None:
+        now = self._clock()
+        with self._shared.news:
+            late = self._shared.waiting.expire(now)
+        for entry in late:
+            waited = now - entry.arrived
+            self._observe(RequestDropped(self._model, self._version, Outcome.EXPIRED, waited))
+            self._finish(
+                entry.work,
+                DeadlineExceeded(
+                    f'model "{self._model}": the request waited {waited:.3f} s for its turn,'
+                    " longer than it allows"
+                ),
+            )
+
+    def _look(self) -> None:
+        """Wake those who wait until everything is answered, if it is."""
+        over = not self._entries and not (self._shared.closed and self._alive)
+        if self._drained is not None and over:
+            self._drained.set_result(None)
+            self._drained = None

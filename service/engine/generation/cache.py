@@ -1,0 +1,49 @@
+"""Memory for the keys and values of the tokens that were read: a row for each request.
+
+It is mapped, not allocated: pages are taken as rows grow, not for the longest context in all rows.
+Huge pages are turned off for it, since one of them spans many tokens of several rows.
+"""
+
+import mmap
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from service.engine.generation.scheduler import Move
+
+NO_HUGE_PAGES = getattr(mmap, "MADV_NOHUGEPAGE", None)
+
+
+class Cache:
+    """Two arrays a layer, keys and values: [rows, heads, context, head_size]."""
+
+    def __init__(self, layers: int, shape: Sequence[int], dtype: DTypeLike) -> None:
+        self.rows, self.heads, self.context, self.size = shape
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.layers = tuple((self._map(), self._map()) for _ in range(layers))
+
+    @property
+    def token_bytes(self) -> int:
+        """What one token takes."""
+        return 2 * len(self.layers) * self.heads * self.size * self.dtype.itemsize
+
+    @property
+    def most_bytes(self) -> int:
+        """What it takes once all rows are full."""
+        return self.rows * self.context * self.token_bytes
+
+    def move(self, move: Move) -> None:
+        """Copy the first tokens of a row to another."""
+        for pair in self.layers:
+            for array in pair:
+                array[move.target, :, : move.length] = array[move.source, :, : move.length]
+
+    def _map(self) -> NDArray[Any]:
+        shape = (self.rows, self.heads, self.context, self.size)
+        pages = mmap.mmap(-1, prod(shape) * self.dtype.itemsize)
+        if NO_HUGE_PAGES is not None:
+            pages.madvise(NO_HUGE_PAGES)
+        return np.frombuffer(pages, self.dtype).reshape(shape)

@@ -1,0 +1,158 @@
+"""From the messages of a chat to the text that a model continues, by the model's own template.
+
+Templates are Jinja as Hugging Face's tokenizers have them, run in Jinja's sandbox: they come with a
+model and see nothing of the server. Their loops and their output are bounded. Imported only where a
+language model is served.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any, NoReturn
+
+from jinja2 import Template, TemplateError
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from service.core.errors import FileUnreadable, InputRejected, LoadFailed
+from service.files import read_small
+
+TEMPLATE_FILE = "chat_template.jinja"
+CONFIG_FILE = "tokenizer_config.json"
+MOST_BYTES = 4 * 2**20
+MOST_TURNS = 1_000_000
+"""Turns of all loops over ``range`` in one rendering."""
+MOST_TEXT = 64 * 2**20
+"""Characters that a template may write."""
+SECONDS = 10.0
+Message = Mapping[str, Any]
+
+
+class ChatTemplate:
+    """The template of one model; ``special`` are its names of tokens, such as ``bos_token``."""
+
+    def __init__(self, source: str, special: Mapping[str, str]) -> None:
+        """Compile it.
+
+        Raises:
+            LoadFailed: it is no template.
+        """
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+        )
+        environment.filters["tojson"] = _to_json
+        environment.globals |= {"raise_exception": _refuse, "strftime_now": _now}
+        self._special = dict(special)
+        try:
+            self._template: Template = environment.from_string(source)
+        except (TemplateError, RecursionError) as error:
+            raise LoadFailed(f"the chat template is not valid: {error!s:.200}") from None
+
+    def render(self, messages: Sequence[Message], tools: Sequence[Any] | None = None) -> str:
+        """The prompt for the next message of the assistant. Blocks.
+
+        Raises:
+            InputRejected: the template refuses the messages, or takes too long over them.
+        """
+        values = {
+            **self._special,
+            "messages": [dict(message) for message in messages],
+            "tools": list(tools) if tools else None,
+            "add_generation_prompt": True,
+            "range": _Ranges(),
+        }
+        pieces, length, until = [], 0, monotonic() + SECONDS
+        try:
+            for piece in self._template.generate(values):
+                pieces.append(piece)
+                length += len(piece)
+                if length > MOST_TEXT or monotonic() > until:
+                    raise TemplateError("it does not come to an end")
+        except MemoryError:
+            raise
+        except Exception as error:  # a template may do whatever Python can, wrongly
+            told = str(error) or type(error).__name__
+            raise InputRejected(
+                f"the model's chat template refuses these messages: {told:.300}"
+            ) from None
+        return "".join(pieces)
+
+
+def read_chat_template(folder: Path) -> ChatTemplate | None:
+    """The template in a model's folder; None where there is none.
+
+    Raises:
+        LoadFailed: it cannot be read, or is not valid.
+    """
+    try:
+        alone = read_small(folder / TEMPLATE_FILE, MOST_BYTES)
+        beside = read_small(folder / CONFIG_FILE, MOST_BYTES)
+    except FileUnreadable as error:
+        raise LoadFailed(str(error)) from None
+    try:
+        config = json.loads(beside) if beside is not None else {}
+    except ValueError:
+        config = None
+    if not isinstance(config, dict):
+        raise LoadFailed(f"{CONFIG_FILE} is not a JSON object")
+    source = _source(config.get("chat_template")) if alone is None else alone.decode("utf-8")
+    return ChatTemplate(source, _special(config)) if source else None
+
+
+def _source(given: Any) -> str:
+    """One template, or that named "default" of several."""
+    if isinstance(given, list):
+        named = {each.get("name"): each.get("template") for each in given if isinstance(each, dict)}
+        given = named.get("default")
+    return given if isinstance(given, str) else ""
+
+
+def _special(config: Mapping[str, Any]) -> dict[str, str]:
+    """The names of special tokens: texts, or objects with the text in ``content``."""
+    found = {}
+    for key, value in config.items():
+        text = value.get("content") if isinstance(value, dict) else value
+        if key.endswith("_token") and isinstance(text, str):
+            found[key] = text
+    return found
+
+
+class _Ranges:
+    """``range`` for one rendering."""
+
+    def __init__(self) -> None:
+        self._left = MOST_TURNS
+
+    def __call__(self, *bounds: int) -> range:
+        found = range(*bounds)
+        self._left -= len(found) + 1
+        if self._left < 0:
+            raise TemplateError("it does not come to an end")
+        return found
+
+
+def _refuse(message: str) -> NoReturn:
+    raise TemplateError(message)
+
+
+def _now(pattern: str) -> str:
+    return datetime.now().strftime(pattern)
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """Jinja's own escapes what is special in HTML."""
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )

@@ -1,0 +1,147 @@
+"""A decoder graph and its cache: reads chunks of prompts, and gives the next scores of rows.
+
+Keys and values are written where they stay: the cache is bound to the graph as its past and as its
+present. GroupQueryAttention takes the length of each row from the attention mask, so that rows of
+different lengths decode in one run; several new tokens on top of a past it takes for one row only.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.core.errors import ExecutionFailed, LoadFailed
+from service.core.tensors import Signature
+from service.engine.generation.cache import Cache
+from service.engine.generation.genai_config import LanguageConfig
+from service.engine.generation.sampling import Floats
+from service.engine.runtime.execution import Control
+from service.engine.runtime.refusals import reason
+from service.engine.runtime.session import Session
+
+CACHE_TYPES = {"FP32": np.float32, "FP16": np.float16}
+Tokens = NDArray[np.int64]
+
+
+class Decoder:
+    """One cache of a session's. Not for several threads at once; several decoders of a session may
+    run side by side."""
+
+    def __init__(
+        self,
+        session: Session,
+        config: LanguageConfig,
+        rows: int,
+        context: int,
+        control: Control,
+    ) -> None:
+        """``control`` ends its runs.
+
+        Raises:
+            LoadFailed: the graph does not take what genai_config.json says.
+        """
+        shape = config.decoder
+        dtype = check_graph(session.signature, config)
+        cache = (rows, shape.num_key_value_heads, context, shape.head_size)
+        self.cache = Cache(shape.num_hidden_layers, cache, dtype)
+        self.vocabulary = config.vocab_size
+        self._config = shape
+        self._native = session.native
+        self._control = control
+        names = {spec.name for spec in session.signature.inputs}
+        self._takes_positions = shape.inputs.position_ids in names
+        # Bindings by the rows that they are for: making one takes longer than to keep it.
+        self._bindings: dict[tuple[int, int], Any] = {}
+
+    def read(self, row: int, tokens: Sequence[int], past: int) -> Floats:
+        """Read a chunk of a prompt behind ``past`` tokens of a row; gives the scores of what comes
+        next, [vocabulary].
+
+        Raises:
+            ExecutionFailed: the graph fails.
+        """
+        mask = np.ones((1, past + len(tokens)), np.int64)
+        positions = np.arange(past, past + len(tokens), dtype=np.int64)[None]
+        scores: Floats = self._run(row, row + 1, np.array([tokens], np.int64), mask, positions)[0]
+        return scores
+
+    def next(self, tokens: Sequence[int], lengths: Sequence[int]) -> Floats:
+        """Add a token to each of the first rows, which hold so many; gives the scores of what comes
+        next, [rows, vocabulary].
+
+        Raises:
+            ExecutionFailed: the graph fails.
+        """
+        held = np.array(lengths, np.int64)[:, None]
+        mask = (np.arange(int(held.max()) + 1)[None] <= held).astype(np.int64)
+        return self._run(0, len(lengths), np.array(tokens, np.int64)[:, None], mask, held)
+
+    def _run(self, first: int, end: int, tokens: Tokens, mask: Tokens, positions: Tokens) -> Floats:
+        binding, names = self._binding(first, end), self._config.inputs
+        try:
+            binding.bind_cpu_input(names.input_ids, tokens)
+            binding.bind_cpu_input(names.attention_mask, mask)
+            if self._takes_positions:
+                binding.bind_cpu_input(names.position_ids, positions)
+            binding.bind_output(self._config.outputs.logits, "cpu")
+            self._native.run_with_iobinding(binding, self._control)
+            scores: NDArray[Any] = binding.get_outputs()[-1].numpy()  # bound last
+        except Exception as error:
+            raise ExecutionFailed(f"the language model failed: {reason(error)}") from error
+        return scores[:, -1].astype(np.float32, copy=False)
+
+    def _binding(self, first: int, end: int) -> Any:
+        binding = self._bindings.get((first, end))
+        if binding is not None:
+            return binding
+        binding = self._native.io_binding()
+        inputs, outputs = self._config.inputs, self._config.outputs
+        names = (
+            (inputs.past_key_names, outputs.present_key_names),
+            (inputs.past_value_names, outputs.present_value_names),
+        )
+        for layer, arrays in enumerate(self.cache.layers):
+            for (past, present), array in zip(names, arrays, strict=True):
+                rows = array[first:end]
+                given = ("cpu", 0, self.cache.dtype, rows.shape, rows.ctypes.data)
+                binding.bind_input(past.replace("%d", str(layer)), *given)
+                binding.bind_output(present.replace("%d", str(layer)), *given)
+        self._bindings[first, end] = binding
+        return binding
+
+
+def check_graph(signature: Signature, config: LanguageConfig) -> Any:
+    """Compare a graph with its genai_config.json; gives the datatype of the cache.
+
+    Raises:
+        LoadFailed: they do not fit together; names the tensor.
+    """
+    shape, specs = config.decoder, {spec.name: spec for spec in signature.inputs}
+    wanted = {shape.inputs.input_ids, shape.inputs.attention_mask}
+    for layer in range(shape.num_hidden_layers):
+        for pattern in (shape.inputs.past_key_names, shape.inputs.past_value_names):
+            wanted.add(pattern.replace("%d", str(layer)))
+    if missing := sorted(wanted - specs.keys()):
+        raise LoadFailed(
+            f'genai_config.json names the input "{missing[0]}", which the model has not; build it'
+            " for the execution provider cpu"
+        )
+    if extra := sorted(specs.keys() - wanted - {shape.inputs.position_ids}):
+        raise LoadFailed(f'the language model takes "{extra[0]}", which is not known here')
+    if shape.outputs.logits not in {spec.name for spec in signature.outputs}:
+        raise LoadFailed(f'the language model has no output "{shape.outputs.logits}"')
+    name = shape.inputs.past_key_names.replace("%d", "0")
+    spec = specs[name]
+    axes = (shape.num_key_value_heads, shape.head_size)
+    fits = len(spec.shape) == 4 and all(
+        not isinstance(spec.shape[axis], int) or spec.shape[axis] == size
+        for axis, size in zip((1, 3), axes, strict=True)
+    )
+    if not fits:
+        raise LoadFailed(
+            f'input "{name}" is {spec}, and genai_config.json says {axes[0]} heads of {axes[1]}'
+        )
+    if spec.datatype.name not in CACHE_TYPES:
+        raise LoadFailed(f'input "{name}" is {spec}, expected FP32 or FP16')
+    return CACHE_TYPES[spec.datatype.name]

@@ -1,0 +1,84 @@
+"""``genai_config.json``, as onnxruntime-genai's model builder writes it beside a decoder."""
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, Field, ValidationError
+
+from service.config import first_problem
+from service.core.errors import FileUnreadable, LoadFailed
+from service.files import read_small
+
+CONFIG_FILE = "genai_config.json"
+MOST_BYTES = 2**20
+
+
+class Inputs(BaseModel):
+    """Names of the graph's inputs; ``%d`` stands for the layer."""
+
+    input_ids: str = "input_ids"
+    attention_mask: str = "attention_mask"
+    position_ids: str = "position_ids"
+    past_key_names: str = "past_key_values.%d.key"
+    past_value_names: str = "past_key_values.%d.value"
+
+
+class Outputs(BaseModel):
+    """Names of the graph's outputs."""
+
+    logits: str = "logits"
+    present_key_names: str = "present.%d.key"
+    present_value_names: str = "present.%d.value"
+
+
+class Decoder(BaseModel):
+    """The shape of the decoder's cache."""
+
+    num_hidden_layers: int = Field(ge=1, le=1024)
+    num_key_value_heads: int = Field(ge=1, le=65536)
+    head_size: int = Field(ge=1, le=65536)
+    inputs: Inputs = Inputs()
+    outputs: Outputs = Outputs()
+
+
+class LanguageConfig(BaseModel):
+    """What the file says of a model; what is for onnxruntime-genai alone is passed over."""
+
+    type: str = ""
+    context_length: int = Field(ge=2, le=2**24)
+    vocab_size: int = Field(ge=2, le=2**24)
+    eos_token_id: int | list[int] = []
+    decoder: Decoder
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The tokens that end an answer."""
+        given = self.eos_token_id
+        return tuple(given) if isinstance(given, list) else (given,)
+
+
+def is_language_model(home: Path) -> bool:
+    """Whether a version's folder holds a language model."""
+    return (home / CONFIG_FILE).is_file()
+
+
+def read_config(home: Path) -> LanguageConfig:
+    """What a version's folder says of its language model.
+
+    Raises:
+        LoadFailed: the file cannot be read, or lacks something.
+    """
+    try:
+        text = read_small(home / CONFIG_FILE, MOST_BYTES) or b""
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError("not an object")
+        return LanguageConfig.model_validate(values.get("model"))
+    except FileUnreadable as error:
+        raise LoadFailed(str(error)) from None
+    except ValidationError as error:
+        problem = first_problem(error.errors())
+        key = ".".join(filter(None, ("model", problem.key)))
+        raise LoadFailed(f"{CONFIG_FILE}: {key}: {problem.message}") from None
+    except (ValueError, RecursionError) as error:
+        raise LoadFailed(f"{CONFIG_FILE} is not JSON: {error!s:.200}") from None

@@ -1,0 +1,201 @@
+"""One thread that decodes: takes a step from the scheduler, runs it, and tells what came of it."""
+
+from asyncio import TimerHandle
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from threading import Condition, Thread
+from time import monotonic
+from typing import NamedTuple
+
+from service.core.errors import ExecutionFailed, QuantserveError
+from service.core.events import Timing
+from service.core.generation import Delta
+from service.core.ledger import UNNOTED, Mark
+from service.engine.generation.answer import Answer
+from service.engine.generation.decoder import Decoder
+from service.engine.generation.sampling import Floats, sample
+from service.engine.generation.scheduler import Entry, Scheduler, Step, Waiting
+from service.engine.generation.stream import Stream
+
+News = Delta | QuantserveError
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A request: the answer as it is made, and who reads it. ``last`` is when its last token came,
+    or it did itself; ``left``: its reader has gone; ``timer`` ends its wait. Times are
+    seconds of the lane's clock."""
+
+    answer: Answer
+    stream: Stream
+    last: float
+    left: bool = False
+    timer: TimerHandle | None = None
+
+
+class Report(NamedTuple):
+    """What a step did.
+
+    ``rows`` counts those of its runs, ``read`` the tokens of a prompt; ``queued`` are waiting times
+    of requests whose prompt was begun, ``first`` times to a first token, ``between`` those from one
+    token to the next, in seconds.
+    """
+
+    news: tuple[tuple[Job, News], ...]
+    rows: int
+    read: int
+    queued: tuple[float, ...]
+    first: tuple[float, ...]
+    between: tuple[float, ...]
+    timing: Timing
+    failed: int
+
+
+class Shared:
+    """What the lanes of a model have in common. ``news`` guards ``waiting`` and ``closed``, and
+    wakes lanes that have nothing to do."""
+
+    def __init__(self, limit: int) -> None:
+        self.news = Condition()
+        self.waiting: Waiting[Job] = Waiting(limit)
+        self.closed = False
+
+
+class Lane:
+    """A decoder and its thread. ``tell`` is called in the thread with the report of every step, and
+    with None when the thread ends."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        shared: Shared,
+        chunk: int,
+        tell: Callable[["Lane", Report | None], None],
+        mark: Mark = UNNOTED,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self.mark = mark
+        self.scheduler: Scheduler[Job] = Scheduler(shared.waiting, decoder.cache.rows, chunk)
+        self._decoder = decoder
+        self._shared = shared
+        self._tell = tell
+        self._clock = clock
+
+    def start(self, name: str) -> None:
+        """Begin to work."""
+        Thread(target=self._work, name=name, daemon=True).start()
+
+    def _work(self) -> None:
+        while (step := self._next()) is not None:
+            self.mark.begin()
+            report = self._run(step)
+            self.mark.end()
+            self._tell(self, report)
+        tell, self._tell = self._tell, _nobody  # what holds each other lives until a collection
+        tell(self, None)
+
+    def _next(self) -> Step[Job] | None:
+        """The next step, once there is one; None when the model is closed."""
+        shared = self._shared
+        with shared.news:
+            while not shared.closed:
+                self._end(entry for entry in self.scheduler.running if entry.work.left)
+                step = self.scheduler.step()
+                if step.prefill is not None or step.decode:
+                    return step
+                shared.news.wait()
+        return None
+
+    def _end(self, entries: Iterable[Entry[Job]]) -> None:
+        for entry in entries:
+            for move in self.scheduler.finish(entry):
+                self._decoder.cache.move(move)
+
+    def _run(self, step: Step[Job]) -> Report:
+        started, outcome = self._clock(), _Outcome()
+        queued: tuple[float, ...] = ()
+        if step.prefill is not None:
+            entry, start, stop = step.prefill
+            queued = (started - entry.arrived,) if not start else ()
+            scores = outcome.guarded([entry], self._read, step)
+            if scores is not None and step.prefill.last:
+                self._choose([entry], scores, outcome)
+        if step.decode:
+            scores = outcome.guarded(step.decode, self._next_scores, step)
+            if scores is not None:
+                self._choose(step.decode, scores, outcome)
+        self.scheduler.ran(step)
+        self._end(outcome.over)
+        total = self._clock() - started
+        timing = Timing(0.0, total - outcome.sampling, outcome.sampling, 0.0)
+        return Report(
+            tuple(outcome.news),
+            len(step.decode) + (step.prefill is not None),
+            step.prefill.stop - step.prefill.start if step.prefill is not None else 0,
+            queued,
+            tuple(outcome.first),
+            tuple(outcome.between),
+            timing,
+            outcome.failed,
+        )
+
+    def _read(self, step: Step[Job]) -> Floats:
+        assert step.prefill is not None, "there is a chunk to read. This is a bug."
+        entry, start, stop = step.prefill
+        assert entry.row is not None, "it has a row. This is a bug."
+        tokens = entry.work.answer.request.prompt[start:stop]
+        return self._decoder.read(entry.row, tokens, start)[None]
+
+    def _next_scores(self, step: Step[Job]) -> Floats:
+        tokens = [entry.work.answer.tokens[-1] for entry in step.decode]
+        return self._decoder.next(tokens, [entry.cached for entry in step.decode])
+
+    def _choose(self, entries: Iterable[Entry[Job]], scores: Floats, outcome: "_Outcome") -> None:
+        """Choose the next token of each row, and note who is to be told what."""
+        started, entries = self._clock(), list(entries)
+        choices = sample(scores, [entry.work.answer.sampler for entry in entries])
+        now = self._clock()
+        for entry, choice in zip(entries, choices, strict=True):
+            job = entry.work
+            times = outcome.between if job.answer.tokens else outcome.first
+            times.append(now - job.last)
+            job.last = now
+            delta = job.answer.push(choice)
+            if delta is not None:
+                outcome.news.append((job, delta))
+                if delta.finish is not None:
+                    outcome.over.append(entry)
+        outcome.sampling += self._clock() - started
+
+
+def _nobody(_: Lane, __: Report | None) -> None:
+    """For a lane that has ended."""
+
+
+class _Outcome:
+    """What came of a step so far."""
+
+    def __init__(self) -> None:
+        self.news: list[tuple[Job, News]] = []
+        self.over: list[Entry[Job]] = []
+        self.first: list[float] = []
+        self.between: list[float] = []
+        self.sampling = 0.0
+        self.failed = 0
+
+    def guarded(
+        self,
+        entries: Iterable[Entry[Job]],
+        run: Callable[[Step[Job]], Floats],
+        step: Step[Job],
+    ) -> Floats | None:
+        """The scores of a run; where it fails, that is the end of its requests, and of no other."""
+        try:
+            return run(step)
+        except Exception as error:
+            why = error if isinstance(error, QuantserveError) else ExecutionFailed("internal error")
+            for entry in entries:
+                self.news.append((entry.work, why))
+                self.over.append(entry)
+                self.failed += 1
+            return None

@@ -1,0 +1,67 @@
+"""A language model that is loaded: the decoders, and what turns text to tokens and back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.core.errors import InputRejected
+from service.core.generation import GenerationRequest
+from service.engine.generation.decoder import Decoder
+from service.engine.generation.genai_config import LanguageConfig
+from service.engine.runtime.execution import Control
+
+if TYPE_CHECKING:
+    from service.engine.generation.chat_template import ChatTemplate
+    from service.engine.generation.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """``decoders`` run side by side, each with rows of its own; ``context`` is the most tokens of a
+    prompt and its answer; ``chunk`` the most tokens of a prompt in one step. ``control`` ends all
+    runs. ``figures`` are what the load has found, for people."""
+
+    config: LanguageConfig
+    tokenizer: "Tokenizer"
+    template: "ChatTemplate | None"
+    decoders: tuple[Decoder, ...]
+    control: Control
+    context: int
+    chunk: int
+    figures: Mapping[str, str]
+
+    @property
+    def slots(self) -> int:
+        """Requests that decode at the same time."""
+        return sum(decoder.cache.rows for decoder in self.decoders)
+
+    @property
+    def cache_bytes(self) -> int:
+        """What the caches take once all rows are full."""
+        return sum(decoder.cache.most_bytes for decoder in self.decoders)
+
+    def check(self, model: str, request: GenerationRequest) -> None:
+        """Compare a request with what the model can do.
+
+        Raises:
+            InputRejected: it has no prompt, one that is too long, or tokens that do not exist.
+        """
+        prompt, size = request.prompt, self.config.vocab_size
+        if not prompt:
+            raise InputRejected(
+                f'model "{model}": the prompt is empty; it needs at least one token'
+            )
+        for token in (*prompt, *request.sampling.bias):
+            if not 0 <= token < size:
+                raise InputRejected(f'model "{model}" has {size} tokens; {token} is none of them')
+        most = request.max_tokens or 1
+        if len(prompt) + most > self.context:
+            asked = f" and {most} are asked for" if request.max_tokens else ""
+            raise InputRejected(
+                f'model "{model}" has a context of {self.context} tokens; the prompt has'
+                f" {len(prompt)}{asked}, {len(prompt) + most} in all: shorten the prompt"
+                f"{' or max_tokens' if request.max_tokens else ''}"
+            )
+        wanted = request.sampling.logprobs
+        if wanted is not None and wanted > size:
+            raise InputRejected(f'model "{model}" has {size} tokens; {wanted} logprobs are asked')

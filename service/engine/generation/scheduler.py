@@ -1,0 +1,195 @@
+"""Which requests a step works on. Pure: time and sizes are arguments, nothing waits.
+
+A step is at most one chunk of one prompt, and one decode of all rows that have their prompt behind
+them. So a long prompt delays the others by one chunk a step and no more, and a prompt gets its turn
+at every step. The rows that decode are always the first ones of the cache: when one ends, a later
+one moves into its place.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+from service.core.errors import QueueFull
+
+Work = TypeVar("Work")
+
+
+@dataclass(eq=False, slots=True)
+class Entry(Generic[Work]):
+    """One request. ``prompt`` counts its tokens; times are seconds, on the caller's clock.
+
+    ``row`` is its place in the cache, None while it waits; ``cached`` counts the tokens whose keys
+    and values are there.
+    """
+
+    work: Work
+    prompt: int
+    priority: int
+    arrived: float
+    deadline: float | None = None
+    row: int | None = None
+    cached: int = 0
+
+
+class Prefill(NamedTuple, Generic[Work]):
+    """A chunk of a prompt: the tokens from ``start`` up to ``stop``. ``last``: none follows."""
+
+    entry: Entry[Work]
+    start: int
+    stop: int
+
+    @property
+    def last(self) -> bool:
+        """Whether the next token is known after this chunk."""
+        return self.stop == self.entry.prompt
+
+
+class Step(NamedTuple, Generic[Work]):
+    """What to run now: a chunk, if any, then the next token of each of ``decode``, whose rows are
+    0, 1, 2 and so on."""
+
+    prefill: Prefill[Work] | None
+    decode: tuple[Entry[Work], ...]
+
+
+class Move(NamedTuple):
+    """The first ``length`` tokens of a row of the cache are to be copied to another row."""
+
+    source: int
+    target: int
+    length: int
+
+
+class Waiting(Generic[Work]):
+    """Requests that wait for a row, the oldest of the most urgent first; shared by schedulers."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        # All state: one lane a priority, empty ones removed.
+        self._lanes: dict[int, deque[Entry[Work]]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lanes.values()))
+
+    def admit(self, entry: Entry[Work]) -> None:
+        """Add a request behind those of its priority.
+
+        Raises:
+            QueueFull: as many wait as may.
+        """
+        waiting = len(self)
+        if waiting >= self.limit:
+            raise QueueFull(f"{waiting} requests are waiting, and no more than {self.limit} may")
+        self._lanes.setdefault(entry.priority, deque()).append(entry)
+
+    def pop(self) -> Entry[Work] | None:
+        """The next request, if any waits."""
+        if not self._lanes:
+            return None
+        priority = min(self._lanes)
+        entry = self._lanes[priority].popleft()
+        if not self._lanes[priority]:
+            del self._lanes[priority]
+        return entry
+
+    def remove(self, entry: Entry[Work]) -> bool:
+        """Take out a request; False if it does not wait."""
+        lane = self._lanes.get(entry.priority, deque())
+        if entry not in lane:
+            return False
+        lane.remove(entry)
+        if not lane:
+            del self._lanes[entry.priority]
+        return True
+
+    def expire(self, now: float) -> list[Entry[Work]]:
+        """Take out the requests whose deadline has passed."""
+        every = [entry for lane in self._lanes.values() for entry in lane]
+        late = [each for each in every if each.deadline is not None and each.deadline <= now]
+        for entry in late:
+            self.remove(entry)
+        return late
+
+    def clear(self) -> list[Entry[Work]]:
+        """Take out all requests."""
+        every = [entry for lane in self._lanes.values() for entry in lane]
+        self._lanes.clear()
+        return every
+
+
+class Scheduler(Generic[Work]):
+    """The rows of one cache, fed from ``waiting``. ``chunk`` is the most tokens of a prompt in one
+    step.
+
+    The caller takes a ``step``, runs it, tells what was run by ``ran``, and ends requests by
+    ``finish``; then it takes the next step.
+    """
+
+    def __init__(self, waiting: Waiting[Work], slots: int, chunk: int) -> None:
+        self.slots = slots
+        self._chunk = chunk
+        self._waiting = waiting
+        # All state: the entries that decode, by row; and the one whose prompt is being read, which
+        # has the row after theirs.
+        self._active: list[Entry[Work]] = []
+        self._joining: Entry[Work] | None = None
+
+    @property
+    def running(self) -> tuple[Entry[Work], ...]:
+        """The requests that have a row, in order of their rows."""
+        joining = () if self._joining is None else (self._joining,)
+        return (*self._active, *joining)
+
+    @property
+    def cached(self) -> int:
+        """Tokens in the cache."""
+        return sum(entry.cached for entry in self.running)
+
+    def step(self) -> Step[Work]:
+        """What to run next; nothing if neither part has anything to do."""
+        if self._joining is None and len(self._active) < self.slots:
+            self._joining = self._waiting.pop()
+            if self._joining is not None:
+                self._joining.row = len(self._active)
+        prefill = None
+        if self._joining is not None:
+            start = self._joining.cached
+            stop = min(start + self._chunk, self._joining.prompt)
+            prefill = Prefill(self._joining, start, stop)
+        return Step(prefill, tuple(self._active))
+
+    def ran(self, step: Step[Work]) -> None:
+        """The step is over: its tokens are in the cache."""
+        for entry in step.decode:
+            entry.cached += 1
+        if step.prefill is not None:
+            entry = step.prefill.entry
+            entry.cached = step.prefill.stop
+            if step.prefill.last:
+                self._active.append(entry)
+                self._joining = None
+
+    def finish(self, entry: Entry[Work]) -> tuple[Move, ...]:
+        """Give back the row of a request that is over; gives the copies that close the gap, to be
+        made in this order."""
+        hole, entry.row = entry.row, None
+        assert hole is not None, "it has a row. This is a bug."
+        if entry is self._joining:
+            self._joining = None
+            return ()
+        last = self._active.pop()
+        moves = []
+        if last is not entry:
+            self._active[hole] = last
+            moves.append(_moved(last, hole))
+        if self._joining is not None:
+            moves.append(_moved(self._joining, len(self._active)))
+        return tuple(moves)
+
+
+def _moved(entry: Entry[Work], target: int) -> Move:
+    assert entry.row is not None, "it has a row. This is a bug."
+    move = Move(entry.row, target, entry.cached)
+    entry.row = target
+    return move

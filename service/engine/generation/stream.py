@@ -1,0 +1,84 @@
+"""One answer on its way to a client: what the lanes tell, and a reader on the event loop."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+from service.core.errors import QuantserveError
+from service.core.generation import Delta
+
+
+class Stream:
+    """The pieces of one answer, in order, each as soon as it is there. Read it once.
+
+    What a slow reader has not taken is joined to one piece; there is no more of it than an answer
+    may be long. ``close`` ends it early: the row is free within a step.
+    """
+
+    def __init__(self, prompt_tokens: int, on_close: Callable[[], None]) -> None:
+        self.prompt_tokens = prompt_tokens
+        self._on_close = on_close
+        # All state: what was not read yet, why it failed, whether all of it was told.
+        self._pieces: deque[Delta] = deque()
+        self._error: QuantserveError | None = None
+        self._over = False
+        self._news = asyncio.Event()
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is told."""
+        return self._over
+
+    def tell(self, news: Delta | QuantserveError) -> None:
+        """Add a piece, or the reason why there will be none."""
+        if self._over:
+            return
+        if isinstance(news, QuantserveError) or news.finish is not None:
+            self._forget()
+        if isinstance(news, QuantserveError):
+            self._error, self._over = news, True
+        else:
+            self._pieces.append(news)
+            self._over = news.finish is not None
+        self._news.set()
+
+    def close(self) -> None:
+        """Nobody reads it any more."""
+        if not self._over:
+            self._over, on_close = True, self._on_close
+            self._forget()
+            on_close()
+
+    def _forget(self) -> None:
+        """What holds each other lives until a collection, and the model with it."""
+        self._on_close = _nothing
+
+    async def __aiter__(self) -> AsyncIterator[Delta]:
+        """Read it.
+
+        Raises:
+            QuantserveError: it failed.
+        """
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            if self._pieces:
+                piece = _joined(self._pieces)
+                self._pieces.clear()
+                yield piece
+                if piece.finish is not None:
+                    return
+            if self._error is not None:
+                raise self._error
+
+
+def _nothing() -> None:
+    """For a stream that is over."""
+
+
+def _joined(pieces: "deque[Delta]") -> Delta:
+    if len(pieces) == 1:
+        return pieces[0]
+    chosen = tuple(token for piece in pieces for token in piece.chosen)
+    last = pieces[-1]
+    return Delta("".join(piece.text for piece in pieces), last.tokens, chosen, last.finish)

@@ -1,0 +1,106 @@
+"""Text to tokens and back, by a ``tokenizer.json``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer as Fast
+
+from service.core.errors import FileUnreadable, LoadFailed, MalformedRequest
+from service.files import read_small
+
+TOKENIZER_FILE = "tokenizer.json"
+MOST_BYTES = 256 * 2**20
+REPLACEMENT = "\ufffd"
+"""What bytes become that are no character, or not yet."""
+MOST_HELD = 8
+"""Tokens after which what is still no character is one no more: a character has four bytes."""
+
+
+class Tokenizer:
+    """A tokenizer of Hugging Face's format; thread-safe."""
+
+    def __init__(self, path: Path) -> None:
+        """Read it.
+
+        Raises:
+            LoadFailed: it is not there, or not of this format.
+        """
+        try:
+            text = read_small(path, MOST_BYTES)
+        except FileUnreadable as error:
+            raise LoadFailed(str(error)) from None
+        if text is None:
+            raise LoadFailed(
+                f"there is no {path.name} beside the language model: put the one of its"
+                " Hugging Face repository there"
+            )
+        try:
+            self._fast = Fast.from_str(text.decode())
+        except Exception as error:  # the library raises Exception itself
+            raise LoadFailed(f"{path.name} is no tokenizer: {error!s:.200}") from None
+        self._fast.no_truncation()
+        self._fast.no_padding()
+        self.size: int = self._fast.get_vocab_size()
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        """The tokens of a text; ``special``: with those that begin and end one.
+
+        Raises:
+            MalformedRequest: the text has half of a surrogate pair, which is no character.
+        """
+        try:
+            ids: list[int] = self._fast.encode(text, add_special_tokens=special).ids
+        except (UnicodeEncodeError, TypeError):
+            raise MalformedRequest("the text is not valid Unicode: it has a lone surrogate") from (
+                None
+            )
+        return ids
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, without special ones."""
+        text: str = self._fast.decode(list(tokens))
+        return text
+
+    def show(self, token: int) -> str:
+        """The text of one token, also of a special one."""
+        text: str = self._fast.decode([token], skip_special_tokens=False)
+        return text
+
+    def token(self, text: str) -> int | None:
+        """The id of a token by its name."""
+        found: int | None = self._fast.token_to_id(text)
+        return found
+
+
+class Detokenizer:
+    """Turns tokens to text one by one, and never gives half a character."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        # All state: the tokens from some before the last text on (a token's text may depend on
+        # them: a space at the beginning is left out), how many of them are told, and their text.
+        self._tokens: list[int] = []
+        self._told = 0
+        self._before = ""
+
+    def push(self, token: int) -> str:
+        """The text that a token adds; empty while it ends in an unfinished character."""
+        self._tokens.append(token)
+        text = self._tokenizer.decode(self._tokens)
+        held = len(self._tokens) - self._told
+        if text.endswith(REPLACEMENT) and held < MOST_HELD:
+            return ""
+        return self._tell(text)
+
+    def flush(self) -> str:
+        """What is left at the end, finished or not."""
+        if len(self._tokens) == self._told:
+            return ""
+        return self._tell(self._tokenizer.decode(self._tokens))
+
+    def _tell(self, text: str) -> str:
+        new = text[len(self._before) :]
+        self._tokens = self._tokens[self._told :]
+        self._told = len(self._tokens)
+        self._before = self._tokenizer.decode(self._tokens)
+        return new

@@ -1,0 +1,211 @@
+"""What loading a language model takes beside its graph: tokenizer, template, rows, and a trial.
+
+The trial runs a few prompts alone and joined. Where the scores of one move with the rows beside it,
+as under one scale for a whole batch, each instance decodes one request at a time.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from time import thread_time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from service.config import GenerationConfig, ModelConfig
+from service.core.batching import BatchingMode
+from service.core.datatypes import DATATYPES
+from service.core.errors import LoadFailed
+from service.core.tensors import Signature, TensorSpec
+from service.engine.generation.decoder import Decoder
+from service.engine.generation.genai_config import LanguageConfig, read_config
+from service.engine.generation.language_model import LanguageModel
+from service.engine.generation.sampling import Floats
+from service.engine.host.paths import leads_outside
+from service.engine.host.resources import memory_limit
+from service.engine.loading.plan import Plan, percent
+from service.engine.loading.probe import Probe
+from service.engine.runtime.execution import Control
+from service.engine.runtime.session import Session
+from service.engine.storage.folder import VersionFiles
+
+if TYPE_CHECKING:
+    from service.engine.generation.chat_template import ChatTemplate
+    from service.engine.generation.tokenizer import Tokenizer
+
+TEXT = Signature(
+    (TensorSpec("text_input", DATATYPES["BYTES"], (1,)),),
+    (TensorSpec("text_output", DATATYPES["BYTES"], (1,)),),
+)
+"""What a language model takes and gives, in the words of Triton's backends for them."""
+SLOTS = 8
+CACHE_SHARE = 4
+"""The caches of a model may take up to this part of the memory, where nobody says otherwise."""
+LEAST_CONTEXT = 256
+"""Where memory allows no more, that is what the caches get all the same."""
+TRIAL_LENGTHS = (5, 11, 2)
+"""Of the prompts that are tried."""
+TRIAL_TOKENS = 3
+ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageParts:
+    """What was read of a language model beside its graph. ``control`` ends its runs."""
+
+    config: LanguageConfig
+    tokenizer: "Tokenizer"
+    template: "ChatTemplate | None"
+    context: int
+    slots: int
+    control: Control
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A model that is warm, and what the trial has found."""
+
+    model: LanguageModel
+    plan: Plan
+    probe: Probe
+
+
+def read_parts(
+    files: VersionFiles, session: Session, given: GenerationConfig, control: Control
+) -> LanguageParts:
+    """Read what lies beside the graph.
+
+    Raises:
+        LoadFailed: something is missing or not usable, or the packages for it are.
+    """
+    config = read_config(files.home)
+    try:
+        from service.engine.generation.chat_template import (
+            CONFIG_FILE,
+            TEMPLATE_FILE,
+            read_chat_template,
+        )
+        from service.engine.generation.tokenizer import TOKENIZER_FILE, Tokenizer
+    except ImportError as error:
+        raise LoadFailed(
+            f"it is a language model, and {error.name} is not installed;"
+            " pip install 'quantserve[llm]'"
+        ) from None
+    for name in (CONFIG_FILE, TEMPLATE_FILE, TOKENIZER_FILE):
+        if leads_outside(files.root, files.home / name):
+            raise LoadFailed(f"{name} leads outside the model repository")
+    tokenizer = Tokenizer(files.home / TOKENIZER_FILE)
+    if tokenizer.size > config.vocab_size:
+        raise LoadFailed(
+            f"{TOKENIZER_FILE} has {tokenizer.size} tokens, and the model {config.vocab_size}:"
+            " they do not belong together"
+        )
+    slots = given.slots or SLOTS
+    probe = Decoder(session, config, 1, 2, control)
+    context = _context(config, given, slots * probe.cache.token_bytes)
+    template = read_chat_template(files.home)
+    return LanguageParts(config, tokenizer, template, context, slots, control)
+
+
+def try_out(parts: LanguageParts, session: Session, given: ModelConfig, cores: int) -> Tried:
+    """Run a few prompts, find out whether rows depend on each other, and decide on the rows.
+
+    Raises:
+        LoadFailed: the graph does not take what genai_config.json says.
+        ExecutionFailed: it fails.
+    """
+    instances = given.instances.count or min(cores, parts.slots)
+    threads, rows, note = given.instances.threads or 1, ceil(parts.slots / instances), ""
+    trial = Decoder(session, parts.config, max(rows, len(TRIAL_LENGTHS)), 64, parts.control)
+    deviation = _deviation(trial, parts.config.vocab_size)
+    if deviation > given.batching.tolerance and rows > 1:
+        moves = f"scores move by {percent(deviation)} with the rows beside them"
+        if given.batching.combine == "always":
+            note = f"{moves}; combined all the same, as model.toml says"
+        else:
+            rows, note = 1, f"{moves}: an instance decodes one request at a time"
+    if given.batching.combine == "never":
+        rows, note = 1, "model.toml says never to combine"
+    seconds = {count: _seconds(trial, count) for count in sorted({1, rows})}
+    decoders = tuple(
+        Decoder(session, parts.config, rows, parts.context, parts.control) for _ in range(instances)
+    )
+    for decoder in decoders:  # the first run with a binding takes longer
+        decoder.read(0, [0, 0], 0)
+    mode = BatchingMode.COMBINE if rows > 1 else BatchingMode.REQUESTS
+    model = LanguageModel(
+        parts.config,
+        parts.tokenizer,
+        parts.template,
+        decoders,
+        parts.control,
+        parts.context,
+        given.generation.chunk,
+        _figures(parts, decoders, seconds),
+    )
+    return Tried(
+        model, Plan(mode, rows, instances, threads, False, note), Probe(seconds, deviation)
+    )
+
+
+def _context(config: LanguageConfig, given: GenerationConfig, bytes_a_token: int) -> int:
+    """The context: as asked, else the model's as far as memory allows."""
+    most = config.context_length
+    if given.context is not None:
+        if given.context > most:
+            raise LoadFailed(
+                f"model.toml: generation.context = {given.context}, and the model has {most}"
+            )
+        return given.context
+    room = memory_limit() // CACHE_SHARE // bytes_a_token
+    return min(most, max(LEAST_CONTEXT, room))
+
+
+def _deviation(decoder: Decoder, vocabulary: int) -> float:
+    """How far scores move with the rows beside them, as a share of the largest."""
+    random = np.random.default_rng(0)
+    texts = [random.integers(0, vocabulary, length).tolist() for length in TRIAL_LENGTHS]
+    more = random.integers(0, vocabulary, (TRIAL_TOKENS, len(texts))).tolist()
+    alone: list[list[Floats]] = []
+    for place, text in enumerate(texts):
+        scores = [decoder.read(0, text, 0)]
+        for step, tokens in enumerate(more):
+            scores.append(decoder.next([tokens[place]], [len(text) + step])[0])
+        alone.append(scores)
+    joined = [[decoder.read(row, text, 0)] for row, text in enumerate(texts)]
+    for step, tokens in enumerate(more):
+        found = decoder.next(tokens, [len(text) + step for text in texts])
+        for row, scores in enumerate(found):
+            joined[row].append(scores)
+    return max(map(_difference, alone, joined))
+
+
+def _difference(alone: Sequence[Floats], joined: Sequence[Floats]) -> float:
+    pairs = list(zip(alone, joined, strict=True))
+    largest = max(float(np.abs(one).max()) for one, _ in pairs)
+    return max(float(np.abs(one - other).max()) for one, other in pairs) / (largest or 1.0)
+
+
+def _seconds(decoder: Decoder, rows: int) -> float:
+    """The best time of a step of so many rows."""
+    best = float("inf")
+    for _ in range(ROUNDS):
+        before = thread_time()
+        decoder.next([0] * rows, [16] * rows)
+        best = min(best, thread_time() - before)
+    return best
+
+
+def _figures(
+    parts: LanguageParts, decoders: Sequence[Decoder], seconds: Mapping[int, float]
+) -> dict[str, str]:
+    cache = decoders[0].cache
+    return {
+        "task": "text-generation",
+        "context": str(parts.context),
+        "slots": str(cache.rows * len(decoders)),
+        "cache_bytes_per_token": str(cache.token_bytes),
+        "cache_bytes_at_most": str(cache.most_bytes * len(decoders)),
+        "chat_template": "yes" if parts.template else "no",
+        "step_seconds": ", ".join(f"{rows}: {time:.4f}" for rows, time in seconds.items()),
+    }

@@ -1,0 +1,42 @@
+"""Parts of language models for tests: a tokenizer of 512 tokens, and templates."""
+
+from functools import cache
+from pathlib import Path
+from pydoc_data import topics
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+BEGIN, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content']"
+    " + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}"
+    "{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+"""That of SmolLM2, in short."""
+TEXT = "".join(topics.topics[name] for name in sorted(topics.topics)[:20])
+"""Of Python's own help: English, and enough of it for all 512 tokens."""
+
+
+@cache
+def tokenizer_json() -> str:
+    """A byte-level tokenizer, as GPT-2's and SmolLM2's."""
+    found = Tokenizer(models.BPE())
+    found.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    found.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=512,
+        special_tokens=[PAD, BEGIN, END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    found.train_from_iterator([TEXT], trainer)
+    return str(found.to_str())
+
+
+def write_tokenizer(folder: Path) -> None:
+    """The tokenizer's files, in a model's folder."""
+    (folder / "tokenizer.json").write_text(tokenizer_json())
+    (folder / "tokenizer_config.json").write_text(
+        '{"bos_token": "<|im_start|>", "eos_token": {"content": "<|im_end|>"}, "pad_token": null}'
+    )
+    (folder / "chat_template.jinja").write_text(TEMPLATE)

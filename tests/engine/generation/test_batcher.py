@@ -1,0 +1,225 @@
+"""The whole engine on the tiny model: threads, cache, sampling, streams."""
+
+import asyncio
+import gc
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.core.errors import (
+    DeadlineExceeded,
+    ExecutionFailed,
+    InputRejected,
+    QueueFull,
+    ShuttingDown,
+    SignatureMismatch,
+)
+from service.core.events import BatchExecuted, Event, Outcome, RequestDropped, TokensGenerated
+from service.core.generation import FinishReason, SamplingParameters
+from service.core.requests import Terms
+from tests.engine.generation.tiny_batcher import GREEDY, batcher, request, whole
+
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"sampling": SamplingParameters(seed=1)},
+    {"sampling": SamplingParameters(temperature=0.7, top_p=0.9, seed=2, logprobs=2)},
+    {"sampling": SamplingParameters(top_k=20, frequency_penalty=0.5, seed=3)},
+]
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+async def test_alone_as_joined(tmp_path: Path, lanes: int) -> None:
+    """Twelve requests that come one after the other share rows; each gets what it gets alone."""
+    asked = [
+        request(seed, 3 + 7 * seed, max_tokens=5 + 3 * seed, **SETTINGS[seed % 4])
+        for seed in range(12)
+    ]
+    with batcher(tmp_path, lanes=lanes) as engine:
+        alone = [await whole(engine.generate(each)) for each in asked]
+        streams = []
+        for each in asked:
+            streams.append(asyncio.ensure_future(whole(engine.generate(each))))
+            await asyncio.sleep(0.002)
+        joined = await asyncio.gather(*streams)
+    assert [each.tokens for each in alone] == [each.max_tokens for each in asked]
+    assert [each.text for each in joined] == [each.text for each in alone]
+    assert [each.finish for each in joined] == [FinishReason.LENGTH] * 12
+
+
+async def test_pieces_come_as_they_are_made(tmp_path: Path) -> None:
+    with batcher(tmp_path) as engine:
+        stream = engine.generate(request(max_tokens=40))
+        pieces = [delta async for delta in stream]
+    assert len(pieces) > 1
+    assert [each.tokens for each in pieces] == sorted(each.tokens for each in pieces)
+    assert pieces[-1].tokens == 40
+
+
+async def test_who_leaves_frees_the_row(tmp_path: Path) -> None:
+    events: list[Event] = []
+    with batcher(tmp_path, events, rows=1) as engine:
+        first = engine.generate(request(max_tokens=100))
+        waiting, last = engine.generate(request(1)), engine.generate(request(2, max_tokens=3))
+        assert (engine.in_flight, first.over) == (3, False)
+        async for _ in first:
+            break
+        waiting.close()
+        first.close()
+        first.close()
+        assert (await whole(last)).tokens == 3
+        assert engine.in_flight == 0
+        await engine.drain()
+    chosen = sum(each.chosen for each in events if isinstance(each, TokensGenerated))
+    assert chosen < 100
+    assert [e.outcome for e in events if isinstance(e, RequestDropped)] == [Outcome.CANCELLED]
+
+
+async def test_the_queue_is_bounded(tmp_path: Path) -> None:
+    with batcher(tmp_path, limit=2, rows=1) as engine:
+        streams = [engine.generate(request(max_tokens=100))]
+        while engine.waiting:
+            await asyncio.sleep(0.001)
+        streams += [engine.generate(request()), engine.generate(request())]
+        with pytest.raises(QueueFull, match="2 requests are waiting"):
+            engine.generate(request())
+        assert all([(await whole(each)).finish for each in streams])
+
+
+async def test_who_waits_too_long_is_told(tmp_path: Path) -> None:
+    events: list[Event] = []
+    with batcher(tmp_path, events, rows=1) as engine:
+        first = engine.generate(request(max_tokens=118))
+        late = engine.generate(request(1, timeout=0.001))
+        with pytest.raises(DeadlineExceeded, match='model "tiny": the request waited 0.0'):
+            await whole(late)
+        await whole(first)
+    assert [e.outcome for e in events if isinstance(e, RequestDropped)] == [Outcome.EXPIRED]
+
+
+async def test_urgent_ones_come_first(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    async def read(name: str, stream: Any) -> None:
+        await whole(stream)
+        order.append(name)
+
+    with batcher(tmp_path, rows=1) as engine:
+        streams = {"running": engine.generate(request(max_tokens=60))}
+        while engine.waiting:
+            await asyncio.sleep(0.001)
+        for name, priority in (("late", 3), ("usual", 2), ("urgent", 1)):
+            streams[name] = engine.generate(request(max_tokens=2, priority=priority))
+        await asyncio.gather(*(read(*each) for each in streams.items()))
+    assert order == ["running", "urgent", "usual", "late"]
+
+
+async def test_what_is_running_ends_when_it_is_closed(tmp_path: Path) -> None:
+    with batcher(tmp_path, rows=1) as engine:
+        streams = [engine.generate(request(max_tokens=118)) for _ in range(3)]
+        engine.close()
+        for each in streams:
+            with pytest.raises(ShuttingDown, match="was unloaded while this was answered"):
+                await whole(each)
+        with pytest.raises(ShuttingDown, match="is being unloaded"):
+            engine.generate(request())
+        await engine.drain()
+        assert len(engine.free_marks) == engine.instances == 1
+
+
+async def test_a_drain_waits_for_the_last_token(tmp_path: Path) -> None:
+    with batcher(tmp_path) as engine:
+        stream = engine.generate(request(max_tokens=50))
+        reading = asyncio.ensure_future(whole(stream))
+        await engine.drain()
+        assert stream.over
+        assert (await reading).tokens == 50
+
+
+async def test_nothing_holds_it_when_it_is_over(tmp_path: Path) -> None:
+    """Not even a reference cycle: memory must not wait for a collection."""
+    with batcher(tmp_path) as engine:
+        await whole(engine.generate(request(timeout=1000.0)))
+        engine.close()
+        await engine.drain()
+    gone = weakref.ref(engine)
+    gc.disable()
+    try:
+        del engine
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+async def test_a_run_that_fails_ends_its_requests_and_no_other(tmp_path: Path) -> None:
+    with batcher(tmp_path) as engine:
+        decoder = engine._language.decoders[0]
+        reads, read = iter(range(100)), decoder.read
+
+        def failing(*args: Any) -> Any:
+            if next(reads) == 1:
+                raise ExecutionFailed("the language model failed: out of order")
+            return read(*args)
+
+        decoder.read = failing  # type: ignore[method-assign]
+        streams = [engine.generate(request(seed)) for seed in range(3)]
+        found = await asyncio.gather(*map(whole, streams), return_exceptions=True)
+    assert [type(each).__name__ for each in found] == ["Delta", "ExecutionFailed", "Delta"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"length": 0}, 'model "tiny": the prompt is empty'),
+        (
+            {"length": 128, "max_tokens": None},
+            "a context of 128 tokens; the prompt has 128, 129 in",
+        ),
+        ({"length": 100, "max_tokens": 29}, "prompt has 100 and 29 are asked for, 129 in all"),
+        ({"sampling": SamplingParameters(bias={512: 1.0})}, "has 512 tokens; 512 is none of them"),
+    ],
+)
+async def test_what_does_not_fit_is_refused(
+    tmp_path: Path, asked: dict[str, Any], why: str
+) -> None:
+    with batcher(tmp_path) as engine, pytest.raises(InputRejected, match=why):
+        engine.generate(request(**asked))
+
+
+async def test_a_prompt_and_answer_may_fill_the_context(tmp_path: Path) -> None:
+    with batcher(tmp_path) as engine:
+        assert (await whole(engine.generate(request(length=127, max_tokens=None)))).tokens == 1
+        assert (await whole(engine.generate(request(length=100, max_tokens=None)))).tokens == 28
+
+
+async def test_tensors_are_refused(tmp_path: Path) -> None:
+    with batcher(tmp_path) as engine, pytest.raises(SignatureMismatch, match="takes no tensors"):
+        engine.submit((np.zeros(1),), 1, Terms(), asyncio.get_running_loop().create_future())
+
+
+async def test_steps_are_told(tmp_path: Path) -> None:
+    events: list[Event] = []
+    with batcher(tmp_path, events, chunk=8) as engine:
+        both = [engine.generate(request(seed, 20, max_tokens=5)) for seed in range(2)]
+        await asyncio.gather(*map(whole, both))
+    steps = [each for each in events if isinstance(each, TokensGenerated)]
+    assert sum(each.read for each in steps) == 40
+    assert sum(each.chosen for each in steps) == 10
+    assert sum(len(each.queued) for each in steps) == 2
+    assert sum(len(each.first) for each in steps) == 2
+    assert sum(len(each.between) for each in steps) == 8
+    batches = [each for each in events if isinstance(each, BatchExecuted)]
+    assert len(batches) == len(steps)
+    assert max(each.rows for each in batches) == 2
+    assert engine.cache_use == 0
+
+
+async def test_the_same_seed_gives_the_same_tokens(tmp_path: Path) -> None:
+    with batcher(tmp_path) as engine:
+        asked = [request(sampling=SamplingParameters(seed=seed)) for seed in (5, 5, 6)]
+        found = await asyncio.gather(*(whole(engine.generate(each)) for each in asked))
+        greedy = await whole(engine.generate(request(sampling=GREEDY)))
+    assert found[0].text == found[1].text
+    assert len({found[0].text, found[2].text, greedy.text}) == 3

@@ -1,0 +1,30 @@
+import numpy as np
+
+from service.engine.generation.cache import Cache
+from service.engine.generation.scheduler import Move
+from service.engine.host.resources import resident_bytes
+
+
+def test_sizes() -> None:
+    cache = Cache(3, (4, 2, 100, 16), np.float16)
+    assert cache.token_bytes == 2 * 3 * 2 * 16 * 2
+    assert cache.most_bytes == 4 * 100 * cache.token_bytes
+
+
+def test_memory_is_taken_as_rows_grow() -> None:
+    before = resident_bytes()
+    cache = Cache(8, (8, 4, 8192, 64), np.float32)
+    assert cache.most_bytes == 2**30
+    for pair in cache.layers:
+        for array in pair:
+            array[0, :, :100] = 1
+    assert resident_bytes() - before < 2**27
+
+
+def test_a_row_moves_without_the_others() -> None:
+    cache = Cache(1, (3, 2, 5, 4), np.float32)
+    keys, values = cache.layers[0]
+    keys[2], values[2] = 7, 8
+    cache.move(Move(2, 0, 3))
+    assert (keys[0, :, :3] == 7).all() and (values[0, :, :3] == 8).all()
+    assert not keys[0, :, 3:].any() and not keys[1].any()

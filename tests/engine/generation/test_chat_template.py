@@ -1,0 +1,83 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from service.core.errors import InputRejected, LoadFailed
+from service.engine.generation.chat_template import ChatTemplate, read_chat_template
+from tests.engine.generation.language import TEMPLATE, write_tokenizer
+
+USER = {"role": "user", "content": "Hi"}
+
+
+def render(source: str, *messages: dict[str, str]) -> str:
+    return ChatTemplate(source, {"bos_token": "<s>"}).render(messages or (USER,))
+
+
+def test_messages_become_text() -> None:
+    assert render(TEMPLATE) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_what_templates_of_the_hub_use() -> None:
+    assert (
+        render("{{ bos_token }}{{ messages | tojson }}") == '<s>[{"role": "user", "content": "Hi"}]'
+    )
+    assert render("{{ '<é>' | tojson }}") == '"<é>"'
+    assert (
+        render("{% for n in range(9) %}{% if n == 2 %}{% break %}{% endif %}{{ n }}{% endfor %}")
+        == "01"
+    )
+    assert len(render("{{ strftime_now('%Y') }}")) == 4
+    assert render("{% if tools %}no{% endif %}{{ tools is none }}") == "True"
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
+        ("{{ messages[7].content }}", "list object has no element 7"),
+        ("{{ messages[0].content + 1 }}", "can only concatenate str"),
+        ("{{ 1 // 0 }}", "integer division"),
+        ("{{ ''.__class__.__mro__ }}", "access to attribute '__class__'.* is unsafe"),
+        ("{{ messages.append(1) }}", "is not safely callable|unsafe"),
+        (
+            "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+            "does not come to an end",
+        ),
+        ("{% for a in range(99999999) %}{% endfor %}", "does not come to an end"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),
+    ],
+)
+def test_what_goes_wrong_is_the_clients_to_read(source: str, why: str) -> None:
+    with pytest.raises(InputRejected, match=f"chat template refuses these messages: .*({why})"):
+        render(source)
+
+
+def test_no_template_runs_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.engine.generation.chat_template.MOST_TEXT", 1000)
+    with pytest.raises(InputRejected, match="does not come to an end"):
+        render("{% for a in range(9999) %}{{ a }}{% endfor %}")
+
+
+def test_one_that_is_not_valid_keeps_the_model_from_being_loaded() -> None:
+    with pytest.raises(LoadFailed, match="the chat template is not valid: "):
+        ChatTemplate("{% for %}", {})
+
+
+def test_where_it_is_read_from(tmp_path: Path) -> None:
+    assert read_chat_template(tmp_path) is None
+    write_tokenizer(tmp_path)
+    config = {"chat_template": "{{ eos_token }}!", "eos_token": {"content": "</s>"}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    found = read_chat_template(tmp_path)
+    assert found is not None and found.render([USER]).startswith("<|im_start|>user")
+    (tmp_path / "chat_template.jinja").unlink()
+    found = read_chat_template(tmp_path)
+    assert found is not None and found.render([USER]) == "</s>!"
+    several = [{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": several}))
+    found = read_chat_template(tmp_path)
+    assert found is not None and found.render([USER]) == "D"
+    (tmp_path / "tokenizer_config.json").write_text("[]")
+    with pytest.raises(LoadFailed, match="tokenizer_config.json is not a JSON object"):
+        read_chat_template(tmp_path)

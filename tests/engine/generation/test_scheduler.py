@@ -1,0 +1,216 @@
+"""The scheduler, driven by a toy engine that notes which tokens are where in the cache."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core.errors import QueueFull
+from service.engine.generation.scheduler import Entry, Move, Scheduler, Waiting
+
+
+@dataclass(eq=False)
+class Job:
+    """A request: how many tokens it takes and makes, and what became of it."""
+
+    name: int
+    wanted: int
+    made: list[int] = field(default_factory=list)
+    first_step: int | None = None
+
+
+class Engine:
+    """Runs steps on a cache of names: every cell holds (request, place of the token)."""
+
+    def __init__(self, slots: int, chunk: int, limit: int = 1000) -> None:
+        self.waiting: Waiting[Job] = Waiting(limit)
+        self.scheduler: Scheduler[Job] = Scheduler(self.waiting, slots, chunk)
+        self.cache: list[list[tuple[int, int]]] = [[] for _ in range(slots)]
+        self.steps = 0
+        self.finished: list[Job] = []
+
+    def admit(
+        self, job: Job, prompt: int, priority: int = 2, deadline: float | None = None
+    ) -> None:
+        self.waiting.admit(Entry(job, prompt, priority, float(self.steps), deadline))
+
+    def step(self) -> None:
+        self.steps += 1
+        step = self.scheduler.step()
+        over = []
+        assert [entry.row for entry in step.decode] == list(range(len(step.decode)))
+        rows = [entry.row for entry in self.scheduler.running]
+        assert len(rows) == len(set(rows)) <= self.scheduler.slots
+        if step.prefill is not None:
+            entry = step.prefill.entry
+            assert entry.row is not None
+            row = self.cache[entry.row]
+            del row[step.prefill.start :]
+            row += [(entry.work.name, at) for at in range(step.prefill.start, step.prefill.stop)]
+            if step.prefill.last:
+                over += self._emit(entry)
+        for entry in step.decode:
+            assert entry.row is not None
+            row = self.cache[entry.row]
+            del row[entry.cached :]
+            row.append((entry.work.name, entry.cached))
+            over += self._emit(entry)
+        self.scheduler.ran(step)
+        self._check()
+        for entry in over:
+            self.finish(entry)
+
+    def finish(self, entry: Entry[Job]) -> None:
+        self.finished.append(entry.work)
+        for move in self.scheduler.finish(entry):
+            self.cache[move.target] = self.cache[move.source][: move.length]
+        self._check()
+
+    def _emit(self, entry: Entry[Job]) -> list[Entry[Job]]:
+        job = entry.work
+        job.first_step = job.first_step or self.steps
+        job.made.append(self.steps)
+        return [entry] if len(job.made) == job.wanted else []
+
+    def _check(self) -> None:
+        """Every request finds its own tokens in its row, each once and in order."""
+        for entry in self.scheduler.running:
+            assert entry.row is not None
+            expected = [(entry.work.name, at) for at in range(entry.cached)]
+            assert self.cache[entry.row][: entry.cached] == expected
+
+
+requests = st.lists(
+    st.tuples(
+        st.integers(1, 40),  # tokens of the prompt
+        st.integers(1, 12),  # tokens to make
+        st.integers(1, 3),  # priority
+        st.integers(0, 6),  # steps before it arrives
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+@given(requests, st.integers(1, 5), st.integers(1, 16))
+def test_every_request_gets_its_tokens_once(
+    given_: list[tuple[int, int, int, int]], slots: int, chunk: int
+) -> None:
+    engine, jobs = Engine(slots, chunk), []
+    for name, (prompt, wanted, priority, pause) in enumerate(given_):
+        for _ in range(pause):
+            engine.step()
+        jobs.append(Job(name, wanted))
+        engine.admit(jobs[-1], prompt, priority)
+    for _ in range(2000):
+        if len(engine.finished) == len(jobs):
+            break
+        engine.step()
+    assert all(len(job.made) == job.wanted for job in jobs)
+    assert not engine.scheduler.running and not len(engine.waiting)
+    assert engine.scheduler.cached == 0
+
+
+@given(requests, st.integers(1, 5), st.integers(1, 16))
+def test_decode_is_never_held_up_by_a_prompt(
+    given_: list[tuple[int, int, int, int]], slots: int, chunk: int
+) -> None:
+    """Once it has its first token, a request gets one at every step."""
+    engine, jobs = Engine(slots, chunk), []
+    for name, (prompt, wanted, priority, pause) in enumerate(given_):
+        for _ in range(pause):
+            engine.step()
+        jobs.append(Job(name, wanted))
+        engine.admit(jobs[-1], prompt, priority)
+    while len(engine.finished) < len(jobs):
+        engine.step()
+    for job in jobs:
+        assert job.made == list(range(job.made[0], job.made[0] + job.wanted))
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 20)), max_size=20), st.integers(1, 4))
+def test_first_come_first_served_within_a_priority(
+    given_: list[tuple[int, int]], slots: int
+) -> None:
+    engine = Engine(slots, 8)
+    jobs = [(priority, Job(name, 3)) for name, (priority, _) in enumerate(given_)]
+    for (priority, job), (_, prompt) in zip(jobs, given_, strict=True):
+        engine.admit(job, prompt, priority)
+    while len(engine.finished) < len(jobs):
+        engine.step()
+    order = [job.name for _, job in sorted(jobs, key=lambda each: each[1].first_step or 0)]
+    assert order == [job.name for _, job in sorted(jobs, key=lambda each: each[0])]
+
+
+@given(requests, st.integers(1, 4), st.data())
+def test_leaving_at_any_time_spoils_nobody_else(
+    given_: list[tuple[int, int, int, int]], slots: int, data: st.DataObject
+) -> None:
+    engine = Engine(slots, 7)
+    for name, (prompt, wanted, priority, _) in enumerate(given_):
+        engine.admit(Job(name, wanted), prompt, priority)
+    for _ in range(60):
+        engine.step()
+        running = engine.scheduler.running
+        if running and data.draw(st.booleans()):
+            engine.finish(data.draw(st.sampled_from(running)))
+    left = {job.name for job in engine.finished}
+    assert len(left) == len(engine.finished)
+
+
+def test_a_short_prompt_joins_after_one_chunk() -> None:
+    engine = Engine(4, 8)
+    for name in range(3):
+        engine.admit(Job(name, 50), 8)
+    for _ in range(4):
+        engine.step()
+    late = Job(9, 5)
+    engine.admit(late, 5)
+    engine.step()
+    assert late.made == [5]
+
+
+def test_a_row_that_joins_moves_with_the_others() -> None:
+    """Two decode, a third reads a long prompt in the row after; the first ends."""
+    engine = Engine(3, 4)
+    first = Job(0, 4)
+    engine.admit(first, 1)
+    engine.admit(Job(1, 50), 1)
+    engine.admit(Job(2, 50), 40)
+    while len(first.made) < 3:
+        engine.step()
+    step = engine.scheduler.step()
+    assert step.prefill is not None and step.prefill.entry.row == 2
+    engine.scheduler.ran(step)
+    moves = engine.scheduler.finish(step.decode[0])
+    assert moves == (Move(1, 0, step.decode[1].cached), Move(2, 1, step.prefill.stop))
+
+
+def test_the_queue_is_bounded() -> None:
+    engine = Engine(1, 8, limit=2)
+    engine.admit(Job(0, 1), 1)
+    engine.admit(Job(1, 1), 1)
+    with pytest.raises(QueueFull, match="2 requests are waiting, and no more than 2 may"):
+        engine.admit(Job(2, 1), 1)
+
+
+def test_what_waits_too_long_is_taken_out() -> None:
+    waiting: Waiting[str] = Waiting(10)
+    late, patient = Entry("late", 1, 2, 0.0, 5.0), Entry("patient", 1, 2, 0.0)
+    for entry in (late, patient):
+        waiting.admit(entry)
+    assert waiting.expire(4.9) == []
+    assert waiting.expire(5.0) == [late]
+    assert not waiting.remove(late)
+    assert waiting.remove(patient)
+    assert waiting.pop() is None
+
+
+def test_all_that_wait_can_be_turned_away() -> None:
+    waiting: Waiting[int] = Waiting(10)
+    entries = [Entry(n, 1, n % 2, 0.0) for n in range(4)]
+    for entry in entries:
+        waiting.admit(entry)
+    assert sorted(entry.work for entry in waiting.clear()) == [0, 1, 2, 3]
+    assert not len(waiting)

@@ -1,0 +1,37 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.engine.generation.stops import Stops
+
+text = st.text(alphabet="ab.", max_size=30)
+
+
+@given(text, st.lists(st.text(alphabet="ab.", min_size=1, max_size=4), max_size=4), st.data())
+def test_as_if_the_text_came_at_once(whole: str, strings: list[str], data: st.DataObject) -> None:
+    stops, told, rest = Stops(strings), "", whole
+    while rest and not stops.found:
+        size = data.draw(st.integers(1, len(rest)))
+        told += stops.push(rest[:size])
+        assert not any(each in told for each in strings)
+        rest = rest[size:]
+    ends = [place + len(each) for each in strings if (place := whole.find(each)) >= 0]
+    assert stops.found == bool(ends)
+    if not ends:
+        assert told + stops.flush() == whole
+        return
+    # The first one to be complete ends it; of several in one piece the one that begins first.
+    assert whole.startswith(told)
+    assert any(whole[len(told) :].startswith(each) for each in strings)
+    assert stops.push("more") == stops.flush() == ""
+
+
+def test_what_may_begin_a_stop_string_is_held_back() -> None:
+    stops = Stops(["\nUser:"])
+    assert stops.push("Hello\nUs") == "Hello"
+    assert stops.push("eful") == "\nUseful"
+    assert stops.push("\n") == ""
+    assert stops.flush() == "\n"
+
+
+def test_without_stop_strings_all_passes() -> None:
+    assert Stops([""]).push("text") == "text"

@@ -1,0 +1,37 @@
+import pytest
+
+from service.core.errors import ExecutionFailed
+from service.core.generation import Delta, FinishReason
+from service.engine.generation.stream import Stream
+
+END = Delta("c", 3, (), FinishReason.STOP)
+
+
+async def test_what_was_not_read_is_joined() -> None:
+    stream = Stream(1, lambda: None)
+    for delta in (Delta("a", 1), Delta("b", 2), END):
+        stream.tell(delta)
+    assert [each async for each in stream] == [Delta("abc", 3, (), FinishReason.STOP)]
+
+
+async def test_what_was_told_before_an_error_is_read_first() -> None:
+    stream, read = Stream(1, lambda: None), []
+    stream.tell(Delta("a", 1))
+    stream.tell(ExecutionFailed("broken"))
+    stream.tell(END)
+    with pytest.raises(ExecutionFailed, match="broken"):
+        async for each in stream:
+            read.append(each)
+    assert read == [Delta("a", 1)]
+
+
+def test_it_is_closed_once_and_not_after_its_end() -> None:
+    closed: list[int] = []
+    stream = Stream(1, lambda: closed.append(1))
+    stream.close()
+    stream.close()
+    assert closed == [1] and stream.over
+    over = Stream(1, lambda: closed.append(2))
+    over.tell(END)
+    over.close()
+    assert closed == [1]

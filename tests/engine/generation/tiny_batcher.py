@@ -1,0 +1,62 @@
+"""A batcher of the tiny model, and what is asked of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from service.core.events import Event
+from service.core.generation import Delta, GenerationRequest, SamplingParameters
+from service.engine.generation.batcher import GenerationBatcher
+from service.engine.generation.decoder import Decoder
+from service.engine.generation.genai_config import read_config
+from service.engine.generation.language_model import LanguageModel
+from service.engine.generation.stream import Stream
+from service.engine.generation.tokenizer import Tokenizer
+from service.engine.runtime.session import Session, SessionOptions, new_control
+from tests.engine.generation import tiny_llama
+
+GREEDY = SamplingParameters(temperature=0.0)
+
+
+def language(folder: Path, lanes: int = 1, rows: int = 4, chunk: int = 16) -> LanguageModel:
+    """The tiny model, loaded by hand."""
+    version = tiny_llama.write(folder)
+    config, control = read_config(version), new_control()
+    session = Session(version / "model.onnx", SessionOptions())
+    context = tiny_llama.CONTEXT
+    decoders = [Decoder(session, config, rows, context, control) for _ in range(lanes)]
+    tokenizer = Tokenizer(version / "tokenizer.json")
+    return LanguageModel(config, tokenizer, None, tuple(decoders), control, context, chunk, {})
+
+
+@contextmanager
+def batcher(
+    folder: Path, events: list[Event] | None = None, limit: int = 100, **options: Any
+) -> Iterator[GenerationBatcher]:
+    """A batcher of it."""
+    told = events if events is not None else []
+    found = GenerationBatcher(("tiny", 1), language(folder, **options), told.append, limit=limit)
+    yield found
+    found.close()
+
+
+def prompt(seed: int, length: int) -> tuple[int, ...]:
+    """Tokens that are no special ones."""
+    return tuple(np.random.default_rng(seed).integers(3, 500, length).tolist())
+
+
+def request(seed: int = 0, length: int = 10, **asked: Any) -> GenerationRequest:
+    """A request; greedy unless it says otherwise, and never ended by the model."""
+    given = {"sampling": GREEDY, "max_tokens": 20, "ignore_eos": True} | asked
+    return GenerationRequest(prompt(seed, length), **given)
+
+
+async def whole(stream: Stream) -> Delta:
+    """All of an answer as one piece."""
+    deltas = [delta async for delta in stream]
+    text = "".join(delta.text for delta in deltas)
+    chosen = tuple(token for delta in deltas for token in delta.chosen)
+    return deltas[-1]._replace(text=text, chosen=chosen)

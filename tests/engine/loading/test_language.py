@@ -1,0 +1,129 @@
+"""Loading the tiny language model, and folders that are none."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from onnxruntime.quantization import quantize_dynamic
+
+from service.config import ModelConfig
+from service.core.batching import BatchingMode
+from service.core.errors import LoadFailed
+from service.core.generation import GenerationRequest
+from service.engine.generation.batcher import GenerationBatcher
+from service.engine.loading.loader import Loaded, load
+from tests.engine.generation import tiny_llama
+from tests.engine.generation.tiny_batcher import request, whole
+
+ONE_TOKEN = 2 * tiny_llama.LAYERS * tiny_llama.KV_HEADS * tiny_llama.SIZE * 4
+
+
+def loaded(version: Path, cores: int = 2, **given: Any) -> Loaded:
+    return load(version, ModelConfig.model_validate(given), cores)
+
+
+@pytest.fixture
+def version(tmp_path: Path) -> Path:
+    return tiny_llama.write(tmp_path / "models/tiny/1")
+
+
+def test_rows_are_shared_out_among_instances(version: Path) -> None:
+    found = loaded(version, cores=2)
+    language = found.language
+    assert language is not None and not found.instances
+    assert (found.plan.mode, found.plan.instances) == (BatchingMode.COMBINE, 2)
+    assert [decoder.cache.rows for decoder in language.decoders] == [4, 4]
+    assert (language.context, language.slots) == (128, 8)
+    assert language.cache_bytes == 8 * 128 * ONE_TOKEN
+    assert found.signature.takes == '"text_input" BYTES [1]'
+    assert language.figures["task"] == "text-generation"
+
+
+def test_settings_say_how_many_and_how_long(version: Path) -> None:
+    settings = {"generation": {"slots": 5, "context": 64, "chunk": 8}, "instances": {"count": 2}}
+    language = loaded(version, cores=7, **settings).language
+    assert language is not None
+    assert (language.slots, language.context, language.chunk) == (6, 64, 8)
+
+
+def test_without_a_setting_memory_bounds_the_context(
+    version: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = json.loads((version / "genai_config.json").read_text())
+    config["model"]["context_length"] = 10_000
+    (version / "genai_config.json").write_text(json.dumps(config))
+    memory = 4 * 8 * 1000 * ONE_TOKEN
+    monkeypatch.setattr("service.engine.loading.language.memory_limit", lambda: memory)
+    language = loaded(version).language
+    assert language is not None and language.context == 1000
+
+
+def test_rows_that_depend_on_each_other_decode_alone(version: Path) -> None:
+    """One scale for a whole batch, as ``quantize_dynamic`` writes."""
+    given = {"DefaultTensorType": onnx.TensorProto.FLOAT}
+    quantize_dynamic(version / "model.onnx", version / "model.onnx", extra_options=given)
+    found = loaded(version, cores=1)
+    assert found.plan.mode is BatchingMode.REQUESTS
+    assert "with the rows beside them: an instance decodes one request at a time" in found.plan.note
+    assert found.language is not None and found.language.slots == 1
+    always = loaded(version, cores=1, batching={"combine": "always"})
+    assert always.plan.mode is BatchingMode.COMBINE
+    assert "as model.toml says" in always.plan.note
+    assert loaded(version, batching={"combine": "never"}).plan.preferred_rows == 1
+
+
+@pytest.mark.parametrize("size", [1, 3])
+async def test_it_answers(version: Path, size: int) -> None:
+    found = loaded(version, generation={"slots": size})
+    assert found.language is not None
+    engine = GenerationBatcher(("tiny", 1), found.language, lambda _: None, limit=9)
+    asked: GenerationRequest = request(max_tokens=4)
+    assert (await whole(engine.generate(asked))).tokens == 4
+    engine.close()
+    await engine.drain()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda v: (v / "tokenizer.json").unlink(), "there is no tokenizer.json beside"),
+        (lambda v: (v / "genai_config.json").write_text("{}"), "genai_config.json: model: "),
+        (lambda v: (v / "chat_template.jinja").write_text("{% if"), "chat template is not valid"),
+        (
+            lambda v: (v / "genai_config.json").write_text(
+                json.dumps(tiny_llama.config(vocab_size=100))
+            ),
+            "tokenizer.json has 512 tokens, and the model 100",
+        ),
+        (
+            lambda v: (
+                (v / "chat_template.jinja").unlink()
+                or (v / "chat_template.jinja").symlink_to("/etc/hostname")
+            ),
+            "chat_template.jinja leads outside the model repository",
+        ),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named(version: Path, spoil: Any, why: str) -> None:
+    spoil(version)
+    with pytest.raises(LoadFailed, match=why):
+        loaded(version)
+
+
+def test_a_context_that_the_model_has_not(version: Path) -> None:
+    with pytest.raises(LoadFailed, match="context = 129, and the model has 128"):
+        loaded(version, generation={"context": 129})
+
+
+def test_without_the_packages_it_says_which_to_install(
+    version: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("tokenizer", "chat_template"):
+        monkeypatch.delitem(sys.modules, f"service.engine.generation.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(LoadFailed, match=r"is not installed; pip install 'quantserve\[llm\]'"):
+        loaded(version)
