@@ -1,5 +1,6 @@
 """Errors in the words of OpenAI's API, so that its clients raise what they would there."""
 
+from math import ceil
 from typing import Any
 
 from service.api.protocol.errors import status_of
@@ -17,7 +18,9 @@ def status(error: BaseException) -> int:
 
 def headers(error: BaseException) -> dict[str, str]:
     """When to try again, where it makes sense to."""
-    again = isinstance(error, errors.QueueFull | errors.MemoryFull | errors.NotReady)
+    if isinstance(error, errors.QueueFull):
+        return {"retry-after": str(max(RETRY_SECONDS, ceil(error.retry_after)))}
+    again = isinstance(error, errors.MemoryFull | errors.NotReady)
     return {"retry-after": str(RETRY_SECONDS)} if again else {}
 
 
