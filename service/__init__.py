@@ -11,6 +11,7 @@ From top to bottom; imports run downwards only, which import-linter checks:
     supervisor    the parent process that replaces a server which crashed
     logs          log lines and the audit log
     metrics       what was counted, for Prometheus
+    language_metrics  the same of language models
     tracing       spans of requests, for OpenTelemetry
     api           HTTP
     quantization  from an FP32 model and rows to a measured version

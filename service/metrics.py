@@ -36,9 +36,11 @@ from service.engine.loading.loader import Loaded
 from service.engine.repository.repository import ModelRepository
 from service.engine.repository.version import ModelVersion
 from service.engine.runtime.split_batcher import Batcher
+from service.language_metrics import language_metrics
 
 LABELS = ("model", "version")
 PROTOCOLS = ("v1", "v2")
+LANGUAGE_PROTOCOLS = ("openai", "v2")
 HISTOGRAMS: dict[str, tuple[str, Callable[[VersionStatistics], Histogram]]] = {
     "queue_duration_seconds": ("Time that a request waited for its batch", lambda v: v.queue),
     "compute_duration_seconds": ("Time that a batch ran the graph", lambda v: v.compute),
@@ -108,6 +110,7 @@ class Metrics(Collector):
         yield from self._requests()
         yield from self._batches()
         yield from self._gauges()
+        yield from language_metrics(self._statistics.tokens, self._versions())
         yield from self._states()
         yield from self._rollouts()
         yield from self._server()
@@ -143,9 +146,11 @@ class Metrics(Collector):
         a series that begins with 1 for one that has not increased.
         """
         found = dict(self._statistics.requests)
-        for model, number in self._ready():
-            for protocol in PROTOCOLS:
-                found.setdefault((model, number, protocol), RequestStatistics())
+        for version in self._versions():
+            if version.state is State.READY:
+                for protocol in LANGUAGE_PROTOCOLS if version.language else PROTOCOLS:
+                    label = (version.model, version.number, protocol)
+                    found.setdefault(label, RequestStatistics())
         return found
 
     def _batches(self) -> Iterator[Metric]:

@@ -27,9 +27,11 @@ EXAMPLE = (ROOT / "models/diabetes/example.json").read_bytes()
 UNITS = {"duration": "seconds", "busy": "seconds", "size": "bytes", "memory": "bytes"}
 COUNTED = (
     "requests", "rows", "instances", "executions", "fds", "swaps", "failures", "restarts",
-    "crashes", "threads", "refusals", "answers",
+    "crashes", "threads", "refusals", "answers", "tokens",
 )  # fmt: skip
-FLAGS = ("state", "serving", "ready", "info", "instances_busy", "quarantined")
+FOREIGN_NAMES = ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc")
+"""Of language models: those of other servers, after the prefix."""
+FLAGS = (*FOREIGN_NAMES, "state", "serving", "ready", "info", "instances_busy", "quarantined")
 FOREIGN_UNITS = re.compile(r"_(ms|us|ns|milli\w+|micro\w+|nano\w+|minutes|kb|mb|percent)(_|$)")
 RESERVED = re.compile(r"^(__.*|le|quantile|job|instance)$")
 

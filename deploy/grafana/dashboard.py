@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+from language import LANGUAGE
 from panels import ROWS, Json, Panel, Query
 
 FILE = Path(__file__).with_name("dashboards") / "quantserve.json"
@@ -71,7 +72,7 @@ def swaps() -> Json:
 
 def panels() -> Iterator[Json]:
     numbers, y = count(1), 0
-    for title, row in ROWS.items():
+    for title, row in (ROWS | {"Language models": LANGUAGE}).items():
         place = {"h": 1, "w": WIDTH, "x": 0, "y": y}
         yield {
             "id": next(numbers),

@@ -21,7 +21,9 @@ from service.core.events import (
     Swapped,
     SwapPhase,
     ThreadLost,
+    TokensGenerated,
 )
+from service.core.token_statistics import TokenStatistics
 
 SECONDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
@@ -184,6 +186,8 @@ class Statistics:
         self._requests = defaultdict(RequestStatistics)
         self._versions: defaultdict[tuple[str, int], VersionStatistics]
         self._versions = defaultdict(VersionStatistics)
+        self._tokens: defaultdict[tuple[str, int], TokenStatistics]
+        self._tokens = defaultdict(TokenStatistics)
         self.swaps: Counter[tuple[str, str]] = Counter()
         """By model and cause."""
         self.rollout_failures: Counter[tuple[str, int, str]] = Counter()
@@ -199,6 +203,8 @@ class Statistics:
             self._completed(event)
         elif type(event) is BatchExecuted:
             self._executed(event)
+        elif type(event) is TokensGenerated:
+            self._tokens[event.model, event.version].add(event)
         elif type(event) is RequestDropped:
             version = self._versions[event.model, event.version]
             version.queue_buckets[bisect_left(SECONDS, event.queued)] += 1
@@ -223,6 +229,11 @@ class Statistics:
     def versions(self) -> Mapping[tuple[str, int], VersionStatistics]:
         """By model and version: those that had something to do."""
         return self._versions
+
+    @property
+    def tokens(self) -> Mapping[tuple[str, int], TokenStatistics]:
+        """By model and version: language models that had something to do."""
+        return self._tokens
 
     def _completed(self, event: RequestCompleted) -> None:
         seconds, outcome = event.seconds, event.outcome
