@@ -1,7 +1,7 @@
-"""How many bytes an answer has at most, from its outputs and before any of it is written.
+"""Upper bounds of an answer's size in bytes, computed from its outputs before it is encoded.
 
-Of raw tensors the size is exact. Of JSON it is that of the longest text that each element could
-have: to know more, some of the text has to be made.
+The size of raw tensors is exact. JSON is bounded by the longest text of each element: a tighter
+bound would need the text itself.
 """
 
 from collections.abc import Sequence
@@ -76,7 +76,7 @@ def keys_size(tensor: Tensor) -> int:
 
 
 def classes_count(tensor: Tensor, classes: int, batched: bool) -> int:
-    """How many texts the best ``classes`` of each row are."""
+    """The number of texts for the best ``classes`` of each row."""
     shape = tensor.array.shape
     if not batched or not shape:
         return min(classes, tensor.array.size)

@@ -17,7 +17,7 @@ from service.core.tensors import Arrays
 
 Reply = TypeVar("Reply")
 RUN_ROWS = 64
-"""The most rows in one run, where nobody says otherwise."""
+"""Default for the largest number of rows in one run."""
 
 
 class BatchingMode(StrEnum):
@@ -40,8 +40,8 @@ class BatchPolicy:
     ``preferred_rows`` is the size that a batch grows to, 1 in the modes that do not combine; a
     single request of up to ``max_rows`` is run as it came, unless the mode is ROWS. A larger one is
     cut into parts of ``part_rows``; where that is 0 it is refused, and ``refusal`` says why and
-    what to do. ``max_queue`` bounds the waiting requests. ``timeout`` is how long a request that
-    sets no time of its own may wait; None for any time.
+    what to do. ``max_queue`` bounds the waiting requests. ``timeout`` is the longest wait of a
+    request that sets no timeout itself; None for no limit.
     """
 
     mode: BatchingMode = BatchingMode.COMBINE
@@ -72,7 +72,8 @@ class BatchKey(NamedTuple):
 
     ``shapes`` are those a row is run with, per input in signature order: filled up where the model
     pads. (The signature has settled the datatypes.) ``outputs`` are the places of the outputs
-    wanted, None for all. ``alone`` is an object of its own for a request that shares no run.
+    wanted, None for all. ``alone`` is a unique object for a request that must not share a run, else
+    None.
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -147,7 +148,8 @@ class BatchQueue(Generic[Reply]):
             )
 
     def push(self, entry: Entry[Reply], admitted: bool = False) -> None:
-        """Add a request behind those of its kind; ``admitted``: a part of one that has been.
+        """Add a request at the end of its lane. ``admitted``: it is a part of a request that has a
+        place in the queue already.
 
         Raises:
             QueueFull: the queue is at its bound; the entry is not added.
@@ -194,15 +196,15 @@ class BatchQueue(Generic[Reply]):
         return best
 
     def due(self) -> float | None:
-        """When the next batch may leave; None while nothing waits."""
+        """The time at which the next batch is due; None while the queue is empty."""
         return min(map(self._due, self._lanes.values()), default=None)
 
     def next_deadline(self) -> float | None:
-        """A time at which to call ``expire``; None where no waiting request can run out of time."""
+        """The time at which to call ``expire``; None if no waiting request has a deadline."""
         return None if self._no_deadline_before == inf else self._no_deadline_before
 
     def expire(self, now: float) -> list[Entry[Reply]]:
-        """Take out the requests whose deadline has passed."""
+        """Remove and return the requests whose deadline has passed."""
         if now < self._no_deadline_before:
             return []
         expired = self.remove(lambda entry: entry.deadline is not None and entry.deadline <= now)
@@ -211,7 +213,7 @@ class BatchQueue(Generic[Reply]):
         return expired
 
     def remove(self, unwanted: Callable[[Entry[Reply]], bool]) -> list[Entry[Reply]]:
-        """Take out all requests of which ``unwanted`` is true."""
+        """Remove and return the requests for which ``unwanted`` is true."""
         removed = [entry for entry in self if unwanted(entry)]
         for entry in removed:
             lane = self._lanes[entry.priority, entry.key]

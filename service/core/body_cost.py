@@ -1,4 +1,4 @@
-"""How much memory a request takes, by what of its body is known.
+"""The memory that a request takes, estimated from the part of its body that is known.
 
 JSON becomes Python objects: an element has the parser's 16 bytes, a place in a list, and is an
 object that may be larger than its text by far. Measured with orjson 3.13 on CPython 3.11, as the
@@ -17,14 +17,14 @@ import numpy as np
 from service.core.requests import InferRequest
 
 LARGE = 64 * 1024
-"""Bytes from which a body or an answer counts: of smaller ones there are too many to look at, and
-each is there for a moment only."""
+"""Smallest body or answer, in bytes, that is counted. Smaller ones are too many to be counted one
+by one, and are held briefly."""
 JSON_FACTOR = 8
-"""Bytes for each of a JSON body of numbers as most clients send them, before any of it came."""
+"""Bytes of memory for each byte of a typical JSON body of numbers, before any of it has arrived."""
 RAW_FACTOR = 3
 STRINGS_FACTOR = 16
-"""Bytes for each of a binary body of strings: those of two letters take six in it, 96 as objects
-with their places."""
+"""Bytes of memory for each byte of a binary body of strings. A string of two letters takes 6 bytes
+in the body, and 96 as an object with its pointers."""
 WEIGHTS = {
     ",": 72,  # the parser's entry, a float or an integer, its place in two lists
     "[": 96,
@@ -32,7 +32,7 @@ WEIGHTS = {
     '"': 28,  # half of a short string
     "\\": 16,  # what it takes to tell strings from tokens
 }
-"""Bytes of memory that a byte of JSON stands for."""
+"""Bytes of memory for each byte of JSON, by character."""
 OTHERS = 2
 """Those of other bytes: itself and a copy. All are multiples of it."""
 _TABLE = bytes(WEIGHTS.get(chr(byte), OTHERS) // OTHERS for byte in range(256))

@@ -1,7 +1,7 @@
 """Whether a graph's run time is bounded by the shapes of its inputs, whatever their values.
 
 A loop may turn as often as a value says, and a value may ask for a tensor of any size. Such a graph
-was fast on the rows that it was tried with, and may take for ever on the next.
+may be fast on the rows of the probe and never end on the next request.
 
 Operators: https://onnx.ai/onnx/operators/ and
 https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
@@ -81,19 +81,19 @@ SIZES: dict[str, tuple[int, ...]] = {
 shapes that come after it would no longer follow from those of the model's inputs."""
 
 SHAPES = frozenset({"Shape", "Size"})
-"""What they give follows from shapes alone."""
+"""Operators whose outputs depend on shapes alone."""
 FALLING = frozenset(
     {"Abs", "BitwiseNot", "BitwiseXor", "BitShift", "Cos", "Div", "Mod", "Neg", "Not", "Pow"}
     | {"Reciprocal", "Sin", "Sub", "Xor"}
 )
-"""What they give may become larger while a shape becomes smaller than those that were measured. Of
-constants it follows all the same; so it does of a shape minus, or divided by, a constant."""
+"""Operators whose outputs may grow while a shape shrinks below the measured ones. Their outputs are
+bounded if all inputs are constants, or if a constant is subtracted from a shape or divides it."""
 LESS_A_CONSTANT = frozenset({"Div", "Sub"})
 RANDOM = frozenset(
     {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform"}
     | {"RandomUniformLike"}
 )
-"""What they give follows from nothing."""
+"""Operators whose outputs are random."""
 
 BOUNDED_CONTRIB = frozenset(
     {
@@ -128,7 +128,7 @@ def unbounded_step(
     constants: Collection[str],
     functions: Collection[tuple[str, str]] = (),
 ) -> str:
-    """The first thing in a graph that shapes do not bound, for people; "" where there is none.
+    """A description of the first step whose cost shapes do not bound; "" if there is none.
 
     ``steps`` are in the order in which they run, ``constants`` the tensors that no request can
     change. ``functions`` are those that the file defines, by domain and name: their nodes are

@@ -41,7 +41,7 @@ AT_LEAST = frozenset({"cosine", "top-1 agreement", "accuracy", LIVE_ROWS})
 
 
 def failures(checks: Iterable[Check]) -> str:
-    """The failed checks, for people."""
+    """The failed checks as text."""
     return "; ".join(str(check) for check in checks if not check.passed)
 
 

@@ -1,8 +1,7 @@
 """Numbers of one datatype as another, where no more is lost than rounding to it loses. Pure.
 
-What comes to a model in JSON is a number, whatever datatype the client declared of it. An integer
-is never changed: it may be rounded to a float, but a float becomes an integer only where the
-float is exactly that one.
+JSON has one type of number, whatever datatype the client declared. An integer may be rounded to a
+float. A float becomes an integer only if it has that exact value.
 """
 
 from typing import Any
@@ -16,11 +15,11 @@ from service.core.whereabouts import whereabouts
 
 NUMBERS = frozenset({"integer", "number"})
 MANTISSA = {"BF16": 8, "FP16": 11, "FP32": 24, "FP64": 53}
-"""Bits; up to two to that power, a float tells each integer from the next."""
+"""Bits of the mantissa: a float represents every integer up to 2 to this power exactly."""
 
 
 def is_number(*datatypes: Datatype) -> bool:
-    """Whether all of them are integers or floats."""
+    """Whether all of these datatypes are integers or floats."""
     return all(datatype.kind in NUMBERS for datatype in datatypes)
 
 
@@ -71,6 +70,6 @@ def _to_floats(name: str, taken: Datatype, numbers: Array) -> Array:
 
 
 def _first(numbers: Array, wrong: Array) -> tuple[Any, str]:
-    """The first value that is wrong, and its place."""
+    """The first wrong value and its index."""
     index = int(np.argmax(wrong))
     return numbers.reshape(-1)[index].item(), whereabouts(numbers.shape, index)

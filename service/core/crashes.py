@@ -1,7 +1,8 @@
-"""What a supervisor remembers of servers that died, and whom it blames. The standard library alone.
+"""The supervisor's record of crashed servers and of the versions blamed for them. Imports the
+standard library only.
 
-A version is blamed for a crash if it alone was at work. Where several were, none is: a request to
-the culprit will come again.
+A version is blamed for a crash if no other was at work. If several were, none is blamed: the one at
+fault will crash the server again.
 """
 
 import json
@@ -12,7 +13,7 @@ from typing import Any
 from service.core.ledger import Work
 
 QUARANTINE_AFTER = 2
-"""Crashes in which a version was alone at work, until it is served no more."""
+"""The number of crashes for which a version is blamed before it is put into quarantine."""
 WHY = "it alone was at work in {} crashes of the server; load the model or swap to it to try again"
 
 
@@ -30,7 +31,7 @@ class Crashes:
 
     @property
     def total(self) -> int:
-        """How many there were."""
+        """The number of crashes."""
         return sum(self.counts.values())
 
     @property
@@ -59,7 +60,7 @@ class Crashes:
         return replace(self, blamed={w: n for w, n in self.blamed.items() if w != work})
 
     def to_json(self) -> str:
-        """For the next server."""
+        """The record as JSON, for the next server."""
         return json.dumps(
             {
                 "counts": [[*key, count] for key, count in self.counts.items()],
@@ -70,7 +71,7 @@ class Crashes:
 
     @classmethod
     def from_json(cls, text: str) -> "Crashes":
-        """What ``to_json`` gave."""
+        """The record from the text of ``to_json``."""
         found: dict[str, Any] = json.loads(text)
         return cls(
             {(cause, model): count for cause, model, count in found["counts"]},

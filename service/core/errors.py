@@ -1,4 +1,4 @@
-"""Every error the server tells somebody about, split first by whose turn it is to act.
+"""All errors that the server reports, grouped by who has to act.
 
 QuantserveError
 ├── RequestError             the request's: change it, then send it again
@@ -27,7 +27,7 @@ QuantserveError
 │   ├── DeadlineExceeded       the request waited longer than it allowed
 │   ├── TooManyLoads           as many versions are being loaded as may be at a time
 │   ├── CodecFailed            the process that reads and writes long JSON died or took too long
-│   └── ShuttingDown           the server is on its way out
+│   └── ShuttingDown           the server is shutting down
 ├── ModelError               the model's: its operator must act
 │   ├── LoadFailed             the version cannot be loaded
 │   ├── GateFailed             the version loads, but is not fit to serve
@@ -38,7 +38,7 @@ QuantserveError
 └── ConfigError              the operator's: a setting, a folder or a port
     └── FileUnreadable         a file beside a model is no regular file, too large, or not readable
 
-Statuses of HTTP are not known here: they are a table in ``service.api.protocol.errors``.
+HTTP statuses are a table in ``service.api.protocol.errors``.
 """
 
 from service.core.checks import Check
@@ -165,7 +165,7 @@ class CodecFailed(TransientError):
 
 
 class ShuttingDown(TransientError):
-    """The server is on its way out."""
+    """The server is shutting down."""
 
 
 class ModelError(QuantserveError):

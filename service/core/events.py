@@ -1,5 +1,5 @@
-"""What happened, as values. Metrics, statistics and logs are observers of these; the parts that
-emit them know none of the three.
+"""Events as values. Metrics, statistics and logs observe them; the code that emits an event depends
+on none of its observers.
 
 Times are seconds. (Named tuples: see ``service.core.requests``.)
 """
@@ -59,7 +59,7 @@ class Timing(NamedTuple):
 
 class BatchExecuted(NamedTuple):
     """An instance ran one batch; ``queued`` holds one waiting time for each of its requests,
-    ``entries`` what they are to those who know: entries of the batch queue.
+    ``entries`` the requests as entries of the batch queue.
     """
 
     model: str
@@ -88,7 +88,7 @@ class TokensGenerated(NamedTuple):
 
 
 class RequestDropped(NamedTuple):
-    """A request left the queue without being run: expired, or nobody waits for it."""
+    """A request left the queue without being run: it expired or was cancelled."""
 
     model: str
     version: int
@@ -106,7 +106,7 @@ class StateChanged(NamedTuple):
 
 
 class ThreadLost(NamedTuple):
-    """A thread does not return from what it was told to stop; ``back``: it has, after all."""
+    """A thread did not return after its run was told to stop. ``back``: it has returned now."""
 
     model: str
     version: int
@@ -135,7 +135,7 @@ class ChangeCompleted(NamedTuple):
     """What an operator asked for was done, refused or given up.
 
     ``before`` and ``after`` are the versions that it was about, None where there is no such;
-    ``note`` is what to know of a change that was made.
+    ``note`` is a remark on a change that was made.
     """
 
     actor: Actor
@@ -151,7 +151,7 @@ class ChangeCompleted(NamedTuple):
 
 
 class AccessRefused(NamedTuple):
-    """Somebody without the right to it asked for a change."""
+    """A change was refused for lack of a valid key."""
 
     actor: Actor
     method: str
@@ -180,8 +180,8 @@ class SwapPhase(NamedTuple):
 
 
 class Swapped(NamedTuple):
-    """Another version answers from now on. ``old`` is 0 where none did before; ``forced`` names
-    the checks that it failed."""
+    """Another version serves from now on. ``old`` is 0 where none did before; ``forced`` names the
+    checks that it failed."""
 
     model: str
     old: int
@@ -216,10 +216,11 @@ _log = logging.getLogger(__name__)
 
 
 class Observers:
-    """Several observers as one; one that raises is logged and hurts neither serving nor others.
+    """Several observers as one. An exception of an observer is logged and does not affect the
+    others.
 
-    ``of_traffic`` are told of requests and batches, of which there are thousands a second;
-    ``of_changes`` of everything else, which is rare.
+    ``of_traffic`` receive requests and batches, thousands a second; ``of_changes`` receive all
+    other events, which are rare.
     """
 
     def __init__(self, of_traffic: Sequence[Observer], of_changes: Sequence[Observer]) -> None:

@@ -12,8 +12,8 @@ from service.core.padding import Padding
 from service.core.tensors import Array, Arrays, Overriding, Signature
 
 SHORT_STRING = 256
-"""Bytes or characters of a string that are allowed whatever was measured: what an operator does
-with them takes less than a microsecond."""
+"""Length of a string, in bytes or characters, that is always allowed: an operator processes it in
+less than a microsecond."""
 
 
 class Axis(NamedTuple):
@@ -33,8 +33,8 @@ class Extent:
     strings: tuple[tuple[int, int], ...] = ()
 
     def holds(self, arrays: Arrays) -> bool:
-        """Whether inputs in the signature's order are no larger. A request that brings values for
-        a model's own constants is not known to be."""
+        """Whether inputs in the signature's order are no larger. False for a request that overrides
+        defaults of the graph."""
         for place, axis, longest in self.axes:
             if arrays[place].shape[axis] > longest:
                 return False

@@ -1,5 +1,5 @@
-"""Figures that leave as JSON. JSON has no NaN and no infinity: they become null, everywhere but in
-the bodies of inference (``api.non_finite``). Pure.
+"""Figures as JSON. NaN and infinity, which JSON lacks, become null everywhere but in inference
+bodies (``api.protocol.non_finite``). Pure.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The gate's judgement: pure comparisons of what was measured with what is required.
 
-A cosine over everything hides a row, a class or a column that is lost; so the worst row counts,
-and every column is looked at for having gone still.
+A cosine over the whole output hides a lost row, class or column. So the worst row counts, and each
+column is checked for having become constant.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from service.core.tensors import Array
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """What an output must reach; None where nothing is asked.
+    """The thresholds of an output; None for no threshold.
 
     ``max_abs_error``: largest difference of one element. ``max_relative_error``: length of the
     difference as a share of the reference's. ``min_cosine``: of the worst row (of the whole output
@@ -42,7 +42,7 @@ DEFAULT_DISCRETE = Tolerance(min_top1_agreement=0.95)
 
 
 def default_tolerance(reference: Array) -> Tolerance:
-    """What an output must reach where nothing is said."""
+    """The default thresholds of an output."""
     return DEFAULT_FLOAT if reference.dtype.kind == "f" else DEFAULT_DISCRETE
 
 
@@ -105,7 +105,7 @@ def _accuracy(output: str, best: Array, labels: Array | None, required: float) -
 
 
 def _share(hits: Array) -> float:
-    """How many are hit; all, where there is nothing to hit."""
+    """The share of hits; 1 if there is nothing to compare."""
     return float(np.mean(hits)) if np.size(hits) else 1.0
 
 
@@ -162,11 +162,11 @@ ALLOW_CHANGE = (
     "to serve it all the same: quantserve swap or rollback with --allow-signature-change,"
     ' or {"allow_signature_change": true} in the body'
 )
-"""What to do about a signature that is refused."""
+"""Advice for a refused signature."""
 
 
 def keep_v1_by(model: str, number: int) -> str:
-    """What to do where a swap to the number would be compatible: no flag is needed."""
+    """Advice if a swap to this version number would be compatible and needs no flag."""
     return (
         f"to serve it with V1's answers as they are: quantserve swap {model} {number}; to let V1"
         " answer all outputs, the same with --allow-signature-change"
@@ -200,7 +200,8 @@ def growth_check(grown: int, room: int) -> Check:
 
 
 def rows_check(ran: int, rows: int, error: str) -> Check:
-    """Whether a version runs what the live one was tried with; ``error`` is the first one."""
+    """Whether a version runs the rows that the live version was probed with; ``error`` is the first
+    failure."""
     measured, required = float(ran), float(rows)
     return Check("rows", LIVE_ROWS, measured, required, ran == rows, detail=error)
 

@@ -1,8 +1,8 @@
 """How large a graph may be: bounds on what a file says, checked before it is computed with.
 
-A few bytes can ask for a great deal: a tensor of 100,000 dimensions whose product takes half a
-minute, functions that call each other until one node has become a million. The bounds are far above
-what exporters write. Pure.
+A few bytes can require a lot of work: a tensor of 100,000 dimensions, whose product takes half a
+minute, or nested function calls that expand one node to a million. The bounds are far above what
+exporters write. Pure.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,23 +17,23 @@ MAX_NAME_BYTES = 2**16
 MAX_NODES = 100_000
 """In all graphs and functions together."""
 MAX_CALLED_NODES = 20_000
-"""That replace calls of functions. ONNX Runtime takes seconds for so many, and a minute for five
-times as many."""
+"""Nodes that calls of functions expand to. ONNX Runtime takes seconds for this number, and a minute
+for five times as many."""
 MAX_ATTRIBUTES = 1_000
 """Of a node."""
 MAX_FIELDS = 1_000_000
-"""Parts of the file that are looked at; a node has about ten to twenty. A second or two."""
+"""Protobuf fields to read, which takes a second or two; a node has about ten to twenty."""
 MAX_GRAPH_DEPTH = 32
 MAX_CALL_DEPTH = 32
 SIGN = 2**63
-"""Integers in a file are unsigned; from here on negative ones are meant."""
+"""Integers in a file are unsigned; values from here on represent negative ones."""
 Function = tuple[str, str]
 """Domain and name."""
 Calls = Mapping[Function, int]
 
 
 class TooLarge(ValueError):
-    """What a file says is beyond a bound; the text says what and which."""
+    """A value in the file is beyond a limit; the text names both."""
 
 
 def elements(dims: Iterable[int], most: int = MAX_ELEMENTS) -> int:

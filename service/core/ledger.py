@@ -1,4 +1,4 @@
-"""What is at work now, written where it outlives the process: a table in shared memory.
+"""The work in progress, noted in a table in shared memory that outlives the process.
 
 A native crash leaves no trace in Python, so each piece of work is noted before it begins. The
 supervisor reads the table when the process has died. The standard library alone: the supervisor
@@ -45,12 +45,12 @@ class Mark:
         self._table[self._at] = 1
 
     def end(self) -> None:
-        """Note that it is over."""
+        """Note that work has ended."""
         self._table[self._at] = 0
 
 
 UNNOTED = Mark(bytearray(1), 0)
-"""For work that nobody need know of."""
+"""A mark for work that is not noted."""
 
 
 class Ledger:

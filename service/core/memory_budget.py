@@ -1,4 +1,4 @@
-"""Bytes that many take from one share. No clocks, no I/O; of one thread."""
+"""A budget of bytes that many holders reserve from. No clock, no I/O; not thread-safe."""
 
 
 class Budget:
@@ -12,7 +12,7 @@ class Budget:
         self.held = 0
 
     def has_room(self, size: int, beyond: int = 0) -> bool:
-        """Whether ``size`` more bytes fit, or go past the limit by no more than ``beyond``."""
+        """Whether ``size`` more bytes fit within the limit plus ``beyond``."""
         return self.held + size <= self.limit + beyond
 
 
@@ -39,22 +39,22 @@ class Reservation:
         return True
 
     def force(self, size: int) -> None:
-        """Hold ``size`` bytes that are allocated already, room or not."""
+        """Reserve ``size`` bytes that are allocated already, even beyond the limit."""
         self._budget.held += size - self.size
         self.size = size
 
     def lend(self) -> None:
-        """Until ``take_back`` the bytes stay reserved, whatever becomes of their holder."""
+        """Keep the bytes reserved until ``take_back``, even if the holder releases them."""
         self._lent += 1
 
     def take_back(self) -> None:
-        """The work has ended, to which the bytes were lent."""
+        """End the loan: the work that used the bytes has ended."""
         self._lent -= 1
         if self._released:
             self.release()
 
     def release(self) -> None:
-        """Give everything back, what is lent when it comes back; again is as good as once."""
+        """Return all bytes, lent ones once they are taken back. Idempotent."""
         self._released = self._lent > 0
         if not self._released:
             self.force(0)

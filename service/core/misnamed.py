@@ -1,5 +1,5 @@
-"""Names that are not those that are taken: what is missing, what is too much, and what may be
-meant. Pure.
+"""Names in a request that differ from the expected ones: missing, unknown, and likely misspelt.
+Pure.
 """
 
 from collections import Counter
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 MOST = 8
-"""Names of each kind that are told."""
+"""The most names of each kind in a message."""
 SHOWN = ".200"
 """Format of a name in a message: names come from requests and may have any length."""
 COMPARED = 2**12

@@ -1,4 +1,4 @@
-"""How variable lengths are filled up, so that requests of different ones can share a run."""
+"""Padding of variable lengths, so that requests of different lengths can share a run."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class Padding:
     shared: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = ()
 
     def check(self, arrays: Arrays) -> None:
-        """Make sure that lengths that belong together are the same before they are filled.
+        """Check that axes which share a length have the same length before padding.
 
         Raises:
             SignatureMismatch: they are not.

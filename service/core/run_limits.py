@@ -1,16 +1,16 @@
-"""How long a run of a graph may take, and what becomes of one that takes longer. Pure: time is an
-argument.
+"""The time limit of a run, and the action when it is exceeded. Pure: time is an argument.
 
-A run is told to stop when its time is over. ONNX Runtime stops between two nodes, so that a single
-node may go on for as long as it likes. Its thread cannot be ended: it is given up.
+A run is told to stop when its time is over. ONNX Runtime stops between two nodes, so a single long
+node delays it without limit. A thread cannot be ended from outside: the server stops waiting for
+it.
 """
 
 from enum import StrEnum
 from typing import NamedTuple
 
 GRACE_SECONDS = 5.0
-"""For a run to return once it has been told to stop. Nodes that take longer are rare, and a server
-that is told to stop does not wait for this."""
+"""Seconds for a run to return after it was told to stop. Nodes that take longer are rare, and a
+server that is told to stop does not wait for this."""
 
 
 class RunLimits(NamedTuple):

@@ -1,4 +1,5 @@
-"""Whether the shapes of a request may be why its run failed, although they fit the signature."""
+"""Whether a run may have failed because of the request's shapes, although they fit the
+signature."""
 
 from collections.abc import Iterable
 
@@ -28,7 +29,7 @@ def doubtful_shapes(signature: Signature, arrays: Arrays) -> str:
 
 
 def _symbols_differ(named: Iterable[tuple[TensorSpec, Array]]) -> bool:
-    """Whether a symbol stands for two lengths."""
+    """Whether one symbol has two different lengths."""
     lengths: dict[str, int] = {}
     for spec, array in named:
         for dim, length in zip(spec.shape, array.shape, strict=False):

@@ -1,8 +1,8 @@
-"""Which versions of a model are to be loaded, and which one is to serve: decided from values.
+"""Decides from values which versions of a model to load, and which one serves.
 
-``next_action`` is stateless: it looks at what is on disk and what is in memory and names one step
-from the one to the other. The caller performs it and asks again, until there is none; so a failed
-step, a file that changed meanwhile and a server that starts are the same case.
+``next_action`` is stateless: it compares memory with the disk and returns one step towards
+agreement. The caller performs the step and asks again until there is none. A failed step, a changed
+file and a starting server need no special case.
 """
 
 from collections.abc import Collection, Iterable
@@ -32,8 +32,8 @@ class VersionPolicy:
         return sorted((n for n in numbers if not specific or n in self.numbers), reverse=True)
 
     def loaded(self, numbers: Collection[int], pin: int | None) -> list[int]:
-        """The versions to keep loaded, highest first. LATEST counts from the pin downwards: what
-        is above it has been turned away from.
+        """The versions to keep loaded, highest first. LATEST counts from the pin downwards: an
+        operator has decided against the versions above it.
         """
         allowed = self.allowed(numbers)
         if self.kind is not PolicyKind.LATEST:
@@ -62,7 +62,7 @@ class Found:
 
     ``revision`` changes with what it is loaded from: its files and settings. ``evidence`` changes
     also with what it is judged by: a version that was refused is tried again when it does. A
-    version that still grows is not ``settled``.
+    version that is still being written is not ``settled``.
     """
 
     number: int
@@ -90,7 +90,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """Load the version unless it is, and let it answer."""
+    """Load the version unless it is loaded, and let it serve."""
 
     number: int
 
@@ -115,8 +115,8 @@ Action = Serve | Load | Unload
 def candidates(numbers: Collection[int], pin: int | None, policy: VersionPolicy) -> list[int]:
     """Versions in the order in which to try them for serving.
 
-    A pin that is on disk comes first, then what is lower: nothing above it, since that is what
-    somebody has turned away from. A pin that is on disk no more counts for nothing.
+    A pin that is on disk comes first, then lower versions. Versions above the pin are left out,
+    since an operator has decided against them. A pin that is not on disk is ignored.
     """
     allowed = policy.allowed(numbers)
     if pin is not None and pin in numbers:
@@ -125,10 +125,10 @@ def candidates(numbers: Collection[int], pin: int | None, policy: VersionPolicy)
 
 
 def next_action(view: View) -> Action | None:
-    """One step from what is in memory to what is on disk; None where both agree.
+    """The next step to bring memory in line with the disk; None if both agree.
 
-    Serving comes first, then what is only to be loaded, and what is to go comes last: at no time
-    is there less than before.
+    The serving version comes first, then other loads, then unloads, so that no capacity is lost in
+    between.
     """
     found = {each.number: each for each in view.found}
     target = _target(view, found)
@@ -144,7 +144,7 @@ def next_action(view: View) -> Action | None:
 
 
 def surplus(view: View) -> list[int]:
-    """The versions in memory that nothing speaks for any more, beside the serving one."""
+    """The versions in memory that are no longer needed, apart from the serving one."""
     found = {each.number: each for each in view.found}
     loaded = view.policy.loaded(found, view.pin)
     wanted = {n for n in (*loaded, view.kept, _target(view, found)) if n in found}

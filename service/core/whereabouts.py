@@ -1,4 +1,4 @@
-"""Where in a tensor a value is, in the words of a table: rows, and columns by name or number."""
+"""The position of a value in a tensor, as text: its row, and its column by name or number."""
 
 from collections.abc import Sequence
 from math import prod

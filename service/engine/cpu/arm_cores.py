@@ -1,4 +1,4 @@
-"""Names of Arm cores, which the kernel gives as numbers: who made it, and which part it is.
+"""Names of Arm cores by the numbers of their implementer and part.
 
 The numbers are those of the register MIDR_EL1, as /proc/cpuinfo shows them.
 Source: https://developer.arm.com/documentation/ddi0601/latest/AArch64-Registers/MIDR-EL1--Main-ID-Register
@@ -44,9 +44,9 @@ PARTS: Mapping[int, Mapping[int, str]] = {
 
 
 def core_names(processors: Iterable[Mapping[str, str]]) -> str:
-    """What the cores of a machine are called, each kind once, by the fields that /proc/cpuinfo has
-    for each; "" where there are none of Arm's. A kind that is not known is given by its numbers.
-    Many kernels and QEMU add a "model name", which is but the architecture.
+    """The names of a machine's cores, each once, from the fields of /proc/cpuinfo; "" without Arm
+    cores. An unknown core is given by its numbers, or by the "model name" of the kernel, which
+    often states the architecture only.
     """
     kinds = dict.fromkeys(_name(each) for each in processors)
     return ", ".join(name for name in kinds if name)

@@ -1,4 +1,4 @@
-"""Which of ONNX Runtime's two sets of eight-bit kernels runs a graph: the rule, and what it needs.
+"""Choice between ONNX Runtime's two sets of eight-bit kernels for a graph.
 
 On x86 without VNNI the default kernels add two U8 x S8 products in 16 bits (``vpmaddubsw``), where
 255 * 127 + 255 * 127 does not fit: the sum saturates, to half of its value at worst. The exact ones
@@ -36,7 +36,7 @@ class Kernels(StrEnum):
         return None if setting == "auto" else cls(setting)
 
     def apply(self, options: ort.SessionOptions) -> None:
-        """Ask for this set."""
+        """Select this set in the options of a session."""
         if self is Kernels.EXACT:
             options.add_session_config_entry(OPTION, "1")
 
@@ -50,7 +50,8 @@ def choose(asked: Kernels | None, saturates: bool, fits: bool) -> Kernels:
 
 
 def kernels_for(source: Source, asked: Kernels | None = None) -> Kernels:
-    """The set for a model on this machine. Its weights are read only where it matters."""
+    """The set for a model on this machine. The weights are read only if the choice depends on
+    them."""
     tried = asked is None and saturates()
     return choose(asked, tried, tried and weights_fit(source))
 

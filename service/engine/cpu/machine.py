@@ -1,4 +1,4 @@
-"""What this machine can do with few bits: the kernel's list of CPU features, limits, and a trial.
+"""Support of this machine for low-precision arithmetic: CPU features, limits, and a trial.
 
 Features are read from /proc/cpuinfo; a virtual machine may hide some, and a library's guess may be
 wrong, so ``measure_kernels`` times small products in each format and looks for saturation.
@@ -67,7 +67,7 @@ class Machine:
 
     @property
     def advice(self) -> tuple[str, ...]:
-        """What that means for each format, as sentences."""
+        """Advice for each number format, as sentences."""
         return (_int8(self), _int4(self), _half(self), *_limits(self))
 
 
@@ -78,7 +78,7 @@ def read_machine(
     cgroups: Path = CGROUPS,
     saturating: Callable[[], bool] = saturates,
 ) -> Machine:
-    """Read what the kernel tells; what it does not tell counts as absent. Try what it cannot."""
+    """Read the features that the kernel reports; others count as absent. Test for saturation."""
     processors = _blocks(cpuinfo)
     fields = processors[0]
     flags = set((fields.get("flags") or fields.get("Features") or "").split())

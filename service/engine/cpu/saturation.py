@@ -1,4 +1,4 @@
-"""A model of products that saturate if any can: all weights 127, all activations 255.
+"""A model whose products saturate wherever kernels can: all weights are 127, all activations 255.
 
 ONNX Runtime chooses among kernels by shape: a single row or several, weights that it packs ahead
 (matrices) or not (stacks of them), convolutions as products, direct, in groups, by channel. Each is
@@ -26,7 +26,7 @@ CHANNELS = ((3, 16, 1), (16, 16, 1), (32, 32, 2), (16, 16, 16))
 """Channels in, channels out, groups."""
 SIDE, KERNEL = 6, 3
 WANTED = 200
-"""What the convolutions give for an exact sum; for a saturated one they give about half."""
+"""Output of the convolutions for an exact sum; a saturated sum gives about half."""
 ACTIVATION, WEIGHT = 255, 127
 
 

@@ -1,10 +1,10 @@
 """Gives the memory of unloaded models back to the system.
 
-ONNX Runtime frees a session's memory when the session goes; it is glibc that keeps it. Each free
-of a large block raises the size up to which malloc takes blocks from its heaps instead of the
-system (to 32 MB), so that after a few swaps the weights lie in heaps, among blocks that live on.
-A fixed bound stops that. Measured over 30 swaps of a 90 MB encoder: 591 MB without it, 279 MB
-with it; a heap trimmed after every swap alone comes to 288 MB with excursions to 323 MB.
+ONNX Runtime frees the memory of a session, but glibc keeps it. Each free of a large block raises
+the size (up to 32 MB) below which malloc allocates from its heaps instead of the system. After a
+few swaps, weights lie in the heaps between blocks that are still in use. A fixed threshold prevents
+this. Measured over 30 swaps of a 90 MB encoder: 591 MB without it, 279 MB with it; a heap trimmed
+after every swap alone comes to 288 MB with excursions to 323 MB.
 
 Source: https://man7.org/linux/man-pages/man3/mallopt.3.html
 """
@@ -19,21 +19,21 @@ mostly smaller: theirs stay in the heap, which is faster."""
 
 
 def bound_heap() -> bool:
-    """Let large blocks bypass the heap; False where the allocator does not know how (not glibc)."""
+    """Let large blocks bypass the heap. False if the allocator is not glibc's."""
     libc = _glibc()
     return libc is not None and bool(libc.mallopt(M_MMAP_THRESHOLD, OWN_PAGES))
 
 
 def free(heavy: list[object]) -> None:
-    """Drop what the list holds, which must be all that holds it, and give the memory back. Takes
-    milliseconds for a large model: called in a thread."""
+    """Clear the list, which must hold the only references to its items, and return their memory to
+    the system. Takes milliseconds for a large model: call it in a thread."""
     heavy.clear()
     trim_heap()
 
 
 def forget_frames(error: BaseException) -> None:
-    """Let go of what the calls that raised an error had in hand: sessions, arrays. They would live
-    until a garbage collection where the error and a call hold each other."""
+    """Release the local variables of the calls that raised an error, such as sessions and arrays.
+    Where a frame and the error refer to each other, they would live until a garbage collection."""
     seen: set[int] = set()
     pending: list[BaseException | None] = [error]
     while pending:
@@ -45,7 +45,7 @@ def forget_frames(error: BaseException) -> None:
 
 
 def trim_heap() -> None:
-    """Give free pages of the heap back. Takes milliseconds: called in a thread."""
+    """Return free pages of the heap to the system. Takes milliseconds: call it in a thread."""
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)

@@ -1,7 +1,8 @@
-"""What may be a name in the model repository; no path ever leaves it, symbolic links included.
+"""Valid names and paths in the model repository. No path leaves it, also not through symbolic
+links.
 
-Links are judged by where they end: one that stays inside is as
-good as a folder (Kubernetes mounts a ConfigMap as links to ``..data``), and the root may be one.
+Links are judged by their target: one that stays inside counts as a folder (Kubernetes mounts a
+ConfigMap as links to ``..data``), and the root may be one.
 """
 
 from pathlib import Path, PurePosixPath

@@ -1,4 +1,4 @@
-"""What of the machine this process may use: not the host's cores, but its share of them."""
+"""The cores and the memory of the machine that this process may use."""
 
 import os
 import resource
@@ -13,8 +13,8 @@ UNLIMITED = 2**62
 def usable_cores(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
     """Cores that the process can keep busy: its CPU affinity, cut to the quota of its cgroups.
 
-    A quota of 1.5 counts as 1: a thread too many is stopped for the rest of each period, and the
-    request that it works on with it.
+    A quota of 1.5 counts as 1: with a second thread, the process is throttled for the rest of each
+    period, in the middle of a request.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     quota = cpu_quota(proc, cgroups)

@@ -1,8 +1,8 @@
-"""Whether a graph takes different numbers of rows in its inputs, where its file leaves that open.
+"""Whether the inputs of a graph may have different numbers of rows, if its file does not say.
 
 The first axes may be one batch (converters name each unknown axis on its own), or belong to
-different things, such as the nodes and the edges of a graph. The graph itself tells: inputs that
-share a batch are refused when their numbers of rows differ.
+different things, such as the nodes and the edges of a graph. Runs of the graph show which: it
+refuses inputs of one batch whose numbers of rows differ.
 """
 
 from collections.abc import Iterator, Sequence

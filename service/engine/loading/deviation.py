@@ -1,4 +1,4 @@
-"""How far two sets of answers are apart: as a share of the largest value of each output."""
+"""The difference between two sets of answers, as a share of the largest value of each output."""
 
 from collections.abc import Sequence
 from math import inf

@@ -53,14 +53,13 @@ KEPT_BYTES = 4 * 2**20
 class Loaded:
     """A version that is loaded and warm.
 
-    ``kernels`` are those that run, and ``kernels_note`` is why not those that were wanted, if so.
+    ``kernels`` are those that run; ``kernels_note`` says why they are not the wanted ones, if so.
     ``labels`` are the classes of outputs that the file names them for, and ``outputs_note`` tells
     which outputs are not as the file declares them. ``advice`` says what would let it run better,
-    and ``speed_note`` that its speed was measured on another kind of machine.
-    ``memory_bytes`` is by how much the process grew; ``file_bytes`` counts the model's files.
-    ``rows`` are some that it was tried with, for the next version to be tried with as well.
-    ``extent`` is how large inputs may be in the event loop, if any may. A ``language`` model has
-    no instances.
+    and ``speed_note`` that its speed was measured on another kind of machine. ``memory_bytes`` is
+    by how much the process grew; ``file_bytes`` counts the model's files. ``rows`` are some rows of
+    the probe, which the next version must run too. ``extent`` is how large inputs may be in the
+    event loop, if any may. A ``language`` model has no instances.
     """
 
     signature: Signature
@@ -85,7 +84,7 @@ class Loaded:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What an operator should know, each a text."""
+        """Notes for the operator."""
         told = self.outputs_note, self.kernels_note, self.plan.note, self.advice, self.speed_note
         return tuple(filter(None, told))
 
@@ -162,7 +161,7 @@ def open_version(
 
 
 def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
-    """Run a version until it is warm, find out what a batch does, and decide how it is run.
+    """Warm a version up, probe how it handles batches, and plan how to run it.
 
     Raises:
         LoadFailed: with the reason, written for the model's operator.
@@ -176,7 +175,7 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
     _check_labels(session, rows)
     policy = _policy(config, tuned)
     instances = _instances(tuned, config, policy)
-    trim_heap()  # what the probe has left is not the model's
+    trim_heap()  # memory left over from the probe does not belong to the model
     return Loaded(
         tuned.signature,
         instances,

@@ -1,8 +1,8 @@
-"""Filling variable lengths up to buckets, so that they can share a run: what is filled and cut, and
-whether the model bears it.
+"""Padding of variable lengths to buckets, so that requests can share a run: which axes are padded
+and cropped, and whether the model's answers stay the same.
 
-A model that heeds its mask answers the same for a row that is filled up. One that does not would
-answer wrongly and never say so; hence filled rows are compared with bare ones at load.
+A model that applies its attention mask gives the same answer for a padded row. One that ignores it
+would give wrong answers silently, so padded rows are compared with unpadded ones at load.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -14,20 +14,23 @@ from service.engine.onnx_file.summary import Precision
 INLINE_SECONDS = 0.001
 """A batch that takes longer runs in a thread: in the event loop it would delay other requests."""
 INLINE_ROW_SECONDS = 0.0001
-"""So does a batch whose rows take longer: a second core then gains more than a thread costs."""
+"""A batch whose rows take longer runs in a thread too: a second core then gains more than a thread
+costs."""
 MADE_UP = re.compile(r"unk__\d+|.*_dynamic_axes_\d+|[su]\d+|DynamicDimension\.\d+|unknown\w*", re.I)
 """Names that tf2onnx, PyTorch's two exporters and Paddle make up, a new one for each axis."""
 MOST_NAMES = 3
 """Inputs that a note names."""
 LONG_SECONDS = 0.002
-"""From here on a row is worth several threads, if they make it faster."""
+"""Time of a row from which several threads are tried for it."""
 EFFICIENT = 0.7
-"""Threads must use the cores this well on one row; else as many rows side by side do more."""
+"""Least efficiency of threads on one row; below it, running rows side by side gives more rows a
+second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a model is run. ``note`` tells people why it does not combine or pad, for example."""
+    """How a model is run. ``note`` is for the operator: why it does not combine or pad, for
+    example."""
 
     mode: BatchingMode
     preferred_rows: int

@@ -1,8 +1,8 @@
-"""Finds out what a model does with a batch, by trying: files say one thing and graphs do another.
+"""Probes how a model handles batches. Files do not always describe what their graphs do.
 
 A few rows are run alone and together. Do the answers have a row for each row? Are they the same,
-whoever the neighbours are? At which size does a run pay? Dynamically quantized models take one
-scale for the whole batch, so a row's answer there depends on its neighbours.
+whoever the neighbours are? Which batch size gives the most rows a second? Dynamically quantized
+models take one scale for the whole batch, so a row's answer there depends on its neighbours.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from service.engine.loading.deviation import Comparison
 from service.engine.runtime.execution import Run
 
 ENOUGH_SECONDS = 0.05
-"""A run that takes this long is not made longer."""
+"""Seconds of a run from which no larger batch is tried."""
 WORTH = 1.1
 """A size is worth its latency when it gives a tenth more rows a second."""
 RUN_SECONDS = 0.00005
@@ -30,7 +30,8 @@ SAME = 0.02
 """Up to two steps of eight bits come from kernels that round otherwise at another place or size;
 a first axis that is no batch moves answers by more."""
 ENOUGH_ROWS = 8
-"""Fewer are always tried, unless they take long: whether rows may meet is no matter of time."""
+"""Batch sizes below this are always tried, unless they take long, to learn whether rows may share a
+run."""
 ROUNDS = 3
 ROUND_SECONDS = 0.002
 MOST_SECONDS = 0.5
@@ -47,9 +48,9 @@ class Probe:
     answers at the same place of two batches of the same size, with other rows beside.
     ``repeatable``: a row gives the same answers twice. ``equivariant``: rows in another order give
     the same answers in that order, as they do where the first axis is one of independent rows.
-    ``row_per_row``: outputs have as many rows as went in. ``alike``: there was only one row, and
-    beside copies of itself nothing shows. ``counts`` are the numbers of rows that the inputs may
-    have, tried only where the file leaves open whether they share a batch.
+    ``row_per_row``: outputs have as many rows as went in. ``alike``: there was only one row; next
+    to copies of itself, an effect of other rows cannot show. ``counts`` are the numbers of rows
+    that the inputs may have, tried only where the file leaves open whether they share a batch.
     """
 
     seconds: dict[int, float] = field(default_factory=dict)
@@ -61,7 +62,7 @@ class Probe:
     alike: bool = False
     counts: Counts = Counts.UNTRIED
     failure: str = ""
-    """Why rows cannot share a run; empty where they can."""
+    """Why rows cannot share a run; "" if they can."""
 
     @property
     def row_seconds(self) -> float:
@@ -208,8 +209,8 @@ class _Trial:
         return len(rates) < 3 or max(rates[-2:]) > WORTH * max(rates[:-2])
 
     def time_again(self) -> None:
-        """Take all times again, in turns, so that a disturbance does not meet one size only; as
-        often as half a second allows. Nothing to do where no size has come since."""
+        """Measure all sizes again in turns, for half a second, so that other load on the machine
+        affects them alike. Does nothing if no size was added since."""
         if self._settled == len(self._seconds):
             return
         self._settled, spent = len(self._seconds), 0.0

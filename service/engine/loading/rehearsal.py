@@ -1,9 +1,9 @@
-"""A version is loaded and run in a process of its own first, where it can do no harm: it may crash
-ONNX Runtime, never end, or take all memory. The child is ``rehearsal_process.py``.
+"""Loads and runs a version in a process of its own first, since it may crash ONNX Runtime, never
+end, or take all memory. The child is ``rehearsal_process.py``.
 
-It takes another load and half a second for the process, so only a server that serves already does
-it, for what it has not loaded before. A start does not: a version that crashes it is put into
-quarantine, and the next start passes it by.
+A rehearsal costs a second load and half a second for the process. So it is made only while other
+versions serve, and for files that were not loaded before. A start makes none: a version that
+crashes it is put into quarantine, and the next start leaves it out.
 """
 
 import json
@@ -53,7 +53,7 @@ def rehearse(
     seconds: float = SECONDS,
 ) -> Check | None:
     """Load a version and warm it up elsewhere; gives the check of memory if it grew by more than
-    ``room`` bytes on the way (None: any). ``stop`` is asked again and again whether to give up.
+    ``room`` bytes on the way (None: any). ``stop`` is polled; once it is true, the rehearsal ends.
 
     Raises:
         LoadFailed: it does not load, crashes, or takes too long.
@@ -66,14 +66,14 @@ def rehearse_file(path: Path, seconds: float = SECONDS) -> None:
     """Load a model file elsewhere.
 
     Raises:
-        LoadFailed: ONNX Runtime crashes on it, or takes too long. What it merely refuses is for the
-            caller's own load to tell.
+        LoadFailed: ONNX Runtime crashes on it, or takes too long. A file that it refuses without a
+        crash raises nothing here: the caller's own load reports that.
     """
     _ask(path.resolve(), lambda: False, seconds)
 
 
 def _ask(task: Task | Path, stop: Callable[[], bool], seconds: float) -> int | None:
-    """What the child says: the bytes by which it grew, if too many."""
+    """Run the child; gives the bytes by which it grew if they were too many, else None."""
     with os.fdopen(unnamed_file(), "w+b") as answers:
         child = _start(answers)
         try:

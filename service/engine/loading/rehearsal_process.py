@@ -1,4 +1,4 @@
-"""The child of ``rehearsal.py``: loads one model, runs it, and says how that went.
+"""The child process of ``rehearsal.py``: loads one model, runs it, and reports the result.
 
 Standard input has the task, pickled. Standard output gets ``{"reason": ..., "grown": ...}``: why
 the model cannot be loaded, "" if it can; and by how many bytes the process grew, or would have,
@@ -28,9 +28,10 @@ from service.engine.runtime.session import Session, SessionOptions
 
 LOOK_SECONDS = 0.01
 NICE = 10
-"""Those who serve come first."""
+"""Serving processes have priority."""
 RESERVED = 2**28
-"""What an allocator may take ahead of need, beside twice the room: ONNX Runtime doubles."""
+"""Bytes that an allocator may reserve in advance, beyond twice the room: ONNX Runtime's arena
+doubles."""
 REFUSED = re.compile(r"requested buffer of size (\d+)|bad_alloc|MemoryError|Unable to allocate")
 """ONNX Runtime, C++ and numpy."""
 PR_SET_PDEATHSIG = 1
@@ -84,8 +85,8 @@ def _refused(text: str) -> int:
 def _limit(answers: int, room: int) -> None:
     """End the process once it has grown by more than ``room`` bytes.
 
-    What grows in steps is seen by a thread that looks every ten milliseconds, what would take much
-    more at once is refused by the system.
+    A thread checks the size every ten milliseconds. The system refuses a single allocation of much
+    more.
     """
     before = resident_bytes()
     data = 1024 * int(Path("/proc/self/status").read_text().split("VmData:")[1].split()[0])
@@ -107,12 +108,12 @@ def _be_harmless() -> None:
     os.nice(NICE)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        with suppress(OSError):  # when memory ends, this process goes first
+        with suppress(OSError):  # on low memory the kernel kills this process first
             Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _end(answers: int, reason: str = "", grown: int | None = None) -> NoReturn:
-    """Answer, and leave without taking anything down: that might take long, or crash."""
+    """Write the answer and exit without cleaning up, which might take long or crash."""
     os.write(answers, json.dumps({"reason": reason, "grown": grown}).encode())
     os._exit(0)
 

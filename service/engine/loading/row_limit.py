@@ -1,4 +1,4 @@
-"""What becomes of a request with more rows than one run takes."""
+"""The handling of a request with more rows than one run takes."""
 
 from service.config import BatchingConfig
 from service.core.batching import BatchingMode
@@ -7,7 +7,8 @@ from service.engine.loading.probe import Probe
 
 SETTING = "max_batch_size in [batching] of model.toml"
 PART_SECONDS = 0.01
-"""A part takes no longer, where so few rows pay: other requests wait for its end."""
+"""Longest run of a part, unless its rows are too few to be efficient: other requests wait for
+it."""
 
 
 def part_rows(plan: Plan, probe: Probe, batching: BatchingConfig) -> int:
@@ -25,7 +26,7 @@ def part_rows(plan: Plan, probe: Probe, batching: BatchingConfig) -> int:
 
 
 def refusal(plan: Plan, batching: BatchingConfig) -> str:
-    """Why a larger request is refused, and what to do; for whoever has sent it."""
+    """Why a larger request is refused, and what the client can do."""
     whole = plan.mode is BatchingMode.REQUESTS
     if batching.max_batch_size is None:
         why = f" ({plan.note})" if plan.note else ""

@@ -1,4 +1,5 @@
-"""Rows to try a model with: its golden set if there is one, else generated rows that fit."""
+"""Rows for the probe: of the golden set if there is one, else generated rows that fit the
+signature."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from math import prod
@@ -15,7 +16,7 @@ from service.engine.storage.golden import OUTPUTS, GoldenSet, read_golden
 
 ROWS = 8
 FIRST, SEARCH_SECONDS = 8, 5.0
-"""How many combinations of lengths are tried in any case, and for how long others are."""
+"""The number of combinations of lengths that are always tried, and the seconds for further ones."""
 INTEGER_RANGES = (64, 2, 1)
 """Upper bounds of generated integers, tried in turn. They may be indices: those below 64 fit most
 tables, and 0 fits even the single node of a graph."""

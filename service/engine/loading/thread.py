@@ -1,8 +1,7 @@
 """A thread of its own for a version that is being loaded.
 
 Loading may never end: neither a native call nor a node of a graph can be interrupted. In a pool it
-would take the place of everything else that waits there; a thread of its own is given up when it
-does not return.
+would block other work. A thread of its own is abandoned if it does not return.
 """
 
 import asyncio

@@ -1,5 +1,5 @@
-"""When versions are loaded: one after the other where that costs little, side by side where one
-takes long. A load measures, and measures best alone; but none may keep the others waiting.
+"""Schedules the loading of versions: one after the other, unless one takes long. A load measures
+speed, which is most accurate alone, but a slow load must not delay the others.
 """
 
 import asyncio
@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from service.core.errors import TooManyLoads
 
 STAGGER_SECONDS = 5.0
-"""After which the next version is begun with. Most are loaded in less."""
+"""Seconds after which the next load begins. Most loads take less."""
 AFTER_CRASH_STAGGER = 60.0
-"""The same where a version crashed an earlier server: of two at work, none could be blamed."""
+"""The same after a crash: if two loads run at once, neither can be blamed for the next one."""
 MOST_LOADS = 16
 """Versions that are loaded at a time because somebody asked for it."""
 
@@ -29,8 +29,8 @@ class Turns:
 
     @asynccontextmanager
     async def one(self, waits: bool) -> AsyncIterator[None]:
-        """Load a version in here. Who ``waits`` begins once the one before has ended, or has taken
-        its time; others begin at once.
+        """A context to load a version in. With ``waits`` it begins once the load before has ended
+        or has taken ``stagger`` seconds; otherwise at once.
 
         Raises:
             TooManyLoads: as many as may be are being loaded, and this one does not wait.
@@ -70,7 +70,7 @@ class _Turn:
         self._timer = asyncio.get_running_loop().call_later(seconds, self.end)
 
     def end(self) -> None:
-        """Let the next one begin, unless it has already."""
+        """Let the next load begin, unless it has begun."""
         self._timer.cancel()
         lock, self._lock = self._lock, None
         if lock is not None:

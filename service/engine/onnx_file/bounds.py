@@ -1,5 +1,5 @@
-"""Gathers, on a walk over a file, what tells whether shapes bound its graph; ``core.bounded``
-decides."""
+"""Collects the nodes and constants of a file, from which ``core.bounded`` decides whether shapes
+bound the graph's run time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ replaced."""
 
 
 class _Scope:
-    """The nodes of a graph or a function, and the names of its tensors and of what comes in."""
+    """The nodes of a graph or a function, with the names of its tensors and inputs."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
@@ -21,7 +21,7 @@ class _Scope:
 
 
 class Bounds:
-    """The scopes of a file: its graph, and each function, in which names mean other things."""
+    """The scopes of a file: its graph and each function. Each scope has names of its own."""
 
     def __init__(self) -> None:
         self._graph = self._current = _Scope()
@@ -29,7 +29,7 @@ class Bounds:
         self._functions: set[tuple[str, str]] = set()
 
     def visit(self, step: Step) -> None:
-        """A node, after what is inside of it."""
+        """Add a node. Nodes of its subgraphs come before it."""
         self._current.steps.append(step)
         if step.operator != "Constant":  # a tensor among its attributes is not what it gives
             self._current.tensors.difference_update(step.outputs)
@@ -39,12 +39,12 @@ class Bounds:
         self._current.tensors.add(name)
 
     def entry(self, name: str) -> None:
-        """An input of a graph. One of a tensor's name lets a request replace the tensor."""
+        """Add an input of a graph. A request may replace a tensor of the same name."""
         self._current.entries.add(name)
 
     @contextmanager
     def function(self, domain: str, name: str) -> Iterator[None]:
-        """What is met in here belongs to a function."""
+        """A context in which everything added belongs to a function."""
         self._current = _Scope()
         self._scopes.append(self._current)
         self._functions.add((domain, name))
@@ -52,7 +52,7 @@ class Bounds:
         self._current = self._graph
 
     def broken(self, ir_version: int) -> str:
-        """The first thing that shapes do not bound, for people; "" where there is none."""
+        """A description of the first step that shapes do not bound; "" if there is none."""
         for scope in self._scopes:
             fixed = 0 < ir_version < ALL_LISTED
             constants = scope.tensors if fixed else scope.tensors - scope.entries

@@ -1,5 +1,5 @@
-"""What a forest, a linear model or a support vector machine has learned. Their operators have the
-weights in lists of numbers among the attributes, where other models have tensors.
+"""Weights of forests, linear models and support vector machines. Their operators have the weights
+in lists of numbers among the attributes, where other models have tensors.
 
 Operators: https://github.com/onnx/onnx/blob/main/docs/Operators-ml.md
 """

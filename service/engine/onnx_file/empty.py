@@ -1,7 +1,7 @@
-"""Operators of ONNX Runtime that end the process when a tensor has no element; found by trying.
+"""Operators of ONNX Runtime that crash the process on a tensor without elements; found by trying.
 
-They divide an integer by a length, or throw in a thread that has no handler. Neither can be caught,
-so such inputs must not reach the graph.
+They divide an integer by zero, or throw in a thread without a handler. Neither can be caught, so
+such inputs must be refused before the run.
 """
 
 from collections.abc import Iterable, Set

@@ -1,4 +1,4 @@
-"""Where a tensor's values lie when they are beside the graph: which file, and how far into it.
+"""The location of a tensor's external data: its file, offset and length.
 
 Source: https://github.com/onnx/onnx/blob/main/docs/ExternalData.md
 """
@@ -35,7 +35,7 @@ class ExternalData:
 def external_data(
     tensor: str, entries: Iterable[tuple[str, str]], datatype: int, dims: Iterable[int]
 ) -> Iterator[ExternalData]:
-    """What the entries ``external_data`` of one tensor say; one value for each location in them.
+    """The locations in the ``external_data`` entries of one tensor.
 
     Raises:
         WireError: the offset or length is no number.

@@ -1,5 +1,5 @@
-"""A model with external data moved into it, for what ONNX Runtime would look for in files only: the
-tensors of nodes, of subgraphs and of functions.
+"""Moves external data into a model where ONNX Runtime would read it from files only: for tensors of
+nodes, subgraphs and functions.
 
 Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """

@@ -1,4 +1,4 @@
-"""Opens the file of a model, which may be anything: a pipe, a device, or gigabytes of zeros."""
+"""Opens the file of a model safely, even if it is a pipe, a device, or gigabytes of zeros."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from service.engine.onnx_file.scan import check_head
 from service.files import open_regular
 
 MOST_BYTES = 2**31
-"""Of one protobuf message; larger models have external data."""
+"""Limit of protobuf for one message; larger models have external data."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""One walk over the bytes of a model, which meets its nodes and tensors.
+"""A single pass over the bytes of a model that visits its nodes and tensors.
 
 Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
@@ -37,7 +37,7 @@ from service.engine.onnx_file.protobuf import (
 )
 
 MESSAGE = 4
-"""What a message costs by itself, in fields; about a microsecond each."""
+"""Cost of a message, counted in fields; a field takes about a microsecond."""
 FIELDS_AT_ONCE = 1_000
 PAUSE_SECONDS = 0.0005
 
@@ -49,7 +49,8 @@ def _no_model(message: memoryview, name: str, why: str) -> LoadFailed:
 
 
 def check_head(head: bytes, name: str) -> None:
-    """Make sure that the first bytes of a file may begin a model: the rest may be gigabytes.
+    """Check that the first bytes of a file may begin a model, before the rest is read: it may be
+    gigabytes.
 
     Raises:
         LoadFailed: they do not.
@@ -76,8 +77,8 @@ class Node(NamedTuple):
 
 
 class Scan:
-    """One walk over a model. ``visit``, ``keep``, ``entry``, ``unshaped`` and ``classical`` are
-    told what is met on the way. What passes the bounds of ``core.graph_limits`` ends it."""
+    """A pass over a model. It calls ``visit``, ``keep``, ``entry``, ``unshaped`` and ``classical``
+    for what it finds, and ends at the limits of ``core.graph_limits``."""
 
     ir_version = 0
     _fields_left = MAX_FIELDS
@@ -176,7 +177,7 @@ class Scan:
             raise TooLarge(f"sparse tensors make more than {MAX_DENSE_ELEMENTS} elements in all")
 
     def node(self, message: memoryview, depth: int) -> None:
-        """A node with what is inside of it."""
+        """A node and its subgraphs."""
         inputs, outputs, operator, domain, attributes = [], [], "", "", []
         self._nodes = check_nodes(self._nodes + 1)
         for number, value in self._fields(message):
@@ -275,8 +276,8 @@ class Scan:
             yield found
 
     def _pause(self) -> None:
-        """Let threads that serve have the interpreter: it would go on for five milliseconds each
-        time that one of them asks for it."""
+        """Let serving threads have the interpreter lock, for which each of them would wait up to
+        five milliseconds."""
         if self._fields_left < 0:
             raise TooLarge(f"the graph has more than {MAX_FIELDS} parts")
         self._pause_at = max(0, self._fields_left - FIELDS_AT_ONCE)

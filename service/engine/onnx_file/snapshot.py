@@ -1,10 +1,10 @@
-"""What a session is loaded from: a version's files as they were read, once.
+"""The files that a session is loaded from: those of a version, read once.
 
-A file that others may write is never mapped: where it is cut short under a mapping, the process
-dies of SIGBUS, and where it is overwritten, the answers change without a gate. So a snapshot holds
-the model in memory that nobody else can reach, and its external data beside it; what is scanned,
-hashed and given to ONNX Runtime are the same bytes. Both are dropped once the session has them, and
-read again, and compared by digest, for another session of the same version.
+A file that others may write is never mapped: if it is truncated, the process dies of SIGBUS, and if
+it is overwritten, the answers change without passing the gate. So a snapshot holds the model and
+its external data in private memory. The same bytes are scanned, hashed and given to ONNX Runtime.
+Both are dropped once the session has them, and read again, and compared by digest, for another
+session of the same version.
 """
 
 import hashlib

@@ -1,5 +1,5 @@
-"""What an ONNX file says of itself: the precision of its weights, how it is quantized, and which
-other files it names. Read from the file without loading it and without the ``onnx`` package.
+"""Summary of an ONNX file: the precision of its weights, its quantization scheme, and its external
+files. Read from the file without loading it and without the ``onnx`` package.
 """
 
 from collections import Counter
@@ -51,7 +51,7 @@ INTEGER_OPS = {"MatMulInteger", "MatMulIntegerToFloat", "ConvInteger", "QGemm", 
 BLOCK_OPS = {"MatMulNBits": 1, "GatherBlockQuantized": 0}
 """Weights of fewer than eight bits packed into bytes, and which input holds them."""
 MAINLY = 0.9
-"""From this share on the rest of the weights is not worth a word."""
+"""Share of the weights from which the remaining formats are not named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +94,12 @@ class Precision:
 
 @dataclass(frozen=True, slots=True)
 class GraphSummary:
-    """What is known of a graph before it is loaded. ``external`` has one entry for each file that
-    the graph names, with the tensor that reaches furthest into it. ``unranked`` are the inputs and
-    outputs that it declares without a shape, which is not the shape of a scalar; ``operators`` are
-    those of all nodes. ``unbounded`` names what may take any time, whatever the shapes of the
-    inputs; "" where nothing does. ``categories`` are values that inputs may have, by name."""
+    """Properties of a graph that are known before it is loaded. ``external`` has one entry for each
+    file that the graph names, with the tensor that reaches furthest into it. ``unranked`` are the
+    inputs and outputs that it declares without a shape, which is not the shape of a scalar;
+    ``operators`` are those of all nodes. ``unbounded`` names what may take any time, whatever the
+    shapes of the inputs; "" where nothing does. ``categories`` are values that inputs may have, by
+    name."""
 
     precision: Precision
     external: tuple[ExternalData, ...]
@@ -186,7 +187,7 @@ class _Summary(Scan):
 
 
 def summarise(path: Path) -> GraphSummary:
-    """Read what an ONNX file says of itself.
+    """Summarise an ONNX file.
 
     Raises:
         LoadFailed: the file cannot be read, or is not an ONNX model.
@@ -197,7 +198,7 @@ def summarise(path: Path) -> GraphSummary:
 
 
 def summarise_model(model: memoryview, name: str) -> GraphSummary:
-    """What the bytes of a model say of it; ``name`` is that of its file.
+    """Summarise the bytes of a model; ``name`` is that of its file.
 
     Raises:
         LoadFailed: it is not an ONNX model, or too large a graph.

@@ -34,12 +34,12 @@ from service.engine.storage.golden import GoldenSet
 
 ROUNDS = 5
 SECONDS = 0.3
-"""Two versions are timed in turn, at least so often and for so long, but no longer than MOST."""
+"""The least number of rounds and seconds for timing two versions in turn, and the most seconds."""
 MOST_SECONDS = 10.0
 
 
 class Abandoned(Exception):  # noqa: N818 - nobody is told: nobody waits any more
-    """Nobody wants to know any more: the server stops."""
+    """The gate was stopped because the server shuts down."""
 
 
 def golden_checks(
@@ -143,7 +143,8 @@ def budget_check(budget: int) -> Check:
 def speed_against(
     live: Loaded, new: Loaded, golden: GoldenSet, max_slowdown: float, control: Control
 ) -> Check:
-    """Time both versions on the golden rows, in turn, so that what else runs hits both alike.
+    """Time both versions on the golden rows, in turn, so that other load on the machine affects
+    both alike.
 
     Raises:
         Abandoned: it was told to stop meanwhile.
@@ -173,8 +174,8 @@ def room_check(model: Path, budget: int) -> Check:
 
 
 def room_left(model: Path, budget: int) -> int:
-    """By how many bytes a process may grow that loads a version. While it is read, a copy of its
-    files lies beside what is made of them."""
+    """The bytes by which a process may grow while it loads a version. During loading it holds a
+    copy of the files beside the session."""
     return max(0, budget - resident_bytes()) + _size(model)
 
 
@@ -182,7 +183,7 @@ def _size(model: Path) -> int:
     try:
         found = model.stat()
         names = _external_files(model, (found.st_mtime_ns, found.st_size, found.st_ino))
-    except (LoadFailed, OSError):  # which loading will tell
+    except (LoadFailed, OSError):  # which loading will report
         names = ()
     files = [model, *(model.parent / name for name in names)]
     return sum(file_size(file) or 0 for file in files)

@@ -85,7 +85,7 @@ class Model:
         } | self.retiring
 
     def look(self, folder: ModelFolder) -> None:
-        """Take notice of the folder as it is now; what failed and is not in it any more is
+        """Update the state of the folder. Failed versions that are not in it any more are
         forgotten."""
         self.folder = replace(folder, pin=self.folder.pin) if self.pin_in_memory else folder
         for number in {*self.versions, *self.refused, *self.forced}.difference(folder.files):
@@ -104,13 +104,13 @@ class Model:
 
     @property
     def changed(self) -> set[int]:
-        """Versions that serve what is not on disk any more: their files or settings are others."""
+        """READY versions whose files or settings on disk have changed since they were loaded."""
         ready = (n for n, found in self.versions.items() if found.state is State.READY)
         return {n for n in ready if not self.current(self.versions[n])}
 
     def lose(self, version: ModelVersion) -> None:
-        """A version serves no more, since a thread does not return from it. Nothing loads it again
-        until somebody asks for that."""
+        """Note that a version has ended because one of its threads does not return. It is not
+        loaded again until an operator asks for it."""
         if version is self.previous:
             self.previous = None
         if version is self.serving:
@@ -131,7 +131,7 @@ class Model:
         return old
 
     def add(self, version: ModelVersion) -> ModelVersion | None:
-        """List a version; gives the one whose place it takes, also for a rollback."""
+        """Add a version; returns the one that it replaces, which it replaces for a rollback too."""
         replaced = self.versions.get(version.number)
         self.versions[version.number] = version
         if replaced is None or replaced is version:
@@ -141,7 +141,7 @@ class Model:
         return replaced
 
     def withdraw(self, version: ModelVersion) -> None:
-        """Let a version neither serve nor be what a rollback goes to."""
+        """Remove a version from serving and as the target of a rollback."""
         if version is self.serving:
             self.serving, self.reason = None, f"version {version.number} was unloaded"
         if version is self.previous:
@@ -157,11 +157,11 @@ class Model:
         self.previous = version if self.config.versions.keep_previous else None
 
     def retire(self, version: ModelVersion) -> None:
-        """Count a version that drains among the active, although another has its place."""
+        """Count a draining version among the active ones, although another has replaced it."""
         self.retiring.add(version)
 
     def retired(self, version: ModelVersion) -> None:
-        """It has drained."""
+        """Note that a version has drained."""
         self.retiring.discard(version)
 
     def begin_load(self, override: Override) -> None:
@@ -170,7 +170,7 @@ class Model:
         self.forget_refusals()
 
     def begin_unload(self) -> None:
-        """Let nothing serve, and stay away from the folder, until a load or swap."""
+        """Let no version serve, and ignore the folder until a load or swap."""
         self.override, self.unloaded = {}, True
         self.serving, self.previous, self.reason = None, None, UNLOADED
 
@@ -188,7 +188,7 @@ class Model:
         self.refused.clear()
 
     def prove(self, revision: str) -> None:
-        """Note that this server has loaded what has this revision."""
+        """Note that this server has loaded this revision."""
         self.proven.add(revision)
 
     def blame(self, number: int, reason: str) -> None:
@@ -204,12 +204,12 @@ class Model:
             self.blamed.pop(number, None)
 
     def pin(self, chosen: Pin | None, in_memory: bool = False) -> None:
-        """Take a pin for the folder's; ``in_memory``: it was not written there."""
+        """Set the pin; ``in_memory``: it was not written to the folder."""
         self.folder = replace(self.folder, pin=chosen, pin_problem="")
         self.pin_in_memory = in_memory
 
     def restore_pin(self, earlier: ModelFolder) -> None:
-        """Take the pin that there was before."""
+        """Restore the earlier pin."""
         self.folder = replace(self.folder, pin=earlier.pin, pin_problem=earlier.pin_problem)
 
     def report_problem(self, text: str) -> None:
@@ -256,7 +256,7 @@ class Model:
         return rows or [VersionStatus(0, State.UNAVAILABLE, self.reason)]
 
     def _outdated(self, version: ModelVersion) -> str:
-        """What to know of a READY version that is not what the folder has now; else ""."""
+        """A note on a READY version whose files on disk have changed; "" for others."""
         if version.number not in self.changed:
             return ""
         why = self.refusals.get(version.number)

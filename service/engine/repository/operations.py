@@ -1,7 +1,7 @@
-"""What an operator can ask of one model: swap, roll back, load, unload, or follow its folder.
+"""The operations on one model: swap, roll back, load, unload, and follow its folder.
 
-Each takes the model's lock for as long as it lasts, and reads the folder first: operations that
-come meanwhile wait, and then see what the one before has left.
+Each holds the model's lock until it ends, and reads the folder first. Concurrent operations wait,
+and then see the result of the one before.
 """
 
 import asyncio
@@ -24,7 +24,8 @@ _log = logging.getLogger("quantserve")
 
 
 async def swap(model: Model, choice: Choice, options: RolloutOptions, context: Context) -> Served:
-    """Let another version serve and pin it; "latest" is the highest on disk, and no pin.
+    """Let another version serve, and pin it. "latest" selects the highest version on disk, and
+    removes the pin.
 
     Raises:
         NotFound: there is no such version on disk.
@@ -43,7 +44,7 @@ async def swap(model: Model, choice: Choice, options: RolloutOptions, context: C
 
 
 async def roll_back(model: Model, options: RolloutOptions, context: Context) -> Served:
-    """Let the version serve that served before.
+    """Let the previously serving version serve again.
 
     Raises:
         Conflict: there is none, or it can be loaded no more.
@@ -81,7 +82,7 @@ async def load(model: Model, override: Override, context: Context) -> None:
 
 
 async def unload(model: Model, context: Context) -> None:
-    """Drain all versions and free them; the model stays away until it is loaded again."""
+    """Drain and free all versions. The model stays unloaded until a load or swap."""
     async with model.lock:
         model.begin_unload()
         for version in model.active:
@@ -92,8 +93,9 @@ async def unload(model: Model, context: Context) -> None:
 
 
 async def follow(model: Model, before: ModelFolder, context: Context) -> bool:
-    """Make memory agree with the folder; False where the folder is gone. What has changed since
-    ``before`` still grows. Settings that cannot be read change nothing.
+    """Bring memory in line with the folder; False if the folder is gone. Files that have changed
+    since ``before`` are still being written and are left to the next call. Unreadable settings
+    change nothing.
     """
     async with model.lock:
         # Read here and not by whoever looks at all models: a swap may have come in between.
@@ -125,7 +127,7 @@ async def _serve(model: Model, number: int, options: RolloutOptions, context: Co
 
 
 def _kept_v1(serving: ModelVersion, options: RolloutOptions) -> tuple[str, ...]:
-    """The outputs that V1 is to answer from now on: all, which is none, if the options says so.
+    """The outputs that V1 answers from now on; () for all.
 
     Raises:
         Conflict: V1 does not, and the pin that remembers it would go.

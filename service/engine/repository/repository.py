@@ -67,7 +67,8 @@ class ModelRepository:
 
     @property
     def ready(self) -> bool:
-        """Whether what can serve does, and that is not nothing."""
+        """Whether the server has started, is not stopping, and a model serves unless it may be
+        empty."""
         serves = self._allow_empty or any(model.serving for model in self.models.values())
         return self.started and not self.stopping and serves
 
@@ -189,10 +190,10 @@ class ModelRepository:
 
     async def poll(self, seen: Mapping[str, ModelFolder]) -> dict[str, ModelFolder]:
         """Begin to follow the folder: new models and versions, changed settings and pins, removed
-        ones. Models at which something is at work are left to the next time.
+        ones. Models with an operation in progress are left to the next call.
 
-        ``seen`` is what the last call gave; files that have changed since still grow. Gives what
-        was seen this time.
+        ``seen`` is the result of the last call: files that have changed since are still being
+        written. Returns what was seen this time.
 
         Raises:
             ConfigError: the folder cannot be read, or all models are gone at once: rather a folder
@@ -289,7 +290,8 @@ class ModelRepository:
 
     @contextmanager
     def _survived(self, model: Model) -> Iterator[None]:
-        """Whatever one model's folder brings about is that model's reason, and stops no other."""
+        """An error caused by one model's folder becomes that model's reason, and does not affect
+        others."""
         before = model.folder.problem
         try:
             yield

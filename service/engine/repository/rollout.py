@@ -1,12 +1,12 @@
 """One version on its way to READY: loaded, compared with the live one, warmed up, judged.
 
-Only decisions happen on the event loop; whatever takes time is in a thread. Each phase is told to
-the observer as it begins and ends. A version that fails is UNAVAILABLE with the reason, and what
-it took is given back; nobody else notices.
+Only decisions happen on the event loop; whatever takes time is in a thread. The observer receives
+an event as each phase begins and ends. A version that fails becomes UNAVAILABLE with the reason,
+and its memory is freed; the serving version is not affected.
 
 The threads have normal priority. With a lower one (nice 10) the 99th percentile of requests during
-swaps was one and a half to two times as long: a thread that is made to wait while it holds the
-interpreter's lock makes everybody wait.
+swaps was one and a half to two times as long: a low-priority thread that is preempted while it
+holds the interpreter lock delays all others.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ T = TypeVar("T")
 
 
 UNWAIVABLE = frozenset({"load", "warm-up"})
-"""What does not load or run cannot serve, whatever is forced."""
+"""Checks that cannot be waived: a version that does not load or run cannot serve."""
 
 
 class Cause(StrEnum):
@@ -68,7 +68,7 @@ class Cause(StrEnum):
 
 
 class Pinning(StrEnum):
-    """What becomes of the pin when a version takes over."""
+    """The change of the pin when a version takes over."""
 
     KEEP = "keep"
     SET = "set"
@@ -77,8 +77,8 @@ class Pinning(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RolloutOptions:
-    """Why a version is to serve, which failed checks do not matter, and what of the pin.
-    ``v1_outputs`` are those of the pin."""
+    """The cause of a rollout, the checks to waive, and the change of the pin. ``v1_outputs`` are
+    those of the pin."""
 
     cause: Cause
     force: bool = False
@@ -87,7 +87,7 @@ class RolloutOptions:
     v1_outputs: tuple[str, ...] = ()
 
     def waives(self, check: Check) -> bool:
-        """Whether a failed check does not matter."""
+        """Whether a failed check is waived."""
         if check.name in UNWAIVABLE:
             return False
         return self.force or (check.name == "signature" and self.allow_signature_change)
@@ -237,7 +237,7 @@ class Rollout:
         self._end(Phase(name, PhaseStatus.SKIPPED, 0.0, why))
 
     async def _load(self) -> Loaded | None:
-        """The version, loaded; None where it is plain already that it will not serve."""
+        """Load the version; None if a failed check already rules it out."""
         version, context = self.version, self._context
         if context.memory_budget:
             with self.phase("room"):
@@ -338,7 +338,8 @@ class Rollout:
             await self._race(self._live, loaded, golden, gate.max_slowdown)
 
     async def _run_rows(self, live: Loaded, loaded: Loaded) -> None:
-        """Rows that were made up for the live version: what it runs, another one must run."""
+        """Run the rows that were generated for the live version: the new version must run them
+        too."""
         if any(check.name == "signature" and not check.passed for check in self.checks):
             self._skip("rows", "the live version takes other inputs")
             return

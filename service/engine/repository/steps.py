@@ -1,4 +1,4 @@
-"""The steps from what is in memory to what is on disk: serve, load, unload; and their loop.
+"""The steps that bring memory in line with the disk: serve, load, unload; and their loop.
 
 The caller holds the model's lock. ``serve`` is a whole swap: the old version serves until the one
 synchronous line in which the new one takes over.
@@ -31,7 +31,8 @@ from service.engine.storage.folder import ModelFolder
 from service.engine.storage.quarantine import write_quarantine
 
 KEPT_DRAIN_TIMEOUT = 5.0
-"""Seconds to wait for a moment's rest of a version that stays loaded: it may be asked by number."""
+"""Seconds to wait until a version that stays loaded is idle. It may still get requests by
+number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ async def unload(model: Model, number: int, context: Context) -> None:
 
 
 async def lift_quarantine(model: Model, numbers: Iterable[int], context: Context) -> None:
-    """Let versions be served again that crashed the server; somebody has asked for them.
+    """Release versions that crashed the server from quarantine, because an operator asks for them.
 
     Raises:
         NotPersisted: a restart would have them in quarantine again; nothing has changed.
@@ -113,8 +114,8 @@ async def lift_quarantine(model: Model, numbers: Iterable[int], context: Context
 async def converge(
     model: Model, cause: Cause, context: Context, before: ModelFolder | None = None
 ) -> dict[int, str]:
-    """Take steps until memory agrees with the folder; gives the versions that failed on the way,
-    with the reason.
+    """Take steps until memory agrees with the folder; returns the versions that failed, with the
+    reason.
 
     Versions whose files have changed since ``before`` are left to a later time. A folder whose
     settings cannot be read asks for nothing.
@@ -151,8 +152,8 @@ def has_work(model: Model, folder: ModelFolder, before: ModelFolder) -> bool:
 
 
 def view(model: Model, before: ModelFolder | None = None) -> View:
-    """The model as the decision sees it. Where the pin cannot be read, what serves counts as
-    pinned."""
+    """A snapshot of the model for ``next_action``. If the pin cannot be read, the serving version
+    counts as pinned."""
     folder, serving = model.folder, model.serving.number if model.serving else None
     ready = [v for v in model.versions.values() if v.state is State.READY]
     evidence = {each.number: each.evidence for each in folder.found()}
@@ -225,7 +226,7 @@ async def _ready(
     except GateFailed as error:
         if not (waits and crowded and {c.name for c in error.checks if not c.passed} == {"memory"}):
             raise
-    # What the others took may be free again: nobody asks a second time for a version that comes by
+    # The memory of concurrent loads may be free again, and nobody retries a version that comes by
     # itself.
     await context.turns.quiet()
     async with context.turns.one(waits):
@@ -274,8 +275,8 @@ async def _passes(model: Model, number: int, run: Callable[[], Awaitable[None]])
 
 
 async def _make_room(model: Model, version: ModelVersion, context: Context) -> None:
-    """Where the budget is too small otherwise, the warm version for a rollback goes first: it can
-    be loaded again."""
+    """Unload the version kept for a rollback if the memory budget is too small otherwise: it can be
+    loaded again."""
     spare = model.previous
     if not context.memory_budget or spare is None or spare.number == version.number:
         return
@@ -287,7 +288,8 @@ async def _make_room(model: Model, version: ModelVersion, context: Context) -> N
 async def _retire(
     model: Model, old: ModelVersion | None, replaced: ModelVersion | None, context: Context
 ) -> None:
-    """What served before stays warm, or is drained and freed; so is what it takes the place of."""
+    """Keep the version that served before for a rollback, and drain and free the one that was
+    replaced."""
     if old is not None and old is not replaced and old is not model.serving:
         model.keep(old)
         await old.wait_idle(min(KEPT_DRAIN_TIMEOUT, context.drain_timeout))

@@ -36,7 +36,7 @@ STUCK = (
 # In Python 3.11 a member of an enumeration takes ten times as long to find as a name.
 _READY, _REQUESTS = State.READY, BatchingMode.REQUESTS
 RETURN_SECONDS = 0.1
-"""For runs that were ended to return, so that their requests are answered."""
+"""Seconds for ended runs to return, so that their requests are answered."""
 
 
 class ModelVersion:
@@ -115,8 +115,8 @@ class ModelVersion:
         )
 
     def _lose(self, lost: bool) -> None:
-        """A thread does not return. With others that do the same the version would soon have
-        none, so it serves no more; what it holds stays with the thread."""
+        """A thread does not return. The version ends, since further ones would leave it without
+        threads. Its session stays in memory as long as the thread runs."""
         self._observe(ThreadLost(self.model, self.number, back=not lost))
         if not lost or self.batcher is None or self.state is not State.READY:
             return

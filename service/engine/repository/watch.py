@@ -1,7 +1,7 @@
-"""Poll mode: the folder is looked at again and again, and memory follows.
+"""Poll mode: memory follows the folder, which is read at intervals.
 
-Nothing that is wrong with the folder ends it. Each look is told to the observer, each problem is
-logged once, until it is over.
+No problem with the folder ends it. The observer receives an event for each poll. A problem is
+logged once while it lasts.
 """
 
 import asyncio
@@ -34,7 +34,8 @@ async def watch(
 
 
 async def _told(look: Callable[[], Awaitable[None]], before: str, observe: Observer) -> str:
-    """Look, and tell how that went; gives what is wrong. ``before`` is what was the last time."""
+    """Poll once and report the result; returns the problem, if any. ``before`` is the problem of
+    the last poll."""
     problem = ""
     try:
         await look()

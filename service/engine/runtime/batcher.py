@@ -39,12 +39,12 @@ _log = logging.getLogger(__name__)
 
 
 class DynamicBatcher:
-    """Takes requests, answers futures. Must be made on the event loop that it serves.
+    """Takes requests and resolves their replies. Create it on the event loop that it serves.
 
     ``inline`` runs batches in the event loop itself: for runs shorter than the way to a thread and
-    back. It then has one instance. ``new_mark`` gives what notes that a thread is at work,
-    ``new_control`` what ends a run. ``on_lost`` is called when a thread does not return from a run
-    that was ended, and with False if it returns after all.
+    back. It then has one instance. ``new_mark`` makes the mark of a working thread in the ledger,
+    ``new_control`` the control that ends a run. ``on_lost`` is called when a thread does not return
+    from a run that was ended, and with False if it returns after all.
     """
 
     def __init__(
@@ -187,8 +187,9 @@ class DynamicBatcher:
         )
 
     def _go_on(self, parts: Parts) -> None:
-        """Queue parts of a request, as many as can be run at once: others get in between. Its place
-        in the queue was taken when it came, so that they fit whether or not the queue is full."""
+        """Queue as many parts of a request as can run at once, so that other requests run in
+        between. Its place in the queue was taken when it came, so that they fit whether or not the
+        queue is full."""
         if parts.done():
             self.withdraw()
             return
@@ -218,9 +219,9 @@ class DynamicBatcher:
             await asyncio.shield(self._drained)
 
     def close(self, reason: str = "") -> None:
-        """Take no more requests, turn away those that still wait, and end those that are run.
+        """Refuse new requests, reject the waiting ones, and end the running ones.
 
-        ``reason`` is what they are told, where it is another than that the model is unloaded.
+        ``reason`` is the error that they get; "" if the model is unloaded.
         """
         self._closed = True
         model = f'model "{self._model}"'
@@ -350,14 +351,14 @@ class DynamicBatcher:
         self._finish(running.instance, running.batch, execution)
 
     def _give_up(self, running: Running) -> None:
-        """Answer for a thread that does not return. Its instance is lost with it."""
+        """Answer the requests of a thread that does not return. Its instance is lost."""
         self._lost.add(running.mark)
         self._slots -= 1
         self._forget(running)
         self._on_lost(True)
 
     def _forget(self, running: Running) -> None:
-        """Answer requests that no thread will."""
+        """Answer requests that no thread will answer."""
         for entry in running.batch.entries:
             if running.why is not None:
                 answer(entry.reply, running.why)

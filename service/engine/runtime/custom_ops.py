@@ -1,7 +1,7 @@
-"""Shared libraries of custom operators. They are code: whoever runs the server puts them beside
-model.toml and allows them.
+"""Shared libraries of custom operators. They are code: the operator puts them beside model.toml and
+allows them.
 
-Uploads write into the folders of versions. No library is loaded from there, nor through a link.
+No library is loaded from the folders of versions, where uploads are written, or through a link.
 """
 
 import re
@@ -12,7 +12,7 @@ from service.core.names import NAME, VERSION
 from service.engine.host.paths import leads_outside
 
 UNREGISTERED = re.compile(r"(\S+?):(\S+)\(-?\d+\) is not a registered function/op")
-"""ONNX Runtime's words for an operator of a domain that it does not know."""
+"""ONNX Runtime's error for an operator of an unknown domain."""
 OWN_DOMAINS = re.compile(r"(ai\.onnx(\.ml|\.training|\.preview\S*)?|com\.(microsoft|ms)(\..*)?)")
 """What only another version of ONNX Runtime could bring."""
 EXTENSIONS = frozenset({"ai.onnx.contrib", "com.microsoft.extensions"})

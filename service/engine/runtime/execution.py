@@ -1,5 +1,5 @@
-"""What an instance does with one batch: put it together, run it, take it apart. Synchronous, so
-that it can be called in an instance's thread or, for very short runs, in the event loop.
+"""Execution of one batch by an instance: assemble, run, split. Synchronous, so that it can be
+called in an instance's thread or, for very short runs, in the event loop.
 """
 
 from collections.abc import Callable
@@ -41,13 +41,13 @@ Result = Arrays | QuantserveError
 
 
 class Execution(NamedTuple):
-    """What came of a batch: one result for each entry, and where the time went."""
+    """The result of a batch: one for each entry, and its timing."""
 
     results: tuple[Result, ...]
     timing: Timing
 
     def instead(self, why: QuantserveError) -> "Execution":
-        """With this in place of each error: the run was ended."""
+        """The same with this error in place of each error, for a run that was ended."""
         told = [why if isinstance(each, QuantserveError) else each for each in self.results]
         return Execution(tuple(told), self.timing)
 

@@ -1,4 +1,4 @@
-"""Locales that a model needs and the machine may lack.
+"""Advice for locales that a model needs and the machine lacks.
 
 ONNX Runtime's StringNormalizer, which scikit-learn's text vectorizers become, takes upper and lower
 case from the C library: from the locale that the node names, else en_US.UTF-8. Slim images and bare
@@ -14,7 +14,7 @@ NAME = re.compile(r"([a-z]{2,3}(?:_[A-Z]{2})?)(?:\.([\w-]+))?(@\w+)?")
 
 
 def missing_locale(error: str) -> str | None:
-    """What to do about ONNX Runtime's error of a locale that is not there; None for all others."""
+    """Advice for ONNX Runtime's error about a missing locale; None for other errors."""
     found = MISSING.search(error)
     if found is None:
         return None

@@ -1,5 +1,5 @@
-"""A request that is run in parts, and the outputs of its parts put together again. Everything here
-is called on the event loop.
+"""Splits a request into parts, and assembles the outputs of its parts. Everything here is called on
+the event loop.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ STRING_BYTES = 64
 
 
 class Asked(NamedTuple):
-    """A request with rows: what it brings and on which terms it waits. Times are seconds."""
+    """A request with rows, and the terms on which it waits. Times are seconds."""
 
     arrays: Arrays
     rows: int
@@ -31,7 +31,7 @@ class Asked(NamedTuple):
 class Parts:
     """Cuts a request into parts of ``size`` rows and puts their outputs together, in order.
 
-    Few parts are on their way at a time: ``next`` gives one more. ``go_on``, a method of the
+    Few parts are in flight at a time: ``next`` returns one more. ``go_on``, a method of the
     batcher, is called whenever a part has ended. The memory for all outputs is reserved once those
     of the first part show how large they are.
     """
@@ -56,7 +56,7 @@ class Parts:
         self._held: Reservation | None = None
 
     def next(self) -> "Part | None":
-        """The next part, which is on its way from now on; None where there are no more."""
+        """The next part, which counts as in flight from now on; None if there are no more."""
         if self._start >= self.asked.rows:
             return None
         part = Part(self, self._start, min(self._start + self._size, self.asked.rows))

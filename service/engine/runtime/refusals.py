@@ -1,4 +1,4 @@
-"""Whether ONNX Runtime refused the inputs of a run, or failed at it, by the text of its error.
+"""Tells from the text of an error whether ONNX Runtime refused the inputs of a run, or failed.
 
 The status alone does not tell: up to 1.2x a check in a kernel is a RUNTIME_EXCEPTION, later it is a
 FAIL, and so is a run that was terminated or that found no memory. A version has run its own rows at
@@ -30,7 +30,7 @@ NUMBERLESS = re.compile(r"sto(?:f|d|ld|i|l|ll|ul|ull)\b")
 
 
 class Verdict(StrEnum):
-    """What a status says of the error of a node."""
+    """Whether an error of a node with this status is a refusal."""
 
     REFUSED = "refused"
     FAILED = "failed"

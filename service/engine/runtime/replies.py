@@ -1,4 +1,4 @@
-"""Where the outputs of requests go. Everything here is called on the event loop."""
+"""Replies, which receive the outputs of requests. Everything here is called on the event loop."""
 
 import logging
 from typing import Protocol
@@ -10,7 +10,8 @@ _log = logging.getLogger(__name__)
 
 
 class Reply(Protocol):
-    """Where the outputs of a request go; an ``asyncio.Future`` is one. Called on the event loop."""
+    """Receives the outputs of a request, such as an ``asyncio.Future``. Called on the event
+    loop."""
 
     def done(self) -> bool:
         """Whether nobody waits any more."""
@@ -23,9 +24,9 @@ class Reply(Protocol):
 
 
 def answer(reply: Reply, result: Arrays | QuantserveError) -> bool:
-    """Answer whoever still waits; True where the answer is an error.
+    """Resolve a reply that is not done yet; True if the result is an error or the reply fails.
 
-    A reply that raises hurts nobody else: the others of its batch are answered.
+    An exception of the reply is logged, so that the other requests of its batch are answered.
     """
     failed = isinstance(result, QuantserveError)
     try:

@@ -1,5 +1,5 @@
-"""The runs that threads of one batcher are at, and their bounds. Everything here is called on the
-event loop, apart from what a thread notes in its ``Running``.
+"""The runs in the threads of one batcher, and their time limits. Everything here is called on the
+event loop, except what a thread sets in its ``Running``.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False, slots=True)
 class Running:
-    """One batch on its way through a thread.
+    """One batch in a thread.
 
-    ``thread`` is what the pool gave for it; ``started`` and ``mark`` are set by the thread.
-    ``stopped`` is when its time was over, ``why`` what its requests are told in place of an error;
-    ``lost`` once nobody waits for the thread.
+    ``thread`` is the future of the pool; the thread sets ``started`` and ``mark``. ``stopped`` is
+    the time at which its time limit ended, ``why`` the error that its requests get instead;
+    ``lost``: the thread was abandoned.
     """
 
     instance: Instance
@@ -66,7 +66,7 @@ class Marks:
 
 
 class Runs:
-    """Ends runs whose time is over, and gives up those that do not end.
+    """Ends runs that exceed their time limit, and abandons those that do not end.
 
     ``give_up``, a method, is called with a run whose thread does not return. One timer watches all
     runs; it ticks while there are any, so that a run costs no timer of its own.
@@ -105,13 +105,13 @@ class Runs:
         return running
 
     def end(self, running: Running) -> None:
-        """A thread has returned."""
+        """Note that a thread has returned."""
         self._runs.discard(running)
         if self._closed:
             self._rest()
 
     def entries(self) -> Iterator[Entry[Reply]]:
-        """What is being run."""
+        """The entries of the batches in threads."""
         return (entry for running in self._runs for entry in running.batch.entries)
 
     def marks(self) -> set[Mark]:
@@ -119,7 +119,7 @@ class Runs:
         return {running.mark for running in self._runs}
 
     def stop_unwanted(self) -> None:
-        """End runs that nobody waits for any more."""
+        """End runs whose requests were all cancelled."""
         for running in self._runs:
             if not running.wanted:
                 running.control.terminate = True
@@ -140,7 +140,7 @@ class Runs:
         return pending
 
     def look(self) -> None:
-        """Stop and give up what has had its time, and see to it that this is called again."""
+        """End and abandon runs by their time limits, and schedule the next call."""
         now, times = self._clock(), []
         self._timer = None
         for running in tuple(self._runs):

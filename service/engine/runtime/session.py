@@ -79,7 +79,7 @@ class SessionOptions:
 
 
 def new_control() -> Control:
-    """What ends the runs that it is given to."""
+    """A control that ends the runs that it is passed to."""
     control: Control = ort.RunOptions()
     return control
 
@@ -170,7 +170,7 @@ class Session:
             raise self._told(error, inputs) from error
 
     def _told(self, error: Exception, inputs: Arrays) -> InputRejected | ExecutionFailed:
-        """An error of a run, for whoever has to act."""
+        """The server's error for an error of a run."""
         text, said = str(error), reason(error)
         if FAILURES.search(text):
             return ExecutionFailed(f"the model failed: {said}")
@@ -236,7 +236,7 @@ def _saturating(source: Source, options: SessionOptions) -> str:
 
 
 def _overridable(source: Source) -> str:
-    """A note on the weights that the exact kernels do not reach; "" if there are none."""
+    """A note on the weights that the exact kernels do not convert; "" if there are none."""
     names = overridable_weights(source)
     if not names:
         return ""
@@ -333,7 +333,7 @@ def _spec(role: str, arg: ort.NodeArg, summary: GraphSummary) -> TensorSpec:
 
 
 def _instead(kind: str) -> str:
-    """What to do about a type that the protocol cannot carry."""
+    """Advice for a type that the protocol cannot carry."""
     if kind.startswith("seq(map"):
         return ZIPMAP_FALSE
     if kind.startswith("seq(tensor"):

@@ -1,6 +1,6 @@
-"""Why this process may not read or write in the models folder, and what to do about it. Blocks.
+"""Explains missing permissions in the models folder, with a remedy. Blocks.
 
-These texts hold paths and owners: they are for the log and for who may change what is served.
+The texts contain paths and owners: they are for the log and for holders of an admin key.
 """
 
 import errno
@@ -20,12 +20,13 @@ DEPTH, MOST, NAMED = 3, 10_000, 3
 
 
 def unwritable(path: Path, error: OSError) -> str:
-    """Why a file of a model could not be written, by the names of the folder and the file."""
+    """The reason why a file of a model could not be written; names the folder and the file."""
     return f"{path.parent.name}/{path.name} cannot be written: {explained(path.parent, error)}"
 
 
 def explained(folder: Path, error: OSError) -> str:
-    """An error of the system in words: its name, who asked, whose the folder is, what to do."""
+    """An error of the system with its name, the user of the process, the owner of the folder, and a
+    remedy."""
     name = errno.errorcode.get(error.errno or 0, type(error).__name__)
     text = f"{error.strerror or error} ({name})"
     if error.errno in DENIED:
@@ -58,8 +59,8 @@ class Denied:
 
 
 def denials(root: Path) -> list[str]:
-    """A line for what of a models folder this process may not read, and one for where it may not
-    write, with what follows from that and what to do."""
+    """One line for what this process cannot read in a models folder, and one for what it cannot
+    write, each with a remedy."""
     denied = _denied(root)
     lines = []
     if denied.unreadable:
@@ -75,7 +76,7 @@ def denials(root: Path) -> list[str]:
 
 
 def _denied(root: Path) -> Denied:
-    """At most ``MOST`` entries are looked at, so that the start of a server stays short."""
+    """Checks at most ``MOST`` entries, to keep the start of a server short."""
     found = Denied()
     for path, depth in islice(_entries(root, 0), MOST):
         folder = path.is_dir()
@@ -89,7 +90,7 @@ def _denied(root: Path) -> Denied:
 
 
 def _entries(path: Path, depth: int) -> Iterator[tuple[Path, int]]:
-    """A folder and what is in it, links and hidden entries apart."""
+    """A folder and its contents, without links and hidden entries."""
     yield path, depth
     if depth == DEPTH or not os.access(path, os.R_OK | os.X_OK):
         return

@@ -1,7 +1,7 @@
-"""What a version that arrives may hold: its model, and the external data that the model names.
+"""Allowed files of an uploaded version: its model, and the external data that the model names.
 
-Nothing else is placed, so that an upload brings no settings, no golden set of its own to be judged
-by, and no code.
+Other files are refused, so that an upload cannot bring settings, code, or a golden set for its own
+gate.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,13 +17,13 @@ MODEL_FILE = PurePosixPath(MODEL_NAME)
 MAX_FILES = 4096
 """Old exporters write a file for each tensor of a large model."""
 RESERVED = {GOLDEN_FILE, REPORT_FILE}
-"""Names that mean something in a version's folder; a model may not claim them for its data."""
+"""Names with a meaning in a version's folder, which external data cannot have."""
 SETTINGS_OR_CODE = {".toml", ".so", ".dll", ".dylib", ".pyd", ".py"}
 SHOWN = 5
 
 
 class Arriving:
-    """The files of one version as they come."""
+    """The files of one version as they arrive."""
 
     def __init__(self) -> None:
         self.files: list[PurePosixPath] = []
@@ -105,7 +105,7 @@ def listed(names: Iterable[object]) -> str:
 
 
 def _compare(summary: GraphSummary, folder: Path, files: Iterable[PurePosixPath]) -> None:
-    """Tell of both sides at once: what is missing may have come under a wrong name."""
+    """Report missing and extra files together: a missing file may have come under a wrong name."""
     came = {*files, MODEL_FILE}
     named = {PurePosixPath(name) for name in summary.external_files}
     missing = [path for path in named - came if not leads_outside(folder, folder / path)]

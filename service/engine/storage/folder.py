@@ -1,4 +1,4 @@
-"""What one model's folder says: its versions, its settings, and which version is pinned. Blocks.
+"""Reads one model's folder: its versions, its settings, and the pinned version. Blocks.
 
 models/<name>/<version>/model.onnx    version is a positive integer; ``service.core.layout`` has
 models/<name>/model.onnx              the whole rule of where a version may lie
@@ -88,7 +88,7 @@ class ModelFolder:
 
     @property
     def is_model(self) -> bool:
-        """Whether somebody means it to be one: it has a version or settings, or it is broken."""
+        """Whether the folder is meant as a model: it has a version or settings, or it is broken."""
         return bool(self.files or self.has_settings or self.problem)
 
     @property
@@ -120,7 +120,8 @@ class ModelFolder:
         return VersionFiles(self.path, self.path, self.path, root, "it is not on disk any more")
 
     def revision(self, number: int) -> str:
-        """What changes when the version is to be loaded again: its files or its settings."""
+        """A digest of the version's files and settings: the version is loaded again when it
+        changes."""
         settings = self.config.model_dump_json(exclude={"versions", "gate"})
         return _digest(f"{self.files.get(number)} {settings}")
 

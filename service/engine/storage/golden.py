@@ -18,7 +18,7 @@ from service.engine.storage.npz import read_npz
 
 INPUTS, OUTPUTS, LABELS = "inputs/", "outputs/", "labels/"
 MOST_BYTES = 2**30
-"""That the arrays may take, on a machine with four times as much."""
+"""Most bytes of the arrays, on a machine with at least four times as much memory."""
 
 
 @dataclass(frozen=True, slots=True)

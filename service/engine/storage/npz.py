@@ -1,7 +1,7 @@
 """Arrays from .npz and .npy files that others wrote, without pickle and within a bound of memory.
 
-What a file would take is known from its directory and its headers, and is checked before anything
-is inflated: a few kilobytes can claim to hold terabytes. Blocks.
+The memory is computed from the directory and the headers, and checked before anything is inflated:
+a few kilobytes can decompress to terabytes. Blocks.
 """
 
 import zipfile
@@ -142,7 +142,7 @@ def _array(path: Path, source: IO[bytes], size: int, most: int) -> tuple[Array, 
 
 
 def _exactly(source: IO[bytes], length: int) -> bytearray:
-    """So many bytes, that can be changed."""
+    """A writable buffer of this many bytes."""
     data = bytearray(length)
     free = memoryview(data)
     while free:

@@ -1,7 +1,7 @@
-"""A new version, from bytes that arrive to a folder that is there as a whole.
+"""Publishes a new version from the bytes of an upload: the complete folder appears at once.
 
-Nothing is ever held in memory beyond one block; nothing blocks the event loop; whatever goes
-wrong, the repository is afterwards as it was before.
+Memory holds one block at a time, and the event loop is not blocked. After any failure the
+repository is as before.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ async def publish(
     that name; the others are the external data that it names. ``sha256`` is the model's, ``limit``
     counts the bytes of all files.
 
-    Of two uploads of one number the first that is complete wins; the other is told.
+    Of two uploads of one number the first to complete is published; the other is refused.
 
     Raises:
         InvalidName: the model, the version or a file cannot be called that.

@@ -23,7 +23,7 @@ COMMENT = (
 def read_quarantine(model: Path) -> dict[int, str]:
     """The versions of the model in a folder that are in quarantine, with the reasons.
 
-    A file that cannot be read holds none: it must not keep a model from serving.
+    A file that cannot be read counts as empty, so that it does not keep a model from serving.
     """
     try:
         values = read_toml(model / QUARANTINE_FILE) or {}

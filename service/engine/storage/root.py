@@ -1,4 +1,4 @@
-"""The root of a model repository: every model in it, and what is passed over. Blocks."""
+"""Reads the root of a model repository: its models, and the entries that are not served. Blocks."""
 
 import os
 from collections.abc import Iterator, Mapping

@@ -1,8 +1,8 @@
-"""The hidden folder in which a version is put together until it is whole.
+"""The hidden folder in which a version is assembled before it is published.
 
-It lies in the model's own folder, so that a rename publishes it: readers see all of a version or
-nothing. Its owner holds a lock on it, which the system takes away when the process dies; so what
-is not locked is left over. Everything here blocks, and is called in threads.
+It lies in the model's folder and is published by a rename: readers see the whole version or
+nothing. Its process holds a lock on it, which the system releases when the process dies; so an
+unlocked folder is abandoned. Everything here blocks, and is called in threads.
 """
 
 import errno
@@ -34,7 +34,7 @@ NO_SYNC = {errno.EINVAL, errno.ENOTSUP}
 
 
 class Staging:
-    """One version on its way. ``discard`` may come at any time and from any thread."""
+    """One version before it is published. Call ``discard`` at any time and from any thread."""
 
     def __init__(self, root: Path, model: str) -> None:
         self.folder = root / model / f"{PREFIX}{secrets.token_hex(8)}"
@@ -68,7 +68,7 @@ class Staging:
             self._create()
 
     def append(self, path: PurePosixPath, data: bytes) -> None:
-        """Write on to a file; another path than before ends the one before.
+        """Append to a file; a new path ends the file before.
 
         Raises:
             StorageFailed: the disk does not allow it.
@@ -140,7 +140,7 @@ class Staging:
         return wanted
 
     def discard(self) -> None:
-        """Leave nothing behind; does nothing to what was published."""
+        """Remove the folder. Does nothing once the version is published."""
         with self._lock:
             if self._file is not None:
                 with suppress(OSError):
@@ -180,7 +180,7 @@ class Staging:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Errors of the disk in words for the server's operator, without paths of the machine."""
+        """Raise errors of the disk as storage errors, without paths of the machine."""
         what = f'cannot store model "{self._model.name}"'
         try:
             yield
@@ -216,10 +216,10 @@ def _versions(model: Path) -> set[int]:
 
 
 def remove_abandoned(root: Path) -> list[Path]:
-    """Remove what processes that died have left: uploads, and drafts of pins and quarantines;
-    gives what was removed. A folder that cannot be read is left as it is.
+    """Remove the leftovers of dead processes: uploads, and drafts of pins and quarantines. Returns
+    the removed paths. A folder that cannot be read is left as it is.
 
-    Another process may be at work on the same repository: what it holds is kept.
+    Another process may use the same repository: folders that it has locked are kept.
     """
     removed = []
     for folder in (root, *_folders(root)):

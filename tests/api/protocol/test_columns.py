@@ -1,65 +1,115 @@
-"""Named columns to the tensors of a model."""
+"""Columns are the inputs of their names, or make up the one input in their order."""
 
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.api.protocol.columns import default_names, joint_input, joint_shape, tensors
 from service.api.protocol.pace import go_on
 from service.core.errors import MalformedRequest
-from tests.api.tables import signature, spec
+from service.core.padding import Padding
+from service.core.tensors import Signature
+from tests.api.tables import IDS, MASK, PADS, TWO, WIDE, signature, spec
 
-TABLE = signature(spec("x", "FP32", "batch", 3))
-APART = signature(spec("age", "FP32", "batch", 1), spec("name", "BYTES", "batch", 1))
-OPEN = signature(spec("x", "FP32", "batch", None))
-
-
-def test_columns_of_other_names_make_up_the_one_input() -> None:
-    (x,) = tensors(["a", "b", "c"], [[1, 4], [2, 5], [3, 6]], TABLE, None, go_on)
-    assert x.name == "x" and x.array.tolist() == [[1, 2, 3], [4, 5, 6]]
+ANY_WIDTH = signature(spec("x", "FP32", "n", None))
+FLAT = signature(spec("x", "FP32", "n"))
+IMAGE = signature(spec("x", "FP32", "n", 3, 2))
 
 
-def test_columns_of_their_names_are_inputs_in_any_order() -> None:
-    age, name = tensors(["name", "age"], [["a", "b"], [1, 2]], APART, None, go_on)
-    assert age.array.tolist() == [[1], [2]] and name.array.tolist() == [["a"], ["b"]]
+def read(
+    names: list[str], columns: list[Any], taker: Signature, padding: Padding | None = None
+) -> dict[str, Any]:
+    made = tensors(names, columns, taker, padding, go_on)
+    assert [each.name for each in made] == [each.name for each in taker.inputs]
+    return {each.name: each.array.tolist() for each in made}
 
 
-def test_one_column_may_be_the_input_itself() -> None:
-    (x,) = tensors(["x"], [[[1, 2, 3]]], TABLE, None, go_on)
-    assert x.array.tolist() == [[1, 2, 3]]
+@given(st.permutations(["age", "city"]), st.booleans())
+def test_columns_are_the_inputs_of_their_names_in_any_order(names: list[str], nest: bool) -> None:
+    columns = {"age": [1, 2], "city": ["Oslo", "Rome"]}
+    given_columns = [
+        [[value] for value in columns[name]] if nest else columns[name] for name in names
+    ]
+    assert read(names, given_columns, TWO) == {"age": [[1], [2]], "city": [["Oslo"], ["Rome"]]}
+
+
+@given(st.lists(st.lists(st.integers(-9, 9), min_size=3, max_size=3), min_size=1, max_size=4))
+def test_columns_of_other_names_are_the_values_of_a_row(rows: list[list[int]]) -> None:
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    for taker in (WIDE, ANY_WIDTH):
+        assert read(["c", "a", "b"], columns, taker) == {"x": rows}
 
 
 @pytest.mark.parametrize(
-    ("names", "columns", "told"),
+    ("names", "taker", "joint"),
     [
-        (["a", "b"], [[1], [2]], "expected 3 columns, got 2"),
-        (["a", "b", "c"], [[1], [2], [3, 4]], 'column "c" has 2'),
-        (["a", "b", "c"], [[1], ["q"], [3]], '"b"'),
+        (["a", "b", "c"], WIDE, True),
+        (["a", "b"], ANY_WIDTH, True),
+        (["a"], FLAT, True),
+        (["x"], FLAT, False),
+        (["x"], WIDE, False),
+        (["x"], ANY_WIDTH, True),
+        (["city", "age"], TWO, False),
     ],
 )
-def test_what_does_not_make_up_the_input_is_named(
-    names: list[str], columns: list[Any], told: str
-) -> None:
-    with pytest.raises(MalformedRequest) as refused:
-        tensors(names, columns, TABLE, None, go_on)
-    assert told in str(refused.value)
+def test_which_columns_make_up_one_input(names: list[str], taker: Signature, joint: bool) -> None:
+    assert (joint_input(names, taker) is not None) is joint
 
 
-@pytest.mark.parametrize("names", [["age"], ["age", "nmae"], ["age", "name", "more"]])
-def test_inputs_that_are_missing_or_misspelt_are_named(names: list[str]) -> None:
-    with pytest.raises(MalformedRequest, match="column"):
-        tensors(names, [[1]] * len(names), APART, None, go_on)
+def test_one_column_of_rows_is_the_input_itself() -> None:
+    assert joint_input(["x"], ANY_WIDTH, nested=True) is None
+    assert read(["x"], [[[1, 2], [3, 4]]], ANY_WIDTH) == {"x": [[1, 2], [3, 4]]}
 
 
-def test_any_number_of_columns_may_make_up_an_open_input() -> None:
-    assert joint_input(["a", "b"], OPEN) is OPEN.inputs[0]
-    assert joint_input(["x"], OPEN) is OPEN.inputs[0]
-    assert joint_input(["x"], OPEN, nested=True) is None
-    assert joint_input(["name", "age"], APART) is None
+@pytest.mark.parametrize(
+    ("names", "taker", "why"),
+    [
+        (["age", "citty"], TWO, 'unknown column "citty".*the model takes'),
+        (["age"], TWO, 'column "city" is missing'),
+        (["x", "y"], WIDE, 'unknown column "y"'),
+        (["a", "b"], WIDE, r"expected 3 columns, got 2: \"a\", \"b\""),
+        (["a", "b"], IMAGE, "column"),
+    ],
+)
+def test_columns_that_suit_no_input_are_named(names: list[str], taker: Signature, why: str) -> None:
+    with pytest.raises(MalformedRequest, match=why):
+        joint_input(names, taker)
 
 
-def test_names_and_shapes_where_none_are_given() -> None:
-    assert default_names(2, APART) == ["age", "name"]
-    assert default_names(3, APART) == ["0", "1", "2"]
-    assert joint_shape(TABLE.inputs[0], 4, 3) == [4, 3]
-    assert joint_shape(spec("x", "FP32", "batch"), 4, 1) == [4]
+def test_columns_of_different_lengths_are_named() -> None:
+    with pytest.raises(MalformedRequest, match='column "a" has 2 rows, column "c" has 1'):
+        read(["a", "b", "c"], [[1, 2], [1, 2], [1]], WIDE)
+
+
+def test_a_value_is_named_by_its_row_and_column() -> None:
+    with pytest.raises(MalformedRequest, match='got "z" in row 1, column "b"'):
+        read(["a", "b", "c"], [[1, 2], [1, "z"], [1, 2]], WIDE)
+
+
+def test_an_input_without_axes_takes_a_bare_value() -> None:
+    scalar = signature(spec("k", "INT64"), spec("x", "FP32", "n", 1))
+    assert read(["k", "x"], [5, [1.0]], scalar) == {"k": 5, "x": [[1.0]]}
+    with pytest.raises(MalformedRequest, match='column "x" must be a list.*got a number'):
+        read(["k", "x"], [5, 1.5], scalar)
+
+
+def test_rows_that_share_a_length_are_padded_alike_and_differ_in_none() -> None:
+    both = signature(IDS, MASK)
+    found = read(["ids", "mask"], [[[1, 2], [3]], [[1, 1], [1]]], both, PADS)
+    assert found == {"ids": [[1, 2], [3, 9]], "mask": [[1, 1], [1, 0]]}
+    with pytest.raises(MalformedRequest, match='length "s", row 0 of "ids" has 2.*"mask" 1'):
+        read(["ids", "mask"], [[[1, 2], [3]], [[1], [1]]], both, PADS)
+
+
+def test_columns_without_names_are_the_inputs_or_numbered() -> None:
+    assert default_names(2, TWO) == ["age", "city"]
+    assert default_names(3, WIDE) == ["0", "1", "2"]
+
+
+def test_the_shape_that_columns_make_up() -> None:
+    assert joint_shape(FLAT.inputs[0], 4, 1) == [4]
+    assert joint_shape(WIDE.inputs[0], 4, 3) == [4, 3]
+    assert np.prod(joint_shape(ANY_WIDTH.inputs[0], 4, 2)) == 8

@@ -1,10 +1,13 @@
-"""The small JSON bodies of the control plane."""
+"""A small JSON body is read whole, in pieces, within a bound of bytes and of time."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from fastapi import Request
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from service.api.protocol import json_body
@@ -12,50 +15,73 @@ from service.api.protocol.json_body import LIMIT, body_docs, json_object
 from service.core.errors import BodyTimeout, BodyTooLarge, MalformedRequest
 
 
-def request(*chunks: bytes, ends: bool = True) -> Request:
-    waiting = [{"type": "http.request", "body": c, "more_body": True} for c in chunks]
+def request(pieces: Sequence[bytes], ends: bool = True) -> Request:
+    waiting = list(pieces)
 
-    async def receive() -> Any:
-        if waiting:
-            return waiting.pop(0)
-        if not ends:
+    async def receive() -> dict[str, Any]:
+        if not waiting and not ends:
             await asyncio.Event().wait()
-        return {"type": "http.request", "body": b"", "more_body": False}
+        body = waiting.pop(0) if waiting else b""
+        return {"type": "http.request", "body": body, "more_body": bool(waiting) or not ends}
 
     return Request({"type": "http", "method": "POST", "headers": []}, receive)
 
 
-@pytest.mark.parametrize("chunks", [(), (b"",), (b" \r\n",)])
-async def test_nothing_is_an_empty_object(chunks: tuple[bytes, ...]) -> None:
-    assert await json_object(request(*chunks)) == {}
+BODY = b'\xef\xbb\xbf{"version": 1, "force": true}'
 
 
-async def test_an_object_comes_in_any_parts() -> None:
-    assert await json_object(request(b'{"a"', b":", b"1}")) == {"a": 1}
+@given(st.lists(st.integers(0, len(BODY)), max_size=5).map(sorted))
+def test_an_object_is_read_however_it_is_cut(cuts: list[int]) -> None:
+    ends = [0, *cuts, len(BODY)]
+    pieces = [BODY[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    assert asyncio.run(json_object(request(pieces))) == {"version": 1, "force": True}
 
 
-@pytest.mark.parametrize("body", [b"[]", b"{", b"null"])
-async def test_anything_else_is_refused(body: bytes) -> None:
-    with pytest.raises(MalformedRequest):
-        await json_object(request(body))
+@pytest.mark.parametrize("body", [b"", b" \r\n", b"\xef\xbb\xbf"])
+async def test_an_empty_body_is_an_empty_object(body: bytes) -> None:
+    assert await json_object(request([body])) == {}
 
 
-async def test_it_has_a_largest_size() -> None:
-    with pytest.raises(BodyTooLarge, match=str(LIMIT)):
-        await json_object(request(b" " * LIMIT, b" "))
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [(b"[]", "a list, expected an object"), (b"null", "null, expected"), (b"{", "not JSON")],
+)
+async def test_what_is_no_object_is_refused(body: bytes, why: str) -> None:
+    with pytest.raises(MalformedRequest, match=why):
+        await json_object(request([body]))
 
 
-async def test_it_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_limit_is_exact_and_ends_the_reading() -> None:
+    space = b" " * (LIMIT - 2)
+    assert await json_object(request([b"{", space, b"}"])) == {}
+    with pytest.raises(BodyTooLarge, match=f"more than {LIMIT} bytes"):
+        await json_object(request([b"{", space, b"}", b" "], ends=False))
+
+
+async def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_body, "SECONDS", 0.01)
-    with pytest.raises(BodyTimeout, match="within 0.01 s"):
-        await json_object(request(b"{", ends=False))
+    with pytest.raises(BodyTimeout, match=r"within 0\.01 s"):
+        await json_object(request([b"{"], ends=False))
 
 
-def test_the_document_has_its_model_and_an_example() -> None:
-    class Asked(BaseModel):
-        version: int
+class Inner(BaseModel):
+    """Inside of the next."""
 
-    docs = body_docs(Asked, {"version": 1}, required=True)["requestBody"]
-    content = docs["content"]["application/json"]
-    assert docs["required"] and content["example"] == {"version": 1}
-    assert content["schema"]["properties"]["version"]["type"] == "integer"
+    name: str
+
+
+class Asked(BaseModel):
+    """What a route takes."""
+
+    inner: Inner
+    force: bool = False
+
+
+def test_a_body_is_documented_with_its_model_and_an_example() -> None:
+    example = {"inner": {"name": "m"}}
+    body = body_docs(Asked, example, required=True)["requestBody"]
+    content = body["content"]["application/json"]
+    assert body["required"] and content["example"] == example
+    schema = content["schema"]
+    assert schema["properties"]["inner"] == {"$ref": "#/components/schemas/Inner"}
+    assert set(schema["$defs"]) == {"Inner"}

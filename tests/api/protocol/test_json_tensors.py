@@ -1,5 +1,6 @@
-"""Values in JSON to arrays, exactly."""
+"""Values of JSON become arrays exactly, or are refused with their place."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,63 +8,193 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
-from service.api.protocol.json_tensors import MAX_EMPTY, json_array, parse_json
+from service.api.protocol.json_tensors import (
+    MAX_EMPTY,
+    Misfit,
+    check_empty,
+    check_strings,
+    flat_array,
+    is_whole,
+    json_array,
+    kind,
+    parse_json,
+    show,
+    to_json,
+)
+from service.core.conversion import limits
 from service.core.errors import MalformedRequest
-from service.core.tensors import DATATYPES
+from service.core.sizes import MAX_STRINGS, MAX_TEXT
+from service.core.tensors import DATATYPES, Tensor
+from service.core.whereabouts import Labels
+
+INTEGERS = [name for name, each in DATATYPES.items() if each.kind == "integer"]
+FLOATS = ["FP16", "FP32", "FP64"]
+NUMERIC = [name for name in DATATYPES if name not in ("BYTES", "BF16")]
 
 
-def read(datatype: str, shape: list[int], data: Any) -> np.ndarray:
-    return json_array("x", DATATYPES[datatype], shape, data)
+def array(name: str, shape: list[int], data: Any) -> np.ndarray:
+    return json_array("x", DATATYPES[name], shape, data)
 
 
-@pytest.mark.parametrize("data", [[1, 2, 3, 4], [[1, 2], [3, 4]]])
-def test_data_may_be_flat_or_nested(data: list[Any]) -> None:
-    assert read("INT32", [2, 2], data).tolist() == [[1, 2], [3, 4]]
+def nested(values: list[Any], shape: list[int]) -> Any:
+    return np.array(values, object).reshape(shape).tolist()
 
 
-@given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20))
-def test_no_integer_goes_through_a_double(values: list[int]) -> None:
-    sent = orjson.loads(orjson.dumps(values))
-    assert read("INT64", [len(values)], sent).tolist() == values
+@given(st.sampled_from(NUMERIC), st.booleans(), st.data())
+def test_an_array_survives_json_flat_or_nested(name: str, flat: bool, data: st.DataObject) -> None:
+    datatype = DATATYPES[name]
+    elements = arrays.from_dtype(datatype.dtype, allow_infinity=False)
+    made = data.draw(arrays.arrays(datatype.dtype, (2, 1, 3), elements=elements))
+    written = np.asarray(to_json(Tensor("x", datatype, made))).tolist()
+    values = orjson.loads(orjson.dumps(written))  # NaN comes back as null
+    found = array(name, [2, 1, 3], values if flat else nested(values, [2, 1, 3]))
+    assert found.dtype == datatype.dtype
+    np.testing.assert_array_equal(found, made)
 
 
-def test_null_is_nan_and_a_whole_number_an_integer() -> None:
-    assert np.isnan(read("FP32", [2], [None, 1])[0])
-    assert read("INT8", [2], [3.0, -4]).tolist() == [3, -4]
+@given(st.sampled_from(INTEGERS), st.integers(-(2**64), 2**65))
+def test_an_integer_is_itself_or_refused(name: str, value: int) -> None:
+    low, high = limits(DATATYPES[name])
+    if low <= value <= high:
+        assert array(name, [1], [value]).tolist() == [value]
+    else:
+        with pytest.raises(MalformedRequest, match=f"got {value} in"):
+            array(name, [1], [value])
+
+
+@given(st.sampled_from([*FLOATS, "BF16"]), st.floats(allow_nan=False, allow_infinity=False))
+def test_no_number_becomes_infinite(name: str, value: float) -> None:
+    try:
+        found = array(name, [1], [value])
+    except MalformedRequest as error:
+        assert "is too large for" in str(error) and abs(value) > 1000
+    else:
+        back = np.asarray(to_json(Tensor("x", DATATYPES[name], found)), np.float64)
+        assert np.isfinite(back).all() and back[0] == pytest.approx(value, rel=0.01, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", [*FLOATS, "BF16"])
+def test_infinity_that_was_sent_stays_and_null_is_nan(name: str) -> None:
+    found = array(name, [3], [math.inf, -math.inf, None])
+    back = np.asarray(to_json(Tensor("x", DATATYPES[name], found)), np.float64)
+    assert back[0] == math.inf and back[1] == -math.inf and math.isnan(back[2])
+
+
+def test_bytes_that_look_like_infinity_are_no_infinity() -> None:
+    """The bytes of two neighbours hold those of infinity across their border."""
+    raw = b"\x01\x00\x00\x80\x7f\x02\x03\x04"
+    values = np.frombuffer(raw, "<f4").astype(float).tolist()
+    assert b"\x00\x00\x80\x7f" in raw
+    assert array("FP32", [2], values).tobytes() == raw
 
 
 @pytest.mark.parametrize(
-    ("datatype", "shape", "data", "told"),
+    ("name", "values", "why"),
     [
-        ("FP32", [2], 1, '"data" must be a list'),
-        ("FP32", [2], [1], "has 1 values, shape [2] needs 2"),
-        ("FP32", [2, 2], [[1, 2], [3]], "x"),
-        ("UINT8", [2], [1, 256], "takes UINT8"),
-        ("INT8", [2], [1, 1.5], "got 1.5"),
-        ("INT64", [1], [2**63], "takes INT64"),
-        ("FP32", [1], [1e300], "too large for FP32"),
-        ("FP16", [1], [1e6], "too large for FP16"),
-        ("BF16", [1], [1e39], "too large for BF16"),
-        ("BOOL", [1], [1], "takes BOOL"),
-        ("BYTES", [1], [1], "takes BYTES"),
-        ("FP32", [1], ["1"], "takes FP32"),
-        ("FP32", [0, MAX_EMPTY + 1], [], "is too large"),
+        ("INT8", [1, 2.5], r"takes INT8: .*got 2.5 in .*1"),
+        ("INT8", [1, True], "got true"),
+        ("INT64", [None], "got null"),
+        ("FP32", [1.0, "1"], 'got "1"'),
+        ("FP32", [False], "got false"),
+        ("BOOL", [1], "got 1"),
+        ("BYTES", [1], "got 1"),
+        ("BYTES", [{"b64": ""}], "got an object"),
+        ("INT64", [2.0**60], "got 1.15"),
+        ("FP16", [1, 70000], "70000 is too large for FP16, in"),
+        ("BF16", [1, 1e39], "too large for BF16, in"),
     ],
 )
-def test_what_does_not_fit_is_refused(
-    datatype: str, shape: list[int], data: Any, told: str
-) -> None:
-    with pytest.raises(MalformedRequest) as refused:
-        read(datatype, shape, data)
-    assert told in str(refused.value) and "x" in str(refused.value)
+def test_a_value_of_another_kind_is_named(name: str, values: list[Any], why: str) -> None:
+    with pytest.raises(MalformedRequest, match=why):
+        array(name, [len(values)], values)
 
 
-@pytest.mark.parametrize("document", [b"", b"[]", b"1", b"{", b"\xff\xfe{", b'{"a": NaN}'])
-def test_a_body_is_a_json_object(document: bytes) -> None:
-    with pytest.raises(MalformedRequest, match="the body is"):
-        parse_json(document)
+def test_a_whole_number_with_a_decimal_point_is_an_integer() -> None:
+    assert array("INT8", [2], [3.0, -4]).tolist() == [3, -4]
+    assert is_whole(2.0**53) and not is_whole(2.0**54) and not is_whole(3) and not is_whole(0.5)
 
 
-def test_a_byte_order_mark_is_passed_over() -> None:
-    assert parse_json(b"\xef\xbb\xbf{}") == {}
+@pytest.mark.parametrize(
+    ("shape", "data", "why"),
+    [
+        ([2], 5, '"data" must be a list, got an integer'),
+        ([3], [1, 2], r"has 2 values, shape \[3\] needs 3"),
+        ([2, 2], [[1, 2], [3]], r"has 1 values on axis 1 in row 1, shape \[2, 2\]"),
+        ([2, 2], [[1, 2], 3], "has an integer on axis 1 in row 1"),
+        ([2, 2], [[1, 2]], "has 1 values on axis 0, shape"),
+        ([1, 2], [[[1], [2]]], "got a list"),
+        ([2, 2, 1], [[[1], [2]], [[3], [4, 5]]], "has 2 values on axis 2 in row 1"),
+    ],
+)
+def test_data_of_another_shape_is_named(shape: list[int], data: Any, why: str) -> None:
+    with pytest.raises(MalformedRequest, match=f'input "x".*{why}'):
+        array("INT64", shape, data)
+
+
+def test_a_misfit_has_the_place_in_the_flat_data_and_a_label_where_there_is_one() -> None:
+    with pytest.raises(Misfit) as misfit:
+        flat_array(DATATYPES["INT8"], [1, 2, 300])
+    assert misfit.value.index == 2
+    with pytest.raises(MalformedRequest, match='in row 1, column "city"'):
+        json_array("x", DATATYPES["INT8"], [2, 2], [1, 2, 3, "x"], Labels(["age", "city"]))
+
+
+def test_what_is_empty_or_text_is_bounded() -> None:
+    check_empty("x", [0, MAX_EMPTY])
+    with pytest.raises(MalformedRequest, match="is too large"):
+        check_empty("x", [0, MAX_EMPTY, 2])
+    check_strings("x", MAX_STRINGS, MAX_TEXT)
+    with pytest.raises(MalformedRequest, match="BYTES elements"):
+        check_strings("x", MAX_STRINGS + 1, 0)
+    with pytest.raises(MalformedRequest, match="bytes of text"):
+        check_strings("x", 1, MAX_TEXT + 1)
+    assert array("FP32", [0, 3], []).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"", "the body is empty"),
+        (b"{", "the body is not JSON"),
+        (b"[1]", "the body is a list, expected an object"),
+        (b'"x"', "the body is a string"),
+        (b"1.5", "the body is a number"),
+        ("{}".encode("utf-16"), "UTF-16"),
+    ],
+)
+def test_a_body_that_is_no_object_is_named(body: bytes, why: str) -> None:
+    with pytest.raises(MalformedRequest, match=why):
+        parse_json(body)
+
+
+def test_one_byte_order_mark_is_passed_over() -> None:
+    for body in (b'{"a": 1}', memoryview(b'\xef\xbb\xbf{"a": 1}')):
+        assert parse_json(body) == {"a": 1}
+
+
+def test_no_memory_is_no_fault_of_the_body() -> None:
+    def full(_: object) -> Any:
+        raise SystemError
+
+    with pytest.raises(MemoryError):
+        parse_json(b"{}", full)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("a" * 99, '"' + "a" * 40 + '"'),
+        (math.nan, "NaN"),
+        (-math.inf, "-Infinity"),
+        (True, "true"),
+        (1.5, "1.5"),
+        ([1], "a list"),
+        (None, "null"),
+        ({}, "an object"),
+    ],
+)
+def test_a_value_is_shown_in_short(value: Any, shown: str) -> None:
+    assert show(value) == shown
+    assert kind(value).startswith(("a", "null"))

@@ -1,74 +1,180 @@
-"""Errors and outputs to replies."""
+"""Outputs and errors become the answers that the protocols say."""
 
+from pathlib import Path
+
+import numpy as np
 import orjson
 import pytest
 
 from service.api.transport.answers import (
     ALLOW,
-    BINARY,
     CLOSE,
     JSON,
     LONGEST_ERROR,
+    Admitted,
     Answer,
+    Header,
+    answer_size,
     encoded,
+    inferred,
+    predicted,
     refused,
-    shorten,
+    takes_long,
+    to_encode,
 )
-from service.core.errors import (
-    BodyTimeout,
-    BodyTooLarge,
-    MalformedRequest,
-    MemoryFull,
-    MethodNotAllowed,
-    NotFound,
-    QuantserveError,
-    QueueFull,
-    ShuttingDown,
-    WouldExpire,
+from service.config import ModelConfig
+from service.core import errors
+from service.core.requests import InferRequest, RequestedOutput
+from service.core.sizes import HERE_BYTES, HERE_STRINGS, HERE_VALUES
+from service.core.tensors import Array, Signature
+from service.engine.repository.version import ModelVersion
+from service.engine.storage.folder import VersionFiles
+from tests.api.tables import spec
+
+TAKES = (spec("x", "FP32", "n", 2),)
+GIVES = (spec("y", "FP32", "n", 2), spec("z", "BYTES", "n"))
+SIGNATURE = Signature(TAKES, GIVES)
+HOME = Path("m/1")
+VERSION = ModelVersion(
+    "m",
+    7,
+    VersionFiles(HOME / "model.onnx", HOME, HOME.parent, Path()),
+    ModelConfig.model_validate({"outputs": {"y": {"labels": ["cat", "dog"]}}}),
+    lambda _: None,
 )
+Y: Array = np.array([[0.25, 0.75]], np.float32)
+Z: Array = np.array(["a"], object)
+
+
+def document(answer: Answer) -> dict[str, object]:
+    assert (answer.status, answer.headers) == (200, [(b"content-type", b"application/json")])
+    return dict(orjson.loads(answer.body))
+
+
+def asked(*outputs: RequestedOutput, binary: bool = False) -> InferRequest:
+    return InferRequest((), outputs, "id-1", binary_outputs=binary)
+
+
+def test_all_outputs_are_given_where_none_is_named() -> None:
+    found = document(inferred(VERSION, SIGNATURE, asked(), (Y, Z), True))
+    assert (found["model_name"], found["model_version"], found["id"]) == ("m", "7", "id-1")
+    assert found["outputs"] == [
+        {"name": "y", "datatype": "FP32", "shape": [1, 2], "data": [0.25, 0.75]},
+        {"name": "z", "datatype": "BYTES", "shape": [1], "data": ["a"]},
+    ]
+
+
+def test_named_outputs_come_in_the_order_and_form_that_was_asked_for() -> None:
+    request = asked(RequestedOutput("z"), RequestedOutput("y", classes=1))
+    outputs = document(inferred(VERSION, SIGNATURE, request, (Z, Y), True))["outputs"]
+    assert [each["name"] for each in outputs] == ["z", "y"]  # type: ignore[attr-defined]
+    assert outputs[1]["data"] == ["0.750000:1:dog"]  # type: ignore[index]
+
+
+def test_an_output_is_binary_where_it_or_the_request_says_so() -> None:
+    request = asked(RequestedOutput("y"), RequestedOutput("z", binary=False), binary=True)
+    answer = inferred(VERSION, SIGNATURE, request, (Y, Z), True)
+    assert [bytes(part) for part in answer.rest] == [Y.tobytes()]
+    kind, length = answer.headers
+    assert kind == (b"content-type", b"application/octet-stream")
+    assert length == (b"inference-header-content-length", b"%d" % len(answer.body))
+    assert answer.size == len(answer.body) + Y.nbytes
+
+
+def test_v1_gives_predictions() -> None:
+    both = document(predicted(VERSION, SIGNATURE, asked(), (Y, Z), True))
+    assert both == {"predictions": [{"y": [0.25, 0.75], "z": "a"}]}
+    one = document(predicted(VERSION, SIGNATURE, asked(RequestedOutput("y")), (Y,), True))
+    assert one == {"predictions": [[0.25, 0.75]]}
+
+
+def texts(count: int, text: str = "") -> Array:
+    return np.full(count, text, object)
+
+
+LONG = np.zeros(HERE_VALUES + 1, np.float32)
+ONE, CLASSES = (RequestedOutput("y"),), (RequestedOutput("y", classes=2),)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "output", "protocol", "binary", "long"),
+    [
+        (ONE, LONG[:-1], "v2", False, False),
+        (ONE, LONG, "v2", False, True),
+        ((), LONG, "v2", False, True),
+        (ONE, LONG, "v2", True, False),
+        (ONE, LONG, "v1", True, True),
+        (CLASSES, LONG[:HERE_STRINGS], "v2", False, False),
+        (CLASSES, LONG[: HERE_STRINGS + 1], "v2", False, True),
+        (ONE, texts(HERE_STRINGS), "v2", False, False),
+        (ONE, texts(HERE_STRINGS + 1), "v2", True, True),
+        (ONE, texts(1, "a" * HERE_BYTES), "v2", False, False),
+        (ONE, texts(1, "a" * (HERE_BYTES + 1)), "v2", False, True),
+    ],
+)
+def test_what_would_hold_up_the_event_loop_is_told(
+    wanted: tuple[RequestedOutput, ...], output: Array, protocol: str, binary: bool, long: bool
+) -> None:
+    admitted = Admitted(asked(*wanted, binary=binary), VERSION, SIGNATURE)
+    assert takes_long(admitted, protocol, (output,)) is long
+
+
+def test_what_another_process_writes_is_said_whole() -> None:
+    request = asked(RequestedOutput("z", binary=True), RequestedOutput("y", classes=2))
+    response, how = to_encode(Admitted(request, VERSION, SIGNATURE), "v2", (Z, Y), False)
+    assert (response.model, response.version, response.id) == ("m", 7, "id-1")
+    assert [each.name for each in response.outputs] == ["z", "y"]
+    assert (how.binary, how.classes) == ([True, False], [0, 2])
+    assert how.labels == [(), ("cat", "dog")] and how.batched and not how.tokens
+
+
+def test_what_another_process_wrote_has_the_same_headers() -> None:
+    assert encoded(b"{}", None).headers == [(b"content-type", b"application/json")]
+    assert encoded(b"{}raw", 2).headers == [
+        (b"content-type", b"application/octet-stream"),
+        (b"inference-header-content-length", b"2"),
+    ]
+
+
+@pytest.mark.parametrize("protocol", ["v1", "v2"])
+def test_an_answer_is_bounded_before_it_is_built(protocol: str) -> None:
+    write = predicted if protocol == "v1" else inferred
+    size = write(VERSION, SIGNATURE, asked(), (Y, Z), True).size
+    assert answer_size(protocol, VERSION, SIGNATURE, asked(), (Y, Z), 2**20).answer >= size
+    with pytest.raises(errors.ResponseTooLarge):
+        answer_size(protocol, VERSION, SIGNATURE, asked(), (Y, Z), 10)
+
+
+def test_a_compressed_answer_says_so() -> None:
+    answer = Answer(200, [(b"a", b"b")], b"long", [b"er"]).encoded(b"gzip", b"short")
+    assert answer == Answer(200, [(b"a", b"b"), (b"content-encoding", b"gzip")], b"short")
+
 
 RETRY = (b"retry-after", b"1")
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "more"),
+    ("error", "status", "headers"),
     [
-        (MalformedRequest("no"), 400, []),
-        (NotFound("no"), 404, []),
-        (MethodNotAllowed("no"), 405, [ALLOW]),
-        (BodyTimeout("no"), 408, [CLOSE]),
-        (BodyTooLarge("no"), 413, [CLOSE]),
-        (QueueFull("no"), 503, [RETRY]),
-        (WouldExpire("no", 2.1), 503, [(b"retry-after", b"3")]),
-        (WouldExpire("no", 0.01), 503, [RETRY]),
-        (MemoryFull("no"), 503, [RETRY, CLOSE]),
-        (ShuttingDown("no"), 503, [CLOSE]),
+        (errors.MalformedRequest("x"), 400, []),
+        (errors.QueueFull("x"), 503, [RETRY]),
+        (errors.WouldExpire("x", 2.1), 503, [(b"retry-after", b"3")]),
+        (errors.MemoryFull("x"), 503, [RETRY, CLOSE]),
+        (errors.MethodNotAllowed("x"), 405, [ALLOW]),
+        (errors.BodyTooLarge("x"), 413, [CLOSE]),
+        (errors.BodyTimeout("x"), 408, [CLOSE]),
+        (errors.ShuttingDown("x"), 503, [CLOSE]),
+        (errors.NotReady("x"), 503, []),
     ],
 )
-def test_an_error_says_what_to_do(
-    error: QuantserveError, status: int, more: list[tuple[bytes, bytes]]
+def test_an_error_has_its_status_and_headers(
+    error: errors.QuantserveError, status: int, headers: list[Header]
 ) -> None:
     answer = refused(error)
-    assert (answer.status, answer.headers) == (status, [JSON, *more])
-    assert orjson.loads(answer.body) == {"error": "no"}
+    assert (answer.status, orjson.loads(answer.body)) == (status, {"error": "x"})
+    assert answer.headers == [JSON, *headers]
 
 
-def test_what_a_client_chose_is_told_in_part() -> None:
-    text = "x" * (LONGEST_ERROR + 1)
-    assert shorten(text[1:]) == text[1:]
-    assert shorten(text) == text[1:] + "..."
-    assert len(refused(MalformedRequest(text * 9)).body) < LONGEST_ERROR + 50
-
-
-def test_raw_tensors_follow_the_json_part() -> None:
-    assert encoded(b"{}", None) == Answer(200, [JSON], b"{}")
-    length = (b"inference-header-content-length", b"2")
-    assert encoded(b"{}raw", 2) == Answer(200, [BINARY, length], b"{}raw")
-
-
-def test_an_answer_knows_its_size_and_can_be_compressed() -> None:
-    answer = Answer(200, [JSON], b"abc", (b"de", memoryview(b"f")))
-    assert answer.size == 6
-    packed = answer.encoded(b"gzip", b"zz")
-    assert packed == Answer(200, [JSON, (b"content-encoding", b"gzip")], b"zz")
-    assert answer.headers == [JSON]
+def test_an_error_is_shortened() -> None:
+    told = orjson.loads(refused(errors.NotFound("x" * 10_000)).body)["error"]
+    assert told == "x" * LONGEST_ERROR + "..."
