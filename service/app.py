@@ -232,7 +232,7 @@ class Server:
 
 
 def _tracing(exemplars: Exemplars) -> "Tracing":
-    """What makes traces, imported only for those who want it.
+    """The tracer, imported only where tracing is on.
 
     Raises:
         ConfigError: the packages for it are not installed.

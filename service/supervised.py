@@ -78,7 +78,7 @@ def supervised() -> Supervised:
 
 
 def _end_with(parent: int) -> None:
-    """Drain and end when the supervisor is killed: nobody else would stop this process."""
+    """Drain and end when the supervisor is killed, since nothing else stops this process."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:

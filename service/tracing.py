@@ -188,7 +188,7 @@ class Trace:
         self.ended = 0.0
 
     def header(self) -> tuple[bytes, bytes]:
-        """The context for the client, who may not have sent one."""
+        """The context for the client, which may not have sent one."""
         context = self.span.get_span_context()
         text = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
         return (b"traceresponse", text.encode())

@@ -35,7 +35,7 @@ def show(values: Any, text: str, as_json: bool) -> None:
 
 
 def tell(text: str) -> None:
-    """Print, even if nobody reads to the end."""
+    """Print; a reader that closes the pipe is no error."""
     try:
         print(text, flush=True)
     except BrokenPipeError:  # `| head` has seen enough

@@ -77,7 +77,7 @@ class Watcher:
 
 
 class Watchers:
-    """An observer: tells what happens to versions to those who watch their model."""
+    """An observer: sends events of versions to the clients that watch their model."""
 
     def __init__(self) -> None:
         self._watchers: dict[str, set[Watcher]] = {}

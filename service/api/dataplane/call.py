@@ -130,7 +130,7 @@ class Call(Exchange):
     # What the batcher asks of a reply.
 
     def done(self) -> bool:
-        """Whether nobody waits for the answer any more."""
+        """Whether the client has the reply, or has disconnected."""
         return self._replied
 
     def set_result(self, outputs: Arrays) -> None:

@@ -185,7 +185,7 @@ class Connection:
                 self.close(now)
 
     def pause_writing(self, buffered: int, now: float) -> None:
-        """The write buffer, of so many bytes, is full."""
+        """The write buffer is full, with ``buffered`` bytes."""
         self.write_paused = True
         self._stall(buffered, now)
 
@@ -207,14 +207,14 @@ class Connection:
             self.close(now)
 
     def close(self, now: float, buffered: int = 0) -> None:
-        """Close once the write buffer, of so many bytes, is sent, within the timeout."""
+        """Close once the ``buffered`` bytes of the write buffer are sent, within the timeout."""
         self._now = now
         self._move(Event.CLOSED)
         if buffered:
             self._stall(buffered, now)
 
     def closing(self, buffered: int, now: float) -> None:
-        """The connection is closing, with so many bytes to be sent."""
+        """The connection is closing, with ``buffered`` bytes left to send."""
         if buffered and self.stalled_since is None:
             self._stall(buffered, now)
 

@@ -37,7 +37,7 @@ class EventStream(Response):
         self._on_end = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send until there is no more, or nobody to send to."""
+        """Send until the events end, or the client disconnects."""
         try:
             await until_gone(self._send(send), receive)
         finally:

@@ -83,7 +83,7 @@ class Elsewhere:
         """For short steps, which take turns: here a body waits for no other one as a whole."""
 
     def lane(self, size: int) -> Lane:
-        """The lane for so many bytes."""
+        """The lane for a body of ``size`` bytes."""
         return self.lanes[size > HUGE]
 
     async def decode(

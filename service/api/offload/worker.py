@@ -1,4 +1,4 @@
-"""The codec process: reads and writes long JSON, so that the server's event loop goes on meanwhile.
+"""The codec process: reads and writes long JSON, which would block the server's event loop.
 
 orjson holds the interpreter from the first byte to the last, whatever thread it is in. This process
 imports neither onnxruntime nor the server, and ends when the server does.

@@ -18,7 +18,7 @@ from service.core.errors import QuantserveError, RequestError
 from service.core.tensors import Arrays
 
 SECONDS = 2.0
-"""For a model to answer; who wants to read the documentation waits no longer."""
+"""For a model to answer: the documentation is shown without its answer after that."""
 KEPT_SECONDS = 60.0
 """For which a model that was busy, or takes too long, is not asked again."""
 MOST_BYTES = 2**15

@@ -33,7 +33,7 @@ def openapi(document: Callable[[], Awaitable[dict[str, Any]]]) -> APIRouter:
 
 
 def docs() -> APIRouter:
-    """Routes of the page for people who look around: the same on every server."""
+    """Routes of the interactive documentation, which is the same on every server."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/docs")

@@ -129,7 +129,7 @@ def v1_size(tensors: Sequence[Tensor], limit: int) -> Size:
 
 
 def check_size(size: int, limit: int) -> None:
-    """Refuse an answer of so many bytes.
+    """Refuse an answer whose size is over the limit.
 
     Raises:
         ResponseTooLarge: it is more than ``limit``.

@@ -93,7 +93,7 @@ def _width(spec: TensorSpec) -> int | None:
 
 
 def joint_shape(spec: TensorSpec, rows: int, width: int) -> list[int]:
-    """The shape of the tensor that so many columns make up."""
+    """The shape of the tensor that ``width`` columns make up."""
     return [rows] if spec.ranked and len(spec.shape) == 1 else [rows, width]
 
 

@@ -26,7 +26,7 @@ def not_here() -> None:
 
 
 def go_on() -> None:
-    """The pace of a process that nobody else waits for."""
+    """The pace of a process of which no other request waits."""
 
 
 class Pace:

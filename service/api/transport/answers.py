@@ -129,7 +129,7 @@ def to_encode(
 
 
 def encoded(body: Buffer, json_length: int | None) -> Answer:
-    """The answer with these bytes, of which the so many first ones are JSON if others follow."""
+    """The answer with these bytes; the first ``json_length`` are JSON if raw tensors follow."""
     if json_length is None:
         return Answer(200, [JSON], body)
     return Answer(200, [BINARY, _json_length(json_length)], body)

@@ -17,7 +17,7 @@ Grown = Callable[[Bytes], None]
 ENCODINGS = {b"gzip": 31, b"deflate": 15}
 WORTH_COMPRESSING = 1024
 PIECE = 256 * 1024
-"""Bytes that are (de)compressed at once; after so many the cost of a body is looked at."""
+"""Bytes that are (de)compressed at once; the memory of a body is checked after each piece."""
 OFF_THE_LOOP = 64 * 1024
 """Bytes from which (de)compression is worth a thread: zlib lets the event loop go on meanwhile."""
 MOST_PER_BYTE = 1032

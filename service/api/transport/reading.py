@@ -1,4 +1,4 @@
-"""Lets clients that send much be read in turns, and few of those that nobody listens to any more.
+"""Reads clients that send much in turns, and bounds how many are read after their reply.
 
 libuv reads up to 32 full buffers of a connection before it looks at another: of sixteen clients
 that send as fast as they are read, 128 MB between two answers to others.
@@ -8,7 +8,7 @@ import asyncio
 from typing import Protocol
 
 FULL = 128 * 1024
-"""Bytes; who sends so many at once is read again when it is its turn."""
+"""Bytes; a connection that has sent this many at once is read again when it is its turn."""
 MOST_LINGERING = 128
 
 

@@ -20,7 +20,7 @@ from service.core.requests import InferRequest
 
 _log = logging.getLogger(__name__)
 GRACE_SECONDS = 1.0
-"""For which a client may take nothing of its answer before the answer makes way for others."""
+"""For which a client may read nothing of its answer before the answer may be dropped."""
 ANSWER_FACTOR = 3
 """An answer while it is built, in bytes for each of its own: text that grows, and a copy with its
 head."""
@@ -220,7 +220,7 @@ class Traffic:
         holder.held = held
 
     def _make_room(self, size: int, beyond: int) -> bool:
-        """Whether there is room, after answers that nobody takes have been dropped."""
+        """Whether there is room, after answers that their clients do not read were dropped."""
         while not self._fits(size, beyond):
             slowest = min(self._slow, key=lambda slow: slow.silent_since(), default=None)
             if slowest is None or perf_counter() - slowest.silent_since() < GRACE_SECONDS:

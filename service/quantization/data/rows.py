@@ -151,7 +151,7 @@ def _fit(feed: Mapping[str, Array], index: int, signature: Signature, place: int
 
 
 def infinite_rows(rows: Sequence[Arrays], signature: Signature) -> tuple[str, ...]:
-    """Notes on inputs that hold infinity: a mask, perhaps, or an overflow that nobody saw."""
+    """Notes on inputs that hold infinity: a mask, or an overflow that was overlooked."""
     notes = []
     for index, spec in enumerate(signature.inputs):
         arrays = [row[index] for row in rows]

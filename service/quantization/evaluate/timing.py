@@ -63,7 +63,7 @@ def race(rows: Rows, entrants: Sequence[Entrant], seconds: float) -> list[Timing
 
 
 def requests(rows: Rows, size: int) -> list[Arrays]:
-    """Up to 16 requests of so many rows each."""
+    """Up to 16 requests, each of as many rows."""
     if size == 1:
         return list(rows.feeds[:TIMED])
     places = max(groups(rows.feeds), key=len)

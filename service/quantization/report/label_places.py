@@ -47,7 +47,7 @@ class Round:
 def place(
     disc: Round, width: float, discs: Sequence[Round], taken: Sequence[Box], frame: Box
 ) -> Box:
-    """A box for a label of a disc: inside where it fits and nobody is near, else just above or
+    """A box for a label of a disc: inside where it fits and no label is near, else just above or
     below; the first place that is free, and where none is, the one above."""
     others = [other.box for other in discs if other is not disc]
     inside = _box(disc.x, disc.y, width, frame)

@@ -26,7 +26,7 @@ class ProgressBar:
         self._drawn = float("-inf")
 
     def __call__(self, step: Step) -> None:
-        """Show a step. A search does not end because nobody can look at it any more."""
+        """Show a step. A closed terminal does not end the search."""
         with suppress(OSError):
             self._show(step)
 

@@ -1,4 +1,4 @@
-"""What a search found so far, one JSON line each; one that was stopped reads it and goes on."""
+"""The results of a search so far, one JSON line each; a search that was stopped resumes from it."""
 
 import json
 from collections.abc import Callable
