@@ -1,0 +1,88 @@
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import pytest
+
+from service.api.language.event_stream import EventStream, event, merged, until_gone
+
+
+async def numbers(*values: int, pause: float = 0.0) -> AsyncIterator[int]:
+    for value in values:
+        await asyncio.sleep(pause)
+        yield value
+
+
+async def never() -> dict[str, Any]:
+    await asyncio.Event().wait()
+    return {}
+
+
+async def test_what_comes_from_several_has_its_place() -> None:
+    found = [each async for each in merged([numbers(1, 2), numbers(3, 4)])]
+    assert sorted(found) == [(0, 1), (0, 2), (1, 3), (1, 4)]
+    assert [each async for each in merged([numbers(1, 2)])] == [(0, 1), (0, 2)]
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_one_that_fails_ends_all(others: int) -> None:
+    async def failing() -> AsyncIterator[int]:
+        yield 1
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        async for _ in merged([failing(), *[numbers(*range(99), pause=1)] * others]):
+            pass
+
+
+async def test_events_are_sent_as_they_come() -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def events() -> AsyncGenerator[bytes, None]:
+        yield event({"a": "é\n"})
+        yield event(2)
+
+    ended: list[bool] = []
+    await EventStream(events(), lambda: ended.append(True))({}, never, send)
+    assert [message.get("body") for message in sent[1:]] == [
+        'data: {"a":"é\\n"}\n\n'.encode(),
+        b"data: 2\n\n",
+        b"",
+    ]
+    headers = dict(sent[0]["headers"])
+    assert headers[b"content-type"].startswith(b"text/event-stream")
+    assert b"content-length" not in headers
+    assert ended == [True]
+
+
+async def test_who_leaves_between_two_events_ends_it() -> None:
+    closed, ended, left = asyncio.Event(), [], asyncio.Event()
+
+    async def events() -> AsyncGenerator[bytes, None]:
+        try:
+            yield b"first"
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    async def receive() -> dict[str, Any]:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message.get("body") == b"first":
+            left.set()
+
+    await EventStream(events(), lambda: ended.append(True))({}, receive, send)
+    assert closed.is_set() and ended == [True]
+
+
+async def test_work_is_cancelled_when_nobody_waits() -> None:
+    async def gone() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    assert await until_gone(asyncio.sleep(60, "done"), gone) is None
+    assert await until_gone(asyncio.sleep(0, "done"), never) == "done"

@@ -1,0 +1,73 @@
+from typing import Any
+
+import pytest
+
+from service.api.protocol.openai_requests import (
+    BadArgument,
+    ChatRequest,
+    CompletionRequest,
+    read,
+    read_generate,
+)
+
+CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "a"}]}
+
+
+def test_what_is_left_out_is_openais_default() -> None:
+    asked = read(ChatRequest, CHAT)
+    found = asked.parameters()
+    assert (found.temperature, found.top_p, found.top_k, found.seed) == (1.0, 1.0, 0, None)
+    assert (asked.choices, asked.limit, asked.told, asked.stops) == (1, None, None, ())
+    assert not asked.usage_last
+
+
+def test_every_choice_has_a_seed_of_its_own() -> None:
+    asked = read(ChatRequest, {**CHAT, "seed": -1, "n": 2})
+    assert [asked.parameters(None, choice).seed for choice in (0, 1)] == [2**64 - 1, 0]
+
+
+def test_null_is_as_good_as_left_out() -> None:
+    nulls = dict.fromkeys(
+        ("temperature", "stop", "n", "stream", "seed", "logprobs", "tools", "max_tokens", "top_k")
+    )
+    assert read(ChatRequest, {**CHAT, **nulls}) == read(ChatRequest, {**CHAT, **nulls, "user": "x"})
+
+
+def test_names_of_the_same_limit() -> None:
+    assert read(ChatRequest, {**CHAT, "max_tokens": 3}).limit == 3
+    assert read(ChatRequest, {**CHAT, "max_tokens": 3, "max_completion_tokens": 5}).limit == 5
+
+
+def test_what_else_a_message_holds_is_for_the_template() -> None:
+    message = {"role": "assistant", "content": None, "name": "x", "tool_calls": []}
+    (found,) = read(ChatRequest, {**CHAT, "messages": [message]}).messages
+    assert found.for_template() == {
+        "role": "assistant", "content": "", "name": "x", "tool_calls": [],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("prompt", "prompts"),
+    [
+        ("a", ["a"]),
+        (["a", "b"], ["a", "b"]),
+        ([1, 2], [[1, 2]]),
+        ([[1], [2, 3]], [[1], [2, 3]]),
+    ],
+)
+def test_prompts_in_each_form(prompt: Any, prompts: Any) -> None:
+    assert read(CompletionRequest, {"model": "m", "prompt": prompt}).prompts == prompts
+
+
+@pytest.mark.parametrize("prompt", ["", [], [1, "a"], 5, None, [[1], "a"]])
+def test_prompts_in_no_form(prompt: Any) -> None:
+    with pytest.raises(BadArgument) as found:
+        read(CompletionRequest, {"model": "m", "prompt": prompt})
+    assert found.value.param is not None and found.value.param.startswith("prompt")
+
+
+def test_triton_has_arguments_in_two_places() -> None:
+    asked = read_generate({"text_input": "a", "parameters": {"top_k": 5}, "temperature": 0})
+    assert (asked.top_k, asked.temperature) == (5, 0)
+    with pytest.raises(BadArgument, match='"parameters" must be an object'):
+        read_generate({"text_input": "a", "parameters": 5})
