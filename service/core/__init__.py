@@ -20,6 +20,7 @@ figures           figures in JSON, which has no NaN
 generation        what is asked of a language model, and its answer
 gate              the gate's judgement
 graph_limits      how large a graph may be
+language_gate     the judgement of a language model
 layout            what a model repository holds
 ledger            what is at work, written where it outlives the process
 lifecycle         the states of a version

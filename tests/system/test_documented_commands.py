@@ -24,7 +24,6 @@ ELSEWHERE = {
     ".venv/bin/pip install": ".ci/run, tests/quantization/test_pipeline.py",
     ".venv/bin/python -m pytest": ".ci/run",
     "pip install 'quantserve[llm]'": "tests/system/test_openai.py",
-    "python3 -m venv build": "by hand: it needs PyTorch",
     "docker compose": "tests/deploy",
     "MODELS=./mine": "tests/deploy",
     "quantserve serve": "every test here",
