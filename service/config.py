@@ -266,11 +266,15 @@ class GateConfig(_Value):
     """``[gate]``: what a version must reach before it may serve.
 
     ``max_slowdown`` is how many times as long as the live version it may take on golden.npz.
+    ``max_perplexity_ratio`` (1.05 when left out) and ``min_top1_agreement`` (0.85) are for language
+    models, against the model that golden.npz was made by.
     """
 
     model_config = ConfigDict(allow_inf_nan=True)
 
     max_slowdown: float | None = Field(None, gt=0)
+    max_perplexity_ratio: float | None = Field(None, gt=0)
+    min_top1_agreement: float | None = Field(None, ge=0, le=1)
     outputs: dict[str, ToleranceConfig] = Field(default_factory=dict)
 
 

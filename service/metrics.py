@@ -40,7 +40,7 @@ from service.language_metrics import language_metrics
 
 LABELS = ("model", "version")
 PROTOCOLS = ("v1", "v2")
-LANGUAGE_PROTOCOLS = ("openai", "v2")
+LANGUAGE_PROTOCOLS = ("openai", "generate")
 HISTOGRAMS: dict[str, tuple[str, Callable[[VersionStatistics], Histogram]]] = {
     "queue_duration_seconds": ("Time that a request waited for its batch", lambda v: v.queue),
     "compute_duration_seconds": ("Time that a batch ran the graph", lambda v: v.compute),

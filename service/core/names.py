@@ -8,6 +8,8 @@ beginning with a dot or a dash.
 import re
 import unicodedata
 
+LANGUAGE_FILE = "genai_config.json"
+"""What makes a version a language model."""
 MODEL_FILE = "model.onnx"
 SUFFIX = ".onnx"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.prometheus import DEPLOY, Prometheus, scraping, until
+from tests.engine.generation import tiny_llama
 from tests.parts import PROMETHEUS, prometheus_installed
 from tests.patience import PATIENCE
 from tests.system.process import KEY, ROOT, running
@@ -61,6 +62,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
     PROMETHEUS.need(prometheus_installed())
     folder = tmp_path_factory.mktemp("dashboard")
     shutil.copytree(ROOT / "models", folder / "models")
+    tiny_llama.write(folder / "models/tiny/1")
     broken = folder / "models/digits/3"
     broken.mkdir()
     (broken / "model.onnx").write_bytes(b"no graph")
@@ -88,6 +90,7 @@ def predicting(address: str) -> Iterator[None]:
         while not done.is_set():
             for name, body in bodies.items():
                 assert post(address, f"/v2/models/{name}/infer", body) == 200
+            assert post(address, "/v2/models/tiny/generate", b'{"text_input": "a"}') == 200
             done.wait(0.01)
 
     sender = threading.Thread(target=send)

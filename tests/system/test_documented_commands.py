@@ -23,6 +23,7 @@ ELSEWHERE = {
     "pip install quantserve": "tests/test_wheel.py",
     ".venv/bin/pip install": ".ci/run, tests/quantization/test_pipeline.py",
     ".venv/bin/python -m pytest": ".ci/run",
+    "pip install 'quantserve[llm]'": "tests/system/test_openai.py",
     "docker compose": "tests/deploy",
     "MODELS=./mine": "tests/deploy",
     "quantserve serve": "every test here",

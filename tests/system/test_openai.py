@@ -189,3 +189,30 @@ def test_every_documented_example_of_a_language_model_works(server: Running) -> 
         body = content["examples"]["tiny"]["value"]
         reply = httpx.post(f"http://{server.address}" + path.replace("{name}", "tiny"), json=body)
         assert reply.status_code == 200, reply.text
+
+
+def test_a_language_model_is_uploaded_whole(server: Running, models: Path) -> None:
+    version = models / "tiny/1"
+    archive = subprocess.run(
+        ["tar", "-C", version, "-c", *sorted(file.name for file in version.iterdir())],
+        capture_output=True,
+        check=True,
+    ).stdout
+    url, admin = f"http://{server.address}", {"x-api-key": KEY}
+    sent = httpx.put(
+        f"{url}/admin/models/sent/versions",
+        content=archive,
+        headers={**admin, "content-type": "application/x-tar"},
+        timeout=60,
+    )
+    assert sent.status_code == 201, sent.text
+    swapped = httpx.post(
+        f"{url}/admin/models/sent/swap", json={"version": 1}, headers=admin, timeout=60
+    )
+    assert swapped.status_code == 200, swapped.text
+    body = {"prompt": "a", "max_tokens": 4, "temperature": 0}
+    both = [
+        httpx.post(f"{url}/v1/completions", json={"model": name, **body}).json()["choices"]
+        for name in ("sent", "tiny")
+    ]
+    assert both[0]

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.auth.middleware import Requirement, request_id_of
+from service.api.protocol import openai_errors
 from service.api.protocol.errors import status_of
 from service.api.transport.refusal import turned_away
 from service.config import first_problem
@@ -22,6 +23,8 @@ from service.core.errors import Forbidden, QuantserveError, Unauthenticated
 
 _log = logging.getLogger(__name__)
 Answer = Callable[[Request, Any], Awaitable[Response]]
+OPENAI_PATHS = frozenset({"/v1/chat/completions", "/v1/completions"})
+"""Where errors are in the words of OpenAI's API."""
 NO_PATH = "/(a path that ends in a newline)"
 
 
@@ -127,7 +130,8 @@ def _without_body(send: Send) -> Send:
 
 async def _ours(request: Request, error: Exception) -> Response:
     if isinstance(error, Unauthenticated | Forbidden):
-        return turned_away(error, request.headers)
+        theirs = openai_errors.body(error) if request.url.path in OPENAI_PATHS else None
+        return turned_away(error, request.headers, theirs)
     return JSONResponse({"error": str(error)}, status_of(error))
 
 

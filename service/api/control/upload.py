@@ -136,7 +136,7 @@ def upload_routes(root: Root, limits: UploadLimits, audit: Audit) -> APIRouter:
             error = _with_remedy(error, request)
             if body.finished:
                 raise error from None
-            return Refusal(str(error), status_of(error))
+            return Refusal({"error": str(error)}, status_of(error))
         return JSONResponse(_uploaded(name, published).model_dump(), 201)
 
     return router

@@ -26,7 +26,7 @@ from service.core.names import VERSION
 from service.core.requests import DEFAULT_PRIORITY
 from service.engine.generation.language_model import LanguageModel
 
-PROTOCOL = "v2"
+PROTOCOL = "generate"
 DEFAULT_TOKENS = 16
 EXAMPLE = {"text_input": "Once upon a time", "parameters": {"max_tokens": 16, "temperature": 0}}
 ERRORS: Responses = NOT_FOUND | NOT_READY

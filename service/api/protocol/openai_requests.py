@@ -4,6 +4,7 @@ An argument that is known and would change the answer in a way that is not serve
 one that is not known. Those that only concern OpenAI's own service are passed over.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -24,6 +25,7 @@ PASSED_OVER = (
     "reasoning_effort", "safety_identifier", "service_tier", "store", "user", "verbosity",
 )  # fmt: skip
 """Arguments without a meaning here."""
+BRANCH = re.compile(r"str|int|constrained-str|list\[.*")
 Text = Annotated[str, Field(max_length=2**24)]
 
 
@@ -243,13 +245,14 @@ def read_generate(document: Mapping[str, Any]) -> GenerateRequest:
 
 def _told(error: ValidationError) -> BadArgument:
     problem = first_problem(error.errors())
+    # Pydantic names the branch of a union that failed as a part of the place.
+    key = ".".join(part for part in problem.key.split(".") if not BRANCH.fullmatch(part))
     if problem.kind == "extra_forbidden":
-        what = "argument" if "." not in problem.key else "key"
-        return BadArgument(f"unrecognized request {what} supplied: {problem.key:.80}", problem.key)
+        what = "argument" if "." not in key else "key"
+        return BadArgument(f"unrecognized request {what} supplied: {key:.80}", key)
     if problem.kind == "missing":
-        return BadArgument(f'you must provide "{problem.key}"', problem.key)
-    shown = _shown(problem.given)
-    return BadArgument(f"{problem.key}: {problem.message}{shown}", problem.key)
+        return BadArgument(f'you must provide "{key}"', key)
+    return BadArgument(f"{key}: {problem.message}{_shown(problem.given)}", key)
 
 
 def _shown(given: object) -> str:

@@ -6,6 +6,7 @@ connection is closed.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
@@ -19,10 +20,12 @@ SMALL_BODY = 2**16
 
 
 class Refusal(JSONResponse):
-    """``{"error": ...}``, after which nothing more is read than what comes within a moment."""
+    """An error, after which nothing more is read than what comes within a moment."""
 
-    def __init__(self, error: str, status: int, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__({"error": error}, status, {**(headers or {}), "connection": "close"})
+    def __init__(
+        self, body: Mapping[str, Any], status: int, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(body, status, {**(headers or {}), "connection": "close"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, listen for a moment, and end."""
@@ -33,12 +36,18 @@ class Refusal(JSONResponse):
         await send({"type": "http.response.body", "body": b""})
 
 
-def turned_away(error: Unauthenticated | Forbidden, headers: Mapping[str, str]) -> JSONResponse:
-    """The answer to a request that shows no key that allows it; ``headers`` are the request's."""
+def turned_away(
+    error: Unauthenticated | Forbidden,
+    headers: Mapping[str, str],
+    body: Mapping[str, Any] | None = None,
+) -> JSONResponse:
+    """The answer to a request that shows no key that allows it; ``headers`` are the request's.
+    ``body`` is for protocols with errors of their own."""
+    body = body or {"error": str(error)}
     more = {}
     if isinstance(error, Unauthenticated):
         more["www-authenticate"] = 'Bearer realm="quantserve"'
     length = headers.get("content-length", "0")
     if "transfer-encoding" in headers or not length.isdigit() or int(length) > SMALL_BODY:
-        return Refusal(str(error), status_of(error), more)
-    return JSONResponse({"error": str(error)}, status_of(error), more)
+        return Refusal(body, status_of(error), more)
+    return JSONResponse(body, status_of(error), more)

@@ -12,5 +12,6 @@ answer          one answer as it is made
 stream          one answer on its way to a client
 stops           strings that end an answer
 tokenizer       text to tokens, and back one by one
+teacher         what a model says of texts that it is led through
 chat_template   messages to the text that a model continues
 """

@@ -47,12 +47,18 @@ class Decoder:
         self.cache = Cache(shape.num_hidden_layers, cache, dtype)
         self.vocabulary = config.vocab_size
         self._config = shape
+        self._given = (session, config, control)
         self._native = session.native
         self._control = control
         names = {spec.name for spec in session.signature.inputs}
         self._takes_positions = shape.inputs.position_ids in names
         # Bindings by the rows that they are for: making one takes longer than to keep it.
         self._bindings: dict[tuple[int, int], Any] = {}
+
+    def beside(self, rows: int, context: int) -> "Decoder":
+        """Another one of the same session, with a cache of its own."""
+        session, config, control = self._given
+        return Decoder(session, config, rows, context, control)
 
     def read(self, row: int, tokens: Sequence[int], past: int) -> Floats:
         """Read a chunk of a prompt behind ``past`` tokens of a row; gives the scores of what comes

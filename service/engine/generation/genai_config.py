@@ -7,9 +7,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from service.config import first_problem
 from service.core.errors import FileUnreadable, LoadFailed
+from service.core.names import LANGUAGE_FILE as CONFIG_FILE
 from service.files import read_small
 
-CONFIG_FILE = "genai_config.json"
 MOST_BYTES = 2**20
 
 

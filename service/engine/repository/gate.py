@@ -22,7 +22,10 @@ from service.core.gate import (
     rows_check,
     speed_check,
 )
+from service.core.language_gate import language_checks
 from service.core.tensors import Array, Arrays
+from service.engine.generation.language_model import LanguageModel
+from service.engine.generation.teacher import force
 from service.engine.host.heap import trim_heap
 from service.engine.host.resources import resident_bytes
 from service.engine.loading.loader import Loaded
@@ -31,6 +34,7 @@ from service.engine.onnx_file.summary import file_size, summarise
 from service.engine.runtime.execution import Control, Places
 from service.engine.storage.folder import GOLDEN_FILE
 from service.engine.storage.golden import GoldenSet
+from service.engine.storage.language_golden import read_language_golden
 
 ROUNDS = 5
 SECONDS = 0.3
@@ -132,6 +136,26 @@ def run_rows(live: Loaded, new: Loaded, control: Control) -> Check | None:
         except QuantserveError as failure:
             error = error or str(failure)
     return rows_check(ran, len(live.rows), error) if live.rows else None
+
+
+def language_golden_checks(
+    language: LanguageModel, path: Path, config: GateConfig, control: Control
+) -> list[Check]:
+    """Lead a language model through the texts of its golden set.
+
+    Raises:
+        LoadFailed: the set is not usable.
+        ExecutionFailed: the model fails on it.
+        Abandoned: it was told to stop meanwhile.
+    """
+    golden = read_language_golden(path, language.config.vocab_size, language.context)
+    try:
+        got = force(language.decoders[0], golden.tokens, lambda: not control.terminate)
+    except InterruptedError:
+        raise Abandoned from None
+    return language_checks(
+        got, golden.forced, config.max_perplexity_ratio, config.min_top1_agreement
+    )
 
 
 def budget_check(budget: int) -> Check:

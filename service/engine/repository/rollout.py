@@ -40,6 +40,7 @@ from service.engine.loading.turns import Turns
 from service.engine.repository.gate import (
     budget_check,
     golden_checks,
+    language_golden_checks,
     room_check,
     room_left,
     run_rows,
@@ -367,6 +368,15 @@ class Rollout:
         path, gate = self.version.files.golden, self.version.config.gate
         if await self._caught("golden", os.path.lexists, path) is False and not gate.outputs:
             self._skip("golden", f"there is no {path.name}")
+            return None
+        if loaded.language is not None:
+            with self.phase("golden"):
+                control = self._thread.control
+                language = loaded.language
+                checks = await self._caught(
+                    "golden", language_golden_checks, language, path, gate, control
+                )
+                self.checks += checks or []
             return None
         with self.phase("golden"):
             before = len(self.checks)

@@ -1,14 +1,15 @@
 """The models folder on disk: what is read from it, and what is stored.
 
-root        the folder of all models, and what it may be
-listing     the entries of a folder, for ``core.layout``
-folder      one model's folder: versions, settings, problems
-access      what may not be read or written, and what to do
-golden      the golden set
-npz         arrays of .npz and .npy files, within bounds
-pin_file    serving.toml
-quarantine  versions that crashed the server
-contents    what an uploaded version may hold
-staging     the hidden folder in which a version is put together
-publishing  a new version, from its bytes to its folder
+root             the folder of all models, and what it may be
+listing          the entries of a folder, for ``core.layout``
+folder           one model's folder: versions, settings, problems
+access           what may not be read or written, and what to do
+golden           the golden set
+language_golden  that of a language model
+npz              arrays of .npz and .npy files, within bounds
+pin_file         serving.toml
+quarantine       versions that crashed the server
+contents         what an uploaded version may hold
+staging          the hidden folder in which a version is put together
+publishing       a new version, from its bytes to its folder
 """

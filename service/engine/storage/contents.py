@@ -1,4 +1,5 @@
-"""Allowed files of an uploaded version: its model, and the external data that the model names.
+"""Allowed files of an uploaded version: its model, the external data that the model names, and of
+a language model its tokenizer.
 
 Other files are refused, so that an upload cannot bring settings, code, or a golden set for its own
 gate.
@@ -8,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from service.core.errors import BodyTooLarge, InvalidName, LoadFailed, UploadRejected
+from service.core.names import LANGUAGE_FILE
 from service.core.names import MODEL_FILE as MODEL_NAME
 from service.engine.host.paths import file_path, leads_outside
 from service.engine.onnx_file.summary import GraphSummary, check_external_files, summarise
@@ -18,6 +20,18 @@ MAX_FILES = 4096
 """Old exporters write a file for each tensor of a large model."""
 RESERVED = {GOLDEN_FILE, REPORT_FILE}
 """Names with a meaning in a version's folder, which external data cannot have."""
+COMPANIONS = frozenset(
+    map(
+        PurePosixPath,
+        (
+            LANGUAGE_FILE, "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+            "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
+            "tokenizer.model", "config.json", "generation_config.json",
+        ),
+    )
+)  # fmt: skip
+"""What a model builder writes beside a language model. Of these only its template is a program, and
+that is run in a sandbox."""
 SETTINGS_OR_CODE = {".toml", ".so", ".dll", ".dylib", ".pyd", ".py"}
 SHOWN = 5
 
@@ -112,7 +126,8 @@ def _compare(summary: GraphSummary, folder: Path, files: Iterable[PurePosixPath]
     reasons = []
     if missing:
         reasons.append(f"external data {listed(missing)} is not in the upload")
-    if extra := came - named - {MODEL_FILE}:
+    companions = COMPANIONS if PurePosixPath(LANGUAGE_FILE) in came else frozenset()
+    if extra := came - named - companions - {MODEL_FILE}:
         reasons.append(f"the upload has {listed(extra)}, which the model does not name")
     if reasons:
         raise UploadRejected("; ".join(reasons), tuple(sorted(map(str, missing))))

@@ -1,95 +1,88 @@
-"""Server-sent events, for as long as the client is there."""
-
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import pytest
 
-from service.api.language.event_stream import DONE, EventStream, event, merged, until_gone
-
-Messages = list[dict[str, Any]]
+from service.api.language.event_stream import EventStream, event, merged, until_gone
 
 
-async def stays() -> Any:
+async def numbers(*values: int, pause: float = 0.0) -> AsyncIterator[int]:
+    for value in values:
+        await asyncio.sleep(pause)
+        yield value
+
+
+async def never() -> dict[str, Any]:
     await asyncio.Event().wait()
+    return {}
 
 
-async def leaves() -> Any:
-    return {"type": "http.disconnect"}
+async def test_what_comes_from_several_has_its_place() -> None:
+    found = [each async for each in merged([numbers(1, 2), numbers(3, 4)])]
+    assert sorted(found) == [(0, 1), (0, 2), (1, 3), (1, 4)]
+    assert [each async for each in merged([numbers(1, 2)])] == [(0, 1), (0, 2)]
 
 
-async def three() -> AsyncGenerator[bytes, None]:
-    for number in range(3):
-        yield event(number)
-    yield DONE
+@pytest.mark.parametrize("others", [0, 1])
+async def test_one_that_fails_ends_all(others: int) -> None:
+    async def failing() -> AsyncIterator[int]:
+        yield 1
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        async for _ in merged([failing(), *[numbers(*range(99), pause=1)] * others]):
+            pass
 
 
 async def test_events_are_sent_as_they_come() -> None:
-    sent: Messages = []
-    ended: list[bool] = []
+    sent: list[dict[str, Any]] = []
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    stream = EventStream(three(), lambda: ended.append(True))
-    await stream({"type": "http"}, stays, send)
+    async def events() -> AsyncGenerator[bytes, None]:
+        yield event({"a": "é\n"})
+        yield event(2)
+
+    ended: list[bool] = []
+    await EventStream(events(), lambda: ended.append(True))({}, never, send)
+    assert [message.get("body") for message in sent[1:]] == [
+        'data: {"a":"é\\n"}\n\n'.encode(),
+        b"data: 2\n\n",
+        b"",
+    ]
     headers = dict(sent[0]["headers"])
     assert headers[b"content-type"].startswith(b"text/event-stream")
     assert b"content-length" not in headers
-    body = b"".join(message.get("body", b"") for message in sent)
-    assert body == b"data: 0\n\ndata: 1\n\ndata: 2\n\ndata: [DONE]\n\n"
-    assert [m["more_body"] for m in sent[1:]] == [True] * 4 + [False] and ended == [True]
+    assert ended == [True]
 
 
-async def test_a_client_that_leaves_between_two_events_ends_them() -> None:
-    closed: list[str] = []
+async def test_who_leaves_between_two_events_ends_it() -> None:
+    closed, ended, left = asyncio.Event(), [], asyncio.Event()
 
-    async def endless() -> AsyncGenerator[bytes, None]:
+    async def events() -> AsyncGenerator[bytes, None]:
         try:
-            yield event(0)
+            yield b"first"
             await asyncio.Event().wait()
         finally:
-            closed.append("events")
+            closed.set()
 
-    gone = asyncio.Event()
-
-    async def receive() -> Any:
-        await gone.wait()
-        return await leaves()
+    async def receive() -> dict[str, Any]:
+        await left.wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
-        if message.get("body"):
-            gone.set()
+        if message.get("body") == b"first":
+            left.set()
 
-    await EventStream(endless(), lambda: closed.append("end"))({"type": "http"}, receive, send)
-    assert closed == ["events", "end"]
-
-
-async def test_work_is_given_up_when_its_client_leaves() -> None:
-    async def work() -> int:
-        return 1
-
-    assert await until_gone(work(), stays) == 1
-    assert await until_gone(asyncio.sleep(1000), leaves) is None
+    await EventStream(events(), lambda: ended.append(True))({}, receive, send)
+    assert closed.is_set() and ended == [True]
 
 
-async def numbers(*values: int, fails: bool = False) -> AsyncIterator[int]:
-    for value in values:
-        await asyncio.sleep(0)
-        yield value
-    if fails:
-        raise ValueError("broken")
+async def test_work_is_cancelled_when_nobody_waits() -> None:
+    async def gone() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
 
-
-@pytest.mark.parametrize("count", [1, 2, 5])
-async def test_streams_are_merged_each_in_its_order(count: int) -> None:
-    found = [item async for item in merged([numbers(1, 2, 3) for _ in range(count)])]
-    for place in range(count):
-        assert [value for at, value in found if at == place] == [1, 2, 3]
-
-
-async def test_one_that_breaks_is_the_end_of_all() -> None:
-    with pytest.raises(ValueError, match="broken"):
-        async for _ in merged([numbers(1, fails=True), numbers(*range(1000))]):
-            pass
+    assert await until_gone(asyncio.sleep(60, "done"), gone) is None
+    assert await until_gone(asyncio.sleep(0, "done"), never) == "done"

@@ -1,80 +1,172 @@
-"""Chats and completions over the whole application; tests/system/test_openai.py uses the real
-client."""
+"""OpenAI's API of the tiny model, in this process: what is refused, and how it is told."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 
-from tests.api.language.served import CHAT, events, language_server
-from tests.inprocess import Served
+from tests.engine.generation import tiny_llama
+from tests.inprocess import Served, serve
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+CHAT = [{"role": "user", "content": "Hi"}]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    async with language_server(tmp_path_factory.mktemp("openai")) as found:
-        yield found
+async def tiny(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    folder = tmp_path_factory.mktemp("models")
+    tiny_llama.write(folder / "tiny/1")
+    bare = tiny_llama.write(folder / "bare/1")
+    (bare / "chat_template.jinja").unlink()
+    strict = tiny_llama.write(folder / "strict/1")
+    (strict / "chat_template.jinja").write_text(
+        "{% if messages[0].role != 'user' %}{{ raise_exception('roles must alternate') }}"
+        "{% endif %}x"
+    )
+    async with serve(folder) as each:
+        yield each
 
 
-async def ask(served: Served, path: str = "chat/completions", **asked: Any) -> Any:
-    return await served.client.post(f"/v1/{path}", json=CHAT | asked)
+async def chat(tiny: Served, **asked: Any) -> httpx.Response:
+    body = {"model": "tiny", "messages": CHAT, "max_tokens": 4} | asked
+    body = {key: value for key, value in body.items() if value is not ...}
+    return await tiny.client.post("/v1/chat/completions", json=body)
 
 
-async def test_a_stream_says_what_the_whole_answer_does(served: Served) -> None:
-    whole = (await ask(served)).json()
-    reply = await ask(served, stream=True, stream_options={"include_usage": True})
-    assert reply.headers["content-type"].startswith("text/event-stream")
-    assert reply.content.endswith(b"data: [DONE]\n\n")
-    *pieces, last = events(reply.content)
-    text = "".join(piece["choices"][0]["delta"].get("content", "") for piece in pieces)
-    assert text == whole["choices"][0]["message"]["content"]
-    assert last["usage"] == whole["usage"] and last["choices"] == []
-    assert {piece["id"] for piece in pieces} == {last["id"]}
+REFUSED: list[tuple[dict[str, Any], str, str]] = [
+    ({"messages": []}, "messages", "at least 1 item"),
+    ({"messages": ...}, "messages", 'you must provide "messages"'),
+    ({"messages": CHAT * 2049}, "messages", "at most 2048 items"),
+    ({"messages": [{"role": "boss", "content": "x"}]}, "messages.0.role", "Input should be"),
+    ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content", "valid string"),
+    ({"messages": "Hi"}, "messages", "valid list"),
+    ({"model": 3}, "model", "valid string"),
+    ({"max_tokens": 0}, "max_tokens", "greater than or equal to 1, got 0"),
+    ({"max_tokens": "4"}, "max_tokens", "valid integer"),
+    ({"temperature": -0.1}, "temperature", "greater than or equal to 0, got -0.1"),
+    ({"top_p": 1.5}, "top_p", "less than or equal to 1"),
+    ({"stop": ["a"] * 5}, "stop", "expected at most 4 strings, got 5"),
+    ({"stop": ""}, "stop", "may not be empty"),
+    ({"n": 0}, "n", "greater than or equal to 1"),
+    ({"logit_bias": {"x": 1}}, "logit_bias", '"x" is no token id'),
+    ({"logit_bias": {"5": 101}}, "logit_bias.5", "less than or equal to 100"),
+    ({"top_logprobs": 21, "logprobs": True}, "top_logprobs", "less than or equal to 20"),
+    ({"tools": [{"type": "function"}]}, "tools", "None"),
+    ({"response_format": {"type": "json_object"}}, "response_format.type", "'text'"),
+    ({"nonsense": 1}, "nonsense", "unrecognized request argument supplied: nonsense"),
+]
 
 
-async def test_greedy_answers_do_not_depend_on_who_shares_the_batch(served: Served) -> None:
-    prompts = ["Hello", "What is a list?", "a", "The quick brown fox"]
-    asked = {"model": "tiny", "max_tokens": 12, "temperature": 0, "ignore_eos": True}
-    alone = []
-    for prompt in prompts:
-        reply = await served.client.post("/v1/completions", json=asked | {"prompt": prompt})
-        alone.append(reply.json()["choices"][0]["text"])
-    together = await served.client.post("/v1/completions", json=asked | {"prompt": prompts})
-    assert [choice["text"] for choice in together.json()["choices"]] == alone
-
-
-async def test_a_completion_may_begin_with_its_prompt(served: Served) -> None:
-    asked = {"model": "tiny", "prompt": "Hello", "max_tokens": 4, "echo": True, "n": 2}
-    reply = await served.client.post("/v1/completions", json=asked)
-    choices = reply.json()["choices"]
-    assert len(choices) == 2 and all(choice["text"].startswith("Hello") for choice in choices)
-    assert reply.json()["usage"]["completion_tokens"] == 8
+@pytest.mark.parametrize(("asked", "param", "why"), REFUSED, ids=[str(r[0])[:40] for r in REFUSED])
+async def test_what_is_not_taken_is_named(
+    tiny: Served, asked: dict[str, Any], param: str, why: str
+) -> None:
+    reply = await chat(tiny, **asked)
+    error = reply.json()["error"]
+    assert reply.status_code == 400
+    assert error["type"] == "invalid_request_error"
+    assert error["param"].startswith(param) and why in error["message"]
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "told"),
+    ("asked", "why"),
     [
-        ({"model": "nobody"}, 404, "nobody"),
-        ({"model": "same_fp32"}, 400, "same_fp32"),
-        ({"messages": []}, 400, "messages"),
-        ({"max_tokens": 10**6}, 400, "context"),
-        ({"messages": [{"role": "user", "content": "a " * 5000}]}, 400, "context"),
+        ({"max_tokens": 2**31}, "has a context of 128 tokens"),
+        ({"messages": [{"role": "user", "content": "word " * 500}]}, "has a context of 128 tokens"),
+        ({"messages": [{"role": "user", "content": "x" * 10**6}]}, "has a context of 128 tokens"),
+        ({"model": "bare"}, 'model "bare" has no chat template'),
+        ({"model": "strict", "messages": [{"role": "tool"}]}, "roles must alternate"),
+        ({"logit_bias": {"512": 1}}, "has 512 tokens; 512 is none of them"),
     ],
 )
-async def test_what_is_wrong_is_told_in_openais_words(
-    served: Served, asked: dict[str, Any], status: int, told: str
+async def test_what_the_model_cannot_do_is_told(
+    tiny: Served, asked: dict[str, Any], why: str
 ) -> None:
-    for stream in (False, True):
-        reply = await ask(served, **asked, stream=stream)
-        error = reply.json()["error"]
-        assert reply.status_code == status and told in error["message"]
-        assert set(error) == {"message", "type", "param", "code"}
+    reply = await chat(tiny, **asked)
+    assert reply.status_code == 400
+    assert why in reply.json()["error"]["message"]
 
 
-async def test_a_client_that_sends_no_json_is_told(served: Served) -> None:
-    for body in (b"", b"{", b"[]", b"\xff"):
-        reply = await served.client.post("/v1/chat/completions", content=body)
-        assert reply.status_code == 400 and "the body" in reply.json()["error"]["message"]
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"\xff\xfe", b'{"model": "tiny", "messages": NaN}', b"null"]
+)
+async def test_what_is_no_json_object_is_refused(tiny: Served, body: bytes) -> None:
+    reply = await tiny.client.post("/v1/chat/completions", content=body)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["type"] == "invalid_request_error"
+
+
+async def test_half_a_surrogate_pair_is_refused(tiny: Served) -> None:
+    body = b'{"model": "tiny", "messages": [{"role": "user", "content": "\\ud800"}]}'
+    reply = await tiny.client.post("/v1/chat/completions", content=body)
+    assert reply.status_code == 400
+
+
+async def test_arguments_of_openais_own_service_are_passed_over(tiny: Served) -> None:
+    reply = await chat(tiny, user="me", metadata={"a": "b"}, store=False, tool_choice="none")
+    assert reply.status_code == 200
+
+
+async def test_parts_of_text_and_the_role_developer(tiny: Served) -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    both = [
+        await chat(tiny, messages=messages, temperature=0)
+        for messages in (
+            [{"role": "developer", "content": parts}, *CHAT],
+            [{"role": "system", "content": "ab"}, *CHAT],
+        )
+    ]
+    assert both[0].json()["choices"] == both[1].json()["choices"]
+    image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]
+    assert (await chat(tiny, messages=image)).status_code == 400
+
+
+async def test_unknown_models_and_ids(tiny: Served) -> None:
+    reply = await chat(tiny, model="none")
+    assert reply.status_code == 404 and reply.json()["error"]["code"] == "model_not_found"
+    reply = await tiny.client.post("/v1/completions", json={}, headers={"x-request-id": "mine"})
+    assert reply.headers["x-request-id"] == "mine"
+
+
+async def test_a_full_queue_is_a_limit_of_rate(tmp_path: Path) -> None:
+    tiny_llama.write(tmp_path / "tiny/1")
+    settings = "[batching]\nmax_queue_size = 1\n[generation]\nslots = 1\n"
+    (tmp_path / "tiny/model.toml").write_text(settings)
+    async with serve(tmp_path) as each:
+        reply = await chat(each, n=8, ignore_eos=True, max_tokens=90)
+        again = await chat(each)
+    assert reply.status_code == 429
+    assert reply.json()["error"]["code"] == "rate_limit_exceeded"
+    assert reply.headers["retry-after"] == "1"
+    assert again.status_code == 200, "those of the refused request have made way"
+
+
+async def test_a_client_that_leaves_is_not_answered(tiny: Served) -> None:
+    version = tiny.server.repository.version("tiny")
+    _, batcher = version.generation()
+    asking = asyncio.ensure_future(chat(tiny, max_tokens=100, ignore_eos=True, n=32))
+    while not batcher.in_flight:
+        await asyncio.sleep(0.001)
+    asking.cancel()
+    await batcher.drain()
+    assert batcher.in_flight == 0
+
+
+async def test_a_key_where_one_is_needed(tmp_path: Path) -> None:
+    tiny_llama.write(tmp_path / "tiny/1")
+    async with serve(tmp_path, api_key=SecretStr("secret")) as each:
+        body = {"model": "tiny", "messages": CHAT, "max_tokens": 2}
+        path, right = "/v1/chat/completions", {"authorization": "Bearer secret"}
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=each.server), base_url="http://127.0.0.1"
+        ) as client:
+            refused = await client.post(path, json=body)
+            taken = await client.post(path, json=body, headers=right)
+    assert refused.status_code == 401
+    assert refused.json()["error"]["type"] == "authentication_error"
+    assert taken.status_code == 200

@@ -1,9 +1,5 @@
-"""Answers in the words of OpenAI's API, as its own client reads them."""
-
-from math import inf
-
-from openai.types import Completion
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
+import json
+from math import inf, log
 
 from service.api.protocol.openai_answers import (
     Head,
@@ -11,46 +7,38 @@ from service.api.protocol.openai_answers import (
     chat,
     chat_piece,
     completion,
-    completion_piece,
     usage,
     usage_piece,
 )
 from service.core.generation import Alternative, Delta, FinishReason, Token
 
-HEAD = Head("id", 1, "m", "f")
-CHOSEN = (
-    Token(1, "a", -0.5, (Alternative(1, "a", -0.5), Alternative(2, "b", -inf))),
-    Token(3, "\ufffd", -1.0),
-)
-WHOLE = Whole("ab", 2, CHOSEN, FinishReason.STOP)
+HEAD = Head("id", 5, "m", "1-abc")
+TOKEN = Token(3, "é", log(0.5), (Alternative(3, "é", log(0.5)), Alternative(4, "\ufffd", -inf)))
 
 
-def test_a_chat_is_one_of_openais() -> None:
-    found = ChatCompletion.model_validate(chat(HEAD, [WHOLE, WHOLE], usage(3, 2)), strict=True)
-    assert [choice.index for choice in found.choices] == [0, 1]
-    assert found.choices[0].message.content == "ab"
-    assert found.usage is not None and found.usage.total_tokens == 5
-    logprobs = found.choices[0].logprobs
-    assert logprobs is not None and logprobs.content is not None
-    first, second = logprobs.content
-    assert first.bytes == [97] and first.top_logprobs[1].logprob == -9999.0
-    assert second.bytes is None  # a part of a character
+def test_a_chat() -> None:
+    found = chat(HEAD, [Whole("é", 1, (TOKEN,), FinishReason.STOP)], usage(2, 1))
+    assert found["object"] == "chat.completion" and found["usage"]["total_tokens"] == 3
+    (choice,) = found["choices"]
+    assert choice["message"] == {"role": "assistant", "content": "é", "refusal": None}
+    (token,) = choice["logprobs"]["content"]
+    assert (token["token"], token["bytes"]) == ("é", [195, 169])
+    assert [each["bytes"] for each in token["top_logprobs"]] == [[195, 169], None]
+    assert "Infinity" not in json.dumps(found)
 
 
-def test_the_first_piece_names_the_role_and_the_last_the_reason() -> None:
-    begun, ended = Delta("a", 1, (), None), Delta("", 2, (), FinishReason.LENGTH)
-    first = ChatCompletionChunk.model_validate(chat_piece(HEAD, 0, begun, first=True))
-    last = ChatCompletionChunk.model_validate(chat_piece(HEAD, 0, ended, first=False))
-    assert (first.choices[0].delta.role, first.choices[0].delta.content) == ("assistant", "a")
-    assert last.choices[0].delta.role is None and last.choices[0].finish_reason == "length"
-    counted = usage_piece(HEAD, "chat.completion.chunk", usage(1, 2))
-    assert ChatCompletionChunk.model_validate(counted).choices == []
+def test_pieces_of_a_chat() -> None:
+    first = chat_piece(HEAD, 0, Delta("a", 1), first=True)
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": "a"}
+    last = chat_piece(HEAD, 1, Delta("", 9, (), FinishReason.LENGTH), first=False)
+    assert last["choices"][0]["delta"] == {}
+    assert last["choices"][0]["finish_reason"] == "length"
+    end = usage_piece(HEAD, "chat.completion.chunk", usage(1, 1))
+    assert end["choices"] == [] and end["usage"]["prompt_tokens"] == 1
 
 
-def test_a_completion_is_one_of_openais() -> None:
-    found = Completion.model_validate(completion(HEAD, [WHOLE], usage(3, 2)), strict=True)
-    logprobs = found.choices[0].logprobs
-    assert found.choices[0].text == "ab" and found.choices[0].finish_reason == "stop"
-    assert logprobs is not None and logprobs.text_offset == [0, 1]
-    piece = completion_piece(HEAD, 1, Delta("c", 1, (), None), first=True)
-    assert piece["choices"][0]["index"] == 1 and piece["choices"][0]["logprobs"] is None
+def test_a_completion() -> None:
+    found = completion(HEAD, [Whole("éb", 2, (TOKEN, TOKEN), FinishReason.LENGTH)], usage(1, 2))
+    logprobs = found["choices"][0]["logprobs"]
+    assert logprobs["tokens"] == ["é", "é"] and logprobs["text_offset"] == [0, 1]
+    assert logprobs["top_logprobs"][0] == {"é": log(0.5), "\ufffd": -9999.0}

@@ -1,11 +1,8 @@
-"""Requests of OpenAI's API to values."""
-
 from typing import Any
 
 import pytest
 
 from service.api.protocol.openai_requests import (
-    MOST_STOPS,
     BadArgument,
     ChatRequest,
     CompletionRequest,
@@ -13,77 +10,64 @@ from service.api.protocol.openai_requests import (
     read_generate,
 )
 
-CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "a"}]}
 
 
-def test_what_is_left_out_has_openais_defaults() -> None:
+def test_what_is_left_out_is_openais_default() -> None:
     asked = read(ChatRequest, CHAT)
-    sampling = asked.parameters()
-    assert (sampling.temperature, sampling.top_p, sampling.seed) == (1.0, 1.0, None)
-    assert (asked.choices, asked.limit, asked.stops, asked.told) == (1, None, (), None)
+    found = asked.parameters()
+    assert (found.temperature, found.top_p, found.top_k, found.seed) == (1.0, 1.0, 0, None)
+    assert (asked.choices, asked.limit, asked.told, asked.stops) == (1, None, None, ())
+    assert not asked.usage_last
 
 
-def test_null_and_what_concerns_openais_service_is_passed_over() -> None:
-    nothing = dict.fromkeys(("temperature", "stop", "seed", "n", "logit_bias", "tools"))
-    assert read(ChatRequest, CHAT | nothing | {"user": "me", "store": True}).choices == 1
+def test_every_choice_has_a_seed_of_its_own() -> None:
+    asked = read(ChatRequest, {**CHAT, "seed": -1, "n": 2})
+    assert [asked.parameters(None, choice).seed for choice in (0, 1)] == [2**64 - 1, 0]
 
 
-@pytest.mark.parametrize(
-    ("more", "param"),
-    [
-        ({"temperature": -1}, "temperature"),
-        ({"temperature": float("nan")}, "temperature"),
-        ({"temperature": "1"}, "temperature"),
-        ({"max_tokens": 0}, "max_tokens"),
-        ({"n": 0}, "n"),
-        ({"stop": ""}, "stop"),
-        ({"stop": ["a"] * (MOST_STOPS + 1)}, "stop"),
-        ({"logit_bias": {"a": 1}}, "logit_bias"),
-        ({"top_logprobs": 21}, "top_logprobs"),
-        ({"messages": []}, "messages"),
-        ({"messages": [{"role": "nobody", "content": ""}]}, "messages.0.role"),
-        ({"tools": [{}]}, "tools"),
-        ({"response_format": {"type": "json_object"}}, "response_format.type"),
-        ({"no_such_thing": 1}, "no_such_thing"),
-    ],
-)
-def test_what_is_wrong_is_named(more: dict[str, Any], param: str) -> None:
-    with pytest.raises(BadArgument) as refused:
-        read(ChatRequest, CHAT | more)
-    assert refused.value.param == param and param.split(".")[0] in str(refused.value)
+def test_null_is_as_good_as_left_out() -> None:
+    nulls = dict.fromkeys(
+        ("temperature", "stop", "n", "stream", "seed", "logprobs", "tools", "max_tokens", "top_k")
+    )
+    assert read(ChatRequest, {**CHAT, **nulls}) == read(ChatRequest, {**CHAT, **nulls, "user": "x"})
 
 
-def test_what_is_missing_is_named() -> None:
-    with pytest.raises(BadArgument, match='you must provide "model"'):
-        read(ChatRequest, {"messages": CHAT["messages"]})
+def test_names_of_the_same_limit() -> None:
+    assert read(ChatRequest, {**CHAT, "max_tokens": 3}).limit == 3
+    assert read(ChatRequest, {**CHAT, "max_tokens": 3, "max_completion_tokens": 5}).limit == 5
 
 
-def test_messages_are_made_ready_for_the_template() -> None:
-    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    messages = [
-        {"role": "developer", "content": parts},
-        {"role": "user", "content": None, "name": "x"},
-    ]
-    first, second = read(ChatRequest, CHAT | {"messages": messages}).messages
-    assert first.for_template() == {"role": "system", "content": "ab"}
-    assert second.for_template() == {"role": "user", "content": "", "name": "x"}
+def test_what_else_a_message_holds_is_for_the_template() -> None:
+    message = {"role": "assistant", "content": None, "name": "x", "tool_calls": []}
+    (found,) = read(ChatRequest, {**CHAT, "messages": [message]}).messages
+    assert found.for_template() == {
+        "role": "assistant", "content": "", "name": "x", "tool_calls": [],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("prompt", "prompts"),
-    [("a", ["a"]), (["a", "b"], ["a", "b"]), ([1, 2], [[1, 2]]), ([[1], [2]], [[1], [2]])],
+    [
+        ("a", ["a"]),
+        (["a", "b"], ["a", "b"]),
+        ([1, 2], [[1, 2]]),
+        ([[1], [2, 3]], [[1], [2, 3]]),
+    ],
 )
-def test_a_prompt_is_text_or_tokens_one_or_several(prompt: Any, prompts: list[Any]) -> None:
+def test_prompts_in_each_form(prompt: Any, prompts: Any) -> None:
     assert read(CompletionRequest, {"model": "m", "prompt": prompt}).prompts == prompts
 
 
-def test_each_answer_has_a_seed_of_its_own() -> None:
-    asked = read(ChatRequest, CHAT | {"seed": 2**64 - 1, "n": 2})
-    assert [asked.parameters(choice=i).seed for i in range(2)] == [2**64 - 1, 0]
+@pytest.mark.parametrize("prompt", ["", [], [1, "a"], 5, None, [[1], "a"]])
+def test_prompts_in_no_form(prompt: Any) -> None:
+    with pytest.raises(BadArgument) as found:
+        read(CompletionRequest, {"model": "m", "prompt": prompt})
+    assert found.value.param is not None and found.value.param.startswith("prompt")
 
 
-def test_tritons_extension_takes_parameters_at_both_places() -> None:
-    asked = read_generate({"text_input": "a", "max_tokens": 3, "parameters": {"temperature": 0}})
-    assert (asked.text_input, asked.max_tokens, asked.parameters().temperature) == ("a", 3, 0)
-    with pytest.raises(BadArgument, match="must be an object"):
-        read_generate({"text_input": "a", "parameters": 1})
+def test_triton_has_arguments_in_two_places() -> None:
+    asked = read_generate({"text_input": "a", "parameters": {"top_k": 5}, "temperature": 0})
+    assert (asked.top_k, asked.temperature) == (5, 0)
+    with pytest.raises(BadArgument, match='"parameters" must be an object'):
+        read_generate({"text_input": "a", "parameters": 5})

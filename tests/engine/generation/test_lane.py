@@ -1,52 +1,42 @@
-"""A thread that decodes: each step is told, a failure is that of its requests alone."""
+"""One lane by hand: a long prompt is read in chunks between the tokens of another request."""
 
 import asyncio
 from pathlib import Path
-from threading import Event
-from typing import Any
 
-import pytest
-
-from service.core.errors import ExecutionFailed
 from service.core.generation import Delta
-from service.engine.generation.lane import Lane, Report, Shared
-from tests.engine.generation.tiny_batcher import batcher, language, request, whole
-from tests.patience import PATIENCE
+from service.engine.generation.answer import Answer
+from service.engine.generation.lane import Job, Lane, Report, Shared
+from service.engine.generation.scheduler import Entry
+from service.engine.generation.stream import Stream
+from tests.engine.generation.tiny_batcher import language, request
 
 
-def test_a_lane_ends_when_its_model_is_closed(tmp_path: Path) -> None:
-    told: list[Report | None] = []
-    ended = Event()
+async def test_a_long_prompt_holds_nobody_up(tmp_path: Path) -> None:
+    model, shared = language(tmp_path, rows=2, chunk=8), Shared(9)
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+    reports: list[Report] = []
 
     def tell(_: Lane, report: Report | None) -> None:
-        told.append(report)
         if report is None:
-            ended.set()
+            loop.call_soon_threadsafe(over.set)
+            return
+        reports.append(report)
+        if (
+            sum(isinstance(n, Delta) and n.finish is not None for r in reports for _, n in r.news)
+            == 2
+        ):
+            with shared.news:
+                shared.closed = True
 
-    shared = Shared(10)
-    Lane(language(tmp_path).decoders[0], shared, 16, tell).start("lane")
-    with shared.news:
-        shared.closed = True
-        shared.news.notify_all()
-    assert ended.wait(PATIENCE) and told == [None]
-
-
-async def test_what_fails_is_told_and_the_lane_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with batcher(tmp_path) as engine:
-        decoder = engine._language.decoders[0]
-        read = decoder.read
-
-        def broken(row: int, tokens: Any, start: int) -> Any:
-            if len(tokens) == 13:
-                raise RuntimeError("a secret")
-            return read(row, tokens, start)
-
-        monkeypatch.setattr(type(decoder), "read", lambda _, *args: broken(*args))
-        good = asyncio.ensure_future(whole(engine.generate(request(seed=1, max_tokens=30))))
-        with pytest.raises(ExecutionFailed, match="internal error"):
-            await whole(engine.generate(request(seed=2, length=13)))
-        found: Delta = await good
-        assert found.tokens == 30
-        assert (await whole(engine.generate(request(seed=3, max_tokens=4)))).tokens == 4
+    lane = Lane(model.decoders[0], shared, model.chunk, tell)
+    for asked in (request(0, 4, max_tokens=20), request(1, 60, max_tokens=3)):
+        answer = Answer(asked, model.tokenizer, model.config.ends, 100)
+        job = Job(answer, Stream(len(asked.prompt), lambda: None), 0.0)
+        shared.waiting.admit(Entry(job, len(asked.prompt), 2, 0.0))
+    lane.start("test")
+    await over.wait()
+    both = [each for each in reports if each.read and each.between]
+    assert [each.read for each in both] == [8] * 7 + [4]
+    assert all(len(each.between) == 1 for each in both)
+    assert all(each.rows == 2 for each in both)
+    assert sum(len(each.first) for each in reports) == 2

@@ -1,0 +1,48 @@
+"""Leads a model through texts: what it says of each token, given those before. Blocks."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.core.language_gate import Forced
+from service.engine.generation.decoder import Decoder
+from service.engine.generation.sampling import Floats
+
+ROWS = 8
+"""Texts that are read side by side."""
+
+
+def force(
+    decoder: Decoder, texts: NDArray[np.int64], go_on: Callable[[], bool] = lambda: True
+) -> Forced:
+    """Read texts, [texts, tokens], on a cache of their own beside the decoder's. ``go_on`` is asked
+    again and again.
+
+    Raises:
+        ExecutionFailed: the graph fails.
+        InterruptedError: it is not to go on.
+    """
+    length = texts.shape[1]
+    beside = decoder.beside(min(ROWS, len(texts)), length)
+    logprobs = np.empty((len(texts), length - 1), np.float32)
+    top1 = np.empty((len(texts), length - 1), np.int64)
+    for start in range(0, len(texts), ROWS):
+        part = texts[start : start + ROWS]
+        rows = np.arange(len(part))
+        scores = np.stack([beside.read(row, [int(text[0])], 0) for row, text in enumerate(part)])
+        for at in range(1, length):
+            if not go_on():
+                raise InterruptedError
+            logprobs[start + rows, at - 1] = _logprobs(scores)[rows, part[:, at]]
+            top1[start + rows, at - 1] = scores.argmax(axis=1)
+            if at < length - 1:
+                scores = beside.next(part[:, at].tolist(), [at] * len(part))
+    return Forced(logprobs, top1)
+
+
+def _logprobs(scores: Floats) -> Floats:
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    sums = np.exp(shifted).sum(axis=1, keepdims=True, dtype=np.float64)
+    found: Floats = shifted - np.log(sums).astype(np.float32)
+    return found

@@ -1,0 +1,97 @@
+"""Versions of a language model go through the gate, and no answer is cut when they change."""
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from service.core.errors import GateFailed
+from service.core.generation import Delta
+from service.engine.generation.teacher import force
+from service.engine.repository.repository import ModelRepository
+from service.engine.repository.rollout import Cause, Context, RolloutOptions
+from tests.engine.generation import tiny_llama
+from tests.engine.generation.tiny_batcher import language, request, whole
+
+
+def golden(folder: Path, path: Path) -> None:
+    """The texts of a model's own, and what it says of them."""
+    model = language(folder, rows=1)
+    texts = np.random.default_rng(0).integers(0, tiny_llama.VOCABULARY, (4, 20))
+    forced = force(model.decoders[0], texts)
+    np.savez(path, tokens=texts, logprobs=forced.logprobs, top1=forced.top1)
+
+
+def rounded(version: Path, steps: int) -> None:
+    """Weights in so few steps that they lose something."""
+    model = onnx.load(version / "model.onnx")
+    for weight in model.graph.initializer:
+        array = onnx.numpy_helper.to_array(weight)
+        if array.ndim == 2 and array.dtype == np.float32 and weight.name not in ("cos", "sin"):
+            scale = np.abs(array).max() / steps
+            again = (np.round(array / scale) * scale).astype(np.float32)
+            weight.CopyFrom(onnx.numpy_helper.from_array(again, weight.name))
+    onnx.save(model, version / "model.onnx")
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """Version 1, and two that are rounded: finely, and coarsely."""
+    folder = tmp_path / "models"
+    for number, steps in ((1, 0), (2, 1000), (3, 2)):
+        version = tiny_llama.write(folder / f"tiny/{number}")
+        if steps:
+            rounded(version, steps)
+    golden(tmp_path / "source", folder / "tiny/golden.npz")
+    (folder / "tiny/serving.toml").write_text("version = 1\n")
+    return folder
+
+
+async def test_the_gate_leads_it_through_texts(models: Path) -> None:
+    repository = ModelRepository(models, Context(1, lambda _: None))
+    await repository.load_all()
+    assert repository.version("tiny").number == 1
+    passed = await repository.swap("tiny", 2, RolloutOptions(Cause.SWAP))
+    measures = {check.measure: check for check in passed.checks if check.name == "golden"}
+    assert measures.keys() == {"perplexity ratio", "top-1 agreement"}
+    assert all(check.passed for check in measures.values())
+    with pytest.raises(GateFailed, match="perplexity ratio is .*, required at most 1.05"):
+        await repository.swap("tiny", 3, RolloutOptions(Cause.SWAP))
+    assert repository.version("tiny").number == 2
+    forced = await repository.swap("tiny", 3, RolloutOptions(Cause.SWAP, force=True))
+    assert "perplexity ratio" in forced.forced
+    await repository.stop()
+
+
+async def test_no_answer_is_cut(models: Path) -> None:
+    """Twenty swaps while eight answers at a time are read; each is whole."""
+    repository = ModelRepository(models, Context(2, lambda _: None))
+    await repository.load_all()
+    over = False
+
+    async def read() -> list[Delta]:
+        answers = []
+        while not over:
+            _, batcher = repository.version("tiny").generation()
+            answers.append(await whole(batcher.generate(request(max_tokens=60))))
+        return answers
+
+    readers = [asyncio.ensure_future(read()) for _ in range(8)]
+    for number in (2, 1) * 10:
+        await repository.swap("tiny", number, RolloutOptions(Cause.SWAP))
+    over = True
+    answers = [answer for each in await asyncio.gather(*readers) for answer in each]
+    assert len(answers) >= 8
+    assert {answer.tokens for answer in answers} == {60}
+    await repository.stop()
+    assert not repository.models["tiny"].active
+
+
+async def test_a_golden_set_of_another_kind_is_told(models: Path) -> None:
+    np.savez(models / "tiny/golden.npz", **{"inputs/x": np.ones((2, 3))})
+    repository = ModelRepository(models, Context(1, lambda _: None))
+    await repository.load_all()
+    assert "has tokens, logprobs and top1" in repository.models["tiny"].reason
+    await repository.stop()
