@@ -13,11 +13,14 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.engine import graphs
+from tests.engine.generation import tiny_llama
 from tests.parts import CURL
 from tests.patience import PATIENCE
 from tests.system.process import KEY, ROOT, Running, running
 
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.M | re.S)
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 ELSEWHERE = {
     "python3 -m venv": ".ci/run, and by hand in a new environment",
     "pip install quantserve": "tests/test_wheel.py",
@@ -34,7 +37,7 @@ ELSEWHERE = {
 
 def blocks() -> list[tuple[str, str]]:
     found = []
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for page in PAGES:
         for number, text in enumerate(BLOCK.findall(page.read_text())):
             if not text.startswith(tuple(ELSEWHERE)) or "quantserve list" in text:
                 found.append((f"{page.name}-{number}", text))
@@ -43,10 +46,11 @@ def blocks() -> list[tuple[str, str]]:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Running]:
-    """The digits, and a table of numbers and texts."""
+    """The digits, a table of numbers and texts, and a language model without a mind."""
     models = tmp_path / "models"
     shutil.copytree(ROOT / "models/digits", models / "digits")
     graphs.save(customers(), models / "customers")
+    tiny_llama.write(models / "smollm2/1")
     shutil.copy(ROOT / "models/digits/1/model.onnx", tmp_path)
     with running(models) as found:
         yield found
@@ -88,6 +92,17 @@ def test_it_works_as_printed(name: str, text: str, server: Running, tmp_path: Pa
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
     assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_works_as_printed(page: Path, server: Running, tmp_path: Path) -> None:
+    for text in PYTHON.findall(page.read_text()):
+        script = text.replace("127.0.0.1:8000", server.address)
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=tmp_path, timeout=PATIENCE,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{script}\n{done.stdout}"
 
 
 def test_links_between_pages_lead_somewhere() -> None:
