@@ -108,12 +108,12 @@ def test_a_node_that_does_not_return_costs_its_model_alone(server: Running) -> N
     assert stuck.answer().status == 504
     assert waiting.answer().status in (200, 503)
     refused = server.ask(number("comparing", 5))
-    assert refused.status == 503 and "thread was given up" in refused.error
+    assert refused.status == 503 and "thread was abandoned" in refused.error
     assert metric(server, "quantserve_lost_threads") == "1.0"
     assert server.ask(post(SAME, GOOD)).status == 200
     index = json.loads(server.ask(change("/v2/repository/index")).body)
     (state,) = [each for each in index if each["name"] == "comparing"]
-    assert state["state"] == "UNAVAILABLE" and "given up" in state["reason"]
+    assert state["state"] == "UNAVAILABLE" and "abandoned" in state["reason"]
     assert server.ask(change("/v2/repository/models/comparing/load")).status == 200
     assert server.ask(number("comparing", 5)).status == 200
 

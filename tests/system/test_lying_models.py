@@ -159,7 +159,7 @@ SERVED: list[tuple[str, str, str, list[Values]]] = [
     ("no-batch-out", "requests", "shape [] for 2 rows", [{"x": floats(n, 4)} for n in (1, 8)]),
     ("axis-1", "requests", 'output "y" has shape', [{"x": floats(5, n, 3)} for n in (1, 8)]),
     ("running-total", "requests", "request by request", [{"x": floats(9, 4)}]),
-    ("centred", "requests", "answers move by more than 100 %", [{"x": floats(9, 4)}]),
+    ("centred", "requests", "answers change by more than 100 %", [{"x": floats(9, 4)}]),
     ("fixed", "requests", "first axis of fixed length", [{"x": floats(4, 4)}]),
     ("eights", "combine", "", [{"x": floats(3, n)} for n in (8, 40)]),
     ("two-inputs", "combine", "", [{"a": floats(3, 5), "b": floats(3, 5, seed=1)}]),

@@ -133,12 +133,12 @@ def _moves(probe: Probe, batching: BatchingConfig) -> bool:
 
 def _what_moves(probe: Probe) -> str:
     if probe.alike:
-        return "with one row it cannot be told whether rows move each other (add to golden.npz)"
+        return "one row does not show whether rows influence each other (add rows to golden.npz)"
     if not probe.repeatable:
         return "answers differ from one run to the next"
     if isinf(probe.deviation):
         return "answers have another shape, or other infinities or NaN, when rows share a run"
-    return f"answers move by {percent(probe.deviation)} with the rows beside them"
+    return f"answers change by {percent(probe.deviation)} with the other rows of a batch"
 
 
 def percent(share: float) -> str:

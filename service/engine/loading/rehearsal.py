@@ -103,8 +103,8 @@ def _ask(task: Task | Path, stop: Callable[[], bool], seconds: float) -> int | N
 def _ended_by(number: signal.Signals) -> str:
     if number is signal.SIGKILL:
         return (
-            "the process in which it was tried was killed (SIGKILL), as the kernel does where"
-            " memory ends: give the server more, or unload versions"
+            "the process in which it was tried was killed (SIGKILL), as the kernel does when"
+            " memory runs out: give the server more memory, or unload versions"
         )
     return f"it crashed the process in which it was tried ({number.name})"
 

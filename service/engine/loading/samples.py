@@ -41,7 +41,7 @@ def trial_rows(
     found = read_golden(golden, signature)
     if found is None:
         rows, error = generated_rows(signature, dims, run)
-        why = f"no rows to try it with could be made up ({error}); add {golden.name}"
+        why = f"no rows for the probe could be generated ({error}); add {golden.name}"
         return rows, "" if rows else why
     if signature.declared is False:
         return _whole(golden.name, found.inputs, run), ""

@@ -64,7 +64,7 @@ class LoadingThread:
             return
         self._on_lost(True)
         done.add_done_callback(self._came_back)
-        raise LoadFailed(self._late("and does not stop: its thread was given up"))
+        raise LoadFailed(self._late("and does not stop: its thread was abandoned"))
 
     def _came_back(self, done: asyncio.Future[T]) -> None:
         done.exception()

@@ -159,7 +159,7 @@ def _choose_padding(
         return None, f"not padded: {error}"
     if moved <= max(SAME, batching.tolerance):
         return padding, ""
-    answers = f"answers move by {percent(moved)} when padded"
+    answers = f"answers change by {percent(moved)} when padded"
     if batching.combine == "always":
         return padding, f"{answers}; padded all the same, as model.toml says"
     return None, f"{answers}: not padded"

@@ -14,8 +14,8 @@ from service.engine.storage.folder import ModelFolder, Override
 
 NOT_LOADED = "not loaded"
 CHANGED = (
-    "its files or settings have changed since it was loaded; what was loaded serves on, until a"
-    " load or swap brings what is there now through the gate"
+    "its files or settings have changed since it was loaded; it serves unchanged until a load or"
+    " swap takes the new ones through the gate"
 )
 
 

@@ -110,6 +110,6 @@ def _same_choice(model: Model, number: int) -> bool:
 
 def _refusal(model: Model, number: int, problem: str) -> NotPersisted:
     return NotPersisted(
-        f'model "{model.name}" version {number} was not let serve, and nothing was changed: the'
+        f'model "{model.name}" version {number} does not serve, and nothing was changed: the'
         f" choice would be lost at a restart, since {problem}; {OR_NOT_AT_ALL}"
     )

@@ -30,8 +30,8 @@ from service.engine.storage.folder import VersionFiles
 UNLOADED = "unloaded"
 """Why a version that was drained is not available."""
 STUCK = (
-    "a run did not stop when its time was over, and its thread was given up; it takes a core until"
-    " it ends, or the server does; load the model or swap to try again"
+    "a run did not stop at its time limit and its thread was abandoned; the thread keeps a core"
+    " busy until it or the server ends; load the model or swap to try again"
 )
 # In Python 3.11 a member of an enumeration takes ten times as long to find as a name.
 _READY, _REQUESTS = State.READY, BatchingMode.REQUESTS

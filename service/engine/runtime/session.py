@@ -242,7 +242,8 @@ def _overridable(source: Source) -> str:
         return ""
     return (
         f"sums of weight {names[0]!r:.80} may saturate: it is listed among the inputs, so a request"
-        " may give it, and exact kernels leave it; export with keep_initializers_as_inputs=False"
+        " may override it, and exact kernels do not convert it; export with"
+        " keep_initializers_as_inputs=False"
     )
 
 

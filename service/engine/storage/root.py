@@ -92,8 +92,8 @@ class Root:
         place = self.path / name
         if os.path.lexists(place) and not os.path.isdir(place):  # noqa: PTH112 - never raises
             raise Conflict(
-                f'model "{name}" cannot get a version: in the models folder there is something of '
-                "that name that is no folder; remove it, or choose another name"
+                f'model "{name}" cannot get a version: its name is taken in the models folder by '
+                "something that is not a folder; remove it, or choose another name"
             )
         found = self.read_one(name)
         if found is not None and found.own:

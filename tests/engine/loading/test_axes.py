@@ -144,7 +144,7 @@ def test_lengths_that_add_up_over_time_are_not_a_batch(tmp_path: Path) -> None:
         [graphs.constant("axis", 0, np.int64)],
     )
     found = loaded(total, tmp_path)
-    assert not found.signature.batchable and "move" in found.plan.note
+    assert not found.signature.batchable and "change" in found.plan.note
 
 
 def test_a_golden_set_of_such_a_model_is_one_request(tmp_path: Path) -> None:

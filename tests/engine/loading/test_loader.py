@@ -65,7 +65,7 @@ def test_a_model_for_which_no_rows_can_be_made_up_is_served_with_care(tmp_path: 
     )
     found = loaded(table, tmp_path)
     assert found.plan.mode is BatchingMode.REQUESTS
-    assert "no rows to try it with" in found.plan.note and "add golden.npz" in found.plan.note
+    assert "no rows for the probe" in found.plan.note and "add golden.npz" in found.plan.note
 
 
 def test_lengths_for_made_up_rows_may_be_given(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ async def test_a_swap_needs_no_folder_for_temporary_files(
 def test_a_process_that_is_killed_is_not_said_to_have_crashed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the kernel does where memory ends: this process goes first."""
+    """As the kernel does when memory runs out: this process goes first."""
     start = rehearsal._start
 
     def killed(answers: IO[bytes]) -> "subprocess.Popen[bytes]":
@@ -87,7 +87,7 @@ def test_a_process_that_is_killed_is_not_said_to_have_crashed(
         return child
 
     monkeypatch.setattr(rehearsal, "_start", killed)
-    with pytest.raises(LoadFailed, match="was killed .SIGKILL., as the kernel does where memory"):
+    with pytest.raises(LoadFailed, match="was killed .SIGKILL., as the kernel does when memory"):
         tried(graphs.model([node("Identity", "x", to="y")], *ENDS), tmp_path)
 
 

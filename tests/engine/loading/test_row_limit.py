@@ -33,8 +33,8 @@ def test_a_limit_of_the_operator_stays_one(mode: BatchingMode) -> None:
 
 
 def test_rows_that_influence_each_other_are_the_reason() -> None:
-    whole = plan(BatchingMode.REQUESTS, note="answers move by 3 %")
+    whole = plan(BatchingMode.REQUESTS, note="answers change by 3 %")
     assert part_rows(whole, PROBE, BatchingConfig()) == 0
-    assert "in one run (answers move by 3 %), so it cannot be cut" in refusal(
+    assert "in one run (answers change by 3 %), so it cannot be cut" in refusal(
         whole, BatchingConfig()
     )

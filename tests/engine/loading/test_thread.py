@@ -30,7 +30,7 @@ async def test_what_takes_too_long_is_ended() -> None:
 async def test_a_thread_that_does_not_return_is_given_up() -> None:
     go_on, told = threading.Event(), asyncio.Queue[bool]()
     thread = LoadingThread(Unheeded(), 0.0, told.put_nowait, grace=0.0)
-    with pytest.raises(LoadFailed, match="given up"):
+    with pytest.raises(LoadFailed, match="abandoned"):
         await thread.run(go_on.wait, 10)
     assert await told.get() is True
     go_on.set()

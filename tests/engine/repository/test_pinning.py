@@ -48,7 +48,7 @@ async def test_on_a_disk_that_is_read_only(root: Path) -> None:
     with read_only(root):
         async with opened(root) as it:
             told = await refused(it)
-    assert 'model "m" version 1 was not let serve, and nothing was changed' in told
+    assert 'model "m" version 1 does not serve, and nothing was changed' in told
     assert "m/serving.toml cannot be written: Read-only file system (EROFS)" in told
     assert "mount the models folder writable; or start the server with --no-pin" in told
 
