@@ -58,7 +58,7 @@ class Change:
     votes: dict[int, list[Vote]]
     """Of those that are still there, by worker, in order."""
     ended: dict[int, bool] = field(default_factory=dict)
-    verdicts: list[bool] = field(default_factory=list)
+    verdicts: list[Message] = field(default_factory=list)
     lost: str = ""
 
     def verdict(self) -> tuple[bool, str, Sequence[Any]] | None:
@@ -113,7 +113,11 @@ class Coordinator:
         """A worker is ready to switch in a change, or cannot."""
         change = self._changes.get(number)
         if change is not None and worker in change.votes and worker not in change.ended:
-            change.votes[worker].append(vote)
+            votes = change.votes[worker]
+            votes.append(vote)
+            if len(votes) <= len(change.verdicts):  # the others do not wait for this vote
+                verdict = change.verdicts[len(votes) - 1]
+                yield Order(worker, {**verdict, "leads": worker == change.leader})
             yield from self._judge(number, change)
 
     def end(
@@ -156,24 +160,20 @@ class Coordinator:
         while (found := change.verdict()) is not None:
             yes, reason, checks = found
             place = len(change.verdicts)
-            cast = [votes[place] for votes in change.votes.values() if len(votes) > place]
-            change.verdicts.append(yes)
+            cast = {w: votes[place] for w, votes in change.votes.items() if len(votes) > place}
+            verdict = {
+                "event": "verdict",
+                "change": number,
+                "round": place,
+                "yes": yes,
+                "reason": reason,
+                "checks": checks,
+                "again": all(vote.yes for vote in cast.values()),
+            }
+            change.verdicts.append(verdict)
             change.lost = ""
-            for worker, votes in sorted(change.votes.items()):
-                if len(votes) > place:
-                    yield Order(
-                        worker,
-                        {
-                            "event": "verdict",
-                            "change": number,
-                            "round": place,
-                            "yes": yes,
-                            "reason": reason,
-                            "checks": checks,
-                            "again": all(vote.yes for vote in cast),
-                            "leads": worker == change.leader,
-                        },
-                    )
+            for worker in sorted(cast):
+                yield Order(worker, {**verdict, "leads": worker == change.leader})
 
     def _finish(self, number: int, change: Change) -> Iterator[Order]:
         if change.votes.keys() - change.ended.keys():
