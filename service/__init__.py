@@ -7,8 +7,9 @@ From top to bottom; imports run downwards only, which import-linter checks:
     bench         the load generator of ``bench``
     client        speaks to a running server
     app           builds and wires everything
+    workers       one worker's side of several that share a port
     supervised    the server's side of its supervisor
-    supervisor    the parent process that replaces a server which crashed
+    supervision   the parent process: replaces servers that crash, leads several workers
     logs          log lines and the audit log
     metrics       what was counted, for Prometheus
     language_metrics  the same of language models

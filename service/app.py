@@ -57,6 +57,8 @@ from service.engine.storage.staging import remove_abandoned
 from service.logs import Log, audit_log
 from service.metrics import Metrics
 from service.supervised import Supervised
+from service.workers.member import Member
+from service.workers.wiring import Fleet, counted_once
 
 LAST_SECONDS = 0.5
 """For what is still being run when the time to answer is over: it is ended."""
@@ -88,7 +90,9 @@ class Server:
         exemplars = Exemplars()
         self._tracing = _tracing(exemplars) if settings.tracing else None
         traced = [self._tracing] if self._tracing else []
-        changed = (statistics, self._watchers, log, audit_log)
+        member = Member(parent.seat) if parent.seat else None
+        counting = counted_once(member, statistics) if member else statistics
+        changed = (counting, self._watchers, log, audit_log)
         observe = Observers((statistics, log, *traced), changed)
         plan = _memory_plan(settings)
         self._traffic = traffic = Traffic(plan.traffic, address_space_left)
@@ -100,14 +104,19 @@ class Server:
             settings.allow_custom_ops,
             parent.ledger,
             parent.crashes.reasons,
-            parent.try_again,
+            member.try_again if member else parent.try_again,
             rehearse=True,
             timeouts=Timeouts(settings.run_timeout, settings.load_timeout),
             turns=Turns(AFTER_CRASH_STAGGER) if parent.crashes.total else Turns(),
             no_pin=settings.no_pin,
         )
-        self.repository = ModelRepository(
-            settings.models, context, name=settings.name, allow_empty=settings.allow_empty
+        self._fleet = Fleet.of(settings, context, member) if member else None
+        self.repository = (
+            self._fleet.repository
+            if self._fleet
+            else ModelRepository(
+                settings.models, context, name=settings.name, allow_empty=settings.allow_empty
+            )
         )
         access = access_of(settings)
         metrics = Metrics(
@@ -119,6 +128,7 @@ class Server:
             traffic.counts,
             settings.poll,
         )
+        self._shared = self._fleet.metrics(metrics) if self._fleet else None
         changes = _changes(settings, self.repository, traffic, Audit(observe))
         limits = Limits(settings.max_body_bytes, settings.body_timeout, traffic)
         asked = Answers(self.repository, limits, observe)
@@ -130,7 +140,7 @@ class Server:
             self.repository,
             ExampleAnswers(unseen),
             statistics,
-            metrics.render,
+            self._shared.render if self._shared else metrics.render,
             logging.getLogger(),
             Guard.of(access, observe),
             [openai(asked), generate(asked)],
@@ -139,7 +149,10 @@ class Server:
         )
         self._plane: App = DataPlane(control, inference, access)
         routing = Routing(inference, partial(lets_predict, access), self._plane)
-        self.protocol = protocol_class(routing.route, Shared(traffic), settings.body_timeout)
+        direct = protocol_class(routing.route, Shared(traffic), settings.body_timeout)
+        self.handover = self._fleet.handover(direct) if self._fleet else None
+        self.protocol: Callable[..., asyncio.Protocol]
+        self.protocol = self.handover.protocol if self.handover else direct
         """For uvicorn: what makes the protocol of a connection."""
         self._settings = settings
         self._crashes = parent.crashes
@@ -179,6 +192,8 @@ class Server:
         # The loop's own, which `asyncio.to_thread` takes, and which it closes.
         files = ThreadPoolExecutor(FILE_THREADS, "files")
         asyncio.get_running_loop().set_default_executor(files)
+        if self._fleet and self._shared:
+            await self._fleet.start(self._shared)
         loading = asyncio.create_task(self._load())
         loading.add_done_callback(_tell_failure)
         if self._crashes.total:
@@ -187,6 +202,13 @@ class Server:
                 self._crashes.last,
                 self._crashes.total,
             )
+        if self._fleet and self._fleet.late:
+            # Connections go to the others until this one can serve them.
+            await asyncio.wait(
+                {loading, asyncio.ensure_future(self._loaded.wait())},
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        elif self._crashes.total:
             # Connections wait in the queue of the port: they are better served late than refused.
             await self._until_loaded(AFTER_CRASH_SECONDS)
         await send({"type": "lifespan.startup.complete"})
@@ -226,6 +248,8 @@ class Server:
         # which took tens of milliseconds each time.
         gc.collect()
         gc.freeze()
+        if self._fleet:
+            await self._fleet.all_ready()
         self._announce(self.repository)
         if self._settings.poll:
             await watch(self.repository, self._settings.poll, self._observe)

@@ -12,7 +12,7 @@ from types import ModuleType
 
 from service import __version__
 from service.commands.parser import Parser
-from service.supervisor import supervise, wants_supervisor
+from service.supervision.launch import supervise, wants_supervisor
 
 COMMANDS = {
     "serve": "serve a folder of models over HTTP",
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if arguments is not None:
             return _main(arguments)
         if _chosen(sys.argv[1:]) == "serve" and wants_supervisor(sys.argv[1:], os.environ):
-            return supervise()
+            return supervise(sys.argv[1:], os.environ)
         return _main(sys.argv[1:])
     except KeyboardInterrupt:
         return 130

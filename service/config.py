@@ -52,6 +52,14 @@ class Settings(_Value):
     allow_empty: bool = Field(False, description="be ready also while there is nothing to serve")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on, 0 for any free one")
+    workers: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
+        1,
+        description="processes that share the port, each with its share of the cores and its own "
+        "copy of the models; auto for one for each core, as far as memory allows",
+    )
+    worker_timeout: float = Field(
+        15.0, gt=0, description="seconds after which a worker that stands still is replaced"
+    )
     cores: int = Field(0, ge=0, description="cores to use, 0 for all that the process may use")
     non_finite: NonFinite = Field(
         "literal",

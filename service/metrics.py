@@ -100,7 +100,11 @@ class Metrics(Collector):
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
 
-    def render(self, accept: str) -> tuple[bytes, str]:
+    def families(self) -> Iterator[Metric]:
+        """All that is on the page."""
+        yield from self._registry.collect()
+
+    async def render(self, accept: str) -> tuple[bytes, str]:
         """The page and its content type: text or OpenMetrics, as the Accept header says."""
         encoder, content_type = choose_encoder(accept)
         return encoder(self._registry), content_type

@@ -10,10 +10,12 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from service.core.crashes import Crashes
 from service.core.ledger import SIZE, Ledger, Work
-from service.supervisor import VARIABLE
+from service.supervision.board import Board, size
+from service.supervision.process import VARIABLE
 
 PR_SET_PDEATHSIG = 1
 """https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html"""
@@ -21,6 +23,33 @@ PR_SET_PDEATHSIG = 1
 
 def _nobody(_: bytes, __: tuple[int, ...] = ()) -> None:
     """Where there is no supervisor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """The place of this process among the workers of a fleet.
+
+    ``channel`` leads to the supervisor. Connections that others hand over come by ``inbox``;
+    ``outboxes`` lead to all, by number. ``cores`` is its share. ``again``: another process had the
+    seat, or the fleet has been ready before.
+    """
+
+    worker: int
+    board: Board
+    channel: socket.socket
+    inbox: socket.socket
+    outboxes: tuple[socket.socket, ...]
+    host: str
+    port: int
+    key: str
+    cores: int
+    again: bool
+    parent: int
+
+    @property
+    def all_end(self) -> bool:
+        """Whether the others end too."""
+        return self.board.stopping or os.getppid() != self.parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +62,7 @@ class Supervised:
     crashes: Crashes = field(default_factory=Crashes)
     listener: socket.socket | None = None
     tell: Callable[[bytes, tuple[int, ...]], None] = _nobody
+    seat: Seat | None = None
 
     def hand_over(self, listener: socket.socket) -> None:
         """Let the supervisor keep the port open."""
@@ -65,6 +95,7 @@ def supervised() -> Supervised:
     channel.set_inheritable(False)
     table = mmap.mmap(told["table"], SIZE)
     os.close(told["table"])
+    seat = _seat(told, channel) if "fleet" in told else None
     listener = None
     if told["listener"] is not None:
         listener = socket.socket(fileno=told["listener"])
@@ -74,7 +105,31 @@ def supervised() -> Supervised:
         with suppress(OSError):  # the supervisor is gone, and this process about to be
             socket.send_fds(channel, [message], files)
 
-    return Supervised(Ledger(table), Crashes.from_json(told["crashes"]), listener, tell)
+    return Supervised(Ledger(table), Crashes.from_json(told["crashes"]), listener, tell, seat)
+
+
+def _seat(told: dict[str, Any], channel: socket.socket) -> Seat:
+    given = told["fleet"]
+    workers = given["workers"]
+    board = Board(mmap.mmap(given["board"], size(workers)), workers)
+    os.close(given["board"])
+    mail = [socket.socket(fileno=each) for each in (given["inbox"], *given["outboxes"])]
+    for each in mail:
+        each.set_inheritable(False)
+        each.setblocking(False)
+    return Seat(
+        given["worker"],
+        board,
+        channel,
+        mail[0],
+        tuple(mail[1:]),
+        given["host"],
+        given["port"],
+        given["key"],
+        given["cores"],
+        given["again"],
+        told["parent"],
+    )
 
 
 def _end_with(parent: int) -> None:

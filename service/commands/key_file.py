@@ -35,14 +35,14 @@ def key_file(host: str, port: int, environment: Mapping[str, str]) -> Path:
     return Path(state, "quantserve", name).expanduser()
 
 
-def make_key(path: Path) -> str:
-    """Write a new key to a file; gives the key.
+def make_key(path: Path, key: str = "") -> str:
+    """Write a key to a file, a new one where none is given; gives the key.
 
     Raises:
         OSError: the file cannot be written, or its folder is another user's.
         RuntimeError: the user has no home folder.
     """
-    key = secrets.token_hex(32)
+    key = key or secrets.token_hex(32)
     _own_folder(path.parent)
     draft = path.with_suffix(f".{secrets.token_hex(8)}")
     # Readable by nobody else from its first moment, whatever the umask, and never half written.

@@ -22,7 +22,7 @@ import uvicorn
 from service.api.http1.driver import HTTPProtocol
 from service.app import Server
 from service.config import Settings
-from service.supervisor import stop_signals
+from service.supervision.process import stop_signals
 
 READ_SECONDS = 0.1
 """For the event loop to read what had been sent before the port was closed."""
@@ -68,6 +68,12 @@ class Lifetime(uvicorn.Server):
         self._drain_delay = settings.drain_delay
         self._patience = settings.shutdown_timeout
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and take connections that other workers hand over."""
+        await super().startup(sockets)
+        if self._server.handover and not self.should_exit:
+            self._server.handover.open(self)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Stop on a signal; uvicorn would raise it again in the end."""
@@ -96,6 +102,8 @@ class Lifetime(uvicorn.Server):
         _log.info("stopping: not ready; serving for %g s more", self._drain_delay)
         self._server.begin_stop()
         await self._pause(self._drain_delay)
+        if self._server.handover:
+            self._server.handover.close()
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
         self._ends.at_close()

@@ -4,7 +4,6 @@ import argparse
 import os
 import socket
 import sys
-from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from shutil import get_terminal_size
@@ -22,10 +21,11 @@ from service.commands.table import table
 from service.config import Settings, load_settings
 from service.core.errors import ConfigError
 from service.engine.host.heap import bound_heap
+from service.engine.host.resources import memory_limit
 from service.engine.repository.repository import ModelRepository
 from service.engine.storage.access import parties
 from service.logs import logs_json, start_logs
-from service.supervised import supervised
+from service.supervised import Seat, supervised
 
 KEYS = (
     "keys come from QUANTSERVE_ADMIN_KEY and QUANTSERVE_API_KEY or from files, several separated "
@@ -84,17 +84,25 @@ def _serve(settings: Settings) -> int:
         )
     allow_connections()
     parent = supervised()
-    listener = parent.listener or _listen(settings)
+    seat = parent.seat
+    if seat is None and settings.no_supervisor and settings.workers not in (1, "auto"):
+        raise ConfigError("--workers needs the parent process: leave --no-supervisor out")
+    listener = parent.listener or (_bind(seat) if seat else _listen(settings))
     parent.hand_over(listener)
+    settings = _share(settings, seat) if seat else settings
     host, port = listener.getsockname()[:2]
 
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    settings, keys = _with_key(settings, host, port, again=bool(parent.crashes.total))
+    settings, keys = _with_key(
+        settings, host, port, again=bool(parent.crashes.total), given=seat.key if seat else ""
+    )
 
     def announce(repository: ModelRepository) -> None:
-        _announce(repository, url, keys, _in_json(settings))
-        parent.ready()
+        if seat is None or (seat.worker == 0 and not seat.again):
+            _announce(repository, url, keys, _in_json(settings))
+        if seat is None:
+            parent.ready()
 
     server = Server(settings, announce, parent)
     config = uvicorn.Config(
@@ -108,7 +116,12 @@ def _serve(settings: Settings) -> int:
         ws="none",
         timeout_graceful_shutdown=drain_seconds(settings.shutdown_timeout),  # type: ignore[arg-type]
     )
-    ends = Ends(at_close=parent.closing, at_exit=partial(drop_key, keys.file, keys.key))
+
+    def drop() -> None:
+        if seat is None or seat.all_end:
+            drop_key(keys.file, keys.key)
+
+    ends = Ends(at_close=(lambda: None) if seat else parent.closing, at_exit=drop)
     Lifetime(config, server, settings, ends).run(sockets=[listener])
     return 0
 
@@ -146,17 +159,20 @@ def _announce(repository: ModelRepository, url: str, keys: _AdminKey, in_json: b
     print(f"{table(repository, url, width)}\n{keys.told}", flush=True)
 
 
-def _with_key(settings: Settings, host: str, port: int, again: bool) -> tuple[Settings, _AdminKey]:
+def _with_key(
+    settings: Settings, host: str, port: int, again: bool, given: str
+) -> tuple[Settings, _AdminKey]:
     """The settings with an admin key: a new one in a file of its own where none is set.
 
-    ``again``: the server takes the place of one that crashed, whose key stays good.
+    ``again``: the server takes the place of one that crashed, whose key stays good. ``given`` is
+    the key that several workers have in common, if there are any.
     """
     file = key_file(host, port, os.environ)
     if settings.admin_key.get_secret_value() or settings.admin_key_file:
         drop_key(file)  # of a server that was killed
         return settings, _AdminKey(file, "changes need the admin key that was set")
     try:
-        key = (again and read_key(file)) or make_key(file)
+        key = (not given and again and read_key(file)) or make_key(file, given)
     except (OSError, RuntimeError) as error:
         why = getattr(error, "strerror", None) or str(error)
         hint = "set QUANTSERVE_ADMIN_KEY to allow changes"
@@ -164,6 +180,23 @@ def _with_key(settings: Settings, host: str, port: int, again: bool) -> tuple[Se
     told = f"changes need the admin key in {file}"
     settings = settings.model_copy(update={"admin_key": SecretStr(key)})
     return settings, _AdminKey(file, told, key)
+
+
+def _share(settings: Settings, seat: Seat) -> Settings:
+    """What one of several workers has of the cores and of the memory."""
+    workers = seat.board.workers
+    cores = max(1, settings.cores // workers) if settings.cores else seat.cores
+    budget = (settings.memory_budget or memory_limit()) // workers
+    return settings.model_copy(update={"cores": cores, "memory_budget": budget})
+
+
+def _bind(seat: Seat) -> socket.socket:
+    """A socket on the port that all workers share. It listens once connections can be taken."""
+    listener = socket.socket(socket.AF_INET6 if ":" in seat.host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind((seat.host, seat.port))
+    return listener
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -177,10 +177,14 @@ class LoadFailed(ModelError):
 
 
 class GateFailed(ModelError):
-    """The version is not fit to serve; ``checks`` are all that were made, with their figures."""
+    """The version is not fit to serve; ``checks`` are all that were made, with their figures.
+    ``again``: the version is not at fault, and may be tried again as it is."""
 
-    def __init__(self, what: str, reason: str, checks: tuple[Check, ...] = ()) -> None:
+    def __init__(
+        self, what: str, reason: str, checks: tuple[Check, ...] = (), *, again: bool = False
+    ) -> None:
         super().__init__(f"{what}: {reason}")
+        self.again = again
         self.reason = reason
         self.checks = checks
 

@@ -1,11 +1,11 @@
 """The page that Prometheus reads, in the format that its Accept header asks for."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-Render = Callable[[str], tuple[bytes, str]]
+Render = Callable[[str], Awaitable[tuple[bytes, str]]]
 """From an Accept header to the page and its content type."""
 
 
@@ -20,7 +20,7 @@ def scrape(render: Render) -> APIRouter:
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
     async def metrics(request: Request) -> Response:
-        body, content_type = render(request.headers.get("accept", ""))
+        body, content_type = await render(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
 
     return router

@@ -8,6 +8,7 @@ steps       the steps of these operations
 rollout     one version on its way to READY
 gate        measures what the gate judges
 pinning     writes the choice of a version to serving.toml
+standing    what a model serves, for a process that starts later
 readiness   why the server is not ready
 watch       poll mode
 """

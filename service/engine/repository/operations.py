@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Literal
 
 from service.core.errors import Conflict, GateFailed, LoadFailed, NotFound
+from service.core.lifecycle import State
 from service.core.versions import candidates
 from service.engine.repository import pinning, steps
 from service.engine.repository.model import Model
@@ -17,6 +18,7 @@ from service.engine.repository.rollout import Cause, Context, Pinning, RolloutOp
 from service.engine.repository.steps import Served
 from service.engine.repository.version import ModelVersion
 from service.engine.storage.folder import ModelFolder, Override
+from service.engine.storage.quarantine import write_quarantine
 
 Choice = int | Literal["latest"]
 
@@ -92,10 +94,10 @@ async def unload(model: Model, context: Context) -> None:
         model.forget_refusals()
 
 
-async def follow(model: Model, before: ModelFolder, context: Context) -> bool:
+async def follow(model: Model, before: ModelFolder | None, context: Context) -> bool:
     """Bring memory in line with the folder; False if the folder is gone. Files that have changed
-    since ``before`` are still being written and are left to the next call. Unreadable settings
-    change nothing.
+    since ``before`` are still being written and are left to the next call (None: none are).
+    Unreadable settings change nothing.
     """
     async with model.lock:
         # Read here and not by whoever looks at all models: a swap may have come in between.
@@ -109,6 +111,21 @@ async def follow(model: Model, before: ModelFolder, context: Context) -> bool:
         if not model.unloaded:
             await steps.converge(model, Cause.POLL, context, before)
         return folder is not None
+
+
+async def quarantine(model: Model, number: int, reason: str, context: Context) -> None:
+    """Keep a version from serving that crashed other processes: drain it, and let a lower one
+    serve, if one may."""
+    async with model.lock:
+        model.blame(number, reason)
+        if context.ballot.leads:
+            await asyncio.to_thread(write_quarantine, model.folder.path, model.quarantined)
+        version = model.versions.get(number)
+        if version is not None and version.state is State.READY:
+            model.withdraw(version)
+            await version.stop(context.drain_timeout, reason)
+        if not model.unloaded:
+            await steps.converge(model, Cause.POLL, context)
 
 
 async def _serve(model: Model, number: int, options: RolloutOptions, context: Context) -> Served:

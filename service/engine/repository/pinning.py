@@ -45,12 +45,14 @@ class Written(NamedTuple):
 
     ``earlier`` is the model's folder before. ``wrote``: whether serving.toml was written;
     ``content`` is its content before. ``note``: why it was not written, with --no-pin.
+    ``by_other``: another process writes it.
     """
 
     earlier: ModelFolder
     wrote: bool = False
     content: bytes | None = None
     note: str = ""
+    by_other: bool = False
 
 
 async def pin(model: Model, chosen: Pin | None, number: int, context: Context) -> Written:
@@ -70,6 +72,9 @@ async def pin(model: Model, chosen: Pin | None, number: int, context: Context) -
             " other servers do not know of it"
         )
         return Written(folder, note=note)
+    if not context.ballot.leads:
+        model.pin(chosen)
+        return Written(folder, by_other=True)
     # What cannot be read as a pin is a file all the same, which is to come back as it is.
     content = await asyncio.to_thread(read_pin_file, folder.path)
     written = Written(folder, True, content)
@@ -78,7 +83,7 @@ async def pin(model: Model, chosen: Pin | None, number: int, context: Context) -
         problem = await asyncio.shield(writing)
     except asyncio.CancelledError:
         await asyncio.wait([writing])  # nobody can stop the thread
-        await put_back(model, written)
+        await put_back(model, written, context)
         raise
     if problem:
         raise _refusal(model, number, problem)
@@ -86,11 +91,13 @@ async def pin(model: Model, chosen: Pin | None, number: int, context: Context) -
     return written
 
 
-async def put_back(model: Model, written: Written) -> None:
-    """Undo ``pin``, as far as the disk allows it."""
+async def put_back(model: Model, written: Written, context: Context) -> None:
+    """Undo ``pin``, as far as the disk allows it; also for another process that wrote, and died."""
     earlier = written.earlier
     if written.wrote:
         await asyncio.to_thread(restore_pin_file, earlier.path, written.content)
+    elif written.by_other and context.ballot.leads and not earlier.pin_problem:
+        await asyncio.to_thread(write_pin, earlier.path, earlier.pin)
     model.restore_pin(earlier)
 
 

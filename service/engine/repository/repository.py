@@ -281,10 +281,12 @@ class ModelRepository:
                 self._known(name, folder)
         return self.model(name)
 
-    async def _follow(self, model: Model, before: ModelFolder) -> None:
+    async def _follow(
+        self, model: Model, before: ModelFolder | None, context: Context | None = None
+    ) -> None:
         there = True
         with self._survived(model):
-            there = await operations.follow(model, before, self._context)
+            there = await operations.follow(model, before, context or self._context)
         if not there and not model.active and not model.lock.locked():
             self.models.pop(model.name, None)
 

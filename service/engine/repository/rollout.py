@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from time import perf_counter
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
 from service.core.checks import Check, failures
 from service.core.compatibility import (
@@ -94,6 +94,39 @@ class RolloutOptions:
         return self.force or (check.name == "signature" and self.allow_signature_change)
 
 
+class Ballot(Protocol):
+    """What other processes think of a change that they carry out too.
+
+    ``leads``: this process alone writes what they share. It may become true when another ends.
+    """
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes."""
+
+    async def agree(self, model: str, version: int) -> None:
+        """Wait until all are about to switch to a version.
+
+        Raises:
+            GateFailed: one cannot, with its reason.
+        """
+
+    def refuse(self, version: int, error: QuantserveError) -> None:
+        """Tell the others that this process cannot switch to a version."""
+
+
+class Alone:
+    """There are no other processes."""
+
+    leads = True
+
+    async def agree(self, model: str, version: int) -> None:
+        """At once."""
+
+    def refuse(self, version: int, error: QuantserveError) -> None:
+        """Tell nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What the process gives to every rollout: cores, a budget of bytes (0: none), seconds for
@@ -103,7 +136,7 @@ class Context:
     reason; ``try_again`` is called with one that is to be served all the same. ``rehearse``:
     whether versions that come while others serve are first tried in a process of their own.
     ``timeouts`` bound runs and loads, ``turns`` how many loads there are at a time. ``no_pin``:
-    write no choice of a version to disk.
+    write no choice of a version to disk. ``ballot``: what other processes think.
     """
 
     cores: int
@@ -118,6 +151,7 @@ class Context:
     timeouts: Timeouts = DEFAULT_TIMEOUTS
     turns: Turns = field(default_factory=Turns)
     no_pin: bool = False
+    ballot: Ballot = field(default_factory=Alone)
 
 
 class Phase(NamedTuple):
@@ -154,6 +188,11 @@ class Rollout:
         self._context = context
         seconds = version.config.limits.load_timeout or context.timeouts.load
         self._thread = LoadingThread(new_control(), seconds, _Lost(version, context))
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the version was loaded for this, and not READY before."""
+        return any(phase.name == "load" for phase in self.phases)
 
     @property
     def forced(self) -> str:

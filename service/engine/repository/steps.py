@@ -59,7 +59,7 @@ async def serve(model: Model, number: int, options: RolloutOptions, context: Con
         GateFailed: it is not fit to; what served before serves on.
         NotPersisted: the choice cannot be written down; what served before serves on.
     """
-    rollout = await _ready(model, number, model.serving, options, context)
+    rollout = await _candidate(model, number, model.serving, options, context)
     version, replaced = rollout.version, model.versions.get(number)
     before = model.serving.number if model.serving else 0
     not_persisted = await _pinned(model, rollout, before, options, context)
@@ -79,7 +79,8 @@ async def load(model: Model, number: int, options: RolloutOptions, context: Cont
     Raises:
         GateFailed: it does not load, or does not reproduce the golden set.
     """
-    rollout = await _ready(model, number, None, options, context)
+    rollout = await _candidate(model, number, None, options, context)
+    await _agreed(model, rollout, context)
     if replaced := model.add(rollout.version):
         await _stop(model, replaced, context)
 
@@ -137,6 +138,8 @@ async def converge(
                 await unload(model, number, context)
         except GateFailed as error:
             failed[number] = error.reason
+            if error.again:
+                break
     model.explain(_why_nothing_serves(model))
     return failed
 
@@ -178,24 +181,72 @@ async def _pinned(
         NotPersisted: it cannot be written.
         GateFailed: the version has stopped meanwhile.
     """
-    if options.pinning is Pinning.KEEP:
-        return ""
     version = rollout.version
+    if options.pinning is Pinning.KEEP:
+        await _agreed(model, rollout, context)
+        return ""
     chosen = pinning.choice(
         options, version.number, before, bool(rollout.forced), rollout.v1_outputs
     )
     try:
         written = await pinning.pin(model, chosen, version.number, context)
-    except (NotPersisted, asyncio.CancelledError):
+    except (NotPersisted, asyncio.CancelledError) as error:
+        if isinstance(error, NotPersisted):
+            context.ballot.refuse(version.number, error)
         if model.versions.get(version.number) is not version:
             await _stop(model, version, context)
         await _free_surplus(model, context)
         raise
-    if version.state is not State.READY:
-        await pinning.put_back(model, written)
-        what = f'model "{model.name}" version {version.number} is not fit to serve'
-        raise GateFailed(what, version.reason or "it was stopped")
+    try:
+        await _agreed(model, rollout, context)
+    except (GateFailed, asyncio.CancelledError):
+        await pinning.put_back(model, written, context)
+        raise
     return written.note
+
+
+async def _agreed(model: Model, rollout: Rollout, context: Context) -> None:
+    """Wait for the other processes that carry out the same change.
+
+    Raises:
+        GateFailed: one of them cannot, or the version has stopped meanwhile.
+    """
+    version, number = rollout.version, rollout.version.number
+    evidence = {each.number: each.evidence for each in model.folder.found()}
+    try:
+        await context.ballot.agree(model.name, number)
+    except GateFailed as error:
+        if not error.again:
+            model.refuse(number, evidence.get(number, ""), error.reason)
+        if rollout.loaded:
+            await _stop(model, version, context, error.reason)
+        raise
+    except asyncio.CancelledError:
+        if model.versions.get(number) is not version:
+            await _stop(model, version, context)
+        raise
+    if version.state is not State.READY:
+        what = f'model "{model.name}" version {number} is not fit to serve'
+        raise GateFailed(what, version.reason or "it was stopped")
+
+
+async def _candidate(
+    model: Model,
+    number: int,
+    live: ModelVersion | None,
+    options: RolloutOptions,
+    context: Context,
+) -> Rollout:
+    """See ``_ready``; other processes are told if there is none.
+
+    Raises:
+        GateFailed: see ``_ready``.
+    """
+    try:
+        return await _ready(model, number, live, options, context)
+    except GateFailed as error:
+        context.ballot.refuse(number, error)
+        raise
 
 
 async def _ready(
@@ -303,9 +354,11 @@ async def _free_surplus(model: Model, context: Context) -> None:
         await unload(model, number, context)
 
 
-async def _stop(model: Model, version: ModelVersion, context: Context) -> None:
+async def _stop(
+    model: Model, version: ModelVersion, context: Context, reason: str = UNLOADED
+) -> None:
     model.retire(version)
-    await version.stop(context.drain_timeout)
+    await version.stop(context.drain_timeout, reason)
     model.retired(version)
 
 

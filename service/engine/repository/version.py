@@ -129,16 +129,16 @@ class ModelVersion:
         """Note why the version cannot serve."""
         self._move(State.UNAVAILABLE, reason)
 
-    def begin_stop(self, drain_timeout: float) -> None:
+    def begin_stop(self, drain_timeout: float, reason: str = UNLOADED) -> None:
         """Drain, for at most so many seconds, then release everything. Does nothing to a version
-        that is not READY."""
+        that is not READY. ``reason`` is why it is UNAVAILABLE then."""
         if self.batcher is not None and self._stopped is None:
             self._move(State.UNLOADING, "")
-            self._stopped = asyncio.ensure_future(self._drain(drain_timeout))
+            self._stopped = asyncio.ensure_future(self._drain(drain_timeout, reason))
 
-    async def stop(self, drain_timeout: float) -> None:
+    async def stop(self, drain_timeout: float, reason: str = UNLOADED) -> None:
         """Drain, release, and wait for the end. Cancelling the caller does not stop the drain."""
-        self.begin_stop(drain_timeout)
+        self.begin_stop(drain_timeout, reason)
         if self._stopped is not None:
             await asyncio.shield(self._stopped)
 
@@ -151,13 +151,13 @@ class ModelVersion:
                 return True
         return False
 
-    async def _drain(self, drain_timeout: float) -> None:
+    async def _drain(self, drain_timeout: float, reason: str) -> None:
         """Release the sessions; metadata stays."""
         assert self.batcher is not None, "it is READY. This is a bug."
         await self.wait_idle(drain_timeout)
         self.batcher.close()
         await self.wait_idle(RETURN_SECONDS)
-        await self._let_go(UNLOADED)
+        await self._let_go(reason)
 
     async def _let_go(self, reason: str) -> None:
         assert self.batcher is not None and self.loaded is not None, "it was READY. This is a bug."

@@ -13,41 +13,21 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
 
 from service.core.crashes import Crashes
 from service.core.ledger import SIZE, Work, read_work
-
-VARIABLE = "_QUANTSERVE_SUPERVISOR"
-"""By which a server knows its supervisor: JSON with file descriptors and the crashes so far."""
-MOST_EARLY_CRASHES = 5
-"""Crashes in a row before a server was ready, until there are no more tries."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-"""Seconds before another try after such a crash; doubled with each."""
-YES = {"1", "true", "yes", "on", "t", "y"}
-"""What pydantic takes for true as well."""
-
-
-def wants_supervisor(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
-    """Whether this command line of ``quantserve serve`` is to be supervised."""
-    if VARIABLE in environment or {"-h", "--help", "--no-supervisor"} & set(arguments):
-        return False
-    return environment.get("QUANTSERVE_NO_SUPERVISOR", "").lower() not in YES
-
-
-def stop_signals() -> tuple[signal.Signals, ...]:
-    """The signals that stop a server in order: SIGTERM, Ctrl-C, and SIGHUP, which is sent when the
-    terminal is closed, unless ``nohup`` has it ignored."""
-    hangs_up = signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
-    return (signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if hangs_up else ()))
-
-
-def supervise() -> int:
-    """Run this command line again as a server, as often as it crashes; gives the exit code."""
-    return Supervisor([sys.executable, *sys.orig_argv[1:]]).run()
+from service.supervision.process import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    MOST_EARLY_CRASHES,
+    VARIABLE,
+    cause_of,
+    shared_memory,
+    stop_signals,
+)
 
 
 class Supervisor:
@@ -55,7 +35,7 @@ class Supervisor:
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = command
-        self._shared = _shared_memory()
+        self._shared = shared_memory(SIZE)
         self._table = mmap.mmap(self._shared, SIZE)
         # All mutable state: the listening socket (None while none is open), the server
         # process, whether it became ready, the crashes so far, and whether a stop was signalled.
@@ -74,8 +54,7 @@ class Supervisor:
             code = self._serve_once()
             if self._told_to_stop or code == 0 or (code > 0 and not self._was_ready):
                 return code if code >= 0 else 128 - code
-            cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            self._crashes = self._crashes.with_crash(cause, read_work(self._table[:]))
+            self._crashes = self._crashes.with_crash(cause_of(code), read_work(self._table[:]))
             early = 0 if self._was_ready else early + 1
             if early == MOST_EARLY_CRASHES:
                 text = f"the server died {early} times before it was ready: {self._crashes.last}"
@@ -146,13 +125,3 @@ class Supervisor:
         until = time.monotonic() + min(LONGEST_PAUSE, FIRST_PAUSE * 2**early)
         while time.monotonic() < until and not self._told_to_stop:
             time.sleep(0.05)
-
-
-def _shared_memory() -> int:
-    if hasattr(os, "memfd_create"):
-        file = os.memfd_create("quantserve")
-    else:
-        with tempfile.TemporaryFile() as named:
-            file = os.dup(named.fileno())
-    os.ftruncate(file, SIZE)
-    return file

@@ -1,0 +1,104 @@
+"""Shared memory of a supervisor and its workers: a heartbeat and a count of connections for each.
+
+Each field has one writer, so that there is no lock. Times are those of the monotonic clock, which
+the processes of a machine share.
+"""
+
+import struct
+from typing import Protocol
+
+HEAD = 64
+SLOT = 64
+"""A cache line each: workers write at the same time."""
+BEAT, CONNECTIONS, OPEN = 0, 8, 12
+ALL_READY, STOPPING = 0, 1
+
+
+class Memory(Protocol):
+    """A ``bytearray`` or an ``mmap``, for ``struct``."""
+
+    def __setitem__(self, place: int, byte: int, /) -> None:
+        """Set one."""
+
+    def __getitem__(self, place: int, /) -> int:
+        """Get one."""
+
+
+def size(workers: int) -> int:
+    """Bytes that the board of so many workers takes."""
+    return HEAD + SLOT * workers
+
+
+class Board:
+    """The memory, which is all zeros at first."""
+
+    def __init__(self, memory: Memory, workers: int) -> None:
+        self._memory = memory
+        self.workers = workers
+
+    @property
+    def all_ready(self) -> bool:
+        """Whether all workers have been ready at the same time."""
+        return self._memory[ALL_READY] != 0
+
+    def set_all_ready(self) -> None:
+        """Note that they have."""
+        self._memory[ALL_READY] = 1
+
+    @property
+    def stopping(self) -> bool:
+        """Whether all of them are told to stop."""
+        return self._memory[STOPPING] != 0
+
+    def set_stopping(self) -> None:
+        """Note that they are."""
+        self._memory[STOPPING] = 1
+
+    def clear(self, worker: int) -> None:
+        """Forget a worker that has ended."""
+        place = self._place(worker)
+        for at in range(place, place + SLOT):
+            self._memory[at] = 0
+
+    def beat(self, worker: int, now: float) -> None:
+        """Note that a worker's event loop runs."""
+        struct.pack_into("=d", self._memory, self._place(worker) + BEAT, now)  # type: ignore[arg-type]
+
+    def last_beat(self, worker: int) -> float:
+        """When it last ran; 0 where it has not yet."""
+        found: float = struct.unpack_from("=d", self._memory, self._place(worker) + BEAT)[0]  # type: ignore[arg-type]
+        return found
+
+    def set_connections(self, worker: int, count: int) -> None:
+        """Note how many connections a worker has, and that it takes others."""
+        place = self._place(worker)
+        struct.pack_into("=I", self._memory, place + CONNECTIONS, count)  # type: ignore[arg-type]
+        self._memory[place + OPEN] = 1
+
+    def close(self, worker: int) -> None:
+        """Note that a worker takes no more connections."""
+        self._memory[self._place(worker) + OPEN] = 0
+
+    def connections(self, worker: int) -> int | None:
+        """The connections of a worker; None while it takes none."""
+        place = self._place(worker)
+        if not self._memory[place + OPEN]:
+            return None
+        found: int = struct.unpack_from("=I", self._memory, place + CONNECTIONS)[0]  # type: ignore[arg-type]
+        return found
+
+    def emptiest(self, worker: int, own: int) -> int:
+        """The worker that should have a connection which came to one that has ``own``, with it.
+
+        It stays where another has hardly fewer: a move that makes nothing more even costs time.
+        """
+        best, least = worker, own - 1 - own // 8
+        for other in range(self.workers):
+            count = None if other == worker else self.connections(other)
+            if count is not None and count < least:
+                best, least = other, count
+        return best
+
+    @staticmethod
+    def _place(worker: int) -> int:
+        return HEAD + SLOT * worker

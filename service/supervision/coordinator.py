@@ -1,0 +1,238 @@
+"""Changes in two phases, all workers or none: decided from messages alone, without I/O or a clock.
+
+A change, such as a swap, is proposed by one worker and begun by all that are members. Whatever one
+is about to switch, it votes first, and waits for the verdict: yes once all have voted yes in the
+same round for the same version, no as soon as it cannot become that. Changes of one model run one
+after the other, those of different models side by side. The answer goes to the proposer when all
+have ended.
+
+The coordinator remembers what the workers serve, so that one that starts later serves the same. It
+becomes a member once what it serves is what the others do, while no change is at work.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+Message = Mapping[str, Any]
+MOST_RESTORES = 3
+"""Tries of a worker to serve what the others do, until it is taken as it is."""
+GONE = "a worker ended while it prepared the version"
+DIFFERS = "the workers do not agree on what comes next; try again"
+
+
+class Order(NamedTuple):
+    """What a worker is told."""
+
+    worker: int
+    message: Message
+
+
+class Proposal(NamedTuple):
+    """A change that somebody wants. ``worker`` is None where the supervisor does; ``number`` is how
+    the worker calls it."""
+
+    worker: int | None
+    number: int
+    model: str
+    verb: str
+    arguments: Mapping[str, Any] = {}
+
+
+class Vote(NamedTuple):
+    """``version`` is what the worker would switch next; ``reason`` and ``checks`` say why not."""
+
+    version: int
+    yes: bool
+    reason: str = ""
+    checks: Sequence[Any] = ()
+
+
+@dataclass(eq=False, slots=True)
+class Change:
+    """One change at work."""
+
+    proposal: Proposal
+    leader: int
+    votes: dict[int, list[Vote]]
+    """Of those that are still there, by worker, in order."""
+    ended: dict[int, bool] = field(default_factory=dict)
+    verdicts: list[Message] = field(default_factory=list)
+    lost: str = ""
+
+    def verdict(self) -> tuple[bool, str, Sequence[Any]] | None:
+        """Of the next round; None while it is open."""
+        place = len(self.verdicts)
+        cast = {w: votes[place] for w, votes in self.votes.items() if len(votes) > place}
+        if not cast:
+            return None
+        for worker in sorted(cast):
+            vote = cast[worker]
+            if not vote.yes:
+                return False, f"worker {worker}: {vote.reason}", vote.checks
+        if self.lost:
+            return False, self.lost, ()
+        if len({vote.version for vote in cast.values()}) > 1:
+            return False, DIFFERS, ()
+        silent = self.votes.keys() - cast.keys()
+        if silent & self.ended.keys():
+            return False, DIFFERS, ()
+        return None if silent else (True, "", ())
+
+
+class Coordinator:
+    """All methods give what is to be told to whom, in order."""
+
+    def __init__(self) -> None:
+        self.members: set[int] = set()
+        self.standing: dict[str, Any] | None = None
+        """What the members serve, by model; None until there is one."""
+        self._changes: dict[int, Change] = {}
+        self._waiting: deque[Proposal] = deque()
+        self._joining: dict[int, Mapping[str, Any]] = {}
+        self._restores: dict[int, int] = {}
+        self._last = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a change is at work or waits."""
+        return bool(self._changes or self._waiting)
+
+    def join(self, worker: int, standing: Mapping[str, Any]) -> Iterator[Order]:
+        """A worker has loaded what it could, and serves this."""
+        self._joining[worker] = standing
+        yield from self._go_on()
+
+    def propose(self, proposal: Proposal) -> Iterator[Order]:
+        """Somebody wants a change."""
+        self._waiting.append(proposal)
+        yield from self._go_on()
+
+    def vote(self, worker: int, number: int, vote: Vote) -> Iterator[Order]:
+        """A worker is ready to switch in a change, or cannot."""
+        change = self._changes.get(number)
+        if change is not None and worker in change.votes and worker not in change.ended:
+            votes = change.votes[worker]
+            votes.append(vote)
+            if len(votes) <= len(change.verdicts):  # the others do not wait for this vote
+                verdict = change.verdicts[len(votes) - 1]
+                yield Order(worker, {**verdict, "leads": worker == change.leader})
+            yield from self._judge(number, change)
+
+    def end(
+        self, worker: int, number: int, done: bool, standing: Mapping[str, Any]
+    ) -> Iterator[Order]:
+        """A change is over for a worker; ``standing`` is what it serves now of what was changed."""
+        change = self._changes.get(number)
+        if change is None or worker not in change.votes:
+            return
+        change.ended[worker] = done
+        if worker == change.leader and self.standing is not None:
+            self.standing = {
+                model: serves
+                for model, serves in {**self.standing, **standing}.items()
+                if serves is not None
+            }
+        yield from self._judge(number, change)
+        yield from self._finish(number, change)
+
+    def gone(self, worker: int) -> Iterator[Order]:
+        """A worker has ended."""
+        self.members.discard(worker)
+        self._joining.pop(worker, None)
+        self._restores.pop(worker, None)
+        self._waiting = deque(each for each in self._waiting if each.worker != worker)
+        for number, change in list(self._changes.items()):
+            votes = change.votes.pop(worker, None)
+            change.ended.pop(worker, None)
+            if votes is None:
+                continue
+            if change.leader == worker and change.votes:
+                change.leader = min(change.votes)
+            # Whoever had voted last is no obstacle to a version, but what it wrote may be lost.
+            change.lost = GONE
+            yield from self._judge(number, change)
+            yield from self._finish(number, change)
+        yield from self._go_on()
+
+    def _judge(self, number: int, change: Change) -> Iterator[Order]:
+        while (found := change.verdict()) is not None:
+            yes, reason, checks = found
+            place = len(change.verdicts)
+            cast = {w: votes[place] for w, votes in change.votes.items() if len(votes) > place}
+            verdict = {
+                "event": "verdict",
+                "change": number,
+                "round": place,
+                "yes": yes,
+                "reason": reason,
+                "checks": checks,
+                "again": all(vote.yes for vote in cast.values()),
+            }
+            change.verdicts.append(verdict)
+            change.lost = ""
+            for worker in sorted(cast):
+                yield Order(worker, {**verdict, "leads": worker == change.leader})
+
+    def _finish(self, number: int, change: Change) -> Iterator[Order]:
+        if change.votes.keys() - change.ended.keys():
+            return
+        del self._changes[number]
+        if change.votes:
+            expected = change.ended[change.leader]
+            for worker, done in sorted(change.ended.items()):
+                if done != expected:
+                    yield Order(worker, {"event": "replace"})
+        proposal = change.proposal
+        if proposal.worker in change.votes and proposal.worker is not None:
+            yield Order(proposal.worker, {"event": "finished", "proposal": proposal.number})
+        yield from self._go_on()
+
+    def _go_on(self) -> Iterator[Order]:
+        """Take in who waits at the door, then begin what waits."""
+        if not self._changes:
+            for worker in sorted(self._joining):
+                yield from self._take_in(worker, self._joining.pop(worker))
+        if self._joining or not self.members:
+            return
+        taken = {change.proposal.model for change in self._changes.values()}
+        for proposal in list(self._waiting):
+            if proposal.model in taken:
+                continue
+            taken.add(proposal.model)
+            self._waiting.remove(proposal)
+            yield from self._begin(proposal)
+
+    def _take_in(self, worker: int, standing: Mapping[str, Any]) -> Iterator[Order]:
+        if not self.members and self.standing is None:
+            self.standing = dict(standing)
+        assert self.standing is not None, "it is set with the first member. This is a bug."
+        tries = self._restores.get(worker, 0)
+        if standing != self.standing and tries < MOST_RESTORES:
+            self._restores[worker] = tries + 1
+            yield Order(worker, {"event": "restore", "standing": self.standing})
+            return
+        self._restores.pop(worker, None)
+        self.members.add(worker)
+        yield Order(worker, {"event": "joined"})
+
+    def _begin(self, proposal: Proposal) -> Iterator[Order]:
+        self._last += 1
+        leader = proposal.worker if proposal.worker in self.members else min(self.members)
+        assert leader is not None, "a proposer that is no member is replaced. This is a bug."
+        change = Change(proposal, leader, {worker: [] for worker in self.members})
+        self._changes[self._last] = change
+        for worker in sorted(self.members):
+            yield Order(
+                worker,
+                {
+                    "event": "begin",
+                    "change": self._last,
+                    "model": proposal.model,
+                    "verb": proposal.verb,
+                    "arguments": proposal.arguments,
+                    "leads": worker == leader,
+                    "proposal": proposal.number if worker == proposal.worker else None,
+                },
+            )

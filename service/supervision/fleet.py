@@ -1,0 +1,319 @@
+"""Several workers on one port: whole servers, each with its share of the cores.
+
+The supervisor holds the port, replaces workers that end or hang, puts their changes in order, and
+adds up their metrics. Connections never pass through it.
+"""
+
+import mmap
+import os
+import secrets
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from types import FrameType
+from typing import Any, NamedTuple
+
+from service.core.crashes import Crashes
+from service.core.ledger import Work
+from service.engine.host.resources import cpu_quota, usable_cores
+from service.supervision import board as boards
+from service.supervision.board import Board
+from service.supervision.coordinator import Coordinator, Order, Proposal, Vote
+from service.supervision.merging import Page
+from service.supervision.own_metrics import own_metrics
+from service.supervision.process import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    MOST_EARLY_CRASHES,
+    cause_of,
+    shared_memory,
+    stop_signals,
+)
+from service.supervision.scrapes import Scrapes
+from service.supervision.worker import Worker
+
+TICK = 0.1
+HUNG = "hung"
+
+
+class Address(NamedTuple):
+    """Where the workers listen; port 0 for any free one."""
+
+    host: str
+    port: int
+
+
+class Fleet:
+    """Workers, and what they have in common."""
+
+    def __init__(
+        self, command: Sequence[str], count: int, address: Address, timeout: float
+    ) -> None:
+        """``timeout``: seconds after which a worker whose event loop stands still is replaced."""
+        self._command = command
+        self._address = address
+        self._timeout = timeout
+        cores = cores_of_each(count)
+        self._cores = _threads_of_each(count)
+        self._workers = [Worker(number, cores[number]) for number in range(count)]
+        self._board_file = shared_memory(boards.size(count))
+        self._board = Board(mmap.mmap(self._board_file, boards.size(count)), count)
+        # By which connections are handed over; they outlive a worker.
+        self._mail = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(count)]
+        self._key = secrets.token_hex(32)
+        self._selector = selectors.DefaultSelector()
+        self._coordinator = Coordinator()
+        self._scrapes = Scrapes(self._tell, self._own)
+        # All other mutable state: the crashes so far, the signals that came and how many were
+        # passed on, the exit code so far, whether all workers have been started, and when this
+        # process last ran.
+        self._crashes = Crashes()
+        self._signals: list[int] = []
+        self._passed_on = 0
+        self._code = 0
+        self._all_started = False
+        self._last_run = time.monotonic()
+
+    def run(self) -> int:
+        """Until all workers have ended because they were told to, or none can be started."""
+        try:
+            reserved = reserve(self._address)
+        except OSError as error:
+            where = f"{self._address.host}:{self._address.port}"
+            print(f"quantserve: cannot listen on {where}: {error.strerror}", file=sys.stderr)
+            return 2
+        self._address = Address(self._address.host, reserved.getsockname()[1])
+        for number in stop_signals():
+            signal.signal(number, self._note_signal)
+        with reserved:
+            # Alone, until it has found its settings usable: else each would tell what is wrong.
+            self._start(self._workers[0])
+            while any(worker.process is not None for worker in self._workers) or not self._ending:
+                self._step()
+        return self._code
+
+    @property
+    def _ending(self) -> bool:
+        return self._board.stopping
+
+    def _step(self) -> None:
+        for key, _ in self._selector.select(TICK):
+            self._hear(key.data)
+        for worker in self._workers:
+            worker.flush()
+            self._reap(worker)
+        self._pass_on()
+        self._start_due()
+        self._watch_beats()
+        self._scrapes.step(time.monotonic(), self._live())
+
+    def _start(self, worker: Worker) -> None:
+        again = self._board.all_ready or bool(self._crashes.total)
+        told = {
+            "crashes": self._crashes.to_json(),
+            "fleet": {
+                "worker": worker.number,
+                "workers": len(self._workers),
+                "board": self._board_file,
+                "inbox": self._mail[worker.number][0].fileno(),
+                "outboxes": [theirs.fileno() for _, theirs in self._mail],
+                "host": self._address.host,
+                "port": self._address.port,
+                "key": self._key,
+                "cores": self._cores,
+                "again": again,
+            },
+        }
+        passed = [self._board_file, self._mail[worker.number][0].fileno()]
+        passed += [theirs.fileno() for _, theirs in self._mail]
+        channel = worker.start(self._command, told, passed)
+        self._selector.register(channel, selectors.EVENT_READ, worker)
+
+    def _start_due(self) -> None:
+        now = time.monotonic()
+        for worker in [] if self._ending else self._workers[: None if self._all_started else 1]:
+            if worker.process is None and worker.again_at <= now:
+                self._start(worker)
+
+    def _hear(self, worker: Worker) -> None:
+        channel = worker.channel
+        for message in worker.hear():
+            self._take(worker, message)
+        if worker.channel is None and channel is not None:
+            self._selector.unregister(channel)
+
+    def _take(self, worker: Worker, message: Mapping[str, Any]) -> None:
+        number, coordinator = worker.number, self._coordinator
+        event = message["event"]
+        if event == "listening":
+            self._all_started = True
+        elif event == "hello":
+            worker.tell({"event": "standing", "standing": coordinator.standing})
+        elif event == "join":
+            self._give(coordinator.join(number, message["standing"]))
+        elif event == "propose":
+            self._give(
+                coordinator.propose(
+                    Proposal(
+                        number,
+                        message["proposal"],
+                        message["model"],
+                        message["verb"],
+                        message["arguments"],
+                    )
+                )
+            )
+        elif event == "vote":
+            vote = Vote(message["version"], message["yes"], message["reason"], message["checks"])
+            self._give(coordinator.vote(number, message["change"], vote))
+        elif event == "end":
+            standing = message["standing"]
+            self._give(coordinator.end(number, message["change"], message["done"], standing))
+        elif event == "scrape":
+            self._scrapes.ask(number, message["scrape"], time.monotonic(), self._live())
+        elif event == "page":
+            self._scrapes.take(number, message["page"])
+        elif event == "try again":
+            work = Work(str(message["model"]), int(message["version"]))
+            self._crashes = self._crashes.without_blame(work)
+
+    def _give(self, orders: Iterable[Order]) -> None:
+        for number, message in orders:
+            worker = self._workers[number]
+            if message["event"] == "joined":
+                worker.was_ready, worker.early = True, 0
+                if all(each.was_ready for each in self._workers):
+                    self._board.set_all_ready()
+            if message["event"] == "replace":
+                _tell_people(f"worker {number} does not serve what the others do: it is replaced")
+                worker.told_to_end = True
+                worker.signal(signal.SIGTERM)
+                continue
+            worker.tell(message)
+
+    def _tell(self, number: int, message: Mapping[str, Any]) -> None:
+        self._workers[number].tell(message)
+
+    def _live(self) -> list[int]:
+        return [each.number for each in self._workers if each.channel is not None]
+
+    def _reap(self, worker: Worker) -> None:
+        if worker.process is None or (code := worker.process.poll()) is None:
+            return
+        self._hear(worker)
+        if worker.channel is not None:
+            self._selector.unregister(worker.channel)
+            worker.channel.close()
+            worker.channel = None
+        worker.process = None
+        self._board.clear(worker.number)
+        self._scrapes.gone(worker.number)
+        self._give(self._coordinator.gone(worker.number))
+        if self._ending:
+            self._code = max(self._code, code if code >= 0 else 128 - code)
+        elif worker.told_to_end or code == 0:
+            worker.again_at = 0.0
+        elif code > 0 and not worker.was_ready and not self._board.all_ready:
+            self._give_up(code)
+        else:
+            self._count_crash(worker, worker.cause or cause_of(code))
+            if worker.early >= MOST_EARLY_CRASHES and not self._coordinator.members:
+                _tell_people(f"the workers die before they are ready: {self._crashes.last}")
+                self._give_up(128 - code if code < 0 else code)
+
+    def _count_crash(self, worker: Worker, cause: str) -> None:
+        before = set(self._crashes.quarantined)
+        self._crashes = self._crashes.with_crash(cause, worker.at_work)
+        _tell_people(f"worker {worker.number} ended: {self._crashes.last}; it is replaced")
+        worker.early = 0 if worker.was_ready else worker.early + 1
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**worker.early) if worker.early else 0.0
+        worker.again_at = time.monotonic() + pause
+        for work in set(self._crashes.quarantined) - before:
+            arguments = {"version": work.version, "reason": self._crashes.reasons[work]}
+            self._give(
+                self._coordinator.propose(Proposal(None, 0, work.model, "quarantine", arguments))
+            )
+
+    def _give_up(self, code: int) -> None:
+        self._code = max(self._code, code)
+        self._board.set_stopping()
+        for worker in self._workers:
+            worker.signal(signal.SIGTERM)
+
+    def _note_signal(self, number: int, _: FrameType | None) -> None:
+        self._signals.append(number)
+
+    def _pass_on(self) -> None:
+        while self._passed_on < len(self._signals):
+            self._board.set_stopping()
+            for worker in self._workers:
+                worker.signal(self._signals[self._passed_on])
+            self._passed_on += 1
+
+    def _watch_beats(self) -> None:
+        """Replace workers whose event loop stands still, unless this process stood still too, as
+        with a machine that slept."""
+        now = time.monotonic()
+        if now - self._last_run > self._timeout / 2:
+            for worker in self._workers:
+                if self._board.last_beat(worker.number):
+                    self._board.beat(worker.number, now)
+        self._last_run = now
+        for worker in self._workers:
+            beat = self._board.last_beat(worker.number)
+            ends = self._ending or worker.told_to_end or worker.cause
+            if beat and not ends and now - beat > self._timeout:
+                worker.end_for(HUNG)
+
+    def _own(self) -> Page:
+        return own_metrics(self._crashes, self._workers, self._board)
+
+
+def reserve(address: Address) -> socket.socket:
+    """A socket that keeps the port for the workers, and takes no connection.
+
+    Raises:
+        OSError: somebody else has it.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    # Any socket of this user could share the port: a second server is not meant to.
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+        address = Address(address.host, probe.getsockname()[1])
+    reserved = socket.socket(family)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    reserved.bind(address)
+    return reserved
+
+
+def cores_of_each(count: int) -> list[tuple[int, ...]]:
+    """The cores of each worker; none where a quota limits them rather than the number of cores, or
+    the system cannot bind a process to some."""
+    quota = cpu_quota()
+    if not hasattr(os, "sched_getaffinity"):
+        return [()] * count
+    cores = sorted(os.sched_getaffinity(0))
+    if quota is not None and quota < len(cores):
+        return [()] * count
+    return shared_out(cores, count)
+
+
+def shared_out(cores: Sequence[int], count: int) -> list[tuple[int, ...]]:
+    """Cores in as many parts, neighbours together; one for each in turn where there are fewer."""
+    if count >= len(cores):
+        return [(cores[number % len(cores)],) for number in range(count)]
+    ends = [len(cores) * number // count for number in range(count + 1)]
+    return [tuple(cores[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
+
+
+def _threads_of_each(count: int) -> int:
+    return max(1, usable_cores() // count)
+
+
+def _tell_people(text: str) -> None:
+    print(f"quantserve: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,27 @@
+"""JSON lines on a socket, as they come and as they go."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Message = dict[str, Any]
+
+
+def encoded(message: Mapping[str, Any]) -> bytes:
+    """A message as a line."""
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+class Lines:
+    """Bytes in, whole messages out."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """The messages that are complete with this data."""
+        self._rest += data
+        *whole, rest = self._rest.split(b"\n") if b"\n" in data else (self._rest,)
+        self._rest = bytearray(rest)
+        for line in whole:
+            yield json.loads(line)

@@ -1,0 +1,90 @@
+"""The metrics of all workers as one page: values in, values out.
+
+A family is ``[name, type, documentation, samples]``, a sample ``[name, labels, value, exemplar]``.
+Counters and histograms are summed, those of workers that have ended included: a sum never runs
+backwards. Gauges are summed, or the smallest or largest is taken, as each means.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Sample = list[Any]
+Family = list[Any]
+Page = dict[str, Family]
+"""Families by name."""
+
+SUMMED = frozenset(
+    {
+        "quantserve_queue_requests",
+        "quantserve_queue_limit_requests",
+        "quantserve_in_flight_requests",
+        "quantserve_instances",
+        "quantserve_instances_busy",
+        "quantserve_lost_threads",
+        "quantserve_model_memory_bytes",
+        "quantserve_memory_share_bytes",
+        "quantserve_traffic_bytes",
+        "process_resident_memory_bytes",
+        "process_virtual_memory_bytes",
+        "process_open_fds",
+    }
+)
+"""Gauges of which each worker has a part. Of all others each has the whole."""
+SMALLEST = frozenset({"quantserve_ready", "process_start_time_seconds", "process_max_fds"})
+ADDITIVE = frozenset({"counter", "histogram", "summary", "gaugehistogram"})
+
+
+def page_of(families: Iterable[Family]) -> Page:
+    """Families by name."""
+    return {family[0]: family for family in families}
+
+
+def merge(pages: Sequence[Page]) -> Page:
+    """One page of those of several workers."""
+    found: Page = {}
+    for page in pages:
+        for name, family in page.items():
+            found.setdefault(name, [*family[:3], []])
+    for name, merged in found.items():
+        samples = (page[name][3] for page in pages if name in page)
+        merged[3] = _merged(name, merged[1], samples)
+    return found
+
+
+def counters(page: Page) -> Page:
+    """What of a page outlives its worker."""
+    return {name: family for name, family in page.items() if family[1] in ADDITIVE}
+
+
+def _merged(name: str, kind: str, pages: Iterable[Sequence[Sample]]) -> list[Sample]:
+    found: dict[tuple[str, tuple[tuple[str, str], ...]], Sample] = {}
+    for samples in pages:
+        for sample_name, labels, value, exemplar in samples:
+            key = (sample_name, tuple(sorted(labels.items())))
+            there = found.get(key)
+            if there is None:
+                found[key] = [sample_name, labels, value, exemplar]
+                continue
+            there[2] = _one(name, kind, sample_name, there[2], value)
+            there[3] = exemplar or there[3]
+    return list(found.values())
+
+
+def _one(name: str, kind: str, sample: str, one: float, other: float) -> float:
+    if kind in ADDITIVE:
+        # When a series began: with the first of its parts.
+        return min(one, other) if sample.endswith("_created") else one + other
+    if name in SUMMED:
+        return one + other
+    return min(one, other) if name in SMALLEST else max(one, other)
+
+
+def gauge(name: str, text: str, samples: Iterable[tuple[Mapping[str, str], float]]) -> Family:
+    """A gauge of the supervisor's own."""
+    return [name, "gauge", text, [[name, dict(labels), value, None] for labels, value in samples]]
+
+
+def counter(name: str, text: str, samples: Iterable[tuple[Mapping[str, str], float]]) -> Family:
+    """A counter of the supervisor's own."""
+    rows = [[f"{name}_total", dict(labels), value, None] for labels, value in samples]
+    return [name, "counter", text, rows]

@@ -1,0 +1,52 @@
+"""What the supervisor alone knows, as families for the page of all workers."""
+
+import os
+from collections.abc import Sequence
+
+from service.core.crashes import Crashes
+from service.supervision.board import Board
+from service.supervision.merging import Page, counter, gauge, page_of
+from service.supervision.worker import Worker, resident_bytes
+
+
+def own_metrics(crashes: Crashes, workers: Sequence[Worker], board: Board) -> Page:
+    """Crashes, and the workers with their connections and memory."""
+    labels = [({"worker": str(each.number)}, each) for each in workers]
+    memory = [(label, float(each.resident_bytes())) for label, each in labels]
+    memory.append(({"worker": "supervisor"}, float(resident_bytes(os.getpid()))))
+    by_cause = [
+        ({"cause": cause, "model": model}, float(count))
+        for (cause, model), count in crashes.counts.items()
+    ]
+    return page_of(
+        [
+            counter(
+                "quantserve_restarts",
+                "Times that the supervisor replaced a server that crashed",
+                [({}, float(crashes.total))],
+            ),
+            counter(
+                "quantserve_crashes",
+                "Crashes by cause; no model where none was alone at work",
+                by_cause,
+            ),
+            gauge(
+                "quantserve_worker_up",
+                "1 for a worker that takes connections",
+                [
+                    (label, float(board.connections(each.number) is not None))
+                    for label, each in labels
+                ],
+            ),
+            gauge(
+                "quantserve_worker_connections",
+                "Connections of a worker",
+                [(label, float(board.connections(each.number) or 0)) for label, each in labels],
+            ),
+            gauge(
+                "quantserve_worker_resident_memory_bytes",
+                "Memory of a worker, and of the supervisor, that is in RAM",
+                memory,
+            ),
+        ]
+    )

@@ -1,0 +1,137 @@
+"""One worker as the supervisor sees it: its process, its channel, its ledger."""
+
+import json
+import mmap
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from service.core.ledger import SIZE, Work, read_work
+from service.supervision.lines import Lines, Message, encoded
+from service.supervision.process import VARIABLE, shared_memory
+
+
+class Worker:
+    """A seat that one process after the other takes; ``number`` counts from 0."""
+
+    def __init__(self, number: int, cores: Sequence[int]) -> None:
+        """``cores``: those that it is to keep to; none for any."""
+        self.number = number
+        self._cores = cores
+        self._ledger = shared_memory(SIZE)
+        self._table = mmap.mmap(self._ledger, SIZE)
+        # All mutable state: the process and its channel, what it did not take yet, whether it was
+        # ready once, whether it was told to end, what it is ended for, and its early crashes.
+        self.process: subprocess.Popen[bytes] | None = None
+        self.channel: socket.socket | None = None
+        self._lines = Lines()
+        self._unsent = bytearray()
+        self.was_ready = False
+        self.told_to_end = False
+        self.cause = ""
+        self.early = 0
+        self.again_at = 0.0
+
+    def start(
+        self, command: Sequence[str], told: Mapping[str, Any], passed: Sequence[int]
+    ) -> socket.socket:
+        """Start a process; gives the supervisor's end of its channel."""
+        self._table[:] = bytes(SIZE)
+        self._lines, self._unsent = Lines(), bytearray()
+        self.was_ready, self.told_to_end, self.cause = False, False, ""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        told = {
+            **told,
+            "channel": theirs.fileno(),
+            "table": self._ledger,
+            "listener": None,
+            "parent": os.getpid(),
+        }
+        before = os.sched_getaffinity(0) if self._cores else set()
+        if self._cores:  # which the process inherits, with all its threads
+            os.sched_setaffinity(0, self._cores)
+        try:
+            # A group of its own: Ctrl-C reaches the supervisor alone, which passes it on once.
+            self.process = subprocess.Popen(
+                command,
+                env={**os.environ, VARIABLE: json.dumps(told)},
+                pass_fds=[theirs.fileno(), self._ledger, *passed],
+                process_group=0,
+            )
+        finally:
+            if self._cores:
+                os.sched_setaffinity(0, before)
+        theirs.close()
+        self.channel = ours
+        return ours
+
+    @property
+    def at_work(self) -> tuple[Work, ...]:
+        """The versions at which it was at work when it ended."""
+        return read_work(self._table[:])
+
+    def signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def end_for(self, cause: str) -> None:
+        """End it at once, for a reason that is not the signal's."""
+        self.cause = cause
+        self.signal(signal.SIGKILL)
+
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Send a message, as far as it is taken now; the rest goes with ``flush``."""
+        self._unsent += encoded(message)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what was not taken yet."""
+        while self.channel is not None and self._unsent:
+            try:
+                sent = self.channel.send(self._unsent)
+            except BlockingIOError:
+                return
+            except OSError:  # it has ended, as its channel will tell
+                self._unsent.clear()
+                return
+            del self._unsent[:sent]
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is something that it did not take yet."""
+        return bool(self._unsent)
+
+    def hear(self) -> Iterator[Message]:
+        """What it has told. Its channel is None afterwards where it is closed."""
+        while self.channel is not None:
+            try:
+                data = self.channel.recv(2**20)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                with suppress(OSError):
+                    self.channel.close()
+                self.channel = None
+                return
+            yield from self._lines.feed(data)
+
+    def resident_bytes(self) -> int:
+        """Its memory, in bytes; 0 where the system does not tell."""
+        return resident_bytes(self.process.pid) if self.process is not None else 0
+
+
+def resident_bytes(process: int) -> int:
+    """Memory of a process that is in RAM now, in bytes; 0 where the system does not tell."""
+    try:
+        with open(f"/proc/{process}/statm") as file:  # noqa: PTH123
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0

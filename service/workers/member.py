@@ -1,0 +1,210 @@
+"""The channel of a worker to its supervisor: changes and votes, what is served, metrics."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from time import monotonic
+from typing import Any
+
+from service.core.errors import ShuttingDown
+from service.core.ledger import Work
+from service.supervised import Seat
+from service.supervision.lines import Lines, encoded
+from service.supervision.merging import Page
+from service.workers.ballot import Ballot
+
+BEAT_SECONDS = 0.1
+PATIENCE = 5.0
+"""Seconds for the supervisor to gather a page."""
+
+_log = logging.getLogger("quantserve")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change that all workers carry out."""
+
+    model: str
+    verb: str
+    arguments: Mapping[str, Any]
+
+
+CarryOut = Callable[[Change, Ballot], Awaitable[Any]]
+Standing = Callable[[], Mapping[str, Any]]
+
+
+class Member(asyncio.Protocol):
+    """``start`` connects it to an event loop."""
+
+    def __init__(self, seat: Seat) -> None:
+        self.seat = seat
+        self._lines = Lines()
+        self._numbers = count(1)
+        # All mutable state: the channel; what carries out changes, tells what is served and what
+        # was counted; the changes at work; what was proposed and scraped; the answer that is
+        # awaited of the supervisor; and models of which another worker counts the changes.
+        self._transport: asyncio.WriteTransport | None = None
+        self._carry_out: CarryOut | None = None
+        self._standing: Standing | None = None
+        self._page: Callable[[], Page] = dict
+        self._ballots: dict[int, Ballot] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._finished: dict[int, asyncio.Event] = {}
+        self._results: dict[int, asyncio.Future[Any]] = {}
+        self._scrapes: dict[int, asyncio.Future[Page]] = {}
+        self._answer: asyncio.Future[Mapping[str, Any]] | None = None
+        self.joined = False
+        self.following: set[str] = set()
+
+    async def start(
+        self, carry_out: CarryOut, standing: Standing, page: Callable[[], Page]
+    ) -> None:
+        """Connect, and note from now on that the event loop runs."""
+        self._carry_out, self._standing, self._page = carry_out, standing, page
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_unix_connection(lambda: self, sock=self.seat.channel)
+        self._transport = transport
+        self._begin(self._beat())
+
+    async def standing(self) -> Mapping[str, Any] | None:
+        """What the others serve; None while there are none."""
+        found = await self._asked({"event": "hello"})
+        standing: Mapping[str, Any] | None = found["standing"]
+        return standing
+
+    async def join(self) -> Mapping[str, Any] | None:
+        """Become one of those that carry out changes; gives what to serve first, if it is not what
+        this worker serves."""
+        assert self._standing is not None, "it was started. This is a bug."
+        found = await self._asked({"event": "join", "standing": self._standing()})
+        self.joined = found["event"] == "joined"
+        return None if self.joined else found["standing"]
+
+    async def propose(self, model: str, verb: str, arguments: Mapping[str, Any]) -> Any:
+        """Let all workers carry out a change; gives what it gave here, once all have ended.
+
+        Raises:
+            QuantserveError: as it did here.
+            ShuttingDown: this worker has not joined the others yet.
+        """
+        if not self.joined:
+            raise ShuttingDown("this worker is only starting; nothing was changed, try again")
+        number, finished = next(self._numbers), asyncio.Event()
+        self._finished[number] = finished
+        self._results[number] = result = asyncio.get_running_loop().create_future()
+        try:
+            message = {"proposal": number, "model": model, "verb": verb, "arguments": arguments}
+            self.tell({"event": "propose", **message})
+            await finished.wait()
+            return await result
+        finally:
+            del self._finished[number], self._results[number]
+            if result.done() and not result.cancelled():
+                result.exception()  # nobody is left to be told
+
+    async def page(self) -> Page:
+        """The metrics of all workers; those of this one where the supervisor does not answer."""
+        number = next(self._numbers)
+        found: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
+        self._scrapes[number] = found
+        self.tell({"event": "scrape", "scrape": number})
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await found
+        except TimeoutError:
+            return self._page()
+        finally:
+            del self._scrapes[number]
+
+    def try_again(self, work: Work) -> None:
+        """Somebody asked to serve a version again, whatever it is blamed for."""
+        self.tell({"event": "try again", "model": work.model, "version": work.version})
+
+    @property
+    def polls(self) -> bool:
+        """Whether this worker looks at the models folder for all: the first that is there."""
+        board, own = self.seat.board, self.seat.worker
+        return self.joined and all(board.connections(each) is None for each in range(own))
+
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Send a message to the supervisor."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(encoded(message))
+
+    def data_received(self, data: bytes) -> None:
+        """Messages of the supervisor came."""
+        for message in self._lines.feed(data):
+            self._take(message)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The supervisor is gone: nobody would replace or stop this process."""
+        _log.error("the supervisor is gone; this worker ends")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _take(self, message: Mapping[str, Any]) -> None:
+        event = message["event"]
+        if event == "begin":
+            self._begin(self._carry(message))
+        elif event == "verdict":
+            if (ballot := self._ballots.get(message["change"])) is not None:
+                ballot.take(message)
+        elif event == "finished":
+            if (finished := self._finished.get(message["proposal"])) is not None:
+                finished.set()
+        elif event == "collect":
+            self.tell({"event": "page", "page": self._page()})
+        elif event == "merged":
+            found = self._scrapes.get(message["scrape"])
+            if found is not None and not found.done():
+                found.set_result(message["page"])
+        elif self._answer is not None and not self._answer.done():
+            self._answer.set_result(message)
+
+    async def _carry(self, message: Mapping[str, Any]) -> None:
+        """Carry out a change, and tell the supervisor how it ended."""
+        assert self._carry_out is not None, "it was started. This is a bug."
+        number, model = message["change"], message["model"]
+        ballot = Ballot(number, message["leads"], self.tell)
+        self._ballots[number] = ballot
+        if not message["leads"]:
+            self.following.add(model)
+        result = self._results.get(message["proposal"] or 0)
+        done = True
+        try:
+            found = await self._carry_out(
+                Change(model, message["verb"], message["arguments"]), ballot
+            )
+            if result is not None and not result.done():
+                result.set_result(found)
+        except BaseException as error:
+            done = False
+            if result is not None and not result.done():
+                failure = error if isinstance(error, Exception) else ShuttingDown(str(error))
+                result.set_exception(failure)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self.following.discard(model)
+            del self._ballots[number]
+            assert self._standing is not None, "it was started. This is a bug."
+            standing = {model: self._standing().get(model)} if model else {}
+            self.tell({"event": "end", "change": number, "done": done, "standing": standing})
+
+    async def _asked(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        self._answer = asyncio.get_running_loop().create_future()
+        self.tell(message)
+        return await self._answer
+
+    async def _beat(self) -> None:
+        while True:
+            self.seat.board.beat(self.seat.worker, monotonic())
+            await asyncio.sleep(BEAT_SECONDS)
+
+    def _begin(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

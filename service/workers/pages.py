@@ -1,0 +1,66 @@
+"""Metrics as values that can be added up, and the page of all workers made of them."""
+
+from collections.abc import Iterable, Iterator
+
+from prometheus_client.core import Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar, Sample
+
+from service.metrics import Metrics
+from service.supervision.merging import Page
+from service.workers.member import Member
+
+OF_THE_SUPERVISOR = frozenset({"quantserve_restarts", "quantserve_crashes"})
+"""Which it counts itself."""
+
+
+def page(metrics: Iterable[Metric]) -> Page:
+    """Families as values."""
+    return {
+        each.name: [
+            each.name,
+            each.type,
+            each.documentation,
+            [
+                [s.name, s.labels, float(s.value), s.exemplar and [*s.exemplar]]
+                for s in each.samples
+            ],
+        ]
+        for each in metrics
+        if each.name not in OF_THE_SUPERVISOR
+    }
+
+
+class SharedMetrics:
+    """The metrics of a worker for the others, and those of all for a scrape."""
+
+    def __init__(self, own: Metrics, member: Member) -> None:
+        self._own = own
+        self._member = member
+
+    def page(self) -> Page:
+        """Those of this worker."""
+        return page(self._own.families())
+
+    async def render(self, accept: str) -> tuple[bytes, str]:
+        """The page of all workers and its content type."""
+        encoder, content_type = choose_encoder(accept)
+        return encoder(_Merged(await self._member.page())), content_type
+
+
+class _Merged(Collector):
+    """What an encoder takes for a registry."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+
+    def collect(self) -> Iterator[Metric]:
+        """All families."""
+        for name, kind, text, samples in self._page.values():
+            family = Metric(name, text, kind)
+            family.samples = [
+                Sample(sample, labels, value, None, exemplar and Exemplar(*exemplar))
+                for sample, labels, value, exemplar in samples
+            ]
+            yield family

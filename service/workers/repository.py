@@ -1,0 +1,158 @@
+"""The models of one worker, changed together with those of the others.
+
+Whatever changes what is served is proposed to the supervisor, and carried out by each worker with a
+ballot: all switch, or none.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from service.engine.repository import operations
+from service.engine.repository.model import Model
+from service.engine.repository.operations import Choice
+from service.engine.repository.repository import ModelRepository
+from service.engine.repository.rollout import Cause, Context, RolloutOptions
+from service.engine.repository.standing import Standing, restore, standing_of
+from service.engine.repository.steps import Served
+from service.engine.storage.folder import ModelFolder, Override
+from service.workers.ballot import Ballot
+from service.workers.member import Change, Member
+
+_log = logging.getLogger("quantserve")
+
+
+class SharedRepository(ModelRepository):
+    """See ``ModelRepository``; ``member`` is the way to the other workers."""
+
+    def __init__(
+        self,
+        folder: Path,
+        context: Context,
+        member: Member,
+        *,
+        name: str | None = None,
+        allow_empty: bool = False,
+    ) -> None:
+        super().__init__(folder, context, name=name, allow_empty=allow_empty)
+        self._member = member
+        # What poll mode has seen before of the models that it follows at the moment.
+        self._seen: dict[str, ModelFolder | None] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether what can serve does, here and, at the start, in all workers."""
+        return super().ready and self._member.seat.board.all_ready
+
+    def standing(self) -> dict[str, Any]:
+        """What this worker serves, by model."""
+        found = {model.name: standing_of(model) for model in self}
+        return {name: each.to_json() for name, each in found.items() if each is not None}
+
+    async def load_all(self) -> None:
+        """Load what the others serve, or what the folder holds where there are none yet; then take
+        part in their changes.
+
+        Raises:
+            ConfigError: the folder cannot be read.
+        """
+        wanted = await self._member.standing()
+        if wanted is None:
+            await super().load_all()
+        else:
+            await self.refresh()
+            await self._restore(wanted)
+        while (wanted := await self._member.join()) is not None:
+            await self._restore(wanted)
+        self.started = True
+
+    async def swap(self, name: str, choice: Choice, options: RolloutOptions) -> Served:
+        """Let another version of a model serve, in all workers or none; see ``operations.swap``."""
+        await self._find(name)
+        return cast(Served, await self._propose(name, "swap", choice=choice, **_told(options)))
+
+    async def rollback(self, name: str, options: RolloutOptions) -> Served:
+        """Let the version serve that served before; see ``operations.roll_back``."""
+        self.model(name)
+        return cast(Served, await self._propose(name, "rollback", **_told(options)))
+
+    async def load(self, name: str, override: Override | None = None) -> None:
+        """Follow a model's folder, which may be new; see ``operations.load``."""
+        await self._find(name)
+        await self._propose(name, "load", override=dict(override or {}))
+
+    async def unload(self, name: str) -> None:
+        """Drain a model and free it; see ``operations.unload``."""
+        self.model(name)
+        await self._propose(name, "unload")
+
+    async def poll(self, seen: Mapping[str, ModelFolder]) -> dict[str, ModelFolder]:
+        """Follow the folder; one worker looks for all."""
+        return await super().poll(seen) if self._member.polls else dict(seen)
+
+    async def carry_out(self, change: Change, ballot: Ballot) -> Any:
+        """Do this worker's part of a change."""
+        return await self._carry_out(self._part(change, ballot))
+
+    async def _part(self, change: Change, ballot: Ballot) -> Any:
+        context, asked = replace(self._context, ballot=ballot), change.arguments
+        if change.verb == "log level":
+            logging.getLogger().setLevel(asked["level"])
+            return None
+        model = await self._find(change.model)
+        if change.verb == "swap":
+            return await operations.swap(model, asked["choice"], _options(asked), context)
+        if change.verb == "rollback":
+            return await operations.roll_back(model, _options(asked), context)
+        if change.verb == "load":
+            return await operations.load(model, asked["override"], context)
+        if change.verb == "unload":
+            return await operations.unload(model, context)
+        if change.verb == "quarantine":
+            _log.error('model "%s" version %d: %s', model.name, asked["version"], asked["reason"])
+            version, reason = asked["version"], asked["reason"]
+            return await operations.quarantine(model, version, reason, context)
+        assert change.verb == "follow", f"unknown change {change.verb}. This is a bug."
+        before = self._seen.get(model.name) if ballot.leads else None
+        return await super()._follow(model, before, context)
+
+    async def _follow(
+        self, model: Model, before: ModelFolder | None, context: Context | None = None
+    ) -> None:
+        if model.name in self._seen:
+            return  # it is at work already
+        self._seen[model.name] = before
+        try:
+            await self._member.propose(model.name, "follow", {})
+        finally:
+            del self._seen[model.name]
+
+    async def _propose(self, name: str, verb: str, **arguments: Any) -> Any:
+        return await self._carry_out(self._member.propose(name, verb, arguments))
+
+    async def _restore(self, wanted: Mapping[str, Any]) -> None:
+        for name in wanted:
+            if name not in self.models:
+                folder = await asyncio.to_thread(self.root.read_one, name)
+                if folder is not None:
+                    self._known(name, folder)
+        standings = {name: Standing.from_json(found) for name, found in wanted.items()}
+        context = replace(self._context, rehearse=False)
+        await asyncio.gather(
+            *(restore(model, standings.get(model.name), context) for model in self)
+        )
+
+
+def _told(options: RolloutOptions) -> dict[str, Any]:
+    return {
+        "cause": options.cause.value,
+        "force": options.force,
+        "allow_signature_change": options.allow_signature_change,
+    }
+
+
+def _options(asked: Mapping[str, Any]) -> RolloutOptions:
+    return RolloutOptions(Cause(asked["cause"]), asked["force"], asked["allow_signature_change"])

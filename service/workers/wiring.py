@@ -1,0 +1,75 @@
+"""What of a server is shared with other workers, wired."""
+
+import asyncio
+from dataclasses import dataclass
+
+from service.config import Settings
+from service.core.events import Event, Observer, Swapped, SwapPhase
+from service.engine.repository.rollout import Context
+from service.metrics import Metrics
+from service.workers.handover import Create, Handover
+from service.workers.member import Member
+from service.workers.pages import SharedMetrics
+from service.workers.repository import SharedRepository
+
+LOOK_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The other workers, as a server needs them."""
+
+    member: Member
+    repository: SharedRepository
+
+    @classmethod
+    def of(cls, settings: Settings, context: Context, member: Member) -> "Fleet":
+        """For a server with these settings."""
+        repository = SharedRepository(
+            settings.models,
+            context,
+            member,
+            name=settings.name,
+            allow_empty=settings.allow_empty,
+        )
+        return cls(member, repository)
+
+    @property
+    def late(self) -> bool:
+        """Whether the others serve already, so that no connection need come here before it can be
+        served."""
+        return self.member.seat.again
+
+    async def start(self, metrics: SharedMetrics) -> None:
+        """Be one of them from now on."""
+        await self.member.start(self.repository.carry_out, self.repository.standing, metrics.page)
+
+    async def all_ready(self) -> None:
+        """Wait until all workers have been ready."""
+        while not self.member.seat.board.all_ready:
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def metrics(self, own: Metrics) -> SharedMetrics:
+        """Those of all workers."""
+        return SharedMetrics(own, self.member)
+
+    def handover(self, create: Create) -> Handover:
+        """Connections that are shared out evenly."""
+        return Handover(self.member.seat, create)
+
+
+def counted_once(member: Member, observe: Observer) -> Observer:
+    """An observer that is told of a change of all workers in one of them alone."""
+
+    def told(event: Event) -> None:
+        if type(event) in (Swapped, SwapPhase) and not _counts(member, event.model):  # type: ignore[union-attr]
+            return
+        observe(event)
+
+    return told
+
+
+def _counts(member: Member, model: str) -> bool:
+    if member.joined:
+        return model not in member.following
+    return member.seat.worker == 0 and not member.seat.again

@@ -1,0 +1,61 @@
+"""What workers write into shared memory, and who takes a new connection."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.supervision.board import Board, size
+
+
+def board(*connections: int) -> Board:
+    it = Board(bytearray(size(len(connections))), len(connections))
+    for worker, count in enumerate(connections):
+        it.set_connections(worker, count)
+    return it
+
+
+def test_each_worker_has_its_own_fields() -> None:
+    it = board(3, 5)
+    it.beat(1, 12.5)
+    assert (it.last_beat(0), it.last_beat(1)) == (0.0, 12.5)
+    assert (it.connections(0), it.connections(1)) == (3, 5)
+    it.clear(1)
+    assert (it.last_beat(1), it.connections(1), it.connections(0)) == (0.0, None, 3)
+
+
+def test_flags() -> None:
+    it = board(0)
+    assert not it.all_ready and not it.stopping
+    it.set_all_ready()
+    it.set_stopping()
+    assert it.all_ready and it.stopping
+
+
+def test_a_second_connection_goes_to_the_worker_that_has_none() -> None:
+    assert board(1, 0).emptiest(0, 2) == 1
+    assert board(0, 0).emptiest(0, 1) == 0
+
+
+def test_one_that_takes_no_connections_gets_none() -> None:
+    it = board(5, 0)
+    it.close(1)
+    assert it.emptiest(0, 6) == 0
+
+
+@given(st.lists(st.integers(0, 200), min_size=2, max_size=5))
+def test_a_move_makes_it_more_even(counts: list[int]) -> None:
+    it = board(*counts)
+    target = it.emptiest(0, counts[0] + 1)
+    if target:
+        assert counts[target] + 1 < counts[0] + 1
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=40))
+def test_few_connections_are_spread_evenly_wherever_they_arrive(arrivals: list[int]) -> None:
+    counts = [0] * 4
+    it = board(*counts)
+    for worker in arrivals:
+        target = it.emptiest(worker, counts[worker] + 1)
+        counts[target] += 1
+        it.set_connections(target, counts[target])
+    if len(arrivals) <= 28:
+        assert max(counts) - min(counts) <= 2

@@ -1,0 +1,46 @@
+"""How many workers a command line asks for."""
+
+from pathlib import Path
+
+import pytest
+
+from service.engine.host.resources import usable_cores
+from service.supervision.fleet import shared_out
+from service.supervision.launch import WORKER_BYTES, model_bytes, wanted, wants_supervisor
+
+
+def test_flags_go_before_variables() -> None:
+    found = wanted(["serve", "--workers", "3", "--port=81"], {"QUANTSERVE_WORKERS": "2"})
+    assert found is not None
+    assert (found.workers, found.address.port, found.address.host) == (3, 81, "127.0.0.1")
+    found = wanted(["serve"], {"QUANTSERVE_WORKERS": "2", "QUANTSERVE_HOST": "::1"})
+    assert found is not None and (found.workers, found.address.host) == (2, "::1")
+
+
+@pytest.mark.parametrize("given", [["--workers", "1"], ["--workers", "many"], [], ["--workers"]])
+def test_one_server_is_left_to_itself(given: list[str]) -> None:
+    assert wanted(["serve", *given], {}) is None
+
+
+def test_auto_takes_the_cores_as_far_as_memory_allows(tmp_path: Path) -> None:
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    (tmp_path / "m" / "1" / "model.onnx").write_bytes(bytes(1000))
+    (tmp_path / "m" / "2").mkdir()
+    (tmp_path / "m" / "2" / "model.onnx").write_bytes(bytes(3000))
+    assert model_bytes(tmp_path) == 3000
+    flags = ["serve", "--workers", "auto", "--models", str(tmp_path), "--memory-budget"]
+    assert wanted([*flags, str(WORKER_BYTES)], {}) is None
+    found = wanted([*flags, str(100 * WORKER_BYTES)], {})
+    assert (found.workers if found else 1) == usable_cores()
+
+
+def test_a_server_below_a_supervisor_has_none() -> None:
+    assert wants_supervisor(["serve"], {})
+    assert not wants_supervisor(["serve", "--no-supervisor"], {})
+    assert not wants_supervisor(["serve"], {"QUANTSERVE_NO_SUPERVISOR": "yes"})
+
+
+def test_cores_are_shared_out_with_their_neighbours() -> None:
+    assert shared_out([0, 1, 2, 3], 2) == [(0, 1), (2, 3)]
+    assert shared_out([0, 1, 2], 2) == [(0,), (1, 2)]
+    assert shared_out([4, 7], 3) == [(4,), (7,), (4,)]

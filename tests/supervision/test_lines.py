@@ -1,0 +1,16 @@
+"""Messages come whole, however they are cut."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.supervision.lines import Lines, encoded
+
+MESSAGES = st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=30)), max_size=8)
+
+
+@given(MESSAGES, st.integers(1, 20))
+def test_messages_come_back(messages: list[dict[str, str]], step: int) -> None:
+    data = b"".join(map(encoded, messages))
+    lines = Lines()
+    pieces = [data[at : at + step] for at in range(0, len(data), step)]
+    assert [message for piece in pieces for message in lines.feed(piece)] == messages
