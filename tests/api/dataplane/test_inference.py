@@ -35,6 +35,7 @@ class Version:
     v1_outputs: tuple[str, ...] = ()
     padding: Padding | None = None
     given: list[Tensor] = field(default_factory=list)
+    language: bool = False
 
     def submit(self, inputs: tuple[Tensor, ...], *_: Any) -> None:
         self.given += inputs
