@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,34 @@ class SamplingParameters:
         return bool(self.repetition_penalty != 1 or self.presence_penalty or self.frequency_penalty)
 
 
+class Form(NamedTuple):
+    """What an answer must look like: the text of a JSON schema, or a regular expression."""
+
+    kind: Literal["json_schema", "regex"]
+    text: str
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return "JSON schema" if self.kind == "json_schema" else "regular expression"
+
+
+class Constraint(Protocol):
+    """What may come next in an answer that has a form."""
+
+    def allowed(self) -> NDArray[np.bool_]:
+        """Which tokens may come next, [vocabulary]."""
+
+    def note(self, token: int) -> None:
+        """The token that came."""
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One answer to be made. ``max_tokens`` None: as many as fit the context.
 
-    ``timeout`` bounds the wait for a place in the batch, in seconds; None: the model's.
+    ``timeout`` bounds the wait for a place in the batch, in seconds; None: the model's. A
+    ``constraint`` is for one answer only.
     """
 
     prompt: tuple[int, ...]
@@ -53,6 +79,7 @@ class GenerationRequest:
     ignore_eos: bool = False
     priority: int = 2
     timeout: float | None = None
+    constraint: Constraint | None = None
 
 
 class FinishReason(StrEnum):

@@ -26,7 +26,6 @@ from service.api.protocol.openai_requests import (
     BadArgument,
     ChatRequest,
     CompletionRequest,
-    Sampling,
     read,
 )
 from service.api.transport.body import ClientGone
@@ -196,10 +195,7 @@ def _chat(document: dict[str, Any]) -> Call:
             raise _no_template(asked.model)
         text = language.template.render(messages)
         tokens = tuple(language.tokenizer.encode(text, special=False))
-        return [
-            _request(asked, tokens, asked.limit, asked.told, choice)
-            for choice in range(asked.choices)
-        ]
+        return _requests(asked, language, tokens, asked.limit, asked.told)
 
     return Call(asked, prompts, CHAT)
 
@@ -214,30 +210,43 @@ def _completion(document: dict[str, Any]) -> Call:
         raise BadArgument(f"at most {MOST_CHOICES} answers may be asked for at once", "prompt")
 
     def prompts(language: LanguageModel) -> list[GenerationRequest]:
-        encode, made = language.tokenizer.encode, []
+        encode = language.tokenizer.encode
+        made: list[GenerationRequest] = []
         for given in asked.prompts:
             tokens = tuple(encode(given, special=True) if isinstance(given, str) else given)
-            made += [
-                _request(asked, tokens, asked.max_tokens or DEFAULT_TOKENS, asked.logprobs, choice)
-                for choice in range(asked.choices)
-            ]
+            limit = asked.max_tokens or DEFAULT_TOKENS
+            made += _requests(asked, language, tokens, limit, asked.logprobs)
         return made
 
     return Call(asked, prompts, COMPLETION)
 
 
-def _request(
-    asked: Sampling, tokens: tuple[int, ...], limit: int | None, logprobs: int | None, choice: int
-) -> GenerationRequest:
-    return GenerationRequest(
-        tokens,
-        asked.parameters(logprobs, choice),
-        limit,
-        asked.min_tokens or 0,
-        asked.stops,
-        bool(asked.ignore_eos),
-        asked.priority or DEFAULT_PRIORITY,
-    )
+def _requests(
+    asked: Asked,
+    language: LanguageModel,
+    tokens: tuple[int, ...],
+    limit: int | None,
+    logprobs: int | None,
+) -> list[GenerationRequest]:
+    """One for each answer that is wanted of a prompt.
+
+    Raises:
+        InputRejected: the form that is asked for is not usable.
+    """
+    grammar = language.grammars.grammar(asked.form) if asked.form else None
+    return [
+        GenerationRequest(
+            tokens,
+            asked.parameters(logprobs, choice),
+            limit,
+            asked.min_tokens or 0,
+            asked.stops,
+            bool(asked.ignore_eos),
+            asked.priority or DEFAULT_PRIORITY,
+            constraint=grammar.copy() if grammar else None,
+        )
+        for choice in range(asked.choices)
+    ]
 
 
 def _head(exchange: Exchange, call: Call) -> Head:

@@ -4,15 +4,23 @@ An argument that is known and would change the answer in a way that is not serve
 one that is not known. Those that only concern OpenAI's own service are passed over.
 """
 
+import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from service.config import first_problem
 from service.core.errors import MalformedRequest
-from service.core.generation import SamplingParameters
+from service.core.generation import Form, SamplingParameters
 
 MOST_MESSAGES = 2048
 MOST_CHOICES = 128
@@ -110,6 +118,36 @@ class Sampling(_Arguments):
         )
 
 
+class JsonSchema(_Arguments):
+    """A schema; it is kept to in any case, ``strict`` or not."""
+
+    name: str = ""
+    description: str | None = None
+    schema_: dict[str, Any] = Field({"type": "object"}, alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(_Arguments):
+    """What the answer must look like."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _has_schema(self) -> Self:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError('"json_schema" belongs to the type "json_schema", which needs it')
+        return self
+
+    @property
+    def form(self) -> Form | None:
+        """As the model takes it."""
+        if self.type == "text":
+            return None
+        schema = self.json_schema.schema_ if self.json_schema else {"type": "object"}
+        return Form("json_schema", json.dumps(schema))
+
+
 class Asked(Sampling):
     """What a chat and a completion have in common."""
 
@@ -117,11 +155,20 @@ class Asked(Sampling):
     n: int | None = Field(None, ge=1, le=MOST_CHOICES)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    response_format: ResponseFormat | None = None
+    guided_regex: Text | None = None
 
     @property
     def choices(self) -> int:
         """How many answers are wanted of each prompt."""
         return self.n or 1
+
+    @property
+    def form(self) -> Form | None:
+        """What the answers must look like, if anything."""
+        if self.guided_regex is not None:
+            return Form("regex", self.guided_regex)
+        return self.response_format.form if self.response_format else None
 
     @property
     def usage_last(self) -> bool:
@@ -152,12 +199,6 @@ class Message(BaseModel):
         return {**(self.model_extra or {}), "role": role, "content": text}
 
 
-class ResponseFormat(_Arguments):
-    """Text is all there is."""
-
-    type: Literal["text"]
-
-
 class ChatRequest(Asked):
     """``POST /v1/chat/completions``."""
 
@@ -165,7 +206,6 @@ class ChatRequest(Asked):
     max_completion_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=MOST_LOGPROBS)
-    response_format: ResponseFormat | None = None
     modalities: list[Literal["text"]] | None = None
     tools: None = None
     tool_choice: Literal["none"] | None = None

@@ -30,7 +30,7 @@ class Answer:
         from service.engine.generation.tokenizer import Detokenizer
 
         self.request = request
-        self.sampler = Sampler(request.sampling, request.prompt, ends)
+        self.sampler = Sampler(request.sampling, request.prompt, ends, request.constraint)
         self._tokenizer = tokenizer
         self._ends = () if request.ignore_eos else tuple(ends)
         self._room = room if request.max_tokens is None else min(room, request.max_tokens)

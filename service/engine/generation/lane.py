@@ -1,8 +1,9 @@
 """One thread that decodes: takes a step from the scheduler, runs it, and tells what came of it."""
 
 from asyncio import TimerHandle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from threading import Condition, Thread
 from time import monotonic
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from service.core.ledger import UNNOTED, Mark
 from service.engine.generation.answer import Answer
 from service.engine.generation.decoder import Decoder
 from service.engine.generation.sampling import Floats, sample
-from service.engine.generation.scheduler import Entry, Scheduler, Step, Waiting
+from service.engine.generation.scheduler import Entry, Prefill, Scheduler, Step, Waiting
 from service.engine.generation.stream import Stream
 
 News = Delta | QuantserveError
@@ -101,7 +102,7 @@ class Lane:
             while not shared.closed:
                 self._end(entry for entry in self.scheduler.running if entry.work.left)
                 step = self.scheduler.step()
-                if step.prefill is not None or step.decode:
+                if step.prefills or step.decode:
                     return step
                 shared.news.wait()
         return None
@@ -113,15 +114,13 @@ class Lane:
 
     def _run(self, step: Step[Job]) -> Report:
         started, outcome = self._clock(), _Outcome()
-        queued: tuple[float, ...] = ()
-        if step.prefill is not None:
-            entry, start, stop = step.prefill
-            queued = (started - entry.arrived,) if not start else ()
-            scores = outcome.guarded([entry], self._read, step)
-            if scores is not None and step.prefill.last:
-                self._choose([entry], scores, outcome)
+        queued = [started - each.entry.arrived for each in step.prefills if not each.start]
+        for prefill in step.prefills:
+            scores = outcome.guarded([prefill.entry], partial(self._read, prefill))
+            if scores is not None and prefill.last:
+                self._choose([prefill.entry], scores, outcome)
         if step.decode:
-            scores = outcome.guarded(step.decode, self._next_scores, step)
+            scores = outcome.guarded(step.decode, partial(self._next_scores, step.decode))
             if scores is not None:
                 self._choose(step.decode, scores, outcome)
         self.scheduler.ran(step)
@@ -130,25 +129,24 @@ class Lane:
         timing = Timing(0.0, total - outcome.sampling, outcome.sampling, 0.0)
         return Report(
             tuple(outcome.news),
-            len(step.decode) + (step.prefill is not None),
-            step.prefill.stop - step.prefill.start if step.prefill is not None else 0,
-            queued,
+            len(step.decode) + len(step.prefills),
+            sum(each.stop - each.start for each in step.prefills),
+            tuple(queued),
             tuple(outcome.first),
             tuple(outcome.between),
             timing,
             outcome.failed,
         )
 
-    def _read(self, step: Step[Job]) -> Floats:
-        assert step.prefill is not None, "there is a chunk to read. This is a bug."
-        entry, start, stop = step.prefill
+    def _read(self, prefill: Prefill[Job]) -> Floats:
+        entry, start, stop = prefill
         assert entry.row is not None, "it has a row. This is a bug."
         tokens = entry.work.answer.request.prompt[start:stop]
         return self._decoder.read(entry.row, tokens, start)[None]
 
-    def _next_scores(self, step: Step[Job]) -> Floats:
-        tokens = [entry.work.answer.tokens[-1] for entry in step.decode]
-        return self._decoder.next(tokens, [entry.cached for entry in step.decode])
+    def _next_scores(self, entries: Sequence[Entry[Job]]) -> Floats:
+        tokens = [entry.work.answer.tokens[-1] for entry in entries]
+        return self._decoder.next(tokens, [entry.cached for entry in entries])
 
     def _choose(self, entries: Iterable[Entry[Job]], scores: Floats, outcome: "_Outcome") -> None:
         """Choose the next token of each row, and note who is to be told what."""
@@ -183,15 +181,10 @@ class _Outcome:
         self.sampling = 0.0
         self.failed = 0
 
-    def guarded(
-        self,
-        entries: Iterable[Entry[Job]],
-        run: Callable[[Step[Job]], Floats],
-        step: Step[Job],
-    ) -> Floats | None:
+    def guarded(self, entries: Iterable[Entry[Job]], run: Callable[[], Floats]) -> Floats | None:
         """The scores of a run; where it fails, that is the end of its requests, and of no other."""
         try:
-            return run(step)
+            return run()
         except Exception as error:
             why = error if isinstance(error, QuantserveError) else ExecutionFailed("internal error")
             for entry in entries:

@@ -8,6 +8,7 @@ from service.core.errors import InputRejected
 from service.core.generation import GenerationRequest
 from service.engine.generation.decoder import Decoder
 from service.engine.generation.genai_config import LanguageConfig
+from service.engine.generation.grammar import Grammars
 from service.engine.runtime.execution import Control
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 class LanguageModel:
     """``decoders`` run side by side, each with rows of its own; ``context`` is the most tokens of a
     prompt and its answer; ``chunk`` the most tokens of a prompt in one step. ``control`` ends all
-    runs. ``figures`` are what the load has found, for people."""
+    runs. ``figures`` are what the load has found, for people; ``grammars`` are for answers that
+    have a form."""
 
     config: LanguageConfig
     tokenizer: "Tokenizer"
@@ -29,6 +31,7 @@ class LanguageModel:
     context: int
     chunk: int
     figures: Mapping[str, str]
+    grammars: Grammars
 
     @property
     def slots(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.core.generation import SamplingParameters
+from service.core.generation import Constraint, SamplingParameters
 
 Floats = NDArray[np.float32]
 LEAST_TEMPERATURE = 1e-4
@@ -30,9 +30,15 @@ class Sampler:
     """The state of one answer: its settings, its random numbers, and the tokens that were there."""
 
     def __init__(
-        self, parameters: SamplingParameters, prompt: Sequence[int], barred: Sequence[int] = ()
+        self,
+        parameters: SamplingParameters,
+        prompt: Sequence[int],
+        barred: Sequence[int] = (),
+        constraint: Constraint | None = None,
     ) -> None:
-        """``barred`` are tokens that must not come while ``bar`` is True: those that end it."""
+        """``barred`` are tokens that must not come while ``bar`` is True: those that end it. What
+        the ``constraint`` allows goes before that."""
+        self._constraint = constraint
         self.parameters = parameters
         self.bar = False
         self._barred = np.array(barred, np.int64)
@@ -54,7 +60,7 @@ class Sampler:
     @property
     def adjusts(self) -> bool:
         """Whether scores are changed before anything is chosen."""
-        return self.bar or not self.parameters.plain
+        return self.bar or self._constraint is not None or not self.parameters.plain
 
     def adjust(self, scores: Floats) -> None:
         """Apply biases and penalties to one row, in place."""
@@ -70,6 +76,12 @@ class Sampler:
             scores[seen] = found
         if len(tokens):
             scores[tokens] += bias
+        if self._constraint is not None:
+            allowed = self._constraint.allowed()
+            scores[: len(allowed)][~allowed] = -np.inf
+            scores[len(allowed) :] = -np.inf
+            if self.bar and np.isfinite(scores).sum() <= np.isfinite(scores[self._barred]).sum():
+                return  # nothing but the end is left
         if self.bar:
             scores[self._barred] = -np.inf
 
@@ -79,6 +91,8 @@ class Sampler:
 
     def note(self, token: int) -> None:
         """The token that came."""
+        if self._constraint is not None:
+            self._constraint.note(token)
         if self.parameters.penalised:
             self._counts[token] = self._counts.get(token, 0) + 1
 

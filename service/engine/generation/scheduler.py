@@ -1,9 +1,9 @@
 """Which requests a step works on. Pure: time and sizes are arguments, nothing waits.
 
-A step is at most one chunk of one prompt, and one decode of all rows that have their prompt behind
-them. So a long prompt delays the others by one chunk a step and no more, and a prompt gets its turn
-at every step. The rows that decode are always the first ones of the cache: when one ends, a later
-one moves into its place.
+A step is at most one chunk of prompts, a part of a long one or several short ones, and one decode
+of all rows that have their prompt behind them. So a prompt delays the others by one chunk a step
+and no more, and prompts get their turn at every step. The rows that decode are always the first
+ones of the cache: when one ends, a later one moves into its place.
 """
 
 from collections import deque
@@ -46,10 +46,10 @@ class Prefill(NamedTuple, Generic[Work]):
 
 
 class Step(NamedTuple, Generic[Work]):
-    """What to run now: a chunk, if any, then the next token of each of ``decode``, whose rows are
-    0, 1, 2 and so on."""
+    """What to run now: parts of prompts, all but the last of them to their end, then the next token
+    of each of ``decode``, whose rows are 0, 1, 2 and so on."""
 
-    prefill: Prefill[Work] | None
+    prefills: tuple[Prefill[Work], ...]
     decode: tuple[Entry[Work], ...]
 
 
@@ -119,7 +119,7 @@ class Waiting(Generic[Work]):
 
 
 class Scheduler(Generic[Work]):
-    """The rows of one cache, fed from ``waiting``. ``chunk`` is the most tokens of a prompt in one
+    """The rows of one cache, fed from ``waiting``. ``chunk`` is the most tokens of prompts in one
     step.
 
     The caller takes a ``step``, runs it, tells what was run by ``ran``, and ends requests by
@@ -130,16 +130,15 @@ class Scheduler(Generic[Work]):
         self.slots = slots
         self._chunk = chunk
         self._waiting = waiting
-        # All state: the entries that decode, by row; and the one whose prompt is being read, which
-        # has the row after theirs.
+        # All state: the entries that decode, by row; and those whose prompt is being read, which
+        # have the rows after theirs. Between two steps that is one at most.
         self._active: list[Entry[Work]] = []
-        self._joining: Entry[Work] | None = None
+        self._joining: list[Entry[Work]] = []
 
     @property
     def running(self) -> tuple[Entry[Work], ...]:
         """The requests that have a row, in order of their rows."""
-        joining = () if self._joining is None else (self._joining,)
-        return (*self._active, *joining)
+        return (*self._active, *self._joining)
 
     @property
     def cached(self) -> int:
@@ -148,43 +147,48 @@ class Scheduler(Generic[Work]):
 
     def step(self) -> Step[Work]:
         """What to run next; nothing if neither part has anything to do."""
-        if self._joining is None and len(self._active) < self.slots:
-            self._joining = self._waiting.pop()
-            if self._joining is not None:
-                self._joining.row = len(self._active)
-        prefill = None
-        if self._joining is not None:
-            start = self._joining.cached
-            stop = min(start + self._chunk, self._joining.prompt)
-            prefill = Prefill(self._joining, start, stop)
-        return Step(prefill, tuple(self._active))
+        prefills: list[Prefill[Work]] = []
+        left = self._chunk
+        while left and (entry := self._to_read(len(prefills))) is not None:
+            stop = min(entry.cached + left, entry.prompt)
+            prefills.append(Prefill(entry, entry.cached, stop))
+            left -= stop - entry.cached
+        return Step(tuple(prefills), tuple(self._active))
+
+    def _to_read(self, place: int) -> Entry[Work] | None:
+        """The request whose prompt is the next one to read in a step, if there is one."""
+        if place == len(self._joining) and len(self._active) + place < self.slots:
+            entry = self._waiting.pop()
+            if entry is not None:
+                entry.row = len(self._active) + place
+                self._joining.append(entry)
+        return self._joining[place] if place < len(self._joining) else None
 
     def ran(self, step: Step[Work]) -> None:
         """The step is over: its tokens are in the cache."""
         for entry in step.decode:
             entry.cached += 1
-        if step.prefill is not None:
-            entry = step.prefill.entry
-            entry.cached = step.prefill.stop
-            if step.prefill.last:
-                self._active.append(entry)
-                self._joining = None
+        for prefill in step.prefills:
+            prefill.entry.cached = prefill.stop
+            if prefill.last:
+                self._joining.remove(prefill.entry)
+                self._active.append(prefill.entry)
 
     def finish(self, entry: Entry[Work]) -> tuple[Move, ...]:
         """Give back the row of a request that is over; gives the copies that close the gap, to be
         made in this order."""
         hole, entry.row = entry.row, None
         assert hole is not None, "it has a row. This is a bug."
-        if entry is self._joining:
-            self._joining = None
+        if entry in self._joining:
+            self._joining.remove(entry)
             return ()
         last = self._active.pop()
         moves = []
         if last is not entry:
             self._active[hole] = last
             moves.append(_moved(last, hole))
-        if self._joining is not None:
-            moves.append(_moved(self._joining, len(self._active)))
+        for place, joining in enumerate(self._joining, len(self._active)):
+            moves.append(_moved(joining, place))
         return tuple(moves)
 
 

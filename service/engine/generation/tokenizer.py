@@ -66,6 +66,11 @@ class Tokenizer:
         text: str = self._fast.decode([token], skip_special_tokens=False)
         return text
 
+    def to_json(self) -> str:
+        """As a ``tokenizer.json`` has it."""
+        text: str = self._fast.to_str()
+        return text
+
     def token(self, text: str) -> int | None:
         """The id of a token by its name."""
         found: int | None = self._fast.token_to_id(text)

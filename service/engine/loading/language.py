@@ -19,6 +19,7 @@ from service.core.errors import LoadFailed
 from service.core.tensors import Signature, TensorSpec
 from service.engine.generation.decoder import Decoder
 from service.engine.generation.genai_config import LanguageConfig, read_config
+from service.engine.generation.grammar import Grammars
 from service.engine.generation.language_model import LanguageModel
 from service.engine.generation.sampling import Floats
 from service.engine.host.paths import leads_outside
@@ -142,6 +143,7 @@ def try_out(parts: LanguageParts, session: Session, given: ModelConfig, cores: i
         parts.context,
         given.generation.chunk,
         _figures(parts, decoders, seconds),
+        Grammars(parts.tokenizer, parts.config.vocab_size, parts.config.ends),
     )
     return Tried(
         model, Plan(mode, rows, instances, threads, False, note), Probe(seconds, deviation)

@@ -36,6 +36,7 @@ class Version:
     language: bool = False
     padding: Padding | None = None
     given: list[Tensor] = field(default_factory=list)
+    language: bool = False
 
     def submit(self, inputs: tuple[Tensor, ...], *_: Any) -> None:
         self.given += inputs

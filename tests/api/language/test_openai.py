@@ -1,6 +1,8 @@
 """OpenAI's API of the tiny model, in this process: what is refused, and how it is told."""
 
 import asyncio
+import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -57,7 +59,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"logit_bias": {"5": 101}}, "logit_bias.5", "less than or equal to 100"),
     ({"top_logprobs": 21, "logprobs": True}, "top_logprobs", "less than or equal to 20"),
     ({"tools": [{"type": "function"}]}, "tools", "None"),
-    ({"response_format": {"type": "json_object"}}, "response_format.type", "'text'"),
+    ({"response_format": {"type": "xml"}}, "response_format.type", "'json_schema'"),
+    ({"response_format": {"type": "json_schema"}}, "response_format", "which needs it"),
     ({"nonsense": 1}, "nonsense", "unrecognized request argument supplied: nonsense"),
 ]
 
@@ -82,6 +85,16 @@ async def test_what_is_not_taken_is_named(
         ({"model": "bare"}, 'model "bare" has no chat template'),
         ({"model": "strict", "messages": [{"role": "tool"}]}, "roles must alternate"),
         ({"logit_bias": {"512": 1}}, "has 512 tokens; 512 is none of them"),
+        ({"guided_regex": "(a"}, "the regular expression is not usable: "),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "x", "schema": {"type": "nonsense"}},
+                }
+            },
+            "the JSON schema is not usable: Invalid type: nonsense",
+        ),
     ],
 )
 async def test_what_the_model_cannot_do_is_told(
@@ -124,6 +137,26 @@ async def test_parts_of_text_and_the_role_developer(tiny: Served) -> None:
     assert both[0].json()["choices"] == both[1].json()["choices"]
     image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]
     assert (await chat(tiny, messages=image)).status_code == 400
+
+
+async def test_answers_of_a_given_form(tiny: Served) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"size": {"enum": ["small", "large"]}, "count": {"type": "integer"}},
+        "required": ["size", "count"],
+        "additionalProperties": False,
+    }
+    given = {"type": "json_schema", "json_schema": {"name": "order", "schema": schema}}
+    reply = await chat(tiny, response_format=given, max_tokens=90, n=4, seed=1)
+    for choice in reply.json()["choices"]:
+        assert choice["finish_reason"] == "stop"
+        order = json.loads(choice["message"]["content"])
+        assert order["size"] in ("small", "large") and type(order["count"]) is int
+    reply = await chat(tiny, guided_regex="[0-9]{3}-[a-c]+x", max_tokens=90, temperature=2)
+    text = reply.json()["choices"][0]["message"]["content"]
+    assert re.fullmatch("[0-9]{3}-[a-c]+x?", text)
+    reply = await chat(tiny, response_format={"type": "json_object"}, max_tokens=3)
+    assert reply.json()["choices"][0]["message"]["content"].startswith("{")
 
 
 async def test_unknown_models_and_ids(tiny: Served) -> None:

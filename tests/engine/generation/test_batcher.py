@@ -21,6 +21,7 @@ from service.core.events import BatchExecuted, Event, Outcome, RequestDropped, T
 from service.core.generation import FinishReason, SamplingParameters
 from service.core.requests import Terms
 from tests.engine.generation.tiny_batcher import GREEDY, batcher, request, whole
+from tests.patience import PATIENCE
 
 SETTINGS: list[dict[str, Any]] = [
     {},
@@ -148,6 +149,9 @@ async def test_nothing_holds_it_when_it_is_over(tmp_path: Path) -> None:
     gc.disable()
     try:
         del engine
+        until = asyncio.get_running_loop().time() + PATIENCE
+        while gone() is not None and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(0.01)  # its thread returns from telling that it ends
         assert gone() is None
     finally:
         gc.enable()

@@ -17,7 +17,6 @@ class Job:
     name: int
     wanted: int
     made: list[int] = field(default_factory=list)
-    first_step: int | None = None
 
 
 class Engine:
@@ -27,7 +26,9 @@ class Engine:
         self.waiting: Waiting[Job] = Waiting(limit)
         self.scheduler: Scheduler[Job] = Scheduler(self.waiting, slots, chunk)
         self.cache: list[list[tuple[int, int]]] = [[] for _ in range(slots)]
+        self.chunk = chunk
         self.steps = 0
+        self.begun: list[int] = []
         self.finished: list[Job] = []
 
     def admit(
@@ -42,13 +43,15 @@ class Engine:
         assert [entry.row for entry in step.decode] == list(range(len(step.decode)))
         rows = [entry.row for entry in self.scheduler.running]
         assert len(rows) == len(set(rows)) <= self.scheduler.slots
-        if step.prefill is not None:
-            entry = step.prefill.entry
+        assert sum(each.stop - each.start for each in step.prefills) <= self.chunk
+        assert all(each.last for each in step.prefills[:-1])
+        for prefill in step.prefills:
+            entry = prefill.entry
             assert entry.row is not None
             row = self.cache[entry.row]
-            del row[step.prefill.start :]
-            row += [(entry.work.name, at) for at in range(step.prefill.start, step.prefill.stop)]
-            if step.prefill.last:
+            del row[prefill.start :]
+            row += [(entry.work.name, at) for at in range(prefill.start, prefill.stop)]
+            if prefill.last:
                 over += self._emit(entry)
         for entry in step.decode:
             assert entry.row is not None
@@ -69,7 +72,8 @@ class Engine:
 
     def _emit(self, entry: Entry[Job]) -> list[Entry[Job]]:
         job = entry.work
-        job.first_step = job.first_step or self.steps
+        if not job.made:
+            self.begun.append(job.name)
         job.made.append(self.steps)
         return [entry] if len(job.made) == job.wanted else []
 
@@ -139,8 +143,7 @@ def test_first_come_first_served_within_a_priority(
         engine.admit(job, prompt, priority)
     while len(engine.finished) < len(jobs):
         engine.step()
-    order = [job.name for _, job in sorted(jobs, key=lambda each: each[1].first_step or 0)]
-    assert order == [job.name for _, job in sorted(jobs, key=lambda each: each[0])]
+    assert engine.begun == [job.name for _, job in sorted(jobs, key=lambda each: each[0])]
 
 
 @given(requests, st.integers(1, 4), st.data())
@@ -171,6 +174,16 @@ def test_a_short_prompt_joins_after_one_chunk() -> None:
     assert late.made == [5]
 
 
+def test_short_prompts_share_a_chunk() -> None:
+    engine = Engine(4, 8)
+    for name, prompt in enumerate((3, 3, 3, 3)):
+        engine.admit(Job(name, 50), prompt)
+    engine.step()
+    assert engine.begun == [0, 1]
+    engine.step()
+    assert engine.begun == [0, 1, 2, 3]
+
+
 def test_a_row_that_joins_moves_with_the_others() -> None:
     """Two decode, a third reads a long prompt in the row after; the first ends."""
     engine = Engine(3, 4)
@@ -181,10 +194,11 @@ def test_a_row_that_joins_moves_with_the_others() -> None:
     while len(first.made) < 3:
         engine.step()
     step = engine.scheduler.step()
-    assert step.prefill is not None and step.prefill.entry.row == 2
+    (prefill,) = step.prefills
+    assert prefill.entry.row == 2
     engine.scheduler.ran(step)
     moves = engine.scheduler.finish(step.decode[0])
-    assert moves == (Move(1, 0, step.decode[1].cached), Move(2, 1, step.prefill.stop))
+    assert moves == (Move(1, 0, step.decode[1].cached), Move(2, 1, prefill.stop))
 
 
 def test_the_queue_is_bounded() -> None:

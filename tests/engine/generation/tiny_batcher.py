@@ -12,6 +12,7 @@ from service.core.generation import Delta, GenerationRequest, SamplingParameters
 from service.engine.generation.batcher import GenerationBatcher
 from service.engine.generation.decoder import Decoder
 from service.engine.generation.genai_config import read_config
+from service.engine.generation.grammar import Grammars
 from service.engine.generation.language_model import LanguageModel
 from service.engine.generation.stream import Stream
 from service.engine.generation.tokenizer import Tokenizer
@@ -29,7 +30,9 @@ def language(folder: Path, lanes: int = 1, rows: int = 4, chunk: int = 16) -> La
     context = tiny_llama.CONTEXT
     decoders = [Decoder(session, config, rows, context, control) for _ in range(lanes)]
     tokenizer = Tokenizer(version / "tokenizer.json")
-    return LanguageModel(config, tokenizer, None, tuple(decoders), control, context, chunk, {})
+    grammars = Grammars(tokenizer, config.vocab_size, config.ends)
+    given = (config, tokenizer, None, tuple(decoders), control, context, chunk, {}, grammars)
+    return LanguageModel(*given)
 
 
 @contextmanager

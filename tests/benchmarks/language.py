@@ -1,0 +1,163 @@
+"""`python -m tests.benchmarks.language FOLDER`: a language model's engine against a bare loop over
+the same graph, and against onnxruntime-genai's Generator where that is installed. One thread each.
+
+FOLDER is a version as onnxruntime-genai's builder writes it. All are run in turns in one process;
+what is printed are ratios of medians. Greedy tokens are compared as well: alone and joined, and
+with those of the Generator.
+"""
+
+import argparse
+import asyncio
+import importlib.util
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from service.config import ModelConfig
+from service.core.events import BatchExecuted, Event
+from service.core.generation import GenerationRequest, SamplingParameters
+from service.engine.generation.batcher import GenerationBatcher
+from service.engine.generation.language_model import LanguageModel
+from service.engine.loading.loader import load
+
+STREAMS, TOKENS, ROUNDS = 8, 48, 3
+PLACES = ("France", "Spain", "Italy", "Japan", "Peru", "Chile", "Egypt", "Kenya")
+TEXTS = tuple(f"The capital of {place} is a city that" for place in PLACES)
+Work = Callable[[int], Awaitable[list[list[int]]]]
+
+
+class Engine:
+    """Ours: whole requests with tokenising, sampling, text and streams."""
+
+    def __init__(self, language: LanguageModel) -> None:
+        self._language = language
+        self.events: list[Event] = []
+        self._batcher = GenerationBatcher(("m", 1), language, self.events.append, limit=99)
+
+    async def __call__(self, streams: int) -> list[list[int]]:
+        return await asyncio.gather(*map(self.ask, TEXTS[:streams]))
+
+    async def ask(self, text: str) -> list[int]:
+        """The tokens of one answer, in greedy order."""
+        tokens = tuple(self._language.tokenizer.encode(text, special=True))
+        sampling = SamplingParameters(temperature=0.0, logprobs=0)
+        asked = GenerationRequest(tokens, sampling, TOKENS, ignore_eos=True)
+        stream = self._batcher.generate(asked)
+        return [token.token async for delta in stream for token in delta.chosen]
+
+    def sampling_share(self) -> float:
+        """The share of the steps' time in which tokens were chosen and made text."""
+        timings = [each.timing for each in self.events if isinstance(each, BatchExecuted)]
+        return sum(each.split for each in timings) / sum(each.total for each in timings)
+
+    def close(self) -> None:
+        """End its thread."""
+        self._batcher.close()
+
+
+def bare(language: LanguageModel) -> Work:
+    """The same graph and cache in a loop that does nothing else."""
+    decoder = language.decoders[0].beside(STREAMS, 256)
+
+    async def work(streams: int) -> list[list[int]]:
+        answers, lengths = [], []
+        for row, text in enumerate(TEXTS[:streams]):
+            tokens = language.tokenizer.encode(text, special=True)
+            answers.append([int(decoder.read(row, tokens, 0).argmax())])
+            lengths.append(len(tokens))
+        for step in range(TOKENS - 1):
+            last = [answer[-1] for answer in answers]
+            scores = decoder.next(last, [length + step for length in lengths])
+            for answer, token in zip(answers, scores.argmax(axis=1).tolist(), strict=True):
+                answer.append(token)
+        return answers
+
+    return work
+
+
+def generator(folder: Path, language: LanguageModel) -> Work:
+    """onnxruntime-genai's: one static batch. Every round makes it anew, as each batch needs."""
+    import onnxruntime_genai as genai
+
+    config = genai.Config(str(folder))
+    config.overlay('{"model": {"decoder": {"session_options": {"intra_op_num_threads": 1}}}}')
+    model = genai.Model(config)
+    encode = language.tokenizer.encode
+
+    async def work(streams: int) -> list[list[int]]:
+        prompts = [encode(text, special=True) for text in TEXTS[:streams]]
+        length = max(map(len, prompts))
+        assert all(len(prompt) == length for prompt in prompts), "no padding is compared"
+        options = {"max_length": length + TOKENS, "min_length": length + TOKENS}
+        parameters = genai.GeneratorParams(model)
+        parameters.set_search_options(**options, do_sample=False, batch_size=streams)
+        made = genai.Generator(model, parameters)
+        made.append_tokens([token for prompt in prompts for token in prompt])
+        while not made.is_done():
+            made.generate_next_token()
+        return [made.get_sequence(row)[length:].tolist() for row in range(streams)]
+
+    return work
+
+
+async def timed(work: Work, streams: int) -> tuple[float, list[list[int]]]:
+    """Tokens a second, and the tokens."""
+    started = perf_counter()
+    tokens = await work(streams)
+    return streams * TOKENS / (perf_counter() - started), tokens
+
+
+async def compare(folder: Path, rounds: int) -> None:
+    """Measure, and print."""
+    settings = {"instances": {"count": 1, "threads": 1}, "generation": {"slots": STREAMS}}
+    language = load(folder.resolve(), ModelConfig.model_validate(settings), 1).language
+    assert language is not None, f"{folder} holds no language model"
+    engine = Engine(language)
+    works: dict[str, Work] = {"engine": engine, "bare loop": bare(language)}
+    if importlib.util.find_spec("onnxruntime_genai"):
+        works["genai Generator"] = generator(folder, language)
+    alone = [await engine.ask(text) for text in TEXTS]
+    speeds: dict[tuple[str, int], list[float]] = {}
+    found: dict[tuple[str, int], list[list[int]]] = {}
+    for _ in range(rounds):
+        for streams in (1, STREAMS):
+            for name, work in works.items():
+                speed, found[name, streams] = await timed(work, streams)
+                speeds.setdefault((name, streams), []).append(speed)
+    engine.close()
+    report(speeds, found, alone)
+    print(f"choosing tokens and making text: {100 * engine.sampling_share():.1f} % of the steps")
+
+
+def report(
+    speeds: dict[tuple[str, int], list[float]],
+    found: dict[tuple[str, int], list[list[int]]],
+    alone: Sequence[Sequence[int]],
+) -> None:
+    """Ratios of medians, with the range of what was measured."""
+    mid = {key: median(each) for key, each in speeds.items()}
+    for (name, streams), each in speeds.items():
+        if name == "engine":
+            continue
+        ratio: Any = mid["engine", streams] / mid[name, streams]
+        shown = f"{min(each):.0f} to {max(each):.0f} tokens/s"
+        print(f"{streams} streams, engine to {name}: {ratio:.2f} ({shown})")
+    print(f"{STREAMS} streams to 1: {mid['engine', STREAMS] / mid['engine', 1]:.2f}")
+    for (name, streams), tokens in found.items():
+        same = sum(a == list(b) for a, b in zip(tokens, alone, strict=False))
+        print(f"{name}, {streams} streams: {same} of {streams} as the engine alone")
+
+
+def main() -> None:
+    """Measure one model."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    asked = parser.parse_args()
+    asyncio.run(compare(asked.folder, asked.rounds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+import sys
+
+import numpy as np
+import pytest
+
+from service.core.errors import InputRejected, NotSupported
+from service.core.generation import Form, SamplingParameters
+from service.engine.generation.grammar import Grammars
+from service.engine.generation.sampling import Sampler, sample
+from service.engine.generation.tokenizer import Tokenizer
+from tests.engine.generation.language import write_tokenizer
+from tests.engine.generation.tiny_llama import EOS, VOCABULARY
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    write_tokenizer(folder)
+    return Tokenizer(folder / "tokenizer.json")
+
+
+@pytest.fixture(scope="module")
+def grammars(tokenizer: Tokenizer) -> Grammars:
+    return Grammars(tokenizer, VOCABULARY, (EOS,))
+
+
+def answer(grammars: Grammars, tokenizer: Tokenizer, form: Form, seed: int, bar: bool) -> str:
+    """A random text of a form."""
+    sampler = Sampler(SamplingParameters(seed=seed), (), (EOS,), grammars.grammar(form))
+    sampler.bar = bar
+    tokens: list[int] = []
+    random = np.random.default_rng(seed)
+    while len(tokens) < 200:
+        scores = random.normal(0, 1, (1, VOCABULARY)).astype(np.float32)
+        (choice,) = sample(scores, [sampler])
+        if choice.token == EOS:
+            break
+        tokens.append(choice.token)
+    return tokenizer.decode(tokens)
+
+
+@pytest.mark.parametrize("bar", [False, True])
+def test_whatever_is_likely_the_form_is_kept_to(
+    grammars: Grammars, tokenizer: Tokenizer, bar: bool
+) -> None:
+    for seed in range(10):
+        text = answer(grammars, tokenizer, Form("regex", "(cat|dog)[0-9]{2}"), seed, bar)
+        assert text[:3] in ("cat", "dog") and len(text) == 5 and text[3:].isdigit()
+
+
+def test_a_copy_goes_its_own_way(grammars: Grammars, tokenizer: Tokenizer) -> None:
+    one = grammars.grammar(Form("regex", "ab"))
+    other = one.copy()
+    (token,) = tokenizer.encode("a", special=False)
+    one.note(token)
+    assert other.allowed()[token] and not one.allowed()[token]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        Form("regex", "(a"),
+        Form("json_schema", '{"type": "nonsense"}'),
+        Form("json_schema", '{"type": "string", "minLength": 5, "maxLength": 2}'),
+        Form("json_schema", "[1]"),
+    ],
+)
+def test_what_nothing_can_have_is_refused(grammars: Grammars, form: Form) -> None:
+    with pytest.raises(InputRejected, match=f"the {form.name} is not usable: "):
+        grammars.grammar(form)
+
+
+def test_without_the_package_it_says_which_to_install(
+    grammars: Grammars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "llguidance", None)
+    with pytest.raises(NotSupported, match="pip install 'quantserve"):
+        grammars.grammar(Form("regex", "a"))
