@@ -50,6 +50,13 @@ class Workers:
         found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return [int(each) for each in found]
 
+    @property
+    def workers(self) -> list[int]:
+        """Their processes, by number."""
+        text = self.ask(get("/metrics")).body.decode()
+        found = re.findall(r"^quantserve_worker_process_id\{.*\} (\S+)$", text, re.M)
+        return [int(float(each)) for each in found]
+
     def ask(self, request: bytes) -> Answer:
         with Line(self.port) as line:
             return line.ask(request)
@@ -177,7 +184,7 @@ def test_one_worker_that_cannot_load_stops_it_for_all(models: Path) -> None:
         with Line(it.port) as line:
             text = line.ask(get("/metrics")).body.decode()
             held = re.findall(r'^quantserve_worker_connections\{worker="(\d)"\} 1', text, re.M)
-            victim = it.children[(int(held[0]) + 1) % 3]
+            victim = it.workers[(int(held[0]) + 1) % 3]
             # One that is stopped votes neither way: the others wait with the version loaded.
             os.kill(victim, signal.SIGSTOP)
             body = json.dumps({"version": 2}).encode()
@@ -209,7 +216,7 @@ def test_a_worker_that_is_killed_is_replaced_by_one_that_serves_the_same(models:
         name = 'quantserve_requests_total{model="m",outcome="ok",protocol="v2",version="1"}'
         it.versions()
         counted = [it.metric(name)]
-        for victim in it.children:
+        for victim in it.workers:
             os.kill(victim, signal.SIGKILL)
             end = monotonic() + PATIENCE
             while victim in it.children and monotonic() < end:
@@ -225,7 +232,7 @@ def test_a_worker_that_is_killed_is_replaced_by_one_that_serves_the_same(models:
 
 def test_the_others_answer_while_a_worker_is_replaced(models: Path) -> None:
     with serving(models) as it:
-        os.kill(it.children[0], signal.SIGKILL)
+        os.kill(it.workers[0], signal.SIGKILL)
         sleep(0.2)  # so that the dying process has closed its port
         assert it.versions() == {"1": 8}
         assert it.ready()
@@ -233,7 +240,7 @@ def test_the_others_answer_while_a_worker_is_replaced(models: Path) -> None:
 
 def test_a_worker_that_stands_still_is_replaced(models: Path) -> None:
     with serving(models, "--worker-timeout", "1.5") as it:
-        still = it.children[1]
+        still = it.workers[1]
         os.kill(still, signal.SIGSTOP)
         until(lambda: still not in it.children, "it was not replaced")
         it.until_up()
@@ -249,14 +256,14 @@ def test_a_model_that_ends_workers_twice_is_not_served_by_any(models: Path) -> N
         busy = 'quantserve_instances_busy{model="counting",version="1"}'
         for _ in range(2):
             with Line(it.port) as line:
-                before = set(it.children)
+                before = set(it.workers)
                 line.socket.sendall(post("/v2/models/counting/infer", request))
                 until(lambda: it.metric(busy) >= 1, "it does not run")
-                victim = _busiest(it.children)
+                victim = _busiest(it.workers)
                 os.kill(victim, signal.SIGSEGV)
                 until(lambda gone=victim: gone not in it.children, "it did not end")  # type: ignore[misc]
             it.until_up()
-            assert set(it.children) != before
+            assert set(it.workers) != before
         name = 'quantserve_model_quarantined{model="counting",version="1"}'
         until(lambda: it.metric(name) == 1, "it is not in quarantine")
         answers = [it.ask(post("/v2/models/counting/infer", request)) for _ in range(6)]
