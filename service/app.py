@@ -128,20 +128,22 @@ class Server:
             traffic.counts,
             settings.poll,
         )
-        self._shared = self._fleet.metrics(metrics) if self._fleet else None
+        self._shared = self._fleet.metrics(metrics, statistics) if self._fleet else None
+        counted = self._shared.statistics if self._shared else statistics.now
         changes = _changes(settings, self.repository, traffic, Audit(observe))
         limits = Limits(settings.max_body_bytes, settings.body_timeout, traffic)
         asked = Answers(self.repository, limits, observe)
-        reports = [versions(self.repository, statistics), watching(self.repository, self._watchers)]
+        reports = [versions(self.repository, counted), watching(self.repository, self._watchers)]
         self._inference = inference = self._inference_of(settings, observe)
         # For the documentation: what it asks is no traffic, and counts as none.
         unseen = Inference(self.repository, settings, _unseen, traffic, inference.elsewhere)
         self._control = control = control_plane(
             self.repository,
             ExampleAnswers(unseen),
-            statistics,
+            counted,
             self._shared.render if self._shared else metrics.render,
             logging.getLogger(),
+            self._fleet.set_level if self._fleet else set_level,
             Guard.of(access, observe),
             [openai(asked), generate(asked)],
             reports,
@@ -267,6 +269,11 @@ def _tracing(exemplars: Exemplars) -> "Tracing":
         why = f"tracing needs packages that are not here: {error.name}"
         raise ConfigError(f"{why}; pip install 'quantserve[tracing]'") from None
     return Tracing(exemplars)
+
+
+async def set_level(level: int) -> None:
+    """Log from a level on."""
+    logging.getLogger().setLevel(level)
 
 
 def _unseen(event: Event) -> None:

@@ -93,6 +93,8 @@ def supervised() -> Supervised:
     _end_with(told["parent"])
     channel = socket.socket(fileno=told["channel"])
     channel.set_inheritable(False)
+    if "spare" in told:
+        told = _assigned(told, channel)
     table = mmap.mmap(told["table"], SIZE)
     os.close(told["table"])
     seat = _seat(told, channel) if "fleet" in told else None
@@ -106,6 +108,25 @@ def supervised() -> Supervised:
             socket.send_fds(channel, [message], files)
 
     return Supervised(Ledger(table), Crashes.from_json(told["crashes"]), listener, tell, seat)
+
+
+def _assigned(told: dict[str, Any], channel: socket.socket) -> dict[str, Any]:
+    """Wait for a seat, with all libraries loaded."""
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        data = channel.recv(1)
+        if not data:
+            sys.exit(0)
+        line += data
+    assigned: dict[str, Any] = {**told, **json.loads(line)}
+    fleet = assigned["fleet"]
+    own = {fleet["board"], fleet["inbox"], *fleet["outboxes"], assigned["table"]}
+    for file in set(told["spare"]) | {told["table"]}:
+        if file not in own:
+            os.close(file)
+    if assigned["affinity"]:
+        os.sched_setaffinity(0, assigned["affinity"])
+    return assigned
 
 
 def _seat(told: dict[str, Any], channel: socket.socket) -> Seat:

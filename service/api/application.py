@@ -9,36 +9,36 @@ from service import __version__
 from service.api.auth.middleware import Guard
 from service.api.control.error_handlers import Edge, Guarded
 from service.api.control.health import health
-from service.api.control.log_settings import log_changes, log_settings
+from service.api.control.log_settings import SetLevel, log_changes, log_settings
 from service.api.control.metadata import metadata
 from service.api.control.model_config import model_config
 from service.api.control.repository_index import index
 from service.api.control.scrape import Render, scrape
 from service.api.control.shared_memory import shared_memory
-from service.api.control.statistics import statistics
+from service.api.control.statistics import Counted, statistics
 from service.api.control.trace_settings import trace_changes, trace_settings
 from service.api.control.v1_status import v1_status
 from service.api.openapi.document import document
 from service.api.openapi.example_answers import ExampleAnswers
 from service.api.openapi.page import docs, openapi
-from service.core.statistics import Statistics
 from service.engine.repository.repository import ModelRepository
 
 
 def control_plane(
     repository: ModelRepository,
     answers: ExampleAnswers,
-    counted: Statistics,
+    counted: Counted,
     render: Render,
     logger: logging.Logger,
+    set_level: SetLevel,
     guard: Guard,
     language: Sequence[APIRouter] = (),
     reports: Sequence[APIRouter] = (),
     changes: Sequence[APIRouter] = (),
 ) -> Edge:
     """The application for everything but inference. ``logger`` is the one whose level clients may
-    change; ``language`` are the routes of language models; ``reports`` and ``changes`` are routes
-    under /admin that need parts of their own.
+    change, by ``set_level``; ``language`` are the routes of language models; ``reports`` and
+    ``changes`` are routes under /admin that need parts of their own.
     """
     app = FastAPI(title="quantserve", version=__version__, openapi_url=None, redirect_slashes=False)
     open_to_all = [health(repository), scrape(render), docs()]
@@ -54,7 +54,7 @@ def control_plane(
         openapi(document(app, repository, answers)),
         *language,
     ]
-    changing = [log_changes(logger), trace_changes(repository), *reports, *changes]
+    changing = [log_changes(logger, set_level), trace_changes(repository), *reports, *changes]
     return Edge(
         app,
         [

@@ -198,6 +198,21 @@ class Statistics:
         self.lost_threads: Counter[tuple[str, int]] = Counter()
         """By model and version: those that have not returned yet."""
 
+    @classmethod
+    def of(
+        cls,
+        requests: defaultdict[tuple[str, int, str], RequestStatistics],
+        versions: defaultdict[tuple[str, int], VersionStatistics],
+    ) -> "Statistics":
+        """Statistics that others have counted."""
+        found = cls(lambda: 0.0)
+        found._requests, found._versions = requests, versions
+        return found
+
+    async def now(self) -> "Statistics":
+        """What was counted until now: these."""
+        return self
+
     def __call__(self, event: Event) -> None:
         if type(event) is RequestCompleted:
             self._completed(event)

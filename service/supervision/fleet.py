@@ -63,6 +63,9 @@ class Fleet:
         self._board = Board(mmap.mmap(self._board_file, boards.size(count)), count)
         # By which connections are handed over; they outlive a worker.
         self._mail = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(count)]
+        # A process that has loaded its libraries, for the seat of one that ends: that takes longer
+        # than all the rest of a start.
+        self._spare = Worker(-1, ())
         self._key = secrets.token_hex(32)
         self._selector = selectors.DefaultSelector()
         self._coordinator = Coordinator()
@@ -93,6 +96,9 @@ class Fleet:
             self._start(self._workers[0])
             while any(worker.process is not None for worker in self._workers) or not self._ending:
                 self._step()
+        if self._spare.process is not None:
+            self._spare.process.kill()
+            self._spare.process.wait()
         return self._code
 
     @property
@@ -107,6 +113,7 @@ class Fleet:
             self._reap(worker)
         self._pass_on()
         self._start_due()
+        self._start_spare()
         self._watch_beats()
         self._scrapes.step(time.monotonic(), self._live())
 
@@ -127,10 +134,33 @@ class Fleet:
                 "again": again,
             },
         }
-        passed = [self._board_file, self._mail[worker.number][0].fileno()]
-        passed += [theirs.fileno() for _, theirs in self._mail]
+        spare = self._spare
+        if spare.process is not None and spare.channel is not None and spare.process.poll() is None:
+            channel = spare.channel
+            worker.take_over(spare, told)
+            self._selector.modify(channel, selectors.EVENT_READ, worker)
+            return
+        mail = [self._mail[worker.number][0], *(theirs for _, theirs in self._mail)]
+        passed = [self._board_file, *(each.fileno() for each in mail)]
         channel = worker.start(self._command, told, passed)
         self._selector.register(channel, selectors.EVENT_READ, worker)
+
+    def _start_spare(self) -> None:
+        """Have one process at hand, once all workers are ready."""
+        spare, now = self._spare, time.monotonic()
+        if spare.process is not None and spare.process.poll() is not None:
+            if spare.channel is not None:
+                self._selector.unregister(spare.channel)
+                spare.channel.close()
+            spare.process = spare.channel = None
+            spare.again_at = now + LONGEST_PAUSE
+        if spare.process or self._ending or not self._board.all_ready or spare.again_at > now:
+            return
+        mail = [each.fileno() for pair in self._mail for each in pair]
+        ledgers = [worker.ledger for worker in self._workers]
+        passed = [self._board_file, *mail, *ledgers]
+        channel = spare.start(self._command, {"spare": passed}, passed)
+        self._selector.register(channel, selectors.EVENT_READ, spare)
 
     def _start_due(self) -> None:
         now = time.monotonic()

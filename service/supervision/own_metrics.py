@@ -39,6 +39,11 @@ def own_metrics(crashes: Crashes, workers: Sequence[Worker], board: Board) -> Pa
                 ],
             ),
             gauge(
+                "quantserve_worker_process_id",
+                "Process of a worker; 0 while it has none",
+                [(label, float(each.process_id)) for label, each in labels],
+            ),
+            gauge(
                 "quantserve_worker_connections",
                 "Connections of a worker",
                 [(label, float(board.connections(each.number) or 0)) for label, each in labels],

@@ -22,8 +22,8 @@ class Worker:
         """``cores``: those that it is to keep to; none for any."""
         self.number = number
         self._cores = cores
-        self._ledger = shared_memory(SIZE)
-        self._table = mmap.mmap(self._ledger, SIZE)
+        self.ledger = shared_memory(SIZE)
+        self._table = mmap.mmap(self.ledger, SIZE)
         # All mutable state: the process and its channel, what it did not take yet, whether it was
         # ready once, whether it was told to end, what it is ended for, and its early crashes.
         self.process: subprocess.Popen[bytes] | None = None
@@ -40,15 +40,13 @@ class Worker:
         self, command: Sequence[str], told: Mapping[str, Any], passed: Sequence[int]
     ) -> socket.socket:
         """Start a process; gives the supervisor's end of its channel."""
-        self._table[:] = bytes(SIZE)
-        self._lines, self._unsent = Lines(), bytearray()
-        self.was_ready, self.told_to_end, self.cause = False, False, ""
+        self._clear()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         told = {
             **told,
             "channel": theirs.fileno(),
-            "table": self._ledger,
+            "table": self.ledger,
             "listener": None,
             "parent": os.getpid(),
         }
@@ -60,7 +58,7 @@ class Worker:
             self.process = subprocess.Popen(
                 command,
                 env={**os.environ, VARIABLE: json.dumps(told)},
-                pass_fds=[theirs.fileno(), self._ledger, *passed],
+                pass_fds=[theirs.fileno(), self.ledger, *passed],
                 process_group=0,
             )
         finally:
@@ -69,6 +67,18 @@ class Worker:
         theirs.close()
         self.channel = ours
         return ours
+
+    def take_over(self, spare: "Worker", told: Mapping[str, Any]) -> None:
+        """Give the seat to a process that has none yet, and waits to be told."""
+        self._clear()
+        self.process, self.channel = spare.process, spare.channel
+        spare.process = spare.channel = None
+        self.tell({**told, "table": self.ledger, "affinity": list(self._cores)})
+
+    def _clear(self) -> None:
+        self._table[:] = bytes(SIZE)
+        self._lines, self._unsent = Lines(), bytearray()
+        self.was_ready, self.told_to_end, self.cause = False, False, ""
 
     @property
     def at_work(self) -> tuple[Work, ...]:
@@ -123,9 +133,14 @@ class Worker:
                 return
             yield from self._lines.feed(data)
 
+    @property
+    def process_id(self) -> int:
+        """Of its process; 0 where it has none."""
+        return self.process.pid if self.process is not None else 0
+
     def resident_bytes(self) -> int:
         """Its memory, in bytes; 0 where the system does not tell."""
-        return resident_bytes(self.process.pid) if self.process is not None else 0
+        return resident_bytes(self.process_id) if self.process is not None else 0
 
 
 def resident_bytes(process: int) -> int:

@@ -7,8 +7,10 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar, Sample
 
+from service.core.statistics import Statistics
 from service.metrics import Metrics
 from service.supervision.merging import Page
+from service.workers.counted import HIDDEN, families, statistics_of
 from service.workers.member import Member
 
 OF_THE_SUPERVISOR = frozenset({"quantserve_restarts", "quantserve_crashes"})
@@ -35,13 +37,18 @@ def page(metrics: Iterable[Metric]) -> Page:
 class SharedMetrics:
     """The metrics of a worker for the others, and those of all for a scrape."""
 
-    def __init__(self, own: Metrics, member: Member) -> None:
+    def __init__(self, own: Metrics, counted: Statistics, member: Member) -> None:
         self._own = own
+        self._counted = counted
         self._member = member
 
     def page(self) -> Page:
         """Those of this worker."""
-        return page(self._own.families())
+        return page(self._own.families()) | families(self._counted)
+
+    async def statistics(self) -> Statistics:
+        """What all workers have counted."""
+        return statistics_of(await self._member.page())
 
     async def render(self, accept: str) -> tuple[bytes, str]:
         """The page of all workers and its content type."""
@@ -57,7 +64,8 @@ class _Merged(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All families."""
-        for name, kind, text, samples in self._page.values():
+        shown = (family for name, family in self._page.items() if name not in HIDDEN)
+        for name, kind, text, samples in shown:
             family = Metric(name, text, kind)
             family.samples = [
                 Sample(sample, labels, value, None, exemplar and Exemplar(*exemplar))

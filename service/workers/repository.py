@@ -64,6 +64,7 @@ class SharedRepository(ModelRepository):
             await super().load_all()
         else:
             await self.refresh()
+            await asyncio.to_thread(self._note_blame)
             await self._restore(wanted)
         while (wanted := await self._member.join()) is not None:
             await self._restore(wanted)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from service.config import Settings
 from service.core.events import Event, Observer, Swapped, SwapPhase
+from service.core.statistics import Statistics
 from service.engine.repository.rollout import Context
 from service.metrics import Metrics
 from service.workers.handover import Create, Handover
@@ -49,9 +50,13 @@ class Fleet:
         while not self.member.seat.board.all_ready:
             await asyncio.sleep(LOOK_SECONDS)
 
-    def metrics(self, own: Metrics) -> SharedMetrics:
+    async def set_level(self, level: int) -> None:
+        """Let all workers log from a level on."""
+        await self.member.propose("", "log level", {"level": level})
+
+    def metrics(self, own: Metrics, counted: Statistics) -> SharedMetrics:
         """Those of all workers."""
-        return SharedMetrics(own, self.member)
+        return SharedMetrics(own, counted, self.member)
 
     def handover(self, create: Create) -> Handover:
         """Connections that are shared out evenly."""

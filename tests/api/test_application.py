@@ -14,6 +14,7 @@ from service.api.auth.policy import Access, Keys
 from service.api.dataplane.inference import Inference
 from service.api.openapi.example_answers import ExampleAnswers
 from service.api.transport.traffic import Traffic
+from service.app import set_level
 from service.config import Settings
 from service.core.statistics import Statistics
 from service.engine.repository.repository import ModelRepository
@@ -46,9 +47,10 @@ async def keyed(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     app = control_plane(
         repository,
         ExampleAnswers(inference),
-        Statistics(lambda: 0.0),
+        Statistics(lambda: 0.0).now,
         lambda _: (b"", "text/plain"),
         logging.getLogger("test"),
+        set_level,
         Guard.of(access, lambda _: None),
         reports=[extra("a report")],
         changes=[extra("a change")],

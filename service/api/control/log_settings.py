@@ -5,6 +5,7 @@ Source: https://github.com/triton-inference-server/server/blob/main/docs/protoco
 """
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
@@ -46,6 +47,10 @@ class LogChanges(BaseModel):
     log_format: Literal["default"] | None = None
 
 
+SetLevel = Callable[[int], Awaitable[None]]
+"""Sets the level of the logger, in all processes of the server."""
+
+
 def log_settings(logger: logging.Logger) -> APIRouter:
     """The route that tells what ``logger`` logs, and all loggers below it."""
     router = APIRouter(tags=["settings"])
@@ -57,7 +62,7 @@ def log_settings(logger: logging.Logger) -> APIRouter:
     return router
 
 
-def log_changes(logger: logging.Logger) -> APIRouter:
+def log_changes(logger: logging.Logger, set_level: SetLevel) -> APIRouter:
     """The route that changes it."""
     router = APIRouter(tags=["settings"])
     at_start = _settings(logger.level)
@@ -73,7 +78,7 @@ def log_changes(logger: logging.Logger) -> APIRouter:
             name: getattr(at_start, name, None) if value is None else value
             for name, value in (await json_object(request)).items()
         }
-        logger.setLevel(_level(wanted, logger.level))
+        await set_level(_level(wanted, logger.level))
         return _settings(logger.level)
 
     return router

@@ -8,6 +8,8 @@ is cached.
 Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_statistics.md
 """
 
+from collections.abc import Awaitable, Callable
+
 from fastapi import APIRouter
 from pydantic import BaseModel
 
@@ -22,6 +24,9 @@ from service.core.statistics import (
 )
 from service.engine.repository.repository import ModelRepository
 from service.engine.repository.version import ModelVersion
+
+Counted = Callable[[], Awaitable[Statistics]]
+"""Gives what was counted until now."""
 
 
 class Duration(BaseModel):
@@ -83,16 +88,17 @@ class AllStatistics(BaseModel):
     model_stats: list[ModelStatistics]
 
 
-def statistics(repository: ModelRepository, counted: Statistics) -> APIRouter:
+def statistics(repository: ModelRepository, counted: Counted) -> APIRouter:
     """Routes about what was done so far."""
     router = APIRouter(tags=["statistics"])
 
-    def answer(versions: list[ModelVersion]) -> AllStatistics:
-        return AllStatistics(model_stats=[_of_version(each, counted) for each in versions])
+    async def answer(versions: list[ModelVersion]) -> AllStatistics:
+        found = await counted()
+        return AllStatistics(model_stats=[_of_version(each, found) for each in versions])
 
     @router.get("/v2/models/stats", summary="What did all models do?")
     async def of_all() -> AllStatistics:
-        return answer([v for model in repository for _, v in sorted(model.versions.items())])
+        return await answer([v for model in repository for _, v in sorted(model.versions.items())])
 
     @router.get(
         "/v2/models/{name}/stats",
@@ -100,7 +106,7 @@ def statistics(repository: ModelRepository, counted: Statistics) -> APIRouter:
         responses=NOT_FOUND,
     )
     async def of_model(name: ModelName) -> AllStatistics:
-        return answer([v for _, v in sorted(repository.model(name).versions.items())])
+        return await answer([v for _, v in sorted(repository.model(name).versions.items())])
 
     @router.get(
         "/v2/models/{name}/versions/{version}/stats",
@@ -108,7 +114,7 @@ def statistics(repository: ModelRepository, counted: Statistics) -> APIRouter:
         responses=NOT_FOUND,
     )
     async def of_version(name: ModelName, version: VersionNumber) -> AllStatistics:
-        return answer([find_version(repository, name, version)])
+        return await answer([find_version(repository, name, version)])
 
     return router
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from service.api.control.lookup import NOT_FOUND, ModelName
+from service.api.control.statistics import Counted
 from service.core.errors import FileUnreadable
 from service.core.events import Outcome
 from service.core.figures import finite
@@ -68,7 +69,7 @@ class VersionsAnswer(BaseModel):
     versions: list[VersionAnswer]
 
 
-def versions(repository: ModelRepository, counted: Statistics) -> APIRouter:
+def versions(repository: ModelRepository, counted: Counted) -> APIRouter:
     """The route that lists versions."""
     router = APIRouter(prefix="/admin/models/{name}", tags=["admin"])
 
@@ -78,7 +79,7 @@ def versions(repository: ModelRepository, counted: Statistics) -> APIRouter:
         model = repository.model(name)
         paths = {number: model.folder.of_version(number).home for number in model.on_disk}
         reports = await asyncio.to_thread(_reports, paths)
-        traffic = _traffic(counted, name)
+        traffic = _traffic(await counted(), name)
         pin = model.folder.pin
         before = model.previous.number if model.previous else pin.previous if pin else None
         rows = [each for each in model.status() if each.number]

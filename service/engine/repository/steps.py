@@ -140,7 +140,7 @@ async def converge(
             failed[number] = error.reason
             if error.again:
                 break
-    model.explain(_why_nothing_serves(model))
+    model.explain(why_nothing_serves(model))
     return failed
 
 
@@ -362,7 +362,8 @@ async def _stop(
     model.retired(version)
 
 
-def _why_nothing_serves(model: Model) -> str:
+def why_nothing_serves(model: Model) -> str:
+    """The reason, for people, while nothing does."""
     folder = model.folder
     if model.unloaded:
         return UNLOADED

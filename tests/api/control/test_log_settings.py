@@ -19,7 +19,11 @@ def logger() -> logging.Logger:
 
 @pytest_asyncio.fixture
 async def settings(logger: logging.Logger) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app=edge_of(log_settings(logger), log_changes(logger)))
+    async def set_level(level: int) -> None:
+        logger.setLevel(level)
+
+    routes = log_settings(logger), log_changes(logger, set_level)
+    transport = httpx.ASGITransport(app=edge_of(*routes))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         yield client
 

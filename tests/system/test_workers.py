@@ -1,0 +1,357 @@
+"""Several workers on one port: one server to its clients and its operators, whatever ends."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+
+from tests import tiny_models
+from tests.patience import PATIENCE, until
+from tests.repositories import golden, put, scale
+from tests.system.process import KEY, ROOT
+from tests.system.wire import Answer, Line, free_port, get, post
+
+INFER = "/v2/models/m/infer"
+ONE = json.dumps(
+    {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 1]}]}
+).encode()
+
+
+class Workers:
+    """A supervisor with workers, on a port."""
+
+    def __init__(self, models: Path, log: Path, *flags: str, workers: int = 2) -> None:
+        self.port, self.log = free_port(), log
+        command = [sys.executable, "-m", "service", "serve", "--models", str(models)]
+        command += ["--port", str(self.port), "--workers", str(workers), *flags]
+        with log.open("w") as errors:
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env={**os.environ, "QUANTSERVE_ADMIN_KEY": KEY},
+            )
+
+    @property
+    def children(self) -> list[int]:
+        pid = self.process.pid
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(each) for each in found]
+
+    @property
+    def workers(self) -> list[int]:
+        """Their processes, by number."""
+        text = self.ask(get("/metrics")).body.decode()
+        found = re.findall(r"^quantserve_worker_process_id\{.*\} (\S+)$", text, re.M)
+        return [int(float(each)) for each in found]
+
+    def ask(self, request: bytes) -> Answer:
+        with Line(self.port) as line:
+            return line.ask(request)
+
+    def change(self, path: str, document: Any) -> Answer:
+        return self.ask(post(path, json.dumps(document).encode(), X_API_Key=KEY))
+
+    def metric(self, name: str) -> float:
+        text = self.ask(get("/metrics")).body.decode()
+        found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.M)
+        return float(found[1]) if found else 0.0
+
+    @property
+    def up(self) -> int:
+        """Workers that take connections."""
+        text = self.ask(get("/metrics")).body.decode()
+        return len(re.findall(r"^quantserve_worker_up\{.*\} 1\.0$", text, re.M))
+
+    def until_up(self, workers: int = 2) -> None:
+        def all_up() -> bool:
+            with suppress(OSError, IndexError):
+                return self.ready() and self.up == workers
+            return False
+
+        until(all_up, "not all workers are up")
+
+    def ready(self) -> bool:
+        return self.ask(get("/v2/health/ready")).status == 200
+
+    def versions(self, name: str = "m", lines: int = 8) -> Counter[str]:
+        """What answers over so many connections that are open at once."""
+        held = [Line(self.port) for _ in range(lines)]
+        try:
+            answers = [line.ask(post(f"/v2/models/{name}/infer", ONE)) for line in held]
+        finally:
+            for line in held:
+                line.close()
+        return Counter(
+            each.json["model_version"] if each.status == 200 else each.error for each in answers
+        )
+
+
+@contextmanager
+def serving(models: Path, *flags: str, workers: int = 2) -> Iterator[Workers]:
+    it = Workers(models, models.parent / "log", *flags, workers=workers)
+    try:
+        it.until_up(workers)
+        yield it
+    finally:
+        it.process.terminate()
+        try:
+            it.process.wait(PATIENCE)
+        finally:
+            it.process.kill()
+            it.process.wait()
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    folder = tmp_path / "models"
+    put(folder, "m", 1, scale(3))
+    return folder
+
+
+@contextmanager
+def load(it: Workers, clients: int = 6) -> Iterator[list[tuple[float, str]]]:
+    """Requests without a pause over connections that stay; gives when each was sent, and the
+    version that answered."""
+    answers: list[tuple[float, str]] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        with Line(it.port) as line:
+            while not stop.is_set():
+                sent = monotonic()
+                found = line.ask(post(INFER, ONE))
+                told = found.json["model_version"] if found.status == 200 else str(found.status)
+                answers.append((sent, told))
+                if found.headers.get("connection") == "close":
+                    return
+
+    threads = [threading.Thread(target=ask) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield answers
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(PATIENCE)
+
+
+def test_a_swap_under_load_loses_nothing_and_ends_everywhere(models: Path) -> None:
+    with serving(models) as it:
+        put(models, "m", 2, scale(5))
+        with load(it) as answers:
+            until(lambda: len(answers) > 20, "nothing is answered")
+            found = it.change("/admin/models/m/swap", {"version": 2})
+            after = monotonic()
+            before = len(answers)
+            until(lambda: len(answers) > before + 50, "nothing is answered any more")
+        assert (found.status, found.json["to_version"]) == (200, 2)
+        assert {version for _, version in answers} == {"1", "2"}
+        assert {version for sent, version in answers if sent > after} == {"2"}
+        assert it.metric('quantserve_swaps_total{cause="swap",model="m"}') == 1
+        assert it.change("/admin/models/m/rollback", {}).json["to_version"] == 1
+        assert it.versions() == {"1": 8}
+
+
+def test_a_version_that_fails_the_gate_serves_nowhere(models: Path) -> None:
+    with serving(models) as it:
+        put(models, "m", 2, scale(5))
+        golden(models / "m", 3)
+        (models / "m" / "model.toml").write_text("[gate.outputs.y]\nmax_abs_error = 0.1\n")
+        found = it.change("/admin/models/m/swap", {"version": 2})
+        assert found.status == 409 and any(not each["passed"] for each in found.json["checks"])
+        assert it.versions() == {"1": 8}
+        assert not (models / "m" / "serving.toml").exists()
+
+
+def test_one_worker_that_cannot_load_stops_it_for_all(models: Path) -> None:
+    """Killed while it loads, as a native crash would."""
+    with serving(models, workers=3) as it:
+        put(models, "m", 2, scale(5))
+        with Line(it.port) as line:
+            text = line.ask(get("/metrics")).body.decode()
+            held = re.findall(r'^quantserve_worker_connections\{worker="(\d)"\} 1', text, re.M)
+            victim = it.workers[(int(held[0]) + 1) % 3]
+            # One that is stopped votes neither way: the others wait with the version loaded.
+            os.kill(victim, signal.SIGSTOP)
+            body = json.dumps({"version": 2}).encode()
+            line.socket.sendall(post("/admin/models/m/swap", body, X_API_Key=KEY))
+            sleep(0.5)
+            os.kill(victim, signal.SIGKILL)
+            found = line.read()
+        assert found.status == 409 and "a worker ended" in found.json["error"]
+        assert not (models / "m" / "serving.toml").exists()
+        it.until_up(3)
+        assert it.versions(lines=12) == {"1": 12}
+        assert it.change("/admin/models/m/swap", {"version": 2}).status == 200
+        assert it.versions(lines=12) == {"2": 12}
+
+
+def test_load_and_unload_hold_everywhere(models: Path) -> None:
+    with serving(models) as it:
+        put(models, "new", 1, scale(2))
+        assert it.change("/v2/repository/models/new/load", {}).status == 200
+        assert it.versions("new") == {"1": 8}
+        assert it.change("/v2/repository/models/m/unload", {}).status == 200
+        assert set(it.versions()) == {'model "m" is UNAVAILABLE: unloaded'}
+        assert it.versions("new") == {"1": 8}
+
+
+def test_a_worker_that_is_killed_is_replaced_by_one_that_serves_the_same(models: Path) -> None:
+    with serving(models) as it:
+        put(models, "m", 2, scale(5))  # which nobody has asked to serve
+        name = 'quantserve_requests_total{model="m",outcome="ok",protocol="v2",version="1"}'
+        it.versions()
+        counted = [it.metric(name)]
+        for victim in it.workers:
+            os.kill(victim, signal.SIGKILL)
+            end = monotonic() + PATIENCE
+            while victim in it.children and monotonic() < end:
+                with suppress(OSError, IndexError):  # it was the dead one's connection
+                    counted.append(it.metric(name))
+            it.until_up()
+            counted.append(it.metric(name))
+            assert it.versions() == {"1": 8}
+        assert counted == sorted(counted) and counted[0] == 8
+        assert it.metric("quantserve_restarts_total") == 2
+        assert it.metric('quantserve_crashes_total{cause="SIGKILL",model=""}') == 2
+
+
+def test_the_others_answer_while_a_worker_is_replaced(models: Path) -> None:
+    with serving(models) as it:
+        os.kill(it.workers[0], signal.SIGKILL)
+        sleep(0.2)  # so that the dying process has closed its port
+        assert it.versions() == {"1": 8}
+        assert it.ready()
+
+
+def test_a_worker_that_stands_still_is_replaced(models: Path) -> None:
+    with serving(models, "--worker-timeout", "1.5") as it:
+        still = it.workers[1]
+        os.kill(still, signal.SIGSTOP)
+        until(lambda: still not in it.children, "it was not replaced")
+        it.until_up()
+        assert it.metric('quantserve_crashes_total{cause="hung",model=""}') == 1
+
+
+def test_a_model_that_ends_workers_twice_is_not_served_by_any(models: Path) -> None:
+    tiny_models.counting(models)
+    request = json.dumps(
+        {"inputs": [{"name": "n", "shape": [1], "datatype": "INT64", "data": [2**40]}]}
+    ).encode()
+    with serving(models) as it:
+        busy = 'quantserve_instances_busy{model="counting",version="1"}'
+        for _ in range(2):
+            with Line(it.port) as line:
+                before = set(it.workers)
+                line.socket.sendall(post("/v2/models/counting/infer", request))
+                until(lambda: it.metric(busy) >= 1, "it does not run")
+                victim = _busiest(it.workers)
+                os.kill(victim, signal.SIGSEGV)
+                until(lambda gone=victim: gone not in it.children, "it did not end")  # type: ignore[misc]
+            it.until_up()
+            assert set(it.workers) != before
+        name = 'quantserve_model_quarantined{model="counting",version="1"}'
+        until(lambda: it.metric(name) == 1, "it is not in quarantine")
+        answers = [it.ask(post("/v2/models/counting/infer", request)) for _ in range(6)]
+        assert {each.status for each in answers} == {503}
+        assert "quarantined" in answers[0].error
+        assert it.versions() == {"1": 8}
+
+
+def _busiest(processes: list[int]) -> int:
+    """The one that burns a core while the others rest."""
+
+    def ticks(pid: int) -> int:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11])
+
+    before = {pid: ticks(pid) for pid in processes}
+    sleep(0.5)
+    return max(processes, key=lambda pid: ticks(pid) - before[pid])
+
+
+def test_polling_brings_a_new_version_to_all(models: Path) -> None:
+    with serving(models, "--poll", "0.2") as it:
+        put(models, "m", 2, scale(5))
+        until(lambda: it.versions() == {"2": 8}, "not all follow the folder")
+        assert it.metric('quantserve_swaps_total{cause="poll",model="m"}') == 1
+
+
+def test_two_connections_come_to_two_workers(models: Path) -> None:
+    with serving(models) as it:
+        for _ in range(5):
+            with Line(it.port) as one, Line(it.port) as two:
+                for line in (one, two):
+                    assert line.ask(post(INFER, ONE)).status == 200
+                text = one.ask(get("/metrics")).body.decode()
+                found = re.findall(r"^quantserve_worker_connections\{.*\} (\S+)$", text, re.M)
+                assert [float(each) for each in found] == [1, 1]
+            sleep(0.25)  # so that the counts have seen them leave
+
+
+def test_requests_add_up_whichever_worker_is_asked(models: Path) -> None:
+    with serving(models) as it:
+        it.versions(lines=10)
+        name = 'quantserve_requests_total{model="m",outcome="ok",protocol="v2",version="1"}'
+        assert {it.metric(name) for _ in range(6)} == {10}
+        count = 'quantserve_request_duration_seconds_count{model="m",protocol="v2",version="1"}'
+        assert it.metric(count) == 10
+        assert it.metric('quantserve_instances{model="m",version="1"}') >= 2
+        found = [it.ask(get("/v2/models/m/stats")).json for _ in range(6)]
+        assert {each["model_stats"][0]["inference_count"] for each in found} == {10}
+
+
+def test_sigterm_ends_all_in_order(models: Path) -> None:
+    with serving(models) as it:
+        children = it.children
+        with load(it) as answers, suppress(AssertionError):
+            until(lambda: len(answers) > 20, "nothing is answered")
+            it.process.terminate()
+            assert it.process.wait(PATIENCE) == 0
+        assert {version for _, version in answers} == {"1"}
+        assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+
+
+def test_the_workers_end_with_their_supervisor(models: Path) -> None:
+    with serving(models) as it:
+        children = it.children
+        it.process.kill()
+        until(
+            lambda: not [pid for pid in children if Path(f"/proc/{pid}").exists()],
+            "workers are left",
+        )
+
+
+def test_the_supervisor_loads_no_library_of_models(models: Path) -> None:
+    with serving(models) as it:
+        maps = Path(f"/proc/{it.process.pid}/maps").read_text()
+        assert "onnxruntime" not in maps and "numpy" not in maps
+
+
+def test_a_port_that_is_taken_is_told(models: Path) -> None:
+    with serving(models) as it:
+        command = [sys.executable, "-m", "service", "serve", "--models", str(models)]
+        command += ["--workers", "2", "--port", str(it.port)]
+        found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+        assert found.returncode == 2 and "cannot listen" in found.stderr
+
+
+def test_settings_that_are_wrong_are_told_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "service", "serve", "--models", str(tmp_path / "none")]
+    command += ["--workers", "3", "--port", "0"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    assert found.returncode == 2 and found.stderr.count("is not a readable folder") == 1
