@@ -28,6 +28,10 @@ READING = (
 CHANGING = ("/admin/hello",)
 
 
+async def render(_: str) -> tuple[bytes, str]:
+    return b"", "text/plain"
+
+
 def extra(said: str) -> APIRouter:
     router = APIRouter()
 
@@ -48,7 +52,7 @@ async def keyed(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
         repository,
         ExampleAnswers(inference),
         Statistics(lambda: 0.0).now,
-        lambda _: (b"", "text/plain"),
+        render,
         logging.getLogger("test"),
         set_level,
         Guard.of(access, lambda _: None),

@@ -7,7 +7,7 @@ from service.api.control.scrape import scrape
 from tests.guards import edge_of
 
 
-def render(accept: str) -> tuple[bytes, str]:
+async def render(accept: str) -> tuple[bytes, str]:
     return f"# asked for {accept}\n".encode(), "text/plain; version=1.0.0"
 
 
