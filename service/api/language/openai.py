@@ -29,12 +29,11 @@ from service.api.protocol.openai_answers import Head, Json, Whole
 from service.api.protocol.openai_requests import (
     MOST_CHOICES,
     Asked,
-    BadArgument,
     ChatRequest,
     CompletionRequest,
     read,
 )
-from service.core.errors import InputRejected, QuantserveError
+from service.core.errors import BadArgument, InputRejected, QuantserveError
 from service.core.generation import GenerationRequest
 from service.core.requests import DEFAULT_PRIORITY
 from service.engine.generation.language_model import LanguageModel
