@@ -61,8 +61,8 @@ class Tracing:
 
     def __call__(self, event: Event) -> None:
         """Finish the traces of the requests that a batch has answered."""
-        if type(event) is not BatchExecuted:
-            return
+        if type(event) is not BatchExecuted or not event.entries:
+            return  # steps of language models have no entries: their requests are not traced
         replies = [getattr(entry.reply, "whole", entry.reply) for entry in event.entries]
         known = [
             (reply.trace, queued)

@@ -3,6 +3,7 @@
 QuantserveError
 ├── RequestError             the request's: change it, then send it again
 │   ├── MalformedRequest       the bytes are not what the protocol says
+│   │   └── BadArgument          an argument of a request in text is not what is taken
 │   ├── UnsupportedEncoding    the body is compressed in a way the server does not know
 │   ├── BodyTooLarge           more bytes than the server takes
 │   ├── ResponseTooLarge       the answer would have more bytes than the server gives
@@ -54,6 +55,14 @@ class RequestError(QuantserveError):
 
 class MalformedRequest(RequestError):
     """The bytes are not what the protocol says."""
+
+
+class BadArgument(MalformedRequest):
+    """An argument of a request in text is not what is taken; ``param`` is its name."""
+
+    def __init__(self, message: str, param: str | None) -> None:
+        super().__init__(message)
+        self.param = param
 
 
 class UnsupportedEncoding(RequestError):

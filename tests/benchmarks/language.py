@@ -1,5 +1,6 @@
 """`python -m tests.benchmarks.language FOLDER`: a language model's engine against a bare loop over
-the same graph, and against onnxruntime-genai's Generator where that is installed. One thread each.
+the same graph, against onnxruntime-genai's Generator where that is installed, and against itself
+behind a server, streamed. One thread each.
 
 FOLDER is a version as onnxruntime-genai's builder writes it. All are run in turns in one process;
 what is printed are ratios of medians. Greedy tokens are compared as well: alone and joined, and
@@ -9,11 +10,18 @@ with those of the Generator.
 import argparse
 import asyncio
 import importlib.util
-from collections.abc import Awaitable, Callable, Sequence
+import json
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
+
+import httpx
 
 from service.config import ModelConfig
 from service.core.events import BatchExecuted, Event
@@ -21,6 +29,7 @@ from service.core.generation import GenerationRequest, SamplingParameters
 from service.engine.generation.batcher import GenerationBatcher
 from service.engine.generation.language_model import LanguageModel
 from service.engine.loading.loader import load
+from tests.system.process import running
 
 STREAMS, TOKENS, ROUNDS = 8, 48, 3
 PLACES = ("France", "Spain", "Italy", "Japan", "Peru", "Chile", "Egypt", "Kenya")
@@ -77,6 +86,35 @@ def bare(language: LanguageModel) -> Work:
     return work
 
 
+@contextmanager
+def served(folder: Path) -> Iterator[Work]:
+    """A server in a process of its own with the same settings, and its answers streamed."""
+    with tempfile.TemporaryDirectory() as name:
+        models = Path(name)
+        shutil.copytree(folder, models / "m/1")
+        (models / "m/model.toml").write_text(
+            f"[instances]\ncount = 1\nthreads = 1\n[generation]\nslots = {STREAMS}\n"
+        )
+        with running(models) as server:
+            yield partial(_ask_server, f"http://{server.address}/v1/completions")
+
+
+async def _ask_server(url: str, streams: int) -> list[list[int]]:
+    """Read whole streams; they tell text, and how many tokens it was."""
+
+    async def ask(client: httpx.AsyncClient, text: str) -> list[int]:
+        body = {"model": "m", "prompt": text, "max_tokens": TOKENS, "temperature": 0}
+        body |= {"stream": True, "ignore_eos": True, "stream_options": {"include_usage": True}}
+        async with client.stream("POST", url, json=body) as reply:
+            lines = [line async for line in reply.aiter_lines() if line]
+        usage = json.loads(lines[-2].removeprefix("data: "))["usage"]
+        assert lines[-1] == "data: [DONE]" and usage["completion_tokens"] == TOKENS
+        return []
+
+    async with httpx.AsyncClient(timeout=120) as client:
+        return await asyncio.gather(*(ask(client, text) for text in TEXTS[:streams]))
+
+
 def generator(folder: Path, language: LanguageModel) -> Work:
     """onnxruntime-genai's: one static batch. Every round makes it anew, as each batch needs."""
     import onnxruntime_genai as genai
@@ -109,7 +147,7 @@ async def timed(work: Work, streams: int) -> tuple[float, list[list[int]]]:
     return streams * TOKENS / (perf_counter() - started), tokens
 
 
-async def compare(folder: Path, rounds: int) -> None:
+async def compare(folder: Path, peer: Path, rounds: int) -> None:
     """Measure, and print."""
     settings = {"instances": {"count": 1, "threads": 1}, "generation": {"slots": STREAMS}}
     language = load(folder.resolve(), ModelConfig.model_validate(settings), 1).language
@@ -117,7 +155,14 @@ async def compare(folder: Path, rounds: int) -> None:
     engine = Engine(language)
     works: dict[str, Work] = {"engine": engine, "bare loop": bare(language)}
     if importlib.util.find_spec("onnxruntime_genai"):
-        works["genai Generator"] = generator(folder, language)
+        works["genai Generator"] = generator(peer, language)
+    with served(folder.resolve()) as over_http:
+        works["server"] = over_http
+        await measure(engine, works, rounds)
+
+
+async def measure(engine: Engine, works: dict[str, Work], rounds: int) -> None:
+    """Run all in turns, and print."""
     alone = [await engine.ask(text) for text in TEXTS]
     speeds: dict[tuple[str, int], list[float]] = {}
     found: dict[tuple[str, int], list[list[int]]] = {}
@@ -146,6 +191,8 @@ def report(
         print(f"{streams} streams, engine to {name}: {ratio:.2f} ({shown})")
     print(f"{STREAMS} streams to 1: {mid['engine', STREAMS] / mid['engine', 1]:.2f}")
     for (name, streams), tokens in found.items():
+        if not tokens[0]:
+            continue  # the server tells text
         same = sum(a == list(b) for a, b in zip(tokens, alone, strict=False))
         print(f"{name}, {streams} streams: {same} of {streams} as the engine alone")
 
@@ -154,9 +201,10 @@ def main() -> None:
     """Measure one model."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--peer", type=Path, help="version for the Generator; FOLDER's otherwise")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     asked = parser.parse_args()
-    asyncio.run(compare(asked.folder, asked.rounds))
+    asyncio.run(compare(asked.folder, asked.peer or asked.folder, asked.rounds))
 
 
 if __name__ == "__main__":

@@ -186,6 +186,7 @@ def test_what_changes_things_is_not_reached_from_outside(tmp_path: Path) -> None
     paths = {each["path"]: each["pathType"] for each in rule["http"]["paths"]}
     assert paths == {
         "/v2": "Exact", "/v2/models": "Prefix", "/v2/health": "Prefix", "/v1/models": "Prefix",
+        "/v1/chat/completions": "Exact", "/v1/completions": "Exact",
     }  # fmt: skip
 
 

@@ -3,19 +3,21 @@
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
 from fastapi import Request
+from fastapi.responses import Response
+from starlette.requests import ClientDisconnect
 
-from service.api.language.event_stream import merged
+from service.api.language.event_stream import EventStream, event, merged, until_gone
 from service.api.protocol.errors import outcome_of
 from service.api.protocol.json_tensors import parse_json
 from service.api.protocol.openai_answers import Whole
 from service.api.transport.arrival import Limits, arrived
-from service.api.transport.body import ClientGone
+from service.api.transport.body import ClientGone, Receive
 from service.api.transport.target import given_id
 from service.core.errors import ExecutionFailed, QuantserveError, UnsupportedEncoding
 from service.core.events import Observer, Outcome, RequestCompleted
@@ -150,6 +152,83 @@ class Answers:
                 rows,
             )
         )
+
+
+async def respond(
+    answers: Answers,
+    exchange: Exchange,
+    work: Callable[[], Awaitable[Response]],
+    refused: Callable[[QuantserveError], Response],
+) -> Response:
+    """The response of some work, or the refusal that its error becomes.
+
+    Raises:
+        ClientDisconnect: nobody waits for it any more.
+    """
+    try:
+        response = await work()
+    except (ClientGone, asyncio.CancelledError) as error:
+        answers.conclude(exchange, error)
+        raise ClientDisconnect from None
+    except Exception as error:
+        told = masked(error, exchange)
+        answers.conclude(exchange, told)
+        response = refused(told)
+    response.headers["x-request-id"] = exchange.id
+    return response
+
+
+async def collected(answers: Answers, exchange: Exchange, receive: Receive) -> list[Whole]:
+    """All answers of a request, once they are over.
+
+    Raises:
+        QuantserveError: one of them failed.
+        ClientGone: the client left.
+    """
+    found = await until_gone(whole(exchange.streams), receive)
+    if found is None:
+        raise ClientGone
+    answers.conclude(exchange)
+    return found
+
+
+async def streamed(
+    answers: Answers,
+    exchange: Exchange,
+    events: AsyncGenerator[bytes, None],
+    receive: Receive,
+    last_words: Callable[[QuantserveError], Any],
+) -> Response:
+    """Events as they come. An error before the first one still has a status of its own; a later one
+    becomes the last event.
+
+    Raises:
+        QuantserveError: the answer failed before its first piece.
+        ClientGone: the client left.
+    """
+    first = await until_gone(anext(events), receive)
+    if first is None:
+        raise ClientGone
+    going_on = _going_on(first, events, exchange, last_words)
+    return EventStream(going_on, lambda: answers.conclude(exchange))
+
+
+async def _going_on(
+    first: bytes,
+    events: AsyncGenerator[bytes, None],
+    exchange: Exchange,
+    last_words: Callable[[QuantserveError], Any],
+) -> AsyncGenerator[bytes, None]:
+    yield first
+    try:
+        async for each in events:
+            yield each
+    except Exception as error:
+        told = masked(error, exchange)
+        exchange.fail(told)
+        yield event(last_words(told))
+    finally:
+        await events.aclose()
 
 
 async def pieces(streams: Sequence[Stream]) -> AsyncIterator[tuple[int, Delta]]:

@@ -4,23 +4,21 @@ Source: https://github.com/triton-inference-server/server/blob/main/docs/protoco
 The prompt is not repeated in the answer.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from starlette.requests import ClientDisconnect
 
 from service.api.control.error_handlers import Responses
 from service.api.control.lookup import NOT_FOUND, NOT_READY, ModelName, VersionNumber
-from service.api.language.answers import Answers, Exchange, masked, pieces, whole
-from service.api.language.event_stream import EventStream, event, until_gone
+from service.api.language.answers import Answers, Exchange, collected, pieces, respond, streamed
+from service.api.language.event_stream import event
 from service.api.protocol.errors import status_of
 from service.api.protocol.json_body import body_docs
 from service.api.protocol.openai_requests import GenerateRequest, read_generate
-from service.api.transport.body import ClientGone
-from service.core.errors import NotFound
+from service.core.errors import NotFound, QuantserveError
 from service.core.generation import GenerationRequest
 from service.core.names import VERSION
 from service.core.requests import DEFAULT_PRIORITY
@@ -79,76 +77,45 @@ async def _answer(
     answers: Answers, request: Request, model: str, version: str | None, *, stream: bool
 ) -> Response:
     exchange = answers.open(request, PROTOCOL)
-    try:
-        response = await _respond(answers, request, exchange, (model, version), stream)
-    except (ClientGone, asyncio.CancelledError) as error:
-        answers.conclude(exchange, error)
-        raise ClientDisconnect from None
-    except Exception as error:
-        told = masked(error, exchange)
-        answers.conclude(exchange, told)
-        response = JSONResponse({"error": str(told)}, status_of(told))
-    response.headers["x-request-id"] = exchange.id
-    return response
+
+    async def work() -> Response:
+        number = _number(model, version)
+        asked = read_generate(await answers.read(request))
+        await answers.begin(exchange, model, partial(_prompts, asked), number)
+        if stream:
+            events = _events(exchange, asked)
+            return await streamed(answers, exchange, events, request.receive, _body)
+        (found,) = await collected(answers, exchange, request.receive)
+        return JSONResponse(_document(exchange, asked, found.text))
+
+    return await respond(answers, exchange, work, _refused)
 
 
-async def _respond(
-    answers: Answers,
-    request: Request,
-    exchange: Exchange,
-    named: tuple[str, str | None],
-    stream: bool,
-) -> Response:
-    model, version = named
-    number = _number(model, version)
-    asked = read_generate(await answers.read(request))
+def _refused(error: QuantserveError) -> Response:
+    return JSONResponse(_body(error), status_of(error))
 
-    def prompts(language: LanguageModel) -> list[GenerationRequest]:
-        tokens = tuple(language.tokenizer.encode(asked.text_input, special=True))
-        return [
-            GenerationRequest(
-                tokens,
-                asked.parameters(),
-                asked.max_tokens or DEFAULT_TOKENS,
-                asked.min_tokens or 0,
-                asked.stops,
-                bool(asked.ignore_eos),
-                asked.priority or DEFAULT_PRIORITY,
-            )
-        ]
 
-    await answers.begin(exchange, model, prompts, number)
-    if not stream:
-        found = await until_gone(whole(exchange.streams), request.receive)
-        if found is None:
-            raise ClientGone
-        answers.conclude(exchange)
-        return JSONResponse(_document(exchange, asked, found[0].text))
-    events = _events(exchange, asked)
-    first = await until_gone(anext(events), request.receive)
-    if first is None:
-        raise ClientGone
-    return EventStream(_going_on(first, events, exchange), lambda: answers.conclude(exchange))
+def _body(error: QuantserveError) -> dict[str, str]:
+    return {"error": str(error)}
+
+
+def _prompts(asked: GenerateRequest, language: LanguageModel) -> list[GenerationRequest]:
+    tokens = tuple(language.tokenizer.encode(asked.text_input, special=True))
+    request = GenerationRequest(
+        tokens,
+        asked.parameters(),
+        asked.max_tokens or DEFAULT_TOKENS,
+        asked.min_tokens or 0,
+        asked.stops,
+        bool(asked.ignore_eos),
+        asked.priority or DEFAULT_PRIORITY,
+    )
+    return [request]
 
 
 async def _events(exchange: Exchange, asked: GenerateRequest) -> AsyncGenerator[bytes, None]:
     async for _, delta in pieces(exchange.streams):
         yield event(_document(exchange, asked, delta.text))
-
-
-async def _going_on(
-    first: bytes, events: AsyncGenerator[bytes, None], exchange: Exchange
-) -> AsyncGenerator[bytes, None]:
-    yield first
-    try:
-        async for each in events:
-            yield each
-    except Exception as error:
-        told = masked(error, exchange)
-        exchange.fail(told)
-        yield event({"error": str(told)})
-    finally:
-        await events.aclose()
 
 
 def _document(exchange: Exchange, asked: GenerateRequest, text: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 Source: https://platform.openai.com/docs/api-reference
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from time import time
@@ -12,24 +11,29 @@ from uuid import uuid4
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from starlette.requests import ClientDisconnect
 
 from service.api.control.error_handlers import Responses
-from service.api.language.answers import Answers, Exchange, Prompts, masked, pieces, whole
-from service.api.language.event_stream import DONE, EventStream, event, until_gone
+from service.api.language.answers import (
+    Answers,
+    Exchange,
+    Prompts,
+    collected,
+    pieces,
+    respond,
+    streamed,
+)
+from service.api.language.event_stream import DONE, event
 from service.api.protocol import openai_answers, openai_errors
 from service.api.protocol.json_body import body_docs
 from service.api.protocol.openai_answers import Head, Json, Whole
 from service.api.protocol.openai_requests import (
     MOST_CHOICES,
     Asked,
-    BadArgument,
     ChatRequest,
     CompletionRequest,
     read,
 )
-from service.api.transport.body import ClientGone
-from service.core.errors import InputRejected
+from service.core.errors import BadArgument, InputRejected, QuantserveError
 from service.core.generation import GenerationRequest
 from service.core.requests import DEFAULT_PRIORITY
 from service.engine.generation.language_model import LanguageModel
@@ -72,6 +76,9 @@ class Call:
     form: Form
 
 
+Understand = Callable[[dict[str, Any]], Call]
+
+
 def openai(answers: Answers) -> APIRouter:
     """The routes of language models."""
     router = APIRouter(prefix="/v1", tags=["OpenAI"])
@@ -99,52 +106,28 @@ def openai(answers: Answers) -> APIRouter:
     return router
 
 
-async def _answer(
-    answers: Answers, request: Request, understand: Callable[[dict[str, Any]], Call]
-) -> Response:
+async def _answer(answers: Answers, request: Request, understand: Understand) -> Response:
     exchange = answers.open(request, PROTOCOL)
-    try:
-        response = await _respond(answers, request, exchange, understand)
-    except (ClientGone, asyncio.CancelledError) as error:
-        answers.conclude(exchange, error)
-        raise ClientDisconnect from None
-    except Exception as error:
-        told = masked(error, exchange)
-        answers.conclude(exchange, told)
-        status, headers = openai_errors.status(told), openai_errors.headers(told)
-        response = JSONResponse(openai_errors.body(told), status, headers)
-    response.headers["x-request-id"] = exchange.id
-    return response
 
-
-async def _respond(
-    answers: Answers,
-    request: Request,
-    exchange: Exchange,
-    understand: Callable[[dict[str, Any]], Call],
-) -> Response:
-    call = understand(await answers.read(request))
-    language = await answers.begin(exchange, call.asked.model, call.prompts)
-    head = _head(exchange, call)
-    echo = _echo(call.asked, language)
-    if not call.asked.stream:
-        found = await until_gone(whole(exchange.streams), request.receive)
-        if found is None:
-            raise ClientGone
+    async def work() -> Response:
+        call = understand(await answers.read(request))
+        language = await answers.begin(exchange, call.asked.model, call.prompts)
+        head, echo = _head(exchange, call), _echo(call.asked, language)
+        if call.asked.stream:
+            events = _events(exchange, call, head, echo)
+            return await streamed(answers, exchange, events, request.receive, openai_errors.body)
+        found = await collected(answers, exchange, request.receive)
         counted = _usage(exchange, call, sum(each.tokens for each in found))
-        if echo:
-            found = [
-                each._replace(text=before + each.text)
-                for before, each in zip(echo, found, strict=True)
-            ]
-        answers.conclude(exchange)
+        for place, before in enumerate(echo):
+            found[place] = found[place]._replace(text=before + found[place].text)
         return JSONResponse(call.form.whole(head, found, counted))
-    events = _events(exchange, call, head, echo)
-    # An error before the first piece still has a status of its own.
-    first = await until_gone(anext(events), request.receive)
-    if first is None:
-        raise ClientGone
-    return EventStream(_going_on(first, events, exchange), lambda: answers.conclude(exchange))
+
+    return await respond(answers, exchange, work, _refused)
+
+
+def _refused(error: QuantserveError) -> Response:
+    status, headers = openai_errors.status(error), openai_errors.headers(error)
+    return JSONResponse(openai_errors.body(error), status, headers)
 
 
 async def _events(
@@ -164,22 +147,6 @@ async def _events(
         counted = _usage(exchange, call, sum(made.values()))
         yield event(openai_answers.usage_piece(head, call.form.kind, counted))
     yield DONE
-
-
-async def _going_on(
-    first: bytes, events: AsyncGenerator[bytes, None], exchange: Exchange
-) -> AsyncGenerator[bytes, None]:
-    """A stream that has begun: what fails now is its last event."""
-    yield first
-    try:
-        async for each in events:
-            yield each
-    except Exception as error:
-        told = masked(error, exchange)
-        exchange.fail(told)
-        yield event(openai_errors.body(told))
-    finally:
-        await events.aclose()
 
 
 def _chat(document: dict[str, Any]) -> Call:

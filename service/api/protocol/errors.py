@@ -5,6 +5,7 @@ from service.core.events import Outcome
 
 STATUS: dict[type[Exception], int] = {
     errors.MalformedRequest: 400,
+    errors.BadArgument: 400,
     errors.UnsupportedEncoding: 415,
     errors.BodyTooLarge: 413,
     errors.ResponseTooLarge: 413,

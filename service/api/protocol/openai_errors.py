@@ -4,7 +4,6 @@ from math import ceil
 from typing import Any
 
 from service.api.protocol.errors import status_of
-from service.api.protocol.openai_requests import BadArgument
 from service.core import errors
 
 RETRY_SECONDS = 1
@@ -29,7 +28,7 @@ def body(error: BaseException) -> dict[str, Any]:
     number = status(error)
     text = str(error) if isinstance(error, errors.QuantserveError) else "internal error"
     kind = TYPES.get(number, "invalid_request_error" if number < 500 else "server_error")
-    param = error.param if isinstance(error, BadArgument) else None
+    param = error.param if isinstance(error, errors.BadArgument) else None
     return {"error": {"message": text, "type": kind, "param": param, "code": _code(error)}}
 
 

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from service.config import first_problem
-from service.core.errors import MalformedRequest
+from service.core.errors import BadArgument
 from service.core.generation import Form, SamplingParameters
 
 MOST_MESSAGES = 2048
@@ -35,14 +35,6 @@ PASSED_OVER = (
 """Arguments without a meaning here."""
 BRANCH = re.compile(r"str|int|constrained-str|list\[.*")
 Text = Annotated[str, Field(max_length=2**24)]
-
-
-class BadArgument(MalformedRequest):
-    """An argument is not what the API takes; ``param`` is its name."""
-
-    def __init__(self, message: str, param: str | None) -> None:
-        super().__init__(message)
-        self.param = param
 
 
 class _Arguments(BaseModel):

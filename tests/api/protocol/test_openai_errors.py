@@ -1,14 +1,13 @@
 import pytest
 
 from service.api.protocol.openai_errors import body, headers, status
-from service.api.protocol.openai_requests import BadArgument
 from service.core import errors
 
 
 @pytest.mark.parametrize(
     ("error", "number", "kind", "code"),
     [
-        (BadArgument("bad", "n"), 400, "invalid_request_error", None),
+        (errors.BadArgument("bad", "n"), 400, "invalid_request_error", None),
         (errors.NotFound("no"), 404, "invalid_request_error", "model_not_found"),
         (errors.QueueFull("full"), 429, "rate_limit_error", "rate_limit_exceeded"),
         (errors.Unauthenticated("who"), 401, "authentication_error", "invalid_api_key"),

@@ -3,12 +3,12 @@ from typing import Any
 import pytest
 
 from service.api.protocol.openai_requests import (
-    BadArgument,
     ChatRequest,
     CompletionRequest,
     read,
     read_generate,
 )
+from service.core.errors import BadArgument
 
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "a"}]}
 
