@@ -57,8 +57,6 @@ from service.engine.storage.staging import remove_abandoned
 from service.logs import Log, audit_log
 from service.metrics import Metrics
 from service.supervised import Supervised
-from service.workers.member import Member
-from service.workers.wiring import Fleet, counted_once
 
 LAST_SECONDS = 0.5
 """For what is still being run when the time to answer is over: it is ended."""
@@ -70,6 +68,8 @@ AFTER_CRASH_SECONDS = 15.0
 
 if TYPE_CHECKING:
     from service.tracing import Tracing
+    from service.workers.member import Member
+    from service.workers.wiring import Fleet
 
 _log = logging.getLogger("quantserve")
 
@@ -90,8 +90,8 @@ class Server:
         exemplars = Exemplars()
         self._tracing = _tracing(exemplars) if settings.tracing else None
         traced = [self._tracing] if self._tracing else []
-        member = Member(parent.seat) if parent.seat else None
-        counting = counted_once(member, statistics) if member else statistics
+        member = _member(parent)
+        counting = _counting(member, statistics)
         changed = (counting, self._watchers, log, audit_log)
         observe = Observers((statistics, log, *traced), changed)
         plan = _memory_plan(settings)
@@ -110,7 +110,7 @@ class Server:
             turns=Turns(AFTER_CRASH_STAGGER) if parent.crashes.total else Turns(),
             no_pin=settings.no_pin,
         )
-        self._fleet = Fleet.of(settings, context, member) if member else None
+        self._fleet = _fleet(settings, context, member)
         self.repository = (
             self._fleet.repository
             if self._fleet
@@ -274,6 +274,36 @@ def _tracing(exemplars: Exemplars) -> "Tracing":
 async def set_level(level: int) -> None:
     """Log from a level on."""
     logging.getLogger().setLevel(level)
+
+
+# Packages of workers are imported only where there are several: they take memory.
+
+
+def _member(parent: Supervised) -> "Member | None":
+    """The channel to the supervisor of several workers, in one of them."""
+    if parent.seat is None:
+        return None
+    from service.workers.member import Member
+
+    return Member(parent.seat)
+
+
+def _counting(member: "Member | None", statistics: Statistics) -> Observer:
+    """The observer that counts changes, of which one worker alone tells."""
+    if member is None:
+        return statistics
+    from service.workers.wiring import counted_once
+
+    return counted_once(member, statistics)
+
+
+def _fleet(settings: Settings, context: Context, member: "Member | None") -> "Fleet | None":
+    """The other workers, where there are any."""
+    if member is None:
+        return None
+    from service.workers.wiring import Fleet
+
+    return Fleet.of(settings, context, member)
 
 
 def _unseen(event: Event) -> None:

@@ -25,7 +25,6 @@ from service.core.gate import (
 from service.core.language_gate import language_checks
 from service.core.tensors import Array, Arrays
 from service.engine.generation.language_model import LanguageModel
-from service.engine.generation.teacher import force
 from service.engine.host.heap import trim_heap
 from service.engine.host.resources import resident_bytes
 from service.engine.loading.loader import Loaded
@@ -34,7 +33,6 @@ from service.engine.onnx_file.summary import file_size, summarise
 from service.engine.runtime.execution import Control, Places
 from service.engine.storage.folder import GOLDEN_FILE
 from service.engine.storage.golden import GoldenSet
-from service.engine.storage.language_golden import read_language_golden
 
 ROUNDS = 5
 SECONDS = 0.3
@@ -148,6 +146,10 @@ def language_golden_checks(
         ExecutionFailed: the model fails on it.
         Abandoned: it was told to stop meanwhile.
     """
+    # Imported here: servers without language models do without.
+    from service.engine.generation.teacher import force
+    from service.engine.storage.language_golden import read_language_golden
+
     golden = read_language_golden(path, language.config.vocab_size, language.context)
     try:
         got = force(language.decoders[0], golden.tokens, lambda: not control.terminate)
