@@ -70,16 +70,22 @@ def comparable(reference: Array, got: Array) -> tuple[Array, Array]:
 
 def stand_still(reference: Array, got: Array, probabilities: bool) -> Still:
     """Judge each channel of ``got`` [values, channels]. All values are finite."""
-    largest = np.abs(reference).max(axis=0, initial=0.0)
-    unit = np.where(largest > FLOOR, largest, 1.0)  # squares of what is larger than 1e154 overflow
+    unit = units(reference)
     want, kept = reference / unit, within_double(got, unit).std(axis=0)
     deviation = want.std(axis=0)
-    moves = (deviation > MOVES * largest / unit) & (deviation > FLOOR / unit)
+    moves = (deviation > MOVES * np.abs(want).max(axis=0, initial=0.0)) & (deviation > FLOOR / unit)
     if probabilities:
         moves &= deviation * unit >= LIKELY
     off = np.abs(want - want.mean(axis=0)) >= deviation / 2
     several = np.count_nonzero(off, axis=0) >= min(SEVERAL, len(want) / 2)
     return Still(moves, moves & several & (kept < STILL * deviation))
+
+
+def units(reference: Array) -> Array:
+    """The largest absolute value of each channel, 1 for a channel of zeros. Channels are compared
+    in these units: the squares of values over 1e154 overflow."""
+    largest = np.abs(reference).max(axis=0, initial=0.0)
+    return np.where(largest > FLOOR, largest, 1.0)
 
 
 def within_double(values: Array, unit: float | Array) -> Array:

@@ -51,7 +51,7 @@ class Fleet:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def set_level(self, level: int) -> None:
-        """Let all workers log from a level on."""
+        """Set the log level of all workers."""
         await self.member.propose("", "log level", {"level": level})
 
     def metrics(self, own: Metrics, counted: Statistics) -> SharedMetrics:

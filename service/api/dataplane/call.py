@@ -111,7 +111,7 @@ class Call(Exchange):
         self.refuse(ShuttingDown("the server stopped before there was an answer"))
 
     def disconnect(self) -> None:
-        """Take the request out of the queue: its client disconnected."""
+        """Cancel the queued request: its client disconnected."""
         self._body = b""
         if self._task is not None:
             self._task.cancel()

@@ -191,13 +191,14 @@ class Connection:
 
     def resume_writing(self, now: float) -> None:
         """The client has read most of the write buffer."""
-        self._resume_reading(now)
+        self.resume_reading(now)
         self.write_paused = False
         self.stalled_since = None
 
     def resume_reading(self, now: float) -> None:
         """Reading begins again after a pause, whose time does not count for the head."""
-        self._resume_reading(now)
+        if self.state is _HEAD:
+            self._since = now
 
     def shut_down(self, now: float) -> None:
         """Close after the replies that are due."""
@@ -300,10 +301,6 @@ class Connection:
         self.notable = True
         self._buffered = buffered
 
-    def _resume_reading(self, now: float) -> None:
-        if self.state is _HEAD:
-            self._since = now
-
     def _just_asked(self) -> bool:
         if not self.requests or self.requests[-1].reply_begun:
             return False  # the end of a reply in parts is unknown
@@ -326,7 +323,7 @@ class Connection:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header. Trailers after a body are dropped."""
+        """Store a header of the head. Trailers after a body are dropped."""
         if self._headers is not None:
             self._headers.append((name.lower(), value))
 

@@ -253,7 +253,7 @@ class HTTPProtocol(asyncio.Protocol):
         return perf_counter() if since is None else since
 
     def drop(self) -> None:
-        """Abort the connection, to free its write buffer."""
+        """Abort the connection and free its write buffer."""
         self.transport.abort()
 
     # Carrying out what the connection says.

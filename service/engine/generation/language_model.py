@@ -1,4 +1,4 @@
-"""A language model that is loaded: the decoders, and what turns text to tokens and back."""
+"""A loaded language model: its decoders, tokenizer and chat template."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

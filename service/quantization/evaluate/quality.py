@@ -16,6 +16,7 @@ from service.core.channels import (
     by_channel,
     comparable,
     stand_still,
+    units,
     within_double,
 )
 from service.core.errors import ConfigError
@@ -237,8 +238,7 @@ def _slices(want: Array, got: Array, broken: Array, probabilities: bool) -> tupl
         step = -(-want.shape[1] // MOST_SLICES)
         want, got, broken = want[:, ::step], got[:, ::step], broken[::step]
     still = stand_still(want, got, probabilities)
-    largest = np.abs(want).max(axis=0, initial=0.0)
-    unit = np.where(largest > FLOOR, largest, 1.0)
+    unit = units(want)
     want, got = want / unit, within_double(got, unit)
     mean = want.mean(axis=0)
     w, g = want - mean, got - mean
