@@ -3,6 +3,7 @@ prefix, so that dashboards and autoscalers can be taken over."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
+from typing import TYPE_CHECKING, cast
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -12,8 +13,10 @@ from prometheus_client.core import (
 )
 
 from service.core.token_statistics import SECONDS, Times, TokenStatistics
-from service.engine.generation.batcher import GenerationBatcher
 from service.engine.repository.version import ModelVersion
+
+if TYPE_CHECKING:
+    from service.engine.generation.batcher import GenerationBatcher
 
 LABELS = ("model", "version")
 HISTOGRAMS: dict[str, tuple[str, Callable[[TokenStatistics], Times]]] = {
@@ -28,7 +31,7 @@ COUNTERS: dict[str, tuple[str, Callable[[TokenStatistics], int]]] = {
     "prompt_tokens": ("Tokens of prompts that were read", lambda v: v.read),
     "generation_tokens": ("Tokens that were written", lambda v: v.chosen),
 }
-GAUGES: dict[str, tuple[str, Callable[[GenerationBatcher], float]]] = {
+GAUGES: dict[str, tuple[str, Callable[["GenerationBatcher"], float]]] = {
     "num_requests_running": ("Requests that have a row of the cache", lambda b: b.running),
     "num_requests_waiting": ("Requests that wait for one", lambda b: b.waiting),
     "kv_cache_usage_perc": (
@@ -43,9 +46,9 @@ def language_metrics(
 ) -> Iterator[Metric]:
     """What was counted, with zeros for versions that had nothing to do yet, and what is now."""
     batchers = {
-        (version.model, version.number): version.batcher
+        (version.model, version.number): cast("GenerationBatcher", version.batcher)
         for version in versions
-        if isinstance(version.batcher, GenerationBatcher)
+        if version.language and version.batcher is not None
     }
     found = {label: TokenStatistics() for label in batchers} | dict(counted)
     rows = [([model, str(number)], each) for (model, number), each in sorted(found.items())]

@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from service.core.errors import SignatureMismatch
+
 
 @dataclass(frozen=True, slots=True)
 class SamplingParameters:
@@ -114,3 +116,11 @@ class Delta(NamedTuple):
     tokens: int
     chosen: tuple[Token, ...] = ()
     finish: FinishReason | None = None
+
+
+def not_tensors(model: str) -> SignatureMismatch:
+    """The error for tensors that are sent to a language model."""
+    return SignatureMismatch(
+        f'model "{model}" takes no tensors, it is a language model: use /v1/chat/completions,'
+        f" /v1/completions or /v2/models/{model}/generate"
+    )

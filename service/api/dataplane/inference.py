@@ -44,11 +44,11 @@ from service.core.errors import (
     ShuttingDown,
 )
 from service.core.events import Observer, Outcome, RequestCompleted
+from service.core.generation import not_tensors
 from service.core.names import VERSION
 from service.core.requests import InferRequest, RequestedOutput, Terms
 from service.core.sizes import HERE_BYTES, HERE_CSV
 from service.core.tensors import Arrays, Signature
-from service.engine.generation.batcher import not_tensors
 from service.engine.repository.repository import ModelRepository
 from service.engine.repository.version import ModelVersion
 from service.engine.runtime.replies import Reply

@@ -18,12 +18,8 @@ NOT_IN_VALUES = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 JSON_HEAD = b"content-type: application/json\r\n"
 
 
-def _status_line(status: int) -> bytes:
-    phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
-    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
-
-
-STATUS_LINES = {status: _status_line(status) for status in range(100, 600)}
+STATUS_LINES = {each.value: f"HTTP/1.1 {each} {each.phrase}\r\n".encode() for each in HTTPStatus}
+"""Of the statuses that have a name; see ``status_line``."""
 
 
 class Framing(Enum):
@@ -35,6 +31,11 @@ class Framing(Enum):
     CHUNKED = auto()
     UNTIL_CLOSE = auto()
     """HTTP/1.0 knows no chunks."""
+
+
+def status_line(status: int) -> bytes:
+    """The first line of a reply."""
+    return STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
 def joined(headers: Iterable[Header]) -> bytes:
@@ -62,7 +63,7 @@ def begin(
         ValueError: a header has bytes that would end it.
     """
     framing = Framing.CHUNKED
-    lines = [STATUS_LINES[status], defaults]
+    lines = [status_line(status), defaults]
     for name, value in headers:
         if NOT_IN_NAMES.search(name) or NOT_IN_VALUES.search(value):
             raise ValueError(f"the reply has the header {name!r}: {value!r}")

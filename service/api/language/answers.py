@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -22,14 +22,16 @@ from service.api.transport.target import given_id
 from service.core.errors import ExecutionFailed, QuantserveError, UnsupportedEncoding
 from service.core.events import Observer, Outcome, RequestCompleted
 from service.core.generation import Delta, GenerationRequest, Token
-from service.engine.generation.batcher import GenerationBatcher
-from service.engine.generation.language_model import LanguageModel
 from service.engine.generation.stream import Stream
 from service.engine.repository.repository import ModelRepository
 from service.engine.repository.version import ModelVersion
 
+if TYPE_CHECKING:
+    from service.engine.generation.batcher import GenerationBatcher
+    from service.engine.generation.language_model import LanguageModel
+
 _log = logging.getLogger(__name__)
-Prompts = Callable[[LanguageModel], Sequence[GenerationRequest]]
+Prompts = Callable[["LanguageModel"], Sequence[GenerationRequest]]
 """Makes the prompts of a request for a model; is called in a thread."""
 
 
@@ -89,7 +91,7 @@ class Answers:
 
     async def begin(
         self, exchange: Exchange, model: str, prompts: Prompts, number: int | None = None
-    ) -> LanguageModel:
+    ) -> "LanguageModel":
         """Choose a version, make prompts of the request, and begin to answer each.
 
         Raises:
@@ -113,7 +115,10 @@ class Answers:
         return exchange.version
 
     def _enter(
-        self, exchange: Exchange, batcher: GenerationBatcher, requests: Sequence[GenerationRequest]
+        self,
+        exchange: Exchange,
+        batcher: "GenerationBatcher",
+        requests: Sequence[GenerationRequest],
     ) -> None:
         try:
             for request in requests:

@@ -6,7 +6,7 @@ The prompt is not repeated in the answer.
 
 from collections.abc import AsyncGenerator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -22,7 +22,9 @@ from service.core.errors import NotFound, QuantserveError
 from service.core.generation import GenerationRequest
 from service.core.names import VERSION
 from service.core.requests import DEFAULT_PRIORITY
-from service.engine.generation.language_model import LanguageModel
+
+if TYPE_CHECKING:
+    from service.engine.generation.language_model import LanguageModel
 
 PROTOCOL = "generate"
 DEFAULT_TOKENS = 16
@@ -99,7 +101,7 @@ def _body(error: QuantserveError) -> dict[str, str]:
     return {"error": str(error)}
 
 
-def _prompts(asked: GenerateRequest, language: LanguageModel) -> list[GenerationRequest]:
+def _prompts(asked: GenerateRequest, language: "LanguageModel") -> list[GenerationRequest]:
     tokens = tuple(language.tokenizer.encode(asked.text_input, special=True))
     request = GenerationRequest(
         tokens,

@@ -6,7 +6,7 @@ Source: https://platform.openai.com/docs/api-reference
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from time import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 from fastapi import APIRouter, Request
@@ -36,7 +36,9 @@ from service.api.protocol.openai_requests import (
 from service.core.errors import BadArgument, InputRejected, QuantserveError
 from service.core.generation import GenerationRequest
 from service.core.requests import DEFAULT_PRIORITY
-from service.engine.generation.language_model import LanguageModel
+
+if TYPE_CHECKING:
+    from service.engine.generation.language_model import LanguageModel
 
 PROTOCOL = "openai"
 STREAM: Responses = {
@@ -157,7 +159,7 @@ def _chat(document: dict[str, Any]) -> Call:
     asked = read(ChatRequest, document)
     messages = [message.for_template() for message in asked.messages]
 
-    def prompts(language: LanguageModel) -> list[GenerationRequest]:
+    def prompts(language: "LanguageModel") -> list[GenerationRequest]:
         if language.template is None:
             raise _no_template(asked.model)
         text = language.template.render(messages)
@@ -176,7 +178,7 @@ def _completion(document: dict[str, Any]) -> Call:
     if len(asked.prompts) * asked.choices > MOST_CHOICES:
         raise BadArgument(f"at most {MOST_CHOICES} answers may be asked for at once", "prompt")
 
-    def prompts(language: LanguageModel) -> list[GenerationRequest]:
+    def prompts(language: "LanguageModel") -> list[GenerationRequest]:
         encode = language.tokenizer.encode
         made: list[GenerationRequest] = []
         for given in asked.prompts:
@@ -190,7 +192,7 @@ def _completion(document: dict[str, Any]) -> Call:
 
 def _requests(
     asked: Asked,
-    language: LanguageModel,
+    language: "LanguageModel",
     tokens: tuple[int, ...],
     limit: int | None,
     logprobs: int | None,
@@ -223,7 +225,7 @@ def _head(exchange: Exchange, call: Call) -> Head:
     return Head(f"{call.form.prefix}{uuid4().hex}", int(time()), call.asked.model, fingerprint)
 
 
-def _echo(asked: Asked, language: LanguageModel) -> list[str]:
+def _echo(asked: Asked, language: "LanguageModel") -> list[str]:
     """The texts of the prompts, one for each answer, where the answers are to begin with them."""
     if not (isinstance(asked, CompletionRequest) and asked.echo):
         return []

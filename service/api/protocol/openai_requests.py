@@ -38,7 +38,8 @@ Text = Annotated[str, Field(max_length=2**24)]
 
 
 class _Arguments(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
+    # Validators are built for the first request: most servers have no language model.
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True, defer_build=True)
 
 
 class StreamOptions(_Arguments):
@@ -178,7 +179,7 @@ class Part(_Arguments):
 class Message(BaseModel):
     """A message of a chat; what else it holds is for the template."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Text | list[Part] | None = None

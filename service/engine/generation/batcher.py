@@ -14,10 +14,9 @@ from service.core.errors import (
     NotReady,
     QuantserveError,
     ShuttingDown,
-    SignatureMismatch,
 )
 from service.core.events import BatchExecuted, Observer, Outcome, RequestDropped, TokensGenerated
-from service.core.generation import GenerationRequest
+from service.core.generation import GenerationRequest, not_tensors
 from service.core.ledger import UNNOTED, Mark
 from service.core.requests import Terms
 from service.core.tensors import Arrays
@@ -27,15 +26,6 @@ from service.engine.generation.language_model import LanguageModel
 from service.engine.generation.scheduler import Entry
 from service.engine.generation.stream import Stream
 from service.engine.runtime.replies import Reply
-
-INSTEAD = (
-    "it is a language model: use /v1/chat/completions, /v1/completions or /v2/models/{}/generate"
-)
-
-
-def not_tensors(model: str) -> SignatureMismatch:
-    """What somebody is told who sends tensors to a language model."""
-    return SignatureMismatch(f'model "{model}" takes no tensors, {INSTEAD.format(model)}')
 
 
 class GenerationBatcher:

@@ -57,11 +57,6 @@ class LanguageConfig(BaseModel):
         return tuple(given) if isinstance(given, list) else (given,)
 
 
-def is_language_model(home: Path) -> bool:
-    """Whether a version's folder holds a language model."""
-    return (home / CONFIG_FILE).is_file()
-
-
 def read_config(home: Path) -> LanguageConfig:
     """What a version's folder says of its language model.
 

@@ -61,6 +61,11 @@ class LanguageParts:
     slots: int
     control: Control
 
+    @property
+    def signature(self) -> Signature:
+        """What such a model takes and gives."""
+        return TEXT
+
 
 @dataclass(frozen=True, slots=True)
 class Tried:

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,13 +21,10 @@ from service.core.tensors import Arrays, Signature
 from service.engine.cpu.kernels import Kernels
 from service.engine.cpu.machine import read_machine
 from service.engine.cpu.profile import Profile
-from service.engine.generation.genai_config import is_language_model
-from service.engine.generation.language_model import LanguageModel
 from service.engine.host.heap import trim_heap
 from service.engine.host.paths import leads_outside
 from service.engine.host.resources import resident_bytes
 from service.engine.loading.advice import sharing_runs
-from service.engine.loading.language import TEXT, LanguageParts, read_parts, try_out
 from service.engine.loading.plan import Plan
 from service.engine.loading.probe import Probe
 from service.engine.loading.promise import note_on, read_promise
@@ -44,7 +42,13 @@ from service.engine.onnx_file.zipmap import Labels
 from service.engine.runtime.custom_ops import library
 from service.engine.runtime.execution import Control, Instance
 from service.engine.runtime.session import Session, SessionOptions, new_control
-from service.engine.storage.folder import VersionFiles, read_model
+from service.engine.storage.folder import VersionFiles, is_language_model, read_model
+
+# Servers without language models do without these: they take memory.
+if TYPE_CHECKING:
+    from service.engine.generation.language_model import LanguageModel
+    from service.engine.loading.language import LanguageParts
+
 
 KEPT_BYTES = 4 * 2**20
 
@@ -80,7 +84,7 @@ class Loaded:
     outputs_note: str = ""
     advice: str = ""
     speed_note: str = ""
-    language: LanguageModel | None = None
+    language: "LanguageModel | None" = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -103,12 +107,12 @@ class Opened:
     snapshot: Snapshot
     seconds: float
     memory_before: int
-    language: LanguageParts | None = None
+    language: "LanguageParts | None" = None
 
     @property
     def signature(self) -> Signature:
         """What requests bring, and what they get."""
-        return self.session.signature if self.language is None else TEXT
+        return self.session.signature if self.language is None else self.language.signature
 
 
 def load(folder: Path, config: ModelConfig, cores: int, allow_custom_ops: bool = False) -> Loaded:
@@ -153,6 +157,8 @@ def open_version(
         session = Session(snapshot, options, summary, control)
     language = None
     if is_language_model(files.home):
+        from service.engine.loading.language import read_parts
+
         language = read_parts(files, session, config.generation, control or new_control())
     seconds = perf_counter() - started
     opened = Opened(files, session, summary, snapshot, seconds, memory, language)
@@ -199,8 +205,10 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
 
 
 def _warm_up_language(
-    opened: Opened, parts: LanguageParts, config: ModelConfig, cores: int
+    opened: Opened, parts: "LanguageParts", config: ModelConfig, cores: int
 ) -> Loaded:
+    from service.engine.loading.language import try_out
+
     started, session, batching = perf_counter(), opened.session, config.batching
     tried = try_out(parts, session, config, cores)
     trim_heap()
@@ -212,7 +220,7 @@ def _warm_up_language(
         timeout=batching.timeout,
     )
     return Loaded(
-        TEXT,
+        parts.signature,
         (),
         policy,
         tried.plan,

@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,9 +23,7 @@ from service.core.gate import (
     rows_check,
     speed_check,
 )
-from service.core.language_gate import language_checks
 from service.core.tensors import Array, Arrays
-from service.engine.generation.language_model import LanguageModel
 from service.engine.host.heap import trim_heap
 from service.engine.host.resources import resident_bytes
 from service.engine.loading.loader import Loaded
@@ -33,6 +32,9 @@ from service.engine.onnx_file.summary import file_size, summarise
 from service.engine.runtime.execution import Control, Places
 from service.engine.storage.folder import GOLDEN_FILE
 from service.engine.storage.golden import GoldenSet
+
+if TYPE_CHECKING:
+    from service.engine.generation.language_model import LanguageModel
 
 ROUNDS = 5
 SECONDS = 0.3
@@ -137,7 +139,7 @@ def run_rows(live: Loaded, new: Loaded, control: Control) -> Check | None:
 
 
 def language_golden_checks(
-    language: LanguageModel, path: Path, config: GateConfig, control: Control
+    language: "LanguageModel", path: Path, config: GateConfig, control: Control
 ) -> list[Check]:
     """Lead a language model through the texts of its golden set.
 
@@ -147,6 +149,7 @@ def language_golden_checks(
         Abandoned: it was told to stop meanwhile.
     """
     # Imported here: servers without language models do without.
+    from service.core.language_gate import language_checks
     from service.engine.generation.teacher import force
     from service.engine.storage.language_golden import read_language_golden
 

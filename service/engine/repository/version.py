@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from time import time
+from typing import TYPE_CHECKING, cast
 
 from service.config import ModelConfig
 from service.core.batching import BatchingMode
@@ -17,8 +18,6 @@ from service.core.padding import Padding
 from service.core.requests import Terms
 from service.core.run_limits import DEFAULT_TIMEOUTS, RunLimits
 from service.core.tensors import Signature, Tensor
-from service.engine.generation.batcher import GenerationBatcher
-from service.engine.generation.language_model import LanguageModel
 from service.engine.host.heap import free
 from service.engine.loading.loader import Loaded
 from service.engine.runtime.batcher import DynamicBatcher
@@ -26,6 +25,11 @@ from service.engine.runtime.replies import Reply
 from service.engine.runtime.session import new_control
 from service.engine.runtime.split_batcher import Batcher, SplitBatcher
 from service.engine.storage.folder import VersionFiles
+
+# Servers without language models do without these: they take memory.
+if TYPE_CHECKING:
+    from service.engine.generation.batcher import GenerationBatcher
+    from service.engine.generation.language_model import LanguageModel
 
 UNLOADED = "unloaded"
 """Why a version that was drained is not available."""
@@ -104,7 +108,9 @@ class ModelVersion:
             on_lost=self._lose,
         )
 
-    def _generator(self, loaded: Loaded, language: LanguageModel) -> GenerationBatcher:
+    def _generator(self, loaded: Loaded, language: "LanguageModel") -> "GenerationBatcher":
+        from service.engine.generation.batcher import GenerationBatcher
+
         return GenerationBatcher(
             (self.model, self.number),
             language,
@@ -196,7 +202,7 @@ class ModelVersion:
         counted = 1 if (whole or not rows) and rows <= limit else rows
         batcher.submit(arrays, counted, terms, reply, alone=alone)
 
-    def generation(self) -> tuple[LanguageModel, GenerationBatcher]:
+    def generation(self) -> "tuple[LanguageModel, GenerationBatcher]":
         """What answers in text.
 
         Raises:
@@ -204,12 +210,12 @@ class ModelVersion:
             InputRejected: it is no language model.
         """
         loaded, batcher = self.serving()
-        if loaded.language is None or not isinstance(batcher, GenerationBatcher):
+        if loaded.language is None:
             raise InputRejected(
                 f'model "{self.model}" is no language model: it takes {loaded.signature.takes};'
                 f" send them to /v2/models/{self.model}/infer"
             )
-        return loaded.language, batcher
+        return loaded.language, cast("GenerationBatcher", batcher)  # `start` made it
 
     @property
     def signature(self) -> Signature:

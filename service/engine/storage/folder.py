@@ -18,7 +18,7 @@ from service.config import ModelConfig, load_model_config, load_pin
 from service.core.errors import ConfigError
 from service.core.layout import ModelLayout, PassedOver, Version, model_layout, root_layout
 from service.core.model_file import SETTINGS_FILE, is_hidden, is_model_file
-from service.core.names import VERSION
+from service.core.names import LANGUAGE_FILE, VERSION
 from service.core.unserved import is_harmless
 from service.core.versions import Found, Pin, PolicyKind, VersionPolicy, candidates
 from service.engine.host.paths import leads_outside
@@ -259,3 +259,8 @@ def _stat(path: Path) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def is_language_model(home: Path) -> bool:
+    """Whether a version's folder holds a language model."""
+    return (home / LANGUAGE_FILE).is_file()

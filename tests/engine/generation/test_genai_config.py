@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from service.core.errors import LoadFailed
-from service.engine.generation.genai_config import is_language_model, read_config
+from service.engine.generation.genai_config import read_config
+from service.engine.storage.folder import is_language_model
 from tests.engine.generation import tiny_llama
 
 
