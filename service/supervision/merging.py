@@ -24,6 +24,7 @@ SUMMED = frozenset(
         "quantserve_model_memory_bytes",
         "quantserve_memory_share_bytes",
         "quantserve_traffic_bytes",
+        "quantserve_cache_bytes",
         "process_resident_memory_bytes",
         "process_virtual_memory_bytes",
         "process_open_fds",

@@ -276,12 +276,19 @@ class Rollout:
     def _skip(self, name: str, why: str) -> None:
         self._end(Phase(name, PhaseStatus.SKIPPED, 0.0, why))
 
+    @property
+    def _budget(self) -> int:
+        """Bytes that the process may hold once the version is loaded; 0 for any. What its response
+        cache may take later is left free."""
+        budget = self._context.memory_budget
+        return budget and max(1, budget - self.version.config.cache.max_bytes)
+
     async def _load(self) -> Loaded | None:
         """Load the version; None if a failed check already rules it out."""
         version, context = self.version, self._context
-        if context.memory_budget:
+        if budget := self._budget:
             with self.phase("room"):
-                path, budget = version.files.model, context.memory_budget
+                path = version.files.model
                 room = await self._caught("memory", room_check, path, budget)
                 self.checks += [room] if room is not None else []
             if self._refusals():
@@ -314,10 +321,8 @@ class Rollout:
         version, context = self.version, self._context
         with self.phase("rehearsal"):
             room = None
-            if context.memory_budget and not self._options.force:
-                room = await asyncio.to_thread(
-                    room_left, version.files.model, context.memory_budget
-                )
+            if self._budget and not self._options.force:
+                room = await asyncio.to_thread(room_left, version.files.model, self._budget)
             control, custom = self._thread.control, context.allow_custom_ops
 
             def stop() -> bool:
@@ -366,7 +371,7 @@ class Rollout:
 
     async def _judge(self, loaded: Loaded) -> None:
         """Golden rows, memory, speed: all of them, so that the report is complete."""
-        gate, budget = self.version.config.gate, self._context.memory_budget
+        gate, budget = self.version.config.gate, self._budget
         golden = await self._golden(loaded)
         if golden is None and self._live is not None and self._live.rows:
             await self._run_rows(self._live, loaded)
