@@ -10,6 +10,7 @@ import pytest
 from service.core.errors import GateFailed
 from service.core.generation import Delta
 from service.engine.generation.teacher import force
+from service.engine.host.heap import trim_heap
 from service.engine.host.resources import resident_bytes
 from service.engine.repository.repository import ModelRepository
 from service.engine.repository.rollout import Cause, Context, RolloutOptions
@@ -96,8 +97,9 @@ async def test_full_caches_count_against_the_budget(tmp_path: Path) -> None:
     slots = 256 * 2**20 // (512 * bytes_a_token)
     for name in ("one", "two"):
         tiny_llama.write(tmp_path / name / "1", context=512)
-        settings = f"[generation]\nslots = {slots}\n[instances]\ncount = 1\n"
+        settings = f"[generation]\nslots = {slots}\ncontext = 512\n[instances]\ncount = 1\n"
         (tmp_path / name / "model.toml").write_text(settings)
+    trim_heap()
     context = Context(1, lambda _: None, resident_bytes() + 400 * 2**20)
     repository = ModelRepository(tmp_path, context)
     await repository.load_all()
