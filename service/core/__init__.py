@@ -7,6 +7,7 @@ bfloat16          BF16, which numpy lacks
 blame             which input made a graph refuse a request
 body_cost         how much memory a request takes
 bounded           whether shapes bound a graph's run time
+cache_plan        how much a language model may keep of its requests
 channels          channels of an output that stand still
 checks            one check of the gate
 compatibility     two signatures compared

@@ -23,7 +23,8 @@ class ResponseCache:
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
+        """Bytes."""
         self._entries: OrderedDict[bytes, Arrays] = OrderedDict()
         self.held = 0
         """Bytes."""
@@ -41,11 +42,11 @@ class ResponseCache:
     def put(self, key: bytes, outputs: Arrays) -> None:
         """Keep outputs, unless they have more bytes than the limit, or take long to copy."""
         size = _size(outputs)
-        if size > min(self._limit, HERE_COPY):
+        if size > min(self.limit, HERE_COPY):
             return
         if key in self._entries:
             self.held -= _size(self._entries.pop(key))
-        while self.held + size > self._limit:
+        while self.held + size > self.limit:
             _, gone = self._entries.popitem(last=False)
             self.held -= _size(gone)
         kept = tuple([array.copy() for array in outputs])

@@ -102,6 +102,12 @@ class ModelVersion:
         """Bytes in the response cache."""
         return self._cache.held if self._cache is not None else 0
 
+    @property
+    def promised_bytes(self) -> int:
+        """By how much the process grows yet as the version's caches fill."""
+        caches = 0 if self._cache is None else self._cache.limit - self._cache.held
+        return caches + (self.loaded.promised_bytes if self.loaded is not None else 0)
+
     def _cached(self, batcher: Batcher, loaded: Loaded) -> Batcher:
         limit = self.config.cache.max_bytes
         if not limit:
