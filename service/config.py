@@ -13,6 +13,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from service.core.batching import RUN_ROWS
@@ -52,6 +53,20 @@ class Settings(_Value):
     allow_empty: bool = Field(False, description="be ready also while there is nothing to serve")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on, 0 for any free one")
+    grpc_port: int | None = Field(
+        None, ge=0, le=65535, description="port for gRPC, 0 for any free one; no gRPC without it"
+    )
+    grpc_compression: Literal["none", "deflate", "gzip"] = Field(
+        "none", description="how answers over gRPC are compressed, for clients that take it"
+    )
+    grpc_tls_cert: Path | None = Field(
+        None, description="file with the certificate of the port for gRPC and its chain, in PEM"
+    )
+    grpc_tls_key: Path | None = Field(None, description="file with the key of that certificate")
+    grpc_tls_client_ca: Path | None = Field(
+        None,
+        description="file with certificates that sign those of gRPC clients, who need one then",
+    )
     workers: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
         1,
         description="processes that share the port, each with its share of the cores and its own "
@@ -150,6 +165,14 @@ class Settings(_Value):
         if name is not None and not NAME.fullmatch(name):
             raise ValueError(f"expected {ALLOWED}")
         return name
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> "Settings":
+        if (self.grpc_tls_cert is None) != (self.grpc_tls_key is None):
+            raise ValueError("--grpc-tls-cert and --grpc-tls-key belong together")
+        if self.grpc_tls_client_ca is not None and self.grpc_tls_cert is None:
+            raise ValueError("--grpc-tls-client-ca needs --grpc-tls-cert and --grpc-tls-key")
+        return self
 
 
 class PaddingConfig(_Value):

@@ -106,6 +106,7 @@ class Lifetime(uvicorn.Server):
             self._server.handover.close()
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
+        self._server.close_grpc(drain_seconds(self._patience))
         self._ends.at_close()
         await self._pause(READ_SECONDS)
         await super().shutdown(sockets)

@@ -87,12 +87,16 @@ def _serve(settings: Settings) -> int:
     seat = parent.seat
     if seat is None and settings.no_supervisor and settings.workers not in (1, "auto"):
         raise ConfigError("--workers needs the parent process: leave --no-supervisor out")
-    listener = parent.listener or (_bind(seat) if seat else _listen(settings))
+    if settings.grpc_port == 0 and seat is not None:
+        raise ConfigError("--grpc-port 0 is for one worker: several need a port that is named")
+    listener = parent.listener or (_bind(seat) if seat else _listen(settings.host, settings.port))
     parent.hand_over(listener)
+    if settings.grpc_port and seat is None:
+        _listen(settings.host, settings.grpc_port).close()  # to tell at once where it is taken
     settings = _share(settings, seat) if seat else settings
     host, port = listener.getsockname()[:2]
 
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    url = f"http://{_where(host, port)}"
 
     settings, keys = _with_key(
         settings, host, port, again=bool(parent.crashes.total), given=seat.key if seat else ""
@@ -100,7 +104,8 @@ def _serve(settings: Settings) -> int:
 
     def announce(repository: ModelRepository) -> None:
         if seat is None or (seat.worker == 0 and not seat.again):
-            _announce(repository, url, keys, _in_json(settings))
+            by_grpc = _where(host, server.grpc_port) if server.grpc_port else ""
+            _announce(repository, url, keys, by_grpc, _in_json(settings))
         if seat is None:
             parent.ready()
 
@@ -126,6 +131,10 @@ def _serve(settings: Settings) -> int:
     return 0
 
 
+def _where(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class _AdminKey(NamedTuple):
     """The file of the key that is made, and the key, if one was; and a line about who may change
     things."""
@@ -148,15 +157,19 @@ def _in_json(settings: Settings) -> bool:
     return logs_json(settings) and not apart
 
 
-def _announce(repository: ModelRepository, url: str, keys: _AdminKey, in_json: bool) -> None:
-    """Print what is served, and where."""
+def _announce(
+    repository: ModelRepository, url: str, keys: _AdminKey, by_grpc: str, in_json: bool
+) -> None:
+    """Print what is served, and where; ``by_grpc`` is the address for gRPC, if there is one."""
     if in_json:
-        print(*start_log(repository, url, keys.fields), sep="\n", flush=True)
+        fields = keys.fields | ({"grpc": by_grpc} if by_grpc else {})
+        print(*start_log(repository, url, fields), sep="\n", flush=True)
         return
     if isinstance(sys.stdout, TextIOWrapper):  # names may be of more letters than its encoding
         sys.stdout.reconfigure(errors="backslashreplace")
     width = get_terminal_size().columns if sys.stdout.isatty() else None
-    print(f"{table(repository, url, width)}\n{keys.told}", flush=True)
+    also = f"gRPC at {by_grpc}\n" if by_grpc else ""
+    print(f"{table(repository, url, width)}\n{also}{keys.told}", flush=True)
 
 
 def _with_key(
@@ -199,14 +212,12 @@ def _bind(seat: Seat) -> socket.socket:
     return listener
 
 
-def _listen(settings: Settings) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     try:
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        listener = socket.socket(family)
+        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((settings.host, settings.port))
+        listener.bind((host, port))
     except OSError as error:
-        where = f"{settings.host}:{settings.port}"
-        raise ConfigError(f"cannot listen on {where}: {error.strerror}") from None
+        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from None
     listener.listen(2048)
     return listener

@@ -1,0 +1,14 @@
+"""Metadata are headers, whatever bytes they have."""
+
+from service.api.grpc.metadata import headers_of, pairs_of
+
+
+def test_text_and_bytes_become_headers() -> None:
+    metadata = (("x-api-key", "k"), ("trace-bin", b"\0\xff"), ("x-api-key", "l"))
+    assert pairs_of(metadata) == [
+        (b"x-api-key", b"k"),
+        (b"trace-bin", b"\0\xff"),
+        (b"x-api-key", b"l"),
+    ]
+    assert headers_of(metadata)[b"x-api-key"] == b"l"
+    assert headers_of(()) == {}
