@@ -216,6 +216,12 @@ class GenerationConfig(_Value):
     chunk: int = Field(128, ge=1, le=65536)
 
 
+class CacheConfig(_Value):
+    """``[cache]``: bytes of outputs to keep, for requests that ask the same again. 0 keeps none."""
+
+    max_bytes: int = Field(0, ge=0)
+
+
 class OutputConfig(_Value):
     """``[outputs.<name>]``: the names of an output's classes, in order."""
 
@@ -312,6 +318,7 @@ class ModelConfig(_Value):
     session: SessionConfig = SessionConfig()
     limits: LimitsConfig = LimitsConfig()
     generation: GenerationConfig = GenerationConfig()
+    cache: CacheConfig = CacheConfig()
     outputs: dict[str, OutputConfig] = Field(default_factory=dict)
     probe: ProbeConfig = ProbeConfig()
 

@@ -47,6 +47,12 @@ class DynamicBatching(BaseModel):
     default_queue_policy: QueuePolicy
 
 
+class ResponseCaching(BaseModel):
+    """Whether outputs are kept for requests that ask the same again."""
+
+    enable: bool
+
+
 class ConfiguredParameter(BaseModel):
     """A setting of the backend."""
 
@@ -69,6 +75,7 @@ class Configuration(BaseModel):
     output: list[ConfiguredTensor]
     instance_group: list[InstanceGroup]
     dynamic_batching: DynamicBatching | None = None
+    response_cache: ResponseCaching | None = None
     parameters: dict[str, ConfiguredParameter] | None = None
 
 
@@ -114,6 +121,7 @@ def _configuration(version: ModelVersion) -> Configuration:
             InstanceGroup(name=version.model, kind="KIND_CPU", count=batcher.instances)
         ],
         dynamic_batching=_dynamic_batching(loaded.policy) if combines else None,
+        response_cache=ResponseCaching(enable=True) if version.config.cache.max_bytes else None,
         parameters={LARGER: ConfiguredParameter(string_value=CUT)} if cuts(loaded) else None,
     )
 
