@@ -1,4 +1,4 @@
-"""``quantserve serve``: a folder of models over HTTP, until it is told to stop."""
+"""``quantserve serve``: serves a folder of models over HTTP until a signal."""
 
 import argparse
 import os
@@ -34,7 +34,7 @@ KEYS = (
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
-    """A flag for each setting."""
+    """Add a flag for each setting."""
     parser.epilog = f"Each flag can be given as a variable such as QUANTSERVE_PORT; {KEYS}."
     for name, field in Settings.model_fields.items():
         flag = f"--{name.replace('_', '-')}"
@@ -55,14 +55,14 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 
 class _NoArgument(argparse.Action):
-    """A key on the command line; its value is not repeated."""
+    """Refuses a key on the command line, without repeating its value."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         parser.error(f"{self.option_strings[0]}: {KEYS}")
 
 
 def run(flags: dict[str, Any]) -> int:
-    """Serve until a signal; gives the exit code.
+    """Serve until a signal. Returns the exit code.
 
     Raises:
         ConfigError: a setting, the folder or the port is not usable.
@@ -86,7 +86,7 @@ def _serve(settings: Settings) -> int:
     parent = supervised()
     seat = parent.seat
     if seat is None and settings.no_supervisor and settings.workers not in (1, "auto"):
-        raise ConfigError("--workers needs the parent process: leave --no-supervisor out")
+        raise ConfigError("--workers needs the parent process: omit --no-supervisor")
     if settings.grpc_port == 0 and seat is not None:
         raise ConfigError("--grpc-port 0 is for one worker: several need a port that is named")
     listener = parent.listener or (_bind(seat) if seat else _listen(settings.host, settings.port))
@@ -136,8 +136,8 @@ def _where(host: str, port: int) -> str:
 
 
 class _AdminKey(NamedTuple):
-    """The file of the key that is made, and the key, if one was; and a line about who may change
-    things."""
+    """The file of the generated key, a line on who may change what is served, and the key, "" if
+    none was generated."""
 
     file: Path
     told: str
@@ -145,14 +145,14 @@ class _AdminKey(NamedTuple):
 
     @property
     def fields(self) -> dict[str, str]:
-        """The same for machines."""
+        """The fields of the start log."""
         file = {"admin_key_file": str(self.file)} if self.key else {}
         return {"changes": self.told} | file
 
 
 def _in_json(settings: Settings) -> bool:
-    """Whether what is printed belongs to a stream of JSON. Containers merge both streams, so that
-    the format of the log decides; a terminal that the log does not go to is for people."""
+    """Whether to print JSON on standard output."""
+    # Containers merge both streams, so the format of the log applies, unless stdout is a terminal.
     apart = settings.log_format == "auto" and sys.stdout.isatty()
     return logs_json(settings) and not apart
 
@@ -160,12 +160,12 @@ def _in_json(settings: Settings) -> bool:
 def _announce(
     repository: ModelRepository, url: str, keys: _AdminKey, by_grpc: str, in_json: bool
 ) -> None:
-    """Print what is served, and where; ``by_grpc`` is the address for gRPC, if there is one."""
+    """Print the served models and the server's address; ``by_grpc`` is that of gRPC, if any."""
     if in_json:
         fields = keys.fields | ({"grpc": by_grpc} if by_grpc else {})
         print(*start_log(repository, url, fields), sep="\n", flush=True)
         return
-    if isinstance(sys.stdout, TextIOWrapper):  # names may be of more letters than its encoding
+    if isinstance(sys.stdout, TextIOWrapper):  # its encoding may lack characters of names
         sys.stdout.reconfigure(errors="backslashreplace")
     width = get_terminal_size().columns if sys.stdout.isatty() else None
     also = f"gRPC at {by_grpc}\n" if by_grpc else ""
@@ -175,14 +175,14 @@ def _announce(
 def _with_key(
     settings: Settings, host: str, port: int, again: bool, given: str
 ) -> tuple[Settings, _AdminKey]:
-    """The settings with an admin key: a new one in a file of its own where none is set.
+    """The settings with an admin key: a generated one, in a key file, if none is set.
 
-    ``again``: the server takes the place of one that crashed, whose key stays good. ``given`` is
-    the key that several workers have in common, if there are any.
+    ``again``: the server replaces a crashed one, and keeps its key. ``given`` is the common key of
+    several workers, or "".
     """
     file = key_file(host, port, os.environ)
     if settings.admin_key.get_secret_value() or settings.admin_key_file:
-        drop_key(file)  # of a server that was killed
+        drop_key(file)  # may be left from a killed server
         return settings, _AdminKey(file, "changes need the admin key that was set")
     try:
         key = (not given and again and read_key(file)) or make_key(file, given)
@@ -196,7 +196,7 @@ def _with_key(
 
 
 def _share(settings: Settings, seat: Seat) -> Settings:
-    """What one of several workers has of the cores and of the memory."""
+    """The settings of one of several workers: its share of the cores and of the memory."""
     workers = seat.board.workers
     cores = max(1, settings.cores // workers) if settings.cores else seat.cores
     budget = (settings.memory_budget or memory_limit()) // workers
@@ -204,7 +204,7 @@ def _share(settings: Settings, seat: Seat) -> Settings:
 
 
 def _bind(seat: Seat) -> socket.socket:
-    """A socket on the port that all workers share. It listens once connections can be taken."""
+    """A socket bound to the port that all workers share. It does not listen yet."""
     listener = socket.socket(socket.AF_INET6 if ":" in seat.host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
