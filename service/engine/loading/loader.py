@@ -43,6 +43,7 @@ from service.engine.runtime.custom_ops import library
 from service.engine.runtime.execution import Control, Instance
 from service.engine.runtime.session import Session, SessionOptions, new_control
 from service.engine.storage.folder import VersionFiles, is_language_model, read_model
+from service.engine.storage.hub_labels import hub_labels
 
 # Servers without language models do without these: they take memory.
 if TYPE_CHECKING:
@@ -58,9 +59,9 @@ class Loaded:
     """A version that is loaded and warm.
 
     ``kernels`` are those that run; ``kernels_note`` says why they are not the wanted ones, if so.
-    ``labels`` are the classes of outputs that the file names them for, and ``outputs_note`` tells
-    which outputs are not as the file declares them. ``advice`` says what would let it run better,
-    and ``speed_note`` that its speed was measured on another kind of machine. ``memory_bytes`` is
+    ``labels`` are the classes of outputs that the file, or a config.json beside it, names them for;
+    ``outputs_note`` tells which outputs are not as the file declares them. ``advice`` says what
+    would let it run better, and ``speed_note`` that its speed was measured on another kind of machine. ``memory_bytes`` is
     by how much the process grew; ``file_bytes`` counts the model's files. ``rows`` are some rows of
     the probe, which the next version must run too. ``extent`` is how large inputs may be in the
     event loop, if any may. A ``language`` model has no instances.
@@ -205,7 +206,7 @@ def warm_up(
         opened.seconds + perf_counter() - started,
         rows=_kept(rows),
         extent=tuned.extent,
-        labels=session.labels,
+        labels={**hub_labels(opened.files, session.signature), **session.labels},
         outputs_note=session.outputs_note,
         advice=_advice(opened, tuned.plan),
         speed_note=_speed_note(opened.files, opened.snapshot, tuned.session.kernels),
