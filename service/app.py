@@ -20,6 +20,7 @@ from service.api.control.admin import admin
 from service.api.control.error_handlers import rehearse
 from service.api.control.event_stream import Watchers, watching
 from service.api.control.repository_verbs import repository_verbs
+from service.api.control.shared_memory import local, shared_memory
 from service.api.control.upload import UploadLimits, upload_routes
 from service.api.control.versions import versions
 from service.api.dataplane.asgi import App, DataPlane, Send
@@ -69,6 +70,7 @@ AFTER_CRASH_SECONDS = 15.0
 
 if TYPE_CHECKING:
     from service.api.grpc.server import GRPCServer
+    from service.engine.host.shared_memory import Regions
     from service.tracing import Tracing
     from service.workers.member import Member
     from service.workers.wiring import Fleet
@@ -113,7 +115,8 @@ class Server:
             turns=Turns(AFTER_CRASH_STAGGER) if parent.crashes.total else Turns(),
             no_pin=settings.no_pin,
         )
-        self._fleet = _fleet(settings, context, member)
+        regions = _regions(settings)
+        self._fleet = _fleet(settings, context, member, regions)
         self.repository = (
             self._fleet.repository
             if self._fleet
@@ -138,7 +141,7 @@ class Server:
         limits = Limits(settings.max_body_bytes, settings.body_timeout, traffic)
         asked = Answers(self.repository, limits, observe)
         reports = [versions(self.repository, counted), watching(self.repository, self._watchers)]
-        self._inference = inference = self._inference_of(settings, observe)
+        self._inference = inference = self._inference_of(settings, observe, regions)
         # For the documentation: what it asks is no traffic, and counts as none.
         unseen = Inference(self.repository, settings, _unseen, traffic, inference.elsewhere)
         self._control = control = control_plane(
@@ -152,6 +155,7 @@ class Server:
             [openai(asked), generate(asked)],
             reports,
             changes,
+            shared_memory(regions, self._fleet.change_regions if self._fleet else local(regions)),
         )
         self._plane: App = DataPlane(control, inference, access)
         self._grpc = _grpc(settings, inference, control, access) if self._by_grpc else None
@@ -170,17 +174,19 @@ class Server:
         self._observe = observe
         self._announce = announce
 
-    def _inference_of(self, settings: Settings, observe: Observer) -> Inference:
+    def _inference_of(
+        self, settings: Settings, observe: Observer, regions: "Regions | None"
+    ) -> Inference:
         parts, writes = (self.repository, settings, observe, self._traffic), dict(WRITES)
         if self._by_grpc:
             from service.api.grpc.encoding import responded
 
             writes["grpc"] = responded
         if self._tracing is None:
-            return Inference(*parts, writes=writes)
+            return Inference(*parts, writes=writes, regions=regions)
         from service.tracing import TracedInference
 
-        return TracedInference(*parts, self._tracing, writes)
+        return TracedInference(*parts, self._tracing, writes, regions)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         # `async` although it only passes on: servers tell ASGI 3 from 2 by this.
@@ -365,13 +371,24 @@ def _counting(member: "Member | None", statistics: Statistics) -> Observer:
     return counted_once(member, statistics)
 
 
-def _fleet(settings: Settings, context: Context, member: "Member | None") -> "Fleet | None":
+def _regions(settings: Settings) -> "Regions | None":
+    """The shared memory of clients, where the server takes it."""
+    if settings.shared_memory is None:
+        return None
+    from service.engine.host.shared_memory import Regions
+
+    return Regions(settings.shared_memory)
+
+
+def _fleet(
+    settings: Settings, context: Context, member: "Member | None", regions: "Regions | None"
+) -> "Fleet | None":
     """The other workers, where there are any."""
     if member is None:
         return None
     from service.workers.wiring import Fleet
 
-    return Fleet.of(settings, context, member)
+    return Fleet.of(settings, context, member, regions)
 
 
 def _unseen(event: Event) -> None:

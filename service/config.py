@@ -135,6 +135,12 @@ class Settings(_Value):
         description="do not write swaps to serving.toml, as where the models folder is read-only: "
         "they hold until the next restart, and for this server alone",
     )
+    shared_memory: str | None = Field(
+        None,
+        min_length=1,
+        description="take tensors in shared memory from clients on this machine, where its key"
+        " begins with this",
+    )
     tracing: bool = Field(
         False, description="send OpenTelemetry traces to where OTEL_EXPORTER_OTLP_ENDPOINT says"
     )

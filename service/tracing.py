@@ -19,6 +19,7 @@ https://w3c.github.io/trace-context/#traceresponse-header).
 
 from collections.abc import Mapping, Sequence
 from time import perf_counter, time, time_ns
+from typing import TYPE_CHECKING
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -41,6 +42,9 @@ from service.core.requests import InferRequest
 from service.core.tensors import Arrays
 from service.engine.repository.repository import ModelRepository
 from service.engine.runtime.replies import Reply
+
+if TYPE_CHECKING:
+    from service.engine.host.shared_memory import Regions
 
 CONTEXT = ("traceparent", "tracestate")
 OURS = (Outcome.FAILED, Outcome.REJECTED, Outcome.EXPIRED)
@@ -229,8 +233,9 @@ class TracedInference(Inference):
         traffic: Traffic,
         tracing: Tracing,
         writes: Mapping[str, Write] = WRITES,
+        regions: "Regions | None" = None,
     ) -> None:
-        super().__init__(repository, settings, observe, traffic, writes=writes)
+        super().__init__(repository, settings, observe, traffic, writes=writes, regions=regions)
         self._tracing = tracing
         # All mutable state: the traces of the requests that have not ended.
         self._traces: dict[Exchange, Trace] = {}

@@ -35,10 +35,12 @@ def control_plane(
     language: Sequence[APIRouter] = (),
     reports: Sequence[APIRouter] = (),
     changes: Sequence[APIRouter] = (),
+    shared: APIRouter | None = None,
 ) -> Edge:
     """The application for everything but inference. ``logger`` is the one whose level clients may
     change, by ``set_level``; ``language`` are the routes of language models; ``reports`` and
-    ``changes`` are routes under /admin that need parts of their own.
+    ``changes`` are routes under /admin that need parts of their own; ``shared`` are those about
+    shared memory, where the server has it.
     """
     app = FastAPI(title="quantserve", version=__version__, openapi_url=None, redirect_slashes=False)
     open_to_all = [health(repository), scrape(render), docs()]
@@ -50,7 +52,7 @@ def control_plane(
         v1_status(repository),
         log_settings(logger),
         trace_settings(repository),
-        shared_memory(),
+        shared or shared_memory(None),
         openapi(document(app, repository, answers)),
         *language,
     ]

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from service.engine.repository import operations
 from service.engine.repository.model import Model
@@ -22,11 +22,18 @@ from service.engine.storage.folder import ModelFolder, Override
 from service.workers.ballot import Ballot
 from service.workers.member import Change, Member
 
+if TYPE_CHECKING:
+    from service.engine.host.shared_memory import Regions
+
+REGIONS = "/shared-memory"
+"""Stands for the regions of shared memory where workers agree; no model can have this name."""
+
 _log = logging.getLogger("quantserve")
 
 
 class SharedRepository(ModelRepository):
-    """See ``ModelRepository``; ``member`` is the way to the other workers."""
+    """See ``ModelRepository``; ``member`` is the way to the other workers, and
+    ``regions`` is the shared memory of clients, which changes together with theirs."""
 
     def __init__(
         self,
@@ -36,8 +43,10 @@ class SharedRepository(ModelRepository):
         *,
         name: str | None = None,
         allow_empty: bool = False,
+        regions: "Regions | None" = None,
     ) -> None:
         super().__init__(folder, context, name=name, allow_empty=allow_empty)
+        self._regions = regions
         self._member = member
         # What poll mode has seen before of the models that it follows at the moment.
         self._seen: dict[str, ModelFolder | None] = {}
@@ -50,7 +59,10 @@ class SharedRepository(ModelRepository):
     def standing(self) -> dict[str, Any]:
         """The versions that this worker serves, by model."""
         found = {model.name: standing_of(model) for model in self}
-        return {name: each.to_json() for name, each in found.items() if each is not None}
+        standing = {name: each.to_json() for name, each in found.items() if each is not None}
+        if self._regions is not None and (regions := self._regions.standing()):
+            standing[REGIONS] = regions
+        return standing
 
     async def load_all(self) -> None:
         """Load what the others serve, or what the folder holds where there are none yet; then take
@@ -103,6 +115,9 @@ class SharedRepository(ModelRepository):
         if change.verb == "log level":
             logging.getLogger().setLevel(asked["level"])
             return None
+        if change.verb == "regions":
+            assert self._regions is not None, "its route is there. This is a bug."
+            return self._regions.apply(asked)
         model = await self._find(change.model)
         if change.verb == "swap":
             return await operations.swap(model, asked["choice"], _options(asked), context)
@@ -135,6 +150,9 @@ class SharedRepository(ModelRepository):
         return await self._carry_out(self._member.propose(name, verb, arguments))
 
     async def _restore(self, wanted: Mapping[str, Any]) -> None:
+        if self._regions is not None:
+            self._regions.restore(wanted.get(REGIONS))
+        wanted = {name: found for name, found in wanted.items() if name != REGIONS}
         for name in wanted:
             if name not in self.models:
                 folder = await asyncio.to_thread(self.root.read_one, name)

@@ -1,7 +1,9 @@
 """Wires the parts of a server that are shared with other workers."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from service.config import Settings
 from service.core.events import Event, Observer, Swapped, SwapPhase
@@ -11,7 +13,10 @@ from service.metrics import Metrics
 from service.workers.handover import Create, Handover
 from service.workers.member import Member
 from service.workers.pages import SharedMetrics
-from service.workers.repository import SharedRepository
+from service.workers.repository import REGIONS, SharedRepository
+
+if TYPE_CHECKING:
+    from service.engine.host.shared_memory import Regions
 
 LOOK_SECONDS = 0.02
 
@@ -24,14 +29,21 @@ class Fleet:
     repository: SharedRepository
 
     @classmethod
-    def of(cls, settings: Settings, context: Context, member: Member) -> "Fleet":
-        """For a server with these settings."""
+    def of(
+        cls,
+        settings: Settings,
+        context: Context,
+        member: Member,
+        regions: "Regions | None" = None,
+    ) -> "Fleet":
+        """For a server with these settings; ``regions`` are the shared memory of its clients."""
         repository = SharedRepository(
             settings.models,
             context,
             member,
             name=settings.name,
             allow_empty=settings.allow_empty,
+            regions=regions,
         )
         return cls(member, repository)
 
@@ -53,6 +65,10 @@ class Fleet:
     async def set_level(self, level: int) -> None:
         """Set the log level of all workers."""
         await self.member.propose("", "log level", {"level": level})
+
+    async def change_regions(self, change: Mapping[str, Any]) -> None:
+        """Register shared memory in all workers, or unregister it."""
+        await self.member.propose(REGIONS, "regions", change)
 
     def metrics(self, own: Metrics, counted: Statistics) -> SharedMetrics:
         """Those of all workers."""

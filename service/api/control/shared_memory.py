@@ -1,27 +1,88 @@
-"""Triton's shared memory extension, which this server does not have: clients are told so.
+"""Triton's shared memory extension: regions of system shared memory, where the server takes
+it. There is none of CUDA's: clients are told so.
 
 Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_shared_memory.md
 """
 
-from typing import NoReturn
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
 
+from service.api.protocol.json_body import json_object
 from service.api.protocol.unsupported import NO_SHARED_MEMORY
-from service.core.errors import NotSupported
+from service.core.errors import MalformedRequest, NotSupported
 
-KINDS = ("system", "cuda")
+if TYPE_CHECKING:
+    from service.engine.host.shared_memory import Regions
+
+PATH = "/v2/systemsharedmemory"
+REGISTER = ("key", "offset", "byte_size")
+Change = Callable[[Mapping[str, Any]], Awaitable[None]]
+"""Registers a region in all processes of the server, or unregisters it; see ``Regions.apply``."""
 
 
-def shared_memory() -> APIRouter:
+def local(regions: "Regions | None") -> Change | None:
+    """How a server of one process changes its regions."""
+    if regions is None:
+        return None
+
+    async def change(asked: Mapping[str, Any]) -> None:
+        regions.apply(asked)
+
+    return change
+
+
+def shared_memory(regions: "Regions | None", change: Change | None = None) -> APIRouter:
     """Routes about shared memory regions; they are not part of the documentation."""
     router = APIRouter(include_in_schema=False)
+    if regions is not None and change is not None:
+        _system(router, regions, change)
 
     async def refuse() -> NoReturn:
         raise NotSupported(NO_SHARED_MEMORY)
 
-    for kind in KINDS:
+    for kind in ("cuda",) if regions is not None else ("system", "cuda"):
         path = f"/v2/{kind}sharedmemory"
         for each in (path, path + "/{rest:path}"):
             router.add_api_route(each, refuse, methods=["GET", "POST"], response_model=None)
     return router
+
+
+def _system(router: APIRouter, regions: "Regions", change: Change) -> None:
+    @router.get(PATH + "/status")
+    async def status() -> list[dict[str, Any]]:
+        return regions.status()
+
+    @router.get(PATH + "/region/{name}/status")
+    async def status_of(name: str) -> list[dict[str, Any]]:
+        return regions.status(name)
+
+    @router.post(PATH + "/region/{name}/register")
+    async def register(name: str, request: Request) -> Response:
+        given = await json_object(request)
+        for field in given:
+            if field not in REGISTER:
+                known = ", ".join(REGISTER)
+                raise MalformedRequest(f'"{field:.40}" is not known; there are {known}')
+        key, offset, size = given.get("key"), given.get("offset", 0), given.get("byte_size")
+        if type(key) is not str:
+            raise MalformedRequest(f'"key" must be a string, got {key!r:.40}')
+        if type(offset) is not int or type(size) is not int:
+            raise MalformedRequest(
+                f'"offset" and "byte_size" must be integers, got {offset!r:.40}, {size!r:.40}'
+            )
+        regions.opened(name, key, offset, size)  # refused here, before others hear of it
+        await change({"verb": "register", "name": name, "key": key, "offset": offset, "size": size})
+        return Response()
+
+    @router.post(PATH + "/unregister")
+    async def unregister_all() -> Response:
+        await change({"verb": "unregister", "name": ""})
+        return Response()
+
+    @router.post(PATH + "/region/{name}/unregister")
+    async def unregister(name: str) -> Response:
+        await change({"verb": "unregister", "name": name})
+        return Response()

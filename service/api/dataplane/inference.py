@@ -12,6 +12,7 @@ import itertools
 import logging
 from collections.abc import Mapping
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from service.api.offload.lanes import Elsewhere
 from service.api.protocol import codec, v1
@@ -19,7 +20,7 @@ from service.api.protocol.answer_limit import check_size, is_slight, slight
 from service.api.protocol.csv_table import body_format
 from service.api.protocol.errors import outcome_of
 from service.api.protocol.json_tensors import Bytes
-from service.api.protocol.pace import TakesLong, not_here
+from service.api.protocol.pace import TakesLong, go_on, not_here
 from service.api.transport.answers import (
     WRITES,
     Answer,
@@ -32,9 +33,11 @@ from service.api.transport.answers import (
     to_encode,
 )
 from service.api.transport.exchange import Admitted, Exchange
+from service.api.transport.shared_tensors import SharedTensors
 from service.api.transport.target import Target, given_id
 from service.api.transport.traffic import Traffic
 from service.config import Settings
+from service.core.body_cost import LARGE
 from service.core.errors import (
     ExecutionFailed,
     MalformedRequest,
@@ -47,11 +50,14 @@ from service.core.events import Observer, Outcome, RequestCompleted
 from service.core.generation import not_tensors
 from service.core.names import VERSION
 from service.core.requests import InferRequest, RequestedOutput, Terms
-from service.core.sizes import HERE_BYTES, HERE_CSV
+from service.core.sizes import HERE_BYTES, HERE_COPY, HERE_CSV
 from service.core.tensors import Arrays, Signature
 from service.engine.repository.repository import ModelRepository
 from service.engine.repository.version import ModelVersion
 from service.engine.runtime.replies import Reply
+
+if TYPE_CHECKING:
+    from service.engine.host.shared_memory import Regions
 
 Headers = Mapping[bytes, bytes]
 
@@ -70,8 +76,10 @@ class Inference:
         traffic: Traffic,
         elsewhere: Elsewhere | None = None,
         writes: Mapping[str, Write] = WRITES,
+        regions: "Regions | None" = None,
     ) -> None:
-        """``writes``: what writes the answers of each protocol."""
+        """``writes``: what writes the answers of each protocol. ``regions``: the shared memory of
+        clients."""
         self._repository = repository
         self.traffic = traffic
         self._memory = traffic.outputs  # bound once, not for every request
@@ -84,6 +92,7 @@ class Inference:
         self._ids = itertools.count(1)
         self.elsewhere = elsewhere or Elsewhere()
         self._writes = writes
+        self._shared = SharedTensors(regions, settings.max_body_bytes)
         self._boot = f"{id(self):x}".encode()
         self.leaving = False
         """Whether answers tell clients to go elsewhere with their next request."""
@@ -119,6 +128,10 @@ class Inference:
                 raise TakesLong
             else:
                 request = codec.decode(body, length, not_here)
+                if request.shared is not None:
+                    if self._expect_shared(exchange, request) > HERE_COPY:
+                        raise TakesLong
+                    request = self._shared.read(request, not_here)
         self._enter(exchange, version, request, reply)
 
     def admit_read(
@@ -149,6 +162,9 @@ class Inference:
         while True:
             signature, padding = version.signature, version.padding
             request = await self._read(exchange, headers, body, version)
+            if request.shared is not None:
+                self._expect_shared(exchange, request)
+                request = await asyncio.to_thread(self._shared.read, request, go_on)
             if reply.done():
                 return
             # Another version may serve by now; what it takes may be something else.
@@ -157,6 +173,18 @@ class Inference:
                 break
         texts = any([tensor.datatype.name == "BYTES" for tensor in request.inputs])
         self._enter(exchange, version, request, reply, alone=texts)
+
+    def _expect_shared(self, exchange: Exchange, request: InferRequest) -> int:
+        """Reserve memory for inputs that are to be read from shared memory; gives their bytes.
+
+        Raises:
+            MalformedRequest, BodyTooLarge: see ``SharedTensors.size``.
+            MemoryFull: there is no room for them.
+        """
+        size = self._shared.size(request)
+        if size > LARGE:
+            self.traffic.expect(exchange, size, raw=True)
+        return size
 
     async def _read(
         self, exchange: Exchange, headers: Headers, body: Bytes, version: ModelVersion
@@ -217,6 +245,8 @@ class Inference:
         if not slight:
             if takes_long(admitted, exchange.target.protocol, outputs):
                 raise TakesLong
+            if request.shared is not None and sum([o.nbytes for o in outputs]) > HERE_COPY:
+                raise TakesLong
             size = answer_size(*self._sized(exchange, admitted, outputs))
             self.traffic.build(exchange, size)
         write = self._writes[exchange.target.protocol]
@@ -238,10 +268,10 @@ class Inference:
         sized = self._sized(exchange, admitted, outputs)
         self.traffic.build(exchange, await lane.run(answer_size, *sized, held=exchange.held))
         tokens, protocol = self._literal(admitted.request), exchange.target.protocol
-        if protocol in WRITES:
+        if protocol in WRITES and admitted.request.shared is None:
             response, encoding = to_encode(admitted, protocol, outputs, tokens)
             answer = encoded(*await self.elsewhere.encode(response, encoding, exchange.held))
-        else:  # no JSON, whose writing would hold the interpreter
+        else:  # no JSON, whose writing would hold the interpreter, or what only this process has
             request, version, signature = admitted
             asked = (version, signature, request, outputs, tokens)
             answer = await lane.run(self._writes[protocol], *asked, held=exchange.held)

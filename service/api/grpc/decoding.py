@@ -159,6 +159,9 @@ def _checked(tensor: Any) -> tuple[Datatype, tuple[int, ...]]:
 def _request(parsed: Any) -> InferRequest:
     """The request without its inputs and its id. Its outputs are raw, whatever is said of them:
     that is all that clients read."""
+    for each in parsed.outputs:
+        where = f'output "{each.name:.80}"'
+        refuse_shared_memory(values(each.parameters, where), where)
     outputs = [
         {"name": each.name, "parameters": values(each.parameters, f'output "{each.name:.80}"')}
         for each in parsed.outputs

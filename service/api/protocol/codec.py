@@ -25,9 +25,17 @@ from service.api.protocol.json_tensors import (
     to_json,
 )
 from service.api.protocol.pace import Paced, go_on
-from service.api.protocol.unsupported import refuse_sequence, refuse_shared_memory
+from service.api.protocol.shared_memory import REGION, place_of
+from service.api.protocol.unsupported import refuse_sequence
 from service.core.errors import MalformedRequest
-from service.core.requests import DEFAULT_PRIORITY, InferRequest, InferResponse, RequestedOutput
+from service.core.requests import (
+    DEFAULT_PRIORITY,
+    InferRequest,
+    InferResponse,
+    RequestedOutput,
+    SharedInput,
+    Sink,
+)
 from service.core.sizes import HERE_BYTES, HERE_COPY
 from service.core.tensors import DATATYPES, Datatype, Signature, Tensor, Written
 
@@ -67,15 +75,22 @@ def decode(body: Bytes, header_length: int | None = None, pace: Paced = go_on) -
         raise MalformedRequest('"inputs" must be a list of at least one tensor')
     if len(items) > MAX_INPUTS:
         raise MalformedRequest(f'"inputs" has {len(items)} tensors, at most {MAX_INPUTS} are taken')
-    inputs, at = [], 0
+    inputs: list[Tensor] = []
+    shared: list[SharedInput] = []
+    at = 0
     for item in items:
         tensor, at = _tensor(item, tail, at, pace)
-        inputs.append(tensor)
+        if isinstance(tensor, SharedInput):
+            shared.append(tensor._replace(position=len(inputs) + len(shared)))
+        else:
+            inputs.append(tensor)
     if at != len(tail):
         raise MalformedRequest(f"{len(tail) - at} bytes of binary data belong to no input")
     if len(message) == 1:
-        return InferRequest(tuple(inputs))
-    return request_of(message, tuple(inputs))
+        request = InferRequest(tuple(inputs))
+    else:
+        request = request_of(message, tuple(inputs))
+    return request._replace(shared=tuple(shared)) if shared else request
 
 
 class Described(NamedTuple):
@@ -105,6 +120,7 @@ def described(document: bytes) -> Described | None:
         tensors, at = [], 0
         for item in items:
             tensor, at = _tensor(item, tail, at, go_on)
+            assert not isinstance(tensor, SharedInput), "it has other parameters"
             tensors.append(tensor)
     except (MalformedRequest, KeyError, TypeError, ValueError, AttributeError):
         return None
@@ -171,7 +187,7 @@ def request_of(message: Mapping[str, Any], inputs: tuple[Tensor, ...]) -> InferR
         raise MalformedRequest(f'"outputs" must be a list, got {kind(outputs)}')
     wanted = _outputs(outputs) if outputs else ()
     if not parameters:
-        return InferRequest(inputs, wanted, id)
+        return InferRequest(inputs, wanted, id, shared=_none_or_some(wanted))
     refuse_sequence(parameters)
     timeout = _integer(parameters, "timeout", 0)
     return InferRequest(
@@ -182,7 +198,16 @@ def request_of(message: Mapping[str, Any], inputs: tuple[Tensor, ...]) -> InferR
         timeout / 1e6 if timeout else None,
         _flag(parameters, "binary_data_output") or False,
         non_finite.asked(parameters),
+        _none_or_some(wanted),
     )
+
+
+def _none_or_some(wanted: Sequence[RequestedOutput]) -> tuple[SharedInput, ...] | None:
+    """The field ``shared`` of a request without inputs in shared memory."""
+    for each in wanted:
+        if each.shared is not None:
+            return ()
+    return None
 
 
 def _outputs(items: list[Any]) -> tuple[RequestedOutput, ...]:
@@ -206,9 +231,12 @@ def _output(item: Any) -> RequestedOutput:
     if type(item.get("name")) is not str:
         raise MalformedRequest('each of "outputs" must have a "name" that is a string')
     parameters = _parameters(item, f'output "{item["name"]}"')
-    refuse_shared_memory(parameters, f'output "{item["name"]}"')
     classes = _integer(parameters, "classification", 0)
-    return RequestedOutput(item["name"], classes, _flag(parameters, "binary_data"))
+    binary = _flag(parameters, "binary_data")
+    place = place_of(parameters, f'output "{item["name"]}"')
+    if place is None:
+        return RequestedOutput(item["name"], classes, binary)
+    return RequestedOutput(item["name"], classes, True, place)
 
 
 def _parameters(item: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -234,7 +262,7 @@ def _flag(parameters: Mapping[str, Any], name: str) -> bool | None:
     return value
 
 
-def _tensor(item: Any, tail: memoryview, at: int, pace: Paced) -> tuple[Tensor, int]:
+def _tensor(item: Any, tail: memoryview, at: int, pace: Paced) -> tuple[Tensor | SharedInput, int]:
     """One input, and the place in the binary data after it."""
     try:
         name, datatype = item["name"], DATATYPES[item["datatype"]]
@@ -253,7 +281,11 @@ def _tensor(item: Any, tail: memoryview, at: int, pace: Paced) -> tuple[Tensor, 
     if "parameters" in item:
         parameters = _parameters(item, f'input "{name}"')
         if len(parameters) > 1 or "binary_data_size" not in parameters:
-            refuse_shared_memory(parameters, f'input "{name}"')
+            place = place_of(parameters, f'input "{name}"')
+            if place is not None:
+                if "data" in item or "binary_data_size" in parameters:
+                    raise MalformedRequest(f'input "{name}" has data beside "{REGION}"')
+                return SharedInput(0, name, datatype, tuple(shape), place), at
         if "binary_data_size" in parameters:
             size = _integer(parameters, "binary_data_size", 0)
             if at + size > len(tail):
@@ -299,9 +331,17 @@ def encode(
 
 
 def encode_parts(
-    response: InferResponse, binary: Sequence[bool], tokens: bool = True
+    response: InferResponse,
+    binary: Sequence[bool],
+    tokens: bool = True,
+    sinks: Sequence[Sink | None] = (),
 ) -> tuple[bytes, list[Bytes | memoryview]]:
-    """The JSON part of an answer, and the raw tensors that follow it; see ``encode``."""
+    """The JSON part of an answer, and the raw tensors that follow it; see ``encode``. Outputs with
+    one of the ``sinks`` are given to it, and their place is told.
+
+    Raises:
+        MalformedRequest: a sink does not take its output.
+    """
     items: list[dict[str, Any]] = []
     raw: list[Bytes | memoryview] = []
     model, version, outputs, id = response
@@ -310,8 +350,12 @@ def encode_parts(
         item: dict[str, Any] = {"name": name, "datatype": datatype.name, "shape": array.shape}
         if binary[place]:
             data = to_bytes(tensor)
-            item["parameters"] = {"binary_data_size": len(data)}
-            raw.append(data)
+            sink = sinks[place] if sinks else None
+            if sink is None:
+                item["parameters"] = {"binary_data_size": len(data)}
+                raw.append(data)
+            else:
+                item["parameters"] = sink.put(data)
         else:
             plain = datatype.kind == "number" and datatype.size > 2
             item["data"] = array.reshape(-1) if plain else to_json(tensor)

@@ -1,7 +1,7 @@
 """Protocol extensions that this server lacks and must refuse. Pure.
 
-Ignored, they would give wrong answers: tensors in shared memory would be missing, and a sequence
-would lose its state.
+Ignored, they would give wrong answers: tensors in shared memory, where it is off, would be missing,
+and a sequence would lose its state.
 
 Source: Triton's shared memory and sequence extensions. Other reserved parameters (``triton_*``,
 ``headers``) ask for nothing that changes an answer; they are ignored.
@@ -14,8 +14,8 @@ from service.core.errors import MalformedRequest
 
 SHARED_MEMORY = "shared_memory_"
 NO_SHARED_MEMORY = (
-    "shared memory is not supported by this server; send tensors in the request, as binary data"
-    " where they are large"
+    "shared memory is not supported by this server, unless --shared-memory allows it; send tensors"
+    " in the request, as binary data where they are large"
 )
 SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
 

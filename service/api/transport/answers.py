@@ -79,6 +79,9 @@ def inferred(
     """The answer in the v2 protocol, with each output in the form that was asked for.
 
     ``outputs`` are those of the request, in its order; all in the signature's if it names none.
+
+    Raises:
+        MalformedRequest: an output does not fit where it goes in shared memory.
     """
     wanted, default = request.outputs, request.binary_outputs
     tensors = tensors_of(version, signature, request, outputs)
@@ -86,7 +89,8 @@ def inferred(
     if wanted:
         binary = [default if each.binary is None else each.binary for each in wanted]
     response = InferResponse(version.model, version.number, tensors, request.id)
-    document, raw = codec.encode_parts(response, binary, tokens)
+    sinks = () if request.shared is None else [each.sink for each in wanted]
+    document, raw = codec.encode_parts(response, binary, tokens, sinks)
     if not raw:
         return Answer(200, [JSON], document)
     return Answer(200, [BINARY, _json_length(len(document))], document, raw)

@@ -61,10 +61,11 @@ class Loaded:
     ``kernels`` are those that run; ``kernels_note`` says why they are not the wanted ones, if so.
     ``labels`` are the classes of outputs that the file, or a config.json beside it, names them for;
     ``outputs_note`` tells which outputs are not as the file declares them. ``advice`` says what
-    would let it run better, and ``speed_note`` that its speed was measured on another kind of machine. ``memory_bytes`` is
-    by how much the process grew; ``file_bytes`` counts the model's files. ``rows`` are some rows of
-    the probe, which the next version must run too. ``extent`` is how large inputs may be in the
-    event loop, if any may. A ``language`` model has no instances.
+    would let it run better, and ``speed_note`` that its speed was measured on another kind of
+    machine. ``memory_bytes`` is by how much the process grew; ``file_bytes`` counts the model's
+    files. ``rows`` are some rows of the probe, which the next version must run too. ``extent``
+    is how large inputs may be in the event loop, if any may. A ``language`` model has no
+    instances.
     """
 
     signature: Signature

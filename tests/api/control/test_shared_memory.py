@@ -1,8 +1,13 @@
-"""Shared memory is refused in words, whatever is asked of it."""
+"""Regions are registered and told; where the server takes none, it says so."""
+
+import os
 
 import pytest
 
 from tests.inprocess import ROOT, serve
+
+PREFIX = f"qs-routes-{os.getpid()}-"
+PATH = "/v2/systemsharedmemory"
 
 
 @pytest.mark.parametrize("kind", ["system", "cuda"])

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from service.api.protocol.codec import REPEATED, decode, described, encode
+from service.api.protocol.codec import REPEATED, decode, described, encode, encode_parts
 from service.core.errors import MalformedRequest
-from service.core.requests import InferResponse
+from service.core.requests import InferResponse, Place
 from service.core.tensors import DATATYPES, Tensor
 
 NUMERIC = [name for name in DATATYPES if name not in ("BYTES", "BF16")]
@@ -53,7 +53,6 @@ IN_SHARED_MEMORY = {
     "shared_memory_byte_size": 8,
     "shared_memory_offset": 0,
 }
-ELSEWHERE = r"has \"shared_memory_\w+\": shared memory is not supported.*binary data"
 
 
 def test_a_byte_order_mark_is_passed_over() -> None:
@@ -92,18 +91,52 @@ def test_marks_alone_are_no_json(marks: int) -> None:
         decode(b"\xef\xbb\xbf" * marks)
 
 
-@pytest.mark.parametrize("extra", [{}, {"data": [1]}])
-def test_data_in_shared_memory_is_refused(extra: dict[str, Any]) -> None:
+def test_inputs_in_shared_memory_are_named_with_their_place() -> None:
+    there = {"name": "x", "datatype": "FP32", "shape": [1, 2], "parameters": IN_SHARED_MEMORY}
+    here = {"name": "z", "datatype": "INT8", "shape": [1], "data": [1]}
+    got = decode(orjson.dumps({"inputs": [here, there, here, there | {"name": "w"}], "id": "a"}))
+    assert [tensor.name for tensor in got.inputs] == ["z", "z"] and got.id == "a"
+    assert got.shared is not None
+    first, second = got.shared
+    assert (first.position, first.name, first.shape) == (1, "x", (1, 2))
+    assert first.place == Place("r", 0, 8) and (second.position, second.name) == (3, "w")
+
+
+@pytest.mark.parametrize("extra", [{"data": [1]}, {"parameters": {"binary_data_size": 8}}])
+def test_data_is_in_shared_memory_or_in_the_request(extra: dict[str, Any]) -> None:
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "parameters": IN_SHARED_MEMORY}
-    with pytest.raises(MalformedRequest, match='input "x" ' + ELSEWHERE):
-        decode(orjson.dumps({"inputs": [tensor | extra]}))
+    more = (
+        {"parameters": IN_SHARED_MEMORY | extra["parameters"]} if "parameters" in extra else extra
+    )
+    with pytest.raises(MalformedRequest, match='input "x" has data beside "shared_memory_region"'):
+        decode(orjson.dumps({"inputs": [tensor | more]}))
 
 
-def test_outputs_into_shared_memory_are_refused() -> None:
+def test_outputs_go_into_shared_memory() -> None:
     message = orjson.loads(request())
+    assert decode(orjson.dumps(message)).shared is None
     message["outputs"] = [{"name": "y", "parameters": IN_SHARED_MEMORY}]
-    with pytest.raises(MalformedRequest, match='output "y" ' + ELSEWHERE):
-        decode(orjson.dumps(message))
+    got = decode(orjson.dumps(message))
+    assert got.shared == () and got.outputs[0].shared == Place("r", 0, 8)
+    assert got.outputs[0].binary
+
+
+def test_an_output_with_a_sink_is_given_to_it() -> None:
+    class Kept:
+        data = b""
+
+        def put(self, data: bytes | bytearray | memoryview) -> dict[str, str | int]:
+            self.data = bytes(data)
+            return {"told": 1}
+
+    kept, array = Kept(), np.array([1, 2], np.uint8)
+    outputs = tuple(Tensor(name, DATATYPES["UINT8"], array) for name in "ab")
+    document, raw = encode_parts(InferResponse("m", 1, outputs), [True, True], True, [kept, None])
+    assert kept.data == b"\x01\x02" and [bytes(part) for part in raw] == [b"\x01\x02"]
+    assert [item["parameters"] for item in orjson.loads(document)["outputs"]] == [
+        {"told": 1},
+        {"binary_data_size": 2},
+    ]
 
 
 @pytest.mark.parametrize("binary", [False, True])

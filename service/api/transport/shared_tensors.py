@@ -1,0 +1,102 @@
+"""Tensors in shared memory: inputs are read from there before the queue, outputs are written there
+with the answer. HTTP and gRPC read requests, and write answers, in ways of their own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+from service.api.protocol.binary_tensors import from_bytes
+from service.api.protocol.json_tensors import check_strings
+from service.api.protocol.pace import Paced
+from service.api.protocol.shared_memory import OFFSET, REGION, SIZE
+from service.api.protocol.unsupported import NO_SHARED_MEMORY
+from service.core.errors import BodyTooLarge, MalformedRequest
+from service.core.requests import InferRequest, Place, RequestedOutput, SharedInput
+from service.core.tensors import Tensor
+
+if TYPE_CHECKING:
+    from service.engine.host.shared_memory import Region, Regions
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an output goes. It holds the region until the answer, whoever unregisters it."""
+
+    region: "Region"
+    place: Place
+    where: str
+
+    def put(self, data: bytes | bytearray | memoryview) -> Mapping[str, str | int]:
+        """Write the output; gives its parameters in the answer.
+
+        Raises:
+            MalformedRequest: see ``Region.write``.
+        """
+        self.region.write(self.place, data, self.where)
+        told: dict[str, str | int] = {REGION: self.place.region, SIZE: len(data)}
+        return told | ({OFFSET: self.place.offset} if self.place.offset else {})
+
+
+@dataclass(frozen=True, slots=True)
+class SharedTensors:
+    """The regions that requests may name, None where the server has no shared memory; ``limit`` is
+    the most bytes that the inputs of a request may have there."""
+
+    regions: "Regions | None"
+    limit: int
+
+    def size(self, request: InferRequest) -> int:
+        """Bytes of the inputs that are to be read.
+
+        Raises:
+            MalformedRequest: the server has no shared memory.
+            BodyTooLarge: they are more than one request may have.
+        """
+        if self.regions is None:
+            raise MalformedRequest(NO_SHARED_MEMORY)
+        size = sum([each.place.size for each in request.shared or ()])
+        if size > self.limit:
+            raise BodyTooLarge(
+                f"the inputs in shared memory have {size} bytes, at most {self.limit} are taken"
+                " (--max-body-bytes)"
+            )
+        return size
+
+    def read(self, request: InferRequest, pace: Paced) -> InferRequest:
+        """The request with all of its inputs, and with outputs that know where they go.
+
+        Raises:
+            MalformedRequest: a region is not registered, or does not have the tensor.
+        """
+        regions = self.regions
+        assert regions is not None, "size() comes first"
+        outputs = tuple([_aimed(each, regions) for each in request.outputs])
+        inputs = list(request.inputs)
+        for each in request.shared or ():
+            inputs.insert(each.position, _read(each, regions, pace))
+        return request._replace(inputs=tuple(inputs), outputs=outputs, shared=())
+
+
+def _aimed(output: RequestedOutput, regions: "Regions") -> RequestedOutput:
+    if output.shared is None:
+        return output
+    where = f'output "{output.name:.80}"'
+    region = regions.find(output.shared.region, where)
+    region.checked(output.shared, where)
+    return output._replace(sink=Target(region, output.shared, where))
+
+
+def _read(shared: SharedInput, regions: "Regions", pace: Paced) -> Tensor:
+    _, name, datatype, shape, place = shared
+    where = f'input "{name:.80}"'
+    region, count = regions.find(place.region, where), prod(shape)
+    if datatype.name == "BYTES":
+        check_strings(name, count, place.size - 4 * count)
+    elif count * datatype.size != place.size:
+        raise MalformedRequest(
+            f"{where} has {place.size} bytes in shared memory, {datatype} {list(shape)} needs"
+            f" {count * datatype.size}"
+        )
+    return from_bytes(name, datatype, shape, memoryview(region.read(place, where)), pace)

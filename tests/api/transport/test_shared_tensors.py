@@ -1,0 +1,95 @@
+"""Inputs come out of shared memory in their place among the others; outputs know where they go."""
+
+import os
+import secrets
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from service.api.protocol.pace import go_on
+from service.api.transport.shared_tensors import SharedTensors
+from service.core.errors import BodyTooLarge, MalformedRequest
+from service.core.requests import InferRequest, Place, RequestedOutput, SharedInput
+from service.core.tensors import DATATYPES, Tensor
+from service.engine.host.shared_memory import FOLDER, Regions
+
+PREFIX = f"qs-tensors-{os.getpid()}-"
+HERE = Tensor("here", DATATYPES["INT8"], np.array([1], np.int8))
+
+
+@pytest.fixture
+def shared() -> Iterator[SharedTensors]:
+    file = FOLDER / (PREFIX + secrets.token_hex(4))
+    file.write_bytes(np.array([1, 2, 3, 4], np.float32).tobytes() + b"\x02\0\0\0ab")
+    regions = Regions(PREFIX)
+    regions.register("r", file.name, 0, file.stat().st_size)
+    yield SharedTensors(regions, 64)
+    file.unlink()
+
+
+def there(
+    position: int, name: str, shape: tuple[int, ...], place: Place, datatype: str = "FP32"
+) -> SharedInput:
+    return SharedInput(position, name, DATATYPES[datatype], shape, place)
+
+
+def test_inputs_keep_their_order(shared: SharedTensors) -> None:
+    inputs = (
+        there(0, "a", (2, 1), Place("r", 0, 8)),
+        there(2, "b", (1,), Place("r", 16, 6), "BYTES"),
+    )
+    request = InferRequest((HERE,), shared=inputs)
+    assert shared.size(request) == 14
+    found = shared.read(request, go_on)
+    assert [each.name for each in found.inputs] == ["a", "here", "b"]
+    assert [each.array.tolist() for each in found.inputs] == [[[1], [2]], [1], ["ab"]]
+    assert found.shared == ()
+
+
+def test_an_output_is_written_where_it_goes_also_without_its_registration(
+    shared: SharedTensors,
+) -> None:
+    wanted = (RequestedOutput("x"), RequestedOutput("y", 0, True, Place("r", 4, 8)))
+    found = shared.read(InferRequest((), wanted, shared=()), go_on)
+    plain, aimed = found.outputs
+    assert plain.sink is None and aimed.sink is not None and shared.regions is not None
+    region = shared.regions.find("r", "")
+    shared.regions.unregister()
+    assert aimed.sink.put(b"abcd") == {
+        "shared_memory_region": "r",
+        "shared_memory_byte_size": 4,
+        "shared_memory_offset": 4,
+    }
+    assert region.read(Place("r", 4, 4), "") == b"abcd"
+    with pytest.raises(MalformedRequest, match='output "y" has 9 bytes'):
+        aimed.sink.put(bytes(9))
+
+
+@pytest.mark.parametrize(
+    ("tensor", "why"),
+    [
+        (there(0, "a", (2,), Place("r", 0, 12)), 'input "a" has 12 bytes.*needs 8'),
+        (there(0, "a", (2,), Place("q", 0, 8)), 'input "a": there is no shared memory region "q"'),
+        (there(0, "a", (2,), Place("r", 20, 8)), 'input "a": 8 bytes from 20 on are not in'),
+        (there(0, "a", (9,), Place("r", 16, 6), "BYTES"), "shape .9. needs 9"),
+        (there(0, "a", (70000,), Place("r", 0, 6), "BYTES"), "at most 65536"),
+    ],
+)
+def test_inputs_that_are_not_there_are_refused(
+    shared: SharedTensors, tensor: SharedInput, why: str
+) -> None:
+    with pytest.raises(MalformedRequest, match=why):
+        shared.read(InferRequest((), shared=(tensor,)), go_on)
+
+
+def test_all_inputs_together_have_a_largest_size(shared: SharedTensors) -> None:
+    place = Place("r", 0, 40)
+    request = InferRequest((), shared=tuple(there(i, "a", (10,), place) for i in range(2)))
+    with pytest.raises(BodyTooLarge, match="have 80 bytes, at most 64"):
+        shared.size(request)
+
+
+def test_a_server_without_shared_memory_says_so() -> None:
+    with pytest.raises(MalformedRequest, match="--shared-memory"):
+        SharedTensors(None, 64).size(InferRequest((), shared=()))
