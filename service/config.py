@@ -239,6 +239,12 @@ class GenerationConfig(_Value):
     chunk: int = Field(128, ge=1, le=65536)
 
 
+class CacheConfig(_Value):
+    """``[cache]``: bytes of outputs to keep, for requests that ask the same again. 0 keeps none."""
+
+    max_bytes: int = Field(0, ge=0)
+
+
 class OutputConfig(_Value):
     """``[outputs.<name>]``: the names of an output's classes, in order."""
 
@@ -335,6 +341,7 @@ class ModelConfig(_Value):
     session: SessionConfig = SessionConfig()
     limits: LimitsConfig = LimitsConfig()
     generation: GenerationConfig = GenerationConfig()
+    cache: CacheConfig = CacheConfig()
     outputs: dict[str, OutputConfig] = Field(default_factory=dict)
     probe: ProbeConfig = ProbeConfig()
 
@@ -395,14 +402,18 @@ def load_settings(flags: Mapping[str, object], environment: Mapping[str, str]) -
         raise ConfigError(_told(error, _source_of(flags))) from None
 
 
-def load_model_config(path: Path, override: Mapping[str, Any] | None = None) -> ModelConfig:
+def load_model_config(
+    path: Path,
+    override: Mapping[str, Any] | None = None,
+    under: Mapping[str, Any] | None = None,
+) -> ModelConfig:
     """Read a model.toml; one that does not exist gives the defaults. ``override`` holds sections
-    that are laid over the file's.
+    that are laid over the file's, ``under`` such that the file's are laid over.
 
     Raises:
         ConfigError: it cannot be read, or has an unknown key or a value that is not allowed.
     """
-    values = _laid_over(read_toml(path) or {}, override or {})
+    values = _laid_over(_laid_over(dict(under or {}), read_toml(path) or {}), override or {})
     return _validated(ModelConfig, values, path.name)
 
 

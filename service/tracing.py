@@ -64,7 +64,7 @@ class Tracing:
         """Finish the traces of the requests that a batch has answered."""
         if type(event) is not BatchExecuted or not event.entries:
             return  # steps of language models have no entries: their requests are not traced
-        replies = [getattr(entry.reply, "whole", entry.reply) for entry in event.entries]
+        replies = [_whole(entry.reply) for entry in event.entries]
         known = [
             (reply.trace, queued)
             for reply, queued in zip(replies, event.queued, strict=True)
@@ -293,3 +293,10 @@ class TracedInference(Inference):
 def _traced(span: Span) -> Traced:
     context = span.get_span_context()
     return Traced(0.0, time(), f"{context.trace_id:032x}", f"{context.span_id:016x}")
+
+
+def _whole(reply: object) -> object:
+    """The reply of the request that a part, or requests that ask the same, are run for."""
+    while (whole := getattr(reply, "whole", None)) is not None:
+        reply = whole
+    return reply
