@@ -326,11 +326,9 @@ def _grpc(settings: Settings, inference: Inference, app: App, access: Access) ->
     tls = None
     if settings.grpc_tls_cert and settings.grpc_tls_key:
         tls = Tls(settings.grpc_tls_cert, settings.grpc_tls_key, settings.grpc_tls_client_ca)
-    shared = isinstance(settings.workers, int) and settings.workers > 1
     port = Port(
         settings.host,
         settings.grpc_port or 0,
-        shared,
         settings.max_body_bytes,
         tls,
         settings.grpc_compression,

@@ -24,6 +24,8 @@ from service.core.sizes import HERE_BYTES
 from service.core.tensors import Arrays
 
 PROTOCOL = "grpc"
+UNREAD = Target(PROTOCOL, "", None)
+"""What a request asks for whose message has not been read."""
 _log = logging.getLogger(__name__)
 
 
@@ -43,7 +45,7 @@ class Call(Exchange):
     """One request: what it holds, and until when."""
 
     def __init__(self, inference: Inference, headers: Headers) -> None:
-        super().__init__(Target(PROTOCOL, "", None), inference.request_id(headers))
+        super().__init__(UNREAD, inference.request_id(headers))
         self._inference = inference
         self._headers = headers
         self._reply: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()

@@ -1,7 +1,9 @@
 """The port: taken ones, TLS, compression, and an end that answers what was admitted."""
 
 import asyncio
+import socket
 import subprocess
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +34,24 @@ def certificate(folder: Path, name: str) -> tuple[Path, Path]:
 
 async def test_a_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
     tiny_models.identity(tmp_path, "FP32")
-    async with calling(tmp_path) as calls:
-        port = calls.served.server.grpc_port
-        async with serve(tmp_path, grpc_port=port) as second:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        async with serve(tmp_path, grpc_port=port) as served:
             with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1:{port}"):
-                await second.server.open_grpc()
+                await served.server.open_grpc()
+
+
+async def test_connections_are_taken_by_several_listeners(tmp_path: Path) -> None:
+    tiny_models.identity(tmp_path, "FP32")
+    own = (("grpc.use_local_subchannel_pool", 1),)
+    async with calling(tmp_path) as calls, AsyncExitStack() as open_channels:
+        address = f"127.0.0.1:{calls.served.server.grpc_port}"
+        asking = []
+        for _ in range(32):
+            channel = await open_channels.enter_async_context(aio.insecure_channel(address, own))
+            asking.append(channel.unary_unary(f"{SERVICE}/ModelInfer")(ASKED, timeout=20))
+        answers = [ModelInferResponse.FromString(await each) for each in asking]
+    assert all(each.raw_output_contents[0] == X.tobytes() for each in answers)
 
 
 async def ask(port: int, trusted: Any) -> ModelInferResponse:
