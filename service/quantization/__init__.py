@@ -2,6 +2,7 @@
 
 Knows no HTTP. Packages import those below them only:
 
+    language    ``quantserve quantize`` of a language model
     pipeline    one ``quantserve quantize``: check, search, publish
     inspection  ``quantserve inspect``
     publish     the new version's folder, in one rename

@@ -81,8 +81,11 @@ def _check_same(path: Path, version: int, signature: Signature) -> None:
         raise LoadFailed(f"requests to its version {version} would fail: {broken}")
 
 
-def publish(home: Path, model: Path, report: Mapping[str, Any], page: str) -> int:
-    """Make the next version, as an upload does; returns its number.
+def publish(
+    home: Path, model: Path, report: Mapping[str, Any], page: str, beside: Sequence[Path] = ()
+) -> int:
+    """Make the next version, as an upload does; returns its number. ``beside`` are more
+    files of it.
 
     Raises:
         ConfigError: the disk does not take it; nothing of it is left.
@@ -92,6 +95,8 @@ def publish(home: Path, model: Path, report: Mapping[str, Any], page: str) -> in
         staging.create()
         for name in (MODEL_FILE, *map(PurePosixPath, summarise(model).external_files)):
             _copy(model if name == MODEL_FILE else model.parent / name, staging, name)
+        for file in beside:
+            _copy(file, staging, PurePosixPath(file.name))
         text = dumps(report, indent=1)
         staging.append(PurePosixPath("report.json"), f"{text}\n".encode())
         staging.append(PurePosixPath("report.html"), page.encode())
