@@ -53,6 +53,7 @@ def server(tmp_path: Path) -> Iterator[Running]:
     shutil.copytree(ROOT / "models/digits", models / "digits")
     graphs.save(customers(), models / "customers")
     tiny_llama.write(models / "smollm2/1")
+    tiny_llama.write(tmp_path / "fp32/smollm2/1")
     shutil.copy(ROOT / "models/digits/1/model.onnx", tmp_path)
     with running(models, "--grpc-port", "0") as found:
         yield found
