@@ -21,5 +21,8 @@ errors           the status of each error
 openai_requests  requests of OpenAI's API, and of Triton's generate extension
 openai_answers   answers of OpenAI's API
 openai_errors    errors in its words
+text_requests    requests of OpenAI's embeddings and of TEI
+text_answers     answers to them
+text_tables      tables of texts in V1
 pace             pauses of long work
 """
