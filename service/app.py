@@ -31,6 +31,8 @@ from service.api.language.answers import Answers
 from service.api.language.generate import generate
 from service.api.language.openai import openai
 from service.api.openapi.example_answers import ExampleAnswers
+from service.api.text.embeddings import embeddings
+from service.api.text.tei import tei
 from service.api.transport.answers import WRITES
 from service.api.transport.arrival import Limits
 from service.api.transport.body import Receive
@@ -149,7 +151,7 @@ class Server:
             logging.getLogger(),
             self._fleet.set_level if self._fleet else set_level,
             Guard.of(access, observe),
-            [openai(asked), generate(asked)],
+            [openai(asked), generate(asked), embeddings(asked), tei(asked)],
             reports,
             changes,
         )

@@ -245,6 +245,26 @@ class CacheConfig(_Value):
     max_bytes: int = Field(0, ge=0)
 
 
+class TextConfig(_Value):
+    """``[text]``: how a model with a tokenizer.json takes texts; read from the files beside it
+    where left out.
+
+    ``task`` "none" takes no texts. ``pooling`` and ``normalize`` are for embeddings, ``activation``
+    for the scores of classification and reranking. Texts of more than ``max_length`` tokens are cut
+    if ``truncate``, else refused. ``run_tokens`` bounds the tokens of one run, padding included.
+    """
+
+    task: (
+        Literal["embedding", "classification", "token-classification", "reranking", "none"] | None
+    ) = None
+    pooling: Literal["mean", "cls", "last"] | None = None
+    normalize: bool | None = None
+    activation: Literal["softmax", "sigmoid", "none"] | None = None
+    max_length: int | None = Field(None, ge=2, le=2**20)
+    truncate: bool | None = None
+    run_tokens: int | None = Field(None, ge=1, le=2**24)
+
+
 class OutputConfig(_Value):
     """``[outputs.<name>]``: the names of an output's classes, in order."""
 
@@ -342,6 +362,7 @@ class ModelConfig(_Value):
     limits: LimitsConfig = LimitsConfig()
     generation: GenerationConfig = GenerationConfig()
     cache: CacheConfig = CacheConfig()
+    text: TextConfig = TextConfig()
     outputs: dict[str, OutputConfig] = Field(default_factory=dict)
     probe: ProbeConfig = ProbeConfig()
 

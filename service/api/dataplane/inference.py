@@ -189,11 +189,13 @@ class Inference:
         if exchange.held is not None:
             self.traffic.read(exchange, request)
         protocol, _, number = exchange.target
-        if protocol == "v1" and not number and version.v1_outputs:
+        signature = version.signature
+        if signature.texts is not None:
+            signature = signature.taking(request.inputs)
+        if protocol == "v1" and not number and version.v1_outputs and not signature.of_texts:
             # Who names a version gets all that it gives; others what they got before a swap.
             wanted = tuple([RequestedOutput(name) for name in version.v1_outputs])
             request = request._replace(outputs=wanted)
-        signature = version.signature
         places = None
         if request.outputs:
             places = signature.places([output.name for output in request.outputs])

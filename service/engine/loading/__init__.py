@@ -1,6 +1,7 @@
 """From a version's folder to something that can serve, by measurement.
 
 language           tokenizer, rows and trial of a language model
+text               tokenizer, task and lengths of a model that takes texts
 loader             read, load, probe, plan
 thread             a thread for one load, which may never end
 turns              when versions are loaded
