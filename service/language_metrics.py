@@ -38,6 +38,8 @@ GAUGES: dict[str, tuple[str, Callable[["GenerationBatcher"], float]]] = {
         "Share of the cache that holds tokens, 1 for all of it",
         lambda b: b.cache_use,
     ),
+    "kv_cache_bytes": ("What the cache takes once it is full", lambda b: b.cache_bytes),
+    "kv_cache_held_bytes": ("What of that it has taken so far", lambda b: b.cache_held_bytes),
 }
 
 

@@ -8,6 +8,8 @@ from tests.engine.generation import tiny_llama
 from tests.inprocess import serve
 from tests.test_metrics import problems
 
+TOKEN_BYTES = 2 * tiny_llama.LAYERS * tiny_llama.KV_HEADS * tiny_llama.SIZE * 4
+
 
 async def test_tokens_and_times_are_counted(tmp_path: Path) -> None:
     tiny_llama.write(tmp_path / "tiny/1")
@@ -34,4 +36,7 @@ async def test_tokens_and_times_are_counted(tmp_path: Path) -> None:
     assert samples["quantserve_requests_total", "", "ok"] == 1
     for name in ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc"):
         assert samples[f"quantserve_{name}", "", ""] == 0
+    held = samples["quantserve_kv_cache_held_bytes", "", ""]
+    # The two answers may have had one row after the other.
+    assert 12 * TOKEN_BYTES < held < samples["quantserve_kv_cache_bytes", "", ""]
     assert 'quantserve_generation_tokens_total{model="tiny",version="1"} 0.0' in before

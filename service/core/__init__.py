@@ -7,6 +7,7 @@ bfloat16          BF16, which numpy lacks
 blame             which input made a graph refuse a request
 body_cost         how much memory a request takes
 bounded           whether shapes bound a graph's run time
+cache_plan        how much a language model may keep of its requests
 channels          channels of an output that stand still
 checks            one check of the gate
 compatibility     two signatures compared
@@ -34,6 +35,7 @@ names             names in a model repository
 non_finite        arrays with NaN and infinity compared
 padding           how variable lengths are filled up
 requests          requests and answers, whatever the wire format
+response_cache    outputs of earlier requests
 run_limits        how long a run may take
 shapes            shapes that may be why a run failed
 sizes             how much one request may hold

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,16 +43,24 @@ class SamplingParameters:
         return bool(self.repetition_penalty != 1 or self.presence_penalty or self.frequency_penalty)
 
 
-class Form(NamedTuple):
-    """What an answer must look like: the text of a JSON schema, or a regular expression."""
+NAMES_OF_FORMS = {
+    "json_schema": "JSON schema",
+    "regex": "regular expression",
+    "tools": "schema of the functions",
+}
 
-    kind: Literal["json_schema", "regex"]
+
+class Form(NamedTuple):
+    """What an answer must look like: the text of a JSON schema, a regular expression, or a grammar
+    of calls of tools in llguidance's notation."""
+
+    kind: Literal["json_schema", "regex", "tools"]
     text: str
 
     @property
     def name(self) -> str:
         """What it is called."""
-        return "JSON schema" if self.kind == "json_schema" else "regular expression"
+        return NAMES_OF_FORMS[self.kind]
 
 
 class Constraint(Protocol):
@@ -84,11 +92,48 @@ class GenerationRequest:
     constraint: Constraint | None = None
 
 
+class ToolChoice(StrEnum):
+    """Whether the answer calls functions: never, as the model likes, or in any case."""
+
+    NONE = "none"
+    AUTO = "auto"
+    REQUIRED = "required"
+
+
+class Function(NamedTuple):
+    """A function. ``parameters`` is the JSON schema of its arguments, an object; ``place`` is that
+    of the function among the tools of the request."""
+
+    name: str
+    parameters: Mapping[str, Any]
+    place: int
+
+
+class ToolCall(NamedTuple):
+    """One call; ``arguments`` is JSON text as the model wrote it."""
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What an answer may call. ``named``: the client has chosen the one function that there is;
+    ``parallel``: several calls in one answer are welcome."""
+
+    functions: tuple[Function, ...]
+    choice: ToolChoice
+    named: bool = False
+    parallel: bool = True
+
+
 class FinishReason(StrEnum):
-    """Why an answer is over: the model or a stop string ended it, or its length did."""
+    """Why an answer is over: the model or a stop string ended it, its length did, or it calls
+    functions whose results the client is to send."""
 
     STOP = "stop"
     LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
 
 
 class Alternative(NamedTuple):

@@ -1,10 +1,11 @@
-"""The metrics of all workers as one page: values in, values out.
+"""Merges the metrics of all workers to one page, without I/O.
 
 A family is ``[name, type, documentation, samples]``, a sample ``[name, labels, value, exemplar]``.
 Counters and histograms are summed, those of workers that have ended included: a sum never runs
-backwards. Gauges are summed, or the smallest or largest is taken, as each means.
+backwards. Gauges are summed, or the mean, smallest or largest is taken, as each means.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,13 +25,20 @@ SUMMED = frozenset(
         "quantserve_model_memory_bytes",
         "quantserve_memory_share_bytes",
         "quantserve_traffic_bytes",
+        "quantserve_cache_bytes",
+        "quantserve_num_requests_running",
+        "quantserve_num_requests_waiting",
+        "quantserve_kv_cache_bytes",
+        "quantserve_kv_cache_held_bytes",
         "process_resident_memory_bytes",
         "process_virtual_memory_bytes",
         "process_open_fds",
     }
 )
-"""Gauges of which each worker has a part. Of all others each has the whole."""
+"""Gauges to sum over workers. All other gauges have the same value in each worker."""
 SMALLEST = frozenset({"quantserve_ready", "process_start_time_seconds", "process_max_fds"})
+MEANS = frozenset({"quantserve_kv_cache_usage_perc"})
+"""Shares of something that each worker has as much of."""
 ADDITIVE = frozenset({"counter", "histogram", "summary", "gaugehistogram"})
 
 
@@ -40,7 +48,7 @@ def page_of(families: Iterable[Family]) -> Page:
 
 
 def merge(pages: Sequence[Page]) -> Page:
-    """One page of those of several workers."""
+    """Merge the pages of several workers to one."""
     found: Page = {}
     for page in pages:
         for name, family in page.items():
@@ -52,29 +60,34 @@ def merge(pages: Sequence[Page]) -> Page:
 
 
 def counters(page: Page) -> Page:
-    """What of a page outlives its worker."""
+    """The families of a page to keep after its worker has ended."""
     return {name: family for name, family in page.items() if family[1] in ADDITIVE}
 
 
 def _merged(name: str, kind: str, pages: Iterable[Sequence[Sample]]) -> list[Sample]:
     found: dict[tuple[str, tuple[tuple[str, str], ...]], Sample] = {}
+    parts: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()
     for samples in pages:
         for sample_name, labels, value, exemplar in samples:
             key = (sample_name, tuple(sorted(labels.items())))
             there = found.get(key)
+            parts[key] += 1
             if there is None:
                 found[key] = [sample_name, labels, value, exemplar]
                 continue
             there[2] = _one(name, kind, sample_name, there[2], value)
             there[3] = exemplar or there[3]
+    if name in MEANS:
+        for key, sample in found.items():
+            sample[2] /= parts[key]
     return list(found.values())
 
 
 def _one(name: str, kind: str, sample: str, one: float, other: float) -> float:
     if kind in ADDITIVE:
-        # When a series began: with the first of its parts.
+        # A series began with the first of its parts.
         return min(one, other) if sample.endswith("_created") else one + other
-    if name in SUMMED:
+    if name in SUMMED or name in MEANS:
         return one + other
     return min(one, other) if name in SMALLEST else max(one, other)
 

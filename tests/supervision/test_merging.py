@@ -1,5 +1,6 @@
 """One page of several: sums that never run backwards, gauges as each means."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,6 +41,12 @@ def test_gauges_are_summed_or_the_largest_or_the_smallest() -> None:
 
     found = merge([page(1.0), page(0.0), page(1.0)])
     assert [family[3][0][2] for family in found.values()] == [2.0, 1.0, 0.0]
+
+
+def test_shares_of_equal_parts_have_a_mean() -> None:
+    name = "quantserve_kv_cache_usage_perc"
+    pages = [page_of([gauge(name, "", [({}, value)])]) for value in (0.2, 0.4, 0.9)]
+    assert merge(pages)[name][3][0][2] == pytest.approx(0.5)
 
 
 def test_merging_changes_none_of_its_pages() -> None:

@@ -35,7 +35,8 @@ class Traffic(BaseModel):
 class VersionAnswer(BaseModel):
     """A version. Figures of what is loaded are null where it is not; bytes and seconds.
 
-    ``memory_bytes`` is by how much the process grew when it was loaded. ``forced`` names checks
+    ``memory_bytes`` is by how much the process grew when it was loaded, ``cache_bytes`` by how much
+    it grows yet as the cache of a language model fills. ``forced`` names checks
     that it failed when it was let through. ``report`` is what was written beside it when it was
     quantized, without its tables.
     """
@@ -51,6 +52,7 @@ class VersionAnswer(BaseModel):
     batching: str | None = Field(None, examples=["combine"])
     file_bytes: int | None = None
     memory_bytes: int | None = None
+    cache_bytes: int | None = None
     load_seconds: float | None = None
     in_flight: int | None = Field(None, description="requests taken and not yet answered")
     traffic: Traffic
@@ -114,6 +116,7 @@ def _version(
         batching=loaded.plan.mode.value if loaded else None,
         file_bytes=loaded.file_bytes if loaded else None,
         memory_bytes=loaded.memory_bytes if loaded else None,
+        cache_bytes=loaded.promised_bytes if loaded and loaded.language else None,
         load_seconds=loaded.load_seconds if loaded else None,
         in_flight=found.batcher.in_flight if found and found.batcher else None,
         traffic=traffic.get(number, Traffic(requests={}, rows=0)),

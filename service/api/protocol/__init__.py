@@ -19,6 +19,8 @@ unsupported      extensions that are refused
 answer_limit     answers that are too large
 errors           the status of each error
 openai_requests  requests of OpenAI's API, and of Triton's generate extension
+openai_chat      chats of OpenAI's API
+openai_tools     functions that a chat offers, and calls of them
 openai_answers   answers of OpenAI's API
 openai_errors    errors in its words
 text_requests    requests of OpenAI's embeddings and of TEI

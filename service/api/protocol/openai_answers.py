@@ -1,9 +1,10 @@
 """Answers in the words of OpenAI's API, whole and in pieces."""
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from service.core.generation import Alternative, Delta, FinishReason, Token
+from service.core.generation import Alternative, Delta, FinishReason, Token, ToolCall
 
 Json = dict[str, Any]
 REPLACEMENT = "\ufffd"
@@ -19,12 +20,13 @@ class Head(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """One answer as it was made."""
+    """One answer as it was made; ``calls`` are those of functions, which ``text`` has not."""
 
     text: str
     tokens: int
     chosen: tuple[Token, ...]
     finish: FinishReason
+    calls: tuple[ToolCall, ...] = ()
 
 
 def usage(prompt: int, completion: int) -> Json:
@@ -41,7 +43,7 @@ def chat(head: Head, answers: Sequence[Whole], counted: Json) -> Json:
     choices = [
         {
             "index": index,
-            "message": {"role": "assistant", "content": each.text, "refusal": None},
+            "message": _message(head, index, each),
             "logprobs": _chat_logprobs(each.chosen),
             "finish_reason": each.finish.value,
         }
@@ -50,11 +52,43 @@ def chat(head: Head, answers: Sequence[Whole], counted: Json) -> Json:
     return _document(head, "chat.completion", choices, usage=counted)
 
 
-def chat_piece(head: Head, index: int, delta: Delta, *, first: bool) -> Json:
+def calls(
+    head: Head, index: int, found: Sequence[ToolCall], before: int = 0, *, pieces: bool = False
+) -> list[Json]:
+    """Calls of an answer that has made so many ``before``. Their ids differ within a chat; nine
+    letters and digits are what the strictest templates take. In ``pieces`` of a stream each has
+    its number."""
+    told = []
+    for place, call in enumerate(found, before):
+        name = f"{head.id}-{index}-{place}".encode()
+        told.append(
+            {
+                **({"index": place} if pieces else {}),
+                "id": blake2b(name, digest_size=5).hexdigest()[:9],
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+        )
+    return told
+
+
+def _message(head: Head, index: int, answer: Whole) -> Json:
+    told: Json = {"role": "assistant", "content": answer.text, "refusal": None}
+    if answer.calls:
+        told["content"] = answer.text or None
+        told["tool_calls"] = calls(head, index, answer.calls)
+    return told
+
+
+def chat_piece(
+    head: Head, index: int, delta: Delta, *, first: bool, calls: Sequence[Json] = ()
+) -> Json:
     """A piece of it; the first one names the role."""
     told: Json = {"role": "assistant"} if first else {}
     if delta.text or first:
         told["content"] = delta.text
+    if calls:
+        told["tool_calls"] = calls
     choice = {
         "index": index,
         "delta": told,

@@ -22,34 +22,35 @@ from service.config import first_problem
 from service.core.errors import BadArgument
 from service.core.generation import Form, SamplingParameters
 
-MOST_MESSAGES = 2048
 MOST_CHOICES = 128
 MOST_LOGPROBS = 20
 MOST_STOPS = 4
 MOST_TOKENS = 2**31
 SEED_BITS = 2**64 - 1
 PASSED_OVER = (
-    "metadata", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention",
-    "reasoning_effort", "safety_identifier", "service_tier", "store", "user", "verbosity",
+    "metadata", "prompt_cache_key", "prompt_cache_retention", "reasoning_effort",
+    "safety_identifier", "service_tier", "store", "user", "verbosity",
 )  # fmt: skip
 """Arguments without a meaning here."""
-BRANCH = re.compile(r"str|int|constrained-str|list\[.*")
+BRANCH = re.compile(r"str|int|constrained-str|list\[.*|literal\[.*|NamedTool")
 Text = Annotated[str, Field(max_length=2**24)]
 
 
-class _Arguments(BaseModel):
+class Arguments(BaseModel):
+    """What a client gives by name."""
+
     # Validators are built for the first request: most servers have no language model.
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True, defer_build=True)
 
 
-class StreamOptions(_Arguments):
+class StreamOptions(Arguments):
     """``include_usage``: a last piece tells how many tokens there were."""
 
     include_usage: bool = False
     include_obfuscation: bool = False
 
 
-class Sampling(_Arguments):
+class Sampling(Arguments):
     """How tokens are chosen, and when an answer is over; top_k and what follows it are no part of
     OpenAI's API, and named as elsewhere."""
 
@@ -111,7 +112,7 @@ class Sampling(_Arguments):
         )
 
 
-class JsonSchema(_Arguments):
+class JsonSchema(Arguments):
     """A schema; it is kept to in any case, ``strict`` or not."""
 
     name: str = ""
@@ -120,7 +121,7 @@ class JsonSchema(_Arguments):
     strict: bool | None = None
 
 
-class ResponseFormat(_Arguments):
+class ResponseFormat(Arguments):
     """What the answer must look like."""
 
     type: Literal["text", "json_object", "json_schema"]
@@ -167,51 +168,6 @@ class Asked(Sampling):
     def usage_last(self) -> bool:
         """Whether a stream ends with the number of tokens."""
         return self.stream_options is not None and self.stream_options.include_usage
-
-
-class Part(_Arguments):
-    """A part of a message: text; no images and no sound."""
-
-    type: Literal["text"]
-    text: Text
-
-
-class Message(BaseModel):
-    """A message of a chat; what else it holds is for the template."""
-
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Text | list[Part] | None = None
-
-    def for_template(self) -> dict[str, Any]:
-        """As templates expect it: text in one piece, and the roles that they know."""
-        content = self.content
-        text = content if isinstance(content, str) else "".join(p.text for p in content or ())
-        role = "system" if self.role == "developer" else self.role
-        return {**(self.model_extra or {}), "role": role, "content": text}
-
-
-class ChatRequest(Asked):
-    """``POST /v1/chat/completions``."""
-
-    messages: list[Message] = Field(min_length=1, max_length=MOST_MESSAGES)
-    max_completion_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
-    logprobs: bool | None = None
-    top_logprobs: int | None = Field(None, ge=0, le=MOST_LOGPROBS)
-    modalities: list[Literal["text"]] | None = None
-    tools: None = None
-    tool_choice: Literal["none"] | None = None
-
-    @property
-    def limit(self) -> int | None:
-        """The most tokens of an answer."""
-        return self.max_completion_tokens or self.max_tokens
-
-    @property
-    def told(self) -> int | None:
-        """How many alternatives to tell at each token; None: nothing of the token either."""
-        return (self.top_logprobs or 0) if self.logprobs else None
 
 
 class CompletionRequest(Asked):

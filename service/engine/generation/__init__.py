@@ -11,6 +11,8 @@ sampling        from scores to tokens, for all rows of a step
 answer          one answer as it is made
 stream          one answer on its way to a client
 grammar         answers of a given form, by a JSON schema or a regular expression
+tool_syntax     how a model writes calls of functions
+tool_parser     calls in the text of an answer
 stops           strings that end an answer
 tokenizer       text to tokens, and back one by one
 teacher         what a model says of texts that it is led through

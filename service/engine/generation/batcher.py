@@ -98,6 +98,16 @@ class GenerationBatcher:
         held = sum(lane.scheduler.cached for lane in self._lanes)
         return held / (self._language.slots * self._language.context or 1)
 
+    @property
+    def cache_bytes(self) -> int:
+        """What the cache takes once it is full."""
+        return self._language.cache_bytes
+
+    @property
+    def cache_held_bytes(self) -> int:
+        """What of that it has taken so far."""
+        return self._language.cache_bytes - self._language.promised_bytes
+
     def generate(self, request: GenerationRequest) -> Stream:
         """Begin an answer.
 

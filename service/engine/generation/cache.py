@@ -24,6 +24,8 @@ class Cache:
         self.rows, self.heads, self.context, self.size = shape
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.layers = tuple((self._map(), self._map()) for _ in range(layers))
+        # The most tokens that each row has had: their pages stay taken.
+        self._reached = [0] * self.rows
 
     @property
     def token_bytes(self) -> int:
@@ -35,8 +37,19 @@ class Cache:
         """What it takes once all rows are full."""
         return self.rows * self.context * self.token_bytes
 
+    @property
+    def held_bytes(self) -> int:
+        """What it takes now, to within a page of each row and head."""
+        return sum(self._reached) * self.token_bytes
+
+    def reach(self, row: int, length: int) -> None:
+        """A row gets so many tokens in all."""
+        if length > self._reached[row]:
+            self._reached[row] = length
+
     def move(self, move: Move) -> None:
         """Copy the first tokens of a row to another."""
+        self.reach(move.target, move.length)
         for pair in self.layers:
             for array in pair:
                 array[move.target, :, : move.length] = array[move.source, :, : move.length]

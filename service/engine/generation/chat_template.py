@@ -14,9 +14,11 @@ from typing import Any, NoReturn
 
 from jinja2 import Template, TemplateError
 from jinja2.ext import loopcontrols
+from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from service.core.errors import FileUnreadable, InputRejected, LoadFailed
+from service.engine.generation.tool_syntax import syntax_of
 from service.files import read_small
 
 TEMPLATE_FILE = "chat_template.jinja"
@@ -47,8 +49,11 @@ class ChatTemplate:
         self._special = dict(special)
         try:
             self._template: Template = environment.from_string(source)
+            takes = "tools" in find_undeclared_variables(environment.parse(source))
         except (TemplateError, RecursionError) as error:
             raise LoadFailed(f"the chat template is not valid: {error!s:.200}") from None
+        self.tools = syntax_of(source) if takes else None
+        """How calls of functions are written; None where the template shows none to the model."""
 
     def render(self, messages: Sequence[Message], tools: Sequence[Any] | None = None) -> str:
         """The prompt for the next message of the assistant. Blocks.

@@ -67,6 +67,7 @@ class Decoder:
         Raises:
             ExecutionFailed: the graph fails.
         """
+        self.cache.reach(row, past + len(tokens))
         mask = np.ones((1, past + len(tokens)), np.int64)
         positions = np.arange(past, past + len(tokens), dtype=np.int64)[None]
         scores: Floats = self._run(row, row + 1, np.array([tokens], np.int64), mask, positions)[0]
@@ -79,6 +80,8 @@ class Decoder:
         Raises:
             ExecutionFailed: the graph fails.
         """
+        for row, length in enumerate(lengths):
+            self.cache.reach(row, length + 1)
         held = np.array(lengths, np.int64)[:, None]
         mask = (np.arange(int(held.max()) + 1)[None] <= held).astype(np.int64)
         return self._run(0, len(lengths), np.array(tokens, np.int64)[:, None], mask, held)

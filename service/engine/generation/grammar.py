@@ -77,6 +77,8 @@ class Grammars:
         try:
             if form.kind == "regex":
                 text = LLMatcher.grammar_from_regex(form.text)
+            elif form.kind == "tools":
+                text = LLMatcher.grammar_from_lark(form.text)
             else:
                 text = LLMatcher.grammar_from_json_schema(json.loads(form.text), COMPACT)
             matcher = LLMatcher(self._tokenizer, text)

@@ -43,6 +43,12 @@ class LanguageModel:
         """What the caches take once all rows are full."""
         return sum(decoder.cache.most_bytes for decoder in self.decoders)
 
+    @property
+    def promised_bytes(self) -> int:
+        """What of that they have not taken yet."""
+        held = sum(decoder.cache.held_bytes for decoder in self.decoders)
+        return self.cache_bytes - held
+
     def check(self, model: str, request: GenerationRequest) -> None:
         """Compare a request with what the model can do.
 

@@ -10,6 +10,8 @@ class Stops:
         self._strings = tuple(filter(None, strings))
         self._held = ""
         self.found = False
+        self.rest = ""
+        """What came behind the stop string, in the piece that ended with it."""
 
     def push(self, text: str) -> str:
         """What of the text so far may be told; ``found`` is set once a stop string has come."""
@@ -18,10 +20,11 @@ class Stops:
         if self.found:
             return ""
         text = self._held + text
-        places = [place for each in self._strings if (place := text.find(each)) >= 0]
+        places = [(at, each) for each in self._strings if (at := text.find(each)) >= 0]
         if places:
-            self.found, self._held = True, ""
-            return text[: min(places)]
+            at, string = min(places)
+            self.found, self._held, self.rest = True, "", text[at + len(string) :]
+            return text[:at]
         held = max(_overlap(text, each) for each in self._strings)
         cut = len(text) - held
         self._held = text[cut:]

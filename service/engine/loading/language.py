@@ -14,16 +14,17 @@ import numpy as np
 
 from service.config import GenerationConfig, ModelConfig
 from service.core.batching import BatchingMode
+from service.core.cache_plan import LEAST_CONTEXT, Room, plan_cache
 from service.core.datatypes import DATATYPES
 from service.core.errors import LoadFailed
 from service.core.tensors import Signature, TensorSpec
-from service.engine.generation.decoder import Decoder
+from service.engine.generation.decoder import Decoder, check_graph
 from service.engine.generation.genai_config import LanguageConfig, read_config
 from service.engine.generation.grammar import Grammars
 from service.engine.generation.language_model import LanguageModel
 from service.engine.generation.sampling import Floats
 from service.engine.host.paths import leads_outside
-from service.engine.host.resources import memory_limit
+from service.engine.host.resources import memory_limit, resident_bytes
 from service.engine.loading.plan import Plan, percent
 from service.engine.loading.probe import Probe
 from service.engine.runtime.execution import Control
@@ -40,10 +41,6 @@ TEXT = Signature(
 )
 """What a language model takes and gives, in the words of Triton's backends for them."""
 SLOTS = 8
-CACHE_SHARE = 4
-"""The caches of a model may take up to this part of the memory, where nobody says otherwise."""
-LEAST_CONTEXT = 256
-"""Where memory allows no more, that is what the caches get all the same."""
 TRIAL_LENGTHS = (5, 11, 2)
 """Of the prompts that are tried."""
 TRIAL_TOKENS = 3
@@ -57,8 +54,6 @@ class LanguageParts:
     config: LanguageConfig
     tokenizer: "Tokenizer"
     template: "ChatTemplate | None"
-    context: int
-    slots: int
     control: Control
 
     @property
@@ -106,22 +101,41 @@ def read_parts(
             f"{TOKENIZER_FILE} has {tokenizer.size} tokens, and the model {config.vocab_size}:"
             " they do not belong together"
         )
-    slots = given.slots or SLOTS
-    probe = Decoder(session, config, 1, 2, control)
-    context = _context(config, given, slots * probe.cache.token_bytes)
-    template = read_chat_template(files.home)
-    return LanguageParts(config, tokenizer, template, context, slots, control)
+    check_graph(session.signature, config)
+    _check_context(config, given)
+    return LanguageParts(config, tokenizer, read_chat_template(files.home), control)
 
 
-def try_out(parts: LanguageParts, session: Session, given: ModelConfig, cores: int) -> Tried:
-    """Run a few prompts, find out whether rows depend on each other, and decide on the rows.
+def least_cache_bytes(files: VersionFiles, given: GenerationConfig) -> int:
+    """What the cache takes with as few tokens as are useful, where model.toml says nothing.
 
     Raises:
-        LoadFailed: the graph does not take what genai_config.json says.
+        LoadFailed: genai_config.json cannot be read.
+    """
+    config = read_config(files.home)
+    shape = config.decoder
+    each = shape.num_hidden_layers * shape.num_key_value_heads * shape.head_size
+    tokens = given.context or min(LEAST_CONTEXT, config.context_length)
+    return 2 * each * np.dtype(np.float32).itemsize * tokens * (given.slots or SLOTS)
+
+
+def try_out(
+    parts: LanguageParts,
+    session: Session,
+    given: ModelConfig,
+    cores: int,
+    most_bytes: int | None = None,
+) -> Tried:
+    """Run a few prompts, find out whether rows depend on each other, and decide on the rows. The
+    process may hold ``most_bytes`` with the caches full, None: what the machine allows.
+
+    Raises:
+        LoadFailed: the graph does not take what genai_config.json says, or the cache does not fit.
         ExecutionFailed: it fails.
     """
-    instances = given.instances.count or min(cores, parts.slots)
-    threads, rows, note = given.instances.threads or 1, ceil(parts.slots / instances), ""
+    slots = given.generation.slots or SLOTS
+    instances = given.instances.count or min(cores, slots)
+    threads, rows, note = given.instances.threads or 1, ceil(slots / instances), ""
     trial = Decoder(session, parts.config, max(rows, len(TRIAL_LENGTHS)), 64, parts.control)
     deviation = _deviation(trial, parts.config.vocab_size)
     if deviation > given.batching.tolerance and rows > 1:
@@ -133,8 +147,20 @@ def try_out(parts: LanguageParts, session: Session, given: ModelConfig, cores: i
     if given.batching.combine == "never":
         rows, note = 1, "model.toml says never to combine"
     seconds = {count: _seconds(trial, count) for count in sorted({1, rows})}
+    room = _room(most_bytes)
+    plan = plan_cache(
+        trial.cache.token_bytes,
+        room,
+        parts.config.context_length,
+        rows * instances,
+        given.generation.context,
+        fewer=given.generation.slots is None,
+        step=instances,
+    )
+    instances = min(instances, plan.slots)
+    rows, note = plan.slots // instances, "; ".join(filter(None, (note, plan.note)))
     decoders = tuple(
-        Decoder(session, parts.config, rows, parts.context, parts.control) for _ in range(instances)
+        Decoder(session, parts.config, rows, plan.context, parts.control) for _ in range(instances)
     )
     for decoder in decoders:  # the first run with a binding takes longer
         decoder.read(0, [0, 0], 0)
@@ -145,9 +171,9 @@ def try_out(parts: LanguageParts, session: Session, given: ModelConfig, cores: i
         parts.template,
         decoders,
         parts.control,
-        parts.context,
+        plan.context,
         given.generation.chunk,
-        _figures(parts, decoders, seconds),
+        _figures(parts, decoders, seconds, room),
         Grammars(parts.tokenizer, parts.config.vocab_size, parts.config.ends),
     )
     return Tried(
@@ -155,17 +181,22 @@ def try_out(parts: LanguageParts, session: Session, given: ModelConfig, cores: i
     )
 
 
-def _context(config: LanguageConfig, given: GenerationConfig, bytes_a_token: int) -> int:
-    """The context: as asked, else the model's as far as memory allows."""
+def _check_context(config: LanguageConfig, given: GenerationConfig) -> None:
+    """
+    Raises:
+        LoadFailed: model.toml asks for a longer context than the model has.
+    """
     most = config.context_length
-    if given.context is not None:
-        if given.context > most:
-            raise LoadFailed(
-                f"model.toml: generation.context = {given.context}, and the model has {most}"
-            )
-        return given.context
-    room = memory_limit() // CACHE_SHARE // bytes_a_token
-    return min(most, max(LEAST_CONTEXT, room))
+    if given.context is not None and given.context > most:
+        raise LoadFailed(
+            f"model.toml: generation.context = {given.context}, and the model has {most}"
+        )
+
+
+def _room(most: int | None) -> Room:
+    """What is left beside everything that the process holds already."""
+    total = memory_limit() if most is None else most
+    return Room(total, max(0, total - resident_bytes()))
 
 
 def _deviation(decoder: Decoder, vocabulary: int) -> float:
@@ -204,15 +235,17 @@ def _seconds(decoder: Decoder, rows: int) -> float:
 
 
 def _figures(
-    parts: LanguageParts, decoders: Sequence[Decoder], seconds: Mapping[int, float]
+    parts: LanguageParts, decoders: Sequence[Decoder], seconds: Mapping[int, float], room: Room
 ) -> dict[str, str]:
     cache = decoders[0].cache
     return {
         "task": "text-generation",
-        "context": str(parts.context),
+        "context": str(cache.context),
         "slots": str(cache.rows * len(decoders)),
         "cache_bytes_per_token": str(cache.token_bytes),
         "cache_bytes_at_most": str(cache.most_bytes * len(decoders)),
+        "cache_bytes_available": str(room.left),
+        "tools": "yes" if parts.template and parts.template.tools else "no",
         "chat_template": "yes" if parts.template else "no",
         "step_seconds": ", ".join(f"{rows}: {time:.4f}" for rows, time in seconds.items()),
     }

@@ -4,7 +4,7 @@ in a thread.
 
 import os
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -94,6 +94,11 @@ class Loaded:
     language: "LanguageModel | None" = None
     text: "TextModel | None" = None
     text_note: str = ""
+
+    @property
+    def promised_bytes(self) -> int:
+        """By how much the process grows yet as the cache of a language model fills."""
+        return 0 if self.language is None else self.language.promised_bytes
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -189,14 +194,17 @@ def open_version(
     return opened
 
 
-def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
-    """Warm a version up, probe how it handles batches, and plan how to run it.
+def warm_up(
+    opened: Opened, config: ModelConfig, cores: int, most_bytes: int | None = None
+) -> Loaded:
+    """Warm a version up, probe how it handles batches, and plan how to run it. With its cache full
+    a language model may bring the process to ``most_bytes``, None: what the machine allows.
 
     Raises:
         LoadFailed: with the reason, written for the model's operator.
     """
     if opened.language is not None:
-        return _warm_up_language(opened, opened.language, config, cores)
+        return _warm_up_language(opened, opened.language, config, cores, most_bytes)
     started, session, summary = perf_counter(), opened.session, opened.summary
     golden, text, made = opened.files.golden, opened.text, list[Arrays]()
     if text is not None:
@@ -236,12 +244,16 @@ def warm_up(opened: Opened, config: ModelConfig, cores: int) -> Loaded:
 
 
 def _warm_up_language(
-    opened: Opened, parts: "LanguageParts", config: ModelConfig, cores: int
+    opened: Opened,
+    parts: "LanguageParts",
+    config: ModelConfig,
+    cores: int,
+    most_bytes: int | None,
 ) -> Loaded:
     from service.engine.loading.language import try_out
 
     started, session, batching = perf_counter(), opened.session, config.batching
-    tried = try_out(parts, session, config, cores)
+    tried = try_out(parts, session, config, cores, most_bytes)
     trim_heap()
     policy = BatchPolicy(
         tried.plan.mode,
@@ -265,6 +277,18 @@ def _warm_up_language(
         opened.seconds + perf_counter() - started,
         language=tried.model,
     )
+
+
+def least_cache(files: VersionFiles, config: ModelConfig) -> int:
+    """Bytes that the cache of a language model needs at least; 0 for other models, and for one
+    whose files are not usable, which loading will report."""
+    if not is_language_model(files.home):
+        return 0
+    from service.engine.loading.language import least_cache_bytes
+
+    with suppress(LoadFailed):
+        return least_cache_bytes(files, config.generation)
+    return 0
 
 
 def _advice(opened: Opened, plan: Plan) -> str:

@@ -64,7 +64,8 @@ def _try_version(task: Task) -> tuple[str, int | None]:
         if opened.language is None:
             _, note = trial_rows(session.signature, golden, config.probe.dims, session.run)
         if opened.language is not None or (task.room is not None and not _refused(note)):
-            warm_up(opened, config, cores=1)
+            most = None if task.room is None else before + task.room
+            warm_up(opened, config, 1, most)
     except QuantserveError as error:
         note, reason = str(error), str(error)
     except Exception as error:

@@ -163,10 +163,11 @@ def language_golden_checks(
     )
 
 
-def budget_check(budget: int) -> Check:
-    """Whether the process, with the new version in it, is inside its budget of bytes."""
+def budget_check(budget: int, promised: int = 0) -> Check:
+    """Whether the process, with the new version in it, is inside its budget of bytes; caches are
+    ``promised`` so many more."""
     trim_heap()
-    return memory_check(resident_bytes(), budget)
+    return memory_check(resident_bytes(), budget, promised)
 
 
 def speed_against(
@@ -191,21 +192,22 @@ def speed_against(
     return speed_check(median(times[0]), median(times[1]), max_slowdown)
 
 
-def room_check(model: Path, budget: int) -> Check:
+def room_check(model: Path, budget: int, promised: int = 0) -> Check:
     """Whether a model file can fit the budget at all: the version will hold at least that and its
-    external data. Loading one that does not would be stopped by the system, and all other models
-    with it. A file that is too large by itself is not read: its graph names the external data.
+    external data, and caches take what they are ``promised``. Loading one that does not would be
+    stopped by the system, and all other models with it. A file that is too large by itself is not
+    read: its graph names the external data.
     """
     measure = "bytes of the process with the version's files"
-    resident, own = resident_bytes(), file_size(model) or 0
+    resident, own = resident_bytes() + promised, file_size(model) or 0
     held = resident + (own if resident + own > budget else _size(model))
     return Check("memory", measure, float(held), float(budget), held <= budget)
 
 
-def room_left(model: Path, budget: int) -> int:
-    """The bytes by which a process may grow while it loads a version. During loading it holds a
-    copy of the files beside the session."""
-    return max(0, budget - resident_bytes()) + _size(model)
+def room_left(model: Path, budget: int, promised: int = 0) -> int:
+    """The bytes by which a process may grow while it loads a version, beside what caches are
+    ``promised``. During loading it holds a copy of the files beside the session."""
+    return max(0, budget - promised - resident_bytes()) + _size(model)
 
 
 def _size(model: Path) -> int:

@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,7 +50,7 @@ class ModelRepository:
     ) -> None:
         self.folder = folder
         self.root = Root.of(folder, name)
-        self._context = context
+        self._context = replace(context, promised=self._promised)
         self._allow_empty = allow_empty
         # All mutable state beside that of the models: whether the start is over and the end begun,
         # what of the folder is not served and what of that was logged, the versions whose files
@@ -64,6 +65,11 @@ class ModelRepository:
 
     def __iter__(self) -> Iterator[Model]:
         return iter(sorted(self.models.values(), key=lambda model: model.name))
+
+    def _promised(self) -> int:
+        """Bytes that caches will yet take."""
+        every = (version for model in self for version in model.versions.values())
+        return sum(version.promised_bytes for version in every)
 
     @property
     def ready(self) -> bool:

@@ -29,6 +29,7 @@ from service.core.errors import GateFailed, QuantserveError
 from service.core.events import Observer, PhaseStatus, StateChanged, SwapPhase, ThreadLost
 from service.core.gate import ALLOW_CHANGE, keep_v1_by, signature_check
 from service.core.ledger import UNNOTED, Ledger, Work
+from service.core.lifecycle import State
 from service.core.names import displayed
 from service.core.run_limits import DEFAULT_TIMEOUTS, Timeouts
 from service.core.tensors import Signature
@@ -136,7 +137,8 @@ class Context:
     reason; ``try_again`` is called with one that is to be served all the same. ``rehearse``:
     whether versions that come while others serve are first tried in a process of their own.
     ``timeouts`` bound runs and loads, ``turns`` how many loads there are at a time. ``no_pin``:
-    write no choice of a version to disk. ``ballot``: what other processes think.
+    write no choice of a version to disk. ``ballot``: what other processes think. ``promised``:
+    bytes by which the caches of the versions that are loaded may grow.
     """
 
     cores: int
@@ -152,6 +154,7 @@ class Context:
     turns: Turns = field(default_factory=Turns)
     no_pin: bool = False
     ballot: Ballot = field(default_factory=Alone)
+    promised: Callable[[], int] = lambda: 0
 
 
 class Phase(NamedTuple):
@@ -282,7 +285,8 @@ class Rollout:
         if context.memory_budget:
             with self.phase("room"):
                 path, budget = version.files.model, context.memory_budget
-                room = await self._caught("memory", room_check, path, budget)
+                promised = context.promised() + version.config.cache.max_bytes
+                room = await self._caught("memory", room_check, path, budget, promised)
                 self.checks += [room] if room is not None else []
             if self._refusals():
                 return None
@@ -303,7 +307,10 @@ class Rollout:
         self._compare(opened.signature)
         if self._refusals():
             return None
-        loaded = await self._try("warm-up", warm_up, opened, version.config, context.cores)
+        most = None
+        if context.memory_budget:
+            most = context.memory_budget - context.promised()
+        loaded = await self._try("warm-up", warm_up, opened, version.config, context.cores, most)
         if loaded is not None:
             self._compare_rows(loaded)
             await self._judge(loaded)
@@ -315,9 +322,8 @@ class Rollout:
         with self.phase("rehearsal"):
             room = None
             if context.memory_budget and not self._options.force:
-                room = await asyncio.to_thread(
-                    room_left, version.files.model, context.memory_budget
-                )
+                path, budget = version.files.model, context.memory_budget
+                room = await asyncio.to_thread(room_left, path, budget, context.promised())
             control, custom = self._thread.control, context.allow_custom_ops
 
             def stop() -> bool:
@@ -372,7 +378,10 @@ class Rollout:
             await self._run_rows(self._live, loaded)
         if budget:
             with self.phase("memory"):
-                held = await self._caught("memory", budget_check, budget)
+                promised = self._context.promised()
+                if self.version.state is not State.READY:
+                    promised += loaded.promised_bytes + self.version.config.cache.max_bytes
+                held = await self._caught("memory", budget_check, budget, promised)
                 self.checks += [held] if held is not None else []
         if gate.max_slowdown is not None and self._live is not None:
             await self._race(self._live, loaded, golden, gate.max_slowdown)

@@ -15,6 +15,7 @@ from service.core.events import Swapped
 from service.core.ledger import Work
 from service.core.lifecycle import State
 from service.core.versions import Load, Serve, View, next_action, surplus
+from service.engine.loading.loader import least_cache
 from service.engine.repository import pinning
 from service.engine.repository.gate import room_check
 from service.engine.repository.model import Model
@@ -331,7 +332,9 @@ async def _make_room(model: Model, version: ModelVersion, context: Context) -> N
     spare = model.previous
     if not context.memory_budget or spare is None or spare.number == version.number:
         return
-    room = await asyncio.to_thread(room_check, version.files.model, context.memory_budget)
+    path, promised = version.files.model, context.promised()
+    promised += await asyncio.to_thread(least_cache, version.files, model.config)
+    room = await asyncio.to_thread(room_check, path, context.memory_budget, promised)
     if not room.passed:
         await unload(model, spare.number, context)
 

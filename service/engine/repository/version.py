@@ -26,8 +26,9 @@ from service.engine.runtime.session import new_control
 from service.engine.runtime.split_batcher import Batcher, SplitBatcher, TensorBatcher
 from service.engine.storage.folder import VersionFiles
 
-# Servers without language models do without these: they take memory.
+# Servers without language models or response caches do without these: they take memory.
 if TYPE_CHECKING:
+    from service.core.response_cache import ResponseCache
     from service.engine.generation.batcher import GenerationBatcher
     from service.engine.generation.language_model import LanguageModel
     from service.engine.text.batcher import TextBatcher
@@ -79,6 +80,7 @@ class ModelVersion:
         self.reason = ""
         self.loaded: Loaded | None = None
         self.batcher: Batcher | None = None
+        self._cache: ResponseCache | None = None
         self.language = False
         self.since = 0.0
         # Set when the version takes over: the outputs that V1 answers, empty for all.
@@ -98,9 +100,37 @@ class ModelVersion:
 
     def _tensor_batcher(self, loaded: Loaded) -> TensorBatcher:
         if loaded.extent is None:
-            return self._batcher(loaded, inline=False)
+            return self._cached(self._batcher(loaded, inline=False), loaded)
         inline, threaded = (self._batcher(loaded, inline=each) for each in (True, False))
-        return SplitBatcher(inline, threaded, loaded.extent)
+        return self._cached(SplitBatcher(inline, threaded, loaded.extent), loaded)
+
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes in the response cache."""
+        return self._cache.held if self._cache is not None else 0
+
+    @property
+    def promised_bytes(self) -> int:
+        """By how much the process grows yet as the version's caches fill."""
+        caches = 0 if self._cache is None else self._cache.limit - self._cache.held
+        return caches + (self.loaded.promised_bytes if self.loaded is not None else 0)
+
+    def _cached(self, batcher: TensorBatcher, loaded: Loaded) -> TensorBatcher:
+        limit = self.config.cache.max_bytes
+        if not limit:
+            return batcher
+        from service.core.response_cache import ResponseCache
+        from service.engine.runtime.cached_batcher import CachedBatcher
+
+        self._cache = ResponseCache(limit)
+        return CachedBatcher(
+            (self.model, self.number),
+            batcher,
+            self._cache,
+            self._observe,
+            timeout=loaded.policy.timeout,
+            limit=loaded.policy.max_queue,
+        )
 
     def _batcher(self, loaded: Loaded, inline: bool) -> DynamicBatcher:
         return DynamicBatcher(
@@ -184,7 +214,7 @@ class ModelVersion:
             self._ledger.release(mark)
         heavy: list[object] = [self.batcher, self.loaded.instances, self.loaded.language]
         heavy.append(self.loaded.text)
-        self.batcher = None
+        self.batcher = self._cache = None
         self.loaded = replace(self.loaded, instances=(), language=None, text=None)
         await asyncio.to_thread(free, heavy)
         self._move(State.UNAVAILABLE, reason)

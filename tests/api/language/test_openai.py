@@ -34,6 +34,14 @@ async def tiny(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served
         yield each
 
 
+def tool(name: str, **parameters: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+
+def named(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name}}
+
+
 async def chat(tiny: Served, **asked: Any) -> httpx.Response:
     body = {"model": "tiny", "messages": CHAT, "max_tokens": 4} | asked
     body = {key: value for key, value in body.items() if value is not ...}
@@ -58,7 +66,18 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"logit_bias": {"x": 1}}, "logit_bias", '"x" is no token id'),
     ({"logit_bias": {"5": 101}}, "logit_bias.5", "less than or equal to 100"),
     ({"top_logprobs": 21, "logprobs": True}, "top_logprobs", "less than or equal to 20"),
-    ({"tools": [{"type": "function"}]}, "tools", "None"),
+    ({"tools": [{"type": "function"}]}, "tools.0.function", "you must provide"),
+    ({"tools": [{"type": "browser"}]}, "tools.0.type", "Input should be 'function'"),
+    ({"tools": [tool("a b")]}, "tools.0.function.name", "should match pattern"),
+    ({"tools": [tool("a"), tool("a")]}, "tools.1.function.name", '"a" is there twice'),
+    ({"tools": [tool("a")] * 129}, "tools", "at most 128 items"),
+    ({"tools": [tool("a", type="array")]}, "tools.0.function.parameters", 'type "object"'),
+    ({"tools": [tool("a")]}, "tools", 'the chat template of model "tiny" takes none'),
+    ({"tool_choice": "auto"}, "tool_choice", 'only allowed together with "tools"'),
+    ({"tools": [tool("a")], "tool_choice": "any"}, "tool_choice", "'required'"),
+    ({"tools": [tool("a")], "tool_choice": named("b")}, "tool_choice", 'no tool is called "b"'),
+    ({"tools": [tool("a")], "guided_regex": "a"}, "guided_regex", "needs"),
+    ({"messages": [{"role": "assistant", "tool_calls": [5]}]}, "messages.0.tool_calls.0", "dict"),
     ({"response_format": {"type": "xml"}}, "response_format.type", "'json_schema'"),
     ({"response_format": {"type": "json_schema"}}, "response_format", "which needs it"),
     ({"nonsense": 1}, "nonsense", "unrecognized request argument supplied: nonsense"),

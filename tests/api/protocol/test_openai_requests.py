@@ -2,12 +2,8 @@ from typing import Any
 
 import pytest
 
-from service.api.protocol.openai_requests import (
-    ChatRequest,
-    CompletionRequest,
-    read,
-    read_generate,
-)
+from service.api.protocol.openai_chat import ChatRequest
+from service.api.protocol.openai_requests import CompletionRequest, read, read_generate
 from service.core.errors import BadArgument
 
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "a"}]}
@@ -36,14 +32,6 @@ def test_null_is_as_good_as_left_out() -> None:
 def test_names_of_the_same_limit() -> None:
     assert read(ChatRequest, {**CHAT, "max_tokens": 3}).limit == 3
     assert read(ChatRequest, {**CHAT, "max_tokens": 3, "max_completion_tokens": 5}).limit == 5
-
-
-def test_what_else_a_message_holds_is_for_the_template() -> None:
-    message = {"role": "assistant", "content": None, "name": "x", "tool_calls": []}
-    (found,) = read(ChatRequest, {**CHAT, "messages": [message]}).messages
-    assert found.for_template() == {
-        "role": "assistant", "content": "", "name": "x", "tool_calls": [],
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

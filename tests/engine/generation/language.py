@@ -13,6 +13,15 @@ TEMPLATE = (
     "{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 """That of SmolLM2, in short."""
+TOOL_TEMPLATE = (
+    "{% if tools %}{{ '<|im_start|>system\\n' + tools | tojson + ' <tool_call></tool_call>' }}"
+    "{{ '<|im_end|>\\n' }}{% endif %}{% for message in messages %}"
+    "{{ '<|im_start|>' + message.role + '\\n' + message.content }}"
+    "{% for call in message.tool_calls or [] %}{{ '<tool_call>' + {'name': call.function.name,"
+    " 'arguments': call.function.arguments} | tojson + '</tool_call>' }}{% endfor %}"
+    "{{ '<|im_end|>\\n' }}{% endfor %}{{ '<|im_start|>assistant\\n' }}"
+)
+"""One in the form of Hermes and Qwen, that shows the model what it may call."""
 TEXT = "".join(topics.topics[name] for name in sorted(topics.topics)[:20])
 """Of Python's own help: English, and enough of it for all 512 tokens."""
 

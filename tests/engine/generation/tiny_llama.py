@@ -21,10 +21,12 @@ EOS = 2
 """Of the tokens, that with which the template ends messages."""
 
 
-def graph(seed: int = 0, *, pruned: bool = False, scale: float = 4.0) -> onnx.ModelProto:
+def graph(
+    seed: int = 0, *, pruned: bool = False, scale: float = 4.0, context: int = CONTEXT
+) -> onnx.ModelProto:
     """The decoder. ``pruned``: scores are given of the last token only. ``scale`` of the scores:
     how sure it is."""
-    make = _Maker(seed)
+    make = _Maker(seed, context)
     make.mask()
     x = make.add("Gather", make.weight("embed", VOCABULARY, WIDTH), "input_ids")
     for layer in range(LAYERS):
@@ -82,17 +84,18 @@ def config(**changes: Any) -> dict[str, Any]:
     return {"model": found | changes, "search": {"max_length": CONTEXT}}
 
 
-def write(version: Path, **options: Any) -> Path:
+def write(version: Path, *, context: int = CONTEXT, **options: Any) -> Path:
     """A version's folder, whole."""
     version.mkdir(parents=True, exist_ok=True)
-    onnx.save(graph(**options), version / "model.onnx")
-    (version / "genai_config.json").write_text(json.dumps(config()))
+    onnx.save(graph(context=context, **options), version / "model.onnx")
+    (version / "genai_config.json").write_text(json.dumps(config(context_length=context)))
     write_tokenizer(version)
     return version
 
 
 class _Maker:
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, context: int) -> None:
+        self.context = context
         self.random = np.random.default_rng(seed)
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[TensorProto] = []
@@ -117,7 +120,7 @@ class _Maker:
         self.lengths = self.add("Cast", less, to=TensorProto.INT32)
         longest = self.add("Gather", self.add("Shape", "attention_mask"), "first", axis=0)
         self.total = self.add("Cast", longest, to=TensorProto.INT32)
-        angles = np.outer(np.arange(CONTEXT), 1e4 ** (-np.arange(0, SIZE, 2) / SIZE))
+        angles = np.outer(np.arange(self.context), 1e4 ** (-np.arange(0, SIZE, 2) / SIZE))
         self.weights += [
             constant("cos", np.cos(angles), np.float32),
             constant("sin", np.sin(angles), np.float32),

@@ -14,7 +14,9 @@ from service.core.batching import BatchingMode
 from service.core.errors import LoadFailed
 from service.core.generation import GenerationRequest
 from service.engine.generation.batcher import GenerationBatcher
-from service.engine.loading.loader import Loaded, load
+from service.engine.host.resources import resident_bytes
+from service.engine.loading.loader import Loaded, least_cache, load, open_version, warm_up
+from service.engine.storage.folder import read_model
 from tests.engine.generation import tiny_llama
 from tests.engine.generation.tiny_batcher import request, whole
 
@@ -23,6 +25,15 @@ ONE_TOKEN = 2 * tiny_llama.LAYERS * tiny_llama.KV_HEADS * tiny_llama.SIZE * 4
 
 def loaded(version: Path, cores: int = 2, **given: Any) -> Loaded:
     return load(version, ModelConfig.model_validate(given), cores)
+
+
+def with_room(version: Path, room: int, **given: Any) -> Loaded:
+    """Loaded where so many bytes are left for the cache, give or take what the trial took."""
+    config = ModelConfig.model_validate(given)
+    model = read_model(version.parent)
+    assert model is not None
+    opened = open_version(model.of_version(1), config)
+    return warm_up(opened, config, 2, resident_bytes() + room)
 
 
 @pytest.fixture
@@ -49,16 +60,57 @@ def test_settings_say_how_many_and_how_long(version: Path) -> None:
     assert (language.slots, language.context, language.chunk) == (6, 64, 8)
 
 
-def test_without_a_setting_memory_bounds_the_context(
-    version: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def longer(version: Path, context: int = 10_000_000) -> None:
+    """Let the model have a context that no memory suffices for."""
     config = json.loads((version / "genai_config.json").read_text())
-    config["model"]["context_length"] = 10_000
+    config["model"]["context_length"] = context
     (version / "genai_config.json").write_text(json.dumps(config))
-    memory = 4 * 8 * 1000 * ONE_TOKEN
-    monkeypatch.setattr("service.engine.loading.language.memory_limit", lambda: memory)
-    language = loaded(version).language
-    assert language is not None and language.context == 1000
+
+
+def test_without_a_setting_memory_bounds_the_context(version: Path) -> None:
+    longer(version)
+    language = with_room(version, 2**30).language
+    assert language is not None and language.slots == 8
+    assert language.cache_bytes <= 2**30
+    share = (resident_bytes() + 2**30) / 4
+    assert language.cache_bytes == pytest.approx(share, rel=0.1)
+    assert int(language.figures["cache_bytes_at_most"]) == language.cache_bytes
+    assert int(language.figures["cache_bytes_available"]) == pytest.approx(2**30, rel=0.1)
+
+
+def test_a_cache_that_does_not_fit_is_refused_with_its_figures(version: Path) -> None:
+    longer(version)
+    settings = {"generation": {"slots": 8, "context": 1_000_000}}
+    with pytest.raises(LoadFailed, match="take 488.3 MB a request, and .* are left, too little"):
+        with_room(version, 2**30, **settings)
+    fewer = with_room(version, 2**30, generation={"context": 1_000_000})
+    assert fewer.language is not None and fewer.language.slots == 2
+    assert "2 requests decode at a time, not 8" in fewer.plan.note
+    with pytest.raises(LoadFailed, match="0 MB of the memory budget are left"):
+        with_room(version, -(2**20))
+
+
+def test_what_a_cache_is_promised_shrinks_as_it_fills(version: Path) -> None:
+    found = loaded(version)
+    language = found.language
+    assert language is not None
+    before = found.promised_bytes
+    assert 0 < language.cache_bytes - before <= 8 * 2 * ONE_TOKEN
+    language.decoders[0].read(3, [5] * 100, 0)
+    assert before - found.promised_bytes == 100 * ONE_TOKEN
+    language.decoders[0].next([5], [1])
+    assert before - found.promised_bytes == 100 * ONE_TOKEN
+
+
+def test_the_least_that_a_cache_takes(version: Path) -> None:
+    model = read_model(version.parent)
+    assert model is not None
+    files = model.of_version(1)
+    assert least_cache(files, ModelConfig()) == 8 * 128 * ONE_TOKEN
+    given = ModelConfig.model_validate({"generation": {"slots": 2, "context": 10}})
+    assert least_cache(files, given) == 2 * 10 * ONE_TOKEN
+    (version / "genai_config.json").write_text("{")
+    assert least_cache(files, given) == 0
 
 
 def test_rows_that_depend_on_each_other_decode_alone(version: Path) -> None:

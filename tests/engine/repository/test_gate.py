@@ -8,8 +8,9 @@ import pytest
 
 from service.config import ModelConfig
 from service.core.batching import BatchingMode
+from service.engine.host.resources import resident_bytes
 from service.engine.loading.loader import Loaded, load
-from service.engine.repository.gate import Abandoned, answers, room_check
+from service.engine.repository.gate import Abandoned, answers, budget_check, room_check, room_left
 from service.engine.runtime.session import new_control
 from tests.repositories import put, scale
 
@@ -53,3 +54,13 @@ def test_a_file_that_is_larger_than_the_budget_is_not_read(tmp_path: Path) -> No
         tracemalloc.stop()
     assert not check.passed and isinstance(check.measured, float) and check.measured > size
     assert peak < 2**20
+
+
+def test_what_caches_are_promised_counts_as_taken(tmp_path: Path) -> None:
+    put(tmp_path, "m", 1, scale(3))
+    file, budget = tmp_path / "m/1/model.onnx", resident_bytes() + 2**30
+    assert room_check(file, budget).passed and not room_check(file, budget, 2**30).passed
+    assert room_left(file, budget) - room_left(file, budget, 2**28) == pytest.approx(2**28, rel=0.1)
+    assert budget_check(budget).passed
+    failed = budget_check(budget, 2**31)
+    assert not failed.passed and failed.measure.endswith("with full caches of language models")

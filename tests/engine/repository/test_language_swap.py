@@ -10,6 +10,8 @@ import pytest
 from service.core.errors import GateFailed
 from service.core.generation import Delta
 from service.engine.generation.teacher import force
+from service.engine.host.heap import trim_heap
+from service.engine.host.resources import resident_bytes
 from service.engine.repository.repository import ModelRepository
 from service.engine.repository.rollout import Cause, Context, RolloutOptions
 from tests.engine.generation import tiny_llama
@@ -87,6 +89,30 @@ async def test_no_answer_is_cut(models: Path) -> None:
     assert {answer.tokens for answer in answers} == {60}
     await repository.stop()
     assert not repository.models["tiny"].active
+
+
+async def test_full_caches_count_against_the_budget(tmp_path: Path) -> None:
+    """Two models with an empty cache of 256 MiB, and room for one of them."""
+    bytes_a_token = 2 * tiny_llama.LAYERS * tiny_llama.KV_HEADS * tiny_llama.SIZE * 4
+    slots = 256 * 2**20 // (512 * bytes_a_token)
+    for name in ("one", "two"):
+        tiny_llama.write(tmp_path / name / "1", context=512)
+        settings = f"[generation]\nslots = {slots}\ncontext = 512\n[instances]\ncount = 1\n"
+        (tmp_path / name / "model.toml").write_text(settings)
+    trim_heap()
+    context = Context(1, lambda _: None, resident_bytes() + 400 * 2**20)
+    repository = ModelRepository(tmp_path, context)
+    await repository.load_all()
+    (served,) = [model for model in repository if model.serving]
+    (refused,) = [model for model in repository if not model.serving]
+    version = repository.version(served.name)
+    assert version.loaded is not None
+    assert version.loaded.promised_bytes == pytest.approx(256 * 2**20, rel=0.05)
+    assert "of the memory budget are left, too little for" in refused.reason
+    await repository.unload(served.name)
+    await repository.load(refused.name)
+    assert refused.serving
+    await repository.stop()
 
 
 async def test_a_golden_set_of_another_kind_is_told(models: Path) -> None:

@@ -53,7 +53,8 @@ async def test_what_another_one_held_meanwhile_does_not_count(
     for name in ("a", "b"):
         put(tmp_path, name, 1, scale(2))
 
-    def check(path: Path, budget: int) -> Check:
+    def check(path: Path, budget: int, promised: int) -> Check:
+        assert promised == 0
         if path.parts[-3] == "a":
             assert refused.wait(60)
             return memory_check(2, 1)
@@ -62,7 +63,7 @@ async def test_what_another_one_held_meanwhile_does_not_count(
         return memory_check(2 if first else 1, 1)
 
     monkeypatch.setattr(rollout, "room_check", check)
-    monkeypatch.setattr(rollout, "budget_check", lambda budget: memory_check(1, 1))
+    monkeypatch.setattr(rollout, "budget_check", lambda budget, promised: memory_check(1, 1))
     async with opened(tmp_path, budget=1, turns=Turns(stagger=0.0)) as it:
         assert await it.factor(name="b") == 2
         (row,) = it.states("a").values()

@@ -1,0 +1,178 @@
+"""What a request of OpenAI's API asks: the prompts for a model, and how its answers are written."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from service.api.language.answers import Prompts
+from service.api.protocol import openai_answers
+from service.api.protocol.openai_answers import Head, Json, Whole
+from service.api.protocol.openai_chat import ChatRequest
+from service.api.protocol.openai_requests import MOST_CHOICES, Asked, CompletionRequest, read
+from service.core.errors import BadArgument, InputRejected
+from service.core.generation import GenerationRequest, ToolChoice, Tools
+from service.core.requests import DEFAULT_PRIORITY
+
+if TYPE_CHECKING:
+    from service.api.language.call_reader import CallReader
+    from service.engine.generation.grammar import Grammar
+    from service.engine.generation.language_model import LanguageModel
+    from service.engine.generation.tool_syntax import ToolSyntax
+
+DEFAULT_TOKENS = 16
+"""Of a completion that names no limit: OpenAI's default for these."""
+
+
+class Writing(NamedTuple):
+    """How the answers of one route are written. ``prefix`` begins their ids, ``kind`` is what a
+    piece says it is."""
+
+    prefix: str
+    kind: str
+    whole: Callable[[Head, Sequence[Whole], Json], Json]
+    piece: Callable[..., Json]
+
+
+CHAT = Writing("chatcmpl-", "chat.completion.chunk", openai_answers.chat, openai_answers.chat_piece)
+COMPLETION = Writing(
+    "cmpl-", "text_completion", openai_answers.completion, openai_answers.completion_piece
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that was read: what it asks, how to make prompts of it and write its answers, and
+    what those may call."""
+
+    asked: Asked
+    prompts: Prompts
+    form: Writing
+    tools: Tools | None = None
+
+    def reader(self, language: "LanguageModel") -> "CallReader | None":
+        """What finds the calls of one answer, where it may call anything."""
+        template = language.template
+        if self.tools is None or template is None or template.tools is None:
+            return None
+        from service.api.language.call_reader import CallReader
+
+        return CallReader(template.tools, self.tools)
+
+
+def chat_call(document: dict[str, Any]) -> Call:
+    """A chat.
+
+    Raises:
+        BadArgument: it is none.
+    """
+    asked = read(ChatRequest, document)
+    messages = [message.for_template(place) for place, message in enumerate(asked.messages)]
+    tools = asked.callable()
+    shown = [tool.model_dump(exclude_none=True) for tool in asked.tools or ()] if tools else None
+
+    def prompts(language: "LanguageModel") -> list[GenerationRequest]:
+        if language.template is None:
+            raise _no_template(asked.model)
+        grammar = _grammar(asked, language)
+        if tools is not None:
+            grammar = _of_calls(tools, language, _syntax(asked.model, language))
+        text = language.template.render(messages, shown)
+        tokens = tuple(language.tokenizer.encode(text, special=False))
+        return _requests(asked, tokens, asked.limit, asked.told, grammar)
+
+    return Call(asked, prompts, CHAT, tools)
+
+
+def completion_call(document: dict[str, Any]) -> Call:
+    """A completion.
+
+    Raises:
+        BadArgument: it is none.
+    """
+    asked = read(CompletionRequest, document)
+    if len(asked.prompts) * asked.choices > MOST_CHOICES:
+        raise BadArgument(f"at most {MOST_CHOICES} answers may be asked for at once", "prompt")
+
+    def prompts(language: "LanguageModel") -> list[GenerationRequest]:
+        encode = language.tokenizer.encode
+        made: list[GenerationRequest] = []
+        for given in asked.prompts:
+            tokens = tuple(encode(given, special=True) if isinstance(given, str) else given)
+            limit = asked.max_tokens or DEFAULT_TOKENS
+            grammar = _grammar(asked, language)
+            made += _requests(asked, tokens, limit, asked.logprobs, grammar)
+        return made
+
+    return Call(asked, prompts, COMPLETION)
+
+
+def _requests(
+    asked: Asked,
+    tokens: tuple[int, ...],
+    limit: int | None,
+    logprobs: int | None,
+    grammar: "Grammar | None",
+) -> list[GenerationRequest]:
+    """One for each answer that is wanted of a prompt."""
+    return [
+        GenerationRequest(
+            tokens,
+            asked.parameters(logprobs, choice),
+            limit,
+            asked.min_tokens or 0,
+            asked.stops,
+            bool(asked.ignore_eos),
+            asked.priority or DEFAULT_PRIORITY,
+            constraint=grammar.copy() if grammar else None,
+        )
+        for choice in range(asked.choices)
+    ]
+
+
+def _grammar(asked: Asked, language: "LanguageModel") -> "Grammar | None":
+    """
+    Raises:
+        InputRejected: the form that is asked for is not usable.
+    """
+    return language.grammars.grammar(asked.form) if asked.form else None
+
+
+def _syntax(model: str, language: "LanguageModel") -> "ToolSyntax":
+    """
+    Raises:
+        BadArgument: the model is not shown what it could call.
+    """
+    if language.template is None or language.template.tools is None:
+        raise BadArgument(f'tools: the chat template of model "{model}" takes none', "tools")
+    return language.template.tools
+
+
+def _of_calls(tools: Tools, language: "LanguageModel", syntax: "ToolSyntax") -> "Grammar | None":
+    """What the answers must look like where they must call something.
+
+    Raises:
+        BadArgument: the schema of a function is not usable.
+    """
+    if tools.choice is not ToolChoice.REQUIRED:
+        return None
+    from service.engine.generation.tool_syntax import form_of
+
+    def made(some: Tools) -> "Grammar":
+        return language.grammars.grammar(form_of(syntax, some, language.tokenizer.token))
+
+    try:
+        return made(tools)
+    except InputRejected as error:
+        for function in tools.functions:  # whose fault is it?
+            try:
+                made(replace(tools, functions=(function,)))
+            except InputRejected as own:
+                key = f"tools.{function.place}.function.parameters"
+                raise BadArgument(f"{key}: {own}", key) from None
+        raise BadArgument(f"tools: {error}", "tools") from None
+
+
+def _no_template(model: str) -> InputRejected:
+    return InputRejected(
+        f'model "{model}" has no chat template (chat_template.jinja): use /v1/completions'
+    )

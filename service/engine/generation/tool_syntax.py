@@ -1,0 +1,73 @@
+"""How a model writes calls of functions: as its chat template shows them to it."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from service.core.generation import Form, Function, Tools
+from service.engine.generation.grammar import COMPACT
+
+MOST_CALLS = 16
+"""In an answer that must call something: a model may not find the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSyntax:
+    """Calls are objects with ``name`` and the arguments under ``key``. ``begin`` stands before one
+    and ``end`` behind it; ``listed``: all of them are one list behind one ``begin``."""
+
+    begin: str = ""
+    end: str = ""
+    key: str = "arguments"
+    listed: bool = False
+
+
+TAGGED = ToolSyntax("<tool_call>", "</tool_call>")
+"""Hermes, Qwen and others: ``<tool_call>{"name": ..., "arguments": {...}}</tool_call>``."""
+LISTED = ToolSyntax("[TOOL_CALLS]", listed=True)
+"""Mistral: ``[TOOL_CALLS][{"name": ..., "arguments": {...}}]``."""
+PARAMETERS = ToolSyntax(key="parameters")
+"""Llama: ``{"name": ..., "parameters": {...}}``, and nothing else."""
+PLAIN = ToolSyntax()
+"""Any other: ``{"name": ..., "arguments": {...}}``."""
+
+
+def syntax_of(template: str) -> ToolSyntax:
+    """What a chat template that takes tools shows to the model."""
+    for syntax in (TAGGED, LISTED):
+        if syntax.begin in template:
+            return syntax
+    return PARAMETERS if '"parameters":' in template else PLAIN
+
+
+def form_of(syntax: ToolSyntax, tools: Tools, token: Callable[[str], int | None]) -> Form:
+    """Answers that are calls and nothing else. ``token`` gives the id of a token by its name: a
+    mark that the model knows as one token must come as that."""
+    several = tools.parallel and (syntax.end or syntax.listed)
+    separator = ", " if syntax.listed else "\n"
+    more = f" ({json.dumps(separator)} one){{0,{MOST_CALLS - 1}}}" if several else ""
+    begin, end = _mark(syntax.begin, token), _mark(syntax.end, token)
+    if syntax.listed:
+        lines = [f'start: {begin} "[" one{more} "]"', "one: call"]
+    elif syntax.end:
+        lines = [f"start: one{more}", f'one: {begin} "\\n" call "\\n" {end}']
+    else:
+        lines = ["start: call"]
+    lines.append("call: " + " | ".join(f"f{place}" for place in range(len(tools.functions))))
+    lines += _functions(syntax.key, tools.functions)
+    return Form("tools", "\n".join(lines))
+
+
+def _functions(key: str, functions: Sequence[Function]) -> list[str]:
+    """A rule for each: the schemas stay documents of their own, in which ``$ref`` is right."""
+    rules = []
+    for place, function in enumerate(functions):
+        head = f'{{"name": {json.dumps(function.name)}, "{key}": '
+        schema = {**function.parameters, "x-guidance": COMPACT}
+        rules.append(f'f{place}: {json.dumps(head)} %json {json.dumps(schema)} "}}"')
+    return rules
+
+
+def _mark(text: str, token: Callable[[str], int | None]) -> str:
+    number = token(text) if text else None
+    return json.dumps(text) if number is None else f"<[{number}]>"

@@ -1,0 +1,96 @@
+"""Whatever is likely, answers that must call something do, in the model's own form."""
+
+import json
+
+import numpy as np
+import pytest
+
+from service.core.generation import Function, SamplingParameters, ToolChoice, Tools
+from service.engine.generation.grammar import Grammars
+from service.engine.generation.sampling import Sampler, sample
+from service.engine.generation.tokenizer import Tokenizer
+from service.engine.generation.tool_parser import ToolParser
+from service.engine.generation.tool_syntax import (
+    LISTED,
+    PARAMETERS,
+    PLAIN,
+    TAGGED,
+    ToolSyntax,
+    form_of,
+    syntax_of,
+)
+from tests.engine.generation.language import BEGIN, write_tokenizer
+from tests.engine.generation.tiny_llama import EOS, VOCABULARY
+
+SIZE = {"$ref": "#/$defs/Size"}
+SCHEMA = {
+    "type": "object",
+    "properties": {"size": SIZE},
+    "required": ["size"],
+    "additionalProperties": False,
+    "$defs": {"Size": {"enum": ["S", "L"]}},
+}
+FUNCTIONS = (
+    Function("order", SCHEMA, 0),
+    Function("cancel", {**SCHEMA, "properties": {}, "required": []}, 1),
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    write_tokenizer(folder)
+    return Tokenizer(folder / "tokenizer.json")
+
+
+@pytest.mark.parametrize(
+    ("template", "syntax"),
+    [
+        ("... <tool_call> ...", TAGGED),
+        ("{{ '[TOOL_CALLS] [' }}", LISTED),
+        ('{"name": function name, "parameters": dictionary}', PARAMETERS),
+        ("{{ '\"parameters\": ' }}", PARAMETERS),
+        ("{{ tools }}", PLAIN),
+    ],
+)
+def test_the_template_tells(template: str, syntax: ToolSyntax) -> None:
+    assert syntax_of(template) is syntax
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+@pytest.mark.parametrize("syntax", [TAGGED, LISTED, PARAMETERS, PLAIN])
+def test_random_tokens_become_calls(
+    tokenizer: Tokenizer, syntax: ToolSyntax, parallel: bool
+) -> None:
+    tools = Tools(FUNCTIONS, ToolChoice.REQUIRED, parallel=parallel)
+    form = form_of(syntax, tools, tokenizer.token)
+    grammars = Grammars(tokenizer, VOCABULARY, (EOS,))
+    most = 0
+    for seed in range(12):
+        sampler = Sampler(SamplingParameters(seed=seed), (), (EOS,), grammars.grammar(form))
+        random = np.random.default_rng(seed)
+        tokens: list[int] = []
+        while len(tokens) < 2000:
+            scores = random.normal(0, 1, (1, VOCABULARY)).astype(np.float32)
+            (choice,) = sample(scores, [sampler])
+            if choice.token == EOS:
+                break
+            tokens.append(choice.token)
+        parser = ToolParser(syntax, ["order", "cancel"])
+        text = tokenizer.decode(tokens)
+        first, last = parser.push(text), parser.flush()
+        calls = first.calls + last.calls
+        assert calls and not first.text + last.text, text
+        for call in calls:
+            arguments = json.loads(call.arguments)
+            assert arguments == {} if call.name == "cancel" else arguments["size"] in ("S", "L")
+        most = max(most, len(calls))
+    assert (most > 1) == (parallel and syntax in (TAGGED, LISTED))
+
+
+def test_a_mark_that_is_a_token_comes_as_that(tokenizer: Tokenizer) -> None:
+    form = form_of(
+        ToolSyntax(BEGIN, "</x>"), Tools(FUNCTIONS, ToolChoice.REQUIRED), tokenizer.token
+    )
+    grammar = Grammars(tokenizer, VOCABULARY, (EOS,)).grammar(form)
+    assert np.flatnonzero(grammar.allowed()).tolist() == [tokenizer.token(BEGIN)]

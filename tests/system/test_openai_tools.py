@@ -1,0 +1,158 @@
+"""Functions called by the tiny language model of a real server, asked by OpenAI's own client."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import openai
+import pytest
+from pydantic import BaseModel, Field
+
+from tests.engine.generation import tiny_llama
+from tests.engine.generation.language import TOOL_TEMPLATE
+from tests.system.process import running
+
+ASKED: dict[str, Any] = {"model": "caller", "max_tokens": 900}
+CHAT = [{"role": "user", "content": "Hi"}]
+
+
+class Order(BaseModel):
+    """Order shirts."""
+
+    size: Literal["S", "M", "L"]
+    count: int = Field(ge=1, le=99)
+
+
+SIZES = {"type": "string", "enum": ["S", "M", "L"]}
+SCHEMA = {
+    "type": "object",
+    "properties": {"size": SIZES, "count": {"type": "integer", "minimum": 1, "maximum": 99}},
+    "required": ["size", "count"],
+    "additionalProperties": False,
+}
+ORDER = {"type": "function", "function": {"name": "order", "parameters": SCHEMA}}
+NOW = {
+    "type": "function",
+    "function": {"name": "now", "parameters": {**SCHEMA, "properties": {}, "required": []}},
+}
+TOOLS: list[Any] = [ORDER, NOW]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
+    folder = tmp_path_factory.mktemp("models")
+    version = tiny_llama.write(folder / "caller/1", context=2048)
+    (version / "chat_template.jinja").write_text(TOOL_TEMPLATE)
+    with (
+        running(folder) as server,
+        openai.OpenAI(base_url=f"http://{server.address}/v1", api_key="x", max_retries=0) as found,
+    ):
+        yield found
+
+
+def fits(call: Any) -> None:
+    arguments = json.loads(call.function.arguments)
+    if call.function.name == "now":
+        assert arguments == {}
+    else:
+        assert call.function.name == "order" and Order.model_validate(arguments)
+
+
+def test_a_call_that_is_required_comes(client: openai.OpenAI) -> None:
+    found = client.chat.completions.create(
+        **ASKED, messages=CHAT, tools=TOOLS, tool_choice="required", n=4, seed=3
+    )
+    ids = set()
+    for choice in found.choices:
+        assert choice.finish_reason == "tool_calls" and choice.message.tool_calls
+        assert not choice.message.content
+        for call in choice.message.tool_calls:
+            fits(call)
+            ids.add(call.id)
+    assert len(ids) == sum(len(choice.message.tool_calls or ()) for choice in found.choices)
+
+
+def test_one_that_is_named_comes_alone(client: openai.OpenAI) -> None:
+    choice = {"type": "function", "function": {"name": "order"}}
+    found = client.chat.completions.create(
+        **ASKED, messages=CHAT, tools=TOOLS, tool_choice=choice, seed=1
+    )
+    (call,) = found.choices[0].message.tool_calls or ()
+    assert call.function.name == "order" and found.choices[0].finish_reason == "stop"
+    fits(call)
+
+
+def test_a_stream_adds_up_to_the_whole_answer(client: openai.OpenAI) -> None:
+    asked = {
+        **ASKED,
+        "messages": CHAT,
+        "tools": TOOLS,
+        "tool_choice": "required",
+        "seed": 5,
+        "n": 5,
+    }
+    whole = client.chat.completions.create(**asked)
+    with client.chat.completions.stream(**asked) as stream:
+        events = list(stream)
+        final = stream.get_final_completion()
+    assert any(event.type == "tool_calls.function.arguments.done" for event in events)
+    for one, other in zip(whole.choices, final.choices, strict=True):
+        told = [
+            [
+                (call.function.name, call.function.arguments)
+                for call in each.message.tool_calls or ()
+            ]
+            for each in (one, other)
+        ]
+        assert told[0] == told[1] and told[0]
+        assert one.finish_reason == other.finish_reason == "tool_calls"
+
+
+def test_openais_client_parses_the_arguments(client: openai.OpenAI) -> None:
+    found = client.chat.completions.parse(
+        **ASKED,
+        messages=CHAT,
+        tools=[openai.pydantic_function_tool(Order, name="order")],
+        tool_choice="required",
+        parallel_tool_calls=False,
+        seed=2,
+    )
+    (call,) = found.choices[0].message.tool_calls or ()
+    assert isinstance(call.function.parsed_arguments, Order)
+
+
+def test_the_result_of_a_call_goes_back_to_the_model(client: openai.OpenAI) -> None:
+    asked = {**ASKED, "tools": TOOLS, "seed": 1}
+    first = client.chat.completions.create(
+        **asked, messages=CHAT, tool_choice="required", parallel_tool_calls=False
+    )
+    message = first.choices[0].message
+    assert message.tool_calls
+    result = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "done"}
+    second = client.chat.completions.create(
+        **{**asked, "max_tokens": 5}, messages=[*CHAT, message, result], logprobs=True
+    )
+    assert second.usage and first.usage and second.usage.prompt_tokens > first.usage.prompt_tokens
+    assert second.choices[0].message.tool_calls is None and second.choices[0].message.content
+    free = client.chat.completions.create(
+        **{**asked, "max_tokens": 5}, messages=CHAT, tool_choice="none"
+    )
+    assert free.usage and free.usage.prompt_tokens < first.usage.prompt_tokens
+    assert free.choices[0].message.tool_calls is None
+
+
+def test_what_is_wrong_with_a_function_is_named(client: openai.OpenAI) -> None:
+    bad = {
+        "type": "function",
+        "function": {
+            "name": "x",
+            "parameters": {"properties": {"a": {"type": "nonsense"}}},
+        },
+    }
+    nothing = {"type": "function", "function": {"name": "x", "parameters": {"properties": 5}}}
+    for tool in (bad, nothing):
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.chat.completions.create(
+                **ASKED, messages=CHAT, tools=[ORDER, tool], tool_choice="required"
+            )
+        assert refused.value.param == "tools.1.function.parameters"
