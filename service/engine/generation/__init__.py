@@ -16,5 +16,6 @@ tool_parser     calls in the text of an answer
 stops           strings that end an answer
 tokenizer       text to tokens, and back one by one
 teacher         what a model says of texts that it is led through
+template_sandbox  where templates run, within bounds
 chat_template   messages to the text that a model continues
 """
