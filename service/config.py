@@ -13,6 +13,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from service.core.batching import RUN_ROWS
@@ -52,6 +53,20 @@ class Settings(_Value):
     allow_empty: bool = Field(False, description="be ready also while there is nothing to serve")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on, 0 for any free one")
+    grpc_port: int | None = Field(
+        None, ge=0, le=65535, description="port for gRPC, 0 for any free one; no gRPC without it"
+    )
+    grpc_compression: Literal["none", "deflate", "gzip"] = Field(
+        "none", description="how answers over gRPC are compressed, for clients that take it"
+    )
+    grpc_tls_cert: Path | None = Field(
+        None, description="file with the certificate of the port for gRPC and its chain, in PEM"
+    )
+    grpc_tls_key: Path | None = Field(None, description="file with the key of that certificate")
+    grpc_tls_client_ca: Path | None = Field(
+        None,
+        description="file with certificates that sign those of gRPC clients, who need one then",
+    )
     workers: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
         1,
         description="processes that share the port, each with its share of the cores and its own "
@@ -151,6 +166,14 @@ class Settings(_Value):
             raise ValueError(f"expected {ALLOWED}")
         return name
 
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> "Settings":
+        if (self.grpc_tls_cert is None) != (self.grpc_tls_key is None):
+            raise ValueError("--grpc-tls-cert and --grpc-tls-key belong together")
+        if self.grpc_tls_client_ca is not None and self.grpc_tls_cert is None:
+            raise ValueError("--grpc-tls-client-ca needs --grpc-tls-cert and --grpc-tls-key")
+        return self
+
 
 class PaddingConfig(_Value):
     """``[batching.padding]``: lengths to fill variable axes up to, and with what, per input."""
@@ -214,6 +237,12 @@ class GenerationConfig(_Value):
     slots: int | None = Field(None, ge=1, le=1024)
     context: int | None = Field(None, ge=2)
     chunk: int = Field(128, ge=1, le=65536)
+
+
+class CacheConfig(_Value):
+    """``[cache]``: bytes of outputs to keep, for requests that ask the same again. 0 keeps none."""
+
+    max_bytes: int = Field(0, ge=0)
 
 
 class OutputConfig(_Value):
@@ -312,6 +341,7 @@ class ModelConfig(_Value):
     session: SessionConfig = SessionConfig()
     limits: LimitsConfig = LimitsConfig()
     generation: GenerationConfig = GenerationConfig()
+    cache: CacheConfig = CacheConfig()
     outputs: dict[str, OutputConfig] = Field(default_factory=dict)
     probe: ProbeConfig = ProbeConfig()
 
@@ -372,14 +402,18 @@ def load_settings(flags: Mapping[str, object], environment: Mapping[str, str]) -
         raise ConfigError(_told(error, _source_of(flags))) from None
 
 
-def load_model_config(path: Path, override: Mapping[str, Any] | None = None) -> ModelConfig:
+def load_model_config(
+    path: Path,
+    override: Mapping[str, Any] | None = None,
+    under: Mapping[str, Any] | None = None,
+) -> ModelConfig:
     """Read a model.toml; one that does not exist gives the defaults. ``override`` holds sections
-    that are laid over the file's.
+    that are laid over the file's, ``under`` such that the file's are laid over.
 
     Raises:
         ConfigError: it cannot be read, or has an unknown key or a value that is not allowed.
     """
-    values = _laid_over(read_toml(path) or {}, override or {})
+    values = _laid_over(_laid_over(dict(under or {}), read_toml(path) or {}), override or {})
     return _validated(ModelConfig, values, path.name)
 
 

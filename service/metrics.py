@@ -4,7 +4,7 @@ Names follow https://prometheus.io/docs/practices/naming/: base units, and the u
 """
 
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version as version_of
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -27,6 +27,7 @@ from service.core.lifecycle import State
 from service.core.memory_plan import MemoryPlan
 from service.core.statistics import (
     Histogram,
+    Lookups,
     RequestStatistics,
     Statistics,
     VersionStatistics,
@@ -53,6 +54,10 @@ WORK: dict[str, tuple[str, Callable[[VersionStatistics], float]]] = {
         "Time that instances worked; its rate by the number of instances is their busy share",
         lambda v: v.all_batches.total,
     ),
+}
+LOOKUPS: dict[str, Callable[[VersionStatistics], Lookups]] = {
+    "hit": lambda v: v.hits,
+    "miss": lambda v: v.misses,
 }
 BATCHERS: dict[str, tuple[str, Callable[[Batcher], float]]] = {
     "queue_requests": ("Requests that wait for a batch", lambda b: b.waiting),
@@ -84,8 +89,11 @@ class Metrics(Collector):
         plan: MemoryPlan,
         traffic: Callable[[], Counts],
         poll: float = 0.0,
+        protocols: Sequence[str] = PROTOCOLS,
     ) -> None:
-        """``poll``: seconds between two looks at the models folder, 0 for none."""
+        """``poll``: seconds between two looks at the models folder, 0 for none. ``protocols``:
+        those in which models take tensors."""
+        self._protocols = protocols
         self._poll = poll
         self._crashes = crashes
         self._plan = plan
@@ -114,6 +122,7 @@ class Metrics(Collector):
         yield from self._requests()
         yield from self._batches()
         yield from self._gauges()
+        yield from self._caches()
         yield from language_metrics(self._statistics.tokens, self._versions())
         yield from self._states()
         yield from self._rollouts()
@@ -152,7 +161,7 @@ class Metrics(Collector):
         found = dict(self._statistics.requests)
         for version in self._versions():
             if version.state is State.READY:
-                for protocol in LANGUAGE_PROTOCOLS if version.language else PROTOCOLS:
+                for protocol in LANGUAGE_PROTOCOLS if version.language else self._protocols:
                     label = (version.model, version.number, protocol)
                     found.setdefault(label, RequestStatistics())
         return found
@@ -189,6 +198,29 @@ class Metrics(Collector):
                 if version.loaded is not None:
                     family.add_metric(labels, of_loaded(version.loaded))
             yield family
+
+    def _caches(self) -> Iterator[Metric]:
+        """Of versions with a response cache; nothing where there is none."""
+        cached = [each for each in self._versions() if each.config.cache.max_bytes]
+        if not cached:
+            return
+        labels = (*LABELS, "result")
+        requests = CounterMetricFamily(
+            "quantserve_cache_lookups", "Requests looked up in the response cache", labels=labels
+        )
+        seconds = CounterMetricFamily(
+            "quantserve_cache_lookup_seconds", "Time of these lookups", labels=labels
+        )
+        held = _gauge("cache_bytes", "Outputs in the response cache")
+        counted = self._statistics.versions
+        for version in cached:
+            found = counted.get((version.model, version.number), VersionStatistics())
+            for result, lookups in LOOKUPS.items():
+                values = [*_labels(version), result]
+                requests.add_metric(values, lookups(found).count)
+                seconds.add_metric(values, lookups(found).seconds)
+            held.add_metric(_labels(version), version.cached_bytes)
+        yield from (requests, seconds, held)
 
     def _states(self) -> Iterator[Metric]:
         state = _gauge("model_state", "1 for the state that a version is in", "state")

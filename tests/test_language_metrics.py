@@ -37,5 +37,6 @@ async def test_tokens_and_times_are_counted(tmp_path: Path) -> None:
     for name in ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc"):
         assert samples[f"quantserve_{name}", "", ""] == 0
     held = samples["quantserve_kv_cache_held_bytes", "", ""]
-    assert 20 * TOKEN_BYTES < held < samples["quantserve_kv_cache_bytes", "", ""]
+    # The two answers may have had one row after the other.
+    assert 12 * TOKEN_BYTES < held < samples["quantserve_kv_cache_bytes", "", ""]
     assert 'quantserve_generation_tokens_total{model="tiny",version="1"} 0.0' in before

@@ -35,6 +35,7 @@ names             names in a model repository
 non_finite        arrays with NaN and infinity compared
 padding           how variable lengths are filled up
 requests          requests and answers, whatever the wire format
+response_cache    outputs of earlier requests
 run_limits        how long a run may take
 shapes            shapes that may be why a run failed
 sizes             how much one request may hold

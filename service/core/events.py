@@ -96,6 +96,15 @@ class RequestDropped(NamedTuple):
     queued: float
 
 
+class CacheLookup(NamedTuple):
+    """A request was looked up in the response cache of its version."""
+
+    model: str
+    version: int
+    hit: bool
+    seconds: float
+
+
 class StateChanged(NamedTuple):
     """A version moved to another state."""
 
@@ -201,6 +210,7 @@ Event = (
     | BatchExecuted
     | RequestDropped
     | TokensGenerated
+    | CacheLookup
     | StateChanged
     | ThreadLost
     | SwapPhase
@@ -209,7 +219,7 @@ Event = (
     | AccessRefused
     | Polled
 )
-TRAFFIC = frozenset({RequestCompleted, BatchExecuted, RequestDropped, TokensGenerated})
+TRAFFIC = frozenset({RequestCompleted, BatchExecuted, RequestDropped, TokensGenerated, CacheLookup})
 Observer = Callable[[Event], None]
 
 _log = logging.getLogger(__name__)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from service.core.events import (
     BatchExecuted,
+    CacheLookup,
     Event,
     Outcome,
     PhaseStatus,
@@ -95,6 +96,14 @@ class Times:
         return self.assemble + self.compute + self.split
 
 
+@dataclass(eq=False, slots=True)
+class Lookups:
+    """Requests that were looked up in the response cache with the same result."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+
 def add(terms: Iterable[tuple[int, Times]]) -> Times:
     """The sum of times, each taken so many times."""
     found = Times()
@@ -122,6 +131,8 @@ class VersionStatistics:
     queue_seconds: float = 0.0
     padding_buckets: list[int] = field(default_factory=_buckets(SHARES))
     padding_total: float = 0.0
+    hits: Lookups = field(default_factory=Lookups)
+    misses: Lookups = field(default_factory=Lookups)
 
     @property
     def batches(self) -> list[tuple[BatchKind, Times]]:
@@ -220,6 +231,11 @@ class Statistics:
             self._executed(event)
         elif type(event) is TokensGenerated:
             self._tokens[event.model, event.version].add(event)
+        elif type(event) is CacheLookup:
+            counted = self._versions[event.model, event.version]
+            lookups = counted.hits if event.hit else counted.misses
+            lookups.count += 1
+            lookups.seconds += event.seconds
         elif type(event) is RequestDropped:
             version = self._versions[event.model, event.version]
             version.queue_buckets[bisect_left(SECONDS, event.queued)] += 1

@@ -11,26 +11,27 @@ from service.core.events import Outcome
 from service.core.statistics import RequestStatistics, Statistics, Times, VersionStatistics
 from service.supervision.merging import Page, Sample
 
-REQUESTS, BATCHES, QUEUE, LAST = (
-    f"quantserve_counted_{name}" for name in ("requests", "batches", "queue", "last")
+REQUESTS, BATCHES, QUEUE, LAST, LOOKUPS = (
+    f"quantserve_counted_{name}" for name in ("requests", "batches", "queue", "last", "lookups")
 )
-HIDDEN = frozenset({REQUESTS, BATCHES, QUEUE, LAST})
+HIDDEN = frozenset({REQUESTS, BATCHES, QUEUE, LAST, LOOKUPS})
 PARTS = ("count", "assemble", "compute", "split")
 KIND = ("rows", "requests", "failed", "runs")
 
 
 def families(counted: Statistics) -> Page:
-    """What was counted, by name."""
+    """The counters, by name."""
     return {
         REQUESTS: [REQUESTS, "counter", "", list(_requests(counted))],
         BATCHES: [BATCHES, "counter", "", list(_batches(counted))],
         QUEUE: [QUEUE, "counter", "", list(_queue(counted))],
         LAST: [LAST, "gauge", "", list(_last(counted))],
+        LOOKUPS: [LOOKUPS, "counter", "", list(_lookups(counted))],
     }
 
 
 def statistics_of(page: Page) -> Statistics:
-    """The sum of what several workers have counted."""
+    """The sum of the counters of several workers."""
     requests: defaultdict[tuple[str, int, str], RequestStatistics]
     requests = defaultdict(RequestStatistics)
     versions: defaultdict[tuple[str, int], VersionStatistics] = defaultdict(VersionStatistics)
@@ -54,6 +55,13 @@ def statistics_of(page: Page) -> Statistics:
             version.queue_buckets[int(labels["bucket"])] = int(value)
     for _, labels, value, _ in _samples(page, LAST):
         versions[_version(labels)].last = value
+    for _, labels, value, _ in _samples(page, LOOKUPS):
+        version = versions[_version(labels)]
+        lookups = version.hits if labels["result"] == "hit" else version.misses
+        if labels["part"] == "seconds":
+            lookups.seconds = value
+        else:
+            lookups.count = int(value)
     return Statistics.of(requests, versions)
 
 
@@ -85,6 +93,15 @@ def _queue(counted: Statistics) -> Iterator[Sample]:
 
 def _last(counted: Statistics) -> Iterator[Sample]:
     return ([LAST, labels, found.last, None] for labels, found in _versions(counted))
+
+
+def _lookups(counted: Statistics) -> Iterator[Sample]:
+    for labels, found in _versions(counted):
+        for result, lookups in (("hit", found.hits), ("miss", found.misses)):
+            if lookups.count:
+                one = {**labels, "result": result}
+                yield [LOOKUPS, {**one, "part": "count"}, lookups.count, None]
+                yield [LOOKUPS, {**one, "part": "seconds"}, lookups.seconds, None]
 
 
 def _versions(counted: Statistics) -> Iterator[tuple[dict[str, str], VersionStatistics]]:

@@ -17,8 +17,10 @@ class Line:
     values: Sequence[float]
 
 
-def svg(title: str, x_label: str, y_label: str, lines: Sequence[Line]) -> str:
-    """The plot; both axes begin at 0."""
+def svg(
+    title: str, x_label: str, y_label: str, lines: Sequence[Line], ticks: Sequence[str] = ()
+) -> str:
+    """The plot; both axes begin at 0. ``ticks`` name the steps, which are numbered without."""
     steps = max(len(line.values) for line in lines)
     top = _round_up(max(max(line.values) for line in lines))
     width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
@@ -42,10 +44,11 @@ def svg(title: str, x_label: str, y_label: str, lines: Sequence[Line]) -> str:
             'stroke="#ddd"/>'
             f'<text x="{LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:g}</text>'
         )
-        step = steps * part / 4
+    places = [(steps * part / 4 - 1, f"{steps * part / 4:.0f}") for part in range(5)]
+    for place, text in enumerate(ticks) if ticks else places:
         parts.append(
-            f'<text x="{x(step - 1):.1f}" y="{TOP + height + 20}" text-anchor="middle">'
-            f"{step:.0f}</text>"
+            f'<text x="{x(place):.1f}" y="{TOP + height + 20}" text-anchor="middle">'
+            f"{escape(text)}</text>"
         )
     middle = LEFT + width / 2
     parts.append(

@@ -43,6 +43,13 @@ def memory(pid: int) -> Memory:
     )
 
 
+def proportional_mb(pid: int) -> float:
+    """Memory of the process and its descendants; a page that several share counts once."""
+    texts = [Path(f"/proc/{member}/smaps_rollup").read_text() for member in tree(pid)]
+    lines = [line for text in texts for line in text.splitlines() if line.startswith("Pss:")]
+    return sum(int(line.split()[1]) for line in lines) / MEGABYTE
+
+
 def _ticks(pid: int) -> int:
     # the second field is the command in brackets and may itself hold brackets and blanks
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,38 +85,60 @@ class Launch:
 
 @contextmanager
 def serving(launch: Launch, logs: Path) -> Iterator[Server]:
-    port = _free_port()
+    """A server of a model."""
+    port = free_port()
     command = [sys.executable, "-m", launch.module, *launch.arguments, "--port", str(port)]
     log = logs / f"{launch.module}-{port}.log"
-    environment = {**os.environ, "QUANTSERVE_ADMIN_KEY": ADMIN_KEY}
+    with started(
+        launch.name, command, {"QUANTSERVE_ADMIN_KEY": ADMIN_KEY}, log,
+        lambda: is_ready(port, launch.model), READY_WITHIN,
+    ) as pid:  # fmt: skip
+        yield Server(launch.name, launch.model, port, pid)
+
+
+@contextmanager
+def started(
+    name: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    ready: Callable[[], bool],
+    within: float,
+) -> Iterator[int]:
+    """A process that becomes ready within so many seconds, and is stopped at the end; gives its
+    pid."""
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=sink, stderr=sink, start_new_session=True
-        )
+            command, cwd=ROOT, env={**os.environ, **environment}, stdout=sink, stderr=sink,
+            start_new_session=True,
+        )  # fmt: skip
     try:
-        _await_ready(launch, port, process, log)
-        yield Server(launch.name, launch.model, port, process.pid)
+        _await_ready(name, ready, process, log, within)
+        yield process.pid
         if process.poll() is not None:
-            raise ServerError(f"{launch.name} died with {process.returncode}\n{_tail(log)}")
+            raise ServerError(f"{name} died with {process.returncode}\n{_tail(log)}")
     finally:
         _stop(process)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that no server listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def _await_ready(launch: Launch, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + READY_WITHIN
+def _await_ready(
+    name: str, ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, within: float
+) -> None:
+    deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise ServerError(f"{launch.name} exited with {process.returncode}\n{_tail(log)}")
-        if is_ready(port, launch.model):
+            raise ServerError(f"{name} exited with {process.returncode}\n{_tail(log)}")
+        if ready():
             return
         time.sleep(0.05)
-    raise ServerError(f"{launch.name} is not ready after {READY_WITHIN:.0f} s\n{_tail(log)}")
+    raise ServerError(f"{name} is not ready after {within:.0f} s\n{_tail(log)}")
 
 
 def is_ready(port: int, model: str) -> bool:

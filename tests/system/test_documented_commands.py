@@ -1,5 +1,6 @@
 """Every command in README.md and docs/ is run here, or named with the test that runs it."""
 
+import json
 import os
 import re
 import shutil
@@ -27,6 +28,7 @@ ELSEWHERE = {
     ".venv/bin/pip install": ".ci/run, tests/quantization/test_pipeline.py",
     ".venv/bin/python -m pytest": ".ci/run",
     "pip install 'quantserve[llm]'": "tests/system/test_openai.py",
+    "pip install 'quantserve[grpc]'": "tests/system/test_clients.py",
     "docker compose": "tests/deploy",
     "MODELS=./mine": "tests/deploy",
     "quantserve serve": "every test here",
@@ -53,7 +55,7 @@ def server(tmp_path: Path) -> Iterator[Running]:
     tiny_llama.write(models / "smollm2/1")
     tiny_llama.write(tmp_path / "fp32/smollm2/1")
     shutil.copy(ROOT / "models/digits/1/model.onnx", tmp_path)
-    with running(models) as found:
+    with running(models, "--grpc-port", "0") as found:
         yield found
 
 
@@ -99,6 +101,9 @@ def test_it_works_as_printed(name: str, text: str, server: Running, tmp_path: Pa
 def test_python_works_as_printed(page: Path, server: Running, tmp_path: Path) -> None:
     for text in PYTHON.findall(page.read_text()):
         script = text.replace("127.0.0.1:8000", server.address)
+        script = script.replace(
+            "127.0.0.1:8001", json.loads(server.printed.splitlines()[-1])["grpc"]
+        )
         done = subprocess.run(
             [sys.executable, "-c", script], cwd=tmp_path, timeout=PATIENCE,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -423,7 +423,7 @@ def test_a_body_in_small_pieces_takes_no_more_memory_than_its_bytes(attacked: Ru
 def test_pythons_own_client_hears_why_its_body_is_refused(attacked: Running) -> None:
     """It sends all before it listens, and gives up when the line breaks meanwhile."""
     connection = http.client.HTTPConnection("127.0.0.1", attacked.port, timeout=PATIENCE)
-    connection.request("POST", PATH, bytes(2**24))
+    connection.request("POST", PATH, bytes(2**22))
     response = connection.getresponse()
     assert response.status == 413
     assert b"at most 1048576 are taken" in response.read()

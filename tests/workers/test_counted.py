@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from service.core.events import (
     BatchExecuted,
+    CacheLookup,
     Event,
     Outcome,
     RequestCompleted,
@@ -40,6 +41,7 @@ EVENTS = st.lists(
             st.integers(0, 2),
             st.just(()),
         ),
+        st.builds(CacheLookup, st.just("a"), st.integers(1, 2), st.booleans(), SECONDS),
         st.builds(
             RequestDropped, st.just("a"), st.integers(1, 2), st.just(Outcome.EXPIRED), SECONDS
         ),
@@ -80,3 +82,7 @@ def test_two_workers_add_up_to_one_that_saw_it_all(one: list[Event], two: list[E
         assert found.versions[label].last == version.last
         by_rows = [(rows, times.count) for rows, times in found.versions[label].by_rows()]
         assert by_rows == [(rows, times.count) for rows, times in version.by_rows()]
+        for one_kind, other in (("hits", version.hits), ("misses", version.misses)):
+            lookups = getattr(found.versions[label], one_kind)
+            assert lookups.count == other.count
+            assert lookups.seconds == pytest.approx(other.seconds)

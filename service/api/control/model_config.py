@@ -7,11 +7,12 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from service.api.control.lookup import NOT_FOUND, NOT_READY, ModelName, VersionNumber, find_version
-from service.api.control.metadata import CUT, LARGER, PLATFORM, cuts
+from service.api.control.metadata import cuts
 from service.core.batching import BatchingMode, BatchPolicy
 from service.core.tensors import TensorSpec
 from service.engine.repository.repository import ModelRepository
 from service.engine.repository.version import ModelVersion
+from service.triton.configuration import CUT, LARGER, PLATFORM
 
 
 class ConfiguredTensor(BaseModel):
@@ -47,6 +48,12 @@ class DynamicBatching(BaseModel):
     default_queue_policy: QueuePolicy
 
 
+class ResponseCaching(BaseModel):
+    """Whether outputs are kept for requests that ask the same again."""
+
+    enable: bool
+
+
 class ConfiguredParameter(BaseModel):
     """A setting of the backend."""
 
@@ -69,6 +76,7 @@ class Configuration(BaseModel):
     output: list[ConfiguredTensor]
     instance_group: list[InstanceGroup]
     dynamic_batching: DynamicBatching | None = None
+    response_cache: ResponseCaching | None = None
     parameters: dict[str, ConfiguredParameter] | None = None
 
 
@@ -114,6 +122,7 @@ def _configuration(version: ModelVersion) -> Configuration:
             InstanceGroup(name=version.model, kind="KIND_CPU", count=batcher.instances)
         ],
         dynamic_batching=_dynamic_batching(loaded.policy) if combines else None,
+        response_cache=ResponseCaching(enable=True) if version.config.cache.max_bytes else None,
         parameters={LARGER: ConfiguredParameter(string_value=CUT)} if cuts(loaded) else None,
     )
 

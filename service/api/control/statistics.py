@@ -2,8 +2,8 @@
 
 ``success`` and ``fail`` together are the requests that reached a version. Each request is charged
 the whole time of its batch, as Triton's tools expect it: they divide by the successes.
-``inference_count`` counts rows that were answered, ``execution_count`` runs of the graph. Nothing
-is cached.
+``inference_count`` counts rows that were answered, ``execution_count`` runs of the graph.
+``cache_hit`` and ``cache_miss`` are lookups in the response cache.
 
 Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_statistics.md
 """
@@ -17,6 +17,7 @@ from service.api.control.lookup import NOT_FOUND, ModelName, VersionNumber, find
 from service.core.events import Outcome
 from service.core.statistics import (
     Histogram,
+    Lookups,
     RequestStatistics,
     Statistics,
     Times,
@@ -134,6 +135,8 @@ def _of_version(version: ModelVersion, counted: Statistics) -> ModelStatistics:
             success=_ended(requests, [Outcome.OK]),
             fail=_ended(requests, [outcome for outcome in Outcome if outcome is not Outcome.OK]),
             queue=_total(found.queue),
+            cache_hit=_lookups(found.hits),
+            cache_miss=_lookups(found.misses),
             **_compute(found.answered),
         ),
         batch_stats=[
@@ -151,6 +154,10 @@ def _ended(requests: list[RequestStatistics], outcomes: list[Outcome]) -> Durati
 
 def _total(histogram: Histogram) -> Duration:
     return Duration(count=sum(histogram.counts), ns=_ns(histogram.total))
+
+
+def _lookups(lookups: Lookups) -> Duration:
+    return Duration(count=lookups.count, ns=_ns(lookups.seconds))
 
 
 def _compute(times: Times) -> dict[str, Duration]:

@@ -21,11 +21,11 @@ from service.api.protocol.errors import outcome_of
 from service.api.protocol.json_tensors import Bytes
 from service.api.protocol.pace import TakesLong, not_here
 from service.api.transport.answers import (
+    WRITES,
     Answer,
+    Write,
     answer_size,
     encoded,
-    inferred,
-    predicted,
     refused,
     shorten,
     takes_long,
@@ -69,7 +69,9 @@ class Inference:
         observe: Observer,
         traffic: Traffic,
         elsewhere: Elsewhere | None = None,
+        writes: Mapping[str, Write] = WRITES,
     ) -> None:
+        """``writes``: what writes the answers of each protocol."""
         self._repository = repository
         self.traffic = traffic
         self._memory = traffic.outputs  # bound once, not for every request
@@ -81,6 +83,7 @@ class Inference:
         self._non_finite = settings.non_finite
         self._ids = itertools.count(1)
         self.elsewhere = elsewhere or Elsewhere()
+        self._writes = writes
         self._boot = f"{id(self):x}".encode()
         self.leaving = False
         """Whether answers tell clients to go elsewhere with their next request."""
@@ -117,6 +120,21 @@ class Inference:
             else:
                 request = codec.decode(body, length, not_here)
         self._enter(exchange, version, request, reply)
+
+    def admit_read(
+        self,
+        exchange: Exchange,
+        headers: Headers,
+        request: InferRequest,
+        reply: Reply,
+        alone: bool = False,
+    ) -> None:
+        """The same for a request that has been read; ``headers`` are those that came with it.
+
+        Raises:
+            RequestError, TransientError: as ``admit``, but for the reading.
+        """
+        self._enter(exchange, self._choose(exchange), request, reply, alone)
 
     async def admit_elsewhere(
         self, exchange: Exchange, headers: Headers, body: Bytes, reply: Reply
@@ -201,11 +219,8 @@ class Inference:
                 raise TakesLong
             size = answer_size(*self._sized(exchange, admitted, outputs))
             self.traffic.build(exchange, size)
-        tokens = self._literal(request)
-        if exchange.target.protocol == "v1":
-            answer = predicted(version, signature, request, outputs, tokens)
-        else:
-            answer = inferred(version, signature, request, outputs, tokens)
+        write = self._writes[exchange.target.protocol]
+        answer = write(version, signature, request, outputs, self._literal(request))
         if not slight:
             check_size(answer.size, self._answer_limit)
         return answer
@@ -222,9 +237,14 @@ class Inference:
         lane = self.elsewhere.lane(sum([array.nbytes for array in outputs]))
         sized = self._sized(exchange, admitted, outputs)
         self.traffic.build(exchange, await lane.run(answer_size, *sized, held=exchange.held))
-        tokens = self._literal(admitted.request)
-        response, encoding = to_encode(admitted, exchange.target.protocol, outputs, tokens)
-        answer = encoded(*await self.elsewhere.encode(response, encoding, exchange.held))
+        tokens, protocol = self._literal(admitted.request), exchange.target.protocol
+        if protocol in WRITES:
+            response, encoding = to_encode(admitted, protocol, outputs, tokens)
+            answer = encoded(*await self.elsewhere.encode(response, encoding, exchange.held))
+        else:  # no JSON, whose writing would hold the interpreter
+            request, version, signature = admitted
+            asked = (version, signature, request, outputs, tokens)
+            answer = await lane.run(self._writes[protocol], *asked, held=exchange.held)
         check_size(answer.size, self._answer_limit)
         return answer
 

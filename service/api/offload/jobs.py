@@ -70,7 +70,7 @@ def portable(body: Bytes) -> Any:
     return pickle.PickleBuffer(body)
 
 
-def _arrived(body: Any) -> Bytes:
+def arrived(body: Any) -> Bytes:
     """A body as it came from another process: what was read-only there comes as a view."""
     whole = body.obj if isinstance(body, memoryview) else body
     assert isinstance(whole, bytes | bytearray), "frames receives into these"
@@ -84,7 +84,7 @@ def decode_v2(body: Any, header_length: int | None, signature: Signature) -> Dec
         MalformedRequest: see ``codec.decode``.
         SignatureMismatch: see ``Signature.conform``.
     """
-    body = _arrived(body)
+    body = arrived(body)
     check_size(body if header_length is None else memoryview(body)[:header_length])
     request = codec.decode(body, header_length)
     return _packed_inputs(request._replace(inputs=signature.conform(request.inputs)))
@@ -98,7 +98,7 @@ def decode_v1(
     Raises:
         MalformedRequest: see ``v1.decode``.
     """
-    body = _arrived(body)
+    body = arrived(body)
     if form == "json":
         check_size(body)
     else:

@@ -67,9 +67,9 @@ class ModelRepository:
         return iter(sorted(self.models.values(), key=lambda model: model.name))
 
     def _promised(self) -> int:
-        """Bytes that the caches of language models will yet take."""
+        """Bytes that caches will yet take."""
         every = (version for model in self for version in model.versions.values())
-        return sum(each.loaded.promised_bytes for each in every if each.loaded is not None)
+        return sum(version.promised_bytes for version in every)
 
     @property
     def ready(self) -> bool:

@@ -285,7 +285,7 @@ class Rollout:
         if context.memory_budget:
             with self.phase("room"):
                 path, budget = version.files.model, context.memory_budget
-                promised = context.promised()
+                promised = context.promised() + version.config.cache.max_bytes
                 room = await self._caught("memory", room_check, path, budget, promised)
                 self.checks += [room] if room is not None else []
             if self._refusals():
@@ -380,7 +380,7 @@ class Rollout:
             with self.phase("memory"):
                 promised = self._context.promised()
                 if self.version.state is not State.READY:
-                    promised += loaded.promised_bytes
+                    promised += loaded.promised_bytes + self.version.config.cache.max_bytes
                 held = await self._caught("memory", budget_check, budget, promised)
                 self.checks += [held] if held is not None else []
         if gate.max_slowdown is not None and self._live is not None:

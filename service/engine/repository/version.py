@@ -26,8 +26,9 @@ from service.engine.runtime.session import new_control
 from service.engine.runtime.split_batcher import Batcher, SplitBatcher
 from service.engine.storage.folder import VersionFiles
 
-# Servers without language models do without these: they take memory.
+# Servers without language models or response caches do without these: they take memory.
 if TYPE_CHECKING:
+    from service.core.response_cache import ResponseCache
     from service.engine.generation.batcher import GenerationBatcher
     from service.engine.generation.language_model import LanguageModel
 
@@ -77,6 +78,7 @@ class ModelVersion:
         self.reason = ""
         self.loaded: Loaded | None = None
         self.batcher: Batcher | None = None
+        self._cache: ResponseCache | None = None
         self.language = False
         self.since = 0.0
         # Set when the version takes over: the outputs that V1 answers, empty for all.
@@ -89,11 +91,39 @@ class ModelVersion:
         if loaded.language is not None:
             self.batcher = self._generator(loaded, loaded.language)
         elif loaded.extent is None:
-            self.batcher = self._batcher(loaded, inline=False)
+            self.batcher = self._cached(self._batcher(loaded, inline=False), loaded)
         else:
             inline, threaded = (self._batcher(loaded, inline=each) for each in (True, False))
-            self.batcher = SplitBatcher(inline, threaded, loaded.extent)
+            self.batcher = self._cached(SplitBatcher(inline, threaded, loaded.extent), loaded)
         self._move(State.READY, "")
+
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes in the response cache."""
+        return self._cache.held if self._cache is not None else 0
+
+    @property
+    def promised_bytes(self) -> int:
+        """By how much the process grows yet as the version's caches fill."""
+        caches = 0 if self._cache is None else self._cache.limit - self._cache.held
+        return caches + (self.loaded.promised_bytes if self.loaded is not None else 0)
+
+    def _cached(self, batcher: Batcher, loaded: Loaded) -> Batcher:
+        limit = self.config.cache.max_bytes
+        if not limit:
+            return batcher
+        from service.core.response_cache import ResponseCache
+        from service.engine.runtime.cached_batcher import CachedBatcher
+
+        self._cache = ResponseCache(limit)
+        return CachedBatcher(
+            (self.model, self.number),
+            batcher,
+            self._cache,
+            self._observe,
+            timeout=loaded.policy.timeout,
+            limit=loaded.policy.max_queue,
+        )
 
     def _batcher(self, loaded: Loaded, inline: bool) -> DynamicBatcher:
         return DynamicBatcher(
@@ -170,6 +200,7 @@ class ModelVersion:
         for mark in self.batcher.free_marks:
             self._ledger.release(mark)
         heavy: list[object] = [self.batcher, self.loaded.instances, self.loaded.language]
+        self._cache = None
         self.batcher, self.loaded = None, replace(self.loaded, instances=(), language=None)
         await asyncio.to_thread(free, heavy)
         self._move(State.UNAVAILABLE, reason)

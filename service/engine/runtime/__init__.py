@@ -1,13 +1,14 @@
 """Runs a loaded model: session, instances, batcher.
 
-session        one loaded graph
-execution      what an instance does with one batch
-batcher        one queue that feeds the instances of a version
-split_batcher  small inputs in the event loop, larger ones in a thread
-parts          a request that is run in parts
-runs           runs in threads, and their time limits
-replies        where outputs go
-refusals       which errors of ONNX Runtime are the client's
-custom_ops     libraries of custom operators
-locales        locales that text operators need
+session         one loaded graph
+execution       what an instance does with one batch
+batcher         one queue that feeds the instances of a version
+split_batcher   small inputs in the event loop, larger ones in a thread
+cached_batcher  outputs of earlier requests, and equal requests run once
+parts           a request that is run in parts
+runs            runs in threads, and their time limits
+replies         where outputs go
+refusals        which errors of ONNX Runtime are the client's
+custom_ops      libraries of custom operators
+locales         locales that text operators need
 """

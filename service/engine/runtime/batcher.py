@@ -384,6 +384,7 @@ class DynamicBatcher:
             batch.entries,
         )
         self._observe(event)
+        self._estimate.finished(batch.rows, self._clock(), bool(self._queue))
         if not failed:
             self._estimate.ran(batch.rows, execution.timing.total)
         else:
