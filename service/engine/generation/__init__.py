@@ -2,6 +2,7 @@
 
 batcher         takes requests and gives streams, on the event loop
 lane            a thread that runs steps
+step_watch      time limits of steps
 scheduler       which request is prefilled and which rows decode in a step; pure
 language_model  what is loaded of a language model
 decoder         the graph on its cache

@@ -28,7 +28,7 @@ from service.engine.host.resources import memory_limit, resident_bytes
 from service.engine.loading.plan import Plan, percent
 from service.engine.loading.probe import Probe
 from service.engine.runtime.execution import Control
-from service.engine.runtime.session import Session
+from service.engine.runtime.session import Session, new_control
 from service.engine.storage.folder import VersionFiles
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def try_out(
     instances = min(instances, plan.slots)
     rows, note = plan.slots // instances, "; ".join(filter(None, (note, plan.note)))
     decoders = tuple(
-        Decoder(session, parts.config, rows, plan.context, parts.control) for _ in range(instances)
+        Decoder(session, parts.config, rows, plan.context, new_control()) for _ in range(instances)
     )
     for decoder in decoders:  # the first run with a binding takes longer
         decoder.read(0, [0, 0], 0)
@@ -170,7 +170,6 @@ def try_out(
         parts.tokenizer,
         parts.template,
         decoders,
-        parts.control,
         plan.context,
         given.generation.chunk,
         _figures(parts, decoders, seconds, room),
