@@ -20,7 +20,7 @@ from service.api.transport.arrival import Limits, arrived
 from service.api.transport.body import ClientGone, Receive
 from service.api.transport.target import given_id
 from service.core.errors import ExecutionFailed, QuantserveError, UnsupportedEncoding
-from service.core.events import Observer, Outcome, RequestCompleted
+from service.core.events import Observer, Outcome, RequestCompleted, TextAnswered
 from service.core.generation import Delta, GenerationRequest, Token
 from service.engine.generation.stream import Stream
 from service.engine.repository.repository import ModelRepository
@@ -31,13 +31,15 @@ if TYPE_CHECKING:
     from service.engine.generation.language_model import LanguageModel
 
 _log = logging.getLogger(__name__)
+TRACE_HEADERS = ("traceparent", "tracestate")
 Prompts = Callable[["LanguageModel"], Sequence[GenerationRequest]]
 """Makes the prompts of a request for a model; is called in a thread."""
 
 
 @dataclass(eq=False, slots=True)
 class Exchange:
-    """One request on its way; ``streams`` are its answers. Times are those of ``perf_counter``."""
+    """One request on its way; ``streams`` are its answers, ``context`` the client's headers of its
+    trace. Times are those of ``perf_counter``; ``admitted`` is when it was queued, 0 for never."""
 
     protocol: str
     id: str
@@ -47,6 +49,8 @@ class Exchange:
     outcome: Outcome = Outcome.OK
     error: str = ""
     streams: list[Stream] = field(default_factory=list)
+    context: dict[str, str] = field(default_factory=dict)
+    admitted: float = 0.0
 
     def fail(self, error: BaseException) -> None:
         """Note how it ended."""
@@ -59,9 +63,18 @@ class Exchange:
 
 
 class Answers:
-    """Admits requests to language models, and tells observers how they ended."""
+    """Admits requests to language models, and tells observers how they ended; with all times
+    where they are ``traced``."""
 
-    def __init__(self, repository: ModelRepository, limits: Limits, observe: Observer) -> None:
+    def __init__(
+        self,
+        repository: ModelRepository,
+        limits: Limits,
+        observe: Observer,
+        *,
+        traced: bool = False,
+    ) -> None:
+        self._traced = traced
         self._repository = repository
         self._limits = limits
         self._observe = observe
@@ -72,7 +85,11 @@ class Answers:
         """A request that has come."""
         given = given_id(dict(request.headers.raw).get(b"x-request-id"))
         name = given.decode() if given else f"{self._boot}-{next(self._ids)}"
-        return Exchange(protocol, name, perf_counter())
+        exchange = Exchange(protocol, name, perf_counter())
+        if self._traced:
+            found = ((each, request.headers.get(each)) for each in TRACE_HEADERS)
+            exchange.context = {each: value for each, value in found if value is not None}
+        return exchange
 
     async def read(self, request: Request) -> dict[str, Any]:
         """The JSON object of a request.
@@ -122,10 +139,14 @@ class Answers:
     ) -> None:
         try:
             for request in requests:
-                exchange.streams.append(batcher.generate(request))
+                stream = batcher.generate(request)
+                if self._traced:
+                    stream.moments = []
+                exchange.streams.append(stream)
         except QuantserveError:
             exchange.close()
             raise
+        exchange.admitted = perf_counter()
 
     def conclude(self, exchange: Exchange, error: BaseException | None = None) -> None:
         """The request is over: end what is still being made for it, and tell how it ended."""
@@ -157,6 +178,26 @@ class Answers:
                 rows,
             )
         )
+        if self._traced:
+            self._observe(_times(exchange))
+
+
+def _times(exchange: Exchange) -> TextAnswered:
+    version = exchange.version
+    return TextAnswered(
+        exchange.model,
+        version.number if version else 0,
+        exchange.protocol,
+        exchange.id,
+        exchange.outcome,
+        exchange.error,
+        exchange.context,
+        exchange.started,
+        exchange.admitted,
+        perf_counter(),
+        tuple(stream.prompt_tokens for stream in exchange.streams),
+        tuple(tuple(stream.moments or ()) for stream in exchange.streams),
+    )
 
 
 async def respond(
