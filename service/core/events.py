@@ -5,7 +5,7 @@ Times are seconds. (Named tuples: see ``service.core.requests``.)
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -85,6 +85,28 @@ class TokensGenerated(NamedTuple):
     queued: tuple[float, ...]
     first: tuple[float, ...]
     between: tuple[float, ...]
+
+
+class TextAnswered(NamedTuple):
+    """A request to a language model has ended; told only where requests are traced.
+
+    ``context`` are the client's headers of its trace. Times are those of ``perf_counter``:
+    ``admitted`` is when the prompts were queued, 0 for never; ``pieces`` has for each answer when
+    each of its pieces came, with the number of tokens so far.
+    """
+
+    model: str
+    version: int
+    protocol: str
+    id: str
+    outcome: Outcome
+    error: str
+    context: Mapping[str, str]
+    started: float
+    admitted: float
+    ended: float
+    prompts: tuple[int, ...]
+    pieces: tuple[tuple[tuple[float, int], ...], ...]
 
 
 class RequestDropped(NamedTuple):
@@ -210,6 +232,7 @@ Event = (
     | BatchExecuted
     | RequestDropped
     | TokensGenerated
+    | TextAnswered
     | CacheLookup
     | StateChanged
     | ThreadLost
@@ -219,7 +242,9 @@ Event = (
     | AccessRefused
     | Polled
 )
-TRAFFIC = frozenset({RequestCompleted, BatchExecuted, RequestDropped, TokensGenerated, CacheLookup})
+TRAFFIC = frozenset(
+    {RequestCompleted, BatchExecuted, RequestDropped, TextAnswered, TokensGenerated, CacheLookup}
+)
 Observer = Callable[[Event], None]
 
 _log = logging.getLogger(__name__)

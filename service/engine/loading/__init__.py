@@ -2,6 +2,7 @@
 
 language           tokenizer, rows and trial of a language model
 text               tokenizer, task and lengths of a model that takes texts
+lanes              how many threads decode a language model
 loader             read, load, probe, plan
 thread             a thread for one load, which may never end
 turns              when versions are loaded

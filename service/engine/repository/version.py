@@ -161,6 +161,8 @@ class ModelVersion:
             limit=loaded.policy.max_queue,
             timeout=loaded.policy.timeout,
             new_mark=partial(self._ledger.mark, Work(self.model, self.number)),
+            limits=self._limits,
+            on_lost=self._lose,
         )
 
     def _lose(self, lost: bool) -> None:
