@@ -105,6 +105,15 @@ class CacheLookup(NamedTuple):
     seconds: float
 
 
+class ImagesDecoded(NamedTuple):
+    """The images of a request became a version's input; ``seconds`` is the sum over them."""
+
+    model: str
+    version: int
+    images: int
+    seconds: float
+
+
 class StateChanged(NamedTuple):
     """A version moved to another state."""
 
@@ -211,6 +220,7 @@ Event = (
     | RequestDropped
     | TokensGenerated
     | CacheLookup
+    | ImagesDecoded
     | StateChanged
     | ThreadLost
     | SwapPhase
@@ -219,7 +229,9 @@ Event = (
     | AccessRefused
     | Polled
 )
-TRAFFIC = frozenset({RequestCompleted, BatchExecuted, RequestDropped, TokensGenerated, CacheLookup})
+TRAFFIC = frozenset(
+    {RequestCompleted, BatchExecuted, RequestDropped, TokensGenerated, CacheLookup, ImagesDecoded}
+)
 Observer = Callable[[Event], None]
 
 _log = logging.getLogger(__name__)

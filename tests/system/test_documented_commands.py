@@ -12,6 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from tests import pictures
 from tests.engine import graphs
 from tests.engine.generation import tiny_llama
 from tests.parts import CURL
@@ -27,6 +28,7 @@ ELSEWHERE = {
     ".venv/bin/pip install": ".ci/run, tests/quantization/test_pipeline.py",
     ".venv/bin/python -m pytest": ".ci/run",
     "pip install 'quantserve[llm]'": "tests/system/test_openai.py",
+    "pip install 'quantserve[image]'": "tests/system/test_images.py",
     "docker compose": "tests/deploy",
     "MODELS=./mine": "tests/deploy",
     "quantserve serve": "every test here",
@@ -46,11 +48,14 @@ def blocks() -> list[tuple[str, str]]:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Running]:
-    """The digits, a table of numbers and texts, and a language model without a mind."""
+    """The digits, a table of numbers and texts, and a language model without a mind, and a
+    photograph with a model for it."""
     models = tmp_path / "models"
     shutil.copytree(ROOT / "models/digits", models / "digits")
     graphs.save(customers(), models / "customers")
     tiny_llama.write(models / "smollm2/1")
+    pictures.classifier(models, pictures.TOML, "photos")
+    (tmp_path / "photo.jpg").write_bytes(pictures.encoded(pictures.picture(), "JPEG"))
     shutil.copy(ROOT / "models/digits/1/model.onnx", tmp_path)
     with running(models) as found:
         yield found

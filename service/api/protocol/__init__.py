@@ -23,5 +23,7 @@ openai_chat      chats of OpenAI's API
 openai_tools     functions that a chat offers, and calls of them
 openai_answers   answers of OpenAI's API
 openai_errors    errors in its words
+image_bodies     where a body has its images
+image_answers    the best classes of images
 pace             pauses of long work
 """

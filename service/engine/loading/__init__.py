@@ -1,6 +1,7 @@
 """From a version's folder to something that can serve, by measurement.
 
 language           tokenizer, rows and trial of a language model
+images             whether a version takes images, and how
 loader             read, load, probe, plan
 thread             a thread for one load, which may never end
 turns              when versions are loaded

@@ -42,10 +42,16 @@ from service.engine.onnx_file.zipmap import Labels
 from service.engine.runtime.custom_ops import library
 from service.engine.runtime.execution import Control, Instance
 from service.engine.runtime.session import Session, SessionOptions, new_control
-from service.engine.storage.folder import VersionFiles, is_language_model, read_model
+from service.engine.storage.folder import (
+    VersionFiles,
+    has_preprocessor,
+    is_language_model,
+    read_model,
+)
 
 # Servers without language models do without these: they take memory.
 if TYPE_CHECKING:
+    from service.core.images import ImageSettings
     from service.engine.generation.language_model import LanguageModel
     from service.engine.loading.language import LanguageParts
 
@@ -63,7 +69,8 @@ class Loaded:
     and ``speed_note`` that its speed was measured on another kind of machine. ``memory_bytes`` is
     by how much the process grew; ``file_bytes`` counts the model's files. ``rows`` are some rows of
     the probe, which the next version must run too. ``extent`` is how large inputs may be in the
-    event loop, if any may. A ``language`` model has no instances.
+    event loop, if any may. A ``language`` model has no instances. ``images`` is how an input is
+    made of images, if it is; ``images_note`` says why not, if a file asks for it.
     """
 
     signature: Signature
@@ -85,6 +92,8 @@ class Loaded:
     advice: str = ""
     speed_note: str = ""
     language: "LanguageModel | None" = None
+    images: "ImageSettings | None" = None
+    images_note: str = ""
 
     @property
     def promised_bytes(self) -> int:
@@ -94,7 +103,8 @@ class Loaded:
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes for the operator."""
-        told = self.outputs_note, self.kernels_note, self.plan.note, self.advice, self.speed_note
+        told = [self.outputs_note, self.kernels_note, self.plan.note, self.advice, self.speed_note]
+        told.append(self.images_note)
         return tuple(filter(None, told))
 
 
@@ -103,7 +113,7 @@ class Opened:
     """A version that ONNX Runtime has taken, and that has not run yet.
 
     ``memory_before`` is what the process held before, in bytes. ``language`` is what else was read
-    of a language model.
+    of a language model; ``images`` and ``images_note``: see ``Loaded``.
     """
 
     files: VersionFiles
@@ -113,6 +123,8 @@ class Opened:
     seconds: float
     memory_before: int
     language: "LanguageParts | None" = None
+    images: "ImageSettings | None" = None
+    images_note: str = ""
 
     @property
     def signature(self) -> Signature:
@@ -160,13 +172,17 @@ def open_version(
         check_external_files(summary, path.parent)
         snapshot.add(summary.external)
         session = Session(snapshot, options, summary, control)
-    language = None
+    language, images, note = None, None, ""
     if is_language_model(files.home):
         from service.engine.loading.language import read_parts
 
         language = read_parts(files, session, config.generation, control or new_control())
+    elif config.image is not None or has_preprocessor(files.home):
+        from service.engine.loading.images import read_images
+
+        images, note = read_images(files, config.image, session.signature)
     seconds = perf_counter() - started
-    opened = Opened(files, session, summary, snapshot, seconds, memory, language)
+    opened = Opened(files, session, summary, snapshot, seconds, memory, language, images, note)
     _check_names(config, opened.signature)
     return opened
 
@@ -205,11 +221,20 @@ def warm_up(
         opened.seconds + perf_counter() - started,
         rows=_kept(rows),
         extent=tuned.extent,
-        labels=session.labels,
+        labels=_labels(session, opened.images),
         outputs_note=session.outputs_note,
         advice=_advice(opened, tuned.plan),
         speed_note=_speed_note(opened.files, opened.snapshot, tuned.session.kernels),
+        images=opened.images,
+        images_note=opened.images_note,
     )
+
+
+def _labels(session: Session, images: "ImageSettings | None") -> Labels:
+    """Those of the file; else those beside it, which are of a classifier's one output."""
+    if images is None or not images.labels or len(session.signature.outputs) != 1:
+        return session.labels
+    return {session.signature.outputs[0].name: images.labels, **session.labels}
 
 
 def _warm_up_language(
