@@ -1,7 +1,7 @@
 # quantserve in an image: the server, the packages that it imports, and the shipped models.
 #
 #   docker build -t quantserve .
-#   docker run --rm -p 127.0.0.1:8000:8000 --read-only --cap-drop ALL quantserve
+#   docker run --rm -p 127.0.0.1:8000:8000 -p 127.0.0.1:8001:8001 --read-only --cap-drop ALL quantserve
 #
 # Nothing here depends on the architecture: every dependency has wheels for amd64 and arm64.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
@@ -28,7 +28,7 @@ RUN apt-get update \
 COPY pyproject.toml deploy/image/requirements.py ./
 # hadolint ignore=SC2086
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python requirements.py pyproject.toml ${EXTRAS} > requirements.txt \
+    python requirements.py pyproject.toml grpc ${EXTRAS} > requirements.txt \
     && pip --python /opt/quantserve/bin/python install --no-compile -r requirements.txt
 
 COPY README.md LICENSE ./
@@ -52,7 +52,7 @@ ARG VERSION=0.1.0
 ARG REVISION=unknown
 ARG CREATED=unknown
 LABEL org.opencontainers.image.title="quantserve" \
-      org.opencontainers.image.description="Serves quantized ONNX models over HTTP, measured, batched, swappable" \
+      org.opencontainers.image.description="Serves quantized ONNX models over HTTP and gRPC, measured, batched, swappable" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
@@ -70,12 +70,13 @@ ENV PATH=/opt/quantserve/bin:$PATH \
     PYTHONPYCACHEPREFIX=/opt/quantserve/pycache \
     PYTHONUNBUFFERED=1 \
     QUANTSERVE_HOST=0.0.0.0 \
+    QUANTSERVE_GRPC_PORT=8001 \
     QUANTSERVE_MODELS=/models \
     QUANTSERVE_ALLOW_EMPTY=true
 WORKDIR /
 USER 10001:0
 VOLUME /models
-EXPOSE 8000
+EXPOSE 8000 8001
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 \
     CMD ["quantserve", "ready"]

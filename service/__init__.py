@@ -17,6 +17,7 @@ From top to bottom; imports run downwards only, which import-linter checks:
     api           HTTP
     quantization  from an FP32 model and rows to a measured version
     engine        sessions, threads, queues, files
+    triton        Triton's model configuration
     config        settings of the process, and model.toml
     files         small files, read within bounds and replaced whole
     core          values and decisions

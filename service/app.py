@@ -14,7 +14,7 @@ from fastapi import APIRouter
 
 from service.api.application import control_plane
 from service.api.auth.audit import Audit
-from service.api.auth.middleware import Guard, lets_predict
+from service.api.auth.middleware import Guard, check_predicts, lets_predict
 from service.api.auth.policy import Access, Keys
 from service.api.control.admin import admin
 from service.api.control.error_handlers import rehearse
@@ -31,6 +31,9 @@ from service.api.language.answers import Answers
 from service.api.language.generate import generate
 from service.api.language.openai import openai
 from service.api.openapi.example_answers import ExampleAnswers
+from service.api.text.embeddings import embeddings
+from service.api.text.tei import tei
+from service.api.transport.answers import WRITES
 from service.api.transport.arrival import Limits
 from service.api.transport.body import Receive
 from service.api.transport.traffic import Traffic
@@ -55,7 +58,7 @@ from service.engine.storage.access import denials
 from service.engine.storage.publishing import publish_files
 from service.engine.storage.staging import remove_abandoned
 from service.logs import Log, audit_log
-from service.metrics import Metrics
+from service.metrics import PROTOCOLS, Metrics
 from service.supervised import Supervised
 
 LAST_SECONDS = 0.5
@@ -67,6 +70,7 @@ AFTER_CRASH_SECONDS = 15.0
 """In which models are loaded before a server that replaces another takes connections."""
 
 if TYPE_CHECKING:
+    from service.api.grpc.server import GRPCServer
     from service.tracing import Tracing
     from service.workers.member import Member
     from service.workers.wiring import Fleet
@@ -85,6 +89,7 @@ class Server:
     ) -> None:
         parent = parent or Supervised()
         statistics = Statistics(time)
+        self._by_grpc = settings.grpc_port is not None
         self._watchers = Watchers()
         log = Log(settings.access_log)
         exemplars = Exemplars()
@@ -127,6 +132,7 @@ class Server:
             plan,
             traffic.counts,
             settings.poll,
+            (*PROTOCOLS, "grpc") if self._by_grpc else PROTOCOLS,
         )
         self._shared = self._fleet.metrics(metrics, statistics) if self._fleet else None
         counted = self._shared.statistics if self._shared else statistics.now
@@ -145,11 +151,14 @@ class Server:
             logging.getLogger(),
             self._fleet.set_level if self._fleet else set_level,
             Guard.of(access, observe),
-            [openai(asked), generate(asked)],
+            [openai(asked), generate(asked), embeddings(asked), tei(asked)],
             reports,
             changes,
         )
         self._plane: App = DataPlane(control, inference, access)
+        self._grpc = _grpc(settings, inference, control, access) if self._by_grpc else None
+        self.grpc_port = 0
+        """The port for gRPC, once it is open."""
         routing = Routing(inference, partial(lets_predict, access), self._plane)
         direct = protocol_class(routing.route, Shared(traffic), settings.body_timeout)
         self.handover = self._fleet.handover(direct) if self._fleet else None
@@ -159,15 +168,21 @@ class Server:
         self._settings = settings
         self._crashes = parent.crashes
         self._loaded = asyncio.Event()
+        self._listening = asyncio.Event()
         self._observe = observe
         self._announce = announce
 
     def _inference_of(self, settings: Settings, observe: Observer) -> Inference:
+        parts, writes = (self.repository, settings, observe, self._traffic), dict(WRITES)
+        if self._by_grpc:
+            from service.api.grpc.encoding import responded
+
+            writes["grpc"] = responded
         if self._tracing is None:
-            return Inference(self.repository, settings, observe, self._traffic)
+            return Inference(*parts, writes=writes)
         from service.tracing import TracedInference
 
-        return TracedInference(self.repository, settings, observe, self._traffic, self._tracing)
+        return TracedInference(*parts, self._tracing, writes)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         # `async` although it only passes on: servers tell ASGI 3 from 2 by this.
@@ -182,6 +197,25 @@ class Server:
         self._inference.leaving = True
         self._watchers.close()
         self.repository.begin_stop()
+
+    async def open_grpc(self) -> None:
+        """Listen at the port for gRPC, if there is to be one.
+
+        Raises:
+            ConfigError: the port cannot be had.
+        """
+        if self._grpc:
+            self.grpc_port = await self._grpc.start()
+
+    async def stop_grpc(self) -> None:
+        """Wait until the calls over gRPC have ended."""
+        if self._grpc:
+            await self._grpc.stop()
+
+    def close_grpc(self, seconds: float) -> None:
+        """Take no more calls over gRPC; those there are have so many seconds."""
+        if self._grpc:
+            self._grpc.begin_stop(seconds)
 
     @property
     def unanswered(self) -> int:
@@ -213,10 +247,18 @@ class Server:
         elif self._crashes.total:
             # Connections wait in the queue of the port: they are better served late than refused.
             await self._until_loaded(AFTER_CRASH_SECONDS)
+        try:
+            await self.open_grpc()
+        except ConfigError as error:
+            loading.cancel()
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        self._listening.set()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         loading.cancel()
         self.begin_stop()
+        await self.stop_grpc()
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_SECONDS):
                 await self.repository.stop(drain_timeout=0)
@@ -252,6 +294,7 @@ class Server:
         gc.freeze()
         if self._fleet:
             await self._fleet.all_ready()
+        await self._listening.wait()
         self._announce(self.repository)
         if self._settings.poll:
             await watch(self.repository, self._settings.poll, self._observe)
@@ -269,6 +312,31 @@ def _tracing(exemplars: Exemplars) -> "Tracing":
         why = f"tracing needs packages that are not here: {error.name}"
         raise ConfigError(f"{why}; pip install 'quantserve[tracing]'") from None
     return Tracing(exemplars)
+
+
+def _grpc(settings: Settings, inference: Inference, app: App, access: Access) -> "GRPCServer":
+    """The server for gRPC, imported only where its port is open.
+
+    Raises:
+        ConfigError: the packages for it are not installed, or a file cannot be read.
+    """
+    try:
+        from service.api.grpc.server import GRPCServer, Port, Tls
+    except ImportError as error:
+        why = f"--grpc-port needs packages that are not here: {error.name}"
+        raise ConfigError(f"{why}; pip install 'quantserve[grpc]'") from None
+    tls = None
+    if settings.grpc_tls_cert and settings.grpc_tls_key:
+        tls = Tls(settings.grpc_tls_cert, settings.grpc_tls_key, settings.grpc_tls_client_ca)
+    port = Port(
+        settings.host,
+        settings.grpc_port or 0,
+        settings.max_body_bytes,
+        tls,
+        settings.grpc_compression,
+    )
+    admit = partial(check_predicts, access) if access.api.digests else None
+    return GRPCServer(port, inference, app, admit)
 
 
 async def set_level(level: int) -> None:

@@ -13,6 +13,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from service.core.batching import RUN_ROWS
@@ -52,6 +53,20 @@ class Settings(_Value):
     allow_empty: bool = Field(False, description="be ready also while there is nothing to serve")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on, 0 for any free one")
+    grpc_port: int | None = Field(
+        None, ge=0, le=65535, description="port for gRPC, 0 for any free one; no gRPC without it"
+    )
+    grpc_compression: Literal["none", "deflate", "gzip"] = Field(
+        "none", description="how answers over gRPC are compressed, for clients that take it"
+    )
+    grpc_tls_cert: Path | None = Field(
+        None, description="file with the certificate of the port for gRPC and its chain, in PEM"
+    )
+    grpc_tls_key: Path | None = Field(None, description="file with the key of that certificate")
+    grpc_tls_client_ca: Path | None = Field(
+        None,
+        description="file with certificates that sign those of gRPC clients, who need one then",
+    )
     workers: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
         1,
         description="processes that share the port, each with its share of the cores and its own "
@@ -150,6 +165,14 @@ class Settings(_Value):
         if name is not None and not NAME.fullmatch(name):
             raise ValueError(f"expected {ALLOWED}")
         return name
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> "Settings":
+        if (self.grpc_tls_cert is None) != (self.grpc_tls_key is None):
+            raise ValueError("--grpc-tls-cert and --grpc-tls-key belong together")
+        if self.grpc_tls_client_ca is not None and self.grpc_tls_cert is None:
+            raise ValueError("--grpc-tls-client-ca needs --grpc-tls-cert and --grpc-tls-key")
+        return self
 
 
 class PaddingConfig(_Value):
@@ -265,6 +288,26 @@ class ImageConfig(_Value):
     boxes: ImageBoxesConfig | None = None
 
 
+class TextConfig(_Value):
+    """``[text]``: how a model with a tokenizer.json takes texts; read from the files beside it
+    where left out.
+
+    ``task`` "none" takes no texts. ``pooling`` and ``normalize`` are for embeddings, ``activation``
+    for the scores of classification and reranking. Texts of more than ``max_length`` tokens are cut
+    if ``truncate``, else refused. ``run_tokens`` bounds the tokens of one run, padding included.
+    """
+
+    task: (
+        Literal["embedding", "classification", "token-classification", "reranking", "none"] | None
+    ) = None
+    pooling: Literal["mean", "cls", "last"] | None = None
+    normalize: bool | None = None
+    activation: Literal["softmax", "sigmoid", "none"] | None = None
+    max_length: int | None = Field(None, ge=2, le=2**20)
+    truncate: bool | None = None
+    run_tokens: int | None = Field(None, ge=1, le=2**24)
+
+
 class OutputConfig(_Value):
     """``[outputs.<name>]``: the names of an output's classes, in order."""
 
@@ -363,6 +406,7 @@ class ModelConfig(_Value):
     generation: GenerationConfig = GenerationConfig()
     cache: CacheConfig = CacheConfig()
     image: ImageConfig | None = None
+    text: TextConfig = TextConfig()
     outputs: dict[str, OutputConfig] = Field(default_factory=dict)
     probe: ProbeConfig = ProbeConfig()
 
@@ -423,14 +467,18 @@ def load_settings(flags: Mapping[str, object], environment: Mapping[str, str]) -
         raise ConfigError(_told(error, _source_of(flags))) from None
 
 
-def load_model_config(path: Path, override: Mapping[str, Any] | None = None) -> ModelConfig:
+def load_model_config(
+    path: Path,
+    override: Mapping[str, Any] | None = None,
+    under: Mapping[str, Any] | None = None,
+) -> ModelConfig:
     """Read a model.toml; one that does not exist gives the defaults. ``override`` holds sections
-    that are laid over the file's.
+    that are laid over the file's, ``under`` such that the file's are laid over.
 
     Raises:
         ConfigError: it cannot be read, or has an unknown key or a value that is not allowed.
     """
-    values = _laid_over(read_toml(path) or {}, override or {})
+    values = _laid_over(_laid_over(dict(under or {}), read_toml(path) or {}), override or {})
     return _validated(ModelConfig, values, path.name)
 
 

@@ -4,7 +4,7 @@ Names follow https://prometheus.io/docs/practices/naming/: base units, and the u
 """
 
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version as version_of
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -96,8 +96,11 @@ class Metrics(Collector):
         plan: MemoryPlan,
         traffic: Callable[[], Counts],
         poll: float = 0.0,
+        protocols: Sequence[str] = PROTOCOLS,
     ) -> None:
-        """``poll``: seconds between two looks at the models folder, 0 for none."""
+        """``poll``: seconds between two looks at the models folder, 0 for none. ``protocols``:
+        those in which models take tensors."""
+        self._protocols = protocols
         self._poll = poll
         self._crashes = crashes
         self._plan = plan
@@ -166,7 +169,7 @@ class Metrics(Collector):
         found = dict(self._statistics.requests)
         for version in self._versions():
             if version.state is State.READY:
-                for protocol in LANGUAGE_PROTOCOLS if version.language else PROTOCOLS:
+                for protocol in LANGUAGE_PROTOCOLS if version.language else self._protocols:
                     label = (version.model, version.number, protocol)
                     found.setdefault(label, RequestStatistics())
         return found

@@ -17,7 +17,7 @@ OTEL_TRACES_SAMPLER among them. Source: https://www.w3.org/TR/trace-context/ (an
 https://w3c.github.io/trace-context/#traceresponse-header).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter, time, time_ns
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -30,13 +30,14 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from service import __version__
 from service.api.dataplane.inference import Headers, Inference
 from service.api.protocol.json_tensors import Bytes
-from service.api.transport.answers import Answer
+from service.api.transport.answers import WRITES, Answer, Write
 from service.api.transport.exchange import Exchange
 from service.api.transport.traffic import Traffic
 from service.config import Settings
 from service.core.errors import TransientError
 from service.core.events import BatchExecuted, Event, Observer, Outcome
 from service.core.exemplars import Exemplars, Traced
+from service.core.requests import InferRequest
 from service.core.tensors import Arrays
 from service.engine.repository.repository import ModelRepository
 from service.engine.runtime.replies import Reply
@@ -227,8 +228,9 @@ class TracedInference(Inference):
         observe: Observer,
         traffic: Traffic,
         tracing: Tracing,
+        writes: Mapping[str, Write] = WRITES,
     ) -> None:
-        super().__init__(repository, settings, observe, traffic)
+        super().__init__(repository, settings, observe, traffic, writes=writes)
         self._tracing = tracing
         # All mutable state: the traces of the requests that have not ended.
         self._traces: dict[Exchange, Trace] = {}
@@ -237,6 +239,18 @@ class TracedInference(Inference):
         """As without tracing, in a span."""
         trace = self._traces[exchange] = self._tracing.begin(exchange, headers)
         super().admit(exchange, headers, body, _TracedReply(reply, trace))
+
+    def admit_read(
+        self,
+        exchange: Exchange,
+        headers: Headers,
+        request: InferRequest,
+        reply: Reply,
+        alone: bool = False,
+    ) -> None:
+        """As without tracing, in a span."""
+        trace = self._traces[exchange] = self._tracing.begin(exchange, headers)
+        super().admit_read(exchange, headers, request, _TracedReply(reply, trace), alone)
 
     async def admit_elsewhere(
         self, exchange: Exchange, headers: Headers, body: Bytes, reply: Reply

@@ -21,7 +21,7 @@ UNUSED = {
 NEED_ONNX = ("tools", "quantization")
 """Parts of onnxruntime that stay where onnx is installed: they are what quantizing needs."""
 INSTALLERS = ("pip", "setuptools", "wheel", "pkg_resources", "_distutils_hack")
-OF_TOOLS = ("flatbuffers", "google", "protobuf", "packaging")
+OF_TOOLS = ("flatbuffers", "packaging")
 """Dependencies of onnxruntime that only its tools import."""
 SOURCES = ("*.pyi", "*.pyx", "*.pxd", "*.pxi", "*.c", "*.h", "*.a", "*.lib")
 MEGABYTE = 1e6

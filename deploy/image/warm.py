@@ -17,6 +17,8 @@ import time
 from http.client import HTTPConnection
 from pathlib import Path
 
+import grpc
+
 PORT = 18237
 """Not one that a build which shares the network of its machine could meet a server at."""
 PATIENCE = 120.0
@@ -40,6 +42,8 @@ def main(models: Path) -> int:
             "127.0.0.1",
             "--port",
             str(PORT),
+            "--grpc-port",
+            str(PORT + 1),
             "--models",
             str(models),
         ],
@@ -49,11 +53,19 @@ def main(models: Path) -> int:
         wait(server)
         for page in PAGES:
             ask("GET", page)
+        call("ServerReady")
+        call("ServerMetadata")
         for example in sorted(models.glob("*/example.json")):
             predict(example.parent, example.read_bytes())
     finally:
         server.send_signal(signal.SIGTERM)
     return server.wait(30)
+
+
+def call(name: str) -> None:
+    """Ask over gRPC, with an empty message."""
+    with grpc.insecure_channel(f"127.0.0.1:{PORT + 1}") as channel:
+        assert channel.unary_unary(f"/inference.GRPCInferenceService/{name}")(b"", timeout=PATIENCE)
 
 
 def predict(model: Path, body: bytes) -> None:

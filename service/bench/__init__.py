@@ -1,8 +1,8 @@
 """A load generator for a running server. Needs neither onnxruntime nor a web framework.
 
-rows     what to send
-bodies   requests as bodies
-wire     HTTP/1.1 with little work
+rows     the source of requests: a file, the model's folder, the server
+bodies   encodes requests as HTTP bodies
+wire     HTTP/1.1 with little work per request
 loops    the closed and the open loop
-figures  what was observed
+figures  the results of a run
 """

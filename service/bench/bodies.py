@@ -1,4 +1,4 @@
-"""Requests as bodies: JSON as people send it, and with raw tensors after it. Pure."""
+"""Encodes requests as HTTP bodies: as JSON, or as JSON followed by raw tensors. No I/O."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,22 +15,24 @@ JSON = {"Content-Type": "application/json"}
 
 
 class Body(NamedTuple):
-    """What is posted, with its headers."""
+    """The body of a POST request, with its headers."""
 
     headers: Mapping[str, str]
     content: bytes
 
 
 class Request(NamedTuple):
-    """Tensors, and what else the JSON of a request says: outputs, parameters. ``text`` is the whole
-    request where it came as JSON, to be sent as it is."""
+    """The inputs of a request, and the other members of its JSON, such as outputs and parameters.
+
+    ``text`` is the whole request if it was given as JSON, which is sent unchanged.
+    """
 
     inputs: tuple[Tensor, ...]
     rest: Mapping[str, Any] = {}
     text: bytes = b""
 
     def with_rows(self, count: int) -> "Request":
-        """So many rows, of those that it has in turn. Inputs without axes stay as they are."""
+        """The request with ``count`` rows, repeating its own. Scalar inputs are unchanged."""
         tensors = tuple(
             tensor._replace(array=np.resize(tensor.array, (count, *tensor.array.shape[1:])))
             if tensor.array.ndim
@@ -41,7 +43,7 @@ class Request(NamedTuple):
 
 
 def json_body(request: Request) -> Body:
-    """All in JSON; NaN and infinity as tokens."""
+    """A request in JSON; NaN and infinity as the tokens NaN and Infinity."""
     if request.text:
         return Body(JSON, request.text)
     tensors = [{**_head(t), "data": np.asarray(to_json(t)).tolist()} for t in request.inputs]
@@ -50,7 +52,7 @@ def json_body(request: Request) -> Body:
 
 
 def binary_body(request: Request) -> Body:
-    """Inputs and outputs as raw tensors; classes, where they are asked for, stay in JSON."""
+    """A request with inputs and outputs as raw tensors; requested classifications stay in JSON."""
     parts = [bytes(to_bytes(tensor)) for tensor in request.inputs]
     tensors = [
         {**_head(tensor), "parameters": {"binary_data_size": len(part)}}
@@ -71,12 +73,12 @@ def _head(tensor: Tensor) -> dict[str, Any]:
 
 
 def _without_flag(output: Mapping[str, Any]) -> dict[str, Any]:
-    """An output as it was asked for, but for ``binary_data``, which the request as a whole says."""
+    """A requested output without ``binary_data``, which is set for the whole request."""
     parameters = {k: v for k, v in (output.get("parameters") or {}).items() if k != "binary_data"}
     return {**output, "parameters": parameters}
 
 
 def shapes(requests: Sequence[Request]) -> str:
-    """What the first one holds: ``image FP32 [1, 1, 28, 28]``."""
+    """The inputs of the first request as text, such as ``image FP32 [1, 1, 28, 28]``."""
     tensors = requests[0].inputs if requests else ()
     return ", ".join(f"{t.name} {t.datatype} {list(t.array.shape)}" for t in tensors)

@@ -1,4 +1,4 @@
-"""What was observed, as figures: values for JSON and lines for people. Pure."""
+"""The results of runs, as values for JSON and as lines of a table. No I/O."""
 
 import json
 from dataclasses import dataclass, field
@@ -10,16 +10,19 @@ from service.bench.loops import Observed
 
 HEADS = ("FORMAT", "LOAD", "REQ/S", "P50 ms", "P95 ms", "P99 ms", "MAX ms", "ERRORS", "CPU")
 WIDTHS = (6, 12, 8, 7, 7, 7, 7, 6, 4)
-"""Together as wide as a terminal. CPU is the client's share of a core."""
+"""Widths of the columns, for a terminal of 80. CPU is the client's share of a core."""
 BUSY = 0.85
-"""From this share of a core on, the client may be what limits the figures."""
+"""The share of a core from which the client may limit the results."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run. Latencies are in milliseconds, of answers with 200 only, None where there are none;
-    ``rate`` is what an open loop was asked for, in requests a second, None in a closed loop.
-    ``client_cpu`` is a share of one core."""
+    """The results of one run.
+
+    Latencies are in milliseconds, of answers with status 200 only, None if there are none.
+    ``rate`` is the target of an open loop in requests/s, None in a closed loop. ``client_cpu`` is a
+    share of one core.
+    """
 
     format: str
     concurrency: int
@@ -36,12 +39,12 @@ class Run:
 
     @property
     def failed(self) -> int:
-        """How many requests had no answer with 200."""
+        """The number of requests without an answer with status 200."""
         return sum(self.errors.values())
 
     @property
     def client_limited(self) -> bool:
-        """Whether the client had hardly any time left."""
+        """Whether the client was too busy to measure the server's limit."""
         return self.client_cpu >= BUSY
 
 
@@ -68,7 +71,7 @@ def run_of(format: str, concurrency: int, rate: float | None, seen: Observed) ->
 
 
 def reason(text: bytes) -> str:
-    """The message of an answer that is not 200."""
+    """The error message of an answer."""
     try:
         return str(json.loads(text)["error"])
     except (ValueError, KeyError, TypeError):
@@ -76,18 +79,18 @@ def reason(text: bytes) -> str:
 
 
 def values(run: Run) -> dict[str, Any]:
-    """A run for JSON."""
+    """A run as plain values, for JSON."""
     found = {name: getattr(run, name) for name in Run.__slots__}
     return found | {"client_limited": run.client_limited}
 
 
 def head() -> str:
-    """The heads of the columns."""
+    """The header line of the table."""
     return _aligned(HEADS)
 
 
 def line(run: Run) -> str:
-    """A run under its heads."""
+    """A run as a line of the table."""
     load = _load(run)
     latencies = (run.p50_ms, run.p95_ms, run.p99_ms, run.max_ms)
     shown = ("-" if each is None else f"{each:.2f}" for each in latencies)
@@ -96,7 +99,7 @@ def line(run: Run) -> str:
 
 
 def notes(run: Run) -> list[str]:
-    """What a reader of the figures must know."""
+    """Notes on a run: its errors, and whether the client was the limit."""
     load = f"at {_load(run)}" if run.rate is not None else f"with {_load(run)}"
     found = [
         f"{run.format} {load}: {count} x {_named(kind)}: {run.reasons.get(kind, '')}".rstrip(": ")

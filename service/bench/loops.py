@@ -1,9 +1,8 @@
-"""The two ways to ask a server for its limits.
+"""The two kinds of load.
 
-Closed loop: so many clients, each of which sends its next request when it has its answer. It finds
-the throughput. Open loop: requests are due at fixed times, whatever the server does, and latency
-counts from then: a server that stalls is charged for all that was due meanwhile. It finds the
-latency at a rate.
+Closed loop: each of a number of clients sends its next request when it has its answer. Measures
+throughput. Open loop: requests are due at fixed times, independent of answers, and latency counts
+from the due time, so that it includes the wait behind a stalled server. Measures latency at a rate.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ from time import perf_counter, process_time
 from service.bench.wire import Answer, Lane, Server
 
 TIMEOUT = "timeout"
-"""The kind of an error: no answer within the patience after the end."""
+"""The error kind of requests without an answer when the wait after the end of a run is over."""
 OK = "200"
 Ended = Callable[[Lane, Answer], None]
 Release = Callable[[float], None]
@@ -27,8 +26,8 @@ Release = Callable[[float], None]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is sent and for how long. ``patience`` is how many seconds to wait, after ``seconds``,
-    for answers that are on their way."""
+    """What to send and for how long. ``patience`` is how long to wait for outstanding answers after
+    the end of a run. Times are in seconds."""
 
     server: Server
     requests: Sequence[bytes]
@@ -38,8 +37,12 @@ class Load:
 
 @dataclass(slots=True)
 class Observed:
-    """Seconds that each answer with 200 took, the others by kind with the first text of each, how
-    long the run took, and the share of one core that the client used."""
+    """The observations of a run.
+
+    ``latencies`` of answers with status 200 are in seconds. ``errors`` counts other answers by
+    kind, ``reasons`` has the first text of each kind. ``seconds`` is the duration of the run,
+    ``client_cpu`` the share of one core that the client used.
+    """
 
     latencies: list[float] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
@@ -57,10 +60,10 @@ class Observed:
 
 
 async def closed_loop(load: Load, concurrency: int) -> Observed:
-    """Run so many clients.
+    """Run ``concurrency`` clients.
 
     Raises:
-        OSError: no connection at the start.
+        OSError: a connection cannot be opened at the start.
     """
     seen, requests = Observed(), cycle(load.requests)
     finished = asyncio.Event()
@@ -88,11 +91,11 @@ async def closed_loop(load: Load, concurrency: int) -> Observed:
 
 
 async def open_loop(load: Load, rate: float, connections: int) -> Observed:
-    """Send ``rate`` requests a second over at most so many connections; what is due while all are
-    busy waits its turn, and that counts.
+    """Send ``rate`` requests per second over at most ``connections`` connections. If all are busy,
+    due requests wait, and the wait counts as latency.
 
     Raises:
-        OSError: no connection at the start.
+        OSError: a connection cannot be opened at the start.
     """
     seen, requests = Observed(), cycle(load.requests)
     finished, waiting = asyncio.Event(), deque[float]()
@@ -125,10 +128,10 @@ async def open_loop(load: Load, rate: float, connections: int) -> Observed:
 
 
 async def ask_each(load: Load) -> Answer | None:
-    """Send each request once; gives the first answer that is not 200.
+    """Send each request once. Returns the first answer without status 200, or None.
 
     Raises:
-        OSError: no connection.
+        OSError: a connection cannot be opened.
     """
     found: list[Answer] = []
     came = asyncio.Event()
@@ -171,18 +174,19 @@ async def _finish(finished: asyncio.Event, seconds: float) -> None:
 
 
 def _give_up(seen: Observed, lanes: Sequence[Lane], left: int) -> None:
-    """Count what has no answer: ``left`` in an open loop, else what is on its way."""
+    """Count requests without an answer: ``left`` in an open loop, otherwise those in flight."""
     missing = left or sum(lane.busy for lane in lanes)
     for lane in lanes:
         lane.close()
     if missing:
         seen.errors[TIMEOUT] += missing
-        seen.reasons.setdefault(TIMEOUT, b"no answer within the patience after the end")
+        seen.reasons.setdefault(TIMEOUT, b"no answer within --timeout after the end of the run")
 
 
 @contextmanager
 def _timed(seen: Observed) -> Iterator[None]:
-    """Time the run; without the garbage collector, whose pauses would count as the server's."""
+    """Measure the duration and CPU time of a run."""
+    # Pauses of the garbage collector would count as latency of the server.
     gc.collect()
     gc.disable()
     cpu, start = process_time(), perf_counter()
@@ -196,8 +200,8 @@ def _timed(seen: Observed) -> Iterator[None]:
 
 @contextmanager
 def _paced(rate: float, total: int, release: Release) -> Iterator[None]:
-    """Call ``release`` in the event loop when each request is due. A thread does it, since timers
-    of event loops are rounded up to milliseconds."""
+    """Call ``release`` in the event loop when each request is due, with the due time."""
+    # A thread keeps the times, since event loops round their timers up to milliseconds.
     loop, stopped = asyncio.get_running_loop(), Event()
     start = perf_counter() + 0.01
 

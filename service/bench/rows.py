@@ -1,5 +1,5 @@
-"""Where the requests of a run come from: a file that was named, the model's folder on this machine,
-else what the server documents or says of the model's inputs.
+"""The source of the requests of a run: a given file, the model's folder on this machine, the
+server's example, or random values that fit the server's metadata.
 """
 
 import json
@@ -25,18 +25,18 @@ EXAMPLE_FILE, INPUTS = "example.json", "inputs/"
 NOT_INPUTS = ("outputs/", "labels")
 INFER_PATH = "/v2/models/{name}/infer"
 MOST_BYTES = 2**30
-"""Of a file of rows."""
+"""The largest size of a file of rows."""
 MOST_REQUESTS = 256
-"""Different ones, sent in turn."""
+"""The most distinct requests; they are sent in rotation."""
 MOST_MADE_UP = 2**24
-MADE_UP = "values made up after the server's metadata"
+MADE_UP = "random values that fit the server's metadata"
 FREE_LENGTH = 16
-"""For the axes after the first that may have any length, where nothing tells better."""
+"""The generated length of axes without a fixed length, other than the first."""
 
 
 class Rows(NamedTuple):
-    """Requests to send in turn, and where they are from. ``v1`` is a body of the V1 protocol, which
-    is sent as it is instead."""
+    """Requests to send in rotation, and their source. ``v1`` is a body of the V1 protocol, which is
+    sent unchanged instead of ``requests``."""
 
     source: str
     requests: tuple[Request, ...]
@@ -47,10 +47,10 @@ Metadata = Mapping[str, Any]
 
 
 def from_file(path: Path, metadata: Metadata, rows: int) -> Rows:
-    """A JSON request of either protocol, or an .npz file with an array for each input.
+    """Read a JSON request of either protocol, or an .npz file with an array for each input.
 
     Raises:
-        ConfigError: the file cannot be read, or does not suit the model; names the tensor.
+        ConfigError: the file cannot be read or does not fit the model; names the tensor.
     """
     if path.suffix == ".npz":
         return _from_npz(path, metadata, rows)
@@ -74,11 +74,11 @@ def from_file(path: Path, metadata: Metadata, rows: int) -> Rows:
 
 
 def find(client: Client, models: Path, metadata: Metadata, rows: int) -> Rows:
-    """The model's ``example.json`` or ``golden.npz`` below ``models``, where they suit the model
-    of the server; else the server's own example; else values made up after the metadata.
+    """Find rows: the model's ``example.json`` or ``golden.npz`` below ``models`` if they fit the
+    server's model, otherwise the server's example, otherwise generated values.
 
     Raises:
-        ConfigError: nobody knows what the model takes.
+        ConfigError: the metadata does not tell the shapes of inputs.
         Unreachable
     """
     return (
@@ -98,7 +98,7 @@ def _from_folder(models: Path, metadata: Metadata, rows: int) -> Rows | None:
         if _suits(found, metadata):
             return Rows(str(example), (_with_rows(found, rows),))
     except (FileUnreadable, MalformedRequest):
-        pass  # it is not the only source
+        pass  # try the next source
     for number in reversed(folder.numbers):
         golden = folder.of_version(number).golden
         try:
@@ -134,17 +134,17 @@ def _made_up(metadata: Metadata, rows: int) -> Rows:
         shape = [] if first is None else [rows if first == -1 else first]
         shape += [FREE_LENGTH if length == -1 else length for length in others]
         if prod(shape) > MOST_MADE_UP:
-            raise ConfigError(f'input "{spec["name"]}" is too large to be made up: use --data')
+            raise ConfigError(f'input "{spec["name"]}" is too large to generate: use --data')
         tensors.append(_random(spec, shape, random))
     return Rows(MADE_UP, (Request(tuple(tensors)),))
 
 
 def _random(spec: Mapping[str, Any], shape: Sequence[int], random: np.random.Generator) -> Tensor:
-    """Normal floats; integers that are 0 or 1, which fit masks and tables alike."""
+    """Normally distributed floats; integers 0 or 1, which are valid for masks and indices."""
     datatype = DATATYPES[spec["datatype"]]
     if datatype.name == "BYTES":
         return Tensor(spec["name"], datatype, np.full(shape, "text", object))
-    if datatype.name == "BF16":  # its bits are those of a float's upper half
+    if datatype.name == "BF16":  # the upper 16 bits of a float32
         floats = random.standard_normal(shape).astype(np.float32)
         upper = (np.atleast_1d(floats).view(np.uint32) >> 16).astype(np.uint16)
         return Tensor(spec["name"], datatype, upper.reshape(shape))
@@ -166,10 +166,10 @@ def _from_npz(path: Path, metadata: Metadata, rows: int) -> Rows:
 
 
 def _fitting(path: Path, spec: Mapping[str, Any], arrays: Mapping[str, Array]) -> Tensor:
-    """The array for an input, with the rows in its first axis.
+    """The array for an input, with rows on the first axis.
 
     Raises:
-        ConfigError
+        ConfigError: the array is missing or does not fit.
     """
     name, datatype, shape = spec["name"], DATATYPES[spec["datatype"]], spec["shape"]
     array = arrays.get(INPUTS + name, arrays.get(name))
@@ -195,7 +195,7 @@ def _fitting(path: Path, spec: Mapping[str, Any], arrays: Mapping[str, Array]) -
 
 
 def _cut(tensors: Sequence[Tensor], metadata: Metadata, rows: int) -> tuple[Request, ...]:
-    """Requests of so many rows; one of all, where the inputs are not one batch."""
+    """Split tensors into requests of ``rows`` rows; one request if the inputs are not a batch."""
     whole = Request(tuple(tensors))
     shapes = [spec["shape"] for spec in metadata["inputs"]]
     counts = {len(tensor.array) if tensor.array.ndim else -1 for tensor in tensors}
@@ -212,7 +212,7 @@ def _cut(tensors: Sequence[Tensor], metadata: Metadata, rows: int) -> tuple[Requ
 
 
 def _decoded(text: bytes) -> Request:
-    """A request in JSON.
+    """Decode a request in JSON.
 
     Raises:
         MalformedRequest
@@ -224,7 +224,7 @@ def _decoded(text: bytes) -> Request:
 
 
 def _with_rows(request: Request, rows: int) -> Request:
-    """As it is, unless rows were asked for."""
+    """The request with ``rows`` rows, unchanged if ``rows`` is 1."""
     return request if rows == 1 else request.with_rows(rows)
 
 
@@ -237,8 +237,8 @@ def _suits(request: Request, metadata: Metadata) -> bool:
 
 
 def _is_v1(message: Mapping[str, Any]) -> bool:
-    """Whether a message has one of V1's forms. ``inputs`` is a key of both protocols: a list of
-    tensors in V2, columns or plain values in V1."""
+    """Whether a message is a V1 request. Both protocols have the key ``inputs``: it is a list of
+    tensors in V2, and columns or plain values in V1."""
     if any(form in message for form in FORMS if form != "inputs"):
         return True
     inputs = message.get("inputs")

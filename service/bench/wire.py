@@ -1,6 +1,6 @@
-"""HTTP/1.1 with as little work per request as possible: a connection carries one request at a time.
+"""An HTTP/1.1 client with little work per request, with one request at a time per connection.
 
-The parser is the one that the server uses; requests are bytes that were built before the run.
+It uses the same parser as the server. Requests are bytes, built before the run.
 """
 
 import asyncio
@@ -13,15 +13,15 @@ from urllib.parse import urlsplit
 from httptools import HttpParserError, HttpResponseParser
 
 PAUSE = 0.05
-"""Seconds before a lost connection is opened again: a server that is gone is not hammered."""
+"""Seconds before a lost connection is opened again, to limit reconnects to a stopped server."""
 MOST_TEXT = 2048
-"""Bytes that are kept of an answer that is not 200."""
+"""The number of bytes that are kept of an answer without status 200."""
 LOST = "connection"
-"""The kind of an error without a status: the connection was refused or closed."""
+"""The error kind of requests whose connection was refused or closed."""
 
 
 class Server(NamedTuple):
-    """Where requests go: an origin, and what stands before each path."""
+    """The target of requests: an origin, and a prefix of all paths."""
 
     host: str
     port: int
@@ -30,14 +30,14 @@ class Server(NamedTuple):
 
     @classmethod
     def of(cls, url: str) -> "Server":
-        """From an address that a ``Client`` has accepted."""
+        """Parse a URL that a ``Client`` has accepted."""
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         port = parts.port or (443 if secure else 80)
         return cls(parts.hostname or "", port, secure, parts.path.rstrip("/"))
 
     def request(self, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
-        """A whole POST request, ready to be sent."""
+        """The bytes of a POST request."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         lines = [f"POST {self.prefix}{path} HTTP/1.1", f"Host: {host}:{self.port}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
@@ -46,16 +46,16 @@ class Server(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """``kind`` is the status as text, or LOST; ``text`` begins as the body does, empty with 200."""
+    """``kind`` is the status as text, or LOST. ``text`` is the start of the body, empty for 200."""
 
     kind: str
     text: bytes
 
 
 class Lane:
-    """A connection that is opened again when it was closed; ``ended`` is told of every answer.
+    """A connection that is reopened when it was closed. ``ended`` is called with every answer.
 
-    ``due`` is when the request on its way was due; ``busy`` whether there is one.
+    ``busy`` is whether a request is in flight, ``due`` the time at which it was due.
     """
 
     def __init__(self, server: Server, ended: Callable[["Lane", Answer], None]) -> None:
@@ -80,7 +80,7 @@ class Lane:
         )
 
     def ask(self, request: bytes, due: float) -> None:
-        """Send a request that was due then."""
+        """Send a request. ``due`` is the time at which it was due."""
         self.due, self.busy = due, True
         if self._line is None:
             self._opening = asyncio.get_running_loop().create_task(self._ask_anew(request))
@@ -88,7 +88,7 @@ class Lane:
             self._line.send(request)
 
     def close(self) -> None:
-        """Give up what is on its way; nobody is told."""
+        """Abort the connection and the request in flight, without calling ``ended``."""
         self.busy = False
         if self._opening is not None:
             self._opening.cancel()
@@ -106,13 +106,13 @@ class Lane:
             self._line.send(request)
 
     def answered(self, answer: Answer, keeps: bool) -> None:
-        """The connection has an answer, and stays open if it ``keeps``."""
+        """Called with a complete answer. ``keeps``: the connection stays open."""
         if not keeps:
             self._line = None
         self._end(answer)
 
     def lost(self, line: "_Line") -> None:
-        """A connection is closed."""
+        """Called when a connection is closed."""
         if self._line is not line:
             return
         self._line = None
@@ -127,7 +127,7 @@ class Lane:
 
 
 class _Line(asyncio.Protocol):
-    """The protocol of one connection: bytes to answers."""
+    """The asyncio protocol of one connection. Parses answers."""
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane

@@ -1,25 +1,25 @@
-"""The commands of ``quantserve``, one a file: ``describe`` tells its flags, ``run`` does it.
+"""The commands of ``quantserve``, one per module: ``describe`` adds its flags, ``run`` executes it.
 
-serve       serve a folder
-list        models and versions
+serve       serve a folder of models
+list        list models and versions
 bench       measure a running server
-ready       whether a server is ready
+ready       check whether a server is ready
 upload      store a version
-swap        let another version serve
-rollback    let the one before serve
+swap        serve another version
+rollback    serve the previous version again
 examples    copy the shipped models
-quantize    make a quantized version
-inspect     how a model is quantized
-hardware    what this machine can do
-parser      the command line
-remote      what commands to a server share
-extra       what needs more packages than serving
-lifetime    the end of the serving process
-key_file    the admin key that a server makes
-open_files  how many connections may be open
-table       the table at the start
-start_log   the same as JSON
-listing     what there is to serve
-columns     columns of text
-progress    a swap, phase by phase
+quantize    search for a quantized version
+inspect     show how a model is quantized
+hardware    show CPU features and kernel speeds
+parser      the argument parser
+remote      flags, keys and errors of commands to a running server
+extra       errors for missing packages, and printing
+lifetime    startup and shutdown of the serving process
+key_file    the file of the generated admin key
+open_files  the limit of open files
+table       the table that is printed at the start
+start_log   the same as lines of JSON
+listing     models and versions of a server or a folder
+columns     aligned columns of text
+progress    prints a swap, phase by phase
 """

@@ -22,11 +22,11 @@ from service.commands.remote import READ_EPILOG, describe_remote, reader_of, tel
 FORMATS: dict[str, Callable[[Request], Body]] = {"json": json_body, "binary": binary_body}
 MOST_CLIENTS = 10_000
 CONNECTIONS = 64
-"""Of an open loop, unless --concurrency names their number."""
+"""The default number of connections of an open loop."""
 
 
 class Plan(NamedTuple):
-    """What is run: a path, bodies by format, and what the model is called."""
+    """What to run: a path, bodies by format, and the rows that they are made of."""
 
     path: str
     bodies: dict[str, tuple[Body, ...]]
@@ -34,40 +34,40 @@ class Plan(NamedTuple):
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
-    """The model, the rows, and the load."""
+    """Add the flags for the model, the rows and the load."""
     describe_remote(parser)
-    parser.epilog = f"{READ_EPILOG} Exit code 1: a request had no answer with 200."
+    parser.epilog = f"{READ_EPILOG} Exit code 1: a request did not get an answer with status 200."
     add = parser.add_argument
     add(
         "--version",
         type=_count,
         metavar="N",
-        help="a version that is loaded (default: that serves)",
+        help="a loaded version (default: the serving one)",
     )
     add("--data", type=Path, metavar="FILE",
-        help="rows: a request as JSON, of v2 or V1, which is sent as it is, or an .npz file with "
+        help="rows: a request as JSON, of v2 or V1, which is sent unchanged, or an .npz file with "
         "an array for each input (default: the model's example.json or golden.npz, else the "
-        "server's example, else made up after the server's metadata)")  # fmt: skip
+        "server's example, else random values that fit the server's metadata)")  # fmt: skip
     add("--models", type=Path, default=Path("models"), metavar="DIR",
         help="where to look for example.json and golden.npz (default: models)")  # fmt: skip
     add("--rows", type=_count, default=1, metavar="N", help="rows in each request (default: 1)")
     add("--format", type=_formats, default=tuple(FORMATS), metavar="LIST",
         help="json, binary or both (default: json,binary)")  # fmt: skip
     add("--concurrency", type=_counts, metavar="LIST",
-        help="closed loop: so many clients, each of which waits for its answer (default: 1,8,32); "
-        f"with --rate, connections at most (default: {CONNECTIONS})")  # fmt: skip
+        help="numbers of clients of a closed loop, each of which waits for its answer (default: "
+        f"1,8,32); with --rate, the most connections (default: {CONNECTIONS})")  # fmt: skip
     add("--rate", type=_rates, default=(), metavar="LIST",
-        help="open loop: requests a second, due at fixed times; latency counts from when a request "
-        "was due")  # fmt: skip
+        help="requests per second of an open loop, which are due at fixed times; latency counts "
+        "from the due time")  # fmt: skip
     add("--duration", type=_seconds, default=5.0, metavar="SECONDS",
-        help="of each run (default: 5)")  # fmt: skip
+        help="duration of each run (default: 5)")  # fmt: skip
     add("--timeout", type=_seconds, default=10.0, metavar="SECONDS",
         help="how long to wait for answers after the end of a run (default: 10)")  # fmt: skip
     add("--json", action="store_true", help="print JSON")
 
 
 def run(flags: dict[str, Any]) -> int:
-    """Measure, and print; gives the exit code.
+    """Measure and print the results. Returns the exit code.
 
     Raises:
         ConfigError, Unreachable
@@ -127,7 +127,7 @@ def _measure(client: Client, plan: Plan, metadata: Document, flags: dict[str, An
 def _loops(
     load: Load, flags: dict[str, Any]
 ) -> Iterator[tuple[int, float | None, Coroutine[Any, Any, Observed]]]:
-    """(clients or connections, rate, the run), one after the other."""
+    """The runs: (clients or connections, rate, coroutine of the run)."""
     if not flags["rate"]:
         for count in flags["concurrency"] or (1, 8, 32):
             yield count, None, closed_loop(load, count)
@@ -138,32 +138,32 @@ def _loops(
 
 def _heading(plan: Plan, metadata: Document, flags: dict[str, Any]) -> str:
     count = len(plan.rows.requests) or 1
-    many = f"{count} requests in turn" if count > 1 else "one request"
+    many = f"{count} requests in rotation" if count > 1 else "one request"
     tensors = f" ({shapes(plan.rows.requests)})" if plan.rows.requests else ""
     return (
-        f"{metadata['name']} at {flags['url']}{plan.path}, {flags['duration']:g} s a run\n"
+        f"{metadata['name']} at {flags['url']}{plan.path}, {flags['duration']:g} s per run\n"
         f"{many} from {plan.rows.source}{tensors}\n\n{head()}"
     )
 
 
 def _tell_wrong(answer: Answer, name: str, rows: Rows) -> int:
-    """Say that a request does not even work alone; gives the exit code."""
+    """Print that the server refuses a request. Returns the exit code."""
     status = f" ({answer.kind})" if answer.kind.isdigit() else ""
-    remedy = "; give rows that suit the model with --data" if rows.source == MADE_UP else ""
+    remedy = "; give valid rows with --data" if rows.source == MADE_UP else ""
     what = f"{name} request from {rows.source}: {reason(answer.text)}{remedy}"
     print(f"quantserve: refused{status}: {what}", file=sys.stderr)
     return 1
 
 
 def _run(client: Client, observing: Coroutine[Any, Any, Any]) -> Any:
-    """Run in an event loop, the server's kind where there is one.
+    """Run in an event loop, of uvloop if it is installed.
 
     Raises:
         Unreachable
     """
     try:
         import uvloop
-    except ImportError:  # not on Windows
+    except ImportError:  # uvloop does not support Windows
         factory = None
     else:
         factory = uvloop.new_event_loop
@@ -187,7 +187,7 @@ def _counts(text: str) -> tuple[int, ...]:
 
 
 def _seconds(text: str) -> float:
-    """A positive number, perhaps with an "s"."""
+    """A positive number, with or without the suffix "s"."""
     return _positive(text.removesuffix("s"), text)
 
 

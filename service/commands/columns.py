@@ -1,10 +1,10 @@
-"""Rows of text under heads, as wide as they need to be."""
+"""Formats rows of text as aligned columns."""
 
 from collections.abc import Sequence
 
 
 def columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table for people."""
+    """A table as text."""
     lines = [heads, *rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
     return "\n".join(

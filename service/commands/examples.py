@@ -1,7 +1,7 @@
-"""``quantserve examples``: the shipped models in a folder of one's own, to serve from.
+"""``quantserve examples``: copies the shipped models to a folder, to serve them from there.
 
-A server writes into its folder of models (uploads, pins), so the installed package cannot be that
-folder. Each model appears whole, by a rename: a copy that was interrupted is simply made again.
+A server writes to its models folder (uploads, pins), so it cannot serve from the installed package.
+Each model is published by a rename, so an interrupted copy can be repeated.
 """
 
 import argparse
@@ -21,16 +21,16 @@ PACKAGE = Path(__file__).parents[1]
 MODELS = ("diabetes", "digits")
 FP32 = ("digits.onnx", "digits.npz")
 NOT_SHIPPED = shutil.ignore_patterns("serving.toml", "quarantine.toml", ".*")
-"""What a server may have written where a clone's own folder is served."""
+"""Files that a server may have written if it served a clone's own folder."""
 DRAFT = ".examples-"
 DONE = ".examples"
-"""A file of the folder that says that all of them were there once."""
+"""A file in the folder that marks a complete copy."""
 ABANDONED_SECONDS = 3600.0
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
-    """The folder, and when to leave it alone."""
-    parser.epilog = "A model or file that is in the folder already is left as it is."
+    """Add the folder, and the flags."""
+    parser.epilog = "Models and files that exist in the folder are not changed."
     parser.add_argument(
         "folder", metavar="DIR", type=Path, nargs="?", help="default: models, or fp32 with --fp32"
     )
@@ -42,12 +42,13 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--once",
         action="store_true",
-        help="do nothing if DIR holds other models, or was filled before: for a volume's first use",
+        help="do nothing if DIR has other models or was filled before: for the first use of a "
+        "volume",
     )
 
 
 def run(flags: dict[str, Any]) -> int:
-    """Copy; gives the exit code.
+    """Copy the models. Returns the exit code.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -58,7 +59,7 @@ def run(flags: dict[str, Any]) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if flags["once"] and _in_use(folder, names):
-            print(f"{folder}: in use already, nothing copied")
+            print(f"{folder}: already in use, nothing copied")
             return 0
         _remove_abandoned(folder)
         for name in names:
@@ -72,10 +73,10 @@ def run(flags: dict[str, Any]) -> int:
 
 
 def _source(fp32: bool) -> Path:
-    """Where they lie: in the package, or beside it in a clone.
+    """The folder of the examples: in the package, or next to it in a clone.
 
     Raises:
-        ConfigError: in neither.
+        ConfigError: neither exists.
     """
     clone = PACKAGE.parent
     inside = PACKAGE / ("fp32" if fp32 else "models")
@@ -87,16 +88,16 @@ def _source(fp32: bool) -> Path:
 
 
 def _in_use(folder: Path, names: tuple[str, ...]) -> bool:
-    """Whether somebody filled it: this command, to its end, or others, with something of theirs."""
+    """Whether this command completed a copy, or the folder has other files."""
     if (folder / DONE).exists():
         return True
     return any(not is_hidden(each.name) and each.name not in names for each in folder.iterdir())
 
 
 def _copy(source: Path, target: Path) -> str:
-    """Copy a file or a model's folder; says what became of it."""
+    """Copy a file or a model's folder. Returns the result as text."""
     if target.exists():
-        return "there already"
+        return "already exists"
     with _draft(target.parent) as draft:
         if source.is_dir():
             shutil.copytree(source, draft, copy_function=_copy_file, ignore=NOT_SHIPPED)
@@ -107,12 +108,12 @@ def _copy(source: Path, target: Path) -> str:
         except OSError:
             if not target.exists():
                 raise
-            return "there already"  # another replica was faster
+            return "already exists"  # another replica was faster
     return "copied"
 
 
 def _copy_file(source: str | Path, target: str | Path) -> None:
-    """The bytes, on the disk before the name is; the mode is the umask's."""
+    """Copy and sync a file; its mode is that of the umask."""
     with Path(source).open("rb") as old, Path(target).open("xb") as new:
         shutil.copyfileobj(old, new)
         new.flush()
@@ -121,7 +122,7 @@ def _copy_file(source: str | Path, target: str | Path) -> None:
 
 @contextmanager
 def _draft(folder: Path) -> Iterator[Path]:
-    """A hidden name for what is not whole yet."""
+    """A hidden temporary path, which is removed at the end."""
     draft = folder / f"{DRAFT}{secrets.token_hex(8)}"
     try:
         yield draft
@@ -130,7 +131,7 @@ def _draft(folder: Path) -> Iterator[Path]:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """What copies left that were killed; a younger one may be at work in another pod."""
+    """Remove files of killed copies, but no recent ones: another pod may be copying."""
     for draft in folder.glob(f"{DRAFT}*"):
         with suppress(FileNotFoundError):  # another pod was faster
             if draft.stat().st_mtime < time.time() - ABANDONED_SECONDS:

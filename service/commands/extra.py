@@ -1,4 +1,4 @@
-"""What the commands need that serving does not, and how they print what they found."""
+"""Errors for packages that serving does not need, and printing of results."""
 
 import os
 import sys
@@ -13,10 +13,10 @@ from service.quantization.extras import what_to_install
 
 @contextmanager
 def needing_extra() -> Iterator[None]:
-    """Say what to install where it is missing.
+    """Convert import errors of optional packages to errors that say what to install.
 
     Raises:
-        ConfigError: it is.
+        ConfigError: a package is missing.
     """
     try:
         yield
@@ -30,13 +30,13 @@ def needing_extra() -> Iterator[None]:
 
 
 def show(values: Any, text: str, as_json: bool) -> None:
-    """Print what was found, for people or for programs."""
+    """Print results as JSON or as text."""
     tell(dumps(values, indent=1) if as_json else text)
 
 
 def tell(text: str) -> None:
-    """Print; a reader that closes the pipe is no error."""
+    """Print a text; a closed pipe is not an error."""
     try:
         print(text, flush=True)
-    except BrokenPipeError:  # `| head` has seen enough
+    except BrokenPipeError:  # such as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""``quantserve inspect``: how a model is quantized, node by node, and what runs in integers."""
+"""``quantserve inspect``: shows how a model is quantized, and which nodes run in integers."""
 
 import argparse
 from pathlib import Path
@@ -15,7 +15,7 @@ from service.engine.storage.root import Root
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
-    """The model, and how to print."""
+    """Add the model, and the flags for output."""
     parser.add_argument(
         "model",
         help="an ONNX file, or NAME or NAME/VERSION in the models folder; NAME alone is the "
@@ -26,7 +26,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 
 def run(flags: dict[str, Any]) -> int:
-    """Look, and print; gives the exit code.
+    """Inspect a model and print the result. Returns the exit code.
 
     Raises:
         ConfigError: there is no such model, or a package is missing.
@@ -42,8 +42,7 @@ def run(flags: dict[str, Any]) -> int:
 
 
 class _Found(NamedTuple):
-    """A model's file, where its settings would be, and its name and version if it was found by
-    them."""
+    """A model's file, the path of its settings, and its name and version if given by name."""
 
     path: Path
     settings: Path
@@ -51,12 +50,12 @@ class _Found(NamedTuple):
 
 
 def _kernels(settings: Path) -> Kernels | None:
-    """What a model.toml says that the model is served by."""
+    """The kernels that a model.toml asks for, if any."""
     return Kernels.asked(load_model_config(settings).session.kernels)
 
 
 def _found(asked: str, models: Path) -> _Found:
-    """A file as it is, else a version of a model: where none is named, the one that serves."""
+    """The file of this path, or a version of a model; the serving one if none is named."""
     if Path(asked).is_file():
         path = Path(asked).resolve()
         version = path.name == MODEL_FILE and path.parent.name.isdigit()
@@ -81,12 +80,12 @@ def _serving(model: ModelFolder) -> int | None:
     """The version that a server starts with.
 
     Raises:
-        ConfigError: the settings allow none of those that there are.
+        ConfigError: the settings allow none of the versions to serve.
     """
     if model.numbers and model.to_serve is None:
         there = ", ".join(map(str, model.numbers))
         raise ConfigError(
-            f"{model.name} has {there}, of which model.toml's [versions] allows none to serve: name"
-            f" one, as in {model.name}/{model.numbers[-1]}"
+            f"{model.name} has {there}, but [versions] of model.toml allows none of them to serve: "
+            f"name one, as in {model.name}/{model.numbers[-1]}"
         )
     return model.to_serve

@@ -1,7 +1,7 @@
-"""The admin key that a server makes where none is set, in a file that only its user can read.
+"""The admin key that a server generates if none is set, in a file that only its user can read.
 
-The commands of the same user on the same machine find it there by the server's port. It lasts as
-long as the server: each start makes a new one.
+Commands of the same user on the same machine find it by the server's port. Each start of a server
+generates a new key, and the file is removed at its end.
 """
 
 import errno
@@ -19,14 +19,14 @@ FOLDER_MODE, FILE_MODE = 0o700, 0o600
 OTHERS_MAY_WRITE = 0o022
 KEY = re.compile(r"[0-9a-f]{64}")
 OTHER_LOOPBACK = "::1"
-"""What "localhost" may also mean."""
+"""Addresses that "localhost" may resolve to."""
 
 
 def key_file(host: str, port: int, environment: Mapping[str, str]) -> Path:
-    """Where the key of the server at an address is kept: in $XDG_STATE_HOME, else ~/.local/state.
+    """The path of a server's key file, in $XDG_STATE_HOME or ~/.local/state.
 
-    By its port; by its address too where that is a loopback address other than 127.0.0.1, since
-    servers of the same port may listen there.
+    The name contains the port, and for loopback addresses other than 127.0.0.1 also the address,
+    since several servers may use the same port on different addresses.
     """
     state = environment.get("XDG_STATE_HOME") or "~/.local/state"
     name = f"{port}.key"
@@ -36,16 +36,16 @@ def key_file(host: str, port: int, environment: Mapping[str, str]) -> Path:
 
 
 def make_key(path: Path, key: str = "") -> str:
-    """Write a key to a file, a new one where none is given; gives the key.
+    """Write a key to a file, a new random one if none is given. Returns the key.
 
     Raises:
-        OSError: the file cannot be written, or its folder is another user's.
+        OSError: the file cannot be written, or its folder belongs to another user.
         RuntimeError: the user has no home folder.
     """
     key = key or secrets.token_hex(32)
     _own_folder(path.parent)
     draft = path.with_suffix(f".{secrets.token_hex(8)}")
-    # Readable by nobody else from its first moment, whatever the umask, and never half written.
+    # Created with mode 0600 whatever the umask is, and renamed so that it is never incomplete.
     opened = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
     try:
         with os.fdopen(opened, "w") as file:
@@ -57,10 +57,10 @@ def make_key(path: Path, key: str = "") -> str:
 
 
 def _own_folder(folder: Path) -> None:
-    """Make a folder that only this user can change.
+    """Create a folder that only this user can write to.
 
     Raises:
-        PermissionError: it is another user's, who could put a key of their own into it.
+        PermissionError: it belongs to another user, who could replace the key.
     """
     folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
     found = folder.stat()
@@ -72,18 +72,18 @@ def _own_folder(folder: Path) -> None:
 
 
 def drop_key(path: Path, key: str | None = None) -> None:
-    """Remove a server's file, if there is one, and only while it holds the ``key`` if one is given:
-    another server may have taken the place."""
+    """Remove a key file, if it exists. With ``key``, only if it holds this key, since another
+    server may have replaced it."""
     with suppress(OSError, RuntimeError):
         if key is None or (key and read_key(path) == key):
             path.unlink(missing_ok=True)
 
 
 def find_key(url: str, environment: Mapping[str, str]) -> str:
-    """The key of the server at an address of this machine; "" where there is none."""
+    """The key of a server on this machine, by its URL; "" if there is none."""
     parts = urlsplit(url)
     if not is_loopback(parts.hostname or ""):
-        return ""  # the keys in these files are for servers of this machine
+        return ""  # never send a key of this machine to another one
     default = 443 if parts.scheme == "https" else 80
     with suppress(RuntimeError, ValueError):  # no home folder, no port
         for host in _listening(parts.hostname or ""):
@@ -93,7 +93,7 @@ def find_key(url: str, environment: Mapping[str, str]) -> str:
 
 
 def _listening(host: str) -> Iterator[str]:
-    """The addresses at which a server that answers for a host may listen."""
+    """The addresses at which a server reachable as ``host`` may listen."""
     yield host
     if host.lower() == "localhost":
         yield OTHER_LOOPBACK
@@ -101,7 +101,7 @@ def _listening(host: str) -> Iterator[str]:
 
 
 def read_key(path: Path) -> str:
-    """The key in a file that only this user can have written; "" where there is none."""
+    """The key in a file; "" if there is none, or others can write to the file."""
     with suppress(OSError, ValueError):
         opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(opened, encoding="ascii") as file:
@@ -113,7 +113,7 @@ def read_key(path: Path) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address; false for every name but localhost."""
+    """Whether an address is a loopback address; False for all names other than localhost."""
     if host.lower() == "localhost":
         return True
     try:

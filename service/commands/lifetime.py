@@ -1,8 +1,8 @@
-"""The end of the serving process: from the first signal to the exit code.
+"""The shutdown of the serving process, from the first signal to the exit code.
 
-Not ready at once; after the drain delay the port is closed; what was admitted is answered; then the
-process ends, within a bound whatever hangs. Exit code 0: every request that was admitted has its
-answer. 1: some were told that there will be none.
+On a signal the server becomes not ready. After the drain delay it closes the port, completes
+admitted requests and exits; a timer ends the process if anything hangs. Exit code 0: all admitted
+requests were completed. 1: some were answered with an error.
 """
 
 import asyncio
@@ -25,35 +25,35 @@ from service.config import Settings
 from service.supervision.process import stop_signals
 
 READ_SECONDS = 0.1
-"""For the event loop to read what had been sent before the port was closed."""
+"""Time to read requests that were sent before the port was closed."""
 WRITE_SECONDS = 0.05
-"""For the last answers to leave."""
+"""Time to send the last answers."""
 MARGIN_SECONDS = 3.0
-"""After which the process is ended from outside the event loop."""
+"""Time after the shutdown timeout until a thread ends the process."""
 AT_ONCE_SECONDS = 1.0
 
 _log = logging.getLogger("quantserve")
 
 
 PAUSE_SECONDS = 0.1
-"""That uvicorn takes before it waits for requests."""
+"""The time that uvicorn sleeps before it waits for requests."""
 
 
 def drain_seconds(patience: float) -> float:
-    """Seconds for uvicorn to wait for requests, so that the time counts from the closing of the
-    port."""
+    """uvicorn's timeout for requests, in seconds, so that ``patience`` counts from the closing of
+    the port."""
     return max(0.05, patience - READ_SECONDS - PAUSE_SECONDS)
 
 
 class Ends(NamedTuple):
-    """What is called when the port is closed, and before the process ends."""
+    """Callbacks for when the port is closed, and for before the process exits."""
 
     at_close: Callable[[], None]
     at_exit: Callable[[], None]
 
 
 class Lifetime(uvicorn.Server):
-    """uvicorn, ended in this order."""
+    """A uvicorn server with this order of shutdown."""
 
     def __init__(
         self,
@@ -69,14 +69,15 @@ class Lifetime(uvicorn.Server):
         self._patience = settings.shutdown_timeout
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and take connections that other workers hand over."""
+        """Listen, and accept connections that other workers hand over."""
         await super().startup(sockets)
         if self._server.handover and not self.should_exit:
             self._server.handover.open(self)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop on a signal; uvicorn would raise it again in the end."""
+        """Handle stop signals."""
+        # Unlike uvicorn, do not raise the signals again at the end: exit codes have a meaning.
         before = {s: signal.signal(s, self.handle_exit) for s in stop_signals()}
         try:
             yield
@@ -85,7 +86,7 @@ class Lifetime(uvicorn.Server):
                 signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop in order on the first signal, at once on the second."""
+        """Shut down gracefully on the first signal, immediately on the second."""
         if self.should_exit:
             self.force_exit = True
             _end_within(AT_ONCE_SECONDS)
@@ -94,10 +95,9 @@ class Lifetime(uvicorn.Server):
             _end_within(self._drain_delay + self._patience + MARGIN_SECONDS)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop, answer, and end the process.
+        """Drain, complete requests, and end the process.
 
-        Runs that are left when the time is over are ended. It does not wait for threads that do
-        not return.
+        At the timeout, remaining runs are terminated. Threads that do not return are not awaited.
         """
         _log.info("stopping: not ready; serving for %g s more", self._drain_delay)
         self._server.begin_stop()
@@ -106,6 +106,7 @@ class Lifetime(uvicorn.Server):
             self._server.handover.close()
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
+        self._server.close_grpc(drain_seconds(self._patience))
         self._ends.at_close()
         await self._pause(READ_SECONDS)
         await super().shutdown(sockets)
@@ -125,12 +126,12 @@ class Lifetime(uvicorn.Server):
         until = loop.time() + seconds
         while loop.time() < until and not self.force_exit:
             await asyncio.sleep(min(0.1, until - loop.time()))
-            await self.on_tick(0)  # which sets the header `date`
+            await self.on_tick(0)  # updates the header `date`
 
 
 def _end_within(seconds: float) -> None:
     def end() -> None:
-        _log.error("stopped: something did not end in time")
+        _log.error("stopped: the shutdown did not complete in time")
         _end(1)
 
     timer = threading.Timer(seconds, end)

@@ -15,21 +15,21 @@ HEADS = ("MODEL", "VERSION", "STATE", "SERVING", "PRECISION", "BATCHING", "REASO
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
-    """The server or the folder, and how to print."""
+    """Add the flags for the server or the folder, and for output."""
     parser.epilog = READ_EPILOG
     describe_url(parser)
     parser.add_argument(
         "--models",
         type=Path,
         metavar="DIR",
-        help="list what a server would find in this folder, without a server; SERVING is then the "
-        "version that would serve, BATCHING what model.toml asks for",
+        help="list the models of this folder, without a server; SERVING is then the version that "
+        "would serve, BATCHING the setting of model.toml",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(flags: dict[str, Any]) -> int:
-    """List; gives the exit code.
+    """Print the list. Returns the exit code.
 
     Raises:
         ConfigError, Unreachable
@@ -44,7 +44,7 @@ def run(flags: dict[str, Any]) -> int:
 
 
 def _table(found: list[Listed]) -> str:
-    """Without columns that have nothing to tell."""
+    """The list as a table, without empty columns."""
     rows = [
         (e.name, str(e.version or "-"), e.state, "yes" if e.serving else "", e.precision,
          e.batching, e.reason)

@@ -1,4 +1,4 @@
-"""What there is to serve, version by version: asked of a running server, or read from a folder."""
+"""Lists models and versions, of a running server or of a folder."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,15 +14,16 @@ from service.engine.storage.folder import ModelFolder
 from service.engine.storage.root import Root
 
 SERVING = "serving_version"
-"""The parameter of a model's metadata; older servers lack it."""
+"""A parameter of a model's metadata; older servers do not have it."""
 
 
 class Listed(NamedTuple):
-    """A version; ``version`` is None for what is no version, such as a model that cannot be read.
+    """A version of a model. ``version`` is None for a model without versions, such as an unreadable
+    one.
 
-    ``state`` is "" in a folder, where nothing is loaded; ``serving`` is then whether a server would
-    let it serve. ``precision`` and ``batching`` are "" where they are not known; ``batching`` of a
-    folder is what model.toml asks for, since a server measures.
+    In a folder, where nothing is loaded, ``state`` is "", ``serving`` is whether a server would
+    serve the version, and ``batching`` is the setting of model.toml. ``precision`` and ``batching``
+    are "" if unknown.
     """
 
     name: str
@@ -35,7 +36,7 @@ class Listed(NamedTuple):
 
 
 def of_server(client: Client) -> list[Listed]:
-    """What a server's index tells, with the metadata of what is READY.
+    """The versions in a server's index, with the metadata of those that are READY.
 
     Raises:
         Refused, Unreachable
@@ -56,7 +57,7 @@ def _of_entry(client: Client, entry: Document, serving: str) -> Listed:
         return Listed(name, version, entry["state"], reason=reason)
     try:
         known = client.get(f"{_path(name)}/versions/{version}")["parameters"]
-    except Refused as refused:  # it was unloaded a moment ago
+    except Refused as refused:  # unloaded in the meantime
         return Listed(name, version, entry["state"], reason=str(refused))
     return Listed(
         name,
@@ -70,7 +71,7 @@ def _of_entry(client: Client, entry: Document, serving: str) -> Listed:
 
 
 def _serving(client: Client, name: str) -> str:
-    """The version that answers requests without one; "" where nobody says."""
+    """The version that answers requests without a version; "" if the server does not tell."""
     try:
         return str(client.get(_path(name))["parameters"].get(SERVING, ""))
     except Refused:
@@ -82,7 +83,7 @@ def _path(name: str) -> str:
 
 
 def of_folder(models: Path) -> list[Listed]:
-    """What a server would find in a folder.
+    """The versions in a models folder.
 
     Raises:
         ConfigError: it cannot be read.

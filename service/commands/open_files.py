@@ -1,9 +1,9 @@
-"""How many connections a process may have open."""
+"""Raises the limit of open files, which limits connections."""
 
 import resource
 
 
 def allow_connections() -> None:
-    """As many open files, and so connections, as the system lets the process have."""
+    """Raise the soft limit of open files to the hard limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

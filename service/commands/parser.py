@@ -1,12 +1,12 @@
-"""Reads the command line; what is wrong with it is one line, like every other wrong setting."""
+"""An argument parser whose errors are one line, like those of other settings."""
 
 import argparse
 from typing import NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """An ``ArgumentParser`` without the usage before an error. Subparsers are of the same kind."""
+    """An ``ArgumentParser`` that prints errors without usage. Subparsers have the same class."""
 
     def error(self, message: str) -> NoReturn:
-        """End with exit code 2, the code for whatever is not usable as told."""
+        """Print the error and exit with code 2, as for all invalid settings."""
         self.exit(2, f"quantserve: {message}; see {self.prog} --help\n")

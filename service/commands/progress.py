@@ -1,4 +1,4 @@
-"""A change of the serving version, told phase by phase while it happens."""
+"""Prints a change of the serving version phase by phase, while it happens."""
 
 import sys
 
@@ -8,10 +8,11 @@ from service.commands.remote import CHECKS, report_rows, tell_refusal
 
 
 def change(client: Client, model: str, verb: str, document: Document) -> int:
-    """Ask for a swap or rollback, print each phase as it ends and a summary; gives the exit code.
+    """Request a swap or rollback; print each phase and a summary. Returns the exit code.
 
     Raises:
-        Unreachable: there is no server, or it went away; it may still complete what was asked.
+        Unreachable: there is no server, or the connection was lost; the server may still complete
+            the change.
     """
     print(f"{model}: {verb} ...", flush=True)
     try:
@@ -20,7 +21,7 @@ def change(client: Client, model: str, verb: str, document: Document) -> int:
     except Refused as refused:
         return tell_refusal(refused)
     except KeyboardInterrupt:
-        print("quantserve: not waited for; the server goes on", file=sys.stderr)
+        print("quantserve: interrupted; the server continues the change", file=sys.stderr)
         return 130
     print(summary(answer))
     return 0
@@ -40,7 +41,7 @@ def phase_line(data: Document) -> str:
 
 
 def summary(answer: Document) -> str:
-    """Which version serves now, and what the gate measured."""
+    """The summary: which version serves now, and the gate's measurements."""
     seconds = answer.get("seconds") or 0.0
     row = [answer.get("model"), answer.get("from_version") or "-", answer.get("to_version")]
     shown = [*map(str, row), f"{seconds:.3f} s", str(answer.get("note") or "")]

@@ -1,6 +1,6 @@
-"""``quantserve ready``: does a server serve? For health checks of containers, and for scripts.
+"""``quantserve ready``: checks whether a server is ready, for health checks and scripts.
 
-Imports little: it is run every few seconds.
+Imports few modules, since health checks run it every few seconds.
 """
 
 import argparse
@@ -13,8 +13,8 @@ from service.client import Client, Refused, Unreachable
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
-    """Where the server is."""
-    parser.epilog = "Exit code 0: every model that can be is loaded and warm; 1: not yet, and why."
+    """Add the flag for the server's address."""
+    parser.epilog = "Exit code 0: the server is ready; 1: it is not, with the reason."
     parser.add_argument(
         "--url",
         default=default_url(os.environ),
@@ -23,16 +23,17 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 
 def default_url(environment: Mapping[str, str]) -> str:
-    """The server that the environment means."""
+    """The server's URL by the environment."""
     port = environment.get("QUANTSERVE_PORT") or "8000"
     return environment.get("QUANTSERVE_URL") or f"http://127.0.0.1:{port}"
 
 
 def run(flags: dict[str, Any]) -> int:
-    """Ask; gives the exit code. No answer is a 1 as well: a health check must not end with 2.
+    """Ask the server. Returns the exit code: 1 also if there is no answer, since 2 is reserved in
+    health checks.
 
     Raises:
-        ConfigError: the address is none.
+        ConfigError: the address is invalid.
     """
     try:
         Client(flags["url"]).get("/v2/health/ready")

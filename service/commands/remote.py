@@ -1,4 +1,4 @@
-"""What the commands to a running server share: its address, the key, how a refusal is told."""
+"""Shared by commands to a running server: its address, the key, and the output of refusals."""
 
 import argparse
 import os
@@ -20,24 +20,24 @@ API_KEY = "QUANTSERVE_API_KEY"
 CHECKS = ("CHECK", "MEASURED", "REQUIRED", "")
 WAIVERS = ("force", "allow_signature_change")
 EPILOG = (
-    f"The key is taken from {KEY}, or from the file that {KEY}_FILE names, or from the file that"
-    " a server on this machine has written for its user."
+    f"The key is read from {KEY}, from the file named by {KEY}_FILE, or from the file that a server"
+    " on this machine has written for its user."
 )
 READ_EPILOG = (
-    f"The key, where the server asks for one, is taken from {API_KEY}, or from the file that"
-    f" {API_KEY}_FILE names, else as for the commands that change what is served."
+    f"If the server requires a key, it is read from {API_KEY} or from the file named by"
+    f" {API_KEY}_FILE, otherwise as for the commands that change what is served."
 )
 
 
 def describe_remote(parser: argparse.ArgumentParser) -> None:
-    """What every command on a model of a running server takes."""
+    """Add the model and the flags for the server."""
     parser.epilog = EPILOG
     parser.add_argument("name", metavar="NAME", help="the model")
     describe_url(parser)
 
 
 def describe_url(parser: argparse.ArgumentParser) -> None:
-    """Where the server is."""
+    """Add the flag for the server's address."""
     parser.add_argument(
         "--url",
         default=os.environ.get("QUANTSERVE_URL") or URL,
@@ -46,7 +46,7 @@ def describe_url(parser: argparse.ArgumentParser) -> None:
 
 
 def describe_waivers(parser: argparse.ArgumentParser) -> None:
-    """Which failed checks are not to matter."""
+    """Add the flags that ignore failed checks."""
     parser.add_argument("--force", action="store_true", help="even if it fails the gate")
     parser.add_argument(
         "--allow-signature-change",
@@ -56,8 +56,8 @@ def describe_waivers(parser: argparse.ArgumentParser) -> None:
 
 
 def client_of(url: str, environment: Mapping[str, str]) -> Client:
-    """A client with the first of the keys in the environment, else with the one that a server of
-    this user on this machine has made.
+    """A client with the first admin key of the environment, otherwise with the generated key of a
+    server of this user on this machine.
 
     Raises:
         ConfigError: the key cannot be read.
@@ -67,8 +67,8 @@ def client_of(url: str, environment: Mapping[str, str]) -> Client:
 
 
 def reader_of(url: str, environment: Mapping[str, str]) -> Client:
-    """A client that changes nothing: with the first API key in the environment, else with the key
-    that changes need, which is good for reading too.
+    """A client for reading: with the first API key of the environment, otherwise with the admin
+    key, which permits reading too.
 
     Raises:
         ConfigError: the key cannot be read.
@@ -83,7 +83,7 @@ def _keys(name: str, environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def tell_refusal(refused: Refused) -> int:
-    """Say why the server refused, with its report where it made one; gives the exit code."""
+    """Print why the server refused, with its report if there is one. Returns the exit code."""
     print(f"quantserve: refused ({refused.status}): {refused}", file=sys.stderr)
     checks = report_rows(refused.document)
     if checks:
@@ -92,7 +92,7 @@ def tell_refusal(refused: Refused) -> int:
 
 
 def report_rows(document: Mapping[str, Any]) -> list[list[str]]:
-    """What the gate checked, what it measured and what it requires."""
+    """Rows of the gate's checks: name, measured value, requirement."""
     return [
         [
             " ".join(filter(None, (f"{each['name']}:", each["measure"], each.get("output")))),

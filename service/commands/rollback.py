@@ -1,4 +1,4 @@
-"""``quantserve rollback``: let the version before serve again."""
+"""``quantserve rollback``: serves the previous version again."""
 
 import argparse
 import os
@@ -9,13 +9,13 @@ from service.commands.remote import WAIVERS, client_of, describe_remote, describ
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
-    """The model, and what may be waived."""
+    """Add the model, and the flags that ignore failed checks."""
     describe_remote(parser)
     describe_waivers(parser)
 
 
 def run(flags: dict[str, Any]) -> int:
-    """Roll back; gives the exit code.
+    """Roll back. Returns the exit code.
 
     Raises:
         ConfigError, Unreachable

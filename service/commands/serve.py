@@ -1,4 +1,4 @@
-"""``quantserve serve``: a folder of models over HTTP, until it is told to stop."""
+"""``quantserve serve``: serves a folder of models over HTTP until a signal."""
 
 import argparse
 import os
@@ -34,7 +34,7 @@ KEYS = (
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
-    """A flag for each setting."""
+    """Add a flag for each setting."""
     parser.epilog = f"Each flag can be given as a variable such as QUANTSERVE_PORT; {KEYS}."
     for name, field in Settings.model_fields.items():
         flag = f"--{name.replace('_', '-')}"
@@ -55,14 +55,14 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 
 class _NoArgument(argparse.Action):
-    """A key on the command line; its value is not repeated."""
+    """Refuses a key on the command line, without repeating its value."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         parser.error(f"{self.option_strings[0]}: {KEYS}")
 
 
 def run(flags: dict[str, Any]) -> int:
-    """Serve until a signal; gives the exit code.
+    """Serve until a signal. Returns the exit code.
 
     Raises:
         ConfigError: a setting, the folder or the port is not usable.
@@ -86,13 +86,18 @@ def _serve(settings: Settings) -> int:
     parent = supervised()
     seat = parent.seat
     if seat is None and settings.no_supervisor and settings.workers not in (1, "auto"):
-        raise ConfigError("--workers needs the parent process: leave --no-supervisor out")
-    listener = parent.listener or (_bind(seat) if seat else _listen(settings))
+        raise ConfigError("--workers needs the parent process: omit --no-supervisor")
+    if settings.grpc_port == 0 and seat is not None:
+        raise ConfigError("--grpc-port 0 is for one worker: several need a port that is named")
+    listener = parent.listener or (_bind(seat) if seat else _listen(settings.host, settings.port))
     parent.hand_over(listener)
+    if settings.grpc_port and (seat is None or (seat.worker == 0 and not seat.again)):
+        # Later on others would share it, or nobody would be told.
+        _listen(settings.host, settings.grpc_port).close()
     settings = _share(settings, seat) if seat else settings
     host, port = listener.getsockname()[:2]
 
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    url = f"http://{_where(host, port)}"
 
     settings, keys = _with_key(
         settings, host, port, again=bool(parent.crashes.total), given=seat.key if seat else ""
@@ -100,7 +105,8 @@ def _serve(settings: Settings) -> int:
 
     def announce(repository: ModelRepository) -> None:
         if seat is None or (seat.worker == 0 and not seat.again):
-            _announce(repository, url, keys, _in_json(settings))
+            by_grpc = _where(host, server.grpc_port) if server.grpc_port else ""
+            _announce(repository, url, keys, by_grpc, _in_json(settings))
         if seat is None:
             parent.ready()
 
@@ -126,9 +132,13 @@ def _serve(settings: Settings) -> int:
     return 0
 
 
+def _where(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class _AdminKey(NamedTuple):
-    """The file of the key that is made, and the key, if one was; and a line about who may change
-    things."""
+    """The file of the generated key, a line on who may change what is served, and the key, "" if
+    none was generated."""
 
     file: Path
     told: str
@@ -136,40 +146,44 @@ class _AdminKey(NamedTuple):
 
     @property
     def fields(self) -> dict[str, str]:
-        """The same for machines."""
+        """The fields of the start log."""
         file = {"admin_key_file": str(self.file)} if self.key else {}
         return {"changes": self.told} | file
 
 
 def _in_json(settings: Settings) -> bool:
-    """Whether what is printed belongs to a stream of JSON. Containers merge both streams, so that
-    the format of the log decides; a terminal that the log does not go to is for people."""
+    """Whether to print JSON on standard output."""
+    # Containers merge both streams, so the format of the log applies, unless stdout is a terminal.
     apart = settings.log_format == "auto" and sys.stdout.isatty()
     return logs_json(settings) and not apart
 
 
-def _announce(repository: ModelRepository, url: str, keys: _AdminKey, in_json: bool) -> None:
-    """Print what is served, and where."""
+def _announce(
+    repository: ModelRepository, url: str, keys: _AdminKey, by_grpc: str, in_json: bool
+) -> None:
+    """Print the served models and the server's address; ``by_grpc`` is that of gRPC, if any."""
     if in_json:
-        print(*start_log(repository, url, keys.fields), sep="\n", flush=True)
+        fields = keys.fields | ({"grpc": by_grpc} if by_grpc else {})
+        print(*start_log(repository, url, fields), sep="\n", flush=True)
         return
-    if isinstance(sys.stdout, TextIOWrapper):  # names may be of more letters than its encoding
+    if isinstance(sys.stdout, TextIOWrapper):  # its encoding may lack characters of names
         sys.stdout.reconfigure(errors="backslashreplace")
     width = get_terminal_size().columns if sys.stdout.isatty() else None
-    print(f"{table(repository, url, width)}\n{keys.told}", flush=True)
+    also = f"gRPC at {by_grpc}\n" if by_grpc else ""
+    print(f"{table(repository, url, width)}\n{also}{keys.told}", flush=True)
 
 
 def _with_key(
     settings: Settings, host: str, port: int, again: bool, given: str
 ) -> tuple[Settings, _AdminKey]:
-    """The settings with an admin key: a new one in a file of its own where none is set.
+    """The settings with an admin key: a generated one, in a key file, if none is set.
 
-    ``again``: the server takes the place of one that crashed, whose key stays good. ``given`` is
-    the key that several workers have in common, if there are any.
+    ``again``: the server replaces a crashed one, and keeps its key. ``given`` is the common key of
+    several workers, or "".
     """
     file = key_file(host, port, os.environ)
     if settings.admin_key.get_secret_value() or settings.admin_key_file:
-        drop_key(file)  # of a server that was killed
+        drop_key(file)  # may be left from a killed server
         return settings, _AdminKey(file, "changes need the admin key that was set")
     try:
         key = (not given and again and read_key(file)) or make_key(file, given)
@@ -183,7 +197,7 @@ def _with_key(
 
 
 def _share(settings: Settings, seat: Seat) -> Settings:
-    """What one of several workers has of the cores and of the memory."""
+    """The settings of one of several workers: its share of the cores and of the memory."""
     workers = seat.board.workers
     cores = max(1, settings.cores // workers) if settings.cores else seat.cores
     budget = (settings.memory_budget or memory_limit()) // workers
@@ -191,7 +205,7 @@ def _share(settings: Settings, seat: Seat) -> Settings:
 
 
 def _bind(seat: Seat) -> socket.socket:
-    """A socket on the port that all workers share. It listens once connections can be taken."""
+    """A socket bound to the port that all workers share. It does not listen yet."""
     listener = socket.socket(socket.AF_INET6 if ":" in seat.host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -199,14 +213,12 @@ def _bind(seat: Seat) -> socket.socket:
     return listener
 
 
-def _listen(settings: Settings) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     try:
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        listener = socket.socket(family)
+        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((settings.host, settings.port))
+        listener.bind((host, port))
     except OSError as error:
-        where = f"{settings.host}:{settings.port}"
-        raise ConfigError(f"cannot listen on {where}: {error.strerror}") from None
+        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from None
     listener.listen(2048)
     return listener

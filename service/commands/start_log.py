@@ -1,8 +1,7 @@
-"""The table of ``table.py`` as lines of the log, for where the log is in JSON.
+"""The table of ``table.py`` as JSON lines, if the log is in JSON.
 
-A collector that reads both streams of a container takes each line for a record: a table of text
-among them would be thrown away, or make it complain. Each model has a line of its own, since
-collectors cut long ones.
+A collector of both streams of a container expects a record in each line, and may drop a table of
+text. Each model has its own line, since collectors truncate long ones.
 """
 
 import logging
@@ -26,8 +25,8 @@ from service.logs import json_line
 
 
 def start_log(repository: ModelRepository, url: str, admin: Mapping[str, Any]) -> Iterator[str]:
-    """Lines of JSON about each model, about what is not served, and at last where to find the
-    server; ``admin`` are the last one's fields on who may change things."""
+    """JSON lines on each model, on files that are not served, and finally on the server's address.
+    ``admin`` has fields of the last line, on who may change what is served."""
     models = list(repository)
     for model in models:
         yield _model(model)
@@ -55,7 +54,7 @@ def _model(model: Model) -> str:
 
 
 def _facts(loaded: Loaded) -> dict[str, Any]:
-    """The columns of the table, by the names that the metadata has for them."""
+    """The columns of the table, with the names that they have in the metadata."""
     plan = loaded.plan
     return {
         "precision": str(loaded.precision),

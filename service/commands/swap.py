@@ -1,4 +1,4 @@
-"""``quantserve swap``: let another version serve."""
+"""``quantserve swap``: serves another version."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ from service.commands.remote import WAIVERS, client_of, describe_remote, describ
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
-    """The model, the version, and what may be waived."""
+    """Add the model, the version, and the flags that ignore failed checks."""
     describe_remote(parser)
     parser.add_argument(
         "version", metavar="VERSION", type=_version, help='a number, or "latest" for the highest'
@@ -18,7 +18,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 
 def run(flags: dict[str, Any]) -> int:
-    """Swap; gives the exit code.
+    """Swap. Returns the exit code.
 
     Raises:
         ConfigError, Unreachable
@@ -31,4 +31,4 @@ def _version(text: str) -> int | str:
     return text if text == "latest" else int(text)
 
 
-_version.__name__ = "version"  # what argparse calls it when it is none
+_version.__name__ = "version"  # argparse names the type in its error message

@@ -1,8 +1,8 @@
-"""What is printed once the models are loaded: what is served, and what is not at its best.
+"""The table that is printed once the models are loaded.
 
-Each model has a line of facts, one of its inputs and outputs, and one for whatever its operator
-should know. A table with a column for everything would be wider than terminals are. There long
-lines are broken at the width; elsewhere they are left whole, for ``grep``.
+Each model has a line of facts, a line of its inputs and outputs, and a line for each note, since
+columns for all of these would not fit a terminal. Lines are wrapped on a terminal only, so that
+``grep`` finds whole lines elsewhere.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,15 +19,15 @@ from service.engine.repository.repository import ModelRepository
 NO_BREAK = "\N{NO-BREAK SPACE}"
 NOT_READY = "not ready: nothing to serve (a server that waits for uploads: --allow-empty)"
 ALIKE = 10
-"""Entries that are named for one reason; the log and the index have all."""
+"""The most entries that are named for one reason; the log and the index have all."""
 HEADS = ("MODEL", "VERSION", "STATE", "PRECISION", "SIZE", "KERNELS", "RUNS")
 
 
 def table(repository: ModelRepository, url: str, width: int | None = None) -> str:
-    """What is served at ``url``, in lines of at most ``width`` characters where that is given."""
+    """The table of a server at ``url``, with lines wrapped to ``width`` characters if given."""
     models = list(repository)
     facts = [HEADS, *map(_facts, models)]
-    # Short rows, of what cannot be served, may stretch into the columns that they lack.
+    # Rows of unavailable models have fewer columns, and do not affect the widths.
     whole = [line for line in facts if len(line) == len(HEADS)]
     widths = [max(len(line[i]) for line in whole) for i in range(len(HEADS))]
     widths[0] = max(len(line[0]) for line in facts)
@@ -49,12 +49,12 @@ def table(repository: ModelRepository, url: str, width: int | None = None) -> st
 
 
 def serving_at(url: str) -> str:
-    """The line that scripts wait for."""
+    """The line with the server's address. Scripts wait for it."""
     return f"serving at {url}, docs at {url}/docs"
 
 
 def no_model(repository: ModelRepository) -> str:
-    """What belongs into a folder without models."""
+    """The text for a folder without models."""
     place = repository.folder / "<name>" / "<version>" / "model.onnx"
     return f"there is no model: expected {place}"
 
@@ -72,7 +72,7 @@ def _facts(model: Model) -> tuple[str, ...]:
 
 
 def _details(model: Model) -> Iterator[tuple[str, str]]:
-    """Lines about a model, each after its mark."""
+    """Lines on a model, as pairs of mark and text."""
     version = model.serving
     if version is not None and version.loaded is not None:
         yield "  ", tensors(version.loaded)
@@ -81,7 +81,7 @@ def _details(model: Model) -> Iterator[tuple[str, str]]:
 
 
 def notes(model: Model) -> Iterator[str]:
-    """What the operator of a model should know."""
+    """Notes on a model for its operator."""
     version = model.serving
     if version is not None and version.loaded is not None:
         yield from version.loaded.notes
@@ -94,7 +94,7 @@ def notes(model: Model) -> Iterator[str]:
 
 
 def unserved(found: Sequence[PassedOver]) -> Iterator[str]:
-    """Texts about what lies in the folder and is not served, those of one reason together."""
+    """Texts on entries of the folder that are not served, grouped by reason."""
     reasons: dict[str, list[str]] = {}
     for each in found:
         reasons.setdefault(each.reason, []).append(each.path)
@@ -106,7 +106,7 @@ def unserved(found: Sequence[PassedOver]) -> Iterator[str]:
 def _broken(text: str, start: str, width: int | None) -> list[str]:
     lines = [start + text]
     if width is not None:
-        # Names in commands may have hyphens, and are to be copied.
+        # Names in commands may contain hyphens, and must stay in one piece to be copied.
         lines = TextWrapper(
             width, initial_indent=start, subsequent_indent="    ", break_on_hyphens=False
         ).wrap(text)
@@ -114,7 +114,7 @@ def _broken(text: str, start: str, width: int | None) -> list[str]:
 
 
 def tensors(loaded: Loaded) -> str:
-    """What a version takes and gives; blanks inside of it do not break."""
+    """The inputs and outputs of a version, each with non-breaking spaces."""
     signature = loaded.signature
     return f"{_named(signature.inputs)} -> {_named(signature.outputs)}"
 
@@ -133,7 +133,8 @@ def _size(count: int) -> str:
 
 
 def runs(plan: Plan) -> str:
-    """Such as "combine, up to 8 rows, 2 at once", with the word of the metadata first."""
+    """How a model is run, such as "combine, up to 8 rows, 2 at once". The first word is that of the
+    metadata."""
     rows = "1 row" if plan.preferred_rows == 1 else f"{plan.preferred_rows} rows"
     how = f"up to {rows}" if plan.mode is BatchingMode.COMBINE else "one a run"
     many = f", {plan.instances} at once" if plan.instances > 1 else ""

@@ -1,4 +1,4 @@
-"""``quantserve upload``: store a model, with its external data, as a version on the server."""
+"""``quantserve upload``: stores a model, with its external data, as a version on the server."""
 
 import argparse
 import hashlib
@@ -11,16 +11,16 @@ from typing import Any
 from service.client import Refused, model_path
 from service.commands.remote import client_of, describe_remote, tell_refusal
 from service.core.errors import ConfigError, InvalidName, LoadFailed
-from service.core.names import LANGUAGE_FILE
+from service.core.names import LANGUAGE_FILE, TOKENIZER_FILE
 from service.engine.host.paths import file_path
 from service.engine.onnx_file.summary import summarise
-from service.engine.storage.contents import COMPANIONS
+from service.engine.storage.contents import companions
 
 MODEL_FILE = "model.onnx"
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
-    """The model, its files, and its version."""
+    """Add the model, its files and its version."""
     describe_remote(parser)
     parser.add_argument("file", metavar="FILE", type=Path, help="the ONNX file")
     parser.add_argument(
@@ -28,14 +28,14 @@ def describe(parser: argparse.ArgumentParser) -> None:
         metavar="MORE",
         type=Path,
         nargs="*",
-        help="external data; what the model names and lies beside it is found without, and so"
+        help="external data; files next to the model that it names are found automatically, and so"
         " is the tokenizer of a language model",
     )
     parser.add_argument("--version", type=int, help="its version (default: the next one)")
 
 
 def run(flags: dict[str, Any]) -> int:
-    """Upload; gives the exit code.
+    """Upload. Returns the exit code.
 
     Raises:
         ConfigError, Unreachable
@@ -55,34 +55,36 @@ def run(flags: dict[str, Any]) -> int:
     size, number = done["bytes"] / 1e6, done["version"]
     count = f", {len(files)} files" if len(files) > 1 else ""
     print(f"{name}: stored version {number} ({done['precision']}, {size:.2f} MB{count})")
-    print(f"let it serve with: quantserve swap {name} {number}")
+    print(f"serve it with: quantserve swap {name} {number}")
     return 0
 
 
 def find_files(model: Path, more: Sequence[Path]) -> dict[str, Path]:
-    """What to send, by the name inside the version: the model, ``more``, and what the model names.
+    """The files to send, by their name in the version: the model, ``more``, and external data that
+    the model names.
 
     Raises:
-        ConfigError: a file is not there, or has a name that no server takes.
+        ConfigError: a file does not exist, or has a name that servers do not accept.
     """
     files = {MODEL_FILE: model}
     for path in more:
         name = _name(_inside(model.parent, path))
         if files.setdefault(name, path) != path:
             raise ConfigError(f"{files[name]} and {path} would both be {name} of the version")
-    if (model.parent / LANGUAGE_FILE).is_file():
-        beside = {str(name): model.parent / name for name in COMPANIONS}
-        files |= {name: path for name, path in beside.items() if path.is_file()}
+    marks = {PurePosixPath(LANGUAGE_FILE), PurePosixPath(TOKENIZER_FILE)}
+    there = {name for name in marks if (model.parent / name).is_file()}
+    beside = {str(name): model.parent / name for name in companions(there)}
+    files |= {name: path for name, path in beside.items() if path.is_file()}
     for given in _external_files(model):
-        # Never a path that leads elsewhere: whoever made the model does not choose what is sent.
+        # No path outside the folder: the author of a model must not choose the files to send.
         name = _name(PurePosixPath(given).as_posix())
         if not files.setdefault(name, model.parent / name).is_file():
-            raise ConfigError(f"{model} names external data {given!r}, which is not beside it")
+            raise ConfigError(f"{model} names external data {given!r}, which is not next to it")
     return files
 
 
 def _inside(folder: Path, path: Path) -> str:
-    """The path of a file as seen from a folder, or just its name if it is elsewhere."""
+    """The path of a file relative to a folder, or its name if it is elsewhere."""
     near = Path(os.path.relpath(path, folder))
     return path.name if near.parts[:1] == ("..",) else near.as_posix()
 
@@ -91,18 +93,18 @@ def _name(path: str) -> str:
     try:
         return str(file_path(path))
     except InvalidName as error:
-        raise ConfigError(f"external data that no server takes: {error}") from None
+        raise ConfigError(f"servers do not accept this external data: {error}") from None
 
 
 def _external_files(model: Path) -> tuple[str, ...]:
     try:
         return summarise(model).external_files
     except LoadFailed:
-        return ()  # the server says what is wrong with it
+        return ()  # the server reports what is wrong with the file
 
 
 def _body(files: Mapping[str, Path]) -> tuple[str, list[bytes | Path]]:
-    """The Content-Type and the parts of the body."""
+    """The Content-Type, and the parts of the body."""
     if len(files) == 1:
         return "application/octet-stream", [*files.values()]
     boundary = secrets.token_hex(16)
@@ -110,7 +112,7 @@ def _body(files: Mapping[str, Path]) -> tuple[str, list[bytes | Path]]:
 
 
 def _form(files: Mapping[str, Path], boundary: bytes) -> Iterator[bytes | Path]:
-    """The files as a form, each with its digest.
+    """Encode the files as a form, each with its digest.
 
     Source: https://www.rfc-editor.org/rfc/rfc7578
     """

@@ -42,6 +42,7 @@ shapes            shapes that may be why a run failed
 sizes             how much one request may hold
 statistics        counters, fed by events
 tensors           tensors and signatures
+texts             requests in text, and texts put together by length
 token_statistics  counters of language models
 unserved          why an entry is no model
 versions          which versions to load and to serve

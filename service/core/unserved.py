@@ -28,7 +28,7 @@ HARMLESS = (
     ".md", ".txt", ".rst", ".html", ".pdf", ".json", ".jsonl", ".yaml", ".yml", ".toml", ".ini",
     ".cfg", ".csv", ".tsv", ".npz", ".npy", ".parquet", ".png", ".jpg", ".jpeg", ".svg", ".gif",
     ".py", ".ipynb", ".sh", ".log", ".lock", ".sha256", ".sha256sum", ".md5", ".sig", ".asc",
-    ".model", ".vocab", ".tmpl", ".jinja", ".so", ".dll", ".dylib",
+    ".model", ".vocab", ".pbtxt", ".tmpl", ".jinja", ".so", ".dll", ".dylib",
 )  # fmt: skip
 """Among them what tokenizers are stored as, and libraries of custom operators."""
 PAPERS = (
@@ -37,6 +37,7 @@ PAPERS = (
 )  # fmt: skip
 """Beginnings of the names of other documents."""
 TRITON = "config.pbtxt"
+"""Triton's settings of a model, which are read."""
 LISTED = 3
 NOT_A_VERSION = "not a version: those are folders named 1, 2, 3 and so on"
 
@@ -52,8 +53,6 @@ def file_reason(name: str, flat: bool) -> str:
     """Why a file is not served. Beside a model file that is (``flat``), unknown ones may be its
     external data."""
     lower = name.lower()
-    if lower == TRITON:
-        return "Triton's settings are not read: write them into model.toml"
     for label, suffixes in FORMATS.items():
         if lower.endswith(suffixes):
             return f"{label} is not served, only ONNX is: export it to {MODEL_FILE}"

@@ -1,4 +1,4 @@
-"""The packages that quantizing needs beside serving, and the extra that installs each."""
+"""The packages that quantizing needs in addition to serving, and the extra that installs each."""
 
 EXTRAS = {
     "jinja2": "quantize",
@@ -6,12 +6,13 @@ EXTRAS = {
     "ml_dtypes": "quantize",
     "onnx_ir": "quantize",
     "sympy": "quantize",
+    "tokenizers": "llm-build",
     "torch": "hqq",
 }
 
 
 def what_to_install(error: ModuleNotFoundError) -> str:
-    """What to do about a package that is missing; "" if it belongs to no extra."""
+    """How to install a missing package, as text; "" if it belongs to no extra."""
     package = (error.name or "").partition(".")[0]
     if package not in EXTRAS:
         return ""

@@ -1,4 +1,4 @@
-"""What a model's file says, and what ONNX Runtime makes of it here, node by node."""
+"""Describes a model file, and the graph that ONNX Runtime runs on this CPU, node by node."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -26,12 +26,13 @@ from service.quantization.recipes.source import files_of
 
 MOST_LISTED = 40
 NEVER_QUANTIZED = {"ConvTranspose", "GRU", "RNN"}
-"""Products of which ONNX Runtime has no kernel in integers."""
+"""Products for which ONNX Runtime has no integer kernel."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeLine:
-    """One product as it runs: ``precision`` is integer, float, or unfused (dequantized first)."""
+    """One product of the optimised graph. ``precision`` is integer, float, or unfused (a float
+    product of dequantized values)."""
 
     name: str
     operator: str
@@ -43,10 +44,10 @@ class NodeLine:
 class TensorLine:
     """A quantized weight or bias, or the scale of an activation (``values`` 0).
 
-    ``granularity`` says what shares a scale, and ``block`` how many values of a row do, where a row
-    has several blocks, else 0. ``saturated`` is the share of values at the ends of
-    the range, ``used`` the share of the range between the smallest and the largest value; both 0
-    for biases, which have 32 bits.
+    ``granularity`` is what shares a scale, such as "per channel". ``block`` is the number of values
+    that share a scale if rows are split into blocks, else 0. ``saturated`` is the share of values
+    at the ends of the range, ``used`` the share of the range between the smallest and the largest
+    value; both are 0 for 32-bit biases.
     """
 
     name: str
@@ -64,10 +65,10 @@ class TensorLine:
 
 
 def inspect(path: Path, kernels: Kernels | None = None) -> dict[str, Any]:
-    """Everything about one file, as plain values. ``kernels``: what its model.toml asks for.
+    """Describe a file as plain values. ``kernels`` is the setting of its model.toml, if any.
 
     Raises:
-        ConfigError: it is not a model that ONNX Runtime loads.
+        ConfigError: ONNX Runtime does not load the file.
     """
     try:
         summary = summarise(path)
@@ -105,18 +106,18 @@ def inspect(path: Path, kernels: Kernels | None = None) -> dict[str, Any]:
 
 
 def as_text(found: dict[str, Any]) -> str:
-    """The same for people."""
+    """The result of ``inspect`` as text."""
     fusion = found["fusion"]
     runs = Counter(node["precision"] for node in found["products"])
     unknown = found["multiply_adds_unknown"]
-    beside = f", beside those of {unknown} products that are not known" if unknown else ""
+    beside = f", without {unknown} products whose work is unknown" if unknown else ""
     shares = ", ".join(f"{share:.1%} {kind}" for kind, share in found["weights"].items())
     note = f" ({found['kernels_note']})" if found["kernels_note"] else ""
     lines = [
         f"{found['file']}: {found['precision']}, {found['file_bytes'] / 1e6:.3g} MB",
         f"weights     {shares or 'none'}",
         f"products    {runs['integer']} in integers, {runs['unfused']} quantized but run in "
-        f"float, {runs['float']} in float; {fusion['stray']} Q/DQ nodes left",
+        f"float, {runs['float']} in float; {fusion['stray']} remaining Q/DQ nodes",
         f"kernels     {found['kernels']}{note}",
         *(
             f"fusion      {name} is disabled: slower here than the operators that it replaces"
@@ -149,7 +150,7 @@ def as_text(found: dict[str, Any]) -> str:
 
 
 def tensors_of(model: onnx.ModelProto) -> list[TensorLine]:
-    """The scales of Q/DQ pairs and of integer operators, and the weights that they belong to."""
+    """The quantized tensors of Q/DQ pairs and of integer operators, with their scales."""
     constants = {t.name: t for t in model.graph.initializer}
     rounded = {n.output[0] for n in all_nodes(model.graph) if n.op_type == "QuantizeLinear"}
     lines: dict[str, TensorLine] = {}
@@ -178,12 +179,12 @@ def _granularity(line: TensorLine, precision: Precision) -> str:
 
 
 def _block(node: onnx.NodeProto) -> int:
-    """The values that share a scale in weights in blocks."""
+    """The block size of a node with weights in blocks, else 0."""
     return next((each.i for each in node.attribute if each.name == "block_size"), 0)
 
 
 def _triples(node: onnx.NodeProto) -> list[tuple[str, str, str]]:
-    """(tensor, scale, zero point) by name; each operator has them in places of its own."""
+    """The names (tensor, scale, zero point) of a node's quantized inputs."""
     names = [*node.input, *("",) * 12]
     places: dict[str, list[tuple[int, int, int]]] = {
         "QuantizeLinear": [(0, 1, 2)],
@@ -205,7 +206,7 @@ def _line(name: str, weight: Array | None, scales: Array, zeros: Array | None) -
     saturated, used = 0.0, 0.0
     if weight is not None and weight.size and weight.dtype.itemsize == 1:
         low, high = np.iinfo(weight.dtype).min, np.iinfo(weight.dtype).max
-        # Symmetric weights leave the lowest value out.
+        # Symmetric weights do not use the lowest value of a signed type.
         ends = (weight <= low + (low < 0)) | (weight >= high)
         saturated = float(ends.mean())
         used = (float(weight.max()) - float(weight.min()) + 1) / (high - low + 1)
@@ -218,11 +219,11 @@ def _line(name: str, weight: Array | None, scales: Array, zeros: Array | None) -
 
 
 def _nodes(runtime: onnx.ModelProto, work: list[int | None]) -> list[NodeLine]:
-    """The products that run. The file's products keep their order when they are fused, so their
-    work is told by place, unless the optimiser made more or fewer of them."""
+    """The products of the optimised graph. ``work``: multiply-adds of the file's products."""
     nodes = list(all_nodes(runtime.graph))
     makers = {name: node for node in nodes for name in node.output}
     products = [node for node in nodes if node.op_type in INTEGER | FLOAT | NEVER_QUANTIZED]
+    # Fusions keep the order of products, so they match by position if their number is the same.
     amounts = work if len(work) == len(products) else [None] * len(products)
     return [
         NodeLine(
@@ -242,7 +243,7 @@ def _precision(node: onnx.NodeProto, makers: dict[str, onnx.NodeProto]) -> str:
 
 
 def _feed(session: Session) -> dict[str, Array] | None:
-    """One row that the model accepts, to find out the shapes inside."""
+    """A generated row that the model accepts, to determine inner shapes; None if there is none."""
     rows, _ = generated_rows(session.signature, {}, session.run)
     if not rows:
         return None
@@ -266,8 +267,8 @@ def _here(precision: Precision, unfused: int, machine: Machine) -> list[str]:
     if "FP16" in weights or "BF16" in weights:
         said.append(machine.advice[2])
     if precision.trees:
-        said.append("Trees run as they are: ONNX Runtime has none in integers.")
-    return said or ["FP32: runs as it is; `quantserve quantize` tries what is faster here."]
+        said.append("Trees run in float: ONNX Runtime has no integer kernels for them.")
+    return said or ["FP32: not quantized; `quantserve quantize` searches for a faster version."]
 
 
 def _range(line: dict[str, Any]) -> str:

@@ -42,7 +42,7 @@ from service.quantization.search.workplace import new_work_dir, scratch_folder, 
 
 @dataclass(frozen=True, slots=True)
 class QuantizeOptions:
-    """What was asked; see ``quantserve quantize --help``."""
+    """The options of a command; see ``quantserve quantize --help``."""
 
     model: Path | None
     data: str
@@ -65,11 +65,11 @@ class QuantizeOptions:
 
     @property
     def goal(self) -> Goal:
-        """What is to become better, and at what price."""
+        """The goal of the search."""
         return Goal(Target(self.target), self.max_drop, self.allow_batch_variance)
 
     def wishes(self, kernels: Kernels | None) -> dict[str, Any]:
-        """The options that distinguish searches over the same files and rows."""
+        """The options that affect results. A search resumes only if they are equal."""
         names = (
             "metric", "max_drop", "target", "allow_batch_variance", "max_batch_size", "threads",
             "from_int8",
@@ -83,17 +83,17 @@ class QuantizeOptions:
 
     @property
     def given(self) -> tuple[Path, ...]:
-        """Quantized files that are candidates as well."""
+        """Quantized files that are candidates too."""
         return (*self.qat, *([self.from_int8] if self.from_int8 else []))
 
     @property
     def model_name(self) -> str:
-        """The name in the models folder: as asked, else after the file."""
+        """The model's name: ``name`` if given, otherwise derived from the file's path."""
         if self.name is not None:
             return self.name
         given = self.from_int8 if self.model is None else self.model
         stem = given.stem if given else ""
-        if given and stem == "model":  # models/<name>/<version>/model.onnx, and what else there is
+        if given and stem == "model":  # such as models/<name>/<version>/model.onnx
             folders = [folder.name for folder in given.resolve().parents]
             parts = {ONNX_FOLDER, MODEL_FILE}
             stem = next((f for f in folders if f not in parts and not VERSION.fullmatch(f)), "")
@@ -101,13 +101,15 @@ class QuantizeOptions:
 
 
 def carry_out(options: QuantizeOptions) -> str:
-    """Search and publish; returns what to tell.
+    """Run a search and publish its result. Returns the text to print.
+
+    Options are checked before any long work where possible.
 
     Raises:
-        ConfigError: what was asked cannot be done; found before any long work where possible.
+        ConfigError: the options or the data are invalid, or the result cannot be written.
     """
     if not NAME.fullmatch(options.model_name):
-        raise ConfigError(f"{options.model_name!r} is not a name for a model; give one with --name")
+        raise ConfigError(f"{options.model_name!r} is not a valid model name; give one with --name")
     home = options.models / options.model_name
     if options.model is not None and not options.model.is_file():
         words = "is a folder; give the .onnx file" if options.model.is_dir() else "does not exist"
@@ -124,7 +126,7 @@ def carry_out(options: QuantizeOptions) -> str:
     except OSError as error:
         raise ConfigError(f"{error.filename or home}: {error.strerror or error}") from None
     finally:
-        for folder in made:  # unless there is something in it
+        for folder in made:  # rmdir fails on folders that are not empty
             with suppress(OSError):
                 folder.rmdir()
 
@@ -154,7 +156,7 @@ def _carry_out(options: QuantizeOptions, model: Path, home: Path, notes: tuple[s
             work_dir = new_work_dir(scratch, model, options.given, options.wishes(kernels), parts)
             outcome, search = _search(options, source, work_dir, parts, machine, kernels)
             outcome = _beside_given(options, outcome, search)
-        except ConfigError:  # FP32 itself does not run: there is nothing to go on with
+        except ConfigError:  # FP32 itself does not run: nothing to resume
             shutil.rmtree(scratch)
             raise
         given = (*notes, *rows.notes, *(calibration.notes if calibration else ()))
@@ -186,8 +188,7 @@ def _search(
 
 
 def _beside_given(options: QuantizeOptions, outcome: Outcome, search: Search) -> Outcome:
-    """The outcome with a note that compares the winner's answers with those of the --from-int8
-    file."""
+    """Add a note to the outcome that compares the winner's answers with the --from-int8 file's."""
     winner = outcome.winner
     if winner is None or options.from_int8 is None or isinstance(winner.method, Imported):
         return outcome
@@ -198,7 +199,7 @@ def _beside_given(options: QuantizeOptions, outcome: Outcome, search: Search) ->
     else:
         note = (
             f"answers of {winner.name} against those of {options.from_int8.name}: {quality.metric} "
-            f"{quality.score:.4f}, {quality.reference:.4f} being that file's own"
+            f"{quality.score:.4f}, {quality.reference:.4f} for that file"
         )
     return replace(outcome, notes=(*outcome.notes, note))
 
@@ -232,10 +233,10 @@ def _publish(
 
 
 def _check_given(flag: str, path: Path, source: Source) -> None:
-    """A finished file must load and have the model's signature.
+    """Check that a given quantized file loads and has the source's signature.
 
     Raises:
-        ConfigError: it does not, or is not quantized.
+        ConfigError: it does not, or it is not quantized.
     """
     if not path.is_file():
         raise ConfigError(f"{flag} {path}: there is no such file")
@@ -248,8 +249,8 @@ def _check_given(flag: str, path: Path, source: Source) -> None:
     if not precision.scheme:
         raise ConfigError(f"{flag} {path.name} is not quantized ({precision})")
     broken = compare_signatures(source.signature, signature).broken
-    # It is run and compared in the order of the source's tensors.
+    # Names must be in the same order too: tensors are passed and compared by position.
     want, got = ([s.name for s in (*x.inputs, *x.outputs)] for x in (source.signature, signature))
     if broken or want != got:
         what = ", ".join(broken) or f"expected {want}, got {got}"
-        raise ConfigError(f"{flag} {path.name} has another signature: {what}")
+        raise ConfigError(f"{flag} {path.name} has a different signature: {what}")

@@ -1,6 +1,6 @@
-"""A new version's folder, published as an upload is: durable first, then there by one rename.
+"""Publishes a new version as an upload does: files are synced first, then one rename.
 
-models/<name>/.quantize/        a search's scratch folder, kept for as long as it may go on
+models/<name>/.quantize/        a search's scratch folder, kept until the search is complete
 models/<name>/<n>/              model.onnx, report.json, report.html
 models/<name>/golden.npz        rows and FP32's answers; written once, by the first version
 """
@@ -30,15 +30,15 @@ from service.quantization.data.rows import Rows, groups
 GOLDEN = "golden.npz"
 GOLDEN_ROWS = 32
 BLOCK = 2**20
-"""Bytes of a file that are copied at a time."""
+"""The number of bytes that are copied at a time."""
 
 
 def check_home(home: Path, signature: Signature) -> None:
-    """Make sure that the model's folder can take a version with this signature.
+    """Check that a new version with this signature can be added to the model's folder.
 
     Raises:
-        ConfigError: it cannot be written to, has the highest version that there can be, or holds
-            golden rows of another model.
+        ConfigError: the folder is not writable, already has the highest possible version, or is
+            that of another model.
     """
     try:
         Root.of(home.parent).check_new_version(home.name)
@@ -60,19 +60,19 @@ def check_home(home: Path, signature: Signature) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder unless it is there.
+    """Create a folder unless it exists.
 
     Raises:
-        ConfigError: it cannot be made.
+        ConfigError: it cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be made: {error.strerror}") from None
+        raise ConfigError(f"{folder} cannot be created: {error.strerror}") from None
 
 
 def _check_same(path: Path, version: int, signature: Signature) -> None:
-    """Raise LoadFailed if requests to the version that is there would fail."""
+    """Raise LoadFailed if requests to the existing version would fail on a new one."""
     if not path.is_file():
         return
     found = compare_signatures(Session(path, SessionOptions(1)).signature, signature)
@@ -81,17 +81,21 @@ def _check_same(path: Path, version: int, signature: Signature) -> None:
         raise LoadFailed(f"requests to its version {version} would fail: {broken}")
 
 
-def publish(home: Path, model: Path, report: Mapping[str, Any], page: str) -> int:
-    """Make the next version, as an upload does; returns its number.
+def publish(
+    home: Path, model: Path, report: Mapping[str, Any], page: str, beside: Sequence[Path] = ()
+) -> int:
+    """Publish the next version, with the files ``beside`` it. Returns its number.
 
     Raises:
-        ConfigError: the disk does not take it; nothing of it is left.
+        ConfigError: it cannot be written; no partial version remains.
     """
     staging = Staging(home.parent, home.name)
     try:
         staging.create()
         for name in (MODEL_FILE, *map(PurePosixPath, summarise(model).external_files)):
             _copy(model if name == MODEL_FILE else model.parent / name, staging, name)
+        for file in beside:
+            _copy(file, staging, PurePosixPath(file.name))
         text = dumps(report, indent=1)
         staging.append(PurePosixPath("report.json"), f"{text}\n".encode())
         staging.append(PurePosixPath("report.html"), page.encode())
@@ -112,12 +116,12 @@ def _copy(file: Path, staging: Staging, name: PurePosixPath) -> None:
 
 
 def write_golden(home: Path, signature: Signature, rows: Rows, answers: Sequence[Arrays]) -> bool:
-    """Write the golden rows unless there are some; says whether it did.
+    """Write the golden rows unless the model has some. Returns whether they were written.
 
-    One row, or run, only for a model that takes no more. Outputs that do not have one value for
-    each row, such as the boxes that a detector found, are left out: a good version may find another
-    number. So are all outputs of a run where serving takes the first axis for that of rows, as the
-    signature lets it: it would run the steps of a sequence one by one.
+    There is only one row, or run, if the model has no batch axis. Outputs without one value per row
+    are left out, such as a detector's boxes: their number may differ in a good version. All outputs
+    of a run are left out if serving would split it along its first axis, such as the steps of a
+    sequence.
     """
     if (home / GOLDEN).exists():
         return False
@@ -147,17 +151,17 @@ def write_golden(home: Path, signature: Signature, rows: Rows, answers: Sequence
 
 
 def _joined(arrays: Sequence[Array]) -> Array:
-    """One array as it is, be it a scalar."""
+    """Concatenate arrays; a single one is returned unchanged, as scalars cannot be concatenated."""
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _room(home: Path) -> bool:
-    """Whether there can be a version after the highest one."""
+    """Whether the number after the highest version is a valid version."""
     return VERSION.fullmatch(str(highest_version(home) + 1)) is not None
 
 
 def _full(home: Path) -> str:
     return (
-        f"{home}: version {highest_version(home)} is the highest that there can be; rename it, or"
+        f"{home}: version {highest_version(home)} is the highest possible number; rename it, or"
         " choose another --name"
     )

@@ -9,7 +9,7 @@ from typing import Protocol
 
 HEAD = 64
 SLOT = 64
-"""A cache line each: workers write at the same time."""
+"""Bytes of a worker's entry: a cache line, since workers write concurrently."""
 BEAT, CONNECTIONS, OPEN = 0, 8, 12
 ALL_READY, STOPPING = 0, 1
 
@@ -25,7 +25,7 @@ class Memory(Protocol):
 
 
 def size(workers: int) -> int:
-    """Bytes that the board of so many workers takes."""
+    """The size of the board for a number of workers, in bytes."""
     return HEAD + SLOT * workers
 
 
@@ -38,7 +38,7 @@ class Board:
 
     @property
     def all_ready(self) -> bool:
-        """Whether all workers have been ready at the same time."""
+        """Whether all workers were ready at the same time once."""
         return self._memory[ALL_READY] != 0
 
     def set_all_ready(self) -> None:
@@ -47,7 +47,7 @@ class Board:
 
     @property
     def stopping(self) -> bool:
-        """Whether all of them are told to stop."""
+        """Whether all workers were told to stop."""
         return self._memory[STOPPING] != 0
 
     def set_stopping(self) -> None:
@@ -61,26 +61,26 @@ class Board:
             self._memory[at] = 0
 
     def beat(self, worker: int, now: float) -> None:
-        """Note that a worker's event loop runs."""
+        """Record the heartbeat of a worker's event loop."""
         struct.pack_into("=d", self._memory, self._place(worker) + BEAT, now)  # type: ignore[arg-type]
 
     def last_beat(self, worker: int) -> float:
-        """When it last ran; 0 where it has not yet."""
+        """The time of a worker's last heartbeat; 0 before the first."""
         found: float = struct.unpack_from("=d", self._memory, self._place(worker) + BEAT)[0]  # type: ignore[arg-type]
         return found
 
     def set_connections(self, worker: int, count: int) -> None:
-        """Note how many connections a worker has, and that it takes others."""
+        """Record a worker's number of connections, and that it accepts more."""
         place = self._place(worker)
         struct.pack_into("=I", self._memory, place + CONNECTIONS, count)  # type: ignore[arg-type]
         self._memory[place + OPEN] = 1
 
     def close(self, worker: int) -> None:
-        """Note that a worker takes no more connections."""
+        """Record that a worker accepts no more connections."""
         self._memory[self._place(worker) + OPEN] = 0
 
     def connections(self, worker: int) -> int | None:
-        """The connections of a worker; None while it takes none."""
+        """A worker's number of connections; None if it accepts none."""
         place = self._place(worker)
         if not self._memory[place + OPEN]:
             return None

@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 
 Message = Mapping[str, Any]
 MOST_RESTORES = 3
-"""Tries of a worker to serve what the others do, until it is taken as it is."""
+"""Attempts of a worker to serve the others' versions, before it is accepted as it is."""
 GONE = "a worker ended while it prepared the version"
 DIFFERS = "the workers do not agree on what comes next; try again"
 
 
 class Order(NamedTuple):
-    """What a worker is told."""
+    """A message to a worker."""
 
     worker: int
     message: Message
@@ -51,7 +51,7 @@ class Vote(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Change:
-    """One change at work."""
+    """A running change."""
 
     proposal: Proposal
     leader: int
@@ -82,12 +82,12 @@ class Change:
 
 
 class Coordinator:
-    """All methods give what is to be told to whom, in order."""
+    """All methods return messages to workers, in order."""
 
     def __init__(self) -> None:
         self.members: set[int] = set()
         self.standing: dict[str, Any] | None = None
-        """What the members serve, by model; None until there is one."""
+        """The versions that the members serve, by model; None before the first member."""
         self._changes: dict[int, Change] = {}
         self._waiting: deque[Proposal] = deque()
         self._joining: dict[int, Mapping[str, Any]] = {}
@@ -96,21 +96,21 @@ class Coordinator:
 
     @property
     def busy(self) -> bool:
-        """Whether a change is at work or waits."""
+        """Whether a change is running or queued."""
         return bool(self._changes or self._waiting)
 
     def join(self, worker: int, standing: Mapping[str, Any]) -> Iterator[Order]:
-        """A worker has loaded what it could, and serves this."""
+        """Called when a worker has loaded its models, and serves these versions."""
         self._joining[worker] = standing
         yield from self._go_on()
 
     def propose(self, proposal: Proposal) -> Iterator[Order]:
-        """Somebody wants a change."""
+        """Called with a requested change."""
         self._waiting.append(proposal)
         yield from self._go_on()
 
     def vote(self, worker: int, number: int, vote: Vote) -> Iterator[Order]:
-        """A worker is ready to switch in a change, or cannot."""
+        """Called with the vote of a worker: it is ready to switch, or cannot."""
         change = self._changes.get(number)
         if change is not None and worker in change.votes and worker not in change.ended:
             votes = change.votes[worker]
@@ -138,7 +138,7 @@ class Coordinator:
         yield from self._finish(number, change)
 
     def gone(self, worker: int) -> Iterator[Order]:
-        """A worker has ended."""
+        """Called when a worker has ended."""
         self.members.discard(worker)
         self._joining.pop(worker, None)
         self._restores.pop(worker, None)
@@ -190,7 +190,7 @@ class Coordinator:
         yield from self._go_on()
 
     def _go_on(self) -> Iterator[Order]:
-        """Take in who waits at the door, then begin what waits."""
+        """Admit waiting workers, then start queued changes."""
         if not self._changes:
             for worker in sorted(self._joining):
                 yield from self._take_in(worker, self._joining.pop(worker))

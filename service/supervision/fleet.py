@@ -47,7 +47,7 @@ class Address(NamedTuple):
 
 
 class Fleet:
-    """Workers, and what they have in common."""
+    """The workers, and their shared state."""
 
     def __init__(
         self, command: Sequence[str], count: int, address: Address, timeout: float
@@ -61,7 +61,7 @@ class Fleet:
         self._workers = [Worker(number, cores[number]) for number in range(count)]
         self._board_file = shared_memory(boards.size(count))
         self._board = Board(mmap.mmap(self._board_file, boards.size(count)), count)
-        # By which connections are handed over; they outlive a worker.
+        # Sockets to hand connections over; they outlive a worker.
         self._mail = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(count)]
         # A process that has loaded its libraries, for the seat of one that ends: that takes longer
         # than all the rest of a start.
@@ -81,7 +81,7 @@ class Fleet:
         self._last_run = time.monotonic()
 
     def run(self) -> int:
-        """Until all workers have ended because they were told to, or none can be started."""
+        """Run until all workers were stopped, or none can be started."""
         try:
             reserved = reserve(self._address)
         except OSError as error:
@@ -92,7 +92,7 @@ class Fleet:
         for number in stop_signals():
             signal.signal(number, self._note_signal)
         with reserved:
-            # Alone, until it has found its settings usable: else each would tell what is wrong.
+            # Start one worker first, so that only one reports invalid settings.
             self._start(self._workers[0])
             while any(worker.process is not None for worker in self._workers) or not self._ending:
                 self._step()
@@ -146,7 +146,7 @@ class Fleet:
         self._selector.register(channel, selectors.EVENT_READ, worker)
 
     def _start_spare(self) -> None:
-        """Have one process at hand, once all workers are ready."""
+        """Keep a spare process, once all workers are ready."""
         spare, now = self._spare, time.monotonic()
         if spare.process is not None and spare.process.poll() is not None:
             if spare.channel is not None:

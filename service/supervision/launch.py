@@ -1,4 +1,4 @@
-"""Which supervisor a command line asks for, and over how many workers.
+"""Chooses the supervisor for a command line, and the number of workers.
 
 Only what the supervisor itself needs is read here. Whatever is wrong with the command line is left
 to the server, which knows all settings and tells of it.
@@ -17,7 +17,7 @@ from service.supervision.single import Supervisor
 
 PREFIX = "QUANTSERVE_"
 YES = {"1", "true", "yes", "on", "t", "y"}
-"""What pydantic takes for true as well."""
+"""Other values that pydantic accepts as true."""
 WORKER_BYTES = 150 * 2**20
 """That a worker may take before it has loaded a model, requests in flight included."""
 LOADED_RATIO = 2.0

@@ -1,4 +1,4 @@
-"""JSON lines on a socket, as they come and as they go."""
+"""Encodes and decodes JSON lines on a socket."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -13,13 +13,13 @@ def encoded(message: Mapping[str, Any]) -> bytes:
 
 
 class Lines:
-    """Bytes in, whole messages out."""
+    """An incremental decoder of messages."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Message]:
-        """The messages that are complete with this data."""
+        """Feed data. Returns the messages that it completes."""
         self._rest += data
         *whole, rest = self._rest.split(b"\n") if b"\n" in data else (self._rest,)
         self._rest = bytearray(rest)

@@ -1,4 +1,4 @@
-"""The metrics of all workers as one page: values in, values out.
+"""Merges the metrics of all workers to one page, without I/O.
 
 A family is ``[name, type, documentation, samples]``, a sample ``[name, labels, value, exemplar]``.
 Counters and histograms are summed, those of workers that have ended included: a sum never runs
@@ -35,7 +35,7 @@ SUMMED = frozenset(
         "process_open_fds",
     }
 )
-"""Gauges of which each worker has a part. Of all others each has the whole."""
+"""Gauges to sum over workers. All other gauges have the same value in each worker."""
 SMALLEST = frozenset({"quantserve_ready", "process_start_time_seconds", "process_max_fds"})
 MEANS = frozenset({"quantserve_kv_cache_usage_perc"})
 """Shares of something that each worker has as much of."""
@@ -48,7 +48,7 @@ def page_of(families: Iterable[Family]) -> Page:
 
 
 def merge(pages: Sequence[Page]) -> Page:
-    """One page of those of several workers."""
+    """Merge the pages of several workers to one."""
     found: Page = {}
     for page in pages:
         for name, family in page.items():
@@ -60,7 +60,7 @@ def merge(pages: Sequence[Page]) -> Page:
 
 
 def counters(page: Page) -> Page:
-    """What of a page outlives its worker."""
+    """The families of a page to keep after its worker has ended."""
     return {name: family for name, family in page.items() if family[1] in ADDITIVE}
 
 
@@ -85,7 +85,7 @@ def _merged(name: str, kind: str, pages: Iterable[Sequence[Sample]]) -> list[Sam
 
 def _one(name: str, kind: str, sample: str, one: float, other: float) -> float:
     if kind in ADDITIVE:
-        # When a series began: with the first of its parts.
+        # A series began with the first of its parts.
         return min(one, other) if sample.endswith("_created") else one + other
     if name in SUMMED or name in MEANS:
         return one + other

@@ -1,4 +1,4 @@
-"""What the supervisor alone knows, as families for the page of all workers."""
+"""The supervisor's own metrics, as families for the page of all workers."""
 
 import os
 from collections.abc import Sequence

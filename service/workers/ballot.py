@@ -1,4 +1,4 @@
-"""One worker's part in a change that all carry out: it votes, and waits for the verdict."""
+"""One worker's part in a change of all workers: it votes, and waits for the verdict."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ class Ballot:
             self._vote(version, False, str(error), ())
 
     def take(self, verdict: Mapping[str, Any]) -> None:
-        """The verdict on one of the votes came."""
+        """Called with the verdict on a vote."""
         self.leads = verdict["leads"]
         waiting = self._verdicts[verdict["round"]]
         if not waiting.done():

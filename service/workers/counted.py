@@ -20,7 +20,7 @@ KIND = ("rows", "requests", "failed", "runs")
 
 
 def families(counted: Statistics) -> Page:
-    """What was counted, by name."""
+    """The counters, by name."""
     return {
         REQUESTS: [REQUESTS, "counter", "", list(_requests(counted))],
         BATCHES: [BATCHES, "counter", "", list(_batches(counted))],
@@ -31,7 +31,7 @@ def families(counted: Statistics) -> Page:
 
 
 def statistics_of(page: Page) -> Statistics:
-    """The sum of what several workers have counted."""
+    """The sum of the counters of several workers."""
     requests: defaultdict[tuple[str, int, str], RequestStatistics]
     requests = defaultdict(RequestStatistics)
     versions: defaultdict[tuple[str, int], VersionStatistics] = defaultdict(VersionStatistics)

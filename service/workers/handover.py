@@ -1,4 +1,4 @@
-"""Connections for workers that have fewer.
+"""Hands connections over to workers that have fewer.
 
 The kernel gives each new connection to a worker by a hash of its addresses: of two clients, both
 may come to the same one. So a worker that has more connections than another passes a new one on,
@@ -38,7 +38,7 @@ class Handover:
         return _Arrival(self, lambda: self._create(**given))
 
     def open(self, server: uvicorn.Server) -> None:
-        """Take connections from other workers from now on."""
+        """Start to accept connections from other workers."""
         self._connections = server.server_state.connections
         loop = asyncio.get_running_loop()
         loop.add_reader(self._seat.inbox, self._take, server)
@@ -46,13 +46,13 @@ class Handover:
         self._ticking = loop.create_task(self._tick())
 
     def close(self) -> None:
-        """Take no more."""
+        """Stop accepting connections."""
         if self._ticking is not None:
             self._ticking.cancel()
         self._seat.board.close(self._seat.worker)
 
     def passed_on(self, transport: asyncio.Transport) -> bool:
-        """Whether a new connection was given to another worker."""
+        """Hand a new connection over to another worker. Returns whether it did."""
         own, seat = len(self._connections) + 1, self._seat
         target = seat.board.emptiest(seat.worker, own)
         connection = transport.get_extra_info("socket")
@@ -60,10 +60,10 @@ class Handover:
             self._count(own)
             return False
         try:
-            # The other counts it a little later; what comes until then is not for it as well.
             socket.send_fds(seat.outboxes[target], [b"."], [connection.fileno()])
         except OSError:  # it has not taken those before
             return False
+        # The other worker counts it later; counted here, it affects the next choice already.
         seat.board.set_connections(target, (seat.board.connections(target) or 0) + 1)
         return True
 
@@ -106,14 +106,14 @@ class Handover:
 
 
 class _Arrival(asyncio.Protocol):
-    """A connection until it is known whose it is."""
+    """A new connection, until it is decided which worker serves it."""
 
     def __init__(self, handover: Handover, create: Callable[[], asyncio.Protocol]) -> None:
         self._handover = handover
         self._create = create
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Before anything is read: pass it on, or serve it."""
+        """Hand the connection over, or serve it. Called before anything is read."""
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "set_protocol")
         if self._handover.passed_on(transport):  # type: ignore[arg-type]  # uvloop's own class
             transport.abort()  # type: ignore[attr-defined]  # this process's copy alone

@@ -26,7 +26,7 @@ _log = logging.getLogger("quantserve")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change that all workers carry out."""
+    """A change of all workers."""
 
     model: str
     verb: str
@@ -63,7 +63,7 @@ class Member(asyncio.Protocol):
     async def start(
         self, carry_out: CarryOut, standing: Standing, page: Callable[[], Page]
     ) -> None:
-        """Connect, and note from now on that the event loop runs."""
+        """Connect, and start the heartbeat of the event loop."""
         self._carry_out, self._standing, self._page = carry_out, standing, page
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_unix_connection(lambda: self, sock=self.seat.channel)
@@ -71,7 +71,7 @@ class Member(asyncio.Protocol):
         self._begin(self._beat())
 
     async def standing(self) -> Mapping[str, Any] | None:
-        """What the others serve; None while there are none."""
+        """The versions that the other workers serve; None if there are no others."""
         found = await self._asked({"event": "hello"})
         standing: Mapping[str, Any] | None = found["standing"]
         return standing
@@ -104,10 +104,10 @@ class Member(asyncio.Protocol):
         finally:
             del self._finished[number], self._results[number]
             if result.done() and not result.cancelled():
-                result.exception()  # nobody is left to be told
+                result.exception()  # mark the exception as retrieved
 
     async def page(self) -> Page:
-        """The metrics of all workers; those of this one where the supervisor does not answer."""
+        """The metrics of all workers, or of this one only if the supervisor does not answer."""
         number = next(self._numbers)
         found: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
         self._scrapes[number] = found
@@ -136,12 +136,12 @@ class Member(asyncio.Protocol):
             self._transport.write(encoded(message))
 
     def data_received(self, data: bytes) -> None:
-        """Messages of the supervisor came."""
+        """Called with data from the supervisor."""
         for message in self._lines.feed(data):
             self._take(message)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The supervisor is gone: nobody would replace or stop this process."""
+        """Called when the supervisor ended, so that nothing could stop this process."""
         _log.error("the supervisor is gone; this worker ends")
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -165,7 +165,7 @@ class Member(asyncio.Protocol):
             self._answer.set_result(message)
 
     async def _carry(self, message: Mapping[str, Any]) -> None:
-        """Carry out a change, and tell the supervisor how it ended."""
+        """Carry out a change, and report its result to the supervisor."""
         assert self._carry_out is not None, "it was started. This is a bug."
         number, model = message["change"], message["model"]
         ballot = Ballot(number, message["leads"], self.tell)

@@ -35,7 +35,7 @@ def page(metrics: Iterable[Metric]) -> Page:
 
 
 class SharedMetrics:
-    """The metrics of a worker for the others, and those of all for a scrape."""
+    """The metrics of this worker for the supervisor, and those of all workers for a scrape."""
 
     def __init__(self, own: Metrics, counted: Statistics, member: Member) -> None:
         self._own = own
@@ -43,21 +43,21 @@ class SharedMetrics:
         self._member = member
 
     def page(self) -> Page:
-        """Those of this worker."""
+        """The metrics of this worker."""
         return page(self._own.families()) | families(self._counted)
 
     async def statistics(self) -> Statistics:
-        """What all workers have counted."""
+        """The counters of all workers."""
         return statistics_of(await self._member.page())
 
     async def render(self, accept: str) -> tuple[bytes, str]:
-        """The page of all workers and its content type."""
+        """The page of all workers, and its content type."""
         encoder, content_type = choose_encoder(accept)
         return encoder(_Merged(await self._member.page())), content_type
 
 
 class _Merged(Collector):
-    """What an encoder takes for a registry."""
+    """Families with the interface of a registry, for an encoder."""
 
     def __init__(self, page: Page) -> None:
         self._page = page

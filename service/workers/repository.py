@@ -1,4 +1,4 @@
-"""The models of one worker, changed together with those of the others.
+"""The models of one worker, which change together with those of the other workers.
 
 Whatever changes what is served is proposed to the supervisor, and carried out by each worker with a
 ballot: all switch, or none.
@@ -48,7 +48,7 @@ class SharedRepository(ModelRepository):
         return super().ready and self._member.seat.board.all_ready
 
     def standing(self) -> dict[str, Any]:
-        """What this worker serves, by model."""
+        """The versions that this worker serves, by model."""
         found = {model.name: standing_of(model) for model in self}
         return {name: each.to_json() for name, each in found.items() if each is not None}
 
@@ -71,12 +71,12 @@ class SharedRepository(ModelRepository):
         self.started = True
 
     async def swap(self, name: str, choice: Choice, options: RolloutOptions) -> Served:
-        """Let another version of a model serve, in all workers or none; see ``operations.swap``."""
+        """Serve another version of a model, in all workers or none; see ``operations.swap``."""
         await self._find(name)
         return cast(Served, await self._propose(name, "swap", choice=choice, **_told(options)))
 
     async def rollback(self, name: str, options: RolloutOptions) -> Served:
-        """Let the version serve that served before; see ``operations.roll_back``."""
+        """Serve the previous version again; see ``operations.roll_back``."""
         self.model(name)
         return cast(Served, await self._propose(name, "rollback", **_told(options)))
 
@@ -91,7 +91,7 @@ class SharedRepository(ModelRepository):
         await self._propose(name, "unload")
 
     async def poll(self, seen: Mapping[str, ModelFolder]) -> dict[str, ModelFolder]:
-        """Follow the folder; one worker looks for all."""
+        """Follow the models folder. One worker polls it for all."""
         return await super().poll(seen) if self._member.polls else dict(seen)
 
     async def carry_out(self, change: Change, ballot: Ballot) -> Any:
@@ -124,7 +124,7 @@ class SharedRepository(ModelRepository):
         self, model: Model, before: ModelFolder | None, context: Context | None = None
     ) -> None:
         if model.name in self._seen:
-            return  # it is at work already
+            return  # the change is already running
         self._seen[model.name] = before
         try:
             await self._member.propose(model.name, "follow", {})

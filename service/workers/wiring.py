@@ -1,4 +1,4 @@
-"""What of a server is shared with other workers, wired."""
+"""Wires the parts of a server that are shared with other workers."""
 
 import asyncio
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ LOOK_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The other workers, as a server needs them."""
+    """The interface of a server to the other workers."""
 
     member: Member
     repository: SharedRepository
@@ -59,12 +59,12 @@ class Fleet:
         return SharedMetrics(own, counted, self.member)
 
     def handover(self, create: Create) -> Handover:
-        """Connections that are shared out evenly."""
+        """The handover of connections, which balances them."""
         return Handover(self.member.seat, create)
 
 
 def counted_once(member: Member, observe: Observer) -> Observer:
-    """An observer that is told of a change of all workers in one of them alone."""
+    """An observer that is notified of a change of all workers in one worker only."""
 
     def told(event: Event) -> None:
         if type(event) in (Swapped, SwapPhase) and not _counts(member, event.model):  # type: ignore[union-attr]

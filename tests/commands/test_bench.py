@@ -210,4 +210,4 @@ def test_list_reads_a_folder_without_a_server(capsys: Capsys, tmp_path: Path) ->
 def test_rows_that_were_made_up_and_do_not_suit_are_asked_for(capsys: Capsys) -> None:
     answer = Answer("400", b"the model refuses these values")
     assert _tell_wrong(answer, "json", Rows(MADE_UP, ())) == 1
-    assert "; give rows that suit the model with --data" in capsys.readouterr().err
+    assert "; give valid rows with --data" in capsys.readouterr().err

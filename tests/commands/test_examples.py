@@ -34,7 +34,7 @@ def test_the_examples_are_the_shipped_models(tmp_path: Path) -> None:
 def test_models_that_are_there_are_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "digits").mkdir()
     assert main(["examples", str(tmp_path)]) == 0
-    assert f"{tmp_path}/digits: there already" in capsys.readouterr().out
+    assert f"{tmp_path}/digits: already exists" in capsys.readouterr().out
     assert files(tmp_path) == shipped("diabetes")
 
 

@@ -50,12 +50,12 @@ def test_a_cache_of_links_is_followed(tmp_path: Path) -> None:
 def test_a_model_does_not_choose_what_is_sent_from_elsewhere(tmp_path: Path, location: str) -> None:
     (tmp_path / "secret").write_text("secret")
     (tmp_path / "m").mkdir()
-    with pytest.raises(ConfigError, match="no server takes"):
+    with pytest.raises(ConfigError, match="servers do not accept"):
         find_files(model(tmp_path / "m/net.onnx", location), [])
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'w', which is not beside it"):
+    with pytest.raises(ConfigError, match="'w', which is not next to it"):
         find_files(model(tmp_path / "net.onnx", "w"), [])
 
 

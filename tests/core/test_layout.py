@@ -104,7 +104,6 @@ def test_why_a_version_has_no_file(tree: Tree, wanted: str, problem: str) -> Non
         ("model.tflite", FILE, "TensorFlow Lite is not served"),
         ("saved_model.pb", FILE, "TensorFlow is not served"),
         ("model.tar.gz", FILE, "unpack it"),
-        ("config.pbtxt", FILE, "Triton's settings are not read: write them into model.toml"),
         ("weights.bin", FILE, "external data without its .onnx file"),
         ("what", FILE, "not a model: only .onnx files are served"),
     ],

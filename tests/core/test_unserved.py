@@ -10,7 +10,7 @@ from service.core.unserved import NOT_A_VERSION, file_reason, folder_reason, lis
     [
         ("README.md", False, ""),
         ("LICENSE", False, ""),
-        ("config.pbtxt", False, "Triton's settings are not read"),
+        ("config.pbtxt", False, ""),
         ("model.PT", False, "PyTorch is not served, only ONNX is"),
         ("m.tflite", True, "TensorFlow Lite is not served"),
         ("model.tar.gz", False, "an archive is not served: unpack it"),

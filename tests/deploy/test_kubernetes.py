@@ -157,7 +157,7 @@ def test_ingress_controllers_and_prometheus_reach_the_servers(name: str) -> None
         for value in expression["values"]
     }
     assert {"ingress-nginx", "traefik", "istio-system", "monitoring"} <= namespaces
-    assert [port["port"] for port in rule["ports"]] == ["http"]
+    assert [port["port"] for port in rule["ports"]] == ["http", "grpc"]
 
 
 def test_traces_reach_a_collector(tmp_path: Path) -> None:

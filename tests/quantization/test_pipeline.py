@@ -132,7 +132,7 @@ def test_a_given_file_must_be_quantized_and_fit(model: Path, data: Path, tmp_pat
 
 
 def test_a_name_must_be_one(model: Path, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="not a name"):
+    with pytest.raises(ConfigError, match="not a valid model name"):
         carry_out(QuantizeOptions(model, str(data), name="../x", models=tmp_path))
 
 
@@ -166,7 +166,7 @@ def test_one_search_at_a_time_and_the_second_takes_nothing_away(
 ) -> None:
     home = tmp_path / "models/tiny"
     home.mkdir(parents=True)
-    with scratch_folder(home), pytest.raises(ConfigError, match="another quantize is at work"):
+    with scratch_folder(home), pytest.raises(ConfigError, match="another quantize is running"):
         quantize(model, data, tmp_path / "models")
     assert (home / ".quantize").is_dir()
 
@@ -208,7 +208,7 @@ def test_a_disk_that_does_not_take_the_work_is_named(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "models").write_text("a file where a folder should be")
-    with pytest.raises(ConfigError, match="models.*(cannot be made|Not a directory)"):
+    with pytest.raises(ConfigError, match="models.*(cannot be created|Not a directory)"):
         quantize(model, data, tmp_path / "models")
 
 
@@ -304,7 +304,7 @@ def test_a_model_with_state_is_searched_run_by_run_and_its_version_serves(
     model, models = recurrent(tmp_path / "tiny.onnx"), tmp_path / "models"
     report = quantize(model, "recorded_runs:runs", models, target="size", max_drop=1.0)
     assert report["data"]["by_run"]
-    assert any("is one run, as it comes" in note for note in report["notes"])
+    assert any("Each set of inputs is one run" in note for note in report["notes"])
     assert report["reference"]["quality"]["metric"] == "accuracy"
     assert report["reference"]["batch_invariant"] is None
     assert report["reference"]["timing"]["rows"] == 1
@@ -390,7 +390,7 @@ def test_a_dynamic_model_is_converted_without_its_source(
     assert [row["name"] for row in report["candidates"]] == [
         "given file model.onnx", ROWS_ONLY[0].name,
     ]  # fmt: skip
-    assert "from its own weights of eight bits (2 MatMul)" in told
+    assert "from its 8-bit weights (2 MatMul)" in told
     assert f"answers of {ROWS_ONLY[0].name} against those of model.onnx: cosine" in told
     assert load(models / "old/1", ModelConfig(), 1).plan.mode is BatchingMode.COMBINE
     # With the FP32 source both are compared with that.
@@ -408,5 +408,5 @@ def test_a_conversion_needs_one_of_the_two_files(data: Path, tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="give a model in FP32, or --from-int8"):
         carry_out(options)
     options = QuantizeOptions(None, str(data), models=tmp_path / "models")
-    with pytest.raises(ConfigError, match="is not a name for a model"):
+    with pytest.raises(ConfigError, match="is not a valid model name"):
         carry_out(options)

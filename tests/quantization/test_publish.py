@@ -117,11 +117,11 @@ def test_odd_names_among_the_versions_do_not_matter(tmp_path: Path) -> None:
 
 def test_after_the_highest_version_that_there_can_be_comes_none(tmp_path: Path) -> None:
     (tmp_path / "m" / ("9" * 18)).mkdir(parents=True)
-    with pytest.raises(ConfigError, match="is the highest that there can be"):
+    with pytest.raises(ConfigError, match="is the highest possible number"):
         check_home(tmp_path / "m", signature("n"))
     model = tmp_path / "made.onnx"
     model.write_bytes(scale(1))
-    with pytest.raises(ConfigError, match="is the highest that there can be"):
+    with pytest.raises(ConfigError, match="is the highest possible number"):
         publish(tmp_path / "m", model, {}, "")
 
 

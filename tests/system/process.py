@@ -74,11 +74,16 @@ class Running:
 
 
 def start(
-    models: Path, log: Path, *flags: str, before: Callable[[], None] | None = None
+    models: Path,
+    log: Path,
+    *flags: str,
+    before: Callable[[], None] | None = None,
+    supervised: bool = False,
 ) -> subprocess.Popen[str]:
     """A server that may not be ready yet; its process calls ``before`` first. Its log goes to a
     file: a pipe that nobody reads would fill and stop it."""
-    command = [sys.executable, "-m", "service", "serve", "--no-supervisor"]
+    command = [sys.executable, "-m", "service", "serve"]
+    command += [] if supervised else ["--no-supervisor"]
     command += ["--models", str(models), *flags]
     environment = {"QUANTSERVE_ADMIN_KEY": KEY, **os.environ}
     with log.open("w") as errors:
@@ -95,12 +100,16 @@ def start(
 
 @contextmanager
 def running(
-    models: Path, *flags: str, code: int = 0, before: Callable[[], None] | None = None
+    models: Path,
+    *flags: str,
+    code: int = 0,
+    before: Callable[[], None] | None = None,
+    supervised: bool = False,
 ) -> Iterator[Running]:
     """Serve a folder; in the end the server is told to stop, and must end with this exit code."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        process = start(models, log, "--port", "0", *flags, before=before)
+        process = start(models, log, "--port", "0", *flags, before=before, supervised=supervised)
         guard = threading.Timer(PATIENCE, process.kill)
         guard.start()
         try:

@@ -89,10 +89,19 @@ def lets_predict(access: Access, pairs: Iterable[Header]) -> bool:
     if not access.api.digests:
         return True
     try:
-        access.admit(Need.API_KEY, collect(pairs))
+        check_predicts(access, pairs)
     except Unauthenticated:
         return False
     return True
+
+
+def check_predicts(access: Access, pairs: Iterable[Header]) -> None:
+    """Let a prediction with these headers pass.
+
+    Raises:
+        Unauthenticated: no known key came.
+    """
+    access.admit(Need.API_KEY, collect(pairs))
 
 
 def collect(pairs: Iterable[Header]) -> Headers:

@@ -5,7 +5,7 @@ metadata          what a model takes and gives
 repository_index  all models and versions
 repository_verbs  load and unload
 model_config      model configuration in Triton's words
-triton_config     Triton's configuration to the settings of model.toml
+triton_config     Triton's configuration, as clients send it
 statistics        Triton's statistics
 versions          the versions of a model
 admin             swap and rollback

@@ -12,12 +12,10 @@ from service.core.tensors import Signature, TensorSpec
 from service.engine.loading.loader import Loaded
 from service.engine.repository.repository import ModelRepository
 from service.engine.repository.version import ModelVersion
+from service.triton.configuration import CUT, LARGER, PLATFORM, REFUSED
 
 MOST_LISTED = 32
 """Optional inputs that are named: an old export lists every weight."""
-PLATFORM = "onnxruntime_onnx"
-LARGER, CUT, REFUSED = "larger_requests", "cut", "refused"
-"""A parameter of a model: what becomes of a request with more rows than ``max_batch_size``."""
 EXTENSIONS = [
     "binary_tensor_data",
     "classification",
@@ -144,6 +142,8 @@ def describe(repository: ModelRepository, version: ModelVersion) -> ModelMetadat
             **(loaded.language.figures if loaded.language else {}),
             **(loaded.images.figures if loaded.images else {}),
             **({"images_note": loaded.images_note} if loaded.images_note else {}),
+            **(loaded.text.figures if loaded.text else {}),
+            **({"text_note": loaded.text_note} if loaded.text_note else {}),
             **_not_in_the_shapes(loaded.signature),
         },
     )

@@ -7,11 +7,12 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from service.api.control.lookup import NOT_FOUND, NOT_READY, ModelName, VersionNumber, find_version
-from service.api.control.metadata import CUT, LARGER, PLATFORM, cuts
+from service.api.control.metadata import cuts
 from service.core.batching import BatchingMode, BatchPolicy
 from service.core.tensors import TensorSpec
 from service.engine.repository.repository import ModelRepository
 from service.engine.repository.version import ModelVersion
+from service.triton.configuration import CUT, LARGER, PLATFORM
 
 
 class ConfiguredTensor(BaseModel):

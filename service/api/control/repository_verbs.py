@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from service.api.auth.audit import Audit
 from service.api.control.error_handlers import Responses, documented
 from service.api.control.lookup import NOT_FOUND, NOT_READY, ModelName
-from service.api.control.triton_config import ModelConfiguration, read_configuration
+from service.api.control.triton_config import read_configuration
 from service.api.protocol.byte_order import is_blank
 from service.api.protocol.json_body import body_docs, json_object
 from service.api.protocol.json_size import check_size
@@ -26,6 +26,7 @@ from service.config import ModelConfig, first_problem
 from service.core.errors import MalformedRequest, UploadRejected
 from service.core.events import Verb
 from service.engine.repository.repository import ModelRepository
+from service.triton.configuration import ModelConfiguration
 
 Publish = Callable[[str, Mapping[str, bytes]], Awaitable[object]]
 """Stores files of a model, such as {"1/model.onnx": ...}, as versions of it."""

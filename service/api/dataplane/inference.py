@@ -23,11 +23,11 @@ from service.api.protocol.image_bodies import form_of
 from service.api.protocol.json_tensors import Bytes
 from service.api.protocol.pace import TakesLong, not_here
 from service.api.transport.answers import (
+    WRITES,
     Answer,
+    Write,
     answer_size,
     encoded,
-    inferred,
-    predicted,
     refused,
     shorten,
     takes_long,
@@ -76,7 +76,9 @@ class Inference:
         observe: Observer,
         traffic: Traffic,
         elsewhere: Elsewhere | None = None,
+        writes: Mapping[str, Write] = WRITES,
     ) -> None:
+        """``writes``: what writes the answers of each protocol."""
         self._repository = repository
         self.traffic = traffic
         self._memory = traffic.outputs  # bound once, not for every request
@@ -88,6 +90,7 @@ class Inference:
         self._non_finite = settings.non_finite
         self._ids = itertools.count(1)
         self.elsewhere = elsewhere or Elsewhere(settings.cores)
+        self._writes = writes
         self._boot = f"{id(self):x}".encode()
         self.leaving = False
         """Whether answers tell clients to go elsewhere with their next request."""
@@ -126,6 +129,21 @@ class Inference:
             else:
                 request = codec.decode(body, length, not_here)
         self._enter(exchange, version, request, reply)
+
+    def admit_read(
+        self,
+        exchange: Exchange,
+        headers: Headers,
+        request: InferRequest,
+        reply: Reply,
+        alone: bool = False,
+    ) -> None:
+        """The same for a request that has been read; ``headers`` are those that came with it.
+
+        Raises:
+            RequestError, TransientError: as ``admit``, but for the reading.
+        """
+        self._enter(exchange, self._choose(exchange), request, reply, alone)
 
     async def admit_elsewhere(
         self, exchange: Exchange, headers: Headers, body: Bytes, reply: Reply
@@ -197,11 +215,13 @@ class Inference:
         if exchange.held is not None:
             self.traffic.read(exchange, request)
         protocol, _, number = exchange.target
-        if protocol == "v1" and not number and version.v1_outputs:
+        signature = version.signature
+        if signature.texts is not None:
+            signature = signature.taking(request.inputs)
+        if protocol == "v1" and not number and version.v1_outputs and not signature.of_texts:
             # Who names a version gets all that it gives; others what they got before a swap.
             wanted = tuple([RequestedOutput(name) for name in version.v1_outputs])
             request = request._replace(outputs=wanted)
-        signature = version.signature
         places = None
         if request.outputs:
             places = signature.places([output.name for output in request.outputs])
@@ -233,11 +253,8 @@ class Inference:
                 raise TakesLong
             size = answer_size(*self._sized(exchange, admitted, outputs))
             self.traffic.build(exchange, size)
-        tokens = self._literal(request)
-        if exchange.target.protocol == "v1":
-            answer = predicted(version, signature, request, outputs, tokens)
-        else:
-            answer = inferred(version, signature, request, outputs, tokens)
+        write = self._writes[exchange.target.protocol]
+        answer = write(version, signature, request, outputs, self._literal(request))
         if not slight:
             check_size(answer.size, self._answer_limit)
         return answer
@@ -259,9 +276,14 @@ class Inference:
                 return done
         sized = self._sized(exchange, admitted, outputs)
         self.traffic.build(exchange, await lane.run(answer_size, *sized, held=exchange.held))
-        tokens = self._literal(admitted.request)
-        response, encoding = to_encode(admitted, exchange.target.protocol, outputs, tokens)
-        answer = encoded(*await self.elsewhere.encode(response, encoding, exchange.held))
+        tokens, protocol = self._literal(admitted.request), exchange.target.protocol
+        if protocol in WRITES:
+            response, encoding = to_encode(admitted, protocol, outputs, tokens)
+            answer = encoded(*await self.elsewhere.encode(response, encoding, exchange.held))
+        else:  # no JSON, whose writing would hold the interpreter
+            request, version, signature = admitted
+            asked = (version, signature, request, outputs, tokens)
+            answer = await lane.run(self._writes[protocol], *asked, held=exchange.held)
         check_size(answer.size, self._answer_limit)
         return answer
 

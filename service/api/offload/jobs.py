@@ -70,7 +70,7 @@ def portable(body: Bytes) -> Any:
     return pickle.PickleBuffer(body)
 
 
-def _arrived(body: Any) -> Bytes:
+def arrived(body: Any) -> Bytes:
     """A body as it came from another process: what was read-only there comes as a view."""
     whole = body.obj if isinstance(body, memoryview) else body
     assert isinstance(whole, bytes | bytearray), "frames receives into these"
@@ -84,7 +84,7 @@ def decode_v2(body: Any, header_length: int | None, signature: Signature) -> Dec
         MalformedRequest: see ``codec.decode``.
         SignatureMismatch: see ``Signature.conform``.
     """
-    body = _arrived(body)
+    body = arrived(body)
     check_size(body if header_length is None else memoryview(body)[:header_length])
     request = codec.decode(body, header_length)
     return _packed_inputs(request._replace(inputs=signature.conform(request.inputs)))
@@ -98,7 +98,7 @@ def decode_v1(
     Raises:
         MalformedRequest: see ``v1.decode``.
     """
-    body = _arrived(body)
+    body = arrived(body)
     if form == "json":
         check_size(body)
     else:
@@ -107,17 +107,17 @@ def decode_v1(
 
 
 def decode_images(
-    body: Any, form: image_bodies.ImageForm, name: str
+    body: Any, header_length: int | None, form: image_bodies.ImageForm, name: str
 ) -> tuple[InferRequest, Portable, list[Any]]:
-    """A request in JSON with images: without its inputs, these, and the images that came as the
-    input ``name``.
+    """A request with images whose JSON is long: without its inputs, these, and the images that
+    came as the input ``name``.
 
     Raises:
         MalformedRequest: see ``codec.decode`` and ``image_bodies.decode_v1``.
     """
-    body = _arrived(body)
-    check_size(body)
-    request = read_images(body, None, form, name)
+    body = arrived(body)
+    check_size(body if header_length is None else memoryview(body)[:header_length])
+    request = read_images(body, header_length, form, name)
     images, request = image_bodies.images_of(name, request)
     packed_request, inputs = _packed_inputs(request)
     return packed_request, inputs, [pickle.PickleBuffer(image) for image in images]

@@ -108,7 +108,7 @@ class Elsewhere:
         if (len(body) if header_length is None else header_length) <= HERE_BYTES:
             return await lane.run(_decoded, body, header_length, held=held)
         there = (lane.process, decode_v2, body, header_length, signature)
-        return await lane.run(_decoded_there, *there, held=held)
+        return await lane.run(decoded_there, *there, held=held)
 
     async def decode_raw(
         self, body: Bytes, signature: Signature, held: Reservation | None = None
@@ -127,7 +127,7 @@ class Elsewhere:
         """See ``v1.decode``."""
         lane = self.lane(len(body))
         there = (lane.process, decode_v1, body, signature, padding, form)
-        return await lane.run(_decoded_there, *there, held=held)
+        return await lane.run(decoded_there, *there, held=held)
 
     async def decode_images(
         self,
@@ -143,10 +143,11 @@ class Elsewhere:
         Raises:
             MalformedRequest, CodecFailed: see there.
         """
-        if header_length is None and len(body) > HERE_BYTES:
+        asked = (body, header_length, form, name)
+        if (len(body) if header_length is None else header_length) > HERE_BYTES:
             lane = self.lane(len(body))
-            return await lane.run(_images_there, lane.process, body, form, name, held=held)
-        return await self.images.run(_images_here, body, header_length, form, name, held=held)
+            return await lane.run(_images_there, lane.process, *asked, held=held)
+        return await self.images.run(_images_here, *asked, held=held)
 
     async def encode(
         self, response: InferResponse, encoding: Encoding, held: Reservation | None = None
@@ -169,7 +170,7 @@ def _decoded_raw(body: Bytes, signature: Signature) -> InferRequest:
     return codec.decode_raw(body, signature, Pace())
 
 
-def _decoded_there(
+def decoded_there(
     process: CodecProcess, job: Callable[..., Decoded], body: Bytes, *more: object
 ) -> InferRequest:
     request, inputs = process.call(job, portable(body), *more)
@@ -183,9 +184,10 @@ def _images_here(
 
 
 def _images_there(
-    process: CodecProcess, body: Bytes, form: ImageForm, name: str
+    process: CodecProcess, body: Bytes, header_length: int | None, form: ImageForm, name: str
 ) -> tuple[list[Any], InferRequest]:
-    request, inputs, images = process.call(jobs.decode_images, portable(body), form, name)
+    asked = (portable(body), header_length, form, name)
+    request, inputs, images = process.call(jobs.decode_images, *asked)
     return images, request._replace(inputs=unpack(inputs, Pace()))
 
 

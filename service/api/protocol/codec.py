@@ -79,7 +79,7 @@ def decode(
         raise MalformedRequest(f"{len(tail) - at} bytes of binary data belong to no input")
     if len(message) == 1:
         return InferRequest(tuple(inputs))
-    return _request(message, tuple(inputs))
+    return request_of(message, tuple(inputs))
 
 
 class Described(NamedTuple):
@@ -97,7 +97,7 @@ def described(document: bytes) -> Described | None:
     to be read the long way: it is wrong, or its inputs are not all binary and of a fixed size."""
     try:
         message = parse_json(document, non_finite.loads)
-        request = _request(message, ())
+        request = request_of(message, ())
         items = message["inputs"]
         if len(items) > MAX_INPUTS or not all(item.keys() == BINARY_INPUT for item in items):
             return None
@@ -155,7 +155,12 @@ def decode_raw(body: Bytes, signature: Signature, pace: Paced = go_on) -> InferR
     return InferRequest((tensor,), binary_outputs=True)
 
 
-def _request(message: Mapping[str, Any], inputs: tuple[Tensor, ...]) -> InferRequest:
+def request_of(message: Mapping[str, Any], inputs: tuple[Tensor, ...]) -> InferRequest:
+    """A request with these inputs; what else it asks for is in the JSON of its ``message``.
+
+    Raises:
+        MalformedRequest: naming what is wrong, and where.
+    """
     # null is as good as left out: that is what many a client makes of an option that is not set.
     id = message.get("id")
     if id is None:

@@ -1,6 +1,6 @@
 """From outputs to the bytes of an answer, and from an error to those of another. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import NamedTuple
 
@@ -81,16 +81,30 @@ def inferred(
     ``outputs`` are those of the request, in its order; all in the signature's if it names none.
     """
     wanted, default = request.outputs, request.binary_outputs
-    tensors = _named(signature, wanted, outputs)
+    tensors = tensors_of(version, signature, request, outputs)
     binary = [default] * len(tensors)
     if wanted:
         binary = [default if each.binary is None else each.binary for each in wanted]
-        tensors = _classified(tensors, wanted, version, signature.has_rows)
     response = InferResponse(version.model, version.number, tensors, request.id)
     document, raw = codec.encode_parts(response, binary, tokens)
     if not raw:
         return Answer(200, [JSON], document)
     return Answer(200, [BINARY, _json_length(len(document))], document, raw)
+
+
+Write = Callable[[ModelVersion, Signature, InferRequest, Arrays, bool], Answer]
+"""Writes the answer in one protocol; see ``inferred``."""
+WRITES: Mapping[str, Write] = {"v1": predicted, "v2": inferred}
+
+
+def tensors_of(
+    version: ModelVersion, signature: Signature, request: InferRequest, outputs: Arrays
+) -> tuple[Tensor, ...]:
+    """The outputs of an answer by name, with classes in the place of those that ask for some."""
+    tensors = _named(signature, request.outputs, outputs)
+    if request.outputs:
+        tensors = _classified(tensors, request.outputs, version, signature.has_rows)
+    return tensors
 
 
 def takes_long(admitted: Admitted, protocol: str, outputs: Arrays) -> bool:

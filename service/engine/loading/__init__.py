@@ -2,6 +2,7 @@
 
 language           tokenizer, rows and trial of a language model
 images             whether a version takes images, and how
+text               tokenizer, task and lengths of a model that takes texts
 loader             read, load, probe, plan
 thread             a thread for one load, which may never end
 turns              when versions are loaded

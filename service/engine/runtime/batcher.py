@@ -116,11 +116,19 @@ class DynamicBatcher:
         return min(self.instances, self._slots - len(self._idle))
 
     def submit(
-        self, arrays: Arrays, rows: int, terms: Terms, reply: Reply, *, alone: bool = False
+        self,
+        arrays: Arrays,
+        rows: int,
+        terms: Terms,
+        reply: Reply,
+        *,
+        alone: bool = False,
+        admitted: bool = False,
     ) -> None:
         """Queue a request that fits the signature; the reply gets its outputs.
 
-        With ``alone`` it shares no run with another request.
+        With ``alone`` it shares no run with another request. ``admitted``: it is a part of one that
+        was taken already, so that the bound of the queue does not hold for it.
 
         To cancel, cancel the reply, then call ``withdraw``.
 
@@ -143,7 +151,7 @@ class DynamicBatcher:
             self._cut(Asked(arrays, rows, terms, alone, now, deadline), reply)
             return
         key = self._key(arrays, terms, alone)
-        self._push(Entry(arrays, rows, key, terms.priority, now, deadline, reply))
+        self._push(Entry(arrays, rows, key, terms.priority, now, deadline, reply), admitted)
 
     def _check_wait(self, allowed: float, priority: int) -> None:
         """Refuse at once what would be refused after it has waited in vain, and has held up others.
@@ -384,6 +392,7 @@ class DynamicBatcher:
             batch.entries,
         )
         self._observe(event)
+        self._estimate.finished(batch.rows, self._clock(), bool(self._queue))
         if not failed:
             self._estimate.ran(batch.rows, execution.timing.total)
         else:

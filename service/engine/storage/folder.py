@@ -18,8 +18,8 @@ from service.config import ModelConfig, load_model_config, load_pin
 from service.core.errors import ConfigError
 from service.core.layout import ModelLayout, PassedOver, Version, model_layout, root_layout
 from service.core.model_file import SETTINGS_FILE, is_hidden, is_model_file
-from service.core.names import LANGUAGE_FILE, PREPROCESSOR_FILE, VERSION
-from service.core.unserved import is_harmless
+from service.core.names import LANGUAGE_FILE, PREPROCESSOR_FILE, TOKENIZER_FILE, VERSION
+from service.core.unserved import TRITON, is_harmless
 from service.core.versions import Found, Pin, PolicyKind, VersionPolicy, candidates
 from service.engine.host.paths import leads_outside
 from service.engine.storage.listing import list_model, list_root
@@ -165,8 +165,10 @@ def _read(path: Path, override: Override | None, own: str) -> ModelFolder:
     if leads_outside(root, path):
         return ModelFolder(path, own, problem="its folder leads outside the model repository")
     config, problem = ModelConfig(), ""
+    passed: tuple[PassedOver, ...] = ()
     try:
-        config = load_model_config(path / SETTINGS_FILE, override)
+        under, passed = _triton_settings(path, own)
+        config = load_model_config(path / SETTINGS_FILE, override, under)
     except ConfigError as error:
         problem = str(error)
     pin, pin_problem = _read_pin(path)
@@ -184,11 +186,30 @@ def _read(path: Path, override: Override | None, own: str) -> ModelFolder:
         {each.number: _files(path, each, root) for each in layout.versions},
         _stat(path / GOLDEN_FILE),
         {each.number: _places(path, each, root) for each in layout.versions},
-        layout.passed_over if own else layout.under(path.name),
+        (layout.passed_over if own else layout.under(path.name))
+        + (passed if layout.versions else ()),
         layout.reason,
         has_settings,
         read_quarantine(path),
     )
+
+
+def _triton_settings(path: Path, own: str) -> tuple[Mapping[str, Any], tuple[PassedOver, ...]]:
+    """Settings of a model that is laid out for Triton, and what of them has no counterpart.
+
+    Raises:
+        ConfigError: its file cannot be used.
+    """
+    if not os.path.lexists(path / TRITON):
+        return {}, ()
+    # Servers without such a folder do without the parser: it takes memory.
+    from service.triton.pbtxt import read_pbtxt
+
+    found = read_pbtxt(path, own or path.name)
+    if found.problem:
+        raise ConfigError(found.problem)
+    place = TRITON if own else f"{path.name}/{TRITON}"
+    return found.sections, (PassedOver(place, found.note),) if found.note else ()
 
 
 def _read_pin(path: Path) -> tuple[Pin | None, str]:
@@ -245,7 +266,8 @@ def _listing_beside(path: Path, only: str | None) -> Iterator[str]:
             ]
         for name in names:
             file = Path(folder, name)
-            harmless = is_harmless(name) and name != PREPROCESSOR_FILE
+            loaded = name in (TOKENIZER_FILE, PREPROCESSOR_FILE)
+            harmless = is_harmless(name) and not loaded
             if not (is_hidden(name) or name in NOT_LOADED_FROM or harmless):
                 yield f"{file.relative_to(path)} {_stat(file)}"
 
@@ -270,3 +292,8 @@ def is_language_model(home: Path) -> bool:
 def has_preprocessor(home: Path) -> bool:
     """Whether a version's folder holds what may tell how images become its input."""
     return os.path.lexists(home / PREPROCESSOR_FILE)
+
+
+def has_tokenizer(home: Path) -> bool:
+    """Whether a version's folder holds what makes tokens of texts."""
+    return os.path.lexists(home / TOKENIZER_FILE)

@@ -1,8 +1,7 @@
-"""Arrays of a neighbouring dtype as the one that a model takes, where the values stay the same.
+"""Casts arrays to the dtypes that a model takes, between floats and between integers only.
 
-NumPy makes float64 and, on some systems, int32 unless told otherwise; refusing those would send
-everybody back for one ``astype``. What could mean something else is refused: uint8 pixels for FP32
-may stand for 0 to 255 or for 0 to 1, and no tool can know.
+NumPy creates float64 and, on some systems, int32 by default; these are cast. Ambiguous casts are
+refused: uint8 pixels for an FP32 input may mean the range 0 to 255 or 0 to 1.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,10 +15,10 @@ Feed = Mapping[str, Array]
 
 
 def cast_feeds(feeds: Sequence[Feed], signature: Signature) -> tuple[list[Feed], tuple[str, ...]]:
-    """The feeds with the model's dtypes, and a note for each input that had another one.
+    """Cast feeds to the model's dtypes. Returns them with a note for each input that was cast.
 
     Raises:
-        ConfigError: a value does not fit the model's dtype, or may mean something else there.
+        ConfigError: a value does not fit the model's dtype, or the cast is ambiguous.
     """
     notes: dict[str, None] = {}
     found: list[Feed] = []
@@ -37,7 +36,7 @@ def cast_feeds(feeds: Sequence[Feed], signature: Signature) -> tuple[list[Feed],
 
 
 def cast(array: Array, spec: TensorSpec) -> Array:
-    """An array with the input's dtype; floats are rounded, integers keep their values.
+    """Cast an array to the input's dtype. Floats are rounded; integers keep their values.
 
     Raises:
         ConfigError: see ``cast_feeds``.

@@ -1,7 +1,7 @@
-"""Answers beside labels, so that a metric can read both as arrays.
+"""Aligns outputs with labels, so that a metric can read both as arrays.
 
-Rows of one shape are stacked. Where runs differ in length, answers and labels are lined up element
-by element: a class for each token of a text, for each node of a graph, or one for each run.
+Rows of one shape are stacked. Where runs differ in length, outputs and labels are aligned element
+by element: a class for each token of a text, for each node of a graph, or for each run.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ def by_name(names: Sequence[str], answers: Answers) -> dict[str, Array]:
 
 
 def stack(arrays: Sequence[Array]) -> Array:
-    """One array with the rows in its first axis, or an array of arrays."""
+    """One array with rows on the first axis; an array of arrays if their shapes differ."""
     if len({array.shape for array in arrays}) > 1:
         return apart(arrays)
     return np.concatenate(arrays) if arrays[0].shape[:1] == (1,) else np.stack(arrays)
 
 
 def values(arrays: Sequence[Array]) -> Array:
-    """All values in one array, with the rows in its first axis where they have one shape; else
-    with what the rows' first axes count there, or every value by itself."""
+    """All values in one array: stacked by row if all rows have one shape; concatenated along the
+    first axis if only its length differs; flattened otherwise."""
     if len({array.shape for array in arrays}) == 1:
         return stack(arrays)
     if all(array.ndim for array in arrays) and len({array.shape[1:] for array in arrays}) == 1:
@@ -52,12 +52,12 @@ def beside(names: Sequence[str], answers: Answers, labels: Array) -> tuple[dict[
 
 
 def _marks_unknown(each: Sequence[Array], labels: Array) -> bool:
-    """Of several labels a run, negative whole ones mark places that have none."""
+    """Whether negative labels mean "no label": integer labels, several for each run."""
     return labels.dtype.kind == "i" and any(label.size > 1 for label in each)
 
 
 def _lined_up(arrays: Sequence[Array], labels: Sequence[Array]) -> Array | None:
-    """[labels] or [labels, classes]; None where an output does not have that many values."""
+    """An output as [labels] or [labels, classes]; None if its size does not match the labels."""
     pairs = list(zip(arrays, labels, strict=True))
     if all(array.size == label.size for array, label in pairs):
         return np.concatenate([array.ravel() for array in arrays])
@@ -70,7 +70,8 @@ def _lined_up(arrays: Sequence[Array], labels: Sequence[Array]) -> Array | None:
 
 
 def _padded(tables: Sequence[Array]) -> Array | None:
-    """Tables below each other; where they differ in width, what is missing can never be chosen."""
+    """Tables [labels, classes] concatenated, padded to one width with -inf so that argmax never
+    chooses the padding; None for integer tables of different widths."""
     width = max(table.shape[1] for table in tables)
     if all(table.shape[1] == width for table in tables):
         return np.concatenate(tables)

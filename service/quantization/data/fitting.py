@@ -1,4 +1,4 @@
-"""Which metric fits an output without labels: what FP32 answered, and the output's name, tell."""
+"""Chooses the metric for an output without labels, from FP32's output and the output's name."""
 
 import re
 from collections.abc import Sequence
@@ -8,15 +8,17 @@ import numpy as np
 from service.core.tensors import Array
 
 VECTORS = re.compile(r"embed|hidden|feature|pool", re.IGNORECASE)
-"""Names of outputs that are directions, where the values leave it open: they are like scores."""
+"""Names of embeddings that are not normalised: their values alone look like class scores."""
 BLOCK = 64
-"""Embeddings are this wide, or a multiple of it; numbers of classes hardly ever are."""
+"""The width of an embedding is a multiple of this; a number of classes hardly ever is."""
 
 
 def fitting(name: str, answers: Sequence[Array]) -> str:
-    """What fits one output: unit vectors are embeddings, and so is what is called so, or as wide as
-    they are and no probability; a single value is a regression, and so is each of several
-    probabilities that do not exclude each other; other rows are class scores."""
+    """The metric for one output.
+
+    "cosine" for embeddings: unit vectors, or an embedding's name or width. "r2" for one value per
+    row, and for independent probabilities. "agreement" (of the highest class) for all others.
+    """
     found = [array.reshape(-1, *array.shape[-1:]) for array in answers if array.size]
     if not found:
         return "cosine"
@@ -27,11 +29,11 @@ def fitting(name: str, answers: Sequence[Array]) -> str:
     first = np.concatenate(found).reshape(-1, *found[0].shape[1:] or (1,))
     if first.shape[1] == 1:
         return "r2"
-    # Masked logits are -inf; the rows without tell. Where no row is, they are scores all the same.
+    # Masked logits are -inf, so decide from the finite rows; without any, these are class scores.
     first = first[np.isfinite(first).all(axis=1)].astype(np.float64)
     if not len(first):
         return "cosine" if answers[0][0].ndim > 2 else "agreement"
-    with np.errstate(over="ignore", invalid="ignore"):  # whatever overflows is neither
+    with np.errstate(over="ignore", invalid="ignore"):  # an overflow matches neither test below
         norms, sums = np.linalg.norm(first, axis=1), first.sum(axis=1)
     if np.allclose(norms, 1, atol=1e-3) and not np.allclose(sums, 1, atol=1e-3):
         return "cosine"

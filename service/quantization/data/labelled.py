@@ -1,7 +1,8 @@
-"""Scores answers against labels: which output holds the answer, and how it is read.
+"""Scores outputs against labels.
 
-FP32's answers decide on the reading, and a candidate's are read alike: of all readings that fit the
-labels' shape and values, the one by which FP32 is right most often.
+An output can be read in several ways, such as argmax or a threshold. Of all readings of all outputs
+that fit the labels' shape and values, the one with the best score for FP32 is used, for FP32 and
+for the candidate.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -15,15 +16,16 @@ from service.core.tensors import Array
 from service.quantization.data.labels import flat, varies
 
 Outputs = Mapping[str, Array]
-"""All rows' answers by output name."""
+"""Outputs [rows, ...] by name."""
 Hits = Callable[[Outputs], Array]
-"""Where the labels are hit."""
+"""Returns a boolean array: True for each label that is predicted correctly."""
 FLOOR = 1e-30
 MOST = 1e140
 
 
 def fitting_metric(outputs: Outputs, labels: Array) -> str:
-    """Accuracy where labels are classes that an output can hit, r2 where they are quantities.
+    """The metric for labels: "accuracy" for classes that an output can predict, "r2" for
+    quantities.
 
     Raises:
         ConfigError: no output fits the labels.
@@ -36,7 +38,7 @@ def fitting_metric(outputs: Outputs, labels: Array) -> str:
 
 
 def accuracies(got: Outputs, want: Outputs, labels: Array) -> tuple[float, float]:
-    """The share of labels that a candidate hits, and FP32; of several labels a row, each counts.
+    """The accuracy of a candidate and of FP32, over all labels of all rows.
 
     Raises:
         ConfigError: no output fits the labels.
@@ -49,7 +51,7 @@ def accuracies(got: Outputs, want: Outputs, labels: Array) -> tuple[float, float
 
 
 def r2s(got: Outputs, want: Outputs, labels: Array) -> tuple[float, float]:
-    """The share of the labels' variance that a candidate explains, and FP32.
+    """The coefficient of determination (R²) of a candidate and of FP32.
 
     Raises:
         ConfigError: no output has a value for each label.
@@ -64,7 +66,7 @@ def r2s(got: Outputs, want: Outputs, labels: Array) -> tuple[float, float]:
 
 
 def doubt(metric: str, reference: float, labels: Array | None) -> str:
-    """Why a drop of FP32's accuracy would tell little, if so."""
+    """A warning if FP32's accuracy is too low for a drop to be meaningful, else ""."""
     if metric != "accuracy" or labels is None:
         return ""
     several = varies(labels) or labels.ndim > 1
@@ -75,15 +77,15 @@ def doubt(metric: str, reference: float, labels: Array | None) -> str:
         return ""
     return (
         f"FP32's accuracy, {reference:.4f}, is no better than always giving the most frequent "
-        f"label, {most:.4f}: it may not show what quantizing breaks"
+        f"label, {most:.4f}: it may not show errors that quantization causes"
     )
 
 
 def r2(want: Array, got: Array) -> float:
-    """1 - squared error / variance, over all values that are finite in both; 1 is perfect, 0 as
-    good as the mean. (A candidate whose NaN and infinities are not FP32's has failed before.)"""
+    """R²: 1 - squared error / variance. 1 is perfect, 0 is as good as the mean."""
+    # Only values finite in both count: NaN and infinities that differ have failed the candidate.
     special = ~(np.isfinite(want) & np.isfinite(got))
-    unit = magnitude(want)  # squares of what is larger than 1e154 overflow
+    unit = magnitude(want)  # the squares of values beyond 1e154 would overflow
     with np.errstate(over="ignore"):
         want, got = (np.clip(without(each, special) / unit, -MOST, MOST) for each in (want, got))
     mean = want.sum(axis=0) / np.maximum(1, (~special).sum(axis=0))
@@ -104,9 +106,9 @@ def _readings(outputs: Outputs, labels: Array) -> Iterator[Hits]:
 
 
 def _scores(name: str, output: Array, labels: Array) -> Iterator[Hits]:
-    """Readings of floats: the highest class's place, or each value against a threshold.
+    """Readings of a float output: argmax over the classes, or each value against a threshold.
 
-    Of several labels a row, negative ones mark places that have none.
+    Where rows have several labels, a negative one means "no label".
     """
     if labels.dtype.kind not in "iubf":
         return
@@ -137,7 +139,7 @@ def _highest(name: str, labels: Array, axis: int, outputs: Outputs) -> Array:
 
 
 def _alike(output: Array, labels: Array) -> bool:
-    """Whether both are texts or both are numbers."""
+    """Whether both are strings or both are numbers."""
     return (output.dtype.kind in "OU") == (labels.dtype.kind == "U")
 
 

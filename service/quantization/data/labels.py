@@ -1,4 +1,4 @@
-"""Labels of rows or runs: found by name, checked and joined."""
+"""Finds the labels of rows or runs by name, checks and concatenates them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,29 +8,29 @@ from service.core.errors import ConfigError
 from service.core.tensors import Array, Signature
 
 LABELS = ("labels", "label", "y")
-"""Names under which labels are found when no other is given."""
+"""Default names of labels."""
 
 Feed = Mapping[str, Array]
 
 
 def label_key(feed: Feed, signature: Signature, asked: str | None) -> str | None:
-    """The name of the labels; None where there are none.
+    """The name of the labels; None if there are none.
 
     Raises:
-        ConfigError: those asked for are not there.
+        ConfigError: there are no labels of the name asked for.
     """
     if asked is not None and asked not in feed:
         has = ", ".join(f'"{name}"' for name in feed)
-        raise ConfigError(f'there are no labels "{asked}"; it has {has}')
+        raise ConfigError(f'the data has no labels "{asked}"; it has {has}')
     taken = {tensor.name for tensor in signature.inputs}
     return asked or next((name for name in LABELS if name in feed and name not in taken), None)
 
 
 def labels_of_rows(feeds: Sequence[Feed], key: str, rows: int) -> Array:
-    """Labels [rows, ...]. Where each feed is one row, its labels may lack the first axis.
+    """Labels [rows, ...]. Where each feed is one row, its labels may omit the first axis.
 
     Raises:
-        ConfigError: some have none, or another number or shape than others.
+        ConfigError: labels are missing, or their number or shapes do not match.
     """
     found = _found(feeds, key)
     if len(feeds) == rows:
@@ -59,7 +59,7 @@ def labels_of_runs(feeds: Sequence[Feed], key: str) -> Array:
 
 
 def apart(arrays: Sequence[Array]) -> Array:
-    """An array of arrays, which need not have one shape."""
+    """An array of arrays (dtype object), which may have different shapes."""
     found = np.empty(len(arrays), dtype=object)
     for place, array in enumerate(arrays):
         found[place] = array
@@ -72,7 +72,7 @@ def varies(labels: Array) -> bool:
 
 
 def flat(labels: Array) -> Array:
-    """All labels in one array: [rows, ...] as they are, those of runs one after the other."""
+    """All labels in one array: [rows, ...] unchanged, those of runs concatenated."""
     return np.concatenate(list(labels)) if varies(labels) else labels
 
 
@@ -87,7 +87,7 @@ def _checked(labels: Array, key: str, rows: int | None) -> Array:
     if labels.size == len(labels):
         labels = labels.reshape(-1)
     if rows is not None and len(labels) != rows:
-        raise ConfigError(f'labels "{key}" are {len(labels)}, the rows are {rows}')
+        raise ConfigError(f'there are {len(labels)} labels "{key}" for {rows} rows')
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ConfigError(f'labels "{key}" hold NaN or infinity')
     return labels

@@ -1,8 +1,8 @@
-"""Whether a model's inputs are one batch of rows, or each set of them is a run of its own.
+"""Decides whether a model's inputs are a batch of rows, or each set of inputs is a run.
 
-Rows share their first axis: they can be cut apart, and joined to a batch. A run goes into the graph
-as it was recorded: with state [2, batch, hidden], a scalar, or inputs whose first axes have nothing
-to do with each other.
+Rows share their first axis: a batch can be split into rows, and rows joined to a batch. A run is
+passed to the graph as recorded: with state [2, batch, hidden], a scalar, or inputs whose first axes
+are unrelated.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ from service.core.tensors import Array, Signature, TensorSpec
 
 
 class Layout(StrEnum):
-    """What a signature says of its inputs.
+    """The layout of a signature's inputs.
 
-    ROWS      one batch: the same symbol, or 1, on the first axis of all
-    RUNS      no batch: a scalar, a fixed first axis, or a batch on another axis
-    APART     first axes of different symbols: a run each, but one archive may hold rows of pairs
-    UNKNOWN   unnamed first axes, or 1 beside a symbol: the data tell
+    ROWS      one batch: all inputs have the same symbol, or 1, as their first dimension
+    RUNS      no batch: a scalar, a fixed first axis, or the batch on another axis
+    APART     different symbols as first dimensions: runs, or a single archive of paired rows
+    UNKNOWN   unnamed first dimensions, or 1 and a symbol: the data decide
     """
 
     ROWS = "rows"
@@ -29,7 +29,7 @@ class Layout(StrEnum):
 
 
 def layout_of(signature: Signature) -> Layout:
-    """What the file says; shapes are as ONNX Runtime shows them."""
+    """The layout that the signature declares, with shapes as ONNX Runtime reports them."""
     inputs = signature.inputs
     if not inputs or any(_has_no_rows(spec) for spec in inputs):
         return Layout.RUNS
@@ -42,7 +42,7 @@ def layout_of(signature: Signature) -> Layout:
 
 
 def joins(signature: Signature) -> bool:
-    """Whether rows of such inputs may share a run, as far as the file tells."""
+    """Whether rows may be batched, as far as the signature tells."""
     rows = layout_of(signature) in (Layout.ROWS, Layout.UNKNOWN)
     return rows and not any(isinstance(spec.shape[0], int) for spec in signature.inputs)
 
@@ -58,7 +58,8 @@ def are_runs(feeds: Sequence[Mapping[str, Array]], signature: Signature) -> bool
 
 
 def _has_no_rows(spec: TensorSpec) -> bool:
-    """A scalar, a first axis of fixed length, or one that is not the one named after the batch."""
+    """Whether an input has no batch on its first axis: it is a scalar, the first axis has a fixed
+    length other than 1, or only another axis is named after the batch."""
     if not spec.shape:
         return True
     first, *others = spec.shape
@@ -72,10 +73,11 @@ def _says_batch(dim: object) -> bool:
 
 
 def _share_a_first_axis(feeds: Sequence[Mapping[str, Array]], signature: Signature) -> bool:
-    """True also if an array is missing or a scalar: the check of rows has the better message."""
+    """Whether the arrays of each feed have the same number of rows."""
     for feed in feeds:
+        # Missing arrays and scalars are skipped here: ``rows_of`` reports them more clearly.
         arrays = [(np.shape(feed[s.name]), s) for s in signature.inputs if s.name in feed]
-        # One row may come without its first axis.
+        # A single row may omit its first axis.
         counts = {shape[0] if len(shape) == len(s.shape) else 1 for shape, s in arrays if shape}
         if len(counts) > 1:
             return False

@@ -1,4 +1,4 @@
-"""The forms that data may come in: an .npz, a folder, a function, or made up."""
+"""Reads the data of a search: .npz or .npy files, a folder of them, a function, or random rows."""
 
 import sys
 import traceback
@@ -22,7 +22,7 @@ from service.quantization.data.runs import AS_THEY_COME, check_run, unstacked
 from service.quantization.data.user_functions import user_function
 
 MOST_FEEDS, MOST_BYTES = 100_000, 4 * 10**9
-"""Where a function goes on yielding, it is not asked for more than this."""
+"""The most dicts and bytes that are taken from a user's function."""
 RANDOM_ROWS = 128
 
 Feed = Mapping[str, Array]
@@ -36,12 +36,12 @@ def read_data(
     seed: int,
     needs_labels: bool = True,
 ) -> Rows:
-    """The rows, or runs, that ``--data`` names.
+    """Read the rows, or runs, of ``--data``.
 
-    ``needs_labels``: whether labels that are named must be there.
+    ``needs_labels``: whether it is an error if the labels named by ``labels`` are missing.
 
     Raises:
-        ConfigError: there are none, or they do not fit the model.
+        ConfigError: there is no data, or it does not fit the model.
     """
     if spec == "random":
         return _random(model, signature, seed)
@@ -78,7 +78,7 @@ def _rows(
 def _runs(
     parts: Mapping[str, Feed], signature: Signature, key: str | None, notes: tuple[str, ...]
 ) -> Rows:
-    """Each part, or each place of the axis that all of its inputs have more, is one run."""
+    """Read runs: each part is one run, or several if all its inputs have an extra first axis."""
     feeds: list[Feed] = []
     runs: list[Arrays] = []
     for name, part in parts.items():
@@ -97,7 +97,7 @@ def _runs(
 
 @contextmanager
 def _about(part: str) -> Iterator[None]:
-    """Name the part of the data that an error is about."""
+    """Prefix errors with the part of the data that they concern."""
     try:
         yield
     except ConfigError as error:
@@ -105,7 +105,7 @@ def _about(part: str) -> Iterator[None]:
 
 
 def _named(spec: str, signature: Signature) -> tuple[dict[str, Feed], tuple[str, ...]]:
-    """The arrays that were found, by what to call them in an error, and notes about them."""
+    """Feeds by their name in error messages, and notes on them."""
     path = Path(spec)
     if path.is_dir():
         return _folder(path, signature), ()
@@ -127,7 +127,8 @@ def _archive(path: Path) -> Feed:
 
 
 def _folder(folder: Path, signature: Signature) -> dict[str, Feed]:
-    """One .npy an input by its name, or one .npz (or .npy, for a single input) a few rows."""
+    """Feeds of a folder: one .npy per input, named after it; or several .npz files (or .npy files,
+    for a model with one input) of some rows each."""
     archives = sorted(folder.glob("*.npz"))
     if archives:
         return {path.name: _archive(path) for path in archives}
@@ -158,7 +159,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _function(spec: str) -> tuple[dict[str, Feed], tuple[str, ...]]:
-    """What a user's function yields: dicts of arrays by input name."""
+    """Call a user's function, which yields dicts of arrays by input name."""
     feeds: dict[str, Feed] = {}
     size = 0
     try:
@@ -169,7 +170,7 @@ def _function(spec: str) -> tuple[dict[str, Feed], tuple[str, ...]]:
                     feeds[name] = _feed(value)
                 size += sum(array.nbytes for array in feeds[name].values())
                 if len(feeds) == MOST_FEEDS or size > MOST_BYTES:
-                    return feeds, (f"{spec} yields more than the {len(feeds)} that were taken.",)
+                    return feeds, (f"{spec} yields more dicts than the {len(feeds)} taken.",)
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:
@@ -185,21 +186,21 @@ def _feed(value: object) -> Feed:
             f"it must yield dicts of arrays by input name, not {type(value).__name__}"
         )
     try:
-        # Copies: a loop that records state often writes the next one into the same array.
+        # Copy: user loops often write the next value into the same array.
         return {str(name): np.array(array) for name, array in value.items()}
     except ValueError as error:  # lists of unequal lengths
-        raise ConfigError(f"a value makes no array: {error}") from None
+        raise ConfigError(f"a value cannot be converted to an array: {error}") from None
 
 
 def _line_in(error: BaseException, module: str) -> str:
-    """Where in the user's own file it went wrong."""
+    """The file and line of the user's module where an error was raised, or ""."""
     file = getattr(sys.modules.get(module), "__file__", None)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
 def _plain(feed: Feed) -> Feed:
-    """A golden set's "inputs/<name>" as "<name>"; its outputs are not data."""
+    """A golden set's feed with "inputs/<name>" renamed to "<name>", without its outputs."""
     if not any(name.startswith("inputs/") for name in feed):
         return feed
     return {n.removeprefix("inputs/"): a for n, a in feed.items() if not n.startswith("outputs/")}
@@ -208,7 +209,7 @@ def _plain(feed: Feed) -> Feed:
 def _random(model: Path, signature: Signature, seed: int) -> Rows:
     rows, error = generated_rows(signature, {}, Session(model, SessionOptions(1)).run)
     if not rows:
-        raise ConfigError(f"no random rows could be made that the model accepts: {error}")
+        raise ConfigError(f"cannot generate random rows that the model accepts: {error}")
     rng = np.random.default_rng(seed)
     made = tuple(tuple(_like(rows, i, rng) for i in _inputs(rows)) for _ in range(RANDOM_ROWS))
     if layout_of(signature) in (Layout.RUNS, Layout.APART):
@@ -221,7 +222,7 @@ def _inputs(rows: list[Arrays]) -> range:
 
 
 def _like(rows: list[Arrays], index: int, rng: np.random.Generator) -> Array:
-    """Values of the kind that the model was found to accept."""
+    """A random array with the shape, dtype and range of the rows that the model accepted."""
     seen = np.stack([row[index] for row in rows])
     shape = rows[0][index].shape
     if seen.dtype.kind == "f":

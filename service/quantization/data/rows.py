@@ -1,8 +1,8 @@
 """The calibration, validation and test split of a search's rows.
 
-A row is one request: its arrays in the signature's order, with a first axis of 1; or a run, whose
-arrays are as they came. Rows may differ in length, as texts do; those of one shape are stored
-together.
+A row is one request: its arrays in the signature's order, each with a first axis of 1. Or it is a
+run, whose arrays are unchanged. Rows may differ in length, as texts do; rows of one shape are
+stored together.
 """
 
 from collections import defaultdict
@@ -18,17 +18,19 @@ from service.quantization.data.labels import apart, flat, varies
 from service.quantization.data.runs import too_few
 
 FEWEST = 16
-"""Below this, neither ranges nor a score mean anything."""
+"""The minimum number of rows for meaningful ranges and scores."""
 SPARE = 64
-"""With fewer rows than this to judge on, none is set aside: a quarter of them says nothing."""
+"""The minimum number of evaluation rows for a test split: a quarter of fewer is not meaningful."""
 MOST_CALIBRATION = 128
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Rows and, where they are known, the right answers: labels [rows, ...], or an array of arrays
-    (see ``labels``). ``notes`` say what was done to them, for people. ``by_run``: they are runs,
-    which are neither cut nor joined. ``numbers``: where each is in the data, from 0."""
+    """Rows with their labels [rows, ...] or array of arrays (see ``labels``), None if unknown.
+
+    ``notes`` describe conversions, for the report. ``by_run``: these are runs, which are neither
+    split nor batched. ``numbers``: the index of each row in the data, from 0.
+    """
 
     feeds: tuple[Arrays, ...]
     labels: Array | None = None
@@ -40,21 +42,21 @@ class Rows:
         return len(self.feeds)
 
     def take(self, chosen: Sequence[int] | Array) -> "Rows":
-        """Some of the rows, in that order."""
+        """The rows at the given indices, in that order."""
         feeds = tuple(self.feeds[int(i)] for i in chosen)
         labels = None if self.labels is None else self.labels[np.asarray(chosen)]
         numbers = tuple(self.number(int(i)) for i in chosen)
         return Rows(feeds, labels, by_run=self.by_run, numbers=numbers)
 
     def number(self, place: int) -> int:
-        """Where a row is in the data."""
+        """The index of a row in the data."""
         return self.numbers[place] if self.numbers else place
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Disjoint rows: the first give the ranges, by the second candidates are chosen; the winner
-    has to hold on the last ones too, which chose nothing. These may be none."""
+    """Disjoint rows: ``calibration`` for activation ranges, ``evaluation`` to choose the winner,
+    ``confirmation`` as the test split on which the winner must pass too; it may be empty."""
 
     calibration: Rows
     evaluation: Rows
@@ -62,13 +64,14 @@ class Split:
 
 
 def split(rows: Rows, seed: int, most: int, calibration: Rows | None = None) -> Split:
-    """Shuffle and cut: a quarter to calibrate (at most 128), of the rest three quarters to choose
-    by and the others to confirm (at most ``most`` each).
+    """Shuffle and split rows: a quarter (at most 128) for calibration; of the rest, three quarters
+    for evaluation and one for confirmation (at most ``most`` each).
 
-    Where ``calibration`` gives rows to calibrate on, all of ``rows`` are for judging.
+    If ``calibration`` is given, it is used instead, and all ``rows`` are for evaluation and
+    confirmation.
 
     Raises:
-        ConfigError: too few rows, or labels that cannot tell a good model from a bad one.
+        ConfigError: there are too few rows, or all labels are equal.
     """
     if rows.by_run and len(rows) < FEWEST:
         raise ConfigError(too_few(rows.feeds, FEWEST))
@@ -84,7 +87,7 @@ def split(rows: Rows, seed: int, most: int, calibration: Rows | None = None) -> 
     if evaluation.labels is not None and len(values := np.unique(flat(evaluation.labels))) == 1:
         raise ConfigError(
             f"all labels of the evaluation rows are {values[0]}: a model that always "
-            "says so would score 100 %; give rows of every class"
+            "predicts this would score 100 %; give rows of every class"
         )
     if calibration:
         few = np.random.default_rng(seed).permutation(len(calibration))[:MOST_CALIBRATION]
@@ -93,10 +96,9 @@ def split(rows: Rows, seed: int, most: int, calibration: Rows | None = None) -> 
 
 
 def check_rows(feeds: Sequence[Mapping[str, Array]], signature: Signature) -> tuple[Arrays, ...]:
-    """Rows by name as rows in the signature's order.
+    """Split feeds into rows, with arrays in the signature's order.
 
-    Arrays may hold several rows, or one without its first axis. Where the inputs do not share a
-    batch axis and differ in length, the arrays are one run.
+    Arrays may hold several rows, or one row without its first axis.
 
     Raises:
         ConfigError: a name, shape or dtype does not fit, or a value is NaN.
@@ -108,7 +110,7 @@ def check_rows(feeds: Sequence[Mapping[str, Array]], signature: Signature) -> tu
 
 
 def rows_of(feed: Mapping[str, Array], signature: Signature, place: int) -> list[Arrays]:
-    """The rows of one feed, of which the first is at this place in the data.
+    """The rows of one feed. ``place`` is the index of the first one in the data, for errors.
 
     Raises:
         ConfigError: see ``check_rows``.
@@ -151,7 +153,7 @@ def _fit(feed: Mapping[str, Array], index: int, signature: Signature, place: int
 
 
 def infinite_rows(rows: Sequence[Arrays], signature: Signature) -> tuple[str, ...]:
-    """Notes on inputs that hold infinity: a mask, or an overflow that was overlooked."""
+    """Notes on inputs that contain infinity, either a mask or an undetected overflow."""
     notes = []
     for index, spec in enumerate(signature.inputs):
         arrays = [row[index] for row in rows]
@@ -176,7 +178,7 @@ def _check_numbers(array: Array, name: str, place: int) -> None:
 
 
 def groups(feeds: Sequence[Arrays]) -> Iterator[list[int]]:
-    """The places of rows of one shape, shape by shape."""
+    """The indices of the rows of each shape."""
     places: dict[tuple[tuple[int, ...], ...], list[int]] = defaultdict(list)
     for place, row in enumerate(feeds):
         places[tuple(array.shape for array in row)].append(place)
@@ -212,7 +214,7 @@ def load_rows(path: Path) -> Rows:
                 column = archive[f"rows/{number}/{len(columns)}"]
                 columns.append(column.astype(object) if column.dtype.kind == "U" else column)
             for i, place in enumerate(places):
-                # With the ellipsis, a scalar is an array as well.
+                # Indexing with an ellipsis returns an array for a scalar too.
                 found[int(place)] = tuple(column[i, ...] for column in columns)
             number += 1
         labels = archive.get("labels")

@@ -1,4 +1,4 @@
-"""Runs: the inputs of one call of the graph, exactly as they were recorded."""
+"""Runs: the inputs of one call of the graph, as recorded."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,16 +11,16 @@ from service.quantization.data.labels import LABELS
 Feed = Mapping[str, Array]
 
 AS_THEY_COME = (
-    "Each set of inputs is one run, as it comes: rows/s are runs/s, runs are not joined, and "
-    "whether rows of a batch influence each other does not apply."
+    "Each set of inputs is one run: rows/s are runs/s, runs are not batched, and whether rows of "
+    "a batch influence each other does not apply."
 )
 
 
 def unstacked(feed: Feed, signature: Signature) -> list[Feed]:
-    """Split a feed whose inputs all have one more axis, that of the runs; any other is one run.
+    """Split a feed into runs if all inputs have an extra first axis; otherwise it is one run.
 
     Raises:
-        ConfigError: another array, such as the labels, does not have as many.
+        ConfigError: another array, such as the labels, has a different number of runs.
     """
     shapes = [np.shape(feed[s.name]) for s in signature.inputs if s.name in feed]
     deeper = [len(s.shape) + 1 for s in signature.inputs]
@@ -36,7 +36,7 @@ def unstacked(feed: Feed, signature: Signature) -> list[Feed]:
 
 
 def check_run(feed: Feed, signature: Signature, labels: str | None) -> Arrays:
-    """A run in the signature's order.
+    """Check a feed as one run. Returns its arrays in the signature's order.
 
     Raises:
         ConfigError: an input is missing or unknown, its shape or dtype does not fit, or a value is
@@ -47,8 +47,8 @@ def check_run(feed: Feed, signature: Signature, labels: str | None) -> Arrays:
     for name in feed:
         if name not in known:
             raise ConfigError(
-                f'"{name}" is no input of the model, which takes {takes}; if these are the labels, '
-                f"say --labels {name}"
+                f'"{name}" is not an input of the model, which takes {takes}; if these are the '
+                f"labels, use --labels {name}"
             )
     return tuple(_checked(feed, spec, takes) for spec in signature.inputs)
 
@@ -63,7 +63,7 @@ def _checked(feed: Feed, spec: TensorSpec, takes: str) -> Array:
     if not spec.fits(Tensor(spec.name, spec.datatype, array)):
         raise ConfigError(
             f'"{spec.name}": the model takes {spec}, got {list(array.shape)}; each set of inputs '
-            "is one run (or give all inputs one more axis, that of the runs)"
+            "is one run (or give all inputs an extra first axis, that of the runs)"
         )
     if array.dtype.kind == "f" and np.isnan(array).any():
         raise ConfigError(f'"{spec.name}" holds NaN; clean the data first')
@@ -71,11 +71,11 @@ def _checked(feed: Feed, spec: TensorSpec, takes: str) -> Array:
 
 
 def too_few(runs: Sequence[Arrays], fewest: int) -> str:
-    """What to say of fewer runs than a search needs."""
+    """The error message for fewer runs than a search needs."""
     shapes = ", ".join(str(list(array.shape)) for array in runs[0]) if runs else "none"
     return (
         f"the data has {len(runs)} run{'s' if len(runs) != 1 else ''} (shapes {shapes}); at least "
-        f"{fewest} are needed, a few hundred are better. These inputs are no batch of rows, so "
+        f"{fewest} are needed, a few hundred are better. These inputs are not a batch of rows, so "
         "each set of them is one run: give a function that yields a dict for each run, a folder "
-        "with an .npz for each, or arrays with one more axis, that of the runs"
+        "with an .npz for each, or arrays with an extra first axis, that of the runs"
     )

@@ -1,4 +1,4 @@
-"""Functions of the user's own, ``module:function``, found from where the command was given."""
+"""Loads user functions given as ``module:function``, from the working directory."""
 
 import importlib
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 
 @contextmanager
 def user_function(spec: str) -> Iterator[Callable[..., Any]]:
-    """The function; what it imports later is found as well, for as long as the context lasts.
+    """The function. Its own imports are resolved as well until the context exits.
 
     Raises:
         Exception: whatever importing it raises.

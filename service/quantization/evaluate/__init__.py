@@ -1,10 +1,10 @@
-"""Measures files: speed, accuracy, memory.
+"""Measures model files: speed, accuracy, memory.
 
-trial          one file timed and scored beside FP32 (in a fresh worker)
-timing         files timed in turns
-quality        answers scored against FP32's or labels
-noise          the noise-to-signal ratio of two sets of answers
-guard          a rewritten graph compared with its source
-kernel_speeds  number formats timed on this machine
-worker         work in a process that may die
+trial          times and scores one file against FP32 (in a fresh worker)
+timing         times files in alternating turns
+quality        scores outputs against FP32's, or against labels
+noise          the noise-to-signal ratio of two sets of outputs
+guard          compares a rewritten graph with its source
+kernel_speeds  times number formats on this machine
+worker         runs functions in a child process, with timeouts
 """

@@ -1,9 +1,8 @@
-"""Compares the answers of a rewritten graph with its float source, before it is timed.
+"""Checks the answers of a rewritten graph before it is timed.
 
-ONNX Runtime's optimiser fuses patterns, and one of its fusions adds a bias before the scales of
-rows (``per_row``). So the file's answers as it is served are compared with those that the same file
-gives unoptimised, where only rounding may differ; and with those of the float graph, from which
-they may not be far.
+One fusion of ONNX Runtime's optimiser adds the bias before the scales of rows (see ``per_row``). So
+the answers of the file as served are compared with those of the unoptimised file, which may differ
+by rounding only. The unoptimised file is compared with the float graph, with a wider tolerance.
 """
 
 from collections.abc import Mapping, Sequence
@@ -74,6 +73,6 @@ def _batches(exact: ort.InferenceSession, feeds: Sequence[Feed]) -> list[Feed]:
     joined = {name: np.concatenate([feed[name] for feed in alike]) for name in first}
     try:
         _run(exact, joined)
-    except Exception:  # a batch of fixed size, or a first axis that is none
+    except Exception:  # a fixed batch size, or a first axis that is not a batch
         return list(feeds)
     return [*feeds, joined]

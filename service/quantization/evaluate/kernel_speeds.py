@@ -1,6 +1,6 @@
-"""Times what ONNX Runtime's CPU kernels do here with one product in each number format.
+"""Times ONNX Runtime's kernels on this CPU: one matrix product in each number format.
 
-The kernel's feature list says what could be fast; this says what is.
+CPU features alone do not tell which formats are fast.
 """
 
 from dataclasses import asdict
@@ -23,7 +23,7 @@ ROUNDS = 40
 
 
 def hardware(timed: bool = True) -> dict[str, Any]:
-    """Features, limits, advice, and, where the onnx package is there, measured kernels."""
+    """CPU features, limits and advice, with measured kernels if the onnx package is installed."""
     machine = read_machine()
     found = asdict(machine) | {"advice": list(machine.advice), "kernels": None}
     if timed and find_spec("onnx") is not None:
@@ -32,7 +32,7 @@ def hardware(timed: bool = True) -> dict[str, Any]:
 
 
 def hardware_text(found: dict[str, Any]) -> str:
-    """The same for people."""
+    """``hardware`` as text."""
     quota = found["cpu_quota"]
     limit = found["memory_limit"]
     lines = [
@@ -55,7 +55,7 @@ def _kernel_lines(kernels: dict[str, Any] | None) -> list[str]:
     lines = [f"     {name:40} {ratio:5.2f} x" for name, ratio in kernels["speed"].items()]
     saturating = "no: the default kernels of ONNX Runtime are used"
     if kernels["u8s8_saturates"]:
-        saturating = "yes in ONNX Runtime's default kernels; 8-bit weights get its exact ones"
+        saturating = "yes, in ONNX Runtime's default kernels; 8-bit weights use its exact kernels"
     head = (
         f"measured as served, one thread, [{ROWS}, {WIDTH}] times [{WIDTH}, {WIDTH}], against FP32:"
     )
@@ -63,9 +63,12 @@ def _kernel_lines(kernels: dict[str, Any] | None) -> list[str]:
 
 
 def measure_kernels() -> dict[str, Any]:
-    """How many times faster than FP32 each format is as it is served, with the other of the two
-    sets of kernels beside it where ONNX Runtime makes a difference; and whether its default kernels
-    give wrong U8S8 sums here."""
+    """The speed of each format relative to FP32, and whether ONNX Runtime's default kernels give
+    wrong U8S8 sums on this CPU.
+
+    A format is measured with the kernels that serving uses, and with the other set of kernels too
+    if ONNX Runtime's optimised graphs differ.
+    """
     rng = np.random.default_rng(0)
     x = rng.random((ROWS, WIDTH), np.float32)
     w = rng.standard_normal((WIDTH, WIDTH)).astype(np.float32) / 50
@@ -97,7 +100,7 @@ def _models(w: Array) -> dict[str, bytes]:
 
 
 def _sessions(name: str, path: Path) -> dict[str, Session]:
-    """A file as it is served, and with the other kernels if they are not the same."""
+    """Sessions by name: with the kernels of serving, and with the others if the graphs differ."""
     written = {kernels: path.with_suffix(f".{kernels}") for kernels in Kernels}
     sessions = {
         kernels: Session(path, SessionOptions(1, optimised, kernels))
@@ -155,7 +158,7 @@ def _half(w: Array) -> bytes:
 
 
 def _qdq(w: Array, activations: Any, weights: Any, top: int) -> bytes:
-    """A product between Q/DQ nodes; weights reach ``top`` at most."""
+    """A product between Q/DQ nodes, with weights of magnitude ``top`` at most."""
     from onnx import helper
 
     weight_scale = float(np.abs(w).max()) / top

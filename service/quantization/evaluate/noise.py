@@ -10,10 +10,10 @@ from service.core.tensors import Arrays
 
 
 def noise(want: Sequence[Arrays], got: Sequence[Arrays]) -> float:
-    """The highest noise-to-signal ratio (power) of any output, over all rows. Infinity if only one
-    of the sets is finite at some place.
+    """The highest noise-to-signal ratio (power) of all float outputs, over all rows. Infinity if an
+    element is finite in one of the sets only.
 
-    Outputs of integers or texts do not count.
+    Outputs of integers or strings are ignored.
     """
     worst = 0.0
     for w, g in zip(zip(*want, strict=True), zip(*got, strict=True), strict=True):

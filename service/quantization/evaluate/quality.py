@@ -1,7 +1,7 @@
-"""Scores answers against FP32's, or against labels: per output, and per slice of each output.
+"""Scores answers against FP32's or against labels: per output, and per channel of each output.
 
-One mean does not tell: a detector's overall cosine can stay at 0.9993 while all its class scores
-are 0. So each output is also looked at by its channels, and one that lost its life fails at once.
+A mean over all values hides errors: a detector's overall cosine can stay at 0.9993 while all class
+scores are 0. So each channel is scored too, and a channel that became constant fails the candidate.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,14 +30,17 @@ from service.quantization.data.user_functions import user_function
 BUILT_IN = ("auto", "accuracy", "agreement", "cosine", "r2")
 MOST_SLICES = 4096
 MOST_DB = 200.0
-"""Stands for no noise at all."""
+"""The value of ``sqnr`` for equal answers, where the ratio is infinite."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputQuality:
-    """One output compared with FP32's. ``agreement`` is of the largest value's place along the
-    last axis, None for an output without classes, such as an embedding or a quantity; ``sqnr`` is
-    in dB; ``worst_cosine`` is that of slice ``worst_slice``."""
+    """One output compared with FP32's.
+
+    ``agreement`` is the share of equal argmax along the last axis, None for an output without
+    classes, such as an embedding or a quantity. ``sqnr`` is in dB. ``worst_cosine`` is the cosine
+    of channel ``worst_slice``.
+    """
 
     name: str
     agreement: float | None
@@ -50,7 +53,7 @@ class OutputQuality:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """``score`` of the candidate, ``reference`` of FP32, in the metric's terms: more is better."""
+    """The metric of a candidate (``score``) and of FP32 (``reference``); higher is better."""
 
     metric: str
     score: float
@@ -60,20 +63,20 @@ class Quality:
 
     @property
     def drop(self) -> float:
-        """By how much the score fell: 0.01 is one point."""
+        """The drop of the score from FP32's, at least 0. 0.01 is one percentage point."""
         return max(0.0, self.reference - self.score)
 
 
 Metric = Callable[[dict[str, Array], Array | None], float]
 Answers = Sequence[Arrays]
-"""One tuple of outputs a row."""
+"""A tuple of outputs for each row."""
 
 
 def check_metric(asked: str, labels: Array | None) -> None:
-    """Look whether there is such a metric at all, before any work.
+    """Check that a metric exists, before any other work.
 
     Raises:
-        ConfigError: there is not, or it needs labels that are not there.
+        ConfigError: it does not exist, or needs labels and there are none.
     """
     if asked not in BUILT_IN and ":" not in asked:
         raise ConfigError(f"--metric {asked}: give {', '.join(BUILT_IN)} or module:function")
@@ -84,7 +87,7 @@ def check_metric(asked: str, labels: Array | None) -> None:
 
 
 def choose_metric(asked: str, labels: Array | None, names: Sequence[str], answers: Answers) -> str:
-    """The metric's name: what was asked, else what fits the labels and the outputs.
+    """The name of the metric: ``asked``, or for "auto" the default for the labels and outputs.
 
     Raises:
         ConfigError: the labels fit none of the outputs.
@@ -121,9 +124,9 @@ def _score(
     columns: Sequence[OutputQuality],
 ) -> tuple[float, float]:
     if metric == "agreement":
-        # Hidden states and embeddings beside class scores have no class: their direction counts.
+        # Outputs without classes, such as hidden states, are scored by cosine.
         scores = [c.cosine if c.agreement is None else c.agreement for c in columns]
-        if columns[0].agreement is None:  # it was asked for
+        if columns[0].agreement is None:  # agreement was asked for explicitly
             scores[0] = _agreement(_column(want, 0), _column(got, 0))
         return min(scores), 1.0
     if metric == "cosine":
@@ -133,7 +136,7 @@ def _score(
         return min(r2(values(w), values(g)) for w, g in pairs), 1.0
     if ":" in metric:
         return _by_user(metric, by_name(names, got), by_name(names, want), labels)
-    assert labels is not None, "choose_metric asks for labels"
+    assert labels is not None, "check_metric requires labels"
     first, _ = beside(names, got, labels)
     second, known = beside(names, want, labels)
     return (accuracies if metric == "accuracy" else r2s)(first, second, known)
@@ -153,10 +156,10 @@ def _by_user(
 
 
 def user_metric(spec: str) -> Metric:
-    """The function that ``module:function`` names; it takes outputs by name, and labels.
+    """Load the function ``module:function``, which takes outputs by name, and labels.
 
-    An output is one array with the rows in its first axis; where the rows' shapes differ, a list of
-    one array a row, as an array of objects. So are labels of which runs have different numbers.
+    An output is one array with rows on the first axis. If the shapes of rows differ, it is an array
+    of objects with one array for each row, and so are labels if their number differs between runs.
 
     Raises:
         ConfigError: it cannot be imported.
@@ -183,7 +186,7 @@ def _failure(
     by_user: bool,
 ) -> str:
     for i, name in enumerate(names):
-        varies = len({w.shape for w in _column(want, i)}) > 1  # the number of boxes found, say
+        varies = len({w.shape for w in _column(want, i)}) > 1  # such as the number of boxes
         for w, g in zip(_column(want, i), _column(got, i), strict=True):
             if w.shape != g.shape and not (by_user and varies):
                 advice = "; only a --metric module:function can compare these" if varies else ""
@@ -192,14 +195,14 @@ def _failure(
                 )
             if w.shape == g.shape and g.dtype.kind == "f" and (place := differs(g, w)).any():
                 return (
-                    f'output "{name}" holds NaN or infinity where FP32 does not, or has lost its '
-                    f"own: {int(place.sum())} elements of a row, {first_place(place, g, w)}"
+                    f'output "{name}" has NaN or infinity at other places than FP32: '
+                    f"{int(place.sum())} elements of a row, {first_place(place, g, w)}"
                 )
     for column in columns:
         if column.dead_slices:
             return (
                 f'output "{column.name}": {column.dead_slices} slices are constant where FP32\'s '
-                f"move, such as slice {column.worst_slice}"
+                f"vary, such as slice {column.worst_slice}"
             )
     return ""
 
@@ -229,10 +232,10 @@ def _output(name: str, want: list[Array], got: list[Array]) -> OutputQuality:
 
 
 def _slices(want: Array, got: Array, broken: Array, probabilities: bool) -> tuple[Array, int]:
-    """The cosine of each channel about FP32's mean of it, and how many channels are dead.
+    """The cosine of each channel after subtracting FP32's mean, and the number of dead channels.
 
-    Channels that hardly move in FP32 count as right; ``broken`` ones, whose NaN or infinities are
-    not FP32's, as opposite.
+    Channels that are nearly constant in FP32 get 1; dead ones, and ``broken`` ones, whose NaN or
+    infinities differ from FP32's, get -1.
     """
     if want.shape[1] > MOST_SLICES:
         step = -(-want.shape[1] // MOST_SLICES)
@@ -249,14 +252,15 @@ def _slices(want: Array, got: Array, broken: Array, probabilities: bool) -> tupl
 
 
 def _agreement(want: list[Array], got: list[Array]) -> float:
-    """Arrays without a value, as a graph without edges gives, agree."""
+    """The share of equal argmax along the last axis; empty arrays are left out, and 1.0 if all
+    are empty."""
     pairs = [(w, g) for w, g in zip(want, got, strict=True) if w.size]
     hits = [np.mean(ranked(w).argmax(-1) == ranked(g).argmax(-1)) for w, g in pairs]
     return float(np.mean(hits)) if hits else 1.0
 
 
 def cosine(want: Array, got: Array) -> float:
-    """Cosine similarity of two arrays as vectors; 0 if they are not finite at the same places."""
+    """Cosine similarity of two arrays as vectors; 0 if their NaN or infinities differ."""
     if differs(got, want).any():
         return 0.0
     special = ~np.isfinite(want)

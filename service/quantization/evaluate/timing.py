@@ -1,8 +1,7 @@
-"""How fast files are beside each other, measured in turns so that disturbances are shared.
+"""Times files in alternating turns, so that disturbances of the machine affect all of them alike.
 
-A machine has slow and fast phases that last longer than a run, so a ratio is taken within each
-round, and the median of those ratios counts; medians of times that met different phases would not
-be comparable.
+Machines have slow and fast phases that last longer than a run. So the ratio of two files is taken
+within each round, and the median of these ratios is reported.
 """
 
 from collections.abc import Sequence
@@ -16,20 +15,20 @@ from service.engine.runtime.session import Session
 from service.quantization.data.rows import Rows, groups
 
 TIMED = 16
-"""Rows that the timing goes through in turns."""
+"""The number of rows to time with, used in rotation."""
 SECONDS = 1.6
-"""Time for one comparison of speed; never fewer than the least rounds."""
+"""Duration of one comparison of speed; LEAST_ROUNDS are made in any case."""
 TURN_SECONDS = 0.004
-"""A turn is as many runs as fit, at least one: the others' weights leave the caches only once."""
+"""Minimum duration of a turn. Several runs in a row reload the weights into the caches once."""
 LEAST_ROUNDS, QUICK_ROUNDS, WARM_UP = 10, 8, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Medians over alternating turns. ``rows`` is the batch size at which rows/s are highest.
+    """Medians over alternating turns. ``rows`` is the batch size with the most rows/s.
 
-    ``latency_ratio`` is how many times faster than FP32 at batch 1, ``throughput_ratio`` how many
-    times as many rows/s, each at its own best batch: medians of the ratios within each round.
+    ``latency_ratio`` is the speed relative to FP32 at batch 1, ``throughput_ratio`` the rows/s
+    relative to FP32's, each at its own best batch. Both are medians of the ratios of each round.
     """
 
     p50_seconds: float
@@ -43,19 +42,20 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
-    """A session, and the batch sizes to time it at; a single row always is one."""
+    """A session, and the batch sizes to time it at in addition to 1."""
 
     session: Session
     sizes: tuple[int, ...] = ()
 
     @property
     def laps(self) -> tuple[int, ...]:
-        """All sizes, the smallest first."""
+        """All batch sizes, ascending."""
         return tuple(sorted({1, *self.sizes}))
 
 
 def race(rows: Rows, entrants: Sequence[Entrant], seconds: float) -> list[Timing]:
-    """Time all in turns for about so long; the last one is FP32, and is in the result too."""
+    """Time all entrants in turns for about ``seconds``. The last one must be FP32; the result
+    includes it."""
     laps = [(entrant.session, size) for entrant in entrants for size in entrant.laps]
     times = iter(_in_turns([(run, requests(rows, size)) for run, size in laps], seconds))
     taken = [{size: next(times) for size in entrant.laps} for entrant in entrants]
@@ -63,7 +63,7 @@ def race(rows: Rows, entrants: Sequence[Entrant], seconds: float) -> list[Timing
 
 
 def requests(rows: Rows, size: int) -> list[Arrays]:
-    """Up to 16 requests, each of as many rows."""
+    """Up to 16 requests of ``size`` rows each."""
     if size == 1:
         return list(rows.feeds[:TIMED])
     places = max(groups(rows.feeds), key=len)
@@ -95,7 +95,7 @@ def _best(times: dict[int, Array]) -> int:
 
 
 def _in_turns(laps: Sequence[tuple[Session, list[Arrays]]], seconds: float) -> list[Array]:
-    """Seconds of one run for each lap and round: the median of its turn. Warm-up is left out."""
+    """For each lap, an array [rounds] of seconds per run: medians of its turns, without warm-up."""
     least = WARM_UP + (LEAST_ROUNDS if seconds else QUICK_ROUNDS)
     rounds: list[list[float]] = []
     started = perf_counter()

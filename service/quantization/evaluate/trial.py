@@ -1,8 +1,8 @@
-"""One file timed and scored beside FP32, as serving would run it. Runs in a fresh worker.
+"""Times and scores one file against FP32, with the options of serving. Runs in a fresh worker.
 
-First the candidate alone, so that load time and memory are its own; then its answers, its behaviour
-in batches, and its speed in turns with FP32, so that both meet the same disturbances. What cannot
-win is dropped on the way, with the reason.
+The candidate is loaded first and alone, to measure its load time and memory. Then its answers, its
+behaviour in batches, and its speed in turns with FP32 are measured. A candidate that cannot win is
+dropped early, with the reason.
 """
 
 from collections.abc import Sequence
@@ -25,17 +25,20 @@ from service.quantization.evaluate.quality import Quality, choose_metric, compar
 from service.quantization.evaluate.timing import SECONDS, Entrant, Timing, race
 
 PROBED = 8
-"""Rows that are run alone and together."""
+"""The number of rows that are run one by one and as batches."""
 QUICK_ROWS = 32
-"""Rows after which a broken candidate shows itself."""
+"""The number of rows of the first check, which detects broken candidates."""
 VARIES = 1e-3
-"""From here on a row's answers depend on the rows beside it; serving's default tolerance."""
+"""The deviation above which answers depend on the other rows of a batch; as in serving."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What every trial of a search shares. ``reference_rows`` is FP32's best batch size;
-    ``seconds`` go into each comparison of speed; ``kernels`` None: what is right for each file."""
+    """Settings that all trials of a search share.
+
+    ``reference_rows`` is FP32's best batch size, ``seconds`` the duration of a comparison of speed.
+    ``kernels`` None: chosen for each file as serving does.
+    """
 
     reference: Path
     evaluation: Path
@@ -50,15 +53,18 @@ class Bench:
 
     @property
     def options(self) -> SessionOptions:
-        """How serving would load a file."""
+        """The session options that serving would use."""
         return SessionOptions(self.threads, kernels=self.kernels)
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What was found. ``deviation`` is how far answers move with the rows beside them, as a share
-    of the output's largest value; None where runs are not joined. ``dropped`` says why the trial
-    ended early, if it did; ``kernels`` are those of eight bits that ran."""
+    """The result of a trial.
+
+    ``deviation`` is how much a row's answers change with the other rows of a batch, as a share of
+    the output's largest value; None if runs are not batched. ``dropped`` is why the trial ended
+    early, or "". ``kernels`` are the 8-bit kernels that were used.
+    """
 
     load_seconds: float
     steady_bytes: int
@@ -71,20 +77,20 @@ class Measurement:
 
     @property
     def invariant(self) -> bool:
-        """Whether a row's answers are the same in any batch that it can be in."""
+        """Whether a row's answers are independent of the other rows of its batch."""
         return self.deviation is None or self.deviation <= VARIES
 
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """A session, and what loading it took."""
+    """A session, the seconds to load it, and the process's memory before, in bytes."""
 
     session: Session
     seconds: float
     before: int
 
     def memory(self) -> tuple[int, int]:
-        """By how many bytes the process has grown since: now, and at most."""
+        """Growth of the process since ``before``, in bytes: current and peak."""
         peak = _peak_bytes() or resident_bytes()
         return max(0, resident_bytes() - self.before), max(0, peak - self.before)
 
@@ -94,10 +100,10 @@ class _Loaded:
 
 
 def baseline(bench: Bench) -> Measurement:
-    """Measure FP32 itself; its answers are kept for the trials that follow.
+    """Measure FP32 itself, and save its answers for the trials that follow.
 
     Raises:
-        ConfigError: they are nothing that a candidate can be judged by.
+        ConfigError: FP32 does not run, or its answers cannot serve as a reference.
     """
     rows = load_rows(bench.evaluation)
     loaded = _load(bench.reference, bench)
@@ -121,20 +127,20 @@ def _check_baseline(
     for i, name in enumerate(names):
         column = [row[i] for row in answers]
         if column[0].dtype.kind == "f" and all(np.isnan(values).all() for values in column):
-            raise ConfigError(f'all that it answers in "{name}" is NaN')
+            raise ConfigError(f'all values of output "{name}" are NaN')
     if quality.failure:
         raise ConfigError(quality.failure)
     if quality.metric in ("accuracy", "r2") and quality.reference <= 0:
         raise ConfigError(
-            f"{quality.metric} {quality.reference:.4f} on {len(rows)} rows: the labels, or the way "
-            "the rows were prepared, are not this model's"
+            f"{quality.metric} {quality.reference:.4f} on {len(rows)} rows: the labels or the "
+            "preprocessing of the rows do not match this model"
         )
 
 
 def trial(candidate: Path, bench: Bench, slowest: float) -> Measurement:
     """Measure a candidate against FP32.
 
-    ``slowest`` is the ratio to FP32's speed at batch 1 below which it cannot win.
+    ``slowest`` is the ratio to FP32's speed at batch 1 below which the candidate is dropped.
     """
     rows = load_rows(bench.evaluation)
     loaded = _load(candidate, bench)
@@ -146,7 +152,7 @@ def trial(candidate: Path, bench: Bench, slowest: float) -> Measurement:
     quick = race(rows, [Entrant(loaded.session), Entrant(reference)], 0.0)[0]
     dropped = _hopeless(quality, quick.latency_ratio, slowest)
     if dropped:
-        # A number for the report all the same: a few runs are enough to say "12 times slower".
+        # The quick timing is precise enough to report how slow a dropped candidate is.
         kernels = loaded.session.kernels
         return Measurement(loaded.seconds, steady, peak, quality, quick, 0.0, dropped, kernels)
     answers = [*first, *_answers(loaded.session, rows.feeds[QUICK_ROWS:])]
@@ -161,7 +167,7 @@ def trial(candidate: Path, bench: Bench, slowest: float) -> Measurement:
 
 
 def judge(candidate: Path, bench: Bench) -> Quality:
-    """Only the quality of a candidate, on all rows."""
+    """The quality of a candidate on all evaluation rows, without timing."""
     rows = load_rows(bench.evaluation)
     loaded = _load(candidate, bench)
     answers = _answers(loaded.session, rows.feeds)
@@ -169,7 +175,7 @@ def judge(candidate: Path, bench: Bench) -> Quality:
 
 
 def confirm(candidate: Path, bench: Bench, confirmation: Path) -> Quality:
-    """The quality of a candidate on rows that chose nothing."""
+    """The quality of a candidate on the test rows."""
     rows = load_rows(confirmation)
     loaded = _load(candidate, bench)
     want = _answers(Session(bench.reference, bench.options), rows.feeds)
@@ -177,7 +183,7 @@ def confirm(candidate: Path, bench: Bench, confirmation: Path) -> Quality:
 
 
 def serving_threads(model: Path, evaluation: Path, cores: int, seconds: float) -> int:
-    """Threads that serving will give one run: all cores where that makes a long row faster."""
+    """The threads that serving will use for a run: all cores if that makes a long row faster."""
     entrants = [Entrant(Session(model, SessionOptions(count))) for count in (cores, 1)]
     wide = race(load_rows(evaluation), entrants, seconds)[0]
     long = wide.reference_p50_seconds >= LONG_SECONDS
@@ -200,9 +206,9 @@ def _score(
 
 
 def playoff(candidates: Sequence[Path], sizes: Sequence[int], bench: Bench) -> list[Timing]:
-    """Time the best candidates once more, all in turns with FP32, so that luck decides less.
+    """Time the best candidates again, all in turns with FP32, to reduce noise in their order.
 
-    ``sizes`` are their best batches.
+    ``sizes`` are their best batch sizes.
     """
     rows = load_rows(bench.evaluation)
     paths = [*candidates, bench.reference]
@@ -220,12 +226,17 @@ def _load(path: Path, bench: Bench) -> _Loaded:
 
 
 def _answers(session: Session, feeds: Sequence[Arrays]) -> list[Arrays]:
-    """Row by row: so a row's score owes nothing to the rows beside it."""
+    """The answers to each row."""
+    # One row per run: the score must not depend on the other rows of a batch.
     return [session.run(row) for row in feeds]
 
 
 def _reference_answers(session: Session, rows: Rows, start: int, end: int) -> list[Arrays]:
-    """FP32's; what it refuses is told with where it is in the data."""
+    """FP32's answers to rows ``start`` to ``end``.
+
+    Raises:
+        ConfigError: FP32 fails on a row; names its index in the data and its shapes.
+    """
     answers = []
     for place, row in enumerate(rows.feeds[start:end], start):
         try:
@@ -241,20 +252,20 @@ def _reference_answers(session: Session, rows: Rows, start: int, end: int) -> li
 
 
 def _batches(session: Session, rows: Rows, bench: Bench) -> tuple[int, float | None]:
-    """The size at which a run pays best, and how far answers move with the rows beside them."""
+    """The batch size with the most rows/s, and how much answers change with the other rows."""
     if not bench.batched:
         return 1, None
     chosen = [rows.feeds[i] for i in next(groups(rows.feeds))[:PROBED]]
     clock = thread_time if bench.threads == 1 else perf_counter
     found = probe(session.run, session.signature.outputs, chosen, bench.max_rows, clock)
     width = max(found.seconds, key=lambda size: size / found.seconds[size])
-    # Kernels for another size round otherwise; only what is more than that comes from neighbours.
+    # Kernels round differently for other batch sizes; only larger deviations come from other rows.
     moved = found.deviation if found.deviation > SAME else found.neighbours
     return width, moved
 
 
 def save_answers(answers: Sequence[Arrays], path: Path) -> None:
-    """Write each row's outputs."""
+    """Write the outputs of each row, without pickle."""
     arrays = {
         f"{i}/{k}": a.astype(np.str_) if a.dtype == object else a
         for i, row in enumerate(answers)
@@ -276,7 +287,7 @@ def load_answers(path: Path) -> list[Arrays]:
 
 
 def _forget_peak() -> None:
-    """Start to count the process's peak memory anew (Linux)."""
+    """Reset the process's peak memory (Linux)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

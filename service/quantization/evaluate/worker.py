@@ -1,7 +1,7 @@
-"""Work in another process: one that may be slow, fill the memory or die, and take nothing along.
+"""Runs functions in a child process, so that a hang, a crash or lack of memory ends only the child.
 
-Parent and child speak pickle over two pipes. A worker answers calls of module-level functions in
-order until it is closed; used fresh, its memory is that of the one model that it loads.
+Parent and child exchange pickles over two pipes. A worker calls module-level functions in order
+until it is closed. A fresh worker for each model measures the memory of that model alone.
 """
 
 import ctypes
@@ -25,18 +25,18 @@ from service.quantization.extras import what_to_install
 P = ParamSpec("P")
 R = TypeVar("R")
 LENGTH = 8
-"""Bytes of the number that says how long a message is."""
+"""Bytes of the length prefix of a message."""
 
 
 class WorkFailed(Exception):
-    """The work raised, took too long, or its process died; the text is the reason."""
+    """The function raised or timed out, or its process died; the message is the reason."""
 
 
 class Worker:
-    """A child process; starts with the first call, and again after one that killed it.
+    """A child process. It starts at the first call, and again after a call that killed it.
 
-    It works in ``folder``, since ONNX's tools leave files in the working directory; modules of the
-    user are found where the parent finds them.
+    Its working directory is ``folder``, since ONNX's tools leave files there; modules of the user
+    are still imported from the parent's working directory.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -56,10 +56,12 @@ class Worker:
         self.close()
 
     def call(self, timeout: float, function: Callable[P, R], *args: P.args, **more: P.kwargs) -> R:
-        """Run a function of a module there; its arguments and result are pickled.
+        """Run a module-level function in the child. Arguments and result are pickled.
+
+        ``timeout`` is in seconds.
 
         Raises:
-            WorkFailed: see there.
+            WorkFailed: the function raised or timed out, or the process died.
         """
         process = self._started()
         message = pickle.dumps((function, args, more))
@@ -82,7 +84,7 @@ class Worker:
         return result
 
     def close(self) -> None:
-        """End the process."""
+        """Kill the process."""
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
@@ -100,7 +102,7 @@ class Worker:
                 stderr=self._errors,
                 cwd=self._folder,
                 env=_environment(),
-                start_new_session=True,  # Ctrl-C is the parent's to act on
+                start_new_session=True,  # only the parent receives Ctrl-C
             )
         return self._process
 
@@ -121,31 +123,31 @@ class Worker:
         return bytes(parts)
 
     def _death(self) -> str:
-        """Why the process ended: its signal, else its last words."""
+        """Why the process ended: its signal, or its exit code and last line of stderr."""
         assert self._process is not None
         assert self._errors is not None
         code = self._process.wait()
         if code < 0:
             name = signal.Signals(-code).name
-            hint = ", perhaps for want of memory" if -code == signal.SIGKILL else ""
+            hint = ", possibly out of memory" if -code == signal.SIGKILL else ""
             return f"the process was killed by {name}{hint}"
         self._errors.seek(0)
         words = self._errors.read().decode(errors="replace").strip().splitlines()
-        return f"the process ended with {code}{': ' + words[-1] if words else ''}"
+        return f"the process ended with exit code {code}{': ' + words[-1] if words else ''}"
 
 
 def _environment() -> dict[str, str]:
     modules = os.pathsep.join(filter(None, (str(Path.cwd()), os.environ.get("PYTHONPATH"))))
-    # The tools iterate over sets: without a fixed seed, the same search gives other files.
+    # ONNX's tools iterate over sets: a fixed hash seed makes their output reproducible.
     return {**os.environ, "PYTHONPATH": modules, "PYTHONHASHSEED": "0"}
 
 
 def _main() -> None:
-    """Answer calls from standard input until it ends."""
+    """Process calls from standard input until it is closed."""
     _die_with_parent()
     logging.disable(logging.CRITICAL)
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print must not mix with the answers
+    os.dup2(2, 1)  # keep the output of libraries apart from the results
     calls = os.fdopen(0, "rb")
     while head := calls.read(LENGTH):
         function, args, more = pickle.loads(calls.read(int.from_bytes(head)))
@@ -157,7 +159,7 @@ def _main() -> None:
 def _answer(function: Callable[..., Any], args: Any, more: Any) -> tuple[bool, Any]:
     try:
         return True, function(*args, **more)
-    except ConfigError as error:  # said for the user as it is
+    except ConfigError as error:  # written for the user: no class name
         return False, str(error)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and (advice := what_to_install(error)):

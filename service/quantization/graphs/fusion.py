@@ -1,7 +1,7 @@
-"""What ONNX Runtime made of a graph: counted in its own optimised form, not guessed from the file.
+"""Counts integer and float products in a graph as ONNX Runtime's optimiser leaves it.
 
-A product (convolution, matrix product) that a recipe quantized pays only where the runtime fuses it
-with the Q/DQ nodes around it. One left as DequantizeLinear -> float product is slower than before.
+A quantized product (convolution, matrix product) is faster only if the runtime fuses it with the
+Q/DQ nodes around it. If it remains DequantizeLinear -> float product, it is slower than FP32.
 """
 
 from collections import Counter
@@ -21,13 +21,16 @@ INTEGER = {
 }  # fmt: skip
 FLOAT = {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "Attention", "LSTM"}
 PASSING = {"Transpose", "Reshape", "Cast", "Squeeze", "Unsqueeze", "ReorderInput", "ReorderOutput"}
-"""Operators through which a dequantized tensor is still one."""
+"""Operators that only move values: their output is dequantized if their input is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """Products in ONNX Runtime's optimised graph: run in integers; in float though quantized; in
-    float as they were meant to be. ``stray`` counts the Quantize/DequantizeLinear nodes left."""
+    """Numbers of products in ONNX Runtime's optimised graph.
+
+    ``integer``: run in integers. ``unfused``: quantized, but run in float. ``float``: not
+    quantized. ``stray`` counts the remaining Quantize/DequantizeLinear nodes.
+    """
 
     integer: int
     unfused: int
@@ -36,13 +39,13 @@ class Fusion:
 
     @property
     def ratio(self) -> float | None:
-        """The share of the quantized products that run in integers; None where none is."""
+        """The share of the quantized products that run in integers; None if none is quantized."""
         quantized = self.integer + self.unfused
         return self.integer / quantized if quantized else None
 
 
 def fusion_of(path: Path) -> Fusion:
-    """Load a file and count.
+    """Load a file and count its products.
 
     Raises:
         LoadFailed: ONNX Runtime does not load it.
@@ -51,18 +54,18 @@ def fusion_of(path: Path) -> Fusion:
 
 
 def optimised(path: Path) -> onnx.ModelProto:
-    """The graph as it is run on this CPU when served.
+    """The optimised graph of a file on this CPU, as served, without external weights.
 
     Raises:
-        LoadFailed: it does not load.
+        LoadFailed: ONNX Runtime does not load the file.
     """
     with TemporaryDirectory() as folder:
         written = Path(folder, "optimised.onnx")
         try:
             Session(path, SessionOptions(1, written))
-        except LoadFailed as error:  # the file's name says nothing in a report
+        except LoadFailed as error:  # leave the temporary file's name out of reports
             raise LoadFailed(str(error).replace(path.name, "it", 1)) from error
-        return onnx.load(written, load_external_data=False)  # the weights stay with the file
+        return onnx.load(written, load_external_data=False)
 
 
 def count(model: onnx.ModelProto) -> Fusion:
@@ -78,7 +81,7 @@ def count(model: onnx.ModelProto) -> Fusion:
 
 
 def unfused_product(node: onnx.NodeProto, makers: dict[str, onnx.NodeProto]) -> bool:
-    """Whether a float product reads what was just dequantized."""
+    """Whether a float product reads a dequantized tensor."""
     return any(_dequantized(name, makers) for name in node.input[:2])
 
 

@@ -1,4 +1,4 @@
-"""Multiply-adds of each product for one row, from the shapes that one run shows."""
+"""Counts the multiply-adds of each product for one row, from the shapes of one run."""
 
 from math import prod
 from pathlib import Path
@@ -19,8 +19,8 @@ PRODUCTS = RECURRENT | {
 
 
 def multiply_adds(model: onnx.ModelProto, feed: dict[str, Array] | None) -> list[int | None]:
-    """Of each product in the file's order; None where the model cannot be run on a row, and inside
-    branches and loops, of which nobody knows how often they run."""
+    """The multiply-adds of each product, in the file's order. None if the model cannot be run on a
+    row, and for products in branches and loops, whose number of iterations is unknown."""
     nodes = [node for node in all_nodes(model.graph) if node.op_type in PRODUCTS]
     shapes = _shapes(model, nodes, feed) if feed else {}
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
@@ -32,10 +32,11 @@ def multiply_adds(model: onnx.ModelProto, feed: dict[str, Array] | None) -> list
 
 
 def _work(node: onnx.NodeProto, known: dict[str, tuple[int, ...]]) -> int:
-    """An output times what each of its values adds up: a filter's size, or the common dimension.
+    """The multiply-adds of a node; 0 if a shape is unknown.
 
-    A recurrence has all of its weights in each step; a transposed convolution a filter at each
-    value that it reads. 0 where a shape is not known.
+    Output elements times the products summed for each one: the filter's size, or the common
+    dimension. A recurrence multiplies all its weights in each step; a transposed convolution
+    multiplies a filter with each input element.
     """
     first, output = known.get(node.input[0]), known.get(node.output[0])
     if node.op_type in RECURRENT:
@@ -50,7 +51,7 @@ def _work(node: onnx.NodeProto, known: dict[str, tuple[int, ...]]) -> int:
 def _shapes(
     model: onnx.ModelProto, nodes: list[onnx.NodeProto], feed: dict[str, Array]
 ) -> dict[str, tuple[int, ...]]:
-    """Run the graph with what all products read and write shown."""
+    """Run the graph with the inputs and outputs of all products as graph outputs."""
     wanted = {name for node in nodes for name in (*node.input[:3], node.output[0])} - {""}
     made = {name for node in model.graph.node for name in node.output}
     shown = onnx.ModelProto()
@@ -70,7 +71,7 @@ def _shapes(
             given = session.get_outputs()
             names = [output.name for output in given if output.type.startswith("tensor")]
             values = session.run(names, feed)
-        except Exception:  # an operator that the unoptimised graph has no kernel for
+        except Exception:  # an operator without a kernel in the unoptimised graph
             return {}
     return {n: v.shape for n, v in zip(names, values, strict=True)} | {
         name: array.shape for name, array in feed.items()
@@ -78,7 +79,7 @@ def _shapes(
 
 
 def _depth(node: onnx.NodeProto, known: dict[str, tuple[int, ...]]) -> int:
-    """How many products one value of the output adds up."""
+    """The number of products that are summed for one output element."""
     if "Conv" in node.op_type:
         kernel = known.get(node.input[3 if node.op_type == "QLinearConv" else 1])
         return prod(kernel[1:]) if kernel else 0

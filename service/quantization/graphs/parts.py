@@ -1,4 +1,4 @@
-"""The nodes, names and unread constants of a graph and of the graphs inside it."""
+"""Nodes, names and unread constants of a graph and of its nested graphs."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ STANDARD = ("", "ai.onnx")
 
 
 def opset_of(model: onnx.ModelProto) -> int:
-    """The version of ONNX's own operators."""
+    """The opset version of ONNX's own operators."""
     return max((o.version for o in model.opset_import if o.domain in STANDARD), default=1)
 
 
@@ -57,7 +57,7 @@ def names_read(graph: onnx.GraphProto) -> set[str]:
 def drop_unread_constants(graph: onnx.GraphProto) -> None:
     """Remove initializers and Constant nodes that nothing reads."""
     read = names_read(graph)
-    # Inner graphs first: extending a list of nodes copies them.
+    # Nested graphs first: extending a list of nodes copies them.
     for each in reversed(list(all_graphs(graph))):
         constants = [tensor for tensor in each.initializer if tensor.name in read]
         nodes = [n for n in each.node if n.op_type != "Constant" or n.output[0] in read]

@@ -41,7 +41,7 @@ class Table:
 
 class Constants:
     """The constants in the scope of a graph: initializers and Constant nodes of the graph and of
-    those around it. Initializers that a request may override are not included."""
+    its outer graphs. Initializers that a request may override are not included."""
 
     def __init__(
         self, graph: onnx.GraphProto, ir_version: int, around: "Constants | None" = None

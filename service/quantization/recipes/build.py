@@ -1,4 +1,4 @@
-"""Applies a recipe to a model, through ONNX Runtime's own tools. Runs in a worker."""
+"""Applies a recipe to a model with ONNX Runtime's own tools. Runs in a worker."""
 
 import zlib
 from collections.abc import Iterator, Sequence
@@ -31,28 +31,28 @@ from service.quantization.recipes.per_row import note_on
 from service.quantization.recipes.source import files_of
 
 HISTOGRAM_ROWS = 16
-"""Rows that a calibrator reads that keeps histograms."""
+"""The number of rows for calibrators that keep histograms."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkDir:
-    """Where a search keeps its files."""
+    """The files of a search."""
 
     folder: Path
 
     @property
     def calibration(self) -> Path:
-        """The rows to calibrate on."""
+        """The calibration rows."""
         return self.folder / "calibration.npz"
 
     @property
     def evaluation(self) -> Path:
-        """The rows to choose by."""
+        """The evaluation rows."""
         return self.folder / "evaluation.npz"
 
     @property
     def confirmation(self) -> Path:
-        """The rows to confirm the choice on."""
+        """The test rows."""
         return self.folder / "confirmation.npz"
 
     @property
@@ -61,14 +61,14 @@ class WorkDir:
         return self.folder / "answers.npz"
 
     def prepared(self, preparation: Preparation) -> Path:
-        """The model that recipes start from."""
+        """The model that recipes of this preparation start from."""
         return self.folder / f"{preparation}.onnx"
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A finished file. ``compressed_bytes`` is its size after DEFLATE, as in a package or image;
-    ``note`` names products that the recipe left in float although they have weights."""
+    """Properties of a built file. ``compressed_bytes`` is its size after DEFLATE, as in a package
+    or image; ``note`` names products with weights that the recipe left in float."""
 
     file_bytes: int
     compressed_bytes: int
@@ -80,13 +80,13 @@ class Built:
 
 
 def prepare(source: Path, work_dir: WorkDir) -> str:
-    """Write the forms that recipes start from; returns why pre-processing failed, if it did.
+    """Write the models that recipes start from. Returns why pre-processing failed, or "".
 
-    Every node gets a name, weights are initializers inside the one file.
+    All nodes get unique names; weights are stored as initializers inside the file.
     """
     model = onnx.load(source)
     _name_nodes(model)
-    # The tools keep this list of inner shapes and trust it, also where it has become wrong.
+    # ONNX's tools trust this list of inner shapes, although it may be wrong after a rewrite.
     model.graph.ClearField("value_info")
     onnx.save(_inferred(model), work_dir.prepared("raw"))
     try:
@@ -98,10 +98,10 @@ def prepare(source: Path, work_dir: WorkDir) -> str:
 
 
 def build(recipe: Recipe, work_dir: WorkDir, destination: Path) -> Built:
-    """Apply a recipe and check that it did something, and that the result loads.
+    """Apply a recipe, and check that the result is quantized and loads.
 
     Raises:
-        Exception: whatever the tools raise; it is the candidate's reason.
+        Exception: whatever the tools raise; reported as the candidate's failure.
     """
     started = perf_counter()
     note = build_file(recipe, work_dir, destination)
@@ -129,7 +129,7 @@ def build_file(recipe: Recipe, work_dir: WorkDir, destination: Path) -> str:
 
 
 def examine(path: Path, seconds: float = 0.0) -> Built:
-    """What can be told of a file without running it on rows.
+    """The properties of a file that need no run.
 
     Raises:
         LoadFailed: ONNX Runtime does not load it.
@@ -148,7 +148,7 @@ def examine(path: Path, seconds: float = 0.0) -> Built:
 
 
 def _copy(given: Path, destination: Path) -> None:
-    """The file as it is; weights in other files move into it."""
+    """Copy a model, with external weights moved into the one file."""
     if len(files_of(given)) == 1:
         destination.write_bytes(given.read_bytes())
     else:
@@ -156,17 +156,18 @@ def _copy(given: Path, destination: Path) -> None:
 
 
 class Feeds:
-    """The calibration rows, as the calibrators want to read them."""
+    """The calibration rows as a ``CalibrationDataReader`` of ONNX Runtime."""
 
     def __init__(self, work_dir: WorkDir, recipe: Recipe) -> None:
         self._work_dir = work_dir
-        # All but MinMax keep histograms of every tensor: minutes for a hundred images.
+        # Calibrators other than MinMax keep histograms of all tensors, which take minutes for a
+        # hundred images.
         calm = getattr(recipe.method, "calibrator", "MinMax") == "MinMax"
         self._most = None if calm else HISTOGRAM_ROWS
         self._feeds: Iterator[dict[str, Array]] | None = None
 
     def cache(self, recipe: Recipe) -> Path:
-        """Where ranges are kept that another recipe may use again."""
+        """The file of the calibrated ranges, shared by recipes with the same calibration."""
         method: Any = recipe.method
         ops = "-".join(method.ops) or "every"
         what = getattr(method, "calibrator", method.kind)
@@ -182,20 +183,19 @@ class Feeds:
         return next(self._feeds, None)
 
     def _chosen(self, rows: Sequence[Arrays]) -> Sequence[Arrays]:
-        """Those that keep histograms put the values of all rows into one array: of one shape."""
+        """The rows to calibrate on."""
         if self._most is None:
             return rows
+        # Calibrators with histograms stack all rows in one array, so the rows need one shape.
         return [rows[place] for place in max(groups(rows), key=len)[: self._most]]
 
 
 def _starting_model(recipe: Recipe, work_dir: WorkDir) -> onnx.ModelProto:
-    """The prepared model, in an opset that the recipe's operators exist in.
-
-    Below it ONNX Runtime's tools write a model that does not load, without a word.
-    """
+    """The prepared model, converted to the opset that the recipe's operators need."""
     model = onnx.load(work_dir.prepared(recipe.preparation))
     if recipe.sparsity:
         _prune(model, recipe.sparsity)
+    # In a lower opset, ONNX Runtime's tools silently write a model that does not load.
     needed = needed_opset(recipe.method)
     if opset_of(model) < needed:
         model = _inferred(version_converter.convert_version(model, needed))
@@ -203,7 +203,7 @@ def _starting_model(recipe: Recipe, work_dir: WorkDir) -> onnx.ModelProto:
 
 
 def _prune(model: onnx.ModelProto, sparsity: float) -> None:
-    """Set the smallest weights of each matrix or filter bank to 0."""
+    """Set the weights of smallest magnitude to 0 in each matrix or filter bank."""
     for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor)
         if values.dtype != np.float32 or values.ndim < 2 or values.size < 256:
@@ -234,12 +234,13 @@ def _mark(model: onnx.ModelProto, path: Path) -> None:
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         return onnx.shape_inference.infer_shapes(model)
-    except Exception:  # custom operators; the tools then quantize what they can
+    except Exception:  # custom operators: continue without inferred shapes
         return model
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:
-    """Names of their own, also inside branches: a recipe leaves nodes in float by name."""
+    """Give all nodes unique names, including those in branches."""
+    # Recipes leave nodes in float by name.
     taken: set[str] = set()
     for place, node in enumerate(all_nodes(model.graph)):
         if not node.name or node.name in taken:

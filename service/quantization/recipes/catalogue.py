@@ -1,8 +1,8 @@
-"""What to try: recipes as frozen values, and which of them fit which kind of graph.
+"""Recipes as frozen values, and which of them apply to which kind of graph.
 
-A recipe says what is done; ``build`` does it through onnxruntime.quantization. Nothing here is
-known to be good: which recipe wins is measured. Order matters only for the time it takes, since a
-good candidate found early lets the search drop slow ones sooner.
+A recipe describes a quantization; ``build`` applies it with onnxruntime.quantization. The winner is
+measured, not assumed. The order of recipes affects only the duration of a search: a good candidate
+found early lets it drop slow ones sooner.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ Preparation = Literal["processed", "raw"]
 
 
 class Kind(StrEnum):
-    """What a graph mostly consists of; one graph may be of several kinds."""
+    """The kind of a graph, by its dominant operators; a graph may have several kinds."""
 
     CONV = "conv"
     TRANSFORMER = "transformer"
@@ -26,20 +26,20 @@ class Kind(StrEnum):
 
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")
-"""The operators in which the time goes."""
+"""The operators that take most of the time."""
 SMOOTH = PRODUCTS + (
     "Add", "Mul", "Relu", "Clip", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool",
     "Concat", "Resize", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Pad", "Split",
     "Slice", "ReduceMean",
 )  # fmt: skip
-"""All but those whose outputs lie in a few small values: Softmax, Sigmoid, normalisations."""
+"""All but operators with a small output range: Softmax, Sigmoid, normalisations."""
 EVERY: tuple[str, ...] = ()
-"""Whatever ONNX Runtime can quantize."""
+"""All operators that ONNX Runtime can quantize."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dynamic:
-    """Weights now, activations at run time with one scale for the whole tensor."""
+    """Dynamic quantization: activations are quantized at run time, with one scale per tensor."""
 
     weights: Integer = "S8"
     per_channel: bool = True
@@ -50,10 +50,10 @@ class Dynamic:
 
 @dataclass(frozen=True, slots=True)
 class Static:
-    """Weights and activations with scales from calibration.
+    """Static quantization: the scales of activations come from calibration.
 
-    ``reduce_range`` spends 7 bits on a weight, so that CPUs without VNNI cannot saturate.
-    ``inputs_only`` quantizes what products read and leaves what they write in float.
+    ``reduce_range``: 7-bit weights, so that sums do not saturate on CPUs without VNNI.
+    ``inputs_only``: quantize the inputs of products, and leave their outputs in float.
     """
 
     activations: Integer = "U8"
@@ -86,7 +86,7 @@ class PerRow:
 
 @dataclass(frozen=True, slots=True)
 class WeightOnly:
-    """MatMul weights in blocks of few bits; ``accuracy_level`` 4 lets kernels multiply in INT8."""
+    """MatMul weights in blocks of few bits. ``accuracy_level`` 4 allows INT8 kernels."""
 
     bits: Literal[2, 4, 8] = 4
     block: int = 128
@@ -99,7 +99,7 @@ class WeightOnly:
 
 @dataclass(frozen=True, slots=True)
 class Half:
-    """16-bit floats inside, FP32 at the edges."""
+    """16-bit floats inside, FP32 inputs and outputs."""
 
     datatype: Literal["FP16", "BF16"] = "FP16"
     kind: Literal["half"] = "half"
@@ -107,7 +107,7 @@ class Half:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A finished file from elsewhere, such as one trained quantization-aware."""
+    """A given quantized file, such as one from quantization-aware training."""
 
     path: str
     kind: Literal["imported"] = "imported"
@@ -118,8 +118,8 @@ Method = Dynamic | Static | PerRow | WeightOnly | Half | Imported
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A name and what it does. ``float_nodes`` stay in float; ``sparsity`` is the share of each
-    weight tensor, by magnitude, that is set to 0 first."""
+    """A named quantization. ``float_nodes`` stay in float. ``sparsity`` is the share of each weight
+    tensor that is set to 0 first, by smallest magnitude."""
 
     name: str
     method: Method
@@ -129,16 +129,16 @@ class Recipe:
 
     @property
     def calibrated(self) -> bool:
-        """Whether it needs rows to calibrate on."""
+        """Whether it needs calibration rows."""
         method = self.method
         return isinstance(method, Static) or (isinstance(method, PerRow) and method.smoothing)
 
 
 def catalogue(kinds: frozenset[Kind], saturates: bool) -> tuple[Recipe, ...]:
-    """The recipes for a graph of these kinds, each once, the most promising first.
+    """The recipes for a graph of these kinds, without duplicates, the most promising first.
 
-    ``saturates``: whether ONNX Runtime's default kernels do on this machine, so that weights of
-    eight bits run slower; it changes the order only.
+    ``saturates``: whether U8S8 sums of ONNX Runtime's default kernels saturate on this CPU, so that
+    8-bit weights need slower kernels. It affects the order only.
     """
     if Kind.TREE in kinds:
         return ()
@@ -168,7 +168,7 @@ def _leading(kinds: frozenset[Kind], saturates: bool) -> Iterator[Recipe]:
     if Kind.CONV in kinds:
         yield from _static_convolutions(saturates)
     if Kind.RECURRENT in kinds:
-        yield from _dynamic(saturates)  # no other method quantizes the recurrence itself
+        yield from _dynamic(saturates)  # the only method that quantizes recurrences
     if kinds & {Kind.TRANSFORMER, Kind.RECURRENT, Kind.EMBEDDING} or kinds == {Kind.DENSE}:
         tables = bool(kinds & {Kind.TRANSFORMER, Kind.EMBEDDING})
         yield from per_row(saturates)
@@ -237,7 +237,7 @@ def _dynamic(saturates: bool) -> Iterator[Recipe]:
 
 
 def per_row(saturates: bool) -> Iterator[Recipe]:
-    """The forms of per-row dynamic INT8."""
+    """The variants of per-row dynamic INT8."""
     for bits, reduced in ((", 7-bit weights", True), ("", False)):
         if reduced and not saturates:
             continue
@@ -248,7 +248,7 @@ def per_row(saturates: bool) -> Iterator[Recipe]:
 
 
 def _weight_only() -> Iterator[Recipe]:
-    # Blocks of up to 64 are independent of the rows beside a row; larger ones are not.
+    # With blocks of up to 64, answers are independent of the other rows of a batch.
     yield Recipe("weight-only 8-bit, block 32", WeightOnly(8, block=32))
     yield Recipe("weight-only 8-bit, block 64", WeightOnly(8, block=64))
     yield Recipe("weight-only 8-bit, block 128", WeightOnly(8))

@@ -39,10 +39,10 @@ def restored(given: Path, folder: Path) -> Iterator[Restored]:
             "give its FP32 form instead"
         )
     counts = ", ".join(f"{count} {operator}" for operator, count in found.items())
-    note = f'"FP32" is {given.name} in floats, from its own weights of eight bits ({counts})'
+    note = f'"FP32" is {given.name} converted back to floats from its 8-bit weights ({counts})'
     left = sorted({node.op_type for node in all_nodes(model.graph)} & DYNAMIC_OPS)
     if left:
-        note += f"; {', '.join(left)} stays, with one scale for a whole batch"
+        note += f"; {', '.join(left)} remains, with one scale for a whole batch"
     with TemporaryDirectory(prefix=".from-int8-", dir=folder) as scratch:
         path = Path(scratch, given.name)
         onnx.save(model, path)

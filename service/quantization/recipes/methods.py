@@ -1,4 +1,4 @@
-"""Each method of a recipe as one call of ONNX Runtime's tools, traps disarmed."""
+"""Applies each method of a recipe with ONNX Runtime's tools, and avoids their known pitfalls."""
 
 from functools import singledispatch
 from itertools import islice
@@ -46,17 +46,17 @@ CALIBRATORS = {
 }
 FORMS = {"QDQ": QuantFormat.QDQ, "QOperator": QuantFormat.QOperator}
 TABLE_OPSET = 21
-"""INT4 tensors exist from here on."""
+"""The first opset with INT4 tensors."""
 PER_ROW_OPSET = 11
-"""QuantizeLinear exists from opset 10 on; 11 is the lowest that is tested."""
+"""The lowest tested opset; QuantizeLinear exists since opset 10."""
 SMOOTHING_ROWS = 64
-"""Calibration rows for smoothing."""
+"""The number of calibration rows for smoothing."""
 BFLOAT_OPSET = 22
-"""From here on convolutions may be of BF16; whether there is a kernel is another matter."""
+"""The first opset with BF16 convolutions; a kernel may be missing all the same."""
 
 
 class Calibration(Protocol):
-    """Rows to calibrate on, and a place to keep the ranges."""
+    """Calibration rows, and a file for the ranges."""
 
     def get_next(self) -> dict[str, Array] | None: ...
 
@@ -64,7 +64,8 @@ class Calibration(Protocol):
 
 
 def needed_opset(method: Method) -> int:
-    """The lowest opset in which a method's result is valid: 13 for scales per channel."""
+    """The lowest opset in which a method's result is valid."""
+    # Scales per channel need opset 13.
     if isinstance(method, PerRow):
         return PER_ROW_OPSET
     if isinstance(method, Half):
@@ -76,7 +77,7 @@ def needed_opset(method: Method) -> int:
 def apply(
     recipe: Recipe, model: onnx.ModelProto, calibration: Calibration, destination: Path
 ) -> None:
-    """Quantize a model into a file."""
+    """Quantize a model, and write it to ``destination``."""
     _apply(recipe.method, recipe, model, calibration, destination)
 
 
@@ -84,7 +85,7 @@ def apply(
 def _apply(
     method: Any, recipe: Recipe, model: onnx.ModelProto, calibration: Calibration, to: Path
 ) -> None:
-    raise TypeError(f"no way to apply {method}")
+    raise TypeError(f"unknown method {method}")
 
 
 @_apply.register
@@ -99,8 +100,8 @@ def _(
         reduce_range=method.reduce_range,
         weight_type=TYPES[method.weights],
         nodes_to_exclude=list(recipe.float_nodes),
-        # Products in the branches of an If too: a voice detector has all of its own there. The
-        # static tool leaves branches alone.
+        # Quantize branches of an If too: some models, such as voice detectors, have all products
+        # there. The static tool does not support this.
         extra_options={"EnableSubgraph": True},
     )
 
@@ -110,8 +111,8 @@ def _(
     method: Static, recipe: Recipe, model: onnx.ModelProto, calibration: Calibration, to: Path
 ) -> None:
     options: dict[str, Any] = {
-        # An INT32 bias whose scale is tiny makes the tool change the weights' scales, and with
-        # them the weights of what has no outliers.
+        # Otherwise, an INT32 bias with a tiny scale makes the tool change the scales of weights,
+        # even of channels without outliers.
         "QDQDisableWeightAdjustForInt32Bias": True,
     }
     if method.inputs_only:
@@ -158,6 +159,15 @@ def _(
 def _(
     method: WeightOnly, recipe: Recipe, model: onnx.ModelProto, calibration: Calibration, to: Path
 ) -> None:
+    onnx.save(in_blocks(method, recipe, model), to)
+
+
+def in_blocks(method: WeightOnly, recipe: Recipe, model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with weights in blocks of few bits.
+
+    Raises:
+        ValueError: it has none that can be.
+    """
     config: Any
     if method.algorithm == "HQQ":
         config = HQQWeightOnlyQuantConfig(method.block, method.bits)
@@ -177,7 +187,7 @@ def _(
         result = _in_blocks(result, _table_config(method), recipe)
     if not any(n.op_type in ("MatMulNBits", "GatherBlockQuantized") for n in result.graph.node):
         raise ValueError("the graph has no MatMul with constant weights")
-    onnx.save(result, to)
+    return result
 
 
 @_apply.register
@@ -207,7 +217,7 @@ def _factors(recipe: Recipe, model: onnx.ModelProto, calibration: Calibration) -
 
 
 def _gemm_as_matmul(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with Gemm as MatMul and Add: the quantizer supports MatMul only."""
+    """Replace Gemm by MatMul and Add: the weight-only quantizer supports MatMul only."""
     changed = ONNXModel(model)
     changed.replace_gemm_with_matmul()
     found: onnx.ModelProto = changed.model
@@ -234,7 +244,7 @@ def _table_config(method: WeightOnly) -> Any:
 
 
 def _tables_to_int8(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store embedding tables as bytes; the few rows that a request gathers become floats after."""
+    """Quantize embedding tables to 8 bits; the gathered rows are dequantized."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "tables.onnx")
         quantize_dynamic(model, path, op_types_to_quantize=["Gather"])
@@ -246,7 +256,8 @@ def _tables_to_int8(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _activations_only(model: onnx.ModelProto) -> list[str]:
-    """MatMuls of two activations, as in attention: a mask's -3.4e38 would set their scale."""
+    """The names of MatMuls of two activations, as in attention."""
+    # These stay in float: an attention mask of -3.4e38 would determine their scale.
     constants = {tensor.name for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type in ("Constant", "DequantizeLinear"):
@@ -259,7 +270,7 @@ def _activations_only(model: onnx.ModelProto) -> list[str]:
 
 
 def _to_bfloat16(model: onnx.ModelProto) -> None:
-    """Make every FP16 of a converted graph a BF16."""
+    """Replace FP16 by BF16 in a converted graph."""
     half, brain = TensorProto.FLOAT16, TensorProto.BFLOAT16
     for tensor in model.graph.initializer:
         if tensor.data_type == half:

@@ -1,14 +1,14 @@
-"""Dynamic INT8 with a scale for each row: rows stay independent, so they may share a run.
+"""Dynamic INT8 with a scale for each row: rows stay independent, so they may be batched.
 
-``onnxruntime.quantization`` writes one scale for a whole tensor only. Here each product becomes
+``onnxruntime.quantization`` supports one scale per tensor only. Here each product becomes
 
     q, m = the activation in eight bits, and the scale of each of its rows   (``row_scales``)
     y = MatMulIntegerToFloat(q, W8, a_scale=m, b_scale=S * step)
     out = y + low * (sum of each column of W8 * S) + bias
 
-and each embedding table keeps a scale for each of its rows. The bias is never given to
-MatMulIntegerToFloat: with a scale for each row ONNX Runtime multiplies the bias by it as well.
-Nor is the product left to ONNX Runtime's fusion, which adds the bias there by itself.
+and each embedding table has a scale for each of its rows. The bias is never passed to
+MatMulIntegerToFloat: with scales per row, ONNX Runtime multiplies the bias by them too. For the
+same reason, the nodes are in an order that ONNX Runtime does not fuse.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,10 +41,10 @@ from service.quantization.recipes.catalogue import PerRow
 from service.quantization.recipes.row_scales import Rounded, RowScales
 
 FULL, REDUCED = 127, 64
-"""The largest magnitude of 8-bit weights, and of 7-bit ones, whose pairwise sums fit 16 bits."""
+"""The largest magnitude of 8-bit weights, and of 7-bit weights, whose pairwise sums fit 16 bits."""
 WORTH = 32_768
-"""An activation is quantized if its products have at least this many weights in all. Below,
-quantizing takes longer than it saves, measured for 1 to 64 rows of 64 to 768 values."""
+"""An activation is quantized if its products have at least this many weights in total. With fewer,
+quantizing takes longer than it saves (measured for 1 to 64 rows of 64 to 768 values)."""
 LEAST_TABLE = 4_096
 """Tables with fewer values stay in float."""
 LISTED = 3
@@ -79,7 +79,7 @@ def rewrite(model: onnx.ModelProto, how: Rewriting) -> int:
 
 
 def note_on(model: onnx.ModelProto) -> str:
-    """A note on products that stay in float although they have weights; "" if there are none."""
+    """A note on products with weights that stay in float; "" if there are none."""
     found = list(skipped(model.graph.node, Constants(model.graph, model.ir_version)))
     more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
     return f"left in float: {'; '.join(found[:LISTED])}{more}" if found else ""
@@ -125,7 +125,7 @@ def _graph(
     del graph.node[:]
     graph.node.extend(writer.nodes)
     graph.initializer.extend(writer.constants)
-    # The tools keep shapes of tensors that are gone.
+    # Remove the shapes of tensors that no longer exist.
     graph.ClearField("value_info")
     return done
 
@@ -204,7 +204,7 @@ class _Products:
             return result
         sums = writer.node("MatMulInteger", [x.q, weight, x.zero], f"{name}.sums")
         numbers = writer.node("Cast", [sums], f"{name}.numbers", to=TensorProto.FLOAT)
-        # In this order, which ONNX Runtime does not fuse: see above.
+        # ONNX Runtime does not fuse this order of nodes; see the module's docstring.
         even = writer.node("Mul", [numbers, scales], f"{name}.even")
         writer.write("Mul", [even, x.scale], result)
         return result
@@ -238,13 +238,13 @@ class _Products:
 
 
 def _scale(largest: Array, levels: int) -> Array:
-    """Scales, never 0, so that columns of zeros can be divided by them."""
+    """Scales for columns of these magnitudes. Never 0, since weights are divided by them."""
     found: Array = np.maximum(largest / levels, np.finfo(np.float32).tiny).astype(np.float32)
     return found
 
 
 def _constants_apart(model: onnx.ModelProto) -> None:
-    """Raise the IR version to 4, from which on initializers are not listed as inputs."""
+    """Remove initializers from the graph's inputs. Sets the IR version to 4, which allows this."""
     constants = {tensor.name for tensor in model.graph.initializer}
     kept = [value for value in model.graph.input if value.name not in constants]
     del model.graph.input[:]

@@ -1,6 +1,6 @@
 """Quantizes activations to 8 bits at run time, with one scale per row.
 
-A row is what lies along the last axis. For x the graph computes a scale m [..., 1] and
+A row is a vector along the last axis. For x the graph computes a scale m [..., 1] and
 
     asymmetric     low = min(x), m = max(x) - low     q = round(255 * (x - low) / m)    zero 0
     symmetric      m = max(|x|)                       q = round(127 * x / m) + 128      zero 128
@@ -97,7 +97,7 @@ class RowScales:
             scale = writer.reduce("ReduceMax", size, f"{name}.max")
         if not self._mixed(value):
             scale = self._with_nan(x, scale, name)
-        # One division a row, not one a value.
+        # One division per row instead of one per value.
         inverse = writer.node("Reciprocal", [scale], f"{name}.inverse")
         share = writer.node("Mul", [x, inverse], f"{name}.share")
         steps = writer.shared(f"step_{zero}_{round(1 / step)}", np.float32(step))
@@ -106,13 +106,14 @@ class RowScales:
         return Rounded(q, zeros, scale, step, low, lift, factors)
 
     def _lift(self, value: str) -> Array | None:
-        """The constant that makes an activation non-negative, for GELU; else None."""
+        """For GELU, the constant to add so that the activation is non-negative; otherwise None."""
         if not is_gelu(value, self._makers, self._constants):
             return None
         return np.float32(LOWEST) * np.asarray(self._factors.get(value, 1), np.float32)
 
     def _with_nan(self, x: str, scale: str, name: str) -> str:
-        """The scale, or NaN if the row has a NaN: ReduceMax ignores NaN, ReduceSum does not."""
+        """The scale, or NaN if the row contains NaN."""
+        # ReduceMax ignores NaN, ReduceSum does not.
         total = self._writer.reduce("ReduceSum", x, f"{name}.sum")
         nothing = self._writer.shared("nothing", np.float32(0))
         nan = self._writer.node("Mul", [total, nothing], f"{name}.nan")

@@ -25,8 +25,8 @@ LEAST_PEAK = 1e-3
 def factors(peaks: Array, weights: Sequence[Array]) -> Array | None:
     """The smoothing factors [K]; None if all peaks are 0, or a peak or weight is not finite.
 
-    ``peaks`` [K] are the largest values that were seen, as ``peaks_of`` gives them; ``weights``
-    [K, N] are all that read them.
+    ``peaks`` [K] are the peaks of the activation from ``peaks_of``; ``weights`` [K, N] those of all
+    products that read it.
     """
     largest = float(peaks.max(initial=0.0))
     if not 0 < largest < np.inf:
@@ -49,8 +49,8 @@ def peaks_of(
     all rows, relative to the root mean square of its row. Each row has its own scale, so large and
     small rows have equal weight.
 
-    Against plain magnitudes this halves the error of a network whose rows differ in size by
-    orders, and changes nothing where a normalisation makes them alike.
+    Compared with absolute magnitudes, this halves the error of networks whose rows differ by orders
+    of magnitude, and makes no difference after a normalisation.
     """
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
@@ -86,7 +86,7 @@ def _peak(rows: Array) -> Array:
 
 
 def load_peaks(path: Path) -> dict[str, Array] | None:
-    """Peaks that ``save_peaks`` wrote; None if there is no file."""
+    """Load peaks written by ``save_peaks``; None if there is no file."""
     if not path.exists():
         return None
     with np.load(path, allow_pickle=False) as archive:

@@ -1,4 +1,4 @@
-"""The FP32 model: is it usable at all, and what kind of graph is it? Checked before any work."""
+"""Checks that an FP32 model can be quantized, and determines the kind of its graph."""
 
 import shutil
 from dataclasses import dataclass
@@ -18,16 +18,17 @@ from service.quantization.graphs.parts import all_nodes
 from service.quantization.recipes.catalogue import Kind
 
 MOST_BYTES = 2 * 10**9
-"""A protobuf message holds less than 2 GiB, and the tools pass whole models as messages."""
+"""The most bytes of a model: ONNX's tools pass models as protobuf messages, of less than 2 GiB."""
 SPACE = 4
-"""Free disk space wanted, in sizes of the model: prepared copies, a candidate, the best so far."""
+"""The required free disk space, in multiples of the model's size: for prepared copies, a candidate
+and the best so far."""
 RECURRENT = {"LSTM", "GRU", "RNN"}
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A usable FP32 model. ``file_bytes`` counts external data; ``batched``: rows may share a run,
-    as far as the file tells."""
+    """A usable FP32 model. ``file_bytes`` includes external data. ``batched``: rows may be batched,
+    as far as the signature tells."""
 
     path: Path
     signature: Signature
@@ -37,10 +38,10 @@ class Source:
 
 
 def read_source(path: Path, scratch: Path) -> Source:
-    """Check a model file; ``scratch`` is a folder on the disk that the work will fill.
+    """Check a model file. ``scratch`` is a folder on the disk where the search stores its files.
 
     Raises:
-        ConfigError: it is not a model that can be quantized here; says what to do instead.
+        ConfigError: the model cannot be quantized; the message says what to do instead.
     """
     if not path.is_file():
         raise ConfigError(f"there is no file {path}")
@@ -53,13 +54,13 @@ def read_source(path: Path, scratch: Path) -> Source:
         if precision.scheme:
             convert = ", or convert it with --from-int8" if precision.dynamic else ""
             raise ConfigError(
-                f"{path.name} is quantized already ({precision}); start from its FP32 "
-                f"form, or give it as --qat beside that{convert}"
+                f"{path.name} is already quantized ({precision}); start from its FP32 form, or "
+                f"give it as --qat in addition to the FP32 form{convert}"
             )
         if not precision.trees and dict(precision.shares).get("FP64", 0) >= 0.5:
             raise ConfigError(
-                f"{path.name} holds its weights in FP64, of which ONNX Runtime's tools quantize "
-                "nothing; export it in FP32"
+                f"{path.name} has its weights in FP64, which ONNX Runtime's tools do not quantize; "
+                "export it in FP32"
             )
         rehearse_file(path)
         signature = settled_signature(Session(path, SessionOptions(1), summary), precision)
@@ -71,7 +72,7 @@ def read_source(path: Path, scratch: Path) -> Source:
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
-    """A model's file and those beside it that hold its weights.
+    """A model's file and its files of external data.
 
     Raises:
         LoadFailed: it is not an ONNX model.
@@ -80,9 +81,9 @@ def files_of(path: Path) -> tuple[Path, ...]:
 
 
 def doubt_of_precision(precision: str) -> str:
-    """What to say of a file to start from that is not in FP32.
+    """A note on a source file that is not in FP32, or "".
 
-    The tools leave the weights of such a file as they are, with a QuantizeLinear behind each.
+    ONNX Runtime's tools keep the weights of such a file, and add a QuantizeLinear after each.
     """
     if not any(kind in precision for kind in ("FP16", "BF16", "FP64")):
         return ""
@@ -93,7 +94,7 @@ def doubt_of_precision(precision: str) -> str:
 
 
 def kinds_of(model: onnx.ModelProto) -> frozenset[Kind]:
-    """What a graph consists of, from its operators and where its weights are."""
+    """The kinds of a graph, by its operators and the distribution of its weights."""
     nodes = list(all_nodes(model.graph))
     operators = {node.op_type for node in nodes}
     if any(node.op_type.startswith("TreeEnsemble") for node in nodes):
@@ -127,7 +128,7 @@ def _weight_sizes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> dict[s
 
 
 def _attends(graph: onnx.GraphProto) -> bool:
-    """Whether two activations are multiplied with each other, as attention does."""
+    """Whether the graph has a MatMul of two activations, as in attention."""
     constants = {tensor.name for tensor in graph.initializer}
     constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
     return any(node.op_type == "MatMul" and not set(node.input) & constants for node in graph.node)
@@ -136,8 +137,8 @@ def _attends(graph: onnx.GraphProto) -> bool:
 def _check_size(path: Path, size: int, scratch: Path) -> None:
     if size > MOST_BYTES:
         raise ConfigError(
-            f"{path.name} is {size / 1e9:.1f} GB with its external data; quantizing takes at most "
-            f"{MOST_BYTES / 1e9:.0f} GB, what one protobuf message may hold"
+            f"{path.name} is {size / 1e9:.1f} GB with its external data; the limit for quantizing "
+            f"is {MOST_BYTES / 1e9:.0f} GB, the size of one protobuf message"
         )
     free = shutil.disk_usage(scratch).free
     if free < SPACE * size:

@@ -1,11 +1,11 @@
-"""What a search found, for programs and people.
+"""The results of a search, as JSON, HTML and text.
 
-report        what a search found, as values
+report        the results of a search, as values
 json_report   report.json
 page          report.html
 plot          its plot of speed and accuracy
-label_places  places for the labels of the plot
-table         the candidates as text
-told          what ``quantize`` prints at its end
+label_places  places the labels of the plot
+table         the candidates as a text table
+told          the final output of ``quantize``
 progress      the progress line
 """

@@ -1,4 +1,4 @@
-"""report.json: a report as plain values. The one place where its keys are written."""
+"""report.json: a report as plain values. Defines all of its keys."""
 
 from dataclasses import asdict
 from typing import Any
@@ -7,11 +7,11 @@ from service.core.figures import finite
 from service.quantization.report.report import Report, Row
 
 FORMAT = 1
-"""Raised when a key changes its meaning; new keys do not raise it."""
+"""The version of the format, increased if the meaning of a key changes, not for new keys."""
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """Everything that was decided and measured; None for each figure that is not finite."""
+    """All decisions and measurements; figures that are not finite are None."""
     machine = report.machine
     found: dict[str, Any] = finite({
         "name": report.name,

@@ -1,17 +1,17 @@
-"""Finds places for the labels of a plot, so that none covers another one or a disc."""
+"""Places the labels of a plot so that they overlap neither each other nor a disc."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 LINE = 13.0
-"""Height of a line of text."""
+"""The height of a line of text."""
 STEPS = 6
-"""Lines above and below a disc that are tried."""
+"""The number of positions above and below a disc that are tried."""
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle of the picture; y grows downwards."""
+    """A rectangle of the plot; y grows downwards."""
 
     left: float
     top: float
@@ -19,12 +19,12 @@ class Box:
     bottom: float
 
     def meets(self, other: "Box") -> bool:
-        """Whether the two share a point inside."""
+        """Whether the interiors of the boxes overlap."""
         apart = self.right <= other.left or other.right <= self.left
         return not (apart or self.bottom <= other.top or other.bottom <= self.top)
 
     def within(self, other: "Box") -> bool:
-        """Whether all of it lies in the other one."""
+        """Whether this box lies inside the other one."""
         across = other.left <= self.left and self.right <= other.right
         return across and other.top <= self.top and self.bottom <= other.bottom
 
@@ -39,7 +39,8 @@ class Round:
 
     @property
     def box(self) -> Box:
-        """The square around it, a little smaller than the corners ask for."""
+        """A square around the disc."""
+        # Slightly smaller than the disc: its corners would keep labels away without need.
         half = 0.9 * self.radius
         return Box(self.x - half, self.y - half, self.x + half, self.y + half)
 
@@ -47,8 +48,8 @@ class Round:
 def place(
     disc: Round, width: float, discs: Sequence[Round], taken: Sequence[Box], frame: Box
 ) -> Box:
-    """A box for a label of a disc: inside where it fits and no label is near, else just above or
-    below; the first place that is free, and where none is, the one above."""
+    """A box for the label of a disc, ``width`` wide: inside the disc if it fits there, otherwise
+    the nearest free place above or below, or just above if none is free."""
     others = [other.box for other in discs if other is not disc]
     inside = _box(disc.x, disc.y, width, frame)
     if width < 1.8 * disc.radius and not any(inside.meets(b) for b in (*others, *taken)):

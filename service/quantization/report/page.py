@@ -1,4 +1,4 @@
-"""A report as one HTML page, of the template page.html: opened from disk, it needs nothing else."""
+"""Renders a report as one self-contained HTML page, from the template page.html."""
 
 from importlib.resources import files
 
@@ -17,7 +17,7 @@ COLOURS = (("--win", "chosen"), ("--good", "passes"), ("--bad", "does not"), ("-
 
 
 def page(report: Report) -> str:
-    """The page; every number in it is in report.json as well."""
+    """The page. All its figures are in report.json too."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
@@ -35,7 +35,7 @@ def page(report: Report) -> str:
         heads=HEADS,
         rows=[(row, cells(row)) for row in rows],
         outputs=outputs,
-        # Embeddings and quantities have no class to agree on.
+        # Without an output of class scores, the column is left out.
         agreements=any(output.agreement is not None for output in outputs),
         figure=figure,
         facts=_facts(report),
@@ -63,8 +63,8 @@ def _facts(report: Report) -> dict[str, str]:
     software = ", ".join(f"{name} {version}" for name, version in report.software)
     return {
         "Goal": f"{goal.target}, a drop of at most {goal.max_drop:.2%}",
-        "Data": f"{data.source}: {data.calibration_rows} {unit} to calibrate on, "
-        f"{data.evaluation_rows} others to choose by, seed {data.seed}",
+        "Data": f"{data.source}: {data.calibration_rows} {unit} for calibration, "
+        f"{data.evaluation_rows} others for evaluation, seed {data.seed}",
         "Speed": "medians of ratios to FP32 in turns, in one process, with the threads and kernels "
         "of serving; the best were timed again, side by side",
         "Memory": "growth of a process that loads and runs this model alone",

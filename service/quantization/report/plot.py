@@ -1,7 +1,7 @@
-"""Speed, accuracy and size of every candidate as one inline SVG, with the frontier.
+"""Plots speed, accuracy and size of all candidates as an inline SVG, with the Pareto frontier.
 
-Right is faster, up is more accurate, a larger disc is a larger file. The shaded field is where a
-candidate must lie to win. Speed is that of the target: rows/s where that is what was asked for.
+Right is faster, up is more accurate, a larger disc is a larger file. Candidates in the shaded area
+can win. Speed is rows/s if that is the target, else speed at batch 1.
 """
 
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from service.quantization.search.reasons import Standing
 WIDTH, HEIGHT = 960, 500
 LEFT, RIGHT, TOP, BOTTOM = 70, 30, 26, 58
 HEADROOM, FOOTROOM = 64, 40
-"""Above and below the outermost discs, for labels."""
+"""The margin above and below the outermost discs, for labels."""
 LEAST_DROP, MOST_DROP = 1e-4, 1.0
-"""Drops are on a logarithmic axis; smaller ones than the first are drawn at its end."""
+"""Ticks of the logarithmic axis of drops. Drops below the first are drawn at the axis's end."""
 LARGEST_DISC = 24.0
 DROP_TICKS = ((1e-4, "≤ 0.01 %"), (1e-3, "0.1 %"), (1e-2, "1 %"), (1e-1, "10 %"), (1.0, "100 %"))
 SPEED_TICKS = (0.05, 0.1, 0.2, 0.5, 1, 1.5, 2, 3, 4, 6, 8)
@@ -27,8 +27,8 @@ SPEED_TICKS = (0.05, 0.1, 0.2, 0.5, 1, 1.5, 2, 3, 4, 6, 8)
 
 @dataclass(frozen=True, slots=True)
 class Disc:
-    """One candidate in the picture. ``rough``: it was dropped after a few runs; ``number``: its row
-    in the table."""
+    """One candidate in the plot. ``rough``: it was dropped after a few runs; ``number``: its row in
+    the table."""
 
     name: str
     speed: float
@@ -40,7 +40,7 @@ class Disc:
 
 
 def discs(report: Report) -> list[Disc]:
-    """What can be drawn: FP32 and every candidate with a time and a score."""
+    """Discs for FP32 and all candidates that were timed and scored."""
     found = []
     for number, row in enumerate((report.reference, *report.ranked)):
         if row.timing is None or row.quality is None:
@@ -64,14 +64,14 @@ def _kind(row: Row, report: Report) -> str:
 
 
 def drop_of(quality: Quality) -> float:
-    """By how much the score fell, at most 1: of what has failed, or whose score is no number."""
+    """The drop of the score, at most 1; 1 if the candidate failed or a score is not finite."""
     if quality.failure or not isfinite(quality.score) or not isfinite(quality.reference):
         return 1.0
     return min(1.0, quality.drop)
 
 
 def frontier(found: list[Disc]) -> list[Disc]:
-    """Those that no other beats in both speed and accuracy, the slowest first."""
+    """The Pareto frontier: discs that no other beats in both speed and accuracy, slowest first."""
     kept: list[Disc] = []
     best = float("inf")
     for disc in sorted(found, key=lambda d: (-d.speed, d.drop)):
@@ -110,7 +110,7 @@ def _words(target: Target) -> str:
 
 
 class _Scale:
-    """From speeds and drops to places in the picture."""
+    """Maps speeds and drops to coordinates."""
 
     def __init__(self, found: list[Disc], max_drop: float) -> None:
         speeds = [disc.speed for disc in found]
@@ -172,7 +172,7 @@ def _axes(scale: _Scale, speed_words: str) -> list[str]:
 
 
 def _path(scale: _Scale, line: list[Disc]) -> str:
-    """Steps: below and left of them, something else is at least as fast and as accurate."""
+    """The frontier as a line of steps. A candidate on the frontier dominates the area below."""
     points = [(float(LEFT), scale.y(line[0].drop))] if line else []
     for disc in line:
         points += [(scale.x(disc.speed), points[-1][1]), (scale.x(disc.speed), scale.y(disc.drop))]
@@ -193,8 +193,10 @@ def _circle(scale: _Scale, disc: Disc, largest: float) -> str:
 
 
 def _labels(scale: _Scale, found: list[Disc], largest: float) -> list[str]:
-    """The number of each candidate's row in the table; the names of the winner and of FP32, which
-    choose their places first and are drawn over the lines of the others."""
+    """Labels: the names of the winner and of FP32, and the row numbers of the other candidates.
+
+    Names are placed first, and drawn last, over the lines of the others.
+    """
     rounds = [Round(scale.x(d.speed), scale.y(d.drop), _radius(d, largest)) for d in found]
     frame = Box(LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM)
     taken: list[Box] = []

@@ -1,4 +1,4 @@
-"""Where a search stands, on standard error: one line that is redrawn, or a line a step in a log."""
+"""Progress of a search on standard error: a line that is redrawn, or in a log, lines of steps."""
 
 import sys
 from contextlib import suppress
@@ -10,16 +10,16 @@ from service.quantization.report.table import cut
 from service.quantization.search.task import Step
 
 WIDTH, SHORT = 24, 8
-"""Columns of the bar."""
+"""Widths of the bar, in columns."""
 NARROW, NARROWEST = 120, 60
-"""Columns below which the bar is short, and below which there is none."""
+"""Terminals narrower than this get a short bar, or none."""
 BEST = " | best: "
 LOG_SECONDS = 5.0
-"""In a log, steps that follow faster than this are left out."""
+"""The least interval between lines in a log; steps in between are left out."""
 
 
 class ProgressBar:
-    """Draws steps."""
+    """Prints the steps of a search."""
 
     def __init__(self, stream: TextIO = sys.stderr) -> None:
         self._stream = stream
@@ -41,9 +41,9 @@ class ProgressBar:
 
 
 def line(step: Step, width: int) -> str:
-    """One line: the bar, what is tried, the best so far with its gain, the time left.
+    """One line: the bar, the current step, the best so far with its gain, the time left.
 
-    Where it is narrow the bar is short and names are cut; the figures stay.
+    If ``width`` is small, the bar is short and names are truncated; figures are not.
     """
     bar = ""
     if width >= NARROWEST:

@@ -1,4 +1,4 @@
-"""What a search found and decided, as values that the table, the page and report.json show."""
+"""The results of a search as values, for the table, the page and report.json."""
 
 import platform
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from service.quantization.search.task import Outcome
 
 @dataclass(frozen=True, slots=True)
 class DataFacts:
-    """The rows of a search. ``by_run``: they are runs of the graph; ``random``: made up."""
+    """The rows of a search. ``by_run``: they are runs of the graph; ``random``: generated."""
 
     source: str
     random: bool
@@ -41,7 +41,7 @@ class Hashes:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A candidate, or FP32, with its verdict."""
+    """A candidate (or FP32) with its verdict."""
 
     candidate: Candidate
     verdict: Verdict
@@ -53,26 +53,26 @@ class Row:
 
     @property
     def timing(self) -> Timing | None:
-        """Its speed, if it was timed."""
+        """Its speed; None if it was not timed."""
         measured = self.candidate.measured
         return measured.timing if measured else None
 
     @property
     def quality(self) -> Quality | None:
-        """Its scores, if it was scored."""
+        """Its scores; None if it was not scored."""
         measured = self.candidate.measured
         return measured.quality if measured else None
 
     @property
     def dropped(self) -> str:
-        """Why its trial ended early, if it did."""
+        """Why its trial ended early, or ""."""
         measured = self.candidate.measured
         return measured.dropped if measured else ""
 
     @property
     def invariant(self) -> bool | None:
-        """Whether a row's answers are the same in any batch; None where it was not found out, or
-        does not apply."""
+        """Whether a row's answers are independent of the other rows of a batch; None if that was
+        not measured, or does not apply."""
         measured = self.candidate.measured
         if measured is None or measured.dropped or measured.deviation is None:
             return None
@@ -84,7 +84,8 @@ class Row:
         return self.candidate.built.file_bytes if self.candidate.built else 0
 
     def ratio(self, target: Target) -> float:
-        """Its speed relative to FP32's: rows/s for throughput, where its rows may share a run."""
+        """Its speed relative to FP32: rows/s for throughput if its rows may be batched, otherwise
+        the speed at batch 1."""
         if self.timing is None:
             return 0.0
         if target is Target.THROUGHPUT and self.invariant:
@@ -94,10 +95,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A search from its goal to its decision. Bytes and seconds; ratios are to FP32.
+    """A search with its goal, candidates and decision. Units are bytes and seconds; ratios are to
+    FP32.
 
-    ``confirmation`` is the winner's quality on rows that chose nothing. ``profile`` is the machine
-    and the kernels that the figures were measured on; None if FP32 stays.
+    ``confirmation`` is the winner's quality on the test rows. ``profile`` is the machine and the
+    kernels of the measurement; None if FP32 stays.
     """
 
     name: str
@@ -123,8 +125,8 @@ class Report:
 
     @property
     def ranked(self) -> list[Row]:
-        """The winner, then what passes, then the rest, each by what was to become better; what
-        could not be measured last."""
+        """Candidates: the winner, those that pass, those that fail, those that were not timed; each
+        group sorted by the target."""
 
         def place(row: Row) -> tuple[bool, bool, bool, float]:
             passes = row.verdict.passes
@@ -133,7 +135,7 @@ class Report:
         return sorted(self.candidates, key=place)
 
     def _merit(self, row: Row) -> float:
-        """More is better."""
+        """A sort key for the target; higher is better."""
         measured, timing = row.candidate.measured, row.timing
         if measured is None or timing is None:
             return 0.0
@@ -148,7 +150,7 @@ class Report:
 def report(
     name: str, outcome: Outcome, goal: Goal, machine: Machine, data: DataFacts, hashes: Hashes
 ) -> Report:
-    """The report of a search for the model of this name."""
+    """The report of a search for the model ``name``."""
     reference = outcome.reference
     winner = next((c for c in outcome.candidates if c.recipe.name == outcome.decision.winner), None)
     measured = winner.measured if winner else None

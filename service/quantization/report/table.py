@@ -1,4 +1,4 @@
-"""A report's candidates as text, best first; the same columns as on the page."""
+"""A report's candidates as a text table, best first, with the same columns as the page."""
 
 from math import isfinite
 
@@ -7,21 +7,24 @@ from service.quantization.search.decide import Target
 
 HEADS = ("", "RECIPE", "MB", "PACKED", "LATENCY", "ROWS/S", "MEMORY", "SCORE", "FUSED", "VERDICT")
 LEAST_NEEDED = ("PACKED", "FUSED", "MEMORY", "ROWS/S", "MB", "LATENCY")
-"""In the order in which they give way to recipe and verdict in a narrow terminal."""
+"""Columns that are left out in a narrow terminal, in this order."""
 TARGETS = {
     Target.LATENCY: "LATENCY",
     Target.THROUGHPUT: "ROWS/S",
     Target.SIZE: "MB",
     Target.MEMORY: "MEMORY",
 }
-"""The column that shows what was to become better: it stays."""
+"""The column of each target, which is never left out."""
 READABLE = 34
-"""Columns that recipe and verdict are to have each, where others can give way."""
+"""The desired minimum width of recipe and verdict, in characters."""
 
 
 def table(report: Report, width: int | None = None) -> str:
-    """Aligned columns; ratios are to FP32. ``width`` is what a terminal has, if that is where it
-    goes: what is least needed to choose is left out before long names and verdicts are cut."""
+    """The table in aligned columns; ratios are to FP32.
+
+    ``width`` is the terminal's width, None for no limit. If the table does not fit, columns are
+    left out first, then recipes and verdicts are truncated.
+    """
     kept = TARGETS[report.goal.target]
     rows = [report.reference, *report.ranked]
     shown = list(HEADS)
@@ -43,7 +46,7 @@ def table(report: Report, width: int | None = None) -> str:
 
 
 def _least(heads: list[str], widths: list[int]) -> int:
-    """How wide a terminal must be for these columns, with readable recipes and verdicts."""
+    """The least width for these columns with readable recipes and verdicts."""
     texts = ("RECIPE", "VERDICT")
     return _gaps(heads) + sum(
         min(width, READABLE) if head in texts else width
@@ -52,8 +55,8 @@ def _least(heads: list[str], widths: list[int]) -> int:
 
 
 def _narrowed(heads: list[str], widths: list[int], width: int) -> list[int]:
-    """Widths that fit: recipe and verdict share what the figures leave, each at most what it needs
-    and the verdict half of it at least."""
+    """Widths of columns that fit into ``width``. Recipe and verdict share what the figures leave;
+    the verdict gets at least half of it, if it needs that."""
     found = dict(zip(heads, widths, strict=True))
     recipe, verdict = found["RECIPE"], found["VERDICT"]
     room = max(2, width - _gaps(heads) - sum(found.values()) + recipe + verdict)
@@ -67,12 +70,13 @@ def _gaps(heads: list[str]) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """A text, with an ellipsis for its end where it is too long."""
+    """Truncate a text to ``width`` characters, with an ellipsis at the end."""
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"
 
 
 def _cut_inside(text: str, width: int) -> str:
-    """A text without its middle where it is too long: recipes differ at their ends."""
+    """Truncate a text to ``width`` characters, with an ellipsis in the middle."""
+    # Names of recipes differ at both ends.
     if len(text) <= width:
         return text
     end = (width - 1) // 2
@@ -80,12 +84,12 @@ def _cut_inside(text: str, width: int) -> str:
 
 
 def figure(value: float, form: str) -> str:
-    """A figure in its form."""
+    """A figure in a format such as ".2f"; "not finite" for NaN and infinity."""
     return format(value, form) if isfinite(value) else "not finite"
 
 
 def confirmed(report: Report) -> str:
-    """What the winner was worth on rows that had no part in choosing it."""
+    """A line on the winner's quality on the test rows."""
     quality, rows = report.confirmation, report.data.confirmation_rows
     if report.decision.winner is None and not rows:
         return "there is no winner to confirm"
@@ -94,13 +98,13 @@ def confirmed(report: Report) -> str:
     if quality is None:
         return f"{rows} rows were set aside; there is no winner to confirm"
     return (
-        f"confirmed on {rows} rows that chose nothing: {quality.metric} "
+        f"confirmed on {rows} test rows: {quality.metric} "
         f"{figure(quality.score, '.4f')} against {figure(quality.reference, '.4f')}"
     )
 
 
 def cells(row: Row) -> dict[str, str]:
-    """What is shown of a candidate, by column; empty where it was not measured."""
+    """The cells of a candidate by column; "" for figures that were not measured."""
     built, measured = row.candidate.built, row.candidate.measured
     timing, quality = row.timing, row.quality
     ratio = built.fusion.ratio if built else None

@@ -1,4 +1,4 @@
-"""What ``quantserve quantize`` prints at its end: the table, the decision, the files, what next."""
+"""The final output of ``quantserve quantize``: table, decision, files, and commands to run next."""
 
 import shlex
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from service.quantization.report.table import confirmed, table
 
 
 def told(report: Report, version: Path, written: Sequence[Path], width: int | None) -> str:
-    """The result as text; in a terminal, of ``width`` columns. Commands are never broken, so that
-    they can be copied."""
+    """The result as text, wrapped to ``width`` columns if given. Commands are never wrapped, so
+    that they can be copied."""
     found = _found(report, (*holds_for(report), confirmed(report), *_missing(report)), width)
     files = [f"wrote {path}" for path in written]
     return "\n".join((*found, "", *files, "", *_next(version)))
@@ -28,7 +28,7 @@ def kept(report: Report, given: Path, width: int | None) -> str:
 
 
 def _found(report: Report, more: Sequence[str], width: int | None) -> list[str]:
-    """The lines of the table, the notes, the decision and ``more``."""
+    """Lines: the table, the notes, the decision and ``more``."""
     notes = [f"note: {note}" for note in report.notes]
     lines = [*notes, report.decision.reason, *more]
     if width is not None:
@@ -37,7 +37,8 @@ def _found(report: Report, more: Sequence[str], width: int | None) -> list[str]:
 
 
 def _missing(report: Report) -> list[str]:
-    """Recipes that were not tried for want of a package; the table may have cut it off."""
+    """Lines on recipes that were not tried because a package is not installed."""
+    # The table may truncate the command that installs it.
     return [
         f"not tried: {row.name} {row.verdict.text}"
         for row in report.candidates
@@ -46,8 +47,8 @@ def _missing(report: Report) -> list[str]:
 
 
 def _next(version: Path) -> list[str]:
-    """The commands that let the version serve."""
+    """The commands that serve the version."""
     name, models = version.parent.name, version.parent.parent
     serve = shlex.join(["quantserve", "serve", "--models", str(models)])
     swap = shlex.join(["quantserve", "swap", name, version.name])
-    return [f"serve it:                {serve}", f"on a server that runs:   {swap}"]
+    return [f"serve it:                {serve}", f"on a running server:     {swap}"]

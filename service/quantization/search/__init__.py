@@ -1,13 +1,13 @@
-"""The loop over recipes, and the choice.
+"""The loop over recipes, and the selection of the winner.
 
-search           every recipe built, tried and judged
-task             the values of a search
-formats          the order of recipes, by the speed of their formats here
-decide           who won
-reasons          the decision in words
-mixed_precision  which nodes to leave in float
-sensitivity      how much each part suffers from quantization
-confirmation     the last rounds: side by side, and on test rows
-journal          what was found so far, to resume
+search           builds, measures and judges every recipe
+task             the values of a search: task, progress, outcome
+formats          orders recipes by the speed of their number formats on this CPU
+decide           selects the winner
+reasons          the decision as text
+mixed_precision  chooses nodes to leave in float
+sensitivity      the quantization noise of each part of a graph
+confirmation     the last measurements: the best side by side, and on test rows
+journal          the results so far, to resume a search
 workplace        the working folder
 """

@@ -1,4 +1,4 @@
-"""The last rounds of a search: the best timed side by side, and the winner on rows it never saw."""
+"""The last measurements of a search: the best candidates side by side, the winner on test rows."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,13 +16,13 @@ from service.quantization.search.journal import Journal
 from service.quantization.search.reasons import refutation
 
 LEADERS = 4
-"""Candidates that are timed again."""
+"""The number of candidates that are timed again."""
 TIMEOUT = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Finals:
-    """What they work with. ``file`` gives a candidate's file, ``step`` is told what is done."""
+    """The last measurements. ``file`` returns a candidate's file, ``step`` reports progress."""
 
     journal: Journal
     work_dir: WorkDir
@@ -33,7 +33,9 @@ class Finals:
     step: Callable[[str], None]
 
     def play_off(self, found: Sequence[Candidate]) -> list[Candidate]:
-        """The leaders with new times, taken together: the luckiest of many is not the fastest.
+        """Time the best candidates again, side by side. Returns all candidates, with new timings.
+
+        The best of many noisy timings is biased; a joint comparison removes this bias.
 
         Raises:
             WorkFailed: they could not be timed.
@@ -55,11 +57,14 @@ class Finals:
     def confirm(
         self, found: Sequence[Candidate], rows: int
     ) -> tuple[list[Candidate], Quality | None]:
-        """The winner's quality on so many rows that chose nothing; a winner that fails there is
-        refuted, and the next one has to hold. None where nobody is left, or there are no rows."""
+        """Confirm the winner on the test rows, of which there are ``rows``.
+
+        A winner that fails is marked as refuted, and the next one is tested. Returns the candidates
+        and the winner's quality, None if there are no test rows or all candidates failed.
+        """
         candidates = list(found)
         while rows and (winner := best(candidates, self.reference, self.goal)):
-            self.step(f"{winner.recipe.name} on other rows")
+            self.step(f"{winner.recipe.name} on test rows")
             try:
                 quality = self._quality(winner.recipe)
                 why = refutation(quality, rows, self.goal)

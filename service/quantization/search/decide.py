@@ -1,4 +1,4 @@
-"""Who won: pure decisions over measured rows. ``reasons`` says why."""
+"""Selects the winner from measured candidates, without I/O. ``reasons`` explains the decision."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from service.quantization.recipes.build import Built
 from service.quantization.recipes.catalogue import Recipe
 
 NOISE = 1.15
-"""A ratio of speeds below this is noise: such a candidate does not beat FP32."""
+"""The least ratio of speeds that counts as faster than FP32; smaller ones are noise."""
 SMALLER = 1.1
-"""A file, or memory, counts as smaller from this ratio on."""
+"""The least ratio that counts as a smaller file, or as less memory."""
 SLOWEST = 0.67
-"""For the targets size and memory a model may run at this share of FP32's speed."""
+"""The least share of FP32's speed that is accepted for the targets size and memory."""
 MIXABLE = ("static", "dynamic", "per-row")
 """Kinds of methods that support mixed precision."""
 TIE = 1.05
-"""Candidates this close on the target are equal, and so are files this close in size."""
+"""Candidates within this ratio on the target are equal, and so are files within it in size."""
 
 
 class Target(StrEnum):
-    """What is to become better."""
+    """The figure to improve."""
 
     LATENCY = "latency"
     THROUGHPUT = "throughput"
@@ -33,7 +33,8 @@ class Target(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What is wanted. ``max_drop`` is the most that the score may fall: 0.01 is one point."""
+    """The goal of a search. ``max_drop`` is the largest accepted drop of the score: 0.01 is one
+    percentage point."""
 
     target: Target = Target.LATENCY
     max_drop: float = 0.01
@@ -42,8 +43,8 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A recipe with what became of it. ``failure``: why there is nothing to measure, if so;
-    ``refuted``: how it failed on rows that had not chosen it, if so."""
+    """A recipe with its results. ``failure``: why it could not be measured, or "". ``refuted``:
+    why it failed on the test rows, or ""."""
 
     recipe: Recipe
     built: Built | None = None
@@ -53,7 +54,7 @@ class Candidate:
 
 
 def gain(candidate: Candidate, reference: Candidate, goal: Goal) -> float:
-    """How many times better than FP32 on the target; 0 for what could not be measured."""
+    """The ratio to FP32 on the target, above 1 if better; 0 if the candidate was not measured."""
     if candidate.measured is None or candidate.built is None:
         return 0.0
     assert reference.measured is not None
@@ -73,12 +74,12 @@ def _speed(timing: Timing, measured: Measurement, goal: Goal) -> float:
         return timing.latency_ratio
     if measured.invariant or goal.allow_batch_variance:
         return timing.throughput_ratio
-    # Serving runs it row by row, since its rows may not share a run.
+    # Serving runs such a model row by row.
     return 1 / timing.p50_seconds / timing.reference_rows_per_second
 
 
 def within_budget(candidate: Candidate, goal: Goal) -> bool:
-    """Whether its answers are good enough."""
+    """Whether the drop of a candidate's score is accepted."""
     quality = candidate.measured.quality if candidate.measured else None
     if quality is None or candidate.refuted:
         return False
@@ -86,7 +87,7 @@ def within_budget(candidate: Candidate, goal: Goal) -> bool:
 
 
 def beats(candidate: Candidate, reference: Candidate, goal: Goal) -> bool:
-    """Whether it is better than FP32 by more than noise, and not much worse in speed."""
+    """Whether a candidate beats FP32 on the target by more than noise, and is not too slow."""
     measured = candidate.measured
     if measured is None or measured.timing is None or measured.dropped:
         return False
@@ -97,14 +98,15 @@ def beats(candidate: Candidate, reference: Candidate, goal: Goal) -> bool:
 
 
 def eligible(candidate: Candidate, reference: Candidate, goal: Goal) -> bool:
-    """Whether it could be published."""
+    """Whether a candidate may be published."""
     return beats(candidate, reference, goal) and within_budget(candidate, goal)
 
 
 def best(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) -> Candidate | None:
-    """The winner among what could be published.
+    """The best eligible candidate; None if there is none.
 
-    What answers a row alike in every batch wins over what does not, unless that is allowed.
+    Candidates whose answers are independent of the other rows of a batch come first, unless the
+    goal allows batch variance.
     """
     able = [c for c in candidates if eligible(c, reference, goal)]
     if not goal.allow_batch_variance:
@@ -118,7 +120,7 @@ def best(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) -> C
 
 
 def required_gain(goal: Goal) -> float:
-    """What a candidate has to bring on the target."""
+    """The least gain on the target for a candidate to be better than FP32."""
     return SMALLER if goal.target in (Target.SIZE, Target.MEMORY) else NOISE
 
 
@@ -127,29 +129,30 @@ def _bytes(candidate: Candidate) -> int:
 
 
 def _cost(candidate: Candidate, goal: Goal) -> tuple[float, float, int]:
-    """Smaller drop; but for size the smaller package first, since pruned weights compress."""
+    """A sort key for candidates that are equal on the target: the smallest drop is best."""
+    # For size, the compressed size counts first: pruning saves only there.
     packed = candidate.built.compressed_bytes if candidate.built else 0
     first = packed if goal.target is Target.SIZE else 0
     return first, _drop(candidate), packed
 
 
 def cutoff(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) -> float:
-    """The share of FP32's speed at batch 1 below which a candidate cannot win any more."""
+    """The share of FP32's speed at batch 1 below which a candidate cannot win."""
     if goal.target in (Target.SIZE, Target.MEMORY):
         return SLOWEST
     if goal.target is Target.THROUGHPUT:
-        return 0.5  # batches may bring back what single rows lose, but not more than that
+        return 0.5  # batching can at most make up for half the speed of single rows
     found = best(candidates, reference, goal)
-    # Half the way from FP32 to the best so far: mixed precision may still cost it some speed.
+    # Below the best so far, which mixed precision may still slow down.
     return 1.0 if found is None else max(1.0, 0.6 * gain(found, reference, goal))
 
 
 def mixed_bases(
     candidates: Sequence[Candidate], reference: Candidate, goal: Goal
 ) -> list[Candidate]:
-    """Candidates worth mixed precision: better than the best so far, but not accurate enough.
+    """Candidates for mixed precision: better than the best so far, but not accurate enough.
 
-    The most promising first: fast, and near to the budget.
+    The most promising first: those with a large gain and a small drop.
     """
     found = best(candidates, reference, goal)
     floor = required_gain(goal)
@@ -170,9 +173,9 @@ def mixed_bases(
 
 
 def _promise(candidate: Candidate, reference: Candidate, goal: Goal) -> float:
-    """What may be left of a gain once enough is in float: the less, the further off it answers.
+    """An estimate of the gain that remains with mixed precision.
 
-    A rule of thumb: a drop of four times the budget costs half of the gain.
+    The rule of thumb: a drop of four times the accepted one costs half of the gain.
     """
     kept = sqrt(min(1.0, goal.max_drop / _drop(candidate)))
     return (gain(candidate, reference, goal) - 1) * kept

@@ -1,4 +1,4 @@
-"""Orders and skips recipes by the measured speed of their number formats on this machine."""
+"""Orders recipes by the measured speed of their number formats on this CPU, and skips slow ones."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,7 @@ from service.quantization.recipes.catalogue import (
 from service.quantization.search.decide import Target
 
 SAME = 1.1
-"""Formats within this ratio count as equally fast; the catalogue's order decides."""
+"""Formats within this ratio count as equally fast and keep the catalogue's order."""
 HOPELESS = 0.9
 """Formats below this ratio to FP32's speed cannot make a model faster."""
 

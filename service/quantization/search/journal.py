@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Journal:
-    """Answers by key, on disk as soon as they are known."""
+    """Results by key, each appended to a file at once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -21,7 +21,7 @@ class Journal:
                 self._read(line)
 
     def remember(self, key: str, kind: type[T], find: Callable[[], T]) -> T:
-        """What is known under a key; found out, and written down, where nothing is."""
+        """The stored result of a key. If there is none, call ``find`` and store its result."""
         adapter = TypeAdapter(kind)
         if key in self._known:
             return adapter.validate_python(self._known[key])
@@ -37,6 +37,6 @@ class Journal:
     def _read(self, line: str) -> None:
         try:
             key, value = json.loads(line)
-        except ValueError:  # the last line of a search that was killed while it wrote
+        except ValueError:  # an incomplete last line: the search was killed while writing it
             return
         self._known[key] = value

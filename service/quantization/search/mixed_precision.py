@@ -1,7 +1,8 @@
-"""Mixed precision: which nodes to leave in float so that a fast recipe's answers become right.
+"""Mixed precision: chooses nodes to leave in float so that a fast recipe becomes accurate enough.
 
-Parts of the graph are ranked by measured sensitivity. The fewest of the worst that must stay in
-float are found by doubling and bisection; then each of them gets a second chance to be quantized.
+Parts of the graph are ranked by measured sensitivity. The smallest number of most sensitive parts
+that must stay in float is found by doubling and bisection. Then quantizing each of the least
+sensitive of these is tried again.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from service.quantization.search.sensitivity import Part, parts_of, sensitivity
 
 TIMEOUT = 300.0
 STEPS = 12
-"""Steps that a search for the fewest nodes takes, about, beside one for each part."""
+"""The approximate number of steps besides one for each part, for the progress bar."""
 SECOND_CHANCES = 8
 
 Passes = Callable[[tuple[str, ...]], bool]
@@ -28,7 +29,8 @@ Passes = Callable[[tuple[str, ...]], bool]
 
 @dataclass(frozen=True, slots=True)
 class MixedPrecision:
-    """Finds the nodes. ``plan`` is told how many steps follow, ``step`` each of them."""
+    """Finds nodes to leave in float. ``plan`` is called with the number of steps to follow, and
+    ``step`` at each of them."""
 
     builder: Worker
     journal: Journal
@@ -39,11 +41,12 @@ class MixedPrecision:
     step: Callable[[str], None]
 
     def find(self, recipe: Recipe, until: float) -> Recipe | None:
-        """The same recipe with the fewest nodes in float that pass; None where no such set is found
-        in time.
+        """The recipe with the fewest nodes in float that pass; None if none is found in time.
+
+        ``until`` is a time of ``time.monotonic``.
 
         Raises:
-            WorkFailed: the recipe cannot be taken apart.
+            WorkFailed: the graph cannot be split into parts.
         """
         parts = self.builder.call(TIMEOUT, parts_of, recipe, self.work_dir)
         self.plan(len(parts) + STEPS)
@@ -69,7 +72,7 @@ class MixedPrecision:
     def _noise(self, recipe: Recipe, parts: tuple[Part, ...], index: int) -> float:
         try:
             return self.builder.call(TIMEOUT, sensitivity, recipe, parts, index, self.work_dir)
-        except WorkFailed:  # what cannot be quantized alone had better stay in float
+        except WorkFailed:  # rank a part that cannot be quantized alone as the most sensitive
             return float("inf")
 
     def _passes(self, recipe: Recipe) -> bool:
@@ -89,7 +92,7 @@ class MixedPrecision:
 def fewest_in_float(
     ranked: Sequence[Part], passes: Passes, in_time: Callable[[], bool]
 ) -> tuple[str, ...] | None:
-    """The nodes to leave in float; None where even all but one part in float would not pass.
+    """The nodes to leave in float; None if quantizing a single part fails too, or time is up.
 
     ``ranked`` are the parts, the most sensitive first.
     """
@@ -107,12 +110,13 @@ def fewest_in_float(
 
 
 def names(parts: Sequence[Part]) -> tuple[str, ...]:
-    """The nodes of several parts."""
+    """The nodes of parts."""
     return tuple(name for part in parts for name in part)
 
 
 def _fewest(ranked: Sequence[Part], passes: Passes, in_time: Callable[[], bool]) -> int | None:
-    """The least number of worst parts in float that passes, taking quality to grow with it."""
+    """The smallest number of most sensitive parts in float that passes, or None."""
+    # Bisection assumes that quality grows with the number of parts in float.
     failing, passing = 0, None
     step = 1
     while passing is None:

@@ -1,4 +1,4 @@
-"""A decision and its reasons in words, for a person who reads them in a report."""
+"""Decisions and verdicts with their reasons as text, for reports."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from service.quantization.search.decide import (
 
 
 class Standing(StrEnum):
-    """What became of a candidate. ``PASSES_ROW_BY_ROW``: its rows must not share a run."""
+    """The result for a candidate. ``PASSES_ROW_BY_ROW``: its rows must not be batched."""
 
     REFERENCE = "reference"
     PASSES = "passes"
@@ -32,20 +32,20 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The standing of a candidate, and the reason in a few words."""
+    """The standing of a candidate, and a short reason."""
 
     standing: Standing
     text: str
 
     @property
     def passes(self) -> bool:
-        """Whether it could be published."""
+        """Whether the candidate may be published."""
         return self.standing in (Standing.PASSES, Standing.PASSES_ROW_BY_ROW)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``winner`` is a candidate's name, None where FP32 stays."""
+    """``winner`` is a candidate's name, None if FP32 stays."""
 
     winner: str | None
     reason: str
@@ -54,7 +54,7 @@ class Decision:
 def decide(
     candidates: Sequence[Candidate], reference: Candidate, goal: Goal, planned: int = 0
 ) -> Decision:
-    """The winner with the reason, or why FP32 stays. ``planned``: how many recipes there were."""
+    """The winner with the reason, or why FP32 stays. ``planned`` is the number of recipes."""
     found = best(candidates, reference, goal)
     if found is None and planned and not candidates:
         return Decision(None, f"FP32 stays: the time was up before any of {planned} recipes was "
@@ -74,8 +74,8 @@ def decide(
     reason = (
         f"best {goal.target} within the budget: {timing.latency_ratio:.2f} x FP32's speed at batch "
         f"1, {timing.throughput_ratio:.2f} x its rows/s, {size}; {quality.metric} "
-        f"{quality.score:.4f} against {quality.reference:.4f}, a drop of {quality.drop:.2%} where "
-        f"{goal.max_drop:.2%} are allowed.{variance}"
+        f"{quality.score:.4f} against {quality.reference:.4f}, a drop of {quality.drop:.2%}, at "
+        f"most {goal.max_drop:.2%} is allowed.{variance}"
     )
     return Decision(found.recipe.name, reason)
 
@@ -85,7 +85,7 @@ def _moves(deviation: float, goal: Goal) -> str:
     if goal.allow_batch_variance:
         served += ' unless model.toml has combine = "always" under [batching]'
     far = f"by {deviation:.1%}" if isfinite(deviation) else "to NaN or infinity"
-    return f" A row's answers move {far} with the rows beside it, so it {served}."
+    return f" A row's answers change {far} with the other rows of a batch, so it {served}."
 
 
 def _why_not(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) -> str:
@@ -100,7 +100,7 @@ def _why_not(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) 
     if quick:
         top = max(quick, key=lambda c: gain(c, reference, goal))
         parts.append(
-            f"Better, but answering too differently: {len(quick)} (the best, {top.recipe.name}: "
+            f"Better, but not accurate enough: {len(quick)} (the best, {top.recipe.name}: "
             f"{gain(top, reference, goal):.2f} x, {verdict(top, reference, goal).text})."
         )
     if slow:
@@ -115,7 +115,7 @@ def _why_not(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) 
 
 
 def _cause(candidate: Candidate) -> str:
-    """What holds a slow candidate back, as its optimised graph tells."""
+    """Why a candidate is slow, judged by its optimised graph."""
     fusion = candidate.built.fusion if candidate.built else None
     if fusion is None:
         return "not measured"
@@ -132,7 +132,7 @@ def _cause(candidate: Candidate) -> str:
 
 
 def verdict(candidate: Candidate, reference: Candidate, goal: Goal) -> Verdict:
-    """What became of one candidate."""
+    """The verdict on a candidate."""
     if why := _failure(candidate, reference, goal):
         return Verdict(Standing.FAILS, why)
     if candidate.measured and candidate.measured.invariant:
@@ -142,7 +142,7 @@ def verdict(candidate: Candidate, reference: Candidate, goal: Goal) -> Verdict:
 
 
 def _failure(candidate: Candidate, reference: Candidate, goal: Goal) -> str:
-    """Why it cannot be published; "" if it can."""
+    """Why a candidate cannot be published, or ""."""
     measured = candidate.measured
     if candidate.failure or candidate.refuted:
         return candidate.failure or candidate.refuted
@@ -154,37 +154,34 @@ def _failure(candidate: Candidate, reference: Candidate, goal: Goal) -> str:
     if measured.dropped:
         return f"dropped: {measured.dropped}"
     if quality is not None and not within_budget(candidate, goal):
-        return f"{quality.metric} falls by {quality.drop:.2%}, allowed are {goal.max_drop:.2%}"
+        return f"{quality.metric} drops by {quality.drop:.2%}, allowed: {goal.max_drop:.2%}"
     if not beats(candidate, reference, goal):
         if (
             goal.target in (Target.SIZE, Target.MEMORY)
             and gain(candidate, reference, goal) >= SMALLER
         ):
-            return f"too slow: {_latency(measured):.2f} x FP32's speed, at least {SLOWEST} is asked"
+            return f"too slow: {_latency(measured):.2f} x FP32's speed, required: {SLOWEST} x"
         return f"no gain: {_ratio(gain(candidate, reference, goal))} on {goal.target}"
     return ""
 
 
 def refutation(quality: Quality, rows: int, goal: Goal) -> str:
-    """Why a winner's quality on so many rows that chose nothing speaks against it; "" if it does
-    not.
-
-    A drop of the allowed size varies with the rows. A mean of n values from 0 to 1 has a variance
-    of at most m (1 - m) / n around m (Bhatia and Davis, 2000); two standard errors are granted.
-    """
+    """Why a winner's quality on this number of test rows refutes it, or ""."""
     if quality.failure:
-        return f"not confirmed on {rows} other rows: {quality.failure}"
+        return f"not confirmed on {rows} test rows: {quality.failure}"
+    # A mean m of n values from 0 to 1 has a variance of at most m (1 - m) / n (Bhatia and Davis,
+    # 2000). A drop may exceed the allowed one by two standard errors.
     granted = goal.max_drop + 2 * sqrt(goal.max_drop * (1 - goal.max_drop) / rows)
     if quality.drop <= granted + 1e-9:
         return ""
     return (
-        f"not confirmed: on {rows} other rows {quality.metric} falls by {quality.drop:.2%}; "
-        f"{goal.max_drop:.2%} are allowed, {granted:.2%} with chance"
+        f"not confirmed: on {rows} test rows {quality.metric} drops by {quality.drop:.2%}; "
+        f"allowed: {goal.max_drop:.2%}, or {granted:.2%} with the sampling error of these rows"
     )
 
 
 def _ratio(value: float) -> str:
-    """Rounded down, so that what misses a bar does not look as if it reached it."""
+    """A ratio as text, rounded down so that a ratio below a limit is not shown as equal to it."""
     return f"{floor(100 * value) / 100:.2f} x"
 
 

@@ -1,6 +1,6 @@
-"""The loop: every recipe built, tried and judged; then mixed precision where it can win more.
+"""The search loop: builds, measures and judges every recipe, then tries mixed precision.
 
-Each finished step goes into a journal, so that a search that was stopped goes on where it was.
+The result of each step is stored in a journal, from which an interrupted search resumes.
 """
 
 import zlib
@@ -29,15 +29,15 @@ from service.quantization.search.task import Outcome, Step, Task
 BUILD_TIMEOUT, TRIAL_TIMEOUT = 300.0, 300.0
 LEAST_PATIENCE = 30.0
 PATIENCE = 0.1
-"""The share of the budget that one recipe may take to be built; LEAST_PATIENCE in any case."""
+"""The share of the budget for building one recipe, but at least LEAST_PATIENCE seconds."""
 FP32 = Recipe("FP32", Imported("the model itself"))
 SPARSITIES = (0.3, 0.5)
 MOST_MIXED = 2
-"""Recipes that mixed precision is tried on at most."""
+"""The most recipes that mixed precision is tried on."""
 
 
 class Search:
-    """One run over the candidates of a model."""
+    """One search over the candidates of a model."""
 
     def __init__(self, task: Task, work_dir: WorkDir, watch: Callable[[Step], None]) -> None:
         self._task = task
@@ -46,7 +46,7 @@ class Search:
         self._builder = Worker(work_dir.folder)
         self._journal = Journal(work_dir.folder / "journal.jsonl")
         self._started = monotonic()
-        # All mutable state: what was found, and how many steps are done and planned.
+        # All mutable state: the results, and the numbers of steps done and planned.
         self._found: list[Candidate] = []
         self._notes: list[str] = []
         self._done, self._planned = 0, 0
@@ -58,10 +58,10 @@ class Search:
         )  # fmt: skip
 
     def run(self) -> Outcome:
-        """Search until there is nothing left to try, or no time.
+        """Try all recipes, until the time budget ends.
 
         Raises:
-            ConfigError: FP32 itself does not run on the data, or the metric not on its answers.
+            ConfigError: FP32 does not run on the data, or the metric fails on its answers.
         """
         plan = self._plan()
         self._planned = len(plan) + 1
@@ -70,7 +70,7 @@ class Search:
             speeds = self._speeds()
             for recipe in ordered(plan, speeds):
                 if not self._in_time():
-                    self._notes.append("the time was up before every recipe was tried")
+                    self._notes.append("the time budget ended before every recipe was tried")
                     break
                 if why := hopeless(recipe, speeds, self._task.source.kinds, self._task.goal.target):
                     self._found.append(Candidate(recipe, failure=why))
@@ -95,7 +95,7 @@ class Search:
         )  # fmt: skip
 
     def file(self, recipe: Recipe) -> Path:
-        """The file of a candidate; built again where it was not kept."""
+        """The file of a candidate; built again if it was removed."""
         path = _file(self._work_dir, recipe)
         if not path.exists():
             with Worker(self._work_dir.folder) as worker:
@@ -103,7 +103,7 @@ class Search:
         return path
 
     def beside(self, recipe: Recipe, other: Path) -> Quality:
-        """The quality of a candidate with another file as its reference.
+        """The quality of a candidate with another file as the reference.
 
         Raises:
             WorkFailed: one of the two cannot be run.
@@ -124,7 +124,7 @@ class Search:
 
     def _speeds(self) -> Speeds:
         """The measured speeds of the formats; empty if measuring fails."""
-        if self._task.kernels is not None:  # those of model.toml are not those that are measured
+        if self._task.kernels is not None:  # ``measure_kernels`` ignores kernels of model.toml
             return {}
 
         def measured() -> dict[str, float]:
@@ -162,7 +162,7 @@ class Search:
 
     @property
     def _patience(self) -> float:
-        """Seconds for FP32 itself: a model that takes them all leaves none to try anything."""
+        """The timeout for measuring FP32 itself, in seconds."""
         return min(TRIAL_TIMEOUT, max(LEAST_PATIENCE, self._task.budget_seconds))
 
     def _threads(self) -> int:
@@ -195,7 +195,7 @@ class Search:
         return Candidate(recipe, built, measured)
 
     def _keep_best(self) -> None:
-        """Remove the files of what cannot be published any more."""
+        """Remove all candidate files but that of the best candidate."""
         found = best(self._found, self._reference, self._task.goal)
         kept = _file(self._work_dir, found.recipe) if found else None
         for path in self._work_dir.folder.glob("candidate-*.onnx"):
@@ -203,8 +203,8 @@ class Search:
                 path.unlink()
 
     def _mixed_precision(self) -> Iterator[Candidate]:
-        """What mixed precision makes of the most promising recipes; each result may make the next
-        one not worth the time."""
+        """Candidates of mixed precision, from the most promising recipes. A lazy iterator: each
+        result decides whether the next recipe is worth trying."""
         mixing = MixedPrecision(
             self._builder, self._journal, self._work_dir, self._bench, self._task.goal.max_drop,
             self._more, self._next,
@@ -220,7 +220,7 @@ class Search:
             try:
                 found = mixing.find(recipe, until)
             except WorkFailed as error:
-                self._notes.append(f"{recipe.name} could not get mixed precision: {error}")
+                self._notes.append(f"mixed precision failed for {recipe.name}: {error}")
                 continue
             if found is None:
                 self._notes.append(f"no set of nodes in float was found for {recipe.name}")
@@ -247,7 +247,8 @@ class Search:
         return confirmation
 
     def _prunings(self) -> Iterator[Recipe]:
-        """Sparse weights help only a file that is compressed later, so only for that target."""
+        """Pruned variants of the best recipe, for the target size."""
+        # Sparse weights reduce the compressed size only.
         found = best(self._found, self._reference, self._task.goal)
         if self._task.goal.target is Target.SIZE and found and found.recipe.calibrated:
             for sparsity in SPARSITIES:

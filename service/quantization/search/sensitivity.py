@@ -1,6 +1,6 @@
-"""How much each part of a graph suffers from being quantized: measured, one part at a time.
+"""Measures the quantization noise of each part of a graph, one part at a time. Runs in a worker.
 
-Runs in a worker. A part is a product with the operators that follow it.
+A part is a product with the operators that follow it.
 """
 
 from collections.abc import Sequence
@@ -23,13 +23,13 @@ Part = tuple[str, ...]
 
 
 def parts_of(recipe: Recipe, work_dir: WorkDir) -> tuple[Part, ...]:
-    """The nodes that a recipe may quantize, cut into parts in the graph's order.
+    """The nodes that a recipe may quantize, split into parts, in the graph's order.
 
-    A product opens a part; long stretches without one are cut as well. Neighbours are joined where
-    there would be more than 60 parts.
+    A part begins at each product, and within long sequences without products. Adjacent parts are
+    merged so that there are at most 60.
     """
     nodes = _quantizable(recipe, onnx.load(work_dir.prepared(recipe.preparation)).graph)
-    longest = max(4, -(-len(nodes) // STRETCHES))  # an activation stays with its product
+    longest = max(4, -(-len(nodes) // STRETCHES))  # at least 4, to keep activations with products
     parts: list[list[str]] = []
     for node in nodes:
         if node.op_type in OPENING or not parts or len(parts[-1]) >= longest:
@@ -55,13 +55,11 @@ def _quantizable(recipe: Recipe, graph: onnx.GraphProto) -> list[onnx.NodeProto]
 
 
 def sensitivity(recipe: Recipe, parts: Sequence[Part], index: int, work_dir: WorkDir) -> float:
-    """Noise over signal at the worst output when only one part is quantized.
-
-    On calibration rows: the evaluation rows judge the result and must not choose it.
-    """
+    """The highest noise-to-signal ratio of all outputs if only one part is quantized."""
     others = tuple(name for i, part in enumerate(parts) if i != index for name in part)
     path = work_dir.folder / "part.onnx"
     build_file(mixed(recipe, others), work_dir, path)
+    # Evaluation rows judge the result, so they must not influence the choice of nodes.
     feeds = load_rows(work_dir.calibration).feeds[:ROWS]
     return noise(_run(work_dir.prepared("raw"), feeds), _run(path, feeds))
 

@@ -14,10 +14,12 @@ from service.quantization.search.reasons import Decision
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One search: the model, what is wanted, and the means. ``threads`` 0 and ``kernels`` None: as
-    serving would; ``saturates``: whether ONNX Runtime's default kernels do here; ``confirming``:
-    how many rows there are to confirm the choice on; ``rows_only``: whether to try only recipes
-    with a scale for each row."""
+    """The inputs of a search: the model, the goal and the settings.
+
+    ``threads`` 0 and ``kernels`` None: as serving would choose. ``saturates``: whether U8S8 sums of
+    ONNX Runtime's default kernels saturate on this CPU. ``confirming``: the number of test rows.
+    ``rows_only``: try only recipes with a scale for each row.
+    """
 
     source: Source
     goal: Goal
@@ -36,8 +38,8 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Everything that was found. ``confirmation`` is the winner's quality on rows that chose
-    nothing, if there is a winner and there are such rows; ``notes`` are for people."""
+    """The results of a search. ``confirmation`` is the winner's quality on the test rows, None if
+    there is no winner or there are no test rows. ``notes`` are texts for the report."""
 
     reference: Candidate
     candidates: tuple[Candidate, ...]
@@ -49,15 +51,15 @@ class Outcome:
 
     @property
     def winner(self) -> Recipe | None:
-        """The recipe to publish; None where FP32 stays."""
+        """The recipe to publish; None if FP32 stays."""
         named = self.decision.winner
         return next((c.recipe for c in self.candidates if c.recipe.name == named), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Where the search stands: for a progress bar. ``gain``: the best so far against FP32 on the
-    target, 0 where that is FP32 itself."""
+    """The progress of a search. ``gain`` is the best candidate's ratio to FP32 on the target, 0 if
+    FP32 itself is the best."""
 
     doing: str
     done: int

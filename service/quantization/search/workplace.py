@@ -29,7 +29,7 @@ def scratch_folder(home: Path) -> Iterator[Path]:
         folder.mkdir(exist_ok=True)
         yield folder
     except BlockingIOError:
-        raise ConfigError(f"another quantize is at work on {home}") from None
+        raise ConfigError(f"another quantize is running on {home}") from None
     finally:
         os.close(descriptor)
 
@@ -37,7 +37,7 @@ def scratch_folder(home: Path) -> Iterator[Path]:
 def new_work_dir(
     scratch: Path, model: Path, given: Sequence[Path], wishes: Mapping[str, Any], parts: Split
 ) -> WorkDir:
-    """The folder of this search, with its rows. Those of other searches are removed."""
+    """Create the folder of this search, with its rows. Folders of other searches are removed."""
     folder = scratch.absolute() / _key(model, given, wishes, parts)
     for other in scratch.iterdir():
         if other.name != folder.name:

@@ -127,6 +127,14 @@ async def test_long_json_is_read_in_the_codec_process(tmp_path: Path) -> None:
         )
 
 
+async def test_so_is_a_long_description_of_binary_images(tmp_path: Path) -> None:
+    echo(tmp_path)
+    async with serve(tmp_path) as served:
+        request = binary(PHOTO, TALL, parameters={"note": "x" * 40_000})
+        found = values(await ask(served, "/v2/models/echo/infer", **request))
+        np.testing.assert_allclose(found, [reference(PHOTO), reference(TALL)], atol=TOLERANCE)
+
+
 async def test_tensors_are_taken_as_ever(tmp_path: Path) -> None:
     echo(tmp_path)
     x = np.random.default_rng(0).standard_normal((2, 3, SIDE, SIDE)).astype(np.float32)

@@ -70,7 +70,7 @@ def test_random_rows_fit_the_model(model: Path) -> None:
     [
         ("nowhere", None, "expected an .npz file, a folder .*no such file"),
         ("no_such_module:f", None, "ModuleNotFoundError"),
-        ("data.npz", "truth", 'data.npz: there are no labels "truth"; it has "x", "labels"'),
+        ("data.npz", "truth", 'data.npz: the data has no labels "truth"; it has "x", "labels"'),
     ],
 )
 def test_what_is_not_data_is_refused(
@@ -82,7 +82,7 @@ def test_what_is_not_data_is_refused(
 
 def test_a_label_for_each_row_is_asked_for(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x=IMAGES, labels=np.arange(5))
-    with pytest.raises(ConfigError, match='labels "labels" are 5, the rows are 6'):
+    with pytest.raises(ConfigError, match='there are 5 labels "labels" for 6 rows'):
         read(tmp_path / "d.npz")
 
 
@@ -97,7 +97,7 @@ def test_a_single_array_is_enough_for_a_single_input(tmp_path: Path) -> None:
         ({"x": IMAGES[:0]}, "there are no rows"),
         ({}, 'no array "x" .*has nothing'),
         ({"x": IMAGES.astype(object)}, "Python objects, which would run code when loaded"),
-        ({"x": IMAGES, "labels": np.arange(5)}, 'labels "labels" are 5, the rows are 6'),
+        ({"x": IMAGES, "labels": np.arange(5)}, 'there are 5 labels "labels" for 6 rows'),
     ],
 )
 def test_an_archive_with_the_wrong_arrays_is_named_with_the_reason(
@@ -165,7 +165,7 @@ def test_a_function_that_never_ends_is_not_waited_for(
     monkeypatch.setattr("service.quantization.data.reading.MOST_FEEDS", 40)
     rows = read("endless_rows:rows")
     assert len(rows) == 40
-    assert rows.notes == ("endless_rows:rows yields more than the 40 that were taken.",)
+    assert rows.notes == ("endless_rows:rows yields more dicts than the 40 taken.",)
 
 
 @pytest.mark.parametrize(

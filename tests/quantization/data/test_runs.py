@@ -115,12 +115,12 @@ def test_runs_to_calibrate_on_may_be_few_and_need_no_labels(tmp_path: Path) -> N
             {"rate": None},
             'dict 5: there is no "rate"; the model takes .*INT64 .*, got "x", "state"',
         ),
-        ({"speed": 1}, 'dict 5: "speed" is no input of the model, .* say --labels speed'),
+        ({"speed": 1}, 'dict 5: "speed" is not an input of the model, .* use --labels speed'),
         ({"rate": np.array([8000])}, r'dict 5: "rate": the model takes INT64 \[\], got \[1\]'),
         ({"state": np.zeros((1, 2, 4))}, r'dict 5: "state": .*FP32 \[2, -1, 4\], got \[1, 2, 4\]'),
         ({"rate": 0.5}, 'dict 5: data "rate": the model takes INT64 .*got float64'),
         ({"x": np.full((1, 3), np.nan)}, 'dict 5: "x" holds NaN'),
-        ({"x": [[1.0], [1.0, 2.0]]}, "dict 5: a value makes no array"),
+        ({"x": [[1.0], [1.0, 2.0]]}, "dict 5: a value cannot be converted to an array"),
     ],
 )
 def test_a_run_that_does_not_fit_is_named(

@@ -47,7 +47,7 @@ def test_not_a_number_fails() -> None:
     got = want.copy()
     got[3, 1] = np.nan
     found = compare(["y"], "agreement", answers(want), answers(got), None)
-    assert 'output "y" holds NaN' in found.failure
+    assert 'output "y" has NaN' in found.failure
 
 
 def masked(values: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ def test_what_it_raises_comes_as_a_reason() -> None:
 
 def test_its_death_is_survived() -> None:
     with Worker() as worker:
-        with pytest.raises(WorkFailed, match="killed by SIGKILL, perhaps for want of memory"):
+        with pytest.raises(WorkFailed, match="killed by SIGKILL, possibly out of memory"):
             worker.call(PATIENCE, signal.raise_signal, signal.SIGKILL)
         assert worker.call(PATIENCE, os.getpid) > 0
 

@@ -153,7 +153,7 @@ def test_inspect_tells_precision_scales_and_work(work_dir: WorkDir) -> None:
 def test_inspect_reads_fp32_too(tmp_path: Path) -> None:
     found = inspect(conv_net(tmp_path / "m.onnx"))
     assert (found["precision"], found["tensors"]) == ("FP32", [])
-    assert found["here"][0].startswith("FP32: runs as it is")
+    assert found["here"][0].startswith("FP32: not quantized")
 
 
 def work_of(operator: str, *shapes: tuple[int, ...], **attributes: int) -> int | None:
@@ -194,7 +194,7 @@ def test_work_in_a_branch_is_said_to_be_unknown(tmp_path: Path) -> None:
     ]
     weights = {"w": np.ones((2, 2), np.float32)}
     path = save(tmp_path / "m.onnx", nodes, {"x": ["n", 2]}, {"y": ["n", 2]}, weights)
-    assert "beside those of 2 products that are not known" in as_text(inspect(path))
+    assert "without 2 products whose work is unknown" in as_text(inspect(path))
 
 
 def test_a_quantized_recurrence_is_shown_with_its_weights_and_work(tmp_path: Path) -> None:

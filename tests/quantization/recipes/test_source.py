@@ -66,9 +66,9 @@ def external(path: Path) -> Path:
     [
         (lambda path: path, "there is no file"),
         (text, "not an ONNX model"),
-        (quantized, "quantized already"),
+        (quantized, "already quantized"),
         (unknown, "NoSuchOperator"),
-        (doubles, "holds its weights in FP64"),
+        (doubles, "has its weights in FP64"),
         (external, "'w.bin' is not in the folder"),
     ],
 )

@@ -114,7 +114,7 @@ def test_a_narrow_terminal_sees_whole_lines_with_the_figures_that_decide() -> No
 )
 def test_verdict_and_target_stay_whatever_the_width(width: int, target: str, head: str) -> None:
     names = [f"static QDQ U8S8 per-channel, products only, {bits}-bit weights" for bits in (7, 8)]
-    verdict = "accuracy falls by 3.10%, allowed are 1.00%"
+    verdict = "accuracy drops by 3.10%, allowed: 1.00%"
     rows = tuple(row(name, 3.0, 0.5, verdict) for name in names)
     text = table(replace(REPORT, candidates=rows, goal=Goal(Target(target), 0.01)), width)
     lines = text.splitlines()
@@ -191,7 +191,7 @@ def test_a_frontier_of_one_candidate_is_drawn_too() -> None:
 
 
 def test_it_tells_what_the_winner_is_worth_on_rows_that_did_not_choose_it() -> None:
-    assert "confirmed on 8 rows that chose nothing: accuracy 0.9980" in page(REPORT)
+    assert "confirmed on 8 test rows: accuracy 0.9980" in page(REPORT)
     kept = replace(REPORT, confirmation=None)
     assert "no winner to confirm" in page(kept)
     kept = replace(kept, data=replace(REPORT.data, confirmation_rows=0))
@@ -206,7 +206,7 @@ def test_of_runs_that_are_never_joined_it_is_not_said_that_they_influence_each_o
     winner = row("b", 2.0, 0.999, "passes", deviation=None)
     text = page(replace(with_winner(winner), data=replace(REPORT.data, by_run=True)))
     assert "<b>does not apply</b><span>rows independent of their batch" in text
-    assert "8 runs to calibrate on" in text
+    assert "8 runs for calibration" in text
 
 
 def test_figures_that_are_not_finite_are_shown_as_such() -> None:

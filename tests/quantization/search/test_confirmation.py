@@ -16,7 +16,7 @@ SCORES = {"lucky": 0.5, "honest": 0.9}
 
 @pytest.fixture
 def finals(tmp_path: Path) -> Finals:
-    """With the scores on other rows already known."""
+    """With the scores on the test rows already known."""
     journal = Journal(tmp_path / "journal.jsonl")
     for name, score in SCORES.items():
         found = Quality("accuracy", score, 0.9, ())
@@ -30,7 +30,7 @@ def finals(tmp_path: Path) -> Finals:
 def test_the_next_best_wins_when_the_best_is_refuted(finals: Finals) -> None:
     rows = [candidate("lucky", size=500), candidate("honest", size=1000)]
     found, quality = finals.confirm(rows, 100)
-    assert "accuracy falls by 40.00%" in found[0].refuted
+    assert "accuracy drops by 40.00%" in found[0].refuted
     assert (found[1].refuted, quality and quality.score) == ("", 0.9)
 
 

@@ -51,7 +51,7 @@ def test_a_drop_that_chance_explains_refutes_nothing(drop: float, rows: int, hel
 
 def test_a_broken_output_refutes_on_any_number_of_rows() -> None:
     quality = Quality("accuracy", 0.0, 1.0, (), "output holds NaN")
-    assert refutation(quality, 16, GOAL).endswith("16 other rows: output holds NaN")
+    assert refutation(quality, 16, GOAL).endswith("16 test rows: output holds NaN")
 
 
 def test_a_larger_file_is_called_larger() -> None:

@@ -1,0 +1,110 @@
+"""A request of ModelInfer, or one of a stream, on its way through the server."""
+
+import asyncio
+import logging
+
+import orjson
+from grpc import StatusCode
+
+from service.api.dataplane.inference import Headers, Inference
+from service.api.grpc.decoding import decode, decode_there
+from service.api.grpc.statuses import code_of
+from service.api.grpc.wire import Parts, split
+from service.api.offload.lanes import decoded_there
+from service.api.protocol.json_tensors import Buffer
+from service.api.protocol.pace import Pace, TakesLong
+from service.api.transport.answers import Answer
+from service.api.transport.exchange import Exchange
+from service.api.transport.target import Target
+from service.core.body_cost import LARGE
+from service.core.errors import ShuttingDown
+from service.core.memory_budget import Reservation
+from service.core.requests import InferRequest
+from service.core.sizes import HERE_BYTES
+from service.core.tensors import Arrays
+
+PROTOCOL = "grpc"
+UNREAD = Target(PROTOCOL, "", None)
+"""What a request asks for whose message has not been read."""
+_log = logging.getLogger(__name__)
+
+
+class Refused(Exception):  # noqa: N818 - what the client is told
+    """A request failed: with which code, what the client is told, and in which metadata."""
+
+    def __init__(self, answer: Answer) -> None:
+        text: str = orjson.loads(bytes(answer.body))["error"]
+        super().__init__(text)
+        self.code: StatusCode = code_of(answer.status)
+        self.text = text
+        retry = [(n.decode(), v.decode()) for n, v in answer.headers if n == b"retry-after"]
+        self.metadata = tuple(retry)
+
+
+class Call(Exchange):
+    """One request: what it holds, and until when."""
+
+    def __init__(self, inference: Inference, headers: Headers) -> None:
+        super().__init__(UNREAD, inference.request_id(headers))
+        self._inference = inference
+        self._headers = headers
+        self._reply: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
+
+    async def answer(self, body: bytes, allowed: float | None) -> list[Buffer]:
+        """The parts of the answer's message; ``allowed`` are the seconds until nobody waits for it.
+
+        Raises:
+            Refused: the request failed.
+            CancelledError: the client has cancelled it; it leaves the queue.
+        """
+        inference = self._inference
+        try:
+            parts = split(body)
+            self.target = Target(PROTOCOL, parts.model, parts.version or None)
+            if len(body) > LARGE:
+                self._expect(body, parts)
+            try:
+                request = decode(body, parts)
+            except TakesLong:
+                request = await self._decoded_elsewhere(body, parts)
+            del body
+            if allowed is not None and (request.timeout is None or allowed < request.timeout):
+                request = request._replace(timeout=max(allowed, 0.0))
+            alone = len(parts.head) > HERE_BYTES
+            inference.admit_read(self, self._headers, request, self._reply, alone)
+            outputs = await self._reply
+            try:
+                answer = inference.answer(self, outputs)
+            except TakesLong:
+                answer = await inference.answer_elsewhere(self, outputs)
+        except asyncio.CancelledError:
+            self._reply.cancel()
+            if inference.leaving and self.admitted:
+                inference.refuse(
+                    self, ShuttingDown("the server stopped before there was an answer")
+                )
+            inference.abandon(self)
+            raise
+        except Exception as error:
+            raise Refused(inference.refuse(self, error)) from None
+        return list(answer.rest)
+
+    def finish(self) -> Reservation | None:
+        """Tell how it ended; gives what stays reserved until the answer has left."""
+        held, self.held = self.held, None
+        self._inference.finish(self)
+        return held
+
+    def _expect(self, body: bytes, parts: Parts) -> None:
+        traffic = self._inference.traffic
+        # Typed contents become lists of numbers, as JSON does.
+        traffic.expect(self, len(body), raw=len(parts.head) <= LARGE)
+        if self.held is not None and b"BYTES" in parts.head[:LARGE]:
+            traffic.came(self, body, len(body))
+
+    async def _decoded_elsewhere(self, body: bytes, parts: Parts) -> InferRequest:
+        lane = self._inference.elsewhere.lane(len(body))
+        if len(parts.head) > HERE_BYTES:
+            there = (lane.process, decode_there, body)
+            return await lane.run(decoded_there, *there, held=self.held)
+        return await lane.run(lambda: decode(body, parts, Pace()), held=self.held)

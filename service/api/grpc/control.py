@@ -1,0 +1,100 @@
+"""Every call but inference: asked of the control plane, as the request that it has over HTTP.
+
+So keys, the audit, errors and the agreement of several workers are those of HTTP, and there is one
+answer to each question.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import orjson
+from google.protobuf.json_format import ParseDict
+
+from service.api.grpc.messages import message
+from service.api.grpc.metadata import pairs_of
+from service.api.grpc.statuses import code_of
+from service.api.http1.asgi_call import App
+
+Answers = Callable[[Any], Mapping[str, Any]]
+
+
+class Asked(NamedTuple):
+    """A request over HTTP."""
+
+    method: str
+    path: str
+    body: bytes = b""
+
+
+class Said(NamedTuple):
+    """The answer over HTTP."""
+
+    status: int
+    body: bytes
+
+
+class ControlPlane:
+    """Asks the application for the control plane; ``app`` is it."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        # Changes go on when their client leaves, as over HTTP.
+        self._tasks: set[asyncio.Task[Said]] = set()
+
+    async def ask(self, asked: Asked, context: Any) -> Said:
+        """What it answers to a caller with these metadata and this address."""
+        task = asyncio.ensure_future(self._ask(asked, context))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def answer(self, asked: Asked, context: Any, response: str, form: Answers) -> Any:
+        """The message ``response``, of the answer as ``form`` has it; a failed call where the
+        answer is an error."""
+        status, body = await self.ask(asked, context)
+        found = orjson.loads(body) if body else {}
+        if status != 200:
+            await context.abort(code_of(status), str(found.get("error", "")))
+        return ParseDict(
+            form(found), message(f"inference.{response}")(), ignore_unknown_fields=True
+        )
+
+    async def _ask(self, asked: Asked, context: Any) -> Said:
+        method, path, body = asked
+        status, parts = 500, list[bytes]()
+        arriving = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+        async def receive() -> Any:
+            return next(arriving, {"type": "http.disconnect"})
+
+        async def send(event: Any) -> None:
+            nonlocal status
+            if event["type"] == "http.response.start":
+                status = event["status"]
+            else:
+                parts.append(event.get("body", b""))
+
+        headers = [p for p in pairs_of(context.invocation_metadata()) if p[0] != b"content-length"]
+        scope = {
+            "type": "http",
+            "http_version": "2",
+            "method": method,
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": [*headers, (b"content-length", b"%d" % len(body))],
+            "client": client_of(context.peer()),
+        }
+        await self._app(scope, receive, send)
+        return Said(status, b"".join(parts))
+
+
+def client_of(peer: str) -> tuple[str, int] | None:
+    """Address and port of a caller, whom gRPC calls ``ipv4:127.0.0.1:5000`` or
+    ``ipv6:%5B::1%5D:5000``; None for any other."""
+    kind, _, address = peer.partition(":")
+    host, _, port = address.rpartition(":")
+    if kind not in ("ipv4", "ipv6") or not port.isdigit():
+        return None
+    return host.replace("%5B", "").replace("%5D", "").strip("[]"), int(port)

@@ -1,0 +1,169 @@
+"""A ModelInferRequest to an InferRequest."""
+
+from functools import lru_cache
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from service.api.grpc.messages import message
+from service.api.grpc.parameters import values
+from service.api.grpc.typed import array_of, has_contents
+from service.api.grpc.wire import Parts, split
+from service.api.offload.jobs import Decoded, arrived, pack
+from service.api.protocol.binary_tensors import from_bytes
+from service.api.protocol.codec import MAX_INPUTS, request_of
+from service.api.protocol.json_tensors import MAX_RANK, check_strings, show
+from service.api.protocol.pace import Paced, TakesLong, go_on, not_here
+from service.api.protocol.unsupported import refuse_shared_memory
+from service.core.errors import MalformedRequest
+from service.core.requests import InferRequest
+from service.core.sizes import HERE_BYTES
+from service.core.tensors import DATATYPES, Datatype, Tensor
+
+REPEATED = 2048
+"""Bytes of a description that is remembered."""
+
+
+class Described(NamedTuple):
+    """An input without its data: ``size`` in bytes, None for strings, truth values and tensors
+    without an element, which are looked at one by one."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+    size: int | None
+
+
+class Head(NamedTuple):
+    """What the inputs of a request are, and the request without them."""
+
+    inputs: tuple[Described, ...]
+    request: InferRequest
+
+
+def decode(body: bytes, parts: Parts, pace: Paced = not_here) -> InferRequest:
+    """The request of which ``parts`` were found in a message; what takes long keeps to a pace.
+
+    Raises:
+        MalformedRequest: naming what is wrong, and where.
+        TakesLong: in the event loop.
+    """
+    head = parts.head
+    if len(head) <= REPEATED and parts.raw:
+        known = _remembered(head)
+    elif len(head) <= HERE_BYTES or pace is not not_here:
+        parsed = _parsed(head)
+        if not parts.raw:
+            return _typed(parsed)._replace(id=parts.id)
+        known = _described(parsed)
+    else:
+        raise TakesLong
+    if len(known.inputs) != len(parts.raw):
+        raise MalformedRequest(
+            f'"raw_input_contents" has {len(parts.raw)} tensors, "inputs" has {len(known.inputs)}:'
+            " expected as many"
+        )
+    inputs = []
+    for spec, (start, end) in zip(known.inputs, parts.raw, strict=True):
+        name, datatype, shape, size = spec
+        if size == end - start:
+            array = np.frombuffer(body, datatype.dtype, prod(shape), start).reshape(shape)
+            if array.flags.aligned:
+                inputs.append(Tensor(name, datatype, array))
+                continue
+        elif datatype.name == "BYTES":
+            count = prod(shape)
+            check_strings(name, count, end - start - 4 * count)
+        data = memoryview(body)[start:end]
+        inputs.append(from_bytes(name, datatype, shape, data, pace))
+    return known.request._replace(inputs=tuple(inputs), id=parts.id)
+
+
+def decode_there(body: Any) -> Decoded:
+    """The same in the codec process, for messages whose tensors are not raw: protobuf holds the
+    interpreter until it has read them.
+
+    Raises:
+        MalformedRequest: see ``decode``.
+    """
+    whole = bytes(arrived(body))
+    request = decode(whole, split(whole), go_on)
+    return request._replace(inputs=()), pack(request.inputs)
+
+
+def _parsed(head: bytes) -> Any:
+    try:
+        return message("inference.ModelInferRequest").FromString(head)
+    except Exception as error:  # DecodeError, which each implementation of protobuf has its own of
+        raise MalformedRequest(f"the message is not a ModelInferRequest: {error}") from None
+
+
+@lru_cache(maxsize=256)
+def _remembered(head: bytes) -> Head:
+    return _described(_parsed(head))
+
+
+def _described(parsed: Any) -> Head:
+    inputs = []
+    for each in _inputs(parsed):
+        datatype, shape = _checked(each)
+        if has_contents(each):
+            raise MalformedRequest(
+                f'input "{each.name}" has "contents" beside "raw_input_contents": send one of them'
+            )
+        count = prod(shape)
+        plain = count and datatype.name not in ("BYTES", "BOOL")
+        size = count * datatype.size if plain else None
+        inputs.append(Described(each.name, datatype, shape, size))
+    return Head(tuple(inputs), _request(parsed))
+
+
+def _typed(parsed: Any) -> InferRequest:
+    request = _request(parsed)
+    inputs = []
+    for each in _inputs(parsed):
+        datatype, shape = _checked(each)
+        inputs.append(Tensor(each.name, datatype, array_of(each, datatype, shape)))
+    return request._replace(inputs=tuple(inputs))
+
+
+def _inputs(parsed: Any) -> Any:
+    if len(parsed.inputs) > MAX_INPUTS:
+        raise MalformedRequest(
+            f'"inputs" has {len(parsed.inputs)} tensors, at most {MAX_INPUTS} are taken'
+        )
+    return parsed.inputs
+
+
+def _checked(tensor: Any) -> tuple[Datatype, tuple[int, ...]]:
+    """Datatype and shape of an input."""
+    name, datatype = tensor.name, DATATYPES.get(tensor.datatype)
+    if datatype is None:
+        raise MalformedRequest(
+            f'input "{name}" has datatype {show(tensor.datatype)}, expected one of'
+            f" {', '.join(DATATYPES)}"
+        )
+    if len(tensor.shape) > MAX_RANK:
+        raise MalformedRequest(f'input "{name}": "shape" must be up to {MAX_RANK} integers')
+    shape = tuple(tensor.shape)
+    for length in shape:
+        if length < 0:
+            raise MalformedRequest(
+                f'input "{name}": "shape" must hold integers of at least 0, got {length}'
+            )
+    refuse_shared_memory(values(tensor.parameters, f'input "{name}"'), f'input "{name}"')
+    return datatype, shape
+
+
+def _request(parsed: Any) -> InferRequest:
+    """The request without its inputs and its id. Its outputs are raw, whatever is said of them:
+    that is all that clients read."""
+    outputs = [
+        {"name": each.name, "parameters": values(each.parameters, f'output "{each.name:.80}"')}
+        for each in parsed.outputs
+    ]
+    asked = {"parameters": values(parsed.parameters, "the request"), "outputs": outputs}
+    request = request_of(asked, ())
+    wanted = tuple([each._replace(binary=True) for each in request.outputs])
+    return request._replace(outputs=wanted, binary_outputs=True)

@@ -1,0 +1,39 @@
+"""What comes beside a message: metadata, which are headers to all else."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from grpc import StatusCode
+
+from service.api.dataplane.inference import Headers
+from service.api.transport.answers import Header
+from service.core.errors import Unauthenticated
+
+Metadata = Sequence[tuple[str, str | bytes]]
+READ = frozenset({"x-request-id", "traceparent", "tracestate"})
+Admit = Callable[[Iterable[Header]], None] | None
+"""Lets a prediction with these headers pass, or raises Unauthenticated; None where all pass."""
+
+
+def pairs_of(metadata: Metadata) -> list[Header]:
+    """Metadata as headers."""
+    return [(name.encode("latin-1"), _bytes(value)) for name, value in metadata or ()]
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode("latin-1", "replace")
+
+
+def headers_of(metadata: Metadata) -> Headers:
+    """By name, those that a request for a prediction is read with."""
+    return {name.encode("latin-1"): _bytes(value) for name, value in metadata or () if name in READ}
+
+
+async def turn_away_unless(
+    admit: Callable[[Iterable[Header]], None], context: Any, metadata: Metadata
+) -> None:
+    """End a call that shows no key where one is needed."""
+    try:
+        admit(pairs_of(metadata))
+    except Unauthenticated as error:
+        await context.abort(StatusCode.UNAUTHENTICATED, str(error))

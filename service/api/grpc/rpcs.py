@@ -1,0 +1,111 @@
+"""The calls of the inference service that are no inference, and the request over HTTP of each."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import orjson
+
+from service.api.grpc.control import Answers, Asked
+from service.api.grpc.parameters import values
+from service.api.grpc.repository_calls import index, load, loaded, unload
+from service.core.errors import NotFound
+
+Asks = Callable[[Any], Asked]
+
+
+class Rpc(NamedTuple):
+    """A call: what it asks over HTTP, and its answer in the words of its message."""
+
+    ask: Asks
+    form: Answers
+
+
+def _same(found: Any) -> Mapping[str, Any]:
+    return dict(found)
+
+
+def _model(name: str, version: str, what: str) -> str:
+    """The path of a model or of a version. A name is one segment of it."""
+    for each in (name, version):
+        if "/" in each:
+            raise NotFound(f'there is no model "{name:.80}" version "{version:.40}"')
+    named = f"/v2/models/{name}" + (f"/versions/{version}" if version else "")
+    return named + what
+
+
+def _of_model(what: str) -> Asks:
+    return lambda request: Asked("GET", _model(request.name, request.version, what))
+
+
+def _statistics(request: Any) -> Asked:
+    if not request.name:
+        return Asked("GET", "/v2/models/stats")
+    return Asked("GET", _model(request.name, request.version, "/stats"))
+
+
+def _traces(request: Any) -> Asked:
+    path = _model(request.model_name, "", "") if request.model_name else "/v2"
+    changes = {name: _trace_value(list(each.value)) for name, each in request.settings.items()}
+    return _settings(f"{path}/trace/setting", changes)
+
+
+def _trace_value(value: list[str]) -> Any:
+    """No value asks for the default."""
+    return None if not value else value[0] if len(value) == 1 else value
+
+
+def _logs(request: Any) -> Asked:
+    return _settings("/v2/logging", values(request.settings, "the request"))
+
+
+def _settings(path: str, changes: Mapping[str, Any]) -> Asked:
+    return Asked("POST", path, orjson.dumps(changes)) if changes else Asked("GET", path)
+
+
+def _listed(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    settings = {
+        name: {"value": [str(each) for each in value] if isinstance(value, list) else [str(value)]}
+        for name, value in found.items()
+    }
+    return {"settings": settings}
+
+
+def _chosen(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    kinds = {bool: "bool_param", int: "uint32_param", str: "string_param"}
+    return {"settings": {name: {kinds[type(each)]: each} for name, each in found.items()}}
+
+
+def _shared_memory(kind: str, verb: str) -> Asks:
+    """Refused over HTTP too, whatever it asks for."""
+
+    def ask(request: Any) -> Asked:
+        path = f"/v2/{kind}sharedmemory/{verb}"
+        return Asked("GET" if verb == "status" else "POST", path)
+
+    return ask
+
+
+RPCS: Mapping[str, Rpc] = {
+    "ServerMetadata": Rpc(lambda _: Asked("GET", "/v2"), _same),
+    "ModelMetadata": Rpc(_of_model(""), _same),
+    "ModelConfig": Rpc(_of_model("/config"), lambda found: {"config": found}),
+    "ModelStatistics": Rpc(_statistics, _same),
+    "RepositoryIndex": Rpc(index, lambda found: {"models": found}),
+    "RepositoryModelLoad": Rpc(load, loaded),
+    "RepositoryModelUnload": Rpc(unload, loaded),
+    "TraceSetting": Rpc(_traces, _listed),
+    "LogSettings": Rpc(_logs, _chosen),
+    **{
+        f"{kind.capitalize()}SharedMemory{verb.capitalize()}": Rpc(
+            _shared_memory(kind, verb), _same
+        )
+        for kind in ("system", "cuda")
+        for verb in ("status", "register", "unregister")
+    },
+}
+READY: Mapping[str, Asks] = {
+    "ServerLive": lambda _: Asked("GET", "/v2/health/live"),
+    "ServerReady": lambda _: Asked("GET", "/v2/health/ready"),
+    "ModelReady": _of_model("/ready"),
+}
+"""Calls that are answered by yes or no: whether the status over HTTP is 200."""

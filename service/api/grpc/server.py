@@ -1,0 +1,151 @@
+"""The gRPC server: its port, its limits, its end."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+from grpc import aio
+
+from service.api.dataplane.inference import Inference
+from service.api.grpc.control import ControlPlane
+from service.api.grpc.infer import ModelInfer
+from service.api.grpc.metadata import Admit
+from service.api.grpc.services import services
+from service.api.grpc.stream import ModelStreamInfer
+from service.api.http1.asgi_call import App
+from service.core.errors import ConfigError
+from service.files import read_stream
+
+LISTENERS = 8
+"""Servers of gRPC at the port. One takes calls one at a time, each after a turn of the event loop,
+so that nearly none would share a batch; several take as many in a turn."""
+MOST_CALLS = 8192
+"""Calls at a time; a further one is refused."""
+MOST_STREAMS = 1024
+"""Calls of one connection at a time; further ones wait in the client."""
+PING_MILLISECONDS = 60_000
+"""After which a connection that says nothing is asked whether it is still there."""
+PEM_BYTES = 2**20
+"""Of a file with certificates or a key."""
+_log = logging.getLogger(__name__)
+
+
+class Tls(NamedTuple):
+    """Files in PEM: the server's certificate with its chain, its key, and those who sign clients'
+    certificates, which are then needed."""
+
+    certificate: Path
+    key: Path
+    clients: Path | None = None
+
+
+class Port(NamedTuple):
+    """Where to listen, and how: ``number`` 0 for any free one. ``largest`` is the most bytes of a
+    message; ``compression`` is for answers."""
+
+    host: str
+    number: int
+    largest: int
+    tls: Tls | None = None
+    compression: str = "none"
+
+
+class GRPCServer:
+    """Answers calls at a port, from ``start`` to ``stop``."""
+
+    def __init__(self, port: Port, inference: Inference, app: App, admit: Admit) -> None:
+        seconds = inference.body_timeout
+        infer = ModelInfer(inference, admit, seconds)
+        stream = ModelStreamInfer(inference, admit, seconds)
+        self._services = services(ControlPlane(app), infer, stream)
+        self._credentials = credentials(port.tls) if port.tls else None
+        self._port = port
+        # All mutable state: the servers while there are any, and their end.
+        self._servers: list[Any] = []
+        self._stopping: asyncio.Future[Any] | None = None
+
+    async def start(self) -> int:
+        """Listen; gives the number of the port.
+
+        Raises:
+            ConfigError: the port cannot be had.
+        """
+        number = self._port.number
+        for _ in range(LISTENERS):
+            # The others have the port of the first.
+            server, number = self._listening(number)
+            await server.start()
+            self._servers.append(server)
+        return number
+
+    def _listening(self, number: int) -> tuple[Any, int]:
+        server = aio.server(
+            options=_options(self._port),
+            maximum_concurrent_rpcs=MOST_CALLS // LISTENERS,
+            compression=_compression(self._port.compression),
+        )
+        for name, handlers in self._services.items():
+            made = grpc.method_handlers_generic_handler(name, handlers)
+            server.add_generic_rpc_handlers((made,))
+        host = self._port.host
+        where = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
+        try:
+            if self._credentials is None:
+                return server, server.add_insecure_port(where)
+            return server, server.add_secure_port(where, self._credentials)
+        except RuntimeError as error:
+            raise ConfigError(f"cannot listen on {where} (--grpc-port): {error}") from None
+
+    def begin_stop(self, seconds: float) -> None:
+        """Take no more calls; those there are have so many seconds to end."""
+        if self._servers and self._stopping is None:
+            self._stopping = asyncio.gather(*[each.stop(seconds) for each in self._servers])
+
+    async def stop(self) -> None:
+        """Wait for the end."""
+        self.begin_stop(0)
+        if self._stopping is not None:
+            await self._stopping
+
+
+def credentials(tls: Tls) -> Any:
+    """What a port with TLS needs.
+
+    Raises:
+        ConfigError: a file cannot be read.
+    """
+    pair = (_pem("--grpc-tls-key", tls.key), _pem("--grpc-tls-cert", tls.certificate))
+    clients = _pem("--grpc-tls-client-ca", tls.clients) if tls.clients else None
+    return grpc.ssl_server_credentials([pair], clients, require_client_auth=clients is not None)
+
+
+def _pem(flag: str, file: Path) -> bytes:
+    try:
+        found = read_stream(file, PEM_BYTES)
+    except OSError as error:
+        raise ConfigError(f"{flag} {file}: {error.strerror or error}") from None
+    if b"-----BEGIN" not in found:
+        raise ConfigError(f"{flag} {file}: it is not in PEM format")
+    return found
+
+
+def _options(port: Port) -> Sequence[tuple[str, int]]:
+    return (
+        ("grpc.so_reuseport", 1),
+        ("grpc.max_receive_message_length", port.largest),
+        ("grpc.max_send_message_length", -1),  # --max-response-bytes holds for answers
+        ("grpc.max_concurrent_streams", MOST_STREAMS),
+        ("grpc.keepalive_time_ms", PING_MILLISECONDS),
+        ("grpc.keepalive_timeout_ms", PING_MILLISECONDS // 3),
+    )
+
+
+def _compression(name: str) -> grpc.Compression:
+    return {
+        "none": grpc.Compression.NoCompression,
+        "deflate": grpc.Compression.Deflate,
+        "gzip": grpc.Compression.Gzip,
+    }[name]

@@ -1,0 +1,53 @@
+"""Each call asks what its request over HTTP asks, and no name leads to another address."""
+
+from collections.abc import Callable
+
+import pytest
+from tritonclient.grpc import service_pb2 as theirs
+
+from service.api.grpc.control import Asked
+from service.api.grpc.rpcs import READY, RPCS
+from service.core.errors import NotFound
+
+METHODS = {m.name for m in theirs.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods}
+
+
+def test_every_call_but_inference_is_there() -> None:
+    assert RPCS.keys() | READY.keys() | {"ModelInfer", "ModelStreamInfer"} == METHODS
+
+
+def test_calls_about_models_name_them_in_the_path() -> None:
+    request = theirs.ModelMetadataRequest(name="m", version="2")
+    assert RPCS["ModelMetadata"].ask(request) == Asked("GET", "/v2/models/m/versions/2")
+    assert RPCS["ModelConfig"].ask(request).path == "/v2/models/m/versions/2/config"
+    assert RPCS["ModelStatistics"].ask(request).path == "/v2/models/m/versions/2/stats"
+    assert RPCS["ModelStatistics"].ask(theirs.ModelStatisticsRequest()).path == "/v2/models/stats"
+    assert READY["ModelReady"](theirs.ModelReadyRequest(name="m")).path == "/v2/models/m/ready"
+
+
+Ask = Callable[..., Asked]
+
+
+@pytest.mark.parametrize("ask", [RPCS["ModelMetadata"].ask, READY["ModelReady"]])
+@pytest.mark.parametrize(("name", "version"), [("m/versions/1", ""), ("m", "1/config")])
+def test_a_name_is_one_segment(ask: Ask, name: str, version: str) -> None:
+    with pytest.raises(NotFound):
+        ask(theirs.ModelMetadataRequest(name=name, version=version))
+
+
+def test_settings_are_read_without_changes_and_changed_with_them() -> None:
+    request = theirs.LogSettingsRequest()
+    assert RPCS["LogSettings"].ask(request) == Asked("GET", "/v2/logging")
+    request.settings["log_verbose_level"].uint32_param = 1
+    request.settings["log_info"].bool_param = False
+    method, path, body = RPCS["LogSettings"].ask(request)
+    assert (method, path) == ("POST", "/v2/logging")
+    assert body in (
+        b'{"log_verbose_level":1,"log_info":false}',
+        b'{"log_info":false,"log_verbose_level":1}',
+    )
+    traces = theirs.TraceSettingRequest(model_name="m")
+    traces.settings["trace_level"].value.append("OFF")
+    assert RPCS["TraceSetting"].ask(traces) == Asked(
+        "POST", "/v2/models/m/trace/setting", b'{"trace_level":"OFF"}'
+    )
