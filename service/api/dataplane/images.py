@@ -53,28 +53,44 @@ async def read_images(
     elsewhere: Elsewhere,
     traffic: Traffic,
 ) -> Decoded:
-    """The request in a body, with the model's tensor in place of its images. Memory for their
-    pixels is reserved before any is decoded.
+    """The request in a body, with the model's tensor in place of its images.
 
     Raises:
-        MalformedRequest, SignatureMismatch: naming the image that is wrong.
-        MemoryFull, BodyTooLarge: there is no room for the pixels.
+        QuantserveError: as ``decode_images``.
         CodecFailed: the process that reads long JSON died.
     """
-    name, lane = settings.name, elsewhere.images
     if sent.form == "body":
         # As of any raw body, the answer is binary; a POST of an image is answered in JSON.
         request = InferRequest((), binary_outputs=sent.header_length == 0)
         images: list[Any] = [sent.body]
     else:
-        parts = (sent.body, sent.header_length, sent.form, name)
+        parts = (sent.body, sent.header_length, sent.form, settings.name)
         images, request = await elsewhere.decode_images(*parts, held=exchange.held)
         if not images:  # tensors, and a text that looked like an image's datatype
             return Decoded(request, None, 0.0)
-    tensor = settings.tensor
+    return await decode_images(images, request, settings, exchange, elsewhere, traffic)
+
+
+async def decode_images(
+    images: Sequence[Any],
+    request: InferRequest,
+    settings: ImageSettings,
+    exchange: Exchange,
+    elsewhere: Elsewhere,
+    traffic: Traffic,
+) -> Decoded:
+    """The request with the model's tensor beside its other inputs. Memory for the pixels is
+    reserved before any is decoded.
+
+    Raises:
+        MalformedRequest, SignatureMismatch: naming the image that is wrong.
+        MemoryFull, BodyTooLarge: there is no room for the pixels.
+    """
+    tensor, lane = settings.tensor, elsewhere.images
     if any(each.name == tensor for each in request.inputs):
         raise MalformedRequest(
-            f'the request has input "{tensor}", and "{name}" which it is made of: send one of them'
+            f'the request has input "{tensor}", and "{settings.name}" which it is made of: send one'
+            " of them"
         )
     began = perf_counter()
     pictures, needed = await lane.run(_opened, images, settings, held=exchange.held)

@@ -19,7 +19,7 @@ from service.api.protocol import codec, v1
 from service.api.protocol.answer_limit import check_size, is_slight, slight
 from service.api.protocol.csv_table import body_format
 from service.api.protocol.errors import outcome_of
-from service.api.protocol.image_bodies import form_of
+from service.api.protocol.image_bodies import form_of, images_of
 from service.api.protocol.json_tensors import Bytes
 from service.api.protocol.pace import TakesLong, not_here
 from service.api.transport.answers import (
@@ -57,7 +57,7 @@ from service.engine.runtime.replies import Reply
 
 # Servers without models for images do without it.
 if TYPE_CHECKING:
-    from service.api.dataplane.images import ImageBody
+    from service.api.dataplane.images import Decoded, ImageBody
     from service.core.images import ImageSettings
 
 Headers = Mapping[bytes, bytes]
@@ -188,13 +188,47 @@ class Inference:
     ) -> InferRequest:
         from service.api.dataplane.images import read_images
 
-        request, exchange.pictured, seconds = await read_images(
-            sent, images, exchange, self.elsewhere, self.traffic
-        )
-        if exchange.pictured is not None:
-            count = len(exchange.pictured.placements)
-            self._observe(ImagesDecoded(version.model, version.number, count, seconds))
-        return request
+        places = (exchange, self.elsewhere, self.traffic)
+        return self._decoded(exchange, version, await read_images(sent, images, *places))
+
+    def image_input(self, exchange: Exchange) -> str | None:
+        """The BYTES input for images of the version that answers; None where it takes none.
+
+        Raises:
+            NotFound, NotReady: no version answers.
+        """
+        images = self._choose(exchange).images
+        return None if images is None else images.name
+
+    async def with_images(self, exchange: Exchange, request: InferRequest) -> InferRequest:
+        """A request that has been read with the model's tensor in place of its images, if it has
+        some; its BYTES of ``image_input`` are bytes.
+
+        Raises:
+            RequestError, TransientError: as ``admit_elsewhere``.
+        """
+        while True:
+            version = self._choose(exchange)
+            settings, exchange.pictured = version.images, None
+            images, rest = images_of(settings.name, request) if settings else ([], request)
+            if settings is None or not images:
+                return request
+            from service.api.dataplane.images import decode_images
+
+            places = (exchange, self.elsewhere, self.traffic)
+            made = await decode_images(images, rest, settings, *places)
+            if self._choose(exchange).images == settings:
+                return self._decoded(exchange, version, made)
+
+    def _decoded(
+        self, exchange: Exchange, version: ModelVersion, decoded: "Decoded"
+    ) -> InferRequest:
+        exchange.pictured = decoded.pictured
+        if decoded.pictured is not None:
+            count = len(decoded.pictured.placements)
+            event = ImagesDecoded(version.model, version.number, count, decoded.seconds)
+            self._observe(event)
+        return decoded.request
 
     def _choose(self, exchange: Exchange) -> ModelVersion:
         _, model, number = exchange.target

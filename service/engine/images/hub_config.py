@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from service.core.errors import FileUnreadable, LoadFailed
+from service.core.hub_labels import labels_of
 from service.core.images import Resample, Resize
 from service.core.names import PREPROCESSOR_FILE
 from service.engine.host.paths import leads_outside
@@ -70,7 +71,7 @@ def read_hub_config(home: Path, root: Path) -> HubImages | None:
         _values(found, "image_mean") if normalised else None,
         _values(found, "image_std") if normalised else None,
         bool(found.get("do_flip_channel_order")),
-        _labels(_object(home, root, CONFIG_FILE).get("id2label")),
+        labels_of(_object(home, root, CONFIG_FILE).get("id2label")),
     )
 
 
@@ -118,16 +119,6 @@ def _values(found: Mapping[str, Any], key: str) -> tuple[float, ...] | None:
     if not isinstance(values, list) or not all(isinstance(each, int | float) for each in values):
         raise LoadFailed(f"{PREPROCESSOR_FILE} has {key} {values!r:.80}, expected numbers")
     return tuple(map(float, values))
-
-
-def _labels(given: Any) -> tuple[str, ...]:
-    """``id2label`` in the order of its numbers, if these are 0, 1, 2 and so on."""
-    if not isinstance(given, dict):
-        return ()
-    named = {key: value for key, value in given.items() if str(key).isdecimal()}
-    by_number = {int(key): str(value) for key, value in named.items()}
-    places = range(len(given))
-    return tuple(by_number[n] for n in places) if set(by_number) == set(places) else ()
 
 
 def _object(home: Path, root: Path, name: str) -> dict[str, Any]:
