@@ -22,6 +22,8 @@ figures           figures in JSON, which has no NaN
 gate              the gate's judgement
 generation        what is asked of a language model, and its answer
 graph_limits      how large a graph may be
+hub_labels        labels of a config.json
+images            how images become an input, and where boxes lie in them
 language_gate     the judgement of a language model
 layout            what a model repository holds
 ledger            what is at work, written where it outlives the process
