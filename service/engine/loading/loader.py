@@ -49,6 +49,7 @@ from service.engine.storage.folder import (
     is_language_model,
     read_model,
 )
+from service.engine.storage.hub_labels import hub_labels
 
 # Servers without language models do without these: they take memory.
 if TYPE_CHECKING:
@@ -66,12 +67,12 @@ class Loaded:
     """A version that is loaded and warm.
 
     ``kernels`` are those that run; ``kernels_note`` says why they are not the wanted ones, if so.
-    ``labels`` are the classes of outputs that the file names them for, and ``outputs_note`` tells
-    which outputs are not as the file declares them. ``advice`` says what would let it run better,
-    and ``speed_note`` that its speed was measured on another kind of machine. ``memory_bytes`` is
-    by how much the process grew; ``file_bytes`` counts the model's files. ``rows`` are some rows of
-    the probe, which the next version must run too. ``extent`` is how large inputs may be in the
-    event loop, if any may. A ``language`` model has no instances. ``text`` is how it takes texts,
+    ``labels`` are the classes of outputs that the file, or a config.json beside it, names them for;
+    ``outputs_note`` tells which outputs are not as the file declares them. ``advice`` says what
+    would let it run better, and ``speed_note`` that its speed was measured on another kind of
+    machine. ``memory_bytes`` is by how much the process grew; ``file_bytes`` counts the model's
+    files. ``rows`` are some rows of the probe, which the next version must run too. ``extent`` is
+    how large inputs may be in the event loop, if any may. A ``language`` model has no instances. ``text`` is how it takes texts,
     if it does; ``text_note`` says why not, if there is a tokenizer. ``images`` and ``images_note``
     are the same for images and a preprocessor_config.json.
     """
@@ -260,6 +261,7 @@ def warm_up(
         rows=_kept(rows),
         extent=tuned.extent,
         labels={
+            **hub_labels(opened.files, session.signature),
             **_labels(session, opened.images),
             **(text.labels if text is not None else {}),
         },
