@@ -42,6 +42,7 @@ sizes             how much one request may hold
 statistics        counters, fed by events
 tensors           tensors and signatures
 token_statistics  counters of language models
+tuning            threads, instances, rows and kernels chosen from measurements
 unserved          why an entry is no model
 versions          which versions to load and to serve
 waiting           how long a request would wait
