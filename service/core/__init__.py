@@ -45,6 +45,7 @@ statistics        counters, fed by events
 tensors           tensors and signatures
 texts             requests in text, and texts put together by length
 token_statistics  counters of language models
+tuning            threads, instances, rows and kernels chosen from measurements
 unserved          why an entry is no model
 versions          which versions to load and to serve
 waiting           how long a request would wait
