@@ -18,6 +18,7 @@ errors            every error that somebody is told
 events            what happened, as values
 exemplars         the last trace in each bucket of a histogram
 extent            how large inputs may be in the event loop
+fair_share        which model's run begins next
 figures           figures in JSON, which has no NaN
 gate              the gate's judgement
 generation        what is asked of a language model, and its answer
