@@ -72,9 +72,9 @@ class Loaded:
     would let it run better, and ``speed_note`` that its speed was measured on another kind of
     machine. ``memory_bytes`` is by how much the process grew; ``file_bytes`` counts the model's
     files. ``rows`` are some rows of the probe, which the next version must run too. ``extent`` is
-    how large inputs may be in the event loop, if any may. A ``language`` model has no instances. ``text`` is how it takes texts,
-    if it does; ``text_note`` says why not, if there is a tokenizer. ``images`` and ``images_note``
-    are the same for images and a preprocessor_config.json.
+    how large inputs may be in the event loop, if any may. A ``language`` model has no instances.
+    ``text`` is how it takes texts, if it does; ``text_note`` says why not, if there is a tokenizer.
+    ``images`` and ``images_note`` are the same for images and a preprocessor_config.json.
     """
 
     signature: Signature
