@@ -42,6 +42,7 @@ from service.engine.onnx_file.zipmap import Labels
 from service.engine.runtime.custom_ops import library
 from service.engine.runtime.execution import Control, Instance
 from service.engine.runtime.session import Session, SessionOptions, new_control
+from service.engine.storage.class_names import class_names
 from service.engine.storage.folder import (
     VersionFiles,
     has_preprocessor,
@@ -49,7 +50,6 @@ from service.engine.storage.folder import (
     is_language_model,
     read_model,
 )
-from service.engine.storage.hub_labels import hub_labels
 
 # Servers without language models do without these: they take memory.
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ def warm_up(
         rows=_kept(rows),
         extent=tuned.extent,
         labels={
-            **hub_labels(opened.files, session.signature),
+            **class_names(opened.files, session.signature),
             **_labels(session, opened.images),
             **(text.labels if text is not None else {}),
         },
