@@ -54,6 +54,7 @@ from service.engine.loading.turns import AFTER_CRASH_STAGGER, Turns
 from service.engine.repository.repository import ModelRepository
 from service.engine.repository.rollout import Context
 from service.engine.repository.watch import watch
+from service.engine.runtime.cores import Cores
 from service.engine.storage.access import denials
 from service.engine.storage.publishing import publish_files
 from service.engine.storage.staging import remove_abandoned
@@ -101,8 +102,9 @@ class Server:
         observe = Observers((statistics, log, *traced), changed)
         plan = _memory_plan(settings)
         self._traffic = traffic = Traffic(plan.traffic, address_space_left)
+        cores = settings.cores or usable_cores()
         context = Context(
-            settings.cores or usable_cores(),
+            cores,
             observe,
             plan.models,
             settings.shutdown_timeout,
@@ -114,6 +116,7 @@ class Server:
             timeouts=Timeouts(settings.run_timeout, settings.load_timeout),
             turns=Turns(AFTER_CRASH_STAGGER) if parent.crashes.total else Turns(),
             no_pin=settings.no_pin,
+            shared_cores=Cores(cores),
         )
         self._fleet = _fleet(settings, context, member)
         self.repository = (
@@ -138,7 +141,7 @@ class Server:
         counted = self._shared.statistics if self._shared else statistics.now
         changes = _changes(settings, self.repository, traffic, Audit(observe))
         limits = Limits(settings.max_body_bytes, settings.body_timeout, traffic)
-        asked = Answers(self.repository, limits, observe)
+        asked = Answers(self.repository, limits, observe, traced=settings.tracing)
         reports = [versions(self.repository, counted), watching(self.repository, self._watchers)]
         self._inference = inference = self._inference_of(settings, observe)
         # For the documentation: what it asks is no traffic, and counts as none.

@@ -215,6 +215,13 @@ class InstancesConfig(_Value):
     threads: int | None = Field(None, ge=1, le=256)
 
 
+class SchedulingConfig(_Value):
+    """``[scheduling]``: the model's share of the cores next to that of others, while there are more
+    runs than cores."""
+
+    weight: float = Field(1.0, ge=0.01, le=100)
+
+
 class SessionConfig(_Value):
     """``[session]``: how ONNX Runtime loads the graph.
 
@@ -401,6 +408,7 @@ class ModelConfig(_Value):
 
     batching: BatchingConfig = BatchingConfig()
     instances: InstancesConfig = InstancesConfig()
+    scheduling: SchedulingConfig = SchedulingConfig()
     session: SessionConfig = SessionConfig()
     limits: LimitsConfig = LimitsConfig()
     generation: GenerationConfig = GenerationConfig()

@@ -5,7 +5,7 @@ Times are seconds. (Named tuples: see ``service.core.requests``.)
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -85,6 +85,28 @@ class TokensGenerated(NamedTuple):
     queued: tuple[float, ...]
     first: tuple[float, ...]
     between: tuple[float, ...]
+
+
+class TextAnswered(NamedTuple):
+    """A request to a language model has ended; told only where requests are traced.
+
+    ``context`` are the client's headers of its trace. Times are those of ``perf_counter``:
+    ``admitted`` is when the prompts were queued, 0 for never; ``pieces`` has for each answer when
+    each of its pieces came, with the number of tokens so far.
+    """
+
+    model: str
+    version: int
+    protocol: str
+    id: str
+    outcome: Outcome
+    error: str
+    context: Mapping[str, str]
+    started: float
+    admitted: float
+    ended: float
+    prompts: tuple[int, ...]
+    pieces: tuple[tuple[tuple[float, int], ...], ...]
 
 
 class RequestDropped(NamedTuple):
@@ -219,6 +241,7 @@ Event = (
     | BatchExecuted
     | RequestDropped
     | TokensGenerated
+    | TextAnswered
     | CacheLookup
     | ImagesDecoded
     | StateChanged
@@ -230,7 +253,15 @@ Event = (
     | Polled
 )
 TRAFFIC = frozenset(
-    {RequestCompleted, BatchExecuted, RequestDropped, TokensGenerated, CacheLookup, ImagesDecoded}
+    {
+        RequestCompleted,
+        BatchExecuted,
+        RequestDropped,
+        TextAnswered,
+        TokensGenerated,
+        CacheLookup,
+        ImagesDecoded,
+    }
 )
 Observer = Callable[[Event], None]
 

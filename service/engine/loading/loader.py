@@ -42,6 +42,7 @@ from service.engine.onnx_file.zipmap import Labels
 from service.engine.runtime.custom_ops import library
 from service.engine.runtime.execution import Control, Instance
 from service.engine.runtime.session import Session, SessionOptions, new_control
+from service.engine.storage.class_names import class_names
 from service.engine.storage.folder import (
     VersionFiles,
     has_preprocessor,
@@ -66,14 +67,14 @@ class Loaded:
     """A version that is loaded and warm.
 
     ``kernels`` are those that run; ``kernels_note`` says why they are not the wanted ones, if so.
-    ``labels`` are the classes of outputs that the file names them for, and ``outputs_note`` tells
-    which outputs are not as the file declares them. ``advice`` says what would let it run better,
-    and ``speed_note`` that its speed was measured on another kind of machine. ``memory_bytes`` is
-    by how much the process grew; ``file_bytes`` counts the model's files. ``rows`` are some rows of
-    the probe, which the next version must run too. ``extent`` is how large inputs may be in the
-    event loop, if any may. A ``language`` model has no instances. ``text`` is how it takes texts,
-    if it does; ``text_note`` says why not, if there is a tokenizer. ``images`` and ``images_note``
-    are the same for images and a preprocessor_config.json.
+    ``labels`` are the classes of outputs that the file, or a config.json beside it, names them for;
+    ``outputs_note`` tells which outputs are not as the file declares them. ``advice`` says what
+    would let it run better, and ``speed_note`` that its speed was measured on another kind of
+    machine. ``memory_bytes`` is by how much the process grew; ``file_bytes`` counts the model's
+    files. ``rows`` are some rows of the probe, which the next version must run too. ``extent`` is
+    how large inputs may be in the event loop, if any may. A ``language`` model has no instances.
+    ``text`` is how it takes texts, if it does; ``text_note`` says why not, if there is a tokenizer.
+    ``images`` and ``images_note`` are the same for images and a preprocessor_config.json.
     """
 
     signature: Signature
@@ -260,6 +261,7 @@ def warm_up(
         rows=_kept(rows),
         extent=tuned.extent,
         labels={
+            **class_names(opened.files, session.signature),
             **_labels(session, opened.images),
             **(text.labels if text is not None else {}),
         },

@@ -21,6 +21,7 @@ from service.core.tensors import Signature, Tensor
 from service.engine.host.heap import free
 from service.engine.loading.loader import Loaded
 from service.engine.runtime.batcher import DynamicBatcher
+from service.engine.runtime.cores import Cores, Share
 from service.engine.runtime.replies import Reply
 from service.engine.runtime.session import new_control
 from service.engine.runtime.split_batcher import Batcher, SplitBatcher, TensorBatcher
@@ -51,7 +52,8 @@ class ModelVersion:
     """One version: its state, and while it is READY its batcher.
 
     ``run_timeout``: seconds that a run may take, where ``config`` does not say. ``when_lost`` is
-    called once the version is UNAVAILABLE because a thread does not return from a run.
+    called once the version is UNAVAILABLE because a thread does not return from a run. ``cores``
+    are shared with other models; without them the version has them for itself.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class ModelVersion:
         ledger: Ledger | None = None,
         run_timeout: float = DEFAULT_TIMEOUTS.run,
         when_lost: Callable[["ModelVersion"], None] = lambda _: None,
+        cores: Cores | None = None,
     ) -> None:
         self.config = config
         self.model = model
@@ -75,6 +78,7 @@ class ModelVersion:
         self._ledger = ledger or Ledger()
         self._limits = RunLimits(config.limits.run_timeout or run_timeout)
         self._when_lost = when_lost
+        self._cores = cores
         # All mutable state: these change together, in `start`, `fail`, `begin_stop` and `_drain`.
         self._stopped: asyncio.Future[None] | None = None
         self.state = State.LOADING
@@ -136,6 +140,8 @@ class ModelVersion:
         )
 
     def _batcher(self, loaded: Loaded, inline: bool) -> DynamicBatcher:
+        weight = self.config.scheduling.weight
+        share = Share(self._cores, weight, loaded.plan.threads) if self._cores else None
         return DynamicBatcher(
             (self.model, self.number),
             loaded.policy,
@@ -146,6 +152,7 @@ class ModelVersion:
             limits=self._limits,
             new_control=new_control,
             on_lost=self._lose,
+            share=share,
         )
 
     def _text_batcher(self, loaded: Loaded, text: "TextModel") -> "TextBatcher":
@@ -164,6 +171,8 @@ class ModelVersion:
             limit=loaded.policy.max_queue,
             timeout=loaded.policy.timeout,
             new_mark=partial(self._ledger.mark, Work(self.model, self.number)),
+            limits=self._limits,
+            on_lost=self._lose,
         )
 
     def _lose(self, lost: bool) -> None:
