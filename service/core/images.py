@@ -14,8 +14,6 @@ Resize = Literal["shortest", "stretch", "fit", "none"]
 length. fit: as large as fits into the input, the rest is filled."""
 Resample = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 BoxForm = Literal["xyxy", "xywh", "cxcywh", "yxyx"]
-MOST_IMAGES = 256
-"""Of one request."""
 FIRST = 4
 """The coordinates of a box are the first values of its axis."""
 COORDINATES: dict[BoxForm, tuple[tuple[int, bool], ...]] = {

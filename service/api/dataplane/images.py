@@ -17,9 +17,10 @@ from service.api.transport.exchange import Admitted, Exchange, Pictured
 from service.api.transport.traffic import Traffic
 from service.core.datatypes import Array
 from service.core.errors import MalformedRequest, SignatureMismatch
-from service.core.images import MOST_IMAGES, ImageSettings, Placement, boxes_in_images
+from service.core.images import ImageSettings, Placement, boxes_in_images
 from service.core.memory_budget import Reservation
 from service.core.requests import InferRequest
+from service.core.sizes import MOST_IMAGES
 from service.core.tensors import Arrays, Tensor
 
 

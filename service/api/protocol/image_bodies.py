@@ -15,8 +15,8 @@ import numpy as np
 from service.api.protocol.json_tensors import Bytes, kind, parse_json
 from service.core.body_cost import may_hold_strings
 from service.core.errors import MalformedRequest
-from service.core.images import MOST_IMAGES
 from service.core.requests import InferRequest
+from service.core.sizes import MOST_IMAGES
 from service.core.tensors import DATATYPES, Array, Tensor
 
 ImageForm = Literal["body", "v2", "v1"]

@@ -9,7 +9,7 @@ import pytest
 from service.api.protocol.codec import decode
 from service.api.protocol.image_bodies import decode_v1, form_of, images_of
 from service.core.errors import MalformedRequest
-from service.core.images import MOST_IMAGES
+from service.core.sizes import MOST_IMAGES
 
 IMAGE = b"\xff\xd8\xff\0\x80\xfe"
 TEXT = base64.b64encode(IMAGE).decode()
