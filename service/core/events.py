@@ -127,6 +127,15 @@ class CacheLookup(NamedTuple):
     seconds: float
 
 
+class ImagesDecoded(NamedTuple):
+    """The images of a request became a version's input; ``seconds`` is the sum over them."""
+
+    model: str
+    version: int
+    images: int
+    seconds: float
+
+
 class StateChanged(NamedTuple):
     """A version moved to another state."""
 
@@ -234,6 +243,7 @@ Event = (
     | TokensGenerated
     | TextAnswered
     | CacheLookup
+    | ImagesDecoded
     | StateChanged
     | ThreadLost
     | SwapPhase
@@ -243,7 +253,15 @@ Event = (
     | Polled
 )
 TRAFFIC = frozenset(
-    {RequestCompleted, BatchExecuted, RequestDropped, TextAnswered, TokensGenerated, CacheLookup}
+    {
+        RequestCompleted,
+        BatchExecuted,
+        RequestDropped,
+        TextAnswered,
+        TokensGenerated,
+        CacheLookup,
+        ImagesDecoded,
+    }
 )
 Observer = Callable[[Event], None]
 

@@ -74,7 +74,7 @@ async def _answer(
 
     async def work() -> Response:
         number = _number(model, version)
-        asked = read_generate(await answers.read(request))
+        asked = await answers.read(request, read_generate)
         await answers.begin(exchange, model, partial(_prompts, asked), number)
         if stream:
             events = _events(exchange, asked)
