@@ -1,6 +1,9 @@
 """From a version's folder to something that can serve, by measurement.
 
 language           tokenizer, rows and trial of a language model
+images             whether a version takes images, and how
+text               tokenizer, task and lengths of a model that takes texts
+lanes              how many threads decode a language model
 loader             read, load, probe, plan
 thread             a thread for one load, which may never end
 turns              when versions are loaded
