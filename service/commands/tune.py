@@ -10,7 +10,16 @@ from service.config import ModelConfig, load_model_config
 from service.core.batching import BatchingMode
 from service.core.errors import ConfigError, LoadFailed, QuantserveError
 from service.core.model_file import SETTINGS_FILE
-from service.core.tuning import Candidate, Choice, Measured, Target, candidates, choose, fit
+from service.core.tuning import (
+    Candidate,
+    Choice,
+    Measured,
+    Target,
+    candidates,
+    choose,
+    confirm,
+    fit,
+)
 from service.engine.cpu.kernels import Kernels
 from service.engine.cpu.machine import read_machine
 from service.engine.host.resources import usable_cores
@@ -20,6 +29,8 @@ from service.engine.runtime.session import Session
 from service.engine.storage.folder import VersionFiles, is_language_model
 from service.engine.storage.root import Root
 
+FINAL = 0.25
+"""Share of the time for the chosen candidate and the default by themselves."""
 INLINE = (
     "The default runs in the event loop, without the way to a thread, which is not part of these"
     " figures: compare both with quantserve bench."
@@ -56,12 +67,19 @@ def run(flags: dict[str, Any]) -> int:
         trials = _trials(files, config, opened, loaded, cores)
     except QuantserveError as error:
         raise ConfigError(f"{flags['name']}: {error}") from error
-    share = measure(trials, flags["seconds"])
-    default, *others = [trial.measured() for trial in trials]
-    p99 = flags["p99"] and flags["p99"] / 1000
+    target, p99 = Target(flags["target"]), flags["p99"] and flags["p99"] / 1000
     tolerance = config.batching.tolerance
-    choice = choose(default, others, Target(flags["target"]), p99, tolerance, share)
-    measured = [default, *others]
+
+    def judged(given: list[Trial], share_of_time: float) -> Choice:
+        share = measure(given, share_of_time * flags["seconds"])
+        default, *others = [trial.measured() for trial in given]
+        return choose(default, others, target, p99, tolerance, share)
+
+    choice = judged(trials, 1 - FINAL)
+    measured = [trial.measured() for trial in trials]
+    if choice.chosen is not choice.default:
+        final = [trials[0], *(t for t in trials if t.candidate == choice.chosen.candidate)]
+        choice = confirm(choice, judged([trial.anew() for trial in final], FINAL), target, p99)
     text = _as_text(choice, measured, tolerance)
     if loaded.plan.inline:
         text += f"\n\n{INLINE}"
@@ -140,8 +158,8 @@ def _as_text(choice: Choice, measured: list[Measured], tolerance: float) -> str:
     rows = []
     for each in measured:
         of = each.candidate
-        marks = ["default"] if each is choice.default else []
-        marks += ["chosen"] if each is choice.chosen else []
+        marks = ["default"] if each.candidate == choice.default.candidate else []
+        marks += ["chosen"] if each.candidate == choice.chosen.candidate else []
         marks += ["answers otherwise"] if each.deviation > tolerance else []
         rows.append(
             (str(of.instances), str(of.threads), str(of.rows), of.kernels, f"{each.rate:,.0f}",

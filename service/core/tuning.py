@@ -87,6 +87,27 @@ class Line:
     per_row: float
 
 
+def confirm(first: Choice, again: Choice, target: Target, p99: float | None = None) -> Choice:
+    """The first choice after the chosen candidate and the default were measured again, by
+    themselves: among many candidates the best one is often only the luckiest. The default stays
+    unless the candidate is chosen again and, for throughput, wins all rounds but one. No round is
+    won by a default whose runs exceed ``p99``."""
+    if first.chosen is first.default:
+        return first
+    best, default = again.chosen, again.default
+    rounds = list(zip(best.rates, default.rates, strict=True))
+    won = sum(mine > its for mine, its in rounds)
+    unsure = again.unsure or first.unsure
+    late = p99 is not None and default.p99 > p99
+    proven = target is Target.LATENCY or won >= len(rounds) - 1
+    if late:
+        return Choice(best, default, again.why, unsure)
+    if proven and best is not default:
+        return Choice(best, default, first.why, unsure)
+    why = f"{first.chosen.candidate} was better at first, and not when measured again"
+    return Choice(default, default, why, unsure)
+
+
 def quantile(values: Sequence[float], share: float) -> float:
     """The smallest of the values that is no smaller than this share of them."""
     return sorted(values)[max(0, ceil(share * len(values)) - 1)]
@@ -151,9 +172,6 @@ def choose(
     if best is default or (default in within and _gain(best, default, target) < GAIN):
         why = f"no candidate is {GAIN - 1:.0%} better for {target} than the default"
         return Choice(default, default, why, unsure)
-    if target is Target.THROUGHPUT and default in within and min(best.rates) <= max(default.rates):
-        rounds = "rounds of the chosen candidate and of the default overlap: measure for longer"
-        unsure = "; ".join(filter(None, (unsure, rounds)))
     what = "the shortest run of a lone row" if target is Target.LATENCY else "the most rows/s"
     bound = f" within a p99 of {p99 * 1000:g} ms" if p99 is not None else ""
     return Choice(best, default, what + bound, unsure)

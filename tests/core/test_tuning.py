@@ -11,6 +11,7 @@ from service.core.tuning import (
     Target,
     candidates,
     choose,
+    confirm,
     fit,
     quantile,
 )
@@ -83,11 +84,49 @@ def test_other_kernels_need_a_gain_of_their_own() -> None:
     assert choose(DEFAULT, [same, faster], Target.THROUGHPUT).chosen is faster
 
 
-def test_overlapping_rounds_are_unsure() -> None:
-    shaky = Measured(Candidate(1, 2, 1, "default"), (90, 120, 130), (0.01,))
-    choice = choose(DEFAULT, [shaky], Target.THROUGHPUT)
-    assert choice.chosen is shaky
-    assert "overlap" in choice.unsure
+def rounds(rows: int, *rates: float) -> Measured:
+    return Measured(Candidate(1, 1, rows, "default"), rates, (0.01,))
+
+
+@pytest.mark.parametrize(
+    ("again", "stays"),
+    [
+        ((90, 80, 130, 140, 150), True),  # better in three rounds of five
+        ((90, 120, 130, 140, 150), False),
+        ((101, 102, 103, 103, 104), True),  # no longer better by enough
+    ],
+)
+def test_a_lucky_candidate_is_not_chosen(again: tuple[float, ...], stays: bool) -> None:
+    default, lucky = rounds(1, *[100] * 5), rounds(8, *[200] * 5)
+    first = choose(default, [lucky], Target.THROUGHPUT)
+    assert first.chosen is lucky
+    found = rounds(8, *again)
+    second = choose(default, [found], Target.THROUGHPUT, core_share=0.5)
+    choice = confirm(first, second, Target.THROUGHPUT)
+    assert choice.chosen is (default if stays else found)
+    assert ("not when measured again" in choice.why) is stays
+    assert choice.unsure
+
+
+def test_the_default_needs_no_confirmation() -> None:
+    first = choose(DEFAULT, [], Target.THROUGHPUT)
+    assert confirm(first, first, Target.THROUGHPUT) is first
+
+
+def test_a_default_past_the_p99_wins_no_round() -> None:
+    short = measured(50, p99=0.01)
+    first = choose(DEFAULT, [short], Target.THROUGHPUT, p99=0.015)
+    choice = confirm(first, first, Target.THROUGHPUT, p99=0.015)
+    assert choice.chosen is short
+    assert "within a p99 of 15 ms" in choice.why
+
+
+def test_latency_is_confirmed_by_another_choice() -> None:
+    short = measured(90, p50=0.004)
+    first = choose(DEFAULT, [short], Target.LATENCY)
+    assert confirm(first, first, Target.LATENCY).chosen is short
+    second = choose(DEFAULT, [measured(90, p50=0.0099)], Target.LATENCY)
+    assert confirm(first, second, Target.LATENCY).chosen is DEFAULT
 
 
 def test_a_busy_machine_is_unsure() -> None:

@@ -34,6 +34,10 @@ class Trial:
         """The figures so far."""
         return Measured(self.candidate, tuple(self.rates), tuple(self.seconds), self.deviation)
 
+    def anew(self) -> "Trial":
+        """The same without figures."""
+        return Trial(self.candidate, self.session, self.inputs, self.deviation)
+
 
 def batch_sizes(combines: bool, most: int) -> list[int]:
     """Rows a run to try: powers of two; 1 alone where requests do not share a run."""

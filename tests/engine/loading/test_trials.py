@@ -81,3 +81,5 @@ def test_no_time_at_all_is_a_run_a_round(tmp_path: Path) -> None:
     trial = Trial(Candidate(1, 2, 1, "default"), session(tmp_path, 2.0), rows(1)[0])
     assert measure([trial], 0.0) == 1.0
     assert len(trial.seconds) == 2 * ROUNDS
+    again = trial.anew()
+    assert (again.candidate, again.seconds, again.rates) == (trial.candidate, [], [])
