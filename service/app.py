@@ -141,7 +141,7 @@ class Server:
         counted = self._shared.statistics if self._shared else statistics.now
         changes = _changes(settings, self.repository, traffic, Audit(observe))
         limits = Limits(settings.max_body_bytes, settings.body_timeout, traffic)
-        asked = Answers(self.repository, limits, observe)
+        asked = Answers(self.repository, limits, observe, traced=settings.tracing)
         reports = [versions(self.repository, counted), watching(self.repository, self._watchers)]
         self._inference = inference = self._inference_of(settings, observe)
         # For the documentation: what it asks is no traffic, and counts as none.

@@ -11,7 +11,7 @@ from typing import Any
 from service.client import Refused, model_path
 from service.commands.remote import client_of, describe_remote, tell_refusal
 from service.core.errors import ConfigError, InvalidName, LoadFailed
-from service.core.names import LANGUAGE_FILE, TOKENIZER_FILE
+from service.core.names import LANGUAGE_FILE, PREPROCESSOR_FILE, TOKENIZER_FILE
 from service.engine.host.paths import file_path
 from service.engine.onnx_file.summary import summarise
 from service.engine.storage.contents import companions
@@ -71,7 +71,7 @@ def find_files(model: Path, more: Sequence[Path]) -> dict[str, Path]:
         name = _name(_inside(model.parent, path))
         if files.setdefault(name, path) != path:
             raise ConfigError(f"{files[name]} and {path} would both be {name} of the version")
-    marks = {PurePosixPath(LANGUAGE_FILE), PurePosixPath(TOKENIZER_FILE)}
+    marks = set(map(PurePosixPath, (LANGUAGE_FILE, TOKENIZER_FILE, PREPROCESSOR_FILE)))
     there = {name for name in marks if (model.parent / name).is_file()}
     beside = {str(name): model.parent / name for name in companions(there)}
     files |= {name: path for name, path in beside.items() if path.is_file()}

@@ -23,6 +23,8 @@ figures           figures in JSON, which has no NaN
 gate              the gate's judgement
 generation        what is asked of a language model, and its answer
 graph_limits      how large a graph may be
+hub_labels        labels of a config.json
+images            how images become an input, and where boxes lie in them
 language_gate     the judgement of a language model
 layout            what a model repository holds
 ledger            what is at work, written where it outlives the process
@@ -44,6 +46,7 @@ statistics        counters, fed by events
 tensors           tensors and signatures
 texts             requests in text, and texts put together by length
 token_statistics  counters of language models
+tuning            threads, instances, rows and kernels chosen from measurements
 unserved          why an entry is no model
 versions          which versions to load and to serve
 waiting           how long a request would wait

@@ -10,6 +10,8 @@ import unicodedata
 
 LANGUAGE_FILE = "genai_config.json"
 """What makes a version a language model."""
+PREPROCESSOR_FILE = "preprocessor_config.json"
+"""With which a model takes images, as Hugging Face writes it."""
 TOKENIZER_FILE = "tokenizer.json"
 """With which a model takes texts."""
 MODEL_FILE = "model.onnx"

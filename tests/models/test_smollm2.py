@@ -99,7 +99,6 @@ async def test_greedy_answers_alone_are_those_of_a_full_batch(candidate: Candida
 
 
 def checks(candidate: Candidate, fp32: Real) -> list[Check]:
-    candidate.model.control.terminate = False  # which the end of a batcher has set
     got = force(candidate.model.decoders[0], fp32.texts.evaluation)
     return language_checks(got, fp32.forced, None, None)
 

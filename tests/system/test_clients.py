@@ -247,12 +247,16 @@ def test_calls_go_to_another_worker_when_one_dies(tmp_path: Path) -> None:
     x = tritonclient.grpc.InferInput("x", [1, 2], "FP32")
     x.set_data_from_numpy(np.ones((1, 2), np.float32))
     with running(tmp_path, *flags, supervised=True) as served:
-        page = served.ask(get("/metrics")).body.decode()
-        found = re.findall(r"^quantserve_worker_process_id\{.*\} (\S+)$", page, re.M)
-        assert len(found) == 2
+
+        def workers() -> set[int]:
+            page = served.ask(get("/metrics")).body.decode()
+            found = re.findall(r"^quantserve_worker_process_id\{.*\} (\S+)$", page, re.M)
+            return {int(float(each)) for each in found}
+
+        killed = min(workers())
         with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{port}") as client:
             client.infer("same_fp32", [x])
-            os.kill(int(float(found[0])), signal.SIGKILL)
+            os.kill(killed, signal.SIGKILL)
 
             def answers() -> bool:
                 with suppress(InferenceServerException):
@@ -260,3 +264,10 @@ def test_calls_go_to_another_worker_when_one_dies(tmp_path: Path) -> None:
                 return False
 
             until(answers)
+
+        def replaced() -> bool:
+            with suppress(OSError, IndexError):  # the connection was the dead worker's
+                return len(workers() - {killed}) == 2
+            return False
+
+        until(replaced)

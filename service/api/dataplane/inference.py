@@ -12,12 +12,14 @@ import itertools
 import logging
 from collections.abc import Mapping
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from service.api.offload.lanes import Elsewhere
 from service.api.protocol import codec, v1
 from service.api.protocol.answer_limit import check_size, is_slight, slight
 from service.api.protocol.csv_table import body_format
 from service.api.protocol.errors import outcome_of
+from service.api.protocol.image_bodies import form_of, images_of
 from service.api.protocol.json_tensors import Bytes
 from service.api.protocol.pace import TakesLong, not_here
 from service.api.transport.answers import (
@@ -43,15 +45,20 @@ from service.core.errors import (
     QuantserveError,
     ShuttingDown,
 )
-from service.core.events import Observer, Outcome, RequestCompleted
+from service.core.events import ImagesDecoded, Observer, Outcome, RequestCompleted
 from service.core.generation import not_tensors
 from service.core.names import VERSION
 from service.core.requests import InferRequest, RequestedOutput, Terms
-from service.core.sizes import HERE_BYTES, HERE_CSV
+from service.core.sizes import HERE_BYTES, HERE_COPY, HERE_CSV
 from service.core.tensors import Arrays, Signature
 from service.engine.repository.repository import ModelRepository
 from service.engine.repository.version import ModelVersion
 from service.engine.runtime.replies import Reply
+
+# Servers without models for images do without it.
+if TYPE_CHECKING:
+    from service.api.dataplane.images import Decoded, ImageBody
+    from service.core.images import ImageSettings
 
 Headers = Mapping[bytes, bytes]
 
@@ -82,7 +89,7 @@ class Inference:
         self._slight = slight(settings.max_response_bytes)
         self._non_finite = settings.non_finite
         self._ids = itertools.count(1)
-        self.elsewhere = elsewhere or Elsewhere()
+        self.elsewhere = elsewhere or Elsewhere(settings.cores)
         self._writes = writes
         self._boot = f"{id(self):x}".encode()
         self.leaving = False
@@ -103,6 +110,8 @@ class Inference:
             TakesLong: the body is to be read by ``admit_elsewhere``.
         """
         version = self._choose(exchange)
+        if version.images is not None and _image_body(exchange, headers, body) is not None:
+            raise TakesLong
         signature = version.signature
         if exchange.target.protocol == "v1":
             form = body_format(headers.get(b"content-type"))
@@ -147,13 +156,14 @@ class Inference:
         """
         version = self._choose(exchange)
         while True:
-            signature, padding = version.signature, version.padding
+            signature, padding, images = version.signature, version.padding, version.images
             request = await self._read(exchange, headers, body, version)
             if reply.done():
                 return
             # Another version may serve by now; what it takes may be something else.
             version = self._choose(exchange)
-            if version.signature.inputs == signature.inputs and version.padding == padding:
+            same = version.signature.inputs == signature.inputs and version.images == images
+            if same and version.padding == padding:
                 break
         texts = any([tensor.datatype.name == "BYTES" for tensor in request.inputs])
         self._enter(exchange, version, request, reply, alone=texts)
@@ -162,6 +172,9 @@ class Inference:
         self, exchange: Exchange, headers: Headers, body: Bytes, version: ModelVersion
     ) -> InferRequest:
         held, signature = exchange.held, version.signature
+        exchange.pictured = None
+        if version.images is not None and (sent := _image_body(exchange, headers, body)):
+            return await self._read_images(exchange, sent, version, version.images)
         if exchange.target.protocol == "v1":
             form = body_format(headers.get(b"content-type"))
             return await self.elsewhere.decode_v1(body, signature, version.padding, form, held)
@@ -169,6 +182,53 @@ class Inference:
         if length == 0:
             return await self.elsewhere.decode_raw(body, signature, held)
         return await self.elsewhere.decode(body, length, signature, held)
+
+    async def _read_images(
+        self, exchange: Exchange, sent: "ImageBody", version: ModelVersion, images: "ImageSettings"
+    ) -> InferRequest:
+        from service.api.dataplane.images import read_images
+
+        places = (exchange, self.elsewhere, self.traffic)
+        return self._decoded(exchange, version, await read_images(sent, images, *places))
+
+    def image_input(self, exchange: Exchange) -> str | None:
+        """The BYTES input for images of the version that answers; None where it takes none.
+
+        Raises:
+            NotFound, NotReady: no version answers.
+        """
+        images = self._choose(exchange).images
+        return None if images is None else images.name
+
+    async def with_images(self, exchange: Exchange, request: InferRequest) -> InferRequest:
+        """A request that has been read with the model's tensor in place of its images, if it has
+        some; its BYTES of ``image_input`` are bytes.
+
+        Raises:
+            RequestError, TransientError: as ``admit_elsewhere``.
+        """
+        while True:
+            version = self._choose(exchange)
+            settings, exchange.pictured = version.images, None
+            images, rest = images_of(settings.name, request) if settings else ([], request)
+            if settings is None or not images:
+                return request
+            from service.api.dataplane.images import decode_images
+
+            places = (exchange, self.elsewhere, self.traffic)
+            made = await decode_images(images, rest, settings, *places)
+            if self._choose(exchange).images == settings:
+                return self._decoded(exchange, version, made)
+
+    def _decoded(
+        self, exchange: Exchange, version: ModelVersion, decoded: "Decoded"
+    ) -> InferRequest:
+        exchange.pictured = decoded.pictured
+        if decoded.pictured is not None:
+            count = len(decoded.pictured.placements)
+            event = ImagesDecoded(version.model, version.number, count, decoded.seconds)
+            self._observe(event)
+        return decoded.request
 
     def _choose(self, exchange: Exchange) -> ModelVersion:
         _, model, number = exchange.target
@@ -215,6 +275,12 @@ class Inference:
         admitted = exchange.admitted
         assert admitted is not None, "an answer comes after admission"
         request, version, signature = admitted
+        if exchange.pictured is not None:
+            if sum([array.nbytes for array in outputs]) > HERE_COPY:
+                raise TakesLong
+            outputs, answer = _of_images(exchange, admitted, outputs)
+            if answer is not None:
+                return answer
         slight = is_slight(request, outputs, self._slight)
         if not slight:
             if takes_long(admitted, exchange.target.protocol, outputs):
@@ -237,6 +303,11 @@ class Inference:
         admitted = exchange.admitted
         assert admitted is not None, "an answer comes after admission"
         lane = self.elsewhere.lane(sum([array.nbytes for array in outputs]))
+        if exchange.pictured is not None:
+            given = (exchange, admitted, outputs)
+            outputs, done = await lane.run(_of_images, *given, held=exchange.held)
+            if done is not None:
+                return done
         sized = self._sized(exchange, admitted, outputs)
         self.traffic.build(exchange, await lane.run(answer_size, *sized, held=exchange.held))
         tokens, protocol = self._literal(admitted.request), exchange.target.protocol
@@ -322,6 +393,28 @@ class Inference:
                 model, number, protocol, exchange.outcome, seconds, name, exchange.error, rows
             )
         )
+
+
+def _image_body(exchange: Exchange, headers: Headers, body: Bytes) -> "ImageBody | None":
+    """The body of a request for a model that takes images, if it brings some."""
+    from service.api.dataplane.images import ImageBody
+
+    protocol, length = exchange.target.protocol, _header_length(headers)
+    form = form_of(protocol, headers.get(b"content-type"), length, body)
+    return None if form is None else ImageBody(body, form, length)
+
+
+def _of_images(
+    exchange: Exchange, admitted: Admitted, outputs: Arrays
+) -> tuple[Arrays, Answer | None]:
+    """The outputs with boxes in the request's images; or the whole answer, where it is classes."""
+    from service.api.dataplane.images import best_classes, in_images
+
+    pictured = exchange.pictured
+    assert pictured is not None, "the request had images"
+    if pictured.settings.classes and exchange.target.protocol == "v1":
+        return outputs, encoded(best_classes(admitted, outputs, pictured), None)
+    return in_images(admitted, outputs, pictured), None
 
 
 def _number(target: Target) -> int | None:

@@ -20,7 +20,7 @@ from service.api.transport.arrival import Limits, arrived
 from service.api.transport.body import ClientGone, Receive
 from service.api.transport.target import given_id
 from service.core.errors import ExecutionFailed, QuantserveError, UnsupportedEncoding
-from service.core.events import Observer, Outcome, RequestCompleted
+from service.core.events import Observer, Outcome, RequestCompleted, TextAnswered
 from service.core.generation import Delta, GenerationRequest, Token
 from service.core.lifecycle import State
 from service.core.memory_budget import Reservation
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
+TRACE_HEADERS = ("traceparent", "tracestate")
 Prompts = Callable[["LanguageModel"], Sequence[GenerationRequest]]
 """Makes the prompts of a request for a model; is called in a thread."""
 
@@ -41,7 +42,8 @@ Prompts = Callable[["LanguageModel"], Sequence[GenerationRequest]]
 @dataclass(eq=False, slots=True)
 class Exchange:
     """One request on its way; ``streams`` are its answers, ``rows`` how many it has where they are
-    no streams. Times are those of ``perf_counter``."""
+    no streams, ``context`` the client's headers of its trace. Times are those of ``perf_counter``;
+    ``admitted`` is when it was queued, 0 for never."""
 
     protocol: str
     id: str
@@ -52,6 +54,8 @@ class Exchange:
     error: str = ""
     streams: list[Stream] = field(default_factory=list)
     rows: int = 0
+    context: dict[str, str] = field(default_factory=dict)
+    admitted: float = 0.0
 
     def fail(self, error: BaseException) -> None:
         """Note how it ended."""
@@ -64,9 +68,18 @@ class Exchange:
 
 
 class Answers:
-    """Admits requests to language models, and tells observers how they ended."""
+    """Admits requests to language models, and tells observers how they ended; with all times
+    where they are ``traced``."""
 
-    def __init__(self, repository: ModelRepository, limits: Limits, observe: Observer) -> None:
+    def __init__(
+        self,
+        repository: ModelRepository,
+        limits: Limits,
+        observe: Observer,
+        *,
+        traced: bool = False,
+    ) -> None:
+        self._traced = traced
         self._repository = repository
         self._limits = limits
         self._observe = observe
@@ -87,7 +100,11 @@ class Answers:
         """A request that has come."""
         given = given_id(dict(request.headers.raw).get(b"x-request-id"))
         name = given.decode() if given else f"{self._boot}-{next(self._ids)}"
-        return Exchange(protocol, name, perf_counter())
+        exchange = Exchange(protocol, name, perf_counter())
+        if self._traced:
+            found = ((each, request.headers.get(each)) for each in TRACE_HEADERS)
+            exchange.context = {each: value for each, value in found if value is not None}
+        return exchange
 
     async def read(self, request: Request, understand: Callable[[dict[str, Any]], T]) -> T:
         """What is understood of the JSON object of a request, in a thread.
@@ -143,10 +160,14 @@ class Answers:
     ) -> None:
         try:
             for request in requests:
-                exchange.streams.append(batcher.generate(request))
+                stream = batcher.generate(request)
+                if self._traced:
+                    stream.moments = []
+                exchange.streams.append(stream)
         except QuantserveError:
             exchange.close()
             raise
+        exchange.admitted = perf_counter()
 
     def conclude(self, exchange: Exchange, error: BaseException | None = None) -> None:
         """The request is over: end what is still being made for it, and tell how it ended."""
@@ -179,6 +200,26 @@ class Answers:
                 rows,
             )
         )
+        if self._traced:
+            self._observe(_times(exchange))
+
+
+def _times(exchange: Exchange) -> TextAnswered:
+    version = exchange.version
+    return TextAnswered(
+        exchange.model,
+        version.number if version else 0,
+        exchange.protocol,
+        exchange.id,
+        exchange.outcome,
+        exchange.error,
+        exchange.context,
+        exchange.started,
+        exchange.admitted,
+        perf_counter(),
+        tuple(stream.prompt_tokens for stream in exchange.streams),
+        tuple(tuple(stream.moments or ()) for stream in exchange.streams),
+    )
 
 
 async def respond(

@@ -42,8 +42,10 @@ from service.engine.onnx_file.zipmap import Labels
 from service.engine.runtime.custom_ops import library
 from service.engine.runtime.execution import Control, Instance
 from service.engine.runtime.session import Session, SessionOptions, new_control
+from service.engine.storage.class_names import class_names
 from service.engine.storage.folder import (
     VersionFiles,
+    has_preprocessor,
     has_tokenizer,
     is_language_model,
     read_model,
@@ -51,6 +53,7 @@ from service.engine.storage.folder import (
 
 # Servers without language models do without these: they take memory.
 if TYPE_CHECKING:
+    from service.core.images import ImageSettings
     from service.engine.generation.language_model import LanguageModel
     from service.engine.loading.language import LanguageParts
     from service.engine.text.model import TextModel
@@ -64,13 +67,14 @@ class Loaded:
     """A version that is loaded and warm.
 
     ``kernels`` are those that run; ``kernels_note`` says why they are not the wanted ones, if so.
-    ``labels`` are the classes of outputs that the file names them for, and ``outputs_note`` tells
-    which outputs are not as the file declares them. ``advice`` says what would let it run better,
-    and ``speed_note`` that its speed was measured on another kind of machine. ``memory_bytes`` is
-    by how much the process grew; ``file_bytes`` counts the model's files. ``rows`` are some rows of
-    the probe, which the next version must run too. ``extent`` is how large inputs may be in the
-    event loop, if any may. A ``language`` model has no instances. ``text`` is how it takes texts,
-    if it does; ``text_note`` says why not, if there is a tokenizer.
+    ``labels`` are the classes of outputs that the file, or a config.json beside it, names them for;
+    ``outputs_note`` tells which outputs are not as the file declares them. ``advice`` says what
+    would let it run better, and ``speed_note`` that its speed was measured on another kind of
+    machine. ``memory_bytes`` is by how much the process grew; ``file_bytes`` counts the model's
+    files. ``rows`` are some rows of the probe, which the next version must run too. ``extent`` is
+    how large inputs may be in the event loop, if any may. A ``language`` model has no instances.
+    ``text`` is how it takes texts, if it does; ``text_note`` says why not, if there is a tokenizer.
+    ``images`` and ``images_note`` are the same for images and a preprocessor_config.json.
     """
 
     signature: Signature
@@ -94,6 +98,8 @@ class Loaded:
     language: "LanguageModel | None" = None
     text: "TextModel | None" = None
     text_note: str = ""
+    images: "ImageSettings | None" = None
+    images_note: str = ""
 
     @property
     def promised_bytes(self) -> int:
@@ -105,6 +111,7 @@ class Loaded:
         """Notes for the operator."""
         told = [self.outputs_note, self.kernels_note, self.plan.note, self.advice, self.speed_note]
         told.append(self.text_note)
+        told.append(self.images_note)
         return tuple(filter(None, told))
 
 
@@ -113,7 +120,8 @@ class Opened:
     """A version that ONNX Runtime has taken, and that has not run yet.
 
     ``memory_before`` is what the process held before, in bytes. ``language`` is what else was read
-    of a language model, and ``text`` of one that takes texts; ``text_note``: see ``Loaded``.
+    of a language model, ``text`` of one that takes texts, ``images`` of one that takes images;
+    ``text_note`` and ``images_note``: see ``Loaded``.
     """
 
     files: VersionFiles
@@ -125,6 +133,8 @@ class Opened:
     language: "LanguageParts | None" = None
     text: "TextModel | None" = None
     text_note: str = ""
+    images: "ImageSettings | None" = None
+    images_note: str = ""
 
     @property
     def signature(self) -> Signature:
@@ -179,7 +189,7 @@ def open_version(
         check_external_files(summary, path.parent)
         snapshot.add(summary.external)
         session = Session(snapshot, options, summary, control)
-    language, text, note = None, None, ""
+    language, text, text_note, images, images_note = None, None, "", None, ""
     if is_language_model(files.home):
         from service.engine.loading.language import read_parts
 
@@ -187,9 +197,25 @@ def open_version(
     elif has_tokenizer(files.home) or config.text.task not in (None, "none"):
         from service.engine.loading.text import read_text
 
-        text, note = read_text(files, session.signature, config.text)
+        text, text_note = read_text(files, session.signature, config.text)
+    if language is None and (config.image is not None or has_preprocessor(files.home)):
+        from service.engine.loading.images import read_images
+
+        images, images_note = read_images(files, config.image, session.signature)
     seconds = perf_counter() - started
-    opened = Opened(files, session, summary, snapshot, seconds, memory, language, text, note)
+    opened = Opened(
+        files,
+        session,
+        summary,
+        snapshot,
+        seconds,
+        memory,
+        language,
+        text,
+        text_note,
+        images,
+        images_note,
+    )
     _check_names(config, opened.signature)
     return opened
 
@@ -234,13 +260,26 @@ def warm_up(
         opened.seconds + perf_counter() - started,
         rows=_kept(rows),
         extent=tuned.extent,
-        labels={**session.labels, **(text.labels if text is not None else {})},
+        labels={
+            **class_names(opened.files, session.signature),
+            **_labels(session, opened.images),
+            **(text.labels if text is not None else {}),
+        },
         outputs_note=session.outputs_note,
         advice=_advice(opened, tuned.plan),
         speed_note=_speed_note(opened.files, opened.snapshot, tuned.session.kernels),
         text=text,
         text_note=opened.text_note,
+        images=opened.images,
+        images_note=opened.images_note,
     )
+
+
+def _labels(session: Session, images: "ImageSettings | None") -> Labels:
+    """Those of the file; else those beside it, which are of a classifier's one output."""
+    if images is None or not images.labels or len(session.signature.outputs) != 1:
+        return session.labels
+    return {session.signature.outputs[0].name: images.labels, **session.labels}
 
 
 def _warm_up_language(

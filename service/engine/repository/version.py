@@ -29,6 +29,7 @@ from service.engine.storage.folder import VersionFiles
 
 # Servers without language models or response caches do without these: they take memory.
 if TYPE_CHECKING:
+    from service.core.images import ImageSettings
     from service.core.response_cache import ResponseCache
     from service.engine.generation.batcher import GenerationBatcher
     from service.engine.generation.language_model import LanguageModel
@@ -86,6 +87,7 @@ class ModelVersion:
         self.batcher: Batcher | None = None
         self._cache: ResponseCache | None = None
         self.language = False
+        self.images: ImageSettings | None = None
         self.since = 0.0
         # Set when the version takes over: the outputs that V1 answers, empty for all.
         self.v1_outputs: tuple[str, ...] = ()
@@ -94,6 +96,7 @@ class ModelVersion:
         """Serve: the version is loaded and warm."""
         self.loaded = loaded
         self.language, self.since = loaded.language is not None, time()
+        self.images = loaded.images
         if loaded.language is not None:
             self.batcher = self._generator(loaded, loaded.language)
         elif loaded.text is not None:
@@ -168,6 +171,8 @@ class ModelVersion:
             limit=loaded.policy.max_queue,
             timeout=loaded.policy.timeout,
             new_mark=partial(self._ledger.mark, Work(self.model, self.number)),
+            limits=self._limits,
+            on_lost=self._lose,
         )
 
     def _lose(self, lost: bool) -> None:

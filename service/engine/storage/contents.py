@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from service.core.errors import BodyTooLarge, InvalidName, LoadFailed, UploadRejected
-from service.core.names import LANGUAGE_FILE, TOKENIZER_FILE
+from service.core.names import LANGUAGE_FILE, PREPROCESSOR_FILE, TOKENIZER_FILE
 from service.core.names import MODEL_FILE as MODEL_NAME
 from service.engine.host.paths import file_path, leads_outside
 from service.engine.onnx_file.summary import GraphSummary, check_external_files, summarise
@@ -44,6 +44,8 @@ TEXT_COMPANIONS = frozenset(
     )
 )  # fmt: skip
 """What lies beside a model that takes texts, as Optimum and sentence-transformers write it."""
+IMAGE_COMPANIONS = frozenset(map(PurePosixPath, (PREPROCESSOR_FILE, "config.json")))
+"""What lies beside a model that takes images."""
 SETTINGS_OR_CODE = {".toml", ".so", ".dll", ".dylib", ".pyd", ".py"}
 SHOWN = 5
 
@@ -134,7 +136,9 @@ def companions(files: Container[PurePosixPath]) -> frozenset[PurePosixPath]:
     """What may lie beside a model that comes with these files."""
     if PurePosixPath(LANGUAGE_FILE) in files:
         return COMPANIONS
-    return TEXT_COMPANIONS if PurePosixPath(TOKENIZER_FILE) in files else frozenset()
+    texts = TEXT_COMPANIONS if PurePosixPath(TOKENIZER_FILE) in files else frozenset()
+    images = IMAGE_COMPANIONS if PurePosixPath(PREPROCESSOR_FILE) in files else frozenset()
+    return texts | images
 
 
 def _compare(summary: GraphSummary, folder: Path, files: Iterable[PurePosixPath]) -> None:

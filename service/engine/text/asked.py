@@ -24,7 +24,8 @@ class Ready(NamedTuple):
 
 class Asked:
     """A request in text. ``prompts`` are its texts; ``tokens`` what has been made of them,
-    ``ready`` the groups that are in no queue yet, ``under_way`` how many are."""
+    ``ready`` the groups that are in no queue yet, ``under_way`` how many are; ``entering``: some
+    are entering it just now."""
 
     def __init__(
         self, prompts: Sequence[Prompt], terms: Terms, options: TextOptions, reply: Reply
@@ -36,6 +37,7 @@ class Asked:
         self.tokens: list[Tokens] = []
         self.ready: list[Ready] = []
         self.under_way = 0
+        self.entering = False
         # The rest of the state: the rows of each output, as far as they are known; how many texts
         # have none; the memory that is reserved; and whether it is over.
         self._rows: list[dict[int, Array]] = []

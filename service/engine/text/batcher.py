@@ -251,14 +251,21 @@ class TextBatcher:
         Raises:
             QuantserveError: see ``DynamicBatcher.submit``.
         """
+        if asked.entering:  # a group was answered at once, from a cache: the loop below goes on
+            return
+        asked.entering = True
+        try:
+            while asked.ready and asked.under_way < self._groups and not asked.done():
+                self._submit(asked, *asked.ready.pop(0))
+        finally:
+            asked.entering = False
+
+    def _submit(self, asked: Asked, group: Group, arrays: Arrays) -> None:
         terms = asked.terms._replace(outputs=self.model.head.places, memory=None)
-        whole = self._policy.mode is BatchingMode.REQUESTS
-        while asked.ready and asked.under_way < self._groups and not asked.done():
-            group, arrays = asked.ready.pop(0)
-            asked.under_way += 1
-            rows = 1 if whole else len(group.places)
-            reply = GroupReply(asked, group, self._ended)
-            self._inner.submit(arrays, rows, terms, reply, alone=terms.alone, admitted=True)
+        rows = 1 if self._policy.mode is BatchingMode.REQUESTS else len(group.places)
+        reply = GroupReply(asked, group, self._ended)
+        asked.under_way += 1
+        self._inner.submit(arrays, rows, terms, reply, alone=terms.alone, admitted=True)
 
     def _ended(self, asked: Asked, group: Group, result: Arrays | QuantserveError) -> None:
         if isinstance(result, QuantserveError):

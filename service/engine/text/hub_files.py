@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from service.core.errors import FileUnreadable, LoadFailed
+from service.core.hub_labels import labels_of
 from service.core.texts import Pooling, Task
 from service.engine.host.paths import leads_outside
 from service.files import read_small
@@ -70,7 +71,7 @@ def read_hub_files(home: Path, root: Path) -> HubFiles:
     pooling = _object(home, root, POOLING)
     modules = _json(home, root, MODULES)
     tokenizer = _object(home, root, TOKENIZER_CONFIG)
-    labels = _labels(config.get("id2label"))
+    labels = labels_of(config.get("id2label"))
     kinds = _kinds(modules)
     return HubFiles(
         _task(config, labels),
@@ -93,17 +94,6 @@ def _task(config: Mapping[str, Any], labels: tuple[str, ...]) -> Task | None:
     if found is Task.CLASSIFICATION and len(labels) == 1:
         return Task.RERANKING
     return found
-
-
-def _labels(given: Any) -> tuple[str, ...]:
-    """``id2label`` in the order of its numbers, if these are 0, 1, 2 and so on."""
-    if not isinstance(given, dict):
-        return ()
-    try:
-        by_id = {int(key): str(value) for key, value in given.items()}
-    except ValueError:
-        return ()
-    return tuple(by_id[i] for i in sorted(by_id)) if set(by_id) == set(range(len(by_id))) else ()
 
 
 def _kinds(modules: Any) -> list[str]:

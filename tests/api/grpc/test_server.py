@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import subprocess
+import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -123,3 +124,23 @@ async def test_what_was_admitted_is_answered_before_the_end(tmp_path: Path) -> N
             await asyncio.sleep(0.001)
         calls.served.server.close_grpc(20)
         assert ModelInferResponse.FromString(await asking).outputs
+
+
+def test_a_server_without_the_port_loads_nothing_of_it() -> None:
+    code = (
+        "import sys, service.commands.serve, service.app;"
+        " print([m for m in ('grpc', 'google.protobuf', 'service.api.grpc') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_what_is_not_installed_is_named(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    code = (
+        "import sys; sys.modules['grpc'] = None; from service.cli import main;"
+        " main(['serve', '--no-supervisor', '--port', '0', '--grpc-port', '0', '--allow-empty',"
+        f" '--models', {str(tmp_path / 'models')!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "pip install 'quantserve[grpc]'" in done.stderr and "Traceback" not in done.stderr

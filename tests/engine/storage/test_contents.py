@@ -170,3 +170,13 @@ def test_what_lies_beside_a_model_that_takes_texts_comes_with_its_tokenizer(tmp_
         check_contents(
             tmp_path, dict.fromkeys([MODEL, *paths("tokenizer.json", "chat_template.jinja")])
         )
+
+
+def test_what_lies_beside_a_model_that_takes_images_comes_with_its_settings(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(scale(2))
+    beside = paths("preprocessor_config.json", "config.json")
+    check_contents(tmp_path, dict.fromkeys([MODEL, *beside]))
+    with pytest.raises(UploadRejected, match="config.json.*does not name"):
+        check_contents(tmp_path, dict.fromkeys([MODEL, *paths("config.json")]))
+    with pytest.raises(UploadRejected, match="merges.txt.*does not name"):
+        check_contents(tmp_path, dict.fromkeys([MODEL, *beside, *paths("merges.txt")]))

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import traceback
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -186,3 +187,18 @@ async def test_tensors_are_taken_as_before(make: Callable[..., Tiny]) -> None:
     tiny.batcher.submit(arrays, 1, Terms(), reply)
     (states,) = await reply
     np.testing.assert_allclose(states[0], tiny_texts.states([2, 6, 3]), atol=1e-6)
+
+
+async def test_groups_that_are_answered_at_once_do_not_nest(make: Callable[..., Tiny]) -> None:
+    """As from a response cache, which answers while a group enters the queue."""
+    tiny = make(settings={"text": {"run_tokens": 1}})
+    submit, depths = tiny.tensors.submit, list[int]()
+
+    def at_once(arrays: Arrays, rows: int, terms: Terms, reply: Any, **more: Any) -> None:
+        depths.append(len(traceback.extract_stack()))
+        reply.set_result((np.ones((rows, tiny_texts.WIDTH), np.float32),))
+
+    tiny.tensors.submit = at_once  # type: ignore[method-assign]
+    (found,) = await tiny.submit(["dog"] * 2000)
+    tiny.tensors.submit = submit  # type: ignore[method-assign]
+    assert found.shape == (2000, tiny_texts.WIDTH) and len(set(depths)) == 1

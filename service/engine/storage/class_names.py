@@ -1,0 +1,43 @@
+"""The names of classes that an export of Hugging Face's has beside it: id2label of config.json.
+Blocks."""
+
+from pathlib import Path
+
+import orjson
+
+from service.core.errors import FileUnreadable
+from service.core.hub_labels import labels_of
+from service.core.layout import HUB_FILE
+from service.core.tensors import Signature
+from service.engine.storage.folder import VersionFiles
+from service.files import read_small
+
+CONFIG_BYTES = 2**20
+LOGITS = "logits"
+"""What exporters call the output of a classifier."""
+
+
+def class_names(files: VersionFiles, signature: Signature) -> dict[str, tuple[str, ...]]:
+    """The classes of the output ``logits``, or of the only output there is, where config.json in
+    the version's folder, the model file's or the model's names as many as the output has.
+
+    Nothing is raised: such a file says a lot that is of no use here.
+    """
+    folders = dict.fromkeys((files.home, files.model.parent, files.shared))
+    names = next(filter(None, map(_names, folders)), ())
+    outputs = {spec.name: spec for spec in signature.outputs}
+    output = outputs.get(LOGITS, signature.outputs[0] if len(outputs) == 1 else None)
+    if not names or output is None or not output.shape:
+        return {}
+    classes = output.shape[-1]
+    fits = classes == len(names) if isinstance(classes, int) else output.name == LOGITS
+    return {output.name: names} if fits else {}
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    """Names by number, from 0 on without a gap; none where there are no such."""
+    try:
+        found = orjson.loads(read_small(folder / HUB_FILE, CONFIG_BYTES) or b"{}")
+    except (FileUnreadable, ValueError):
+        return ()
+    return labels_of(found.get("id2label")) if isinstance(found, dict) else ()
