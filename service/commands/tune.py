@@ -78,7 +78,8 @@ def run(flags: dict[str, Any]) -> int:
     choice = judged(trials, 1 - FINAL)
     measured = [trial.measured() for trial in trials]
     if choice.chosen is not choice.default:
-        final = [trials[0], *(t for t in trials if t.candidate == choice.chosen.candidate)]
+        again = {choice.chosen.candidate, choice.default.candidate.lone}
+        final = [trials[0], *(trial for trial in trials[1:] if trial.candidate in again)]
         choice = confirm(choice, judged([trial.anew() for trial in final], FINAL), target, p99)
     text = _as_text(choice, measured, tolerance)
     if loaded.plan.inline:

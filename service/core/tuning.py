@@ -1,7 +1,7 @@
 """Chooses threads, instances, batch size and kernels from measured runs. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import ceil
 from statistics import median
@@ -28,6 +28,11 @@ class Candidate:
     instances: int
     rows: int
     kernels: str
+
+    @property
+    def lone(self) -> "Candidate":
+        """The same for a lone row: what waits beside it is no part of its latency."""
+        return replace(self, instances=1, rows=1)
 
     def __str__(self) -> str:
         return (
@@ -169,7 +174,11 @@ def choose(
         why = f"no candidate has a p99 of {p99 * 1000:g} ms: the shortest is chosen"
         return Choice(best, default, why, unsure)
     best = _best(within, default.candidate.kernels, target)
-    if best is default or (default in within and _gain(best, default, target) < GAIN):
+    usual = default
+    if target is Target.LATENCY:
+        lone = default.candidate.lone
+        usual = next((each for each in equal if each.candidate == lone), default)
+    if best is default or (default in within and _gain(best, usual, target) < GAIN):
         why = f"no candidate is {GAIN - 1:.0%} better for {target} than the default"
         return Choice(default, default, why, unsure)
     what = "the shortest run of a lone row" if target is Target.LATENCY else "the most rows/s"
@@ -180,7 +189,7 @@ def choose(
 def _best(within: Sequence[Measured], kernels: str, target: Target) -> Measured:
     """The best one; of other kernels than these only where that brings enough."""
     if target is Target.LATENCY:
-        within = [each for each in within if each.candidate.rows == 1] or within
+        within = [each for each in within if each.candidate == each.candidate.lone] or within
     best = max(within, key=lambda each: _merit(each, target))
     same = [each for each in within if each.candidate.kernels == kernels]
     kept = max(same, key=lambda each: _merit(each, target), default=best)

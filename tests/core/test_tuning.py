@@ -25,9 +25,10 @@ def measured(
     kernels: str = "default",
     deviation: float = 0.0,
     instances: int = 1,
+    threads: int = 1,
 ) -> Measured:
     seconds = (p50,) * 97 + (p99 or p50,) * 3
-    of = Candidate(1, instances, rows, kernels)
+    of = Candidate(threads, instances, rows, kernels)
     return Measured(of, (rate * 0.99, rate, rate * 1.01), seconds, deviation)
 
 
@@ -73,8 +74,17 @@ def test_a_p99_that_nothing_keeps_is_told() -> None:
 
 
 def test_latency_is_that_of_a_lone_row() -> None:
-    short, batch = measured(50, p50=0.004), measured(400, p50=0.002, rows=8)
+    short, batch = measured(50, p50=0.004, threads=2), measured(400, p50=0.002, rows=8)
     assert choose(DEFAULT, [short, batch], Target.LATENCY).chosen is short
+
+
+def test_latency_is_compared_with_that_of_a_lone_row_as_by_default() -> None:
+    default = measured(100, p50=0.04, rows=4, instances=2)
+    usual = measured(100, p50=0.01)
+    lucky = measured(100, p50=0.008, instances=2)
+    wide = measured(100, p50=0.007, threads=2)
+    assert choose(default, [usual, lucky], Target.LATENCY).chosen is default
+    assert choose(default, [usual, lucky, wide], Target.LATENCY).chosen is wide
 
 
 def test_other_kernels_need_a_gain_of_their_own() -> None:
@@ -122,10 +132,10 @@ def test_a_default_past_the_p99_wins_no_round() -> None:
 
 
 def test_latency_is_confirmed_by_another_choice() -> None:
-    short = measured(90, p50=0.004)
+    short = measured(90, p50=0.004, threads=2)
     first = choose(DEFAULT, [short], Target.LATENCY)
     assert confirm(first, first, Target.LATENCY).chosen is short
-    second = choose(DEFAULT, [measured(90, p50=0.0099)], Target.LATENCY)
+    second = choose(DEFAULT, [measured(90, p50=0.0099, threads=2)], Target.LATENCY)
     assert confirm(first, second, Target.LATENCY).chosen is DEFAULT
 
 
@@ -142,6 +152,7 @@ def test_any_choice_answers_alike_keeps_the_p99_and_is_not_worse(seed: int, targ
         measured(
             dice.uniform(10, 300), dice.uniform(0.001, 0.03), dice.uniform(0.03, 0.1),
             dice.choice((1, 4)), dice.choice(("default", "exact")), dice.choice((0.0, 0.1)),
+            threads=2,
         )
         for _ in range(20)
     ]  # fmt: skip
