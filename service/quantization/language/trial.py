@@ -13,6 +13,7 @@ from service.config import ModelConfig
 from service.core.errors import ConfigError
 from service.core.language_gate import Forced
 from service.engine.generation.decoder import Decoder
+from service.engine.generation.genai_config import read_config
 from service.engine.generation.language_model import LanguageModel
 from service.engine.generation.teacher import force
 from service.engine.host.heap import trim_heap
@@ -71,7 +72,7 @@ def trial(
 ) -> LanguageTrial:
     """Measure a candidate; ``streams`` requests decode together."""
     values = {
-        "generation": {"slots": streams, "context": CONTEXT},
+        "generation": {"slots": streams, "context": _context(folder)},
         "instances": {"count": 1, "threads": threads},
     }
     config, before = ModelConfig.model_validate(values), resident_bytes()
@@ -96,7 +97,11 @@ def _language(loaded: Loaded, folder: Path) -> LanguageModel:
 
 def _wide(language: LanguageModel, streams: int) -> Decoder:
     """A decoder for so many streams, also where serving would run them one by one."""
-    return language.decoders[0].beside(streams, CONTEXT)
+    return language.decoders[0].beside(streams, language.context)
+
+
+def _context(folder: Path) -> int:
+    return min(CONTEXT, read_config(folder).context_length)
 
 
 def _race(decoders: Sequence[Decoder], streams: int) -> Speeds:
@@ -114,16 +119,16 @@ def _race(decoders: Sequence[Decoder], streams: int) -> Speeds:
 
 
 def _turn(decoder: Decoder, streams: int) -> tuple[float, float, float]:
-    prompt = [1] * PROMPT
+    length = min(PROMPT, decoder.cache.context - 1)
     return (
-        median(_time(decoder, 1) for _ in range(STEPS)),
-        median(_time(decoder, streams) for _ in range(STEPS)),
-        _timed(lambda: decoder.read(0, prompt, 0)),
+        median(_time(decoder, 1, length) for _ in range(STEPS)),
+        median(_time(decoder, streams, length) for _ in range(STEPS)),
+        _timed(lambda: decoder.read(0, [1] * length, 0)),
     )
 
 
-def _time(decoder: Decoder, rows: int) -> float:
-    return _timed(lambda: decoder.next([1] * rows, [PROMPT] * rows))
+def _time(decoder: Decoder, rows: int, length: int) -> float:
+    return _timed(lambda: decoder.next([1] * rows, [length] * rows))
 
 
 def _timed(run: Callable[[], object]) -> float:

@@ -11,8 +11,9 @@ from tests.engine.generation import tiny_llama
 TEXTS = np.random.default_rng(0).integers(3, tiny_llama.VOCABULARY, (4, 20))
 
 
-def test_a_model_against_itself(tmp_path: Path) -> None:
-    folder = tiny_llama.write(tmp_path / "tiny/1", context=512)
+@pytest.mark.parametrize("context", [32, 128, 512])
+def test_a_model_against_itself(tmp_path: Path, context: int) -> None:
+    folder = tiny_llama.write(tmp_path / "tiny/1", context=context)
     found = trial(folder, folder, TEXTS, streams=3, threads=1)
     wanted = reference(folder, TEXTS)
     assert np.array_equal(found.forced.top1, wanted.top1)
