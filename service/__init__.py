@@ -14,6 +14,7 @@ From top to bottom; imports run downwards only, which import-linter checks:
     metrics       what was counted, for Prometheus
     language_metrics  the same of language models
     tracing       spans of requests, for OpenTelemetry
+    text_spans    those of requests to language models
     api           HTTP
     quantization  from an FP32 model and rows to a measured version
     engine        sessions, threads, queues, files

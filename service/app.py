@@ -32,6 +32,8 @@ from service.api.language.answers import Answers
 from service.api.language.generate import generate
 from service.api.language.openai import openai
 from service.api.openapi.example_answers import ExampleAnswers
+from service.api.text.embeddings import embeddings
+from service.api.text.tei import tei
 from service.api.transport.answers import WRITES
 from service.api.transport.arrival import Limits
 from service.api.transport.body import Receive
@@ -53,6 +55,7 @@ from service.engine.loading.turns import AFTER_CRASH_STAGGER, Turns
 from service.engine.repository.repository import ModelRepository
 from service.engine.repository.rollout import Context
 from service.engine.repository.watch import watch
+from service.engine.runtime.cores import Cores
 from service.engine.storage.access import denials
 from service.engine.storage.publishing import publish_files
 from service.engine.storage.staging import remove_abandoned
@@ -101,8 +104,9 @@ class Server:
         observe = Observers((statistics, log, *traced), changed)
         plan = _memory_plan(settings)
         self._traffic = traffic = Traffic(plan.traffic, address_space_left)
+        cores = settings.cores or usable_cores()
         context = Context(
-            settings.cores or usable_cores(),
+            cores,
             observe,
             plan.models,
             settings.shutdown_timeout,
@@ -114,6 +118,7 @@ class Server:
             timeouts=Timeouts(settings.run_timeout, settings.load_timeout),
             turns=Turns(AFTER_CRASH_STAGGER) if parent.crashes.total else Turns(),
             no_pin=settings.no_pin,
+            shared_cores=Cores(cores),
         )
         regions = _regions(settings)
         self._fleet = _fleet(settings, context, member, regions)
@@ -139,7 +144,7 @@ class Server:
         counted = self._shared.statistics if self._shared else statistics.now
         changes = _changes(settings, self.repository, traffic, Audit(observe))
         limits = Limits(settings.max_body_bytes, settings.body_timeout, traffic)
-        asked = Answers(self.repository, limits, observe)
+        asked = Answers(self.repository, limits, observe, traced=settings.tracing)
         reports = [versions(self.repository, counted), watching(self.repository, self._watchers)]
         self._inference = inference = self._inference_of(settings, observe, regions)
         # For the documentation: what it asks is no traffic, and counts as none.
@@ -152,7 +157,7 @@ class Server:
             logging.getLogger(),
             self._fleet.set_level if self._fleet else set_level,
             Guard.of(access, observe),
-            [openai(asked), generate(asked)],
+            [openai(asked), generate(asked), embeddings(asked), tei(asked)],
             reports,
             changes,
             shared_memory(regions, self._fleet.change_regions if self._fleet else local(regions)),
@@ -332,11 +337,9 @@ def _grpc(settings: Settings, inference: Inference, app: App, access: Access) ->
     tls = None
     if settings.grpc_tls_cert and settings.grpc_tls_key:
         tls = Tls(settings.grpc_tls_cert, settings.grpc_tls_key, settings.grpc_tls_client_ca)
-    shared = isinstance(settings.workers, int) and settings.workers > 1
     port = Port(
         settings.host,
         settings.grpc_port or 0,
-        shared,
         settings.max_body_bytes,
         tls,
         settings.grpc_compression,

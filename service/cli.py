@@ -25,6 +25,7 @@ COMMANDS = {
     "examples": "copy the shipped models into a folder, to serve from",
     "quantize": "make a quantized version that is proven faster and accurate enough",
     "inspect": "say how a model is quantized, node by node",
+    "tune": "measure how a model runs best on this machine",
     "hardware": "say what this machine can do with few bits",
 }
 """Each is a module of ``service.commands`` with ``describe`` and ``run``."""

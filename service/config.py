@@ -221,6 +221,13 @@ class InstancesConfig(_Value):
     threads: int | None = Field(None, ge=1, le=256)
 
 
+class SchedulingConfig(_Value):
+    """``[scheduling]``: the model's share of the cores next to that of others, while there are more
+    runs than cores."""
+
+    weight: float = Field(1.0, ge=0.01, le=100)
+
+
 class SessionConfig(_Value):
     """``[session]``: how ONNX Runtime loads the graph.
 
@@ -249,6 +256,69 @@ class CacheConfig(_Value):
     """``[cache]``: bytes of outputs to keep, for requests that ask the same again. 0 keeps none."""
 
     max_bytes: int = Field(0, ge=0)
+
+
+class ImageBoxesConfig(_Value):
+    """``[image.boxes]``: the output whose boxes are told in pixels of the image that was sent.
+
+    ``scale``: whether its values are pixels of the model's input or shares of its sides; ``axis``
+    the one whose first four values are a box.
+    """
+
+    output: str
+    form: Literal["xyxy", "xywh", "cxcywh", "yxyx"] = "xyxy"
+    scale: Literal["pixels", "unit"] = "pixels"
+    axis: Literal[-1, 1] = -1
+
+
+_Side = Annotated[int, Field(ge=1, le=16384)]
+_Colour = Annotated[int, Field(ge=0, le=255)]
+
+
+class ImageConfig(_Value):
+    """``[image]``: how an input is made of images; ``docs/images.md`` explains each key.
+
+    What is None is taken from preprocessor_config.json, if there is one.
+    """
+
+    name: str = Field("image", min_length=1, max_length=128)
+    input: str | None = None
+    size: tuple[_Side, _Side] | None = None
+    resize: Literal["shortest", "stretch", "fit", "none"] | None = None
+    shorter_side: _Side | None = None
+    longest_side: _Side | None = None
+    crop: bool | None = None
+    resample: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] | None = None
+    scale: float | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    layout: Literal["nchw", "nhwc"] | None = None
+    colours: Literal["rgb", "bgr"] | None = None
+    background: tuple[_Colour, _Colour, _Colour] = (255, 255, 255)
+    pad: _Colour = 0
+    max_pixels: int = Field(2**26, ge=1, le=89_478_485)
+    classes: int = Field(0, ge=0, le=1000)
+    boxes: ImageBoxesConfig | None = None
+
+
+class TextConfig(_Value):
+    """``[text]``: how a model with a tokenizer.json takes texts; read from the files beside it
+    where left out.
+
+    ``task`` "none" takes no texts. ``pooling`` and ``normalize`` are for embeddings, ``activation``
+    for the scores of classification and reranking. Texts of more than ``max_length`` tokens are cut
+    if ``truncate``, else refused. ``run_tokens`` bounds the tokens of one run, padding included.
+    """
+
+    task: (
+        Literal["embedding", "classification", "token-classification", "reranking", "none"] | None
+    ) = None
+    pooling: Literal["mean", "cls", "last"] | None = None
+    normalize: bool | None = None
+    activation: Literal["softmax", "sigmoid", "none"] | None = None
+    max_length: int | None = Field(None, ge=2, le=2**20)
+    truncate: bool | None = None
+    run_tokens: int | None = Field(None, ge=1, le=2**24)
 
 
 class OutputConfig(_Value):
@@ -344,10 +414,13 @@ class ModelConfig(_Value):
 
     batching: BatchingConfig = BatchingConfig()
     instances: InstancesConfig = InstancesConfig()
+    scheduling: SchedulingConfig = SchedulingConfig()
     session: SessionConfig = SessionConfig()
     limits: LimitsConfig = LimitsConfig()
     generation: GenerationConfig = GenerationConfig()
     cache: CacheConfig = CacheConfig()
+    image: ImageConfig | None = None
+    text: TextConfig = TextConfig()
     outputs: dict[str, OutputConfig] = Field(default_factory=dict)
     probe: ProbeConfig = ProbeConfig()
 

@@ -55,6 +55,13 @@ WORK: dict[str, tuple[str, Callable[[VersionStatistics], float]]] = {
         lambda v: v.all_batches.total,
     ),
 }
+IMAGES: dict[str, tuple[str, Callable[[VersionStatistics], float]]] = {
+    "images_decoded": ("Images that became inputs", lambda v: v.images),
+    "image_decoding_seconds": (
+        "Time of threads in which images were decoded, resized and scaled",
+        lambda v: v.image_seconds,
+    ),
+}
 LOOKUPS: dict[str, Callable[[VersionStatistics], Lookups]] = {
     "hit": lambda v: v.hits,
     "miss": lambda v: v.misses,
@@ -123,6 +130,7 @@ class Metrics(Collector):
         yield from self._batches()
         yield from self._gauges()
         yield from self._caches()
+        yield from self._images()
         yield from language_metrics(self._statistics.tokens, self._versions())
         yield from self._states()
         yield from self._rollouts()
@@ -198,6 +206,18 @@ class Metrics(Collector):
                 if version.loaded is not None:
                     family.add_metric(labels, of_loaded(version.loaded))
             yield family
+
+    def _images(self) -> Iterator[Metric]:
+        """Of versions that take images; nothing where there is none."""
+        ready = {(v.model, v.number): VersionStatistics() for v in self._versions() if v.images}
+        counted = {label: v for label, v in self._statistics.versions.items() if v.images}
+        if not (found := ready | counted):
+            return
+        for name, (text, number) in IMAGES.items():
+            counter = CounterMetricFamily(f"quantserve_{name}", text, labels=LABELS)
+            for (model, version), each in sorted(found.items()):
+                counter.add_metric([model, str(version)], number(each))
+            yield counter
 
     def _caches(self) -> Iterator[Metric]:
         """Of versions with a response cache; nothing where there is none."""

@@ -11,6 +11,7 @@ of ``Inference`` stands in its place, which reads the client's context and remem
       compute            the batch, to which it has a link
       encode             the answer is written
     batch digits         a trace of its own, with links to the requests in it
+    generate smollm2     a request to a language model, made in text_spans.py
 
 Where to and how many is said by OpenTelemetry's own variables, OTEL_EXPORTER_OTLP_ENDPOINT and
 OTEL_TRACES_SAMPLER among them. Source: https://www.w3.org/TR/trace-context/ (and traceresponse:
@@ -36,7 +37,7 @@ from service.api.transport.exchange import Exchange
 from service.api.transport.traffic import Traffic
 from service.config import Settings
 from service.core.errors import TransientError
-from service.core.events import BatchExecuted, Event, Observer, Outcome
+from service.core.events import BatchExecuted, Event, Observer, Outcome, TextAnswered
 from service.core.exemplars import Exemplars, Traced
 from service.core.requests import InferRequest
 from service.core.tensors import Arrays
@@ -65,7 +66,9 @@ class Tracing:
         self._epoch = time_ns() - round(perf_counter() * 1e9)
 
     def __call__(self, event: Event) -> None:
-        """Finish the traces of the requests that a batch has answered."""
+        """Finish the traces of the requests that a batch has answered, or trace one in text."""
+        if type(event) is TextAnswered:
+            self._in_text(event)
         if type(event) is not BatchExecuted or not event.entries:
             return  # steps of language models have no entries: their requests are not traced
         replies = [_whole(entry.reply) for entry in event.entries]
@@ -76,6 +79,15 @@ class Tracing:
         ]
         if known:
             self._batch(event, known)
+
+    def _in_text(self, event: TextAnswered) -> None:
+        from service.text_spans import trace_text
+
+        parent = self._propagator.extract(dict(event.context))
+        span = trace_text(self._tracer, event, parent, self._at)
+        if event.version and span.is_recording():
+            labels = ("request", event.model, event.version, event.protocol)
+            self._exemplars.put(labels, _traced(span)._replace(value=event.ended - event.started))
 
     def close(self) -> None:
         """Send what has not been sent. Blocks."""

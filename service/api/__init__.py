@@ -2,6 +2,7 @@
 
 application  the control plane put together, as a FastAPI application
 openapi      the OpenAPI document, its examples, and the page that shows it
+text         embeddings, reranking and classification of texts
 language     chats and completions
 grpc         the protocol over gRPC
 control      routes of the control plane

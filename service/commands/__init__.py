@@ -10,6 +10,7 @@ rollback    serve the previous version again
 examples    copy the shipped models
 quantize    search for a quantized version
 inspect     show how a model is quantized
+tune        measure how a model runs best
 hardware    show CPU features and kernel speeds
 parser      the argument parser
 remote      flags, keys and errors of commands to a running server

@@ -9,6 +9,8 @@ from types import FrameType
 from typing import Any
 
 from service.commands.extra import needing_extra, tell
+from service.core.errors import ConfigError
+from service.core.names import LANGUAGE_FILE
 
 STOPPED = 130
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -17,11 +19,13 @@ UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 def describe(parser: argparse.ArgumentParser) -> None:
     """Add the flags for the model, the rows, the goal and the limits."""
     add = parser.add_argument
-    add("model", type=Path, metavar="MODEL.onnx", nargs="?", help="the model in FP32")
+    add("model", type=Path, metavar="MODEL.onnx", nargs="?",
+        help="the model in FP32: a file, or the folder of a language model")  # fmt: skip
     add("--from-int8", type=Path, metavar="FILE",
         help="a model quantized by quantize_dynamic, to convert to a scale for each row so that "
         "rows can be batched; FP32 is optional (and compared too)")  # fmt: skip
-    add("--data", required=True, help=".npz, folder of .npy or .npz, module:function, or random")
+    add("--data", help=".npz, folder of .npy or .npz, module:function, or random; needed unless "
+        "the model is a language model")  # fmt: skip
     add("--calibration", metavar="DATA", help="calibration rows (default: a quarter of --data)")
     add("--name", help="the model's name in the models folder (default: the file's)")
     add("--models", type=Path, default=Path("models"), metavar="DIR", help="the models folder")
@@ -45,6 +49,11 @@ def describe(parser: argparse.ArgumentParser) -> None:
     add("--max-batch-size", type=_count, default=64, help="the most rows of a run (default: 64)")
     add("--threads", type=_count, default=0, help="threads of one run (default: as serving would)")
     add("--seed", type=_seed, default=0, help="seed of the split of the rows")
+    add("--streams", type=_count, default=8,
+        help="language models: requests that decode together (default: 8)")  # fmt: skip
+    add("--text", type=Path, metavar="FILE",
+        help="language models: text to judge by, of the kind that will be asked (default: the help "
+        "of Python, in English)")  # fmt: skip
 
 
 def run(flags: dict[str, Any]) -> int:
@@ -56,9 +65,7 @@ def run(flags: dict[str, Any]) -> int:
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with needing_extra():
-            from service.quantization.pipeline import QuantizeOptions, carry_out
-
-            result = carry_out(QuantizeOptions(**flags | {"qat": tuple(flags["qat"])}))
+            result = _carried_out(flags)
     except KeyboardInterrupt:
         print("\nstopped: no version was made; run the same command again to resume",
               file=sys.stderr)  # fmt: skip
@@ -67,6 +74,22 @@ def run(flags: dict[str, Any]) -> int:
         signal.signal(signal.SIGTERM, before)
     tell(result)
     return 0
+
+
+def _carried_out(flags: dict[str, Any]) -> str:
+    if flags["model"] is not None and (flags["model"] / LANGUAGE_FILE).is_file():
+        from service.quantization.language.pipeline import LanguageOptions
+        from service.quantization.language.pipeline import carry_out as of_language
+
+        names = ("model", "name", "models", "target", "streams", "text")
+        given = {name: flags[name] for name in names}
+        return of_language(LanguageOptions(**given, threads=flags["threads"] or 1))
+    from service.quantization.pipeline import QuantizeOptions, carry_out
+
+    if flags["data"] is None:
+        raise ConfigError("give rows with --data: .npz, a folder, module:function, or random")
+    given = {name: value for name, value in flags.items() if name not in ("streams", "text")}
+    return carry_out(QuantizeOptions(**given | {"qat": tuple(flags["qat"])}))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

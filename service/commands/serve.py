@@ -91,8 +91,9 @@ def _serve(settings: Settings) -> int:
         raise ConfigError("--grpc-port 0 is for one worker: several need a port that is named")
     listener = parent.listener or (_bind(seat) if seat else _listen(settings.host, settings.port))
     parent.hand_over(listener)
-    if settings.grpc_port and seat is None:
-        _listen(settings.host, settings.grpc_port).close()  # to tell at once where it is taken
+    if settings.grpc_port and (seat is None or (seat.worker == 0 and not seat.again)):
+        # Later on others would share it, or nobody would be told.
+        _listen(settings.host, settings.grpc_port).close()
     settings = _share(settings, seat) if seat else settings
     host, port = listener.getsockname()[:2]
 

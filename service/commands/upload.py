@@ -11,10 +11,10 @@ from typing import Any
 from service.client import Refused, model_path
 from service.commands.remote import client_of, describe_remote, tell_refusal
 from service.core.errors import ConfigError, InvalidName, LoadFailed
-from service.core.names import LANGUAGE_FILE
+from service.core.names import LANGUAGE_FILE, PREPROCESSOR_FILE, TOKENIZER_FILE
 from service.engine.host.paths import file_path
 from service.engine.onnx_file.summary import summarise
-from service.engine.storage.contents import COMPANIONS
+from service.engine.storage.contents import companions
 
 MODEL_FILE = "model.onnx"
 
@@ -71,9 +71,10 @@ def find_files(model: Path, more: Sequence[Path]) -> dict[str, Path]:
         name = _name(_inside(model.parent, path))
         if files.setdefault(name, path) != path:
             raise ConfigError(f"{files[name]} and {path} would both be {name} of the version")
-    if (model.parent / LANGUAGE_FILE).is_file():
-        beside = {str(name): model.parent / name for name in COMPANIONS}
-        files |= {name: path for name, path in beside.items() if path.is_file()}
+    marks = set(map(PurePosixPath, (LANGUAGE_FILE, TOKENIZER_FILE, PREPROCESSOR_FILE)))
+    there = {name for name in marks if (model.parent / name).is_file()}
+    beside = {str(name): model.parent / name for name in companions(there)}
+    files |= {name: path for name, path in beside.items() if path.is_file()}
     for given in _external_files(model):
         # No path outside the folder: the author of a model must not choose the files to send.
         name = _name(PurePosixPath(given).as_posix())

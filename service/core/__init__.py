@@ -18,10 +18,13 @@ errors            every error that somebody is told
 events            what happened, as values
 exemplars         the last trace in each bucket of a histogram
 extent            how large inputs may be in the event loop
+fair_share        which model's run begins next
 figures           figures in JSON, which has no NaN
 gate              the gate's judgement
 generation        what is asked of a language model, and its answer
 graph_limits      how large a graph may be
+hub_labels        labels of a config.json
+images            how images become an input, and where boxes lie in them
 language_gate     the judgement of a language model
 layout            what a model repository holds
 ledger            what is at work, written where it outlives the process
@@ -41,7 +44,9 @@ shapes            shapes that may be why a run failed
 sizes             how much one request may hold
 statistics        counters, fed by events
 tensors           tensors and signatures
+texts             requests in text, and texts put together by length
 token_statistics  counters of language models
+tuning            threads, instances, rows and kernels chosen from measurements
 unserved          why an entry is no model
 versions          which versions to load and to serve
 waiting           how long a request would wait

@@ -20,18 +20,22 @@ def assemble(entries: tuple[Entry[Any], ...], padding: Padding | None) -> tuple[
         if len(entries) == 1:
             return entries[0].arrays, 0.0
         return tuple(np.concatenate([e.arrays[i] for e in entries]) for i in inputs), 0.0
-    arrays = tuple(_fill(entries, i, padding.fills[i]) for i in inputs)
+    arrays = tuple(_fill(entries, i, padding) for i in inputs)
     total = sum(array.size for array in arrays)
     real = sum(array.size for entry in entries for array in entry.arrays)
     return arrays, 1.0 - real / total if total else 0.0
 
 
-def _fill(entries: tuple[Entry[Any], ...], index: int, value: float | None) -> Array:
-    if value is None or all(e.arrays[index].shape[1:] == e.key.shapes[index] for e in entries):
+def _fill(entries: tuple[Entry[Any], ...], index: int, padding: Padding) -> Array:
+    value, shape = padding.fills[index], entries[0].key.shapes[index]
+    if padding.tight:
+        shapes = [entry.arrays[index].shape[1:] for entry in entries]
+        shape = tuple([max(lengths) for lengths in zip(*shapes, strict=True)])
+    if value is None or all(e.arrays[index].shape[1:] == shape for e in entries):
         arrays = [e.arrays[index] for e in entries]
         return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
     rows = sum(e.rows for e in entries)
-    whole = np.full((rows, *entries[0].key.shapes[index]), value, entries[0].arrays[index].dtype)
+    whole = np.full((rows, *shape), value, entries[0].arrays[index].dtype)
     start = 0
     for entry in entries:
         array = entry.arrays[index]

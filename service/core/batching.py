@@ -37,6 +37,9 @@ class BatchingMode(StrEnum):
 class BatchPolicy:
     """How a model's requests are queued and put together. Times are seconds.
 
+    ``run_tokens``, where it is not 0, bounds a batch by rows times their longest axis instead of
+    ``preferred_rows``, so that long rows share a run with fewer others than short ones.
+
     ``preferred_rows`` is the size that a batch grows to, 1 in the modes that do not combine; a
     single request of up to ``max_rows`` is run as it came, unless the mode is ROWS. A larger one is
     cut into parts of ``part_rows``; where that is 0 it is refused, and ``refusal`` says why and
@@ -53,6 +56,14 @@ class BatchPolicy:
     padding: Padding | None = None
     part_rows: int = 0
     refusal: str = "send fewer"
+    run_tokens: int = 0
+
+    def rows_for(self, shapes: tuple[tuple[int, ...], ...]) -> int:
+        """The most rows of these shapes that a batch grows to."""
+        if not self.run_tokens or self.mode is not BatchingMode.COMBINE:
+            return self.preferred_rows
+        longest = max([length for shape in shapes for length in shape], default=1)
+        return min(self.max_rows, max(1, self.run_tokens // max(1, longest)))
 
     def row_shapes(self, arrays: Arrays) -> tuple[tuple[int, ...], ...]:
         """The shapes that the rows of a request are run with.
@@ -107,6 +118,7 @@ class Batch(NamedTuple, Generic[Reply]):
 
 @dataclass(eq=False, slots=True)
 class _Lane(Generic[Reply]):
+    limit: int
     entries: deque[Entry[Reply]] = field(default_factory=deque)
     rows: int = 0
 
@@ -159,7 +171,7 @@ class BatchQueue(Generic[Reply]):
         name = (entry.priority, entry.key)
         lane = self._lanes.get(name)
         if lane is None:
-            lane = self._lanes[name] = _Lane()
+            lane = self._lanes[name] = _Lane(self._policy.rows_for(entry.key.shapes))
         lane.entries.append(entry)
         lane.rows += entry.rows
         if entry.part_of is None:
@@ -175,7 +187,7 @@ class BatchQueue(Generic[Reply]):
         if name is None:
             return None
         lane = self._lanes[name]
-        entries, limit = lane.entries, self._policy.preferred_rows
+        entries, limit = lane.entries, lane.limit
         taken = [entries.popleft()]
         rows = taken[0].rows
         while entries and rows + entries[0].rows <= limit:
@@ -225,7 +237,7 @@ class BatchQueue(Generic[Reply]):
 
     def _due(self, lane: _Lane[Reply]) -> float:
         head = lane.entries[0].arrived
-        return head if lane.rows >= self._policy.preferred_rows else head + self._policy.max_delay
+        return head if lane.rows >= lane.limit else head + self._policy.max_delay
 
     def _account(self, lane: _Lane[Reply], taken: list[Entry[Reply]], rows: int) -> None:
         lane.rows -= rows

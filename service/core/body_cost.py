@@ -57,10 +57,10 @@ def weigh(part: bytes | bytearray, raw: bool) -> int:
     return int(units.sum(dtype=np.int64)) * OTHERS
 
 
-def may_hold_strings(header: bytes | memoryview) -> bool:
+def may_hold_strings(header: bytes | bytearray | memoryview) -> bool:
     r"""Whether the JSON part of a binary body may announce a tensor of strings: as ``"BYTES"``, or
     in escapes such as ``"\u0042YTES"``."""
-    text = bytes(header)
+    text = bytes(header) if isinstance(header, memoryview) else header
     return b"BYTES" in text or b"\\u" in text
 
 

@@ -6,7 +6,8 @@ The one rule for swaps, for followed folders and for ``quantize``. Compatible ar
 - an input that accepts more shapes: an axis that was fixed may now have any length;
 - an output that was not there before: clients read outputs by name, and V1, which does not name the
   only output of a model, goes on with the outputs that it answered (``v1_outputs``);
-- an output with a narrower shape, or one whose axis follows the axis of an input.
+- an output with a narrower shape, or one whose axis follows the axis of an input;
+- requests in text, where there were none before.
 
 Everything else breaks some request. Two forms of request follow the new signature all the same: a
 raw body (``Inference-Header-Content-Length: 0``) is one row of it, and a classification of a model
@@ -50,6 +51,7 @@ def compare_signatures(
         *_joined(old, new),
         *too_many_rows(old, new, max_rows),
         *_outputs(old, new),
+        *_texts(old, new),
     ]
     known = {spec.name for spec in old.outputs}
     added = [f"new output {_named(spec)}" for spec in new.outputs if spec.name not in known]
@@ -144,6 +146,16 @@ def _outputs(old: Signature, new: Signature) -> Iterator[str]:
             yield f"no output {_named(spec)}"
         elif now.datatype is not spec.datatype or not _delivers(now, spec, old, follow):
             yield f"output {_named(now)} was {spec}"
+
+
+def _texts(old: Signature, new: Signature) -> Iterator[str]:
+    if old.texts is None:
+        return
+    if new.texts is None:
+        yield "it takes no texts"
+        return
+    for problem in (*_inputs(old.texts, new.texts), *_outputs(old.texts, new.texts)):
+        yield f"requests in text: {problem}"
 
 
 def _lengths(old: Signature, new: Signature) -> dict[str, Dim]:

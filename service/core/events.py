@@ -5,7 +5,7 @@ Times are seconds. (Named tuples: see ``service.core.requests``.)
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -87,6 +87,28 @@ class TokensGenerated(NamedTuple):
     between: tuple[float, ...]
 
 
+class TextAnswered(NamedTuple):
+    """A request to a language model has ended; told only where requests are traced.
+
+    ``context`` are the client's headers of its trace. Times are those of ``perf_counter``:
+    ``admitted`` is when the prompts were queued, 0 for never; ``pieces`` has for each answer when
+    each of its pieces came, with the number of tokens so far.
+    """
+
+    model: str
+    version: int
+    protocol: str
+    id: str
+    outcome: Outcome
+    error: str
+    context: Mapping[str, str]
+    started: float
+    admitted: float
+    ended: float
+    prompts: tuple[int, ...]
+    pieces: tuple[tuple[tuple[float, int], ...], ...]
+
+
 class RequestDropped(NamedTuple):
     """A request left the queue without being run: it expired or was cancelled."""
 
@@ -102,6 +124,15 @@ class CacheLookup(NamedTuple):
     model: str
     version: int
     hit: bool
+    seconds: float
+
+
+class ImagesDecoded(NamedTuple):
+    """The images of a request became a version's input; ``seconds`` is the sum over them."""
+
+    model: str
+    version: int
+    images: int
     seconds: float
 
 
@@ -210,7 +241,9 @@ Event = (
     | BatchExecuted
     | RequestDropped
     | TokensGenerated
+    | TextAnswered
     | CacheLookup
+    | ImagesDecoded
     | StateChanged
     | ThreadLost
     | SwapPhase
@@ -219,7 +252,17 @@ Event = (
     | AccessRefused
     | Polled
 )
-TRAFFIC = frozenset({RequestCompleted, BatchExecuted, RequestDropped, TokensGenerated, CacheLookup})
+TRAFFIC = frozenset(
+    {
+        RequestCompleted,
+        BatchExecuted,
+        RequestDropped,
+        TextAnswered,
+        TokensGenerated,
+        CacheLookup,
+        ImagesDecoded,
+    }
+)
 Observer = Callable[[Event], None]
 
 _log = logging.getLogger(__name__)

@@ -10,6 +10,10 @@ import unicodedata
 
 LANGUAGE_FILE = "genai_config.json"
 """What makes a version a language model."""
+PREPROCESSOR_FILE = "preprocessor_config.json"
+"""With which a model takes images, as Hugging Face writes it."""
+TOKENIZER_FILE = "tokenizer.json"
+"""With which a model takes texts."""
 MODEL_FILE = "model.onnx"
 SUFFIX = ".onnx"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")

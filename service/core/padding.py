@@ -14,6 +14,8 @@ class Padding:
     ``axes`` says which axes of a row vary. Per output, ``cuts`` gives the axes to cut back, each
     with the (input, axis) whose unfilled length says where; these count the batch axis. ``shared``
     has, by name, the axes that must have the same length: filled up, they would all look alike.
+    ``tight``: rows of one bucket are filled up to the longest of those that share a run, not to the
+    bucket.
     """
 
     buckets: tuple[int, ...]
@@ -21,6 +23,7 @@ class Padding:
     axes: tuple[tuple[bool, ...], ...]
     cuts: tuple[tuple[tuple[int, int, int], ...], ...]
     shared: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = ()
+    tight: bool = False
 
     def check(self, arrays: Arrays) -> None:
         """Check that axes which share a length have the same length before padding.

@@ -20,3 +20,5 @@ MAX_STRINGS = 64 * 1024
 MAX_TEXT = 4 * 2**20
 """Bytes in the BYTES elements of one request. ONNX Runtime converts them while it holds the
 interpreter, about 10 ms each way for as many as are taken."""
+MOST_IMAGES = 256
+"""Images of one request."""

@@ -14,6 +14,7 @@ from service.core.events import (
     BatchExecuted,
     CacheLookup,
     Event,
+    ImagesDecoded,
     Outcome,
     PhaseStatus,
     Polled,
@@ -133,6 +134,8 @@ class VersionStatistics:
     padding_total: float = 0.0
     hits: Lookups = field(default_factory=Lookups)
     misses: Lookups = field(default_factory=Lookups)
+    images: int = 0
+    image_seconds: float = 0.0
 
     @property
     def batches(self) -> list[tuple[BatchKind, Times]]:
@@ -236,6 +239,10 @@ class Statistics:
             lookups = counted.hits if event.hit else counted.misses
             lookups.count += 1
             lookups.seconds += event.seconds
+        elif type(event) is ImagesDecoded:
+            decoded = self._versions[event.model, event.version]
+            decoded.images += event.images
+            decoded.image_seconds += event.seconds
         elif type(event) is RequestDropped:
             version = self._versions[event.model, event.version]
             version.queue_buckets[bisect_left(SECONDS, event.queued)] += 1

@@ -128,7 +128,8 @@ class Signature:
     ``optional`` are inputs that the graph has a default for. ``shown`` and ``loose`` are what the
     probe found where the file does not say whether the inputs share a batch axis. ``shown``:
     whether they do; None before the probe. ``loose``: they may, if their numbers of rows are equal,
-    but one row also broadcasts against several.
+    but one row also broadcasts against several. ``texts`` is what requests in text bring and get,
+    where the model takes such; of that, ``of_texts`` is True.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -136,6 +137,8 @@ class Signature:
     optional: tuple[TensorSpec, ...] = ()
     shown: bool | None = None
     loose: bool = False
+    texts: "Signature | None" = field(default=None, compare=False)
+    of_texts: bool = False
     declared: bool | None = field(init=False, repr=False)
     """Whether the first axes of all inputs are one batch; None where the file does not say: the
     axes have different names, or several have none."""
@@ -158,6 +161,15 @@ class Signature:
     def settled(self, shown: bool, loose: bool = False) -> "Signature":
         """A copy with what the probe found about the batch axis."""
         return replace(self, shown=shown, loose=loose)
+
+    def taking(self, tensors: Sequence[Tensor]) -> "Signature":
+        """What a request with these tensors is checked against: ``texts`` if one of them is an
+        input of it, else this signature."""
+        texts = self.texts
+        if texts is None:
+            return self
+        names = {spec.name for spec in (*texts.inputs, *texts.optional)}
+        return texts if any([tensor.name in names for tensor in tensors]) else self
 
     @property
     def has_rows(self) -> bool:

@@ -1,8 +1,10 @@
 """How long a request that comes now would wait for its turn. Pure.
 
-The time of a run is taken to be a constant and a part for each row, fitted to the last runs by
-least squares. While all runs have the same number of rows, more rows are taken to cost nothing: the
-estimate errs to the short side, so that no request is refused that would be in time.
+Two estimates are made, and the longer one counts. The time of a run is taken to be a constant and a
+part for each row, fitted to the last runs by least squares. While all runs have the same number of
+rows, more rows are taken to cost nothing. The pace is the time from one finished run to the next
+while requests wait: it includes what the runs do not show, such as other models that take the
+cores, and clients that take the event loop's time.
 """
 
 from math import ceil
@@ -18,8 +20,12 @@ class WaitEstimate:
     def __init__(self, instances: int, preferred_rows: int) -> None:
         self._instances = instances
         self._preferred = preferred_rows
-        # All mutable state: sums over the last runs, each with its weight.
+        # All mutable state: sums over the last runs, each with its weight; the same of the times
+        # between two finished runs, and of the rows in the second; and when a run was finished last
+        # while requests waited.
         self._count = self._rows = self._seconds = self._squares = self._products = 0.0
+        self._between = self._paced = 0.0
+        self._finished: float | None = None
 
     def ran(self, rows: int, seconds: float) -> None:
         """A run of so many rows took so long."""
@@ -28,6 +34,18 @@ class WaitEstimate:
         self._seconds = self._seconds * FADES + seconds
         self._squares = self._squares * FADES + rows * rows
         self._products = self._products * FADES + rows * seconds
+
+    def finished(self, rows: int, now: float, waiting: bool) -> None:
+        """A run of so many rows was finished; ``waiting``: requests are left in the queue."""
+        if self._finished is not None:
+            self._between = self._between * FADES + now - self._finished
+            self._paced = self._paced * FADES + rows
+        self._finished = now if waiting else None
+
+    @property
+    def pace(self) -> float:
+        """Seconds for each row, from all instances together; 0 as long as it is not known."""
+        return self._between / self._paced if self._paced else 0.0
 
     def cost(self) -> tuple[float, float]:
         """Seconds of a run whatever its rows, and for each of them."""
@@ -50,4 +68,7 @@ class WaitEstimate:
         mean = self._seconds / self._count
         runs = ceil(rows_ahead / self._preferred)
         taken = max(0, under_way - self._instances) * mean
-        return (runs * run + rows_ahead * row + taken) / self._instances + mean / 2
+        by_runs = (runs * run + rows_ahead * row + taken) / self._instances + mean / 2
+        # Of the runs under way half is done on average.
+        unfinished = max(0.0, under_way - self._instances / 2) * self._rows / self._count
+        return max(by_runs, (rows_ahead + unfinished) * self.pace)

@@ -3,6 +3,8 @@
     repository  the models in memory: versions, swap, rollback, drain
     loading     from a version's folder to something that can serve, by measurement
     generation  language models: slots, cache, sampling, text
+    images      images to tensors
+    text        texts to tensors and back
     storage     the models folder on disk
     runtime     runs a loaded model: session, instances, batcher
     cpu         which of ONNX Runtime's kernels are right and fast on this CPU

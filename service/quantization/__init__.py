@@ -2,6 +2,7 @@
 
 Knows no HTTP. Packages import only those below them:
 
+    language    ``quantserve quantize`` of a language model
     pipeline    one ``quantserve quantize``: check, search, publish
     inspection  ``quantserve inspect``
     publish     writes a new version's folder, published by one rename

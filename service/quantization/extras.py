@@ -6,6 +6,7 @@ EXTRAS = {
     "ml_dtypes": "quantize",
     "onnx_ir": "quantize",
     "sympy": "quantize",
+    "tokenizers": "llm-build",
     "torch": "hqq",
 }
 

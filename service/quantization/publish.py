@@ -81,8 +81,10 @@ def _check_same(path: Path, version: int, signature: Signature) -> None:
         raise LoadFailed(f"requests to its version {version} would fail: {broken}")
 
 
-def publish(home: Path, model: Path, report: Mapping[str, Any], page: str) -> int:
-    """Publish the next version. Returns its number.
+def publish(
+    home: Path, model: Path, report: Mapping[str, Any], page: str, beside: Sequence[Path] = ()
+) -> int:
+    """Publish the next version, with the files ``beside`` it. Returns its number.
 
     Raises:
         ConfigError: it cannot be written; no partial version remains.
@@ -92,6 +94,8 @@ def publish(home: Path, model: Path, report: Mapping[str, Any], page: str) -> in
         staging.create()
         for name in (MODEL_FILE, *map(PurePosixPath, summarise(model).external_files)):
             _copy(model if name == MODEL_FILE else model.parent / name, staging, name)
+        for file in beside:
+            _copy(file, staging, PurePosixPath(file.name))
         text = dumps(report, indent=1)
         staging.append(PurePosixPath("report.json"), f"{text}\n".encode())
         staging.append(PurePosixPath("report.html"), page.encode())

@@ -1,6 +1,6 @@
 """`python -m tests.benchmarks.language FOLDER`: a language model's engine against a bare loop over
 the same graph, against onnxruntime-genai's Generator where that is installed, and against itself
-behind a server, streamed. One thread each.
+behind a server, streamed, and against openvino-genai (``--openvino``). One thread each.
 
 FOLDER is a version as onnxruntime-genai's builder writes it. All are run in turns in one process;
 what is printed are ratios of medians. Greedy tokens are compared as well: alone and joined, and
@@ -12,9 +12,10 @@ import asyncio
 import importlib.util
 import json
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -140,6 +141,35 @@ def generator(folder: Path, language: LanguageModel) -> Work:
     return work
 
 
+@contextmanager
+def openvino(python: Path, weights: Path) -> Iterator[Work]:
+    """openvino-genai in a process of its own, of a GGUF file; another Python may have it."""
+    script = Path(__file__).with_name("language_openvino.py")
+    with subprocess.Popen(
+        [python, script, weights], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        given, told = process.stdin, process.stdout
+
+        def line() -> Any:
+            while not (text := told.readline()).startswith(('"', *"0123456789")):
+                assert text, "openvino-genai has ended"
+            return json.loads(text)
+
+        def ask(streams: int) -> list[list[int]]:
+            given.write(json.dumps([TEXTS[:streams], TOKENS]) + "\n")
+            given.flush()
+            line()
+            return [[]]
+
+        async def work(streams: int) -> list[list[int]]:
+            return await asyncio.to_thread(ask, streams)
+
+        assert line() == "ready"
+        yield work
+        given.close()
+
+
 async def timed(work: Work, streams: int) -> tuple[float, list[list[int]]]:
     """Tokens a second, and the tokens."""
     started = perf_counter()
@@ -147,7 +177,7 @@ async def timed(work: Work, streams: int) -> tuple[float, list[list[int]]]:
     return streams * TOKENS / (perf_counter() - started), tokens
 
 
-async def compare(folder: Path, peer: Path, rounds: int) -> None:
+async def compare(folder: Path, peer: Path, rounds: int, beside: tuple[Path, Path] | None) -> None:
     """Measure, and print."""
     settings = {"instances": {"count": 1, "threads": 1}, "generation": {"slots": STREAMS}}
     language = load(folder.resolve(), ModelConfig.model_validate(settings), 1).language
@@ -156,8 +186,10 @@ async def compare(folder: Path, peer: Path, rounds: int) -> None:
     works: dict[str, Work] = {"engine": engine, "bare loop": bare(language)}
     if importlib.util.find_spec("onnxruntime_genai"):
         works["genai Generator"] = generator(peer, language)
-    with served(folder.resolve()) as over_http:
-        works["server"] = over_http
+    with ExitStack() as stack:
+        works["server"] = stack.enter_context(served(folder.resolve()))
+        if beside is not None:
+            works["openvino-genai"] = stack.enter_context(openvino(*beside))
         await measure(engine, works, rounds)
 
 
@@ -185,6 +217,7 @@ def report(
     mid = {key: median(each) for key, each in speeds.items()}
     for (name, streams), each in speeds.items():
         if name == "engine":
+            print(f"{streams} streams, engine: {min(each):.0f} to {max(each):.0f} tokens/s")
             continue
         ratio: Any = mid["engine", streams] / mid[name, streams]
         shown = f"{min(each):.0f} to {max(each):.0f} tokens/s"
@@ -192,7 +225,7 @@ def report(
     print(f"{STREAMS} streams to 1: {mid['engine', STREAMS] / mid['engine', 1]:.2f}")
     for (name, streams), tokens in found.items():
         if not tokens[0]:
-            continue  # the server tells text
+            continue  # it tells text, or nothing
         same = sum(a == list(b) for a, b in zip(tokens, alone, strict=False))
         print(f"{name}, {streams} streams: {same} of {streams} as the engine alone")
 
@@ -202,9 +235,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--peer", type=Path, help="version for the Generator; FOLDER's otherwise")
+    parser.add_argument(
+        "--openvino", type=Path, nargs=2, metavar=("PYTHON", "GGUF"),
+        help="a Python that has openvino-genai, and the weights for it",
+    )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     asked = parser.parse_args()
-    asyncio.run(compare(asked.folder, asked.peer or asked.folder, asked.rounds))
+    asyncio.run(compare(asked.folder, asked.peer or asked.folder, asked.rounds, asked.openvino))
 
 
 if __name__ == "__main__":

@@ -32,12 +32,13 @@ requests to that at 0.9 of it, and the 99th percentile of health in seconds."""
 @dataclass(frozen=True, slots=True)
 class Reached:
     """At one load: good answers a second, their 99th percentile and that of health in seconds, and
-    the share that was refused."""
+    the shares that were refused at once, and after they had waited in vain."""
 
     goodput: float
     p99: float
     health: float
     refused: float
+    late: float
 
 
 def main() -> int:
@@ -83,14 +84,15 @@ async def _health(server: Server, seconds: float) -> Observed:
 
 
 def _reached(seen: Observed, health: Observed, seconds: float) -> Reached:
-    refused = sum(seen.errors.values())
-    total = refused + len(seen.latencies)
+    total = seen.errors.total() + len(seen.latencies)
+    late = seen.errors["504"]
     # What was due in these seconds, and is answered until the last of it is.
     return Reached(
         len(seen.latencies) / max(seconds, seen.seconds),
         _p99(seen.latencies),
         _p99(health.latencies),
-        refused / total,
+        (seen.errors.total() - late) / total,
+        late / total,
     )
 
 
@@ -101,15 +103,17 @@ def _p99(seconds: list[float]) -> float:
 def _told(rounds: list[tuple[float, dict[float, Reached]]]) -> bool:
     capacity = median(each for each, _ in rounds)
     print(f"capacity {capacity:.0f} requests/s, {len(rounds)} rounds, medians")
-    print("load  goodput : capacity  p99 ms  health p99 ms  refused")
+    print("load  goodput : capacity  p99 ms  health p99 ms  refused     late")
     at = {}
     for share in LOADS:
         of = [found[share] for _, found in rounds]
         goodput = median(found[share].goodput / each for each, found in rounds)
         p99, health = (median(getattr(each, name) for each in of) for name in ("p99", "health"))
-        refused = median(each.refused for each in of)
+        refused, late = (median(getattr(each, name) for each in of) for name in ("refused", "late"))
         at[share] = goodput, p99, health
-        figures = f"{goodput:18.2f}  {p99 * 1e3:6.0f}  {health * 1e3:13.1f}  {refused:7.1%}"
+        figures = (
+            f"{goodput:18.2f}  {p99 * 1e3:6.0f}  {health * 1e3:13.1f}  {refused:7.1%}  {late:7.1%}"
+        )
         print(f"{share:4.1f}  {figures}")
     goodput, p99, health = at[2.0]
     ratio = p99 / at[USUAL][1]

@@ -109,3 +109,22 @@ def test_what_is_past_its_deadline_is_taken_out() -> None:
     assert q.expire(0.5) == []
     assert [e.deadline for e in q.expire(1.0)] == [1.0]
     assert q.next_deadline() == 2.0
+
+
+def test_a_batch_may_be_bounded_by_tokens() -> None:
+    q = queue(run_tokens=32, preferred_rows=2, max_rows=8)
+    for width in (16, 3):
+        for _ in range(10):
+            q.push(entry(width=width))
+    sizes = []
+    while batch := q.pop(0.0):
+        sizes.append((batch.entries[0].arrays[0].shape[1], batch.rows))
+    assert sizes == [(16, 2)] * 5 + [(3, 8), (3, 2)]
+
+
+def test_a_row_longer_than_the_bound_goes_alone() -> None:
+    q = queue(run_tokens=32)
+    for _ in range(2):
+        q.push(entry(width=100))
+    batch = q.pop(0.0)
+    assert batch is not None and batch.rows == 1

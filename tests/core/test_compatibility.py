@@ -188,3 +188,20 @@ def rows_of(signature: Signature, arrays: tuple[np.ndarray, ...], expected: int 
     except SignatureMismatch:
         assert expected in (None, 0), "the live version takes this request"
         return 0
+
+
+def test_requests_in_text_go_on() -> None:
+    tensor = spec("x", "batch", 2)
+    text, pair = (spec(name, "texts", kind="BYTES") for name in ("text", "text_pair"))
+    label, scores = spec("label", "texts", kind="BYTES"), spec("scores", "texts", 3)
+
+    def signature(texts: Signature | None) -> Signature:
+        return Signature((tensor,), (tensor,), texts=texts)
+
+    bare = signature(None)
+    labelled = signature(Signature((text,), (label, scores), (pair,)))
+    assert compare_signatures(bare, labelled).broken == ()
+    assert compare_signatures(labelled, labelled).broken == ()
+    assert compare_signatures(labelled, bare).broken == ("it takes no texts",)
+    (broken,) = compare_signatures(labelled, signature(Signature((text,), (label, scores)))).broken
+    assert broken.startswith('requests in text: no input "text_pair"')

@@ -125,3 +125,12 @@ def test_the_shapes_of_overrides_are_the_clients_as_well() -> None:
     assert doubtful_shapes(model, empty) == 'input "v" without elements, [0]'
     unranked = Overriding((ones,), {"x": np.zeros(5)})
     assert doubtful_shapes(model, unranked) == 'these inputs, "a" [1, 2] and "x" [5]'
+
+
+def test_a_request_in_text_is_checked_against_the_signature_of_texts() -> None:
+    texts = Signature((TensorSpec("text", DATATYPES["BYTES"], ("n",)),), ())
+    both = Signature((TensorSpec("x", DATATYPES["FP32"], ("n",)),), (), texts=texts)
+    text = Tensor("text", DATATYPES["BYTES"], np.array(["a"], object))
+    number = Tensor("x", DATATYPES["FP32"], np.zeros(1, np.float32))
+    assert both.taking([text]) is texts and both.taking([number]) is both
+    assert texts.taking([text]) is texts

@@ -66,6 +66,39 @@ def test_what_became_faster_is_known_soon() -> None:
     assert estimate.wait(1, 1) < 0.1
 
 
+@given(st.integers(1, 64), st.floats(1e-6, 10), st.integers(2, 50), st.integers(0, 500))
+def test_the_pace_counts_what_the_runs_do_not_show(
+    rows: int, between: float, runs: int, ahead: int
+) -> None:
+    """Something else takes the cores: runs take half of the time from one to the next."""
+    estimate, now = WaitEstimate(1, 64), 100.0
+    for _ in range(runs):
+        estimate.ran(rows, between / 2)
+        estimate.finished(rows, now, waiting=True)
+        now += between
+    assert estimate.pace == pytest.approx(between / rows, rel=1e-3)
+    assert estimate.wait(ahead, 1) >= ahead * between / rows * 0.999
+
+
+def test_times_without_requests_do_not_count_as_pace() -> None:
+    estimate = WaitEstimate(1, 1)
+    for now in (0.0, 10.0, 20.0):
+        estimate.ran(1, 0.01)
+        estimate.finished(1, now, waiting=False)
+    assert estimate.pace == 0
+    estimate.finished(1, 30.0, waiting=True)
+    estimate.finished(1, 30.5, waiting=False)
+    assert estimate.pace == pytest.approx(0.5)
+
+
+def test_a_pace_that_became_faster_is_known_soon() -> None:
+    estimate, now = WaitEstimate(1, 1), 0.0
+    for between in [1.0] * 100 + [0.01] * 60:
+        now += between
+        estimate.finished(1, now, waiting=True)
+    assert estimate.pace < 0.1
+
+
 @given(RUNS, st.integers(0, 1000), st.integers(1, 8), st.integers(1, 64))
 def test_a_wait_is_never_negative_and_grows_with_what_is_ahead(
     runs: list[tuple[int, float]], ahead: int, instances: int, preferred: int

@@ -1,8 +1,16 @@
 """Triton's client over HTTP and over gRPC: the same questions, the same answers."""
 
+import os
 import queue
+import re
 import shutil
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -13,9 +21,9 @@ import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
 from tests import tiny_models
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.system.process import KEY, ROOT, running
-from tests.system.wire import free_port
+from tests.system.wire import free_port, get
 
 GOLDEN = np.load(ROOT / "models/digits/golden.npz")
 SHOWN = {"x-api-key": KEY}
@@ -216,3 +224,50 @@ def test_a_stream_answers_and_tells_of_errors(addresses: dict[str, str]) -> None
     assert [r.get_response().id for r, _ in found[:20]] == [str(n) for n in range(20)]
     assert [r.as_numpy("y")[0, 0] for r, _ in found[:20]] == list(range(20))
     assert '"nobody"' in str(found[20][1])
+
+
+def test_a_port_that_is_taken_ends_the_start(tmp_path: Path) -> None:
+    tiny_models.identity(tmp_path, "FP32")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        for flags in ([], ["--workers", "2"]):
+            done = subprocess.run(
+                [sys.executable, "-m", "service", "serve", "--models", str(tmp_path), "--port", "0",
+                 "--grpc-port", port, *flags],
+                cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE,
+            )  # fmt: skip
+            assert done.returncode == 2
+            assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
+
+
+def test_calls_go_to_another_worker_when_one_dies(tmp_path: Path) -> None:
+    tiny_models.identity(tmp_path, "FP32")
+    port = free_port()
+    flags = ["--grpc-port", str(port), "--workers", "2"]
+    x = tritonclient.grpc.InferInput("x", [1, 2], "FP32")
+    x.set_data_from_numpy(np.ones((1, 2), np.float32))
+    with running(tmp_path, *flags, supervised=True) as served:
+
+        def workers() -> set[int]:
+            page = served.ask(get("/metrics")).body.decode()
+            found = re.findall(r"^quantserve_worker_process_id\{.*\} (\S+)$", page, re.M)
+            return {int(float(each)) for each in found}
+
+        killed = min(workers())
+        with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{port}") as client:
+            client.infer("same_fp32", [x])
+            os.kill(killed, signal.SIGKILL)
+
+            def answers() -> bool:
+                with suppress(InferenceServerException):
+                    return client.infer("same_fp32", [x]).as_numpy("y") is not None
+                return False
+
+            until(answers)
+
+        def replaced() -> bool:
+            with suppress(OSError, IndexError):  # the connection was the dead worker's
+                return len(workers() - {killed}) == 2
+            return False
+
+        until(replaced)

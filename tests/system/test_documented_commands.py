@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from tests import pictures, tiny_texts
 from tests.engine import graphs
 from tests.engine.generation import tiny_llama
 from tests.parts import CURL
@@ -28,7 +29,9 @@ ELSEWHERE = {
     ".venv/bin/pip install": ".ci/run, tests/quantization/test_pipeline.py",
     ".venv/bin/python -m pytest": ".ci/run",
     "pip install 'quantserve[llm]'": "tests/system/test_openai.py",
+    "pip install 'quantserve[image]'": "tests/system/test_images.py",
     "pip install 'quantserve[grpc]'": "tests/system/test_clients.py",
+    "pip install 'quantserve[text]'": "tests/system/test_texts.py",
     "docker compose": "tests/deploy",
     "MODELS=./mine": "tests/deploy",
     "quantserve serve": "every test here",
@@ -48,11 +51,18 @@ def blocks() -> list[tuple[str, str]]:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Running]:
-    """The digits, a table of numbers and texts, and a language model without a mind."""
+    """The digits, a table of numbers and texts, a language model without a mind, models that take
+    texts, and a photograph with a model for it."""
     models = tmp_path / "models"
     shutil.copytree(ROOT / "models/digits", models / "digits")
     graphs.save(customers(), models / "customers")
     tiny_llama.write(models / "smollm2/1")
+    pictures.classifier(models, pictures.TOML, "photos")
+    (tmp_path / "photo.jpg").write_bytes(pictures.encoded(pictures.picture(), "JPEG"))
+    tiny_llama.write(tmp_path / "fp32/smollm2/1")
+    tiny_texts.embedder(models / "minilm/1")
+    tiny_texts.reranker(models / "reranker")
+    tiny_texts.classifier(models / "sentiment/1")
     shutil.copy(ROOT / "models/digits/1/model.onnx", tmp_path)
     with running(models, "--grpc-port", "0") as found:
         yield found

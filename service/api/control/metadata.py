@@ -140,6 +140,10 @@ def describe(repository: ModelRepository, version: ModelVersion) -> ModelMetadat
             "batch_deviation": str(loaded.probe.deviation),
             **_of_rows(loaded),
             **(loaded.language.figures if loaded.language else {}),
+            **(loaded.images.figures if loaded.images else {}),
+            **({"images_note": loaded.images_note} if loaded.images_note else {}),
+            **(loaded.text.figures if loaded.text else {}),
+            **({"text_note": loaded.text_note} if loaded.text_note else {}),
             **_not_in_the_shapes(loaded.signature),
         },
     )

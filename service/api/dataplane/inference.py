@@ -19,6 +19,7 @@ from service.api.protocol import codec, v1
 from service.api.protocol.answer_limit import check_size, is_slight, slight
 from service.api.protocol.csv_table import body_format
 from service.api.protocol.errors import outcome_of
+from service.api.protocol.image_bodies import form_of, images_of
 from service.api.protocol.json_tensors import Bytes
 from service.api.protocol.pace import TakesLong, go_on, not_here
 from service.api.transport.answers import (
@@ -46,7 +47,7 @@ from service.core.errors import (
     QuantserveError,
     ShuttingDown,
 )
-from service.core.events import Observer, Outcome, RequestCompleted
+from service.core.events import ImagesDecoded, Observer, Outcome, RequestCompleted
 from service.core.generation import not_tensors
 from service.core.names import VERSION
 from service.core.requests import InferRequest, RequestedOutput, Terms
@@ -56,7 +57,10 @@ from service.engine.repository.repository import ModelRepository
 from service.engine.repository.version import ModelVersion
 from service.engine.runtime.replies import Reply
 
+# Servers without models for images do without it.
 if TYPE_CHECKING:
+    from service.api.dataplane.images import Decoded, ImageBody
+    from service.core.images import ImageSettings
     from service.engine.host.shared_memory import Regions
 
 Headers = Mapping[bytes, bytes]
@@ -90,7 +94,7 @@ class Inference:
         self._slight = slight(settings.max_response_bytes)
         self._non_finite = settings.non_finite
         self._ids = itertools.count(1)
-        self.elsewhere = elsewhere or Elsewhere()
+        self.elsewhere = elsewhere or Elsewhere(settings.cores)
         self._writes = writes
         self._shared = SharedTensors(regions, settings.max_body_bytes)
         self._boot = f"{id(self):x}".encode()
@@ -112,6 +116,8 @@ class Inference:
             TakesLong: the body is to be read by ``admit_elsewhere``.
         """
         version = self._choose(exchange)
+        if version.images is not None and _image_body(exchange, headers, body) is not None:
+            raise TakesLong
         signature = version.signature
         if exchange.target.protocol == "v1":
             form = body_format(headers.get(b"content-type"))
@@ -160,7 +166,7 @@ class Inference:
         """
         version = self._choose(exchange)
         while True:
-            signature, padding = version.signature, version.padding
+            signature, padding, images = version.signature, version.padding, version.images
             request = await self._read(exchange, headers, body, version)
             if request.shared is not None:
                 self._expect_shared(exchange, request)
@@ -169,7 +175,8 @@ class Inference:
                 return
             # Another version may serve by now; what it takes may be something else.
             version = self._choose(exchange)
-            if version.signature.inputs == signature.inputs and version.padding == padding:
+            same = version.signature.inputs == signature.inputs and version.images == images
+            if same and version.padding == padding:
                 break
         texts = any([tensor.datatype.name == "BYTES" for tensor in request.inputs])
         self._enter(exchange, version, request, reply, alone=texts)
@@ -190,6 +197,9 @@ class Inference:
         self, exchange: Exchange, headers: Headers, body: Bytes, version: ModelVersion
     ) -> InferRequest:
         held, signature = exchange.held, version.signature
+        exchange.pictured = None
+        if version.images is not None and (sent := _image_body(exchange, headers, body)):
+            return await self._read_images(exchange, sent, version, version.images)
         if exchange.target.protocol == "v1":
             form = body_format(headers.get(b"content-type"))
             return await self.elsewhere.decode_v1(body, signature, version.padding, form, held)
@@ -197,6 +207,53 @@ class Inference:
         if length == 0:
             return await self.elsewhere.decode_raw(body, signature, held)
         return await self.elsewhere.decode(body, length, signature, held)
+
+    async def _read_images(
+        self, exchange: Exchange, sent: "ImageBody", version: ModelVersion, images: "ImageSettings"
+    ) -> InferRequest:
+        from service.api.dataplane.images import read_images
+
+        places = (exchange, self.elsewhere, self.traffic)
+        return self._decoded(exchange, version, await read_images(sent, images, *places))
+
+    def image_input(self, exchange: Exchange) -> str | None:
+        """The BYTES input for images of the version that answers; None where it takes none.
+
+        Raises:
+            NotFound, NotReady: no version answers.
+        """
+        images = self._choose(exchange).images
+        return None if images is None else images.name
+
+    async def with_images(self, exchange: Exchange, request: InferRequest) -> InferRequest:
+        """A request that has been read with the model's tensor in place of its images, if it has
+        some; its BYTES of ``image_input`` are bytes.
+
+        Raises:
+            RequestError, TransientError: as ``admit_elsewhere``.
+        """
+        while True:
+            version = self._choose(exchange)
+            settings, exchange.pictured = version.images, None
+            images, rest = images_of(settings.name, request) if settings else ([], request)
+            if settings is None or not images:
+                return request
+            from service.api.dataplane.images import decode_images
+
+            places = (exchange, self.elsewhere, self.traffic)
+            made = await decode_images(images, rest, settings, *places)
+            if self._choose(exchange).images == settings:
+                return self._decoded(exchange, version, made)
+
+    def _decoded(
+        self, exchange: Exchange, version: ModelVersion, decoded: "Decoded"
+    ) -> InferRequest:
+        exchange.pictured = decoded.pictured
+        if decoded.pictured is not None:
+            count = len(decoded.pictured.placements)
+            event = ImagesDecoded(version.model, version.number, count, decoded.seconds)
+            self._observe(event)
+        return decoded.request
 
     def _choose(self, exchange: Exchange) -> ModelVersion:
         _, model, number = exchange.target
@@ -217,11 +274,13 @@ class Inference:
         if exchange.held is not None:
             self.traffic.read(exchange, request)
         protocol, _, number = exchange.target
-        if protocol == "v1" and not number and version.v1_outputs:
+        signature = version.signature
+        if signature.texts is not None:
+            signature = signature.taking(request.inputs)
+        if protocol == "v1" and not number and version.v1_outputs and not signature.of_texts:
             # Who names a version gets all that it gives; others what they got before a swap.
             wanted = tuple([RequestedOutput(name) for name in version.v1_outputs])
             request = request._replace(outputs=wanted)
-        signature = version.signature
         places = None
         if request.outputs:
             places = signature.places([output.name for output in request.outputs])
@@ -241,6 +300,12 @@ class Inference:
         admitted = exchange.admitted
         assert admitted is not None, "an answer comes after admission"
         request, version, signature = admitted
+        if exchange.pictured is not None:
+            if sum([array.nbytes for array in outputs]) > HERE_COPY:
+                raise TakesLong
+            outputs, answer = _of_images(exchange, admitted, outputs)
+            if answer is not None:
+                return answer
         slight = is_slight(request, outputs, self._slight)
         if not slight:
             if takes_long(admitted, exchange.target.protocol, outputs):
@@ -265,6 +330,11 @@ class Inference:
         admitted = exchange.admitted
         assert admitted is not None, "an answer comes after admission"
         lane = self.elsewhere.lane(sum([array.nbytes for array in outputs]))
+        if exchange.pictured is not None:
+            given = (exchange, admitted, outputs)
+            outputs, done = await lane.run(_of_images, *given, held=exchange.held)
+            if done is not None:
+                return done
         sized = self._sized(exchange, admitted, outputs)
         self.traffic.build(exchange, await lane.run(answer_size, *sized, held=exchange.held))
         tokens, protocol = self._literal(admitted.request), exchange.target.protocol
@@ -350,6 +420,28 @@ class Inference:
                 model, number, protocol, exchange.outcome, seconds, name, exchange.error, rows
             )
         )
+
+
+def _image_body(exchange: Exchange, headers: Headers, body: Bytes) -> "ImageBody | None":
+    """The body of a request for a model that takes images, if it brings some."""
+    from service.api.dataplane.images import ImageBody
+
+    protocol, length = exchange.target.protocol, _header_length(headers)
+    form = form_of(protocol, headers.get(b"content-type"), length, body)
+    return None if form is None else ImageBody(body, form, length)
+
+
+def _of_images(
+    exchange: Exchange, admitted: Admitted, outputs: Arrays
+) -> tuple[Arrays, Answer | None]:
+    """The outputs with boxes in the request's images; or the whole answer, where it is classes."""
+    from service.api.dataplane.images import best_classes, in_images
+
+    pictured = exchange.pictured
+    assert pictured is not None, "the request had images"
+    if pictured.settings.classes and exchange.target.protocol == "v1":
+        return outputs, encoded(best_classes(admitted, outputs, pictured), None)
+    return in_images(admitted, outputs, pictured), None
 
 
 def _number(target: Target) -> int | None:

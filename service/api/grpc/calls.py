@@ -24,6 +24,8 @@ from service.core.sizes import HERE_BYTES
 from service.core.tensors import Arrays
 
 PROTOCOL = "grpc"
+UNREAD = Target(PROTOCOL, "", None)
+"""What a request asks for whose message has not been read."""
 _log = logging.getLogger(__name__)
 
 
@@ -43,7 +45,7 @@ class Call(Exchange):
     """One request: what it holds, and until when."""
 
     def __init__(self, inference: Inference, headers: Headers) -> None:
-        super().__init__(Target(PROTOCOL, "", None), inference.request_id(headers))
+        super().__init__(UNREAD, inference.request_id(headers))
         self._inference = inference
         self._headers = headers
         self._reply: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
@@ -61,11 +63,14 @@ class Call(Exchange):
             self.target = Target(PROTOCOL, parts.model, parts.version or None)
             if len(body) > LARGE:
                 self._expect(body, parts)
+            image = inference.image_input(self)
             try:
-                request = decode(body, parts)
+                request = decode(body, parts, image=image)
             except TakesLong:
-                request = await self._decoded_elsewhere(body, parts)
+                request = await self._decoded_elsewhere(body, parts, image)
             del body
+            if image is not None:
+                request = await inference.with_images(self, request)
             if allowed is not None and (request.timeout is None or allowed < request.timeout):
                 request = request._replace(timeout=max(allowed, 0.0))
             alone = len(parts.head) > HERE_BYTES
@@ -100,9 +105,11 @@ class Call(Exchange):
         if self.held is not None and b"BYTES" in parts.head[:LARGE]:
             traffic.came(self, body, len(body))
 
-    async def _decoded_elsewhere(self, body: bytes, parts: Parts) -> InferRequest:
+    async def _decoded_elsewhere(
+        self, body: bytes, parts: Parts, image: str | None
+    ) -> InferRequest:
         lane = self._inference.elsewhere.lane(len(body))
         if len(parts.head) > HERE_BYTES:
             there = (lane.process, decode_there, body)
             return await lane.run(decoded_there, *there, held=self.held)
-        return await lane.run(lambda: decode(body, parts, Pace()), held=self.held)
+        return await lane.run(lambda: decode(body, parts, Pace(), image), held=self.held)

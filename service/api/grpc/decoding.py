@@ -13,6 +13,7 @@ from service.api.grpc.wire import Parts, split
 from service.api.offload.jobs import Decoded, arrived, pack
 from service.api.protocol.binary_tensors import from_bytes
 from service.api.protocol.codec import MAX_INPUTS, request_of
+from service.api.protocol.image_bodies import from_binary
 from service.api.protocol.json_tensors import MAX_RANK, check_strings, show
 from service.api.protocol.pace import Paced, TakesLong, go_on, not_here
 from service.api.protocol.unsupported import refuse_shared_memory
@@ -42,8 +43,11 @@ class Head(NamedTuple):
     request: InferRequest
 
 
-def decode(body: bytes, parts: Parts, pace: Paced = not_here) -> InferRequest:
+def decode(
+    body: bytes, parts: Parts, pace: Paced = not_here, image: str | None = None
+) -> InferRequest:
     """The request of which ``parts`` were found in a message; what takes long keeps to a pace.
+    Raw BYTES of the input ``image`` stay bytes.
 
     Raises:
         MalformedRequest: naming what is wrong, and where.
@@ -72,6 +76,10 @@ def decode(body: bytes, parts: Parts, pace: Paced = not_here) -> InferRequest:
             if array.flags.aligned:
                 inputs.append(Tensor(name, datatype, array))
                 continue
+        elif datatype.name == "BYTES" and name == image:
+            images = from_binary(name, shape, memoryview(body)[start:end])
+            inputs.append(Tensor(name, datatype, images))
+            continue
         elif datatype.name == "BYTES":
             count = prod(shape)
             check_strings(name, count, end - start - 4 * count)

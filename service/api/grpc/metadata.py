@@ -10,6 +10,7 @@ from service.api.transport.answers import Header
 from service.core.errors import Unauthenticated
 
 Metadata = Sequence[tuple[str, str | bytes]]
+READ = frozenset({"x-request-id", "traceparent", "tracestate"})
 Admit = Callable[[Iterable[Header]], None] | None
 """Lets a prediction with these headers pass, or raises Unauthenticated; None where all pass."""
 
@@ -24,8 +25,8 @@ def _bytes(value: str | bytes) -> bytes:
 
 
 def headers_of(metadata: Metadata) -> Headers:
-    """The same by name."""
-    return dict(pairs_of(metadata))
+    """By name, those that a request for a prediction is read with."""
+    return {name.encode("latin-1"): _bytes(value) for name, value in metadata or () if name in READ}
 
 
 async def turn_away_unless(

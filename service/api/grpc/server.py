@@ -19,7 +19,10 @@ from service.api.http1.asgi_call import App
 from service.core.errors import ConfigError
 from service.files import read_stream
 
-MOST_CALLS = 4096
+LISTENERS = 8
+"""Servers of gRPC at the port. One takes calls one at a time, each after a turn of the event loop,
+so that nearly none would share a batch; several take as many in a turn."""
+MOST_CALLS = 8192
 """Calls at a time; a further one is refused."""
 MOST_STREAMS = 1024
 """Calls of one connection at a time; further ones wait in the client."""
@@ -40,12 +43,11 @@ class Tls(NamedTuple):
 
 
 class Port(NamedTuple):
-    """Where to listen, and how: ``number`` 0 for any free one; ``shared`` by several processes.
-    ``largest`` is the most bytes of a message; ``compression`` is for answers."""
+    """Where to listen, and how: ``number`` 0 for any free one. ``largest`` is the most bytes of a
+    message; ``compression`` is for answers."""
 
     host: str
     number: int
-    shared: bool
     largest: int
     tls: Tls | None = None
     compression: str = "none"
@@ -61,9 +63,9 @@ class GRPCServer:
         self._services = services(ControlPlane(app), infer, stream)
         self._credentials = credentials(port.tls) if port.tls else None
         self._port = port
-        # All mutable state: the server while there is one, and its end.
-        self._server: Any = None
-        self._stopping: asyncio.Task[Any] | None = None
+        # All mutable state: the servers while there are any, and their end.
+        self._servers: list[Any] = []
+        self._stopping: asyncio.Future[Any] | None = None
 
     async def start(self) -> int:
         """Listen; gives the number of the port.
@@ -71,31 +73,36 @@ class GRPCServer:
         Raises:
             ConfigError: the port cannot be had.
         """
-        host, number = self._port.host, self._port.number
+        number = self._port.number
+        for _ in range(LISTENERS):
+            # The others have the port of the first.
+            server, number = self._listening(number)
+            await server.start()
+            self._servers.append(server)
+        return number
+
+    def _listening(self, number: int) -> tuple[Any, int]:
         server = aio.server(
             options=_options(self._port),
-            maximum_concurrent_rpcs=MOST_CALLS,
+            maximum_concurrent_rpcs=MOST_CALLS // LISTENERS,
             compression=_compression(self._port.compression),
         )
         for name, handlers in self._services.items():
             made = grpc.method_handlers_generic_handler(name, handlers)
             server.add_generic_rpc_handlers((made,))
+        host = self._port.host
         where = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
         try:
             if self._credentials is None:
-                found: int = server.add_insecure_port(where)
-            else:
-                found = server.add_secure_port(where, self._credentials)
+                return server, server.add_insecure_port(where)
+            return server, server.add_secure_port(where, self._credentials)
         except RuntimeError as error:
             raise ConfigError(f"cannot listen on {where} (--grpc-port): {error}") from None
-        await server.start()
-        self._server = server
-        return found
 
     def begin_stop(self, seconds: float) -> None:
         """Take no more calls; those there are have so many seconds to end."""
-        if self._server is not None and self._stopping is None:
-            self._stopping = asyncio.ensure_future(self._server.stop(seconds))
+        if self._servers and self._stopping is None:
+            self._stopping = asyncio.gather(*[each.stop(seconds) for each in self._servers])
 
     async def stop(self) -> None:
         """Wait for the end."""
@@ -127,7 +134,7 @@ def _pem(flag: str, file: Path) -> bytes:
 
 def _options(port: Port) -> Sequence[tuple[str, int]]:
     return (
-        ("grpc.so_reuseport", int(port.shared)),
+        ("grpc.so_reuseport", 1),
         ("grpc.max_receive_message_length", port.largest),
         ("grpc.max_send_message_length", -1),  # --max-response-bytes holds for answers
         ("grpc.max_concurrent_streams", MOST_STREAMS),

@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -20,8 +20,10 @@ from service.api.transport.arrival import Limits, arrived
 from service.api.transport.body import ClientGone, Receive
 from service.api.transport.target import given_id
 from service.core.errors import ExecutionFailed, QuantserveError, UnsupportedEncoding
-from service.core.events import Observer, Outcome, RequestCompleted
+from service.core.events import Observer, Outcome, RequestCompleted, TextAnswered
 from service.core.generation import Delta, GenerationRequest, Token
+from service.core.lifecycle import State
+from service.core.memory_budget import Reservation
 from service.engine.generation.stream import Stream
 from service.engine.repository.repository import ModelRepository
 from service.engine.repository.version import ModelVersion
@@ -30,14 +32,18 @@ if TYPE_CHECKING:
     from service.engine.generation.batcher import GenerationBatcher
     from service.engine.generation.language_model import LanguageModel
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
+TRACE_HEADERS = ("traceparent", "tracestate")
 Prompts = Callable[["LanguageModel"], Sequence[GenerationRequest]]
 """Makes the prompts of a request for a model; is called in a thread."""
 
 
 @dataclass(eq=False, slots=True)
 class Exchange:
-    """One request on its way; ``streams`` are its answers. Times are those of ``perf_counter``."""
+    """One request on its way; ``streams`` are its answers, ``rows`` how many it has where they are
+    no streams, ``context`` the client's headers of its trace. Times are those of ``perf_counter``;
+    ``admitted`` is when it was queued, 0 for never."""
 
     protocol: str
     id: str
@@ -47,6 +53,9 @@ class Exchange:
     outcome: Outcome = Outcome.OK
     error: str = ""
     streams: list[Stream] = field(default_factory=list)
+    rows: int = 0
+    context: dict[str, str] = field(default_factory=dict)
+    admitted: float = 0.0
 
     def fail(self, error: BaseException) -> None:
         """Note how it ended."""
@@ -59,26 +68,50 @@ class Exchange:
 
 
 class Answers:
-    """Admits requests to language models, and tells observers how they ended."""
+    """Admits requests to language models, and tells observers how they ended; with all times
+    where they are ``traced``."""
 
-    def __init__(self, repository: ModelRepository, limits: Limits, observe: Observer) -> None:
+    def __init__(
+        self,
+        repository: ModelRepository,
+        limits: Limits,
+        observe: Observer,
+        *,
+        traced: bool = False,
+    ) -> None:
+        self._traced = traced
         self._repository = repository
         self._limits = limits
         self._observe = observe
         self._ids = itertools.count(1)
         self._boot = f"{id(self):x}"
 
+    @property
+    def memory(self) -> Callable[[int], Reservation | None]:
+        """Reserves bytes for answers."""
+        return self._limits.traffic.outputs
+
+    def serving(self) -> list[ModelVersion]:
+        """The versions that serve."""
+        found = (model.serving for model in self._repository)
+        return [each for each in found if each is not None and each.state is State.READY]
+
     def open(self, request: Request, protocol: str) -> Exchange:
         """A request that has come."""
         given = given_id(dict(request.headers.raw).get(b"x-request-id"))
         name = given.decode() if given else f"{self._boot}-{next(self._ids)}"
-        return Exchange(protocol, name, perf_counter())
+        exchange = Exchange(protocol, name, perf_counter())
+        if self._traced:
+            found = ((each, request.headers.get(each)) for each in TRACE_HEADERS)
+            exchange.context = {each: value for each, value in found if value is not None}
+        return exchange
 
-    async def read(self, request: Request) -> dict[str, Any]:
-        """The JSON object of a request.
+    async def read(self, request: Request, understand: Callable[[dict[str, Any]], T]) -> T:
+        """What is understood of the JSON object of a request, in a thread.
 
         Raises:
-            MalformedRequest, BodyTooLarge, BodyTimeout, UnsupportedEncoding: it is not usable.
+            MalformedRequest, BodyTooLarge, BodyTimeout, UnsupportedEncoding: it is not usable, or
+                not understood.
             ClientGone: the client left.
         """
         headers = dict(request.headers.raw)
@@ -87,7 +120,7 @@ class Answers:
             raise UnsupportedEncoding(f'Content-Encoding "{encoding:.40}", expected none')
         with self._limits.traffic.body(headers, self._limits.bytes) as grown:
             body = await arrived(request, headers, self._limits, grown)
-            return await asyncio.to_thread(parse_json, body)
+            return await asyncio.to_thread(lambda: understand(parse_json(body)))
 
     async def begin(
         self, exchange: Exchange, model: str, prompts: Prompts, number: int | None = None
@@ -101,16 +134,21 @@ class Answers:
         """
         exchange.model = model
         while True:
-            language, _ = self._choose(exchange, model, number).generation()
+            language, _ = self.choose(exchange, model, number).generation()
             requests = await asyncio.to_thread(prompts, language)
             # Another version may serve by now, with another tokenizer.
-            now, batcher = self._choose(exchange, model, number).generation()
+            now, batcher = self.choose(exchange, model, number).generation()
             if now is language:
                 break
         self._enter(exchange, batcher, requests)
         return language
 
-    def _choose(self, exchange: Exchange, model: str, number: int | None) -> ModelVersion:
+    def choose(self, exchange: Exchange, model: str, number: int | None) -> ModelVersion:
+        """The version that answers.
+
+        Raises:
+            NotFound, NotReady: there is none, or it does not serve.
+        """
         exchange.version = self._repository.version(model, number)
         return exchange.version
 
@@ -122,10 +160,14 @@ class Answers:
     ) -> None:
         try:
             for request in requests:
-                exchange.streams.append(batcher.generate(request))
+                stream = batcher.generate(request)
+                if self._traced:
+                    stream.moments = []
+                exchange.streams.append(stream)
         except QuantserveError:
             exchange.close()
             raise
+        exchange.admitted = perf_counter()
 
     def conclude(self, exchange: Exchange, error: BaseException | None = None) -> None:
         """The request is over: end what is still being made for it, and tell how it ended."""
@@ -143,7 +185,8 @@ class Answers:
         number = version.number if version else 0
         # Only names of models become labels: a client cannot grow the metrics with others.
         known = model if model in self._repository.models else ""
-        rows = len(exchange.streams) if exchange.outcome is Outcome.OK else 0
+        answered = exchange.rows or len(exchange.streams)
+        rows = answered if exchange.outcome is Outcome.OK else 0
         seconds = perf_counter() - exchange.started
         self._observe(
             RequestCompleted(
@@ -157,6 +200,26 @@ class Answers:
                 rows,
             )
         )
+        if self._traced:
+            self._observe(_times(exchange))
+
+
+def _times(exchange: Exchange) -> TextAnswered:
+    version = exchange.version
+    return TextAnswered(
+        exchange.model,
+        version.number if version else 0,
+        exchange.protocol,
+        exchange.id,
+        exchange.outcome,
+        exchange.error,
+        exchange.context,
+        exchange.started,
+        exchange.admitted,
+        perf_counter(),
+        tuple(stream.prompt_tokens for stream in exchange.streams),
+        tuple(tuple(stream.moments or ()) for stream in exchange.streams),
+    )
 
 
 async def respond(

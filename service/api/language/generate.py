@@ -4,7 +4,7 @@ Source: https://github.com/triton-inference-server/server/blob/main/docs/protoco
 The prompt is not repeated in the answer.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,47 +32,39 @@ EXAMPLE = {"text_input": "Once upon a time", "parameters": {"max_tokens": 16, "t
 ERRORS: Responses = NOT_FOUND | NOT_READY
 
 
+ROUTES = (
+    ("/generate", "Continue a text", False),
+    ("/generate_stream", "Continue a text, in pieces", True),
+    ("/versions/{version}/generate", "Continue a text by a version", False),
+    ("/versions/{version}/generate_stream", "Continue a text by a version, in pieces", True),
+)
+"""Behind a model's name; True: the answer comes as server-sent events."""
+
+
 def generate(answers: Answers) -> APIRouter:
     """The routes of the extension."""
     router = APIRouter(prefix="/v2/models/{name}", tags=["generate"])
     docs = body_docs(GenerateRequest, EXAMPLE, required=True)
-
-    @router.post("/generate", summary="Continue a text", responses=ERRORS, openapi_extra=docs)
-    async def whole_(name: ModelName, request: Request) -> Response:
-        """The whole answer at once."""
-        return await _answer(answers, request, name, None, stream=False)
-
-    @router.post(
-        "/generate_stream",
-        summary="Continue a text, in pieces",
-        responses=ERRORS,
-        openapi_extra=docs,
-    )
-    async def stream(name: ModelName, request: Request) -> Response:
-        """Its pieces as server-sent events."""
-        return await _answer(answers, request, name, None, stream=True)
-
-    @router.post(
-        "/versions/{version}/generate",
-        summary="Continue a text by a version",
-        responses=ERRORS,
-        openapi_extra=docs,
-    )
-    async def version_whole(name: ModelName, version: VersionNumber, request: Request) -> Response:
-        """The same of the version named."""
-        return await _answer(answers, request, name, version, stream=False)
-
-    @router.post(
-        "/versions/{version}/generate_stream",
-        summary="Continue a text by a version, in pieces",
-        responses=ERRORS,
-        openapi_extra=docs,
-    )
-    async def version_stream(name: ModelName, version: VersionNumber, request: Request) -> Response:
-        """The same of the version named."""
-        return await _answer(answers, request, name, version, stream=True)
-
+    for path, summary, stream in ROUTES:
+        router.add_api_route(
+            path,
+            _route(answers, stream=stream, versioned="{version}" in path),
+            methods=["POST"],
+            summary=summary,
+            responses=ERRORS,
+            openapi_extra=docs,
+        )
     return router
+
+
+def _route(answers: Answers, *, stream: bool, versioned: bool) -> Callable[..., Any]:
+    async def of_model(name: ModelName, request: Request) -> Response:
+        return await _answer(answers, request, name, None, stream=stream)
+
+    async def of_version(name: ModelName, version: VersionNumber, request: Request) -> Response:
+        return await _answer(answers, request, name, version, stream=stream)
+
+    return of_version if versioned else of_model
 
 
 async def _answer(
@@ -82,7 +74,7 @@ async def _answer(
 
     async def work() -> Response:
         number = _number(model, version)
-        asked = read_generate(await answers.read(request))
+        asked = await answers.read(request, read_generate)
         await answers.begin(exchange, model, partial(_prompts, asked), number)
         if stream:
             events = _events(exchange, asked)

@@ -77,7 +77,7 @@ async def _answer(answers: Answers, request: Request, understand: Understand) ->
     exchange = answers.open(request, PROTOCOL)
 
     async def work() -> Response:
-        call = understand(await answers.read(request))
+        call = await answers.read(request, understand)
         language = await answers.begin(exchange, call.asked.model, call.prompts)
         head, echo = _head(exchange, call), _echo(call.asked, language)
         readers = [call.reader(language) for _ in exchange.streams]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, NamedTuple
 
-from service.api.protocol import codec, csv_table, v1
+from service.api.protocol import codec, csv_table, image_bodies, v1
 from service.api.protocol.binary_tensors import from_bytes, packed
 from service.api.protocol.classification import classify
 from service.api.protocol.csv_table import BodyFormat
@@ -104,6 +104,32 @@ def decode_v1(
     else:
         csv_table.check_size(body)
     return _packed_inputs(v1.decode(body, signature, padding, form))
+
+
+def decode_images(
+    body: Any, header_length: int | None, form: image_bodies.ImageForm, name: str
+) -> tuple[InferRequest, Portable, list[Any]]:
+    """A request with images whose JSON is long: without its inputs, these, and the images that
+    came as the input ``name``.
+
+    Raises:
+        MalformedRequest: see ``codec.decode`` and ``image_bodies.decode_v1``.
+    """
+    body = arrived(body)
+    check_size(body if header_length is None else memoryview(body)[:header_length])
+    request = read_images(body, header_length, form, name)
+    images, request = image_bodies.images_of(name, request)
+    packed_request, inputs = _packed_inputs(request)
+    return packed_request, inputs, [pickle.PickleBuffer(image) for image in images]
+
+
+def read_images(
+    body: Bytes, header_length: int | None, form: image_bodies.ImageForm, name: str
+) -> InferRequest:
+    """A request in the V1 or v2 protocol with its images; see ``decode_images``."""
+    if form == "v1":
+        return image_bodies.decode_v1(name, body)
+    return codec.decode(body, header_length, image=name)
 
 
 def _packed_inputs(request: InferRequest) -> Decoded:

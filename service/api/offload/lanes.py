@@ -25,6 +25,7 @@ from service.api.offload.jobs import (
 from service.api.offload.process import CodecProcess
 from service.api.protocol import codec
 from service.api.protocol.csv_table import BodyFormat
+from service.api.protocol.image_bodies import ImageForm, images_of
 from service.api.protocol.json_tensors import Bytes
 from service.api.protocol.pace import Pace
 from service.core.memory_budget import Reservation
@@ -32,15 +33,17 @@ from service.core.padding import Padding
 from service.core.requests import InferRequest, InferResponse
 from service.core.sizes import HERE_BYTES, HUGE
 from service.core.tensors import Signature
+from service.engine.host.resources import usable_cores
 
 R = TypeVar("R")
 
 
 class Lane:
-    """One thing after the other, in the order in which it was asked for."""
+    """One thing after the other, in the order in which it was asked for; so many at a time as there
+    are ``threads``."""
 
-    def __init__(self, name: str) -> None:
-        self._thread = ThreadPoolExecutor(1, name)
+    def __init__(self, name: str, threads: int = 1) -> None:
+        self._thread = ThreadPoolExecutor(threads, name)
         self.process = CodecProcess()
 
     async def run(self, work: Callable[..., R], *args: Any, held: Reservation | None = None) -> R:
@@ -75,12 +78,14 @@ def _take_back(loop: asyncio.AbstractEventLoop, held: Reservation, _: object) ->
 
 class Elsewhere:
     """Where long bodies are read and long answers written. ``held`` are the bytes reserved for
-    each."""
+    each; ``cores`` how many images are decoded side by side, 0: as many as there are cores."""
 
-    def __init__(self) -> None:
+    def __init__(self, cores: int = 0) -> None:
         self.lanes = (Lane("codec"), Lane("codec of large bodies"))
         self.steps = Lane("decompression")
         """For short steps, which take turns: here a body waits for no other one as a whole."""
+        self.images = Lane("images", cores or usable_cores())
+        """For images, one a piece of work: Pillow gives up the interpreter."""
 
     def lane(self, size: int) -> Lane:
         """The lane for a body of ``size`` bytes."""
@@ -124,6 +129,26 @@ class Elsewhere:
         there = (lane.process, decode_v1, body, signature, padding, form)
         return await lane.run(decoded_there, *there, held=held)
 
+    async def decode_images(
+        self,
+        body: Bytes,
+        header_length: int | None,
+        form: ImageForm,
+        name: str,
+        held: Reservation | None = None,
+    ) -> tuple[list[Any], InferRequest]:
+        """The images of a body in JSON or with binary tensors, and the request without them; see
+        ``jobs.decode_images``.
+
+        Raises:
+            MalformedRequest, CodecFailed: see there.
+        """
+        asked = (body, header_length, form, name)
+        if (len(body) if header_length is None else header_length) > HERE_BYTES:
+            lane = self.lane(len(body))
+            return await lane.run(_images_there, lane.process, *asked, held=held)
+        return await self.images.run(_images_here, *asked, held=held)
+
     async def encode(
         self, response: InferResponse, encoding: Encoding, held: Reservation | None = None
     ) -> tuple[Bytes, int | None]:
@@ -133,7 +158,7 @@ class Elsewhere:
 
     def close(self) -> None:
         """End all of it. Blocks."""
-        for lane in (*self.lanes, self.steps):
+        for lane in (*self.lanes, self.steps, self.images):
             lane.close()
 
 
@@ -150,6 +175,20 @@ def decoded_there(
 ) -> InferRequest:
     request, inputs = process.call(job, portable(body), *more)
     return request._replace(inputs=unpack(inputs, Pace()))
+
+
+def _images_here(
+    body: Bytes, header_length: int | None, form: ImageForm, name: str
+) -> tuple[list[Any], InferRequest]:
+    return images_of(name, jobs.read_images(body, header_length, form, name))
+
+
+def _images_there(
+    process: CodecProcess, body: Bytes, header_length: int | None, form: ImageForm, name: str
+) -> tuple[list[Any], InferRequest]:
+    asked = (portable(body), header_length, form, name)
+    request, inputs, images = process.call(jobs.decode_images, *asked)
+    return images, request._replace(inputs=unpack(inputs, Pace()))
 
 
 def _encoded_there(

@@ -16,8 +16,10 @@ from service.api.control.metadata import ModelMetadata, describe
 from service.api.openapi.example_answers import ExampleAnswers
 from service.api.openapi.examples import Example, examples
 from service.api.openapi.inference import inference_docs
-from service.api.openapi.language import fit, language_models
+from service.api.openapi.language import TAGS as TAGS_OF_LANGUAGE
+from service.api.openapi.language import fit, language_models, text_models
 from service.core.errors import NotFound, NotReady
+from service.core.texts import Task
 from service.engine.repository.repository import ModelRepository
 
 Document = dict[str, Any]
@@ -71,7 +73,9 @@ def document(
                 answer = _json_answer(operation)
                 if _schema(answer) == ModelMetadata.__name__:
                     answer["examples"] = described
-        fit(result, language_models(repository))
+        fit(result, TAGS_OF_LANGUAGE, language_models(repository))
+        for task in Task:
+            fit(result, {task.value}, text_models(repository, task))
         return result
 
     async def current() -> Document:

@@ -1,10 +1,15 @@
-"""Routes of language models in the document: with the models that are there, or not at all."""
+"""Routes of language models, and of models that take texts, in the document: with the models that
+are there, or not at all.
+"""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from service.core.lifecycle import State
+from service.core.texts import Task
 from service.engine.repository.repository import ModelRepository
+from service.engine.repository.version import ModelVersion
 
 TAGS = frozenset({"OpenAI", "generate"})
 Document = dict[str, Any]
@@ -12,17 +17,30 @@ Document = dict[str, Any]
 
 def language_models(repository: ModelRepository) -> list[tuple[str, str]]:
     """Name and version of each language model that serves."""
-    serving = (model.serving for model in repository)
-    found = (each for each in serving if each is not None and each.state is State.READY)
-    return [(each.model, str(each.number)) for each in found if each.language]
+    return [(each.model, str(each.number)) for each in _serving(repository) if each.language]
 
 
-def fit(document: Document, models: Sequence[tuple[str, str]]) -> None:
-    """Name models that are there in the examples; without any, such routes are left out."""
+def text_models(repository: ModelRepository, task: Task) -> list[tuple[str, str]]:
+    """The same of each model that takes texts for a task."""
+    return [
+        (each.model, str(each.number))
+        for each in _serving(repository)
+        if each.loaded and each.loaded.text and each.loaded.text.settings.task is task
+    ]
+
+
+def _serving(repository: ModelRepository) -> list[ModelVersion]:
+    found = (model.serving for model in repository)
+    return [each for each in found if each is not None and each.state is State.READY]
+
+
+def fit(document: Document, tags: AbstractSet[str], models: Sequence[tuple[str, str]]) -> None:
+    """Name models that are there in the examples of routes with one of the tags; without any, such
+    routes are left out."""
     paths = document["paths"]
     for path, operations in list(paths.items()):
         for operation in operations.values():
-            if TAGS.isdisjoint(operation.get("tags", ())):
+            if tags.isdisjoint(operation.get("tags", ())):
                 continue
             if not models:
                 del paths[path]

@@ -23,5 +23,10 @@ openai_chat      chats of OpenAI's API
 openai_tools     functions that a chat offers, and calls of them
 openai_answers   answers of OpenAI's API
 openai_errors    errors in its words
+image_bodies     where a body has its images
+image_answers    the best classes of images
+text_requests    requests of OpenAI's embeddings and of TEI
+text_answers     answers to them
+text_tables      tables of texts in V1
 pace             pauses of long work
 """

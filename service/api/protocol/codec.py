@@ -14,6 +14,7 @@ import orjson
 
 from service.api.protocol import non_finite
 from service.api.protocol.binary_tensors import from_bytes, to_bytes, utf8
+from service.api.protocol.image_bodies import from_binary, from_json
 from service.api.protocol.json_tensors import (
     MAX_RANK,
     Bytes,
@@ -48,9 +49,12 @@ SHORT = 512
 """Bytes; up to here a search for null is faster than a look at the arrays of several outputs."""
 
 
-def decode(body: Bytes, header_length: int | None = None, pace: Paced = go_on) -> InferRequest:
+def decode(
+    body: Bytes, header_length: int | None = None, pace: Paced = go_on, image: str | None = None
+) -> InferRequest:
     """Read an inference request; ``header_length`` is that of the JSON part before raw tensors.
-    Binary data that takes long to read keeps to the ``pace``.
+    Binary data that takes long to read keeps to the ``pace``. BYTES of the input ``image`` stay
+    bytes, and are base64 in JSON.
 
     Raises:
         MalformedRequest: naming what is wrong, and where.
@@ -79,7 +83,7 @@ def decode(body: Bytes, header_length: int | None = None, pace: Paced = go_on) -
     shared: list[SharedInput] = []
     at = 0
     for item in items:
-        tensor, at = _tensor(item, tail, at, pace)
+        tensor, at = _tensor(item, tail, at, pace, image)
         if isinstance(tensor, SharedInput):
             shared.append(tensor._replace(position=len(inputs) + len(shared)))
         else:
@@ -262,7 +266,9 @@ def _flag(parameters: Mapping[str, Any], name: str) -> bool | None:
     return value
 
 
-def _tensor(item: Any, tail: memoryview, at: int, pace: Paced) -> tuple[Tensor | SharedInput, int]:
+def _tensor(
+    item: Any, tail: memoryview, at: int, pace: Paced, image: str | None = None
+) -> tuple[Tensor | SharedInput, int]:
     """One input, and the place in the binary data after it."""
     try:
         name, datatype = item["name"], DATATYPES[item["datatype"]]
@@ -296,12 +302,16 @@ def _tensor(item: Any, tail: memoryview, at: int, pace: Paced) -> tuple[Tensor |
             if "data" in item:
                 raise MalformedRequest(f'input "{name}" has both "data" and "binary_data_size"')
             data = tail[at : at + size]
+            if name == image and datatype.name == "BYTES":
+                return Tensor(name, datatype, from_binary(name, shape, data)), at + size
             if datatype.name == "BYTES":
                 count = prod(shape)
                 check_strings(name, count, size - 4 * count)
             return from_bytes(name, datatype, shape, data, pace), at + size
     if "data" not in item:
         raise MalformedRequest(f'input "{name}" has no "data"')
+    if name == image and datatype.name == "BYTES":
+        return Tensor(name, datatype, from_json(name, shape, item["data"])), at
     return Written(name, datatype, json_array(name, datatype, shape, item["data"])), at
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from service.api.protocol import csv_table, json_table, non_finite
+from service.api.protocol import csv_table, json_table, non_finite, text_tables
 from service.api.protocol.csv_table import BodyFormat
 from service.api.protocol.json_tensors import Bytes, parse_json
 from service.api.protocol.pace import Paced, go_on
@@ -38,13 +38,17 @@ def decode(
         MalformedRequest: naming what is wrong.
     """
     if form != "json":
+        if form == "csv":
+            signature = text_tables.of_csv(body, signature)
         return InferRequest(csv_table.decode(body, signature, form == "csv"))
     try:
         message = parse_json(body, non_finite.loads)
     except MalformedRequest as error:
         raise _or_csv(body, error) from None
     wanted = non_finite.asked(message.get("parameters"))
-    tensors = json_table.read(message, json_table.Taker(signature, padding, pace))
+    chosen = text_tables.of_table(message, signature)
+    padding = padding if chosen is signature else None
+    tensors = json_table.read(message, json_table.Taker(chosen, padding, pace))
     return InferRequest(tensors, non_finite=wanted)
 
 

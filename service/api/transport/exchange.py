@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from time import perf_counter
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from service.api.transport.target import Target
 from service.core.events import Outcome
@@ -11,6 +11,9 @@ from service.core.memory_budget import Reservation
 from service.core.requests import InferRequest
 from service.core.tensors import Signature
 from service.engine.repository.version import ModelVersion
+
+if TYPE_CHECKING:
+    from service.core.images import ImageSettings, Placement
 
 _log = logging.getLogger(__name__)
 LOOK_EVERY = 0.05
@@ -42,6 +45,14 @@ class Admitted(NamedTuple):
         return self.signature.common_rows(tuple([each.array for each in given])) or 1
 
 
+class Pictured(NamedTuple):
+    """What is remembered of a request's images: the model's settings, and where each lies in its
+    row."""
+
+    settings: "ImageSettings"
+    placements: "tuple[Placement, ...]"
+
+
 class Exchange:
     """A request and what became of it: filled in as it gets on.
 
@@ -53,6 +64,7 @@ class Exchange:
     outcome = Outcome.OK
     error = ""
     held: Reservation | None = None
+    pictured: Pictured | None = None
     weight = weighed = 0
 
     def __init__(self, target: Target, request_id: bytes) -> None:

@@ -120,6 +120,14 @@ class Traffic:
         if may_hold_strings(memoryview(body)[:header_length]):
             self._grow_to(holder, STRINGS * len(body))
 
+    def expand(self, holder: Holder, size: int) -> None:
+        """Reserve memory for images that are to be decoded, beside that of their body.
+
+        Raises:
+            MemoryFull, BodyTooLarge: as above.
+        """
+        self._grow_to(holder, size + (holder.held.size if holder.held else 0))
+
     def read(self, holder: Holder, request: InferRequest) -> None:
         """The body has become arrays; what it was read from is gone."""
         held = holder.held

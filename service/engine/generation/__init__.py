@@ -2,6 +2,7 @@
 
 batcher         takes requests and gives streams, on the event loop
 lane            a thread that runs steps
+step_watch      time limits of steps
 scheduler       which request is prefilled and which rows decode in a step; pure
 language_model  what is loaded of a language model
 decoder         the graph on its cache
@@ -16,5 +17,6 @@ tool_parser     calls in the text of an answer
 stops           strings that end an answer
 tokenizer       text to tokens, and back one by one
 teacher         what a model says of texts that it is led through
+template_sandbox  where templates run, within bounds
 chat_template   messages to the text that a model continues
 """

@@ -19,11 +19,13 @@ from service.core.events import BatchExecuted, Observer, Outcome, RequestDropped
 from service.core.generation import GenerationRequest, not_tensors
 from service.core.ledger import UNNOTED, Mark
 from service.core.requests import Terms
+from service.core.run_limits import DEFAULT_RUN_LIMITS, RunLimits
 from service.core.tensors import Arrays
 from service.engine.generation.answer import Answer
 from service.engine.generation.lane import Job, Lane, News, Report, Shared
 from service.engine.generation.language_model import LanguageModel
 from service.engine.generation.scheduler import Entry
+from service.engine.generation.step_watch import StepWatch
 from service.engine.generation.stream import Stream
 from service.engine.runtime.replies import Reply
 
@@ -32,7 +34,8 @@ class GenerationBatcher:
     """Takes requests, gives streams. Must be made on the event loop that it serves.
 
     ``limit`` bounds the requests that wait; ``timeout`` is how long one may that sets no time of
-    its own, in seconds. ``new_mark`` gives what notes that a thread is at work.
+    its own, in seconds. ``new_mark`` gives what notes that a thread is at work. ``limits`` bound
+    the time of a step; ``on_lost`` is called when a thread does not return, and when it has.
     """
 
     def __init__(
@@ -44,6 +47,8 @@ class GenerationBatcher:
         limit: int,
         timeout: float | None = None,
         new_mark: Callable[[], Mark] = lambda: UNNOTED,
+        limits: RunLimits = DEFAULT_RUN_LIMITS,
+        on_lost: Callable[[bool], None] = lambda _: None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._model, self._version = label
@@ -62,6 +67,9 @@ class GenerationBatcher:
             for decoder in language.decoders
         )
         self._alive = set(self._lanes)
+        self._lost: set[Lane] = set()
+        self._on_lost = on_lost
+        self._watch = StepWatch(label, limits, self._living, self._give_up, clock)
         self._drained: asyncio.Future[None] | None = None
         self.instances = len(self._lanes)
         for number, lane in enumerate(self._lanes):
@@ -70,7 +78,8 @@ class GenerationBatcher:
     @property
     def free_marks(self) -> list[Mark]:
         """The marks of threads that have ended."""
-        return [lane.mark for lane in self._lanes if lane not in self._alive]
+        over = (lane for lane in self._lanes if lane not in self._alive | self._lost)
+        return [lane.mark for lane in over]
 
     @property
     def waiting(self) -> int:
@@ -131,6 +140,7 @@ class GenerationBatcher:
             shared.waiting.admit(entry)
             shared.news.notify_all()
         self._entries[job] = entry
+        self._watch.begin()
         if wait is not None:
             job.timer = self._loop.call_later(wait, self._expire)
         return job.stream
@@ -166,7 +176,7 @@ class GenerationBatcher:
             self._shared.closed = True
             self._shared.waiting.clear()
             self._shared.news.notify_all()
-        self._language.control.terminate = True
+        self._language.end_runs()
         for job in list(self._entries):
             self._finish(job, why)
 
@@ -176,6 +186,9 @@ class GenerationBatcher:
             self._loop.call_soon_threadsafe(self._take, lane, report)
 
     def _take(self, lane: Lane, report: Report | None) -> None:
+        if lane in self._lost:
+            self._lost.discard(lane)
+            self._on_lost(False)
         if report is None:
             self._alive.discard(lane)
             self._look()
@@ -236,8 +249,19 @@ class GenerationBatcher:
                 ),
             )
 
+    def _living(self) -> set[Lane]:
+        return self._alive
+
+    def _give_up(self, lane: Lane) -> None:
+        """A thread does not return: the model ends without it."""
+        self._alive.discard(lane)
+        self._lost.add(lane)
+        self._on_lost(True)
+
     def _look(self) -> None:
         """Wake those who wait until everything is answered, if it is."""
+        if not self._entries:
+            self._watch.end()
         over = not self._entries and not (self._shared.closed and self._alive)
         if self._drained is not None and over:
             self._drained.set_result(None)

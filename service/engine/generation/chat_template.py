@@ -9,15 +9,18 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from time import monotonic
 from typing import Any, NoReturn
 
 from jinja2 import Template, TemplateError
-from jinja2.ext import loopcontrols
 from jinja2.meta import find_undeclared_variables
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from service.core.errors import FileUnreadable, InputRejected, LoadFailed
+from service.engine.generation.template_sandbox import (
+    MOST_TEXT,
+    BoundedEnvironment,
+    TooMuch,
+    time_limit,
+)
 from service.engine.generation.tool_syntax import syntax_of
 from service.files import read_small
 
@@ -26,9 +29,8 @@ CONFIG_FILE = "tokenizer_config.json"
 MOST_BYTES = 4 * 2**20
 MOST_TURNS = 1_000_000
 """Turns of all loops over ``range`` in one rendering."""
-MOST_TEXT = 64 * 2**20
-"""Characters that a template may write."""
-SECONDS = 10.0
+SECONDS = 5.0
+"""Of one rendering."""
 Message = Mapping[str, Any]
 
 
@@ -41,9 +43,7 @@ class ChatTemplate:
         Raises:
             LoadFailed: it is no template.
         """
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
-        )
+        environment = BoundedEnvironment()
         environment.filters["tojson"] = _to_json
         environment.globals |= {"raise_exception": _refuse, "strftime_now": _now}
         self._special = dict(special)
@@ -68,13 +68,14 @@ class ChatTemplate:
             "add_generation_prompt": True,
             "range": _Ranges(),
         }
-        pieces, length, until = [], 0, monotonic() + SECONDS
+        pieces, length = [], 0
         try:
-            for piece in self._template.generate(values):
-                pieces.append(piece)
-                length += len(piece)
-                if length > MOST_TEXT or monotonic() > until:
-                    raise TemplateError("it does not come to an end")
+            with time_limit(SECONDS):
+                for piece in self._template.generate(values):
+                    pieces.append(piece)
+                    length += len(piece)
+                    if length > MOST_TEXT:
+                        raise TooMuch
         except MemoryError:
             raise
         except Exception as error:  # a template may do whatever Python can, wrongly
@@ -134,7 +135,7 @@ class _Ranges:
         found = range(*bounds)
         self._left -= len(found) + 1
         if self._left < 0:
-            raise TemplateError("it does not come to an end")
+            raise TooMuch
         return found
 
 

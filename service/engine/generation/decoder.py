@@ -18,7 +18,7 @@ from service.engine.generation.genai_config import LanguageConfig
 from service.engine.generation.sampling import Floats
 from service.engine.runtime.execution import Control
 from service.engine.runtime.refusals import reason
-from service.engine.runtime.session import Session
+from service.engine.runtime.session import Session, new_control
 
 CACHE_TYPES = {"FP32": np.float32, "FP16": np.float16}
 Tokens = NDArray[np.int64]
@@ -47,18 +47,18 @@ class Decoder:
         self.cache = Cache(shape.num_hidden_layers, cache, dtype)
         self.vocabulary = config.vocab_size
         self._config = shape
-        self._given = (session, config, control)
+        self._given = (session, config)
         self._native = session.native
-        self._control = control
+        self.control = control
         names = {spec.name for spec in session.signature.inputs}
         self._takes_positions = shape.inputs.position_ids in names
         # Bindings by the rows that they are for: making one takes longer than to keep it.
         self._bindings: dict[tuple[int, int], Any] = {}
 
     def beside(self, rows: int, context: int) -> "Decoder":
-        """Another one of the same session, with a cache of its own."""
-        session, config, control = self._given
-        return Decoder(session, config, rows, context, control)
+        """Another one of the same session, with a cache and a control of its own."""
+        session, config = self._given
+        return Decoder(session, config, rows, context, new_control())
 
     def read(self, row: int, tokens: Sequence[int], past: int) -> Floats:
         """Read a chunk of a prompt behind ``past`` tokens of a row; gives the scores of what comes
@@ -94,7 +94,7 @@ class Decoder:
             if self._takes_positions:
                 binding.bind_cpu_input(names.position_ids, positions)
             binding.bind_output(self._config.outputs.logits, "cpu")
-            self._native.run_with_iobinding(binding, self._control)
+            self._native.run_with_iobinding(binding, self.control)
             scores: NDArray[Any] = binding.get_outputs()[-1].numpy()  # bound last
         except Exception as error:
             raise ExecutionFailed(f"the language model failed: {reason(error)}") from error

@@ -77,6 +77,10 @@ class Lane:
     ) -> None:
         self.mark = mark
         self.scheduler: Scheduler[Job] = Scheduler(shared.waiting, decoder.cache.rows, chunk)
+        # When the step that runs began, None between two; when and why it was told to end, if so.
+        self.started: float | None = None
+        self.stopped: float | None = None
+        self._why: QuantserveError | None = None
         self._decoder = decoder
         self._shared = shared
         self._tell = tell
@@ -86,11 +90,21 @@ class Lane:
         """Begin to work."""
         Thread(target=self._work, name=name, daemon=True).start()
 
+    def stop(self, now: float, why: QuantserveError) -> None:
+        """End the step that runs; its requests are told why."""
+        self.stopped, self._why = now, why
+        self._decoder.control.terminate = True
+
     def _work(self) -> None:
         while (step := self._next()) is not None:
             self.mark.begin()
+            self.started = self._clock()
             report = self._run(step)
+            self.started = None
             self.mark.end()
+            if self.stopped is not None and not self._shared.closed:
+                self.stopped, self._why = None, None
+                self._decoder.control.terminate = False
             self._tell(self, report)
         tell, self._tell = self._tell, _nobody  # what holds each other lives until a collection
         tell(self, None)
@@ -113,7 +127,7 @@ class Lane:
                 self._decoder.cache.move(move)
 
     def _run(self, step: Step[Job]) -> Report:
-        started, outcome = self._clock(), _Outcome()
+        started, outcome = self._clock(), _Outcome(lambda: self._why)
         queued = [started - each.entry.arrived for each in step.prefills if not each.start]
         for prefill in step.prefills:
             scores = outcome.guarded([prefill.entry], partial(self._read, prefill))
@@ -171,9 +185,10 @@ def _nobody(_: Lane, __: Report | None) -> None:
 
 
 class _Outcome:
-    """What came of a step so far."""
+    """What came of a step so far. ``why`` tells why it was ended, if so."""
 
-    def __init__(self) -> None:
+    def __init__(self, why: Callable[[], QuantserveError | None]) -> None:
+        self._why = why
         self.news: list[tuple[Job, News]] = []
         self.over: list[Entry[Job]] = []
         self.first: list[float] = []
@@ -187,6 +202,7 @@ class _Outcome:
             return run()
         except Exception as error:
             why = error if isinstance(error, QuantserveError) else ExecutionFailed("internal error")
+            why = self._why() or why
             for entry in entries:
                 self.news.append((entry.work, why))
                 self.over.append(entry)

@@ -9,7 +9,6 @@ from service.core.generation import GenerationRequest
 from service.engine.generation.decoder import Decoder
 from service.engine.generation.genai_config import LanguageConfig
 from service.engine.generation.grammar import Grammars
-from service.engine.runtime.execution import Control
 
 if TYPE_CHECKING:
     from service.engine.generation.chat_template import ChatTemplate
@@ -19,15 +18,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class LanguageModel:
     """``decoders`` run side by side, each with rows of its own; ``context`` is the most tokens of a
-    prompt and its answer; ``chunk`` the most tokens of a prompt in one step. ``control`` ends all
-    runs. ``figures`` are what the load has found, for people; ``grammars`` are for answers that
-    have a form."""
+    prompt and its answer; ``chunk`` the most tokens of a prompt in one step. ``figures`` are what
+    the load has found, for people; ``grammars`` are for answers that have a form."""
 
     config: LanguageConfig
     tokenizer: "Tokenizer"
     template: "ChatTemplate | None"
     decoders: tuple[Decoder, ...]
-    control: Control
     context: int
     chunk: int
     figures: Mapping[str, str]
@@ -37,6 +34,11 @@ class LanguageModel:
     def slots(self) -> int:
         """Requests that decode at the same time."""
         return sum(decoder.cache.rows for decoder in self.decoders)
+
+    def end_runs(self) -> None:
+        """End the runs of all decoders, those to come as well."""
+        for decoder in self.decoders:
+            decoder.control.terminate = True
 
     @property
     def cache_bytes(self) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from time import perf_counter
 
 from service.core.errors import QuantserveError
 from service.core.generation import Delta
@@ -17,6 +18,8 @@ class Stream:
 
     def __init__(self, prompt_tokens: int, on_close: Callable[[], None]) -> None:
         self.prompt_tokens = prompt_tokens
+        self.moments: list[tuple[float, int]] | None = None
+        """Where somebody wants to know: when each piece came, with the tokens so far."""
         self._on_close = on_close
         # All state: what was not read yet, why it failed, whether all of it was told.
         self._pieces: deque[Delta] = deque()
@@ -39,6 +42,8 @@ class Stream:
             self._error, self._over = news, True
         else:
             self._pieces.append(news)
+            if self.moments is not None:
+                self.moments.append((perf_counter(), news.tokens))
             self._over = news.finish is not None
         self._news.set()
 

@@ -3,13 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer as Fast
+from service.core.errors import MalformedRequest
+from service.core.names import TOKENIZER_FILE as TOKENIZER_FILE
+from service.engine.text.tokenizer_file import read_tokenizer
 
-from service.core.errors import FileUnreadable, LoadFailed, MalformedRequest
-from service.files import read_small
-
-TOKENIZER_FILE = "tokenizer.json"
-MOST_BYTES = 256 * 2**20
 REPLACEMENT = "\ufffd"
 """What bytes become that are no character, or not yet."""
 MOST_HELD = 8
@@ -25,19 +22,7 @@ class Tokenizer:
         Raises:
             LoadFailed: it is not there, or not of this format.
         """
-        try:
-            text = read_small(path, MOST_BYTES)
-        except FileUnreadable as error:
-            raise LoadFailed(str(error)) from None
-        if text is None:
-            raise LoadFailed(
-                f"there is no {path.name} beside the language model: put the one of its"
-                " Hugging Face repository there"
-            )
-        try:
-            self._fast = Fast.from_str(text.decode())
-        except Exception as error:  # the library raises Exception itself
-            raise LoadFailed(f"{path.name} is no tokenizer: {error!s:.200}") from None
+        self._fast = read_tokenizer(path)
         self._fast.no_truncation()
         self._fast.no_padding()
         self.size: int = self._fast.get_vocab_size()

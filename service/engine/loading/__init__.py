@@ -1,6 +1,9 @@
 """From a version's folder to something that can serve, by measurement.
 
 language           tokenizer, rows and trial of a language model
+images             whether a version takes images, and how
+text               tokenizer, task and lengths of a model that takes texts
+lanes              how many threads decode a language model
 loader             read, load, probe, plan
 thread             a thread for one load, which may never end
 turns              when versions are loaded
@@ -16,5 +19,6 @@ padding            whether variable lengths may be filled up
 plan               mode, batch size and instances, decided from what was measured
 row_limit          requests with more rows than one run takes
 promise            the speed stated in report.json, and whether it holds here
+trials             ways to run a model, measured side by side
 advice             what would make a model faster
 """

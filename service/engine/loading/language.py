@@ -25,10 +25,11 @@ from service.engine.generation.language_model import LanguageModel
 from service.engine.generation.sampling import Floats
 from service.engine.host.paths import leads_outside
 from service.engine.host.resources import memory_limit, resident_bytes
+from service.engine.loading.lanes import choose, counts, measure
 from service.engine.loading.plan import Plan, percent
 from service.engine.loading.probe import Probe
 from service.engine.runtime.execution import Control
-from service.engine.runtime.session import Session
+from service.engine.runtime.session import Session, new_control
 from service.engine.storage.folder import VersionFiles
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ SLOTS = 8
 TRIAL_LENGTHS = (5, 11, 2)
 """Of the prompts that are tried."""
 TRIAL_TOKENS = 3
+TRIAL_CONTEXT = 64
 ROUNDS = 3
 
 
@@ -134,9 +136,12 @@ def try_out(
         ExecutionFailed: it fails.
     """
     slots = given.generation.slots or SLOTS
-    instances = given.instances.count or min(cores, slots)
+    rates = _rates(parts, session, given, cores, slots)
+    instances = given.instances.count or choose(rates)
     threads, rows, note = given.instances.threads or 1, ceil(slots / instances), ""
-    trial = Decoder(session, parts.config, max(rows, len(TRIAL_LENGTHS)), 64, parts.control)
+    trial = Decoder(
+        session, parts.config, max(rows, len(TRIAL_LENGTHS)), TRIAL_CONTEXT, parts.control
+    )
     deviation = _deviation(trial, parts.config.vocab_size)
     if deviation > given.batching.tolerance and rows > 1:
         moves = f"scores move by {percent(deviation)} with the rows beside them"
@@ -160,7 +165,7 @@ def try_out(
     instances = min(instances, plan.slots)
     rows, note = plan.slots // instances, "; ".join(filter(None, (note, plan.note)))
     decoders = tuple(
-        Decoder(session, parts.config, rows, plan.context, parts.control) for _ in range(instances)
+        Decoder(session, parts.config, rows, plan.context, new_control()) for _ in range(instances)
     )
     for decoder in decoders:  # the first run with a binding takes longer
         decoder.read(0, [0, 0], 0)
@@ -170,10 +175,9 @@ def try_out(
         parts.tokenizer,
         parts.template,
         decoders,
-        parts.control,
         plan.context,
         given.generation.chunk,
-        _figures(parts, decoders, seconds, room),
+        _figures(parts, decoders, seconds, room) | _told_of(rates),
         Grammars(parts.tokenizer, parts.config.vocab_size, parts.config.ends),
     )
     return Tried(
@@ -191,6 +195,27 @@ def _check_context(config: LanguageConfig, given: GenerationConfig) -> None:
         raise LoadFailed(
             f"model.toml: generation.context = {given.context}, and the model has {most}"
         )
+
+
+def _rates(
+    parts: LanguageParts, session: Session, given: ModelConfig, cores: int, slots: int
+) -> dict[int, float]:
+    """Tokens/s by the number of instances, where that is to be found out."""
+    if given.instances.count is not None:
+        return {}
+    tried = counts(cores, slots)
+    if len(tried) == 1 or given.batching.combine == "never":
+        return {min(cores, slots): 0.0}
+
+    def decoder(rows: int) -> Decoder:
+        return Decoder(session, parts.config, rows, TRIAL_CONTEXT, parts.control)
+
+    return measure(tried, slots, decoder)
+
+
+def _told_of(rates: Mapping[int, float]) -> dict[str, str]:
+    told = ", ".join(f"{count}: {rate:.0f}" for count, rate in rates.items() if rate)
+    return {"instances_tokens_per_second": told} if told else {}
 
 
 def _room(most: int | None) -> Room:

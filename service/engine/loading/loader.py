@@ -5,7 +5,7 @@ in a thread.
 import os
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -42,13 +42,21 @@ from service.engine.onnx_file.zipmap import Labels
 from service.engine.runtime.custom_ops import library
 from service.engine.runtime.execution import Control, Instance
 from service.engine.runtime.session import Session, SessionOptions, new_control
-from service.engine.storage.folder import VersionFiles, is_language_model, read_model
-from service.engine.storage.hub_labels import hub_labels
+from service.engine.storage.class_names import class_names
+from service.engine.storage.folder import (
+    VersionFiles,
+    has_preprocessor,
+    has_tokenizer,
+    is_language_model,
+    read_model,
+)
 
 # Servers without language models do without these: they take memory.
 if TYPE_CHECKING:
+    from service.core.images import ImageSettings
     from service.engine.generation.language_model import LanguageModel
     from service.engine.loading.language import LanguageParts
+    from service.engine.text.model import TextModel
 
 
 KEPT_BYTES = 4 * 2**20
@@ -63,9 +71,10 @@ class Loaded:
     ``outputs_note`` tells which outputs are not as the file declares them. ``advice`` says what
     would let it run better, and ``speed_note`` that its speed was measured on another kind of
     machine. ``memory_bytes`` is by how much the process grew; ``file_bytes`` counts the model's
-    files. ``rows`` are some rows of the probe, which the next version must run too. ``extent``
-    is how large inputs may be in the event loop, if any may. A ``language`` model has no
-    instances.
+    files. ``rows`` are some rows of the probe, which the next version must run too. ``extent`` is
+    how large inputs may be in the event loop, if any may. A ``language`` model has no instances.
+    ``text`` is how it takes texts, if it does; ``text_note`` says why not, if there is a tokenizer.
+    ``images`` and ``images_note`` are the same for images and a preprocessor_config.json.
     """
 
     signature: Signature
@@ -87,6 +96,10 @@ class Loaded:
     advice: str = ""
     speed_note: str = ""
     language: "LanguageModel | None" = None
+    text: "TextModel | None" = None
+    text_note: str = ""
+    images: "ImageSettings | None" = None
+    images_note: str = ""
 
     @property
     def promised_bytes(self) -> int:
@@ -96,7 +109,9 @@ class Loaded:
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes for the operator."""
-        told = self.outputs_note, self.kernels_note, self.plan.note, self.advice, self.speed_note
+        told = [self.outputs_note, self.kernels_note, self.plan.note, self.advice, self.speed_note]
+        told.append(self.text_note)
+        told.append(self.images_note)
         return tuple(filter(None, told))
 
 
@@ -105,7 +120,8 @@ class Opened:
     """A version that ONNX Runtime has taken, and that has not run yet.
 
     ``memory_before`` is what the process held before, in bytes. ``language`` is what else was read
-    of a language model.
+    of a language model, ``text`` of one that takes texts, ``images`` of one that takes images;
+    ``text_note`` and ``images_note``: see ``Loaded``.
     """
 
     files: VersionFiles
@@ -115,11 +131,22 @@ class Opened:
     seconds: float
     memory_before: int
     language: "LanguageParts | None" = None
+    text: "TextModel | None" = None
+    text_note: str = ""
+    images: "ImageSettings | None" = None
+    images_note: str = ""
 
     @property
     def signature(self) -> Signature:
         """What requests bring, and what they get."""
-        return self.session.signature if self.language is None else self.language.signature
+        if self.language is not None:
+            return self.language.signature
+        return with_texts(self.session.signature, self.text)
+
+
+def with_texts(signature: Signature, text: "TextModel | None") -> Signature:
+    """The signature of a version that may take texts too."""
+    return signature if text is None else replace(signature, texts=text.signature)
 
 
 def load(folder: Path, config: ModelConfig, cores: int, allow_custom_ops: bool = False) -> Loaded:
@@ -162,13 +189,33 @@ def open_version(
         check_external_files(summary, path.parent)
         snapshot.add(summary.external)
         session = Session(snapshot, options, summary, control)
-    language = None
+    language, text, text_note, images, images_note = None, None, "", None, ""
     if is_language_model(files.home):
         from service.engine.loading.language import read_parts
 
         language = read_parts(files, session, config.generation, control or new_control())
+    elif has_tokenizer(files.home) or config.text.task not in (None, "none"):
+        from service.engine.loading.text import read_text
+
+        text, text_note = read_text(files, session.signature, config.text)
+    if language is None and (config.image is not None or has_preprocessor(files.home)):
+        from service.engine.loading.images import read_images
+
+        images, images_note = read_images(files, config.image, session.signature)
     seconds = perf_counter() - started
-    opened = Opened(files, session, summary, snapshot, seconds, memory, language)
+    opened = Opened(
+        files,
+        session,
+        summary,
+        snapshot,
+        seconds,
+        memory,
+        language,
+        text,
+        text_note,
+        images,
+        images_note,
+    )
     _check_names(config, opened.signature)
     return opened
 
@@ -185,15 +232,21 @@ def warm_up(
     if opened.language is not None:
         return _warm_up_language(opened, opened.language, config, cores, most_bytes)
     started, session, summary = perf_counter(), opened.session, opened.summary
-    golden = opened.files.golden
-    rows, note = trial_rows(session.signature, golden, config.probe.dims, session.run)
+    golden, text, made = opened.files.golden, opened.text, list[Arrays]()
+    if text is not None:
+        from service.engine.loading.text import example_rows, for_texts, text_policy
+
+        config, made = for_texts(config, session.signature, text), example_rows(text)
+    rows, note = trial_rows(session.signature, golden, config.probe.dims, session.run, made)
     tuned = tune(session, summary, rows, note, config, cores)
     _check_labels(session, rows)
     policy = _policy(config, tuned)
-    instances = _instances(tuned, config, policy)
+    if text is not None:
+        policy = text_policy(policy, config.text, text, rows)
+    instances = _instances(tuned, config, policy, text)
     trim_heap()  # memory left over from the probe does not belong to the model
     return Loaded(
-        tuned.signature,
+        with_texts(tuned.signature, text),
         instances,
         policy,
         tuned.plan,
@@ -207,11 +260,26 @@ def warm_up(
         opened.seconds + perf_counter() - started,
         rows=_kept(rows),
         extent=tuned.extent,
-        labels={**hub_labels(opened.files, session.signature), **session.labels},
+        labels={
+            **class_names(opened.files, session.signature),
+            **_labels(session, opened.images),
+            **(text.labels if text is not None else {}),
+        },
         outputs_note=session.outputs_note,
         advice=_advice(opened, tuned.plan),
         speed_note=_speed_note(opened.files, opened.snapshot, tuned.session.kernels),
+        text=text,
+        text_note=opened.text_note,
+        images=opened.images,
+        images_note=opened.images_note,
     )
+
+
+def _labels(session: Session, images: "ImageSettings | None") -> Labels:
+    """Those of the file; else those beside it, which are of a classifier's one output."""
+    if images is None or not images.labels or len(session.signature.outputs) != 1:
+        return session.labels
+    return {session.signature.outputs[0].name: images.labels, **session.labels}
 
 
 def _warm_up_language(
@@ -357,9 +425,13 @@ def _policy(config: ModelConfig, tuned: Tuned) -> BatchPolicy:
     )
 
 
-def _instances(tuned: Tuned, config: ModelConfig, policy: BatchPolicy) -> tuple[Instance, ...]:
+def _instances(
+    tuned: Tuned, config: ModelConfig, policy: BatchPolicy, text: "TextModel | None"
+) -> tuple[Instance, ...]:
     count = tuned.plan.instances
     sessions = [tuned.session] * count
     if config.instances.kind == "sessions":
         sessions = [tuned.session, *(tuned.session.copy() for _ in range(count - 1))]
+    if text is not None:
+        return tuple(Instance(text.run(each.run), policy) for each in sessions)
     return tuple(Instance(each.run, policy) for each in sessions)

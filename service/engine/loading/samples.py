@@ -1,7 +1,8 @@
 """Rows for the probe: of the golden set if there is one, else generated rows that fit the
 signature."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 from time import perf_counter
@@ -29,17 +30,25 @@ CHECK_SECONDS = 1.0
 
 
 def trial_rows(
-    signature: Signature, golden: Path, dims: Mapping[str, int], run: Run
+    signature: Signature,
+    golden: Path,
+    dims: Mapping[str, int],
+    run: Run,
+    made: Sequence[Arrays] = (),
 ) -> tuple[list[Arrays], str]:
     """Requests of one row to warm up and measure with, and a note that says why if there are none.
 
-    ``dims`` gives lengths of symbolic axes, for generated rows.
+    ``dims`` gives lengths of symbolic axes, for generated rows; ``made`` are rows to take instead
+    of these, if the graph runs on them.
 
     Raises:
         LoadFailed: the golden set is not readable, or does not fit the model.
     """
     found = read_golden(golden, signature)
     if found is None:
+        if made:
+            with suppress(QuantserveError):
+                return _checked(made, run), ""
         rows, error = generated_rows(signature, dims, run)
         why = f"no rows for the probe could be generated ({error}); add {golden.name}"
         return rows, "" if rows else why

@@ -48,6 +48,7 @@ from service.engine.repository.gate import (
     speed_against,
 )
 from service.engine.repository.version import ModelVersion
+from service.engine.runtime.cores import Cores
 from service.engine.runtime.session import new_control
 from service.engine.storage.golden import GoldenSet, read_golden
 
@@ -138,7 +139,8 @@ class Context:
     whether versions that come while others serve are first tried in a process of their own.
     ``timeouts`` bound runs and loads, ``turns`` how many loads there are at a time. ``no_pin``:
     write no choice of a version to disk. ``ballot``: what other processes think. ``promised``:
-    bytes by which the caches of the versions that are loaded may grow.
+    bytes by which the caches of the versions that are loaded may grow. ``shared_cores`` lets the
+    runs of several models begin by their weights.
     """
 
     cores: int
@@ -155,6 +157,7 @@ class Context:
     no_pin: bool = False
     ballot: Ballot = field(default_factory=Alone)
     promised: Callable[[], int] = lambda: 0
+    shared_cores: Cores | None = None
 
 
 class Phase(NamedTuple):

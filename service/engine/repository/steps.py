@@ -305,6 +305,7 @@ async def _loaded(
         context.ledger,
         context.timeouts.run,
         model.lose,
+        context.shared_cores,
     )
     if there is None or there.state is not State.READY:
         model.add(version)

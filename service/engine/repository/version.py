@@ -21,16 +21,20 @@ from service.core.tensors import Signature, Tensor
 from service.engine.host.heap import free
 from service.engine.loading.loader import Loaded
 from service.engine.runtime.batcher import DynamicBatcher
+from service.engine.runtime.cores import Cores, Share
 from service.engine.runtime.replies import Reply
 from service.engine.runtime.session import new_control
-from service.engine.runtime.split_batcher import Batcher, SplitBatcher
+from service.engine.runtime.split_batcher import Batcher, SplitBatcher, TensorBatcher
 from service.engine.storage.folder import VersionFiles
 
 # Servers without language models or response caches do without these: they take memory.
 if TYPE_CHECKING:
+    from service.core.images import ImageSettings
     from service.core.response_cache import ResponseCache
     from service.engine.generation.batcher import GenerationBatcher
     from service.engine.generation.language_model import LanguageModel
+    from service.engine.text.batcher import TextBatcher
+    from service.engine.text.model import TextModel
 
 UNLOADED = "unloaded"
 """Why a version that was drained is not available."""
@@ -48,7 +52,8 @@ class ModelVersion:
     """One version: its state, and while it is READY its batcher.
 
     ``run_timeout``: seconds that a run may take, where ``config`` does not say. ``when_lost`` is
-    called once the version is UNAVAILABLE because a thread does not return from a run.
+    called once the version is UNAVAILABLE because a thread does not return from a run. ``cores``
+    are shared with other models; without them the version has them for itself.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class ModelVersion:
         ledger: Ledger | None = None,
         run_timeout: float = DEFAULT_TIMEOUTS.run,
         when_lost: Callable[["ModelVersion"], None] = lambda _: None,
+        cores: Cores | None = None,
     ) -> None:
         self.config = config
         self.model = model
@@ -72,6 +78,7 @@ class ModelVersion:
         self._ledger = ledger or Ledger()
         self._limits = RunLimits(config.limits.run_timeout or run_timeout)
         self._when_lost = when_lost
+        self._cores = cores
         # All mutable state: these change together, in `start`, `fail`, `begin_stop` and `_drain`.
         self._stopped: asyncio.Future[None] | None = None
         self.state = State.LOADING
@@ -80,6 +87,7 @@ class ModelVersion:
         self.batcher: Batcher | None = None
         self._cache: ResponseCache | None = None
         self.language = False
+        self.images: ImageSettings | None = None
         self.since = 0.0
         # Set when the version takes over: the outputs that V1 answers, empty for all.
         self.v1_outputs: tuple[str, ...] = ()
@@ -88,14 +96,20 @@ class ModelVersion:
         """Serve: the version is loaded and warm."""
         self.loaded = loaded
         self.language, self.since = loaded.language is not None, time()
+        self.images = loaded.images
         if loaded.language is not None:
             self.batcher = self._generator(loaded, loaded.language)
-        elif loaded.extent is None:
-            self.batcher = self._cached(self._batcher(loaded, inline=False), loaded)
+        elif loaded.text is not None:
+            self.batcher = self._text_batcher(loaded, loaded.text)
         else:
-            inline, threaded = (self._batcher(loaded, inline=each) for each in (True, False))
-            self.batcher = self._cached(SplitBatcher(inline, threaded, loaded.extent), loaded)
+            self.batcher = self._tensor_batcher(loaded)
         self._move(State.READY, "")
+
+    def _tensor_batcher(self, loaded: Loaded) -> TensorBatcher:
+        if loaded.extent is None:
+            return self._cached(self._batcher(loaded, inline=False), loaded)
+        inline, threaded = (self._batcher(loaded, inline=each) for each in (True, False))
+        return self._cached(SplitBatcher(inline, threaded, loaded.extent), loaded)
 
     @property
     def cached_bytes(self) -> int:
@@ -108,7 +122,7 @@ class ModelVersion:
         caches = 0 if self._cache is None else self._cache.limit - self._cache.held
         return caches + (self.loaded.promised_bytes if self.loaded is not None else 0)
 
-    def _cached(self, batcher: Batcher, loaded: Loaded) -> Batcher:
+    def _cached(self, batcher: TensorBatcher, loaded: Loaded) -> TensorBatcher:
         limit = self.config.cache.max_bytes
         if not limit:
             return batcher
@@ -126,6 +140,8 @@ class ModelVersion:
         )
 
     def _batcher(self, loaded: Loaded, inline: bool) -> DynamicBatcher:
+        weight = self.config.scheduling.weight
+        share = Share(self._cores, weight, loaded.plan.threads) if self._cores else None
         return DynamicBatcher(
             (self.model, self.number),
             loaded.policy,
@@ -136,7 +152,14 @@ class ModelVersion:
             limits=self._limits,
             new_control=new_control,
             on_lost=self._lose,
+            share=share,
         )
+
+    def _text_batcher(self, loaded: Loaded, text: "TextModel") -> "TextBatcher":
+        from service.engine.text.batcher import TextBatcher
+
+        inner = self._tensor_batcher(loaded)
+        return TextBatcher((self.model, self.number), text, loaded.policy, inner)
 
     def _generator(self, loaded: Loaded, language: "LanguageModel") -> "GenerationBatcher":
         from service.engine.generation.batcher import GenerationBatcher
@@ -148,6 +171,8 @@ class ModelVersion:
             limit=loaded.policy.max_queue,
             timeout=loaded.policy.timeout,
             new_mark=partial(self._ledger.mark, Work(self.model, self.number)),
+            limits=self._limits,
+            on_lost=self._lose,
         )
 
     def _lose(self, lost: bool) -> None:
@@ -200,8 +225,9 @@ class ModelVersion:
         for mark in self.batcher.free_marks:
             self._ledger.release(mark)
         heavy: list[object] = [self.batcher, self.loaded.instances, self.loaded.language]
-        self._cache = None
-        self.batcher, self.loaded = None, replace(self.loaded, instances=(), language=None)
+        heavy.append(self.loaded.text)
+        self.batcher = self._cache = None
+        self.loaded = replace(self.loaded, instances=(), language=None, text=None)
         await asyncio.to_thread(free, heavy)
         self._move(State.UNAVAILABLE, reason)
 
@@ -220,6 +246,9 @@ class ModelVersion:
         """
         loaded, batcher = self.serving()
         signature = loaded.signature
+        if signature.texts is not None and signature.taking(inputs) is signature.texts:
+            self._submit_texts(signature.texts, inputs, terms, reply)
+            return
         arrays = signature.check(inputs)
         whole, limit, rows = loaded.plan.mode is _REQUESTS, loaded.policy.max_rows, 1
         if signature.batchable:
@@ -232,6 +261,28 @@ class ModelVersion:
         # Run whole, a request counts as one row, once its size has been found to fit.
         counted = 1 if (whole or not rows) and rows <= limit else rows
         batcher.submit(arrays, counted, terms, reply, alone=alone)
+
+    def _submit_texts(
+        self, signature: Signature, inputs: tuple[Tensor, ...], terms: Terms, reply: Reply
+    ) -> None:
+        from service.core.texts import prompts_of
+
+        self.texts().submit_texts(prompts_of(signature, inputs), terms, reply)
+
+    def texts(self) -> "TextBatcher":
+        """What answers requests in text.
+
+        Raises:
+            NotReady: the version does not serve.
+            InputRejected: it takes no texts.
+        """
+        loaded, batcher = self.serving()
+        if loaded.text is None:
+            why = f": {loaded.text_note}" if loaded.text_note else ""
+            raise InputRejected(
+                f'model "{self.model}" takes no texts{why}; it takes {loaded.signature.takes}'
+            )
+        return cast("TextBatcher", batcher)
 
     def generation(self) -> "tuple[LanguageModel, GenerationBatcher]":
         """What answers in text.

@@ -6,6 +6,7 @@ batcher         one queue that feeds the instances of a version
 split_batcher   small inputs in the event loop, larger ones in a thread
 cached_batcher  outputs of earlier requests, and equal requests run once
 parts           a request that is run in parts
+cores           the cores, shared by all models
 runs            runs in threads, and their time limits
 replies         where outputs go
 refusals        which errors of ONNX Runtime are the client's

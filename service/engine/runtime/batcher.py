@@ -26,6 +26,7 @@ from service.core.requests import Terms
 from service.core.run_limits import DEFAULT_RUN_LIMITS, RunLimits
 from service.core.tensors import Arrays, Overriding
 from service.core.waiting import WaitEstimate
+from service.engine.runtime.cores import Cores, Share
 from service.engine.runtime.execution import Control, Execution, Instance, Unheeded
 from service.engine.runtime.parts import Asked, Part, Parts
 from service.engine.runtime.replies import Reply, answer
@@ -44,7 +45,8 @@ class DynamicBatcher:
     ``inline`` runs batches in the event loop itself: for runs shorter than the way to a thread and
     back. It then has one instance. ``new_mark`` makes the mark of a working thread in the ledger,
     ``new_control`` the control that ends a run. ``on_lost`` is called when a thread does not return
-    from a run that was ended, and with False if it returns after all.
+    from a run that was ended, and with False if it returns after all. Runs in threads begin when
+    ``share`` lets them; without it the batcher has the cores for itself.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class DynamicBatcher:
         limits: RunLimits = DEFAULT_RUN_LIMITS,
         new_control: Callable[[], Control] = Unheeded,
         on_lost: Callable[[bool], None] = lambda _: None,
+        share: Share | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._model, self._version = label
@@ -73,11 +76,13 @@ class DynamicBatcher:
             self._marks.enter_thread()
         self._threads = None if inline else self._pool(len(instances))
         self.instances = len(instances)
+        cores, weight, threads = share or Share(Cores(1))
+        self._seat = cores.seat(weight, threads, self._wake)
         # All mutable state: the queue, and how long its requests wait; the free instances; whether
         # _turn is about to be called, and whether the last one found nothing to do; whether there
         # are requests that nobody waits for, and the timer for the next dispatch; whether nothing
-        # is taken any more, and the marks of threads that do not return; and what those wait for
-        # who want everything answered.
+        # is taken any more, and the marks of threads that do not return; whether other models have
+        # their turn first; and what those wait for who want everything answered.
         self._queue: BatchQueue[Reply] = BatchQueue(policy)
         self._estimate = WaitEstimate(len(instances), policy.preferred_rows)
         # Where requests do not share runs, the next one goes to an instance while it still works:
@@ -90,6 +95,7 @@ class DynamicBatcher:
         self._abandoned = False
         self._closed = False
         self._lost: set[Mark] = set()
+        self._held = False
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
 
@@ -116,11 +122,19 @@ class DynamicBatcher:
         return min(self.instances, self._slots - len(self._idle))
 
     def submit(
-        self, arrays: Arrays, rows: int, terms: Terms, reply: Reply, *, alone: bool = False
+        self,
+        arrays: Arrays,
+        rows: int,
+        terms: Terms,
+        reply: Reply,
+        *,
+        alone: bool = False,
+        admitted: bool = False,
     ) -> None:
         """Queue a request that fits the signature; the reply gets its outputs.
 
-        With ``alone`` it shares no run with another request.
+        With ``alone`` it shares no run with another request. ``admitted``: it is a part of one that
+        was taken already, so that the bound of the queue does not hold for it.
 
         To cancel, cancel the reply, then call ``withdraw``.
 
@@ -143,7 +157,7 @@ class DynamicBatcher:
             self._cut(Asked(arrays, rows, terms, alone, now, deadline), reply)
             return
         key = self._key(arrays, terms, alone)
-        self._push(Entry(arrays, rows, key, terms.priority, now, deadline, reply))
+        self._push(Entry(arrays, rows, key, terms.priority, now, deadline, reply), admitted)
 
     def _check_wait(self, allowed: float, priority: int) -> None:
         """Refuse at once what would be refused after it has waited in vain, and has held up others.
@@ -233,6 +247,7 @@ class DynamicBatcher:
         ):
             self._idle.append(running.instance)
             self._forget(running)
+        self._seat.rest()
         if self._threads is not None:
             self._threads.shutdown(wait=False)
         if self._timer is not None:
@@ -247,7 +262,13 @@ class DynamicBatcher:
         return BatchKey(self._policy.row_shapes(arrays), terms.outputs)
 
     def _push(self, entry: Entry[Reply], admitted: bool = False) -> None:
-        if self._sparse and not self._scheduled and self._idle and not self._waits(entry):
+        if (
+            self._sparse
+            and not self._scheduled
+            and self._idle
+            and not self._waits(entry)
+            and self._may_begin()
+        ):
             self._wake()
             self._begin(Batch((entry,), entry.rows))
             return
@@ -281,15 +302,23 @@ class DynamicBatcher:
         """
         queue, now = self._queue, self._clock()
         self._drop_unwanted(now)
-        while self._idle and queue and (batch := queue.pop(now)):
+        self._held = False
+        while self._idle and queue and self._may_begin() and (batch := queue.pop(now)):
             self._begin(batch)
             if self._threads is None:
                 break  # One batch a turn, so that answers leave and requests arrive between two.
+        if not self._held:
+            self._seat.rest()
         if queue or self._timer is not None:
             self._set_timer()
         if self._drained and not queue and not self.busy:
             self._drained.set_result(None)
             self._drained = None
+
+    def _may_begin(self) -> bool:
+        # Runs in the event loop take turns by themselves: one for each turn of the loop.
+        self._held = self._threads is not None and not self._seat.ask()
+        return not self._held
 
     def _begin(self, batch: Batch[Reply]) -> None:
         instance = self._idle.pop()
@@ -303,6 +332,7 @@ class DynamicBatcher:
                 self._threads = self._pool(1)
             self._finish(instance, batch, execution)
         else:
+            self._seat.begin()
             running = self._runs.begin(instance, batch)
             running.thread = self._threads.submit(self._execute, running)
 
@@ -327,7 +357,8 @@ class DynamicBatcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        times = [self._queue.next_deadline(), self._queue.due() if self._idle else None]
+        may_begin = self._idle and not self._held
+        times = [self._queue.next_deadline(), self._queue.due() if may_begin else None]
         at = min((time for time in times if time is not None), default=None)
         if at is not None:
             self._timer = self._loop.call_later(max(0.0, at - self._clock()), self._wake)
@@ -346,6 +377,7 @@ class DynamicBatcher:
             self._on_lost(False)
             return
         self._runs.end(running)
+        self._seat.end(execution.timing.total, bool(self._queue))
         if running.why is not None:
             execution = execution.instead(running.why)
         self._finish(running.instance, running.batch, execution)
@@ -359,6 +391,7 @@ class DynamicBatcher:
 
     def _forget(self, running: Running) -> None:
         """Answer requests that no thread will answer."""
+        self._seat.end(0.0, more=False)
         for entry in running.batch.entries:
             if running.why is not None:
                 answer(entry.reply, running.why)
@@ -384,6 +417,7 @@ class DynamicBatcher:
             batch.entries,
         )
         self._observe(event)
+        self._estimate.finished(batch.rows, self._clock(), bool(self._queue))
         if not failed:
             self._estimate.ran(batch.rows, execution.timing.total)
         else:

@@ -15,7 +15,7 @@ from service.core.requests import Terms
 from service.core.response_cache import ResponseCache, key_of
 from service.core.tensors import Arrays
 from service.engine.runtime.replies import Reply, answer
-from service.engine.runtime.split_batcher import Batcher
+from service.engine.runtime.split_batcher import TensorBatcher
 
 Place = tuple[bytes, int, float | None]
 """What a request asks, its priority and its timeout: those of one place wait together."""
@@ -56,6 +56,7 @@ class Request(NamedTuple):
     rows: int
     terms: Terms
     alone: bool
+    admitted: bool
 
 
 class CachedBatcher:
@@ -68,7 +69,7 @@ class CachedBatcher:
     def __init__(
         self,
         label: tuple[str, int],
-        batcher: Batcher,
+        batcher: TensorBatcher,
         cache: ResponseCache,
         observe: Observer,
         *,
@@ -114,10 +115,17 @@ class CachedBatcher:
         return self._batcher.instances
 
     def submit(
-        self, arrays: Arrays, rows: int, terms: Terms, reply: Reply, *, alone: bool = False
+        self,
+        arrays: Arrays,
+        rows: int,
+        terms: Terms,
+        reply: Reply,
+        *,
+        alone: bool = False,
+        admitted: bool = False,
     ) -> None:
         """Answer a request from the cache, or queue it; see ``DynamicBatcher.submit``."""
-        request = Request(arrays, rows, terms, alone)
+        request = Request(arrays, rows, terms, alone, admitted)
         started = perf_counter()
         key = key_of(arrays, terms.outputs, alone)
         if key is None:
@@ -135,7 +143,7 @@ class CachedBatcher:
         """Wait for an equal request that is under way, or become one."""
         flight = self._flights.get(place)
         if flight is not None and not flight.done():
-            if self.waiting >= self._limit:
+            if self.waiting >= self._limit and not request.admitted:
                 self._enter(request, reply)  # which says that the queue is full, if it is
                 return
             flight.followers.append((reply, self._clock()))
@@ -161,8 +169,8 @@ class CachedBatcher:
             raise
 
     def _enter(self, request: Request, reply: Reply) -> None:
-        arrays, rows, terms, alone = request
-        self._batcher.submit(arrays, rows, terms, reply, alone=alone)
+        arrays, rows, terms, alone, admitted = request
+        self._batcher.submit(arrays, rows, terms, reply, alone=alone, admitted=admitted)
 
     def _forget(self, place: Place, flight: Flight) -> None:
         if self._flights.get(place) is flight:

@@ -37,7 +37,13 @@ class Batcher(Protocol):
         """Instances that can run batches side by side."""
 
     def submit(
-        self, arrays: Arrays, rows: int, terms: Terms, reply: Reply, *, alone: bool = False
+        self,
+        arrays: Arrays,
+        rows: int,
+        terms: Terms,
+        reply: Reply,
+        *,
+        alone: bool = False,
     ) -> None:
         """Queue a request that fits the signature; the reply gets its outputs."""
 
@@ -49,6 +55,22 @@ class Batcher(Protocol):
 
     def close(self, reason: str = "") -> None:
         """Take no more requests, turn away those that wait, and end those that are run."""
+
+
+class TensorBatcher(Batcher, Protocol):
+    """A batcher that also takes parts of requests that were admitted elsewhere."""
+
+    def submit(
+        self,
+        arrays: Arrays,
+        rows: int,
+        terms: Terms,
+        reply: Reply,
+        *,
+        alone: bool = False,
+        admitted: bool = False,
+    ) -> None:
+        """Queue a request that fits the signature; see ``DynamicBatcher.submit``."""
 
 
 class SplitBatcher:
@@ -84,11 +106,18 @@ class SplitBatcher:
         return max(each.busy for each in self._both)
 
     def submit(
-        self, arrays: Arrays, rows: int, terms: Terms, reply: Reply, *, alone: bool = False
+        self,
+        arrays: Arrays,
+        rows: int,
+        terms: Terms,
+        reply: Reply,
+        *,
+        alone: bool = False,
+        admitted: bool = False,
     ) -> None:
         """Queue a request; see ``DynamicBatcher.submit``."""
         chosen = self._inline if self._extent.holds(arrays) else self._threaded
-        chosen.submit(arrays, rows, terms, reply, alone=alone)
+        chosen.submit(arrays, rows, terms, reply, alone=alone, admitted=admitted)
 
     def withdraw(self) -> None:
         """Remove requests whose reply was cancelled."""

@@ -3,7 +3,7 @@
 root             the folder of all models, and what it may be
 listing          the entries of a folder, for ``core.layout``
 folder           one model's folder: versions, settings, problems
-hub_labels       names of classes in a config.json of Hugging Face's
+class_names      names of classes in a config.json of Hugging Face's
 access           what may not be read or written, and what to do
 golden           the golden set
 language_golden  that of a language model

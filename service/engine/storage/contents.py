@@ -1,15 +1,15 @@
 """Allowed files of an uploaded version: its model, the external data that the model names, and of
-a language model its tokenizer.
+a language model, or of one that takes texts, what lies beside it.
 
 Other files are refused, so that an upload cannot bring settings, code, or a golden set for its own
 gate.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from service.core.errors import BodyTooLarge, InvalidName, LoadFailed, UploadRejected
-from service.core.names import LANGUAGE_FILE
+from service.core.names import LANGUAGE_FILE, PREPROCESSOR_FILE, TOKENIZER_FILE
 from service.core.names import MODEL_FILE as MODEL_NAME
 from service.engine.host.paths import file_path, leads_outside
 from service.engine.onnx_file.summary import GraphSummary, check_external_files, summarise
@@ -32,6 +32,20 @@ COMPANIONS = frozenset(
 )  # fmt: skip
 """What a model builder writes beside a language model. Of these only its template is a program, and
 that is run in a sandbox."""
+TEXT_COMPANIONS = frozenset(
+    map(
+        PurePosixPath,
+        (
+            TOKENIZER_FILE, "tokenizer_config.json", "special_tokens_map.json",
+            "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "config.json",
+            "sentence_bert_config.json", "config_sentence_transformers.json", "modules.json",
+            "1_Pooling/config.json", "ort_config.json", "README.md",
+        ),
+    )
+)  # fmt: skip
+"""What lies beside a model that takes texts, as Optimum and sentence-transformers write it."""
+IMAGE_COMPANIONS = frozenset(map(PurePosixPath, (PREPROCESSOR_FILE, "config.json")))
+"""What lies beside a model that takes images."""
 SETTINGS_OR_CODE = {".toml", ".so", ".dll", ".dylib", ".pyd", ".py"}
 SHOWN = 5
 
@@ -118,6 +132,15 @@ def listed(names: Iterable[object]) -> str:
     return ", ".join(f"{name!r:.200}" for name in every[:SHOWN]) + more
 
 
+def companions(files: Container[PurePosixPath]) -> frozenset[PurePosixPath]:
+    """What may lie beside a model that comes with these files."""
+    if PurePosixPath(LANGUAGE_FILE) in files:
+        return COMPANIONS
+    texts = TEXT_COMPANIONS if PurePosixPath(TOKENIZER_FILE) in files else frozenset()
+    images = IMAGE_COMPANIONS if PurePosixPath(PREPROCESSOR_FILE) in files else frozenset()
+    return texts | images
+
+
 def _compare(summary: GraphSummary, folder: Path, files: Iterable[PurePosixPath]) -> None:
     """Report missing and extra files together: a missing file may have come under a wrong name."""
     came = {*files, MODEL_FILE}
@@ -126,8 +149,7 @@ def _compare(summary: GraphSummary, folder: Path, files: Iterable[PurePosixPath]
     reasons = []
     if missing:
         reasons.append(f"external data {listed(missing)} is not in the upload")
-    companions = COMPANIONS if PurePosixPath(LANGUAGE_FILE) in came else frozenset()
-    if extra := came - named - companions - {MODEL_FILE}:
+    if extra := came - named - companions(came) - {MODEL_FILE}:
         reasons.append(f"the upload has {listed(extra)}, which the model does not name")
     if reasons:
         raise UploadRejected("; ".join(reasons), tuple(sorted(map(str, missing))))

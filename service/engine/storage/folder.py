@@ -18,7 +18,7 @@ from service.config import ModelConfig, load_model_config, load_pin
 from service.core.errors import ConfigError
 from service.core.layout import ModelLayout, PassedOver, Version, model_layout, root_layout
 from service.core.model_file import SETTINGS_FILE, is_hidden, is_model_file
-from service.core.names import LANGUAGE_FILE, VERSION
+from service.core.names import LANGUAGE_FILE, PREPROCESSOR_FILE, TOKENIZER_FILE, VERSION
 from service.core.unserved import TRITON, is_harmless
 from service.core.versions import Found, Pin, PolicyKind, VersionPolicy, candidates
 from service.engine.host.paths import leads_outside
@@ -266,7 +266,9 @@ def _listing_beside(path: Path, only: str | None) -> Iterator[str]:
             ]
         for name in names:
             file = Path(folder, name)
-            if not (is_hidden(name) or name in NOT_LOADED_FROM or is_harmless(name)):
+            loaded = name in (TOKENIZER_FILE, PREPROCESSOR_FILE)
+            harmless = is_harmless(name) and not loaded
+            if not (is_hidden(name) or name in NOT_LOADED_FROM or harmless):
                 yield f"{file.relative_to(path)} {_stat(file)}"
 
 
@@ -285,3 +287,13 @@ def _digest(text: str) -> str:
 def is_language_model(home: Path) -> bool:
     """Whether a version's folder holds a language model."""
     return (home / LANGUAGE_FILE).is_file()
+
+
+def has_preprocessor(home: Path) -> bool:
+    """Whether a version's folder holds what may tell how images become its input."""
+    return os.path.lexists(home / PREPROCESSOR_FILE)
+
+
+def has_tokenizer(home: Path) -> bool:
+    """Whether a version's folder holds what makes tokens of texts."""
+    return os.path.lexists(home / TOKENIZER_FILE)

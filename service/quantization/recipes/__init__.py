@@ -7,6 +7,7 @@ methods      each method as a call of ONNX Runtime's tools
 per_row      dynamic INT8 with a scale for each row
 row_scales   its quantization of activations
 row_kernels  tests whether this build of ONNX Runtime supports scales of rows
+outliers     products that stay in float in a language model
 smoothing    moves outliers from activations to weights
 converting   ``--from-int8``
 restoring    reverts dynamic quantization

@@ -159,6 +159,15 @@ def _(
 def _(
     method: WeightOnly, recipe: Recipe, model: onnx.ModelProto, calibration: Calibration, to: Path
 ) -> None:
+    onnx.save(in_blocks(method, recipe, model), to)
+
+
+def in_blocks(method: WeightOnly, recipe: Recipe, model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with weights in blocks of few bits.
+
+    Raises:
+        ValueError: it has none that can be.
+    """
     config: Any
     if method.algorithm == "HQQ":
         config = HQQWeightOnlyQuantConfig(method.block, method.bits)
@@ -178,7 +187,7 @@ def _(
         result = _in_blocks(result, _table_config(method), recipe)
     if not any(n.op_type in ("MatMulNBits", "GatherBlockQuantized") for n in result.graph.node):
         raise ValueError("the graph has no MatMul with constant weights")
-    onnx.save(result, to)
+    return result
 
 
 @_apply.register

@@ -33,6 +33,7 @@ class Version:
 
     signature: Signature
     v1_outputs: tuple[str, ...] = ()
+    images: None = None
     language: bool = False
     padding: Padding | None = None
     given: list[Tensor] = field(default_factory=list)

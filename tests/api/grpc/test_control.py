@@ -39,6 +39,15 @@ async def test_metadata_and_configuration_are_told(calls: Calls) -> None:
     assert (await calls.ask("ServerMetadata"))["name"] == "quantserve"
 
 
+async def test_all_of_a_configuration_is_told(tmp_path: Path) -> None:
+    repositories.put(tmp_path, "m", 1, repositories.scale(2))
+    (tmp_path / "m/model.toml").write_text("[cache]\nmax_bytes = 100000\n")
+    async with calling(tmp_path) as calls:
+        answer = await calls.served.client.get("/v2/models/m/config")
+        found = (await calls.ask("ModelConfig", {"name": "m"}))["config"]
+    assert found.keys() == answer.json().keys() and "response_cache" in found
+
+
 async def test_errors_have_codes_and_texts(calls: Calls) -> None:
     code, text = await code_of(calls.ask("ModelMetadata", {"name": "nobody"}))
     assert code is StatusCode.NOT_FOUND and '"nobody"' in text

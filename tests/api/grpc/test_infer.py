@@ -12,7 +12,7 @@ from grpc import StatusCode, aio
 from pydantic import SecretStr
 from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse
 
-from tests import tiny_models
+from tests import pictures, tiny_models
 from tests.api.grpc.calling import Calls, calling, infer_request
 
 LONG = np.array([300_000_000], np.int64)
@@ -149,3 +149,32 @@ async def test_what_is_reserved_is_released_once_the_answer_has_left(calls: Call
     async with asyncio.timeout(20):
         while traffic.counts().held:
             await asyncio.sleep(0.01)
+
+
+async def test_images_are_decoded(tmp_path: Path) -> None:
+    pictures.echo(tmp_path)
+    pictures.detector(tmp_path, '[image]\nresize = "fit"\n[image.boxes]\noutput = "boxes"\n')
+    photo = pictures.encoded(pictures.picture(), "JPEG")
+
+    def asked(model: str, *images: bytes) -> ModelInferRequest:
+        request = ModelInferRequest(model_name=model)
+        request.inputs.add(name="image", datatype="BYTES", shape=[len(images)])
+        request.raw_input_contents.append(
+            b"".join(len(each).to_bytes(4, "little") + each for each in images)
+        )
+        return request
+
+    async with calling(tmp_path) as calls:
+        found = await infer(calls, asked("echo", photo, photo))
+        values = np.frombuffer(found.raw_output_contents[0], np.float32)
+        want = pictures.reference(photo)
+        np.testing.assert_allclose(values.reshape(2, *want.shape), [want, want], atol=1e-5)
+        wide = pictures.encoded(pictures.picture(64, 32))
+        found = await infer(calls, asked("detector", wide))
+        boxes = np.frombuffer(found.raw_output_contents[0], np.float32)
+        np.testing.assert_allclose(boxes, [16, -8, 48, 24, 0.5], atol=1e-4)
+        error = await failure(infer(calls, asked("echo", photo[:900])))
+        assert error.code() is StatusCode.INVALID_ARGUMENT
+        assert "truncated" in str(error.details())
+        x = np.zeros((1, 3, pictures.SIDE, pictures.SIDE), np.float32)
+        await infer(calls, infer_request("echo", [("x", "FP32", x)]))

@@ -1,7 +1,10 @@
 """The port: taken ones, TLS, compression, and an end that answers what was admitted."""
 
 import asyncio
+import socket
 import subprocess
+import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +35,24 @@ def certificate(folder: Path, name: str) -> tuple[Path, Path]:
 
 async def test_a_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
     tiny_models.identity(tmp_path, "FP32")
-    async with calling(tmp_path) as calls:
-        port = calls.served.server.grpc_port
-        async with serve(tmp_path, grpc_port=port) as second:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        async with serve(tmp_path, grpc_port=port) as served:
             with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1:{port}"):
-                await second.server.open_grpc()
+                await served.server.open_grpc()
+
+
+async def test_connections_are_taken_by_several_listeners(tmp_path: Path) -> None:
+    tiny_models.identity(tmp_path, "FP32")
+    own = (("grpc.use_local_subchannel_pool", 1),)
+    async with calling(tmp_path) as calls, AsyncExitStack() as open_channels:
+        address = f"127.0.0.1:{calls.served.server.grpc_port}"
+        asking = []
+        for _ in range(32):
+            channel = await open_channels.enter_async_context(aio.insecure_channel(address, own))
+            asking.append(channel.unary_unary(f"{SERVICE}/ModelInfer")(ASKED, timeout=20))
+        answers = [ModelInferResponse.FromString(await each) for each in asking]
+    assert all(each.raw_output_contents[0] == X.tobytes() for each in answers)
 
 
 async def ask(port: int, trusted: Any) -> ModelInferResponse:
@@ -108,3 +124,23 @@ async def test_what_was_admitted_is_answered_before_the_end(tmp_path: Path) -> N
             await asyncio.sleep(0.001)
         calls.served.server.close_grpc(20)
         assert ModelInferResponse.FromString(await asking).outputs
+
+
+def test_a_server_without_the_port_loads_nothing_of_it() -> None:
+    code = (
+        "import sys, service.commands.serve, service.app;"
+        " print([m for m in ('grpc', 'google.protobuf', 'service.api.grpc') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_what_is_not_installed_is_named(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    code = (
+        "import sys; sys.modules['grpc'] = None; from service.cli import main;"
+        " main(['serve', '--no-supervisor', '--port', '0', '--grpc-port', '0', '--allow-empty',"
+        f" '--models', {str(tmp_path / 'models')!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "pip install 'quantserve[grpc]'" in done.stderr and "Traceback" not in done.stderr

@@ -25,13 +25,13 @@ GREEDY = SamplingParameters(temperature=0.0)
 def language(folder: Path, lanes: int = 1, rows: int = 4, chunk: int = 16) -> LanguageModel:
     """The tiny model, loaded by hand."""
     version = tiny_llama.write(folder)
-    config, control = read_config(version), new_control()
+    config = read_config(version)
     session = Session(version / "model.onnx", SessionOptions())
     context = tiny_llama.CONTEXT
-    decoders = [Decoder(session, config, rows, context, control) for _ in range(lanes)]
+    decoders = [Decoder(session, config, rows, context, new_control()) for _ in range(lanes)]
     tokenizer = Tokenizer(version / "tokenizer.json")
     grammars = Grammars(tokenizer, config.vocab_size, config.ends)
-    given = (config, tokenizer, None, tuple(decoders), control, context, chunk, {}, grammars)
+    given = (config, tokenizer, None, tuple(decoders), context, chunk, {}, grammars)
     return LanguageModel(*given)
 
 

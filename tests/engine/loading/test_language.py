@@ -42,7 +42,7 @@ def version(tmp_path: Path) -> Path:
 
 
 def test_rows_are_shared_out_among_instances(version: Path) -> None:
-    found = loaded(version, cores=2)
+    found = loaded(version, instances={"count": 2})
     language = found.language
     assert language is not None and not found.instances
     assert (found.plan.mode, found.plan.instances) == (BatchingMode.COMBINE, 2)

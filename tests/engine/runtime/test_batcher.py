@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import threading
+import time
 import weakref
 from typing import Any
 
@@ -303,3 +304,40 @@ async def test_nothing_holds_a_batcher_that_was_closed() -> None:
         assert held() is None
     finally:
         gc.enable()
+
+
+async def test_under_overload_urgent_requests_are_answered_and_the_others_refused() -> None:
+    def run(inputs: Arrays, *_: object) -> Arrays:
+        time.sleep(0.01)
+        return inputs
+
+    policy = BatchPolicy(BatchingMode.REQUESTS, preferred_rows=1)
+    served = DynamicBatcher(("m", 1), policy, [Instance(run, policy)], lambda _: None)
+    await submit(served, rows(1, 1), 1)  # so that the time of a run is known
+    refused = 0
+    usual: list[asyncio.Future[Arrays]] = []
+    urgent: list[asyncio.Future[Arrays]] = []
+    last = list[int]()
+    for number in range(400):  # ten times as many as there is time for
+        urgent_one = number % 40 == 0
+        terms = Terms(priority=1, timeout=60.0) if urgent_one else Terms(priority=2, timeout=0.2)
+        try:
+            reply = submit(served, rows(1, 1), 1, terms)
+            (urgent if urgent_one else usual).append(reply)
+            if urgent_one:
+                ahead = [each for each in usual if not each.done()]
+                reply.add_done_callback(
+                    lambda _, ahead=ahead: last.append(
+                        sum(each.done() and not each.exception() for each in ahead)
+                    )
+                )
+        except WouldExpire:
+            assert not urgent_one
+            refused += 1
+        await asyncio.sleep(0.001)
+    assert len(await asyncio.wait_for(asyncio.gather(*urgent), PATIENCE)) == 10
+    assert refused > 200
+    assert max(last) <= 4, "urgent requests waited behind others"
+    for reply in await asyncio.gather(*usual, return_exceptions=True):
+        assert not isinstance(reply, BaseException) or isinstance(reply, DeadlineExceeded)
+    served.close()

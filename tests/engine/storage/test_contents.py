@@ -158,3 +158,25 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"PK\3\4")
     with pytest.raises(UploadRejected, match="it is a zip archive"):
         check_contents(tmp_path, {MODEL: ""})
+
+
+def test_what_lies_beside_a_model_that_takes_texts_comes_with_its_tokenizer(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(scale(2))
+    beside = paths("config.json", "1_Pooling/config.json", "modules.json")
+    check_contents(tmp_path, dict.fromkeys([MODEL, *beside, *paths("tokenizer.json")]))
+    with pytest.raises(UploadRejected, match="1_Pooling/config.json.*does not name"):
+        check_contents(tmp_path, dict.fromkeys([MODEL, *beside]))
+    with pytest.raises(UploadRejected, match="chat_template.jinja"):
+        check_contents(
+            tmp_path, dict.fromkeys([MODEL, *paths("tokenizer.json", "chat_template.jinja")])
+        )
+
+
+def test_what_lies_beside_a_model_that_takes_images_comes_with_its_settings(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(scale(2))
+    beside = paths("preprocessor_config.json", "config.json")
+    check_contents(tmp_path, dict.fromkeys([MODEL, *beside]))
+    with pytest.raises(UploadRejected, match="config.json.*does not name"):
+        check_contents(tmp_path, dict.fromkeys([MODEL, *paths("config.json")]))
+    with pytest.raises(UploadRejected, match="merges.txt.*does not name"):
+        check_contents(tmp_path, dict.fromkeys([MODEL, *beside, *paths("merges.txt")]))

@@ -6,6 +6,7 @@ from pathlib import Path
 import orjson
 
 from service.core.errors import FileUnreadable
+from service.core.hub_labels import labels_of
 from service.core.layout import HUB_FILE
 from service.core.tensors import Signature
 from service.engine.storage.folder import VersionFiles
@@ -16,7 +17,7 @@ LOGITS = "logits"
 """What exporters call the output of a classifier."""
 
 
-def hub_labels(files: VersionFiles, signature: Signature) -> dict[str, tuple[str, ...]]:
+def class_names(files: VersionFiles, signature: Signature) -> dict[str, tuple[str, ...]]:
     """The classes of the output ``logits``, or of the only output there is, where config.json in
     the version's folder, the model file's or the model's names as many as the output has.
 
@@ -39,9 +40,4 @@ def _names(folder: Path) -> tuple[str, ...]:
         found = orjson.loads(read_small(folder / HUB_FILE, CONFIG_BYTES) or b"{}")
     except (FileUnreadable, ValueError):
         return ()
-    by_number = found.get("id2label") if isinstance(found, dict) else None
-    if not isinstance(by_number, dict):
-        return ()
-    names = [by_number.get(str(number)) for number in range(len(by_number))]
-    texts = tuple(name for name in names if isinstance(name, str))
-    return texts if len(texts) == len(names) else ()
+    return labels_of(found.get("id2label")) if isinstance(found, dict) else ()

@@ -1,0 +1,174 @@
+"""Images in the bodies of requests: which bodies bring some, and where they are. Pure.
+
+They are BYTES elements in the v2 protocol, base64 where that is JSON; ``{"b64": "..."}`` in V1, as
+TensorFlow Serving has it; or the whole body. A request's images are read into one tensor of BYTES
+whose elements are bytes.
+"""
+
+import binascii
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+
+from service.api.protocol.json_tensors import Bytes, kind, parse_json
+from service.core.body_cost import may_hold_strings
+from service.core.errors import MalformedRequest
+from service.core.requests import InferRequest
+from service.core.sizes import MOST_IMAGES
+from service.core.tensors import DATATYPES, Array, Tensor
+
+ImageForm = Literal["body", "v2", "v1"]
+"""The body is an image; it is a request of the v2 protocol; of the V1 protocol."""
+B64 = b'"b64"'
+DATA_URL = "data:"
+SHOWN = 40
+
+
+def form_of(
+    protocol: str, content_type: bytes | None, header_length: int | None, body: Bytes
+) -> ImageForm | None:
+    """How a body brings images; None where it brings none. May be wrong of JSON that only mentions
+    BYTES, or an escape: that is read as any other."""
+    if content_type is not None and content_type[:6].lower() == b"image/":
+        return "body"
+    if protocol == "v1":
+        return "v1" if B64 in body else None
+    if header_length == 0:
+        return "body" if _is_image(body) else None
+    part = body if header_length is None else memoryview(body)[:header_length]
+    return "v2" if may_hold_strings(part) else None
+
+
+def _is_image(body: Bytes) -> bool:
+    return body[:3] == b"\xff\xd8\xff" or body[:4] in (b"\x89PNG", b"RIFF", b"GIF8")
+
+
+def decode_v1(name: str, body: Bytes) -> InferRequest:
+    """Images in the V1 protocol: ``{"b64": ...}`` for each of ``instances``, or of ``inputs``, by
+    itself or under the name of the input.
+
+    Raises:
+        MalformedRequest: naming what is wrong.
+    """
+    message = parse_json(body)
+    rows = message.get("instances")
+    if rows is None:
+        rows = message.get("inputs")
+        if isinstance(rows, Mapping) and rows.keys() == {name}:
+            rows = rows[name]
+        if isinstance(rows, Mapping):
+            rows = [rows]
+    if type(rows) is not list or not rows:
+        raise MalformedRequest(
+            f'"instances" must be a list of images, each {{"b64": "..."}}, got {kind(rows)}'
+        )
+    _check_count(name, len(rows))
+    return InferRequest((_tensor(name, [_of_row(name, i, row) for i, row in enumerate(rows)]),))
+
+
+def _of_row(name: str, place: int, row: Any) -> bytes:
+    if isinstance(row, Mapping) and row.keys() == {name}:
+        row = row[name]
+    if not isinstance(row, Mapping) or row.keys() != {"b64"}:
+        raise MalformedRequest(
+            f'instance {place}: expected {{"b64": "..."}} or {{"{name}": {{"b64": "..."}}}}, and'
+            " nothing beside it"
+        )
+    return _from_base64(name, place, row["b64"])
+
+
+def from_json(name: str, shape: Sequence[int], data: Any) -> Array:
+    """The images of a v2 tensor in JSON: base64, flat or nested.
+
+    Raises:
+        MalformedRequest: they are not as many as the shape says, or no base64.
+    """
+    _check_count(name, prod(shape))
+    flat = [data]
+    while type(flat) is list and flat and type(flat[0]) is list:
+        flat = [value for part in flat for value in (part if type(part) is list else [part])]
+        if len(flat) > MOST_IMAGES:
+            break
+    _check_expected(name, shape, len(flat))
+    return _array([_from_base64(name, i, value) for i, value in enumerate(flat)])
+
+
+def from_binary(name: str, shape: Sequence[int], data: memoryview) -> Array:
+    """The images of a v2 tensor in binary form: a length of 4 bytes before each.
+
+    Raises:
+        MalformedRequest: they are not as many as the shape says, or one is cut off.
+    """
+    _check_count(name, prod(shape))
+    found: list[memoryview] = []
+    at = 0
+    while at < len(data):
+        _check_count(name, len(found) + 1)
+        end = at + 4 + int.from_bytes(data[at : at + 4], "little")
+        if at + 4 > len(data) or end > len(data):
+            raise MalformedRequest(
+                f'input "{name}": BYTES element {len(found)} says {end - at - 4} bytes,'
+                f" {max(0, len(data) - at - 4)} are left"
+            )
+        found.append(data[at + 4 : end])
+        at = end
+    _check_expected(name, shape, len(found))
+    return _array(found)
+
+
+def images_of(name: str, request: InferRequest) -> tuple[list[bytes | memoryview], InferRequest]:
+    """The images of a request, and the request without them.
+
+    Raises:
+        MalformedRequest: the input is there twice.
+    """
+    found: list[Tensor] = []
+    others: list[Tensor] = []
+    for tensor in request.inputs:
+        is_image = tensor.name == name and tensor.datatype.name == "BYTES"
+        (found if is_image else others).append(tensor)
+    if len(found) > 1:
+        raise MalformedRequest(f'input "{name}" is there twice, expected once')
+    images = found[0].array.ravel().tolist() if found else []
+    return images, request._replace(inputs=tuple(others))
+
+
+def _tensor(name: str, images: Sequence[Any]) -> Tensor:
+    return Tensor(name, DATATYPES["BYTES"], _array(images))
+
+
+def _array(images: Sequence[Any]) -> Array:
+    array = np.empty(len(images), dtype=object)
+    for place, image in enumerate(images):  # numpy would take a memoryview for numbers
+        array[place] = image
+    return array
+
+
+def _check_count(name: str, count: int) -> None:
+    if not 0 < count <= MOST_IMAGES:
+        raise MalformedRequest(
+            f'input "{name}" has {count} images, expected 1 to {MOST_IMAGES} in one request'
+        )
+
+
+def _check_expected(name: str, shape: Sequence[int], count: int) -> None:
+    if count != prod(shape):
+        raise MalformedRequest(
+            f'input "{name}" has {count} images, shape {list(shape)} needs {prod(shape)}'
+        )
+
+
+def _from_base64(name: str, place: int, value: Any) -> bytes:
+    """An image from base64, alone or as a data URL."""
+    if type(value) is not str:
+        raise MalformedRequest(f'input "{name}": image {place} is {kind(value)}, expected base64')
+    text = value.partition(",")[2] if value.startswith(DATA_URL) else value
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError as error:  # also text that is not ASCII
+        shown = f"{value:.{SHOWN}}"
+        raise MalformedRequest(
+            f'input "{name}": image {place} is no base64 ({error}): {shown!r}'
+        ) from None

@@ -1,0 +1,6 @@
+"""Texts over HTTP, beside the data plane's input ``text``.
+
+embeddings  POST /v1/embeddings in the words of OpenAI's API
+tei         POST /embed, /rerank and /predict as Text Embeddings Inference has them
+asking      from the texts of a request to the outputs of a model
+"""

@@ -1,0 +1,88 @@
+"""From the texts of a request to the outputs of a model that takes texts."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from service.api.language.answers import Answers, Exchange
+from service.api.language.event_stream import until_gone
+from service.api.transport.body import ClientGone, Receive
+from service.core.errors import BadArgument, InputRejected, NotReady
+from service.core.requests import Terms
+from service.core.sizes import HERE_VALUES
+from service.core.tensors import Array, Arrays
+from service.core.texts import Prompt, Task, TextOptions
+from service.engine.text.model import TextModel
+
+
+class Outputs(NamedTuple):
+    """What a model made of some texts: its outputs, and how many tokens it read."""
+
+    model: TextModel
+    arrays: Arrays
+    tokens: int
+
+
+async def outputs(
+    answers: Answers,
+    exchange: Exchange,
+    receive: Receive,
+    task: Task,
+    prompts: Sequence[Prompt],
+    options: TextOptions,
+) -> Outputs:
+    """Ask the model that the exchange names.
+
+    Raises:
+        NotFound, NotReady: there is no such model, or it does not serve.
+        InputRejected: it has another task, takes no texts, or refuses one of these.
+        QueueFull, DeadlineExceeded, MemoryFull: it has too much to do.
+        ClientGone: the client left.
+    """
+    version = answers.choose(exchange, exchange.model, None)
+    batcher = version.texts()
+    model = batcher.model
+    if model.settings.task is not task:
+        raise InputRejected(
+            f'model "{exchange.model}" has the task {model.settings.task}, expected {task}'
+        )
+    reply: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
+    asked = batcher.submit_texts(prompts, Terms(memory=answers.memory), reply, options)
+    try:
+        found = await until_gone(reply, receive)
+    finally:
+        if reply.cancelled():
+            version.withdraw()
+    if found is None:
+        raise ClientGone
+    exchange.rows = len(prompts)
+    return Outputs(model, found, asked.counted)
+
+
+def only_model(answers: Answers, task: Task, given: str | None) -> str:
+    """The model that a request names, or else the only one that serves the task.
+
+    Raises:
+        BadArgument: there are several.
+        NotReady: there is none.
+    """
+    if given is not None:
+        return given
+    names = [
+        version.model
+        for version in answers.serving()
+        if version.loaded and version.loaded.text and version.loaded.text.settings.task is task
+    ]
+    if not names:
+        raise NotReady(f"no model with the task {task} serves")
+    if len(names) > 1:
+        listed = ", ".join(f'"{name}"' for name in names)
+        raise BadArgument(f'name one of the models {listed} as "model"', "model")
+    return names[0]
+
+
+async def encoded(values: Array, write: Callable[[], bytes]) -> bytes:
+    """What ``write`` makes of some values; in a thread where these are many."""
+    if values.size <= HERE_VALUES:
+        return write()
+    return await asyncio.to_thread(write)

@@ -1,0 +1,84 @@
+"""Embeddings in the words of OpenAI's API, for any of its clients."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from service.api.language.answers import Answers, respond
+from service.api.protocol import openai_errors
+from service.core.errors import QuantserveError
+from service.core.texts import Task
+
+PROTOCOL = "openai"
+TEXTS: dict[str, Any] = {
+    "oneOf": [
+        {"type": "string"},
+        {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        {"type": "array", "items": {"type": "integer"}, "minItems": 1},
+        {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}, "minItems": 1},
+    ]
+}
+"""A text, several, the tokens of one, or of several."""
+
+
+def body(example: dict[str, Any], required: list[str], **properties: Any) -> dict[str, Any]:
+    """What the OpenAPI document says of the body of a route."""
+    schema = {"type": "object", "required": required, "properties": properties}
+    content = {"application/json": {"schema": schema, "example": example}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def embeddings(answers: Answers) -> APIRouter:
+    """The route of embeddings."""
+    router = APIRouter(tags=[Task.EMBEDDING.value])
+
+    @router.post(
+        "/v1/embeddings",
+        summary="Embed texts, in OpenAI's form",
+        openapi_extra=body(
+            {"model": "minilm", "input": "The harbour was quiet."},
+            ["model", "input"],
+            model={"type": "string"},
+            input=TEXTS,
+            encoding_format={"enum": ["float", "base64"]},
+            dimensions={"type": "integer", "minimum": 1},
+        ),
+    )
+    async def route(request: Request) -> Response:
+        """Of a model with the task embedding. Texts that are too long are cut or refused as is set
+        for the model; ``truncate`` says otherwise."""
+        return await _answer(answers, request)
+
+    return router
+
+
+async def _answer(answers: Answers, request: Request) -> Response:
+    # Servers that are not asked for embeddings do without these: they take memory.
+    from service.api.protocol.openai_requests import read
+    from service.api.protocol.text_answers import embeddings as written
+    from service.api.protocol.text_requests import EmbeddingsRequest
+    from service.api.text.asking import encoded, outputs
+
+    exchange = answers.open(request, PROTOCOL)
+
+    async def work() -> Response:
+        asked = await answers.read(request, lambda document: read(EmbeddingsRequest, document))
+        exchange.model = asked.model
+        found = await outputs(
+            answers, exchange, request.receive, Task.EMBEDDING, asked.prompts, asked.options
+        )
+        (vectors,) = found.arrays
+        base64 = asked.encoding_format == "base64"
+        content = await encoded(
+            vectors, lambda: written(asked.model, vectors, found.tokens, base64)
+        )
+        answers.conclude(exchange)
+        return Response(content, media_type="application/json")
+
+    return await respond(answers, exchange, work, _refused)
+
+
+def _refused(error: QuantserveError) -> Response:
+    status, headers = openai_errors.status(error), openai_errors.headers(error)
+    return JSONResponse(openai_errors.body(error), status, headers)

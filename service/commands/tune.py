@@ -1,0 +1,232 @@
+"""``quantserve tune``: measures how a model runs best on this machine, and prints the settings."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from service.commands.columns import columns
+from service.commands.extra import show
+from service.config import ModelConfig, load_model_config
+from service.core.batching import BatchingMode
+from service.core.errors import ConfigError, LoadFailed, QuantserveError
+from service.core.model_file import SETTINGS_FILE
+from service.core.tuning import (
+    Candidate,
+    Choice,
+    Measured,
+    Target,
+    candidates,
+    choose,
+    confirm,
+    fit,
+)
+from service.engine.cpu.kernels import Kernels
+from service.engine.cpu.machine import read_machine
+from service.engine.host.resources import usable_cores
+from service.engine.loading.loader import Loaded, Opened, open_version, warm_up
+from service.engine.loading.trials import Trial, batch, batch_sizes, compare, measure
+from service.engine.runtime.session import Session
+from service.engine.storage.folder import VersionFiles, is_language_model
+from service.engine.storage.root import Root
+
+FINAL = 0.25
+"""Share of the time for the chosen candidate and the default by themselves."""
+INLINE = (
+    "The default runs in the event loop, without the way to a thread, which is not part of these"
+    " figures: compare both with quantserve bench."
+)
+
+
+def describe(parser: argparse.ArgumentParser) -> None:
+    """Add the model, the target and the time."""
+    parser.add_argument("name", metavar="NAME", help="a model in the folder")
+    parser.add_argument("--models", type=Path, default=Path("models"), metavar="DIR")
+    parser.add_argument("--target", choices=list(map(str, Target)), default=str(Target.THROUGHPUT))
+    parser.add_argument("--p99", type=_positive, metavar="MS", help="most milliseconds of a run")
+    parser.add_argument(
+        "--seconds", type=_positive, default=20.0, metavar="N", help="time to measure in all"
+    )
+    parser.add_argument(
+        "--cores", type=_cores, metavar="N", help="those of one worker; default: all usable ones"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(flags: dict[str, Any]) -> int:
+    """Measure, and print the curve and the settings. Returns the exit code.
+
+    Raises:
+        ConfigError: there is no such model, or it cannot be measured.
+    """
+    files = _found(flags["name"], flags["models"])
+    config = load_model_config(files.shared / SETTINGS_FILE)
+    cores = flags["cores"] or usable_cores()
+    try:
+        opened = open_version(files, config)
+        loaded = warm_up(opened, config, cores)
+        trials = _trials(files, config, opened, loaded, cores)
+    except QuantserveError as error:
+        raise ConfigError(f"{flags['name']}: {error}") from error
+    target, p99 = Target(flags["target"]), flags["p99"] and flags["p99"] / 1000
+    tolerance = config.batching.tolerance
+
+    def judged(given: list[Trial], share_of_time: float) -> Choice:
+        share = measure(given, share_of_time * flags["seconds"])
+        default, *others = [trial.measured() for trial in given]
+        return choose(default, others, target, p99, tolerance, share)
+
+    choice = judged(trials, 1 - FINAL)
+    measured = [trial.measured() for trial in trials]
+    if choice.chosen is not choice.default:
+        again = {choice.chosen.candidate, choice.default.candidate.lone}
+        final = [trials[0], *(trial for trial in trials[1:] if trial.candidate in again)]
+        choice = confirm(choice, judged([trial.anew() for trial in final], FINAL), target, p99)
+    text = _as_text(choice, measured, tolerance)
+    if loaded.plan.inline:
+        text += f"\n\n{INLINE}"
+    show(_as_values(flags["name"], cores, choice, measured), text, flags["json"])
+    return 0
+
+
+def _found(name: str, models: Path) -> VersionFiles:
+    model = Root.of(models).read_one(name) if models.is_dir() else None
+    if model is None or model.to_serve is None:
+        raise ConfigError(f"there is no model {name} in {models} with a version to serve")
+    files = model.of_version(model.to_serve)
+    if files.problem:
+        raise ConfigError(f"{name} version {model.to_serve}: {files.problem}")
+    if is_language_model(files.home):
+        raise ConfigError(f"{name} is a language model: see [generation] of model.toml instead")
+    return files
+
+
+def _trials(
+    files: VersionFiles, config: ModelConfig, opened: Opened, loaded: Loaded, cores: int
+) -> list[Trial]:
+    """The default first, and the other candidates.
+
+    Raises:
+        LoadFailed: there are no rows to measure with.
+    """
+    if not loaded.rows:
+        raise LoadFailed(f"there are no rows to measure with: add {files.golden.name}")
+    plan, combines = loaded.plan, loaded.plan.mode is BatchingMode.COMBINE
+    own = loaded.kernels.value
+    default = Candidate(plan.threads, plan.instances, plan.preferred_rows if combines else 1, own)
+    sizes = batch_sizes(combines, config.batching.run_rows)
+    tried = candidates(cores, sizes, _kernels(config, loaded))
+    sessions = {(opened.session.options.threads, own): opened.session}
+    trials = []
+    for each in (default, *(other for other in tried if other != default)):
+        key = (each.threads, each.kernels)
+        if key not in sessions:
+            sessions[key] = _session(files, config, *key)
+        trials.append(Trial(each, sessions[key], batch(loaded.rows, each.rows)))
+    for trial in trials:
+        expected = sessions[default.threads, own]
+        trial.deviation = compare(loaded.signature.outputs, expected, trial)
+    return trials
+
+
+def _kernels(config: ModelConfig, loaded: Loaded) -> list[str]:
+    """Those that the model runs on, and the others where it has eight bits and nothing is asked."""
+    own = loaded.kernels.value
+    if Kernels.asked(config.session.kernels) or "INT8" not in str(loaded.precision):
+        return [own]
+    return [own, *(each.value for each in Kernels if each.value != own)]
+
+
+def _session(files: VersionFiles, config: ModelConfig, threads: int, kernels: str) -> Session:
+    instances = config.instances.model_copy(update={"threads": threads})
+    session = config.session.model_copy(update={"kernels": kernels})
+    asked = config.model_copy(update={"instances": instances, "session": session})
+    return open_version(files, asked).session
+
+
+def settings(choice: Choice) -> str:
+    """The sections of model.toml that make a server run the chosen candidate."""
+    chosen, default = choice.chosen.candidate, choice.default.candidate
+    lines = ["[instances]", f"count = {chosen.instances}", f"threads = {chosen.threads}"]
+    if chosen.rows != default.rows:
+        lines += ["", "[batching]", f"preferred_batch_size = {chosen.rows}"]
+    if chosen.kernels != default.kernels:
+        lines += ["", "[session]", f'kernels = "{chosen.kernels}"']
+    return "\n".join(lines)
+
+
+def _as_text(choice: Choice, measured: list[Measured], tolerance: float) -> str:
+    heads = ("INSTANCES", "THREADS", "ROWS", "KERNELS", "ROWS/S", "P50 MS", "P99 MS", "")
+    rows = []
+    for each in measured:
+        of = each.candidate
+        marks = ["default"] if each.candidate == choice.default.candidate else []
+        marks += ["chosen"] if each.candidate == choice.chosen.candidate else []
+        marks += ["answers otherwise"] if each.deviation > tolerance else []
+        rows.append(
+            (str(of.instances), str(of.threads), str(of.rows), of.kernels, f"{each.rate:,.0f}",
+             f"{each.p50 * 1000:.3f}", f"{each.p99 * 1000:.3f}", ", ".join(marks))
+        )  # fmt: skip
+    line = fit(_curve(choice, measured))
+    told = [
+        columns(heads, rows),
+        "",
+        f"chosen: {choice.chosen.candidate}: {choice.why}",
+        f"rows/s to the default: {choice.gain:.2f}",
+        f"a run takes {line.fixed * 1000:.3f} ms and {line.per_row * 1000:.3f} ms a row",
+    ]
+    told += [f"unsure: {choice.unsure}"] if choice.unsure else []
+    if choice.chosen is not choice.default:
+        told += ["", f"for {SETTINGS_FILE}:", "", settings(choice)]
+    return "\n".join(told)
+
+
+def _curve(choice: Choice, measured: list[Measured]) -> dict[int, float]:
+    """Seconds of a run by rows, of what differs from the chosen candidate in its rows only."""
+    of = choice.chosen.candidate
+    alike = (of.instances, of.threads, of.kernels)
+    return {
+        each.candidate.rows: each.p50
+        for each in measured
+        if (each.candidate.instances, each.candidate.threads, each.candidate.kernels) == alike
+    }
+
+
+def _as_values(name: str, cores: int, choice: Choice, measured: list[Measured]) -> dict[str, Any]:
+    return {
+        "model": name,
+        "cpu": read_machine().cpu,
+        "cores": cores,
+        "default": str(choice.default.candidate),
+        "chosen": str(choice.chosen.candidate),
+        "why": choice.why,
+        "unsure": choice.unsure,
+        "gain": choice.gain,
+        "settings": settings(choice),
+        "measured": [
+            {
+                "instances": each.candidate.instances,
+                "threads": each.candidate.threads,
+                "rows": each.candidate.rows,
+                "kernels": each.candidate.kernels,
+                "rows_per_second": each.rate,
+                "p50_seconds": each.p50,
+                "p99_seconds": each.p99,
+                "deviation": each.deviation,
+            }
+            for each in measured
+        ],
+    }
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 3600:
+        raise argparse.ArgumentTypeError("expected a number above 0, and at most 3600")
+    return value
+
+
+def _cores(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 256:
+        raise argparse.ArgumentTypeError("expected a whole number from 1 to 256")
+    return value

@@ -1,0 +1,125 @@
+"""Reads what lies beside the graph in a repository of Hugging Face: the model's task, labels,
+pooling and lengths. Files that are not there leave their settings open.
+
+config.json                the architecture, labels, longest position
+tokenizer_config.json      the longest text
+sentence_bert_config.json  the longest text, as sentence-transformers cuts it
+modules.json               whether embeddings are normalised
+1_Pooling/config.json      how tokens are pooled
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.core.errors import FileUnreadable, LoadFailed
+from service.core.hub_labels import labels_of
+from service.core.texts import Pooling, Task
+from service.engine.host.paths import leads_outside
+from service.files import read_small
+
+CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
+SENTENCE_CONFIG, MODULES = "sentence_bert_config.json", "modules.json"
+POOLING = "1_Pooling/config.json"
+JSON_BYTES = 16 * 2**20
+"""The labels of 100,000 classes take a third of it; a tokenizer_config.json lists added tokens."""
+ARCHITECTURES = {
+    "ForTokenClassification": Task.TOKEN_CLASSIFICATION,
+    "ForSequenceClassification": Task.CLASSIFICATION,
+}
+POOLINGS = {
+    "pooling_mode_mean_tokens": Pooling.MEAN,
+    "pooling_mode_cls_token": Pooling.CLS,
+    "pooling_mode_lasttoken": Pooling.LAST,
+}
+KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
+LONGEST = 2**20
+"""A ``model_max_length`` above it stands for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubFiles:
+    """What the files say; None, 0 or empty where they do not.
+
+    ``sentences``: there are files of sentence-transformers, whose models cut long texts.
+    ``unknown_modules`` are parts of a sentence-transformers model that are not computed here.
+    ``positions`` is the most tokens that the graph has positions for.
+    """
+
+    task: Task | None
+    labels: tuple[str, ...]
+    several: bool
+    pooling: Pooling | None
+    normalize: bool | None
+    max_length: int
+    positions: int
+    pad_token: int | None
+    sentences: bool
+    unknown_modules: tuple[str, ...]
+
+
+def read_hub_files(home: Path, root: Path) -> HubFiles:
+    """Read the files in a folder; ``root`` is the repository, which no link may lead out of.
+
+    Raises:
+        LoadFailed: one of them is not JSON, too large, or leads elsewhere.
+    """
+    config = _object(home, root, CONFIG)
+    sentence = _object(home, root, SENTENCE_CONFIG)
+    pooling = _object(home, root, POOLING)
+    modules = _json(home, root, MODULES)
+    tokenizer = _object(home, root, TOKENIZER_CONFIG)
+    labels = labels_of(config.get("id2label"))
+    kinds = _kinds(modules)
+    return HubFiles(
+        _task(config, labels),
+        labels,
+        config.get("problem_type") == "multi_label_classification",
+        next((kind for key, kind in POOLINGS.items() if pooling.get(key) is True), None),
+        "Normalize" in kinds if kinds else None,
+        _length(sentence.get("max_seq_length")) or _length(tokenizer.get("model_max_length")),
+        _length(config.get("max_position_embeddings")),
+        pad if type(pad := config.get("pad_token_id")) is int else None,
+        bool(sentence or pooling or kinds),
+        tuple(kind for kind in kinds if kind not in KNOWN_MODULES),
+    )
+
+
+def _task(config: Mapping[str, Any], labels: tuple[str, ...]) -> Task | None:
+    names = config.get("architectures")
+    name = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
+    found = next((task for end, task in ARCHITECTURES.items() if name.endswith(end)), None)
+    if found is Task.CLASSIFICATION and len(labels) == 1:
+        return Task.RERANKING
+    return found
+
+
+def _kinds(modules: Any) -> list[str]:
+    """The classes of the modules, without their packages."""
+    items = modules if isinstance(modules, list) else []
+    return [str(each.get("type")).rpartition(".")[2] for each in items if isinstance(each, dict)]
+
+
+def _length(value: Any) -> int:
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and 1 < value <= LONGEST
+    return int(value) if usable else 0
+
+
+def _object(home: Path, root: Path, name: str) -> dict[str, Any]:
+    found = _json(home, root, name)
+    if found is not None and not isinstance(found, dict):
+        raise LoadFailed(f"{name} is no JSON object")
+    return found or {}
+
+
+def _json(home: Path, root: Path, name: str) -> Any:
+    path = home / name
+    if leads_outside(root, path):
+        raise LoadFailed(f"{name} leads outside the model repository")
+    try:
+        text = read_small(path, JSON_BYTES)
+        return None if text is None else json.loads(text)
+    except (FileUnreadable, ValueError, RecursionError) as error:
+        raise LoadFailed(f"{name} is not readable: {error!s:.200}") from None

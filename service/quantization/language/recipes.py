@@ -1,0 +1,64 @@
+"""What is tried on a language model: weights in blocks of few bits, and eight bits a row.
+
+One scale for all rows of a run, as ``quantize_dynamic`` writes it, is not: answers would depend on
+the other requests of a batch.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+
+from service.engine.generation.genai_config import read_config
+from service.quantization.recipes.catalogue import PerRow, Recipe, WeightOnly
+from service.quantization.recipes.methods import in_blocks
+from service.quantization.recipes.outliers import outliers
+from service.quantization.recipes.per_row import Rewriting, rewrite
+from service.quantization.recipes.row_kernels import takes_row_scales
+
+MODEL, DATA = "model.onnx", "model.onnx.data"
+
+
+def recipes(saturates: bool) -> tuple[Recipe, ...]:
+    """All of them. ``saturates``: whether ONNX Runtime's default kernels do on this machine."""
+    return (
+        Recipe("per-row INT8", PerRow(reduce_range=saturates)),
+        Recipe("per-row INT8, symmetric", PerRow(asymmetric=False, reduce_range=saturates)),
+        Recipe("INT8 weights, blocks of 32", WeightOnly(bits=8, block=32)),
+        Recipe("INT4 weights, blocks of 32", WeightOnly(bits=4, block=32)),
+    )
+
+
+def build(recipe: Recipe, source: Path, target: Path, texts: Sequence[Sequence[int]]) -> Recipe:
+    """Write a version's folder from that of FP32; gives the recipe with the nodes that stay in
+    float, which ``texts`` tell.
+
+    Raises:
+        Exception: whatever the tools raise; it is the candidate's reason.
+    """
+    model = onnx.load(source / MODEL)
+    target.mkdir(parents=True)
+    if isinstance(recipe.method, WeightOnly):
+        model = in_blocks(recipe.method, recipe, model)
+    else:
+        assert isinstance(recipe.method, PerRow), "it is one of `recipes`. This is a bug."
+        left = outliers(model, read_config(source), texts, target)
+        rewriting = Rewriting(recipe.method, {}, frozenset(left), takes_row_scales())
+        recipe = replace(recipe, float_nodes=left)
+        if not rewrite(model, rewriting):
+            raise ValueError("it has no product with constant weights that is large enough to gain")
+    onnx.save(model, target / MODEL, save_as_external_data=True, location=DATA)
+    for file in beside(source):
+        shutil.copy(file, target)
+    return recipe
+
+
+def beside(folder: Path) -> list[Path]:
+    """The files of a version beside its graph and weights."""
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.is_file() and file.suffix in (".json", ".jinja") and file.name != "report.json"
+    )

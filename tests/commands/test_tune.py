@@ -1,0 +1,92 @@
+"""A model is measured, and model.toml takes what is printed."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.cli import main
+from service.commands.tune import settings
+from service.config import ModelConfig
+from service.core.tuning import Candidate, Choice, Measured
+from service.engine.cpu.kernels import Kernels
+from tests.repositories import golden, put, scale
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    golden(put(tmp_path, "m", 1, scale(2)), 2)
+    return tmp_path
+
+
+def test_a_model_is_measured(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(models.rglob("*"))
+    asked = ["tune", "m", "--models", str(models), "--seconds", "0.3", "--cores", "2", "--json"]
+    assert main(asked) == 0
+    told = json.loads(capsys.readouterr().out)
+    forms = {(each["instances"], each["threads"]) for each in told["measured"]}
+    assert forms == {(1, 1), (2, 1), (1, 2)}
+    assert all(each["rows_per_second"] > 0 for each in told["measured"])
+    assert all(each["deviation"] == 0 for each in told["measured"])
+    ModelConfig.model_validate(tomllib.loads(told["settings"]))
+    assert sorted(models.rglob("*")) == before
+
+
+def test_a_table_names_the_default_and_the_chosen(
+    models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["tune", "m", "--models", str(models), "--seconds", "0.1", "--target", "latency"]
+    assert main([*asked, "--p99", "0.000001"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("INSTANCES  THREADS  ROWS")
+    assert out.count("default  ") and "chosen: " in out
+    assert "no candidate has a p99 of 1e-06 ms" in out
+    assert "compare both with quantserve bench" in out  # so small a model runs in the event loop
+
+
+def test_rows_that_run_alone_are_measured_alone(
+    models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (models / "m/model.toml").write_text('[batching]\ncombine = "never"\n')
+    assert main(["tune", "m", "--models", str(models), "--seconds", "0.1", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {each["rows"] for each in told["measured"]} == {1}
+
+
+def test_the_settings_are_those_of_the_choice() -> None:
+    default = Measured(Candidate(1, 1, 4, Kernels.DEFAULT.value), (1.0,), (1.0,))
+    chosen = Measured(Candidate(2, 3, 8, Kernels.EXACT.value), (2.0,), (1.0,))
+    config = ModelConfig.model_validate(tomllib.loads(settings(Choice(chosen, default, ""))))
+    assert (config.instances.count, config.instances.threads) == (3, 2)
+    assert config.batching.preferred_batch_size == 8
+    assert config.session.kernels == "exact"
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (["nobody"], "there is no model nobody in"),
+        (["../m"], "there is no model ../m in"),
+        (["m", "--seconds", "0"], "expected a number above 0"),
+        (["m", "--seconds", "nan"], "expected a number above 0"),
+        (["m", "--p99", "-1"], "expected a number above 0"),
+        (["m", "--cores", "0"], "expected a whole number from 1 to 256"),
+    ],
+)
+def test_what_cannot_be_measured_is_told(
+    models: Path, given: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(["tune", *given, "--models", str(models)])
+    except SystemExit as end:
+        code = int(str(end.code))
+    assert code == 2
+    assert why in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_run_is_told(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(models / "m/1/golden.npz", **{"inputs/z": np.zeros((2, 2), np.float32)})
+    assert main(["tune", "m", "--models", str(models), "--seconds", "0.1"]) == 2
+    assert capsys.readouterr().err.startswith("quantserve: m: ")

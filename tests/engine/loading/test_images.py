@@ -1,0 +1,87 @@
+"""Which versions take images, and what is told of those that cannot."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.config import ModelConfig, load_model_config
+from service.core.errors import LoadFailed
+from service.engine.loading.loader import load
+from service.engine.storage.folder import read_model
+from tests.engine.graphs import linear, save
+from tests.pictures import SIDE, TOML, echo
+
+PROCESSOR = {"do_resize": True, "size": SIDE, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+
+
+def test_model_toml_asks_for_images(tmp_path: Path) -> None:
+    home = echo(tmp_path, TOML)
+    loaded = load(home, load_model_config(tmp_path / "echo/model.toml"), 1)
+    assert loaded.images is not None and loaded.images.tensor == "x"
+    assert load(home, ModelConfig(), 1).images is None
+
+
+def test_a_file_of_hugging_face_does(tmp_path: Path) -> None:
+    home = echo(tmp_path, "")
+    before = read_model(tmp_path / "echo")
+    (home / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
+    loaded, after = load(home, ModelConfig(), 1), read_model(tmp_path / "echo")
+    assert loaded.images is not None and loaded.images.offset == (-1.0,) * 3
+    assert before and after and before.revision(1) != after.revision(1), "it is loaded again"
+
+
+def test_a_file_that_does_not_fit_is_a_note(tmp_path: Path) -> None:
+    home = save(linear(), tmp_path / "linear")
+    (home / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
+    loaded = load(home, ModelConfig(), 1)
+    assert loaded.images is None
+    assert loaded.images_note in loaded.notes and "0 inputs fit images" in loaded.images_note
+
+
+def test_settings_that_do_not_fit_fail(tmp_path: Path) -> None:
+    home = echo(tmp_path, "[image]\nsize = [8, 8]\n")
+    with pytest.raises(LoadFailed, match="takes 32x32 pixels"):
+        load(home, load_model_config(tmp_path / "echo/model.toml"), 1)
+
+
+WITHOUT = """
+import sys
+sys.modules["PIL"] = None
+from pathlib import Path
+from service.config import load_model_config
+from service.core.errors import LoadFailed
+from service.engine.loading.loader import load
+home = Path(sys.argv[1])
+try:
+    load(home, load_model_config(home.parent / "model.toml"), 1)
+except LoadFailed as error:
+    print(error)
+"""
+
+
+def test_a_missing_package_is_told(tmp_path: Path) -> None:
+    home = echo(tmp_path, TOML)
+    command = [sys.executable, "-c", WITHOUT, str(home)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "pip install 'quantserve[image]'" in told
+
+
+UNUSED = """
+import sys
+import service.app
+from pathlib import Path
+from service.config import ModelConfig
+from service.engine.loading.loader import load
+load(Path(sys.argv[1]), ModelConfig(), 1)
+print(*[name for name in sys.modules if name == "PIL" or name.endswith(".images")])
+"""
+
+
+def test_servers_without_images_import_nothing_of_them(tmp_path: Path) -> None:
+    home = echo(tmp_path, "")
+    command = [sys.executable, "-c", UNUSED, str(home)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert told.split() == []

@@ -1,0 +1,204 @@
+"""Texts through the batcher of a tiny model, compared with what its graph computes for each."""
+
+import asyncio
+import threading
+import traceback
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.core.errors import InputRejected, MalformedRequest, QueueFull, ShuttingDown
+from service.core.events import BatchExecuted, Event
+from service.core.requests import Terms
+from service.core.tensors import Arrays
+from service.core.texts import MOST_CHARACTERS, MOST_TEXTS, Prompt, TextOptions
+from service.engine.loading.loader import Loaded
+from service.engine.runtime.batcher import DynamicBatcher
+from service.engine.runtime.session import new_control
+from service.engine.text.batcher import TextBatcher
+from tests import tiny_texts
+from tests.engine.text.made import loaded
+
+TEXTS = ["The dog", "a", "the old cat is in paris", "yes no yes no yes no yes no", "sea"] * 4
+
+
+class Tiny:
+    """A batcher of a tiny model, and what it has run."""
+
+    def __init__(self, found: Loaded) -> None:
+        assert found.text is not None
+        self.events: list[Event] = []
+        self.tensors = DynamicBatcher(
+            ("tiny", 1),
+            found.policy,
+            found.instances,
+            self.events.append,
+            new_control=new_control,
+        )
+        self.batcher = TextBatcher(("tiny", 1), found.text, found.policy, self.tensors)
+
+    def submit(
+        self, prompts: list[Prompt], terms: Terms | None = None, options: TextOptions | None = None
+    ) -> "asyncio.Future[Arrays]":
+        reply: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
+        terms, options = terms or Terms(), options or TextOptions()
+        self.batcher.submit_texts(prompts, terms, reply, options)
+        return reply
+
+    @property
+    def runs(self) -> list[int]:
+        """Rows of each run."""
+        return [each.rows for each in self.events if isinstance(each, BatchExecuted)]
+
+
+@pytest.fixture
+async def make(tmp_path: Path) -> AsyncIterator[Callable[..., Tiny]]:
+    made: list[Tiny] = []
+
+    def build(*args: Any, **options: Any) -> Tiny:
+        made.append(Tiny(loaded(tmp_path, *args, **options)))
+        return made[-1]
+
+    yield build
+    for each in made:
+        each.batcher.close()
+
+
+def expected(text: str) -> np.ndarray:
+    encoding = tiny_texts.tokenizer()
+    encoding.no_padding()
+    vector = tiny_texts.states(encoding.encode(text).ids).mean(axis=0)
+    found: np.ndarray = vector / np.linalg.norm(vector)
+    return found
+
+
+async def test_texts_of_all_lengths_get_their_own_answers(make: Callable[..., Tiny]) -> None:
+    tiny = make()
+    (found,) = await tiny.submit(list(TEXTS))
+    np.testing.assert_allclose(found, [expected(text) for text in TEXTS], atol=1e-6)
+    singly = await asyncio.gather(*[tiny.submit([text]) for text in TEXTS])
+    np.testing.assert_allclose(np.concatenate([each[0] for each in singly]), found, atol=1e-6)
+    assert len(tiny.runs) < len(TEXTS)  # requests shared runs
+
+
+async def test_a_run_is_bounded_by_tokens(make: Callable[..., Tiny]) -> None:
+    tiny = make(settings={"text": {"run_tokens": 32}})
+    await tiny.submit([[5] * 16] * 5 + [[5] * 3] * 5)  # type: ignore[list-item]
+    # Buckets of 16: two rows of 16 tokens are as many as fit, whatever their own length is.
+    assert sorted(tiny.runs) == [2] * 5
+
+
+@pytest.mark.parametrize("combine", ["never", "auto"])
+async def test_rows_that_share_no_run(make: Callable[..., Tiny], combine: str) -> None:
+    tiny = make(settings={"batching": {"combine": combine}}, heeds_mask=False)
+    (found,) = await tiny.submit(list(TEXTS))
+    np.testing.assert_allclose(found, [expected(text) for text in TEXTS], atol=1e-6)
+    if combine == "never":
+        assert tiny.runs == [1] * len(TEXTS)
+
+
+async def test_what_is_wrong_with_a_text_fails_its_request_alone(
+    make: Callable[..., Tiny],
+) -> None:
+    tiny = make(settings={"text": {"truncate": False}})
+    wrong: list[tuple[list[Prompt], str]] = [
+        (["dog", "the " * 70], "text 1 has more than 64 tokens"),
+        (["\udfff"], "not valid Unicode"),
+        ([[999]], "999 is none of them"),
+        ([[]], "text 0 has no tokens"),
+        ([], "0 texts in one request"),
+        (["a"] * (MOST_TEXTS + 1), f"expected 1 to {MOST_TEXTS}"),
+        (["x" * (MOST_CHARACTERS + 1)], f"at most {MOST_CHARACTERS} are taken"),
+    ]
+    right = [tiny.submit(["dog"]) for _ in range(3)]
+    for prompts, why in wrong:
+        with pytest.raises((InputRejected, MalformedRequest), match=why):
+            await tiny.submit(prompts)
+    for each in await asyncio.gather(*right):
+        np.testing.assert_allclose(each[0], [expected("dog")], atol=1e-6)
+    cut = await tiny.submit(["the " * 70], options=TextOptions(truncate=True))
+    assert cut[0].shape == (1, tiny_texts.WIDTH)
+    assert tiny.batcher.in_flight == 0
+
+
+async def test_outputs_are_chosen_by_place(make: Callable[..., Tiny]) -> None:
+    tiny = make(tiny_texts.classifier)
+    labels, score, scores = await tiny.submit(["dog", "sea"])
+    again, first = await tiny.submit(["dog", "sea"], Terms(outputs=(2, 0)))
+    np.testing.assert_array_equal(again, scores)
+    assert first.tolist() == labels.tolist() and score.shape == (2,)
+
+
+async def test_the_queue_is_bounded(make: Callable[..., Tiny]) -> None:
+    tiny = make(settings={"batching": {"max_queue_size": 2}})
+    replies = [tiny.submit(["dog"]) for _ in range(2)]
+    assert (tiny.batcher.in_flight, tiny.batcher.waiting) == (2, 2)
+    with pytest.raises(QueueFull, match="2 requests in text are not answered yet"):
+        tiny.submit(["dog"])
+    await asyncio.gather(*replies)
+    await tiny.submit(TEXTS * 20)  # far more groups than may wait
+
+
+async def test_a_drain_waits_for_texts_that_are_not_tokens_yet(make: Callable[..., Tiny]) -> None:
+    tiny = make()
+    replies = [tiny.submit(list(TEXTS)) for _ in range(5)]
+    await asyncio.wait_for(tiny.batcher.drain(), 10)
+    assert all(each.done() and not each.exception() for each in replies)
+
+
+async def test_a_cancelled_request_leaves_nothing(make: Callable[..., Tiny]) -> None:
+    tiny = make()
+    gone, kept = tiny.submit(list(TEXTS)), tiny.submit(["dog"])
+    gone.cancel()
+    tiny.batcher.withdraw()
+    assert (await kept)[0].shape == (1, tiny_texts.WIDTH)
+    await asyncio.wait_for(tiny.batcher.drain(), 10)
+    assert tiny.batcher.in_flight == 0
+
+
+async def test_whoever_waits_at_the_end_is_told(make: Callable[..., Tiny]) -> None:
+    tiny = make()
+    replies = [tiny.submit(list(TEXTS)) for _ in range(3)]
+    tiny.batcher.close()
+    for each in replies:
+        with pytest.raises(ShuttingDown):
+            await each
+    with pytest.raises(ShuttingDown, match="is being unloaded"):
+        tiny.submit(["dog"])
+
+
+async def test_a_long_request_holds_up_no_short_one(make: Callable[..., Tiny]) -> None:
+    tiny = make(settings={"text": {"truncate": True}})
+    long = tiny.submit(["the old dog runs " * 2000] * 60)
+    started = threading.active_count()
+    await asyncio.wait_for(tiny.submit(["dog"]), 10)
+    assert not long.done() and started >= 1
+    (found,) = await asyncio.wait_for(long, 60)
+    assert found.shape == (60, tiny_texts.WIDTH)
+
+
+async def test_tensors_are_taken_as_before(make: Callable[..., Tiny]) -> None:
+    tiny = make()
+    reply: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
+    arrays = (np.array([[2, 6, 3]]), np.ones((1, 3), np.int64), np.zeros((1, 3), np.int64))
+    tiny.batcher.submit(arrays, 1, Terms(), reply)
+    (states,) = await reply
+    np.testing.assert_allclose(states[0], tiny_texts.states([2, 6, 3]), atol=1e-6)
+
+
+async def test_groups_that_are_answered_at_once_do_not_nest(make: Callable[..., Tiny]) -> None:
+    """As from a response cache, which answers while a group enters the queue."""
+    tiny = make(settings={"text": {"run_tokens": 1}})
+    submit, depths = tiny.tensors.submit, list[int]()
+
+    def at_once(arrays: Arrays, rows: int, terms: Terms, reply: Any, **more: Any) -> None:
+        depths.append(len(traceback.extract_stack()))
+        reply.set_result((np.ones((rows, tiny_texts.WIDTH), np.float32),))
+
+    tiny.tensors.submit = at_once  # type: ignore[method-assign]
+    (found,) = await tiny.submit(["dog"] * 2000)
+    tiny.tensors.submit = submit  # type: ignore[method-assign]
+    assert found.shape == (2000, tiny_texts.WIDTH) and len(set(depths)) == 1
