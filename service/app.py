@@ -271,10 +271,14 @@ class Server:
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_SECONDS):
                 await self.repository.stop(drain_timeout=0)
-        await asyncio.to_thread(self._inference.elsewhere.close)
+        await self.end_codecs()
         if self._tracing:
             await asyncio.to_thread(self._tracing.close)
         await send({"type": "lifespan.shutdown.complete"})
+
+    async def end_codecs(self) -> None:
+        """End the threads and processes in which long bodies are read and written."""
+        await asyncio.to_thread(self._inference.elsewhere.close)
 
     async def _until_loaded(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -43,6 +43,7 @@ async def serve(folder: Path, *, load: bool = True, **settings: Any) -> AsyncIte
     ) as client:
         yield Served(server, client)
     await server.repository.stop()
+    await server.end_codecs()
 
 
 @dataclass(eq=False)
