@@ -64,7 +64,7 @@ def server(tmp_path: Path) -> Iterator[Running]:
     tiny_texts.reranker(models / "reranker")
     tiny_texts.classifier(models / "sentiment/1")
     shutil.copy(ROOT / "models/digits/1/model.onnx", tmp_path)
-    with running(models, "--grpc-port", "0") as found:
+    with running(models, "--grpc-port", "0", "--shared-memory", "clients-") as found:
         yield found
 
 

@@ -23,6 +23,7 @@ openai_chat      chats of OpenAI's API
 openai_tools     functions that a chat offers, and calls of them
 openai_answers   answers of OpenAI's API
 openai_errors    errors in its words
+shared_memory    where tensors lie in shared memory
 image_bodies     where a body has its images
 image_answers    the best classes of images
 text_requests    requests of OpenAI's embeddings and of TEI
