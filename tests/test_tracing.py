@@ -1,6 +1,7 @@
 """Traces of a real server, as a real receiver of OTLP over HTTP gets them; and none when off."""
 
 import gzip
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from unittest.mock import patch
 
+import numpy as np
 import pytest
+import tritonclient.grpc as triton
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -210,6 +213,24 @@ def test_what_has_not_been_sent_is_sent_at_the_end() -> None:
             post(server.address, PATH, EXAMPLE)
             assert not last.spans
         assert last.named("infer digits")
+
+
+def test_a_request_over_grpc_is_a_trace_in_its_context(receiver: Receiver) -> None:
+    given = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "50"}
+    flags = ("--tracing", "--grpc-port", "0")
+    with patch.dict(os.environ, given), running(ROOT / "models", *flags) as server:
+        by_grpc = json.loads(server.printed.splitlines()[-1])["grpc"]
+        image = triton.InferInput("image", [1, 1, 28, 28], "FP32")
+        image.set_data_from_numpy(np.zeros((1, 1, 28, 28), np.float32))
+        with triton.InferenceServerClient(by_grpc) as client:
+            client.infer("digits", [image], headers={"traceparent": PARENT})
+        until(
+            lambda: any(attributes(s).get("quantserve.protocol") == "grpc" for s in receiver.spans)
+        )
+    [span] = [s for s in receiver.spans if attributes(s).get("quantserve.protocol") == "grpc"]
+    assert span.trace_id.hex() == PARENT.split("-")[1]
+    assert span.parent_span_id.hex() == PARENT.split("-")[2]
+    assert [each.name for each in receiver.children(span)] == PHASES
 
 
 def test_when_off_nothing_of_it_is_imported_and_no_header_is_added() -> None:
