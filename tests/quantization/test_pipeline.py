@@ -155,7 +155,7 @@ def test_a_stopped_search_leaves_no_version_and_goes_on_later(
     finally:
         process.kill()
     assert process.returncode == 130
-    assert "the same command goes on" in errors
+    assert "run the same command again to resume" in errors
     assert "Traceback" not in errors
     assert [p.name for p in home.iterdir() if p.name.isdigit()] == []
     assert list(home.glob(".quantize/*/journal.jsonl"))

@@ -186,9 +186,18 @@ def test_one_worker_that_cannot_load_stops_it_for_all(models: Path) -> None:
     """Killed while it loads, as a native crash would."""
     with serving(models, workers=3) as it:
         put(models, "m", 2, scale(5))
+        held: list[str] = []
         with Line(it.port) as line:
-            text = line.ask(get("/metrics")).body.decode()
-            held = re.findall(r'^quantserve_worker_connections\{worker="(\d)"\} 1', text, re.M)
+
+            def alone() -> bool:
+                """Whether earlier connections are gone, so that the one left is this line's."""
+                text = line.ask(get("/metrics")).body.decode()
+                held[:] = re.findall(
+                    r'^quantserve_worker_connections\{worker="(\d)"\} [1-9]', text, re.M
+                )
+                return len(held) == 1
+
+            until(alone, "more than one worker has connections")
             victim = it.workers[(int(held[0]) + 1) % 3]
             # One that is stopped votes neither way: the others wait with the version loaded.
             os.kill(victim, signal.SIGSTOP)

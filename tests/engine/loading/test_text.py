@@ -141,6 +141,6 @@ def test_buckets_end_with_the_longest(longest: int) -> None:
 
 def test_labels_are_those_of_config_json(tmp_path: Path) -> None:
     found = loaded(tmp_path, tiny_texts.classifier)
-    assert found.labels == {"scores": ("bad", "good", "so")}
+    assert found.labels == dict.fromkeys(("logits", "scores"), ("bad", "good", "so"))
     config = json.loads((tmp_path / "tiny/1/config.json").read_text())
     assert list(config["id2label"].values()) == ["bad", "good", "so"]
