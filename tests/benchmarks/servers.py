@@ -47,19 +47,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}{self.path}"
 
     def ask(self, message: Message) -> Message:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=READY_WITHIN)
-        try:
-            connection.request("POST", self.path, message.content, message.headers())
-            response = connection.getresponse()
-            content = response.read()
-        finally:
-            connection.close()
-        if response.status != 200:
-            text = content[:500].decode(errors="replace")
-            raise ServerError(f"{self.name} answered {response.status}: {text}")
-        length = response.headers.get(LENGTH_HEADER)
-        kind = response.headers.get("Content-Type", "")
-        return Message(content, kind, int(length) if length else None)
+        return ask(self.name, self.port, self.path, message)
 
     def settle(self) -> None:
         """Wait until what abandoned connections left behind is worked off."""
@@ -119,6 +107,27 @@ def started(
             raise ServerError(f"{name} died with {process.returncode}\n{_tail(log)}")
     finally:
         _stop(process)
+
+
+def ask(name: str, port: int, path: str, message: Message) -> Message:
+    """Send one request.
+
+    Raises:
+        ServerError: the answer is no success.
+    """
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=READY_WITHIN)
+    try:
+        connection.request("POST", path, message.content, message.headers())
+        response = connection.getresponse()
+        content = response.read()
+    finally:
+        connection.close()
+    if response.status != 200:
+        text = content[:500].decode(errors="replace")
+        raise ServerError(f"{name} answered {response.status}: {text}")
+    length = response.headers.get(LENGTH_HEADER)
+    kind = response.headers.get("Content-Type", "")
+    return Message(content, kind, int(length) if length else None)
 
 
 def free_port() -> int:

@@ -16,8 +16,8 @@ from tests.benchmarks.peers.forms import Form
 from tests.benchmarks.peers.installed import installed
 from tests.benchmarks.peers.models import Subject, build
 from tests.benchmarks.peers.peers import Peer
-from tests.benchmarks.protocol import LENGTH_HEADER, Message, Protocol
-from tests.benchmarks.servers import ServerError, free_port, started
+from tests.benchmarks.protocol import Protocol
+from tests.benchmarks.servers import ServerError, ask, free_port, started
 from tests.benchmarks.wrk import Load, LoadError
 
 SAMPLES = 16
@@ -77,7 +77,7 @@ class Contest:
 
         def ready() -> bool:
             try:
-                ask(port, first, probe)
+                ask(peer.name, port, first.path, probe)
             except (OSError, ServerError, http.client.HTTPException):
                 return False
             return True
@@ -118,26 +118,6 @@ def prepare(subject: Subject, folder: Path) -> None:
         (version.parent / "model.toml").write_text('[batching]\ncombine = "always"\n')
 
 
-def ask(port: int, form: Form, message: Message) -> Message:
-    """One request.
-
-    Raises:
-        ServerError: the answer is no success.
-    """
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        connection.request("POST", form.path, message.content, message.headers())
-        response = connection.getresponse()
-        content = response.read()
-    finally:
-        connection.close()
-    if response.status != 200:
-        raise ServerError(f"answer {response.status}: {content[:300].decode(errors='replace')}")
-    length = response.headers.get(LENGTH_HEADER)
-    kind = response.headers.get("Content-Type", "")
-    return Message(content, kind, int(length) if length else None)
-
-
 def verified(name: str, port: int, form: Form, subject: Subject, models: Path) -> bool:
     """Compare the answers to rows that are asked for at once with those of the model itself; gives
     whether all were equal.
@@ -150,7 +130,7 @@ def verified(name: str, port: int, form: Form, subject: Subject, models: Path) -
     wanted = [_direct(file, row) for row in rows]
 
     def got(row: dict[str, np.ndarray]) -> np.ndarray:
-        return form.answer(subject, ask(port, form, form.request(subject, row)))
+        return form.answer(subject, ask(name, port, form.path, form.request(subject, row)))
 
     with ThreadPoolExecutor(SAMPLES) as pool:
         answers = list(pool.map(got, rows))
