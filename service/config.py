@@ -222,8 +222,8 @@ class InstancesConfig(_Value):
 
 
 class SchedulingConfig(_Value):
-    """``[scheduling]``: the model's share of the cores next to that of others, while there are more
-    runs than cores."""
+    """``[scheduling]``: the model's weight when models compete for the cores, while more runs are
+    waiting than there are cores."""
 
     weight: float = Field(1.0, ge=0.01, le=100)
 
@@ -259,7 +259,7 @@ class CacheConfig(_Value):
 
 
 class ImageBoxesConfig(_Value):
-    """``[image.boxes]``: the output whose boxes are told in pixels of the image that was sent.
+    """``[image.boxes]``: the output whose boxes are converted to pixels of the request's image.
 
     ``scale``: whether its values are pixels of the model's input or shares of its sides; ``axis``
     the one whose first four values are a box.

@@ -42,7 +42,7 @@ class Ballot:
             self._vote(version, False, str(error), ())
 
     def take(self, verdict: Mapping[str, Any]) -> None:
-        """Called with the verdict on a vote."""
+        """Handle the supervisor's verdict on a vote."""
         self.leads = verdict["leads"]
         waiting = self._verdicts[verdict["round"]]
         if not waiting.done():

@@ -182,7 +182,7 @@ class Inference:
         self._enter(exchange, version, request, reply, alone=texts)
 
     def _expect_shared(self, exchange: Exchange, request: InferRequest) -> int:
-        """Reserve memory for inputs that are to be read from shared memory; gives their bytes.
+        """Reserve memory for inputs in shared memory. Returns their size in bytes.
 
         Raises:
             MalformedRequest, BodyTooLarge: see ``SharedTensors.size``.

@@ -52,7 +52,7 @@ def services() -> list[str]:
 
 
 def _add(answer: Any, file: FileDescriptor) -> None:
-    """A file, and before it those that it imports."""
+    """The descriptor of a file, preceded by those of its imports."""
     for each in (*file.dependencies, file):
         found = FileDescriptorProto()
         each.CopyToProto(found)

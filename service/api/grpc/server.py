@@ -25,9 +25,9 @@ so that nearly none would share a batch; several take as many in a turn."""
 MOST_CALLS = 8192
 """Calls at a time; a further one is refused."""
 MOST_STREAMS = 1024
-"""Calls of one connection at a time; further ones wait in the client."""
+"""Maximum concurrent calls per connection; the client queues further calls."""
 PING_MILLISECONDS = 60_000
-"""After which a connection that says nothing is asked whether it is still there."""
+"""Interval of keepalive pings on an idle connection."""
 PEM_BYTES = 2**20
 """Of a file with certificates or a key."""
 _log = logging.getLogger(__name__)

@@ -38,7 +38,7 @@ ROUTES = (
     ("/versions/{version}/generate", "Continue a text by a version", False),
     ("/versions/{version}/generate_stream", "Continue a text by a version, in pieces", True),
 )
-"""Behind a model's name; True: the answer comes as server-sent events."""
+"""Path suffix after a model's name, summary, and whether the response is server-sent events."""
 
 
 def generate(answers: Answers) -> APIRouter:

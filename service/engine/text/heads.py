@@ -116,7 +116,7 @@ def sigmoid(values: Array) -> Array:
 
 
 def normalized(vectors: Array) -> Array:
-    """The same direction with length 1; zeros stay zeros."""
+    """Scale each row to L2 norm 1. Rows of zeros are unchanged."""
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
     result: Array = vectors / np.maximum(lengths, 1e-12)[:, None]
     return result

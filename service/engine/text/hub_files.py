@@ -61,7 +61,7 @@ class HubFiles:
 
 
 def read_hub_files(home: Path, root: Path) -> HubFiles:
-    """Read the files in a folder; ``root`` is the repository, which no link may lead out of.
+    """Read the files in a folder. ``root`` is the repository; links that leave it are refused.
 
     Raises:
         LoadFailed: one of them is not JSON, too large, or leads elsewhere.

@@ -87,7 +87,8 @@ def check_metric(asked: str, labels: Array | None) -> None:
 
 
 def choose_metric(asked: str, labels: Array | None, names: Sequence[str], answers: Answers) -> str:
-    """The name of the metric: ``asked``, or for "auto" the default for the labels and outputs.
+    """Return the name of the metric: ``asked``, or, if that is "auto", the default for the labels
+    and outputs.
 
     Raises:
         ConfigError: the labels fit none of the outputs.
