@@ -196,7 +196,9 @@ class Connection:
         self.stalled_since = None
 
     def resume_reading(self, now: float) -> None:
-        """Reading begins again after a pause, whose time does not count for the head."""
+        """Reading begins again after a pause, whose time counts neither for the head nor for a
+        half-close, which may have come at any time of it."""
+        self._began = now
         if self.state is _HEAD:
             self._since = now
 

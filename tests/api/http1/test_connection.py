@@ -219,6 +219,14 @@ def test_time_in_which_the_server_does_not_read_does_not_count() -> None:
     assert connection.reads and connection.deadline == 230
 
 
+def test_a_half_close_may_have_come_while_the_server_did_not_read() -> None:
+    connection = opened(GET + GET)
+    assert not connection.reads
+    answer(connection, now=150)
+    connection.resume_reading(150)
+    assert connection.receive_eof(150)
+
+
 def test_an_idle_connection_is_closed() -> None:
     connection = opened(GET)
     assert connection.deadline == inf
