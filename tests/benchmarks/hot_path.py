@@ -1,7 +1,9 @@
-"""`python -m tests.benchmarks.hot_path BEFORE`: requests/s of this checkout to another's.
+"""`python -m tests.benchmarks.hot_path BEFORE`: this checkout to another, on the tiny MLP.
 
-The tiny MLP, JSON, 32 clients; servers in turns, each with the Python of its own checkout's .venv.
-The one that comes first changes with each round. Prints each round, the median and the spread.
+JSON and binary, 32 clients; servers in turns, each with the Python of its own checkout's .venv. The
+one that comes first changes with each round. Prints requests/s, CPU time of a request, start time
+and memory of each round, then the medians of the ratios and their spread. The CPU time is the
+steadiest of them on a busy machine.
 """
 
 import argparse
@@ -12,13 +14,26 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from time import perf_counter
 
-from tests.benchmarks import models, protocol, servers, wrk
+from tests.benchmarks import models, processes, protocol, servers, wrk
+from tests.benchmarks.protocol import Protocol
 from tests.patience import until
 
 CLIENTS = 32
+MODEL = "tiny"
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A running server."""
+
+    pid: int
+    port: int
+    start_seconds: float
 
 
 def main() -> int:
@@ -27,44 +42,67 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--duration", type=int, default=3, help="seconds of one run")
     given = parser.parse_args()
+    ratios: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        served = models.prepare("tiny", Path(scratch))
-        body = Path(scratch) / "body"
-        feed = models.inputs(served.graph, 0)
-        message = protocol.request(protocol.Protocol.JSON, feed, ())
-        body.write_bytes(message.content)
-        ratios = []
+        served = models.prepare(MODEL, Path(scratch))
         for turn in range(given.rounds):
             sides = [given.before.resolve(), servers.ROOT]
-            rates = {}
-            for side in sides[:: 1 if turn % 2 else -1]:
-                with serving(side, served.repository) as port:
-                    load = wrk.Load(f"http://127.0.0.1:{port}/v2/models/tiny/infer", body, message)
-                    wrk.run(load, CLIENTS, 1)
-                    found = wrk.run(load, CLIENTS, given.duration)
-                    rates[side] = found.requests / found.seconds
-            before, after = (rates[side] for side in sides)
-            ratios.append(after / before)
-            print(f"round {turn + 1}: {before:7.0f} before, {after:7.0f} after, {ratios[-1]:.3f}")
-    print(f"after : before {median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+            found = {
+                side: measured(side, served, Path(scratch), given.duration)
+                for side in sides[:: 1 if turn % 2 else -1]
+            }
+            before, after = (found[side] for side in sides)
+            print(f"round {turn + 1}", flush=True)
+            for what in before:
+                ratio = after[what] / before[what]
+                ratios.setdefault(what, []).append(ratio)
+                print(f"  {what:22} {before[what]:10.2f} {after[what]:10.2f} {ratio:7.3f}")
+    print("after : before, medians")
+    for what, each in ratios.items():
+        print(f"  {what:22} {median(each):.3f} ({min(each):.3f} to {max(each):.3f})")
     return 0
 
 
+def measured(
+    checkout: Path, served: models.Served, scratch: Path, seconds: int
+) -> dict[str, float]:
+    """The figures of a checkout's server, by their names."""
+    found: dict[str, float] = {}
+    with serving(checkout, served.repository) as server:
+        found["start, s"] = server.start_seconds
+        for form in Protocol:
+            message = protocol.request(form, models.inputs(served.graph, 0), ("output",))
+            body = scratch / "body"
+            body.write_bytes(message.content)
+            load = wrk.Load(
+                f"http://127.0.0.1:{server.port}/v2/models/{MODEL}/infer", body, message
+            )
+            wrk.run(load, CLIENTS, 1)
+            used = processes.cpu_seconds(server.pid)
+            outcome = wrk.run(load, CLIENTS, seconds)
+            used = processes.cpu_seconds(server.pid) - used
+            found[f"{form.value}, requests/s"] = outcome.requests / outcome.seconds
+            found[f"{form.value}, CPU us"] = used / outcome.requests * 1e6
+        found["memory, MB"] = processes.proportional_mb(server.pid)
+    return found
+
+
 @contextmanager
-def serving(checkout: Path, repository: Path) -> Iterator[int]:
-    """A server of a checkout; gives its port."""
+def serving(checkout: Path, repository: Path) -> Iterator[Started]:
+    """A server of a checkout."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
     command = [str(checkout / ".venv/bin/python"), "-m", "service", "serve"]
     command += ["--models", str(repository), "--port", str(port), "--log-level", "error"]
+    began = perf_counter()
     process = subprocess.Popen(
         command, cwd=checkout, env={**os.environ, "QUANTSERVE_ADMIN_KEY": servers.ADMIN_KEY},
         stdout=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        until(lambda: servers.is_ready(port, "tiny"))
-        yield port
+        until(lambda: servers.is_ready(port, MODEL))
+        yield Started(process.pid, port, perf_counter() - began)
     finally:
         process.terminate()
         process.wait(60)
