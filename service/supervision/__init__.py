@@ -4,6 +4,7 @@ model does can hurt it.
 launch       which supervisor a command line asks for, and over how many workers
 single       one server, which is replaced when it crashes
 fleet        several workers on one port
+address      that port, reserved for them
 worker       one worker as the supervisor sees it: its process, its channel, its ledger
 process      signals, shared memory, the variable by which a server knows its supervisor
 coordinator  changes in two phases, all workers or none: decided from messages alone

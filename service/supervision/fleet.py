@@ -14,12 +14,13 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 from service.core.crashes import Crashes
 from service.core.ledger import Work
 from service.engine.host.resources import cpu_quota, usable_cores
 from service.supervision import board as boards
+from service.supervision.address import Address, reserve
 from service.supervision.board import Board
 from service.supervision.coordinator import Coordinator, Order, Proposal, Vote
 from service.supervision.merging import Page
@@ -37,13 +38,6 @@ from service.supervision.worker import Worker
 
 TICK = 0.1
 HUNG = "hung"
-
-
-class Address(NamedTuple):
-    """Where the workers listen; port 0 for any free one."""
-
-    host: str
-    port: int
 
 
 class Fleet:
@@ -300,25 +294,6 @@ class Fleet:
 
     def _own(self) -> Page:
         return own_metrics(self._crashes, self._workers, self._board)
-
-
-def reserve(address: Address) -> socket.socket:
-    """A socket that keeps the port for the workers, and takes no connection.
-
-    Raises:
-        OSError: somebody else has it.
-    """
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    # Any socket of this user could share the port: a second server is not meant to.
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(address)
-        address = Address(address.host, probe.getsockname()[1])
-    reserved = socket.socket(family)
-    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    reserved.bind(address)
-    return reserved
 
 
 def cores_of_each(count: int) -> list[tuple[int, ...]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from service.engine.host.resources import memory_limit, usable_cores
-from service.supervision.fleet import Address, Fleet
+from service.supervision.address import Address
 from service.supervision.process import VARIABLE
 from service.supervision.single import Supervisor
 
@@ -55,6 +55,9 @@ def supervise(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     found = wanted(arguments, environment)
     if found is None:
         return Supervisor(command).run()
+    # Imported here, because every start of the command would wait 20 ms for it.
+    from service.supervision.fleet import Fleet
+
     return Fleet(command, found.workers, found.address, found.timeout).run()
 
 
