@@ -65,7 +65,6 @@ class ImageSettings:
     max_pixels: int
     classes: int = 0
     boxes: BoxSettings | None = None
-    labels: tuple[str, ...] = ()
 
     @property
     def figures(self) -> dict[str, str]:

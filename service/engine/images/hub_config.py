@@ -1,22 +1,15 @@
-"""Reads preprocessor_config.json, as Hugging Face's image processors write it, and the labels of
-config.json beside it.
-"""
+"""Reads preprocessor_config.json, as Hugging Face's image processors write it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.core.errors import FileUnreadable, LoadFailed
-from service.core.hub_labels import labels_of
+from service.core.errors import LoadFailed
 from service.core.images import Resample, Resize
 from service.core.names import PREPROCESSOR_FILE
-from service.engine.host.paths import leads_outside
-from service.files import read_small
+from service.engine.storage.hub_json import hub_object
 
-CONFIG_FILE = "config.json"
-JSON_BYTES = 16 * 2**20
 FILTERS: tuple[Resample, ...] = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """By Pillow's number, which the file has."""
 OF_IMAGES = ("image_mean", "do_resize", "do_center_crop", "image_processor_type")
@@ -39,17 +32,16 @@ class HubImages:
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     bgr: bool
-    labels: tuple[str, ...]
 
 
 def read_hub_config(home: Path, root: Path) -> HubImages | None:
-    """What the files in a folder say; None where there are none, or they are not about images.
+    """What the file in a folder says; None where there is none, or it is not about images.
     ``root`` is the repository, which no link may lead out of.
 
     Raises:
-        LoadFailed: they cannot be read, or ask for what is not done here.
+        LoadFailed: it cannot be read, or asks for what is not done here.
     """
-    found = _object(home, root, PREPROCESSOR_FILE)
+    found = hub_object(home, root, PREPROCESSOR_FILE)
     if not any(key in found for key in OF_IMAGES):
         return None
     if found.get("do_pad"):
@@ -71,7 +63,6 @@ def read_hub_config(home: Path, root: Path) -> HubImages | None:
         _values(found, "image_mean") if normalised else None,
         _values(found, "image_std") if normalised else None,
         bool(found.get("do_flip_channel_order")),
-        labels_of(_object(home, root, CONFIG_FILE).get("id2label")),
     )
 
 
@@ -119,17 +110,3 @@ def _values(found: Mapping[str, Any], key: str) -> tuple[float, ...] | None:
     if not isinstance(values, list) or not all(isinstance(each, int | float) for each in values):
         raise LoadFailed(f"{PREPROCESSOR_FILE} has {key} {values!r:.80}, expected numbers")
     return tuple(map(float, values))
-
-
-def _object(home: Path, root: Path, name: str) -> dict[str, Any]:
-    path = home / name
-    if leads_outside(root, path):
-        raise LoadFailed(f"{name} leads outside the model repository")
-    try:
-        text = read_small(path, JSON_BYTES)
-        found = {} if text is None else json.loads(text)
-    except (FileUnreadable, ValueError, RecursionError) as error:
-        raise LoadFailed(f"{name} is not readable: {error!s:.200}") from None
-    if not isinstance(found, dict):
-        raise LoadFailed(f"{name} is no JSON object")
-    return found

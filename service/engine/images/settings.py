@@ -57,7 +57,6 @@ def image_settings(
         config.max_pixels,
         _classes(config, signature),
         _boxes(config, signature),
-        hub.labels if hub else (),
     )
 
 

@@ -262,7 +262,7 @@ def warm_up(
         extent=tuned.extent,
         labels={
             **class_names(opened.files, session.signature),
-            **_labels(session, opened.images),
+            **session.labels,
             **(text.labels if text is not None else {}),
         },
         outputs_note=session.outputs_note,
@@ -273,13 +273,6 @@ def warm_up(
         images=opened.images,
         images_note=opened.images_note,
     )
-
-
-def _labels(session: Session, images: "ImageSettings | None") -> Labels:
-    """Those of the file; else those beside it, which are of a classifier's one output."""
-    if images is None or not images.labels or len(session.signature.outputs) != 1:
-        return session.labels
-    return {session.signature.outputs[0].name: images.labels, **session.labels}
 
 
 def _warm_up_language(

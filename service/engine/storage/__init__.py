@@ -3,6 +3,7 @@
 root             the folder of all models, and what it may be
 listing          the entries of a folder, for ``core.layout``
 folder           one model's folder: versions, settings, problems
+hub_json         JSON files of a Hugging Face repository
 class_names      names of classes in a config.json of Hugging Face's
 access           what may not be read or written, and what to do
 golden           the golden set

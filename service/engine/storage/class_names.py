@@ -3,16 +3,13 @@ Blocks."""
 
 from pathlib import Path
 
-import orjson
-
-from service.core.errors import FileUnreadable
+from service.core.errors import LoadFailed
 from service.core.hub_labels import labels_of
 from service.core.layout import HUB_FILE
 from service.core.tensors import Signature
 from service.engine.storage.folder import VersionFiles
-from service.files import read_small
+from service.engine.storage.hub_json import hub_object
 
-CONFIG_BYTES = 2**20
 LOGITS = "logits"
 """What exporters call the output of a classifier."""
 
@@ -24,7 +21,7 @@ def class_names(files: VersionFiles, signature: Signature) -> dict[str, tuple[st
     Nothing is raised: such a file says a lot that is of no use here.
     """
     folders = dict.fromkeys((files.home, files.model.parent, files.shared))
-    names = next(filter(None, map(_names, folders)), ())
+    names = next(filter(None, (_names(each, files.root) for each in folders)), ())
     outputs = {spec.name: spec for spec in signature.outputs}
     output = outputs.get(LOGITS, signature.outputs[0] if len(outputs) == 1 else None)
     if not names or output is None or not output.shape:
@@ -34,10 +31,9 @@ def class_names(files: VersionFiles, signature: Signature) -> dict[str, tuple[st
     return {output.name: names} if fits else {}
 
 
-def _names(folder: Path) -> tuple[str, ...]:
+def _names(folder: Path, root: Path) -> tuple[str, ...]:
     """Names by number, from 0 on without a gap; none where there are no such."""
     try:
-        found = orjson.loads(read_small(folder / HUB_FILE, CONFIG_BYTES) or b"{}")
-    except (FileUnreadable, ValueError):
+        return labels_of(hub_object(folder, root, HUB_FILE).get("id2label"))
+    except LoadFailed:
         return ()
-    return labels_of(found.get("id2label")) if isinstance(found, dict) else ()

@@ -8,23 +8,18 @@ modules.json               whether embeddings are normalised
 1_Pooling/config.json      how tokens are pooled
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.core.errors import FileUnreadable, LoadFailed
 from service.core.hub_labels import labels_of
 from service.core.texts import Pooling, Task
-from service.engine.host.paths import leads_outside
-from service.files import read_small
+from service.engine.storage.hub_json import hub_json, hub_object
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 SENTENCE_CONFIG, MODULES = "sentence_bert_config.json", "modules.json"
 POOLING = "1_Pooling/config.json"
-JSON_BYTES = 16 * 2**20
-"""The labels of 100,000 classes take a third of it; a tokenizer_config.json lists added tokens."""
 ARCHITECTURES = {
     "ForTokenClassification": Task.TOKEN_CLASSIFICATION,
     "ForSequenceClassification": Task.CLASSIFICATION,
@@ -66,11 +61,11 @@ def read_hub_files(home: Path, root: Path) -> HubFiles:
     Raises:
         LoadFailed: one of them is not JSON, too large, or leads elsewhere.
     """
-    config = _object(home, root, CONFIG)
-    sentence = _object(home, root, SENTENCE_CONFIG)
-    pooling = _object(home, root, POOLING)
-    modules = _json(home, root, MODULES)
-    tokenizer = _object(home, root, TOKENIZER_CONFIG)
+    config = hub_object(home, root, CONFIG)
+    sentence = hub_object(home, root, SENTENCE_CONFIG)
+    pooling = hub_object(home, root, POOLING)
+    modules = hub_json(home, root, MODULES)
+    tokenizer = hub_object(home, root, TOKENIZER_CONFIG)
     labels = labels_of(config.get("id2label"))
     kinds = _kinds(modules)
     return HubFiles(
@@ -105,21 +100,3 @@ def _kinds(modules: Any) -> list[str]:
 def _length(value: Any) -> int:
     usable = isinstance(value, int | float) and not isinstance(value, bool) and 1 < value <= LONGEST
     return int(value) if usable else 0
-
-
-def _object(home: Path, root: Path, name: str) -> dict[str, Any]:
-    found = _json(home, root, name)
-    if found is not None and not isinstance(found, dict):
-        raise LoadFailed(f"{name} is no JSON object")
-    return found or {}
-
-
-def _json(home: Path, root: Path, name: str) -> Any:
-    path = home / name
-    if leads_outside(root, path):
-        raise LoadFailed(f"{name} leads outside the model repository")
-    try:
-        text = read_small(path, JSON_BYTES)
-        return None if text is None else json.loads(text)
-    except (FileUnreadable, ValueError, RecursionError) as error:
-        raise LoadFailed(f"{name} is not readable: {error!s:.200}") from None

@@ -15,7 +15,7 @@ from tests.engine.goldens import spec
 NCHW: tuple[Dim, ...] = ("batch", 3, 224, 224)
 OUT = spec("scores", "FP32", "batch", 10)
 HUB = HubImages(
-    "shortest", (256, 0), (224, 224), "bicubic", 1 / 255, (0.5,) * 3, (0.25,) * 3, False, ("a",)
+    "shortest", (256, 0), (224, 224), "bicubic", 1 / 255, (0.5,) * 3, (0.25,) * 3, False
 )
 
 
@@ -43,7 +43,7 @@ def test_mean_and_std_become_one_product_and_one_sum() -> None:
 def test_the_file_is_taken_where_model_toml_says_nothing() -> None:
     found = settings(*NCHW, hub=HUB)
     assert (found.resize, found.edges, found.crop) == ("shortest", (256, 0), (224, 224))
-    assert found.resample == "bicubic" and found.offset == (-2.0,) * 3 and found.labels == ("a",)
+    assert found.resample == "bicubic" and found.offset == (-2.0,) * 3
     changed = settings(*NCHW, hub=HUB, resize="fit", resample="box", mean=(0.0,))
     assert (changed.resize, changed.edges, changed.crop) == ("fit", (224, 224), None)
     assert changed.resample == "box" and changed.offset == (0, 0, 0)
