@@ -17,7 +17,7 @@ from tests.benchmarks.peers.installed import installed
 from tests.benchmarks.peers.models import Subject, build
 from tests.benchmarks.peers.peers import Peer
 from tests.benchmarks.protocol import Protocol
-from tests.benchmarks.servers import ServerError, ask, free_port, started
+from tests.benchmarks.servers import ServerError, ask, free_port, says_yes, started
 from tests.benchmarks.wrk import Load, LoadError
 
 SAMPLES = 16
@@ -76,6 +76,8 @@ class Contest:
         probe = first.request(subject, subject.row(0))
 
         def ready() -> bool:
+            if peer.health and not says_yes(port, peer.health):
+                return False
             try:
                 ask(peer.name, port, first.path, probe)
             except (OSError, ServerError, http.client.HTTPException):

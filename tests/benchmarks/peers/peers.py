@@ -34,6 +34,8 @@ class Peer:
     """Empty: those of this environment."""
     command: Command
     forms: tuple[Form, ...]
+    health: str = ""
+    """What answers 200 once the whole server is ready; empty: its first answer tells."""
 
     def environment(self, subject: Subject, folder: Path, port: int) -> dict[str, str]:
         """What its model code reads; see ``apps/shared.py``."""
@@ -72,9 +74,10 @@ def _bentoml(bin_: Path, subject: Subject, folder: Path, port: int) -> list[str]
 
 
 QUANTSERVE = "quantserve"
+READY = "/v2/health/ready"
 PEERS = (
-    Peer(QUANTSERVE, (), _quantserve(), V2),
-    Peer("quantserve, 2 workers", (), _quantserve("--workers", "2"), V2),
+    Peer(QUANTSERVE, (), _quantserve(), V2, READY),
+    Peer("quantserve, 2 workers", (), _quantserve("--workers", "2"), V2, READY),
     Peer("mosec", ("mosec==0.9.8", *RUNTIME), _mosec(), (Lists("/inference"),)),
     Peer("mosec, raw", ("mosec==0.9.8", *RUNTIME), _mosec("--raw"), (Raw("/inference"),)),
     Peer("Triton", ("nvidia-pytriton==0.7.0", *RUNTIME), _app("triton_start.py"), V2),
