@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -169,8 +170,7 @@ class Inference:
             signature, padding, images = version.signature, version.padding, version.images
             request = await self._read(exchange, headers, body, version)
             if request.shared is not None:
-                self._expect_shared(exchange, request)
-                request = await asyncio.to_thread(self._shared.read, request, go_on)
+                request = await self.with_shared(exchange, request)
             if reply.done():
                 return
             # Another version may serve by now; what it takes may be something else.
@@ -181,6 +181,18 @@ class Inference:
         texts = any([tensor.datatype.name == "BYTES" for tensor in request.inputs])
         self._enter(exchange, version, request, reply, alone=texts)
 
+    async def with_shared(self, exchange: Exchange, request: InferRequest) -> InferRequest:
+        """A request that has been read with its inputs from shared memory, and with outputs that
+        know where they go.
+
+        Raises:
+            RequestError, TransientError: see ``SharedTensors``.
+        """
+        if self._expect_shared(exchange, request) <= HERE_COPY:
+            with suppress(TakesLong):
+                return self._shared.read(request, not_here)
+        return await asyncio.to_thread(self._shared.read, request, go_on)
+
     def _expect_shared(self, exchange: Exchange, request: InferRequest) -> int:
         """Reserve memory for inputs in shared memory. Returns their size in bytes.
 
@@ -190,7 +202,7 @@ class Inference:
         """
         size = self._shared.size(request)
         if size > LARGE:
-            self.traffic.expect(exchange, size, raw=True)
+            self.traffic.expand(exchange, size)
         return size
 
     async def _read(

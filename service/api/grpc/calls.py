@@ -69,6 +69,8 @@ class Call(Exchange):
             except TakesLong:
                 request = await self._decoded_elsewhere(body, parts, image)
             del body
+            if request.shared is not None:
+                request = await inference.with_shared(self, request)
             if image is not None:
                 request = await inference.with_images(self, request)
             if allowed is not None and (request.timeout is None or allowed < request.timeout):

@@ -1,5 +1,6 @@
 """A ModelInferRequest to an InferRequest."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
@@ -16,9 +17,9 @@ from service.api.protocol.codec import MAX_INPUTS, request_of
 from service.api.protocol.image_bodies import from_binary
 from service.api.protocol.json_tensors import MAX_RANK, check_strings, show
 from service.api.protocol.pace import Paced, TakesLong, go_on, not_here
-from service.api.protocol.unsupported import refuse_shared_memory
+from service.api.protocol.shared_memory import REGION, place_of
 from service.core.errors import MalformedRequest
-from service.core.requests import InferRequest
+from service.core.requests import InferRequest, SharedInput
 from service.core.sizes import HERE_BYTES
 from service.core.tensors import DATATYPES, Datatype, Tensor
 
@@ -37,7 +38,7 @@ class Described(NamedTuple):
 
 
 class Head(NamedTuple):
-    """What the inputs of a request are, and the request without them."""
+    """The inputs of a request that are in its message, and the request without them."""
 
     inputs: tuple[Described, ...]
     request: InferRequest
@@ -65,8 +66,8 @@ def decode(
         raise TakesLong
     if len(known.inputs) != len(parts.raw):
         raise MalformedRequest(
-            f'"raw_input_contents" has {len(parts.raw)} tensors, "inputs" has {len(known.inputs)}:'
-            " expected as many"
+            f'"raw_input_contents" has {len(parts.raw)} tensors, "inputs" has {len(known.inputs)}'
+            " that are not in shared memory: expected as many"
         )
     inputs = []
     for spec, (start, end) in zip(known.inputs, parts.raw, strict=True):
@@ -113,27 +114,45 @@ def _remembered(head: bytes) -> Head:
 
 
 def _described(parsed: Any) -> Head:
-    inputs = []
-    for each in _inputs(parsed):
+    inputs, shared = [], []
+    for position, each in enumerate(_inputs(parsed)):
         datatype, shape = _checked(each)
         if has_contents(each):
             raise MalformedRequest(
                 f'input "{each.name}" has "contents" beside "raw_input_contents": send one of them'
             )
+        if (lies := _shared(position, each, datatype, shape)) is not None:
+            shared.append(lies)
+            continue
         count = prod(shape)
         plain = count and datatype.name not in ("BYTES", "BOOL")
         size = count * datatype.size if plain else None
         inputs.append(Described(each.name, datatype, shape, size))
-    return Head(tuple(inputs), _request(parsed))
+    return Head(tuple(inputs), _request(parsed, shared))
 
 
 def _typed(parsed: Any) -> InferRequest:
-    request = _request(parsed)
-    inputs = []
-    for each in _inputs(parsed):
+    inputs, shared = [], []
+    for position, each in enumerate(_inputs(parsed)):
         datatype, shape = _checked(each)
-        inputs.append(Tensor(each.name, datatype, array_of(each, datatype, shape)))
-    return request._replace(inputs=tuple(inputs))
+        if (lies := _shared(position, each, datatype, shape)) is None:
+            inputs.append(Tensor(each.name, datatype, array_of(each, datatype, shape)))
+            continue
+        if has_contents(each):
+            raise MalformedRequest(f'input "{each.name}" has "contents" beside "{REGION}"')
+        shared.append(lies)
+    return _request(parsed, shared)._replace(inputs=tuple(inputs))
+
+
+def _shared(
+    position: int, tensor: Any, datatype: Datatype, shape: tuple[int, ...]
+) -> SharedInput | None:
+    """Where an input lies in shared memory; None for one whose data is in the message."""
+    if not tensor.parameters:
+        return None
+    where = f'input "{tensor.name:.80}"'
+    place = place_of(values(tensor.parameters, where), where)
+    return place and SharedInput(position, tensor.name, datatype, shape, place)
 
 
 def _inputs(parsed: Any) -> Any:
@@ -160,16 +179,12 @@ def _checked(tensor: Any) -> tuple[Datatype, tuple[int, ...]]:
             raise MalformedRequest(
                 f'input "{name}": "shape" must hold integers of at least 0, got {length}'
             )
-    refuse_shared_memory(values(tensor.parameters, f'input "{name}"'), f'input "{name}"')
     return datatype, shape
 
 
-def _request(parsed: Any) -> InferRequest:
-    """The request without its inputs and its id. Its outputs are raw, whatever is said of them:
-    that is all that clients read."""
-    for each in parsed.outputs:
-        where = f'output "{each.name:.80}"'
-        refuse_shared_memory(values(each.parameters, where), where)
+def _request(parsed: Any, shared: Sequence[SharedInput]) -> InferRequest:
+    """The request without its id and the inputs in its message. Its outputs are raw, whatever is
+    said of them: that is all that clients read."""
     outputs = [
         {"name": each.name, "parameters": values(each.parameters, f'output "{each.name:.80}"')}
         for each in parsed.outputs
@@ -177,4 +192,6 @@ def _request(parsed: Any) -> InferRequest:
     asked = {"parameters": values(parsed.parameters, "the request"), "outputs": outputs}
     request = request_of(asked, ())
     wanted = tuple([each._replace(binary=True) for each in request.outputs])
+    if shared:
+        request = request._replace(shared=tuple(shared))
     return request._replace(outputs=wanted, binary_outputs=True)

@@ -8,7 +8,8 @@ import orjson
 from service.api.grpc.control import Answers, Asked
 from service.api.grpc.parameters import values
 from service.api.grpc.repository_calls import index, load, loaded, unload
-from service.core.errors import NotFound
+from service.core.errors import InvalidName, NotFound
+from service.core.names import ALLOWED, NAME
 
 Asks = Callable[[Any], Asked]
 
@@ -75,14 +76,29 @@ def _chosen(found: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"settings": {name: {kinds[type(each)]: each} for name, each in found.items()}}
 
 
-def _shared_memory(kind: str, verb: str) -> Asks:
+def _region(name: str, verb: str) -> str:
+    """The path of a region of system shared memory, or of all where it has no name."""
+    if not name:
+        return f"/v2/systemsharedmemory/{verb}"
+    if not NAME.fullmatch(name):
+        raise InvalidName(f"{name!r:.200} cannot be the name of a region: expected {ALLOWED}")
+    return f"/v2/systemsharedmemory/region/{name}/{verb}"
+
+
+def _register(request: Any) -> Asked:
+    if not request.name:
+        raise InvalidName(f"a region needs a name: expected {ALLOWED}")
+    region = {"key": request.key, "offset": request.offset, "byte_size": request.byte_size}
+    return Asked("POST", _region(request.name, "register"), orjson.dumps(region))
+
+
+def _regions(found: Any) -> Mapping[str, Any]:
+    return {"regions": {each["name"]: each for each in found}}
+
+
+def _cuda(verb: str) -> Asks:
     """Refused over HTTP too, whatever it asks for."""
-
-    def ask(request: Any) -> Asked:
-        path = f"/v2/{kind}sharedmemory/{verb}"
-        return Asked("GET" if verb == "status" else "POST", path)
-
-    return ask
+    return lambda _: Asked("GET" if verb == "status" else "POST", f"/v2/cudasharedmemory/{verb}")
 
 
 RPCS: Mapping[str, Rpc] = {
@@ -95,11 +111,13 @@ RPCS: Mapping[str, Rpc] = {
     "RepositoryModelUnload": Rpc(unload, loaded),
     "TraceSetting": Rpc(_traces, _listed),
     "LogSettings": Rpc(_logs, _chosen),
+    "SystemSharedMemoryStatus": Rpc(lambda r: Asked("GET", _region(r.name, "status")), _regions),
+    "SystemSharedMemoryRegister": Rpc(_register, _same),
+    "SystemSharedMemoryUnregister": Rpc(
+        lambda r: Asked("POST", _region(r.name, "unregister")), _same
+    ),
     **{
-        f"{kind.capitalize()}SharedMemory{verb.capitalize()}": Rpc(
-            _shared_memory(kind, verb), _same
-        )
-        for kind in ("system", "cuda")
+        f"CudaSharedMemory{verb.capitalize()}": Rpc(_cuda(verb), _same)
         for verb in ("status", "register", "unregister")
     },
 }

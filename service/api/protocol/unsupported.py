@@ -12,23 +12,11 @@ from typing import Any
 
 from service.core.errors import MalformedRequest
 
-SHARED_MEMORY = "shared_memory_"
 NO_SHARED_MEMORY = (
     "shared memory is not supported by this server, unless --shared-memory allows it; send tensors"
     " in the request, as binary data where they are large"
 )
 SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
-
-
-def refuse_shared_memory(parameters: Mapping[str, Any], where: str) -> None:
-    """Check the parameters of a tensor.
-
-    Raises:
-        MalformedRequest: its data is in shared memory, or is to go there.
-    """
-    for name in parameters:
-        if name.startswith(SHARED_MEMORY):
-            raise MalformedRequest(f'{where} has "{name}": {NO_SHARED_MEMORY}')
 
 
 def refuse_sequence(parameters: Mapping[str, Any]) -> None:

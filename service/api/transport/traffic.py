@@ -121,7 +121,8 @@ class Traffic:
             self._grow_to(holder, STRINGS * len(body))
 
     def expand(self, holder: Holder, size: int) -> None:
-        """Reserve memory for images that are to be decoded, beside that of their body.
+        """Reserve memory for what is read beside the body: images that are to be decoded, tensors
+        in shared memory.
 
         Raises:
             MemoryFull, BodyTooLarge: as above.

@@ -12,7 +12,7 @@ from service.api.grpc.wire import split
 from service.api.offload.jobs import unpack
 from service.api.protocol.pace import TakesLong, go_on
 from service.core.errors import MalformedRequest
-from service.core.requests import InferRequest
+from service.core.requests import InferRequest, Place
 from service.core.sizes import HERE_BYTES, HERE_COPY
 from tests.api.grpc.calling import infer_request
 
@@ -58,6 +58,40 @@ def test_typed_tensors_are_read() -> None:
     assert found.inputs[0].array.tolist() == X.tolist()
 
 
+def in_shared_memory(tensor: Any, size: int) -> None:
+    tensor.parameters["shared_memory_region"].string_param = "r"
+    tensor.parameters["shared_memory_byte_size"].int64_param = size
+    tensor.parameters["shared_memory_offset"].int64_param = 8
+
+
+def test_inputs_in_shared_memory_keep_their_places() -> None:
+    request = infer_request("m", [("a", "FP32", X), ("b", "FP32", X), ("c", "FP32", X)])
+    in_shared_memory(request.inputs[1], X.nbytes)
+    del request.raw_input_contents[1]
+    for _ in range(2):  # the second time the description is known
+        found = read(request)
+        assert [tensor.name for tensor in found.inputs] == ["a", "c"]
+        assert found.shared is not None
+        [(position, name, datatype, shape, place)] = found.shared
+        assert (position, name, datatype.name, shape) == (1, "b", "FP32", (2, 3))
+        assert place == Place("r", 8, X.nbytes)
+    request.raw_input_contents.append(b"")
+    with pytest.raises(MalformedRequest, match='"inputs" has 2 that are not in shared memory'):
+        read(request)
+
+
+def test_a_request_may_have_all_of_its_tensors_in_shared_memory() -> None:
+    request = ModelInferRequest(model_name="m")
+    in_shared_memory(request.inputs.add(name="x", datatype="FP32", shape=[2, 3]), X.nbytes)
+    in_shared_memory(request.outputs.add(name="y"), 16)
+    found = read(request)
+    assert found.inputs == () and found.shared is not None and found.shared[0].name == "x"
+    assert found.outputs[0].shared == Place("r", 8, 16)
+    request.inputs[0].contents.fp32_contents.append(1)
+    with pytest.raises(MalformedRequest, match='"contents" beside "shared_memory_region"'):
+        read(request)
+
+
 def test_outputs_and_parameters_are_read() -> None:
     request = infer_request("m", [("x", "FP32", X)])
     request.outputs.add(name="y").parameters["classification"].int64_param = 3
@@ -92,7 +126,13 @@ BAD = [
         lambda r: r.inputs[0].parameters["shared_memory_region"].MergeFrom(
             InferParameter(string_param="a")
         ),
-        "shared memory",
+        'input "x" has "shared_memory_region" without "shared_memory_byte_size"',
+    ),
+    (
+        lambda r: r.inputs[0].parameters["shared_memory_offset"].MergeFrom(
+            InferParameter(int64_param=4)
+        ),
+        'without "shared_memory_region"',
     ),
 ]  # fmt: skip
 

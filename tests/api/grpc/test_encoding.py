@@ -1,5 +1,7 @@
 """Outputs become messages that Triton's client reads."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from tritonclient.grpc import InferResult
 from tritonclient.grpc.service_pb2 import ModelInferResponse
@@ -29,6 +31,30 @@ def test_all_outputs_are_given_raw() -> None:
     ]
     np.testing.assert_array_equal(found.as_numpy("y"), rows)
     assert found.as_numpy("z").tolist() == [b"a"] * 300
+
+
+class Sink:
+    """Keeps what is written, and tells where."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def put(self, data: bytes | bytearray | memoryview) -> Mapping[str, str | int]:
+        self.data = bytes(data)
+        return {"shared_memory_region": "r", "shared_memory_byte_size": len(data)}
+
+
+def test_outputs_in_shared_memory_are_told_of_and_others_given() -> None:
+    sink = Sink()
+    outputs = (RequestedOutput("y", sink=sink), RequestedOutput("z"))
+    found = read(InferRequest((), outputs, shared=()), (Y, Z))
+    assert sink.data == Y.tobytes()
+    y, z = found.get_response().outputs
+    assert y.parameters["shared_memory_region"].string_param == "r"
+    assert y.parameters["shared_memory_byte_size"].int64_param == Y.nbytes
+    assert list(y.shape) == list(Y.shape) and not z.parameters
+    assert list(found.get_response().raw_output_contents)[0] == b""
+    assert found.as_numpy("z").tolist() == [b"a"]
 
 
 def test_an_output_may_be_empty_or_classes() -> None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
+import orjson
 import pytest
 from tritonclient.grpc import service_pb2 as theirs
 
 from service.api.grpc.control import Asked
 from service.api.grpc.rpcs import READY, RPCS
-from service.core.errors import NotFound
+from service.core.errors import InvalidName, NotFound
 
 METHODS = {m.name for m in theirs.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods}
 
@@ -33,6 +34,27 @@ Ask = Callable[..., Asked]
 def test_a_name_is_one_segment(ask: Ask, name: str, version: str) -> None:
     with pytest.raises(NotFound):
         ask(theirs.ModelMetadataRequest(name=name, version=version))
+
+
+def test_regions_are_named_in_the_path() -> None:
+    register = theirs.SystemSharedMemoryRegisterRequest(name="r", key="/k", offset=8, byte_size=64)
+    method, path, body = RPCS["SystemSharedMemoryRegister"].ask(register)
+    assert (method, path) == ("POST", "/v2/systemsharedmemory/region/r/register")
+    assert orjson.loads(body) == {"key": "/k", "offset": 8, "byte_size": 64}
+    status = theirs.SystemSharedMemoryStatusRequest
+    ask = RPCS["SystemSharedMemoryStatus"].ask
+    assert ask(status()) == Asked("GET", "/v2/systemsharedmemory/status")
+    assert ask(status(name="r")) == Asked("GET", "/v2/systemsharedmemory/region/r/status")
+    unregister = theirs.SystemSharedMemoryUnregisterRequest
+    ask = RPCS["SystemSharedMemoryUnregister"].ask
+    assert ask(unregister()) == Asked("POST", "/v2/systemsharedmemory/unregister")
+    assert ask(unregister(name="r")).path == "/v2/systemsharedmemory/region/r/unregister"
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", " "])
+def test_a_region_without_a_usable_name_is_refused(name: str) -> None:
+    with pytest.raises(InvalidName, match="region"):
+        RPCS["SystemSharedMemoryRegister"].ask(theirs.SystemSharedMemoryRegisterRequest(name=name))
 
 
 def test_settings_are_read_without_changes_and_changed_with_them() -> None:

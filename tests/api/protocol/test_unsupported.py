@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.api.protocol.unsupported import refuse_sequence, refuse_shared_memory
+from service.api.protocol.unsupported import refuse_sequence
 from service.core.errors import MalformedRequest
 
 
@@ -15,9 +15,3 @@ def test_a_request_of_a_sequence_is_refused(name: str) -> None:
 def test_an_id_that_says_no_sequence_is_ignored() -> None:
     refuse_sequence({"sequence_id": 0, "sequence_start": False, "sequence_end": False})
     refuse_sequence({"sequence_id": "", "priority": 1, "triton_enable": True})
-
-
-def test_a_tensor_in_shared_memory_is_refused() -> None:
-    refuse_shared_memory({"binary_data_size": 4}, 'input "x"')
-    with pytest.raises(MalformedRequest, match='input "x" has "shared_memory_region"'):
-        refuse_shared_memory({"shared_memory_region": "r"}, 'input "x"')
