@@ -55,11 +55,13 @@ RAY = Part("Ray", "pip install --editable '.[ray]'")
 NAMESPACE = Part("a network namespace", f"run as root, after {APT} iproute2")
 SMALL_DISK = Part("a disk of its own", "run as root, in a container with --cap-add SYS_ADMIN")
 SMOLLM2 = Part("SmolLM2", "scripts/smollm2")
+JDK = Part("a Java development kit", f"{APT} default-jdk-headless")
+GO = Part("Go", f"{APT} golang-go")
 LINUX = Part("Linux", "run on Linux, or in a container")
 
 PARTS = (
     DATA, PROMETHEUS, HAPROXY, CURL, AB, TAR, SETPRIV, OPERATORS, LOCALE, X86, COMPOSE, RAY,
-    KUBECTL, NAMESPACE, SMALL_DISK, LINUX, CONVERTERS, SMOLLM2,
+    KUBECTL, NAMESPACE, SMALL_DISK, LINUX, CONVERTERS, SMOLLM2, JDK, GO,
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from tests import pictures, tiny_texts
 from tests.engine import graphs
 from tests.engine.generation import tiny_llama
-from tests.parts import CURL
+from tests.parts import CURL, GO, JDK
 from tests.patience import PATIENCE
 from tests.system.process import KEY, ROOT, Running, running
 
@@ -118,6 +118,31 @@ def test_python_works_as_printed(page: Path, server: Running, tmp_path: Path) ->
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         assert done.returncode == 0, f"{script}\n{done.stdout}"
+
+
+@pytest.mark.parametrize(
+    ("language", "file", "command"),
+    [
+        pytest.param("java", "Embed.java", ["java"], marks=JDK.unless(shutil.which("javac"))),
+        pytest.param("go", "embed.go", ["go", "run"], marks=GO.unless(shutil.which("go"))),
+    ],
+)
+def test_other_languages_work_as_printed(
+    language: str, file: str, command: list[str], server: Running, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs/clients.md").read_text()
+    [text] = [
+        text
+        for text in re.findall(rf"^```{language}\n(.*?)^```", page, re.M | re.S)
+        if "main(" in text  # the others are parts of a program
+    ]
+    (tmp_path / file).write_text(text.replace("127.0.0.1:8000", server.address))
+    done = subprocess.run(
+        [*command, file], cwd=tmp_path, timeout=PATIENCE, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "HOME": str(tmp_path)},  # where Go caches what it has built
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
 
 
 def test_links_between_pages_lead_somewhere() -> None:
