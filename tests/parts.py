@@ -57,11 +57,15 @@ SMALL_DISK = Part("a disk of its own", "run as root, in a container with --cap-a
 SMOLLM2 = Part("SmolLM2", "scripts/smollm2")
 JDK = Part("a Java development kit", f"{APT} default-jdk-headless")
 GO = Part("Go", f"{APT} golang-go")
+PERF_ANALYZER = Part(
+    "perf_analyzer",
+    "pip install perf-analyzer, with glibc 2.38 or later, or set PERF_ANALYZER to its command",
+)
 LINUX = Part("Linux", "run on Linux, or in a container")
 
 PARTS = (
     DATA, PROMETHEUS, HAPROXY, CURL, AB, TAR, SETPRIV, OPERATORS, LOCALE, X86, COMPOSE, RAY,
-    KUBECTL, NAMESPACE, SMALL_DISK, LINUX, CONVERTERS, SMOLLM2, JDK, GO,
+    KUBECTL, NAMESPACE, SMALL_DISK, LINUX, CONVERTERS, SMOLLM2, JDK, GO, PERF_ANALYZER,
 )  # fmt: skip
 
 

@@ -1,12 +1,17 @@
 """Triton's perf_analyzer: what its release 2.60 asks, in its order, over HTTP and over gRPC.
 
-The tool itself needs a newer C library than most images have. It asks for metadata, configuration
+The tool itself, which needs a newer C library than many images have, is run where it is there; what
+it asks is asked everywhere. It asks for metadata, configuration
 and server metadata, takes statistics at the edges of its windows, and reads of their answers what
 is read here; then it asks the model with random bytes. It never asks whether the server is live.
 """
 
 import json
+import os
+import re
+import shutil
 import struct
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +24,7 @@ from google.protobuf.json_format import MessageToDict
 from tritonclient.grpc import service_pb2 as messages
 
 from tests import tiny_models
+from tests.parts import PERF_ANALYZER
 from tests.patience import PATIENCE
 from tests.system.process import ROOT, running
 
@@ -167,3 +173,32 @@ def test_more_rows_than_the_model_takes_are_refused(tmp_path: Path) -> None:
             channel.unary_unary(f"{SERVICE}/ModelInfer")(request.SerializeToString(), timeout=30)
         assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert "65 rows" in failed.value.details()
+
+
+def command() -> list[str]:
+    """That of the tool, by the variable PERF_ANALYZER or on the path; empty without it."""
+    return os.environ.get("PERF_ANALYZER", shutil.which("perf_analyzer") or "").split()
+
+
+@PERF_ANALYZER.unless(command())
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("-i", "http", "-b", "4"),
+        ("-i", "http", "--input-tensor-format", "json", "--output-tensor-format", "json"),
+        ("-i", "grpc", "-b", "4"),
+        ("-i", "grpc", "--streaming", "--async"),
+    ],
+    ids=" ".join,
+)
+def test_the_tool_itself_measures(addresses: tuple[str, str], flags: tuple[str, ...]) -> None:
+    address = addresses[flags[1] == "grpc"]
+    # One window is enough, however unsteady a busy machine is.
+    short = ["-p", "300", "--max-trials", "3", "-s", "999"]
+    done = subprocess.run(
+        [*command(), "-m", "digits", "-u", address, *short, *flags],
+        capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"throughput: [1-9][0-9.]* infer/sec", done.stdout), done.stdout
+    assert "Inference count: " in done.stdout  # from the server's statistics
