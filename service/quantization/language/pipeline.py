@@ -1,4 +1,4 @@
-"""One ``quantserve quantize`` of a language model's folder: build, measure, decide, publish."""
+"""One ``quantserve quantize`` of a language model: build, measure, decide, publish."""
 
 import shutil
 import sys
@@ -25,7 +25,9 @@ from service.quantization.evaluate.quality import Quality
 from service.quantization.evaluate.timing import Timing
 from service.quantization.evaluate.trial import Measurement
 from service.quantization.evaluate.worker import Worker, WorkFailed
+from service.quantization.language.convert import convert
 from service.quantization.language.recipes import MODEL, beside, build, recipes
+from service.quantization.language.source import Form, check_packages, form_of
 from service.quantization.language.texts import DEFAULT, Texts, cut, read_text
 from service.quantization.language.trial import LanguageTrial, reference, tokens_of, trial
 from service.quantization.publish import GOLDEN, make_folder, publish
@@ -44,13 +46,15 @@ from service.quantization.search.workplace import scratch_folder, sha256
 METRIC = "perplexity of FP32 by its own"
 SECONDS = 1800.0
 """For one build or trial."""
+CONVERSION = 4 * 3600.0
+"""Seconds, for the FP32 graph of a large model."""
 FP32 = Recipe("FP32", Imported(""))
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageOptions:
-    """What was asked; see ``quantserve quantize --help``. ``streams`` is how many requests are
-    expected to decode together."""
+    """What was asked; see ``quantserve quantize --help``. ``model`` has one of the forms of
+    ``source``; ``streams`` is how many requests are expected to decode together."""
 
     model: Path
     name: str | None = None
@@ -63,7 +67,9 @@ class LanguageOptions:
     @property
     def model_name(self) -> str:
         """The name in the models folder: as asked, else after the folder."""
-        names = [each.name for each in (self.model.resolve(), *self.model.resolve().parents)]
+        path = self.model.resolve()
+        first = path.stem if path.is_file() else path.name
+        names = [first, *(each.name for each in path.parents)]
         return self.name or next((name for name in names if not VERSION.fullmatch(name)), "")
 
 
@@ -78,6 +84,10 @@ def carry_out(options: LanguageOptions) -> str:
     home, machine = options.models / options.model_name, read_machine()
     if options.threads > machine.cores:
         raise ConfigError(f"--threads {options.threads}: this machine has {machine.cores} cores")
+    form = form_of(options.model)
+    if form is None:
+        raise ConfigError(f"{options.model} holds no language model")
+    check_packages(options.model, form)
     made = [folder for folder in (home, options.models) if not folder.exists()]
     try:
         make_folder(home.parent)
@@ -86,7 +96,7 @@ def carry_out(options: LanguageOptions) -> str:
         gate = load_model_config(home / SETTINGS_FILE).gate
         with scratch_folder(home) as scratch:
             try:
-                return _Run(options, home, scratch, machine, gate).run()
+                return _Run(options, form, home, scratch, machine, gate).run()
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
     except Conflict as error:
@@ -105,10 +115,10 @@ class _Run:
     """One run of it, in a scratch folder."""
 
     def __init__(
-        self, options: LanguageOptions, home: Path, scratch: Path, machine: Machine,
+        self, options: LanguageOptions, form: Form, home: Path, scratch: Path, machine: Machine,
         gate: GateConfig,
     ) -> None:  # fmt: skip
-        self._options, self._home, self._scratch = options, home, scratch
+        self._options, self._form, self._home, self._scratch = options, form, home, scratch
         self._machine, self._gate = machine, gate
         ratio = gate.max_perplexity_ratio or MAX_PERPLEXITY_RATIO
         self._goal = Goal(Target(options.target), 1 - 1 / ratio)
@@ -118,7 +128,7 @@ class _Run:
     def run(self) -> str:
         """Measure, decide, publish."""
         options, tried = self._options, recipes(self._machine.saturates)
-        source = options.model.resolve()
+        source = self._fp32(len(tried) + 1)
         self._step("reading the model", 0, len(tried) + 1, None)
         golden, texts = self._texts(source)
         measured, fp32 = self._measure(FP32, source, source, golden)
@@ -134,6 +144,17 @@ class _Run:
             options.threads, tuple(self._notes), monotonic() - self._started,
         )  # fmt: skip
         return self._publish(outcome, source, golden, texts)
+
+    def _fp32(self, planned: int) -> Path:
+        """The folder of the FP32 graph, which is built unless it is what was given."""
+        given = self._options.model.resolve()
+        if self._form is Form.BUILT:
+            return given
+        self._step("building FP32", 0, planned, None)
+        built = self._folder(FP32)
+        with Worker() as worker:
+            self._notes.append(worker.call(CONVERSION, convert, given, self._form, built))
+        return built
 
     def _texts(self, source: Path) -> tuple[LanguageGolden, Texts]:
         """The golden set that is there, else one of new texts; and texts for calibration."""
@@ -164,6 +185,8 @@ class _Run:
         if recipe.float_nodes:
             kept = ", ".join(recipe.float_nodes)
             self._notes.append(f"{recipe.name}: in float for their outliers: {kept}")
+        if recipe.wide_nodes:
+            self._notes.append(f"{recipe.name}: {len(recipe.wide_nodes)} products have 8 bits")
         return Candidate(recipe, built, measured)
 
     def _folder(self, recipe: Recipe) -> Path:
@@ -240,7 +263,7 @@ def _measurement(found: LanguageTrial, quality: Quality, streams: int) -> Measur
     )  # fmt: skip
     return Measurement(
         found.load_seconds, found.steady_bytes, found.steady_bytes, quality, timing,
-        found.deviation, kernels=Kernels(found.kernels),
+        found.deviation, kernels=Kernels(found.kernels), first_token_seconds=speeds.prompt,
     )  # fmt: skip
 
 
@@ -250,6 +273,7 @@ def _figures(recipe: Recipe, found: LanguageTrial, quality: Quality, streams: in
     return (
         f"{recipe.name}: perplexity {perplexity:.2f}, {1 / max(quality.score, 1e-9):.3f} x FP32's;"
         f" {1 / speeds.token:.0f} tokens/s for one stream, {streams / speeds.step:.0f} for"
-        f" {streams}; {speeds.prompt * 1000:.0f} ms for a prompt of 64 tokens;"
+        f" {streams}; first token after {speeds.prompt * 1000:.0f} ms, behind a prompt of"
+        f" {speeds.prompt_tokens} tokens;"
         f" {found.steady_bytes / 1e6:.0f} MB"
     )
