@@ -31,7 +31,7 @@ from service.quantization.language.source import Form, check_packages, form_of
 from service.quantization.language.texts import DEFAULT, Texts, cut, read_text
 from service.quantization.language.trial import LanguageTrial, reference, tokens_of, trial
 from service.quantization.publish import GOLDEN, make_folder, publish
-from service.quantization.recipes.build import Built, examine
+from service.quantization.recipes.build import examine
 from service.quantization.recipes.catalogue import Imported, Recipe
 from service.quantization.report.json_report import as_json
 from service.quantization.report.page import page
@@ -131,7 +131,9 @@ class _Run:
         source = self._fp32(len(tried) + 1)
         self._step("reading the model", 0, len(tried) + 1, None)
         golden, texts = self._texts(source)
-        measured, fp32 = self._measure(FP32, source, source, golden)
+        with Worker() as worker:
+            fp32 = worker.call(SECONDS, examine, source / MODEL)
+        measured = self._measure(FP32, source, source, golden)
         first = Candidate(FP32, fp32, measured)
         found: list[Candidate] = []
         for place, recipe in enumerate(tried, 1):
@@ -161,13 +163,12 @@ class _Run:
         given = read_text(self._options.text)
         with Worker() as worker:
             tokens, context = worker.call(SECONDS, tokens_of, source, given)
-        texts = cut(tokens, context)
-        if (self._home / GOLDEN).exists():
-            vocabulary = read_config(source).vocab_size
-            golden = read_language_golden(self._home / GOLDEN, vocabulary, context)
-            self._notes.append(f"judged by the {GOLDEN} that was there")
-            return golden, texts
-        with Worker() as worker:
+            texts = cut(tokens, context)
+            if (self._home / GOLDEN).exists():
+                vocabulary = read_config(source).vocab_size
+                golden = read_language_golden(self._home / GOLDEN, vocabulary, context)
+                self._notes.append(f"judged by the {GOLDEN} that was there")
+                return golden, texts
             forced = worker.call(SECONDS, reference, source, texts.evaluation)
         return LanguageGolden(texts.evaluation, forced), texts
 
@@ -179,7 +180,8 @@ class _Run:
             with Worker() as worker:
                 calibration = texts.calibration.tolist()
                 recipe = worker.call(SECONDS, build, recipe, source, folder, calibration)
-            measured, built = self._measure(recipe, folder, source, golden)
+                built = worker.call(SECONDS, examine, folder / MODEL)
+            measured = self._measure(recipe, folder, source, golden)
         except WorkFailed as error:
             return Candidate(recipe, failure=str(error))
         if recipe.float_nodes:
@@ -195,15 +197,13 @@ class _Run:
 
     def _measure(
         self, recipe: Recipe, folder: Path, source: Path, golden: LanguageGolden
-    ) -> tuple[Measurement, Built]:
+    ) -> Measurement:
         streams, threads = self._options.streams, self._options.threads
         with Worker() as worker:
             found = worker.call(SECONDS, trial, folder, source, golden.tokens, streams, threads)
-        with Worker() as worker:
-            built = worker.call(SECONDS, examine, folder / MODEL)
         quality = _quality(found.forced, golden.forced, self._gate)
         self._notes.append(_figures(recipe, found, quality, streams))
-        return _measurement(found, quality, streams), built
+        return _measurement(found, quality, streams)
 
     def _publish(self, outcome: Outcome, source: Path, golden: LanguageGolden, texts: Texts) -> str:
         folder = self._folder(outcome.winner) if outcome.winner else source
