@@ -12,7 +12,8 @@ from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from service.core.errors import ConfigError
+from service.core.errors import ConfigError, LoadFailed
+from service.quantization.language.agreement import check_agreement
 from service.quantization.language.source import Form
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "ORT_DISABLE_TELEMETRY": "1"}
@@ -25,7 +26,8 @@ def convert(source: Path, form: Form, target: Path) -> str:
     for nothing else: its environment and arguments are changed. Returns a note for the report.
 
     Raises:
-        ConfigError: the tools cannot convert it; they say why.
+        ConfigError: the tools cannot convert it, or not rightly; they say why.
+        LoadFailed: the graph cannot be served.
         ModuleNotFoundError: a package of the extra ``llm-build`` is missing.
     """
     os.environ.update(OFFLINE)
@@ -36,21 +38,24 @@ def convert(source: Path, form: Form, target: Path) -> str:
             if form is Form.GGUF:
                 types = _to_hugging_face(source, scratch / "folder")
                 _build(scratch / "folder", target, scratch / "cache")
+                check_agreement(scratch / "folder", target)
                 return f"the weights of {source.name} were dequantized to FP32: {types}"
             _build(source, target, scratch / "cache")
+            check_agreement(source, target)
             return f"FP32 was built of {source.name}"
-    except ModuleNotFoundError:
+    except (ConfigError, LoadFailed, ModuleNotFoundError):
         raise
     except Exception as error:
-        why = " ".join(str(error).split()) or type(error).__name__
+        why = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"it cannot be converted to a graph: {why:.500}") from error
 
 
 def _build(source: Path, target: Path, cache: Path) -> None:
-    """Run the builder as its command would. Scores are computed of the last token only."""
+    """Run the builder as its command would. Scores are computed of the last token only, and layers
+    with a window keep all tokens in their cache, as all layers do here."""
     sys.argv = [
         BUILDER, "-i", str(source), "-o", str(target), "-p", "fp32", "-e", "cpu", "-c", str(cache),
-        "--extra_options", "prune_lm_head=true", "hf_token=false",
+        "--extra_options", "prune_lm_head=true", "windowed_kv_cache=false", "hf_token=false",
     ]  # fmt: skip
     runpy.run_module(BUILDER, run_name="__main__")
 
