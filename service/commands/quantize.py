@@ -79,7 +79,8 @@ def run(flags: dict[str, Any]) -> int:
 def _carried_out(flags: dict[str, Any]) -> str:
     from service.quantization.language.source import form_of
 
-    if flags["model"] is not None and form_of(flags["model"]) is not None:
+    model: Path | None = flags["model"]
+    if model is not None and (model.is_dir() or form_of(model) is not None):
         from service.quantization.language.pipeline import LanguageOptions
         from service.quantization.language.pipeline import carry_out as of_language
 

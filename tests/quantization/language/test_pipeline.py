@@ -100,8 +100,11 @@ def test_a_folder_that_is_not_usable_is_told(tmp_path: Path) -> None:
 
 
 def test_what_is_no_language_model_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nothing holds no language model"):
+    with pytest.raises(ConfigError, match="nothing is no language model: no GGUF file, and"):
         carry_out(LanguageOptions(tmp_path / "nothing", models=tmp_path / "models"))
+    flags = dict.fromkeys(("name", "target", "streams", "text", "threads"))
+    with pytest.raises(ConfigError, match="is no language model"):
+        run(flags | {"model": tmp_path, "models": tmp_path / "models", "name": "a"})
 
 
 def test_the_command_needs_rows_for_other_models() -> None:
