@@ -88,8 +88,8 @@ def carry_out(options: LanguageOptions) -> str:
     if form is None:
         raise ConfigError(
             f"{options.model} is no language model: no GGUF file, and no folder with"
-            " genai_config.json or with config.json that has a model_type; of other models, give the"
-            " .onnx file"
+            " genai_config.json or with config.json that has a model_type; of other models, give"
+            " the .onnx file"
         )
     check_packages(options.model, form)
     made = [folder for folder in (home, options.models) if not folder.exists()]
