@@ -12,6 +12,7 @@ from pathlib import Path
 import onnx
 
 from service.engine.generation.genai_config import read_config
+from service.quantization.language.tables import own_tables, tables_in_eight_bits
 from service.quantization.language.wide import wide_nodes
 from service.quantization.recipes.catalogue import PerRow, Recipe, WeightOnly
 from service.quantization.recipes.methods import in_blocks
@@ -44,10 +45,12 @@ def build(recipe: Recipe, source: Path, target: Path, texts: Sequence[Sequence[i
     """
     model, method = onnx.load(source / MODEL), recipe.method
     target.mkdir(parents=True)
+    own_tables(model)
     if isinstance(method, WeightOnly):
         if method.mixed:
             recipe = replace(recipe, wide_nodes=wide_nodes(model, read_config(source)))
         model = in_blocks(method, recipe, model)
+        tables_in_eight_bits(model)
     else:
         assert isinstance(method, PerRow), "it is one of `recipes`. This is a bug."
         left = outliers(model, read_config(source), texts, target)
