@@ -54,6 +54,7 @@ KUBECTL = Part("kubectl", "install it: https://kubernetes.io/docs/tasks/tools (1
 RAY = Part("Ray", "pip install --editable '.[ray]'")
 NAMESPACE = Part("a network namespace", f"run as root, after {APT} iproute2")
 SMALL_DISK = Part("a disk of its own", "run as root, in a container with --cap-add SYS_ADMIN")
+MODEL_BUILDER = Part("the model builder", "pip install --editable '.[llm-build]'")
 SMOLLM2 = Part("SmolLM2", "scripts/smollm2")
 JDK = Part("a Java development kit", f"{APT} default-jdk-headless")
 GO = Part("Go", f"{APT} golang-go")
@@ -66,6 +67,7 @@ LINUX = Part("Linux", "run on Linux, or in a container")
 PARTS = (
     DATA, PROMETHEUS, HAPROXY, CURL, AB, TAR, SETPRIV, OPERATORS, LOCALE, X86, COMPOSE, RAY,
     KUBECTL, NAMESPACE, SMALL_DISK, LINUX, CONVERTERS, SMOLLM2, JDK, GO, PERF_ANALYZER,
+    MODEL_BUILDER,
 )  # fmt: skip
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from service.commands.extra import needing_extra, tell
 from service.core.errors import ConfigError
-from service.core.names import LANGUAGE_FILE
 
 STOPPED = 130
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -19,8 +18,9 @@ UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 def describe(parser: argparse.ArgumentParser) -> None:
     """Add the flags for the model, the rows, the goal and the limits."""
     add = parser.add_argument
-    add("model", type=Path, metavar="MODEL.onnx", nargs="?",
-        help="the model in FP32: a file, or the folder of a language model")  # fmt: skip
+    add("model", type=Path, metavar="MODEL", nargs="?",
+        help="the model in FP32: a file of ONNX; or a language model: a folder of Hugging Face or "
+        "of onnxruntime-genai's model builder, or a GGUF file")  # fmt: skip
     add("--from-int8", type=Path, metavar="FILE",
         help="a model quantized by quantize_dynamic, to convert to a scale for each row so that "
         "rows can be batched; FP32 is optional (and compared too)")  # fmt: skip
@@ -77,7 +77,10 @@ def run(flags: dict[str, Any]) -> int:
 
 
 def _carried_out(flags: dict[str, Any]) -> str:
-    if flags["model"] is not None and (flags["model"] / LANGUAGE_FILE).is_file():
+    from service.quantization.language.source import form_of
+
+    model: Path | None = flags["model"]
+    if model is not None and (model.is_dir() or form_of(model) is not None):
         from service.quantization.language.pipeline import LanguageOptions
         from service.quantization.language.pipeline import carry_out as of_language
 

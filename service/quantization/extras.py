@@ -1,13 +1,17 @@
 """The packages that quantizing needs in addition to serving, and the extra that installs each."""
 
 EXTRAS = {
+    "accelerate": "llm-build",
+    "gguf": "llm-build",
     "jinja2": "quantize",
     "onnx": "quantize",
     "ml_dtypes": "quantize",
     "onnx_ir": "quantize",
+    "onnxruntime_genai": "llm-build",
     "sympy": "quantize",
     "tokenizers": "llm-build",
     "torch": "hqq",
+    "transformers": "llm-build",
 }
 
 
@@ -16,4 +20,9 @@ def what_to_install(error: ModuleNotFoundError) -> str:
     package = (error.name or "").partition(".")[0]
     if package not in EXTRAS:
         return ""
-    return f"needs {package}: pip install 'quantserve[{EXTRAS[package]}]'"
+    return advice(package, EXTRAS[package])
+
+
+def advice(packages: str, extra: str) -> str:
+    """That ``packages`` are needed, and how to install them, as text."""
+    return f"needs {packages}: pip install 'quantserve[{extra}]'"

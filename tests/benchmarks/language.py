@@ -1,6 +1,7 @@
 """`python -m tests.benchmarks.language FOLDER`: a language model's engine against a bare loop over
 the same graph, against onnxruntime-genai's Generator where that is installed, and against itself
-behind a server, streamed, and against openvino-genai (``--openvino``). One thread each.
+behind a server, streamed, and against openvino-genai and llama.cpp (``--openvino``, ``--llama``).
+One thread each.
 
 FOLDER is a version as onnxruntime-genai's builder writes it. All are run in turns in one process;
 what is printed are ratios of medians. Greedy tokens are compared as well: alone and joined, and
@@ -35,6 +36,8 @@ from tests.system.process import running
 STREAMS, TOKENS, ROUNDS = 8, 48, 3
 PLACES = ("France", "Spain", "Italy", "Japan", "Peru", "Chile", "Egypt", "Kenya")
 TEXTS = tuple(f"The capital of {place} is a city that" for place in PLACES)
+SCRIPTS = {"openvino-genai": "language_openvino.py", "llama.cpp": "language_llama.py"}
+"""Of the peers that have a process and a Python of their own."""
 Work = Callable[[int], Awaitable[list[list[int]]]]
 
 
@@ -142,18 +145,18 @@ def generator(folder: Path, language: LanguageModel) -> Work:
 
 
 @contextmanager
-def openvino(python: Path, weights: Path) -> Iterator[Work]:
-    """openvino-genai in a process of its own, of a GGUF file; another Python may have it."""
-    script = Path(__file__).with_name("language_openvino.py")
+def apart(script: str, python: Path, weights: Path) -> Iterator[Work]:
+    """A peer in a process of its own, of a GGUF file; another Python may have it."""
+    command = [python, Path(__file__).with_name(script), weights]
     with subprocess.Popen(
-        [python, script, weights], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdin is not None and process.stdout is not None
         given, told = process.stdin, process.stdout
 
         def line() -> Any:
             while not (text := told.readline()).startswith(('"', *"0123456789")):
-                assert text, "openvino-genai has ended"
+                assert text, f"{script} has ended"
             return json.loads(text)
 
         def ask(streams: int) -> list[list[int]]:
@@ -177,7 +180,7 @@ async def timed(work: Work, streams: int) -> tuple[float, list[list[int]]]:
     return streams * TOKENS / (perf_counter() - started), tokens
 
 
-async def compare(folder: Path, peer: Path, rounds: int, beside: tuple[Path, Path] | None) -> None:
+async def compare(folder: Path, peer: Path, rounds: int, others: dict[str, list[Path]]) -> None:
     """Measure, and print."""
     settings = {"instances": {"count": 1, "threads": 1}, "generation": {"slots": STREAMS}}
     language = load(folder.resolve(), ModelConfig.model_validate(settings), 1).language
@@ -188,8 +191,8 @@ async def compare(folder: Path, peer: Path, rounds: int, beside: tuple[Path, Pat
         works["genai Generator"] = generator(peer, language)
     with ExitStack() as stack:
         works["server"] = stack.enter_context(served(folder.resolve()))
-        if beside is not None:
-            works["openvino-genai"] = stack.enter_context(openvino(*beside))
+        for name, (python, weights) in others.items():
+            works[name] = stack.enter_context(apart(SCRIPTS[name], python, weights))
         await measure(engine, works, rounds)
 
 
@@ -235,13 +238,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--peer", type=Path, help="version for the Generator; FOLDER's otherwise")
-    parser.add_argument(
-        "--openvino", type=Path, nargs=2, metavar=("PYTHON", "GGUF"),
-        help="a Python that has openvino-genai, and the weights for it",
-    )  # fmt: skip
+    for flag, name in (("--openvino", "openvino-genai"), ("--llama", "llama.cpp")):
+        parser.add_argument(
+            flag, type=Path, nargs=2, metavar=("PYTHON", "GGUF"), dest=name,
+            help=f"a Python that has {name}, and the weights for it",
+        )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     asked = parser.parse_args()
-    asyncio.run(compare(asked.folder, asked.peer or asked.folder, asked.rounds, asked.openvino))
+    others = {name: given for name in SCRIPTS if (given := getattr(asked, name))}
+    asyncio.run(compare(asked.folder, asked.peer or asked.folder, asked.rounds, others))
 
 
 if __name__ == "__main__":

@@ -63,7 +63,8 @@ class Measurement:
 
     ``deviation`` is how much a row's answers change with the other rows of a batch, as a share of
     the output's largest value; None if runs are not batched. ``dropped`` is why the trial ended
-    early, or "". ``kernels`` are the 8-bit kernels that were used.
+    early, or "". ``kernels`` are the 8-bit kernels that were used. ``first_token_seconds``: of a
+    language model, from a prompt to the first token behind it.
     """
 
     load_seconds: float
@@ -74,6 +75,7 @@ class Measurement:
     deviation: float | None
     dropped: str = ""
     kernels: Kernels = Kernels.DEFAULT
+    first_token_seconds: float | None = None
 
     @property
     def invariant(self) -> bool:

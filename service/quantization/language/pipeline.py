@@ -1,4 +1,4 @@
-"""One ``quantserve quantize`` of a language model's folder: build, measure, decide, publish."""
+"""One ``quantserve quantize`` of a language model: build, measure, decide, publish."""
 
 import shutil
 import sys
@@ -25,11 +25,13 @@ from service.quantization.evaluate.quality import Quality
 from service.quantization.evaluate.timing import Timing
 from service.quantization.evaluate.trial import Measurement
 from service.quantization.evaluate.worker import Worker, WorkFailed
+from service.quantization.language.convert import convert
 from service.quantization.language.recipes import MODEL, beside, build, recipes
+from service.quantization.language.source import Form, check_packages, form_of
 from service.quantization.language.texts import DEFAULT, Texts, cut, read_text
 from service.quantization.language.trial import LanguageTrial, reference, tokens_of, trial
 from service.quantization.publish import GOLDEN, make_folder, publish
-from service.quantization.recipes.build import Built, examine
+from service.quantization.recipes.build import examine
 from service.quantization.recipes.catalogue import Imported, Recipe
 from service.quantization.report.json_report import as_json
 from service.quantization.report.page import page
@@ -43,14 +45,16 @@ from service.quantization.search.workplace import scratch_folder, sha256
 
 METRIC = "perplexity of FP32 by its own"
 SECONDS = 1800.0
-"""For one build or trial."""
+"""For one trial."""
+BUILD_SECONDS = 4 * 3600.0
+"""For one graph: k_quant takes about 20 s for 100 million weights."""
 FP32 = Recipe("FP32", Imported(""))
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageOptions:
-    """What was asked; see ``quantserve quantize --help``. ``streams`` is how many requests are
-    expected to decode together."""
+    """What was asked; see ``quantserve quantize --help``. ``model`` has one of the forms of
+    ``source``; ``streams`` is how many requests are expected to decode together."""
 
     model: Path
     name: str | None = None
@@ -63,7 +67,9 @@ class LanguageOptions:
     @property
     def model_name(self) -> str:
         """The name in the models folder: as asked, else after the folder."""
-        names = [each.name for each in (self.model.resolve(), *self.model.resolve().parents)]
+        path = self.model.resolve()
+        first = path.stem if path.is_file() else path.name
+        names = [first, *(each.name for each in path.parents)]
         return self.name or next((name for name in names if not VERSION.fullmatch(name)), "")
 
 
@@ -78,6 +84,14 @@ def carry_out(options: LanguageOptions) -> str:
     home, machine = options.models / options.model_name, read_machine()
     if options.threads > machine.cores:
         raise ConfigError(f"--threads {options.threads}: this machine has {machine.cores} cores")
+    form = form_of(options.model)
+    if form is None:
+        raise ConfigError(
+            f"{options.model} is no language model: no GGUF file, and no folder with"
+            " genai_config.json or with config.json that has a model_type; of other models, give"
+            " the .onnx file"
+        )
+    check_packages(options.model, form)
     made = [folder for folder in (home, options.models) if not folder.exists()]
     try:
         make_folder(home.parent)
@@ -86,7 +100,7 @@ def carry_out(options: LanguageOptions) -> str:
         gate = load_model_config(home / SETTINGS_FILE).gate
         with scratch_folder(home) as scratch:
             try:
-                return _Run(options, home, scratch, machine, gate).run()
+                return _Run(options, form, home, scratch, machine, gate).run()
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
     except Conflict as error:
@@ -105,10 +119,10 @@ class _Run:
     """One run of it, in a scratch folder."""
 
     def __init__(
-        self, options: LanguageOptions, home: Path, scratch: Path, machine: Machine,
+        self, options: LanguageOptions, form: Form, home: Path, scratch: Path, machine: Machine,
         gate: GateConfig,
     ) -> None:  # fmt: skip
-        self._options, self._home, self._scratch = options, home, scratch
+        self._options, self._form, self._home, self._scratch = options, form, home, scratch
         self._machine, self._gate = machine, gate
         ratio = gate.max_perplexity_ratio or MAX_PERPLEXITY_RATIO
         self._goal = Goal(Target(options.target), 1 - 1 / ratio)
@@ -118,10 +132,12 @@ class _Run:
     def run(self) -> str:
         """Measure, decide, publish."""
         options, tried = self._options, recipes(self._machine.saturates)
-        source = options.model.resolve()
+        source = self._fp32(len(tried) + 1)
         self._step("reading the model", 0, len(tried) + 1, None)
         golden, texts = self._texts(source)
-        measured, fp32 = self._measure(FP32, source, source, golden)
+        with Worker() as worker:
+            fp32 = worker.call(SECONDS, examine, source / MODEL)
+        measured = self._measure(FP32, source, source, golden)
         first = Candidate(FP32, fp32, measured)
         found: list[Candidate] = []
         for place, recipe in enumerate(tried, 1):
@@ -135,18 +151,28 @@ class _Run:
         )  # fmt: skip
         return self._publish(outcome, source, golden, texts)
 
+    def _fp32(self, planned: int) -> Path:
+        """The folder of the FP32 graph, which is built unless it is what was given."""
+        given = self._options.model.resolve()
+        if self._form is Form.BUILT:
+            return given
+        self._step("building FP32", 0, planned, None)
+        built = self._folder(FP32)
+        with Worker() as worker:
+            self._notes.append(worker.call(BUILD_SECONDS, convert, given, self._form, built))
+        return built
+
     def _texts(self, source: Path) -> tuple[LanguageGolden, Texts]:
         """The golden set that is there, else one of new texts; and texts for calibration."""
         given = read_text(self._options.text)
         with Worker() as worker:
             tokens, context = worker.call(SECONDS, tokens_of, source, given)
-        texts = cut(tokens, context)
-        if (self._home / GOLDEN).exists():
-            vocabulary = read_config(source).vocab_size
-            golden = read_language_golden(self._home / GOLDEN, vocabulary, context)
-            self._notes.append(f"judged by the {GOLDEN} that was there")
-            return golden, texts
-        with Worker() as worker:
+            texts = cut(tokens, context)
+            if (self._home / GOLDEN).exists():
+                vocabulary = read_config(source).vocab_size
+                golden = read_language_golden(self._home / GOLDEN, vocabulary, context)
+                self._notes.append(f"judged by the {GOLDEN} that was there")
+                return golden, texts
             forced = worker.call(SECONDS, reference, source, texts.evaluation)
         return LanguageGolden(texts.evaluation, forced), texts
 
@@ -157,13 +183,16 @@ class _Run:
         try:
             with Worker() as worker:
                 calibration = texts.calibration.tolist()
-                recipe = worker.call(SECONDS, build, recipe, source, folder, calibration)
-            measured, built = self._measure(recipe, folder, source, golden)
+                recipe = worker.call(BUILD_SECONDS, build, recipe, source, folder, calibration)
+                built = worker.call(SECONDS, examine, folder / MODEL)
+            measured = self._measure(recipe, folder, source, golden)
         except WorkFailed as error:
             return Candidate(recipe, failure=str(error))
         if recipe.float_nodes:
             kept = ", ".join(recipe.float_nodes)
             self._notes.append(f"{recipe.name}: in float for their outliers: {kept}")
+        if recipe.wide_nodes:
+            self._notes.append(f"{recipe.name}: {len(recipe.wide_nodes)} products have 8 bits")
         return Candidate(recipe, built, measured)
 
     def _folder(self, recipe: Recipe) -> Path:
@@ -172,15 +201,13 @@ class _Run:
 
     def _measure(
         self, recipe: Recipe, folder: Path, source: Path, golden: LanguageGolden
-    ) -> tuple[Measurement, Built]:
+    ) -> Measurement:
         streams, threads = self._options.streams, self._options.threads
         with Worker() as worker:
             found = worker.call(SECONDS, trial, folder, source, golden.tokens, streams, threads)
-        with Worker() as worker:
-            built = worker.call(SECONDS, examine, folder / MODEL)
         quality = _quality(found.forced, golden.forced, self._gate)
         self._notes.append(_figures(recipe, found, quality, streams))
-        return _measurement(found, quality, streams), built
+        return _measurement(found, quality, streams)
 
     def _publish(self, outcome: Outcome, source: Path, golden: LanguageGolden, texts: Texts) -> str:
         folder = self._folder(outcome.winner) if outcome.winner else source
@@ -240,7 +267,7 @@ def _measurement(found: LanguageTrial, quality: Quality, streams: int) -> Measur
     )  # fmt: skip
     return Measurement(
         found.load_seconds, found.steady_bytes, found.steady_bytes, quality, timing,
-        found.deviation, kernels=Kernels(found.kernels),
+        found.deviation, kernels=Kernels(found.kernels), first_token_seconds=speeds.prompt,
     )  # fmt: skip
 
 
@@ -250,6 +277,7 @@ def _figures(recipe: Recipe, found: LanguageTrial, quality: Quality, streams: in
     return (
         f"{recipe.name}: perplexity {perplexity:.2f}, {1 / max(quality.score, 1e-9):.3f} x FP32's;"
         f" {1 / speeds.token:.0f} tokens/s for one stream, {streams / speeds.step:.0f} for"
-        f" {streams}; {speeds.prompt * 1000:.0f} ms for a prompt of 64 tokens;"
+        f" {streams}; first token after {speeds.prompt * 1000:.0f} ms, behind a prompt of"
+        f" {speeds.prompt_tokens} tokens;"
         f" {found.steady_bytes / 1e6:.0f} MB"
     )

@@ -12,6 +12,8 @@ from pathlib import Path
 import onnx
 
 from service.engine.generation.genai_config import read_config
+from service.quantization.language.tables import own_tables, tables_in_eight_bits
+from service.quantization.language.wide import wide_nodes
 from service.quantization.recipes.catalogue import PerRow, Recipe, WeightOnly
 from service.quantization.recipes.methods import in_blocks
 from service.quantization.recipes.outliers import outliers
@@ -19,6 +21,7 @@ from service.quantization.recipes.per_row import Rewriting, rewrite
 from service.quantization.recipes.row_kernels import takes_row_scales
 
 MODEL, DATA = "model.onnx", "model.onnx.data"
+K_QUANT = WeightOnly(bits=4, block=32, symmetric=False, algorithm="k_quant")
 
 
 def recipes(saturates: bool) -> tuple[Recipe, ...]:
@@ -27,25 +30,31 @@ def recipes(saturates: bool) -> tuple[Recipe, ...]:
         Recipe("per-row INT8", PerRow(reduce_range=saturates)),
         Recipe("per-row INT8, symmetric", PerRow(asymmetric=False, reduce_range=saturates)),
         Recipe("INT8 weights, blocks of 32", WeightOnly(bits=8, block=32)),
-        Recipe("INT4 weights, blocks of 32", WeightOnly(bits=4, block=32)),
+        Recipe("INT4 weights, k_quant, mixed with INT8", replace(K_QUANT, mixed=True)),
+        Recipe("INT4 weights, k_quant", K_QUANT),
+        Recipe("INT4 weights, RTN", WeightOnly(bits=4, block=32)),
     )
 
 
 def build(recipe: Recipe, source: Path, target: Path, texts: Sequence[Sequence[int]]) -> Recipe:
     """Write a version's folder from that of FP32; gives the recipe with the nodes that stay in
-    float, which ``texts`` tell.
+    float, which ``texts`` tell, or in eight bits.
 
     Raises:
         Exception: whatever the tools raise; it is the candidate's reason.
     """
-    model = onnx.load(source / MODEL)
+    model, method = onnx.load(source / MODEL), recipe.method
     target.mkdir(parents=True)
-    if isinstance(recipe.method, WeightOnly):
-        model = in_blocks(recipe.method, recipe, model)
+    own_tables(model)
+    if isinstance(method, WeightOnly):
+        if method.mixed:
+            recipe = replace(recipe, wide_nodes=wide_nodes(model, read_config(source)))
+        model = in_blocks(method, recipe, model)
+        tables_in_eight_bits(model)
     else:
-        assert isinstance(recipe.method, PerRow), "it is one of `recipes`. This is a bug."
+        assert isinstance(method, PerRow), "it is one of `recipes`. This is a bug."
         left = outliers(model, read_config(source), texts, target)
-        rewriting = Rewriting(recipe.method, {}, frozenset(left), takes_row_scales())
+        rewriting = Rewriting(method, {}, frozenset(left), takes_row_scales())
         recipe = replace(recipe, float_nodes=left)
         if not rewrite(model, rewriting):
             raise ValueError("it has no product with constant weights that is large enough to gain")

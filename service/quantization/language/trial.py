@@ -28,11 +28,13 @@ ROUNDS = 9
 @dataclass(frozen=True, slots=True)
 class Speeds:
     """Medians over rounds in which candidate and FP32 took turns. Seconds: of a token of one
-    stream, of a step of all streams, of a prompt. The ratios are how many times FP32's speed."""
+    stream, of a step of all streams, of a prompt of ``prompt_tokens`` up to the first token behind
+    it. The ratios are how many times FP32's speed."""
 
     token: float
     step: float
     prompt: float
+    prompt_tokens: int
     reference_token: float
     reference_step: float
     token_ratio: float
@@ -111,6 +113,7 @@ def _race(decoders: Sequence[Decoder], streams: int) -> Speeds:
         float(np.median(token[:, 0])),
         float(np.median(step[:, 0])),
         float(np.median(prompt[:, 0])),
+        _prompt_length(decoders[0]),
         float(np.median(token[:, 1])),
         float(np.median(step[:, 1])),
         float(np.median(token[:, 1] / token[:, 0])),
@@ -119,12 +122,16 @@ def _race(decoders: Sequence[Decoder], streams: int) -> Speeds:
 
 
 def _turn(decoder: Decoder, streams: int) -> tuple[float, float, float]:
-    length = min(PROMPT, decoder.cache.context - 1)
+    length = _prompt_length(decoder)
     return (
         median(_time(decoder, 1, length) for _ in range(STEPS)),
         median(_time(decoder, streams, length) for _ in range(STEPS)),
         _timed(lambda: decoder.read(0, [1] * length, 0)),
     )
+
+
+def _prompt_length(decoder: Decoder) -> int:
+    return min(PROMPT, decoder.cache.context - 1)
 
 
 def _time(decoder: Decoder, rows: int, length: int) -> float:

@@ -86,14 +86,19 @@ class PerRow:
 
 @dataclass(frozen=True, slots=True)
 class WeightOnly:
-    """MatMul weights in blocks of few bits. ``accuracy_level`` 4 allows INT8 kernels."""
+    """MatMul weights in blocks of few bits. ``accuracy_level`` 4 allows INT8 kernels.
+
+    ``k_quant`` fits scale and offset of each block by least squares, and is never symmetric.
+    ``mixed``: the products that lose the most keep 8 bits: the recipe's ``wide_nodes``.
+    """
 
     bits: Literal[2, 4, 8] = 4
     block: int = 128
     accuracy_level: int = 4
     symmetric: bool = True
     tables: bool = False
-    algorithm: Literal["RTN", "HQQ"] = "RTN"
+    algorithm: Literal["RTN", "HQQ", "k_quant"] = "RTN"
+    mixed: bool = False
     kind: Literal["weight-only"] = "weight-only"
 
 
@@ -118,13 +123,15 @@ Method = Dynamic | Static | PerRow | WeightOnly | Half | Imported
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A named quantization. ``float_nodes`` stay in float. ``sparsity`` is the share of each weight
-    tensor that is set to 0 first, by smallest magnitude."""
+    """A named quantization. ``float_nodes`` stay in float; ``wide_nodes`` get 8 bits where others
+    get fewer. ``sparsity`` is the share of each weight tensor that is set to 0 first, by smallest
+    magnitude."""
 
     name: str
     method: Method
     preparation: Preparation = "processed"
     float_nodes: tuple[str, ...] = ()
+    wide_nodes: tuple[str, ...] = ()
     sparsity: float = 0.0
 
     @property

@@ -19,6 +19,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.matmul_nbits_quantizer import (
     DefaultWeightOnlyQuantConfig,
     HQQWeightOnlyQuantConfig,
+    KQuantWeightOnlyQuantConfig,
     MatMulNBitsQuantizer,
 )
 from onnxruntime.quantization.onnx_model import ONNXModel
@@ -168,23 +169,13 @@ def in_blocks(method: WeightOnly, recipe: Recipe, model: onnx.ModelProto) -> onn
     Raises:
         ValueError: it has none that can be.
     """
-    config: Any
-    if method.algorithm == "HQQ":
-        config = HQQWeightOnlyQuantConfig(method.block, method.bits)
-    else:
-        config = DefaultWeightOnlyQuantConfig(
-            block_size=method.block,
-            is_symmetric=method.symmetric,
-            accuracy_level=method.accuracy_level or None,
-            op_types_to_quantize=("MatMul",),
-            bits=method.bits,
-        )
+    config = _block_config(method, recipe)
     if method.tables and method.bits == 8:
         model = _tables_to_int8(model)
     model = _gemm_as_matmul(model)
-    result = _in_blocks(model, config, recipe)
+    result = _in_blocks(model, config, method, recipe)
     if method.tables and method.bits < 8:
-        result = _in_blocks(result, _table_config(method), recipe)
+        result = _in_blocks(result, _table_config(method), method, recipe)
     if not any(n.op_type in ("MatMulNBits", "GatherBlockQuantized") for n in result.graph.node):
         raise ValueError("the graph has no MatMul with constant weights")
     return result
@@ -224,9 +215,31 @@ def _gemm_as_matmul(model: onnx.ModelProto) -> onnx.ModelProto:
     return found
 
 
-def _in_blocks(model: onnx.ModelProto, config: Any, recipe: Recipe) -> onnx.ModelProto:
+def _block_config(method: WeightOnly, recipe: Recipe) -> Any:
+    if method.algorithm == "HQQ":
+        return HQQWeightOnlyQuantConfig(method.block, method.bits)
+    if method.algorithm == "k_quant":
+        wide = {name: {"bits": 8} for name in recipe.wide_nodes}
+        return KQuantWeightOnlyQuantConfig(customized_weight_config=wide)
+    return DefaultWeightOnlyQuantConfig(
+        block_size=method.block,
+        is_symmetric=method.symmetric,
+        accuracy_level=method.accuracy_level or None,
+        op_types_to_quantize=("MatMul",),
+        bits=method.bits,
+    )
+
+
+def _in_blocks(
+    model: onnx.ModelProto, config: Any, method: WeightOnly, recipe: Recipe
+) -> onnx.ModelProto:
+    # Only k_quant takes block and accuracy level from the tool; other configs have their own.
     tool = MatMulNBitsQuantizer(
-        model, algo_config=config, nodes_to_exclude=list(recipe.float_nodes)
+        model,
+        block_size=method.block,
+        accuracy_level=method.accuracy_level or None,
+        nodes_to_exclude=list(recipe.float_nodes),
+        algo_config=config,
     )
     tool.process()
     result: onnx.ModelProto = tool.model.model

@@ -54,6 +54,7 @@ def _row(row: Row) -> dict[str, Any]:
             "batch_invariant": row.invariant,
             "dropped": measured.dropped,
             "kernels": measured.kernels,
+            "first_token_seconds": measured.first_token_seconds,
             "quality": asdict(measured.quality) if measured.quality else None,
         }
     if row.timing is not None:

@@ -29,9 +29,11 @@ def language(folder: Path) -> LanguageModel:
 def test_a_recipe_gives_a_version_that_serves(recipe: Recipe, tmp_path: Path) -> None:
     source, target = tiny_llama.write(tmp_path / "source/1"), tmp_path / "target/1"
     build(recipe, source, target, TEXTS.tolist())
-    nodes = onnx.load(target / "model.onnx").graph.node
-    assert OPERATORS[recipe.method.kind] in {node.op_type for node in nodes}
+    graph = onnx.load(target / "model.onnx").graph
+    assert OPERATORS[recipe.method.kind] in {node.op_type for node in graph.node}
+    tables = [each.dims for each in graph.initializer if each.data_type == onnx.TensorProto.INT8]
+    assert [tiny_llama.VOCABULARY, tiny_llama.WIDTH] in tables
     wanted, got = (force(language(each).decoders[0], TEXTS) for each in (source, target))
     ratio, agreement = language_checks(got, wanted, None, None)
-    assert float(agreement.measured) > (0.5 if "INT4" in recipe.name else 0.95)
+    assert float(agreement.measured) > (0.5 if "INT4" in recipe.name else 0.9)
     assert float(ratio.measured) == pytest.approx(1, abs=0.5 if "INT4" in recipe.name else 0.05)

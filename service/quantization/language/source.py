@@ -1,0 +1,87 @@
+"""The forms in which a language model is given, and what each needs to become a graph."""
+
+import json
+from enum import Enum
+from importlib.util import find_spec
+from pathlib import Path
+
+from service.core.errors import ConfigError
+from service.core.names import LANGUAGE_FILE
+from service.files import read_small
+from service.quantization.extras import advice
+
+CONFIG_FILE = "config.json"
+WEIGHTS = "*.safetensors"
+MAGIC = b"GGUF"
+MOST_BYTES = 2**20
+BUILDER = ("onnxruntime_genai", "torch", "transformers")
+
+
+class Form(Enum):
+    """A form, with the packages that build a graph of it."""
+
+    BUILT = ()
+    HUGGING_FACE = BUILDER
+    GGUF = (*BUILDER, "accelerate", "gguf")
+
+
+def form_of(path: Path) -> Form | None:
+    """The form of the language model at ``path``; None if there is none.
+
+    Raises:
+        ConfigError: it is one that cannot be converted.
+    """
+    if (path / LANGUAGE_FILE).is_file():
+        return Form.BUILT
+    if path.is_file():
+        return Form.GGUF if _is_gguf(path) else None
+    values = _config(path / CONFIG_FILE)
+    if not isinstance(values.get("model_type"), str):
+        return None
+    _check_hugging_face(path, values)
+    return Form.HUGGING_FACE
+
+
+def check_packages(path: Path, form: Form) -> None:
+    """Check that everything that a form needs is installed.
+
+    Raises:
+        ConfigError: a package is missing.
+    """
+    missing = [package for package in form.value if find_spec(package) is None]
+    if missing:
+        what = "a GGUF file" if form is Form.GGUF else "a Hugging Face folder"
+        raise ConfigError(f"{path}: {what} {advice(', '.join(missing), 'llm-build')}")
+
+
+def _is_gguf(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+
+
+def _config(path: Path) -> dict[str, object]:
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(read_small(path, MOST_BYTES) or b"")
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not JSON: {error!s:.200}") from None
+    return values if isinstance(values, dict) else {}
+
+
+def _check_hugging_face(folder: Path, config: dict[str, object]) -> None:
+    quantized = config.get("quantization_config")
+    if quantized:
+        method = quantized.get("quant_method") if isinstance(quantized, dict) else None
+        raise ConfigError(
+            f"{folder} is quantized already ({method or 'quantization_config in config.json'});"
+            " give the model that it was made of, in FP32, FP16 or BF16"
+        )
+    if not any(folder.glob(WEIGHTS)):
+        raise ConfigError(
+            f"{folder} has {CONFIG_FILE}, but no weights in {WEIGHTS}; save it with"
+            " model.save_pretrained(FOLDER)"
+        )

@@ -1,0 +1,39 @@
+"""Products of a language model that keep eight bits where the others have four.
+
+The choice is that of llama.cpp's Q4_K_M and of the model builder's ``k_quant_mixed``: the scores,
+and in half of the layers the values of attention and the way back from the feed-forward part. A
+choice by how much four bits change each product was worse: SmolLM2's perplexity is 1.25 times
+FP32's with it, at the same size, and 1.05 times with this one.
+"""
+
+import re
+from collections.abc import Iterator
+
+import onnx
+
+from service.engine.generation.genai_config import LanguageConfig
+from service.quantization.graphs.products import Constants, product_of
+
+SENSITIVE = re.compile(r"/model/layers\.(\d+)/(?:attn/(?:qkv_proj|v_proj)|mlp/down_proj)/MatMul")
+"""As the builder names them."""
+
+
+def wide_nodes(model: onnx.ModelProto, config: LanguageConfig) -> tuple[str, ...]:
+    """The names of their nodes. Of a graph with other names than the builder's, the scores only."""
+    layers = frozenset(_layers(config.decoder.num_hidden_layers))
+    scores, constants = config.decoder.outputs.logits, Constants(model.graph, model.ir_version)
+    found = []
+    for node in model.graph.node:
+        match = SENSITIVE.fullmatch(node.name)
+        sensitive = match is not None and int(match[1]) in layers
+        if (sensitive or scores in node.output) and product_of(node, constants) is not None:
+            found.append(node.name)
+    return tuple(found)
+
+
+def _layers(count: int) -> Iterator[int]:
+    """The first and the last eighth, and every third between."""
+    for layer in range(count):
+        inner = count / 8 <= layer < 7 * count / 8
+        if not inner or (layer - round(count / 8)) % 3 == 2:
+            yield layer

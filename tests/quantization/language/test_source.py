@@ -1,0 +1,60 @@
+"""In which forms a language model is given, and what is said of one that cannot be converted."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from service.core.errors import ConfigError
+from service.quantization.language import source
+from service.quantization.language.source import Form, check_packages, form_of
+from tests.quantization.language import hugging_face
+
+
+def test_the_files_tell_the_form(tmp_path: Path) -> None:
+    built = tmp_path / "built"
+    built.mkdir()
+    (built / "genai_config.json").write_text("{}")
+    (built / "config.json").write_text(json.dumps(hugging_face.CONFIG))
+    file = tmp_path / "model.bin"
+    file.write_bytes(b"GGUF\x03\0\0\0")
+    assert form_of(built) is Form.BUILT
+    assert form_of(file) is Form.GGUF
+    assert form_of(hugging_face.write(tmp_path / "tiny")) is Form.HUGGING_FACE
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"model_type": 3}'])
+def test_other_files_are_no_language_models(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"\x08\x07")
+    assert form_of(file) is None
+    assert form_of(tmp_path / "nowhere") is None
+    assert form_of(tmp_path) is None
+    if text:
+        (tmp_path / "config.json").write_text(text)
+        assert form_of(tmp_path) is None
+
+
+def test_what_cannot_be_converted_is_told(tmp_path: Path) -> None:
+    folder = hugging_face.write(tmp_path / "a", quantization_config={"quant_method": "awq"})
+    with pytest.raises(ConfigError, match=r"is quantized already \(awq\); give the model that"):
+        form_of(folder)
+    folder = hugging_face.write(tmp_path / "b")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ConfigError, match=r"no weights in \*\.safetensors; save it with"):
+        form_of(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"config\.json is not JSON"):
+        form_of(folder)
+
+
+def test_missing_packages_are_told_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"onnxruntime_genai", "transformers", "accelerate"}
+    monkeypatch.setattr(source, "find_spec", lambda name: name if name in there else None)
+    with pytest.raises(
+        ConfigError, match=r"a Hugging Face folder needs torch: pip install 'quants"
+    ):
+        check_packages(Path("x"), Form.HUGGING_FACE)
+    with pytest.raises(ConfigError, match=r"GGUF file needs torch, gguf: .*\[llm-build\]'"):
+        check_packages(Path("x"), Form.GGUF)
+    check_packages(Path("x"), Form.BUILT)
