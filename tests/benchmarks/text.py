@@ -108,7 +108,7 @@ class Bare:
         return perf_counter() - started
 
 
-def post(path: str, body: bytes, **headers: int) -> Request:
+def post(path: str, body: bytes, **headers: int | str) -> Request:
     """A request as bytes."""
     more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     head = f"POST {path} HTTP/1.1\r\nHost: b\r\n{more}Content-Length: {len(body)}\r\n\r\n"
