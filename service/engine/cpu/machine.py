@@ -50,7 +50,7 @@ class Feature:
 @dataclass(frozen=True, slots=True)
 class Machine:
     """What the process may use. Bytes; ``cpu_quota`` in cores; None: no limit. ``saturates``:
-    whether ONNX Runtime's default eight-bit kernels give wrong sums here, tried."""
+    whether ONNX Runtime's default eight-bit kernels gave wrong sums in a trial."""
 
     cpu: str
     architecture: str

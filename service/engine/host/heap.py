@@ -4,7 +4,7 @@ ONNX Runtime frees the memory of a session, but glibc keeps it. Each free of a l
 the size (up to 32 MB) below which malloc allocates from its heaps instead of the system. After a
 few swaps, weights lie in the heaps between blocks that are still in use. A fixed threshold prevents
 this. Measured over 30 swaps of a 90 MB encoder: 591 MB without it, 279 MB with it; a heap trimmed
-after every swap alone comes to 288 MB with excursions to 323 MB.
+after every swap alone gives 288 MB, with peaks of 323 MB.
 
 Source: https://man7.org/linux/man-pages/man3/mallopt.3.html
 """

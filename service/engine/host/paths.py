@@ -66,7 +66,7 @@ def file_path(path: str) -> PurePosixPath:
 def leads_outside(root: Path, path: Path) -> bool:
     """Whether a path, with all links in it followed, is neither ``root`` nor anywhere under it.
 
-    True as well for what no file system would find: a loop of links, a name with a zero byte.
+    True as well for paths that cannot exist: a loop of links, a name with a zero byte.
     """
     try:
         return not path.resolve().is_relative_to(root.resolve())

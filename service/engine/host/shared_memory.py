@@ -27,8 +27,8 @@ FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 
 class Memory:
-    """An open object of shared memory. It closes with the last reference to it, so that no number
-    is used that another file has by now."""
+    """An open object of shared memory. It is closed with the last reference to it, so that its
+    file descriptor is never that of another file."""
 
     def __init__(self, handle: int) -> None:
         self.handle = handle
@@ -215,8 +215,8 @@ class Regions:
         return {each: self._regions[each].to_json() for each in self._regions} or None
 
     def restore(self, standing: Mapping[str, Mapping[str, Any]] | None) -> None:
-        """Register what another process has registered. Of shared memory that is gone the name is
-        kept, and requests that use it are told."""
+        """Register what another process has registered. A region whose shared memory is gone
+        keeps its name, and requests that use it get an error."""
         for name in self._regions.keys() - (standing or {}).keys():
             self.unregister(name)
         for name, told in (standing or {}).items():

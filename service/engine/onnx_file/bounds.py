@@ -31,7 +31,7 @@ class Bounds:
     def visit(self, step: Step) -> None:
         """Add a node. Nodes of its subgraphs come before it."""
         self._current.steps.append(step)
-        if step.operator != "Constant":  # a tensor among its attributes is not what it gives
+        if step.operator != "Constant":  # its tensor was added by ``keep``
             self._current.tensors.difference_update(step.outputs)
 
     def keep(self, name: str) -> None:

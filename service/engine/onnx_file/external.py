@@ -60,7 +60,7 @@ def bytes_of(datatype: int, dims: Iterable[int]) -> int:
 
 
 def external_entries(message: memoryview) -> list[tuple[str, str]]:
-    """Where a tensor's data is, if in another file: all that it says of "location", "offset" and
+    """The place of a tensor's data in another file: all entries "location", "offset" and
     "length", which may be more than once."""
     found = []
     for number, value in fields(message):

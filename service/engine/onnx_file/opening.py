@@ -1,4 +1,4 @@
-"""Opens the file of a model safely, even if it is a pipe, a device, or gigabytes of zeros."""
+"""Opens a model's file. Pipes, devices and gigabytes of zeros are refused."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

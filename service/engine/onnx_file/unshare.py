@@ -57,7 +57,7 @@ class _Node:
         return encode(1, names + b"".join(encode(*pair) for pair in self.rest))
 
     def copy(self, output: str) -> "_Node":
-        """The same under no name, giving something else."""
+        """A copy without a name, with another output."""
         rest = [pair for pair in self.rest if pair[0] != 3]
         return _Node(self.operator, list(self.inputs), [output], rest)
 

@@ -43,7 +43,7 @@ REMOVABLE = {"Add", "Div", "Mul", "Sub"}
 def weights_fit(source: Source) -> bool:
     """Whether no sum of two products can pass 16 bits, for any activations. Reads the weights.
 
-    False as well for a file that cannot be read: that is for the loader to tell.
+    False as well for a file that cannot be read, which the loader reports.
     """
     scan = _Weights(source)
     try:

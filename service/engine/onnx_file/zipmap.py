@@ -166,7 +166,7 @@ def _plain(graph: list[tuple[int, int | memoryview]], labels: Labels) -> Iterato
 
 
 def _identity(node: _Node) -> bytes:
-    """ONNX Runtime removes it."""
+    """A node that ONNX Runtime removes."""
     names = encode(1, node.inputs[0]) + encode(2, node.outputs[0])
     return encode(NODE, names + encode(4, "Identity"))
 

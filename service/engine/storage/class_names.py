@@ -1,5 +1,4 @@
-"""The names of classes that an export of Hugging Face's has beside it: id2label of config.json.
-Blocks."""
+"""Names of classes: ``id2label`` in the config.json of a Hugging Face export. Blocks."""
 
 from pathlib import Path
 
@@ -18,7 +17,7 @@ def class_names(files: VersionFiles, signature: Signature) -> dict[str, tuple[st
     """The classes of the output ``logits``, or of the only output there is, where config.json in
     the version's folder, the model file's or the model's names as many as the output has.
 
-    Nothing is raised: such a file says a lot that is of no use here.
+    A file that cannot be used gives no names, and no error.
     """
     folders = dict.fromkeys((files.home, files.model.parent, files.shared))
     names = next(filter(None, (_names(each, files.root) for each in folders)), ())

@@ -174,7 +174,7 @@ def _read(path: Path, override: Override | None, own: str) -> ModelFolder:
     pin, pin_problem = _read_pin(path)
     layout = _layout(path, root, config.file)
     has_settings = os.path.lexists(path / SETTINGS_FILE)
-    if own:  # where they are of no model, unless one is there that they keep from being read
+    if own:  # in the root, settings make a model only if they keep a model file from being read
         has_settings = bool(problem) and any(is_model_file(e.path) for e in layout.passed_over)
     return ModelFolder(
         path,
@@ -240,7 +240,7 @@ def _files(path: Path, version: Version, root: Path) -> str:
     first, _, rest = version.file.partition("/")
     if rest and VERSION.fullmatch(first):
         away = (path / first).is_symlink() and leads_outside(root, path / first)
-        listed = iter(()) if away else _listing(path / first)  # it may lead to a whole disk
+        listed = iter(()) if away else _listing(path / first)  # the link may lead to a whole disk
     else:
         listed = _listing_beside(path, first if path == root else None)
     return _digest("\n".join([version.file, version.problem, *sorted(listed)]))

@@ -44,7 +44,7 @@ def read_npz(path: Path, most: int) -> dict[str, Array]:
             return _arrays(path, file, most)
         except FileUnreadable:
             raise
-        except Exception as error:  # zipfile and NumPy raise a dozen kinds
+        except Exception as error:  # of a dozen types
             raise _unreadable(path, error) from error
 
 
@@ -85,7 +85,7 @@ def _arrays(path: Path, file: BinaryIO, most: int) -> dict[str, Array]:
 
 
 def _check_directory(path: Path, file: BinaryIO) -> None:
-    """Before zipfile reads a directory, which it does whatever its length."""
+    """Check the length of the archive's directory, which zipfile reads whole."""
     size = file.seek(0, 2)
     file.seek(max(0, size - END_BYTES - COMMENT_BYTES))
     tail = file.read(END_BYTES + COMMENT_BYTES)
@@ -94,7 +94,7 @@ def _check_directory(path: Path, file: BinaryIO) -> None:
         raise _no_archive(path)
     length = int.from_bytes(tail[at + 12 : at + 16], "little")
     before = tail[max(0, at - LOCATOR_BYTES) : at]
-    # An archive in the form for large ones has its true figures elsewhere.
+    # A ZIP64 archive has its true figures elsewhere.
     large = before.startswith(ZIP64_LOCATOR) and size < 2**31
     if large or (length > DIRECTORY_BYTES and size < 2**31):
         raise FileUnreadable(f"{path.name} cannot be read: it has too many arrays")
@@ -166,7 +166,7 @@ def _no_archive(path: Path) -> FileUnreadable:
 
 
 def _unreadable(path: Path, error: Exception) -> FileUnreadable:
-    """NumPy's advice is to load pickles unsafely; ours is not."""
+    """The error, without NumPy's advice to allow pickles, which run code."""
     text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
     why = PICKLED if "allow_pickle" in text else text
     return FileUnreadable(f"{path.name} cannot be read: {why:.300}")

@@ -24,7 +24,7 @@ def write_pin(path: Path, pin: Pin | None) -> str:
     try:
         if pin is not None:
             replace_text(target, _pin_text(pin))
-        elif os.path.lexists(target):  # a read-only file system refuses to remove nothing
+        elif os.path.lexists(target):  # a read-only file system refuses even if there is no file
             target.unlink(missing_ok=True)
     except OSError as error:
         return unwritable(target, error)

@@ -115,7 +115,7 @@ async def _staged(folder: Path, model: str, number: int | None) -> AsyncIterator
         await asyncio.to_thread(staging.create)
         yield staging
     finally:
-        # A future, not a task, and shielded: a server that stops cancels everything once more.
+        # A future, not a task, and shielded: a server that stops cancels its tasks twice.
         loop = asyncio.get_running_loop()
         await asyncio.shield(loop.run_in_executor(None, staging.discard))
 

@@ -39,7 +39,7 @@ def write_quarantine(model: Path, versions: Mapping[int, str]) -> str:
     try:
         if versions:
             replace_text(path, "\n".join(lines) + "\n")
-        elif os.path.lexists(path):  # a read-only file system refuses to remove nothing
+        elif os.path.lexists(path):  # a read-only file system refuses even if there is no file
             path.unlink(missing_ok=True)
     except OSError as error:
         return unwritable(path, error)

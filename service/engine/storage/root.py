@@ -30,7 +30,7 @@ class Contents:
 @dataclass(frozen=True, slots=True)
 class Root:
     """A repository's folder, and the ``name`` of the model whose file lies in it directly;
-    ``asked`` tells that somebody gave the name, and expects the model."""
+    ``asked``: the name was given, so that a missing model is an error."""
 
     path: Path
     name: str

@@ -75,7 +75,7 @@ class Staging:
         """
         with self._lock, self._explained():
             if not self._there:
-                return  # discarded, while a thread was on its way here
+                return  # discarded while this thread was about to write
             if path != self._path:
                 self._finish_file()
                 target = self.folder / path
