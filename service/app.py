@@ -147,7 +147,7 @@ class Server:
         asked = Answers(self.repository, limits, observe, traced=settings.tracing)
         reports = [versions(self.repository, counted), watching(self.repository, self._watchers)]
         self._inference = inference = self._inference_of(settings, observe, regions)
-        # For the documentation: what it asks is no traffic, and counts as none.
+        # For the documentation, whose requests are not counted as traffic.
         unseen = Inference(self.repository, settings, _unseen, traffic, inference.elsewhere)
         self._control = control = control_plane(
             self.repository,
@@ -254,7 +254,7 @@ class Server:
                 return_when=asyncio.FIRST_COMPLETED,
             )
         elif self._crashes.total:
-            # Connections wait in the queue of the port: they are better served late than refused.
+            # Connections wait in the port's backlog: served late rather than refused.
             await self._until_loaded(AFTER_CRASH_SECONDS)
         try:
             await self.open_grpc()
@@ -301,8 +301,7 @@ class Server:
         self._loaded.set()
         for path in ("/v2/health/live", "/metrics"):
             await rehearse(self._control, path)
-        # What is there now stays: the garbage collector need not look at it again and again,
-        # which took tens of milliseconds each time.
+        # Objects of the start live on; each later collection would take tens of milliseconds.
         gc.collect()
         gc.freeze()
         if self._fleet:
@@ -370,7 +369,7 @@ def _member(parent: Supervised) -> "Member | None":
 
 
 def _counting(member: "Member | None", statistics: Statistics) -> Observer:
-    """The observer that counts changes, of which one worker alone tells."""
+    """The observer that counts changes; one worker alone reports them."""
     if member is None:
         return statistics
     from service.workers.wiring import counted_once

@@ -1,6 +1,6 @@
-"""Speaks to a running server over HTTP, with the standard library alone; prints nothing.
+"""A client of a running server over HTTP, with the standard library alone; prints nothing.
 
-Keys go into headers and nowhere else.
+Keys are sent in headers only.
 """
 
 import json
@@ -31,11 +31,11 @@ Tell = Callable[[str, Document], None]
 
 
 class Unreachable(Exception):
-    """There is no server, or it went away."""
+    """There is no server, or the connection was lost."""
 
 
 class Refused(Exception):
-    """The server answered, but not that it was done."""
+    """The server refused the request."""
 
     def __init__(self, status: int, document: Document) -> None:
         super().__init__(document.get("error") or f"the server answered {status}")
@@ -94,7 +94,7 @@ class Client:
             _await_continue(connection.sock)
             for part, size in zip(parts, sizes, strict=True):
                 for block in _blocks(part, size):
-                    # An answer before the end says that the rest is not wanted.
+                    # An answer before the end means that the rest of the body is not read.
                     if _is_readable(connection.sock, 0):
                         return _document(connection.getresponse())
                     connection.send(block)
@@ -102,9 +102,9 @@ class Client:
 
     @contextmanager
     def watching(self, path: str, tell: Tell) -> Iterator[None]:
-        """Tell the server's events, as they come, while what is inside runs.
+        """Report the server's events as they come, for as long as the context lasts.
 
-        Where the server has no events to tell, nothing is told.
+        Nothing is reported where the server has no events.
 
         Raises:
             Unreachable
@@ -149,7 +149,7 @@ class Client:
         connection = kind(parts.hostname, port, timeout=CONNECT_TIMEOUT)
         try:
             connection.connect()
-            connection.sock.settimeout(None)  # loading a large model takes its time
+            connection.sock.settimeout(None)  # loading a large model takes long
             yield connection
         except (OSError, HTTPException) as error:
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -218,7 +218,7 @@ def _read_events(response: HTTPResponse, tell: Tell) -> None:
 
 
 def _await_continue(line: socket.socket) -> None:
-    """Wait for the server to ask for the body; one that does not say is sent it all the same."""
+    """Wait for ``100 Continue``; a server that does not send it gets the body all the same."""
     if isinstance(line, SSLSocket) or not _is_readable(line, CONTINUE_TIMEOUT):
         return  # what comes encrypted cannot be looked at without being taken
     if line.recv(12, socket.MSG_PEEK)[9:12] == b"100":

@@ -32,7 +32,7 @@ KEY_BYTES = 64 * 1024
 
 
 class _Value(BaseModel):
-    # TOML and float() know nan and inf: as a bound or a time they would compare as nobody expects.
+    # TOML and float() accept nan and inf, which compare in unexpected ways as a bound or a time.
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="strings"
     )
@@ -42,7 +42,7 @@ _Kind = TypeVar("_Kind", bound=_Value)
 
 
 class Settings(_Value):
-    """What ``quantserve serve`` is told: by flags, else by QUANTSERVE_* variables, else these."""
+    """Settings of ``quantserve serve``: flags, else QUANTSERVE_* variables, else these defaults."""
 
     models: Path = Field(Path("models"), description="folder with the models")
     name: str | None = Field(
@@ -468,7 +468,7 @@ def load_settings(flags: Mapping[str, object], environment: Mapping[str, str]) -
     known = Settings.model_fields
     values: dict[str, object] = {}
     for name, value in environment.items():
-        # An empty variable is as good as none: that is what compose files make of an unset one.
+        # An empty variable counts as unset: compose files make an empty one of an unset one.
         if name.startswith(PREFIX) and name not in OF_CLIENTS and value:
             field = name.removeprefix(PREFIX).lower()
             if field not in known:

@@ -1,6 +1,6 @@
-"""Small files that others put beside a model, those of keys, and those that others read. Blocks.
+"""Reads and replaces small files: settings beside a model, keys, pins. Blocks.
 
-Nothing here waits for a pipe without end, or reads more than a bound. Every file of a model
+Reads are bounded in size, and never wait for a pipe without end. Every file of a model
 repository that is not a model or its external data is read through ``open_regular``.
 """
 

@@ -1,6 +1,6 @@
 """Events to lines of the log: text for people, JSON for machines; changes have a log of their own.
 
-Logger ``quantserve`` tells what happens to models, ``quantserve.audit`` who asked for what.
+The logger ``quantserve`` has events of models, ``quantserve.audit`` who asked for each change.
 """
 
 import logging
@@ -59,8 +59,7 @@ def logs_json(settings: Settings) -> bool:
 
 
 def json_line(message: str, fields: Mapping[str, Any], level: int = logging.INFO) -> str:
-    """A line as the log has them, for what is printed beside it: collectors of containers merge
-    both streams."""
+    """A line in the log's form, for text on standard output: log collectors merge both streams."""
     record = logging.LogRecord("quantserve", level, "", 0, "%s", (message,), None)
     record.fields = fields
     return _JsonLines().format(record)

@@ -85,7 +85,7 @@ LOADED: dict[str, tuple[str, Callable[[Loaded], float]]] = {
 
 
 class Metrics(Collector):
-    """Everything at ``/metrics``, in a registry of its own."""
+    """All metrics of ``/metrics``, in a registry of its own."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class Metrics(Collector):
         ProcessCollector(registry=self._registry)
 
     def families(self) -> Iterator[Metric]:
-        """All that is on the page."""
+        """All families of metrics."""
         yield from self._registry.collect()
 
     async def render(self, accept: str) -> tuple[bytes, str]:
@@ -163,8 +163,8 @@ class Metrics(Collector):
         yield from (total, durations, rows)
 
     def _requests_by_label(self) -> dict[tuple[str, int, str], RequestStatistics]:
-        """What was counted, and zeros for READY versions that had no request yet: ``rate()`` takes
-        a series that begins with 1 for one that has not increased.
+        """The counts, with zeros for READY versions without a request yet: ``rate()`` sees no
+        increase in a series that begins with 1.
         """
         found = dict(self._statistics.requests)
         for version in self._versions():

@@ -1,4 +1,4 @@
-"""The server's side of its supervisor: what it was given, and what it tells."""
+"""The server's side of its supervisor: what it receives and what it reports."""
 
 import ctypes
 import json
@@ -55,7 +55,7 @@ class Seat:
 @dataclass(frozen=True, slots=True)
 class Supervised:
     """``crashes`` are those of earlier servers of the same supervisor; ``listener`` is the port
-    that one of them had opened. Without a supervisor there are none, and nobody is told anything.
+    that one of them had opened. Without a supervisor there are none, and nothing is reported.
     """
 
     ledger: Ledger = field(default_factory=Ledger)
@@ -77,7 +77,7 @@ class Supervised:
         self._event("closing")
 
     def try_again(self, work: Work) -> None:
-        """Somebody asked to serve a version again, whatever it is blamed for."""
+        """A user asked to serve a version again that crashes were attributed to."""
         self._event("try again", model=work.model, version=work.version)
 
     def _event(self, name: str, files: tuple[int, ...] = (), **more: object) -> None:
@@ -85,7 +85,7 @@ class Supervised:
 
 
 def supervised() -> Supervised:
-    """What the environment says of a supervisor; it is taken out of the environment."""
+    """Read the supervisor's variables, and remove them from the environment."""
     given = os.environ.pop(VARIABLE, None)
     if given is None:
         return Supervised()

@@ -73,7 +73,7 @@ def _answer(
 
 
 def _some(pieces: Sequence[tuple[float, int]]) -> Sequence[tuple[float, int]]:
-    """All of few, else as many as may be, the first and the last among them."""
+    """At most as many items as allowed, the first and the last among them."""
     if len(pieces) <= MOST_EVENTS:
         return pieces
     step = (len(pieces) - 1) / (MOST_EVENTS - 1)

@@ -1,8 +1,8 @@
 """Requests as OpenTelemetry traces; imported only where tracing is on.
 
-What is always emitted and measured is enough: spans are made afterwards, from the times of the
-request and of its batch. So the way of a request is the same without tracing; with it, a subclass
-of ``Inference`` stands in its place, which reads the client's context and remembers when what was.
+Spans are made after the request, from times that are measured in any case. With tracing, a subclass
+of ``Inference`` reads the client's context and keeps the time of each step; without it, requests
+take the same path.
 
     infer digits         from the request's start to the last byte of its answer
       receive            until the body is there
@@ -13,8 +13,8 @@ of ``Inference`` stands in its place, which reads the client's context and remem
     batch digits         a trace of its own, with links to the requests in it
     generate smollm2     a request to a language model, made in text_spans.py
 
-Where to and how many is said by OpenTelemetry's own variables, OTEL_EXPORTER_OTLP_ENDPOINT and
-OTEL_TRACES_SAMPLER among them. Source: https://www.w3.org/TR/trace-context/ (and traceresponse:
+OpenTelemetry's own variables set the destination and the sampling: OTEL_EXPORTER_OTLP_ENDPOINT,
+OTEL_TRACES_SAMPLER and others. Source: https://www.w3.org/TR/trace-context/ (and traceresponse:
 https://w3c.github.io/trace-context/#traceresponse-header).
 """
 
@@ -53,7 +53,7 @@ OURS = (Outcome.FAILED, Outcome.REJECTED, Outcome.EXPIRED)
 
 
 class Tracing:
-    """Makes spans and has them sent; an observer of batches."""
+    """Makes and exports spans; an observer of batches."""
 
     def __init__(self, exemplars: Exemplars, processor: SpanProcessor | None = None) -> None:
         given = {"service.name": "quantserve", "service.version": __version__}
@@ -90,7 +90,7 @@ class Tracing:
             self._exemplars.put(labels, _traced(span)._replace(value=event.ended - event.started))
 
     def close(self) -> None:
-        """Send what has not been sent. Blocks."""
+        """Export the spans that are left. Blocks."""
         self._provider.shutdown()
 
     def begin(self, exchange: Exchange, headers: Headers) -> "Trace":
@@ -184,7 +184,7 @@ class Tracing:
 
 
 class Trace:
-    """A request's span and when what was; times are those of ``perf_counter``, 0 for not yet.
+    """A request's span and the times of its steps, as ``perf_counter`` gives them; 0: not reached.
 
     ``compute`` holds one (arrived, began, ended, link to the batch) for each batch that the request
     was in: several where its rows run one by one.
@@ -228,7 +228,7 @@ class _TracedReply:
         self._reply.set_result(outputs)
 
     def set_exception(self, error: BaseException) -> None:
-        # What is turned away while it waits was in no batch.
+        # A request that is refused while it waits was in no batch.
         self.trace.replied = perf_counter()
         self.trace.expects_batch = not isinstance(error, TransientError)
         self._reply.set_exception(error)
