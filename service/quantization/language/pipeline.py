@@ -67,9 +67,9 @@ class LanguageOptions:
     @property
     def model_name(self) -> str:
         """The name in the models folder: as asked, else after the folder."""
-        path = self.model.resolve()
-        first = path.stem if path.is_file() else path.name
-        names = [first, *(each.name for each in path.parents)]
+        if self.model.is_file():  # maybe a link, to a name that tells nothing
+            return self.name or self.model.stem
+        names = [each.name for each in (self.model.resolve(), *self.model.resolve().parents)]
         return self.name or next((name for name in names if not VERSION.fullmatch(name)), "")
 
 
@@ -153,7 +153,7 @@ class _Run:
 
     def _fp32(self, planned: int) -> Path:
         """The folder of the FP32 graph, which is built unless it is what was given."""
-        given = self._options.model.resolve()
+        given = self._options.model.absolute()
         if self._form is Form.BUILT:
             return given
         self._step("building FP32", 0, planned, None)

@@ -1,19 +1,17 @@
 """The forms in which a language model is given, and what each needs to become a graph."""
 
-import json
 from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
 
-from service.core.errors import ConfigError
+from service.core.errors import ConfigError, LoadFailed
 from service.core.names import LANGUAGE_FILE
-from service.files import read_small
+from service.engine.storage.hub_json import hub_object
 from service.quantization.extras import advice
 
 CONFIG_FILE = "config.json"
 WEIGHTS = "*.safetensors"
 MAGIC = b"GGUF"
-MOST_BYTES = 2**20
 BUILDER = ("onnxruntime_genai", "torch", "transformers")
 
 
@@ -35,7 +33,7 @@ def form_of(path: Path) -> Form | None:
         return Form.BUILT
     if path.is_file():
         return Form.GGUF if _is_gguf(path) else None
-    values = _config(path / CONFIG_FILE)
+    values = _config(path)
     if not isinstance(values.get("model_type"), str):
         return None
     _check_hugging_face(path, values)
@@ -62,14 +60,12 @@ def _is_gguf(path: Path) -> bool:
         raise ConfigError(f"{path}: {error.strerror}") from None
 
 
-def _config(path: Path) -> dict[str, object]:
-    if not path.is_file():
-        return {}
+def _config(folder: Path) -> dict[str, object]:
     try:
-        values = json.loads(read_small(path, MOST_BYTES) or b"")
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not JSON: {error!s:.200}") from None
-    return values if isinstance(values, dict) else {}
+        # Files may be links: a folder of Hugging Face's cache has them to its blobs.
+        return hub_object(folder, Path("/"), CONFIG_FILE)
+    except LoadFailed as error:
+        raise ConfigError(f"{folder}: {error}") from None
 
 
 def _check_hugging_face(folder: Path, config: dict[str, object]) -> None:

@@ -54,9 +54,10 @@ def _row(row: Row) -> dict[str, Any]:
             "batch_invariant": row.invariant,
             "dropped": measured.dropped,
             "kernels": measured.kernels,
-            "first_token_seconds": measured.first_token_seconds,
             "quality": asdict(measured.quality) if measured.quality else None,
         }
+    if measured is not None and measured.first_token_seconds is not None:
+        found["first_token_seconds"] = measured.first_token_seconds
     if row.timing is not None:
         found["timing"] = asdict(row.timing)
     return found

@@ -65,6 +65,8 @@ def test_a_file_of_llama_cpp_becomes_a_version(tmp_path: Path) -> None:
 def test_the_name_is_that_of_the_folder_or_file(tmp_path: Path) -> None:
     (tmp_path / "small.Q4_K.gguf").write_bytes(b"GGUF")
     assert LanguageOptions(tmp_path / "small.Q4_K.gguf").model_name == "small.Q4_K"
+    (tmp_path / "link.gguf").symlink_to(tmp_path / "small.Q4_K.gguf")
+    assert LanguageOptions(tmp_path / "link.gguf").model_name == "link"
     assert LanguageOptions(tmp_path / "v1.5/2").model_name == "v1.5"
     assert LanguageOptions(tmp_path / "small", name="other").model_name == "other"
 

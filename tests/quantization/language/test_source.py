@@ -23,7 +23,16 @@ def test_the_files_tell_the_form(tmp_path: Path) -> None:
     assert form_of(hugging_face.write(tmp_path / "tiny")) is Form.HUGGING_FACE
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"model_type": 3}'])
+def test_files_may_be_links(tmp_path: Path) -> None:
+    """As in Hugging Face's cache."""
+    there, folder = hugging_face.write(tmp_path / "blobs"), tmp_path / "snapshot"
+    folder.mkdir()
+    for file in there.iterdir():
+        (folder / file.name).symlink_to(Path("../blobs", file.name))
+    assert form_of(folder) is Form.HUGGING_FACE
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"model_type": 3}'])
 def test_other_files_are_no_language_models(tmp_path: Path, text: str) -> None:
     file = tmp_path / "model.onnx"
     file.write_bytes(b"\x08\x07")
@@ -44,7 +53,7 @@ def test_what_cannot_be_converted_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no weights in \*\.safetensors; save it with"):
         form_of(folder)
     (folder / "config.json").write_text("{")
-    with pytest.raises(ConfigError, match=r"config\.json is not JSON"):
+    with pytest.raises(ConfigError, match=r"b: config\.json is not readable"):
         form_of(folder)
 
 
