@@ -29,6 +29,7 @@ ELSEWHERE = {
     ".venv/bin/pip install": ".ci/run, tests/quantization/test_pipeline.py",
     ".venv/bin/python -m pytest": ".ci/run",
     "pip install 'quantserve[llm]'": "tests/system/test_openai.py",
+    "pip install 'quantserve[llm-build]'": "tests/quantization/language",
     "pip install 'quantserve[image]'": "tests/system/test_images.py",
     "pip install 'quantserve[grpc]'": "tests/system/test_clients.py",
     "pip install 'quantserve[text]'": "tests/system/test_texts.py",
