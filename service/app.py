@@ -119,6 +119,7 @@ class Server:
             turns=Turns(AFTER_CRASH_STAGGER) if parent.crashes.total else Turns(),
             no_pin=settings.no_pin,
             shared_cores=Cores(cores),
+            tuned=not settings.no_tune,
         )
         regions = _regions(settings)
         self._fleet = _fleet(settings, context, member, regions)

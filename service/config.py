@@ -141,6 +141,9 @@ class Settings(_Value):
         description="take tensors in shared memory from clients on this machine, where its key"
         " begins with this",
     )
+    no_tune: bool = Field(
+        False, description="do without what quantserve tune has saved beside the models"
+    )
     tracing: bool = Field(
         False, description="send OpenTelemetry traces to where OTEL_EXPORTER_OTLP_ENDPOINT says"
     )

@@ -1,6 +1,8 @@
-"""``quantserve tune``: measures how a model runs best on this machine, and prints the settings."""
+"""``quantserve tune``: measures how a model runs best on this machine, and saves the settings."""
 
 import argparse
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from service.engine.cpu.machine import read_machine
 from service.engine.host.resources import usable_cores
 from service.engine.loading.loader import Loaded, Opened, open_version, warm_up
 from service.engine.loading.trials import Trial, batch, batch_sizes, compare, measure
+from service.engine.loading.tuning_file import tuning_path, write_tuning
 from service.engine.runtime.session import Session
 from service.engine.storage.folder import VersionFiles, is_language_model
 from service.engine.storage.root import Root
@@ -49,11 +52,12 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cores", type=_cores, metavar="N", help="those of one worker; default: all usable ones"
     )
+    parser.add_argument("--dry-run", action="store_true", help="save nothing")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(flags: dict[str, Any]) -> int:
-    """Measure, and print the curve and the settings. Returns the exit code.
+    """Measure, print the curve and the settings, and save them. Returns the exit code.
 
     Raises:
         ConfigError: there is no such model, or it cannot be measured.
@@ -84,8 +88,26 @@ def run(flags: dict[str, Any]) -> int:
     text = _as_text(choice, measured, tolerance)
     if loaded.plan.inline:
         text += f"\n\n{INLINE}"
-    show(_as_values(flags["name"], cores, choice, measured), text, flags["json"])
+    values = _as_values(flags["name"], cores, choice, measured)
+    saved = ""
+    if not (flags["dry_run"] or loaded.plan.inline):
+        saved = _saved(tuning_path(files, cores), choice, target, values)
+        text += f"\n\n{saved}"
+    show(values | {"saved": saved}, text, flags["json"])
     return 0
+
+
+def _saved(path: Path, choice: Choice, target: Target, values: dict[str, Any]) -> str:
+    """Save the settings for servers to come; tells where, or why not."""
+    chosen = f"{choice.chosen.candidate}, for {target}"
+    if choice.unsure:
+        chosen += f", unsure: {choice.unsure}"
+    made = datetime.now(UTC).date().isoformat()
+    try:
+        write_tuning(path, sections(choice), values | {"chosen": chosen, "made": made})
+    except OSError as error:
+        return f"not saved: {path.parent}: {error.strerror}; put the lines into {SETTINGS_FILE}"
+    return f"saved: {path}; quantserve serve uses it for what {SETTINGS_FILE} leaves open"
 
 
 def _found(name: str, models: Path) -> VersionFiles:
@@ -143,15 +165,28 @@ def _session(files: VersionFiles, config: ModelConfig, threads: int, kernels: st
     return open_version(files, asked).session
 
 
-def settings(choice: Choice) -> str:
-    """The sections of model.toml that make a server run the chosen candidate."""
+def sections(choice: Choice) -> dict[str, dict[str, Any]]:
+    """The settings that make a server run the chosen candidate; none where it is the default."""
     chosen, default = choice.chosen.candidate, choice.default.candidate
-    lines = ["[instances]", f"count = {chosen.instances}", f"threads = {chosen.threads}"]
+    if choice.chosen is choice.default:
+        return {}
+    found: dict[str, dict[str, Any]] = {
+        "instances": {"count": chosen.instances, "threads": chosen.threads}
+    }
     if chosen.rows != default.rows:
-        lines += ["", "[batching]", f"preferred_batch_size = {chosen.rows}"]
+        found["batching"] = {"preferred_batch_size": chosen.rows}
     if chosen.kernels != default.kernels:
-        lines += ["", "[session]", f'kernels = "{chosen.kernels}"']
-    return "\n".join(lines)
+        found["session"] = {"kernels": chosen.kernels}
+    return found
+
+
+def settings(choice: Choice) -> str:
+    """The same as sections of model.toml."""
+    parts = [
+        "\n".join([f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())])
+        for name, values in sections(choice).items()
+    ]
+    return "\n\n".join(parts)
 
 
 def _as_text(choice: Choice, measured: list[Measured], tolerance: float) -> str:

@@ -12,6 +12,9 @@ from service.commands.tune import settings
 from service.config import ModelConfig
 from service.core.tuning import Candidate, Choice, Measured
 from service.engine.cpu.kernels import Kernels
+from service.engine.host.resources import usable_cores
+from service.engine.loading.tuning_file import with_tuning
+from service.engine.storage.folder import read_model
 from tests.repositories import golden, put, scale
 
 
@@ -53,6 +56,32 @@ def test_rows_that_run_alone_are_measured_alone(
     assert main(["tune", "m", "--models", str(models), "--seconds", "0.1", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert {each["rows"] for each in told["measured"]} == {1}
+
+
+def test_what_was_chosen_is_saved_and_then_used(
+    models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (models / "m/model.toml").write_text("[instances]\ncount = 1\n")  # so that runs are in threads
+    asked = ["tune", "m", "--models", str(models), "--seconds", "0.1"]
+    assert main([*asked, "--dry-run"]) == 0
+    assert not (models / "m/.tuning").exists() and "saved" not in capsys.readouterr().out
+    assert main([*asked, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    [path] = (models / "m/.tuning").iterdir()
+    assert told["saved"].startswith(f"saved: {path}; ")
+    model = read_model(models / "m")
+    assert model is not None
+    _, note = with_tuning(model.of_version(1), ModelConfig(), usable_cores())
+    assert note.startswith(f"tuned: {told['chosen']}, for throughput")
+
+
+def test_a_folder_that_cannot_be_written_is_told(
+    models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (models / "m/model.toml").write_text("[instances]\ncount = 1\n")
+    (models / "m/.tuning").write_text("in the way")
+    assert main(["tune", "m", "--models", str(models), "--seconds", "0.1"]) == 0
+    assert "not saved: " in capsys.readouterr().out
 
 
 def test_the_settings_are_those_of_the_choice() -> None:

@@ -19,6 +19,7 @@ padding            whether variable lengths may be filled up
 plan               mode, batch size and instances, decided from what was measured
 row_limit          requests with more rows than one run takes
 promise            the speed stated in report.json, and whether it holds here
+tuning_file        what quantserve tune chose, kept beside the model
 trials             ways to run a model, measured side by side
 advice             what would make a model faster
 """

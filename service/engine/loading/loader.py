@@ -75,6 +75,7 @@ class Loaded:
     how large inputs may be in the event loop, if any may. A ``language`` model has no instances.
     ``text`` is how it takes texts, if it does; ``text_note`` says why not, if there is a tokenizer.
     ``images`` and ``images_note`` are the same for images and a preprocessor_config.json.
+    ``tuning_note`` says what ``quantserve tune`` chose, if it is there.
     """
 
     signature: Signature
@@ -100,6 +101,7 @@ class Loaded:
     text_note: str = ""
     images: "ImageSettings | None" = None
     images_note: str = ""
+    tuning_note: str = ""
 
     @property
     def promised_bytes(self) -> int:
@@ -112,6 +114,7 @@ class Loaded:
         told = [self.outputs_note, self.kernels_note, self.plan.note, self.advice, self.speed_note]
         told.append(self.text_note)
         told.append(self.images_note)
+        told.append(self.tuning_note)
         return tuple(filter(None, told))
 
 

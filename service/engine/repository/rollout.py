@@ -18,6 +18,7 @@ from enum import StrEnum
 from time import perf_counter
 from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
+from service.config import ModelConfig
 from service.core.checks import Check, failures
 from service.core.compatibility import (
     Comparison,
@@ -37,6 +38,7 @@ from service.engine.host.heap import forget_frames, free
 from service.engine.loading.loader import Loaded, open_version, warm_up
 from service.engine.loading.rehearsal import rehearse
 from service.engine.loading.thread import LoadingThread
+from service.engine.loading.tuning_file import with_tuning
 from service.engine.loading.turns import Turns
 from service.engine.repository.gate import (
     budget_check,
@@ -140,7 +142,8 @@ class Context:
     ``timeouts`` bound runs and loads, ``turns`` how many loads there are at a time. ``no_pin``:
     write no choice of a version to disk. ``ballot``: what other processes think. ``promised``:
     bytes by which the caches of the versions that are loaded may grow. ``shared_cores`` lets the
-    runs of several models begin by their weights.
+    runs of several models begin by their weights. ``tuned``: whether versions run as ``quantserve
+    tune`` chose.
     """
 
     cores: int
@@ -158,6 +161,7 @@ class Context:
     ballot: Ballot = field(default_factory=Alone)
     promised: Callable[[], int] = lambda: 0
     shared_cores: Cores | None = None
+    tuned: bool = True
 
 
 class Phase(NamedTuple):
@@ -293,15 +297,18 @@ class Rollout:
                 self.checks += [room] if room is not None else []
             if self._refusals():
                 return None
+        config, note = version.config, ""
+        if context.tuned:
+            config, note = await self._thread.run(with_tuning, version.files, config, context.cores)
         if context.rehearse and self._options.cause is not Cause.START and not self.proven:
-            await self._rehearse()
+            await self._rehearse(config)
             if self._refusals():
                 return None
         opened = await self._try(
             "load",
             open_version,
             version.files,
-            version.config,
+            config,
             context.allow_custom_ops,
             self._thread.control,
         )
@@ -313,13 +320,14 @@ class Rollout:
         most = None
         if context.memory_budget:
             most = context.memory_budget - context.promised()
-        loaded = await self._try("warm-up", warm_up, opened, version.config, context.cores, most)
+        loaded = await self._try("warm-up", warm_up, opened, config, context.cores, most)
         if loaded is not None:
+            loaded = replace(loaded, tuning_note=note)
             self._compare_rows(loaded)
             await self._judge(loaded)
         return loaded
 
-    async def _rehearse(self) -> None:
+    async def _rehearse(self, config: ModelConfig) -> None:
         """Load the version in a process of its own, which may crash or be stopped."""
         version, context = self.version, self._context
         with self.phase("rehearsal"):
@@ -333,7 +341,7 @@ class Rollout:
                 return bool(control.terminate)
 
             found = await self._caught(
-                "load", rehearse, version.files, version.config, room, stop, allow_custom_ops=custom
+                "load", rehearse, version.files, config, room, stop, allow_custom_ops=custom
             )
             if found is not None:
                 self.checks.append(found)

@@ -1,0 +1,151 @@
+"""What ``quantserve tune`` chose for a model file on a machine, kept beside the model. Blocks.
+
+``models/<name>/.tuning/<digest>.json``: one for each model file, kind of machine, number of cores
+and release of ONNX Runtime. The folder is hidden, so that it belongs to no version.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import onnxruntime
+from pydantic import ValidationError
+
+from service.config import ModelConfig, first_problem
+from service.core.errors import FileUnreadable, LoadFailed
+from service.engine.cpu.kernels import Kernels
+from service.engine.cpu.machine import read_machine
+from service.engine.cpu.profile import Profile
+from service.engine.onnx_file.opening import open_model
+from service.engine.storage.folder import VersionFiles, is_language_model
+from service.files import read_small, replace_text
+
+FOLDER = ".tuning"
+FORMAT = 1
+MOST_BYTES = 2**20
+BLOCK = 2**20
+UNUSABLE = (
+    FileUnreadable, ValueError, KeyError, TypeError, AttributeError, RecursionError,
+)  # fmt: skip
+Sections = Mapping[str, Mapping[str, Any]]
+"""Settings by section, in the form of model.toml; see ``SETTINGS``."""
+
+
+class Asked(NamedTuple):
+    """A setting of model.toml that tuning may make, and whether model.toml makes it."""
+
+    section: str
+    keys: tuple[str, ...]
+
+
+SETTINGS = (
+    # Instances and threads belong together: one of them by hand, and both are.
+    Asked("instances", ("count", "threads")),
+    Asked("batching", ("preferred_batch_size",)),
+    Asked("session", ("kernels",)),
+)
+
+
+def tuning_path(files: VersionFiles, cores: int) -> Path:
+    """Where the tuning of a version's model file for this machine is, or would be.
+
+    Raises:
+        LoadFailed, OSError: the model file cannot be read.
+    """
+    machine = Profile.of(read_machine(), Kernels.DEFAULT).values()
+    model = hashlib.sha256()
+    with open_model(files.model) as file:
+        while block := file.read(BLOCK):
+            model.update(block)
+    key = {
+        "model": model.hexdigest(),
+        "machine": machine,
+        "cores": cores,
+        "ort": onnxruntime.__version__,
+    }
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    return files.shared / FOLDER / f"{digest[:16]}.json"
+
+
+def write_tuning(path: Path, sections: Sections, told: Mapping[str, Any]) -> None:
+    """Write the file whole, or leave the one that is there. ``told`` is for people: what was
+    measured, and ``chosen`` and ``made``, which the log of a server repeats.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(exist_ok=True)
+    replace_text(path, json.dumps({**told, "format": FORMAT, "settings": sections}, indent=2))
+
+
+def with_tuning(files: VersionFiles, config: ModelConfig, cores: int) -> tuple[ModelConfig, str]:
+    """The settings of a model with those that tuning chose in place of what model.toml leaves open,
+    and a note for the operator; "" where nothing was ever tuned. A file that cannot be used is no
+    error, but a note.
+    """
+    folder = files.shared / FOLDER
+    if not folder.is_dir() or is_language_model(files.home):
+        return config, ""
+    try:
+        path = tuning_path(files, cores)
+    except (LoadFailed, OSError):  # which loading will report
+        return config, ""
+    try:
+        text = read_small(path, MOST_BYTES)
+        if text is None:
+            return config, (
+                f"{FOLDER} has nothing for this model file on this machine with {cores} cores:"
+                f" quantserve tune {files.shared.name}"
+            )
+        found = json.loads(text)
+        sections, chosen = _read(found), f"{found['chosen']!s:.200}, {found['made']!s:.40}"
+    except UNUSABLE as error:
+        return config, f"{FOLDER}/{path.name} is not used: {_reason(error)}"
+    applied, by_hand = _applied(config, sections)
+    note = f"tuned: {chosen}"
+    if by_hand:
+        note += f"; model.toml sets {', '.join(by_hand)} itself"
+    return applied, note
+
+
+def _read(found: Any) -> ModelConfig:
+    """The settings in a tuning file, as a model.toml with nothing else.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not one, or of another format.
+    """
+    if found["format"] != FORMAT:
+        raise ValueError(f"its format is {found['format']!r:.40}, expected {FORMAT}")
+    known = {asked.section: asked.keys for asked in SETTINGS}
+    for section, values in found["settings"].items():
+        for key in values:
+            if key not in known.get(section, ()):
+                raise ValueError(f"{section!s:.40}.{key!s:.40} is not a setting that is tuned")
+    return ModelConfig.model_validate(found["settings"])
+
+
+def _applied(config: ModelConfig, tuned: ModelConfig) -> tuple[ModelConfig, list[str]]:
+    """The settings with the tuned ones, and the names of those that stay as they are by hand."""
+    changed: dict[str, Any] = {}
+    by_hand: list[str] = []
+    for section, keys in SETTINGS:
+        mine, its = getattr(config, section), getattr(tuned, section)
+        wanted = {key: getattr(its, key) for key in keys if key in its.model_fields_set}
+        if not wanted:
+            continue
+        if mine.model_fields_set.intersection(keys):
+            by_hand.append(section)
+        else:
+            changed[section] = mine.model_copy(update=wanted)
+    return config.model_copy(update=changed), by_hand
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    if isinstance(error, ValidationError):
+        problem = first_problem(error.errors(include_url=False))
+        return f"{problem.key}: {problem.message}"
+    return f"{error!s:.200}"
