@@ -3,50 +3,59 @@ in the request, as raw bytes.
 
 The model averages an image of 3 x 224 x 224 FP32, which costs little. wrk asks over HTTP, by
 connections that are never idle; it sends the same input each time, and does not write the region.
-Triton's clients ask over HTTP and gRPC, one after another, and write each input to the region. All
-are run in turns; what is printed are medians of requests/s, and the ratios of the medians.
+Triton's clients ask over HTTP and gRPC, one process and several, and write each input to a region
+of their own: see ``shared_memory_clients.py``. All are run in turns; what is printed are medians of
+requests/s, the ratios of the medians and the lowest and highest ratio of a round.
+
+Target: 1.5 over HTTP.
 """
 
 import argparse
-import os
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from time import perf_counter
-from types import ModuleType
-from typing import Any
 
-import numpy as np
 import orjson
-import tritonclient.grpc
-import tritonclient.http
 import tritonclient.utils.shared_memory as shm
 
 from tests.benchmarks import machine, protocol, wrk
+from tests.benchmarks.line import Line
 from tests.benchmarks.protocol import Message, Protocol
+from tests.benchmarks.shared_memory_clients import (
+    BYTES,
+    PREFIX,
+    SHAPE,
+    Clients,
+    Job,
+    images,
+    region,
+)
 from tests.engine.graphs import model, node, value
 from tests.repositories import put
+from tests.system.clients import connected
 from tests.system.process import running
 from tests.system.wire import free_port
 
-SHAPE = (1, 3, 224, 224)
-REGION, PREFIX = "rows", "quantserve-benchmark-"
+TITLES = {"http": "HTTP", "grpc": "gRPC"}
 TARGET = 1.5
 Measure = Callable[[float], float]
 """Asks for so many seconds; gives requests/s."""
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2, help="of one run")
     parser.add_argument("--clients", type=int, default=8, help="connections of wrk")
+    parser.add_argument("--processes", type=int, default=4, help="clients of Triton's, beside one")
+    parser.add_argument("--check", action="store_true", help="exit with 1 below the target")
     given = parser.parse_args()
     print("\n".join(machine.description()))
-    image = np.random.default_rng(0).random(SHAPE, np.float32)
-    with tempfile.TemporaryDirectory() as scratch, region(image.nbytes) as (handle, key):
+    image = images()[0]
+    with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         graph = model(
             [node("GlobalAveragePool", "x", to="y")],
@@ -56,29 +65,45 @@ def main() -> None:
         put(folder / "models", "m", 1, graph.SerializeToString())
         port = free_port()
         flags = ("--shared-memory", PREFIX, "--grpc-port", str(port))
-        with running(folder / "models", *flags) as served:
-            addresses = {
-                tritonclient.http: served.address, tritonclient.grpc: f"127.0.0.1:{port}",
-            }  # fmt: skip
-            with tritonclient.http.InferenceServerClient(served.address) as client:
-                client.register_system_shared_memory(REGION, key, image.nbytes)
+        with (
+            running(folder / "models", *flags) as served,
+            connected("http", served.address) as asking,
+            region(asking.client) as (handle, name),
+            ExitStack() as stack,
+        ):
             shm.set_shared_memory_region(handle, [image])
             url = f"http://{served.address}/v2/models/m/infer"
             direct = protocol.request(Protocol.BINARY, {"x": image}, ("y",))
             contests: dict[str, tuple[Measure, Measure]] = {
                 f"HTTP, wrk, {given.clients} connections": (
                     loaded(url, direct, folder / "direct", given.clients),
-                    loaded(url, lying(image), folder / "lying", given.clients),
+                    loaded(url, lying(name), folder / "lying", given.clients),
                 )
             }
-            for module, name in ((tritonclient.http, "HTTP"), (tritonclient.grpc, "gRPC")):
-                with_bytes, with_region = asking(module, addresses[module], handle, image)
-                contests[f"{name}, tritonclient, 1"] = (with_bytes, with_region)
-            compare(contests, given.rounds, given.seconds)
+            addresses = {"http": served.address, "grpc": f"127.0.0.1:{port}"}
+            for count in (1, given.processes):
+                clients = Clients(count)
+                stack.callback(clients.close)
+                for by, address in addresses.items():
+                    title = f"{TITLES[by]}, tritonclient, clients: {count}"
+                    contests[title] = (
+                        asked(clients, by, address, shared=False),
+                        asked(clients, by, address, shared=True),
+                    )
+            return int(not compare(contests, given.rounds, given.seconds) and given.check)
 
 
-def compare(contests: dict[str, tuple[Measure, Measure]], rounds: int, seconds: float) -> None:
-    """Measure in turns, and print the medians."""
+def asked(clients: Clients, by: str, address: str, *, shared: bool) -> Measure:
+    """Clients of Triton's, with inputs in the request or in shared memory."""
+
+    def measure(seconds: float) -> float:
+        return clients.measure(Job(by, address, shared, seconds))
+
+    return measure
+
+
+def compare(contests: dict[str, tuple[Measure, Measure]], rounds: int, seconds: float) -> bool:
+    """Measure in turns, and print the medians; gives whether HTTP reaches the target."""
     found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in contests}
     for number in range(rounds + 1):
         for name, both in contests.items():
@@ -86,30 +111,24 @@ def compare(contests: dict[str, tuple[Measure, Measure]], rounds: int, seconds: 
                 rate = both[side](seconds if number else 0.5)
                 if number:  # the first round warms up
                     found[name][side].append(rate)
-    print(f"requests/s, medians of {rounds} rounds; target {TARGET} over HTTP")
+    print(f"requests/s, medians of {rounds} rounds")
+    lines = []
     for name, (direct, shared) in found.items():
         ratios = [b / a for a, b in zip(direct, shared, strict=True)]
+        middle = median(shared) / median(direct)
         print(
-            f"{name:28} in the request {median(direct):7.0f}, in shared memory"
-            f" {median(shared):7.0f}: {median(shared) / median(direct):.2f}"
-            f" ({min(ratios):.2f} to {max(ratios):.2f})"
+            f"  {name:33} in the request {median(direct):6.0f}, in shared memory"
+            f" {median(shared):6.0f}: {middle:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         )
+        if name.startswith(TITLES["http"]):
+            lines.append(Line(name, TARGET, middle))
+    print(*lines, sep="\n")
+    return all(line.reached for line in lines)
 
 
-@contextmanager
-def region(size: int) -> Iterator[tuple[Any, str]]:
-    """Shared memory of this process, and its key."""
-    key = f"{PREFIX}{os.getpid()}"
-    handle = shm.create_shared_memory_region(REGION, key, size, create_only=True)
-    try:
-        yield handle, key
-    finally:
-        shm.destroy_shared_memory_region(handle)
-
-
-def lying(image: np.ndarray) -> Message:
+def lying(name: str) -> Message:
     """A request whose input lies in the region."""
-    where = {"shared_memory_region": REGION, "shared_memory_byte_size": image.nbytes}
+    where = {"shared_memory_region": name, "shared_memory_byte_size": BYTES}
     tensor = {"name": "x", "datatype": "FP32", "shape": SHAPE, "parameters": where}
     output = {"name": "y", "parameters": {"binary_data": True}}
     text = orjson.dumps({"inputs": [tensor], "outputs": [output]})
@@ -128,37 +147,5 @@ def loaded(url: str, message: Message, body: Path, clients: int) -> Measure:
     return measure
 
 
-def asking(
-    module: ModuleType, address: str, handle: Any, image: np.ndarray
-) -> tuple[Measure, Measure]:
-    """One client of Triton's, with inputs in the request and with inputs in the region."""
-    wanted = image.mean((2, 3), keepdims=True)
-
-    def with_bytes(client: Any) -> Any:
-        tensor = module.InferInput("x", list(SHAPE), "FP32")
-        tensor.set_data_from_numpy(image)
-        return client.infer("m", [tensor])
-
-    def with_region(client: Any) -> Any:
-        shm.set_shared_memory_region(handle, [image])
-        tensor = module.InferInput("x", list(SHAPE), "FP32")
-        tensor.set_shared_memory(REGION, image.nbytes)
-        return client.infer("m", [tensor])
-
-    def measured(ask: Callable[[Any], Any]) -> Measure:
-        def measure(seconds: float) -> float:
-            with module.InferenceServerClient(address) as client:
-                np.testing.assert_allclose(ask(client).as_numpy("y"), wanted, 1e-4)
-                began, count = perf_counter(), 0
-                while perf_counter() - began < seconds:
-                    ask(client)
-                    count += 1
-                return count / (perf_counter() - began)
-
-        return measure
-
-    return measured(with_bytes), measured(with_region)
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,8 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from tritonclient.utils import InferenceServerException
 
 from tests import tiny_models
 from tests.patience import PATIENCE, until
+from tests.system.clients import Client, connected
 from tests.system.process import KEY, ROOT, running
 from tests.system.wire import free_port, get
 
@@ -32,28 +32,6 @@ DTYPES = {
     "UINT64": np.uint64, "INT8": np.int8, "INT16": np.int16, "INT32": np.int32,
     "INT64": np.int64, "FP16": np.float16, "FP32": np.float32, "FP64": np.float64,
 }  # fmt: skip
-
-
-class Client(NamedTuple):
-    """A client by one of the two ways, and its module."""
-
-    module: ModuleType
-    client: Any
-    json: bool
-
-    def given(self, name: str, array: Any, datatype: str) -> Any:
-        """An input with its values."""
-        made = self.module.InferInput(name, list(array.shape), datatype)
-        made.set_data_from_numpy(array)
-        return made
-
-    def told(self, answer: Any) -> Any:
-        """What was told, as JSON."""
-        if self.json:
-            return answer
-        from google.protobuf.json_format import MessageToDict
-
-        return MessageToDict(answer, preserving_proto_field_name=True)
 
 
 @pytest.fixture(scope="module", params=[1, 2])
@@ -71,9 +49,8 @@ def addresses(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(params=["http", "grpc"])
 def asking(request: Any, addresses: dict[str, str]) -> Iterator[Client]:
-    module = {"http": tritonclient.http, "grpc": tritonclient.grpc}[request.param]
-    with module.InferenceServerClient(addresses[request.param]) as client:
-        yield Client(module, client, request.param == "http")
+    with connected(request.param, addresses[request.param]) as client:
+        yield client
 
 
 def test_the_server_tells_about_itself(asking: Client) -> None:

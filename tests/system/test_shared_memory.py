@@ -1,5 +1,5 @@
-"""System shared memory with Triton's own clients, over HTTP and gRPC: registered, read, written,
-shrunk, restarted."""
+"""System shared memory with Triton's clients, over HTTP and over gRPC, to one worker and to two:
+registered, read, written, shrunk, restarted."""
 
 import os
 import queue
@@ -8,25 +8,40 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import tritonclient.grpc
-import tritonclient.http
 import tritonclient.utils.shared_memory as shm
-from google.protobuf.json_format import MessageToDict
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, serialize_byte_tensor
 
+from tests import tiny_models
 from tests.patience import PATIENCE
 from tests.repositories import put, scale
+from tests.system.clients import Client, connected
 from tests.system.process import Running, running
 from tests.system.wire import free_port
 
 X = np.array([[1, 5]], np.float32)
 FLAG = ("--shared-memory", "qs-test-")
-MODULES = [tritonclient.http, tritonclient.grpc]
+OTHER = {"http": "grpc", "grpc": "http"}
+WORDS = {400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
+         409: "ALREADY_EXISTS", 501: "UNIMPLEMENTED"}  # fmt: skip
+
+
+class Served(NamedTuple):
+    """A server, and where it listens by each protocol."""
+
+    server: Running
+    addresses: dict[str, str]
+
+
+@contextmanager
+def serving(models: Path, *flags: str, workers: int = 1) -> Iterator[Served]:
+    port = free_port()
+    more = ["--grpc-port", str(port), "--workers", str(workers)]
+    with running(models, *flags, *more, supervised=workers > 1) as server:
+        yield Served(server, {"http": server.address, "grpc": f"127.0.0.1:{port}"})
 
 
 @pytest.fixture(scope="module")
@@ -34,93 +49,26 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("shared")
     put(root, "m", 1, scale(2))
     put(root, "wide", 1, scale(2, width=2**20))
+    tiny_models.identity(root, "BYTES")
     return root
 
 
-class Client(NamedTuple):
-    """A client by one of the two ways, and its module."""
-
-    module: ModuleType
-    client: Any
-
-    def asked(self, values: np.ndarray, name: str = "r", offset: int = 0) -> Any:
-        """An input that lies in a region."""
-        tensor = self.module.InferInput("x", list(values.shape), "FP32")
-        tensor.set_shared_memory(name, values.nbytes, offset)
-        return tensor
-
-    def wanted(self, size: int, name: str = "r", offset: int = 0) -> Any:
-        """An output that goes to a region."""
-        output = self.module.InferRequestedOutput("y")
-        output.set_shared_memory(name, size, offset)
-        return output
-
-    def plain(self, values: np.ndarray) -> Any:
-        """An input in the message."""
-        tensor = self.module.InferInput("x", list(values.shape), "FP32")
-        tensor.set_data_from_numpy(values)
-        return tensor
-
-    def status(self, name: str = "") -> list[dict[str, Any]]:
-        """The regions, as they are told over HTTP."""
-        told = self.client.get_system_shared_memory_status(name)
-        if self.module is tritonclient.http:
-            return list(told)
-        found = [told.regions[each] for each in sorted(told.regions)]
-        fields = ("name", "key", "offset", "byte_size")
-        return [{field: getattr(each, field) for field in fields} for each in found]
-
-    def told(self, output: Any) -> dict[str, Any]:
-        """An output as it is told over HTTP."""
-        if self.module is tritonclient.http:
-            return dict(output)
-        found: dict[str, Any] = MessageToDict(output, preserving_proto_field_name=True)
-        parameters = found.get("parameters", {}).items()
-        values = {name: list(each.values())[0] for name, each in parameters}
-        whole = {name: int(v) if v.isdigit() else v for name, v in values.items()}  # 64 bits: text
-        return found | {"parameters": whole, "shape": [int(each) for each in found["shape"]]}
-
-    def refused(self, error: InferenceServerException) -> bool:
-        """Whether the request was at fault."""
-        bad = {tritonclient.http: "400", tritonclient.grpc: "StatusCode.INVALID_ARGUMENT"}
-        return error.status() == bad[self.module]
+@pytest.fixture(scope="module", params=[1, 2])
+def served(request: Any, models: Path) -> Iterator[Served]:
+    with serving(models, *FLAG, workers=request.param) as each:
+        yield each
 
 
-Addresses = dict[ModuleType, str]
-
-
-@contextmanager
-def serving(models: Path, *flags: str, workers: int = 1) -> Iterator[tuple[Running, Addresses]]:
-    """A server, and its addresses by the module of their client."""
-    port = free_port()
-    flags = (*flags, "--grpc-port", str(port), "--workers", str(workers))
-    with running(models, *flags, supervised=workers > 1) as served:
-        yield served, {tritonclient.http: served.address, tritonclient.grpc: f"127.0.0.1:{port}"}
-
-
-@contextmanager
-def connected(module: ModuleType, addresses: Addresses) -> Iterator[Client]:
-    with module.InferenceServerClient(addresses[module]) as client:
-        yield Client(module, client)
-
-
-@pytest.fixture(scope="module")
-def served(models: Path) -> Iterator[tuple[Running, Addresses]]:
-    with serving(models, *FLAG) as found:
-        yield found
-
-
-@pytest.fixture(params=MODULES, ids=["http", "grpc"])
-def module(request: Any) -> ModuleType:
-    found: ModuleType = request.param
-    return found
+@pytest.fixture(params=["http", "grpc"])
+def protocol(request: Any) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
-def asking(module: ModuleType, served: tuple[Running, Addresses]) -> Iterator[Client]:
-    with connected(module, served[1]) as found:
-        yield found
-        found.client.unregister_system_shared_memory()
+def asking(served: Served, protocol: str) -> Iterator[Client]:
+    with connected(protocol, served.addresses[protocol]) as each:
+        yield each
+        each.client.unregister_system_shared_memory()
 
 
 @contextmanager
@@ -137,45 +85,108 @@ def key(name: str, prefix: str = "qs-test-") -> str:
     return f"{prefix}{os.getpid()}-{name}"
 
 
+def asked(asking: Client, values: np.ndarray, name: str = "r", offset: int = 0) -> Any:
+    tensor = asking.module.InferInput("x", values.shape, "FP32")
+    tensor.set_shared_memory(name, values.nbytes, offset)
+    return tensor
+
+
+def wanted(asking: Client, size: int, name: str = "r", offset: int = 0) -> Any:
+    output = asking.module.InferRequestedOutput("y")
+    output.set_shared_memory(name, size, offset)
+    return output
+
+
+def regions(asking: Client, name: str = "") -> list[dict[str, Any]]:
+    """What is registered, with numbers as numbers."""
+    told = asking.told(asking.client.get_system_shared_memory_status(name))
+    found = told if asking.json else list(told.get("regions", {}).values())
+    return [
+        {**each, "offset": int(each.get("offset", 0)), "byte_size": int(each["byte_size"])}
+        for each in found
+    ]
+
+
+@contextmanager
+def refused(asking: Client, text: str, status: int) -> Iterator[None]:
+    """The status as each protocol has it."""
+    with pytest.raises(InferenceServerException, match=text) as error:
+        yield
+    expected = str(status) if asking.json else f"StatusCode.{WORDS[status]}"
+    assert error.value.status() == expected
+
+
 def test_input_and_output_lie_in_shared_memory(asking: Client) -> None:
+    client = asking.client
     with region("r", 64) as handle:
         shm.set_shared_memory_region(handle, [X], offset=8)
-        asking.client.register_system_shared_memory("r", key("r"), 64)
-        [status] = asking.status()
+        client.register_system_shared_memory("r", key("r"), 64)
+        [status] = regions(asking)
         assert status == {"name": "r", "key": key("r"), "offset": 0, "byte_size": 64}
-        assert asking.status("r") == [status]
-        wanted = [asking.wanted(8, offset=32)]
-        result = asking.client.infer("m", [asking.asked(X, offset=8)], outputs=wanted)
-        assert asking.told(result.get_output("y")) == {
-            "name": "y",
-            "datatype": "FP32",
-            "shape": [1, 2],
-            "parameters": {
-                "shared_memory_region": "r",
-                "shared_memory_byte_size": 8,
-                "shared_memory_offset": 32,
-            },
+        assert regions(asking, "r") == [status]
+        there = asked(asking, X, offset=8)
+        result = client.infer("m", [there], outputs=[wanted(asking, 8, offset=32)])
+        output = asking.told(result.get_output("y"))
+        told = output["parameters"]
+        if not asking.json:
+            told = {name: next(iter(value.values())) for name, value in told.items()}
+        assert {name: str(value) for name, value in told.items()} == {
+            "shared_memory_region": "r",
+            "shared_memory_byte_size": "8",
+            "shared_memory_offset": "32",
         }
+        assert "data" not in output and [int(each) for each in output["shape"]] == [1, 2]
         found = shm.get_contents_as_numpy(handle, np.float32, [1, 2], offset=32)
         assert found.tolist() == [[2, 10]]
         # One of both in the message.
-        direct = asking.client.infer("m", [asking.asked(X, offset=8)])
-        assert direct.as_numpy("y").tolist() == [[2, 10]]
-        asking.client.infer("m", [asking.plain(X * 3)], outputs=[asking.wanted(8)])
+        assert client.infer("m", [there]).as_numpy("y").tolist() == [[2, 10]]
+        client.infer("m", [asking.given("x", X * 3, "FP32")], outputs=[wanted(asking, 8)])
         assert shm.get_contents_as_numpy(handle, np.float32, [1, 2]).tolist() == [[6, 30]]
+        client.unregister_system_shared_memory("r")
+        assert regions(asking) == []
+        with refused(asking, 'no shared memory region "r"', 400):
+            client.infer("m", [asked(asking, X)])
+        with refused(asking, 'no shared memory region "r"', 404):
+            regions(asking, "r")
+
+
+def test_a_region_of_one_protocol_is_that_of_the_other(
+    served: Served, protocol: str, asking: Client
+) -> None:
+    with (
+        region("r", 64) as handle,
+        connected(OTHER[protocol], served.addresses[OTHER[protocol]]) as other,
+    ):
+        shm.set_shared_memory_region(handle, [X])
+        other.client.register_system_shared_memory("r", key("r"), 64)
+        assert regions(asking) == regions(other) and regions(asking, "r")
+        with refused(asking, "is registered", 409):
+            asking.client.register_system_shared_memory("r", key("r"), 64)
+        assert asking.client.infer("m", [asked(asking, X)]).as_numpy("y").tolist() == [[2, 10]]
         asking.client.unregister_system_shared_memory("r")
-        assert asking.status() == []
-        with pytest.raises(InferenceServerException, match='no shared memory region "r"'):
-            asking.client.infer("m", [asking.asked(X)])
+        assert regions(other) == []
 
 
 def test_a_region_of_an_offset_begins_there(asking: Client) -> None:
     with region("r", 64) as handle:
         shm.set_shared_memory_region(handle, [X], offset=40)
         asking.client.register_system_shared_memory("r", key("r"), 24, offset=40)
-        assert asking.client.infer("m", [asking.asked(X)]).as_numpy("y").tolist() == [[2, 10]]
-        with pytest.raises(InferenceServerException, match="are not in region"):
-            asking.client.infer("m", [asking.asked(X, offset=24)])
+        assert asking.client.infer("m", [asked(asking, X)]).as_numpy("y").tolist() == [[2, 10]]
+        with refused(asking, "are not in region", 400):
+            asking.client.infer("m", [asked(asking, X, offset=24)])
+
+
+def test_strings_come_and_go(asking: Client) -> None:
+    with region("r", 64) as handle:
+        words = np.array([["é".encode(), b"ab"]], np.object_)
+        shm.set_shared_memory_region(handle, [serialize_byte_tensor(words)])
+        asking.client.register_system_shared_memory("r", key("r"), 64)
+        tensor = asking.module.InferInput("x", [1, 2], "BYTES")
+        tensor.set_shared_memory("r", 12)
+        output = wanted(asking, 32, offset=32)
+        asking.client.infer("same_bytes", [tensor], outputs=[output])
+        found = shm.get_contents_as_numpy(handle, np.object_, [1, 2], offset=32)
+        assert found.tolist() == words.tolist()
 
 
 def test_large_tensors_come_and_go(asking: Client) -> None:
@@ -183,136 +194,134 @@ def test_large_tensors_come_and_go(asking: Client) -> None:
     with region("r", 2 * values.nbytes) as handle:
         shm.set_shared_memory_region(handle, [values])
         asking.client.register_system_shared_memory("r", key("r"), 2 * values.nbytes)
-        output = asking.wanted(values.nbytes, offset=values.nbytes)
+        output = wanted(asking, values.nbytes, offset=values.nbytes)
         for _ in range(3):
-            asking.client.infer("wide", [asking.asked(values)], outputs=[output])
+            asking.client.infer("wide", [asked(asking, values)], outputs=[output])
         shape = list(values.shape)
         found = shm.get_contents_as_numpy(handle, np.float32, shape, offset=values.nbytes)
         assert np.array_equal(found, values * 2)
 
 
 @pytest.mark.parametrize("size", [0, 4, 63])
-def test_a_region_that_shrinks_is_a_400_and_no_signal(
-    served: tuple[Running, Addresses], asking: Client, size: int
+def test_a_region_that_shrinks_is_refused_and_no_signal(
+    served: Served, asking: Client, size: int
 ) -> None:
+    client, before = asking.client, workers_of(served.server)
     with region("r", 64) as handle:
         shm.set_shared_memory_region(handle, [X], offset=56)
-        asking.client.register_system_shared_memory("r", key("r"), 64)
+        client.register_system_shared_memory("r", key("r"), 64)
         os.truncate(f"/dev/shm/{key('r')}", size)
-        with pytest.raises(InferenceServerException, match="has become smaller") as error:
-            asking.client.infer("m", [asking.asked(X, offset=56)])
-        assert asking.refused(error.value)
-        plain = asking.plain(X)
-        with pytest.raises(InferenceServerException, match="has become smaller"):
-            asking.client.infer("m", [plain], outputs=[asking.wanted(8, offset=56)])
+        with refused(asking, "has become smaller", 400):
+            client.infer("m", [asked(asking, X, offset=56)])
+        plain = asking.given("x", X, "FP32")
+        with refused(asking, "has become smaller", 400):
+            client.infer("m", [plain], outputs=[wanted(asking, 8, offset=56)])
         assert Path(f"/dev/shm/{key('r')}").stat().st_size == size
-        assert served[0].process.poll() is None
+        assert served.server.process.poll() is None and workers_of(served.server) == before
         os.truncate(f"/dev/shm/{key('r')}", 64)
-        assert asking.client.infer("m", [plain]).as_numpy("y").tolist() == [[2, 10]]
+        assert client.infer("m", [plain]).as_numpy("y").tolist() == [[2, 10]]
 
 
-def test_what_does_not_fit_is_a_400(asking: Client) -> None:
+def test_what_does_not_fit_is_refused(asking: Client) -> None:
     with region("r", 64) as handle:
         shm.set_shared_memory_region(handle, [X])
         asking.client.register_system_shared_memory("r", key("r"), 64)
-        bad = ((asking.wanted(4), "has 8 bytes"), (asking.wanted(8, offset=60), "not in region"))
-        for output, why in bad:
-            with pytest.raises(InferenceServerException, match=why):
-                asking.client.infer("m", [asking.asked(X)], outputs=[output])
+        for output, why in (
+            (wanted(asking, 4), "has 8 bytes"),
+            (wanted(asking, 8, offset=60), "not in region"),
+        ):
+            with refused(asking, why, 400):
+                asking.client.infer("m", [asked(asking, X)], outputs=[output])
         wrong = asking.module.InferInput("x", [1, 3], "FP32")
         wrong.set_shared_memory("r", 8)
-        with pytest.raises(InferenceServerException, match="needs 12"):
+        with refused(asking, "needs 12", 400):
             asking.client.infer("m", [wrong])
 
 
 def test_other_shared_memory_cannot_be_registered(asking: Client) -> None:
-    with (
-        region("r", 64, "other-"),
-        pytest.raises(InferenceServerException, match='keys begin with "qs-test-"'),
-    ):
-        asking.client.register_system_shared_memory("r", key("r", "other-"), 64)
+    register = asking.client.register_system_shared_memory
+    with region("r", 64, "other-"), refused(asking, 'keys begin with "qs-test-"', 403):
+        register("r", key("r", "other-"), 64)
     for bad in ("qs-test-/../../etc/passwd", "../qs-test-", ""):
-        with pytest.raises(InferenceServerException, match="cannot be the key"):
-            asking.client.register_system_shared_memory("r", bad, 64)
-    with pytest.raises(InferenceServerException, match="No such file"):
-        asking.client.register_system_shared_memory("r", "qs-test-absent", 64)
+        with refused(asking, "cannot be the key", 400):
+            register("r", bad, 64)
+    with refused(asking, "No such file", 400):
+        register("r", "qs-test-absent", 64)
+    wrong = 404 if asking.json else 400  # over HTTP it is another path
+    with region("r", 64), refused(asking, "cannot be the name|there is nothing at", wrong):
+        register("a/b", key("r"), 64)
     link = Path(f"/dev/shm/{key('link')}")
     link.symlink_to("/etc/hostname")
     try:
-        with pytest.raises(InferenceServerException, match="shared memory .*link"):
-            asking.client.register_system_shared_memory("r", link.name, 1)
+        with refused(asking, "shared memory .*link", 400):
+            register("r", link.name, 1)
     finally:
         link.unlink()
 
 
-def test_a_stream_reads_and_writes_regions(served: tuple[Running, Addresses]) -> None:
+def test_cuda_is_refused(asking: Client) -> None:
+    with refused(asking, "shared memory is not supported", 501):
+        asking.client.get_cuda_shared_memory_status()
+
+
+def test_a_server_without_the_flag_refuses(models: Path) -> None:
+    with serving(models) as plain:
+        for protocol in OTHER:
+            with connected(protocol, plain.addresses[protocol]) as asking:
+                with region("r", 64), refused(asking, "--shared-memory", 501):
+                    asking.client.register_system_shared_memory("r", key("r"), 64)
+                for outputs in (None, [wanted(asking, 8)]):
+                    with refused(asking, "--shared-memory", 400):
+                        asking.client.infer("m", [asked(asking, X)], outputs=outputs)
+
+
+def test_requests_of_a_stream_lie_in_shared_memory(served: Served) -> None:
     answers: queue.Queue[Any] = queue.Queue()
-    with region("r", 64) as handle, connected(tritonclient.grpc, served[1]) as asking:
-        shm.set_shared_memory_region(handle, [X])
+    with (
+        region("r", 64) as handle,
+        connected("grpc", served.addresses["grpc"]) as asking,
+    ):
+        shm.set_shared_memory_region(handle, [X, X * 2])
         asking.client.register_system_shared_memory("r", key("r"), 64)
-        asking.client.start_stream(lambda result, error: answers.put((result, error)))
-        asking.client.async_stream_infer("m", [asking.asked(X)], outputs=[asking.wanted(8, "r", 8)])
-        asking.client.async_stream_infer("m", [asking.asked(X, offset=60)])
-        result, error = answers.get(timeout=PATIENCE)
-        assert error is None and result.get_output("y").parameters
-        assert shm.get_contents_as_numpy(handle, np.float32, [1, 2], offset=8).tolist() == [[2, 10]]
-        result, error = answers.get(timeout=PATIENCE)
-        assert "are not in region" in str(error)
+        asking.client.start_stream(lambda result, error: answers.put(error or result))
+        for at in (0, 8, 60):
+            output = wanted(asking, 8, offset=32 + at % 32)
+            asking.client.async_stream_infer("m", [asked(asking, X, offset=at)], outputs=[output])
+        found = [answers.get(timeout=PATIENCE) for _ in range(3)]
         asking.client.stop_stream()
+        assert [type(each).__name__ for each in found[:2]] == ["InferResult"] * 2
+        assert "are not in region" in str(found[2])
+        made = shm.get_contents_as_numpy(handle, np.float32, [2, 2], offset=32)
+        assert made.tolist() == [[2, 10], [4, 20]]
         asking.client.unregister_system_shared_memory()
 
 
-def test_a_region_is_known_to_both_protocols(served: tuple[Running, Addresses]) -> None:
-    with region("r", 64) as handle:
+def test_all_workers_know_a_region_also_one_that_is_replaced(models: Path, protocol: str) -> None:
+    with serving(models, *FLAG, workers=2) as served, region("r", 64) as handle:
+        address = served.addresses[protocol]
         shm.set_shared_memory_region(handle, [X])
-        for here, there in (MODULES, MODULES[::-1]):
-            with connected(here, served[1]) as one, connected(there, served[1]) as other:
-                one.client.register_system_shared_memory("r", key("r"), 64)
-                assert other.client.infer("m", [other.asked(X)]).as_numpy("y").tolist() == [[2, 10]]
-                other.client.unregister_system_shared_memory("r")
-                assert one.status() == []
-
-
-def test_a_server_without_the_flag_refuses(models: Path, module: ModuleType) -> None:
-    with serving(models) as (_, addresses), connected(module, addresses) as asking:
-        with region("r", 64), pytest.raises(InferenceServerException, match="--shared-memory"):
+        with connected(protocol, address) as asking:
             asking.client.register_system_shared_memory("r", key("r"), 64)
-        with pytest.raises(InferenceServerException, match="--shared-memory"):
-            asking.client.infer("m", [asking.asked(X)])
-        with pytest.raises(InferenceServerException, match="--shared-memory"):
-            asking.client.infer("m", [asking.plain(X)], outputs=[asking.wanted(8)])
-
-
-def test_all_workers_know_a_region_also_one_that_is_replaced(
-    models: Path, module: ModuleType
-) -> None:
-    with (
-        serving(models, *FLAG, workers=2) as (served, addresses),
-        region("r", 64) as handle,
-    ):
-        shm.set_shared_memory_region(handle, [X])
-        with connected(module, addresses) as asking:
-            asking.client.register_system_shared_memory("r", key("r"), 64)
-            with pytest.raises(InferenceServerException, match="is registered"):
+            with refused(asking, "is registered", 409):
                 asking.client.register_system_shared_memory("r", key("r"), 64)
-        answered(module, addresses, 8)
-        os.kill(worker_of(served), signal.SIGKILL)
+        answered(served, protocol, 8)
+        os.kill(workers_of(served.server)[-1], signal.SIGKILL)
         time.sleep(0.5)
-        answered(module, addresses, 16)
-        with connected(module, addresses) as asking:
+        answered(served, protocol, 16)
+        with connected(protocol, address) as asking:
             asking.client.unregister_system_shared_memory("r")
         for _ in range(8):
-            with connected(module, addresses) as asking:
-                assert asking.status() == []
+            with connected(protocol, address) as asking:
+                assert regions(asking) == []
 
 
-def answered(module: ModuleType, addresses: Addresses, times: int) -> None:
+def answered(served: Served, protocol: str, times: int) -> None:
     """Ask over connections of their own, which are shared out among the workers."""
     until = time.monotonic() + PATIENCE
     while times:
-        with connected(module, addresses) as asking:
+        with connected(protocol, served.addresses[protocol]) as asking:
             try:
-                found = asking.client.infer("m", [asking.asked(X)]).as_numpy("y")
+                found = asking.client.infer("m", [asked(asking, X)]).as_numpy("y")
             except (OSError, InferenceServerException) as error:
                 gone = isinstance(error, OSError) or "shared memory" not in str(error)
                 assert gone and time.monotonic() < until, error
@@ -321,9 +330,7 @@ def answered(module: ModuleType, addresses: Addresses, times: int) -> None:
             times -= 1
 
 
-def worker_of(served: Running) -> int:
-    """The process id of one of the workers."""
+def workers_of(served: Running) -> list[int]:
+    """The process ids of the workers, where there are several."""
     children = Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children").read_text()
-    pids = [int(each) for each in children.split()]
-    assert len(pids) >= 2
-    return pids[-1]
+    return [int(each) for each in children.split()]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 from google.protobuf.json_format import ParseDict
+from grpc import StatusCode
 
 from service.api.grpc.messages import message
 from service.api.grpc.metadata import pairs_of
@@ -49,13 +50,20 @@ class ControlPlane:
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
 
-    async def answer(self, asked: Asked, context: Any, response: str, form: Answers) -> Any:
+    async def answer(
+        self,
+        asked: Asked,
+        context: Any,
+        response: str,
+        form: Answers,
+        codes: Mapping[int, StatusCode],
+    ) -> Any:
         """The message ``response``, of the answer as ``form`` has it; a failed call where the
-        answer is an error."""
+        answer is an error, whose code is that of ``codes``, else the usual one."""
         status, body = await self.ask(asked, context)
         found = orjson.loads(body) if body else {}
         if status != 200:
-            await context.abort(code_of(status), str(found.get("error", "")))
+            await context.abort(codes.get(status) or code_of(status), str(found.get("error", "")))
         return ParseDict(
             form(found), message(f"inference.{response}")(), ignore_unknown_fields=True
         )

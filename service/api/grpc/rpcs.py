@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import orjson
+from grpc import StatusCode
 
 from service.api.grpc.control import Answers, Asked
 from service.api.grpc.parameters import values
@@ -15,10 +16,12 @@ Asks = Callable[[Any], Asked]
 
 
 class Rpc(NamedTuple):
-    """A call: what it asks over HTTP, and its answer in the words of its message."""
+    """A call: what it asks over HTTP, its answer in the words of its message, and the codes of
+    those errors for which Triton has another one in this call."""
 
     ask: Asks
     form: Answers
+    codes: Mapping[int, StatusCode] = {}
 
 
 def _same(found: Any) -> Mapping[str, Any]:
@@ -112,7 +115,7 @@ RPCS: Mapping[str, Rpc] = {
     "TraceSetting": Rpc(_traces, _listed),
     "LogSettings": Rpc(_logs, _chosen),
     "SystemSharedMemoryStatus": Rpc(lambda r: Asked("GET", _region(r.name, "status")), _regions),
-    "SystemSharedMemoryRegister": Rpc(_register, _same),
+    "SystemSharedMemoryRegister": Rpc(_register, _same, {409: StatusCode.ALREADY_EXISTS}),
     "SystemSharedMemoryUnregister": Rpc(
         lambda r: Asked("POST", _region(r.name, "unregister")), _same
     ),

@@ -77,7 +77,7 @@ def _told(control: ControlPlane, name: str, rpc: Rpc) -> Callable[[Any, Any], An
         except QuantserveError as error:
             await context.abort(code_of(status_of(error)), str(error))
             raise
-        return await control.answer(asked, context, f"{name}Response", rpc.form)
+        return await control.answer(asked, context, f"{name}Response", rpc.form, rpc.codes)
 
     return answer
 
