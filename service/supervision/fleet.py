@@ -30,6 +30,7 @@ from service.supervision.process import (
     LONGEST_PAUSE,
     MOST_EARLY_CRASHES,
     cause_of,
+    code_of_end,
     shared_memory,
     stop_signals,
 )
@@ -237,7 +238,7 @@ class Fleet:
         self._scrapes.gone(worker.number)
         self._give(self._coordinator.gone(worker.number))
         if self._ending:
-            self._code = max(self._code, code if code >= 0 else 128 - code)
+            self._code = max(self._code, code_of_end(code))
         elif worker.told_to_end or code == 0:
             worker.again_at = 0.0
         elif code > 0 and not worker.was_ready and not self._board.all_ready:

@@ -33,3 +33,11 @@ def shared_memory(size: int) -> int:
 def cause_of(code: int) -> str:
     """What ended a process with this code, for people."""
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def code_of_end(code: int) -> int:
+    """The exit code for the end of a process that was told to end. SIGTERM ends one that has not
+    set a handler yet: that is no failure."""
+    if code == -signal.SIGTERM:
+        return 0
+    return code if code >= 0 else 128 - code
