@@ -19,7 +19,7 @@ import tritonclient.grpc
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
-from tests import tiny_models
+from tests import pictures, tiny_models, tiny_texts
 from tests.patience import PATIENCE, until
 from tests.system.clients import Client, connected
 from tests.system.process import KEY, ROOT, running
@@ -36,11 +36,14 @@ DTYPES = {
 
 @pytest.fixture(scope="module", params=[1, 2])
 def addresses(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Of the digits and the tiny models, with one worker and with two."""
+    """Of the digits, tiny models, and one each for texts and images; with one worker and with
+    two."""
     models = tmp_path_factory.mktemp("clients")
     shutil.copytree(ROOT / "models/digits", models / "digits")
     for datatype in tiny_models.DATATYPES:
         tiny_models.identity(models, datatype)
+    tiny_texts.embedder(models / "sentences/1")
+    pictures.echo(models)
     port = free_port()
     flags = ["--grpc-port", str(port), "--workers", str(request.param)]
     with running(models, *flags, supervised=request.param > 1) as served:
@@ -66,6 +69,25 @@ def test_the_server_tells_about_itself(asking: Client) -> None:
     config = config if asking.json else config["config"]
     assert [int(length) for length in config["input"][0]["dims"]] == [1, 28, 28]
     assert config["input"][0]["data_type"] == "TYPE_FP32" and config["max_batch_size"] == 64
+
+
+def test_texts_take_the_place_of_tokens(asking: Client) -> None:
+    texts = np.array(["A dog.", "The sea is blue, as far as one can see."], object)
+    answer = asking.client.infer("sentences", [asking.given("text", texts, "BYTES")])
+    found = answer.as_numpy("embedding")
+    assert len(found) == 2 and np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    for place in (0, 1):
+        alone = asking.given("text", texts[place : place + 1], "BYTES")
+        same = asking.client.infer("sentences", [alone]).as_numpy("embedding")
+        assert np.allclose(same, found[place : place + 1], atol=1e-5)
+
+
+def test_images_take_the_place_of_pixels(asking: Client) -> None:
+    picture = pictures.picture()
+    images = np.array([pictures.encoded(picture, form) for form in ("JPEG", "PNG")], object)
+    found = asking.client.infer("echo", [asking.given("image", images, "BYTES")]).as_numpy("y")
+    assert found.shape == (2, 3, pictures.SIDE, pictures.SIDE)
+    assert np.abs(found[0] - found[1]).mean() < 0.1  # what JPEG loses
 
 
 @pytest.mark.parametrize("compression", [None, "gzip", "deflate"])
