@@ -194,15 +194,17 @@ class Inference:
         return await asyncio.to_thread(self._shared.read, request, go_on)
 
     def _expect_shared(self, exchange: Exchange, request: InferRequest) -> int:
-        """Reserve memory for inputs in shared memory. Returns their size in bytes.
+        """Reserve memory for inputs in shared memory, once: a request may be read again. Returns
+        their size in bytes.
 
         Raises:
             MalformedRequest, BodyTooLarge: see ``SharedTensors.size``.
             MemoryFull: there is no room for them.
         """
         size = self._shared.size(request)
-        if size > LARGE:
+        if size > LARGE and not exchange.in_regions:
             self.traffic.expand(exchange, size)
+            exchange.in_regions = size
         return size
 
     async def _read(

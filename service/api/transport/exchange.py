@@ -66,6 +66,8 @@ class Exchange:
     held: Reservation | None = None
     pictured: Pictured | None = None
     weight = weighed = 0
+    in_regions = 0
+    """Bytes that were reserved for inputs in shared memory."""
 
     def __init__(self, target: Target, request_id: bytes) -> None:
         self.started = perf_counter()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from service.config import Settings
 from service.core.errors import NotReady
 from service.core.padding import Padding
 from service.core.tensors import DATATYPES, Signature, Tensor, TensorSpec
+from service.engine.host.shared_memory import FOLDER, Regions
 
 VALUES = [[1.0, 2.0]] * 10_000
 BODY = json.dumps({"instances": VALUES}).encode()
@@ -107,3 +109,33 @@ async def test_what_nobody_waits_for_is_not_queued() -> None:
     old = Version(signature("FP32"))
     exchange = await admit(old, leaves=True)
     assert exchange.admitted is None and not old.given
+
+
+async def test_memory_for_inputs_in_shared_memory_is_reserved_once() -> None:
+    """Also where the request is read a second time, for a version with other inputs."""
+    prefix = f"qs-inference-{os.getpid()}"
+    values = np.ones((1, 2**20), np.float32)
+    file = FOLDER / prefix
+    file.write_bytes(values.tobytes())
+    try:
+        regions = Regions(prefix)
+        regions.register("r", prefix, 0, values.nbytes)
+        where = {"shared_memory_region": "r", "shared_memory_byte_size": values.nbytes}
+        tensor = {"name": "x", "datatype": "FP32", "shape": values.shape, "parameters": where}
+        body = json.dumps({"inputs": [tensor]}).encode()
+        last = Version(signature("FP32"))
+        served: Any = Repository([*[Version(signature("FP64"))] * 2, last])
+        # Twice the bytes do not fit.
+        traffic = Traffic(2 * values.nbytes - 1)
+        inference = Inference(served, Settings(), lambda _: None, traffic, regions=regions)
+        exchange = Exchange(Target("v2", "m", None), b"1")
+        reply = asyncio.get_running_loop().create_future()
+        try:
+            with pytest.raises(TakesLong):
+                inference.admit(exchange, {}, body, reply)
+            await inference.admit_elsewhere(exchange, {}, body, reply)
+        finally:
+            inference.elsewhere.close()
+        assert np.array_equal(last.given[0].array, values)
+    finally:
+        file.unlink()
