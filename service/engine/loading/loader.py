@@ -111,10 +111,10 @@ class Loaded:
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes for the operator."""
-        told = [self.outputs_note, self.kernels_note, self.plan.note, self.advice, self.speed_note]
-        told.append(self.text_note)
-        told.append(self.images_note)
-        told.append(self.tuning_note)
+        told = (
+            self.outputs_note, self.kernels_note, self.plan.note, self.advice, self.speed_note,
+            self.text_note, self.images_note, self.tuning_note,
+        )  # fmt: skip
         return tuple(filter(None, told))
 
 
