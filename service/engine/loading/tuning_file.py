@@ -6,9 +6,10 @@ and release of ONNX Runtime. The folder is hidden, so that it belongs to no vers
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import onnxruntime
 from pydantic import ValidationError
@@ -33,23 +34,18 @@ Sections = Mapping[str, Mapping[str, Any]]
 """Settings by section, in the form of model.toml; see ``SETTINGS``."""
 
 
-class Asked(NamedTuple):
-    """A setting of model.toml that tuning may make, and whether model.toml makes it."""
-
-    section: str
-    keys: tuple[str, ...]
-
-
-SETTINGS = (
-    # Instances and threads belong together: one of them by hand, and both are.
-    Asked("instances", ("count", "threads")),
-    Asked("batching", ("preferred_batch_size",)),
-    Asked("session", ("kernels",)),
-)
+SETTINGS = {
+    "instances": ("count", "threads"),
+    "batching": ("preferred_batch_size",),
+    "session": ("kernels",),
+}
+"""The tuned settings, by section. Where model.toml has one of a section, none of it is tuned: the
+number of instances fits the number of threads."""
 
 
 def tuning_path(files: VersionFiles, cores: int) -> Path:
-    """Where the tuning of a version's model file for this machine is, or would be.
+    """The path of the tuning file for a version's model file and this machine. The file may not
+    exist.
 
     Raises:
         LoadFailed, OSError: the model file cannot be read.
@@ -85,8 +81,8 @@ def with_tuning(files: VersionFiles, config: ModelConfig, cores: int) -> tuple[M
     and a note for the operator; "" where nothing was ever tuned. A file that cannot be used is no
     error, but a note.
     """
-    folder = files.shared / FOLDER
-    if not folder.is_dir() or is_language_model(files.home):
+    tuned_before = os.path.isdir(files.shared / FOLDER)  # noqa: PTH112 - never raises
+    if not tuned_before or is_language_model(files.home):
         return config, ""
     try:
         path = tuning_path(files, cores)
@@ -100,10 +96,10 @@ def with_tuning(files: VersionFiles, config: ModelConfig, cores: int) -> tuple[M
                 f" quantserve tune {files.shared.name}"
             )
         found = json.loads(text)
-        sections, chosen = _read(found), f"{found['chosen']!s:.200}, {found['made']!s:.40}"
+        tuned, chosen = _read(found), f"{found['chosen']!s:.200}, {found['made']!s:.40}"
     except UNUSABLE as error:
         return config, f"{FOLDER}/{path.name} is not used: {_reason(error)}"
-    applied, by_hand = _applied(config, sections)
+    applied, by_hand = _applied(config, tuned)
     note = f"tuned: {chosen}"
     if by_hand:
         note += f"; model.toml sets {', '.join(by_hand)} itself"
@@ -118,10 +114,9 @@ def _read(found: Any) -> ModelConfig:
     """
     if found["format"] != FORMAT:
         raise ValueError(f"its format is {found['format']!r:.40}, expected {FORMAT}")
-    known = {asked.section: asked.keys for asked in SETTINGS}
     for section, values in found["settings"].items():
         for key in values:
-            if key not in known.get(section, ()):
+            if key not in SETTINGS.get(section, ()):
                 raise ValueError(f"{section!s:.40}.{key!s:.40} is not a setting that is tuned")
     return ModelConfig.model_validate(found["settings"])
 
@@ -130,7 +125,7 @@ def _applied(config: ModelConfig, tuned: ModelConfig) -> tuple[ModelConfig, list
     """The settings with the tuned ones, and the names of those that stay as they are by hand."""
     changed: dict[str, Any] = {}
     by_hand: list[str] = []
-    for section, keys in SETTINGS:
+    for section, keys in SETTINGS.items():
         mine, its = getattr(config, section), getattr(tuned, section)
         wanted = {key: getattr(its, key) for key in keys if key in its.model_fields_set}
         if not wanted:
