@@ -8,7 +8,6 @@ steadiest of them on a busy machine.
 
 import argparse
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -90,9 +89,7 @@ def measured(
 @contextmanager
 def serving(checkout: Path, repository: Path) -> Iterator[Started]:
     """A server of a checkout."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
+    port = servers.free_port()
     command = [str(checkout / ".venv/bin/python"), "-m", "service", "serve"]
     command += ["--models", str(repository), "--port", str(port), "--log-level", "error"]
     began = perf_counter()

