@@ -370,7 +370,7 @@ def _member(parent: Supervised) -> "Member | None":
 
 
 def _counting(member: "Member | None", statistics: Statistics) -> Observer:
-    """The observer that counts changes; one worker alone reports them."""
+    """The observer that counts changes. Of several workers, only one reports them."""
     if member is None:
         return statistics
     from service.workers.wiring import counted_once

@@ -42,7 +42,7 @@ _Kind = TypeVar("_Kind", bound=_Value)
 
 
 class Settings(_Value):
-    """Settings of ``quantserve serve``: flags, else QUANTSERVE_* variables, else these defaults."""
+    """Settings of ``quantserve serve``: by flag, else by QUANTSERVE_* variable, else these."""
 
     models: Path = Field(Path("models"), description="folder with the models")
     name: str | None = Field(
@@ -471,7 +471,7 @@ def load_settings(flags: Mapping[str, object], environment: Mapping[str, str]) -
     known = Settings.model_fields
     values: dict[str, object] = {}
     for name, value in environment.items():
-        # An empty variable counts as unset: compose files make an empty one of an unset one.
+        # An empty variable counts as unset: compose files pass unset variables as empty ones.
         if name.startswith(PREFIX) and name not in OF_CLIENTS and value:
             field = name.removeprefix(PREFIX).lower()
             if field not in known:

@@ -77,7 +77,7 @@ class Supervised:
         self._event("closing")
 
     def try_again(self, work: Work) -> None:
-        """A user asked to serve a version again that crashes were attributed to."""
+        """Tell the supervisor to forget the crashes of a version that is to be served again."""
         self._event("try again", model=work.model, version=work.version)
 
     def _event(self, name: str, files: tuple[int, ...] = (), **more: object) -> None:

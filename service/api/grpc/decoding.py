@@ -147,7 +147,7 @@ def _typed(parsed: Any) -> InferRequest:
 def _shared(
     position: int, tensor: Any, datatype: Datatype, shape: tuple[int, ...]
 ) -> SharedInput | None:
-    """Where an input lies in shared memory; None for one whose data is in the message."""
+    """The input with its place in shared memory; None if its data is in the message."""
     if not tensor.parameters:
         return None
     where = f'input "{tensor.name:.80}"'

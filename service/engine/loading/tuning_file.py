@@ -122,7 +122,7 @@ def _read(found: Any) -> ModelConfig:
 
 
 def _applied(config: ModelConfig, tuned: ModelConfig) -> tuple[ModelConfig, list[str]]:
-    """The settings with the tuned ones, and the names of those that stay as they are by hand."""
+    """The settings with the tuned ones, and the sections that model.toml sets itself."""
     changed: dict[str, Any] = {}
     by_hand: list[str] = []
     for section, keys in SETTINGS.items():

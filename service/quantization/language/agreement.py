@@ -1,6 +1,7 @@
-"""Whether a converted graph says what transformers says of the same weights. Runs in a worker.
+"""Compares the scores of a converted graph with those of transformers. Runs in a worker.
 
-The builder writes some architectures wrongly without an error: OLMo's norms without weights, say.
+The model builder converts some architectures wrongly and reports no error, such as OLMo, whose
+norms have no weights.
 """
 
 from pathlib import Path
@@ -14,11 +15,12 @@ from service.quantization.language.trial import reference
 
 TOKENS = 32
 MOST = 0.1
-"""Of the logarithm of a token's probability; rounding in FP32 moves it by 1e-5 to 1e-4."""
+"""The largest difference allowed between logarithms of a token's probability. Rounding in FP32
+changes them by 1e-5 to 1e-4."""
 
 
 def check_agreement(folder: Path, built: Path) -> None:
-    """Compare the scores of a Hugging Face folder and of the version that was built of it.
+    """Compare the scores of a Hugging Face folder with those of the version that was built from it.
 
     Raises:
         ConfigError: they differ.

@@ -17,7 +17,7 @@ from service.quantization.language.agreement import check_agreement
 from service.quantization.language.source import Form
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "ORT_DISABLE_TELEMETRY": "1"}
-"""Nothing is read but what was given."""
+"""Environment variables that keep the tools from the network."""
 BUILDER = "onnxruntime_genai.models.builder"
 
 

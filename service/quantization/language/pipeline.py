@@ -45,16 +45,16 @@ from service.quantization.search.workplace import scratch_folder, sha256
 
 METRIC = "perplexity of FP32 by its own"
 SECONDS = 1800.0
-"""For one trial."""
+"""The time limit of one trial."""
 BUILD_SECONDS = 4 * 3600.0
-"""For one graph: k_quant takes about 20 s for 100 million weights."""
+"""The time limit of building one graph. k_quant takes about 20 s for 100 million weights."""
 FP32 = Recipe("FP32", Imported(""))
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageOptions:
-    """What was asked; see ``quantserve quantize --help``. ``model`` has one of the forms of
-    ``source``; ``streams`` is how many requests are expected to decode together."""
+    """The arguments of ``quantserve quantize``; see its ``--help``. ``model`` has one of the forms
+    in ``source``; ``streams`` is how many requests are expected to decode together."""
 
     model: Path
     name: str | None = None

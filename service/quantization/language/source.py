@@ -41,7 +41,7 @@ def form_of(path: Path) -> Form | None:
 
 
 def check_packages(path: Path, form: Form) -> None:
-    """Check that everything that a form needs is installed.
+    """Check that the packages of a form are installed.
 
     Raises:
         ConfigError: a package is missing.

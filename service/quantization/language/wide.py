@@ -15,11 +15,12 @@ from service.engine.generation.genai_config import LanguageConfig
 from service.quantization.graphs.products import Constants, product_of
 
 SENSITIVE = re.compile(r"/model/layers\.(\d+)/(?:attn/(?:qkv_proj|v_proj)|mlp/down_proj)/MatMul")
-"""As the builder names them."""
+"""Names of nodes, as the model builder writes them."""
 
 
 def wide_nodes(model: onnx.ModelProto, config: LanguageConfig) -> tuple[str, ...]:
-    """The names of their nodes. Of a graph with other names than the builder's, the scores only."""
+    """The names of the nodes that keep eight bits. Of a graph that the builder did not name, the
+    product of the scores only."""
     layers = frozenset(_layers(config.decoder.num_hidden_layers))
     scores, constants = config.decoder.outputs.logits, Constants(model.graph, model.ir_version)
     found = []
@@ -32,7 +33,7 @@ def wide_nodes(model: onnx.ModelProto, config: LanguageConfig) -> tuple[str, ...
 
 
 def _layers(count: int) -> Iterator[int]:
-    """The first and the last eighth, and every third between."""
+    """The numbers of the layers in the first and last eighth, and of every third between."""
     for layer in range(count):
         inner = count / 8 <= layer < 7 * count / 8
         if not inner or (layer - round(count / 8)) % 3 == 2:

@@ -89,7 +89,7 @@ class WeightOnly:
     """MatMul weights in blocks of few bits. ``accuracy_level`` 4 allows INT8 kernels.
 
     ``k_quant`` fits scale and offset of each block by least squares, and is never symmetric.
-    ``mixed``: the products that lose the most keep 8 bits: the recipe's ``wide_nodes``.
+    ``mixed``: the recipe's ``wide_nodes`` keep 8 bits.
     """
 
     bits: Literal[2, 4, 8] = 4
