@@ -217,11 +217,14 @@ class InstancesConfig(_Value):
     """``[instances]``: how many run side by side, each with how many threads.
 
     ``kind`` "threads" runs them on one session, "sessions" gives each a copy of its own.
+    ``lone_threads`` is for a run that begins while nothing else runs or waits; 1 keeps no second
+    session for it.
     """
 
     count: int | None = Field(None, ge=1, le=256)
     kind: Literal["threads", "sessions"] = "threads"
     threads: int | None = Field(None, ge=1, le=256)
+    lone_threads: int | None = Field(None, ge=1, le=256)
 
 
 class SchedulingConfig(_Value):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from service.core.tuning import (
 from service.engine.cpu.kernels import Kernels
 from service.engine.cpu.machine import read_machine
 from service.engine.host.resources import usable_cores
+from service.engine.loading.all_cores import lone_session
 from service.engine.loading.loader import Loaded, Opened, open_version, warm_up
 from service.engine.loading.trials import Trial, batch, batch_sizes, compare, measure
 from service.engine.loading.tuning_file import tuning_path, write_tuning
@@ -85,6 +87,7 @@ def run(flags: dict[str, Any]) -> int:
         again = {choice.chosen.candidate, choice.default.candidate.lone}
         final = [trials[0], *(trial for trial in trials[1:] if trial.candidate in again)]
         choice = confirm(choice, judged([trial.anew() for trial in final], FINAL), target, p99)
+    choice = replace(choice, lone_threads=_lone_threads(config, choice, trials, loaded, cores))
     text = _as_text(choice, measured, tolerance)
     if loaded.plan.inline:
         text += f"\n\n{INLINE}"
@@ -165,13 +168,29 @@ def _session(files: VersionFiles, config: ModelConfig, threads: int, kernels: st
     return open_version(files, asked).session
 
 
+def _lone_threads(
+    config: ModelConfig, choice: Choice, trials: list[Trial], loaded: Loaded, cores: int
+) -> int:
+    """Threads for a lone request beside the chosen candidate."""
+    threads = choice.chosen.candidate.threads
+    if config.instances.lone_threads is not None or threads >= cores or loaded.plan.inline:
+        return config.instances.lone_threads or threads
+    session = next(t.session for t in trials if t.candidate == choice.chosen.candidate)
+    lone, _ = lone_session(session, loaded.rows, cores, measured=True)
+    return threads if lone is None else cores
+
+
 def sections(choice: Choice) -> dict[str, dict[str, Any]]:
     """The settings that make a server run the chosen candidate; none where it is the default."""
     chosen, default = choice.chosen.candidate, choice.default.candidate
     if choice.chosen is choice.default:
         return {}
     found: dict[str, dict[str, Any]] = {
-        "instances": {"count": chosen.instances, "threads": chosen.threads}
+        "instances": {
+            "count": chosen.instances,
+            "threads": chosen.threads,
+            "lone_threads": choice.lone_threads,
+        }
     }
     if chosen.rows != default.rows:
         found["batching"] = {"preferred_batch_size": chosen.rows}
@@ -209,6 +228,8 @@ def _as_text(choice: Choice, measured: list[Measured], tolerance: float) -> str:
         f"rows/s to the default: {choice.gain:.2f}",
         f"a run takes {line.fixed * 1000:.3f} ms and {line.per_row * 1000:.3f} ms a row",
     ]
+    if choice.lone_threads > choice.chosen.candidate.threads:
+        told += [f"a lone request gets {choice.lone_threads} threads, in a second session"]
     told += [f"unsure: {choice.unsure}"] if choice.unsure else []
     if choice.chosen is not choice.default:
         told += ["", f"for {SETTINGS_FILE}:", "", settings(choice)]
@@ -237,6 +258,7 @@ def _as_values(name: str, cores: int, choice: Choice, measured: list[Measured]) 
         "unsure": choice.unsure,
         "gain": choice.gain,
         "settings": settings(choice),
+        "lone_threads": choice.lone_threads,
         "measured": [
             {
                 "instances": each.candidate.instances,

@@ -55,6 +55,11 @@ class FairShare:
         self._used = 0
         self._asked = 0
 
+    @property
+    def all_free(self) -> bool:
+        """Whether no run is under way."""
+        return not self._used
+
     def ask(self, claimant: Claimant) -> bool:
         """Whether a run may begin now. If not, the claimant waits until ``begin`` or ``rest``."""
         if self._alone(claimant) or self._in_turn(claimant) or self._entitled(claimant):

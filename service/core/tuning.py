@@ -71,12 +71,13 @@ class Measured:
 @dataclass(frozen=True, slots=True)
 class Choice:
     """The chosen candidate, and why. ``unsure`` says what makes the measurement doubtful, ""
-    if nothing does."""
+    if nothing does. ``lone_threads`` are those of a run that begins while nothing else runs."""
 
     chosen: Measured
     default: Measured
     why: str
     unsure: str = ""
+    lone_threads: int = 1
 
     @property
     def gain(self) -> float:

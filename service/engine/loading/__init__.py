@@ -11,6 +11,7 @@ rehearsal          a first try in a process of its own
 rehearsal_process  that process
 samples            rows to try a model with
 lengths            lengths to try for open axes
+all_cores          one run on all cores, for every request or for a lone one
 tuning             runs the measurements below, and decides by them
 axes               whether several inputs share a batch
 probe              what a model does with a batch

@@ -23,9 +23,9 @@ from service.engine.cpu.machine import read_machine
 from service.engine.cpu.profile import Profile
 from service.engine.host.heap import trim_heap
 from service.engine.host.paths import leads_outside
-from service.engine.host.resources import resident_bytes
+from service.engine.host.resources import memory_limit, resident_bytes
 from service.engine.loading.advice import sharing_runs
-from service.engine.loading.plan import Plan
+from service.engine.loading.plan import Plan, room_for_lone
 from service.engine.loading.probe import Probe
 from service.engine.loading.promise import note_on, read_promise
 from service.engine.loading.row_limit import part_rows, refusal
@@ -72,7 +72,8 @@ class Loaded:
     would let it run better, and ``speed_note`` that its speed was measured on another kind of
     machine. ``memory_bytes`` is by how much the process grew; ``file_bytes`` counts the model's
     files. ``rows`` are some rows of the probe, which the next version must run too. ``extent`` is
-    how large inputs may be in the event loop, if any may. A ``language`` model has no instances.
+    how large inputs may be in the event loop, if any may. ``lone`` is a further instance for lone
+    requests, if there is one. A ``language`` model has no instances.
     ``text`` is how it takes texts, if it does; ``text_note`` says why not, if there is a tokenizer.
     ``images`` and ``images_note`` are the same for images and a preprocessor_config.json.
     ``tuning_note`` says what ``quantserve tune`` chose, if it is there.
@@ -92,6 +93,7 @@ class Loaded:
     load_seconds: float
     rows: tuple[Arrays, ...] = ()
     extent: Extent | None = None
+    lone: Instance | None = None
     labels: Labels = field(default_factory=dict)
     outputs_note: str = ""
     advice: str = ""
@@ -226,8 +228,8 @@ def open_version(
 def warm_up(
     opened: Opened, config: ModelConfig, cores: int, most_bytes: int | None = None
 ) -> Loaded:
-    """Warm a version up, probe how it handles batches, and plan how to run it. With its cache full
-    a language model may bring the process to ``most_bytes``, None: what the machine allows.
+    """Warm a version up, probe how it handles batches, and plan how to run it. The process may grow
+    to ``most_bytes``, None: what the machine allows; a language model may once its cache is full.
 
     Raises:
         LoadFailed: with the reason, written for the model's operator.
@@ -241,12 +243,14 @@ def warm_up(
 
         config, made = for_texts(config, session.signature, text), example_rows(text)
     rows, note = trial_rows(session.signature, golden, config.probe.dims, session.run, made)
-    tuned = tune(session, summary, rows, note, config, cores)
+    memory = memory_limit() if most_bytes is None else most_bytes
+    has_room = room_for_lone(opened.snapshot.bytes, memory)
+    tuned = tune(session, summary, rows, note, config, cores, has_room)
     _check_labels(session, rows)
     policy = _policy(config, tuned)
     if text is not None:
         policy = text_policy(policy, config.text, text, rows)
-    instances = _instances(tuned, config, policy, text)
+    instances, lone = _instances(tuned, config, policy, text)
     trim_heap()  # memory left over from the probe does not belong to the model
     return Loaded(
         with_texts(tuned.signature, text),
@@ -263,6 +267,7 @@ def warm_up(
         opened.seconds + perf_counter() - started,
         rows=_kept(rows),
         extent=tuned.extent,
+        lone=lone,
         labels={
             **class_names(opened.files, session.signature),
             **session.labels,
@@ -423,11 +428,13 @@ def _policy(config: ModelConfig, tuned: Tuned) -> BatchPolicy:
 
 def _instances(
     tuned: Tuned, config: ModelConfig, policy: BatchPolicy, text: "TextModel | None"
-) -> tuple[Instance, ...]:
-    count = tuned.plan.instances
-    sessions = [tuned.session] * count
-    if config.instances.kind == "sessions":
-        sessions = [tuned.session, *(tuned.session.copy() for _ in range(count - 1))]
-    if text is not None:
-        return tuple(Instance(text.run(each.run), policy) for each in sessions)
-    return tuple(Instance(each.run, policy) for each in sessions)
+) -> tuple[tuple[Instance, ...], Instance | None]:
+    """Those that run side by side, and the one for lone requests."""
+
+    def instance(session: Session) -> Instance:
+        return Instance(session.run if text is None else text.run(session.run), policy)
+
+    count, own = tuned.plan.instances, config.instances.kind == "sessions"
+    sessions = [tuned.session.copy() if own and place else tuned.session for place in range(count)]
+    lone = None if tuned.lone is None else instance(tuned.lone)
+    return tuple(map(instance, sessions)), lone

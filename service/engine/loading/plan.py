@@ -25,12 +25,18 @@ LONG_SECONDS = 0.002
 EFFICIENT = 0.7
 """Least efficiency of threads on one row; below it, running rows side by side gives more rows a
 second."""
+LONE_GAIN = 1.2
+"""Least speedup of a lone row for which a second session is kept in memory."""
+LONE_SHARE = 1 / 8
+"""Largest share of the memory for the files of a model with a second session. Each session holds
+about as much as the files, and during a swap two versions are loaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How a model is run. ``note`` is for the operator: why it does not combine or pad, for
-    example."""
+    example. ``lone_threads``: those of a run that begins while nothing else runs or waits; they
+    are more than ``threads`` where there is a second session for it."""
 
     mode: BatchingMode
     preferred_rows: int
@@ -38,6 +44,7 @@ class Plan:
     threads: int
     inline: bool
     note: str
+    lone_threads: int = 1
 
 
 def choose_mode(
@@ -187,10 +194,34 @@ def short_rows(probe: Probe) -> int:
 
 
 def wants_threads(plan: Plan, probe: Probe, instances: InstancesConfig, cores: int) -> bool:
-    """Whether to measure one instance with all cores."""
-    open_choice = not plan.inline and instances.count is None and instances.threads is None
+    """Whether to measure one instance with all cores for every request."""
     combines = plan.mode is not BatchingMode.ROWS
-    return open_choice and combines and cores > 1 and probe.row_seconds >= LONG_SECONDS
+    return combines and _long_and_open(plan, probe, instances, cores)
+
+
+def wants_lone(
+    plan: Plan, probe: Probe, instances: InstancesConfig, cores: int, has_room: bool
+) -> bool:
+    """Whether to try a second session for lone requests. ``has_room``: see ``room_for_lone``."""
+    if instances.lone_threads is not None:
+        return not plan.inline and instances.lone_threads > plan.threads
+    return has_room and _long_and_open(plan, probe, instances, cores)
+
+
+def room_for_lone(file_bytes: int, memory: int) -> bool:
+    """Whether a model's files are small enough for a second session, next to so many bytes of
+    memory."""
+    return file_bytes <= memory * LONE_SHARE
+
+
+def worth_lone(speedup: float) -> bool:
+    """Whether a second session is worth its memory, being so many times as fast."""
+    return speedup >= LONE_GAIN
+
+
+def _long_and_open(plan: Plan, probe: Probe, instances: InstancesConfig, cores: int) -> bool:
+    open_choice = not plan.inline and instances.count is None and instances.threads is None
+    return open_choice and cores > 1 and probe.row_seconds >= LONG_SECONDS
 
 
 def uses_cores(speedup: float, cores: int) -> bool:

@@ -3,17 +3,17 @@
 What is measured is in probe.py and padding.py, what is decided in plan.py; here they meet.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from time import perf_counter, thread_time
 
-from service.config import BatchingConfig, ModelConfig
+from service.config import BatchingConfig, InstancesConfig, ModelConfig
 from service.core.batching import BatchingMode
 from service.core.errors import LoadFailed, QuantserveError
 from service.core.extent import Extent, measured_extent
 from service.core.padding import Padding
 from service.core.tensors import Arrays, Signature
+from service.engine.loading.all_cores import lone_session, try_threads
 from service.engine.loading.axes import Counts, counts_taken
 from service.engine.loading.padding import padding_deviation, padding_for
 from service.engine.loading.plan import (
@@ -24,7 +24,7 @@ from service.engine.loading.plan import (
     not_a_batch,
     percent,
     short_rows,
-    uses_cores,
+    wants_lone,
     wants_threads,
 )
 from service.engine.loading.probe import ENOUGH_ROWS, SAME, Probe, probe
@@ -37,7 +37,8 @@ from service.engine.runtime.session import Session
 class Tuned:
     """How a graph is run, and with which session; ``padding`` is None where nothing is filled.
     ``signature`` is the session's, with what was found of the batch axis; ``extent`` is None unless
-    the plan is to run in the event loop: inputs up to that size."""
+    the plan is to run in the event loop: inputs up to that size. ``lone`` is a second session for
+    lone requests, if there is one."""
 
     session: Session
     signature: Signature
@@ -45,6 +46,7 @@ class Tuned:
     probe: Probe
     padding: Padding | None
     extent: Extent | None = None
+    lone: Session | None = None
 
 
 def tune(
@@ -54,10 +56,12 @@ def tune(
     note: str,
     config: ModelConfig,
     cores: int,
+    room_for_lone: bool = False,
 ) -> Tuned:
     """Warm up, measure, and choose how to run a graph.
 
-    ``rows`` are requests of one row, or none, and then ``note`` says why.
+    ``rows`` are requests of one row, or none, and then ``note`` says why. ``room_for_lone``:
+    whether memory allows a second session for lone requests.
 
     Raises:
         LoadFailed: the model cannot run its own rows, or model.toml does not fit it.
@@ -77,9 +81,22 @@ def tune(
     extent = _extent(signature, mode, rows, found, padding, batching.run_rows)
     unbounded = summary.unbounded or ("" if extent else "an input without a shape")
     plan = choose_plan(mode, note, found, batching, config.instances, cores, unbounded)
-    if wants_threads(plan, found, config.instances, cores):
-        session, plan = _try_threads(session, plan, rows, cores)
-    return Tuned(session, signature, plan, found, padding, extent if plan.inline else None)
+    lone = None
+    if rows and wants_lone(plan, found, config.instances, cores, room_for_lone):
+        lone, plan = _try_lone(session, plan, rows, config.instances, cores)
+    elif wants_threads(plan, found, config.instances, cores):
+        session, plan = try_threads(session, plan, rows, cores)
+    return Tuned(session, signature, plan, found, padding, extent if plan.inline else None, lone)
+
+
+def _try_lone(
+    session: Session, plan: Plan, rows: Sequence[Arrays], instances: InstancesConfig, cores: int
+) -> tuple[Session | None, Plan]:
+    asked = instances.lone_threads
+    lone, why = lone_session(session, rows, asked or cores, measured=asked is None)
+    note = "; ".join(filter(None, (plan.note, why)))
+    threads = lone.options.threads if lone is not None else plan.threads
+    return lone, replace(plan, note=note, lone_threads=threads)
 
 
 def _extent(
@@ -163,28 +180,3 @@ def _choose_padding(
     if batching.combine == "always":
         return padding, f"{answers}; padded all the same, as model.toml says"
     return None, f"{answers}: not padded"
-
-
-def _try_threads(
-    session: Session, plan: Plan, rows: Sequence[Arrays], cores: int
-) -> tuple[Session, Plan]:
-    """A session with all cores for one run, where that makes a row enough faster."""
-    wide = session.copy(threads=cores)
-    narrow_seconds, wide_seconds = _fastest(
-        [partial(each.run, rows[0], None) for each in (session, wide)]
-    )
-    if not uses_cores(narrow_seconds / wide_seconds, cores):
-        return session, plan
-    return wide, replace(plan, instances=1, threads=cores)
-
-
-def _fastest(calls: Sequence[Callable[[], object]], rounds: int = 5) -> list[float]:
-    """The best time of each call on the wall, taken in turns; the first round warms up."""
-    best = [float("inf")] * len(calls)
-    for turn in range(rounds + 1):
-        for place, call in enumerate(calls):
-            started = perf_counter()
-            call()
-            if turn:
-                best[place] = min(best[place], perf_counter() - started)
-    return best

@@ -35,7 +35,7 @@ Sections = Mapping[str, Mapping[str, Any]]
 
 
 SETTINGS = {
-    "instances": ("count", "threads"),
+    "instances": ("count", "threads", "lone_threads"),
     "batching": ("preferred_batch_size",),
     "session": ("kernels",),
 }

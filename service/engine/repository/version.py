@@ -153,6 +153,7 @@ class ModelVersion:
             new_control=new_control,
             on_lost=self._lose,
             share=share,
+            lone=loaded.lone,
         )
 
     def _text_batcher(self, loaded: Loaded, text: "TextModel") -> "TextBatcher":
@@ -225,9 +226,9 @@ class ModelVersion:
         for mark in self.batcher.free_marks:
             self._ledger.release(mark)
         heavy: list[object] = [self.batcher, self.loaded.instances, self.loaded.language]
-        heavy.append(self.loaded.text)
+        heavy += [self.loaded.text, self.loaded.lone]
         self.batcher = self._cache = None
-        self.loaded = replace(self.loaded, instances=(), language=None, text=None)
+        self.loaded = replace(self.loaded, instances=(), lone=None, language=None, text=None)
         await asyncio.to_thread(free, heavy)
         self._move(State.UNAVAILABLE, reason)
 

@@ -35,6 +35,8 @@ from service.engine.runtime.runs import Marks, Running, Runs
 TOO_LONG_INLINE = 0.1
 """Seconds; a run may take longer than any that was measured at load. One such run in the event
 loop, where all requests wait for it, moves the model to a thread."""
+LONE_AFTER = 4
+"""Runs that begin one by one after two side by side, before one gets all cores."""
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +48,8 @@ class DynamicBatcher:
     back. It then has one instance. ``new_mark`` makes the mark of a working thread in the ledger,
     ``new_control`` the control that ends a run. ``on_lost`` is called when a thread does not return
     from a run that was ended, and with False if it returns after all. Runs in threads begin when
-    ``share`` lets them; without it the batcher has the cores for itself.
+    ``share`` lets them; without it the batcher has the cores for itself. ``lone`` runs batches that
+    begin while no core is in use and nothing waits; it gives the same answers as the others.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class DynamicBatcher:
         new_control: Callable[[], Control] = Unheeded,
         on_lost: Callable[[bool], None] = lambda _: None,
         share: Share | None = None,
+        lone: Instance | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._model, self._version = label
@@ -75,6 +79,7 @@ class DynamicBatcher:
         if inline:
             self._marks.enter_thread()
         self._threads = None if inline else self._pool(len(instances))
+        self._lone, self._until_lone = lone, 0
         self.instances = len(instances)
         cores, weight, threads = share or Share(Cores(1))
         self._seat = cores.seat(weight, threads, self._wake)
@@ -332,9 +337,21 @@ class DynamicBatcher:
                 self._threads = self._pool(1)
             self._finish(instance, batch, execution)
         else:
+            runner = self._runner(instance)
             self._seat.begin()
-            running = self._runs.begin(instance, batch)
+            running = self._runs.begin(instance, batch, runner)
             running.thread = self._threads.submit(self._execute, running)
+
+    def _runner(self, instance: Instance) -> Instance:
+        """What runs the next batch: the lone instance while runs have begun one by one for a while,
+        since one on all cores holds up those that begin beside it."""
+        if self._lone is None:
+            return instance
+        if self._queue or not self._seat.all_free:
+            self._until_lone = LONE_AFTER
+            return instance
+        self._until_lone = max(0, self._until_lone - 1)
+        return instance if self._until_lone else self._lone
 
     def _pool(self, threads: int) -> ThreadPoolExecutor:
         # The pool must not hold the batcher: what holds each other lives until a collection, and
@@ -367,7 +384,7 @@ class DynamicBatcher:
         running.mark = mark = self._marks.of_thread()
         running.started = self._clock()
         mark.begin()
-        execution = running.instance.execute(running.batch, running.control)
+        execution = running.runner.execute(running.batch, running.control)
         mark.end()
         self._loop.call_soon_threadsafe(self._returned, running, execution)
 

@@ -30,6 +30,11 @@ class Seat:
     def __init__(self, share: FairShare, claimant: Claimant) -> None:
         self._share, self._claimant = share, claimant
 
+    @property
+    def all_free(self) -> bool:
+        """Whether no run is under way, of any model."""
+        return self._share.all_free
+
     def ask(self) -> bool:
         """Whether a run may begin now. If not, the batcher is woken once it may."""
         return self._share.ask(self._claimant)

@@ -23,7 +23,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False, slots=True)
 class Running:
-    """One batch in a thread.
+    """One batch in a thread. ``instance`` is taken by it; ``runner`` runs it, which is another one
+    where the batch has the machine to itself.
 
     ``thread`` is the future of the pool; the thread sets ``started`` and ``mark``. ``stopped`` is
     the time at which its time limit ended, ``why`` the error that its requests get instead;
@@ -31,6 +32,7 @@ class Running:
     """
 
     instance: Instance
+    runner: Instance
     batch: Batch[Reply]
     control: Control
     thread: Future[None] | None = None
@@ -96,9 +98,11 @@ class Runs:
     def __len__(self) -> int:
         return len(self._runs)
 
-    def begin(self, instance: Instance, batch: Batch[Reply]) -> Running:
-        """Note a run that a thread is about to be given."""
-        running = Running(instance, batch, self._new_control())
+    def begin(
+        self, instance: Instance, batch: Batch[Reply], runner: Instance | None = None
+    ) -> Running:
+        """Note a run that a thread is about to be given; without a ``runner``, the instance is."""
+        running = Running(instance, runner or instance, batch, self._new_control())
         self._runs.add(running)
         if self._timer is None:
             self._look_at(self._clock() + self._limits.timeout)

@@ -1,6 +1,7 @@
 """How a model is run follows from its file, the probe and model.toml, for a stated reason."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -15,8 +16,11 @@ from service.engine.loading.plan import (
     named_apart,
     not_a_batch,
     percent,
+    room_for_lone,
     short_rows,
+    wants_lone,
     wants_threads,
+    worth_lone,
 )
 from service.engine.loading.probe import Probe
 from service.engine.onnx_file.summary import Precision
@@ -261,6 +265,33 @@ def test_threads_are_tried_for_long_rows_of_which_nothing_is_said() -> None:
     assert not wants_threads(plan(ROWS, LONG), LONG, free, 4)
     assert not wants_threads(plan(COMBINE, SHORT), SHORT, free, 4)
     assert not wants_threads(plan(REQUESTS, Probe()), Probe(), free, 4)
+
+
+def test_a_second_session_is_tried_for_long_rows_where_there_is_room() -> None:
+    long, free = plan(COMBINE, LONG), InstancesConfig()
+    assert wants_lone(long, LONG, free, 4, has_room=True)
+    assert wants_lone(plan(ROWS, LONG), LONG, free, 4, has_room=True)
+    assert not wants_lone(long, LONG, free, 4, has_room=False)
+    assert not wants_lone(long, LONG, free, 1, has_room=True)
+    assert not wants_lone(long, LONG, InstancesConfig(threads=1), 4, has_room=True)
+    assert not wants_lone(plan(COMBINE, SHORT), SHORT, free, 4, has_room=True)
+
+
+def test_lone_threads_of_model_toml_hold_without_a_measurement() -> None:
+    short = plan(COMBINE, SHORT)
+    asked, usual = InstancesConfig(count=2, lone_threads=2), InstancesConfig(lone_threads=1)
+    assert wants_lone(replace(short, inline=False), SHORT, asked, 1, has_room=False)
+    assert not wants_lone(short, SHORT, asked, 4, has_room=True)
+    assert not wants_lone(plan(COMBINE, LONG), LONG, usual, 4, has_room=True)
+
+
+@pytest.mark.parametrize(("speedup", "worth"), [(1.0, False), (1.19, False), (1.2, True)])
+def test_a_second_session_is_for_runs_that_are_enough_faster(speedup: float, worth: bool) -> None:
+    assert worth_lone(speedup) is worth
+
+
+def test_a_second_session_takes_a_small_share_of_the_memory() -> None:
+    assert room_for_lone(100, 800) and not room_for_lone(101, 800)
 
 
 def test_shares_are_written_for_people() -> None:

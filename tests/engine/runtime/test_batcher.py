@@ -27,7 +27,8 @@ from service.core.events import Event
 from service.core.requests import Terms
 from service.core.run_limits import RunLimits
 from service.core.tensors import Arrays, Overriding
-from service.engine.runtime.batcher import DynamicBatcher
+from service.engine.runtime.batcher import LONE_AFTER, DynamicBatcher
+from service.engine.runtime.cores import Cores, Share
 from service.engine.runtime.execution import Instance
 from tests.engine.controls import Heeded
 from tests.patience import PATIENCE
@@ -340,4 +341,53 @@ async def test_under_overload_urgent_requests_are_answered_and_the_others_refuse
     assert max(last) <= 4, "urgent requests waited behind others"
     for reply in await asyncio.gather(*usual, return_exceptions=True):
         assert not isinstance(reply, BaseException) or isinstance(reply, DeadlineExceeded)
+    served.close()
+
+
+async def test_a_lone_request_gets_all_cores_and_a_crowd_does_not() -> None:
+    policy, ran, gate = BatchPolicy(BatchingMode.REQUESTS, preferred_rows=1), "", threading.Event()
+
+    def noting(name: str) -> Instance:
+        def run(inputs: Arrays, *_: object) -> Arrays:
+            nonlocal ran
+            ran += name
+            gate.wait(PATIENCE)
+            return inputs
+
+        return Instance(run, policy)
+
+    usual = [noting("u")] * 2
+    served = DynamicBatcher(("m", 1), policy, usual, lambda _: None, lone=noting("L"))
+    first = submit(served, rows(1, 1), 1)
+    while not ran:
+        await asyncio.sleep(0.001)
+    second = submit(served, rows(1, 1), 1)  # while the lone one is under way
+    while len(ran) < 2:
+        await asyncio.sleep(0.001)
+    gate.set()
+    await asyncio.wait_for(asyncio.gather(first, second), PATIENCE)
+    for _ in range(LONE_AFTER + 1):
+        await asyncio.wait_for(submit(served, rows(1, 1), 1), PATIENCE)
+    assert ran == "Lu" + "u" * (LONE_AFTER - 1) + "LL"
+    served.close()
+
+
+async def test_a_model_is_not_alone_while_another_one_runs() -> None:
+    policy = BatchPolicy(BatchingMode.REQUESTS, preferred_rows=1)
+    ran: list[str] = []
+
+    def noting(name: str) -> Instance:
+        def run(inputs: Arrays, *_: object) -> Arrays:
+            ran.append(name)
+            return inputs
+
+        return Instance(run, policy)
+
+    cores = Cores(2)
+    served = DynamicBatcher(
+        ("m", 1), policy, [noting("usual")], lambda _: None, share=Share(cores), lone=noting("lone")
+    )
+    cores.seat(1.0, 1, served.withdraw).begin()
+    await asyncio.wait_for(submit(served, rows(1, 1), 1), PATIENCE)
+    assert ran == ["usual"]
     served.close()

@@ -1,0 +1,62 @@
+"""One run on all cores: for every request, or for one that has the machine to itself.
+
+Runs side by side with one thread each give the most rows a second. A request that nobody shares
+the machine with would leave all cores but one idle.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from time import perf_counter
+
+import numpy as np
+
+from service.core.tensors import Arrays
+from service.engine.loading.plan import Plan, uses_cores, worth_lone
+from service.engine.runtime.session import Session
+
+
+def try_threads(
+    session: Session, plan: Plan, rows: Sequence[Arrays], cores: int
+) -> tuple[Session, Plan]:
+    """A session with all cores for one run, where that makes a row enough faster."""
+    wide = session.copy(threads=cores)
+    narrow_seconds, wide_seconds = _fastest([session, wide], rows[0])
+    if not uses_cores(narrow_seconds / wide_seconds, cores):
+        return session, plan
+    return wide, replace(plan, instances=1, threads=cores)
+
+
+def lone_session(
+    session: Session, rows: Sequence[Arrays], threads: int, *, measured: bool
+) -> tuple[Session | None, str]:
+    """A second session for lone requests, with so many threads a run; None where it is not enough
+    faster, which is not asked unless ``measured``, or where its answers are not the same bits: an
+    answer must not depend on what else is under way. The note says so in that case.
+    """
+    lone = session.copy(threads=threads, spinning=True)
+    for row in rows:
+        pairs = zip(session.run(row), lone.run(row), strict=True)
+        if not all(np.array_equal(*pair, equal_nan=pair[0].dtype.kind == "f") for pair in pairs):
+            return None, f"answers differ with {threads} threads: a lone request runs like others"
+    if measured:
+        usual_seconds, lone_seconds = _fastest([session, lone], rows[0])
+        if not worth_lone(usual_seconds / lone_seconds):
+            return None, ""
+    return lone, ""
+
+
+def _fastest(sessions: Sequence[Session], row: Arrays) -> list[float]:
+    return fastest([partial(each.run, row) for each in sessions])
+
+
+def fastest(calls: Sequence[Callable[[], object]], rounds: int = 5) -> list[float]:
+    """The best time of each call in seconds, taken in turns; the first round warms up."""
+    best = [float("inf")] * len(calls)
+    for turn in range(rounds + 1):
+        for place, call in enumerate(calls):
+            started = perf_counter()
+            call()
+            if turn:
+                best[place] = min(best[place], perf_counter() - started)
+    return best

@@ -1,0 +1,44 @@
+"""A second session for lone requests is kept only where its answers are the same bits."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from service.engine.loading.all_cores import fastest, lone_session
+from service.engine.runtime.session import Session, SessionOptions
+from tests.engine.graphs import linear, random_output, save
+
+
+@pytest.fixture
+def rows() -> list[tuple[np.ndarray, ...]]:
+    random = np.random.default_rng(0)
+    return [(random.standard_normal((1, 32), np.float32),) for _ in range(3)]
+
+
+def session(proto: onnx.ModelProto, folder: Path) -> Session:
+    return Session(save(proto, folder) / "model.onnx", SessionOptions())
+
+
+def test_a_session_with_the_same_answers_is_taken(
+    tmp_path: Path, rows: list[tuple[np.ndarray, ...]]
+) -> None:
+    usual = session(linear(), tmp_path)
+    lone, note = lone_session(usual, rows, 2, measured=False)
+    assert lone is not None and note == ""
+    assert lone.options.threads == 2 and lone.options.spinning
+    assert all(np.array_equal(lone.run(row)[0], usual.run(row)[0]) for row in rows)
+
+
+def test_a_session_with_other_answers_is_not_taken(tmp_path: Path) -> None:
+    usual, row = session(random_output(), tmp_path), (np.zeros((1, 4), np.float32),)
+    usual.run(row)  # the random numbers of both sessions begin with the same
+    lone, note = lone_session(usual, [row], 2, measured=False)
+    assert lone is None and note.startswith("answers differ with 2 threads")
+
+
+def test_times_are_the_best_of_several_rounds() -> None:
+    calls: list[str] = []
+    times = fastest([lambda: calls.append("a"), lambda: calls.append("b")], rounds=3)
+    assert calls == ["a", "b"] * 4 and len(times) == 2 and all(taken >= 0 for taken in times)

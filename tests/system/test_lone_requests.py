@@ -1,0 +1,41 @@
+"""A request that has the machine to itself runs on all cores, and gets the answer of a crowd."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.http as triton
+
+from tests.engine.graphs import linear, save
+from tests.system.process import Running, running
+
+TOML = "[instances]\ncount = 2\nlone_threads = 2\n"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    models: Path = tmp_path_factory.mktemp("lone")
+    save(linear(width=256, hidden=1024), models / "m")
+    (models / "m/model.toml").write_text(TOML)
+    with running(models) as server:
+        yield server
+
+
+def answer(server: Running, row: np.ndarray) -> bytes:
+    given = triton.InferInput("x", row.shape, "FP32").set_data_from_numpy(row)
+    with triton.InferenceServerClient(server.address) as client:
+        return client.infer("m", [given]).as_numpy("y").tobytes()
+
+
+def test_the_start_tells_of_it(served: Running) -> None:
+    assert '"threads": 1, "lone_threads": 2' in served.printed
+
+
+def test_answers_are_the_same_alone_and_in_a_crowd(served: Running) -> None:
+    rows = np.random.default_rng(0).standard_normal((40, 1, 256)).astype(np.float32)
+    alone = [answer(served, row) for row in rows]
+    with ThreadPoolExecutor(8) as pool:
+        crowd = list(pool.map(lambda row: answer(served, row), rows))
+    assert alone == crowd
