@@ -72,7 +72,7 @@ def run(flags: dict[str, Any]) -> int:
 
 def _serve(settings: Settings) -> int:
     start_logs(settings)
-    bound_heap()
+    bound_heap(settings.memory_budget or memory_limit())
     if settings.models.is_file():
         folder = settings.models.parent
         raise ConfigError(f"{settings.models} is a file: use --models {folder} --name NAME")

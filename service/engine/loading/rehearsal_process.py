@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from service.core.errors import QuantserveError
 from service.engine.host.heap import bound_heap
-from service.engine.host.resources import resident_bytes
+from service.engine.host.resources import memory_limit, resident_bytes
 from service.engine.loading.loader import open_version, warm_up
 from service.engine.loading.rehearsal import Task
 from service.engine.loading.samples import trial_rows
@@ -105,7 +105,7 @@ def _limit(answers: int, room: int) -> None:
 
 
 def _be_harmless() -> None:
-    bound_heap()
+    bound_heap(memory_limit())
     os.nice(NICE)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -25,7 +25,7 @@ def block(size):
     return place
 
 if sys.argv[1] == "bound":
-    assert bound_heap()
+    assert bound_heap(2**40)
 libc.free(block(30 * 2**20))  # glibc takes blocks up to this size from its heap from now on
 before, blocks = resident_bytes(), []
 for _ in range(20):
@@ -34,6 +34,19 @@ for _ in range(20):
 for each in blocks:
     libc.free(each)
 print(resident_bytes() - before)
+"""
+TENSORS = """
+import resource
+import numpy as np
+from service.engine.host.heap import bound_heap
+
+assert bound_heap({memory})
+held = np.ones(10)
+for turn in range(300):
+    if turn == 100:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(75_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 MIB = 2**20
 
@@ -52,6 +65,18 @@ def left(how: str) -> int:
 def test_large_blocks_go_back_although_small_ones_stay() -> None:
     assert left("bound") < 20 * MIB
     assert left("as it is") > 60 * MIB  # else the bound is not needed any more
+
+
+def faults(memory: int) -> int:
+    """Pages that 200 arrays of 600 kB took anew in a process with so much memory."""
+    command = [sys.executable, "-c", TENSORS.format(memory=memory)]
+    return int(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+
+
+@LINUX.unless(sys.platform == "linux")
+def test_memory_of_tensors_is_used_again() -> None:
+    assert faults(2**40) < 2000
+    assert faults(2**20) > 20_000  # else what is kept is not needed any more
 
 
 def test_what_a_list_holds_is_freed() -> None:
