@@ -1,23 +1,22 @@
-"""`python -m tests.benchmarks.image`: JPEGs of 640 x 480 to a server, against a loop on all cores
+"""`python -m tests.benchmarks.image`: a JPEG of 640 x 480 to a server, against a loop on all cores
 that decodes, resizes and runs the same graph, with Pillow, numpy and one thread a run.
 
 The graph is EfficientNet-Lite0's in static INT8. Its weights are random: they do not change the
-time. Both are run in turns; what is printed are medians of images/s, and the ratio of the medians.
+time. The answers to several images are compared with the loop's first. Then wrk asks the server,
+and the loop runs, in turns; what is printed are medians of images/s, and the ratio of the medians.
 """
 
 import argparse
-import http.client
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+import httpx
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -25,11 +24,13 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from PIL import Image
 
 from tests.benchmarks.line import Line
+from tests.benchmarks.protocol import Message
+from tests.benchmarks.wrk import Load, run
 from tests.engine.graphs import constant, model, node, value
 from tests.pictures import MEAN, STD, encoded, picture
 from tests.system.process import running
 
-Work = Callable[[bytes], None]
+Work = Callable[[bytes], np.ndarray]
 SIDE, SHORTER, CLASSES = 224, 256, 1000
 TARGET = 0.85
 STAGES = (
@@ -149,27 +150,15 @@ def prepared(photo: bytes) -> np.ndarray:
     return row[None]
 
 
-@contextmanager
-def looping(work: Work) -> Iterator[Work]:
-    """The same work for every thread."""
-    yield work
-
-
-def rate(
-    new: Callable[[], AbstractContextManager[Work]],
-    threads: int,
-    photos: list[bytes],
-    seconds: float,
-) -> float:
-    """Images/s of so many threads side by side, each with work of its own."""
+def rate(work: Work, threads: int, photo: bytes, seconds: float) -> float:
+    """Images/s of so many threads side by side."""
     end = perf_counter() + seconds
 
-    def loop(number: int) -> int:
+    def loop(_: int) -> int:
         done = 0
-        with new() as work:
-            while perf_counter() < end:
-                work(photos[(number + done) % len(photos)])
-                done += 1
+        while perf_counter() < end:
+            work(photo)
+            done += 1
         return done
 
     began = perf_counter()
@@ -178,27 +167,21 @@ def rate(
     return total / (perf_counter() - began)
 
 
-@contextmanager
-def posting(port: int) -> Iterator[Work]:
-    """Posts images over a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", port)
-
-    def post(photo: bytes) -> None:
-        headers = {"Content-Type": "image/jpeg"}
-        connection.request("POST", "/v1/models/lite0:predict", photo, headers)
-        answer = connection.getresponse()
-        body = answer.read()
-        assert answer.status == 200, body
-
-    with closing(connection):
-        yield post
+def verify(url: str, photos: list[bytes], work: Work) -> None:
+    """Compare the best class and its score of each photo."""
+    for photo in photos:
+        answer = httpx.post(url, content=photo, headers={"Content-Type": "image/jpeg"})
+        best = answer.raise_for_status().json()["predictions"][0][0]
+        scores = work(photo)
+        assert best["index"] == scores.argmax(), (best, scores.argmax())
+        assert abs(best["score"] - scores.max()) < 0.02 * abs(scores).max(), best
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--seconds", type=int, default=4)
     asked = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     photos = [encoded(picture(640, 480).rotate(40 * i), "JPEG", quality=90) for i in range(8)]
@@ -208,15 +191,20 @@ def main() -> None:
         options.intra_op_num_threads = 1
         session = ort.InferenceSession(home / "model.onnx", options)
 
-        def bare(photo: bytes) -> None:
-            session.run(None, {"image": prepared(photo)})
+        def bare(photo: bytes) -> np.ndarray:
+            scores: np.ndarray = session.run(None, {"image": prepared(photo)})[0][0]
+            return scores
 
+        body = Path(folder) / "photo.jpg"
+        body.write_bytes(photos[0])
         with running(Path(folder) / "models") as server:
-            loops, requests = [], []
+            url = f"http://{server.address}/v1/models/lite0:predict"
+            verify(url, photos, bare)
+            load, loops, requests = Load(url, body, Message(photos[0], "image/jpeg")), [], []
             for _ in range(asked.rounds):
-                loops.append(rate(partial(looping, bare), cores, photos, asked.seconds))
-                client = partial(posting, server.port)
-                requests.append(rate(client, asked.clients, photos, asked.seconds))
+                loops.append(rate(bare, cores, photos[0], asked.seconds))
+                outcome = run(load, asked.clients, asked.seconds)
+                requests.append(outcome.requests / outcome.seconds)
     print(f"{cores} cores, {asked.clients} clients, JPEGs of {len(photos[0]) // 1024} KiB")
     print(f"  loop   {median(loops):8.1f} images/s   {[round(each, 1) for each in loops]}")
     print(f"  server {median(requests):8.1f} images/s   {[round(each, 1) for each in requests]}")
