@@ -181,9 +181,10 @@ class BatchQueue(Generic[Reply]):
         if entry.deadline is not None and entry.deadline < self._no_deadline_before:
             self._no_deadline_before = entry.deadline
 
-    def pop(self, now: float) -> Batch[Reply] | None:
-        """The next batch: of the lanes that are due, the most urgent, then the oldest one."""
-        name = self._next_lane(now)
+    def pop(self, now: float, *, full: bool = False) -> Batch[Reply] | None:
+        """The next batch: of the lanes that are due, the most urgent, then the oldest one. With
+        ``full``, of those that are not going to give a larger batch."""
+        name = self._next_lane(now, full)
         if name is None:
             return None
         lane = self._lanes[name]
@@ -198,10 +199,10 @@ class BatchQueue(Generic[Reply]):
             del self._lanes[name]
         return Batch(tuple(taken), rows)
 
-    def _next_lane(self, now: float) -> tuple[int, BatchKey] | None:
+    def _next_lane(self, now: float, full: bool) -> tuple[int, BatchKey] | None:
         best, best_rank = None, (0, 0.0)
         for name, lane in self._lanes.items():
-            if self._due(lane) <= now:
+            if self._due(lane) <= now and (lane.rows >= lane.limit or not full):
                 rank = (name[0], lane.entries[0].arrived)
                 if best is None or rank < best_rank:
                     best, best_rank = name, rank

@@ -71,6 +71,16 @@ def test_a_full_batch_does_not_wait() -> None:
     assert q.pop(1.0) is not None
 
 
+def test_ahead_of_its_turn_goes_only_what_will_not_grow() -> None:
+    waiting = queue(preferred_rows=2)
+    for width in (1, 2, 2):
+        waiting.push(entry(width=width))
+    full = waiting.pop(0.0, full=True)
+    assert full is not None and full.rows == 2
+    assert waiting.pop(0.0, full=True) is None and len(waiting) == 1
+    assert waiting.pop(0.0) is not None
+
+
 def test_the_queue_refuses_what_passes_its_bound() -> None:
     q = queue(max_queue=1)
     q.push(entry())

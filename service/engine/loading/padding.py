@@ -21,6 +21,8 @@ from service.engine.runtime.execution import Run
 
 Shared = tuple[str, tuple[tuple[int, int], ...]]
 SETTING = "model.toml: batching.padding"
+MOST_TRIED = 16
+"""Buckets that are tried at load: a model that takes texts has some hundred."""
 
 
 def padding_for(config: PaddingConfig, signature: Signature) -> Padding:
@@ -99,14 +101,14 @@ def padding_deviation(
     """The largest difference between a row's answers filled up to a bucket and bare, as a share of
     the output's largest value.
 
-    For each bucket the row is cut or repeated to a length that needs filling, and shares a run
-    with one that needs less of it.
+    For each bucket, or some of them where they are many, the row is cut or repeated to a length
+    that needs filling, and shares a run with one that needs less of it.
 
     Raises:
         QuantserveError: the model cannot run rows filled up to one of the buckets.
     """
     largest = 0.0
-    for below, bucket in pairwise((0, *padding.buckets)):
+    for below, bucket in _some(list(pairwise((0, *padding.buckets)))):
         rows = [_with_length(row, length, padding) for length in _lengths(below, bucket)]
         filled = run_together(run, rows, BatchPolicy(padding=padding))
         for one, answers in zip(rows, filled, strict=True):
@@ -116,6 +118,14 @@ def padding_deviation(
                 continue  # a length that only filling makes possible
             largest = max(largest, Comparison(outputs, [bare]).largest([bare], [answers]))
     return largest
+
+
+def _some(steps: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+    """At most ``MOST_TRIED`` of them, the first and the last among these."""
+    if len(steps) <= MOST_TRIED:
+        return steps
+    apart = (len(steps) - 1) / (MOST_TRIED - 1)
+    return [steps[round(place * apart)] for place in range(MOST_TRIED)]
 
 
 def _lengths(below: int, bucket: int) -> tuple[int, int]:

@@ -23,8 +23,12 @@ from service.engine.text.model import IDS, MASK, ROLES, TextModel, TextSettings
 
 DEFAULT_LENGTH = 512
 """Tokens of a text, where no file says how many the model takes."""
-FINE, COARSE, LONG = 16, 64, 256
-"""Steps between buckets: up to 128 tokens, up to 1,024, and beyond."""
+FINE, COARSE, LONG = 4, 16, 128
+"""Steps between buckets: up to 128 tokens, up to 1,024, and beyond. A run of MiniLM costs as much
+beside its tokens as 6 tokens do: filling up a row by more than that costs more than one run less
+saves."""
+LEAST_RUN_TOKENS = 128
+"""Rows of different buckets do not share runs, so that most runs have fewer rows than they may."""
 EXAMPLE_TOKENS = 16
 EXAMPLE_ROWS = 8
 NAMES = {
@@ -210,5 +214,5 @@ def text_policy(
         cut = ((1, ids, 1),) if each else ()
         cuts = (*padding.cuts, *[cut for _ in text.head.places])
         padding = replace(padding, cuts=cuts, tight=True)
-    run_tokens = given.run_tokens or policy.preferred_rows * length
+    run_tokens = given.run_tokens or max(LEAST_RUN_TOKENS, policy.preferred_rows * length)
     return replace(policy, padding=padding, run_tokens=run_tokens)

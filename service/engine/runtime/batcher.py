@@ -90,9 +90,9 @@ class DynamicBatcher:
         # their turn first; and what those wait for who want everything answered.
         self._queue: BatchQueue[Reply] = BatchQueue(policy)
         self._estimate = WaitEstimate(len(instances), policy.preferred_rows)
-        # Where requests do not share runs, the next one goes to an instance while it still works:
-        # on the way over the event loop between two runs its core would be idle.
-        ahead = 2 if self._threads is not None and policy.preferred_rows == 1 else 1
+        # A batch that will not grow is given to an instance while it still works: on the way over
+        # the event loop between two runs its core would be idle.
+        ahead = 1 if inline else 2
         self._slots = ahead * len(instances)
         self._idle = list(instances) * ahead
         self._scheduled = False
@@ -124,7 +124,12 @@ class DynamicBatcher:
     @property
     def busy(self) -> int:
         """Instances at work."""
-        return min(self.instances, self._slots - len(self._idle))
+        return min(self.instances, self._under_way)
+
+    @property
+    def _under_way(self) -> int:
+        """Batches that were given to instances, those ahead of their turn included."""
+        return self._slots - len(self._idle)
 
     def submit(
         self,
@@ -182,8 +187,7 @@ class DynamicBatcher:
             )
 
     def _wait(self, priority: int) -> float:
-        rows, under_way = self._queue.rows_ahead(priority), self._slots - len(self._idle)
-        return self._estimate.wait(rows, under_way)
+        return self._estimate.wait(self._queue.rows_ahead(priority), self._under_way)
 
     def _cut(self, asked: Asked, reply: Reply) -> None:
         """Run a request in parts.
@@ -308,7 +312,10 @@ class DynamicBatcher:
         queue, now = self._queue, self._clock()
         self._drop_unwanted(now)
         self._held = False
-        while self._idle and queue and self._may_begin() and (batch := queue.pop(now)):
+        while self._idle and queue and self._may_begin():
+            batch = queue.pop(now, full=self._under_way >= self.instances)
+            if batch is None:
+                break
             self._begin(batch)
             if self._threads is None:
                 break  # One batch a turn, so that answers leave and requests arrive between two.
@@ -335,7 +342,8 @@ class DynamicBatcher:
             if execution.timing.compute > TOO_LONG_INLINE:
                 _log.warning("model %s runs in a thread now: a run took too long", self._model)
                 self._threads = self._pool(1)
-            self._finish(instance, batch, execution)
+            self._idle.append(instance)
+            self._finish(batch, execution)
         else:
             runner = self._runner(instance)
             self._seat.begin()
@@ -374,7 +382,7 @@ class DynamicBatcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        may_begin = self._idle and not self._held
+        may_begin = self._under_way < self.instances and not self._held
         times = [self._queue.next_deadline(), self._queue.due() if may_begin else None]
         at = min((time for time in times if time is not None), default=None)
         if at is not None:
@@ -397,7 +405,11 @@ class DynamicBatcher:
         self._seat.end(execution.timing.total, bool(self._queue))
         if running.why is not None:
             execution = execution.instead(running.why)
-        self._finish(running.instance, running.batch, execution)
+        self._idle.append(running.instance)
+        if self._queue:
+            # Before the answers are written: meanwhile its core would be idle.
+            self._dispatch()
+        self._finish(running.batch, execution)
 
     def _give_up(self, running: Running) -> None:
         """Answer the requests of a thread that does not return. Its instance is lost."""
@@ -415,8 +427,7 @@ class DynamicBatcher:
         if self._drained:
             self._wake()
 
-    def _finish(self, instance: Instance, batch: Batch[Reply], execution: Execution) -> None:
-        self._idle.append(instance)
+    def _finish(self, batch: Batch[Reply], execution: Execution) -> None:
         if self._queue or self._drained:
             self._wake()
         started = self._clock() - execution.timing.total

@@ -12,7 +12,7 @@ from service.core.batching import BatchPolicy
 from service.core.errors import ExecutionFailed, LoadFailed, SignatureMismatch
 from service.core.padding import Padding
 from service.core.tensors import DATATYPES, Arrays, Dim, Signature, TensorSpec
-from service.engine.loading.padding import padding_deviation, padding_for
+from service.engine.loading.padding import MOST_TRIED, padding_deviation, padding_for
 from service.engine.loading.probe import run_together
 from service.engine.runtime.session import Session, SessionOptions
 from tests.engine import graphs
@@ -118,6 +118,17 @@ def test_a_bucket_that_the_model_cannot_run_is_found_out() -> None:
 
     with pytest.raises(ExecutionFailed, match="100 places"):
         padding_deviation(run, ENCODER.inputs, sentence(4), padding)
+
+
+def test_of_many_buckets_some_are_tried_with_the_first_and_the_last() -> None:
+    padding, ran = padding_for(config(tuple(range(4, 4004, 4)), ids=0, mask=0), ENCODER), set()
+
+    def run(inputs: Arrays, _: object) -> Arrays:
+        ran.add(inputs[0].shape[1])
+        return inputs
+
+    padding_deviation(run, ENCODER.inputs, sentence(4), padding)
+    assert {4, 4000} <= ran and len(ran) <= 3 * MOST_TRIED
 
 
 def test_lengths_that_only_padding_makes_possible_are_no_fault(tmp_path: Path) -> None:

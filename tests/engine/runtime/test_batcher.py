@@ -344,6 +344,30 @@ async def test_under_overload_urgent_requests_are_answered_and_the_others_refuse
     served.close()
 
 
+async def test_an_instance_at_work_is_given_the_next_batch_once_it_is_full() -> None:
+    policy, gate, ran = BatchPolicy(preferred_rows=2), threading.Event(), list[int]()
+
+    def run(inputs: Arrays, *_: object) -> Arrays:
+        ran.append(len(inputs[0]))
+        gate.wait(PATIENCE)
+        return inputs
+
+    served = DynamicBatcher(("m", 1), policy, [Instance(run, policy)], lambda _: None)
+    replies = [submit(served, rows(1, 1), 1)]
+    while not ran:
+        await asyncio.sleep(0.001)
+    replies.append(submit(served, rows(1, 1), 1))
+    await asyncio.sleep(0)
+    assert (served.waiting, served.in_flight, served.busy) == (1, 2, 1)
+    replies.append(submit(served, rows(1, 1), 1))
+    await asyncio.sleep(0)
+    assert (served.waiting, served.in_flight, served.busy) == (0, 3, 1)
+    gate.set()
+    await asyncio.wait_for(asyncio.gather(*replies), PATIENCE)
+    assert ran == [1, 2] and served.busy == 0
+    served.close()
+
+
 async def test_a_lone_request_gets_all_cores_and_a_crowd_does_not() -> None:
     policy, ran, gate = BatchPolicy(BatchingMode.REQUESTS, preferred_rows=1), "", threading.Event()
 
