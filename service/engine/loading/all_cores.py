@@ -15,6 +15,9 @@ from service.core.tensors import Arrays
 from service.engine.loading.plan import Plan, uses_cores, worth_lone
 from service.engine.runtime.session import Session
 
+MEASURED_SECONDS = 0.3
+"""On a machine with other work, all cores are free for a run only now and then."""
+
 
 def try_threads(
     session: Session, plan: Plan, rows: Sequence[Arrays], cores: int
@@ -50,13 +53,17 @@ def _fastest(sessions: Sequence[Session], row: Arrays) -> list[float]:
     return fastest([partial(each.run, row) for each in sessions])
 
 
-def fastest(calls: Sequence[Callable[[], object]], rounds: int = 5) -> list[float]:
-    """The best time of each call in seconds, taken in turns; the first round warms up."""
-    best = [float("inf")] * len(calls)
-    for turn in range(rounds + 1):
+def fastest(
+    calls: Sequence[Callable[[], object]], rounds: int = 5, seconds: float = MEASURED_SECONDS
+) -> list[float]:
+    """The best time of each call in seconds, taken in turns, at least so many times and for so
+    long; the first round warms up."""
+    best, turn, began = [float("inf")] * len(calls), 0, perf_counter()
+    while turn <= rounds or perf_counter() - began < seconds:
         for place, call in enumerate(calls):
             started = perf_counter()
             call()
             if turn:
                 best[place] = min(best[place], perf_counter() - started)
+        turn += 1
     return best
