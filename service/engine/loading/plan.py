@@ -27,6 +27,10 @@ EFFICIENT = 0.7
 second."""
 LONE_GAIN = 1.2
 """Least speedup of a lone row for which a second session is kept in memory."""
+HELD_CORES = 1.3
+"""Slowdown of runs side by side from which other programs are taken to hold the cores."""
+HARMLESS = 0.8
+"""Least speedup of a second session that is kept without a good measurement."""
 LONE_SHARE = 1 / 8
 """Largest share of the memory for the files of a model with a second session. Each session holds
 about as much as the files, and during a swap two versions are loaded."""
@@ -214,9 +218,11 @@ def room_for_lone(file_bytes: int, memory: int) -> bool:
     return file_bytes <= memory * LONE_SHARE
 
 
-def worth_lone(speedup: float) -> bool:
-    """Whether a second session is worth its memory, being so many times as fast."""
-    return speedup >= LONE_GAIN
+def worth_lone(speedup: float, slowdown: float) -> bool:
+    """Whether a second session is worth its memory, being so many times as fast. ``slowdown``:
+    how many times as long a run takes with one on each core; a large one says that there were
+    no cores to be had for the other threads."""
+    return speedup >= LONE_GAIN or (slowdown >= HELD_CORES and speedup >= HARMLESS)
 
 
 def _long_and_open(plan: Plan, probe: Probe, instances: InstancesConfig, cores: int) -> bool:

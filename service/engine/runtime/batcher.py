@@ -22,6 +22,7 @@ from service.core.errors import (
 )
 from service.core.events import BatchExecuted, Observer, Outcome, RequestDropped
 from service.core.ledger import UNNOTED, Mark
+from service.core.lone import LoneTimes
 from service.core.requests import Terms
 from service.core.run_limits import DEFAULT_RUN_LIMITS, RunLimits
 from service.core.tensors import Arrays, Overriding
@@ -79,7 +80,7 @@ class DynamicBatcher:
         if inline:
             self._marks.enter_thread()
         self._threads = None if inline else self._pool(len(instances))
-        self._lone, self._until_lone = lone, 0
+        self._lone, self._until_lone, self._lone_times = lone, 0, LoneTimes()
         self.instances = len(instances)
         cores, weight, threads = share or Share(Cores(1))
         self._seat = cores.seat(weight, threads, self._wake)
@@ -351,15 +352,17 @@ class DynamicBatcher:
             running.thread = self._threads.submit(self._execute, running)
 
     def _runner(self, instance: Instance) -> Instance:
-        """What runs the next batch: the lone instance while runs have begun one by one for a while,
-        since one on all cores holds up those that begin beside it."""
+        """What runs the next batch: the lone instance where it is faster, while runs have begun one
+        by one for a while, since one on all cores holds up those that begin beside it."""
         if self._lone is None:
             return instance
         if self._queue or not self._seat.all_free:
             self._until_lone = LONE_AFTER
             return instance
         self._until_lone = max(0, self._until_lone - 1)
-        return instance if self._until_lone else self._lone
+        if self._until_lone or not self._lone_times.next_is_wide():
+            return instance
+        return self._lone
 
     def _pool(self, threads: int) -> ThreadPoolExecutor:
         # The pool must not hold the batcher: what holds each other lives until a collection, and
@@ -405,6 +408,9 @@ class DynamicBatcher:
         self._seat.end(execution.timing.total, bool(self._queue))
         if running.why is not None:
             execution = execution.instead(running.why)
+        if self._lone is not None and not self._until_lone:
+            wide, seconds = running.runner is self._lone, execution.timing.compute
+            self._lone_times.ran(running.batch.rows, seconds, wide=wide)
         self._idle.append(running.instance)
         if self._queue:
             # Before the answers are written: meanwhile its core would be idle.

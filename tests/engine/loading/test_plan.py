@@ -285,9 +285,21 @@ def test_lone_threads_of_model_toml_hold_without_a_measurement() -> None:
     assert not wants_lone(plan(COMBINE, LONG), LONG, usual, 4, has_room=True)
 
 
-@pytest.mark.parametrize(("speedup", "worth"), [(1.0, False), (1.19, False), (1.2, True)])
-def test_a_second_session_is_for_runs_that_are_enough_faster(speedup: float, worth: bool) -> None:
-    assert worth_lone(speedup) is worth
+@pytest.mark.parametrize(
+    ("speedup", "slowdown", "worth"),
+    [
+        (1.19, 1.0, False),
+        (1.2, 1.0, True),
+        (1.2, 2.0, True),
+        (0.93, 1.29, False),
+        (0.93, 1.3, True),
+        (0.79, 2.0, False),
+    ],
+)
+def test_a_second_session_is_for_runs_that_are_enough_faster_or_could_not_be(
+    speedup: float, slowdown: float, worth: bool
+) -> None:
+    assert worth_lone(speedup, slowdown) is worth
 
 
 def test_a_second_session_takes_a_small_share_of_the_memory() -> None:

@@ -1,0 +1,32 @@
+"""Whether a lone run gets all cores. Pure.
+
+Measured at load, and again by the lone runs themselves: how much a run gains by more threads
+changes with what else the host does, and with the lengths of the inputs.
+"""
+
+TRIES = 64
+"""Of so many lone runs, one is made the other way, so that its time stays known."""
+FADES = 0.8
+"""Weight of a run next to the one after it."""
+
+
+class LoneTimes:
+    """Chooses between the usual threads and all cores for lone runs, by seconds for each row."""
+
+    def __init__(self) -> None:
+        # All mutable state: how many lone runs were asked for, and seconds for a row, by
+        # whether the run was wide.
+        self._asked = 0
+        self._seconds: dict[bool, float] = {}
+
+    def next_is_wide(self) -> bool:
+        """Whether the next lone run gets all cores."""
+        self._asked += 1
+        wide, usual = self._seconds.get(True), self._seconds.get(False)
+        better = wide is None or usual is None or wide <= usual
+        return better != (self._asked % TRIES == 0)
+
+    def ran(self, rows: int, seconds: float, *, wide: bool) -> None:
+        """A run was alone from its beginning to its end."""
+        before = self._seconds.get(wide, seconds / rows)
+        self._seconds[wide] = before * FADES + seconds / rows * (1 - FADES)
