@@ -4,8 +4,12 @@ Measured at load, and again by the lone runs themselves: how much a run gains by
 changes with what else the host does, and with the lengths of the inputs.
 """
 
-TRIES = 64
-"""Of so many lone runs, one is made the other way, so that its time stays known."""
+TRIES = {True: 64, False: 16}
+"""Of so many lone runs, one is made the other way, so that its time stays known: by whether the
+others get all cores."""
+SLOWER = 1.15
+"""From so many times the usual time on, a run on all cores is given up. While other programs hold
+the cores it takes a little longer, and for seconds only."""
 FADES = 0.8
 """Weight of a run next to the one after it."""
 
@@ -23,8 +27,8 @@ class LoneTimes:
         """Whether the next lone run gets all cores."""
         self._asked += 1
         wide, usual = self._seconds.get(True), self._seconds.get(False)
-        better = wide is None or usual is None or wide <= usual
-        return better != (self._asked % TRIES == 0)
+        better = wide is None or usual is None or wide < usual * SLOWER
+        return better != (self._asked % TRIES[better] == 0)
 
     def ran(self, rows: int, seconds: float, *, wide: bool) -> None:
         """A run was alone from its beginning to its end."""
