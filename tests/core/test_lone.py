@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 
 from service.core.lone import TRIES, LoneTimes
 
-
 OFTEN = TRIES[True]
 
 
