@@ -7,10 +7,9 @@ import orjson
 from grpc import StatusCode
 
 from service.api.dataplane.inference import Headers, Inference
-from service.api.grpc.decoding import decode, decode_there
+from service.api.grpc.decoding import decode, decoded_there
 from service.api.grpc.statuses import code_of
 from service.api.grpc.wire import Parts, split
-from service.api.offload.lanes import decoded_there
 from service.api.protocol.json_tensors import Buffer
 from service.api.protocol.pace import Pace, TakesLong
 from service.api.transport.answers import Answer
@@ -112,6 +111,5 @@ class Call(Exchange):
     ) -> InferRequest:
         lane = self._inference.elsewhere.lane(len(body))
         if len(parts.head) > HERE_BYTES:
-            there = (lane.process, decode_there, body)
-            return await lane.run(decoded_there, *there, held=self.held)
+            return await lane.run(decoded_there, lane.process, body, image, held=self.held)
         return await lane.run(lambda: decode(body, parts, Pace(), image), held=self.held)

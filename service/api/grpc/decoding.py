@@ -1,5 +1,6 @@
 """A ModelInferRequest to an InferRequest."""
 
+import pickle
 from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
@@ -11,12 +12,18 @@ from service.api.grpc.messages import message
 from service.api.grpc.parameters import values
 from service.api.grpc.typed import array_of, has_contents
 from service.api.grpc.wire import Parts, split
-from service.api.offload.jobs import Decoded, arrived, pack
+from service.api.offload.jobs import Portable, arrived, pack, portable, unpack
+from service.api.offload.process import CodecProcess
 from service.api.protocol.binary_tensors import from_bytes
 from service.api.protocol.codec import MAX_INPUTS, request_of
-from service.api.protocol.image_bodies import from_binary
+from service.api.protocol.image_bodies import (
+    array_of_images,
+    from_binary,
+    from_elements,
+    images_of,
+)
 from service.api.protocol.json_tensors import MAX_RANK, check_strings, show
-from service.api.protocol.pace import Paced, TakesLong, go_on, not_here
+from service.api.protocol.pace import Pace, Paced, TakesLong, go_on, not_here
 from service.api.protocol.shared_memory import REGION, place_of
 from service.core.errors import MalformedRequest
 from service.core.requests import InferRequest, SharedInput
@@ -48,7 +55,7 @@ def decode(
     body: bytes, parts: Parts, pace: Paced = not_here, image: str | None = None
 ) -> InferRequest:
     """The request of which ``parts`` were found in a message; what takes long keeps to a pace.
-    Raw BYTES of the input ``image`` stay bytes.
+    BYTES of the input ``image`` stay bytes.
 
     Raises:
         MalformedRequest: naming what is wrong, and where.
@@ -60,7 +67,7 @@ def decode(
     elif len(head) <= HERE_BYTES or pace is not not_here:
         parsed = _parsed(head)
         if not parts.raw:
-            return _typed(parsed)._replace(id=parts.id)
+            return _typed(parsed, image)._replace(id=parts.id)
         known = _described(parsed)
     else:
         raise TakesLong
@@ -89,16 +96,34 @@ def decode(
     return known.request._replace(inputs=tuple(inputs), id=parts.id)
 
 
-def decode_there(body: Any) -> Decoded:
+def decode_there(body: Any, image: str | None) -> tuple[InferRequest, Portable, list[Any]]:
     """The same in the codec process, for messages whose tensors are not raw: protobuf holds the
-    interpreter until it has read them.
+    interpreter until it has read them. The request comes without its inputs, with these, and with
+    the images that came as the input ``image``.
 
     Raises:
         MalformedRequest: see ``decode``.
     """
-    whole = bytes(arrived(body))
-    request = decode(whole, split(whole), go_on)
-    return request._replace(inputs=()), pack(request.inputs)
+    whole, images = bytes(arrived(body)), list[Any]()
+    request = decode(whole, split(whole), go_on, image)
+    if image is not None:
+        images, request = images_of(image, request)
+    inputs = pack(request.inputs)
+    return request._replace(inputs=()), inputs, [pickle.PickleBuffer(each) for each in images]
+
+
+def decoded_there(process: CodecProcess, body: bytes, image: str | None) -> InferRequest:
+    """The request of ``decode_there``. Blocks.
+
+    Raises:
+        MalformedRequest: see ``decode``.
+        CodecFailed, MemoryError: see ``CodecProcess.call``.
+    """
+    request, inputs, images = process.call(decode_there, portable(body), image)
+    found = unpack(inputs, Pace())
+    if image is not None and images:
+        found += (Tensor(image, DATATYPES["BYTES"], array_of_images(images)),)
+    return request._replace(inputs=found)
 
 
 def _parsed(head: bytes) -> Any:
@@ -131,12 +156,16 @@ def _described(parsed: Any) -> Head:
     return Head(tuple(inputs), _request(parsed, shared))
 
 
-def _typed(parsed: Any) -> InferRequest:
+def _typed(parsed: Any, image: str | None) -> InferRequest:
     inputs, shared = [], []
     for position, each in enumerate(_inputs(parsed)):
         datatype, shape = _checked(each)
         if (lies := _shared(position, each, datatype, shape)) is None:
-            inputs.append(Tensor(each.name, datatype, array_of(each, datatype, shape)))
+            if datatype.name == "BYTES" and each.name == image:
+                array = from_elements(each.name, shape, each.contents.bytes_contents)
+            else:
+                array = array_of(each, datatype, shape)
+            inputs.append(Tensor(each.name, datatype, array))
             continue
         if has_contents(each):
             raise MalformedRequest(f'input "{each.name}" has "contents" beside "{REGION}"')

@@ -92,7 +92,7 @@ def from_json(name: str, shape: Sequence[int], data: Any) -> Array:
         if len(flat) > MOST_IMAGES:
             break
     _check_expected(name, shape, len(flat))
-    return _array([_from_base64(name, i, value) for i, value in enumerate(flat)])
+    return array_of_images([_from_base64(name, i, value) for i, value in enumerate(flat)])
 
 
 def from_binary(name: str, shape: Sequence[int], data: memoryview) -> Array:
@@ -115,7 +115,18 @@ def from_binary(name: str, shape: Sequence[int], data: memoryview) -> Array:
         found.append(data[at + 4 : end])
         at = end
     _check_expected(name, shape, len(found))
-    return _array(found)
+    return array_of_images(found)
+
+
+def from_elements(name: str, shape: Sequence[int], elements: Sequence[bytes]) -> Array:
+    """The images of a tensor whose elements are separate bytes.
+
+    Raises:
+        MalformedRequest: they are not as many as the shape says.
+    """
+    _check_count(name, len(elements))
+    _check_expected(name, shape, len(elements))
+    return array_of_images(elements)
 
 
 def images_of(name: str, request: InferRequest) -> tuple[list[bytes | memoryview], InferRequest]:
@@ -136,10 +147,11 @@ def images_of(name: str, request: InferRequest) -> tuple[list[bytes | memoryview
 
 
 def _tensor(name: str, images: Sequence[Any]) -> Tensor:
-    return Tensor(name, DATATYPES["BYTES"], _array(images))
+    return Tensor(name, DATATYPES["BYTES"], array_of_images(images))
 
 
-def _array(images: Sequence[Any]) -> Array:
+def array_of_images(images: Sequence[Any]) -> Array:
+    """A tensor of one axis whose elements are these bytes."""
     array = np.empty(len(images), dtype=object)
     for place, image in enumerate(images):  # numpy would take a memoryview for numbers
         array[place] = image

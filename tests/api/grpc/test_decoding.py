@@ -163,7 +163,7 @@ def test_long_work_is_left_to_others() -> None:
     tensor.contents.fp32_contents.extend(values)
     with pytest.raises(TakesLong):
         read(long)
-    request, inputs = decode_there(long.SerializeToString())
+    request, inputs, _ = decode_there(long.SerializeToString(), None)
     assert request.inputs == () and unpack(inputs)[0].array.tolist() == values
     large = np.zeros(HERE_COPY // 4 + 1, np.float32)
     bodies = [infer_request("m" * n, [("x", "FP32", large)]) for n in range(1, 5)]

@@ -166,9 +166,22 @@ async def test_images_are_decoded(tmp_path: Path) -> None:
 
     async with calling(tmp_path) as calls:
         found = await infer(calls, asked("echo", photo, photo))
-        values = np.frombuffer(found.raw_output_contents[0], np.float32)
         want = pictures.reference(photo)
-        np.testing.assert_allclose(values.reshape(2, *want.shape), [want, want], atol=1e-5)
+
+        def check(found: Any) -> None:
+            values = np.frombuffer(found.raw_output_contents[0], np.float32)
+            np.testing.assert_allclose(values.reshape(2, *want.shape), [want, want], atol=1e-5)
+
+        check(found)
+        for more in (b"", bytes(200_000)):  # what follows a JPEG's end is not read
+            typed = ModelInferRequest(model_name="echo")
+            image = typed.inputs.add(name="image", datatype="BYTES", shape=[2])
+            image.contents.bytes_contents.extend([photo + more, photo])
+            check(await infer(calls, typed))
+            del image.contents.bytes_contents[1]
+            error = await failure(infer(calls, typed))
+            assert error.code() is StatusCode.INVALID_ARGUMENT
+            assert 'input "image" has 1 images, shape [2] needs 2' in str(error.details())
         wide = pictures.encoded(pictures.picture(64, 32))
         found = await infer(calls, asked("detector", wide))
         boxes = np.frombuffer(found.raw_output_contents[0], np.float32)
