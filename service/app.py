@@ -38,7 +38,7 @@ from service.api.transport.answers import WRITES
 from service.api.transport.arrival import Limits
 from service.api.transport.body import Receive
 from service.api.transport.traffic import Traffic
-from service.config import Settings, read_keys
+from service.config.settings import Settings, read_keys
 from service.core.errors import ConfigError
 from service.core.events import Event, Observer, Observers
 from service.core.exemplars import Exemplars

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from service.config import Settings
+from service.config.settings import Settings
 from service.core.events import (
     AccessRefused,
     ChangeCompleted,

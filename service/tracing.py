@@ -35,7 +35,7 @@ from service.api.protocol.json_tensors import Bytes
 from service.api.transport.answers import WRITES, Answer, Write
 from service.api.transport.exchange import Exchange
 from service.api.transport.traffic import Traffic
-from service.config import Settings
+from service.config.settings import Settings
 from service.core.errors import TransientError
 from service.core.events import BatchExecuted, Event, Observer, Outcome, TextAnswered
 from service.core.exemplars import Exemplars, Traced

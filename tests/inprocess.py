@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from uvicorn.server import ServerState
 
 from service.app import Server
-from service.config import Settings
+from service.config.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 KEY = "an-admin-key"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.cli import main
-from service.config import load_model_config, load_pin
+from service.config.model import load_model_config, load_pin
 from tests.inprocess import ROOT, serve
 
 EARLIER = ROOT / "tests/earlier"

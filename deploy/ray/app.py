@@ -19,7 +19,7 @@ from typing import Any
 from ray import serve
 
 from service.app import Server
-from service.config import load_settings
+from service.config.settings import load_settings
 from service.logs import start_logs
 
 Message = MutableMapping[str, Any]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from service.commands.extra import needing_extra, show
-from service.config import load_model_config
+from service.config.model import load_model_config
 from service.core.errors import ConfigError
 from service.core.model_file import SETTINGS_FILE
 from service.core.names import MODEL_FILE

@@ -21,7 +21,7 @@ import uvicorn
 
 from service.api.http1.driver import HTTPProtocol
 from service.app import Server
-from service.config import Settings
+from service.config.settings import Settings
 from service.supervision.process import stop_signals
 
 READ_SECONDS = 0.1

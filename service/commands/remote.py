@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from service.client import Client, Refused
 from service.commands.columns import columns
 from service.commands.key_file import find_key
-from service.config import read_keys
+from service.config.settings import read_keys
 
 URL = "http://127.0.0.1:8000"
 KEY = "QUANTSERVE_ADMIN_KEY"

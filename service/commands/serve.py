@@ -18,7 +18,7 @@ from service.commands.lifetime import Ends, Lifetime, drain_seconds
 from service.commands.open_files import allow_connections
 from service.commands.start_log import start_log
 from service.commands.table import table
-from service.config import Settings, load_settings
+from service.config.settings import Settings, load_settings
 from service.core.errors import ConfigError
 from service.engine.host.heap import bound_heap
 from service.engine.host.resources import memory_limit

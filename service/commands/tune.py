@@ -9,7 +9,7 @@ from typing import Any
 
 from service.commands.columns import columns
 from service.commands.extra import show
-from service.config import ModelConfig, load_model_config
+from service.config.model import ModelConfig, load_model_config
 from service.core.batching import BatchingMode
 from service.core.errors import ConfigError, LoadFailed, QuantserveError
 from service.core.model_file import SETTINGS_FILE

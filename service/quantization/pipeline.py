@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from service.config import load_model_config
+from service.config.model import load_model_config
 from service.core.compatibility import compare_signatures
 from service.core.errors import ConfigError, LoadFailed
 from service.core.model_file import ONNX_FOLDER, SETTINGS_FILE

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from service.config import first_problem
+from service.config.values import first_problem
 from service.core.batching import RUN_ROWS
 from service.core.names import MODEL_FILE
 

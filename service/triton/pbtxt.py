@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from service.config import first_problem
+from service.config.values import first_problem
 from service.core.errors import ConfigError
 from service.triton.configuration import ModelConfiguration
 from service.triton.text import parse

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from service.config import Settings
+from service.config.settings import Settings
 from service.core.events import Event, Observer, Swapped, SwapPhase
 from service.core.statistics import Statistics
 from service.engine.repository.rollout import Context

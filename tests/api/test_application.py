@@ -15,7 +15,7 @@ from service.api.dataplane.inference import Inference
 from service.api.openapi.example_answers import ExampleAnswers
 from service.api.transport.traffic import Traffic
 from service.app import set_level
-from service.config import Settings
+from service.config.settings import Settings
 from service.core.statistics import Statistics
 from service.engine.repository.repository import ModelRepository
 from service.engine.repository.rollout import Context

@@ -25,7 +25,7 @@ from typing import Any
 
 import httpx
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.events import BatchExecuted, Event
 from service.core.generation import GenerationRequest, SamplingParameters
 from service.engine.generation.batcher import GenerationBatcher

@@ -9,7 +9,7 @@ import pytest
 
 from service.cli import main
 from service.commands.tune import settings
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.tuning import Candidate, Choice, Measured
 from service.engine.cpu.kernels import Kernels
 from service.engine.host.resources import usable_cores

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.config import PREFIX, Settings
+from service.config.settings import PREFIX, Settings
 from tests.deploy.prometheus import DEPLOY
 from tests.parts import COMPOSE, HAPROXY
 from tests.patience import PATIENCE

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.config import PREFIX, Settings
+from service.config.settings import PREFIX, Settings
 from tests.deploy.manifests import KSERVE, Document, containers, documents
 
 EXAMPLES = [

@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 
 from service.cli import main
-from service.config import PREFIX, Settings
+from service.config.settings import PREFIX, Settings
 from tests.deploy.manifests import (
     COMPONENTS,
     KUBERNETES,

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from service.config import ModelConfig, Settings
+from service.config.model import ModelConfig
+from service.config.settings import Settings
 from tests.deploy.prometheus import DEPLOY
 from tests.inprocess import ROOT
 

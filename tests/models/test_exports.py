@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.batching import BatchingMode
 from service.engine.loading.loader import load
 from service.engine.runtime.session import Session, SessionOptions

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.checks import Check
 from service.core.generation import Delta, GenerationRequest, SamplingParameters
 from service.core.language_gate import Forced, language_checks

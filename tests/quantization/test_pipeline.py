@@ -13,7 +13,7 @@ import pytest
 from onnx import helper
 from onnxruntime.quantization import quantize_dynamic
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.batching import BatchingMode
 from service.core.errors import ConfigError
 from service.engine.loading.loader import load

@@ -12,7 +12,7 @@ from service.api.control.lookup import NOT_FOUND, NOT_READY, ModelName
 from service.api.protocol.errors import status_of
 from service.api.protocol.finite_json import FiniteJSON
 from service.api.protocol.json_body import body_docs, json_object
-from service.config import first_problem
+from service.config.values import first_problem
 from service.core.checks import Check
 from service.core.errors import GateFailed, MalformedRequest
 from service.core.events import Verb

@@ -18,7 +18,7 @@ from service.api.auth.middleware import Requirement, request_id_of
 from service.api.protocol import openai_errors
 from service.api.protocol.errors import status_of
 from service.api.transport.refusal import turned_away
-from service.config import first_problem
+from service.config.values import first_problem
 from service.core.errors import Forbidden, QuantserveError, Unauthenticated
 
 _log = logging.getLogger(__name__)

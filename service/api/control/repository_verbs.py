@@ -22,7 +22,8 @@ from service.api.protocol.json_size import check_size
 from service.api.protocol.json_tensors import Bytes, parse_json
 from service.api.protocol.pace import Pace
 from service.api.transport.arrival import Limits, arrived
-from service.config import ModelConfig, first_problem
+from service.config.model import ModelConfig
+from service.config.values import first_problem
 from service.core.errors import MalformedRequest, UploadRejected
 from service.core.events import Verb
 from service.engine.repository.repository import ModelRepository

@@ -38,7 +38,7 @@ from service.api.transport.exchange import Admitted, Exchange
 from service.api.transport.shared_tensors import SharedTensors
 from service.api.transport.target import Target, given_id
 from service.api.transport.traffic import Traffic
-from service.config import Settings
+from service.config.settings import Settings
 from service.core.body_cost import LARGE
 from service.core.errors import (
     ExecutionFailed,

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from service.config import first_problem
+from service.config.values import first_problem
 from service.core.errors import BadArgument
 from service.core.generation import Form, SamplingParameters
 

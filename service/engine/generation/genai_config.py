@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field, ValidationError
 
-from service.config import first_problem
+from service.config.values import first_problem
 from service.core.errors import FileUnreadable, LoadFailed
 from service.core.names import LANGUAGE_FILE as CONFIG_FILE
 from service.files import read_small

@@ -2,7 +2,7 @@
 shape of its input says.
 """
 
-from service.config import ImageConfig
+from service.config.model import ImageConfig
 from service.core.errors import LoadFailed
 from service.core.images import BoxSettings, ImageSettings, Resize
 from service.core.tensors import Signature, TensorSpec

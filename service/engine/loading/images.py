@@ -1,6 +1,6 @@
 """Whether a version takes images, and how. Pillow is imported where it does, and only then."""
 
-from service.config import ImageConfig
+from service.config.model import ImageConfig
 from service.core.errors import LoadFailed
 from service.core.images import ImageSettings
 from service.core.names import PREPROCESSOR_FILE

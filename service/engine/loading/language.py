@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.config import GenerationConfig, ModelConfig
+from service.config.model import GenerationConfig, ModelConfig
 from service.core.batching import BatchingMode
 from service.core.cache_plan import LEAST_CONTEXT, Room, plan_cache
 from service.core.datatypes import DATATYPES

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.batching import BatchPolicy
 from service.core.errors import LoadFailed
 from service.core.extent import Extent

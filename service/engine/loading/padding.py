@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from service.config import PaddingConfig
+from service.config.model import PaddingConfig
 from service.core.batching import BatchPolicy
 from service.core.errors import LoadFailed, QuantserveError
 from service.core.padding import Padding

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from math import isinf
 
-from service.config import BatchingConfig, InstancesConfig
+from service.config.model import BatchingConfig, InstancesConfig
 from service.core.batching import BatchingMode
 from service.core.tensors import Signature
 from service.engine.loading.axes import Counts

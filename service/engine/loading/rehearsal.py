@@ -19,7 +19,7 @@ from pathlib import Path
 from time import monotonic
 from typing import IO
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.checks import Check
 from service.core.errors import LoadFailed
 from service.core.gate import growth_check

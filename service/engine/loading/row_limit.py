@@ -1,6 +1,6 @@
 """The handling of a request with more rows than one run takes."""
 
-from service.config import BatchingConfig
+from service.config.model import BatchingConfig
 from service.core.batching import BatchingMode
 from service.engine.loading.plan import Plan
 from service.engine.loading.probe import Probe

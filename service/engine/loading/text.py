@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from service.config import ModelConfig, PaddingConfig, TextConfig
+from service.config.model import ModelConfig, PaddingConfig, TextConfig
 from service.core.batching import BatchPolicy
 from service.core.errors import LoadFailed
 from service.core.names import TOKENIZER_FILE

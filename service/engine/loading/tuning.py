@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter, thread_time
 
-from service.config import BatchingConfig, InstancesConfig, ModelConfig
+from service.config.model import BatchingConfig, InstancesConfig, ModelConfig
 from service.core.batching import BatchingMode
 from service.core.errors import LoadFailed, QuantserveError
 from service.core.extent import Extent, measured_extent

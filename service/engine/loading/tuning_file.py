@@ -14,7 +14,8 @@ from typing import Any
 import onnxruntime
 from pydantic import ValidationError
 
-from service.config import ModelConfig, first_problem
+from service.config.model import ModelConfig
+from service.config.values import first_problem
 from service.core.errors import FileUnreadable, LoadFailed
 from service.engine.cpu.kernels import Kernels
 from service.engine.cpu.machine import read_machine

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.config import GateConfig
+from service.config.model import GateConfig
 from service.core.batching import BatchingMode
 from service.core.checks import Check
 from service.core.errors import LoadFailed, QuantserveError

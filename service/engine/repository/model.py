@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.errors import NotFound, NotReady
 from service.core.lifecycle import State
 from service.core.versions import Pin

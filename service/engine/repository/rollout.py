@@ -18,7 +18,7 @@ from enum import StrEnum
 from time import perf_counter
 from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.checks import Check, failures
 from service.core.compatibility import (
     Comparison,

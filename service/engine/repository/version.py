@@ -8,7 +8,7 @@ from functools import partial
 from time import time
 from typing import TYPE_CHECKING, cast
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.batching import BatchingMode
 from service.core.errors import InputRejected, NotReady
 from service.core.events import Observer, StateChanged, ThreadLost

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from service.config import ModelConfig, load_model_config, load_pin
+from service.config.model import ModelConfig, load_model_config, load_pin
 from service.core.errors import ConfigError
 from service.core.layout import ModelLayout, PassedOver, Version, model_layout, root_layout
 from service.core.model_file import SETTINGS_FILE, is_hidden, is_model_file

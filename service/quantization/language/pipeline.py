@@ -10,7 +10,7 @@ from time import monotonic
 
 import numpy as np
 
-from service.config import GateConfig, load_model_config
+from service.config.model import GateConfig, load_model_config
 from service.core.checks import failures
 from service.core.errors import ConfigError, Conflict, LoadFailed
 from service.core.language_gate import MAX_PERPLEXITY_RATIO, Forced, language_checks

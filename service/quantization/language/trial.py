@@ -9,7 +9,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.errors import ConfigError
 from service.core.language_gate import Forced
 from service.engine.generation.decoder import Decoder

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.app import Server
-from service.config import Settings
+from service.config.settings import Settings
 from tests.api.control.test_upload import Message
 from tests.repositories import put, scale
 

@@ -14,7 +14,7 @@ from service.api.auth.audit import Audit
 from service.api.control.repository_verbs import repository_verbs
 from service.api.transport.arrival import Limits
 from service.api.transport.traffic import Traffic
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from tests.guards import edge_of
 from tests.inprocess import Served, serve
 from tests.repositories import put, scale

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from service.api.control.triton_config import read_configuration
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.errors import MalformedRequest
 
 KNOWN: list[tuple[dict[str, Any], dict[str, Any]]] = [

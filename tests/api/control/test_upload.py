@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 from service.api.control.upload import Body
 from service.api.transport.body import ClientGone
 from service.app import Server
-from service.config import Settings
+from service.config.settings import Settings
 from service.core.errors import MalformedRequest
 
 MODEL = (Path(__file__).parents[3] / "models/digits/1/model.onnx").read_bytes()

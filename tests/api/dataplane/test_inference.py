@@ -14,7 +14,7 @@ from service.api.protocol.pace import TakesLong
 from service.api.transport.exchange import Exchange
 from service.api.transport.target import Target
 from service.api.transport.traffic import Traffic
-from service.config import Settings
+from service.config.settings import Settings
 from service.core.errors import NotReady
 from service.core.padding import Padding
 from service.core.tensors import DATATYPES, Signature, Tensor, TensorSpec

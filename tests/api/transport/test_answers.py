@@ -22,7 +22,7 @@ from service.api.transport.answers import (
     takes_long,
     to_encode,
 )
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core import errors
 from service.core.requests import InferRequest, RequestedOutput
 from service.core.sizes import HERE_BYTES, HERE_STRINGS, HERE_VALUES

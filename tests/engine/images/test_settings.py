@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.config import ImageBoxesConfig, ImageConfig
+from service.config.model import ImageBoxesConfig, ImageConfig
 from service.core.errors import LoadFailed
 from service.core.images import BoxSettings, ImageSettings
 from service.core.tensors import Dim, Signature

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.batching import BatchingMode
 from service.core.errors import ExecutionFailed
 from service.core.tensors import Arrays, Signature

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.config import ModelConfig, load_model_config
+from service.config.model import ModelConfig, load_model_config
 from service.core.errors import LoadFailed
 from service.engine.loading.loader import load
 from service.engine.storage.folder import read_model
@@ -51,7 +51,7 @@ WITHOUT = """
 import sys
 sys.modules["PIL"] = None
 from pathlib import Path
-from service.config import load_model_config
+from service.config.model import load_model_config
 from service.core.errors import LoadFailed
 from service.engine.loading.loader import load
 home = Path(sys.argv[1])
@@ -73,7 +73,7 @@ UNUSED = """
 import sys
 import service.app
 from pathlib import Path
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.engine.loading.loader import load
 load(Path(sys.argv[1]), ModelConfig(), 1)
 print(*[name for name in sys.modules if name == "PIL" or name.endswith(".images")])

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnxruntime.quantization import quantize_dynamic
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.batching import BatchingMode
 from service.core.errors import LoadFailed
 from service.core.generation import GenerationRequest

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.batching import BatchingMode
 from service.core.errors import LoadFailed
 from service.engine.loading.loader import Loaded, load

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.config import PaddingConfig
+from service.config.model import PaddingConfig
 from service.core.batching import BatchPolicy
 from service.core.errors import ExecutionFailed, LoadFailed, SignatureMismatch
 from service.core.padding import Padding

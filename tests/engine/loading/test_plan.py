@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from service.config import BatchingConfig, InstancesConfig
+from service.config.model import BatchingConfig, InstancesConfig
 from service.core.batching import BatchingMode
 from service.core.tensors import DATATYPES, Dim, Signature, TensorSpec
 from service.engine.loading.axes import Counts

@@ -11,7 +11,7 @@ from typing import Any
 import onnx
 import pytest
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.engine.loading.rehearsal import CHILD, Task
 from service.engine.loading.rehearsal_process import RESERVED, _refused
 from service.engine.storage.folder import read_model

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.config import BatchingConfig
+from service.config.model import BatchingConfig
 from service.core.batching import BatchingMode
 from service.engine.loading.plan import Plan
 from service.engine.loading.probe import Probe

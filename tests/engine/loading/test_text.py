@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.batching import BatchingMode
 from service.core.errors import LoadFailed
 from service.core.texts import Pooling, Task
@@ -123,7 +123,7 @@ def test_without_the_package_tensors_are_served_and_a_note_says_what_to_install(
     script = (
         "import sys; sys.modules['tokenizers'] = None\n"
         "from pathlib import Path\n"
-        "from service.config import ModelConfig\n"
+        "from service.config.model import ModelConfig\n"
         "from service.engine.loading.loader import load\n"
         f"print(load(Path({str(home)!r}), ModelConfig(), 1).text_note)"
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.engine.loading.tuning_file import FOLDER, tuning_path, with_tuning, write_tuning
 from service.engine.storage.folder import VersionFiles, read_model
 from tests.opened import opened

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import NodeProto, TensorProto, helper
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.tensors import Categories
 from service.engine.loading.loader import load
 from service.engine.onnx_file.categories import _columns

@@ -11,7 +11,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.errors import LoadFailed
 from service.engine.cpu.kernels import Kernels
 from service.engine.loading.loader import load

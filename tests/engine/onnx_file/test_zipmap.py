@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.errors import LoadFailed
 from service.engine.loading.loader import load
 from service.engine.onnx_file.zipmap import unzipped

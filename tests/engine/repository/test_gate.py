@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.batching import BatchingMode
 from service.engine.host.resources import resident_bytes
 from service.engine.loading.loader import Loaded, load

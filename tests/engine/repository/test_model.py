@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.errors import NotReady
 from service.core.lifecycle import State
 from service.core.versions import Pin

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from service.config import load_pin
+from service.config.model import load_pin
 from service.core.errors import (
     ConfigError,
     NotFound,

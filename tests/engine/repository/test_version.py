@@ -9,7 +9,7 @@ from weakref import ref
 import numpy as np
 import pytest
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.errors import NotReady, ShuttingDown, SignatureMismatch
 from service.core.events import Event, StateChanged, ThreadLost
 from service.core.lifecycle import State

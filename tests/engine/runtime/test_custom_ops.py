@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.errors import LoadFailed
 from service.engine.loading.loader import Loaded, load
 from service.engine.runtime.custom_ops import library, missing_operator

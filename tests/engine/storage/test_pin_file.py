@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.config import load_pin
+from service.config.model import load_pin
 from service.core.versions import Pin
 from service.engine.storage.pin_file import (
     PIN_FILE,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.engine.loading.loader import Loaded, load
 from service.engine.text.model import TextModel
 from tests import tiny_texts

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.language_gate import Forced
 from service.engine.generation.teacher import force
 from service.engine.loading.loader import load

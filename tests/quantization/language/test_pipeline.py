@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.commands.quantize import run
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.errors import ConfigError
 from service.engine.loading.loader import load
 from service.engine.storage.language_golden import read_language_golden

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from service.config import ModelConfig
+from service.config.model import ModelConfig
 from service.core.language_gate import language_checks
 from service.engine.generation.language_model import LanguageModel
 from service.engine.generation.teacher import force

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from service.config import ModelConfig, Settings, load_model_config, load_settings
+from service.config.model import ModelConfig, load_model_config
+from service.config.settings import Settings, load_settings
 from service.core.errors import ConfigError
 
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from service import files
-from service.config import Settings, load_settings, read_keys
+from service.config.settings import Settings, load_settings, read_keys
 from service.core.errors import ConfigError
 
 NAME = "QUANTSERVE_ADMIN_KEY"

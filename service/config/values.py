@@ -1,0 +1,43 @@
+"""What settings are made of, and how errors in them are told."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+MOST_SECONDS = 7 * 24 * 3600.0
+"""A week: what is longer is a mistake, or meant to be for ever."""
+
+
+class Value(BaseModel):
+    """Frozen; an unknown key is an error."""
+
+    # TOML and float() accept nan and inf, which compare in unexpected ways as a bound or a time.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="strings"
+    )
+
+
+class Problem(NamedTuple):
+    """The first thing that is wrong with a document: the key, pydantic's name of the kind, what is
+    expected, and what came."""
+
+    key: str
+    kind: str
+    message: str
+    given: object
+
+
+def first_problem(errors: Sequence[Mapping[str, Any]]) -> Problem:
+    """The first of pydantic's errors."""
+    first = errors[0]
+    message = first["msg"].removeprefix("Value error, ")  # pydantic's word for our own checks
+    return Problem(".".join(map(str, first["loc"])), first["type"], message, first.get("input"))
+
+
+def told(error: ValidationError, source: Callable[[str], str]) -> str:
+    """The first error as text; ``source`` names where a key was set."""
+    problem = first_problem(error.errors(include_url=False))
+    if problem.kind == "extra_forbidden":
+        return f"{source(problem.key)} is not a setting"
+    return f"{source(problem.key)}: {problem.message}, got {problem.given!r:.200}"
