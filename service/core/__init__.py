@@ -28,8 +28,8 @@ images            how images become an input, and where boxes lie in them
 language_gate     the judgement of a language model
 layout            what a model repository holds
 ledger            what is at work, written where it outlives the process
-lone              whether a lone run gets all cores
 lifecycle         the states of a version
+lone              whether a lone run gets all cores
 magic             file formats told by their first bytes
 memory_budget     bytes that many take from one share
 memory_plan       memory shared out between models and traffic
