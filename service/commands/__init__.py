@@ -22,5 +22,6 @@ table       the table that is printed at the start
 start_log   the same as lines of JSON
 listing     models and versions of a server or a folder
 columns     aligned columns of text
+line_plot   a line plot as SVG
 progress    prints a swap, phase by phase
 """

@@ -9,6 +9,7 @@ from typing import Any
 
 from service.commands.columns import columns
 from service.commands.extra import show
+from service.commands.line_plot import MOST_LINES, Line, svg
 from service.config.model import ModelConfig, load_model_config
 from service.core.batching import BatchingMode
 from service.core.errors import ConfigError, LoadFailed, QuantserveError
@@ -54,6 +55,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cores", type=_cores, metavar="N", help="those of one worker; default: all usable ones"
     )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="write rows/s as an SVG")
     parser.add_argument("--dry-run", action="store_true", help="save nothing")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -92,12 +94,37 @@ def run(flags: dict[str, Any]) -> int:
     if loaded.plan.inline:
         text += f"\n\n{INLINE}"
     values = _as_values(flags["name"], cores, choice, measured)
+    if flags["plot"]:
+        _write_plot(flags["plot"], flags["name"], choice, measured)
     saved = ""
     if not (flags["dry_run"] or loaded.plan.inline):
         saved = _saved(tuning_path(files, cores), choice, target, values)
         text += f"\n\n{saved}"
     show(values | {"saved": saved}, text, flags["json"])
     return 0
+
+
+def _write_plot(path: Path, name: str, choice: Choice, measured: list[Measured]) -> None:
+    """Rows/s by rows a run, a line for each combination of instances, threads and kernels.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    rates: dict[str, dict[int, float]] = {}
+    for each in sorted(measured, key=lambda each: each.candidate.rows):
+        of = each.candidate
+        kind = f"{of.instances} x {of.threads} threads, {of.kernels}"
+        rates.setdefault(kind, {})[of.rows] = each.rate
+    sizes = max((sorted(found) for found in rates.values()), key=len)
+    # What model.toml sets by hand may have been measured with one size only: no line.
+    whole = {kind: found for kind, found in rates.items() if found.keys() >= set(sizes)}
+    best = sorted(whole, key=lambda kind: -max(whole[kind].values()))[:MOST_LINES]
+    lines = [Line(kind, [whole[kind][rows] for rows in sizes]) for kind in best]
+    title = f"{name}: {choice.chosen.candidate}"
+    try:
+        path.write_text(svg(title, "rows a run", "rows/s", lines, list(map(str, sizes))))
+    except OSError as error:
+        raise ConfigError(f"--plot {path}: {error.strerror}") from error
 
 
 def _saved(path: Path, choice: Choice, target: Target, values: dict[str, Any]) -> str:

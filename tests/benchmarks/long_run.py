@@ -21,8 +21,8 @@ from statistics import median
 from time import monotonic
 from typing import NamedTuple
 
-from tests.benchmarks.plot import Line as Curve
-from tests.benchmarks.plot import svg
+from service.commands.line_plot import Line as Curve
+from service.commands.line_plot import svg
 from tests.system.process import KEY, ROOT, Running, running
 from tests.system.wire import Line, chunked, get, post
 

@@ -20,9 +20,9 @@ import numpy as np
 
 from service.bench import wire
 from service.bench.loops import Load, closed_loop
+from service.commands.line_plot import Line, svg
 from tests import tiny_models
 from tests.benchmarks import models, processes
-from tests.benchmarks.plot import Line, svg
 from tests.benchmarks.servers import Launch, Server, serving
 from tests.system.wire import post
 

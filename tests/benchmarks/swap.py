@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
+from service.commands.line_plot import Line, svg
 from tests.benchmarks import machine, models, processes, protocol
 from tests.benchmarks.models import ModelError
-from tests.benchmarks.plot import Line, svg
 from tests.benchmarks.protocol import Protocol
 from tests.benchmarks.servers import ADMIN_KEY, ROOT, Launch, Server, serving
 

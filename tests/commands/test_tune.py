@@ -3,6 +3,7 @@
 import json
 import tomllib
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -73,6 +74,18 @@ def test_what_was_chosen_is_saved_and_then_used(
     assert model is not None
     _, note = with_tuning(model.of_version(1), ModelConfig(), usable_cores())
     assert note.startswith(f"tuned: {told['chosen']}, for throughput")
+
+
+def test_the_curves_are_drawn(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["tune", "m", "--models", str(models), "--seconds", "0.1", "--dry-run", "--plot"]
+    assert main([*asked, str(tmp_path / "m.svg")]) == 0
+    drawn = ElementTree.parse(tmp_path / "m.svg").getroot()
+    assert len(drawn.findall("{*}polyline")) >= 1
+    capsys.readouterr()
+    assert main([*asked, str(tmp_path / "none" / "m.svg")]) == 2
+    assert "--plot" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written_is_told(

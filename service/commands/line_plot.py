@@ -5,8 +5,13 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 760, 360
-LEFT, RIGHT, TOP, BOTTOM = 64, 150, 48, 48
-COLOURS = ("#3366cc", "#dc3912", "#109618", "#990099")
+LEFT, TOP, BOTTOM = 64, 48, 48
+LEGEND, CHARACTER = 130, 7.5
+"""Least room for the names of the lines, and that of a character."""
+COLOURS = (
+    "#3366cc", "#dc3912", "#109618", "#990099", "#b8860b", "#00838f", "#5d4037", "#616161",
+)  # fmt: skip
+MOST_LINES = len(COLOURS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +26,10 @@ def svg(
     title: str, x_label: str, y_label: str, lines: Sequence[Line], ticks: Sequence[str] = ()
 ) -> str:
     """The plot; both axes begin at 0. ``ticks`` name the steps, which are numbered without."""
+    right = 20 + max([LEGEND, *(len(line.name) * CHARACTER for line in lines)])
     steps = max(len(line.values) for line in lines)
     top = _round_up(max(max(line.values) for line in lines))
-    width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    width, height = WIDTH - LEFT - right, HEIGHT - TOP - BOTTOM
 
     def x(index: float) -> float:
         return LEFT + width * (index + 1) / steps
