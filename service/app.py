@@ -1,4 +1,4 @@
-"""The composition root: the one place where things are built and wired."""
+"""The composition root, where all parts are built and wired."""
 
 import asyncio
 import gc
@@ -440,7 +440,7 @@ def _tell_failure(loading: asyncio.Task[None]) -> None:
 
 
 def access_of(settings: Settings) -> Access:
-    """Who may do what, as the settings say.
+    """The keys of the settings and what each allows.
 
     Raises:
         ConfigError: a key is not usable.

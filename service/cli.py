@@ -75,7 +75,8 @@ def _chosen(arguments: Sequence[str]) -> str:
 
 
 def _imported(chosen: str) -> ModuleType | None:
-    """Only what is asked for: a server takes a second that its clients need not wait."""
+    """Import the module of one command: the server's imports take a second, which other commands
+    need not wait for."""
     if chosen not in COMMANDS:
         return None
     # Imports make hardly any garbage. To look for it, again and again, took a tenth of the start.

@@ -46,7 +46,7 @@ GAUGES: dict[str, tuple[str, Callable[["GenerationBatcher"], float]]] = {
 def language_metrics(
     counted: Mapping[tuple[str, int], TokenStatistics], versions: Iterable[ModelVersion]
 ) -> Iterator[Metric]:
-    """What was counted, with zeros for versions that had nothing to do yet, and what is now."""
+    """Counters, with zeros for versions without a request yet, and current values."""
     batchers = {
         (version.model, version.number): cast("GenerationBatcher", version.batcher)
         for version in versions

@@ -235,7 +235,7 @@ class _TracedReply:
 
 
 class TracedInference(Inference):
-    """Inference that tells ``Tracing`` of each request."""
+    """Inference that reports each request to ``Tracing``."""
 
     def __init__(
         self,

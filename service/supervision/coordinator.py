@@ -30,8 +30,8 @@ class Order(NamedTuple):
 
 
 class Proposal(NamedTuple):
-    """A change that somebody wants. ``worker`` is None where the supervisor does; ``number`` is how
-    the worker calls it."""
+    """A proposed change. ``worker`` is None if the supervisor proposes it; ``number`` is the
+    worker's own number for it."""
 
     worker: int | None
     number: int

@@ -16,7 +16,7 @@ one is lost if it is killed."""
 
 @dataclass(eq=False, slots=True)
 class Scrape:
-    """A page that somebody waits for."""
+    """One request for the metrics page."""
 
     asker: int
     number: int
@@ -48,7 +48,7 @@ class Scrapes:
         self._without(worker)
 
     def gone(self, worker: int) -> None:
-        """A worker has ended: what it counted stays counted."""
+        """Keep the counts of a worker that has ended."""
         self._ended = merge([self._ended, counters(self._pages.pop(worker, {}))])
         self._open = [each for each in self._open if each.asker != worker]
         self._without(worker)

@@ -46,7 +46,7 @@ class Supervisor:
         self._told_to_stop = False
 
     def run(self) -> int:
-        """Until the server ends by itself or is told to."""
+        """Run until the server ends by itself or is told to stop."""
         for number in stop_signals():
             signal.signal(number, self._forward)
         early = 0

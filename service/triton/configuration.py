@@ -166,7 +166,7 @@ class ModelConfiguration(_Message):
 
 
 def problem(error: ValidationError) -> str:
-    """What is wrong with a configuration, in words."""
+    """The first problem of a configuration, as text."""
     key, kind, message, given = first_problem(error.errors(include_url=False))
     if kind in ("extra_forbidden", "literal_error"):
         got = "" if kind == "extra_forbidden" else f" with {given!r:.80}"

@@ -121,7 +121,7 @@ class Member(asyncio.Protocol):
             del self._scrapes[number]
 
     def try_again(self, work: Work) -> None:
-        """Somebody asked to serve a version again, whatever it is blamed for."""
+        """Clear the blame of a version: an operator asked to serve it again."""
         self.tell({"event": "try again", "model": work.model, "version": work.version})
 
     @property

@@ -1,4 +1,4 @@
-"""Who may do what, and what was done.
+"""Authorization by key, and the audit of changes.
 
 policy      keys, and what each route needs
 middleware  authentication before a route is looked for

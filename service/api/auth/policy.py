@@ -1,4 +1,4 @@
-"""Who may do what: a decision on what a route needs and the keys that a request shows. Pure.
+"""Authorization: a decision from what a route needs and the keys that a request shows. Pure.
 
 Each route declares what it needs (see ``guard.py``). A change of what is served or of how the
 server runs needs an admin key. Everything else is open unless a prediction key is set.
@@ -53,13 +53,13 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may do what on one server."""
+    """The keys of one server and what each allows."""
 
     admin: Keys
     api: Keys
 
     def admit(self, need: Need, headers: Headers) -> str:
-        """Who asks: ``key 1a2b3c4d``, or nothing where nobody need be known.
+        """The name of the caller, such as ``key 1a2b3c4d``; "" where no key is needed.
 
         Raises:
             Unauthenticated: a key is needed, and none that is known came.

@@ -1,6 +1,5 @@
-"""What all answers of the control plane have in common: every error is {"error": "..."}, HEAD is
-answered where GET is, OPTIONS says what is allowed, and no exception leaves.
-"""
+"""Rules for all answers of the control plane: every error is {"error": "..."}, HEAD is answered
+where GET is, OPTIONS lists the allowed methods, and no exception leaves the server."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -83,9 +82,8 @@ class Edge:
 
 
 async def rehearse(app: ASGIApp, path: str) -> None:
-    """Ask for a path and throw the answer away: the first request builds what the later ones use,
-    which takes tens of milliseconds, and nobody waits for it now.
-    """
+    """Request a path and discard the answer: the first request builds objects that later ones
+    reuse, which takes tens of milliseconds, and no client waits for it now."""
 
     async def receive() -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}

@@ -1,4 +1,4 @@
-"""Server-sent events: what happens to a model's versions, told to whoever watches, as it happens.
+"""Server-sent events: changes of a model's versions, sent to all subscribers as they happen.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -53,7 +53,7 @@ class Watcher:
         self._news.set()
 
     def close(self) -> None:
-        """End after what was told so far."""
+        """End once the events so far are sent."""
         self._closed = True
         self._news.set()
 

@@ -23,14 +23,14 @@ class Live(BaseModel):
 
 
 class Ready(BaseModel):
-    """Whether requests can be served; ``error`` says why not."""
+    """Whether requests can be served; ``error`` is the reason if not."""
 
     ready: bool
     error: str | None = None
 
 
 class ModelReady(Ready):
-    """Whether a model serves; ``error`` says why not."""
+    """Whether a model serves; ``error`` is the reason if not."""
 
     name: str
 

@@ -1,5 +1,5 @@
-"""What is logged, to be read and changed while the server runs, in the words of Triton's logging
-extension. Levels include each other here, so that the five settings are one choice: the level.
+"""Log settings, read and changed while the server runs, in the form of Triton's logging extension.
+Each level includes those above it, so that the five settings are one choice: the level.
 
 Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_logging.md
 """
@@ -52,7 +52,7 @@ SetLevel = Callable[[int], Awaitable[None]]
 
 
 def log_settings(logger: logging.Logger) -> APIRouter:
-    """The route that tells what ``logger`` logs, and all loggers below it."""
+    """The route for the settings of ``logger`` and of all loggers below it."""
     router = APIRouter(tags=["settings"])
 
     @router.get("/v2/logging", summary="What is logged?")

@@ -196,7 +196,8 @@ def _override(repository: ModelRepository, name: str, config: Any) -> dict[str, 
 
 
 def _check_tensors(repository: ModelRepository, name: str, config: ModelConfiguration) -> None:
-    """A client that sends back what it got may name tensors; it may not change them."""
+    """Check the tensors in a configuration: a client may send back those that it got, but not
+    change them."""
     model = repository.models.get(name)
     loaded = model.serving.loaded if model and model.serving else None
     if loaded is None:

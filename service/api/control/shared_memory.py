@@ -1,5 +1,5 @@
-"""Triton's shared memory extension: regions of system shared memory, where the server takes
-it. There is none of CUDA's: clients are told so.
+"""Triton's shared memory extension: regions of system shared memory, if the server has it enabled.
+CUDA shared memory is refused with an error.
 
 Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_shared_memory.md
 """

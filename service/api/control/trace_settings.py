@@ -45,7 +45,7 @@ SETTINGS = TraceSettings()
 
 
 def trace_settings(repository: ModelRepository) -> APIRouter:
-    """Routes that tell what is traced."""
+    """Routes for the trace settings."""
     router = APIRouter(tags=["settings"])
 
     @router.get("/v2/trace/setting", summary="What is traced?")
@@ -92,7 +92,7 @@ def trace_changes(repository: ModelRepository) -> APIRouter:
 
 
 def _accept(wanted: dict[str, Any]) -> TraceSettings:
-    """The settings, where what is wanted is what they are already; null asks for the default."""
+    """The settings, if the requested ones are the current ones; null requests the default."""
     known = SETTINGS.model_dump()
     for name, value in wanted.items():
         if name not in known:

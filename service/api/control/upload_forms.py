@@ -1,4 +1,4 @@
-"""The forms in which the files of a version may be sent, told apart by Content-Type."""
+"""The forms in which an upload may send the files of a version, by Content-Type."""
 
 import asyncio
 import zlib

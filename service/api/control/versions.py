@@ -1,4 +1,4 @@
-"""What versions a model has: where each stands, what it takes, and what has gone through it."""
+"""The versions of a model: state, signature and counters of each."""
 
 import asyncio
 import json

@@ -71,7 +71,7 @@ _OK = Outcome.OK  # in Python 3.11 a member of an enumeration takes ten times as
 
 
 class Inference:
-    """Admits requests, answers them and tells observers how they ended."""
+    """Admits requests, answers them, and reports the outcome of each to observers."""
 
     def __init__(
         self,
@@ -410,7 +410,7 @@ class Inference:
         return refused(ExecutionFailed("internal error"))
 
     def abandon(self, exchange: Exchange) -> None:
-        """Nobody waits for the answer any more: take the request out of the queue."""
+        """Remove a request from the queue: its client has disconnected."""
         exchange.outcome = Outcome.CANCELLED
         if exchange.version is not None:
             exchange.version.withdraw()

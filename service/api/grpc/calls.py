@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class Refused(Exception):  # noqa: N818 - what the client is told
-    """A request failed: with which code, what the client is told, and in which metadata."""
+    """A failed request: status code, message and metadata of the answer."""
 
     def __init__(self, answer: Answer) -> None:
         text: str = orjson.loads(bytes(answer.body))["error"]
@@ -50,7 +50,8 @@ class Call(Exchange):
         self._reply: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
 
     async def answer(self, body: bytes, allowed: float | None) -> list[Buffer]:
-        """The parts of the answer's message; ``allowed`` are the seconds until nobody waits for it.
+        """The parts of the answer's message; ``allowed`` is the client's deadline, in seconds from
+        now.
 
         Raises:
             Refused: the request failed.

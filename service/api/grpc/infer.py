@@ -39,8 +39,8 @@ class ModelInfer:
 
 
 def end(call: Call, context: Any, seconds: float) -> None:
-    """Tell how a request ended; what it holds stays reserved until its answer has left, for which
-    the client has so many seconds."""
+    """Report the outcome of a request. Its memory stays reserved until its answer has left, for
+    which the client has so many seconds."""
     held = call.finish()
     if held is not None:
         until_sent(held, context, seconds)

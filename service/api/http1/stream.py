@@ -49,7 +49,7 @@ class ReplyStream:
 
     @property
     def disconnected(self) -> bool:
-        """Whether the client is gone; what is written then is dropped."""
+        """Whether the client has disconnected; what is written then is dropped."""
         return self._request.reply_complete
 
     async def write(self, part: Bytes) -> None:

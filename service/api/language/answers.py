@@ -62,14 +62,14 @@ class Exchange:
         self.outcome, self.error = outcome_of(error), f"{error!s:.500}"
 
     def close(self) -> None:
-        """Nobody reads the answers any more."""
+        """Stop: the client has disconnected."""
         for stream in self.streams:
             stream.close()
 
 
 class Answers:
-    """Admits requests to language models, and tells observers how they ended; with all times
-    where they are ``traced``."""
+    """Admits requests to language models, and reports the outcome of each to observers; with all
+    times where they are ``traced``."""
 
     def __init__(
         self,
@@ -170,7 +170,7 @@ class Answers:
         exchange.admitted = perf_counter()
 
     def conclude(self, exchange: Exchange, error: BaseException | None = None) -> None:
-        """The request is over: end what is still being made for it, and tell how it ended."""
+        """End the request: stop what is still generated for it, and report its outcome."""
         if isinstance(error, ClientGone | asyncio.CancelledError):
             exchange.outcome = Outcome.CANCELLED
         elif error is not None:
@@ -330,7 +330,7 @@ async def whole(streams: Sequence[Stream]) -> list[Whole]:
 
 
 def masked(error: Exception, exchange: Exchange) -> QuantserveError:
-    """An error as a client may see it: what is not ours is logged, and told as internal."""
+    """An error as the client sees it: an unexpected one is logged, and shown as internal."""
     if isinstance(error, QuantserveError):
         return error
     _log.error("request %s failed: %s: %s", exchange.id, type(error).__name__, error)

@@ -1,7 +1,6 @@
-"""What the OpenAPI document says of inference. The data plane answers these addresses before the
-framework sees them, and reads their bodies with its own codec: nothing here is ever called, and
-the models below only describe.
-"""
+"""The inference routes in the OpenAPI document. The data plane answers these addresses before the
+framework sees them, and reads their bodies with its own codec: nothing here is ever called, and the
+models are for the document alone."""
 
 from typing import Any
 

@@ -30,7 +30,7 @@ CELLS = 2**16
 
 
 def body_format(content_type: bytes | None) -> BodyFormat:
-    """What a Content-Type says of a V1 body; all but CSV are read as JSON.
+    """The format of a V1 body by its Content-Type; all but CSV are read as JSON.
 
     Raises:
         MalformedRequest: CSV in other characters than UTF-8.

@@ -41,7 +41,7 @@ STATUS: dict[type[Exception], int] = {
 
 
 def status_of(error: BaseException) -> int:
-    """The status of an error; 500 for what is no error of ours."""
+    """The status of an error; 500 for one that is not the server's own."""
     return next((STATUS[c] for c in type(error).__mro__ if c in STATUS), 500)
 
 

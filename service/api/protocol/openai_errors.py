@@ -1,4 +1,4 @@
-"""Errors in the words of OpenAI's API, so that its clients raise what they would there."""
+"""Errors in the form of OpenAI's API, so that its clients raise the matching exceptions."""
 
 from math import ceil
 from typing import Any
@@ -24,7 +24,7 @@ def headers(error: BaseException) -> dict[str, str]:
 
 
 def body(error: BaseException) -> dict[str, Any]:
-    """``{"error": {...}}``; what is no error of ours is masked."""
+    """``{"error": {...}}``; the text of an unexpected error is masked."""
     number = status(error)
     text = str(error) if isinstance(error, errors.QuantserveError) else "internal error"
     kind = TYPES.get(number, "invalid_request_error" if number < 500 else "server_error")

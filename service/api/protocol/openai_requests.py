@@ -44,7 +44,7 @@ class Arguments(BaseModel):
 
 
 class StreamOptions(Arguments):
-    """``include_usage``: a last piece tells how many tokens there were."""
+    """``include_usage``: the last piece has the token counts."""
 
     include_usage: bool = False
     include_obfuscation: bool = False

@@ -20,7 +20,7 @@ SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
 
 
 def refuse_sequence(parameters: Mapping[str, Any]) -> None:
-    """Check the parameters of a request; an id of 0 or "" says that it is of no sequence.
+    """Refuse the parameters of a sequence; an id of 0 or "" stands for none.
 
     Raises:
         MalformedRequest: it is part of a sequence.

@@ -38,7 +38,7 @@ LONGEST_ERROR = 2000
 
 
 class Answer(NamedTuple):
-    """What is sent back, but for the headers that all answers have."""
+    """An answer, without the headers that all answers have."""
 
     status: int
     headers: list[Header]
@@ -203,7 +203,7 @@ def _classified(
 
 
 def refused(error: QuantserveError) -> Answer:
-    """The answer that tells of an error."""
+    """The answer for an error."""
     headers = [JSON]
     if isinstance(error, QueueFull):
         headers.append((b"retry-after", b"%d" % max(1, ceil(error.retry_after))))

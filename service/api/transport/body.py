@@ -103,7 +103,7 @@ async def swallow(receive: Receive) -> None:
 
 
 def too_large(limit: int, size: int | None = None) -> BodyTooLarge:
-    """The error that tells of a body past the limit; its size is known where it was announced."""
+    """The error for a body beyond the limit, with its size where it was announced."""
     if size is None:
         return BodyTooLarge(f"the body has more than the {limit} bytes that are taken")
     return BodyTooLarge(f"the body has {size} bytes, at most {limit} are taken")

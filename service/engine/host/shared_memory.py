@@ -144,7 +144,7 @@ class Regions:
         return found
 
     def status(self, name: str = "") -> list[dict[str, str | int]]:
-        """What is registered: all, or the region of a name.
+        """The registered regions: all, or the one with a name.
 
         Raises:
             NotFound: there is no such region.

@@ -135,7 +135,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _plain(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """In eight bits and RGB; what is transparent lies on the background."""
+    """Convert to RGB in eight bits; transparent pixels show the background."""
     if image.mode.startswith("I"):  # grey in 16 bits: the upper eight, as Pillow does with colours
         high = np.asarray(image).astype(np.uint16) >> 8
         return Image.fromarray(high.astype(np.uint8)).convert("RGB")

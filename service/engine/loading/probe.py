@@ -141,7 +141,7 @@ class _Trial:
         self._seconds = {1: self._time(1)}
 
     def found(self) -> Probe:
-        """What is known now."""
+        """The results so far."""
         return Probe(
             dict(self._seconds),
             self._deviation,

@@ -36,7 +36,7 @@ def trial_rows(
     run: Run,
     made: Sequence[Arrays] = (),
 ) -> tuple[list[Arrays], str]:
-    """Requests of one row to warm up and measure with, and a note that says why if there are none.
+    """Requests of one row to warm up and measure with; if there are none, a note with the reason.
 
     ``dims`` gives lengths of symbolic axes, for generated rows; ``made`` are rows to take instead
     of these, if the graph runs on them.

@@ -48,7 +48,7 @@ class Learned:
 
 
 def learned(operator: str, attributes: Iterable[memoryview]) -> Learned:
-    """What is in the attributes of a node of the domain ai.onnx.ml.
+    """The values in the attributes of a node of the domain ai.onnx.ml.
 
     Raises:
         WireError: they cannot be read.

@@ -74,7 +74,8 @@ class Model:
 
     @property
     def quarantined(self) -> dict[int, str]:
-        """Versions that are not to be served until somebody asks for them, with the reason."""
+        """Versions that crashed the server, with the reason; they do not serve until an operator
+        asks for them."""
         return {**self.folder.quarantine, **self.blamed}
 
     @property

@@ -142,7 +142,7 @@ class ModelRepository:
             )
 
     async def refresh(self) -> None:
-        """Take notice of what is on disk, without loading anything.
+        """Read the state of the folder, without loading anything.
 
         Raises:
             ConfigError: the folder cannot be read.

@@ -128,7 +128,7 @@ class Alone:
         """At once."""
 
     def refuse(self, version: int, error: QuantserveError) -> None:
-        """Tell nobody."""
+        """Report nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class Flight:
         self._ended = ended
 
     def done(self) -> bool:
-        """Whether nobody waits for the outputs any more."""
+        """Whether all clients of the outputs have disconnected."""
         return self.whole.done() and all([reply.done() for reply, _ in self.followers])
 
     def set_result(self, outputs: Arrays) -> None:
@@ -205,7 +205,7 @@ class CachedBatcher:
             self._loop.call_soon(self._sweep)
 
     def _sweep(self) -> None:
-        """Forget what nobody waits for: the batcher does not answer it."""
+        """Drop flights without a client: the batcher does not answer them."""
         self._sweeps = False
         for place, flight in list(self._flights.items()):
             if flight.done():

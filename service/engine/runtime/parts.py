@@ -65,7 +65,7 @@ class Parts:
         return part
 
     def done(self) -> bool:
-        """Whether nobody waits for the answer any more; then its memory is given back."""
+        """Whether the client has disconnected; if so, release the memory of the answer."""
         done = self.reply.done()
         if done:
             self._let_go()
@@ -173,7 +173,7 @@ class Part:
         return Overriding(rows, given.overrides) if isinstance(given, Overriding) else rows
 
     def done(self) -> bool:
-        """Whether nobody waits for the request any more."""
+        """Whether the client of the request has disconnected."""
         return self._parts.done()
 
     def set_result(self, outputs: Arrays) -> None:

@@ -14,7 +14,7 @@ class Reply(Protocol):
     loop."""
 
     def done(self) -> bool:
-        """Whether nobody waits any more."""
+        """Whether it is answered, or the client has disconnected."""
 
     def set_result(self, outputs: Arrays, /) -> None:
         """Take the outputs, one array for each in signature order."""

@@ -44,7 +44,7 @@ class Running:
 
     @property
     def wanted(self) -> bool:
-        """Whether somebody waits for an answer."""
+        """Whether any request of the batch still waits for its answer."""
         return not all(entry.reply.done() for entry in self.batch.entries)
 
 

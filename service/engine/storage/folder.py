@@ -105,8 +105,8 @@ class ModelFolder:
 
     @property
     def to_serve(self) -> int | None:
-        """The version that a server starts with, as far as the folder tells: which of them pass the
-        gate shows when they are loaded. None where there is none, or the policy allows none."""
+        """The version that a server starts with, before any gate. None where there is none, or the
+        policy allows none."""
         pin = self.pin.version if self.pin else None
         order = candidates(self.numbers, pin, self.policy)
         fit = (n for n in order if not self.of_version(n).problem and n not in self.quarantine)

@@ -13,8 +13,8 @@ JSON_BYTES = 16 * 2**20
 
 
 def hub_json(home: Path, root: Path, name: str) -> Any:
-    """What a file in a folder says; None where there is no such file. ``root`` is the repository,
-    which no link may lead out of.
+    """The content of a JSON file in a folder; None where there is no such file. ``root`` is the
+    repository, which no link may lead out of.
 
     Raises:
         LoadFailed: the file is not JSON, too large, or leads elsewhere.

@@ -1,4 +1,4 @@
-"""Versions that crashed the server, kept from serving until somebody asks to try them again.
+"""Versions that crashed the server: they do not serve until an operator asks to try them again.
 
 models/<name>/quarantine.toml maps the number of each to the reason. It is on disk so that it holds
 for the next server too, with or without a supervisor. Everything here blocks.

@@ -57,7 +57,7 @@ class Asked:
         return [[rows[place] for place in order] for rows in self._rows]
 
     def done(self) -> bool:
-        """Whether nobody waits for it."""
+        """Whether it is answered, or its client has disconnected."""
         return self._over or self.reply.done()
 
     def reserve(self, size: int) -> None:
@@ -113,7 +113,7 @@ class GroupReply:
         self._asked, self._group, self._ended = asked, group, ended
 
     def done(self) -> bool:
-        """Whether nobody waits for the request any more."""
+        """Whether the client of the request has disconnected."""
         return self._asked.done()
 
     def set_result(self, outputs: Arrays) -> None:

@@ -120,7 +120,7 @@ class TextModel:
         return HeadedRun(run, self.head)
 
     def check(self, options: TextOptions) -> None:
-        """Refuse what is asked for and cannot be given.
+        """Check that the options can be met.
 
         Raises:
             InputRejected: more dimensions than the embedding has.

@@ -42,7 +42,7 @@ def layout_of(signature: Signature) -> Layout:
 
 
 def joins(signature: Signature) -> bool:
-    """Whether rows may be batched, as far as the signature tells."""
+    """Whether rows may be batched, judged by the signature."""
     rows = layout_of(signature) in (Layout.ROWS, Layout.UNKNOWN)
     return rows and not any(isinstance(spec.shape[0], int) for spec in signature.inputs)
 

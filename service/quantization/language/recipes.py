@@ -1,4 +1,4 @@
-"""What is tried on a language model: weights in blocks of few bits, and eight bits a row.
+"""Recipes for language models: weights in blocks of few bits, and eight bits a row.
 
 One scale for all rows of a run, as ``quantize_dynamic`` writes it, is not: answers would depend on
 the other requests of a batch.
