@@ -13,7 +13,7 @@ from service.quantization.extras import what_to_install
 
 @contextmanager
 def needing_extra() -> Iterator[None]:
-    """Convert import errors of optional packages to errors that say what to install.
+    """Convert import errors of optional packages to errors that name the extra to install.
 
     Raises:
         ConfigError: a package is missing.

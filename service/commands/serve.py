@@ -137,7 +137,7 @@ def _where(host: str, port: int) -> str:
 
 
 class _AdminKey(NamedTuple):
-    """The file of the generated key, a line on who may change what is served, and the key, "" if
+    """The file of the generated key, a line that names the keys for changes, and the key, "" if
     none was generated."""
 
     file: Path

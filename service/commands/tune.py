@@ -128,7 +128,7 @@ def _write_plot(path: Path, name: str, choice: Choice, measured: list[Measured])
 
 
 def _saved(path: Path, choice: Choice, target: Target, values: dict[str, Any]) -> str:
-    """Save the settings for servers to come; tells where, or why not."""
+    """Save the settings; returns the path, or the reason why they could not be saved."""
     chosen = f"{choice.chosen.candidate}, for {target}"
     if choice.unsure:
         chosen += f", unsure: {choice.unsure}"

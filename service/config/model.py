@@ -228,7 +228,7 @@ class GateConfig(Value):
 
 
 class PinConfig(Value):
-    """``serving.toml``: which version serves, whatever is higher; written by a swap."""
+    """``serving.toml``: the version that serves, even below higher ones; written by a swap."""
 
     version: int = Field(ge=1)
     previous: int | None = Field(None, ge=1)

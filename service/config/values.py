@@ -1,4 +1,4 @@
-"""What settings are made of, and how errors in them are told."""
+"""The base class of settings, and the text of their errors."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -19,8 +19,8 @@ class Value(BaseModel):
 
 
 class Problem(NamedTuple):
-    """The first thing that is wrong with a document: the key, pydantic's name of the kind, what is
-    expected, and what came."""
+    """The first problem of a document: the key, pydantic's name of the kind, what is expected, and
+    the given value."""
 
     key: str
     kind: str

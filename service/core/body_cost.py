@@ -44,7 +44,7 @@ def announced(length: int, raw: bool) -> int:
 
 
 def least(length: int, raw: bool) -> int:
-    """Bytes that a request with a body of ``length`` needs whatever is in it."""
+    """The least bytes that a request with a body of ``length`` needs, for any content."""
     return length * (RAW_FACTOR if raw else OTHERS)
 
 

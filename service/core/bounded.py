@@ -1,4 +1,4 @@
-"""Whether a graph's run time is bounded by the shapes of its inputs, whatever their values.
+"""Whether the shapes of a graph's inputs bound its run time, for any values.
 
 A loop may turn as often as a value says, and a value may ask for a tensor of any size. Such a graph
 may be fast on the rows of the probe and never end on the next request.
@@ -115,7 +115,7 @@ BOUNDED_CONTRIB = frozenset(
 
 
 class Step(NamedTuple):
-    """A node: its operator and the names of what it takes and gives."""
+    """A node: its operator and the names of its inputs and outputs."""
 
     domain: str
     operator: str

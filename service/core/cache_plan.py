@@ -12,8 +12,8 @@ LEAST_CONTEXT = 256
 
 @dataclass(frozen=True, slots=True)
 class CachePlan:
-    """``slots`` requests at a time, each of up to ``context`` tokens. ``note`` says what memory did
-    not allow, for people."""
+    """``slots`` requests at a time, each of up to ``context`` tokens. ``note``: for the operator,
+    what memory did not allow."""
 
     slots: int
     context: int
@@ -22,8 +22,8 @@ class CachePlan:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Bytes: ``total`` is what the server may hold, ``left`` what is not taken of it, nor promised
-    to the caches of others."""
+    """Memory in bytes: ``total`` of the server, and ``left``, which is neither used nor reserved
+    for other caches."""
 
     total: int
     left: int

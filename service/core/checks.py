@@ -1,4 +1,4 @@
-"""One check of the gate: what was measured, and what it had to be."""
+"""One check of the gate: the measured value and its limit."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -22,7 +22,8 @@ from service.core.tensors import Dim, Signature, TensorSpec
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """``broken``: what requests rely on and is gone. ``widened``: what is new and breaks none.
+    """``broken``: what requests rely on and is missing. ``widened``: what is new and breaks no
+    request.
 
     Both are for people; ``v1_outputs`` are the outputs that V1 must answer to go on as before,
     empty where that is all of them. ``needs_pin``: all that is broken is V1's answers, which a swap

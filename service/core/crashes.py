@@ -56,7 +56,7 @@ class Crashes:
         )
 
     def without_blame(self, work: Work) -> "Crashes":
-        """The record after somebody has asked to try a version again."""
+        """The record without the blame of a version, which an operator wants to try again."""
         return replace(self, blamed={w: n for w, n in self.blamed.items() if w != work})
 
     def to_json(self) -> str:

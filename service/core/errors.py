@@ -54,11 +54,11 @@ class RequestError(QuantserveError):
 
 
 class MalformedRequest(RequestError):
-    """The bytes are not what the protocol says."""
+    """The body is not valid in its protocol."""
 
 
 class BadArgument(MalformedRequest):
-    """An argument of a request in text is not what is taken; ``param`` is its name."""
+    """An argument of a request to a language model is invalid; ``param`` is its name."""
 
     def __init__(self, message: str, param: str | None) -> None:
         super().__init__(message)
@@ -115,7 +115,7 @@ class UploadRejected(RequestError):
 
 
 class Conflict(RequestError):
-    """What is there already does not allow it."""
+    """The current state does not allow the change."""
 
 
 class VersionExists(Conflict):
@@ -131,7 +131,7 @@ class Unauthenticated(RequestError):
 
 
 class Forbidden(RequestError):
-    """Nobody, or not the holder of this key, may do that."""
+    """No key, or not this one, allows the change."""
 
 
 class TransientError(QuantserveError):

@@ -13,7 +13,7 @@ from service.core.lifecycle import State
 
 
 class Outcome(StrEnum):
-    """How a request ended, for whoever counts them."""
+    """How a request ended."""
 
     OK = "ok"
     INVALID = "invalid"
@@ -88,7 +88,7 @@ class TokensGenerated(NamedTuple):
 
 
 class TextAnswered(NamedTuple):
-    """A request to a language model has ended; told only where requests are traced.
+    """A request to a language model has ended; emitted only where requests are traced.
 
     ``context`` are the client's headers of its trace. Times are those of ``perf_counter``:
     ``admitted`` is when the prompts were queued, 0 for never; ``pieces`` has for each answer when
@@ -231,7 +231,7 @@ class Swapped(NamedTuple):
 
 
 class Polled(NamedTuple):
-    """Poll mode looked at the models folder; ``error`` says why that failed, if so."""
+    """Poll mode has read the models folder; ``error`` is the reason if that failed."""
 
     error: str = ""
 

@@ -19,8 +19,8 @@ FADES = 0.8
 
 @dataclass(eq=False, slots=True)
 class Claimant:
-    """A model that runs on the cores: ``weight`` is its share next to that of others, ``threads``
-    are those of one of its runs. ``wake`` is for those who ask ``FairShare.next``.
+    """A model that runs on the cores: ``weight`` is its share relative to that of others,
+    ``threads`` those of one of its runs. ``wake`` is for callers of ``FairShare.next``.
 
     The rest belongs to ``FairShare``: core seconds for each unit of weight, the core seconds that a
     run is expected to take, those charged for each run that is under way, whether one of these
@@ -68,8 +68,8 @@ class FairShare:
         return False
 
     def begin(self, claimant: Claimant) -> None:
-        """A run begins. What it is expected to take is charged at once, so that others get their
-        turn while it lasts."""
+        """Begin a run. Its expected time is charged at once, so that others get their turn while it
+        lasts."""
         self._catch_up(claimant)
         if not claimant.running and self._used >= self._cores:
             claimant.extra = True
@@ -109,7 +109,7 @@ class FairShare:
         return not self._active or (len(self._active) == 1 and claimant in self._active)
 
     def _in_turn(self, claimant: Claimant) -> bool:
-        """A core is free, and nobody who waits comes first."""
+        """Whether a core is free, and no claimant that waits comes first."""
         first = self.next()
         if self._used >= self._cores or first is claimant:
             return first is claimant

@@ -1,4 +1,4 @@
-"""The gate's judgement: pure comparisons of what was measured with what is required.
+"""The gate's judgement: pure comparisons of measured values with their limits.
 
 A cosine over the whole output hides a lost row, class or column. So the worst row counts, and each
 column is checked for having become constant.
@@ -174,7 +174,7 @@ def keep_v1_by(model: str, number: int) -> str:
 
 
 def signature_check(found: Comparison) -> Check:
-    """Whether requests to the live version get from another one what they rely on."""
+    """Whether a version takes and answers what requests to the live version rely on."""
     if found.broken:
         text = f"{', '.join(found.broken)}: requests to the live version would fail"
         return Check("signature", "", text, "", False)

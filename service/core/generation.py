@@ -59,7 +59,7 @@ class Form(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Its name."""
         return NAMES_OF_FORMS[self.kind]
 
 

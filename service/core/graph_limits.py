@@ -1,4 +1,4 @@
-"""How large a graph may be: bounds on what a file says, checked before it is computed with.
+"""Limits on the size of a graph, checked before the graph is processed.
 
 A few bytes can require a lot of work: a tensor of 100,000 dimensions, whose product takes half a
 minute, or nested function calls that expand one node to a million. The bounds are far above what

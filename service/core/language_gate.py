@@ -1,5 +1,5 @@
-"""The gate's judgement of a language model: how likely it finds a text, and what it would say next,
-compared with the model that the golden set was made by. Pure.
+"""The gate's judgement of a language model: perplexity of texts and agreement of the likeliest
+token, relative to the model that made the golden set. Pure.
 
 Answers in free text are not compared: they part for good after one token that differs.
 """
@@ -16,8 +16,8 @@ MIN_TOP1_AGREEMENT = 0.85
 
 
 class Forced(NamedTuple):
-    """What a model says of texts that it is led through, at each token but the first:
-    ``logprobs`` [texts, tokens - 1] of the token that comes, ``top1`` of which is the likeliest."""
+    """Predictions of a model for given texts, at each token but the first: ``logprobs`` [texts,
+    tokens - 1] of the text's own token, ``top1`` the likeliest token."""
 
     logprobs: NDArray[np.float32]
     top1: NDArray[np.int64]

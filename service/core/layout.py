@@ -62,14 +62,14 @@ class PassedOver:
 
 @dataclass(frozen=True, slots=True)
 class ModelLayout:
-    """A model's folder. ``reason`` says why it has no version, if so."""
+    """A model's folder. ``reason``: why it has no version, if so."""
 
     versions: tuple[Version, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
     reason: str = ""
 
     def under(self, name: str) -> tuple[PassedOver, ...]:
-        """What is passed over, with paths that begin at the root."""
+        """The entries that are passed over, with paths relative to the root."""
         return tuple(PassedOver(f"{name}/{each.path}", each.reason) for each in self.passed_over)
 
 
@@ -165,7 +165,8 @@ def _beside(prefix: str, choice: Choice) -> tuple[PassedOver, ...]:
 
 def _reason(entry: Entry, flat: bool, taken: frozenset[int]) -> str:
     """Why an entry of a model's folder that is neither a version nor hidden is not served; empty
-    for what belongs to a model or harms nobody. ``taken`` are the folders of versions."""
+    for files that belong to a model or are known to be harmless. ``taken`` are the folders of
+    versions."""
     if is_model_file(entry.name):
         if flat:
             return ""

@@ -32,7 +32,7 @@ class Table(Protocol):
 
 
 class Mark:
-    """A byte of the table: 1 while somebody is at work. Each belongs to one thread at a time."""
+    """A byte of the table: 1 while a thread is at work. Each belongs to one thread at a time."""
 
     __slots__ = ("_at", "_table")
 

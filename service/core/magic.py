@@ -1,4 +1,4 @@
-"""What a file that is not an ONNX model is, told by its first bytes. Pure.
+"""The kind of a file that is not an ONNX model, from its first bytes. Pure.
 
 Sources: the formats' own documents; https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
 """

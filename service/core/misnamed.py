@@ -18,7 +18,7 @@ a millisecond."""
 def misnamed(
     what: str, given: Sequence[str], wanted: Sequence[str], optional: Sequence[str] = ()
 ) -> str:
-    """What is wrong with the names that were given; "" if nothing is.
+    """The problem with the given names; "" if there is none.
 
     >>> misnamed("input", ["ages", "city"], ["age", "city"])
     'unknown input "ages", perhaps "age" is meant; input "age" is missing'

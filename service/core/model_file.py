@@ -50,7 +50,7 @@ class Choice:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether nobody expects the entry to be served: ``.git``, ``..data``, ``lost+found``."""
+    """Whether an entry is never meant to be served: ``.git``, ``..data``, ``lost+found``."""
     return name.startswith(".") or name in SYSTEM
 
 

@@ -8,7 +8,7 @@ from service.core.tensors import Array
 
 
 def equal(got: Array, reference: Array) -> Array:
-    """Where elements are the same; NaN equals NaN, whatever its bits."""
+    """Where elements are the same; NaN equals NaN, with any bits."""
     same = np.asarray(got == reference)
     if reference.dtype.kind == "f":
         same |= np.isnan(got) & np.isnan(reference)

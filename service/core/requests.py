@@ -1,4 +1,4 @@
-"""What a client asks and what it is answered, whatever the wire format.
+"""Requests and answers, independent of the wire format.
 
 These are named tuples, not frozen dataclasses: they are made for every request, and a frozen
 dataclass of this size takes about a microsecond more.
@@ -18,7 +18,7 @@ DEFAULT_PRIORITY = 2
 
 
 class Place(NamedTuple):
-    """Where a tensor lies in shared memory: the name of a region, and bytes."""
+    """The place of a tensor in shared memory: region, offset and size in bytes."""
 
     region: str
     offset: int
@@ -26,7 +26,7 @@ class Place(NamedTuple):
 
 
 class SharedInput(NamedTuple):
-    """An input whose data lies in shared memory; ``position`` is its place among the inputs."""
+    """An input in shared memory; ``position`` is its place among the inputs."""
 
     position: int
     name: str

@@ -21,7 +21,7 @@ class RunLimits(NamedTuple):
 
 
 class Timeouts(NamedTuple):
-    """Seconds that a run, and that loading a version may take where its model.toml does not say.
+    """Default limits, in seconds, of a run and of loading a version.
 
     No client waits for five minutes, and a version of some gigabytes is loaded in less.
     """

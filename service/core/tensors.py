@@ -1,4 +1,4 @@
-"""Tensors, their datatypes, and the signature that says which of them a model takes.
+"""Tensors, their datatypes, and the signature of a model.
 
 In memory a tensor is a numpy array: BYTES is an object array of ``str`` (ONNX strings are UTF-8),
 and BF16, which numpy lacks, is the ``uint16`` array of its bit patterns; so a tensor carries its

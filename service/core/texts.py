@@ -1,5 +1,4 @@
-"""Requests in text: what is asked of a model with a tokenizer, and how texts are put into runs.
-Pure."""
+"""Requests in text: their options, and how texts are grouped into runs. Pure."""
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -41,7 +40,7 @@ class Pooling(StrEnum):
 
 
 class TextOptions(NamedTuple):
-    """What one request asks for; None for what is set for the model.
+    """Options of one request; None for the model's setting.
 
     ``truncate``: cut texts that are too long, else refuse them. ``normalize`` embeddings to length
     1. ``dimensions`` of an embedding to keep, the first ones. ``raw``: scores as the graph gives

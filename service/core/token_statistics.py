@@ -14,7 +14,8 @@ SECONDS = (
 
 @dataclass(eq=False, slots=True)
 class Times:
-    """How many values lie up to each bound, one more for those past the last, and their sum."""
+    """Counts of values up to each bound, one more for those beyond the last, and the sum of the
+    values."""
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(SECONDS) + 1))
     total: float = 0.0

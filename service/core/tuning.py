@@ -31,7 +31,7 @@ class Candidate:
 
     @property
     def lone(self) -> "Candidate":
-        """The same for a lone row: what waits beside it is no part of its latency."""
+        """The same for a lone row: the latency does not include other rows."""
         return replace(self, instances=1, rows=1)
 
     def __str__(self) -> str:
@@ -139,8 +139,8 @@ def fit(seconds: Mapping[int, float]) -> Line:
 
 
 def candidates(cores: int, rows: Sequence[int], kernels: Sequence[str]) -> list[Candidate]:
-    """What is worth a measurement on so many cores: threads in powers of two and all cores, with
-    one instance, and with as many as leave no core idle."""
+    """Candidates for so many cores: threads in powers of two and all cores, with one instance, and
+    with as many as leave no core idle."""
     threads = sorted({2**i for i in range(cores.bit_length()) if 2**i <= cores} | {cores})
     return [
         Candidate(width, instances, count, kernel)

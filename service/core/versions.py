@@ -43,7 +43,7 @@ class VersionPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """The version that somebody has chosen to serve, the one before it, and what was waived.
+    """The version that was chosen to serve, the one before it, and what was waived.
 
     ``v1_outputs`` are the outputs that V1 answers, as it did before further ones came; empty for
     all.

@@ -48,7 +48,7 @@ class WaitEstimate:
         return self._between / self._paced if self._paced else 0.0
 
     def cost(self) -> tuple[float, float]:
-        """Seconds of a run whatever its rows, and for each of them."""
+        """The seconds of a run that do not depend on its rows, and those for each row."""
         if not self._count:
             return 0.0, 0.0
         rows, seconds = self._rows / self._count, self._seconds / self._count

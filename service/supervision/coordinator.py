@@ -41,7 +41,7 @@ class Proposal(NamedTuple):
 
 
 class Vote(NamedTuple):
-    """``version`` is what the worker would switch next; ``reason`` and ``checks`` say why not."""
+    """``version`` is the one to switch to; ``reason`` and ``checks`` are why not."""
 
     version: int
     yes: bool

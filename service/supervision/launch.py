@@ -62,7 +62,8 @@ def supervise(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 def wanted(arguments: Sequence[str], environment: Mapping[str, str]) -> Wanted | None:
-    """The fleet that is asked for; None for one server, or where that is to tell what is wrong."""
+    """The requested fleet; None for one server, and for settings that the server itself will
+    refuse."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for name, default in DEFAULTS.items():
         given = environment.get(PREFIX + name.upper()) or default

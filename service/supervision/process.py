@@ -36,8 +36,8 @@ def cause_of(code: int) -> str:
 
 
 def code_of_end(code: int) -> int:
-    """The exit code for the end of a process that was told to end. SIGTERM ends one that has not
-    set a handler yet: that is no failure."""
+    """The exit code for a process that was told to end. SIGTERM ends one that has not set a handler
+    yet: that is no failure."""
     if code == -signal.SIGTERM:
         return 0
     return code if code >= 0 else 128 - code

@@ -1,4 +1,4 @@
-"""The parent of the serving process: replaces it when it crashes, and keeps its port meanwhile.
+"""The parent of the serving process: replaces it when it crashes, and keeps its port until then.
 
 Imports neither onnxruntime nor numpy nor a framework, so that it is small and nothing that a model
 does can hurt it. The server opens the port and hands a copy of it up; a successor gets it back, so
@@ -63,7 +63,7 @@ class Supervisor:
             self._pause(early)
 
     def _serve_once(self) -> int:
-        """Start a server, hear what it tells, and wait for its end; gives its code."""
+        """Start a server, read its messages, and wait for its end; returns its exit code."""
         self._table[:] = bytes(SIZE)
         self._was_ready = False
         ours, theirs = socket.socketpair()
@@ -90,7 +90,7 @@ class Supervisor:
         return self._server.wait()
 
     def _hear(self, channel: socket.socket) -> None:
-        """Take what the server tells, a JSON line each, until it closes its end."""
+        """Read the server's messages, one JSON line each, until it closes its end."""
         rest = b""
         while True:
             data, files, _, _ = socket.recv_fds(channel, 65536, 1)

@@ -69,7 +69,7 @@ class Worker:
         return ours
 
     def take_over(self, spare: "Worker", told: Mapping[str, Any]) -> None:
-        """Give the seat to a process that has none yet, and waits to be told."""
+        """Give the seat to a spare process, which waits for one."""
         self._clear()
         self.process, self.channel = spare.process, spare.channel
         spare.process = spare.channel = None
@@ -118,7 +118,7 @@ class Worker:
         return bool(self._unsent)
 
     def hear(self) -> Iterator[Message]:
-        """What it has told. Its channel is None afterwards where it is closed."""
+        """The messages so far. The channel is None afterwards if it was closed."""
         while self.channel is not None:
             try:
                 data = self.channel.recv(2**20)

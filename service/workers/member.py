@@ -1,4 +1,4 @@
-"""The channel of a worker to its supervisor: changes and votes, what is served, metrics."""
+"""The channel of a worker to its supervisor: changes and votes, served versions, metrics."""
 
 import asyncio
 import logging
@@ -85,7 +85,7 @@ class Member(asyncio.Protocol):
         return None if self.joined else found["standing"]
 
     async def propose(self, model: str, verb: str, arguments: Mapping[str, Any]) -> Any:
-        """Let all workers carry out a change; gives what it gave here, once all have ended.
+        """Propose a change to all workers; returns the result of this one once all have ended.
 
         Raises:
             QuantserveError: as it did here.

@@ -1,6 +1,5 @@
-"""Requests that bring images: from their bytes to the model's tensor, off the event loop, and their
-outputs back to what lies in the images.
-"""
+"""Requests with images: from their bytes to the model's tensor, off the event loop; and boxes or
+classes back from the outputs."""
 
 import asyncio
 from collections.abc import Sequence

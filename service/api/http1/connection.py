@@ -164,8 +164,7 @@ class Connection:
         return waits and self.state is not _CLOSING
 
     def reply_done(self, request: Request, now: float) -> None:
-        """The reply to the active request is written to its end, or to the end of what the client
-        is told."""
+        """The reply to the active request is complete, or was cut off."""
         self._now = now
         request.reply_complete = True
         if self.requests and self.requests[0] is request:

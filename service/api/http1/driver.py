@@ -213,7 +213,7 @@ class HTTPProtocol(asyncio.Protocol):
             self.transport.write(data)
 
     async def drained(self) -> None:
-        """Wait until the client has read most of the write buffer, or is gone."""
+        """Wait until the client has read most of the write buffer, or has disconnected."""
         while self._connection.write_paused and not self.transport.is_closing():
             if self._drained is None:
                 self._drained = self._loop.create_future()
@@ -238,7 +238,7 @@ class HTTPProtocol(asyncio.Protocol):
     # What the registries of connections call.
 
     def end_turn(self) -> None:
-        """Read again: other connections were read meanwhile."""
+        """Resume reading after a pause in which other connections were read."""
         self._in_turn = False
         self._carry_out()
 
@@ -281,7 +281,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._proceeding = False
 
     def _settle(self) -> None:
-        """Send, read, close and wait as the connection says."""
+        """Carry out what the connection requests: send, read, close, and set its timer."""
         connection = self._connection
         if connection.notable:
             self._carry_out()

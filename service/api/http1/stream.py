@@ -20,7 +20,7 @@ class Writer(Protocol):
         """Send bytes, or buffer them."""
 
     def drained(self) -> Awaitable[None]:
-        """Wait until the client has read most of the write buffer, or is gone."""
+        """Wait until the client has read most of the write buffer, or has disconnected."""
 
     def finish(self, request: Request) -> None:
         """The reply is written; go on with the next request."""

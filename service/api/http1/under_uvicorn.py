@@ -1,6 +1,5 @@
-"""What is used of uvicorn for connections: the constructor that its ``Config(http=...)`` is called
-with, and three attributes of its server state (see ``Host``). ``shutdown`` is what it calls.
-"""
+"""The parts of uvicorn in use: the constructor that its ``Config(http=...)`` is called with, and
+three attributes of its server state (see ``Host``). uvicorn calls ``shutdown``."""
 
 from collections.abc import Callable
 from typing import Any

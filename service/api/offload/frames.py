@@ -19,7 +19,7 @@ MAX_BYTES = 2**33
 
 
 class LineBroken(Exception):  # noqa: N818 - told as what it means
-    """The other side is gone, takes too long, or sends something else."""
+    """The other process has ended, takes too long, or sends invalid data."""
 
 
 def send(line: socket.socket, value: Any) -> None:

@@ -39,16 +39,15 @@ R = TypeVar("R")
 
 
 class Lane:
-    """One thing after the other, in the order in which it was asked for; so many at a time as there
-    are ``threads``."""
+    """A queue of work, first in, first out, for so many ``threads``, and a process."""
 
     def __init__(self, name: str, threads: int = 1) -> None:
         self._thread = ThreadPoolExecutor(threads, name)
         self.process = CodecProcess()
 
     async def run(self, work: Callable[..., R], *args: Any, held: Reservation | None = None) -> R:
-        """Run it in the thread; what is cancelled before its turn never runs. The bytes ``held``
-        for it stay reserved until it has ended, whether anybody still waits for it or not.
+        """Run work in the thread; work that is cancelled before its turn never runs. The bytes
+        ``held`` for it stay reserved until it has ended, even if its client has disconnected.
 
         Raises:
             MemoryError: there is none for a thread.
@@ -71,7 +70,7 @@ class Lane:
 
 
 def _take_back(loop: asyncio.AbstractEventLoop, held: Reservation, _: object) -> None:
-    """From whatever thread: budgets are the event loop's."""
+    """Take memory back on the event loop, which alone may change budgets; from any thread."""
     with suppress(RuntimeError):  # the loop is closed, and nobody reserves anything any more
         loop.call_soon_threadsafe(held.take_back)
 

@@ -41,7 +41,7 @@ LIST = 96
 
 
 class Size(NamedTuple):
-    """Bytes of an answer, at most; and those that the process needs to build it, beside it."""
+    """The most bytes of an answer, and of the memory to build it beside that."""
 
     answer: int
     building: int = 0
@@ -52,8 +52,8 @@ class Size(NamedTuple):
 
 
 def slight(limit: int) -> int:
-    """Bytes of tensors whose answer is within the limit whatever they hold, and is written at once;
-    for ``is_slight``."""
+    """The most bytes of tensors whose answer is within the limit for any values, and is written at
+    once; for ``is_slight``."""
     return min(limit // SLIGHT, HERE_VALUES)
 
 

@@ -18,7 +18,7 @@ from service.core.tensors import Array, Datatype, Tensor
 def from_bytes(
     name: str, datatype: Datatype, shape: Sequence[int], data: memoryview, pace: Paced = go_on
 ) -> Tensor:
-    """A tensor of this shape from its bytes; what is long keeps to a ``pace``.
+    """A tensor of this shape from its bytes; long work keeps to a ``pace``.
 
     Raises:
         MalformedRequest: the bytes are not those of such a tensor.

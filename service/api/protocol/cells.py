@@ -17,7 +17,7 @@ INFINITE = (inf, -inf)
 def cells_array(
     spec: TensorSpec, shape: Sequence[int], cells: Sequence[str], labels: Labels
 ) -> Array:
-    """Some rows of an input, from ``labels.first`` on: as many cells as the shape says.
+    """Some rows of an input, from ``labels.first`` on, with as many cells as the shape needs.
 
     Raises:
         MalformedRequest: naming the row and the column of a cell that is no such value.

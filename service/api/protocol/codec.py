@@ -347,7 +347,7 @@ def encode_parts(
     sinks: Sequence[Sink | None] = (),
 ) -> tuple[bytes, list[Bytes | memoryview]]:
     """The JSON part of an answer, and the raw tensors that follow it; see ``encode``. Outputs with
-    one of the ``sinks`` are given to it, and their place is told.
+    one of the ``sinks`` are written to it, and the answer has their place.
 
     Raises:
         MalformedRequest: a sink does not take its output.

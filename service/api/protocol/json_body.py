@@ -1,6 +1,5 @@
-"""The small JSON bodies of the control plane. They are read by hand: Triton's clients send no
-Content-Type, and an empty body where there is nothing to say.
-"""
+"""The small JSON bodies of the control plane. They are parsed by hand: Triton's clients send no
+Content-Type, and an empty body for no settings."""
 
 import asyncio
 from typing import Any
@@ -42,7 +41,7 @@ async def json_object(request: Request) -> dict[str, Any]:
 def body_docs(
     model: type[BaseModel], example: dict[str, Any], *, required: bool = False
 ) -> dict[str, Any]:
-    """What the OpenAPI document says of such a body: its model, and an example that works.
+    """Such a body in the OpenAPI document: its model, and an example that works.
 
     Models inside of it are under ``$defs``; ``openapi`` moves them to where the references lead.
     """

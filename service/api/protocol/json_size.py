@@ -36,7 +36,7 @@ def check_size(
 
 
 def values(body: Bytes) -> int:
-    """The values of a JSON document, as weighed; what is in strings is none."""
+    """The weighed count of values of a JSON document, without the content of strings."""
     text, total = np.frombuffer(body, np.uint8), 0
     for start, within in in_strings(bytes(body)):
         weights = WEIGHTS[text[start : start + len(within)]]

@@ -92,7 +92,7 @@ def _are_tensors(names: Collection[str], signature: Signature) -> bool:
 def _unlike_first(
     place: int, row: Record, first: list[str], signature: Signature
 ) -> MalformedRequest:
-    """What is wrong with the columns of a row, or else with those of the first one."""
+    """How the columns of a row differ from those of the first one."""
     wanted = [spec.name for spec in signature.inputs]
     nested = any([type(value) is list for value in row.values()])
     if columns.joint_input(first, signature, nested) is not None:

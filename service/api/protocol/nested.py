@@ -63,7 +63,7 @@ def _shape(spec: TensorSpec, values: list[Any]) -> list[int]:
 
 
 def _filled(spec: TensorSpec, values: list[Any], fill: float | None, pace: Paced) -> Array:
-    """An array as large as the longest rows; ``there`` says what of it is not filled up."""
+    """An array as large as the longest rows; ``there`` marks the values that are not filled up."""
     level, shape, there = values, [len(values)], np.ones(len(values), np.bool_)
     for dim in spec.shape[1:]:
         lengths = _lengths(spec, level, there)

@@ -1,4 +1,4 @@
-"""Answers in the words of OpenAI's API, whole and in pieces."""
+"""Answers in the form of OpenAI's API, whole and in pieces."""
 
 from collections.abc import Sequence
 from hashlib import blake2b

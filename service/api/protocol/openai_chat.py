@@ -1,4 +1,4 @@
-"""Chats of OpenAI's API to values: messages, and what they may hold."""
+"""Chats of OpenAI's API: messages and their parts, to values."""
 
 from typing import Any, Literal
 

@@ -1,4 +1,4 @@
-"""Triton's shared memory extension: where a tensor lies, as its parameters say. Pure.
+"""Triton's shared memory extension: the place of a tensor, from its parameters. Pure.
 
 Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_shared_memory.md
 """
@@ -17,7 +17,7 @@ PREFIX = "shared_memory_"
 
 
 def place_of(parameters: Mapping[str, Any], where: str) -> Place | None:
-    """Where the tensor lies; None where it is not in shared memory.
+    """The place of the tensor in shared memory; None if it is not there.
 
     Raises:
         MalformedRequest: the parameters do not say it.

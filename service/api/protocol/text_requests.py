@@ -16,8 +16,8 @@ Texts = Annotated[list[Text], Field(min_length=1, max_length=MOST_TEXTS)]
 
 
 def _inputs(given: Any) -> Any:
-    """A text, several, the tokens of one, or of several; checked by hand, since pydantic tells of
-    unions what each branch expects."""
+    """A text, several, the tokens of one, or of several; checked by hand, since pydantic lists for
+    a union what each branch expects."""
     if isinstance(given, str):
         return given
     kinds = set(map(type, given)) if isinstance(given, list) else set()

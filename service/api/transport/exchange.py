@@ -21,7 +21,7 @@ LOOK_EVERY = 0.05
 
 
 class Admitted(NamedTuple):
-    """What is remembered of a request in the queue, to write its answer.
+    """The parts of a queued request that its answer needs.
 
     The signature is kept because the version may be unloaded before that.
     """
@@ -46,8 +46,7 @@ class Admitted(NamedTuple):
 
 
 class Pictured(NamedTuple):
-    """What is remembered of a request's images: the model's settings, and where each lies in its
-    row."""
+    """The images of a request: the model's settings, and the place of each image in its row."""
 
     settings: "ImageSettings"
     placements: "tuple[Placement, ...]"

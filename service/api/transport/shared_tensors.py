@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where an output goes. It holds the region until the answer, whoever unregisters it."""
+    """The place for an output. It keeps the region until the answer, even if the region is
+    unregistered."""
 
     region: "Region"
     place: Place

@@ -100,8 +100,8 @@ class Traffic:
             self._reserve(holder, length, limit // SPARE)
 
     def grow(self, holder: Holder, body: bytes | bytearray, raw: bool) -> None:
-        """So much of the body is there now: what it costs is known. Looks at it every ``LARGE``
-        bytes, however small the parts are in which it comes.
+        """Reserve memory for the part of the body that has come. Measures it every ``LARGE`` bytes,
+        for parts of any size.
 
         Raises:
             MemoryFull, BodyTooLarge: as above.
@@ -121,8 +121,7 @@ class Traffic:
             self._grow_to(holder, STRINGS * len(body))
 
     def expand(self, holder: Holder, size: int) -> None:
-        """Reserve memory for what is read beside the body: images that are to be decoded, tensors
-        in shared memory.
+        """Reserve memory for data beside the body: decoded images, tensors in shared memory.
 
         Raises:
             MemoryFull, BodyTooLarge: as above.
@@ -130,7 +129,7 @@ class Traffic:
         self._grow_to(holder, size + (holder.held.size if holder.held else 0))
 
     def read(self, holder: Holder, request: InferRequest) -> None:
-        """The body has become arrays; what it was read from is gone."""
+        """The body has become arrays, and is released."""
         held = holder.held
         if held is not None:
             held.resize(min(held.size, decoded(request, held.size)))
@@ -201,7 +200,7 @@ class Traffic:
         self._slow[slow].force(size)
 
     def forget(self, slow: Slow) -> None:
-        """The client took them, or is gone."""
+        """The client has taken the bytes, or has disconnected."""
         held = self._slow.pop(slow, None)
         if held is not None:
             held.release()

@@ -32,7 +32,7 @@ class Kernels(StrEnum):
 
     @classmethod
     def asked(cls, setting: str) -> "Kernels | None":
-        """What ``[session] kernels`` of model.toml says; None for "auto"."""
+        """``[session] kernels`` of model.toml; None for "auto"."""
         return None if setting == "auto" else cls(setting)
 
     def apply(self, options: ort.SessionOptions) -> None:
@@ -42,8 +42,8 @@ class Kernels(StrEnum):
 
 
 def choose(asked: Kernels | None, saturates: bool, fits: bool) -> Kernels:
-    """The rule. ``asked``: what model.toml says; ``saturates``: whether the default kernels do on
-    this machine; ``fits``: whether the weights are too small for it."""
+    """Choose the kernels. ``asked``: the setting of model.toml; ``saturates``: whether the default
+    kernels do on this machine; ``fits``: whether the weights are too small for it."""
     if asked is not None:
         return asked
     return Kernels.EXACT if saturates and not fits else Kernels.DEFAULT

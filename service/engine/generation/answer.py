@@ -42,7 +42,7 @@ class Answer:
         self._set_bar()
 
     def push(self, choice: Choice) -> Delta | None:
-        """Add a token; gives what a client is to be told, if anything."""
+        """Add a token; returns the text to send to the client, if any."""
         token, enough = choice.token, len(self.tokens) + 1 >= self.request.min_tokens
         self.tokens.append(token)
         if token in self._ends:

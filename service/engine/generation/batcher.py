@@ -166,8 +166,8 @@ class GenerationBatcher:
             await asyncio.shield(self._drained)
 
     def close(self, reason: str = "") -> None:
-        """Take no more requests, and end those that wait or are being answered; ``reason`` is what
-        they are told, where it is another than that the model is unloaded."""
+        """Take no more requests, and end all others; ``reason`` is the error of these, if it is
+        another than that the model is unloaded."""
         model = f'model "{self._model}"'
         why: QuantserveError = ShuttingDown(f"{model} was unloaded while this was answered")
         if reason:
@@ -259,7 +259,7 @@ class GenerationBatcher:
         self._on_lost(True)
 
     def _look(self) -> None:
-        """Wake those who wait until everything is answered, if it is."""
+        """Resolve ``drain`` once everything is answered."""
         if not self._entries:
             self._watch.end()
         over = not self._entries and not (self._shared.closed and self._alive)

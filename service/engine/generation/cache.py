@@ -34,12 +34,12 @@ class Cache:
 
     @property
     def most_bytes(self) -> int:
-        """What it takes once all rows are full."""
+        """Its memory in bytes once all rows are full."""
         return self.rows * self.context * self.token_bytes
 
     @property
     def held_bytes(self) -> int:
-        """What it takes now, to within a page of each row and head."""
+        """Its memory in bytes now, to within a page of each row and head."""
         return sum(self._reached) * self.token_bytes
 
     def reach(self, row: int, length: int) -> None:

@@ -154,7 +154,7 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """Jinja's own escapes what is special in HTML."""
+    """Replacement of Jinja's ``tojson``, which escapes characters that are special in HTML."""
     return json.dumps(
         value,
         ensure_ascii=ensure_ascii,

@@ -42,7 +42,7 @@ class Decoder(BaseModel):
 
 
 class LanguageConfig(BaseModel):
-    """What the file says of a model; what is for onnxruntime-genai alone is passed over."""
+    """The settings of a model in the file, without those for onnxruntime-genai alone."""
 
     type: str = ""
     context_length: int = Field(ge=2, le=2**24)
@@ -58,7 +58,7 @@ class LanguageConfig(BaseModel):
 
 
 def read_config(home: Path) -> LanguageConfig:
-    """What a version's folder says of its language model.
+    """Read the file in a version's folder.
 
     Raises:
         LoadFailed: the file cannot be read, or lacks something.

@@ -1,4 +1,4 @@
-"""One thread that decodes: takes a step from the scheduler, runs it, and tells what came of it."""
+"""One thread that decodes: takes a step from the scheduler, runs it, and reports the result."""
 
 from asyncio import TimerHandle
 from collections.abc import Callable, Iterable, Sequence
@@ -91,7 +91,7 @@ class Lane:
         Thread(target=self._work, name=name, daemon=True).start()
 
     def stop(self, now: float, why: QuantserveError) -> None:
-        """End the step that runs; its requests are told why."""
+        """End the step that runs; ``why`` is the error of its requests."""
         self.stopped, self._why = now, why
         self._decoder.control.terminate = True
 
@@ -163,7 +163,7 @@ class Lane:
         return self._decoder.next(tokens, [entry.cached for entry in entries])
 
     def _choose(self, entries: Iterable[Entry[Job]], scores: Floats, outcome: "_Outcome") -> None:
-        """Choose the next token of each row, and note who is to be told what."""
+        """Choose the next token of each row, and collect the answers to send."""
         started, entries = self._clock(), list(entries)
         choices = sample(scores, [entry.work.answer.sampler for entry in entries])
         now = self._clock()
@@ -185,7 +185,7 @@ def _nobody(_: Lane, __: Report | None) -> None:
 
 
 class _Outcome:
-    """What came of a step so far. ``why`` tells why it was ended, if so."""
+    """The result of a step so far. ``why``: why it was ended, if so."""
 
     def __init__(self, why: Callable[[], QuantserveError | None]) -> None:
         self._why = why

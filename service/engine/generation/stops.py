@@ -14,7 +14,8 @@ class Stops:
         """What came behind the stop string, in the piece that ended with it."""
 
     def push(self, text: str) -> str:
-        """What of the text so far may be told; ``found`` is set once a stop string has come."""
+        """The part of the text so far that can be sent; ``found`` is set once a stop string has
+        come."""
         if not self._strings:
             return text
         if self.found:

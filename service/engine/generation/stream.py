@@ -29,7 +29,7 @@ class Stream:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more is told."""
+        """Whether the stream has ended."""
         return self._over
 
     def tell(self, news: Delta | QuantserveError) -> None:
@@ -48,7 +48,7 @@ class Stream:
         self._news.set()
 
     def close(self) -> None:
-        """Nobody reads it any more."""
+        """Stop: the client has disconnected."""
         if not self._over:
             self._over, on_close = True, self._on_close
             self._forget()

@@ -1,4 +1,4 @@
-"""Leads a model through texts: what it says of each token, given those before. Blocks."""
+"""Forces given texts on a model, for its prediction of each token. Blocks."""
 
 from collections.abc import Callable
 

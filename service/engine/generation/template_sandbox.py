@@ -56,7 +56,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         self.filters = {name: _bounded(each, name) for name, each in self.filters.items()}
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """An operation whose result may be far larger than what it is made of."""
+        """Run an operation whose result may be far larger than its operands."""
         if operator == "%" and isinstance(left, str):
             _check_format(left)
         elif operator == "**" and isinstance(left, int) and isinstance(right, int):
@@ -162,7 +162,7 @@ def _check_format(text: str) -> None:
 
 
 def _size(value: Any) -> int:
-    """By what a product is longer: a count, or the length of what is repeated."""
+    """The size that a product grows by: a count, or the length of what is repeated."""
     return max(0, value) if isinstance(value, int) else max(1, _length(value))
 
 

@@ -83,7 +83,7 @@ class Detokenizer:
         return self._tell(text)
 
     def flush(self) -> str:
-        """What is left at the end, finished or not."""
+        """The rest of the text at the end, even with an incomplete character."""
         if len(self._tokens) == self._told:
             return ""
         return self._tell(self._tokenizer.decode(self._tokens))

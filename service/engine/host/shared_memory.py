@@ -211,11 +211,11 @@ class Regions:
             self.unregister(change["name"])
 
     def standing(self) -> dict[str, Any] | None:
-        """What is registered, for ``restore``; None where nothing is."""
+        """The registered regions, for ``restore``; None if there are none."""
         return {each: self._regions[each].to_json() for each in self._regions} or None
 
     def restore(self, standing: Mapping[str, Mapping[str, Any]] | None) -> None:
-        """Register what another process has registered. A region whose shared memory is gone
+        """Register the regions of another process. A region whose shared memory no longer exists
         keeps its name, and requests that use it get an error."""
         for name in self._regions.keys() - (standing or {}).keys():
             self.unregister(name)

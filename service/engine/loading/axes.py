@@ -1,4 +1,4 @@
-"""Whether the inputs of a graph may have different numbers of rows, if its file does not say.
+"""Whether the inputs of a graph may have different numbers of rows, if its file leaves that open.
 
 The first axes may be one batch (converters name each unknown axis on its own), or belong to
 different things, such as the nodes and the edges of a graph. Runs of the graph show which: it

@@ -1,4 +1,4 @@
-"""What loading a language model takes beside its graph: tokenizer, template, rows, and a trial.
+"""Loads the parts of a language model beside its graph: tokenizer, template, rows, and a trial.
 
 The trial runs a few prompts alone and joined. Where the scores of one move with the rows beside it,
 as under one scale for a whole batch, each instance decodes one request at a time.
@@ -51,7 +51,7 @@ ROUNDS = 3
 
 @dataclass(frozen=True, slots=True)
 class LanguageParts:
-    """What was read of a language model beside its graph. ``control`` ends its runs."""
+    """The parts of a language model beside its graph. ``control`` ends its runs."""
 
     config: LanguageConfig
     tokenizer: "Tokenizer"
@@ -76,7 +76,7 @@ class Tried:
 def read_parts(
     files: VersionFiles, session: Session, given: GenerationConfig, control: Control
 ) -> LanguageParts:
-    """Read what lies beside the graph.
+    """Read the files beside the graph.
 
     Raises:
         LoadFailed: something is missing or not usable, or the packages for it are.
@@ -109,7 +109,7 @@ def read_parts(
 
 
 def least_cache_bytes(files: VersionFiles, given: GenerationConfig) -> int:
-    """What the cache takes with as few tokens as are useful, where model.toml says nothing.
+    """The least bytes of a useful cache, where model.toml sets none.
 
     Raises:
         LoadFailed: genai_config.json cannot be read.
@@ -219,7 +219,7 @@ def _told_of(rates: Mapping[int, float]) -> dict[str, str]:
 
 
 def _room(most: int | None) -> Room:
-    """What is left beside everything that the process holds already."""
+    """The memory that the process may still take."""
     total = memory_limit() if most is None else most
     return Room(total, max(0, total - resident_bytes()))
 

@@ -143,7 +143,7 @@ class Opened:
 
     @property
     def signature(self) -> Signature:
-        """What requests bring, and what they get."""
+        """The inputs that requests bring, and the outputs that they get."""
         if self.language is not None:
             return self.language.signature
         return with_texts(self.session.signature, self.text)

@@ -1,4 +1,4 @@
-"""Decides how a model is run, from its file, what the probe measured and what model.toml says."""
+"""Decides how a model is run, from its file, the probe's measurements and model.toml."""
 
 import re
 from dataclasses import dataclass
@@ -105,8 +105,8 @@ def not_a_batch(
 
 
 def named_apart(signature: Signature) -> bool:
-    """Whether the first axes of two inputs have different names that a person chose: they count
-    different things."""
+    """Whether the first axes of two inputs have different names that a person chose, and so count
+    different objects."""
     firsts = {spec.shape[0] for spec in signature.inputs if spec.shape}
     return sum(isinstance(dim, str) and not MADE_UP.fullmatch(dim) for dim in firsts) > 1
 
@@ -219,9 +219,9 @@ def room_for_lone(file_bytes: int, memory: int) -> bool:
 
 
 def worth_lone(speedup: float, slowdown: float) -> bool:
-    """Whether a second session is worth its memory, being so many times as fast. ``slowdown``:
-    how many times as long a run takes with one on each core; a large one says that there were
-    no cores to be had for the other threads."""
+    """Whether a second session is worth its memory, with this speedup. ``slowdown``: how many times
+    as long a run takes with one on each core; a large one shows that other programs held the cores.
+    """
     return speedup >= LONE_GAIN or (slowdown >= HELD_CORES and speedup >= HARMLESS)
 
 

@@ -78,7 +78,7 @@ def _try_version(task: Task) -> tuple[str, int | None]:
 
 
 def _refused(text: str) -> int:
-    """How much memory the system refused, in bytes, if an error says that it did."""
+    """The bytes of memory that the system refused, if an error names them."""
     found = REFUSED.search(text)
     return int(found[1] or RESERVED) if found else 0
 

@@ -1,4 +1,4 @@
-"""What loading a model that takes texts takes beside its graph: tokenizer, task, rows, lengths.
+"""Loads the parts of a model that takes texts beside its graph: tokenizer, task, rows, lengths.
 
 A tokenizer.json beside a graph that takes tokens is enough. Where the graph takes something else,
 or its task is not clear, tensors are served as ever and a note says why texts are not.

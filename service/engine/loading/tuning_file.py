@@ -1,4 +1,4 @@
-"""What ``quantserve tune`` chose for a model file on a machine, kept beside the model. Blocks.
+"""The choice of ``quantserve tune`` for a model file on a machine, kept beside the model. Blocks.
 
 ``models/<name>/.tuning/<digest>.json``: one for each model file, kind of machine, number of cores
 and release of ONNX Runtime. The folder is hidden, so that it belongs to no version.

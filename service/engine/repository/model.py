@@ -154,7 +154,7 @@ class Model:
             del self.versions[version.number]
 
     def keep(self, version: ModelVersion) -> None:
-        """Keep what served before for a rollback, if the settings say so."""
+        """Keep the version that served before for a rollback, if the settings ask for it."""
         self.previous = version if self.config.versions.keep_previous else None
 
     def retire(self, version: ModelVersion) -> None:
@@ -218,7 +218,7 @@ class Model:
         self.folder = replace(self.folder, problem=text)
 
     def explain(self, reason: str) -> None:
-        """Say why nothing serves, if nothing does."""
+        """Set the reason why no version serves, if none does."""
         if self.serving is None:
             self.reason = reason
 

@@ -162,7 +162,7 @@ def _kept_v1(serving: ModelVersion, options: RolloutOptions) -> tuple[str, ...]:
 
 
 async def _look(model: Model) -> None:
-    """Read the model's folder anew.
+    """Read the model's folder again.
 
     Raises:
         LoadFailed: its settings cannot be read.

@@ -1,4 +1,5 @@
-"""What a model serves, as a value that another process can be told; and a model brought to it.
+"""The versions that a model serves, as a value for another process; and the change of a model to
+such a value.
 
 A process that starts later than others is to serve what they do, although the folder may hold
 something newer that nobody has asked them to load.

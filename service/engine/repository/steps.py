@@ -38,10 +38,9 @@ number."""
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a swap did. ``old`` is 0 where nothing served before; ``forced`` names the checks that
-    failed and were waived; ``not_persisted`` says why a restart will not know of it, if so.
-    ``changed`` is False where the version served already.
-    """
+    """The result of a swap. ``old`` is 0 where nothing served before; ``forced`` names the checks
+    that failed and were waived; ``not_persisted``: why a restart will not know of it, if so.
+    ``changed`` is False where the version served already."""
 
     model: str
     old: int
@@ -238,7 +237,7 @@ async def _candidate(
     options: RolloutOptions,
     context: Context,
 ) -> Rollout:
-    """See ``_ready``; other processes are told if there is none.
+    """See ``_ready``; other processes are notified if there is none.
 
     Raises:
         GateFailed: see ``_ready``.

@@ -19,7 +19,7 @@ _log = logging.getLogger("quantserve")
 async def watch(
     repository: ModelRepository, seconds: float, observe: Observer = lambda _: None
 ) -> None:
-    """Follow the folder until cancelled; load what is in it first. A folder that cannot be read
+    """Follow the folder until cancelled; load its models first. A folder that cannot be read
     changes nothing."""
     seen: Mapping[str, ModelFolder] = {}
 

@@ -352,8 +352,8 @@ class DynamicBatcher:
             running.thread = self._threads.submit(self._execute, running)
 
     def _runner(self, instance: Instance) -> Instance:
-        """What runs the next batch: the lone instance where it is faster, while runs have begun one
-        by one for a while, since one on all cores holds up those that begin beside it."""
+        """The instance for the next batch: the lone one where it is faster and runs have begun one
+        by one for a while, since a run on all cores delays those that begin during it."""
         if self._lone is None:
             return instance
         if self._queue or not self._seat.all_free:

@@ -22,7 +22,7 @@ Place = tuple[bytes, int, float | None]
 
 
 class Flight:
-    """The reply of a request that is under way, for all that ask the same meanwhile.
+    """The reply of a running request, shared by all equal requests that come until it ends.
 
     ``ended`` is called with the outputs, or with the error.
     """

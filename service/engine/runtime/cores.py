@@ -8,7 +8,7 @@ from service.core.fair_share import Claimant, FairShare
 
 
 class Cores:
-    """Lets batchers begin runs in threads as their weights say."""
+    """Lets batchers begin runs in threads by their weights."""
 
     def __init__(self, cores: int) -> None:
         self._share = FairShare(cores)

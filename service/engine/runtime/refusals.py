@@ -1,4 +1,4 @@
-"""Tells from the text of an error whether ONNX Runtime refused the inputs of a run, or failed.
+"""Decides from the text of an error whether ONNX Runtime refused the inputs of a run, or failed.
 
 The status alone does not tell: up to 1.2x a check in a kernel is a RUNTIME_EXCEPTION, later it is a
 FAIL, and so is a run that was terminated or that found no memory. A version has run its own rows at
@@ -66,7 +66,7 @@ REFUSALS: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 
 def is_refusal(error: str, custom: bool = False) -> bool:
-    """Whether the inputs are at fault: False for a failure, and for what is not known.
+    """Whether the inputs are at fault: False for a failure, and for an unknown error.
 
     ``custom``: operators of a library beside ONNX Runtime's own may run. They have FAIL for
     whatever goes wrong, so there the text has to tell.

@@ -129,8 +129,8 @@ class Runs:
                 running.control.terminate = True
 
     def stop_all(self, why: QuantserveError) -> list[Running]:
-        """End all runs, after which there are no more; their requests are told why. Gives those
-        that no thread had begun with."""
+        """End all runs, after which there are no more; ``why`` is the error of their requests.
+        Returns those that no thread had begun."""
         now, pending = self._clock(), []
         for running in tuple(self._runs):
             self._stop(running, now, why)

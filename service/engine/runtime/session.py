@@ -103,8 +103,8 @@ class Session:
         summary: GraphSummary | None = None,
         control: Control | None = None,
     ) -> None:
-        """Load a model; ``summary`` is what it says of itself, where that has been read.
-        ``control`` ends runs that are given none of their own: those of loading.
+        """Load a model; ``summary`` is that of its file, if it has been read. ``control`` ends runs
+        that have none of their own: those of loading.
 
         Raises:
             LoadFailed: ONNX Runtime rejects it, or it takes what the protocol cannot carry.

@@ -1,4 +1,4 @@
-"""The models folder on disk: what is read from it, and what is stored.
+"""The models folder on disk: reading and writing.
 
 root             the folder of all models, and what it may be
 listing          the entries of a folder, for ``core.layout``

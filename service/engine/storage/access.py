@@ -59,8 +59,8 @@ class Denied:
 
 
 def denials(root: Path) -> list[str]:
-    """One line for what this process cannot read in a models folder, and one for what it cannot
-    write, each with a remedy."""
+    """One line for the entries of a models folder that this process cannot read, and one for those
+    that it cannot write, each with a remedy."""
     denied = _denied(root)
     lines = []
     if denied.unreadable:

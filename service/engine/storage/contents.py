@@ -111,7 +111,7 @@ def find_model(files: Iterable[PurePosixPath]) -> PurePosixPath:
 
 
 def check_contents(folder: Path, files: Mapping[PurePosixPath, object]) -> GraphSummary:
-    """Read the model in a folder, and compare what it names with the ``files`` that came.
+    """Read the model in a folder, and compare the files that it names with the uploaded ``files``.
 
     Raises:
         UploadRejected: it is no model, or they are not the same, or a file is too short.
@@ -133,7 +133,7 @@ def listed(names: Iterable[object]) -> str:
 
 
 def companions(files: Container[PurePosixPath]) -> frozenset[PurePosixPath]:
-    """What may lie beside a model that comes with these files."""
+    """The files that are allowed beside a model with these files."""
     if PurePosixPath(LANGUAGE_FILE) in files:
         return COMPANIONS
     texts = TEXT_COMPANIONS if PurePosixPath(TOKENIZER_FILE) in files else frozenset()

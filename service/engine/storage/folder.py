@@ -113,7 +113,7 @@ class ModelFolder:
         return next(fit, order[0] if order else None)
 
     def of_version(self, number: int) -> VersionFiles:
-        """Where a version's files are; of one that is gone, with that for a problem."""
+        """The files of a version; of a missing one, with that as its problem."""
         if number in self.versions:
             return self.versions[number]
         root = self.path if self.own else self.path.parent

@@ -1,4 +1,4 @@
-"""The golden set of a language model: texts as tokens, and what the reference says of them.
+"""The golden set of a language model: texts as tokens, and the reference's predictions.
 
 An .npz with ``tokens`` [texts, tokens], ``logprobs`` and ``top1`` [texts, tokens - 1].
 """
@@ -18,7 +18,7 @@ KINDS = {"tokens": "i", "logprobs": "f", "top1": "i"}
 
 
 class LanguageGolden(NamedTuple):
-    """``tokens`` are the texts, ``forced`` what the reference says of them."""
+    """``tokens`` are the texts, ``forced`` the reference's predictions."""
 
     tokens: NDArray[np.int64]
     forced: Forced

@@ -33,7 +33,8 @@ def read_quarantine(model: Path) -> dict[int, str]:
 
 
 def write_quarantine(model: Path, versions: Mapping[int, str]) -> str:
-    """Store what is in quarantine, or remove the file; gives why that was not possible, or ""."""
+    """Store the versions in quarantine, or remove the file; returns the reason if that failed, or
+    ""."""
     path = model / QUARANTINE_FILE
     lines = [COMMENT, *(f"{number} = {_quoted(versions[number])}" for number in sorted(versions))]
     try:
