@@ -1,6 +1,5 @@
-"""The command ``quantserve``. Exit codes: 0 done, 1 the server refused, 2 not usable as told,
-130 interrupted.
-"""
+"""The command ``quantserve``. Exit codes: 0 done, 1 the server refused, 2 wrong usage, 130
+interrupted."""
 
 import gc
 import os
@@ -109,7 +108,6 @@ def _leaving_at_once(chosen: str) -> Iterator[None]:
 
 
 def _end(*_: object) -> None:
-    """Told to stop before there is a server to stop: the first process of a container would not
-    even notice, since the kernel gives it no default for a signal.
-    """
+    """End on a signal before there is a server to stop: the kernel has no default action for the
+    first process of a container, which would not end."""
     sys.exit(0)

@@ -159,7 +159,7 @@ def check_replaceable(path: Path) -> None:
 
 @contextmanager
 def _draft(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
-    """A locked file beside ``path``, which is gone in the end unless it was renamed."""
+    """A locked file beside ``path``, which is deleted in the end unless it was renamed."""
     draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
         with draft.open("xb") as file:

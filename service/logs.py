@@ -66,7 +66,7 @@ def json_line(message: str, fields: Mapping[str, Any], level: int = logging.INFO
 
 
 def start_logs(settings: Settings) -> None:
-    """Send the log to standard error, as the settings say."""
+    """Send the log to standard error, in the format of the settings."""
     stream = logging.StreamHandler()
     text = _Text("%(asctime)s %(levelname)-7s %(message)s")
     stream.setFormatter(_JsonLines() if logs_json(settings) else text)

@@ -120,7 +120,7 @@ class Metrics(Collector):
         yield from self._registry.collect()
 
     async def render(self, accept: str) -> tuple[bytes, str]:
-        """The page and its content type: text or OpenMetrics, as the Accept header says."""
+        """The page and its content type: text or OpenMetrics, by the Accept header."""
         encoder, content_type = choose_encoder(accept)
         return encoder(self._registry), content_type
 

@@ -98,7 +98,7 @@ class VersionPolicy(_Message):
 
 
 class Tensor(_Message):
-    """An input or output. The file says what they are; a client that sends a configuration back
+    """An input or output. The model file declares them; a client that sends a configuration back
     sends them too."""
 
     name: str
@@ -141,7 +141,7 @@ class ModelConfiguration(_Message):
     )
 
     def settings(self) -> Settings:
-        """The sections of model.toml that say the same."""
+        """The sections of model.toml with the same meaning."""
         batching = self.dynamic_batching.settings() if self.dynamic_batching else {}
         # What GET shows of a model without a limit comes back without one.
         larger = self.parameters.get("larger_requests")

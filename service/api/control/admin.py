@@ -184,7 +184,7 @@ def _refusal(error: GateFailed) -> Response:
 
 
 def _document(answer: SwapAnswer | GateReport) -> dict[str, Any]:
-    """What is sent: checks have a detail only where there is one."""
+    """The body to send: checks have a detail only where there is one."""
     found = answer.model_dump()
     for check in found["checks"]:
         if not check["detail"]:

@@ -1,6 +1,5 @@
-"""From the words of a path to what they name. Versions are words here: one that is no number is not
-found, as one that does not exist is not.
-"""
+"""Resolves the names in a path. A version is text here: one that is not a number is not found, like
+one that does not exist."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Model configuration, in the words of Triton's extension: what clients size their batches by.
+"""Model configuration in the form of Triton's extension, by which clients size their batches.
 
 Source: https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto
 """

@@ -35,7 +35,7 @@ class IndexEntry(BaseModel):
 
 
 class ListedVersion(BaseModel):
-    """A version of a model, and its state; ``reason`` says why it is not READY, if so."""
+    """A version of a model, and its state; ``reason``: why it is not READY, if so."""
 
     version: str
     state: State

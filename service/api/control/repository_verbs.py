@@ -1,4 +1,4 @@
-"""Load and unload, in the words of the protocol's model repository extension.
+"""Load and unload, in the form of the protocol's model repository extension.
 
 Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_model_repository.md
 """

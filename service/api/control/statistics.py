@@ -1,4 +1,4 @@
-"""Statistics, in the words of Triton's extension. Counts and times are sums since the start.
+"""Statistics in the form of Triton's extension. Counts and times are sums since the start.
 
 ``success`` and ``fail`` together are the requests that reached a version. Each request is charged
 the whole time of its batch, as Triton's tools expect it: they divide by the successes.

@@ -34,7 +34,7 @@ MAX_ENTRIES = 4 * MAX_FILES
 
 
 class TarReader:
-    """One archive. ``close`` tells whether the whole of it came."""
+    """One archive. ``close`` returns whether all of it came."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()

@@ -1,5 +1,5 @@
-"""Trace settings, in the words of Triton's trace extension. There is one truth to tell: no
-trace files are written. ``--tracing`` sends OpenTelemetry's traces, which these settings know not.
+"""Trace settings in the form of Triton's trace extension. No trace files are written, and the
+settings say so. ``--tracing`` sends OpenTelemetry's traces, which these settings do not affect.
 
 Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_trace.md
 """
@@ -30,7 +30,7 @@ class TraceSettings(BaseModel):
 
 
 class TraceChanges(BaseModel):
-    """What may be asked for: what is. null asks for the default."""
+    """The changes that are accepted: none. null requests the default."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -40,7 +40,7 @@ class ModelNames(BaseModel):
 
 
 class StatusText(BaseModel):
-    """OK, or what is wrong."""
+    """OK, or the reason."""
 
     error_code: str
     error_message: str

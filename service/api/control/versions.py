@@ -33,7 +33,7 @@ class Traffic(BaseModel):
 
 
 class VersionAnswer(BaseModel):
-    """A version. Figures of what is loaded are null where it is not; bytes and seconds.
+    """A version. Figures of a version that is not loaded are null; bytes and seconds.
 
     ``memory_bytes`` is by how much the process grew when it was loaded, ``cache_bytes`` by how much
     it grows yet as the cache of a language model fills. ``forced`` names checks
@@ -60,7 +60,7 @@ class VersionAnswer(BaseModel):
 
 
 class VersionsAnswer(BaseModel):
-    """A model's versions, lowest first. ``reason`` says why none serves, if so."""
+    """A model's versions, lowest first. ``reason``: why none serves, if so."""
 
     model: str = Field(examples=["digits"])
     serving: int | None = Field(examples=[2])

@@ -41,7 +41,7 @@ class Refused(Exception):  # noqa: N818 - what the client is told
 
 
 class Call(Exchange):
-    """One request: what it holds, and until when."""
+    """One request: what it holds, and for how long."""
 
     def __init__(self, inference: Inference, headers: Headers) -> None:
         super().__init__(UNREAD, inference.request_id(headers))

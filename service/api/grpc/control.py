@@ -44,7 +44,7 @@ class ControlPlane:
         self._tasks: set[asyncio.Task[Said]] = set()
 
     async def ask(self, asked: Asked, context: Any) -> Said:
-        """What it answers to a caller with these metadata and this address."""
+        """The answer to a caller with these metadata and this address."""
         task = asyncio.ensure_future(self._ask(asked, context))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -212,8 +212,8 @@ def _checked(tensor: Any) -> tuple[Datatype, tuple[int, ...]]:
 
 
 def _request(parsed: Any, shared: Sequence[SharedInput]) -> InferRequest:
-    """The request without its id and the inputs in its message. Its outputs are raw, whatever is
-    said of them: that is all that clients read."""
+    """The request without its id and the inputs in its message. Its outputs are always raw, which
+    is all that clients read."""
     outputs = [
         {"name": each.name, "parameters": values(each.parameters, f'output "{each.name:.80}"')}
         for each in parsed.outputs

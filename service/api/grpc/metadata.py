@@ -1,4 +1,4 @@
-"""What comes beside a message: metadata, which are headers to all else."""
+"""The metadata of a call, as the headers that the rest of the server reads."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any

@@ -72,7 +72,7 @@ def _message(words: Iterator[str], message: DescriptorProto) -> None:
 
 
 def _members(words: Iterator[str], message: DescriptorProto, choice: int | None) -> None:
-    """What is between braces: of a message, or of the oneof with the number ``choice``."""
+    """The members between braces: of a message, or of the oneof with the number ``choice``."""
     while (word := next(words)) != "}":
         if word == "message":
             _message(words, message.nested_type.add())

@@ -16,8 +16,8 @@ Asks = Callable[[Any], Asked]
 
 
 class Rpc(NamedTuple):
-    """A call: what it asks over HTTP, its answer in the words of its message, and the codes of
-    those errors for which Triton has another one in this call."""
+    """A call: its request over HTTP, its answer as a message, and the codes of errors for which
+    Triton has another one in this call."""
 
     ask: Asks
     form: Answers
@@ -100,7 +100,7 @@ def _regions(found: Any) -> Mapping[str, Any]:
 
 
 def _cuda(verb: str) -> Asks:
-    """Refused over HTTP too, whatever it asks for."""
+    """A request for CUDA shared memory, which is refused over HTTP too."""
     return lambda _: Asked("GET" if verb == "status" else "POST", f"/v2/cudasharedmemory/{verb}")
 
 

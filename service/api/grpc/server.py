@@ -34,8 +34,8 @@ _log = logging.getLogger(__name__)
 
 
 class Tls(NamedTuple):
-    """Files in PEM: the server's certificate with its chain, its key, and those who sign clients'
-    certificates, which are then needed."""
+    """Files in PEM: the server's certificate with its chain, its key, and the authorities of
+    clients' certificates, which clients need then."""
 
     certificate: Path
     key: Path

@@ -107,7 +107,7 @@ class Answers:
         return exchange
 
     async def read(self, request: Request, understand: Callable[[dict[str, Any]], T]) -> T:
-        """What is understood of the JSON object of a request, in a thread.
+        """Parse the JSON object of a request, in a thread.
 
         Raises:
             MalformedRequest, BodyTooLarge, BodyTimeout, UnsupportedEncoding: it is not usable, or

@@ -34,6 +34,6 @@ class CallReader:
         return answer._replace(text=text, calls=calls, finish=self._finish(answer.finish))
 
     def _finish(self, reason: FinishReason) -> FinishReason:
-        """OpenAI says "stop" where the client has named the function that is called."""
+        """The finish reason: OpenAI has "stop" where the client has named the function to call."""
         calls = self.told and reason is FinishReason.STOP and not self._named
         return FinishReason.TOOL_CALLS if calls else reason

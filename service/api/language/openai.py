@@ -1,4 +1,4 @@
-"""Chats and completions in the words of OpenAI's API, for any of its clients.
+"""Chats and completions in the form of OpenAI's API.
 
 Source: https://platform.openai.com/docs/api-reference
 """
@@ -107,7 +107,7 @@ async def _events(
     echo: Sequence[str],
     readers: Sequence["CallReader | None"],
 ) -> AsyncGenerator[bytes, None]:
-    """The pieces of all answers, what they took, and the end."""
+    """The pieces of all answers, the usage, and the end."""
     made = dict.fromkeys(range(len(exchange.streams)), 0)
     begun: set[int] = set()
     async for place, delta in pieces(exchange.streams):

@@ -24,8 +24,8 @@ DEFAULT_TOKENS = 16
 
 
 class Writing(NamedTuple):
-    """How the answers of one route are written. ``prefix`` begins their ids, ``kind`` is what a
-    piece says it is."""
+    """The form of the answers of one route. ``prefix`` begins their ids, ``kind`` is the name of a
+    piece."""
 
     prefix: str
     kind: str
@@ -41,8 +41,8 @@ COMPLETION = Writing(
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that was read: what it asks, how to make prompts of it and write its answers, and
-    what those may call."""
+    """A parsed request: its arguments, how its prompts are made and its answers written, and the
+    functions that the answers may call."""
 
     asked: Asked
     prompts: Prompts

@@ -49,8 +49,8 @@ TAGS = {
 def document(
     app: FastAPI, repository: ModelRepository, answers: ExampleAnswers
 ) -> Callable[[], Awaitable[Document]]:
-    """What gives the document of the application, made anew for every call. Files are read and the
-    document is put together in threads, since that takes a while."""
+    """A function that returns the document of the application, made again for every call. Files are
+    read and the document is put together in threads, since that takes a while."""
 
     @cache
     def lasting() -> Document:
@@ -115,7 +115,7 @@ def _described(
 
 
 def _schema(content: Document) -> str:
-    """The name of what is taken or answered; "" where it has none."""
+    """The name of the schema of a body or an answer; "" if it has none."""
     name: str = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
     return name
 

@@ -1,6 +1,5 @@
-"""What models answer to the examples of the documentation: found out by asking them, when somebody
-wants to read it, and kept for as long as the same file serves.
-"""
+"""Answers of the models to the examples of the documentation: requested when a client reads the
+documentation, and kept as long as the same file serves."""
 
 import asyncio
 import json

@@ -130,7 +130,7 @@ def _from_file(path: Path, signature: Signature) -> Body | None:
 
 
 def _is_whole(tensor: RequestInput) -> bool:
-    """Whether the values are there, each a scalar, as many as the shape says."""
+    """Whether all values are there, each a scalar, as many as the shape needs."""
     if tensor.data is None or min((0, *tensor.shape)) < 0:
         return False
     values = np.array(tensor.data, object).ravel().tolist()

@@ -1,4 +1,4 @@
-"""Texts over HTTP, beside the data plane's input ``text``.
+"""Routes for texts, in addition to the input ``text`` of the data plane.
 
 embeddings  POST /v1/embeddings in the words of OpenAI's API
 tei         POST /embed, /rerank and /predict as Text Embeddings Inference has them

@@ -1,4 +1,4 @@
-"""Embeddings in the words of OpenAI's API, for any of its clients."""
+"""Embeddings in the form of OpenAI's API."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ TEXTS: dict[str, Any] = {
 
 
 def body(example: dict[str, Any], required: list[str], **properties: Any) -> dict[str, Any]:
-    """What the OpenAPI document says of the body of a route."""
+    """The body of a route in the OpenAPI document."""
     schema = {"type": "object", "required": required, "properties": properties}
     content = {"application/json": {"schema": schema, "example": example}}
     return {"requestBody": {"required": True, "content": content}}
@@ -46,8 +46,8 @@ def embeddings(answers: Answers) -> APIRouter:
         ),
     )
     async def route(request: Request) -> Response:
-        """Of a model with the task embedding. Texts that are too long are cut or refused as is set
-        for the model; ``truncate`` says otherwise."""
+        """Embeddings, of a model with that task. Longer texts than the model takes are cut or
+        refused by its settings, unless ``truncate`` is given."""
         return await _answer(answers, request)
 
     return router

@@ -20,9 +20,9 @@ SMALL_EDGE = 384
 
 @dataclass(frozen=True, slots=True)
 class HubImages:
-    """What the file says; None where it does not. ``edges`` belong to ``resize``: (shorter,
-    longest or 0), or (height, width). ``crop`` is (height, width). ``scale`` is 1 where values stay
-    from 0 to 255."""
+    """The settings in the file; None for those that it lacks. ``edges`` belong to ``resize``:
+    (shorter, longest or 0), or (height, width). ``crop`` is (height, width). ``scale`` is 1 where
+    values stay from 0 to 255."""
 
     resize: Resize
     edges: tuple[int, int]
@@ -35,7 +35,7 @@ class HubImages:
 
 
 def read_hub_config(home: Path, root: Path) -> HubImages | None:
-    """What the file in a folder says; None where there is none, or it is not about images.
+    """The settings in the file of a folder; None where there is none, or it is not about images.
     ``root`` is the repository, which no link may lead out of.
 
     Raises:

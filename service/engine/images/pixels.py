@@ -33,8 +33,8 @@ def bytes_needed(picture: Picture, settings: ImageSettings) -> int:
 
 
 def read_picture(picture: Picture, settings: ImageSettings) -> tuple[Array, Placement]:
-    """One row of the input, [channels, height, width] or [height, width, channels], and where the
-    image lies in it.
+    """One row of the input, [channels, height, width] or [height, width, channels], and the place
+    of the image in it.
 
     Raises:
         MalformedRequest, SignatureMismatch: see ``decode`` and ``place``.

@@ -1,6 +1,5 @@
-"""How a model takes images: [image] of model.toml, then preprocessor_config.json, then what the
-shape of its input says.
-"""
+"""How a model takes images: by [image] of model.toml, then preprocessor_config.json, then the shape
+of its input."""
 
 from service.config.model import ImageConfig
 from service.core.errors import LoadFailed

@@ -68,7 +68,7 @@ class _Inliner:
         self._files, self._everything = files, everything
 
     def rewritten(self, message: memoryview, kind: Kind, depth: int = 0) -> bytes | None:
-        """A message with what is inside of it; None where nothing changes."""
+        """A message with its submessages rewritten; None where nothing changes."""
         if kind is Kind.TENSOR:
             return self._tensor(message)
         parts, changed, inside = [], False, INSIDE[kind]

@@ -67,7 +67,7 @@ def check_head(head: bytes, name: str) -> None:
 
 
 class Node(NamedTuple):
-    """An operator with the names of what it takes and gives, and its integer attributes."""
+    """An operator with the names of its inputs and outputs, and its integer attributes."""
 
     operator: str
     inputs: tuple[str, ...]

@@ -44,7 +44,7 @@ def unshared(model: memoryview) -> bytes | None:
 
 @dataclass(slots=True)
 class _Node:
-    """A node whose inputs can be renamed; ``rest`` is what is neither input nor output."""
+    """A node whose inputs can be renamed; ``rest`` is all but its inputs and outputs."""
 
     operator: str
     inputs: list[str]

@@ -1,5 +1,5 @@
-"""From the outputs of a run to what is asked of texts: a head is computed in the thread of the run,
-so that the states of all tokens go no further.
+"""Heads: from the outputs of a run to embeddings, scores or labels. A head is computed in the
+thread of the run, so that the states of all tokens go no further.
 
 To the queue a head is further outputs of the graph, behind its own.
 """

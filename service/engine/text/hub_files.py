@@ -1,5 +1,5 @@
-"""Reads what lies beside the graph in a repository of Hugging Face: the model's task, labels,
-pooling and lengths. Files that are not there leave their settings open.
+"""Reads the files beside the graph in a repository of Hugging Face: the model's task, labels,
+pooling and lengths. Missing files leave their settings open.
 
 config.json                the architecture, labels, longest position
 tokenizer_config.json      the longest text
@@ -36,7 +36,7 @@ LONGEST = 2**20
 
 @dataclass(frozen=True, slots=True)
 class HubFiles:
-    """What the files say; None, 0 or empty where they do not.
+    """The settings in the files; None, 0 or empty for those that they lack.
 
     ``sentences``: there are files of sentence-transformers, whose models cut long texts.
     ``unknown_modules`` are parts of a sentence-transformers model that are not computed here.

@@ -28,7 +28,7 @@ EMBEDDING, LABEL, SCORE, SCORES, ENTITIES = "embedding", "label", "score", "scor
 
 @dataclass(frozen=True, slots=True)
 class TextSettings:
-    """How a version takes texts: of model.toml, else of the files beside it.
+    """How a version takes texts: by model.toml, else by the files beside it.
 
     ``max_length`` in tokens, 0 for any; longer texts are cut if ``truncate``. ``activation`` makes
     scores of what the graph gives: softmax, sigmoid or none. ``labels`` may be empty: classes then
@@ -48,7 +48,7 @@ class TextSettings:
 @dataclass(frozen=True, slots=True)
 class TextModel:
     """``inputs`` are the inputs of the graph: the role and the datatype of each. ``width`` is the
-    length of an embedding, None where the graph does not say."""
+    length of an embedding, None if the graph does not declare it."""
 
     settings: TextSettings
     tokenizer: "TextTokenizer"

@@ -1,4 +1,4 @@
-"""Parts of a text by the labels of its tokens, as named entities are told. Pure.
+"""Parts of a text, such as named entities, by the labels of its tokens. Pure.
 
 Labels B-X and I-X are of one kind X: B- begins a part, I- goes on with it. Other labels stand for
 themselves; neighbours of the same label are one part. O is no part. A word that the tokenizer took

@@ -43,8 +43,8 @@ class Speeds:
 
 @dataclass(frozen=True, slots=True)
 class LanguageTrial:
-    """``forced`` is what the model says of the texts; ``deviation`` how far scores move with the
-    rows beside them. Bytes and seconds."""
+    """``forced`` are the model's predictions for the texts; ``deviation`` is how far scores move
+    with other rows in the batch. Bytes and seconds."""
 
     forced: Forced
     speeds: Speeds
@@ -65,7 +65,7 @@ def tokens_of(folder: Path, text: str) -> tuple[list[int], int]:
 
 
 def reference(folder: Path, texts: NDArray[np.int64]) -> Forced:
-    """What FP32 says of texts."""
+    """The predictions of FP32 for texts."""
     return force(_language(load(folder, ModelConfig(), 1), folder).decoders[0], texts)
 
 

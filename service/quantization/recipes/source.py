@@ -28,7 +28,7 @@ RECURRENT = {"LSTM", "GRU", "RNN"}
 @dataclass(frozen=True, slots=True)
 class Source:
     """A usable FP32 model. ``file_bytes`` includes external data. ``batched``: rows may be batched,
-    as far as the signature tells."""
+    judged by the signature."""
 
     path: Path
     signature: Signature
