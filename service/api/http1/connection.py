@@ -241,7 +241,11 @@ class Connection:
     # Endings.
 
     def _fail(self, status: int, error: str) -> None:
-        """Reply with an error after the replies that are due, and close."""
+        """Reply with an error after the replies that are due, and close. A request whose reply was
+        sent before its body was complete gets no second one."""
+        if self.state is _DISCARDING:
+            self.close(self._now)
+            return
         self._headers = None
         reply, incoming = self._refusal(status, error), self._incoming
         self._move(Event.FAILED)

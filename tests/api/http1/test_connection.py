@@ -258,6 +258,16 @@ def test_the_rest_of_a_body_is_dropped_for_a_moment_after_its_reply() -> None:
     assert late.state is State.CLOSING
 
 
+@pytest.mark.parametrize("keep_alive", [True, False])
+def test_a_broken_rest_of_a_body_gets_no_second_reply(keep_alive: bool) -> None:
+    whole = chunked("/b", bytes(100), size=10)
+    connection = opened(whole[:150])
+    connection.requests[0].keep_alive = keep_alive
+    answer(connection)
+    connection.receive(b"no chunk", 101)
+    assert connection.state is State.CLOSING and connection.take_bytes() == b""
+
+
 def test_after_the_rest_the_connection_is_closed_if_the_reply_said_so() -> None:
     connection = opened(POST[:-2])
     connection.requests[0].keep_alive = False
