@@ -5,6 +5,7 @@ execution       what an instance does with one batch
 batcher         one queue that feeds the instances of a version
 split_batcher   small inputs in the event loop, larger ones in a thread
 cached_batcher  outputs of earlier requests, and equal requests run once
+slots           which instances are free, and which runs the next batch
 parts           a request that is run in parts
 cores           the cores, shared by all models
 runs            runs in threads, and their time limits

@@ -22,7 +22,6 @@ from service.core.errors import (
 )
 from service.core.events import BatchExecuted, Observer, Outcome, RequestDropped
 from service.core.ledger import UNNOTED, Mark
-from service.core.lone import LoneTimes
 from service.core.requests import Terms
 from service.core.run_limits import DEFAULT_RUN_LIMITS, RunLimits
 from service.core.tensors import Arrays, Overriding
@@ -32,13 +31,11 @@ from service.engine.runtime.execution import Control, Execution, Instance, Unhee
 from service.engine.runtime.parts import Asked, Part, Parts
 from service.engine.runtime.replies import Reply, answer
 from service.engine.runtime.runs import Marks, Running, Runs
+from service.engine.runtime.slots import Slots
 
 TOO_LONG_INLINE = 0.1
 """Seconds; a run may take longer than any that was measured at load. One such run in the event
 loop, where all requests wait for it, moves the model to a thread."""
-LONE_AFTER = 4
-"""Runs that begin one by one after two side by side, before one gets all cores."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -80,8 +77,6 @@ class DynamicBatcher:
         if inline:
             self._marks.enter_thread()
         self._threads = None if inline else self._pool(len(instances))
-        self._lone, self._until_lone, self._lone_times = lone, 0, LoneTimes()
-        self.instances = len(instances)
         cores, weight, threads = share or Share(Cores(1))
         self._seat = cores.seat(weight, threads, self._wake)
         # All mutable state: the queue, and how long its requests wait; the free instances; whether
@@ -93,9 +88,7 @@ class DynamicBatcher:
         self._estimate = WaitEstimate(len(instances), policy.preferred_rows)
         # A batch that will not grow is given to an instance while it still works: on the way over
         # the event loop between two runs its core would be idle.
-        ahead = 1 if inline else 2
-        self._slots = ahead * len(instances)
-        self._idle = list(instances) * ahead
+        self._slots = Slots(instances, 1 if inline else 2, lone)
         self._scheduled = False
         self._sparse = True
         self._abandoned = False
@@ -123,14 +116,14 @@ class DynamicBatcher:
         return len({entry.part_of or entry for entry in entries})
 
     @property
-    def busy(self) -> int:
-        """Instances at work."""
-        return min(self.instances, self._under_way)
+    def instances(self) -> int:
+        """Instances that can run batches side by side."""
+        return self._slots.instances
 
     @property
-    def _under_way(self) -> int:
-        """Batches that were given to instances, those ahead of their turn included."""
-        return self._slots - len(self._idle)
+    def busy(self) -> int:
+        """Instances at work."""
+        return self._slots.busy
 
     def submit(
         self,
@@ -188,7 +181,7 @@ class DynamicBatcher:
             )
 
     def _wait(self, priority: int) -> float:
-        return self._estimate.wait(self._queue.rows_ahead(priority), self._under_way)
+        return self._estimate.wait(self._queue.rows_ahead(priority), self._slots.under_way)
 
     def _cut(self, asked: Asked, reply: Reply) -> None:
         """Run a request in parts.
@@ -221,7 +214,7 @@ class DynamicBatcher:
             parts.fail(ShuttingDown(f'model "{self._model}" was unloaded while this ran'))
             return
         terms, deadline = parts.asked.terms, parts.asked.deadline
-        while parts.under_way < max(1, self._slots) and (part := parts.next()):
+        while parts.under_way < max(1, self._slots.count) and (part := parts.next()):
             # It waits from now on, so that it does not come before all that arrived meanwhile.
             now, arrays = self._clock(), part.arrays
             key = self._key(arrays, terms, parts.asked.alone)
@@ -255,7 +248,7 @@ class DynamicBatcher:
         for running in self._runs.stop_all(
             told or ShuttingDown(f"{model} was unloaded while this ran")
         ):
-            self._idle.append(running.instance)
+            self._slots.give_back(running.instance)
             self._forget(running)
         self._seat.rest()
         if self._threads is not None:
@@ -275,7 +268,7 @@ class DynamicBatcher:
         if (
             self._sparse
             and not self._scheduled
-            and self._idle
+            and self._slots.any_free
             and not self._waits(entry)
             and self._may_begin()
         ):
@@ -313,8 +306,8 @@ class DynamicBatcher:
         queue, now = self._queue, self._clock()
         self._drop_unwanted(now)
         self._held = False
-        while self._idle and queue and self._may_begin():
-            batch = queue.pop(now, full=self._under_way >= self.instances)
+        while self._slots.any_free and queue and self._may_begin():
+            batch = queue.pop(now, full=self._slots.all_busy)
             if batch is None:
                 break
             self._begin(batch)
@@ -334,7 +327,7 @@ class DynamicBatcher:
         return not self._held
 
     def _begin(self, batch: Batch[Reply]) -> None:
-        instance = self._idle.pop()
+        instance = self._slots.take()
         if self._threads is None:
             mark = self._marks.of_thread()
             mark.begin()
@@ -343,26 +336,14 @@ class DynamicBatcher:
             if execution.timing.compute > TOO_LONG_INLINE:
                 _log.warning("model %s runs in a thread now: a run took too long", self._model)
                 self._threads = self._pool(1)
-            self._idle.append(instance)
+            self._slots.give_back(instance)
             self._finish(batch, execution)
         else:
-            runner = self._runner(instance)
+            alone = not self._queue and self._seat.all_free
+            runner = self._slots.runner(instance, alone=alone)
             self._seat.begin()
             running = self._runs.begin(instance, batch, runner)
             running.thread = self._threads.submit(self._execute, running)
-
-    def _runner(self, instance: Instance) -> Instance:
-        """The instance for the next batch: the lone one where it is faster and runs have begun one
-        by one for a while, since a run on all cores delays those that begin during it."""
-        if self._lone is None:
-            return instance
-        if self._queue or not self._seat.all_free:
-            self._until_lone = LONE_AFTER
-            return instance
-        self._until_lone = max(0, self._until_lone - 1)
-        if self._until_lone or not self._lone_times.next_is_wide():
-            return instance
-        return self._lone
 
     def _pool(self, threads: int) -> ThreadPoolExecutor:
         # The pool must not hold the batcher: what holds each other lives until a collection, and
@@ -385,7 +366,7 @@ class DynamicBatcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        may_begin = self._under_way < self.instances and not self._held
+        may_begin = not self._slots.all_busy and not self._held
         times = [self._queue.next_deadline(), self._queue.due() if may_begin else None]
         at = min((time for time in times if time is not None), default=None)
         if at is not None:
@@ -408,10 +389,8 @@ class DynamicBatcher:
         self._seat.end(execution.timing.total, bool(self._queue))
         if running.why is not None:
             execution = execution.instead(running.why)
-        if self._lone is not None and not self._until_lone:
-            wide, seconds = running.runner is self._lone, execution.timing.compute
-            self._lone_times.ran(running.batch.rows, seconds, wide=wide)
-        self._idle.append(running.instance)
+        self._slots.ran(running.runner, running.batch.rows, execution.timing.compute)
+        self._slots.give_back(running.instance)
         if self._queue:
             # Before the answers are written: meanwhile its core would be idle.
             self._dispatch()
@@ -420,7 +399,7 @@ class DynamicBatcher:
     def _give_up(self, running: Running) -> None:
         """Answer the requests of a thread that does not return. Its instance is lost."""
         self._lost.add(running.mark)
-        self._slots -= 1
+        self._slots.lose()
         self._forget(running)
         self._on_lost(True)
 

@@ -27,9 +27,10 @@ from service.core.events import Event
 from service.core.requests import Terms
 from service.core.run_limits import RunLimits
 from service.core.tensors import Arrays, Overriding
-from service.engine.runtime.batcher import LONE_AFTER, DynamicBatcher
+from service.engine.runtime.batcher import DynamicBatcher
 from service.engine.runtime.cores import Cores, Share
 from service.engine.runtime.execution import Instance
+from service.engine.runtime.slots import LONE_AFTER
 from tests.engine.controls import Heeded
 from tests.patience import PATIENCE
 
