@@ -244,7 +244,7 @@ def warm_up(
         config, made = for_texts(config, session.signature, text), example_rows(text)
     rows, note = trial_rows(session.signature, golden, config.probe.dims, session.run, made)
     memory = memory_limit() if most_bytes is None else most_bytes
-    has_room = room_for_lone(opened.snapshot.bytes, memory)
+    has_room = room_for_lone(opened.snapshot.bytes, resident_bytes(), memory)
     tuned = tune(session, summary, rows, note, config, cores, has_room)
     _check_labels(session, rows)
     policy = _policy(config, tuned)

@@ -31,9 +31,11 @@ HELD_CORES = 1.3
 """Slowdown of runs side by side from which other programs are taken to hold the cores."""
 HARMLESS = 0.8
 """Least speedup of a second session that is kept without a good measurement."""
-LONE_SHARE = 1 / 8
-"""Largest share of the memory for the files of a model with a second session. Each session holds
-about as much as the files, and during a swap two versions are loaded."""
+LONE_SHARE = 1 / 3
+"""Largest share of the memory that a process may hold with a further session for lone requests, so
+that it keeps no model out which would fit without."""
+SESSION_FACTOR = 2
+"""Most bytes of memory that a session takes while it is loaded, for each byte of its files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,10 +214,10 @@ def wants_lone(
     return has_room and _long_and_open(plan, probe, instances, cores)
 
 
-def room_for_lone(file_bytes: int, memory: int) -> bool:
-    """Whether a model's files are small enough for a second session, next to so many bytes of
-    memory."""
-    return file_bytes <= memory * LONE_SHARE
+def room_for_lone(file_bytes: int, held: int, memory: int) -> bool:
+    """Whether there is room for a second session of a model with such files, in a process that
+    holds so many bytes and may hold ``memory``."""
+    return held + SESSION_FACTOR * file_bytes <= memory * LONE_SHARE
 
 
 def worth_lone(speedup: float, slowdown: float) -> bool:

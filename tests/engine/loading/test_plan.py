@@ -302,8 +302,10 @@ def test_a_second_session_is_for_runs_that_are_enough_faster_or_could_not_be(
     assert worth_lone(speedup, slowdown) is worth
 
 
-def test_a_second_session_takes_a_small_share_of_the_memory() -> None:
-    assert room_for_lone(100, 800) and not room_for_lone(101, 800)
+def test_a_second_session_leaves_memory_for_other_models() -> None:
+    assert room_for_lone(100, held=100, memory=900)
+    assert not room_for_lone(101, held=100, memory=900)
+    assert not room_for_lone(1, held=299, memory=900)
 
 
 def test_shares_are_written_for_people() -> None:
