@@ -125,7 +125,7 @@ class _Run:
         self._options, self._form, self._home, self._scratch = options, form, home, scratch
         self._machine, self._gate = machine, gate
         ratio = gate.max_perplexity_ratio or MAX_PERPLEXITY_RATIO
-        self._goal = Goal(Target(options.target), 1 - 1 / ratio)
+        self._goal = Goal(Target(options.target), 1 - 1 / ratio, unit="tokens")
         self._bar, self._started = ProgressBar(), monotonic()
         self._notes: list[str] = []
 

@@ -32,7 +32,7 @@ def page(report: Report) -> str:
         tiles=_tiles(report),
         plot=plot(report),
         colours=COLOURS,
-        heads=HEADS,
+        heads=[(head, name.replace("rows", report.goal.unit)) for head, name in HEADS],
         rows=[(row, cells(row)) for row in rows],
         outputs=outputs,
         # Without an output of class scores, the column is left out.
@@ -50,7 +50,10 @@ def _tiles(report: Report) -> list[tuple[str, str]]:
     invariant = {True: "yes", False: "no", None: "does not apply"}[row.invariant]
     return [
         (f"{figure(timing.latency_ratio, '.2f')} x", "speed at batch 1"),
-        (f"{figure(timing.throughput_ratio, '.2f')} x", f"rows/s, {timing.rows} a run"),
+        (
+            f"{figure(timing.throughput_ratio, '.2f')} x",
+            f"{report.goal.unit}/s, {timing.rows} a run",
+        ),
         (f"{report.reference.file_bytes / row.file_bytes:.2f} x", "smaller file"),
         (f"{drop_of(quality):.2%}", f"drop of {quality.metric}"),
         (invariant, "rows independent of their batch"),
@@ -59,7 +62,7 @@ def _tiles(report: Report) -> list[tuple[str, str]]:
 
 def _facts(report: Report) -> dict[str, str]:
     data, goal = report.data, report.goal
-    unit = "runs" if data.by_run else "rows"
+    unit = "runs" if data.by_run else "texts" if goal.unit == "tokens" else goal.unit
     software = ", ".join(f"{name} {version}" for name, version in report.software)
     return {
         "Goal": f"{goal.target}, a drop of at most {goal.max_drop:.2%}",

@@ -1,7 +1,7 @@
 """Plots speed, accuracy and size of all candidates as an inline SVG, with the Pareto frontier.
 
 Right is faster, up is more accurate, a larger disc is a larger file. Candidates in the shaded area
-can win. Speed is rows/s if that is the target, else speed at batch 1.
+can win. Speed is rows/s, or tokens/s, if that is the target, else speed at batch 1.
 """
 
 from dataclasses import dataclass
@@ -89,12 +89,12 @@ def plot(report: Report) -> str:
     line = frontier(found)
     body = [
         *_field(scale, report.goal),
-        *_axes(scale, _words(report.goal.target)),
+        *_axes(scale, _words(report.goal)),
         _path(scale, line),
         *(_circle(scale, disc, largest) for disc in sorted(found, key=lambda d: -d.megabytes)),
         *_labels(scale, found, largest),
     ]
-    speed = _words(report.goal.target)
+    speed = _words(report.goal)
     title = f"{speed}, loss of accuracy, and file size of each candidate"
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">'
@@ -103,9 +103,9 @@ def plot(report: Report) -> str:
     )
 
 
-def _words(target: Target) -> str:
-    if target == Target.THROUGHPUT:
-        return "rows/s against FP32, best batch"
+def _words(goal: Goal) -> str:
+    if goal.target == Target.THROUGHPUT:
+        return f"{goal.unit}/s against FP32, best batch"
     return "speed against FP32, batch 1"
 
 

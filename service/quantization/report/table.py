@@ -30,7 +30,8 @@ def table(report: Report, width: int | None = None) -> str:
     shown = list(HEADS)
     for dropped in ("", *(head for head in LEAST_NEEDED if head != kept)):
         shown = [head for head in shown if head != dropped or not head]
-        lines = [shown, *([_cells(row, report)[head] for head in shown] for row in rows)]
+        names = [head.replace("ROWS", report.goal.unit.upper()) for head in shown]
+        lines = [names, *([_cells(row, report)[head] for head in shown] for row in rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         if width is None or _least(shown, widths) <= width:
             break

@@ -34,11 +34,12 @@ class Target(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Goal:
     """The goal of a search. ``max_drop`` is the largest accepted drop of the score: 0.01 is one
-    percentage point."""
+    percentage point. ``unit`` is what throughput counts: rows, or tokens of a language model."""
 
     target: Target = Target.LATENCY
     max_drop: float = 0.01
     allow_batch_variance: bool = False
+    unit: str = "rows"
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ def decide(
     variance = "" if moved is None or found.measured.invariant else _moves(moved, goal)
     reason = (
         f"best {goal.target} within the budget: {timing.latency_ratio:.2f} x FP32's speed at batch "
-        f"1, {timing.throughput_ratio:.2f} x its rows/s, {size}; {quality.metric} "
+        f"1, {timing.throughput_ratio:.2f} x its {goal.unit}/s, {size}; {quality.metric} "
         f"{quality.score:.4f} against {quality.reference:.4f}, a drop of {quality.drop:.2%}, at "
         f"most {goal.max_drop:.2%} is allowed.{variance}"
     )

@@ -128,6 +128,13 @@ def test_verdict_and_target_stay_whatever_the_width(width: int, target: str, hea
         assert verdict in text
 
 
+def test_throughput_of_a_language_model_is_in_tokens() -> None:
+    goal = Goal(Target.THROUGHPUT, unit="tokens")
+    found = replace(REPORT, goal=goal, candidates=(row("small", 3.0, 0.5, "passes"),))
+    for text in (table(found).lower(), page(found)):
+        assert "tokens/s" in text and "rows/s" not in text
+
+
 def test_on_a_phone_a_candidate_is_a_card_with_its_verdict_and_recipe_first() -> None:
     text = page(REPORT)
     phone = text.partition("@media (max-width: 600px)")[2].partition("</style>")[0]
