@@ -16,8 +16,10 @@ from service.core.tensors import Arrays
 from service.engine.loading.plan import Plan, uses_cores, worth_lone
 from service.engine.runtime.session import Session
 
-MEASURED_SECONDS = 0.3
-"""On a machine with other work, all cores are free for a run only now and then."""
+LEAST_SECONDS, MOST_SECONDS = 0.3, 2.0
+"""Of one measurement. On a machine with other work, all cores are free for a run only now and then;
+a model whose runs take long is not to take much longer to load."""
+COMPARED_ROWS = 3
 
 
 def try_threads(
@@ -42,15 +44,17 @@ def lone_session(
     the server measures again while it serves, see ``LoneTimes``.
     """
     lone = session.copy(threads=threads, spinning=True)
-    for row in rows:
+    for row in rows[:COMPARED_ROWS]:
         pairs = zip(session.run(row), lone.run(row), strict=True)
         if not all(np.array_equal(*pair, equal_nan=pair[0].dtype.kind == "f") for pair in pairs):
             return None, f"answers differ with {threads} threads: a lone request runs like others"
     if measured:
         usual_seconds, lone_seconds = _fastest([session, lone], rows[0])
-        beside = _side_by_side(session, rows[0], threads)
-        if not worth_lone(usual_seconds / lone_seconds, beside / usual_seconds):
-            return None, ""
+        speedup = usual_seconds / lone_seconds
+        if not worth_lone(speedup, slowdown=1.0):
+            beside = _side_by_side(session, rows[0], threads)
+            if not worth_lone(speedup, beside / usual_seconds):
+                return None, ""
     return lone, ""
 
 
@@ -66,12 +70,15 @@ def _fastest(sessions: Sequence[Session], row: Arrays) -> list[float]:
 
 
 def fastest(
-    calls: Sequence[Callable[[], object]], rounds: int = 5, seconds: float = MEASURED_SECONDS
+    calls: Sequence[Callable[[], object]],
+    rounds: int = 5,
+    seconds: tuple[float, float] = (LEAST_SECONDS, MOST_SECONDS),
 ) -> list[float]:
-    """The best time of each call in seconds, taken in turns, at least so many times and for so
-    long; the first round warms up."""
+    """The best time of each call in seconds. The calls take turns: ``rounds`` times after a round
+    that warms up, more often until the first of ``seconds`` has passed, and no more once the second
+    has; one round counts in any case."""
     best, turn, began = [float("inf")] * len(calls), 0, perf_counter()
-    while turn <= rounds or perf_counter() - began < seconds:
+    while turn < 2 or _goes_on(turn <= rounds, perf_counter() - began, *seconds):
         for place, call in enumerate(calls):
             started = perf_counter()
             call()
@@ -79,3 +86,7 @@ def fastest(
                 best[place] = min(best[place], perf_counter() - started)
         turn += 1
     return best
+
+
+def _goes_on(due: bool, spent: float, least: float, most: float) -> bool:
+    return spent < most and (due or spent < least)
