@@ -64,6 +64,6 @@ def _facts(loaded: Loaded) -> dict[str, Any]:
         "preferred_batch_size": plan.preferred_rows,
         "instances": plan.instances,
         "threads": plan.threads,
-        "lone_threads": max(plan.threads, plan.lone_threads),
+        "lone_threads": plan.lone_threads or plan.threads,
         "tensors": tensors(loaded).replace(NO_BREAK, " "),
     }

@@ -139,6 +139,6 @@ def runs(plan: Plan) -> str:
     how = f"up to {rows}" if plan.mode is BatchingMode.COMBINE else "one a run"
     many = f", {plan.instances} at once" if plan.instances > 1 else ""
     threads = f", {plan.threads} threads" if plan.threads > 1 else ""
-    if plan.lone_threads > plan.threads:
+    if plan.lone_threads:
         threads += f", {plan.lone_threads} threads when alone"
     return f"{plan.mode.value}, {how}{many}{threads}"

@@ -107,7 +107,7 @@ class Elsewhere:
         if (len(body) if header_length is None else header_length) <= HERE_BYTES:
             return await lane.run(_decoded, body, header_length, held=held)
         there = (lane.process, decode_v2, body, header_length, signature)
-        return await lane.run(decoded_there, *there, held=held)
+        return await lane.run(_decoded_there, *there, held=held)
 
     async def decode_raw(
         self, body: Bytes, signature: Signature, held: Reservation | None = None
@@ -126,7 +126,7 @@ class Elsewhere:
         """See ``v1.decode``."""
         lane = self.lane(len(body))
         there = (lane.process, decode_v1, body, signature, padding, form)
-        return await lane.run(decoded_there, *there, held=held)
+        return await lane.run(_decoded_there, *there, held=held)
 
     async def decode_images(
         self,
@@ -169,7 +169,7 @@ def _decoded_raw(body: Bytes, signature: Signature) -> InferRequest:
     return codec.decode_raw(body, signature, Pace())
 
 
-def decoded_there(
+def _decoded_there(
     process: CodecProcess, job: Callable[..., Decoded], body: Bytes, *more: object
 ) -> InferRequest:
     request, inputs = process.call(job, portable(body), *more)

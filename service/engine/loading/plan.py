@@ -41,8 +41,8 @@ SESSION_FACTOR = 2
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How a model is run. ``note`` is for the operator: why it does not combine or pad, for
-    example. ``lone_threads``: those of a run that begins while nothing else runs or waits; they
-    are more than ``threads`` where there is a second session for it."""
+    example. ``lone_threads``: those of a run in the second session, which is for runs that begin
+    while nothing else runs or waits; 0 if there is none."""
 
     mode: BatchingMode
     preferred_rows: int
@@ -50,7 +50,7 @@ class Plan:
     threads: int
     inline: bool
     note: str
-    lone_threads: int = 1
+    lone_threads: int = 0
 
 
 def choose_mode(

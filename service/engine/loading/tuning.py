@@ -95,7 +95,7 @@ def _try_lone(
     asked = instances.lone_threads
     lone, why = lone_session(session, rows, asked or cores, measured=asked is None)
     note = "; ".join(filter(None, (plan.note, why)))
-    threads = lone.options.threads if lone is not None else plan.threads
+    threads = lone.options.threads if lone is not None else 0
     return lone, replace(plan, note=note, lone_threads=threads)
 
 
