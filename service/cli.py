@@ -108,6 +108,6 @@ def _leaving_at_once(chosen: str) -> Iterator[None]:
 
 
 def _end(*_: object) -> None:
-    """End on a signal before there is a server to stop: the kernel has no default action for the
-    first process of a container, which would not end."""
+    """Exit on a signal that arrives before the server handles signals. For the first process of a
+    container the kernel ignores signals without a handler."""
     sys.exit(0)

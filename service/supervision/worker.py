@@ -69,7 +69,7 @@ class Worker:
         return ours
 
     def take_over(self, spare: "Worker", told: Mapping[str, Any]) -> None:
-        """Give the seat to a spare process, which waits for one."""
+        """Assign the seat to a spare process."""
         self._clear()
         self.process, self.channel = spare.process, spare.channel
         spare.process = spare.channel = None

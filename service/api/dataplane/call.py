@@ -105,7 +105,7 @@ class Call(Exchange):
         self.refuse(BodyTimeout(f"the body did not arrive within {seconds:g} s"))
 
     def stop(self) -> None:
-        """Refuse the request, in whatever state it is: the server stops."""
+        """Refuse the request, in any state, because the server stops."""
         if self._task is not None:
             self._task.cancel()
         self.refuse(ShuttingDown("the server stopped before there was an answer"))

@@ -130,7 +130,7 @@ def _from_file(path: Path, signature: Signature) -> Body | None:
 
 
 def _is_whole(tensor: RequestInput) -> bool:
-    """Whether all values are there, each a scalar, as many as the shape needs."""
+    """Whether every element that the shape needs is present, and a scalar."""
     if tensor.data is None or min((0, *tensor.shape)) < 0:
         return False
     values = np.array(tensor.data, object).ravel().tolist()

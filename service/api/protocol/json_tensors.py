@@ -75,7 +75,7 @@ def parse_json(
 def json_array(
     name: str, datatype: Datatype, shape: Sequence[int], data: Any, labels: Labels = UNLABELLED
 ) -> Array:
-    """An array from JSON values, flat or nested by the shape. ``labels`` are for errors.
+    """An array from JSON values, flat or nested to the shape. ``labels`` are for error messages.
 
     Raises:
         MalformedRequest: the count, the nesting or a value does not fit.

@@ -63,7 +63,7 @@ def _shape(spec: TensorSpec, values: list[Any]) -> list[int]:
 
 
 def _filled(spec: TensorSpec, values: list[Any], fill: float | None, pace: Paced) -> Array:
-    """An array as large as the longest rows; ``there`` marks the values that are not filled up."""
+    """A padded array of the rows; ``there`` is True for values, False for padding."""
     level, shape, there = values, [len(values)], np.ones(len(values), np.bool_)
     for dim in spec.shape[1:]:
         lengths = _lengths(spec, level, there)

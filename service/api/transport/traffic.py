@@ -129,7 +129,7 @@ class Traffic:
         self._grow_to(holder, size + (holder.held.size if holder.held else 0))
 
     def read(self, holder: Holder, request: InferRequest) -> None:
-        """The body has become arrays, and is released."""
+        """Reduce the reservation to the decoded arrays: the body is released."""
         held = holder.held
         if held is not None:
             held.resize(min(held.size, decoded(request, held.size)))

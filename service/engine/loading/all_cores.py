@@ -1,7 +1,7 @@
 """One run on all cores: for every request, or for one that has the machine to itself.
 
-Runs side by side with one thread each give the most rows a second. A request that nobody shares
-the machine with would leave all cores but one idle.
+Runs side by side with one thread each give the most rows a second. A lone request would leave all
+cores but one idle.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from service.engine.runtime.session import Session
 
 LEAST_SECONDS, MOST_SECONDS = 0.3, 2.0
 """Of one measurement. On a machine with other work, all cores are free for a run only now and then;
-a model whose runs take long is not to take much longer to load."""
+the upper bound keeps the load of a slow model short."""
 COMPARED_ROWS = 3
 
 
@@ -36,9 +36,9 @@ def try_threads(
 def lone_session(
     session: Session, rows: Sequence[Arrays], threads: int, *, measured: bool
 ) -> tuple[Session | None, str]:
-    """A second session for lone requests, with so many threads a run; None where it is not enough
-    faster, which is not asked unless ``measured``, or where its answers are not the same bits: an
-    answer must not depend on what else is under way. The note says so in that case.
+    """A second session for lone requests, with so many threads a run. None if its answers are not
+    the same bits, since an answer must not depend on other requests; the note says so. None also
+    if it is not enough faster, which is tested only if ``measured``.
 
     While other programs hold the cores no number of threads is faster. The session is kept then:
     the server measures again while it serves, see ``LoneTimes``.

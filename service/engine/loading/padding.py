@@ -22,7 +22,7 @@ from service.engine.runtime.execution import Run
 Shared = tuple[str, tuple[tuple[int, int], ...]]
 SETTING = "model.toml: batching.padding"
 MOST_TRIED = 16
-"""Buckets that are tried at load: a model that takes texts has some hundred."""
+"""The most buckets to try at load. A model that takes texts may have several hundred."""
 
 
 def padding_for(config: PaddingConfig, signature: Signature) -> Padding:

@@ -24,9 +24,8 @@ from service.engine.text.model import IDS, MASK, ROLES, TextModel, TextSettings
 DEFAULT_LENGTH = 512
 """Tokens of a text, where no file says how many the model takes."""
 FINE, COARSE, LONG = 4, 16, 128
-"""Steps between buckets: up to 128 tokens, up to 1,024, and beyond. A run of MiniLM costs as much
-beside its tokens as 6 tokens do: filling up a row by more than that costs more than one run less
-saves."""
+"""Steps between buckets: up to 128 tokens, up to 1,024, and beyond. The fixed cost of a run of
+MiniLM is that of 6 tokens: padding a row by more costs more than sharing the run saves."""
 LEAST_RUN_TOKENS = 128
 """Rows of different buckets do not share runs, so that most runs have fewer rows than they may."""
 EXAMPLE_TOKENS = 16

@@ -42,7 +42,7 @@ SECONDS = 0.3
 MOST_SECONDS = 10.0
 
 
-class Abandoned(Exception):  # noqa: N818 - nobody is told: nobody waits any more
+class Abandoned(Exception):  # noqa: N818 - no error: no client waits for a result
     """The gate was stopped because the server shuts down."""
 
 
