@@ -32,6 +32,7 @@ from service.core.statistics import (
     Statistics,
     VersionStatistics,
 )
+from service.engine.cpu.providers import RUNTIME_VERSION
 from service.engine.host.resources import memory_limit
 from service.engine.loading.loader import Loaded
 from service.engine.repository.repository import ModelRepository
@@ -108,7 +109,9 @@ class Metrics(Collector):
         self._exemplars = exemplars
         self._statistics = statistics
         self._repository = repository
-        packages = {name: version_of(name) for name in ("onnxruntime", "numpy", "fastapi")}
+        # ONNX Runtime's own, since several packages install it.
+        packages = {name: version_of(name) for name in ("numpy", "fastapi")}
+        packages = {"onnxruntime": RUNTIME_VERSION, **packages}
         self._build = {"version": __version__, "python": platform.python_version(), **packages}
         self._memory_limit = float(memory_limit())
         self._registry = CollectorRegistry()

@@ -62,12 +62,13 @@ PERF_ANALYZER = Part(
     "perf_analyzer",
     "pip install perf-analyzer, with glibc 2.38 or later, or set PERF_ANALYZER to its command",
 )
+OPENVINO = Part("onnxruntime-openvino", "run on x86-64 Linux, where its wheels are")
 LINUX = Part("Linux", "run on Linux, or in a container")
 
 PARTS = (
     DATA, PROMETHEUS, HAPROXY, CURL, AB, TAR, SETPRIV, OPERATORS, LOCALE, X86, COMPOSE, RAY,
     KUBECTL, NAMESPACE, SMALL_DISK, LINUX, CONVERTERS, SMOLLM2, JDK, GO, PERF_ANALYZER,
-    MODEL_BUILDER,
+    MODEL_BUILDER, OPENVINO,
 )  # fmt: skip
 
 

@@ -60,6 +60,7 @@ def _facts(loaded: Loaded) -> dict[str, Any]:
         "precision": str(loaded.precision),
         "file_bytes": loaded.file_bytes,
         "kernels": loaded.kernels.value,
+        "execution_provider": loaded.provider.value,
         "batching": plan.mode.value,
         "preferred_batch_size": plan.preferred_rows,
         "instances": plan.instances,

@@ -67,7 +67,7 @@ def _facts(model: Model) -> tuple[str, ...]:
     loaded = version.loaded
     if loaded is None:
         return facts
-    size, kernels = _size(loaded.file_bytes), loaded.kernels.value
+    size, kernels = _size(loaded.file_bytes), loaded.computed_by
     return (*facts, str(loaded.precision), size, kernels, runs(loaded.plan))
 
 

@@ -26,6 +26,7 @@ from service.core.tuning import (
 )
 from service.engine.cpu.kernels import Kernels
 from service.engine.cpu.machine import read_machine
+from service.engine.cpu.providers import Provider, installed
 from service.engine.host.resources import usable_cores
 from service.engine.loading.all_cores import lone_session
 from service.engine.loading.loader import Loaded, Opened, open_version, warm_up
@@ -163,36 +164,57 @@ def _trials(
     if not loaded.rows:
         raise LoadFailed(f"there are no rows to measure with: add {files.golden.name}")
     plan, combines = loaded.plan, loaded.plan.mode is BatchingMode.COMBINE
-    own = loaded.kernels.value
+    own = loaded.computed_by
     default = Candidate(plan.threads, plan.instances, plan.preferred_rows if combines else 1, own)
     sizes = batch_sizes(combines, config.batching.run_rows)
     tried = candidates(cores, sizes, _kernels(config, loaded))
+    sessions: dict[tuple[int, str], Session | None]
     sessions = {(opened.session.options.threads, own): opened.session}
-    trials = []
+    trials: list[Trial] = []
     for each in (default, *(other for other in tried if other != default)):
         key = (each.threads, each.kernels)
         if key not in sessions:
             sessions[key] = _session(files, config, *key)
-        trials.append(Trial(each, sessions[key], batch(loaded.rows, each.rows)))
+        if session := sessions[key]:
+            trials.append(Trial(each, session, batch(loaded.rows, each.rows)))
+    expected = trials[0].session
     for trial in trials:
-        expected = sessions[default.threads, own]
         trial.deviation = compare(loaded.signature.outputs, expected, trial)
     return trials
 
 
 def _kernels(config: ModelConfig, loaded: Loaded) -> list[str]:
-    """Those that the model runs on, and the others where it has eight bits and nothing is asked."""
-    own = loaded.kernels.value
-    if Kernels.asked(config.session.kernels) or "INT8" not in str(loaded.precision):
+    """The kernels that run the model; the others if the model has eight bits, and the installed
+    execution providers, where model.toml sets neither."""
+    own, asked = loaded.computed_by, config.session
+    others: list[str] = []
+    if asked.provider != Provider.CPU:
         return [own]
-    return [own, *(each.value for each in Kernels if each.value != own)]
+    if not Kernels.asked(asked.kernels) and "INT8" in str(loaded.precision):
+        others += [each.value for each in Kernels]
+    if "provider" not in asked.model_fields_set:
+        others += [each.value for each in installed() if each is not Provider.CPU]
+    return [own, *(each for each in others if each != own)]
 
 
-def _session(files: VersionFiles, config: ModelConfig, threads: int, kernels: str) -> Session:
+def _session(
+    files: VersionFiles, config: ModelConfig, threads: int, kernels: str
+) -> Session | None:
+    """The model on so many threads; None if an execution provider does not take it."""
     instances = config.instances.model_copy(update={"threads": threads})
-    session = config.session.model_copy(update={"kernels": kernels})
+    session = config.session.model_copy(update=_session_settings(kernels))
     asked = config.model_copy(update={"instances": instances, "session": session})
-    return open_version(files, asked).session
+    try:
+        return open_version(files, asked).session
+    except LoadFailed:
+        if kernels not in list(Provider):
+            raise
+        return None
+
+
+def _session_settings(kernels: str) -> dict[str, str]:
+    """``[session]`` of model.toml for a candidate's kernels."""
+    return {"provider" if kernels in list(Provider) else "kernels": kernels}
 
 
 def _lone_threads(
@@ -222,7 +244,7 @@ def sections(choice: Choice) -> dict[str, dict[str, Any]]:
     if chosen.rows != default.rows:
         found["batching"] = {"preferred_batch_size": chosen.rows}
     if chosen.kernels != default.kernels:
-        found["session"] = {"kernels": chosen.kernels}
+        found["session"] = _session_settings(chosen.kernels)
     return found
 
 

@@ -67,11 +67,13 @@ class SchedulingConfig(Value):
 class SessionConfig(Value):
     """``[session]``: how ONNX Runtime loads the graph.
 
-    ``kernels`` of eight bits: "auto" takes what is right on this machine. ``custom_ops`` is the
+    ``kernels`` of eight bits: "auto" takes what is right on this machine. ``provider`` is the
+    execution provider, which must be part of the installed ONNX Runtime. ``custom_ops`` is the
     name of a shared library beside model.toml, with operators that ONNX Runtime lacks.
     """
 
     kernels: Literal["auto", "default", "exact"] = "auto"
+    provider: Literal["cpu", "openvino", "xnnpack"] = "cpu"
     custom_ops: str | None = None
 
 

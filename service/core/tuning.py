@@ -22,7 +22,8 @@ class Target(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One way to run a model: ``instances`` side by side, each run with up to ``rows`` rows on
-    ``threads`` threads. ``kernels`` are those of eight bits."""
+    ``threads`` threads. ``kernels`` are those of eight bits, or the execution provider that has
+    kernels of its own."""
 
     threads: int
     instances: int

@@ -13,6 +13,7 @@ from service.commands.tune import settings
 from service.config.model import ModelConfig
 from service.core.tuning import Candidate, Choice, Measured
 from service.engine.cpu.kernels import Kernels
+from service.engine.cpu.providers import Provider
 from service.engine.host.resources import usable_cores
 from service.engine.loading.tuning_file import with_tuning
 from service.engine.storage.folder import read_model
@@ -104,6 +105,13 @@ def test_the_settings_are_those_of_the_choice() -> None:
     assert (config.instances.count, config.instances.threads) == (3, 2)
     assert config.batching.preferred_batch_size == 8
     assert config.session.kernels == "exact"
+
+
+def test_a_chosen_execution_provider_is_a_setting_of_its_own() -> None:
+    default = Measured(Candidate(1, 1, 4, Kernels.DEFAULT.value), (1.0,), (1.0,))
+    chosen = Measured(Candidate(1, 1, 4, Provider.OPENVINO.value), (2.0,), (1.0,))
+    config = ModelConfig.model_validate(tomllib.loads(settings(Choice(chosen, default, ""))))
+    assert (config.session.provider, config.session.kernels) == ("openvino", "auto")
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,7 @@ def describe(repository: ModelRepository, version: ModelVersion) -> ModelMetadat
             "precision": str(loaded.precision),
             "kernels": loaded.kernels.value,
             "kernels_note": loaded.kernels_note,
+            "execution_provider": loaded.provider.value,
             "outputs_note": loaded.outputs_note,
             "sha256": loaded.sha256,
             "batching": loaded.plan.mode.value,

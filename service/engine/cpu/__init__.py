@@ -3,6 +3,7 @@
 machine        CPU features, cores, limits, and advice
 arm_cores      names of Arm cores
 kernels        the rule: default or exact eight-bit kernels
+providers      execution providers of the installed ONNX Runtime
 saturation     a trial of whether the default kernels saturate
 fusions        fusions that are slower than the operators that they replace
 profile        what decides the speed of quantized models on a machine

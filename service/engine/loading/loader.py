@@ -19,6 +19,7 @@ from service.core.extent import Extent
 from service.core.names import MODEL_FILE
 from service.core.tensors import Arrays, Signature
 from service.engine.cpu.kernels import Kernels
+from service.engine.cpu.providers import Provider
 from service.engine.cpu.machine import read_machine
 from service.engine.cpu.profile import Profile
 from service.engine.host.heap import trim_heap
@@ -77,6 +78,7 @@ class Loaded:
     ``text`` is how it takes texts, if it does; ``text_note`` says why not, if there is a tokenizer.
     ``images`` and ``images_note`` are the same for images and a preprocessor_config.json.
     ``tuning_note`` says what ``quantserve tune`` chose, if it is there.
+    ``provider`` is the execution provider.
     """
 
     signature: Signature
@@ -104,6 +106,12 @@ class Loaded:
     images: "ImageSettings | None" = None
     images_note: str = ""
     tuning_note: str = ""
+    provider: Provider = Provider.CPU
+
+    @property
+    def computed_by(self) -> str:
+        """The kernels, or the execution provider that has its own."""
+        return (self.kernels if self.provider is Provider.CPU else self.provider).value
 
     @property
     def promised_bytes(self) -> int:
@@ -189,6 +197,8 @@ def open_version(
     if leads_outside(files.root, path):
         raise LoadFailed(f"{path.name} leads outside the model repository")
     options = _options(files, config, allow_custom_ops)
+    if is_language_model(files.home) and options.provider is not Provider.CPU:
+        raise LoadFailed('model.toml: [session] provider: a language model runs on "cpu" only')
     with closing(Snapshot(path)) as snapshot:
         summary = summarise_model(snapshot.model(), path.name)
         check_external_files(summary, path.parent)
@@ -280,6 +290,7 @@ def warm_up(
         text_note=opened.text_note,
         images=opened.images,
         images_note=opened.images_note,
+        provider=session.options.provider,
     )
 
 
@@ -380,6 +391,7 @@ def _options(files: VersionFiles, config: ModelConfig, allow_custom_ops: bool) -
     return SessionOptions(
         config.instances.threads or 1,
         kernels=Kernels.asked(config.session.kernels),
+        provider=Provider(config.session.provider),
         custom_ops=None
         if name is None
         else library(files.shared, files.root, name, allow_custom_ops),

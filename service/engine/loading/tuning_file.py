@@ -1,7 +1,8 @@
 """The choice of ``quantserve tune`` for a model file on a machine, kept beside the model. Blocks.
 
-``models/<name>/.tuning/<digest>.json``: one for each model file, kind of machine, number of cores
-and release of ONNX Runtime. The folder is hidden, so that it belongs to no version.
+``models/<name>/.tuning/<digest>.json``: one for each model file, kind of machine, number of cores,
+release of ONNX Runtime and its execution providers. The folder is hidden, so that it belongs to no
+version.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from service.core.errors import FileUnreadable, LoadFailed
 from service.engine.cpu.kernels import Kernels
 from service.engine.cpu.machine import read_machine
 from service.engine.cpu.profile import Profile
+from service.engine.cpu.providers import Provider, installed
 from service.engine.onnx_file.opening import open_model
 from service.engine.storage.folder import VersionFiles, is_language_model
 from service.files import read_small, replace_text
@@ -38,7 +40,7 @@ Sections = Mapping[str, Mapping[str, Any]]
 SETTINGS = {
     "instances": ("count", "threads", "lone_threads"),
     "batching": ("preferred_batch_size",),
-    "session": ("kernels",),
+    "session": ("kernels", "provider"),
 }
 """The tuned settings, by section. Where model.toml has one of a section, none of it is tuned: the
 number of instances fits the number of threads."""
@@ -62,6 +64,8 @@ def tuning_path(files: VersionFiles, cores: int) -> Path:
         "cores": cores,
         "ort": onnxruntime.__version__,
     }
+    if others := [each.value for each in installed() if each is not Provider.CPU]:
+        key["providers"] = others
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     return files.shared / FOLDER / f"{digest[:16]}.json"
 

@@ -26,6 +26,7 @@ from service.core.tensors import (
 )
 from service.engine.cpu.fusions import slow_fusions
 from service.engine.cpu.kernels import Kernels, kernels_for
+from service.engine.cpu.providers import Provider, check_installed
 from service.engine.onnx_file.empty import fatal_operator
 from service.engine.onnx_file.snapshot import ModelFile, Snapshot, Source
 from service.engine.onnx_file.summary import GraphSummary, summarise_model
@@ -69,6 +70,7 @@ class SessionOptions:
 
     ``threads``: how many one run may use. ``optimised``: where to write the graph as it is after
     ONNX Runtime's optimiser, if anywhere. ``kernels``: None for what is right on this machine.
+    ``provider``: the execution provider; what it lacks runs on the one for CPUs.
     ``custom_ops``: a shared library with operators that are not ONNX Runtime's; it is code.
     ``spinning``: threads that wait for each other in a run do so without giving up their cores,
     which makes a run faster and takes the cores from everything else.
@@ -77,6 +79,7 @@ class SessionOptions:
     threads: int = 1
     optimised: Path | None = None
     kernels: Kernels | None = None
+    provider: Provider = Provider.CPU
     custom_ops: Path | None = None
     spinning: bool = False
 
@@ -205,6 +208,7 @@ def _unzip(source: Source, summary: GraphSummary) -> Unzipped | None:
 def _load(
     source: Source, options: SessionOptions, summary: GraphSummary
 ) -> tuple[ort.InferenceSession, Kernels, str]:
+    check_installed(options.provider)
     kernels, note = kernels_for(source, options.kernels), ""
     if kernels is Kernels.EXACT:
         try:
@@ -275,12 +279,17 @@ def _open(
     runtime = _runtime_options(options)
     kernels.apply(runtime)
     given = source.give(runtime, model)
-    return ort.InferenceSession(
+    provider = options.provider
+    session = ort.InferenceSession(
         given,
         runtime,
-        providers=["CPUExecutionProvider"],
+        providers=[(provider.native, provider.options(options.threads))],
         disabled_optimizers=list(slow_fusions(summary.operators)),
     )
+    if provider.native not in session.get_providers():
+        # ONNX Runtime's package takes the CPU provider after an error, and only prints it.
+        raise LoadFailed(f'provider "{provider}" cannot run {source.name}; see standard output')
+    return session
 
 
 def _runtime_options(options: SessionOptions) -> ort.SessionOptions:

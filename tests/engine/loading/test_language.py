@@ -170,6 +170,11 @@ def test_a_context_that_the_model_has_not(version: Path) -> None:
         loaded(version, generation={"context": 129})
 
 
+def test_an_execution_provider_is_refused(version: Path) -> None:
+    with pytest.raises(LoadFailed, match='a language model runs on "cpu" only'):
+        loaded(version, session={"provider": "openvino"})
+
+
 def test_without_the_packages_it_says_which_to_install(
     version: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
