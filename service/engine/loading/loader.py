@@ -19,9 +19,9 @@ from service.core.extent import Extent
 from service.core.names import MODEL_FILE
 from service.core.tensors import Arrays, Signature
 from service.engine.cpu.kernels import Kernels
-from service.engine.cpu.providers import Provider
 from service.engine.cpu.machine import read_machine
 from service.engine.cpu.profile import Profile
+from service.engine.cpu.providers import Provider
 from service.engine.host.heap import trim_heap
 from service.engine.host.paths import leads_outside
 from service.engine.host.resources import memory_limit, resident_bytes
