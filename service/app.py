@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ from service.config.settings import Settings, read_keys
 from service.core.errors import ConfigError
 from service.core.events import Event, Observer, Observers
 from service.core.exemplars import Exemplars
+from service.core.lone import LoneCores
 from service.core.memory_plan import MemoryPlan, share_out
 from service.core.run_limits import Timeouts
 from service.core.statistics import Statistics
@@ -61,7 +63,7 @@ from service.engine.storage.publishing import publish_files
 from service.engine.storage.staging import remove_abandoned
 from service.logs import Log, audit_log
 from service.metrics import PROTOCOLS, Metrics
-from service.supervised import Supervised
+from service.supervised import Seat, Supervised
 
 LAST_SECONDS = 0.5
 """For what is still being run when the time to answer is over: it is ended."""
@@ -118,7 +120,8 @@ class Server:
             timeouts=Timeouts(settings.run_timeout, settings.load_timeout),
             turns=Turns(AFTER_CRASH_STAGGER) if parent.crashes.total else Turns(),
             no_pin=settings.no_pin,
-            shared_cores=Cores(cores),
+            shared_cores=Cores(cores, parent.seat),
+            lone_cores=_lone_cores(parent.seat, cores),
             tuned=not settings.no_tune,
         )
         regions = _regions(settings)
@@ -306,7 +309,7 @@ class Server:
         gc.collect()
         gc.freeze()
         if self._fleet:
-            await self._fleet.all_ready()
+            await self._fleet.ready()
         await self._listening.wait()
         self._announce(self.repository)
         if self._settings.poll:
@@ -367,6 +370,14 @@ def _member(parent: Supervised) -> "Member | None":
     from service.workers.member import Member
 
     return Member(parent.seat)
+
+
+def _lone_cores(seat: Seat | None, cores: int) -> LoneCores:
+    """What a lone run may use: the cores of all workers, where there are several."""
+    if seat is None:
+        return LoneCores(cores)
+    threads = min(seat.machine.threads, cores * seat.board.workers)
+    return replace(seat.machine, threads=threads)
 
 
 def _counting(member: "Member | None", statistics: Statistics) -> Observer:

@@ -14,6 +14,7 @@ from typing import Any
 
 from service.core.crashes import Crashes
 from service.core.ledger import SIZE, Ledger, Work
+from service.core.lone import LoneCores
 from service.supervision.board import Board, size
 from service.supervision.process import VARIABLE
 
@@ -30,8 +31,9 @@ class Seat:
     """The place of this process among the workers of a fleet.
 
     ``channel`` leads to the supervisor. Connections that others hand over come by ``inbox``;
-    ``outboxes`` lead to all, by number. ``cores`` is its share. ``again``: another process had the
-    seat, or the fleet has been ready before.
+    ``outboxes`` lead to all, by number. ``cores`` is its share, and ``machine`` what all workers
+    have together. ``again``: another process had the seat, or the fleet has been ready before.
+    ``late``: it takes connections only once it is ready.
     """
 
     worker: int
@@ -43,8 +45,19 @@ class Seat:
     port: int
     key: str
     cores: int
+    machine: LoneCores
     again: bool
+    late: bool
     parent: int
+
+    @property
+    def idle(self) -> bool:
+        """Whether no other worker runs a model in a thread."""
+        return self.board.others_idle(self.worker)
+
+    def set_busy(self, *, busy: bool) -> None:
+        """Tell the others whether this worker does."""
+        self.board.set_busy(self.worker, busy=busy)
 
     @property
     def all_end(self) -> bool:
@@ -148,7 +161,9 @@ def _seat(told: dict[str, Any], channel: socket.socket) -> Seat:
         given["port"],
         given["key"],
         given["cores"],
+        LoneCores(given["all_threads"], tuple(given["all_cores"])),
         given["again"],
+        given["late"],
         told["parent"],
     )
 

@@ -13,6 +13,7 @@ from service.commands.line_plot import MOST_LINES, Line, svg
 from service.config.model import ModelConfig, load_model_config
 from service.core.batching import BatchingMode
 from service.core.errors import ConfigError, LoadFailed, QuantserveError
+from service.core.lone import LoneCores
 from service.core.model_file import SETTINGS_FILE
 from service.core.tuning import (
     Candidate,
@@ -188,7 +189,7 @@ def _kernels(config: ModelConfig, loaded: Loaded) -> list[str]:
     execution providers, where model.toml sets neither."""
     own, asked = loaded.computed_by, config.session
     others: list[str] = []
-    if asked.provider != Provider.CPU:
+    if asked.provider != "cpu":
         return [own]
     if not Kernels.asked(asked.kernels) and "INT8" in str(loaded.precision):
         others += [each.value for each in Kernels]
@@ -225,7 +226,7 @@ def _lone_threads(
     if config.instances.lone_threads is not None or threads >= cores or loaded.plan.inline:
         return config.instances.lone_threads or threads
     session = next(t.session for t in trials if t.candidate == choice.chosen.candidate)
-    lone, _ = lone_session(session, loaded.rows, cores, measured=True)
+    lone, _ = lone_session(session, loaded.rows, LoneCores(cores), measured=True)
     return threads if lone is None else cores
 
 

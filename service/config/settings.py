@@ -54,6 +54,9 @@ class Settings(Value):
     worker_timeout: float = Field(
         15.0, gt=0, description="seconds after which a worker that stands still is replaced"
     )
+    ready_workers: int = Field(
+        0, ge=0, le=64, description="workers that must be ready before the server is, 0 for all"
+    )
     cores: int = Field(0, ge=0, description="cores to use, 0 for all that the process may use")
     non_finite: NonFinite = Field(
         "literal",

@@ -4,6 +4,8 @@ Measured at load, and again by the lone runs themselves: how much a run gains by
 changes with what else the host does, and with the lengths of the inputs.
 """
 
+from dataclasses import dataclass
+
 TRIES = {True: 64, False: 16}
 """Of so many lone runs, one is made the other way, so that its time stays known: by whether the
 others get all cores."""
@@ -12,6 +14,15 @@ SLOWER = 1.15
 the cores it takes a little longer, and for seconds only."""
 FADES = 0.8
 """Weight of a run next to the one after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoneCores:
+    """What a lone run may use: ``threads``, and the cores that all but the calling thread are bound
+    to, by the numbers of the system. Without any they run where the process does."""
+
+    threads: int
+    bound_to: tuple[int, ...] = ()
 
 
 class LoneTimes:

@@ -1,4 +1,5 @@
-"""Shared memory of a supervisor and its workers: a heartbeat and a count of connections for each.
+"""Shared memory of a supervisor and its workers: for each a heartbeat, its number of connections,
+and whether it runs a model.
 
 Each field has one writer, so that there is no lock. Times are those of the monotonic clock, which
 the processes of a machine share.
@@ -10,8 +11,8 @@ from typing import Protocol
 HEAD = 64
 SLOT = 64
 """Bytes of a worker's entry: a cache line, since workers write concurrently."""
-BEAT, CONNECTIONS, OPEN = 0, 8, 12
-ALL_READY, STOPPING = 0, 1
+BEAT, CONNECTIONS, OPEN, BUSY = 0, 8, 12, 13
+READY, STOPPING = 0, 1
 
 
 class Memory(Protocol):
@@ -37,13 +38,13 @@ class Board:
         self.workers = workers
 
     @property
-    def all_ready(self) -> bool:
-        """Whether all workers were ready at the same time once."""
-        return self._memory[ALL_READY] != 0
+    def ready(self) -> bool:
+        """Whether as many workers as wanted have been ready."""
+        return self._memory[READY] != 0
 
-    def set_all_ready(self) -> None:
+    def set_ready(self) -> None:
         """Note that they have."""
-        self._memory[ALL_READY] = 1
+        self._memory[READY] = 1
 
     @property
     def stopping(self) -> bool:
@@ -86,6 +87,18 @@ class Board:
             return None
         found: int = struct.unpack_from("=I", self._memory, place + CONNECTIONS)[0]  # type: ignore[arg-type]
         return found
+
+    def set_busy(self, worker: int, *, busy: bool) -> None:
+        """Record whether a worker runs a model in a thread."""
+        self._memory[self._place(worker) + BUSY] = busy
+
+    def others_idle(self, worker: int) -> bool:
+        """Whether no worker but this one runs a model in a thread."""
+        return not any(
+            self._memory[self._place(other) + BUSY]
+            for other in range(self.workers)
+            if other != worker
+        )
 
     def emptiest(self, worker: int, own: int) -> int:
         """The worker that should have a connection which came to one that has ``own``, with it.

@@ -45,14 +45,21 @@ class Fleet:
     """The workers, and their shared state."""
 
     def __init__(
-        self, command: Sequence[str], count: int, address: Address, timeout: float
+        self, command: Sequence[str], count: int, address: Address, timeout: float, ready: int
     ) -> None:
-        """``timeout``: seconds after which a worker whose event loop stands still is replaced."""
+        """``timeout``: seconds after which a worker whose event loop stands still is replaced.
+        ``ready``: how many workers must be ready before the server is."""
         self._command = command
         self._address = address
         self._timeout = timeout
+        self._wanted_ready = ready
         cores = cores_of_each(count)
         self._cores = _threads_of_each(count)
+        # For a request that has the machine to itself: the threads of a run, and the cores.
+        self._machine = {
+            "all_threads": usable_cores(),
+            "all_cores": sorted({core for each in cores for core in each}),
+        }
         self._workers = [Worker(number, cores[number]) for number in range(count)]
         self._board_file = shared_memory(boards.size(count))
         self._board = Board(mmap.mmap(self._board_file, boards.size(count)), count)
@@ -113,7 +120,7 @@ class Fleet:
         self._scrapes.step(time.monotonic(), self._live())
 
     def _start(self, worker: Worker) -> None:
-        again = self._board.all_ready or bool(self._crashes.total)
+        again = self._board.ready or bool(self._crashes.total)
         told = {
             "crashes": self._crashes.to_json(),
             "fleet": {
@@ -127,6 +134,10 @@ class Fleet:
                 "key": self._key,
                 "cores": self._cores,
                 "again": again,
+                # The first one answers health checks from the start. If the server is ready before
+                # all workers are, the others take connections only when they are ready themselves.
+                "late": again or (worker.number > 0 and self._wanted_ready < len(self._workers)),
+                **self._machine,
             },
         }
         spare = self._spare
@@ -149,7 +160,9 @@ class Fleet:
                 spare.channel.close()
             spare.process = spare.channel = None
             spare.again_at = now + LONGEST_PAUSE
-        if spare.process or self._ending or not self._board.all_ready or spare.again_at > now:
+        if spare.process or self._ending or spare.again_at > now:
+            return
+        if not all(worker.was_ready for worker in self._workers):
             return
         mail = [each.fileno() for pair in self._mail for each in pair]
         ledgers = [worker.ledger for worker in self._workers]
@@ -210,8 +223,9 @@ class Fleet:
             worker = self._workers[number]
             if message["event"] == "joined":
                 worker.was_ready, worker.early = True, 0
-                if all(each.was_ready for each in self._workers):
-                    self._board.set_all_ready()
+                ready = sum(each.was_ready for each in self._workers)
+                if ready >= self._wanted_ready and self._workers[0].was_ready:
+                    self._board.set_ready()
             if message["event"] == "replace":
                 _tell_people(f"worker {number} does not serve what the others do: it is replaced")
                 worker.told_to_end = True
@@ -241,7 +255,7 @@ class Fleet:
             self._code = max(self._code, code_of_end(code))
         elif worker.told_to_end or code == 0:
             worker.again_at = 0.0
-        elif code > 0 and not worker.was_ready and not self._board.all_ready:
+        elif code > 0 and not worker.was_ready and not self._board.ready:
             self._give_up(code)
         else:
             self._count_crash(worker, worker.cause or cause_of(code))

@@ -27,18 +27,20 @@ DEFAULTS = {
     "host": "127.0.0.1",
     "port": "8000",
     "worker_timeout": "15",
+    "ready_workers": "0",
     "models": "models",
     "memory_budget": "0",
 }
 
 
 class Wanted(NamedTuple):
-    """A fleet: how many workers, where they listen, and the seconds after which one whose event
-    loop stands still is replaced."""
+    """A fleet: how many workers, where they listen, the seconds after which one whose event
+    loop stands still is replaced, and how many must be ready before the server is."""
 
     workers: int
     address: Address
     timeout: float
+    ready: int
 
 
 def wants_supervisor(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
@@ -58,7 +60,7 @@ def supervise(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     # Imported here, because every start of the command would wait 20 ms for it.
     from service.supervision.fleet import Fleet
 
-    return Fleet(command, found.workers, found.address, found.timeout).run()
+    return Fleet(command, *found).run()
 
 
 def wanted(arguments: Sequence[str], environment: Mapping[str, str]) -> Wanted | None:
@@ -73,7 +75,8 @@ def wanted(arguments: Sequence[str], environment: Mapping[str, str]) -> Wanted |
         budget = int(flags.memory_budget) or memory_limit()
         workers = flags.workers
         count = _fitting(Path(flags.models), budget) if workers == "auto" else int(workers)
-        found = Wanted(count, Address(flags.host, int(flags.port)), float(flags.worker_timeout))
+        address, ready = Address(flags.host, int(flags.port)), int(flags.ready_workers)
+        found = Wanted(count, address, float(flags.worker_timeout), min(ready or count, count))
     except (argparse.ArgumentError, ValueError):
         return None
     return found if count > 1 else None

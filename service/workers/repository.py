@@ -53,8 +53,8 @@ class SharedRepository(ModelRepository):
 
     @property
     def ready(self) -> bool:
-        """Whether what can serve does, here and, at the start, in all workers."""
-        return super().ready and self._member.seat.board.all_ready
+        """Whether what can serve does, here and, at the start, in as many workers as wanted."""
+        return super().ready and self._member.seat.board.ready
 
     def standing(self) -> dict[str, Any]:
         """The versions that this worker serves, by model."""

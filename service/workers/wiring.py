@@ -49,17 +49,16 @@ class Fleet:
 
     @property
     def late(self) -> bool:
-        """Whether the others serve already, so that no connection need come here before it can be
-        served."""
-        return self.member.seat.again
+        """Whether connections go to the others until this worker can serve them."""
+        return self.member.seat.late
 
     async def start(self, metrics: SharedMetrics) -> None:
         """Be one of them from now on."""
         await self.member.start(self.repository.carry_out, self.repository.standing, metrics.page)
 
-    async def all_ready(self) -> None:
-        """Wait until all workers have been ready."""
-        while not self.member.seat.board.all_ready:
+    async def ready(self) -> None:
+        """Wait until as many workers as wanted have been ready."""
+        while not self.member.seat.board.ready:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def set_level(self, level: int) -> None:

@@ -24,10 +24,22 @@ def test_each_worker_has_its_own_fields() -> None:
 
 def test_flags() -> None:
     it = board(0)
-    assert not it.all_ready and not it.stopping
-    it.set_all_ready()
+    assert not it.ready and not it.stopping
+    it.set_ready()
     it.set_stopping()
-    assert it.all_ready and it.stopping
+    assert it.ready and it.stopping
+
+
+def test_a_worker_sees_whether_the_others_run_a_model() -> None:
+    it = board(1, 1, 1)
+    assert it.others_idle(0)
+    it.set_busy(0, busy=True)
+    assert it.others_idle(0) and not it.others_idle(1) and not it.others_idle(2)
+    it.set_busy(2, busy=True)
+    it.set_busy(0, busy=False)
+    assert not it.others_idle(0) and it.others_idle(2)
+    it.clear(2)  # it has crashed
+    assert it.others_idle(0)
 
 
 def test_a_second_connection_goes_to_the_worker_that_has_none() -> None:

@@ -13,6 +13,11 @@ def test_flags_go_before_variables() -> None:
     found = wanted(["serve", "--workers", "3", "--port=81"], {"QUANTSERVE_WORKERS": "2"})
     assert found is not None
     assert (found.workers, found.address.port, found.address.host) == (3, 81, "127.0.0.1")
+    assert found.ready == 3
+    found = wanted(["serve", "--workers", "3", "--ready-workers", "1"], {})
+    assert found is not None and found.ready == 1
+    found = wanted(["serve", "--workers", "3"], {"QUANTSERVE_READY_WORKERS": "9"})
+    assert found is not None and found.ready == 3
     found = wanted(["serve"], {"QUANTSERVE_WORKERS": "2", "QUANTSERVE_HOST": "::1"})
     assert found is not None and (found.workers, found.address.host) == (2, "::1")
 

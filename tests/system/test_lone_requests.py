@@ -1,5 +1,7 @@
 """A request that has the machine to itself runs on all cores, and gets the answer of a crowd."""
 
+import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,8 +10,10 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 
+from service.engine.host.resources import usable_cores
 from tests.engine.graphs import linear, save
 from tests.system.process import Running, running
+from tests.system.wire import get
 
 TOML = "[instances]\ncount = 2\nlone_threads = 2\n"
 
@@ -38,4 +42,29 @@ def test_answers_are_the_same_alone_and_in_a_crowd(served: Running) -> None:
     alone = [answer(served, row) for row in rows]
     with ThreadPoolExecutor(8) as pool:
         crowd = list(pool.map(lambda row: answer(served, row), rows))
+    assert alone == crowd
+
+
+def workers_of(server: Running) -> list[int]:
+    """Their processes."""
+    page = server.ask(get("/metrics")).body.decode()
+    return [
+        int(each) for each in re.findall(r"^quantserve_worker_process_id.* (\d+)\.0$", page, re.M)
+    ]
+
+
+@pytest.mark.skipif(usable_cores() < 2, reason="one core: no run can have more")
+def test_with_workers_a_lone_run_has_threads_on_the_cores_of_others(tmp_path: Path) -> None:
+    save(linear(width=256, hidden=1024), tmp_path / "m")
+    (tmp_path / "m/model.toml").write_text("[instances]\ncount = 1\nlone_threads = 2\n")
+    rows = np.random.default_rng(0).standard_normal((40, 1, 256)).astype(np.float32)
+    with running(tmp_path, "--workers", "2", supervised=True) as server:
+        for worker in workers_of(server):
+            tasks = Path(f"/proc/{worker}/task").iterdir()
+            bound = {len(os.sched_getaffinity(int(each.name))) for each in tasks}
+            # One value only: a quota limits the workers, which are not bound then.
+            assert len(bound) == 1 or max(bound) == len(os.sched_getaffinity(0))
+        alone = [answer(server, row) for row in rows]
+        with ThreadPoolExecutor(8) as pool:
+            crowd = list(pool.map(lambda row: answer(server, row), rows))
     assert alone == crowd

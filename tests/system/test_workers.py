@@ -86,6 +86,12 @@ class Workers:
     def ready(self) -> bool:
         return self.ask(get("/v2/health/ready")).status == 200
 
+    def is_ready(self) -> bool:
+        """The same; a server that does not listen yet is not."""
+        with suppress(OSError, IndexError):
+            return self.ready()
+        return False
+
     def versions(self, name: str = "m", lines: int = 8) -> Counter[str]:
         """What answers over so many connections that are open at once."""
         held = [Line(self.port) for _ in range(lines)]
@@ -327,6 +333,20 @@ def test_requests_add_up_whichever_worker_is_asked(models: Path) -> None:
         assert it.metric('quantserve_instances{model="m",version="1"}') >= 2
         found = [it.ask(get("/v2/models/m/stats")).json for _ in range(6)]
         assert {each["model_stats"][0]["inference_count"] for each in found} == {10}
+
+
+def test_a_server_that_is_ready_before_all_workers_answers_on_every_connection(
+    models: Path,
+) -> None:
+    it = Workers(models, models.parent / "log", "--ready-workers", "1", workers=3)
+    try:
+        until(it.is_ready, "the server is not ready")
+        assert it.versions(lines=20) == {"1": 20}
+        it.until_up(3)
+        assert it.versions(lines=20) == {"1": 20}
+    finally:
+        it.process.terminate()
+        it.process.wait(PATIENCE)
 
 
 def test_sigterm_ends_all_in_order(models: Path) -> None:

@@ -12,6 +12,7 @@ from time import perf_counter
 
 import numpy as np
 
+from service.core.lone import LoneCores
 from service.core.tensors import Arrays
 from service.engine.loading.plan import Plan, uses_cores, worth_lone
 from service.engine.runtime.session import Session
@@ -34,16 +35,17 @@ def try_threads(
 
 
 def lone_session(
-    session: Session, rows: Sequence[Arrays], threads: int, *, measured: bool
+    session: Session, rows: Sequence[Arrays], cores: LoneCores, *, measured: bool
 ) -> tuple[Session | None, str]:
-    """A second session for lone requests, with so many threads a run. None if its answers are not
+    """A second session for lone requests, with a thread for each core. None if its answers are not
     the same bits, since an answer must not depend on other requests; the note says so. None also
     if it is not enough faster, which is tested only if ``measured``.
 
     While other programs hold the cores no number of threads is faster. The session is kept then:
     the server measures again while it serves, see ``LoneTimes``.
     """
-    lone = session.copy(threads=threads, spinning=True)
+    threads = cores.threads
+    lone = session.copy(threads=threads, spinning=True, bound_to=cores.bound_to)
     for row in rows[:COMPARED_ROWS]:
         pairs = zip(session.run(row), lone.run(row), strict=True)
         if not all(np.array_equal(*pair, equal_nan=pair[0].dtype.kind == "f") for pair in pairs):

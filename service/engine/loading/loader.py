@@ -16,6 +16,7 @@ from service.config.model import ModelConfig
 from service.core.batching import BatchPolicy
 from service.core.errors import LoadFailed
 from service.core.extent import Extent
+from service.core.lone import LoneCores
 from service.core.names import MODEL_FILE
 from service.core.tensors import Arrays, Signature
 from service.engine.cpu.kernels import Kernels
@@ -236,10 +237,15 @@ def open_version(
 
 
 def warm_up(
-    opened: Opened, config: ModelConfig, cores: int, most_bytes: int | None = None
+    opened: Opened,
+    config: ModelConfig,
+    cores: int,
+    most_bytes: int | None = None,
+    lone_cores: LoneCores | None = None,
 ) -> Loaded:
     """Warm a version up, probe how it handles batches, and plan how to run it. The process may grow
     to ``most_bytes``, None: what the machine allows; a language model may once its cache is full.
+    ``lone_cores``: those of a run that begins while no other is under way, None for ``cores``.
 
     Raises:
         LoadFailed: with the reason, written for the model's operator.
@@ -255,7 +261,7 @@ def warm_up(
     rows, note = trial_rows(session.signature, golden, config.probe.dims, session.run, made)
     memory = memory_limit() if most_bytes is None else most_bytes
     has_room = room_for_lone(opened.snapshot.bytes, resident_bytes(), memory)
-    tuned = tune(session, summary, rows, note, config, cores, has_room)
+    tuned = tune(session, summary, rows, note, config, cores, has_room, lone_cores)
     _check_labels(session, rows)
     policy = _policy(config, tuned)
     if text is not None:

@@ -11,6 +11,7 @@ from service.config.model import BatchingConfig, InstancesConfig, ModelConfig
 from service.core.batching import BatchingMode
 from service.core.errors import LoadFailed, QuantserveError
 from service.core.extent import Extent, measured_extent
+from service.core.lone import LoneCores
 from service.core.padding import Padding
 from service.core.tensors import Arrays, Signature
 from service.engine.loading.all_cores import lone_session, try_threads
@@ -57,11 +58,13 @@ def tune(
     config: ModelConfig,
     cores: int,
     room_for_lone: bool = False,
+    lone_cores: LoneCores | None = None,
 ) -> Tuned:
     """Warm up, measure, and choose how to run a graph.
 
     ``rows`` are requests of one row, or none, and then ``note`` says why. ``room_for_lone``:
-    whether memory allows a second session for lone requests.
+    whether memory allows a second session for lone requests, which run on ``lone_cores``; None for
+    ``cores``.
 
     Raises:
         LoadFailed: the model cannot run its own rows, or model.toml does not fit it.
@@ -82,18 +85,24 @@ def tune(
     unbounded = summary.unbounded or ("" if extent else "an input without a shape")
     plan = choose_plan(mode, note, found, batching, config.instances, cores, unbounded)
     lone = None
-    if rows and wants_lone(plan, found, config.instances, cores, room_for_lone):
-        lone, plan = _try_lone(session, plan, rows, config.instances, cores)
+    lone_cores = lone_cores or LoneCores(cores)
+    if rows and wants_lone(plan, found, config.instances, lone_cores.threads, room_for_lone):
+        lone, plan = _try_lone(session, plan, rows, config.instances, lone_cores)
     elif wants_threads(plan, found, config.instances, cores):
         session, plan = try_threads(session, plan, rows, cores)
     return Tuned(session, signature, plan, found, padding, extent if plan.inline else None, lone)
 
 
 def _try_lone(
-    session: Session, plan: Plan, rows: Sequence[Arrays], instances: InstancesConfig, cores: int
+    session: Session,
+    plan: Plan,
+    rows: Sequence[Arrays],
+    instances: InstancesConfig,
+    cores: LoneCores,
 ) -> tuple[Session | None, Plan]:
     asked = instances.lone_threads
-    lone, why = lone_session(session, rows, asked or cores, measured=asked is None)
+    cores = replace(cores, threads=asked or cores.threads)
+    lone, why = lone_session(session, rows, cores, measured=asked is None)
     note = "; ".join(filter(None, (plan.note, why)))
     threads = lone.options.threads if lone is not None else 0
     return lone, replace(plan, note=note, lone_threads=threads)

@@ -31,6 +31,7 @@ from service.core.events import Observer, PhaseStatus, StateChanged, SwapPhase, 
 from service.core.gate import ALLOW_CHANGE, keep_v1_by, signature_check
 from service.core.ledger import UNNOTED, Ledger, Work
 from service.core.lifecycle import State
+from service.core.lone import LoneCores
 from service.core.names import displayed
 from service.core.run_limits import DEFAULT_TIMEOUTS, Timeouts
 from service.core.tensors import Signature
@@ -142,7 +143,8 @@ class Context:
     ``timeouts`` bound runs and loads, ``turns`` how many loads there are at a time. ``no_pin``:
     write no choice of a version to disk. ``ballot``: what other processes think. ``promised``:
     bytes by which the caches of the versions that are loaded may grow. ``shared_cores`` lets the
-    runs of several models begin by their weights. ``tuned``: whether versions run as ``quantserve
+    runs of several models begin by their weights. ``lone_cores`` are those of a lone run, None for
+    ``cores``. ``tuned``: whether versions run as ``quantserve
     tune`` chose.
     """
 
@@ -161,6 +163,7 @@ class Context:
     ballot: Ballot = field(default_factory=Alone)
     promised: Callable[[], int] = lambda: 0
     shared_cores: Cores | None = None
+    lone_cores: LoneCores | None = None
     tuned: bool = True
 
 
@@ -320,7 +323,9 @@ class Rollout:
         most = None
         if context.memory_budget:
             most = context.memory_budget - context.promised()
-        loaded = await self._try("warm-up", warm_up, opened, config, context.cores, most)
+        loaded = await self._try(
+            "warm-up", warm_up, opened, config, context.cores, most, context.lone_cores
+        )
         if loaded is not None:
             loaded = replace(loaded, tuning_note=note)
             self._compare_rows(loaded)

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
+from service.core.lone import LoneCores
 from service.engine.loading.all_cores import fastest, lone_session
 from service.engine.runtime.session import Session, SessionOptions
 from tests.engine.graphs import linear, random_output, save
@@ -25,7 +26,7 @@ def test_a_session_with_the_same_answers_is_taken(
     tmp_path: Path, rows: list[tuple[np.ndarray, ...]]
 ) -> None:
     usual = session(linear(), tmp_path)
-    lone, note = lone_session(usual, rows, 2, measured=False)
+    lone, note = lone_session(usual, rows, LoneCores(2), measured=False)
     assert lone is not None and note == ""
     assert lone.options.threads == 2 and lone.options.spinning
     assert all(np.array_equal(lone.run(row)[0], usual.run(row)[0]) for row in rows)
@@ -34,7 +35,7 @@ def test_a_session_with_the_same_answers_is_taken(
 def test_a_session_with_other_answers_is_not_taken(tmp_path: Path) -> None:
     usual, row = session(random_output(), tmp_path), (np.zeros((1, 4), np.float32),)
     usual.run(row)  # the random numbers of both sessions begin with the same
-    lone, note = lone_session(usual, [row], 2, measured=False)
+    lone, note = lone_session(usual, [row], LoneCores(2), measured=False)
     assert lone is None and note.startswith("answers differ with 2 threads")
 
 
