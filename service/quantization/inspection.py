@@ -44,10 +44,10 @@ class NodeLine:
 class TensorLine:
     """A quantized weight or bias, or the scale of an activation (``values`` 0).
 
-    ``granularity`` is what shares a scale, such as "per channel". ``block`` is the number of values
-    that share a scale if rows are split into blocks, else 0. ``saturated`` is the share of values
-    at the ends of the range, ``used`` the share of the range between the smallest and the largest
-    value; both are 0 for 32-bit biases.
+    ``granularity`` states which values share a scale, such as "per channel". ``block`` is the
+    number of values that share a scale if rows are split into blocks, else 0. ``saturated`` is the
+    share of values at the ends of the range, ``used`` the share of the range between the smallest
+    and the largest value; both are 0 for 32-bit biases.
     """
 
     name: str
@@ -243,7 +243,8 @@ def _precision(node: onnx.NodeProto, makers: dict[str, onnx.NodeProto]) -> str:
 
 
 def _feed(session: Session) -> dict[str, Array] | None:
-    """A generated row that the model accepts, to determine inner shapes; None if there is none."""
+    """Return a generated row that the model accepts, to determine inner shapes; None if there is
+    none."""
     rows, _ = generated_rows(session.signature, {}, session.run)
     if not rows:
         return None

@@ -10,7 +10,7 @@ from service.core.tensors import Array
 VECTORS = re.compile(r"embed|hidden|feature|pool", re.IGNORECASE)
 """Names of embeddings that are not normalised: their values alone look like class scores."""
 BLOCK = 64
-"""The width of an embedding is a multiple of this; a number of classes hardly ever is."""
+"""The width of an embedding is a multiple of this; a number of classes rarely is."""
 
 
 def fitting(name: str, answers: Sequence[Array]) -> str:

@@ -1,8 +1,8 @@
 """Decides whether a model's inputs are a batch of rows, or each set of inputs is a run.
 
-Rows share their first axis: a batch can be split into rows, and rows joined to a batch. A run is
-passed to the graph as recorded: with state [2, batch, hidden], a scalar, or inputs whose first axes
-are unrelated.
+Rows share their first axis: a batch can be split into rows, and rows can be joined into a batch. A
+run is passed to the graph as recorded: with state [2, batch, hidden], a scalar, or inputs whose
+first axes are unrelated.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,13 +42,13 @@ def layout_of(signature: Signature) -> Layout:
 
 
 def joins(signature: Signature) -> bool:
-    """Whether rows may be batched, judged by the signature."""
+    """Return True if rows may be batched, judged by the signature."""
     rows = layout_of(signature) in (Layout.ROWS, Layout.UNKNOWN)
     return rows and not any(isinstance(spec.shape[0], int) for spec in signature.inputs)
 
 
 def are_runs(feeds: Sequence[Mapping[str, Array]], signature: Signature) -> bool:
-    """Whether each of the feeds is one run, rather than some rows."""
+    """Return True if each of the feeds is one run, False if each contains rows."""
     layout = layout_of(signature)
     if layout is Layout.APART:
         return len(feeds) > 1 or not _share_a_first_axis(feeds, signature)
@@ -58,8 +58,8 @@ def are_runs(feeds: Sequence[Mapping[str, Array]], signature: Signature) -> bool
 
 
 def _has_no_rows(spec: TensorSpec) -> bool:
-    """Whether an input has no batch on its first axis: it is a scalar, the first axis has a fixed
-    length other than 1, or only another axis is named after the batch."""
+    """Return True if an input has no batch on its first axis: it is a scalar, the first axis has a
+    fixed length other than 1, or only another axis is named after the batch."""
     if not spec.shape:
         return True
     first, *others = spec.shape

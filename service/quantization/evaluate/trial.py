@@ -1,8 +1,8 @@
 """Times and scores one file against FP32, with the options of serving. Runs in a fresh worker.
 
 The candidate is loaded first and alone, to measure its load time and memory. Then its answers, its
-behaviour in batches, and its speed in turns with FP32 are measured. A candidate that cannot win is
-dropped early, with the reason.
+behaviour in batches, and its speed, in alternation with FP32, are measured. A candidate that cannot
+win is dropped early, with the reason.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class Bench:
     """Settings that all trials of a search share.
 
     ``reference_rows`` is FP32's best batch size, ``seconds`` the duration of a comparison of speed.
-    ``kernels`` None: chosen for each file as serving does.
+    If ``kernels`` is None, they are chosen for each file as in serving.
     """
 
     reference: Path
@@ -62,9 +62,10 @@ class Measurement:
     """The result of a trial.
 
     ``deviation`` is how much a row's answers change with the other rows of a batch, as a share of
-    the output's largest value; None if runs are not batched. ``dropped`` is why the trial ended
-    early, or "". ``kernels`` are the 8-bit kernels that were used. ``first_token_seconds``: of a
-    language model, from a prompt to the first token behind it.
+    the output's largest value; None if runs are not batched. ``dropped`` is the reason why the
+    trial ended early, or "". ``kernels`` are the 8-bit kernels that were used.
+    ``first_token_seconds`` is the time from a prompt to the first generated token, for a language
+    model.
     """
 
     load_seconds: float
@@ -85,7 +86,8 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """A session, the seconds to load it, and the process's memory before, in bytes."""
+    """A session, its load time in seconds, and the memory of the process before loading, in
+    bytes."""
 
     session: Session
     seconds: float
@@ -185,7 +187,8 @@ def confirm(candidate: Path, bench: Bench, confirmation: Path) -> Quality:
 
 
 def serving_threads(model: Path, evaluation: Path, cores: int, seconds: float) -> int:
-    """The threads that serving will use for a run: all cores if that makes a long row faster."""
+    """Return the number of threads that serving will use for a run: all cores if they make a long
+    row faster, otherwise 1."""
     entrants = [Entrant(Session(model, SessionOptions(count))) for count in (cores, 1)]
     wide = race(load_rows(evaluation), entrants, seconds)[0]
     long = wide.reference_p50_seconds >= LONG_SECONDS
@@ -208,7 +211,7 @@ def _score(
 
 
 def playoff(candidates: Sequence[Path], sizes: Sequence[int], bench: Bench) -> list[Timing]:
-    """Time the best candidates again, all in turns with FP32, to reduce noise in their order.
+    """Time the best candidates again, in alternation with FP32, to reduce the noise in their order.
 
     ``sizes`` are their best batch sizes.
     """
@@ -254,7 +257,8 @@ def _reference_answers(session: Session, rows: Rows, start: int, end: int) -> li
 
 
 def _batches(session: Session, rows: Rows, bench: Bench) -> tuple[int, float | None]:
-    """The batch size with the most rows/s, and how much answers change with the other rows."""
+    """Return the batch size with the most rows/s, and how much answers change with the other
+    rows."""
     if not bench.batched:
         return 1, None
     chosen = [rows.feeds[i] for i in next(groups(rows.feeds))[:PROBED]]
@@ -277,7 +281,7 @@ def save_answers(answers: Sequence[Arrays], path: Path) -> None:
 
 
 def load_answers(path: Path) -> list[Arrays]:
-    """Read what ``save_answers`` wrote."""
+    """Read the file that ``save_answers`` wrote."""
     rows: list[list[Array]] = []
     with np.load(path, allow_pickle=False) as archive:
         for name in archive.files:

@@ -1,4 +1,4 @@
-"""Counts integer and float products in a graph as ONNX Runtime's optimiser leaves it.
+"""Counts integer and float products in the graph that ONNX Runtime's optimiser produces.
 
 A quantized product (convolution, matrix product) is faster only if the runtime fuses it with the
 Q/DQ nodes around it. If it remains DequantizeLinear -> float product, it is slower than FP32.
@@ -28,7 +28,7 @@ PASSING = {"Transpose", "Reshape", "Cast", "Squeeze", "Unsqueeze", "ReorderInput
 class Fusion:
     """Numbers of products in ONNX Runtime's optimised graph.
 
-    ``integer``: run in integers. ``unfused``: quantized, but run in float. ``float``: not
+    ``integer``: run in integers. ``unfused``: quantized, but run in float. ``floating``: not
     quantized. ``stray`` counts the remaining Quantize/DequantizeLinear nodes.
     """
 

@@ -10,7 +10,7 @@ from service.quantization.graphs.products import Constants
 LOWEST = 0.17
 """The minimum of GELU is -0.16997, at -0.7518."""
 FACTORS = 4
-"""Nested multiplications to follow."""
+"""The maximum depth of nested multiplications."""
 
 Makers = Mapping[str, onnx.NodeProto]
 

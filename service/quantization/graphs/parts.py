@@ -55,7 +55,7 @@ def names_read(graph: onnx.GraphProto) -> set[str]:
 
 
 def drop_unread_constants(graph: onnx.GraphProto) -> None:
-    """Remove initializers and Constant nodes that nothing reads."""
+    """Remove initializers and Constant nodes that are not read."""
     read = names_read(graph)
     # Nested graphs first: extending a list of nodes copies them.
     for each in reversed(list(all_graphs(graph))):

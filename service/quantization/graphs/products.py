@@ -15,7 +15,7 @@ from service.quantization.graphs.parts import STANDARD, all_nodes
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """The product of an activation [..., K] and a weight [K, N], plus a bias if not "".
+    """The product of an activation [..., K] and a weight [K, N], plus ``bias`` if it is not "".
 
     ``transposed``: the weight is stored as [N, K]. ``alpha`` and ``beta`` are Gemm's factors of the
     product and of the bias.
@@ -41,7 +41,7 @@ class Table:
 
 class Constants:
     """The constants in the scope of a graph: initializers and Constant nodes of the graph and of
-    its outer graphs. Initializers that a request may override are not included."""
+    its outer graphs, except initializers that a request may override."""
 
     def __init__(
         self, graph: onnx.GraphProto, ir_version: int, around: "Constants | None" = None
@@ -113,7 +113,8 @@ def table_of(node: onnx.NodeProto, constants: Constants) -> Table | None:
 
 
 class Biases:
-    """Joins products with the Add of a constant [N] that is the only reader of their output."""
+    """Joins a product with the Add of a constant [N] that follows it, if no other node reads the
+    product's output."""
 
     def __init__(self, graph: onnx.GraphProto, constants: Constants) -> None:
         self._constants = constants
@@ -126,7 +127,8 @@ class Biases:
         self._taken: set[str] = set()
 
     def joined(self, product: Product) -> Product:
-        """The product with the bias that follows it, if one does; its Add is then ``taken``."""
+        """Return the product joined with the bias that follows it, if there is one. The Add of the
+        bias is then ``taken``."""
         readers = self._readers.get(product.output, [])
         if product.bias or product.output in self._outputs or len(readers) != 1:
             return product
@@ -145,17 +147,17 @@ class Biases:
 
 
 def skipped(nodes: Iterable[onnx.NodeProto], constants: Constants) -> Iterator[str]:
-    """The reason for each product whose weight is not supported."""
+    """Yield a reason for each product whose weight is not supported."""
     for node in nodes:
         if node.op_type not in ("MatMul", "Gemm") or product_of(node, constants):
             continue
         name = node.name or node.output[0]
         if node.input[0] in constants:
-            yield f"{name} multiplies a constant from the left"
+            yield f"{name} has a constant as its left operand"
         elif node.input[1] in constants:
-            yield f"{name} has a weight that is no matrix of FP32"
+            yield f"{name} has a weight that is not an FP32 matrix"
         elif node.op_type == "Gemm":
-            yield f"{name} has a weight that is computed"
+            yield f"{name} has a weight that is not constant"
 
 
 def attributes(node: onnx.NodeProto) -> Mapping[str, float | int]:

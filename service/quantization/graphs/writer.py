@@ -14,7 +14,7 @@ class GraphWriter:
     """Collects nodes in execution order, and initializers."""
 
     def __init__(self, taken: set[str], opset: int) -> None:
-        """``taken``: names in use; names made here are added to it."""
+        """``taken`` contains the names in use; new names are added to it."""
         self._taken = taken
         self._opset = opset
         self._shared: dict[str, str] = {}

@@ -101,7 +101,7 @@ def build(recipe: Recipe, work_dir: WorkDir, destination: Path) -> Built:
     """Apply a recipe, and check that the result is quantized and loads.
 
     Raises:
-        Exception: whatever the tools raise; reported as the candidate's failure.
+        Exception: any exception of the tools; it is reported as the candidate's failure.
     """
     started = perf_counter()
     note = build_file(recipe, work_dir, destination)
@@ -117,7 +117,7 @@ def build_file(recipe: Recipe, work_dir: WorkDir, destination: Path) -> str:
     """Apply a recipe. Returns a note on products with weights that it left in float, or "".
 
     Raises:
-        Exception: whatever the tools raise.
+        Exception: any exception of the tools.
     """
     if isinstance(recipe.method, Imported):
         _copy(Path(recipe.method.path), destination)
@@ -129,7 +129,7 @@ def build_file(recipe: Recipe, work_dir: WorkDir, destination: Path) -> str:
 
 
 def examine(path: Path, seconds: float = 0.0) -> Built:
-    """The properties of a file that need no run.
+    """Return the properties of a file that are known without running it.
 
     Raises:
         LoadFailed: ONNX Runtime does not load it.
@@ -148,7 +148,7 @@ def examine(path: Path, seconds: float = 0.0) -> Built:
 
 
 def _copy(given: Path, destination: Path) -> None:
-    """Copy a model, with external weights moved into the one file."""
+    """Copy a model into one file that includes its external weights."""
     if len(files_of(given)) == 1:
         destination.write_bytes(given.read_bytes())
     else:
@@ -186,7 +186,7 @@ class Feeds:
         """The rows to calibrate on."""
         if self._most is None:
             return rows
-        # Calibrators with histograms stack all rows in one array, so the rows need one shape.
+        # Calibrators with histograms stack all rows in one array, so all need the same shape.
         return [rows[place] for place in max(groups(rows), key=len)[: self._most]]
 
 

@@ -74,7 +74,7 @@ class PerRow:
 
     ``asymmetric``: the range is from the minimum to the maximum of the row. Activations without
     negative values, such as outputs of Relu, use 0 to the maximum in any case. ``smoothing`` moves
-    outliers of activations to the weights, by calibration rows. ``reduce_range``: 7-bit weights.
+    outliers of activations to the weights, using calibration rows. ``reduce_range``: 7-bit weights.
     """
 
     asymmetric: bool = True
@@ -136,7 +136,7 @@ class Recipe:
 
     @property
     def calibrated(self) -> bool:
-        """Whether it needs calibration rows."""
+        """True if the recipe needs calibration rows."""
         method = self.method
         return isinstance(method, Static) or (isinstance(method, PerRow) and method.smoothing)
 
@@ -144,8 +144,8 @@ class Recipe:
 def catalogue(kinds: frozenset[Kind], saturates: bool) -> tuple[Recipe, ...]:
     """The recipes for a graph of these kinds, without duplicates, the most promising first.
 
-    ``saturates``: whether U8S8 sums of ONNX Runtime's default kernels saturate on this CPU, so that
-    8-bit weights need slower kernels. It affects the order only.
+    ``saturates`` is True if U8S8 sums of ONNX Runtime's default kernels saturate on this CPU, so
+    that 8-bit weights need slower kernels. It affects only the order.
     """
     if Kind.TREE in kinds:
         return ()

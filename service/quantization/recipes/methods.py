@@ -53,7 +53,7 @@ PER_ROW_OPSET = 11
 SMOOTHING_ROWS = 64
 """The number of calibration rows for smoothing."""
 BFLOAT_OPSET = 22
-"""The first opset with BF16 convolutions; a kernel may be missing all the same."""
+"""The first opset with BF16 convolutions; a kernel may still be missing."""
 
 
 class Calibration(Protocol):
@@ -151,7 +151,7 @@ def _(
     rewriting = Rewriting(method, found, frozenset(recipe.float_nodes), takes_row_scales())
     if not rewrite(model, rewriting):
         raise ValueError(
-            "the graph has no MatMul or Gemm with constant weights that is large enough to gain"
+            "the graph has no MatMul or Gemm with constant weights that is large enough to benefit"
         )
     onnx.save(model, to)
 
@@ -164,10 +164,10 @@ def _(
 
 
 def in_blocks(method: WeightOnly, recipe: Recipe, model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with weights in blocks of few bits.
+    """Return the model with its weights quantized in blocks of few bits.
 
     Raises:
-        ValueError: it has none that can be.
+        ValueError: the model has no weights that can be quantized in blocks.
     """
     config = _block_config(method, recipe)
     if method.tables and method.bits == 8:
@@ -233,7 +233,7 @@ def _block_config(method: WeightOnly, recipe: Recipe) -> Any:
 def _in_blocks(
     model: onnx.ModelProto, config: Any, method: WeightOnly, recipe: Recipe
 ) -> onnx.ModelProto:
-    # Only k_quant takes block and accuracy level from the tool; other configs have their own.
+    # Only k_quant reads block size and accuracy level from the tool; other configs contain them.
     tool = MatMulNBitsQuantizer(
         model,
         block_size=method.block,

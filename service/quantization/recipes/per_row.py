@@ -48,7 +48,7 @@ quantizing takes longer than it saves (measured for 1 to 64 rows of 64 to 768 va
 LEAST_TABLE = 4_096
 """Tables with fewer values stay in float."""
 LISTED = 3
-"""The most products that a note names."""
+"""The maximum number of products that a note names."""
 MICROSOFT = "com.microsoft"
 
 
@@ -157,7 +157,7 @@ class _Products:
         self._tables: dict[str, tuple[str, str]] = {}
 
     def write(self, product: Product) -> None:
-        """Write a product; the name of its output stays."""
+        """Write a product. Its output keeps its name."""
         writer, x = self._writer, self._scales.rounded(product.activation)
         weight, scale, exact = self._weight(product, x)
         name, terms = product.output, []
@@ -175,7 +175,7 @@ class _Products:
         writer.write("Add", [total, terms[-1]], name)
 
     def gather(self, table: Table) -> None:
-        """Write a lookup in a table; the name of its output stays."""
+        """Write a lookup in a table. Its output keeps its name."""
         writer, index, output = self._writer, table.index, table.output
         q, scales = self._table(table.values)
         rows = writer.node("Gather", [q, index], f"{output}.int8")
@@ -238,7 +238,8 @@ class _Products:
 
 
 def _scale(largest: Array, levels: int) -> Array:
-    """Scales for columns of these magnitudes. Never 0, since weights are divided by them."""
+    """Return scales for columns of these magnitudes. They are never 0, since weights are divided by
+    them."""
     found: Array = np.maximum(largest / levels, np.finfo(np.float32).tiny).astype(np.float32)
     return found
 

@@ -7,7 +7,8 @@ A row is a vector along the last axis. For x the graph computes a scale m [..., 
     not negative   m = max(x)                         q = round(255 * x / m)            zero 0
     not below -c   m = max(x + c)                     q = round(255 * (x + c) / m)      zero 0
 
-A row of equal values has m = 0; its q is arbitrary and is multiplied by 0.
+If m = 0, as for a row of equal values in the asymmetric form, q is arbitrary and is multiplied by
+0.
 """
 
 from collections.abc import Mapping
@@ -34,7 +35,7 @@ MIXING = {
 }  # fmt: skip
 """Operators that propagate a NaN to the whole row."""
 DEPTH = 12
-"""The most operators to trace back."""
+"""The maximum number of operators to trace back."""
 
 
 class Rounded(NamedTuple):
@@ -54,7 +55,7 @@ class Rounded(NamedTuple):
 
 
 class RowScales:
-    """Quantizes the activations of one graph, each once for all its readers."""
+    """Quantizes the activations of one graph. Each is quantized once for all nodes that read it."""
 
     def __init__(
         self, graph: onnx.GraphProto, constants: Constants, writer: GraphWriter, asymmetric: bool,

@@ -18,17 +18,18 @@ from service.quantization.graphs.parts import all_nodes
 from service.quantization.recipes.catalogue import Kind
 
 MOST_BYTES = 2 * 10**9
-"""The most bytes of a model: ONNX's tools pass models as protobuf messages, of less than 2 GiB."""
+"""The maximum size of a model in bytes: ONNX's tools pass models as protobuf messages, which must
+be smaller than 2 GiB."""
 SPACE = 4
 """The required free disk space, in multiples of the model's size: for prepared copies, a candidate
-and the best so far."""
+and the best candidate so far."""
 RECURRENT = {"LSTM", "GRU", "RNN"}
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A usable FP32 model. ``file_bytes`` includes external data. ``batched``: rows may be batched,
-    judged by the signature."""
+    """A usable FP32 model. ``file_bytes`` includes external data. ``batched`` is True if the
+    signature allows rows to be batched."""
 
     path: Path
     signature: Signature
@@ -88,8 +89,8 @@ def doubt_of_precision(precision: str) -> str:
     if not any(kind in precision for kind in ("FP16", "BF16", "FP64")):
         return ""
     return (
-        f'"FP32" is the given file, whose weights are {precision}; starting from its FP32 form '
-        "gives smaller results"
+        f'"FP32" means the given file, whose weights are {precision}; with its FP32 form as the '
+        "source, the results would be smaller"
     )
 
 

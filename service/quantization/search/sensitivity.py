@@ -23,7 +23,7 @@ Part = tuple[str, ...]
 
 
 def parts_of(recipe: Recipe, work_dir: WorkDir) -> tuple[Part, ...]:
-    """The nodes that a recipe may quantize, split into parts, in the graph's order.
+    """Return the nodes that a recipe may quantize, split into parts, in the graph's order.
 
     A part begins at each product, and within long sequences without products. Adjacent parts are
     merged so that there are at most 60.
