@@ -11,8 +11,8 @@ from service.quantization.data.labels import LABELS
 Feed = Mapping[str, Array]
 
 AS_THEY_COME = (
-    "Each set of inputs is one run: rows/s are runs/s, runs are not batched, and the influence of "
-    "the other rows of a batch is not measured."
+    "Each set of inputs is one run: rows/s are runs/s, runs are not batched, so the check "
+    "that rows of a batch do not influence each other does not apply."
 )
 
 

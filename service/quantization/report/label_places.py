@@ -40,7 +40,7 @@ class Round:
     @property
     def box(self) -> Box:
         """A square around the disc."""
-        # Slightly smaller than the disc: the corners of a full square would block labels needlessly.
+        # Slightly smaller than the disc: the corners of a full square would block too many labels.
         half = 0.9 * self.radius
         return Box(self.x - half, self.y - half, self.x + half, self.y + half)
 

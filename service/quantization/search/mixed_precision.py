@@ -93,8 +93,8 @@ class MixedPrecision:
 def fewest_in_float(
     ranked: Sequence[Part], passes: Passes, in_time: Callable[[], bool]
 ) -> tuple[str, ...] | None:
-    """Return the nodes to leave in float; None if even one quantized part is too many, or on
-    timeout.
+    """Return the nodes to leave in float; None if the recipe fails even with one quantized part, or
+    if the time is up.
 
     ``ranked`` are the parts, the most sensitive first.
     """
