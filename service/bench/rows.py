@@ -27,7 +27,7 @@ INFER_PATH = "/v2/models/{name}/infer"
 MOST_BYTES = 2**30
 """The largest size of a file of rows."""
 MOST_REQUESTS = 256
-"""The most distinct requests; they are sent in rotation."""
+"""The maximum number of distinct requests, which are sent in rotation."""
 MOST_MADE_UP = 2**24
 MADE_UP = "random values that fit the server's metadata"
 FREE_LENGTH = 16
@@ -78,7 +78,7 @@ def find(client: Client, models: Path, metadata: Metadata, rows: int) -> Rows:
     server's model, otherwise the server's example, otherwise generated values.
 
     Raises:
-        ConfigError: the metadata does not tell the shapes of inputs.
+        ConfigError: the metadata does not state the shapes of inputs.
         Unreachable
     """
     return (
@@ -109,7 +109,7 @@ def _from_folder(models: Path, metadata: Metadata, rows: int) -> Rows | None:
 
 
 def _from_server(client: Client, metadata: Metadata, rows: int) -> Rows | None:
-    """The example of the server's documentation."""
+    """Return the example of the server's documentation."""
     try:
         operation = client.get("/openapi.json")["paths"][INFER_PATH]["post"]
         examples = operation["requestBody"]["content"]["application/json"]["examples"]
@@ -124,7 +124,7 @@ def _made_up(metadata: Metadata, rows: int) -> Rows:
     parameters = metadata.get("parameters", {})
     if "any_shape" in parameters:
         raise ConfigError(
-            f'model "{metadata["name"]}" takes any shape for {parameters["any_shape"]}: '
+            f'model "{metadata["name"]}" accepts any shape for {parameters["any_shape"]}: '
             "give rows with --data"
         )
     random = np.random.default_rng(0)
@@ -140,7 +140,8 @@ def _made_up(metadata: Metadata, rows: int) -> Rows:
 
 
 def _random(spec: Mapping[str, Any], shape: Sequence[int], random: np.random.Generator) -> Tensor:
-    """Normally distributed floats; integers 0 or 1, which are valid for masks and indices."""
+    """Return normally distributed floats; or integers 0 or 1, which are valid for masks and
+    indices."""
     datatype = DATATYPES[spec["datatype"]]
     if datatype.name == "BYTES":
         return Tensor(spec["name"], datatype, np.full(shape, "text", object))

@@ -53,9 +53,9 @@ class Answer(NamedTuple):
 
 
 class Lane:
-    """A connection that is reopened when it was closed. ``ended`` is called with every answer.
+    """A connection that is reopened after it was closed. ``ended`` is called with every answer.
 
-    ``busy`` is whether a request is in flight, ``due`` the time at which it was due.
+    ``busy`` is True while a request is in flight; ``due`` is the time at which it was due.
     """
 
     def __init__(self, server: Server, ended: Callable[["Lane", Answer], None]) -> None:

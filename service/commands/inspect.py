@@ -85,7 +85,7 @@ def _serving(model: ModelFolder) -> int | None:
     if model.numbers and model.to_serve is None:
         there = ", ".join(map(str, model.numbers))
         raise ConfigError(
-            f"{model.name} has {there}, but [versions] of model.toml does not allow any to serve: "
+            f"{model.name} has {there}, but [versions] of model.toml allows none to be served: "
             f"name a version, as in {model.name}/{model.numbers[-1]}"
         )
     return model.to_serve

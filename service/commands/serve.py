@@ -92,7 +92,7 @@ def _serve(settings: Settings) -> int:
     listener = parent.listener or (_bind(seat) if seat else _listen(settings.host, settings.port))
     parent.hand_over(listener)
     if settings.grpc_port and (seat is None or (seat.worker == 0 and not seat.again)):
-        # Check now that the port is free: gRPC would share it, or the error would not be reported.
+        # Check now that the port is free: later, workers share it, or no error would be reported.
         _listen(settings.host, settings.grpc_port).close()
     settings = _share(settings, seat) if seat else settings
     host, port = listener.getsockname()[:2]
