@@ -74,7 +74,7 @@ def _head(tensor: Tensor) -> dict[str, Any]:
 
 
 def _without_flag(output: Mapping[str, Any]) -> dict[str, Any]:
-    """A requested output without ``binary_data``, which is set for the whole request."""
+    """Return a requested output without ``binary_data``, which is set for the whole request."""
     parameters = {k: v for k, v in (output.get("parameters") or {}).items() if k != "binary_data"}
     return {**output, "parameters": parameters}
 

@@ -44,7 +44,7 @@ class Run:
 
     @property
     def client_limited(self) -> bool:
-        """Whether the client was too busy to measure the server's limit."""
+        """True if the client was too busy to measure the server's limit."""
         return self.client_cpu >= BUSY
 
 
@@ -71,7 +71,7 @@ def run_of(format: str, concurrency: int, rate: float | None, seen: Observed) ->
 
 
 def reason(text: bytes) -> str:
-    """The error message of an answer."""
+    """Return the error message of an answer."""
     try:
         return str(json.loads(text)["error"])
     except (ValueError, KeyError, TypeError):
@@ -85,7 +85,7 @@ def values(run: Run) -> dict[str, Any]:
 
 
 def head() -> str:
-    """The header line of the table."""
+    """Return the header line of the table."""
     return _aligned(HEADS)
 
 

@@ -2,7 +2,7 @@
 
 Closed loop: each of a number of clients sends its next request when it has its answer. Measures
 throughput. Open loop: requests are due at fixed times, independent of answers, and latency counts
-from the due time, so that it includes the wait behind a stalled server. Measures latency at a rate.
+from the due time, so that it includes the wait for a stalled server. Measures latency at a rate.
 """
 
 import asyncio

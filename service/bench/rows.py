@@ -167,7 +167,7 @@ def _from_npz(path: Path, metadata: Metadata, rows: int) -> Rows:
 
 
 def _fitting(path: Path, spec: Mapping[str, Any], arrays: Mapping[str, Array]) -> Tensor:
-    """The array for an input, with rows on the first axis.
+    """Return the array for an input, with rows on the first axis.
 
     Raises:
         ConfigError: the array is missing or does not fit.
@@ -225,7 +225,7 @@ def _decoded(text: bytes) -> Request:
 
 
 def _with_rows(request: Request, rows: int) -> Request:
-    """The request with ``rows`` rows, unchanged if ``rows`` is 1."""
+    """Return the request with ``rows`` rows, unchanged if ``rows`` is 1."""
     return request if rows == 1 else request.with_rows(rows)
 
 
@@ -238,8 +238,8 @@ def _suits(request: Request, metadata: Metadata) -> bool:
 
 
 def _is_v1(message: Mapping[str, Any]) -> bool:
-    """Whether a message is a V1 request. Both protocols have the key ``inputs``: it is a list of
-    tensors in V2, and columns or plain values in V1."""
+    """Return True if a message is a V1 request. Both protocols have the key ``inputs``: a list of
+    tensors in V2, columns or plain values in V1."""
     if any(form in message for form in FORMS if form != "inputs"):
         return True
     inputs = message.get("inputs")

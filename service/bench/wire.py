@@ -37,7 +37,7 @@ class Server(NamedTuple):
         return cls(parts.hostname or "", port, secure, parts.path.rstrip("/"))
 
     def request(self, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
-        """The bytes of a POST request."""
+        """Return the bytes of a POST request."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         lines = [f"POST {self.prefix}{path} HTTP/1.1", f"Host: {host}:{self.port}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]

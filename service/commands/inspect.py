@@ -55,7 +55,8 @@ def _kernels(settings: Path) -> Kernels | None:
 
 
 def _found(asked: str, models: Path) -> _Found:
-    """Return the file at a path, or a version of a model: if none is named, the one that serves."""
+    """Return the file at a path, or a version of a model; without a number, the version that
+    serves."""
     if Path(asked).is_file():
         path = Path(asked).resolve()
         version = path.name == MODEL_FILE and path.parent.name.isdigit()
@@ -77,7 +78,7 @@ def _found(asked: str, models: Path) -> _Found:
 
 
 def _serving(model: ModelFolder) -> int | None:
-    """The version that a server starts with.
+    """Return the version that a server starts with.
 
     Raises:
         ConfigError: the settings do not allow any of the versions to serve.

@@ -23,7 +23,7 @@ OTHER_LOOPBACK = "::1"
 
 
 def key_file(host: str, port: int, environment: Mapping[str, str]) -> Path:
-    """The path of a server's key file, in $XDG_STATE_HOME or ~/.local/state.
+    """Return the path of a server's key file, in $XDG_STATE_HOME or ~/.local/state.
 
     The name contains the port, and for loopback addresses other than 127.0.0.1 also the address,
     since several servers may use the same port on different addresses.
@@ -80,7 +80,7 @@ def drop_key(path: Path, key: str | None = None) -> None:
 
 
 def find_key(url: str, environment: Mapping[str, str]) -> str:
-    """The key of a server on this machine, by its URL; "" if there is none."""
+    """Return the key of a server on this machine, by its URL; "" if there is none."""
     parts = urlsplit(url)
     if not is_loopback(parts.hostname or ""):
         return ""  # never send a key of this machine to another one
@@ -101,7 +101,7 @@ def _listening(host: str) -> Iterator[str]:
 
 
 def read_key(path: Path) -> str:
-    """The key in a file; "" if there is none, or others can write to the file."""
+    """Return the key in a file; "" if there is none, or others can write to the file."""
     with suppress(OSError, ValueError):
         opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(opened, encoding="ascii") as file:

@@ -36,7 +36,7 @@ class Listed(NamedTuple):
 
 
 def of_server(client: Client) -> list[Listed]:
-    """The versions in a server's index, with the metadata of those that are READY.
+    """Return the versions in a server's index, with the metadata of those that are READY.
 
     Raises:
         Refused, Unreachable
@@ -84,7 +84,7 @@ def _path(name: str) -> str:
 
 
 def of_folder(models: Path) -> list[Listed]:
-    """The versions in a models folder.
+    """Return the versions in a models folder.
 
     Raises:
         ConfigError: it cannot be read.

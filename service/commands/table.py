@@ -51,12 +51,12 @@ def table(repository: ModelRepository, url: str, width: int | None = None) -> st
 
 
 def serving_at(url: str) -> str:
-    """The line with the server's address. Scripts wait for it."""
+    """Return the line with the server's address. Scripts wait for it."""
     return f"serving at {url}, docs at {url}/docs"
 
 
 def no_model(repository: ModelRepository) -> str:
-    """The text for a folder without models."""
+    """Return the text for a folder without models."""
     place = repository.folder / "<name>" / "<version>" / "model.onnx"
     return f"there is no model: expected {place}"
 
@@ -116,7 +116,7 @@ def _broken(text: str, start: str, width: int | None) -> list[str]:
 
 
 def tensors(loaded: Loaded) -> str:
-    """The inputs and outputs of a version, each with non-breaking spaces."""
+    """Return the inputs and outputs of a version, each with non-breaking spaces."""
     signature = loaded.signature
     return f"{_named(signature.inputs)} -> {_named(signature.outputs)}"
 

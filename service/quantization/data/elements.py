@@ -27,8 +27,8 @@ def stack(arrays: Sequence[Array]) -> Array:
 
 
 def values(arrays: Sequence[Array]) -> Array:
-    """All values in one array: stacked by row if all rows have one shape; concatenated along the
-    first axis if only its length differs; flattened otherwise."""
+    """Return all values in one array: stacked by row if all rows have one shape; concatenated along
+    the first axis if only its length differs; flattened otherwise."""
     if len({array.shape for array in arrays}) == 1:
         return stack(arrays)
     if all(array.ndim for array in arrays) and len({array.shape[1:] for array in arrays}) == 1:
@@ -57,7 +57,8 @@ def _marks_unknown(each: Sequence[Array], labels: Array) -> bool:
 
 
 def _lined_up(arrays: Sequence[Array], labels: Sequence[Array]) -> Array | None:
-    """An output as [labels] or [labels, classes]; None if its size does not match the labels."""
+    """Return an output as [labels] or [labels, classes]; None if its size does not match the
+    labels."""
     pairs = list(zip(arrays, labels, strict=True))
     if all(array.size == label.size for array, label in pairs):
         return np.concatenate([array.ravel() for array in arrays])

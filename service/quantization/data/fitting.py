@@ -14,7 +14,7 @@ BLOCK = 64
 
 
 def fitting(name: str, answers: Sequence[Array]) -> str:
-    """The metric for one output.
+    """Return the metric for one output.
 
     "cosine" for embeddings: unit vectors, or an embedding's name or width. "r2" for one value per
     row, and for independent probabilities. "agreement" (of the highest class) for all others.

@@ -24,7 +24,7 @@ MOST = 1e140
 
 
 def fitting_metric(outputs: Outputs, labels: Array) -> str:
-    """The metric for labels: "accuracy" for classes that an output can predict, "r2" for
+    """Return the metric for labels: "accuracy" for classes that an output can predict, "r2" for
     quantities.
 
     Raises:
@@ -38,7 +38,7 @@ def fitting_metric(outputs: Outputs, labels: Array) -> str:
 
 
 def accuracies(got: Outputs, want: Outputs, labels: Array) -> tuple[float, float]:
-    """The accuracy of a candidate and of FP32, over all labels of all rows.
+    """Return the accuracy of a candidate and of FP32, over all labels of all rows.
 
     Raises:
         ConfigError: no output fits the labels.
@@ -51,7 +51,7 @@ def accuracies(got: Outputs, want: Outputs, labels: Array) -> tuple[float, float
 
 
 def r2s(got: Outputs, want: Outputs, labels: Array) -> tuple[float, float]:
-    """The coefficient of determination (R²) of a candidate and of FP32.
+    """Return the coefficient of determination (R²) of a candidate and of FP32.
 
     Raises:
         ConfigError: no output has a value for each label.
@@ -66,7 +66,7 @@ def r2s(got: Outputs, want: Outputs, labels: Array) -> tuple[float, float]:
 
 
 def doubt(metric: str, reference: float, labels: Array | None) -> str:
-    """A warning if FP32's accuracy is too low for a drop to be meaningful, else ""."""
+    """Return a warning if FP32's accuracy is too low for a drop to be meaningful, else ""."""
     if metric != "accuracy" or labels is None:
         return ""
     several = varies(labels) or labels.ndim > 1
@@ -139,7 +139,7 @@ def _highest(name: str, labels: Array, axis: int, outputs: Outputs) -> Array:
 
 
 def _alike(output: Array, labels: Array) -> bool:
-    """Whether both are strings or both are numbers."""
+    """Return True if both are strings or both are numbers."""
     return (output.dtype.kind in "OU") == (labels.dtype.kind == "U")
 
 

@@ -14,7 +14,7 @@ Feed = Mapping[str, Array]
 
 
 def label_key(feed: Feed, signature: Signature, asked: str | None) -> str | None:
-    """The name of the labels; None if there are none.
+    """Return the name of the labels; None if there are none.
 
     Raises:
         ConfigError: the data has no labels with the name ``asked``.
@@ -60,7 +60,7 @@ def labels_of_runs(feeds: Sequence[Feed], key: str) -> Array:
 
 
 def apart(arrays: Sequence[Array]) -> Array:
-    """An array of arrays (dtype object), which may have different shapes."""
+    """Return an array of arrays (dtype object), which may have different shapes."""
     found = np.empty(len(arrays), dtype=object)
     for place, array in enumerate(arrays):
         found[place] = array
@@ -68,7 +68,7 @@ def apart(arrays: Sequence[Array]) -> Array:
 
 
 def varies(labels: Array) -> bool:
-    """Whether runs have different numbers of labels."""
+    """Return True if runs have different numbers of labels."""
     return labels.dtype == object
 
 

@@ -29,7 +29,7 @@ class Layout(StrEnum):
 
 
 def layout_of(signature: Signature) -> Layout:
-    """The layout that the signature declares, with shapes as ONNX Runtime reports them."""
+    """Return the layout that the signature declares, with shapes as ONNX Runtime reports them."""
     inputs = signature.inputs
     if not inputs or any(_has_no_rows(spec) for spec in inputs):
         return Layout.RUNS
@@ -73,7 +73,7 @@ def _says_batch(dim: object) -> bool:
 
 
 def _share_a_first_axis(feeds: Sequence[Mapping[str, Array]], signature: Signature) -> bool:
-    """Whether the arrays of each feed have the same number of rows."""
+    """Return True if the arrays of each feed have the same number of rows."""
     for feed in feeds:
         # Missing arrays and scalars are skipped here: ``rows_of`` reports them more clearly.
         arrays = [(np.shape(feed[s.name]), s) for s in signature.inputs if s.name in feed]

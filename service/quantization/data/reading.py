@@ -193,14 +193,14 @@ def _feed(value: object) -> Feed:
 
 
 def _line_in(error: BaseException, module: str) -> str:
-    """The file and line of the user's module where an error was raised, or ""."""
+    """Return the file and line of the user's module where an error was raised, or ""."""
     file = getattr(sys.modules.get(module), "__file__", None)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
 def _plain(feed: Feed) -> Feed:
-    """A golden set's feed with "inputs/<name>" renamed to "<name>", without its outputs."""
+    """Return a golden set's feed with "inputs/<name>" renamed to "<name>", without its outputs."""
     if not any(name.startswith("inputs/") for name in feed):
         return feed
     return {n.removeprefix("inputs/"): a for n, a in feed.items() if not n.startswith("outputs/")}
@@ -222,7 +222,7 @@ def _inputs(rows: list[Arrays]) -> range:
 
 
 def _like(rows: list[Arrays], index: int, rng: np.random.Generator) -> Array:
-    """A random array with the shape, dtype and range of the rows that the model accepted."""
+    """Return a random array with the shape, dtype and range of the rows that the model accepted."""
     seen = np.stack([row[index] for row in rows])
     shape = rows[0][index].shape
     if seen.dtype.kind == "f":

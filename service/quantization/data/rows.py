@@ -43,14 +43,14 @@ class Rows:
         return len(self.feeds)
 
     def take(self, chosen: Sequence[int] | Array) -> "Rows":
-        """The rows at the given indices, in that order."""
+        """Return the rows at the given indices, in that order."""
         feeds = tuple(self.feeds[int(i)] for i in chosen)
         labels = None if self.labels is None else self.labels[np.asarray(chosen)]
         numbers = tuple(self.number(int(i)) for i in chosen)
         return Rows(feeds, labels, by_run=self.by_run, numbers=numbers)
 
     def number(self, place: int) -> int:
-        """The index of a row in the data."""
+        """Return the index of a row in the data."""
         return self.numbers[place] if self.numbers else place
 
 
@@ -66,8 +66,8 @@ class Split:
 
 
 def split(rows: Rows, seed: int, most: int, calibration: Rows | None = None) -> Split:
-    """Shuffle and split rows: a quarter (at most 128) for calibration; of the rest, three quarters
-    for evaluation and one for confirmation (at most ``most`` each).
+    """Shuffle and split rows. A quarter (at most 128) is for calibration. Of the other rows, three
+    quarters are for evaluation and one quarter is for confirmation (at most ``most`` rows each).
 
     If ``calibration`` is given, it is used instead, and all ``rows`` are for evaluation and
     confirmation.

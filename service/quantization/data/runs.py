@@ -71,7 +71,7 @@ def _checked(feed: Feed, spec: TensorSpec, takes: str) -> Array:
 
 
 def too_few(runs: Sequence[Arrays], fewest: int) -> str:
-    """The error message for fewer runs than a search needs."""
+    """Return the error message for fewer runs than a search needs."""
     shapes = ", ".join(str(list(array.shape)) for array in runs[0]) if runs else "none"
     return (
         f"the data has {len(runs)} run{'s' if len(runs) != 1 else ''} (shapes {shapes}); at least "

@@ -160,7 +160,7 @@ def _half(w: Array) -> bytes:
 
 
 def _qdq(w: Array, activations: Any, weights: Any, top: int) -> bytes:
-    """A product between Q/DQ nodes, with weights of magnitude ``top`` at most."""
+    """Return a product between Q/DQ nodes, with weights of magnitude ``top`` at most."""
     from onnx import helper
 
     weight_scale = float(np.abs(w).max()) / top

@@ -234,7 +234,8 @@ def _output(name: str, want: list[Array], got: list[Array]) -> OutputQuality:
 
 
 def _slices(want: Array, got: Array, broken: Array, probabilities: bool) -> tuple[Array, int]:
-    """The cosine of each channel after subtracting FP32's mean, and the number of dead channels.
+    """Return the cosine of each channel after subtracting FP32's mean, and the number of dead
+    channels.
 
     Channels that are nearly constant in FP32 score 1. Dead channels score -1, and so do ``broken``
     channels, whose NaN or infinities differ from FP32's.

@@ -80,7 +80,7 @@ class Measurement:
 
     @property
     def invariant(self) -> bool:
-        """Whether a row's answers are independent of the other rows of its batch."""
+        """True if a row's answers are independent of the other rows of its batch."""
         return self.deviation is None or self.deviation <= VARIES
 
 
@@ -94,7 +94,7 @@ class _Loaded:
     before: int
 
     def memory(self) -> tuple[int, int]:
-        """Growth of the process since ``before``, in bytes: current and peak."""
+        """Return the growth of the process since ``before``, in bytes: current and peak."""
         peak = _peak_bytes() or resident_bytes()
         return max(0, resident_bytes() - self.before), max(0, peak - self.before)
 
@@ -171,7 +171,7 @@ def trial(candidate: Path, bench: Bench, slowest: float) -> Measurement:
 
 
 def judge(candidate: Path, bench: Bench) -> Quality:
-    """The quality of a candidate on all evaluation rows, without timing."""
+    """Return the quality of a candidate on all evaluation rows, without timing."""
     rows = load_rows(bench.evaluation)
     loaded = _load(candidate, bench)
     answers = _answers(loaded.session, rows.feeds)
@@ -179,7 +179,7 @@ def judge(candidate: Path, bench: Bench) -> Quality:
 
 
 def confirm(candidate: Path, bench: Bench, confirmation: Path) -> Quality:
-    """The quality of a candidate on the test rows."""
+    """Return the quality of a candidate on the test rows."""
     rows = load_rows(confirmation)
     loaded = _load(candidate, bench)
     want = _answers(Session(bench.reference, bench.options), rows.feeds)
@@ -231,13 +231,13 @@ def _load(path: Path, bench: Bench) -> _Loaded:
 
 
 def _answers(session: Session, feeds: Sequence[Arrays]) -> list[Arrays]:
-    """The answers to each row."""
+    """Return the answers to each row."""
     # One row per run: the score must not depend on the other rows of a batch.
     return [session.run(row) for row in feeds]
 
 
 def _reference_answers(session: Session, rows: Rows, start: int, end: int) -> list[Arrays]:
-    """FP32's answers to rows ``start`` to ``end``.
+    """Return FP32's answers to rows ``start`` to ``end``.
 
     Raises:
         ConfigError: FP32 fails on a row; names its index in the data and its shapes.

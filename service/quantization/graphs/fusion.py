@@ -54,7 +54,7 @@ def fusion_of(path: Path) -> Fusion:
 
 
 def optimised(path: Path) -> onnx.ModelProto:
-    """The optimised graph of a file on this CPU, as served, without external weights.
+    """Return the optimised graph of a file on this CPU, as served, without external weights.
 
     Raises:
         LoadFailed: ONNX Runtime does not load the file.
@@ -81,7 +81,7 @@ def count(model: onnx.ModelProto) -> Fusion:
 
 
 def unfused_product(node: onnx.NodeProto, makers: dict[str, onnx.NodeProto]) -> bool:
-    """Whether a float product reads a dequantized tensor."""
+    """Return True if a float product reads a dequantized tensor."""
     return any(_dequantized(name, makers) for name in node.input[:2])
 
 

@@ -16,7 +16,7 @@ Makers = Mapping[str, onnx.NodeProto]
 
 
 def is_gelu(value: str, makers: Makers, constants: Constants) -> bool:
-    """Whether a tensor is the output of GELU: x / 2 * (1 + erf(x / sqrt(2))) for some x."""
+    """Return True if a tensor is the output of GELU: x / 2 * (1 + erf(x / sqrt(2))) for some x."""
     node = makers.get(value)
     if node is None:
         return False
@@ -64,7 +64,7 @@ def _one_plus_erf_of(value: str, x: str, makers: Makers, constants: Constants) -
 
 
 def _number(name: str, constants: Constants) -> float | None:
-    """The value of a constant with one element; None for other tensors."""
+    """Return the value of a constant with one element; None for other tensors."""
     if name not in constants:
         return None
     values = constants.array(name)

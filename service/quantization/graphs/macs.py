@@ -33,7 +33,7 @@ def multiply_adds(model: onnx.ModelProto, feed: dict[str, Array] | None) -> list
 
 
 def _work(node: onnx.NodeProto, known: dict[str, tuple[int, ...]]) -> int:
-    """The multiply-adds of a node; 0 if a shape is unknown.
+    """Return the multiply-adds of a node; 0 if a shape is unknown.
 
     This is the number of output elements times the number of products that are summed for each
     element: the filter's size, or the common dimension. A recurrence multiplies all its weights in
@@ -80,7 +80,7 @@ def _shapes(
 
 
 def _depth(node: onnx.NodeProto, known: dict[str, tuple[int, ...]]) -> int:
-    """The number of products that are summed for one output element."""
+    """Return the number of products that are summed for one output element."""
     if "Conv" in node.op_type:
         kernel = known.get(node.input[3 if node.op_type == "QLinearConv" else 1])
         return prod(kernel[1:]) if kernel else 0

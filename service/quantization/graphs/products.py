@@ -61,16 +61,16 @@ class Constants:
         return name in self._tensors
 
     def array(self, name: str) -> Array:
-        """The values of a constant."""
+        """Return the values of a constant."""
         found: Array = numpy_helper.to_array(self._tensors[name])
         return found
 
     def size(self, name: str) -> int:
-        """The number of values of a constant."""
+        """Return the number of values of a constant."""
         return prod(self._tensors[name].dims)
 
     def is_matrix(self, name: str) -> bool:
-        """Whether a tensor is a constant FP32 matrix."""
+        """Return True if a tensor is a constant FP32 matrix."""
         tensor = self._tensors.get(name)
         return (
             tensor is not None and len(tensor.dims) == 2 and tensor.data_type == TensorProto.FLOAT
@@ -78,14 +78,14 @@ class Constants:
 
 
 def matrix(product: Product, constants: Constants) -> Array:
-    """The weight of a product as [K, N], multiplied by ``alpha``."""
+    """Return the weight of a product as [K, N], multiplied by ``alpha``."""
     values = constants.array(product.weight)
     values = values.T if product.transposed else values
     return values if product.alpha == 1 else values * np.float32(product.alpha)
 
 
 def product_of(node: onnx.NodeProto, constants: Constants) -> Product | None:
-    """The product of an activation and a constant FP32 matrix; None for other nodes."""
+    """Return the product of an activation and a constant FP32 matrix; None for other nodes."""
     if node.domain not in STANDARD or node.op_type not in ("MatMul", "Gemm"):
         return None
     activation, weight = node.input[:2]
@@ -103,7 +103,7 @@ def product_of(node: onnx.NodeProto, constants: Constants) -> Product | None:
 
 
 def table_of(node: onnx.NodeProto, constants: Constants) -> Table | None:
-    """The lookup in a constant FP32 matrix; None for other nodes."""
+    """Return the lookup in a constant FP32 matrix; None for other nodes."""
     if node.op_type != "Gather" or node.domain not in STANDARD:
         return None
     values, index = node.input
@@ -142,7 +142,7 @@ class Biases:
         return replace(product, bias=others[0], output=add.output[0])
 
     def taken(self, node: onnx.NodeProto) -> bool:
-        """Whether a node is the Add of a joined product."""
+        """Return True if a node is the Add of a joined product."""
         return bool(node.output) and node.output[0] in self._taken
 
 
@@ -161,5 +161,5 @@ def skipped(nodes: Iterable[onnx.NodeProto], constants: Constants) -> Iterator[s
 
 
 def attributes(node: onnx.NodeProto) -> Mapping[str, float | int]:
-    """The attributes of a node by name."""
+    """Return the attributes of a node by name."""
     return {each.name: helper.get_attribute_value(each) for each in node.attribute}

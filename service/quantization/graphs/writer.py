@@ -57,13 +57,13 @@ class GraphWriter:
         return found
 
     def shared(self, name: str, values: Array | np.generic) -> str:
-        """The name of an initializer that is shared by all callers with the same ``name``."""
+        """Return the name of an initializer that all callers with the same ``name`` share."""
         if name not in self._shared:
             self._shared[name] = self.constant(values, f"per_row.{name}")
         return self._shared[name]
 
     def fresh(self, name: str) -> str:
-        """A unique name, derived from ``name``."""
+        """Return a unique name, derived from ``name``."""
         found, number = name, 2
         while found in self._taken:
             found, number = f"{name}.{number}", number + 1

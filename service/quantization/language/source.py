@@ -24,7 +24,7 @@ class Form(Enum):
 
 
 def form_of(path: Path) -> Form | None:
-    """The form of the language model at ``path``; None if there is none.
+    """Return the form of the language model at ``path``; None if there is none.
 
     Raises:
         ConfigError: the model cannot be converted.

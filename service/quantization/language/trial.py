@@ -68,7 +68,7 @@ def tokens_of(folder: Path, text: str) -> tuple[list[int], int]:
 
 
 def reference(folder: Path, texts: NDArray[np.int64]) -> Forced:
-    """The predictions of FP32 for texts."""
+    """Return the predictions of FP32 for texts."""
     return force(_language(load(folder, ModelConfig(), 1), folder).decoders[0], texts)
 
 

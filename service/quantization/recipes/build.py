@@ -61,7 +61,7 @@ class WorkDir:
         return self.folder / "answers.npz"
 
     def prepared(self, preparation: Preparation) -> Path:
-        """The model that recipes of this preparation start from."""
+        """Return the path of the model that recipes of this preparation start from."""
         return self.folder / f"{preparation}.onnx"
 
 
@@ -167,7 +167,7 @@ class Feeds:
         self._feeds: Iterator[dict[str, Array]] | None = None
 
     def cache(self, recipe: Recipe) -> Path:
-        """The file of the calibrated ranges, shared by recipes with the same calibration."""
+        """Return the file of the calibrated ranges, shared by recipes with the same calibration."""
         method: Any = recipe.method
         ops = "-".join(method.ops) or "every"
         what = getattr(method, "calibrator", method.kind)
@@ -175,7 +175,7 @@ class Feeds:
         return self._work_dir.folder / f"ranges-{zlib.crc32(name.encode()):08x}.json"
 
     def get_next(self) -> dict[str, Array] | None:
-        """The next feed by input name, or None at the end."""
+        """Return the next feed by input name, or None at the end."""
         if self._feeds is None:
             names = [i.name for i in _inputs(onnx.load(self._work_dir.prepared("raw")).graph)]
             rows = self._chosen(load_rows(self._work_dir.calibration).feeds)
@@ -183,7 +183,7 @@ class Feeds:
         return next(self._feeds, None)
 
     def _chosen(self, rows: Sequence[Arrays]) -> Sequence[Arrays]:
-        """The rows to calibrate on."""
+        """Return the rows to calibrate on."""
         if self._most is None:
             return rows
         # Calibrators with histograms stack all rows in one array, so all need the same shape.
@@ -191,7 +191,7 @@ class Feeds:
 
 
 def _starting_model(recipe: Recipe, work_dir: WorkDir) -> onnx.ModelProto:
-    """The prepared model, converted to the opset that the recipe's operators need."""
+    """Return the prepared model, converted to the opset that the recipe's operators need."""
     model = onnx.load(work_dir.prepared(recipe.preparation))
     if recipe.sparsity:
         _prune(model, recipe.sparsity)

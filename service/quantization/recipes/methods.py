@@ -65,7 +65,7 @@ class Calibration(Protocol):
 
 
 def needed_opset(method: Method) -> int:
-    """The lowest opset in which a method's result is valid."""
+    """Return the lowest opset in which a method's result is valid."""
     # Scales per channel need opset 13.
     if isinstance(method, PerRow):
         return PER_ROW_OPSET
@@ -196,7 +196,7 @@ def _(
 
 
 def _factors(recipe: Recipe, model: onnx.ModelProto, calibration: Calibration) -> dict[str, Array]:
-    """The smoothing factors of each quantized activation."""
+    """Return the smoothing factors of each quantized activation."""
     path, readers = calibration.cache(recipe), activations_of(model)
     peaks = load_peaks(path)
     if peaks is None:
@@ -269,7 +269,7 @@ def _tables_to_int8(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _activations_only(model: onnx.ModelProto) -> list[str]:
-    """The names of MatMuls of two activations, as in attention."""
+    """Return the names of MatMuls of two activations, as in attention."""
     # These stay in float: an attention mask of -3.4e38 would determine their scale.
     constants = {tensor.name for tensor in model.graph.initializer}
     for node in model.graph.node:

@@ -124,7 +124,7 @@ class _Restoring:
         return True
 
     def _weight(self, name: str, scale: str, zero: str, operator: str) -> str:
-        """The name of the dequantized weight; "" if a part of it is not constant."""
+        """Return the name of the dequantized weight; "" if a part of it is not constant."""
         known = [each for each in (name, scale, zero) if each]
         if not all(each in self._constants for each in known):
             return ""
@@ -151,5 +151,5 @@ class _Restoring:
 
 
 def _upright(values: Array, axes: int) -> Array:
-    """Per-filter values, reshaped to broadcast over filters with this many axes."""
+    """Return per-filter values, reshaped to broadcast over filters with this many axes."""
     return values.reshape(-1, *[1] * (axes - 1)) if values.ndim == 1 else values

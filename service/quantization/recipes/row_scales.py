@@ -70,7 +70,7 @@ class RowScales:
         self._done: dict[str, Rounded] = {}
 
     def rounded(self, value: str) -> Rounded:
-        """The quantized activation; its nodes are written at the first call."""
+        """Return the quantized activation. Its nodes are written at the first call."""
         if value not in self._done:
             self._done[value] = self._write(value)
         return self._done[value]
@@ -107,13 +107,14 @@ class RowScales:
         return Rounded(q, zeros, scale, step, low, lift, factors)
 
     def _lift(self, value: str) -> Array | None:
-        """For GELU, the constant to add so that the activation is non-negative; otherwise None."""
+        """Return the constant to add for GELU so that the activation is non-negative; otherwise
+        None."""
         if not is_gelu(value, self._makers, self._constants):
             return None
         return np.float32(LOWEST) * np.asarray(self._factors.get(value, 1), np.float32)
 
     def _with_nan(self, x: str, scale: str, name: str) -> str:
-        """The scale, or NaN if the row contains NaN."""
+        """Return the scale, or NaN if the row contains NaN."""
         # ReduceMax ignores NaN, ReduceSum does not.
         total = self._writer.reduce("ReduceSum", x, f"{name}.sum")
         nothing = self._writer.shared("nothing", np.float32(0))
@@ -130,7 +131,7 @@ class RowScales:
         return node.op_type in NOT_NEGATIVE
 
     def _mixed(self, value: str, depth: int = DEPTH) -> bool:
-        """Whether a NaN in a row has been propagated to the whole row."""
+        """Return True if a NaN in a row has been propagated to the whole row."""
         node = self._makers.get(value)
         if node is None or not depth or not node.input:
             return False

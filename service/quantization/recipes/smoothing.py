@@ -23,7 +23,7 @@ LEAST_PEAK = 1e-3
 
 
 def factors(peaks: Array, weights: Sequence[Array]) -> Array | None:
-    """The smoothing factors [K]; None if all peaks are 0, or a peak or weight is not finite.
+    """Return the smoothing factors [K]; None if all peaks are 0, or a peak or weight is not finite.
 
     ``peaks`` [K] are the peaks of the activation from ``peaks_of``; ``weights`` [K, N] are the
     weights of all products that read the activation.
@@ -45,9 +45,9 @@ def factors(peaks: Array, weights: Sequence[Array]) -> Array | None:
 def peaks_of(
     model: onnx.ModelProto, names: Sequence[str], feeds: Iterable[dict[str, Array]]
 ) -> dict[str, Array]:
-    """The peak of each channel (last axis) of tensors of the main graph: the largest magnitude over
-    all rows, relative to the root mean square of its row. Each row has its own scale, so large and
-    small rows have equal weight.
+    """Return the peak of each channel (last axis) of tensors of the main graph: the largest
+    magnitude over all rows, relative to the root mean square of its row. Each row has its own
+    scale, so large and small rows have equal weight.
 
     Compared with absolute magnitudes, this halves the error of networks whose rows differ by orders
     of magnitude, and makes no difference after a normalisation.

@@ -73,7 +73,7 @@ def read_source(path: Path, scratch: Path) -> Source:
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
-    """A model's file and its files of external data.
+    """Return a model's file and its files of external data.
 
     Raises:
         LoadFailed: it is not an ONNX model.
@@ -82,7 +82,7 @@ def files_of(path: Path) -> tuple[Path, ...]:
 
 
 def doubt_of_precision(precision: str) -> str:
-    """A note on a source file that is not in FP32, or "".
+    """Return a note on a source file that is not in FP32, or "".
 
     ONNX Runtime's tools keep the weights of such a file, and add a QuantizeLinear after each.
     """
@@ -95,7 +95,7 @@ def doubt_of_precision(precision: str) -> str:
 
 
 def kinds_of(model: onnx.ModelProto) -> frozenset[Kind]:
-    """The kinds of a graph, by its operators and the distribution of its weights."""
+    """Return the kinds of a graph, by its operators and the distribution of its weights."""
     nodes = list(all_nodes(model.graph))
     operators = {node.op_type for node in nodes}
     if any(node.op_type.startswith("TreeEnsemble") for node in nodes):
@@ -129,7 +129,7 @@ def _weight_sizes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> dict[s
 
 
 def _attends(graph: onnx.GraphProto) -> bool:
-    """Whether the graph has a MatMul of two activations, as in attention."""
+    """Return True if the graph has a MatMul of two activations, as in attention."""
     constants = {tensor.name for tensor in graph.initializer}
     constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
     return any(node.op_type == "MatMul" and not set(node.input) & constants for node in graph.node)

@@ -19,12 +19,12 @@ class Box:
     bottom: float
 
     def meets(self, other: "Box") -> bool:
-        """Whether the interiors of the boxes overlap."""
+        """Return True if the interiors of the boxes overlap."""
         apart = self.right <= other.left or other.right <= self.left
         return not (apart or self.bottom <= other.top or other.bottom <= self.top)
 
     def within(self, other: "Box") -> bool:
-        """Whether this box lies inside the other one."""
+        """Return True if this box is inside the other box."""
         across = other.left <= self.left and self.right <= other.right
         return across and other.top <= self.top and self.bottom <= other.bottom
 

@@ -65,7 +65,8 @@ def _kind(row: Row, report: Report) -> str:
 
 
 def drop_of(quality: Quality) -> float:
-    """The drop of the score, at most 1; 1 if the candidate failed or a score is not finite."""
+    """Return the drop of the score, at most 1; 1 if the candidate failed or a score is not
+    finite."""
     if quality.failure or not isfinite(quality.score) or not isfinite(quality.reference):
         return 1.0
     return min(1.0, quality.drop)

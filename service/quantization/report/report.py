@@ -136,7 +136,7 @@ class Report:
         return sorted(self.candidates, key=place)
 
     def _merit(self, row: Row) -> float:
-        """A sort key for the target; higher is better."""
+        """Return a sort key for the target; higher is better."""
         measured, timing = row.candidate.measured, row.timing
         if measured is None or timing is None:
             return 0.0
@@ -151,7 +151,7 @@ class Report:
 def report(
     name: str, outcome: Outcome, goal: Goal, machine: Machine, data: DataFacts, hashes: Hashes
 ) -> Report:
-    """The report of a search for the model ``name``."""
+    """Return the report of a search for the model ``name``."""
     reference = outcome.reference
     winner = next((c for c in outcome.candidates if c.recipe.name == outcome.decision.winner), None)
     measured = winner.measured if winner else None

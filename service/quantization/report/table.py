@@ -20,7 +20,7 @@ READABLE = 34
 
 
 def table(report: Report, width: int | None = None) -> str:
-    """The table in aligned columns; ratios are to FP32.
+    """Return the table in aligned columns; ratios are to FP32.
 
     ``width`` is the terminal's width, None for no limit. If the table does not fit, columns are
     left out first, then recipes and verdicts are truncated.
@@ -85,7 +85,7 @@ def _cut_inside(text: str, width: int) -> str:
 
 
 def figure(value: float, form: str) -> str:
-    """A figure in a format such as ".2f"; "not finite" for NaN and infinity."""
+    """Return a figure in a format such as ".2f"; "not finite" for NaN and infinity."""
     return format(value, form) if isfinite(value) else "not finite"
 
 

@@ -10,8 +10,8 @@ from service.quantization.report.table import confirmed, table
 
 
 def told(report: Report, version: Path, written: Sequence[Path], width: int | None) -> str:
-    """The result as text, wrapped to ``width`` columns if given. Commands are never wrapped, so
-    that they can be copied."""
+    """Return the result as text, wrapped to ``width`` columns if given. Commands are never wrapped,
+    so that they can be copied."""
     found = _found(report, (*holds_for(report), confirmed(report), *_missing(report)), width)
     files = [f"wrote {path}" for path in written]
     return "\n".join((*found, "", *files, "", *_next(version)))
@@ -48,7 +48,7 @@ def _missing(report: Report) -> list[str]:
 
 
 def _next(version: Path) -> list[str]:
-    """The commands that serve the version."""
+    """Return the commands that serve the version."""
     name, models = version.parent.name, version.parent.parent
     serve = shlex.join(["quantserve", "serve", "--models", str(models)])
     swap = shlex.join(["quantserve", "swap", name, version.name])

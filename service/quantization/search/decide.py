@@ -55,7 +55,8 @@ class Candidate:
 
 
 def gain(candidate: Candidate, reference: Candidate, goal: Goal) -> float:
-    """The ratio to FP32 on the target, above 1 if better; 0 if the candidate was not measured."""
+    """Return the ratio to FP32 on the target, above 1 if better; 0 if the candidate was not
+    measured."""
     if candidate.measured is None or candidate.built is None:
         return 0.0
     assert reference.measured is not None
@@ -80,7 +81,7 @@ def _speed(timing: Timing, measured: Measurement, goal: Goal) -> float:
 
 
 def within_budget(candidate: Candidate, goal: Goal) -> bool:
-    """Whether the drop of a candidate's score is accepted."""
+    """Return True if the drop of a candidate's score is accepted."""
     quality = candidate.measured.quality if candidate.measured else None
     if quality is None or candidate.refuted:
         return False
@@ -88,7 +89,8 @@ def within_budget(candidate: Candidate, goal: Goal) -> bool:
 
 
 def beats(candidate: Candidate, reference: Candidate, goal: Goal) -> bool:
-    """Whether a candidate beats FP32 on the target by more than noise, and is not too slow."""
+    """Return True if a candidate beats FP32 on the target by more than noise, and is not too
+    slow."""
     measured = candidate.measured
     if measured is None or measured.timing is None or measured.dropped:
         return False
@@ -99,12 +101,12 @@ def beats(candidate: Candidate, reference: Candidate, goal: Goal) -> bool:
 
 
 def eligible(candidate: Candidate, reference: Candidate, goal: Goal) -> bool:
-    """Whether a candidate may be published."""
+    """Return True if a candidate may be published."""
     return beats(candidate, reference, goal) and within_budget(candidate, goal)
 
 
 def best(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) -> Candidate | None:
-    """The best eligible candidate; None if there is none.
+    """Return the best eligible candidate; None if there is none.
 
     Candidates whose answers are independent of the other rows of a batch come first, unless the
     goal allows batch variance.
@@ -138,7 +140,7 @@ def _cost(candidate: Candidate, goal: Goal) -> tuple[float, float, int]:
 
 
 def cutoff(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) -> float:
-    """The share of FP32's speed at batch 1 below which a candidate cannot win."""
+    """Return the share of FP32's speed at batch 1 below which a candidate cannot win."""
     if goal.target in (Target.SIZE, Target.MEMORY):
         return SLOWEST
     if goal.target is Target.THROUGHPUT:

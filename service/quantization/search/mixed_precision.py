@@ -112,7 +112,7 @@ def fewest_in_float(
 
 
 def names(parts: Sequence[Part]) -> tuple[str, ...]:
-    """The nodes of parts."""
+    """Return the nodes of parts."""
     return tuple(name for part in parts for name in part)
 
 

@@ -39,7 +39,7 @@ class Verdict:
 
     @property
     def passes(self) -> bool:
-        """Whether the candidate may be published."""
+        """True if the candidate may be published."""
         return self.standing in (Standing.PASSES, Standing.PASSES_ROW_BY_ROW)
 
 
@@ -133,7 +133,7 @@ def _cause(candidate: Candidate) -> str:
 
 
 def verdict(candidate: Candidate, reference: Candidate, goal: Goal) -> Verdict:
-    """The verdict on a candidate."""
+    """Return the verdict on a candidate."""
     if why := _failure(candidate, reference, goal):
         return Verdict(Standing.FAILS, why)
     if candidate.measured and candidate.measured.invariant:

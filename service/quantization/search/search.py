@@ -104,7 +104,7 @@ class Search:
         return path
 
     def beside(self, recipe: Recipe, other: Path) -> Quality:
-        """The quality of a candidate with another file as the reference.
+        """Return the quality of a candidate with another file as the reference.
 
         Raises:
             WorkFailed: one of the two files cannot be run.

@@ -55,7 +55,7 @@ def _quantizable(recipe: Recipe, graph: onnx.GraphProto) -> list[onnx.NodeProto]
 
 
 def sensitivity(recipe: Recipe, parts: Sequence[Part], index: int, work_dir: WorkDir) -> float:
-    """The highest noise-to-signal ratio of all outputs if only one part is quantized."""
+    """Return the highest noise-to-signal ratio of all outputs if only one part is quantized."""
     others = tuple(name for i, part in enumerate(parts) if i != index for name in part)
     path = work_dir.folder / "part.onnx"
     build_file(mixed(recipe, others), work_dir, path)
