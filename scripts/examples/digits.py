@@ -1,6 +1,6 @@
-"""What the examples share: digits to learn from, narrow networks, training, and ONNX files.
+"""Code shared by the examples: training data, narrow networks, training, and ONNX files.
 
-Needs what the scripts in scripts/models need.
+Needs the same packages as the scripts in scripts/models.
 """
 
 import sys
@@ -27,7 +27,8 @@ Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor, torch.Tensor], torch.Ten
 
 
 def network(*widths: int) -> nn.Sequential:
-    """3x3 convolutions of these widths, each but the last halving the image; then ten classes."""
+    """Return a network of 3x3 convolutions of these widths, with ten classes as output. Each
+    convolution but the last is followed by pooling that halves the image."""
     layers: list[nn.Module] = []
     for before, width in zip((1, *widths), widths, strict=False):
         layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
@@ -38,7 +39,7 @@ def network(*widths: int) -> nn.Sequential:
 def cross_entropy(
     model: nn.Module, images: torch.Tensor, labels: torch.Tensor, places: torch.Tensor
 ) -> torch.Tensor:
-    """The usual loss; ``places`` say which rows these are."""
+    """Return the cross-entropy loss. ``places`` are the indices of the rows."""
     return functional.cross_entropy(model(images), labels)
 
 
@@ -62,7 +63,7 @@ def train(
 
 
 def to_onnx(model: nn.Sequential, path: Path) -> Path:
-    """The network in FP32, logits out."""
+    """Write the network in FP32, with logits as output. Returns the path."""
     graph = Graph("digits")
     image = graph.floats_in("image", ["batch", 1, 28, 28])
     logits = sequential.append(graph, model, image)
@@ -72,7 +73,7 @@ def to_onnx(model: nn.Sequential, path: Path) -> Path:
 
 
 def quantized(fp32: Path, rows: Digits, path: Path) -> Path:
-    """Static QDQ, U8 activations, S8 weights per channel: the form that fuses.
+    """Quantize to static QDQ with U8 activations and S8 weights per channel, the form that fuses.
 
     Weights get 7 bits, so that CPUs without VNNI do not saturate.
     """
@@ -88,6 +89,6 @@ def quantized(fp32: Path, rows: Digits, path: Path) -> Path:
 
 
 def save_rows(rows: Digits, path: Path) -> Path:
-    """Rows for ``quantserve quantize --data``."""
+    """Write rows for ``quantserve quantize --data``. Returns the path."""
     np.savez(path, image=rows.images, labels=rows.labels)
     return path

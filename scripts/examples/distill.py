@@ -1,9 +1,9 @@
-"""Distillation: a narrow student learns from a wide teacher, is quantized, and meets it again.
+"""Distillation: a narrow student learns from a wide teacher and, quantized, is compared with it.
 
-As in life, few rows have labels, and many more have none. One student learns from the labels alone;
-another one from what the teacher thinks of all rows, labels or not. Student and teacher share a
-signature, so the student's quantized file is a candidate for replacing the teacher like any recipe
-applied to the teacher itself:
+As in practice, few rows have labels, and many more have none. One student learns from the labels
+alone. Another student learns from the teacher's predictions for all rows, with or without labels.
+Student and teacher share a signature, so the student's quantized file is a candidate for replacing
+the teacher, like any recipe applied to the teacher itself:
 
     python scripts/examples/distill.py FOLDER
     quantserve quantize FOLDER/digits-teacher.onnx --data FOLDER/rows.npz --target size \\
@@ -22,17 +22,17 @@ from torch.nn import functional
 TEACHER, STUDENT = (16, 32, 64), (6, 12, 16)
 LABELLED = 500
 TEMPERATURE = 4.0
-"""Softer probabilities say more about the wrong classes."""
+"""Softer probabilities contain more information about the wrong classes."""
 
 
 def student() -> nn.Sequential:
-    """A narrow network, the same each time."""
+    """Return a narrow network with the same initial weights each time."""
     torch.manual_seed(1)
     return network(*STUDENT)
 
 
 def main() -> None:
-    """Train the three networks and print how they compare."""
+    """Train the three networks and print a comparison."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--epochs", type=int, default=16)
@@ -53,7 +53,7 @@ def main() -> None:
         return TEMPERATURE**2 * functional.kl_div(soft, taught[places], reduction="batchmean")
 
     alone, distilled = student(), student()
-    # As many steps for both, though one has fewer rows.
+    # Both students train for the same number of steps, though one has fewer rows.
     train(alone, few, flags.epochs * len(learn.labels) // LABELLED, rate=1e-2)
     train(distilled, learn, flags.epochs, rate=1e-2, loss=distillation)
     files = {"teacher FP32": to_onnx(teacher, flags.folder / "digits-teacher.onnx")}

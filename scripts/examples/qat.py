@@ -1,17 +1,18 @@
-"""Quantization-aware training, and where it beats quantization after training: few bits.
+"""Quantization-aware training, and a case where it beats quantization after training: few bits.
 
-A narrow digit network is trained in float; its weights are then cut to a few bits, once without
+A narrow digit network is trained in float. Its weights are then reduced to a few bits, once without
 and once with training through fake quantization. Exporting the fake-quantized network itself would
-give a file whose Q/DQ nodes do not fuse. So the fake quantization is stripped off, the weights
-(which now lie on the coarse grid) are exported in float, and ONNX Runtime's static quantization
-makes the file.
+produce a file whose Q/DQ nodes do not fuse. Therefore the fake quantization is removed, the weights
+(which are now on the coarse grid) are exported in float, and ONNX Runtime's static quantization
+creates the file.
 
     python scripts/examples/qat.py FOLDER [--bits 3]
     quantserve quantize FOLDER/digits-narrow.onnx --data FOLDER/rows.npz --target size \\
         --qat FOLDER/ptq-3bit.onnx --qat FOLDER/qat-3bit.onnx
 
-In the report the two files are candidates like any other. Few bits in bytes do not make the file
-smaller, but what it takes when compressed, in a package or an image.
+In the report the two files are candidates like any other. Each weight of few bits is still stored
+in a byte, so the file is not smaller. Only its compressed size is smaller, in a package or an
+image.
 """
 
 import argparse
@@ -30,14 +31,14 @@ WIDTHS = (6, 12, 16)
 
 
 class FakeQuantized(nn.Module):
-    """Weights as they will be on a grid of few bits, one scale a filter; gradients pass through."""
+    """Rounds weights to a grid of few bits, with one scale per filter; gradients pass through."""
 
     def __init__(self, bits: int) -> None:
         super().__init__()
         self.top = 2 ** (bits - 1) - 1
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """The nearest points of the grid."""
+        """Return the nearest points of the grid."""
         axes = tuple(range(1, weight.dim()))
         scale = weight.detach().abs().amax(axes, keepdim=True).clamp_min(1e-8) / self.top
         rounded = torch.clamp(torch.round(weight / scale), -self.top, self.top) * scale
@@ -45,7 +46,7 @@ class FakeQuantized(nn.Module):
 
 
 def with_fake_quantization(model: nn.Sequential, bits: int) -> nn.Sequential:
-    """A copy whose convolutions and products see quantized weights."""
+    """Return a copy whose convolutions and products use quantized weights."""
     model = copy.deepcopy(model)
     for layer in model:
         if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -54,7 +55,8 @@ def with_fake_quantization(model: nn.Sequential, bits: int) -> nn.Sequential:
 
 
 def stripped(model: nn.Sequential) -> nn.Sequential:
-    """A plain network again, its weights left where fake quantization put them."""
+    """Remove the fake quantization; the weights keep their quantized values. Returns the
+    network."""
     for layer in model:
         if parametrize.is_parametrized(layer):
             parametrize.remove_parametrizations(layer, "weight")
@@ -62,13 +64,13 @@ def stripped(model: nn.Sequential) -> nn.Sequential:
 
 
 def accuracy(path: Path, rows: Digits) -> float:
-    """The share of right answers."""
+    """Return the share of correct answers."""
     answers = ort.InferenceSession(path).run(None, {"image": rows.images})[0]
     return float(np.mean(answers.argmax(axis=1) == rows.labels))
 
 
 def main() -> None:
-    """Train, quantize in both ways, and print how they compare."""
+    """Train, quantize in both ways, and print a comparison."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--bits", type=int, default=3)

@@ -1,7 +1,7 @@
 """Builds models/diabetes: an INT8 regression on two embedded categories and eight measurements.
 
-It shows a model with several inputs of different types. The golden rows are patients invented
-from the training rows' ranges: no row of the data set is copied into the repository.
+It shows a model with several inputs of different types. The golden rows are invented patients,
+drawn within the ranges of the training rows: no row of the data set is copied into the repository.
 
     python scripts/models/diabetes.py [--keep-fp32 FOLDER]
 
@@ -33,7 +33,7 @@ GOLDEN = 16
 
 
 class Network(nn.Module):
-    """Embedded categories beside standardised measurements, then a perceptron."""
+    """Embedded categories and standardised measurements, followed by a perceptron."""
 
     def __init__(self, rows: Patients) -> None:
         super().__init__()
@@ -50,14 +50,14 @@ class Network(nn.Module):
         self.spread = rows.progression.std(axis=0)
 
     def forward(self, categories: torch.Tensor, standardised: torch.Tensor) -> torch.Tensor:
-        """The standardised progression."""
+        """Return the standardised progression."""
         embedded = [self.sex(categories[:, 0]), self.decade(categories[:, 1])]
         return self.perceptron(torch.cat([*embedded, standardised], dim=1))
 
 
 def train(rows: Patients) -> Network:
-    """Train on shuffled minibatches; dropout and weight decay hold 332 rows back from 73,000
-    weights."""
+    """Train on shuffled minibatches. Dropout and weight decay limit the overfitting of 73,000
+    weights to 332 rows."""
     torch.manual_seed(SEED)
     network = Network(rows)
     categories = torch.from_numpy(rows.categories)
@@ -76,7 +76,7 @@ def train(rows: Patients) -> Network:
 
 
 def to_onnx(network: Network) -> onnx.ModelProto:
-    """The trained network in FP32, from raw units to raw units."""
+    """Return the trained network in FP32, from raw units to raw units."""
     graph = Graph("diabetes")
     categories = graph.integers_in("categories", ["batch", 2])
     measurements = graph.floats_in("measurements", ["batch", 8])
@@ -104,7 +104,8 @@ def _embedded(graph: Graph, name: str, column: int, rows: np.ndarray, categories
 
 
 def quantize(fp32: onnx.ModelProto, rows: Patients) -> onnx.ModelProto:
-    """INT8 tables and hidden layers; units, and the last 256 weights, stay in float."""
+    """Quantize tables and hidden layers to INT8. Conversions of units, and the last 256 weights,
+    stay in float."""
     feeds = [_feeds(rows, slice(row, row + 1)) for row in range(len(rows.progression))]
     # The last layer in eight bits would round the answer to 256 levels and save nothing.
     hidden = [node.name for node in fp32.graph.node if node.op_type == "Gemm"][:-1]
@@ -117,7 +118,7 @@ def _feeds(rows: Patients, part: slice = slice(None)) -> Feeds:
 
 
 def invented(rows: Patients) -> Feeds:
-    """Patients who do not exist: categories in turn, correlated measurements drawn at random."""
+    """Return invented patients: categories in rotation, correlated measurements drawn at random."""
     random = np.random.default_rng(SEED)
     mean, covariance = rows.measurements.mean(axis=0), np.cov(rows.measurements.T)
     drawn = random.multivariate_normal(mean, covariance, GOLDEN)
@@ -128,7 +129,7 @@ def invented(rows: Patients) -> Feeds:
 
 
 def report(paths: list[Path], test: Patients) -> str:
-    """How FP32 and INT8 compare on held-out patients."""
+    """Return a table that compares FP32 and INT8 on held-out patients."""
     batches = [_feeds(test, slice(0, size)) for size in (1, 32)]
     times = [milliseconds(paths, feeds, rounds=2000) for feeds in batches]
     lines = []
@@ -145,9 +146,9 @@ def report(paths: list[Path], test: Patients) -> str:
 
 
 def main() -> None:
-    """Build the model and print how FP32 and INT8 compare."""
+    """Build the model and print a comparison of FP32 and INT8."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--keep-fp32", type=Path, help="folder that receives the FP32 twin")
+    parser.add_argument("--keep-fp32", type=Path, help="folder to keep the FP32 model in")
     kept = parser.parse_args().keep_fp32
     torch.use_deterministic_algorithms(True)
     rows, test = diabetes()

@@ -1,7 +1,7 @@
 """Builds models/digits: two INT8 classifiers of handwritten digits, with golden rows.
 
-Version 1 is small and has seen MNIST only. Version 2 is larger and has also seen UCI's digits and
-distorted copies of both. They share a signature, so that one can be swapped for the other.
+Version 1 is small and was trained on MNIST only. Version 2 is larger and was trained on distorted
+copies of MNIST's and UCI's digits. They share a signature, so that each can replace the other.
 
     python scripts/models/digits.py [--keep-fp32 FOLDER]
 
@@ -41,7 +41,7 @@ min_cosine = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How one version is made."""
+    """The settings for building one version."""
 
     version: int
     network: nn.Sequential
@@ -60,7 +60,7 @@ class Built:
 
 
 def small() -> nn.Sequential:
-    """51,000 parameters."""
+    """Return a network of 51,000 parameters."""
     # A wide stride keeps the first convolution small: with one input channel it gains nothing
     # from integers.
     return nn.Sequential(
@@ -70,7 +70,7 @@ def small() -> nn.Sequential:
 
 
 def large() -> nn.Sequential:
-    """242,000 parameters."""
+    """Return a network of 242,000 parameters."""
     return nn.Sequential(
         *_convolution(1, 32), nn.MaxPool2d(2), *_convolution(32, 64), nn.MaxPool2d(2),
         *_convolution(64, 128), *_convolution(128, 128),
@@ -84,7 +84,7 @@ def _convolution(channels: int, filters: int, side: int = 3, stride: int = 1) ->
 
 
 def distorted(images: torch.Tensor) -> torch.Tensor:
-    """Each image turned, scaled, slanted and moved a little."""
+    """Return the images, each rotated, scaled, slanted and moved slightly."""
     amount = torch.rand(5, len(images)) * 2 - 1
     turn, scale, slant = amount[0] * math.radians(12), 1 + amount[1] * 0.12, amount[2] * 0.2
     down, right = amount[3] * 0.15, amount[4] * 0.15
@@ -113,7 +113,7 @@ def train(recipe: Recipe) -> nn.Sequential:
 
 
 def to_onnx(network: nn.Sequential) -> onnx.ModelProto:
-    """The trained network in FP32, ending in a softmax."""
+    """Return the trained network in FP32, ending in a softmax."""
     graph = Graph("digits")
     image = graph.floats_in("image", ["batch", 1, 28, 28])
     logits = sequential.append(graph, network, image)
@@ -123,7 +123,7 @@ def to_onnx(network: nn.Sequential) -> onnx.ModelProto:
 
 
 def build(recipe: Recipe, calibration: np.ndarray, twins: Path) -> Built:
-    """Train, export and quantize one version; an FP32 twin that is there is not trained again."""
+    """Train, export and quantize one version. An existing FP32 model is not trained again."""
     place = Path(str(recipe.version), "model.onnx")
     twin = twins / "digits" / place
     if not twin.exists():
@@ -140,7 +140,8 @@ def build(recipe: Recipe, calibration: np.ndarray, twins: Path) -> Built:
 
 
 def golden_rows(held: Digits, versions: list[Built]) -> np.ndarray:
-    """Held-out rows, balanced over the classes, on which every file is right and sure of it."""
+    """Return the indices of held-out rows, balanced over the classes, for which every file predicts
+    the correct class with a probability above 0.8."""
     sure = np.ones(len(held.labels), bool)
     for built in versions:
         for path in (built.fp32, built.int8):
@@ -167,7 +168,7 @@ def write_companions(held: Digits, versions: list[Built]) -> None:
 
 
 def report(built: Built, tests: dict[str, Digits]) -> list[list[str]]:
-    """Rows of the table: one for FP32, one for INT8."""
+    """Return rows of the table: one for FP32, one for INT8."""
     paths = [built.fp32, built.int8]
     zeros = [np.zeros((size, 1, 28, 28), np.float32) for size in (1, 32)]
     times = [milliseconds(paths, {"image": image}) for image in zeros]
@@ -186,9 +187,9 @@ def report(built: Built, tests: dict[str, Digits]) -> list[list[str]]:
 
 
 def main() -> None:
-    """Build both versions and print how FP32 and INT8 compare."""
+    """Build both versions and print a comparison of FP32 and INT8."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--keep-fp32", type=Path, help="folder that keeps the FP32 twins")
+    parser.add_argument("--keep-fp32", type=Path, help="folder to keep the FP32 models in")
     kept = parser.parse_args().keep_fp32
     torch.use_deterministic_algorithms(True)
     (mnist_rows, mnist_test), (uci_rows, uci_test) = mnist(), optdigits()

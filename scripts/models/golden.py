@@ -1,7 +1,7 @@
-"""Writes what stands beside a model's versions: golden.npz and example.json.
+"""Writes the files next to a model's versions: golden.npz and example.json.
 
-golden.npz holds rows that every version must reproduce: `inputs/<tensor>`, `outputs/<tensor>`
-(answers of the FP32 twin) and optional `labels`. example.json is one inference request.
+golden.npz contains rows that every version must reproduce: `inputs/<tensor>`, `outputs/<tensor>`
+(answers of the FP32 model) and optional `labels`. example.json is one inference request.
 """
 
 import json
@@ -17,7 +17,7 @@ _DATATYPES = {"float32": "FP32", "int64": "INT64"}
 def write_golden(
     folder: Path, inputs: Tensors, outputs: Tensors, labels: np.ndarray | None = None
 ) -> None:
-    """Write golden.npz; equal arrays give equal bytes."""
+    """Write golden.npz. Equal arrays produce equal bytes."""
     arrays = {f"inputs/{name}": value for name, value in inputs.items()}
     arrays |= {f"outputs/{name}": value for name, value in outputs.items()}
     if labels is not None:
@@ -27,7 +27,7 @@ def write_golden(
 
 
 def write_example(folder: Path, inputs: Tensors, output: dict[str, object], width: int) -> None:
-    """Write example.json, an Open Inference Protocol request with `width` numbers a line."""
+    """Write example.json, an Open Inference Protocol request with `width` numbers per line."""
     tensors = ",\n".join(_tensor(name, value, width) for name, value in inputs.items())
     outputs = json.dumps([output])
     text = f'{{"inputs": [\n{tensors}\n],\n"outputs": {outputs}}}\n'

@@ -1,4 +1,4 @@
-"""Writes ONNX graphs node by node: what is not written here is not in a shipped model.
+"""Writes ONNX graphs node by node, so that shipped models contain nothing else.
 
 An exporter would add scopes, stack traces and names of its own. Opset 17 and IR 8 load in every
 ONNX Runtime since 1.12.
@@ -16,7 +16,7 @@ Attribute = int | float | list[int]
 
 
 class Graph:
-    """A graph under construction; methods return the name of the tensor that they made."""
+    """A graph under construction; methods return the name of the tensor that they created."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -40,7 +40,7 @@ class Graph:
         self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
     def constant(self, name: str, value: np.ndarray) -> str:
-        """Add a constant; the name says what it means."""
+        """Add a constant under a descriptive name."""
         self._constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
@@ -53,24 +53,24 @@ class Graph:
         return self.constant(name, np.array(values, np.int64))
 
     def node(self, op: str, *inputs: str, to: str, **attributes: Attribute) -> str:
-        """Add a node with one output, `to`, after which the node is named as well."""
+        """Add a node with one output, `to`. The node has the same name."""
         self._nodes.append(helper.make_node(op, inputs, [to], name=to, **attributes))
         return to
 
     def to_float(self, x: str, *, to: str) -> str:
         """Cast a tensor to FP32."""
-        # The attribute is called `to`, as is the parameter of `node` that names the result.
+        # The attribute `to` of Cast has the same name as the parameter of `node` for the result.
         node = helper.make_node("Cast", [x], [to], name=to, to=TensorProto.FLOAT)
         self._nodes.append(node)
         return to
 
     def split(self, x: str, *, to: list[str], axis: int) -> list[str]:
-        """Cut a tensor into equal parts along an axis."""
+        """Split a tensor into equal parts along an axis."""
         self._nodes.append(helper.make_node("Split", [x], to, name=f"{x}.split", axis=axis))
         return to
 
     def model(self) -> onnx.ModelProto:
-        """The finished, checked model."""
+        """Check the finished model and return it."""
         graph = helper.make_graph(
             self._nodes, self._name, self._inputs, self._outputs, self._constants
         )

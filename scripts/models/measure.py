@@ -1,4 +1,4 @@
-"""Measures models: what ONNX Runtime fused, how long a batch takes, how large a file is."""
+"""Measures models: integer and float kernels, the time of a batch, and the size of a file."""
 
 import time
 from collections import Counter
@@ -26,7 +26,8 @@ FLOAT = {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "Att
 
 
 def session(path: Path, threads: int = 1, optimized: Path | None = None) -> ort.InferenceSession:
-    """A CPU session with the kernels of serving; `optimized` receives the graph as it is run."""
+    """Return a CPU inference session with the kernels of serving. If `optimized` is given, the
+    optimised graph is written to it."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -37,12 +38,13 @@ def session(path: Path, threads: int = 1, optimized: Path | None = None) -> ort.
 
 
 def answer(path: Path, feeds: Feeds) -> np.ndarray:
-    """The model's first output."""
+    """Return the model's first output."""
     return session(path).run(None, feeds)[0]
 
 
 def kernels(path: Path) -> tuple[int, int]:
-    """How many matrix products run in integers, and how many in float, after optimisation."""
+    """Return how many matrix products run in integers, and how many in float, after
+    optimisation."""
     with TemporaryDirectory() as folder:
         optimized = Path(folder, "optimized.onnx")
         session(path, optimized=optimized)
@@ -51,7 +53,8 @@ def kernels(path: Path) -> tuple[int, int]:
 
 
 def milliseconds(paths: list[Path], feeds: Feeds, rounds: int = 300) -> list[float]:
-    """Median time of one run of each model on one thread, taken in turns to share disturbances."""
+    """Return the median time of one run of each model on one thread. The models run alternately, so
+    that disturbances affect all of them."""
     sessions = [session(path) for path in paths]
     seconds: list[list[float]] = [[] for _ in paths]
     for turn in range(rounds):
@@ -64,12 +67,12 @@ def milliseconds(paths: list[Path], feeds: Feeds, rounds: int = 300) -> list[flo
 
 
 def kilobytes(path: Path) -> float:
-    """Size of the file in kB (1,000 bytes)."""
+    """Return the size of the file in kB (1,000 bytes)."""
     return path.stat().st_size / 1000
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
-    """Rows of text as an aligned table."""
+    """Return rows of text as an aligned table."""
     lines = [header, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(

@@ -1,9 +1,10 @@
 """Post-training static quantization: U8 activations, S8 weights, QDQ form, MinMax ranges.
 
-This is the pairing whose integer kernels ONNX Runtime fuses on x86. Ranges are fixed at build
-time, so the rows of a batch cannot influence each other. Weights get seven of their eight bits:
-x86 processors without VNNI add two products in 16 bits, where full weights overflow and answers
-saturate (measured on the digits: 5.4 points of accuracy; with seven bits none, at the same speed).
+For this combination, ONNX Runtime fuses integer kernels on x86. Ranges are fixed at build time, so
+the rows of a batch cannot influence each other. Weights use seven of their eight bits: x86
+processors without VNNI add two products in 16 bits, where 8-bit weights overflow and answers
+saturate. Measured on the digits, this costs 5.4 points of accuracy; seven bits cost none, at the
+same speed.
 """
 
 from collections.abc import Iterator
@@ -25,20 +26,20 @@ Feeds = dict[str, np.ndarray]
 
 
 class CalibrationRows(CalibrationDataReader):
-    """Hands recorded feeds to the calibrator, one at a time."""
+    """Passes recorded feeds to the calibrator, one at a time."""
 
     def __init__(self, feeds: list[Feeds]) -> None:
         self._feeds: Iterator[Feeds] = iter(feeds)
 
     def get_next(self) -> Feeds | None:
-        """The next feed, or None at the end."""
+        """Return the next feed, or None at the end."""
         return next(self._feeds, None)
 
 
 def to_int8(
     model: onnx.ModelProto, rows: list[Feeds], ops: list[str], nodes: list[str] | None = None
 ) -> onnx.ModelProto:
-    """Quantize the given kinds of node (or only the named nodes) with ranges seen on `rows`."""
+    """Quantize the given kinds of node (or only the named nodes) with ranges measured on `rows`."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "int8.onnx")
         quantize_static(
@@ -58,9 +59,9 @@ def to_int8(
 
 
 def tables_to_int8(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store embedding tables as INT8 with one scale a column; gathered rows are dequantized.
+    """Store embedding tables as INT8 with one scale per column; gathered rows are dequantized.
 
-    Gather comes first, so that a request dequantizes the few rows that it needs.
+    Gather comes first, so that a request dequantizes only the rows that it needs.
     """
     model = _copy(model)
     tables = {table.name: table for table in model.graph.initializer}
@@ -95,9 +96,9 @@ def _gather_int8(
 
 
 def _prepared(model: onnx.ModelProto) -> onnx.ModelProto:
-    # A copy, because the quantizer moves the weights of the model that it is given into a file.
+    # A copy, because the quantizer moves the weights of the given model into a file.
     prepared = onnx.shape_inference.infer_shapes(model)
-    # Hand-written graphs have nothing to fuse or to fold first; this mark says so.
+    # Hand-written graphs need no pre-processing such as fusion; this property says so.
     helper.set_model_props(prepared, {"onnx.quant.pre_process": "onnxruntime.quant"})
     return prepared
 

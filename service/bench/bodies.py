@@ -32,7 +32,8 @@ class Request(NamedTuple):
     text: bytes = b""
 
     def with_rows(self, count: int) -> "Request":
-        """The request with ``count`` rows, repeating its own. Scalar inputs are unchanged."""
+        """Return the request with ``count`` rows, repeating its own rows. Scalar inputs are
+        unchanged."""
         tensors = tuple(
             tensor._replace(array=np.resize(tensor.array, (count, *tensor.array.shape[1:])))
             if tensor.array.ndim
@@ -43,7 +44,7 @@ class Request(NamedTuple):
 
 
 def json_body(request: Request) -> Body:
-    """A request in JSON; NaN and infinity as the tokens NaN and Infinity."""
+    """Encode a request in JSON; NaN and infinity as the tokens NaN and Infinity."""
     if request.text:
         return Body(JSON, request.text)
     tensors = [{**_head(t), "data": np.asarray(to_json(t)).tolist()} for t in request.inputs]
@@ -52,7 +53,7 @@ def json_body(request: Request) -> Body:
 
 
 def binary_body(request: Request) -> Body:
-    """A request with inputs and outputs as raw tensors; requested classifications stay in JSON."""
+    """Encode a request with inputs and outputs as raw tensors; classifications stay in JSON."""
     parts = [bytes(to_bytes(tensor)) for tensor in request.inputs]
     tensors = [
         {**_head(tensor), "parameters": {"binary_data_size": len(part)}}
@@ -73,12 +74,12 @@ def _head(tensor: Tensor) -> dict[str, Any]:
 
 
 def _without_flag(output: Mapping[str, Any]) -> dict[str, Any]:
-    """A requested output without ``binary_data``, which is set for the whole request."""
+    """Return a requested output without ``binary_data``, which is set for the whole request."""
     parameters = {k: v for k, v in (output.get("parameters") or {}).items() if k != "binary_data"}
     return {**output, "parameters": parameters}
 
 
 def shapes(requests: Sequence[Request]) -> str:
-    """The inputs of the first request as text, such as ``image FP32 [1, 1, 28, 28]``."""
+    """Return the inputs of the first request as text, such as ``image FP32 [1, 1, 28, 28]``."""
     tensors = requests[0].inputs if requests else ()
     return ", ".join(f"{t.name} {t.datatype} {list(t.array.shape)}" for t in tensors)

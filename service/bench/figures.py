@@ -10,9 +10,9 @@ from service.bench.loops import Observed
 
 HEADS = ("FORMAT", "LOAD", "REQ/S", "P50 ms", "P95 ms", "P99 ms", "MAX ms", "ERRORS", "CPU")
 WIDTHS = (6, 12, 8, 7, 7, 7, 7, 6, 4)
-"""Widths of the columns, for a terminal of 80. CPU is the client's share of a core."""
+"""Widths of the columns, for a terminal with 80 columns. CPU is the client's share of a core."""
 BUSY = 0.85
-"""The share of a core from which the client may limit the results."""
+"""If the client uses at least this share of a core, it may limit the results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,12 @@ class Run:
 
     @property
     def client_limited(self) -> bool:
-        """Whether the client was too busy to measure the server's limit."""
+        """True if the client was too busy to measure the server's limit."""
         return self.client_cpu >= BUSY
 
 
 def run_of(format: str, concurrency: int, rate: float | None, seen: Observed) -> Run:
-    """The figures of a run."""
+    """Return the figures of a run."""
     count = len(seen.latencies)
     p: list[float | None] = [None] * 4
     if count:
@@ -71,7 +71,7 @@ def run_of(format: str, concurrency: int, rate: float | None, seen: Observed) ->
 
 
 def reason(text: bytes) -> str:
-    """The error message of an answer."""
+    """Return the error message of an answer."""
     try:
         return str(json.loads(text)["error"])
     except (ValueError, KeyError, TypeError):
@@ -79,18 +79,18 @@ def reason(text: bytes) -> str:
 
 
 def values(run: Run) -> dict[str, Any]:
-    """A run as plain values, for JSON."""
+    """Return a run as plain values, for JSON."""
     found = {name: getattr(run, name) for name in Run.__slots__}
     return found | {"client_limited": run.client_limited}
 
 
 def head() -> str:
-    """The header line of the table."""
+    """Return the header line of the table."""
     return _aligned(HEADS)
 
 
 def line(run: Run) -> str:
-    """A run as a line of the table."""
+    """Return a run as a line of the table."""
     load = _load(run)
     latencies = (run.p50_ms, run.p95_ms, run.p99_ms, run.max_ms)
     shown = ("-" if each is None else f"{each:.2f}" for each in latencies)
@@ -99,7 +99,7 @@ def line(run: Run) -> str:
 
 
 def notes(run: Run) -> list[str]:
-    """Notes on a run: its errors, and whether the client was the limit."""
+    """Return notes on a run: its errors, and whether the client was the limit."""
     load = f"at {_load(run)}" if run.rate is not None else f"with {_load(run)}"
     found = [
         f"{run.format} {load}: {count} x {_named(kind)}: {run.reasons.get(kind, '')}".rstrip(": ")

@@ -2,7 +2,7 @@
 
 Closed loop: each of a number of clients sends its next request when it has its answer. Measures
 throughput. Open loop: requests are due at fixed times, independent of answers, and latency counts
-from the due time, so that it includes the wait behind a stalled server. Measures latency at a rate.
+from the due time, so that it includes the wait for a stalled server. Measures latency at a rate.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from time import perf_counter, process_time
 from service.bench.wire import Answer, Lane, Server
 
 TIMEOUT = "timeout"
-"""The error kind of requests without an answer when the wait after the end of a run is over."""
+"""The error kind of requests that have no answer when the wait after the end of a run is over."""
 OK = "200"
 Ended = Callable[[Lane, Answer], None]
 Release = Callable[[float], None]
@@ -26,8 +26,8 @@ Release = Callable[[float], None]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send and for how long. ``patience`` is how long to wait for outstanding answers after
-    the end of a run. Times are in seconds."""
+    """The requests to send, and the duration. ``patience`` is how long to wait for outstanding
+    answers after the end of a run. Times are in seconds."""
 
     server: Server
     requests: Sequence[bytes]

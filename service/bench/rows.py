@@ -27,7 +27,7 @@ INFER_PATH = "/v2/models/{name}/infer"
 MOST_BYTES = 2**30
 """The largest size of a file of rows."""
 MOST_REQUESTS = 256
-"""The most distinct requests; they are sent in rotation."""
+"""The maximum number of distinct requests, which are sent in rotation."""
 MOST_MADE_UP = 2**24
 MADE_UP = "random values that fit the server's metadata"
 FREE_LENGTH = 16
@@ -78,7 +78,7 @@ def find(client: Client, models: Path, metadata: Metadata, rows: int) -> Rows:
     server's model, otherwise the server's example, otherwise generated values.
 
     Raises:
-        ConfigError: the metadata does not tell the shapes of inputs.
+        ConfigError: the metadata does not state the shapes of inputs.
         Unreachable
     """
     return (
@@ -109,7 +109,7 @@ def _from_folder(models: Path, metadata: Metadata, rows: int) -> Rows | None:
 
 
 def _from_server(client: Client, metadata: Metadata, rows: int) -> Rows | None:
-    """The example of the server's documentation."""
+    """Return the example of the server's documentation."""
     try:
         operation = client.get("/openapi.json")["paths"][INFER_PATH]["post"]
         examples = operation["requestBody"]["content"]["application/json"]["examples"]
@@ -124,7 +124,7 @@ def _made_up(metadata: Metadata, rows: int) -> Rows:
     parameters = metadata.get("parameters", {})
     if "any_shape" in parameters:
         raise ConfigError(
-            f'model "{metadata["name"]}" takes any shape for {parameters["any_shape"]}: '
+            f'model "{metadata["name"]}" accepts any shape for {parameters["any_shape"]}: '
             "give rows with --data"
         )
     random = np.random.default_rng(0)
@@ -140,7 +140,8 @@ def _made_up(metadata: Metadata, rows: int) -> Rows:
 
 
 def _random(spec: Mapping[str, Any], shape: Sequence[int], random: np.random.Generator) -> Tensor:
-    """Normally distributed floats; integers 0 or 1, which are valid for masks and indices."""
+    """Return normally distributed floats; or integers 0 or 1, which are valid for masks and
+    indices."""
     datatype = DATATYPES[spec["datatype"]]
     if datatype.name == "BYTES":
         return Tensor(spec["name"], datatype, np.full(shape, "text", object))
@@ -166,7 +167,7 @@ def _from_npz(path: Path, metadata: Metadata, rows: int) -> Rows:
 
 
 def _fitting(path: Path, spec: Mapping[str, Any], arrays: Mapping[str, Array]) -> Tensor:
-    """The array for an input, with rows on the first axis.
+    """Return the array for an input, with rows on the first axis.
 
     Raises:
         ConfigError: the array is missing or does not fit.
@@ -224,7 +225,7 @@ def _decoded(text: bytes) -> Request:
 
 
 def _with_rows(request: Request, rows: int) -> Request:
-    """The request with ``rows`` rows, unchanged if ``rows`` is 1."""
+    """Return the request with ``rows`` rows, unchanged if ``rows`` is 1."""
     return request if rows == 1 else request.with_rows(rows)
 
 
@@ -237,8 +238,8 @@ def _suits(request: Request, metadata: Metadata) -> bool:
 
 
 def _is_v1(message: Mapping[str, Any]) -> bool:
-    """Whether a message is a V1 request. Both protocols have the key ``inputs``: it is a list of
-    tensors in V2, and columns or plain values in V1."""
+    """Return True if a message is a V1 request. Both protocols have the key ``inputs``: a list of
+    tensors in V2, columns or plain values in V1."""
     if any(form in message for form in FORMS if form != "inputs"):
         return True
     inputs = message.get("inputs")

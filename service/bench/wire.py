@@ -37,7 +37,7 @@ class Server(NamedTuple):
         return cls(parts.hostname or "", port, secure, parts.path.rstrip("/"))
 
     def request(self, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
-        """The bytes of a POST request."""
+        """Return the bytes of a POST request."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         lines = [f"POST {self.prefix}{path} HTTP/1.1", f"Host: {host}:{self.port}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
@@ -53,9 +53,9 @@ class Answer(NamedTuple):
 
 
 class Lane:
-    """A connection that is reopened when it was closed. ``ended`` is called with every answer.
+    """A connection that is reopened after it was closed. ``ended`` is called with every answer.
 
-    ``busy`` is whether a request is in flight, ``due`` the time at which it was due.
+    ``busy`` is True while a request is in flight; ``due`` is the time at which it was due.
     """
 
     def __init__(self, server: Server, ended: Callable[["Lane", Answer], None]) -> None:

@@ -19,7 +19,7 @@ lifetime    startup and shutdown of the serving process
 key_file    the file of the generated admin key
 open_files  the limit of open files
 table       the table that is printed at the start
-start_log   the same as lines of JSON
+start_log   this table as lines of JSON
 listing     models and versions of a server or a folder
 columns     aligned columns of text
 line_plot   a line plot as SVG

@@ -26,7 +26,7 @@ CONNECTIONS = 64
 
 
 class Plan(NamedTuple):
-    """What to run: a path, bodies by format, and the rows that they are made of."""
+    """The requests to send: a path, bodies by format, and the rows that they are built from."""
 
     path: str
     bodies: dict[str, tuple[Body, ...]]
@@ -36,7 +36,7 @@ class Plan(NamedTuple):
 def describe(parser: argparse.ArgumentParser) -> None:
     """Add the flags for the model, the rows and the load."""
     describe_remote(parser)
-    parser.epilog = f"{READ_EPILOG} Exit code 1: a request did not get an answer with status 200."
+    parser.epilog = f"{READ_EPILOG} Exit code 1: a request was not answered with status 200."
     add = parser.add_argument
     add(
         "--version",
@@ -45,8 +45,8 @@ def describe(parser: argparse.ArgumentParser) -> None:
         help="a loaded version (default: the serving one)",
     )
     add("--data", type=Path, metavar="FILE",
-        help="rows: a request as JSON, of v2 or V1, which is sent unchanged, or an .npz file with "
-        "an array for each input (default: the model's example.json or golden.npz, else the "
+        help="rows: a JSON request, V2 or V1, which is sent unchanged, or an .npz file with an "
+        "array for each input (default: the model's example.json or golden.npz, else the "
         "server's example, else random values that fit the server's metadata)")  # fmt: skip
     add("--models", type=Path, default=Path("models"), metavar="DIR",
         help="where to look for example.json and golden.npz (default: models)")  # fmt: skip
@@ -55,7 +55,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
         help="json, binary or both (default: json,binary)")  # fmt: skip
     add("--concurrency", type=_counts, metavar="LIST",
         help="numbers of clients of a closed loop, each of which waits for its answer (default: "
-        f"1,8,32); with --rate, the most connections (default: {CONNECTIONS})")  # fmt: skip
+        f"1,8,32); with --rate, the maximum connections (default: {CONNECTIONS})")  # fmt: skip
     add("--rate", type=_rates, default=(), metavar="LIST",
         help="requests per second of an open loop, which are due at fixed times; latency counts "
         "from the due time")  # fmt: skip
@@ -127,7 +127,7 @@ def _measure(client: Client, plan: Plan, metadata: Document, flags: dict[str, An
 def _loops(
     load: Load, flags: dict[str, Any]
 ) -> Iterator[tuple[int, float | None, Coroutine[Any, Any, Observed]]]:
-    """The runs: (clients or connections, rate, coroutine of the run)."""
+    """Yield the runs: (clients or connections, rate, coroutine of the run)."""
     if not flags["rate"]:
         for count in flags["concurrency"] or (1, 8, 32):
             yield count, None, closed_loop(load, count)
@@ -147,7 +147,7 @@ def _heading(plan: Plan, metadata: Document, flags: dict[str, Any]) -> str:
 
 
 def _tell_wrong(answer: Answer, name: str, rows: Rows) -> int:
-    """Print that the server refuses a request. Returns the exit code."""
+    """Print that the server refused a request. Returns the exit code."""
     status = f" ({answer.kind})" if answer.kind.isdigit() else ""
     remedy = "; give valid rows with --data" if rows.source == MADE_UP else ""
     what = f"{name} request from {rows.source}: {reason(answer.text)}{remedy}"
@@ -156,7 +156,7 @@ def _tell_wrong(answer: Answer, name: str, rows: Rows) -> int:
 
 
 def _run(client: Client, observing: Coroutine[Any, Any, Any]) -> Any:
-    """Run in an event loop, of uvloop if it is installed.
+    """Run a coroutine in an event loop, that of uvloop if it is installed.
 
     Raises:
         Unreachable
@@ -176,7 +176,7 @@ def _run(client: Client, observing: Coroutine[Any, Any, Any]) -> Any:
 
 
 def _count(text: str) -> int:
-    """A whole number of at least 1."""
+    """Parse a whole number from 1 to MOST_CLIENTS."""
     if not text.isdecimal() or not 1 <= int(text) <= MOST_CLIENTS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MOST_CLIENTS}")
     return int(text)
@@ -187,7 +187,7 @@ def _counts(text: str) -> tuple[int, ...]:
 
 
 def _seconds(text: str) -> float:
-    """A positive number, with or without the suffix "s"."""
+    """Parse a positive number, with or without the suffix "s"."""
     return _positive(text.removesuffix("s"), text)
 
 

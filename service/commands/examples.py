@@ -21,7 +21,7 @@ PACKAGE = Path(__file__).parents[1]
 MODELS = ("diabetes", "digits")
 FP32 = ("digits.onnx", "digits.npz")
 NOT_SHIPPED = shutil.ignore_patterns("serving.toml", "quarantine.toml", ".*")
-"""Files that a server may have written if it served a clone's own folder."""
+"""Files that a server may have written if it served the folder of a clone."""
 DRAFT = ".examples-"
 DONE = ".examples"
 """A file in the folder that marks a complete copy."""
@@ -73,7 +73,7 @@ def run(flags: dict[str, Any]) -> int:
 
 
 def _source(fp32: bool) -> Path:
-    """The folder of the examples: in the package, or next to it in a clone.
+    """Return the folder of the examples: in the package, or next to it in a clone.
 
     Raises:
         ConfigError: neither exists.
@@ -88,7 +88,7 @@ def _source(fp32: bool) -> Path:
 
 
 def _in_use(folder: Path, names: tuple[str, ...]) -> bool:
-    """Whether this command completed a copy, or the folder has other files."""
+    """Return True if this command completed a copy, or the folder has other files."""
     if (folder / DONE).exists():
         return True
     return any(not is_hidden(each.name) and each.name not in names for each in folder.iterdir())
@@ -108,12 +108,12 @@ def _copy(source: Path, target: Path) -> str:
         except OSError:
             if not target.exists():
                 raise
-            return "already exists"  # another replica was faster
+            return "already exists"  # another replica copied it first
     return "copied"
 
 
 def _copy_file(source: str | Path, target: str | Path) -> None:
-    """Copy and sync a file; its mode is that of the umask."""
+    """Copy and sync a file. The umask determines its mode."""
     with Path(source).open("rb") as old, Path(target).open("xb") as new:
         shutil.copyfileobj(old, new)
         new.flush()
@@ -122,7 +122,7 @@ def _copy_file(source: str | Path, target: str | Path) -> None:
 
 @contextmanager
 def _draft(folder: Path) -> Iterator[Path]:
-    """A hidden temporary path, which is removed at the end."""
+    """Yield a hidden temporary path, which is removed at the end."""
     draft = folder / f"{DRAFT}{secrets.token_hex(8)}"
     try:
         yield draft
@@ -131,9 +131,9 @@ def _draft(folder: Path) -> Iterator[Path]:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Remove files of killed copies, but no recent ones: another pod may be copying."""
+    """Remove files that killed copies left. Recent files stay, since another pod may be copying."""
     for draft in folder.glob(f"{DRAFT}*"):
-        with suppress(FileNotFoundError):  # another pod was faster
+        with suppress(FileNotFoundError):  # another pod removed it first
             if draft.stat().st_mtime < time.time() - ABANDONED_SECONDS:
                 _remove(draft)
 

@@ -50,12 +50,13 @@ class _Found(NamedTuple):
 
 
 def _kernels(settings: Path) -> Kernels | None:
-    """The kernels that a model.toml asks for, if any."""
+    """Return the kernels that a model.toml sets, if any."""
     return Kernels.asked(load_model_config(settings).session.kernels)
 
 
 def _found(asked: str, models: Path) -> _Found:
-    """The file of this path, or a version of a model; the serving one if none is named."""
+    """Return the file at a path, or a version of a model; without a number, the version that
+    serves."""
     if Path(asked).is_file():
         path = Path(asked).resolve()
         version = path.name == MODEL_FILE and path.parent.name.isdigit()
@@ -77,15 +78,15 @@ def _found(asked: str, models: Path) -> _Found:
 
 
 def _serving(model: ModelFolder) -> int | None:
-    """The version that a server starts with.
+    """Return the version that a server starts with.
 
     Raises:
-        ConfigError: the settings allow none of the versions to serve.
+        ConfigError: the settings do not allow any of the versions to serve.
     """
     if model.numbers and model.to_serve is None:
         there = ", ".join(map(str, model.numbers))
         raise ConfigError(
-            f"{model.name} has {there}, but [versions] of model.toml allows none of them to serve: "
-            f"name one, as in {model.name}/{model.numbers[-1]}"
+            f"{model.name} has {there}, but [versions] of model.toml allows none to be served: "
+            f"name a version, as in {model.name}/{model.numbers[-1]}"
         )
     return model.to_serve

@@ -1,7 +1,7 @@
 """The admin key that a server generates if none is set, in a file that only its user can read.
 
 Commands of the same user on the same machine find it by the server's port. Each start of a server
-generates a new key, and the file is removed at its end.
+generates a new key, and its end removes the file.
 """
 
 import errno
@@ -23,7 +23,7 @@ OTHER_LOOPBACK = "::1"
 
 
 def key_file(host: str, port: int, environment: Mapping[str, str]) -> Path:
-    """The path of a server's key file, in $XDG_STATE_HOME or ~/.local/state.
+    """Return the path of a server's key file, in $XDG_STATE_HOME or ~/.local/state.
 
     The name contains the port, and for loopback addresses other than 127.0.0.1 also the address,
     since several servers may use the same port on different addresses.
@@ -36,7 +36,7 @@ def key_file(host: str, port: int, environment: Mapping[str, str]) -> Path:
 
 
 def make_key(path: Path, key: str = "") -> str:
-    """Write a key to a file, a new random one if none is given. Returns the key.
+    """Write a key to a file; without ``key``, a new random key. Returns the key.
 
     Raises:
         OSError: the file cannot be written, or its folder belongs to another user.
@@ -72,15 +72,15 @@ def _own_folder(folder: Path) -> None:
 
 
 def drop_key(path: Path, key: str | None = None) -> None:
-    """Remove a key file, if it exists. With ``key``, only if it holds this key, since another
-    server may have replaced it."""
+    """Remove a key file, if it exists. If ``key`` is given, the file is removed only if it contains
+    this key, since another server may have replaced it."""
     with suppress(OSError, RuntimeError):
         if key is None or (key and read_key(path) == key):
             path.unlink(missing_ok=True)
 
 
 def find_key(url: str, environment: Mapping[str, str]) -> str:
-    """The key of a server on this machine, by its URL; "" if there is none."""
+    """Return the key of a server on this machine, by its URL; "" if there is none."""
     parts = urlsplit(url)
     if not is_loopback(parts.hostname or ""):
         return ""  # never send a key of this machine to another one
@@ -93,7 +93,7 @@ def find_key(url: str, environment: Mapping[str, str]) -> str:
 
 
 def _listening(host: str) -> Iterator[str]:
-    """The addresses at which a server reachable as ``host`` may listen."""
+    """Yield the addresses at which a server reachable as ``host`` may listen."""
     yield host
     if host.lower() == "localhost":
         yield OTHER_LOOPBACK
@@ -101,7 +101,7 @@ def _listening(host: str) -> Iterator[str]:
 
 
 def read_key(path: Path) -> str:
-    """The key in a file; "" if there is none, or others can write to the file."""
+    """Return the key in a file; "" if there is none, or others can write to the file."""
     with suppress(OSError, ValueError):
         opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(opened, encoding="ascii") as file:
@@ -113,7 +113,7 @@ def read_key(path: Path) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is a loopback address; False for all names other than localhost."""
+    """Return True if an address is a loopback address; False for all names but localhost."""
     if host.lower() == "localhost":
         return True
     try:

@@ -40,20 +40,20 @@ PAUSE_SECONDS = 0.1
 
 
 def drain_seconds(patience: float) -> float:
-    """uvicorn's timeout for requests, in seconds, so that ``patience`` counts from the closing of
-    the port."""
+    """Return uvicorn's timeout for requests, in seconds, such that ``patience`` counts from the
+    time when the port is closed."""
     return max(0.05, patience - READ_SECONDS - PAUSE_SECONDS)
 
 
 class Ends(NamedTuple):
-    """Callbacks for when the port is closed, and for before the process exits."""
+    """Callbacks: one for when the port is closed, one for before the process exits."""
 
     at_close: Callable[[], None]
     at_exit: Callable[[], None]
 
 
 class Lifetime(uvicorn.Server):
-    """A uvicorn server with this order of shutdown."""
+    """A uvicorn server that shuts down in this order."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Lifetime(uvicorn.Server):
 
         At the timeout, remaining runs are terminated. Threads that do not return are not awaited.
         """
-        _log.info("stopping: not ready; serving for %g s more", self._drain_delay)
+        _log.info("stopping: not ready; serving for another %g s", self._drain_delay)
         self._server.begin_stop()
         await self._pause(self._drain_delay)
         if self._server.handover:
@@ -118,7 +118,7 @@ class Lifetime(uvicorn.Server):
         if self._server.unanswered:
             _log.error("stopped: %d requests have no answer", self._server.unanswered)
         else:
-            _log.info("stopped: every request that was admitted is answered")
+            _log.info("stopped: all admitted requests were answered")
         _end(1 if self._server.unanswered else 0)
 
     async def _pause(self, seconds: float) -> None:

@@ -7,7 +7,7 @@ from html import escape
 WIDTH, HEIGHT = 760, 360
 LEFT, TOP, BOTTOM = 64, 48, 48
 LEGEND, CHARACTER = 130, 7.5
-"""Least room for the names of the lines, and that of a character."""
+"""The minimum width for the names of the lines, and the width of a character."""
 COLOURS = (
     "#3366cc", "#dc3912", "#109618", "#990099", "#b8860b", "#00838f", "#5d4037", "#616161",
 )  # fmt: skip
@@ -25,7 +25,8 @@ class Line:
 def svg(
     title: str, x_label: str, y_label: str, lines: Sequence[Line], ticks: Sequence[str] = ()
 ) -> str:
-    """The plot; both axes begin at 0. ``ticks`` name the steps, which are numbered without."""
+    """Return the plot; both axes begin at 0. ``ticks`` name the steps; without names, steps are
+    numbered."""
     right = 20 + max([LEGEND, *(len(line.name) * CHARACTER for line in lines)])
     steps = max(len(line.values) for line in lines)
     top = _round_up(max(max(line.values) for line in lines))
@@ -73,6 +74,6 @@ def svg(
 
 
 def _round_up(value: float) -> float:
-    """The next 1, 2 or 4 times a power of ten, or a half of one."""
+    """Return the next number that is 1, 2, 4, 5 or 8 times a power of ten."""
     scale = 10.0 ** len(str(int(value)))
     return next(scale * part for part in (0.1, 0.2, 0.4, 0.5, 0.8, 1.0) if scale * part >= value)

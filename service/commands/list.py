@@ -23,7 +23,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help="list the models of this folder, without a server; SERVING is then the version that "
-        "would serve, BATCHING the setting of model.toml",
+        "would serve, and BATCHING is the setting of model.toml",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -44,7 +44,7 @@ def run(flags: dict[str, Any]) -> int:
 
 
 def _table(found: list[Listed]) -> str:
-    """The list as a table, without empty columns."""
+    """Return the list as a table, without empty columns."""
     rows = [
         (e.name, str(e.version or "-"), e.state, "yes" if e.serving else "", e.precision,
          e.batching, e.reason)

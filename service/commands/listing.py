@@ -21,7 +21,7 @@ class Listed(NamedTuple):
     """A version of a model. ``version`` is None for a model without versions, such as an unreadable
     one.
 
-    In a folder, where nothing is loaded, ``state`` is "", ``serving`` is whether a server would
+    In a folder, where nothing is loaded, ``state`` is "", ``serving`` is True if a server would
     serve the version, and ``batching`` is the setting of model.toml. ``precision`` and ``batching``
     are "" if unknown.
     """
@@ -36,7 +36,7 @@ class Listed(NamedTuple):
 
 
 def of_server(client: Client) -> list[Listed]:
-    """The versions in a server's index, with the metadata of those that are READY.
+    """Return the versions in a server's index, with the metadata of those that are READY.
 
     Raises:
         Refused, Unreachable
@@ -71,7 +71,8 @@ def _of_entry(client: Client, entry: Document, serving: str) -> Listed:
 
 
 def _serving(client: Client, name: str) -> str:
-    """The version that answers requests without a version; "" if the server does not tell."""
+    """Return the version that answers requests without a version; "" if the server does not state
+    it."""
     try:
         return str(client.get(_path(name))["parameters"].get(SERVING, ""))
     except Refused:
@@ -83,7 +84,7 @@ def _path(name: str) -> str:
 
 
 def of_folder(models: Path) -> list[Listed]:
-    """The versions in a models folder.
+    """Return the versions in a models folder.
 
     Raises:
         ConfigError: it cannot be read.

@@ -33,7 +33,7 @@ def _tell(event: str, data: Document) -> None:
 
 
 def phase_line(data: Document) -> str:
-    """``  version 2  warm-up     0.123 s  done``"""
+    """Return a line such as ``  version 2  warm-up     0.123 s  done``."""
     version, phase = data.get("version", ""), data.get("phase", "")
     status, detail = data.get("status", ""), data.get("detail", "")
     seconds = f"{data.get('seconds') or 0.0:9.3f} s"
@@ -41,7 +41,7 @@ def phase_line(data: Document) -> str:
 
 
 def summary(answer: Document) -> str:
-    """The summary: which version serves now, and the gate's measurements."""
+    """Return the summary: the version that serves now, and the gate's measurements."""
     seconds = answer.get("seconds") or 0.0
     row = [answer.get("model"), answer.get("from_version") or "-", answer.get("to_version")]
     shown = [*map(str, row), f"{seconds:.3f} s", str(answer.get("note") or "")]

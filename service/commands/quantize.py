@@ -19,41 +19,41 @@ def describe(parser: argparse.ArgumentParser) -> None:
     """Add the flags for the model, the rows, the goal and the limits."""
     add = parser.add_argument
     add("model", type=Path, metavar="MODEL", nargs="?",
-        help="the model in FP32: a file of ONNX; or a language model: a folder of Hugging Face or "
+        help="the model in FP32: an ONNX file; or a language model: a folder of Hugging Face or "
         "of onnxruntime-genai's model builder, or a GGUF file")  # fmt: skip
     add("--from-int8", type=Path, metavar="FILE",
-        help="a model quantized by quantize_dynamic, to convert to a scale for each row so that "
-        "rows can be batched; FP32 is optional (and compared too)")  # fmt: skip
-    add("--data", help=".npz, folder of .npy or .npz, module:function, or random; needed unless "
+        help="a model quantized by quantize_dynamic, to convert to one scale per row so that rows "
+        "can be batched; MODEL is then optional (and compared too if given)")  # fmt: skip
+    add("--data", help=".npz, folder of .npy or .npz, module:function, or random; required unless "
         "the model is a language model")  # fmt: skip
     add("--calibration", metavar="DATA", help="calibration rows (default: a quarter of --data)")
     add("--name", help="the model's name in the models folder (default: the file's)")
     add("--models", type=Path, default=Path("models"), metavar="DIR", help="the models folder")
-    add("--labels", metavar="KEY", help="array with the right answers (default: labels, label, y)")
+    add("--labels", metavar="KEY", help="array of correct answers (default: labels, label, y)")
     add("--metric", default="auto",
         help="auto, accuracy, agreement, cosine, r2, or module:function with the signature "
         "function(outputs: dict[str, numpy.ndarray], labels: numpy.ndarray | None) -> float, where "
         "higher is better: outputs by name with rows on the first axis, as arrays of arrays if the "
         "shapes of rows differ; called with FP32's outputs and with each candidate's")  # fmt: skip
     add("--max-drop", type=_share, default=0.01, metavar="SHARE",
-        help="largest allowed drop of the metric, as 0.5%% or 0.005 (default: 1%%)")  # fmt: skip
+        help="largest allowed drop of the metric, e.g. 0.5%% or 0.005 (default: 1%%)")  # fmt: skip
     add("--target", choices=["latency", "throughput", "size", "memory"], default="latency",
         help="the figure to improve (default: latency)")  # fmt: skip
     add("--budget", type=_seconds, default=900.0, metavar="TIME",
-        help="time for the search, as 90s or 15m (default: 15m)")  # fmt: skip
+        help="time for the search, e.g. 90s or 15m (default: 15m)")  # fmt: skip
     add("--allow-batch-variance", action="store_true",
         help="accept answers that depend on the other rows of a batch")  # fmt: skip
     add("--qat", type=Path, action="append", default=[], metavar="FILE",
-        help="a quantized file to compare too, as from quantization-aware training")  # fmt: skip
-    add("--rows", type=_count, default=1000, help="the most evaluation rows (default: 1000)")
-    add("--max-batch-size", type=_count, default=64, help="the most rows of a run (default: 64)")
+        help="a quantized file to compare too, e.g. from quantization-aware training")  # fmt: skip
+    add("--rows", type=_count, default=1000, help="maximum evaluation rows (default: 1000)")
+    add("--max-batch-size", type=_count, default=64, help="maximum rows in a run (default: 64)")
     add("--threads", type=_count, default=0, help="threads of one run (default: as serving would)")
     add("--seed", type=_seed, default=0, help="seed of the split of the rows")
     add("--streams", type=_count, default=8,
         help="language models: requests that decode together (default: 8)")  # fmt: skip
     add("--text", type=Path, metavar="FILE",
-        help="language models: text to judge by, of the kind that will be asked (default: the help "
-        "of Python, in English)")  # fmt: skip
+        help="language models: text for the evaluation, similar to the expected requests (default: "
+        "the help of Python, in English)")  # fmt: skip
 
 
 def run(flags: dict[str, Any]) -> int:
@@ -100,21 +100,21 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _count(text: str) -> int:
-    """A whole number of at least 1."""
+    """Parse a whole number of at least 1."""
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
     return int(text)
 
 
 def _seed(text: str) -> int:
-    """A whole number of at least 0."""
+    """Parse a whole number of at least 0."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
     return int(text)
 
 
 def _share(text: str) -> float:
-    """ "0.5%" or "0.005" as 0.005."""
+    """Parse "0.5%" or "0.005" as 0.005."""
     try:
         value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
@@ -125,7 +125,7 @@ def _share(text: str) -> float:
 
 
 def _seconds(text: str) -> float:
-    """ "90s" or "15m" as seconds."""
+    """Parse "90s" or "15m" as seconds."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
     if not match or not float(match[1]):
         raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90s or 15m")

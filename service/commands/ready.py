@@ -18,19 +18,19 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url",
         default=default_url(os.environ),
-        help="address of the server (default: QUANTSERVE_URL, else QUANTSERVE_PORT here)",
+        help="address of the server (default: QUANTSERVE_URL, else QUANTSERVE_PORT on localhost)",
     )
 
 
 def default_url(environment: Mapping[str, str]) -> str:
-    """The server's URL by the environment."""
+    """Return the server's URL from the environment."""
     port = environment.get("QUANTSERVE_PORT") or "8000"
     return environment.get("QUANTSERVE_URL") or f"http://127.0.0.1:{port}"
 
 
 def run(flags: dict[str, Any]) -> int:
-    """Ask the server. Returns the exit code: 1 also if there is no answer, since 2 is reserved in
-    health checks.
+    """Ask the server. Returns the exit code. It is 1 also if there is no answer, since 2 is
+    reserved in health checks.
 
     Raises:
         ConfigError: the address is invalid.

@@ -1,4 +1,4 @@
-"""Shared by commands to a running server: its address, the key, and the output of refusals."""
+"""Code of all commands to a running server: its address, the key, and the output of refusals."""
 
 import argparse
 import os
@@ -25,7 +25,7 @@ EPILOG = (
 )
 READ_EPILOG = (
     f"If the server requires a key, it is read from {API_KEY} or from the file named by"
-    f" {API_KEY}_FILE, otherwise as for the commands that change what is served."
+    f" {API_KEY}_FILE; otherwise the admin key is used, as for the commands swap and upload."
 )
 
 
@@ -47,17 +47,18 @@ def describe_url(parser: argparse.ArgumentParser) -> None:
 
 def describe_waivers(parser: argparse.ArgumentParser) -> None:
     """Add the flags that ignore failed checks."""
-    parser.add_argument("--force", action="store_true", help="even if it fails the gate")
+    parser.add_argument("--force", action="store_true", help="serve it even if it fails the gate")
     parser.add_argument(
         "--allow-signature-change",
         action="store_true",
-        help="even if requests to the version that serves would fail; V1 then answers all outputs",
+        help="serve it even if requests to the current version would fail; V1 then answers with "
+        "all outputs",
     )
 
 
 def client_of(url: str, environment: Mapping[str, str]) -> Client:
-    """A client with the first admin key of the environment, otherwise with the generated key of a
-    server of this user on this machine.
+    """Return a client with the first admin key of the environment, otherwise with the generated key
+    of a server of this user on this machine.
 
     Raises:
         ConfigError: the key cannot be read.
@@ -67,8 +68,8 @@ def client_of(url: str, environment: Mapping[str, str]) -> Client:
 
 
 def reader_of(url: str, environment: Mapping[str, str]) -> Client:
-    """A client for reading: with the first API key of the environment, otherwise with the admin
-    key, which permits reading too.
+    """Return a client for reading: with the first API key of the environment, otherwise with the
+    admin key, which permits reading too.
 
     Raises:
         ConfigError: the key cannot be read.
@@ -92,7 +93,7 @@ def tell_refusal(refused: Refused) -> int:
 
 
 def report_rows(document: Mapping[str, Any]) -> list[list[str]]:
-    """Rows of the gate's checks: name, measured value, requirement."""
+    """Return rows of the gate's checks: name, measured value, requirement, result."""
     return [
         [
             " ".join(filter(None, (f"{each['name']}:", each["measure"], each.get("output")))),

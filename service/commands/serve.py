@@ -28,8 +28,8 @@ from service.logs import logs_json, start_logs
 from service.supervised import Seat, supervised
 
 KEYS = (
-    "keys come from QUANTSERVE_ADMIN_KEY and QUANTSERVE_API_KEY or from files, several separated "
-    "by commas; never from arguments, which every user of the machine can list"
+    "keys come from QUANTSERVE_ADMIN_KEY and QUANTSERVE_API_KEY or from files, several keys are "
+    "separated by commas; never from arguments, which every user of the machine can list"
 )
 
 
@@ -88,11 +88,11 @@ def _serve(settings: Settings) -> int:
     if seat is None and settings.no_supervisor and settings.workers not in (1, "auto"):
         raise ConfigError("--workers needs the parent process: omit --no-supervisor")
     if settings.grpc_port == 0 and seat is not None:
-        raise ConfigError("--grpc-port 0 is for one worker: several need a port that is named")
+        raise ConfigError("--grpc-port 0 requires one worker: several workers need a fixed port")
     listener = parent.listener or (_bind(seat) if seat else _listen(settings.host, settings.port))
     parent.hand_over(listener)
     if settings.grpc_port and (seat is None or (seat.worker == 0 and not seat.again)):
-        # Later on others would share it, or nobody would be told.
+        # Check now that the port is free: later, workers share it, or no error would be reported.
         _listen(settings.host, settings.grpc_port).close()
     settings = _share(settings, seat) if seat else settings
     host, port = listener.getsockname()[:2]
@@ -137,8 +137,8 @@ def _where(host: str, port: int) -> str:
 
 
 class _AdminKey(NamedTuple):
-    """The file of the generated key, a line that names the keys for changes, and the key, "" if
-    none was generated."""
+    """The file of the generated key, a line that states the key for changes, and the generated key,
+    or "" if none was generated."""
 
     file: Path
     told: str
@@ -152,7 +152,7 @@ class _AdminKey(NamedTuple):
 
 
 def _in_json(settings: Settings) -> bool:
-    """Whether to print JSON on standard output."""
+    """Return True if JSON is to be printed on standard output."""
     # Containers merge both streams, so the format of the log applies, unless stdout is a terminal.
     apart = settings.log_format == "auto" and sys.stdout.isatty()
     return logs_json(settings) and not apart
@@ -161,7 +161,8 @@ def _in_json(settings: Settings) -> bool:
 def _announce(
     repository: ModelRepository, url: str, keys: _AdminKey, by_grpc: str, in_json: bool
 ) -> None:
-    """Print the served models and the server's address; ``by_grpc`` is that of gRPC, if any."""
+    """Print the served models and the server's address; ``by_grpc`` is the address of gRPC, if
+    any."""
     if in_json:
         fields = keys.fields | ({"grpc": by_grpc} if by_grpc else {})
         print(*start_log(repository, url, fields), sep="\n", flush=True)
@@ -176,15 +177,15 @@ def _announce(
 def _with_key(
     settings: Settings, host: str, port: int, again: bool, given: str
 ) -> tuple[Settings, _AdminKey]:
-    """The settings with an admin key: a generated one, in a key file, if none is set.
+    """Return the settings with an admin key. If none is set, a key is generated in a key file.
 
     ``again``: the server replaces a crashed one, and keeps its key. ``given`` is the common key of
     several workers, or "".
     """
     file = key_file(host, port, os.environ)
     if settings.admin_key.get_secret_value() or settings.admin_key_file:
-        drop_key(file)  # may be left from a killed server
-        return settings, _AdminKey(file, "changes need the admin key that was set")
+        drop_key(file)  # may be left over from a killed server
+        return settings, _AdminKey(file, "changes need the configured admin key")
     try:
         key = (not given and again and read_key(file)) or make_key(file, given)
     except (OSError, RuntimeError) as error:
@@ -197,7 +198,7 @@ def _with_key(
 
 
 def _share(settings: Settings, seat: Seat) -> Settings:
-    """The settings of one of several workers: its share of the cores and of the memory."""
+    """Return the settings of one of several workers: its share of the cores and of the memory."""
     workers = seat.board.workers
     cores = max(1, settings.cores // workers) if settings.cores else seat.cores
     budget = (settings.memory_budget or memory_limit()) // workers
@@ -205,7 +206,7 @@ def _share(settings: Settings, seat: Seat) -> Settings:
 
 
 def _bind(seat: Seat) -> socket.socket:
-    """A socket bound to the port that all workers share. It does not listen yet."""
+    """Return a socket bound to the port that all workers share. It does not listen yet."""
     listener = socket.socket(socket.AF_INET6 if ":" in seat.host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

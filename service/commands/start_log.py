@@ -1,7 +1,7 @@
 """The table of ``table.py`` as JSON lines, if the log is in JSON.
 
 A collector of both streams of a container expects a record in each line, and may drop a table of
-text. Each model has its own line, since collectors truncate long ones.
+text. Each model has its own line, since collectors truncate long lines.
 """
 
 import logging
@@ -25,8 +25,9 @@ from service.logs import json_line
 
 
 def start_log(repository: ModelRepository, url: str, admin: Mapping[str, Any]) -> Iterator[str]:
-    """JSON lines on each model, on files that are not served, and finally on the server's address.
-    ``admin`` has fields of the last line, on who may change what is served."""
+    """Yield JSON lines about each model, about files that are not served, and finally about the
+    server's address. ``admin`` contains more fields for the last line, such as the required admin
+    key file."""
     models = list(repository)
     for model in models:
         yield _model(model)
@@ -54,7 +55,7 @@ def _model(model: Model) -> str:
 
 
 def _facts(loaded: Loaded) -> dict[str, Any]:
-    """The columns of the table, with the names that they have in the metadata."""
+    """Return the columns of the table, with the names that they have in the metadata."""
     plan = loaded.plan
     return {
         "precision": str(loaded.precision),

@@ -17,14 +17,16 @@ from service.engine.repository.model import Model
 from service.engine.repository.repository import ModelRepository
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
-NOT_READY = "not ready: nothing to serve (a server that waits for uploads: --allow-empty)"
+NOT_READY = "not ready: nothing to serve (to wait for uploads: --allow-empty)"
 ALIKE = 10
-"""The most entries that are named for one reason; the log and the index have all."""
+"""The maximum number of entries that are named for one reason; the log and the index contain
+all."""
 HEADS = ("MODEL", "VERSION", "STATE", "PRECISION", "SIZE", "KERNELS", "RUNS")
 
 
 def table(repository: ModelRepository, url: str, width: int | None = None) -> str:
-    """The table of a server at ``url``, with lines wrapped to ``width`` characters if given."""
+    """Return the table of a server at ``url``, with lines wrapped to ``width`` characters if
+    given."""
     models = list(repository)
     facts = [HEADS, *map(_facts, models)]
     # Rows of unavailable models have fewer columns, and do not affect the widths.
@@ -49,12 +51,12 @@ def table(repository: ModelRepository, url: str, width: int | None = None) -> st
 
 
 def serving_at(url: str) -> str:
-    """The line with the server's address. Scripts wait for it."""
+    """Return the line with the server's address. Scripts wait for it."""
     return f"serving at {url}, docs at {url}/docs"
 
 
 def no_model(repository: ModelRepository) -> str:
-    """The text for a folder without models."""
+    """Return the text for a folder without models."""
     place = repository.folder / "<name>" / "<version>" / "model.onnx"
     return f"there is no model: expected {place}"
 
@@ -72,7 +74,7 @@ def _facts(model: Model) -> tuple[str, ...]:
 
 
 def _details(model: Model) -> Iterator[tuple[str, str]]:
-    """Lines on a model, as pairs of mark and text."""
+    """Yield lines about a model, as pairs of mark and text."""
     version = model.serving
     if version is not None and version.loaded is not None:
         yield "  ", tensors(version.loaded)
@@ -81,7 +83,7 @@ def _details(model: Model) -> Iterator[tuple[str, str]]:
 
 
 def notes(model: Model) -> Iterator[str]:
-    """Notes on a model for its operator."""
+    """Yield notes on a model for its operator."""
     version = model.serving
     if version is not None and version.loaded is not None:
         yield from version.loaded.notes
@@ -94,7 +96,7 @@ def notes(model: Model) -> Iterator[str]:
 
 
 def unserved(found: Sequence[PassedOver]) -> Iterator[str]:
-    """Texts on entries of the folder that are not served, grouped by reason."""
+    """Yield texts about entries of the folder that are not served, grouped by reason."""
     reasons: dict[str, list[str]] = {}
     for each in found:
         reasons.setdefault(each.reason, []).append(each.path)
@@ -114,7 +116,7 @@ def _broken(text: str, start: str, width: int | None) -> list[str]:
 
 
 def tensors(loaded: Loaded) -> str:
-    """The inputs and outputs of a version, each with non-breaking spaces."""
+    """Return the inputs and outputs of a version, each with non-breaking spaces."""
     signature = loaded.signature
     return f"{_named(signature.inputs)} -> {_named(signature.outputs)}"
 
@@ -133,8 +135,8 @@ def _size(count: int) -> str:
 
 
 def runs(plan: Plan) -> str:
-    """How a model is run, such as "combine, up to 8 rows, 2 at once". The first word is that of the
-    metadata."""
+    """Return how a model is run, such as "combine, up to 8 rows, 2 at once". The first word is the
+    batching mode, as in the metadata."""
     rows = "1 row" if plan.preferred_rows == 1 else f"{plan.preferred_rows} rows"
     how = f"up to {rows}" if plan.mode is BatchingMode.COMBINE else "one a run"
     many = f", {plan.instances} at once" if plan.instances > 1 else ""

@@ -38,10 +38,10 @@ from service.engine.storage.folder import VersionFiles, is_language_model
 from service.engine.storage.root import Root
 
 FINAL = 0.25
-"""Share of the time for the chosen candidate and the default by themselves."""
+"""Share of the time for measuring only the chosen candidate and the default."""
 INLINE = (
-    "The default runs in the event loop, without the way to a thread, which is not part of these"
-    " figures: compare both with quantserve bench."
+    "The default runs in the event loop, so it needs no handover to a thread. These figures do not"
+    " include the handover: compare both with quantserve bench."
 )
 
 
@@ -50,15 +50,15 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="a model in the folder")
     parser.add_argument("--models", type=Path, default=Path("models"), metavar="DIR")
     parser.add_argument("--target", choices=list(map(str, Target)), default=str(Target.THROUGHPUT))
-    parser.add_argument("--p99", type=_positive, metavar="MS", help="most milliseconds of a run")
+    parser.add_argument("--p99", type=_positive, metavar="MS", help="maximum p99 of a run in ms")
     parser.add_argument(
-        "--seconds", type=_positive, default=20.0, metavar="N", help="time to measure in all"
+        "--seconds", type=_positive, default=20.0, metavar="N", help="total time for measuring"
     )
     parser.add_argument(
-        "--cores", type=_cores, metavar="N", help="those of one worker; default: all usable ones"
+        "--cores", type=_cores, metavar="N", help="cores of one worker (default: all usable)"
     )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write rows/s as an SVG")
-    parser.add_argument("--dry-run", action="store_true", help="save nothing")
+    parser.add_argument("--dry-run", action="store_true", help="do not save the settings")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -107,7 +107,8 @@ def run(flags: dict[str, Any]) -> int:
 
 
 def _write_plot(path: Path, name: str, choice: Choice, measured: list[Measured]) -> None:
-    """Rows/s by rows a run, a line for each combination of instances, threads and kernels.
+    """Write a plot of rows/s by rows per run, with a line for each combination of instances,
+    threads and kernels.
 
     Raises:
         ConfigError: the file cannot be written.
@@ -118,7 +119,7 @@ def _write_plot(path: Path, name: str, choice: Choice, measured: list[Measured])
         kind = f"{of.instances} x {of.threads} threads, {of.kernels}"
         rates.setdefault(kind, {})[of.rows] = each.rate
     sizes = max((sorted(found) for found in rates.values()), key=len)
-    # What model.toml sets by hand may have been measured with one size only: no line.
+    # A combination of model.toml may have been measured with one size only: it has no line.
     whole = {kind: found for kind, found in rates.items() if found.keys() >= set(sizes)}
     best = sorted(whole, key=lambda kind: -max(whole[kind].values()))[:MOST_LINES]
     lines = [Line(kind, [whole[kind][rows] for rows in sizes]) for kind in best]
@@ -130,7 +131,7 @@ def _write_plot(path: Path, name: str, choice: Choice, measured: list[Measured])
 
 
 def _saved(path: Path, choice: Choice, target: Target, values: dict[str, Any]) -> str:
-    """Save the settings; returns the path, or the reason why they could not be saved."""
+    """Save the settings. Returns the path, or the reason why they could not be saved, as text."""
     chosen = f"{choice.chosen.candidate}, for {target}"
     if choice.unsure:
         chosen += f", unsure: {choice.unsure}"
@@ -139,7 +140,7 @@ def _saved(path: Path, choice: Choice, target: Target, values: dict[str, Any]) -
         write_tuning(path, sections(choice), values | {"chosen": chosen, "made": made})
     except OSError as error:
         return f"not saved: {path.parent}: {error.strerror}; put the lines into {SETTINGS_FILE}"
-    return f"saved: {path}; quantserve serve uses it for what {SETTINGS_FILE} leaves open"
+    return f"saved: {path}; quantserve serve uses it for settings that {SETTINGS_FILE} does not set"
 
 
 def _found(name: str, models: Path) -> VersionFiles:
@@ -157,7 +158,7 @@ def _found(name: str, models: Path) -> VersionFiles:
 def _trials(
     files: VersionFiles, config: ModelConfig, opened: Opened, loaded: Loaded, cores: int
 ) -> list[Trial]:
-    """The default first, and the other candidates.
+    """Return trials of the default, which is first, and of the other candidates.
 
     Raises:
         LoadFailed: there are no rows to measure with.
@@ -185,8 +186,8 @@ def _trials(
 
 
 def _kernels(config: ModelConfig, loaded: Loaded) -> list[str]:
-    """The kernels that run the model; the others if the model has eight bits, and the installed
-    execution providers, where model.toml sets neither."""
+    """Return the model's kernels first. Then the other kernels if the model is INT8, and the
+    installed execution providers, unless model.toml sets them."""
     own, asked = loaded.computed_by, config.session
     others: list[str] = []
     if asked.provider != "cpu":
@@ -201,7 +202,7 @@ def _kernels(config: ModelConfig, loaded: Loaded) -> list[str]:
 def _session(
     files: VersionFiles, config: ModelConfig, threads: int, kernels: str
 ) -> Session | None:
-    """The model on so many threads; None if an execution provider does not take it."""
+    """Open the model with this many threads; None if an execution provider rejects it."""
     instances = config.instances.model_copy(update={"threads": threads})
     session = config.session.model_copy(update=_session_settings(kernels))
     asked = config.model_copy(update={"instances": instances, "session": session})
@@ -221,7 +222,7 @@ def _session_settings(kernels: str) -> dict[str, str]:
 def _lone_threads(
     config: ModelConfig, choice: Choice, trials: list[Trial], loaded: Loaded, cores: int
 ) -> int:
-    """Threads for a lone request beside the chosen candidate."""
+    """Return the number of threads for a lone request if the chosen candidate is used."""
     threads = choice.chosen.candidate.threads
     if config.instances.lone_threads is not None or threads >= cores or loaded.plan.inline:
         return config.instances.lone_threads or threads
@@ -231,7 +232,8 @@ def _lone_threads(
 
 
 def sections(choice: Choice) -> dict[str, dict[str, Any]]:
-    """The settings that make a server run the chosen candidate; none where it is the default."""
+    """Return the settings that make a server run the chosen candidate; empty if it is the
+    default."""
     chosen, default = choice.chosen.candidate, choice.default.candidate
     if choice.chosen is choice.default:
         return {}
@@ -250,7 +252,7 @@ def sections(choice: Choice) -> dict[str, dict[str, Any]]:
 
 
 def settings(choice: Choice) -> str:
-    """The same as sections of model.toml."""
+    """Return these settings as sections of model.toml."""
     parts = [
         "\n".join([f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())])
         for name, values in sections(choice).items()
@@ -265,7 +267,7 @@ def _as_text(choice: Choice, measured: list[Measured], tolerance: float) -> str:
         of = each.candidate
         marks = ["default"] if each.candidate == choice.default.candidate else []
         marks += ["chosen"] if each.candidate == choice.chosen.candidate else []
-        marks += ["answers otherwise"] if each.deviation > tolerance else []
+        marks += ["answers differ"] if each.deviation > tolerance else []
         rows.append(
             (str(of.instances), str(of.threads), str(of.rows), of.kernels, f"{each.rate:,.0f}",
              f"{each.p50 * 1000:.3f}", f"{each.p99 * 1000:.3f}", ", ".join(marks))
@@ -275,8 +277,8 @@ def _as_text(choice: Choice, measured: list[Measured], tolerance: float) -> str:
         columns(heads, rows),
         "",
         f"chosen: {choice.chosen.candidate}: {choice.why}",
-        f"rows/s to the default: {choice.gain:.2f}",
-        f"a run takes {line.fixed * 1000:.3f} ms and {line.per_row * 1000:.3f} ms a row",
+        f"rows/s relative to the default: {choice.gain:.2f}",
+        f"a run takes {line.fixed * 1000:.3f} ms plus {line.per_row * 1000:.3f} ms per row",
     ]
     if choice.lone_threads > choice.chosen.candidate.threads:
         told += [f"a lone request gets {choice.lone_threads} threads, in a second session"]
@@ -287,7 +289,8 @@ def _as_text(choice: Choice, measured: list[Measured], tolerance: float) -> str:
 
 
 def _curve(choice: Choice, measured: list[Measured]) -> dict[int, float]:
-    """Seconds of a run by rows, of what differs from the chosen candidate in its rows only."""
+    """Return seconds of a run by rows, for candidates that differ from the chosen one in rows
+    only."""
     of = choice.chosen.candidate
     alike = (of.instances, of.threads, of.kernels)
     return {

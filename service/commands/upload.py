@@ -28,7 +28,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
         metavar="MORE",
         type=Path,
         nargs="*",
-        help="external data; files next to the model that it names are found automatically, and so"
+        help="external data; files that the model names are found automatically next to it, and so"
         " is the tokenizer of a language model",
     )
     parser.add_argument("--version", type=int, help="its version (default: the next one)")
@@ -60,8 +60,8 @@ def run(flags: dict[str, Any]) -> int:
 
 
 def find_files(model: Path, more: Sequence[Path]) -> dict[str, Path]:
-    """The files to send, by their name in the version: the model, ``more``, and external data that
-    the model names.
+    """Return the files to send, by their name in the version: the model, ``more``, external data
+    that the model names, and companions such as a tokenizer.
 
     Raises:
         ConfigError: a file does not exist, or has a name that servers do not accept.
@@ -70,7 +70,7 @@ def find_files(model: Path, more: Sequence[Path]) -> dict[str, Path]:
     for path in more:
         name = _name(_inside(model.parent, path))
         if files.setdefault(name, path) != path:
-            raise ConfigError(f"{files[name]} and {path} would both be {name} of the version")
+            raise ConfigError(f"{files[name]} and {path} would both be {name} in the version")
     marks = set(map(PurePosixPath, (LANGUAGE_FILE, TOKENIZER_FILE, PREPROCESSOR_FILE)))
     there = {name for name in marks if (model.parent / name).is_file()}
     beside = {str(name): model.parent / name for name in companions(there)}
@@ -84,7 +84,7 @@ def find_files(model: Path, more: Sequence[Path]) -> dict[str, Path]:
 
 
 def _inside(folder: Path, path: Path) -> str:
-    """The path of a file relative to a folder, or its name if it is elsewhere."""
+    """Return the path of a file relative to a folder, or its name if it is elsewhere."""
     near = Path(os.path.relpath(path, folder))
     return path.name if near.parts[:1] == ("..",) else near.as_posix()
 
@@ -104,7 +104,7 @@ def _external_files(model: Path) -> tuple[str, ...]:
 
 
 def _body(files: Mapping[str, Path]) -> tuple[str, list[bytes | Path]]:
-    """The Content-Type, and the parts of the body."""
+    """Return the Content-Type, and the parts of the body."""
     if len(files) == 1:
         return "application/octet-stream", [*files.values()]
     boundary = secrets.token_hex(16)

@@ -1,6 +1,6 @@
 """Searches for a quantized version of an FP32 model that is measurably faster and accurate enough.
 
-Knows no HTTP. Packages import only those below them:
+Independent of HTTP. A subpackage imports only subpackages below it in this list:
 
     language    ``quantserve quantize`` of a language model
     pipeline    one ``quantserve quantize``: check, search, publish

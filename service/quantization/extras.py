@@ -16,7 +16,7 @@ EXTRAS = {
 
 
 def what_to_install(error: ModuleNotFoundError) -> str:
-    """How to install a missing package, as text; "" if it belongs to no extra."""
+    """Return a text on how to install a missing package; "" if it belongs to no extra."""
     package = (error.name or "").partition(".")[0]
     if package not in EXTRAS:
         return ""
@@ -24,5 +24,5 @@ def what_to_install(error: ModuleNotFoundError) -> str:
 
 
 def advice(packages: str, extra: str) -> str:
-    """That ``packages`` are needed, and how to install them, as text."""
+    """Return the text that ``packages`` are needed, and how to install them."""
     return f"needs {packages}: pip install 'quantserve[{extra}]'"

@@ -44,10 +44,10 @@ class NodeLine:
 class TensorLine:
     """A quantized weight or bias, or the scale of an activation (``values`` 0).
 
-    ``granularity`` is what shares a scale, such as "per channel". ``block`` is the number of values
-    that share a scale if rows are split into blocks, else 0. ``saturated`` is the share of values
-    at the ends of the range, ``used`` the share of the range between the smallest and the largest
-    value; both are 0 for 32-bit biases.
+    ``granularity`` states which values share a scale, such as "per channel". ``block`` is the
+    number of values that share a scale if rows are split into blocks, else 0. ``saturated`` is the
+    share of values at the ends of the range, ``used`` the share of the range between the smallest
+    and the largest value; both are 0 for 32-bit biases.
     """
 
     name: str
@@ -106,7 +106,7 @@ def inspect(path: Path, kernels: Kernels | None = None) -> dict[str, Any]:
 
 
 def as_text(found: dict[str, Any]) -> str:
-    """The result of ``inspect`` as text."""
+    """Return the result of ``inspect`` as text."""
     fusion = found["fusion"]
     runs = Counter(node["precision"] for node in found["products"])
     unknown = found["multiply_adds_unknown"]
@@ -150,7 +150,7 @@ def as_text(found: dict[str, Any]) -> str:
 
 
 def tensors_of(model: onnx.ModelProto) -> list[TensorLine]:
-    """The quantized tensors of Q/DQ pairs and of integer operators, with their scales."""
+    """Return the quantized tensors of Q/DQ pairs and of integer operators, with their scales."""
     constants = {t.name: t for t in model.graph.initializer}
     rounded = {n.output[0] for n in all_nodes(model.graph) if n.op_type == "QuantizeLinear"}
     lines: dict[str, TensorLine] = {}
@@ -168,7 +168,7 @@ def tensors_of(model: onnx.ModelProto) -> list[TensorLine]:
 
 
 def _granularity(line: TensorLine, precision: Precision) -> str:
-    """The granularity of the scales of a tensor, such as "per channel"."""
+    """Return the granularity of the scales of a tensor, such as "per channel"."""
     if not line.values:
         if precision.scheme == "per-row":
             return "per row, at run time"
@@ -179,12 +179,12 @@ def _granularity(line: TensorLine, precision: Precision) -> str:
 
 
 def _block(node: onnx.NodeProto) -> int:
-    """The block size of a node with weights in blocks, else 0."""
+    """Return the block size of a node with weights in blocks, else 0."""
     return next((each.i for each in node.attribute if each.name == "block_size"), 0)
 
 
 def _triples(node: onnx.NodeProto) -> list[tuple[str, str, str]]:
-    """The names (tensor, scale, zero point) of a node's quantized inputs."""
+    """Return the names (tensor, scale, zero point) of a node's quantized inputs."""
     names = [*node.input, *("",) * 12]
     places: dict[str, list[tuple[int, int, int]]] = {
         "QuantizeLinear": [(0, 1, 2)],
@@ -219,7 +219,8 @@ def _line(name: str, weight: Array | None, scales: Array, zeros: Array | None) -
 
 
 def _nodes(runtime: onnx.ModelProto, work: list[int | None]) -> list[NodeLine]:
-    """The products of the optimised graph. ``work``: multiply-adds of the file's products."""
+    """Return the products of the optimised graph. ``work`` contains the multiply-adds of the file's
+    products."""
     nodes = list(all_nodes(runtime.graph))
     makers = {name: node for node in nodes for name in node.output}
     products = [node for node in nodes if node.op_type in INTEGER | FLOAT | NEVER_QUANTIZED]
@@ -243,7 +244,8 @@ def _precision(node: onnx.NodeProto, makers: dict[str, onnx.NodeProto]) -> str:
 
 
 def _feed(session: Session) -> dict[str, Array] | None:
-    """A generated row that the model accepts, to determine inner shapes; None if there is none."""
+    """Return a generated row that the model accepts, to determine inner shapes; None if there is
+    none."""
     rows, _ = generated_rows(session.signature, {}, session.run)
     if not rows:
         return None

@@ -69,7 +69,7 @@ class QuantizeOptions:
         return Goal(Target(self.target), self.max_drop, self.allow_batch_variance)
 
     def wishes(self, kernels: Kernels | None) -> dict[str, Any]:
-        """The options that affect results. A search resumes only if they are equal."""
+        """Return the options that affect results. A search resumes only if they are equal."""
         names = (
             "metric", "max_drop", "target", "allow_batch_variance", "max_batch_size", "threads",
             "from_int8",
@@ -78,12 +78,12 @@ class QuantizeOptions:
 
     @property
     def converts(self) -> bool:
-        """Whether an 8-bit model is converted without its FP32 source."""
+        """True if an 8-bit model is converted without its FP32 source."""
         return self.model is None
 
     @property
     def given(self) -> tuple[Path, ...]:
-        """Quantized files that are candidates too."""
+        """The given quantized files, which are candidates too."""
         return (*self.qat, *([self.from_int8] if self.from_int8 else []))
 
     @property
@@ -120,7 +120,7 @@ def carry_out(options: QuantizeOptions) -> str:
         if options.model is not None:
             return _carry_out(options, options.model, home, ())
         if options.from_int8 is None:
-            raise ConfigError("give a model in FP32, or --from-int8 with one that is quantized")
+            raise ConfigError("give an FP32 model, or a quantized model with --from-int8")
         with restored(options.from_int8, home.parent) as floats:
             return _carry_out(options, floats.path, home, (floats.note,))
     except OSError as error:
@@ -236,7 +236,7 @@ def _check_given(flag: str, path: Path, source: Source) -> None:
     """Check that a given quantized file loads and has the source's signature.
 
     Raises:
-        ConfigError: it does not, or it is not quantized.
+        ConfigError: it does not load, has another signature, or is not quantized.
     """
     if not path.is_file():
         raise ConfigError(f"{flag} {path}: there is no such file")

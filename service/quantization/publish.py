@@ -38,7 +38,7 @@ def check_home(home: Path, signature: Signature) -> None:
 
     Raises:
         ConfigError: the folder is not writable, already has the highest possible version, or is
-            that of another model.
+            belongs to another model.
     """
     try:
         Root.of(home.parent).check_new_version(home.name)
@@ -84,10 +84,10 @@ def _check_same(path: Path, version: int, signature: Signature) -> None:
 def publish(
     home: Path, model: Path, report: Mapping[str, Any], page: str, beside: Sequence[Path] = ()
 ) -> int:
-    """Publish the next version, with the files ``beside`` it. Returns its number.
+    """Publish the next version, together with the files ``beside``. Returns its number.
 
     Raises:
-        ConfigError: it cannot be written; no partial version remains.
+        ConfigError: the version cannot be written; no partial version remains.
     """
     staging = Staging(home.parent, home.name)
     try:
@@ -116,12 +116,13 @@ def _copy(file: Path, staging: Staging, name: PurePosixPath) -> None:
 
 
 def write_golden(home: Path, signature: Signature, rows: Rows, answers: Sequence[Arrays]) -> bool:
-    """Write the golden rows unless the model has some. Returns whether they were written.
+    """Write the golden rows unless the model already has golden rows. Returns True if they were
+    written.
 
-    There is only one row, or run, if the model has no batch axis. Outputs without one value per row
-    are left out, such as a detector's boxes: their number may differ in a good version. All outputs
-    of a run are left out if serving would split it along its first axis, such as the steps of a
-    sequence.
+    If the model has no batch axis, only one row or run is written. Outputs without one value per
+    row, such as a detector's boxes, are omitted: their number may differ in a good version. All
+    outputs of a run are omitted if serving would split the run along its first axis, such as the
+    steps of a sequence.
     """
     if (home / GOLDEN).exists():
         return False
@@ -151,12 +152,13 @@ def write_golden(home: Path, signature: Signature, rows: Rows, answers: Sequence
 
 
 def _joined(arrays: Sequence[Array]) -> Array:
-    """Concatenate arrays; a single one is returned unchanged, as scalars cannot be concatenated."""
+    """Concatenate arrays. A single array is returned unchanged, since scalars cannot be
+    concatenated."""
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _room(home: Path) -> bool:
-    """Whether the number after the highest version is a valid version."""
+    """Return True if the number after the highest version is a valid version."""
     return VERSION.fullmatch(str(highest_version(home) + 1)) is not None
 
 

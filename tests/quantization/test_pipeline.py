@@ -399,7 +399,7 @@ def test_a_dynamic_model_is_converted_without_its_source(
     assert (models / "both/1/model.onnx").exists()
     # Where nothing is better, what is there stays.
     told = convert(None, target="size", max_drop=0.0, name="none")
-    assert f"no version was made: {given} stays as it is" in told
+    assert f"no version was made: {given} is unchanged" in told
     assert not (models / "none").exists()
 
 

@@ -1,7 +1,7 @@
-"""Casts arrays to the dtypes that a model takes, between floats and between integers only.
+"""Casts arrays to the dtypes of a model's inputs: floats to floats, integers to integers.
 
 NumPy creates float64 and, on some systems, int32 by default; these are cast. Ambiguous casts are
-refused: uint8 pixels for an FP32 input may mean the range 0 to 255 or 0 to 1.
+rejected: uint8 pixels for an FP32 input may mean the range 0 to 255 or 0 to 1.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,7 +60,7 @@ def cast(array: Array, spec: TensorSpec) -> Array:
             raise _unfit(array, spec, f", with values from {array.min()} to {array.max()}")
         return array.astype(want)
     if want.kind == "f":
-        raise _unfit(array, spec, "; scale and cast it as your service does before it predicts")
+        raise _unfit(array, spec, "; scale and cast it as your service does before inference")
     raise _unfit(array, spec)
 
 

@@ -1,7 +1,7 @@
 """Aligns outputs with labels, so that a metric can read both as arrays.
 
-Rows of one shape are stacked. Where runs differ in length, outputs and labels are aligned element
-by element: a class for each token of a text, for each node of a graph, or for each run.
+Rows of one shape are stacked. If runs differ in length, outputs and labels are aligned element by
+element: a class for each token of a text, for each node of a graph, or for each run.
 """
 
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ Answers = Sequence[Arrays]
 
 
 def by_name(names: Sequence[str], answers: Answers) -> dict[str, Array]:
-    """Outputs [rows, ...] by name; an array of arrays where the rows' shapes differ."""
+    """Return outputs [rows, ...] by name; an array of arrays if the rows' shapes differ."""
     return {name: stack([row[i] for row in answers]) for i, name in enumerate(names)}
 
 
 def stack(arrays: Sequence[Array]) -> Array:
-    """One array with rows on the first axis; an array of arrays if their shapes differ."""
+    """Return one array with rows on the first axis; an array of arrays if their shapes differ."""
     if len({array.shape for array in arrays}) > 1:
         return apart(arrays)
     return np.concatenate(arrays) if arrays[0].shape[:1] == (1,) else np.stack(arrays)
 
 
 def values(arrays: Sequence[Array]) -> Array:
-    """All values in one array: stacked by row if all rows have one shape; concatenated along the
-    first axis if only its length differs; flattened otherwise."""
+    """Return all values in one array: stacked by row if all rows have one shape; concatenated along
+    the first axis if only its length differs; flattened otherwise."""
     if len({array.shape for array in arrays}) == 1:
         return stack(arrays)
     if all(array.ndim for array in arrays) and len({array.shape[1:] for array in arrays}) == 1:
@@ -37,7 +37,7 @@ def values(arrays: Sequence[Array]) -> Array:
 
 
 def beside(names: Sequence[str], answers: Answers, labels: Array) -> tuple[dict[str, Array], Array]:
-    """Outputs by name, and the labels to compare them with."""
+    """Return outputs by name, and the labels to compare them with."""
     outputs = by_name(names, answers)
     if not varies(labels) and all(array.dtype != object for array in outputs.values()):
         return outputs, labels
@@ -52,12 +52,13 @@ def beside(names: Sequence[str], answers: Answers, labels: Array) -> tuple[dict[
 
 
 def _marks_unknown(each: Sequence[Array], labels: Array) -> bool:
-    """Whether negative labels mean "no label": integer labels, several for each run."""
+    """Return True if negative labels mean "no label": integer labels, with several for a run."""
     return labels.dtype.kind == "i" and any(label.size > 1 for label in each)
 
 
 def _lined_up(arrays: Sequence[Array], labels: Sequence[Array]) -> Array | None:
-    """An output as [labels] or [labels, classes]; None if its size does not match the labels."""
+    """Return an output as [labels] or [labels, classes]; None if its size does not match the
+    labels."""
     pairs = list(zip(arrays, labels, strict=True))
     if all(array.size == label.size for array, label in pairs):
         return np.concatenate([array.ravel() for array in arrays])
@@ -70,8 +71,8 @@ def _lined_up(arrays: Sequence[Array], labels: Sequence[Array]) -> Array | None:
 
 
 def _padded(tables: Sequence[Array]) -> Array | None:
-    """Tables [labels, classes] concatenated, padded to one width with -inf so that argmax never
-    chooses the padding; None for integer tables of different widths."""
+    """Concatenate tables [labels, classes], padded to one width with -inf so that argmax never
+    chooses the padding. Return None for integer tables of different widths."""
     width = max(table.shape[1] for table in tables)
     if all(table.shape[1] == width for table in tables):
         return np.concatenate(tables)

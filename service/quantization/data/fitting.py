@@ -10,11 +10,11 @@ from service.core.tensors import Array
 VECTORS = re.compile(r"embed|hidden|feature|pool", re.IGNORECASE)
 """Names of embeddings that are not normalised: their values alone look like class scores."""
 BLOCK = 64
-"""The width of an embedding is a multiple of this; a number of classes hardly ever is."""
+"""The width of an embedding is a multiple of this; a number of classes rarely is."""
 
 
 def fitting(name: str, answers: Sequence[Array]) -> str:
-    """The metric for one output.
+    """Return the metric for one output.
 
     "cosine" for embeddings: unit vectors, or an embedding's name or width. "r2" for one value per
     row, and for independent probabilities. "agreement" (of the highest class) for all others.

@@ -1,8 +1,8 @@
 """Scores outputs against labels.
 
-An output can be read in several ways, such as argmax or a threshold. Of all readings of all outputs
-that fit the labels' shape and values, the one with the best score for FP32 is used, for FP32 and
-for the candidate.
+An output can be read in several ways, such as argmax or a threshold. Among all readings of all
+outputs that fit the labels' shape and values, the reading with the best score for FP32 is chosen.
+It is used for both FP32 and the candidate.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +24,7 @@ MOST = 1e140
 
 
 def fitting_metric(outputs: Outputs, labels: Array) -> str:
-    """The metric for labels: "accuracy" for classes that an output can predict, "r2" for
+    """Return the metric for labels: "accuracy" for classes that an output can predict, "r2" for
     quantities.
 
     Raises:
@@ -38,7 +38,7 @@ def fitting_metric(outputs: Outputs, labels: Array) -> str:
 
 
 def accuracies(got: Outputs, want: Outputs, labels: Array) -> tuple[float, float]:
-    """The accuracy of a candidate and of FP32, over all labels of all rows.
+    """Return the accuracy of a candidate and of FP32, over all labels of all rows.
 
     Raises:
         ConfigError: no output fits the labels.
@@ -51,7 +51,7 @@ def accuracies(got: Outputs, want: Outputs, labels: Array) -> tuple[float, float
 
 
 def r2s(got: Outputs, want: Outputs, labels: Array) -> tuple[float, float]:
-    """The coefficient of determination (R²) of a candidate and of FP32.
+    """Return the coefficient of determination (R²) of a candidate and of FP32.
 
     Raises:
         ConfigError: no output has a value for each label.
@@ -66,7 +66,7 @@ def r2s(got: Outputs, want: Outputs, labels: Array) -> tuple[float, float]:
 
 
 def doubt(metric: str, reference: float, labels: Array | None) -> str:
-    """A warning if FP32's accuracy is too low for a drop to be meaningful, else ""."""
+    """Return a warning if FP32's accuracy is too low for a drop to be meaningful, else ""."""
     if metric != "accuracy" or labels is None:
         return ""
     several = varies(labels) or labels.ndim > 1
@@ -76,13 +76,13 @@ def doubt(metric: str, reference: float, labels: Array | None) -> str:
     if reference > most:
         return ""
     return (
-        f"FP32's accuracy, {reference:.4f}, is no better than always giving the most frequent "
-        f"label, {most:.4f}: it may not show errors that quantization causes"
+        f"FP32's accuracy, {reference:.4f}, is no better than always predicting the most "
+        f"frequent label, {most:.4f}: it may not show errors that quantization causes"
     )
 
 
 def r2(want: Array, got: Array) -> float:
-    """R²: 1 - squared error / variance. 1 is perfect, 0 is as good as the mean."""
+    """Return R²: 1 - squared error / variance. 1 is perfect, 0 is as good as the mean."""
     # Only values finite in both count: NaN and infinities that differ have failed the candidate.
     special = ~(np.isfinite(want) & np.isfinite(got))
     unit = magnitude(want)  # the squares of values beyond 1e154 would overflow
@@ -106,9 +106,9 @@ def _readings(outputs: Outputs, labels: Array) -> Iterator[Hits]:
 
 
 def _scores(name: str, output: Array, labels: Array) -> Iterator[Hits]:
-    """Readings of a float output: argmax over the classes, or each value against a threshold.
+    """Yield readings of a float output: argmax over the classes, or each value against a threshold.
 
-    Where rows have several labels, a negative one means "no label".
+    If rows have several labels, a negative label means "no label".
     """
     if labels.dtype.kind not in "iubf":
         return
@@ -139,7 +139,7 @@ def _highest(name: str, labels: Array, axis: int, outputs: Outputs) -> Array:
 
 
 def _alike(output: Array, labels: Array) -> bool:
-    """Whether both are strings or both are numbers."""
+    """Return True if both are strings or both are numbers."""
     return (output.dtype.kind in "OU") == (labels.dtype.kind == "U")
 
 
@@ -152,5 +152,5 @@ def _misfit(outputs: Outputs, labels: Array) -> ConfigError:
     span = f" from {labels.min()} to {labels.max()}" if labels.dtype.kind in "iubf" else ""
     return ConfigError(
         f"the labels, {labels.dtype} {list(labels.shape)}{span}, fit none of the outputs ({has}); "
-        "give labels that do, or --metric module:function"
+        "give labels that fit one, or --metric module:function"
     )

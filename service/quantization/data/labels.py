@@ -14,10 +14,10 @@ Feed = Mapping[str, Array]
 
 
 def label_key(feed: Feed, signature: Signature, asked: str | None) -> str | None:
-    """The name of the labels; None if there are none.
+    """Return the name of the labels; None if there are none.
 
     Raises:
-        ConfigError: there are no labels of the name asked for.
+        ConfigError: the data has no labels with the name ``asked``.
     """
     if asked is not None and asked not in feed:
         has = ", ".join(f'"{name}"' for name in feed)
@@ -27,7 +27,7 @@ def label_key(feed: Feed, signature: Signature, asked: str | None) -> str | None
 
 
 def labels_of_rows(feeds: Sequence[Feed], key: str, rows: int) -> Array:
-    """Labels [rows, ...]. Where each feed is one row, its labels may omit the first axis.
+    """Return labels [rows, ...]. If each feed is one row, its labels may omit the first axis.
 
     Raises:
         ConfigError: labels are missing, or their number or shapes do not match.
@@ -46,10 +46,11 @@ def labels_of_rows(feeds: Sequence[Feed], key: str, rows: int) -> Array:
 
 
 def labels_of_runs(feeds: Sequence[Feed], key: str) -> Array:
-    """Labels [runs, ...]; an array of arrays [elements] where runs have different numbers of them.
+    """Return labels [runs, ...]; an array of arrays [elements] if runs have different numbers of
+    labels.
 
     Raises:
-        ConfigError: some runs have none.
+        ConfigError: some runs have no labels.
     """
     found = [array[0] if array.shape[:1] == (1,) else array for array in _found(feeds, key)]
     if len({array.shape for array in found}) == 1:
@@ -59,7 +60,7 @@ def labels_of_runs(feeds: Sequence[Feed], key: str) -> Array:
 
 
 def apart(arrays: Sequence[Array]) -> Array:
-    """An array of arrays (dtype object), which may have different shapes."""
+    """Return an array of arrays (dtype object), which may have different shapes."""
     found = np.empty(len(arrays), dtype=object)
     for place, array in enumerate(arrays):
         found[place] = array
@@ -67,12 +68,12 @@ def apart(arrays: Sequence[Array]) -> Array:
 
 
 def varies(labels: Array) -> bool:
-    """Whether runs have different numbers of labels."""
+    """Return True if runs have different numbers of labels."""
     return labels.dtype == object
 
 
 def flat(labels: Array) -> Array:
-    """All labels in one array: [rows, ...] unchanged, those of runs concatenated."""
+    """Return all labels in one array: [rows, ...] unchanged, labels of runs concatenated."""
     return np.concatenate(list(labels)) if varies(labels) else labels
 
 

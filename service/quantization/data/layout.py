@@ -1,8 +1,8 @@
 """Decides whether a model's inputs are a batch of rows, or each set of inputs is a run.
 
-Rows share their first axis: a batch can be split into rows, and rows joined to a batch. A run is
-passed to the graph as recorded: with state [2, batch, hidden], a scalar, or inputs whose first axes
-are unrelated.
+Rows share their first axis: a batch can be split into rows, and rows can be joined into a batch. A
+run is passed to the graph as recorded: with state [2, batch, hidden], a scalar, or inputs whose
+first axes are unrelated.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ class Layout(StrEnum):
 
 
 def layout_of(signature: Signature) -> Layout:
-    """The layout that the signature declares, with shapes as ONNX Runtime reports them."""
+    """Return the layout that the signature declares, with shapes as ONNX Runtime reports them."""
     inputs = signature.inputs
     if not inputs or any(_has_no_rows(spec) for spec in inputs):
         return Layout.RUNS
@@ -42,13 +42,13 @@ def layout_of(signature: Signature) -> Layout:
 
 
 def joins(signature: Signature) -> bool:
-    """Whether rows may be batched, judged by the signature."""
+    """Return True if rows may be batched, judged by the signature."""
     rows = layout_of(signature) in (Layout.ROWS, Layout.UNKNOWN)
     return rows and not any(isinstance(spec.shape[0], int) for spec in signature.inputs)
 
 
 def are_runs(feeds: Sequence[Mapping[str, Array]], signature: Signature) -> bool:
-    """Whether each of the feeds is one run, rather than some rows."""
+    """Return True if each of the feeds is one run, False if each contains rows."""
     layout = layout_of(signature)
     if layout is Layout.APART:
         return len(feeds) > 1 or not _share_a_first_axis(feeds, signature)
@@ -58,8 +58,8 @@ def are_runs(feeds: Sequence[Mapping[str, Array]], signature: Signature) -> bool
 
 
 def _has_no_rows(spec: TensorSpec) -> bool:
-    """Whether an input has no batch on its first axis: it is a scalar, the first axis has a fixed
-    length other than 1, or only another axis is named after the batch."""
+    """Return True if an input has no batch on its first axis: it is a scalar, the first axis has a
+    fixed length other than 1, or only another axis is named after the batch."""
     if not spec.shape:
         return True
     first, *others = spec.shape
@@ -73,7 +73,7 @@ def _says_batch(dim: object) -> bool:
 
 
 def _share_a_first_axis(feeds: Sequence[Mapping[str, Array]], signature: Signature) -> bool:
-    """Whether the arrays of each feed have the same number of rows."""
+    """Return True if the arrays of each feed have the same number of rows."""
     for feed in feeds:
         # Missing arrays and scalars are skipped here: ``rows_of`` reports them more clearly.
         arrays = [(np.shape(feed[s.name]), s) for s in signature.inputs if s.name in feed]

@@ -22,7 +22,7 @@ from service.quantization.data.runs import AS_THEY_COME, check_run, unstacked
 from service.quantization.data.user_functions import user_function
 
 MOST_FEEDS, MOST_BYTES = 100_000, 4 * 10**9
-"""The most dicts and bytes that are taken from a user's function."""
+"""The maximum number of dicts, and of bytes, that are read from a user's function."""
 RANDOM_ROWS = 128
 
 Feed = Mapping[str, Array]
@@ -38,7 +38,7 @@ def read_data(
 ) -> Rows:
     """Read the rows, or runs, of ``--data``.
 
-    ``needs_labels``: whether it is an error if the labels named by ``labels`` are missing.
+    If ``needs_labels``, it is an error if the labels named by ``labels`` are missing.
 
     Raises:
         ConfigError: there is no data, or it does not fit the model.
@@ -105,7 +105,7 @@ def _about(part: str) -> Iterator[None]:
 
 
 def _named(spec: str, signature: Signature) -> tuple[dict[str, Feed], tuple[str, ...]]:
-    """Feeds by their name in error messages, and notes on them."""
+    """Return feeds by their name in error messages, and notes on them."""
     path = Path(spec)
     if path.is_dir():
         return _folder(path, signature), ()
@@ -127,8 +127,8 @@ def _archive(path: Path) -> Feed:
 
 
 def _folder(folder: Path, signature: Signature) -> dict[str, Feed]:
-    """Feeds of a folder: one .npy per input, named after it; or several .npz files (or .npy files,
-    for a model with one input) of some rows each."""
+    """Return the feeds of a folder: one .npy file per input, named after the input; or several .npz
+    files (or .npy files for a model with one input), each with some rows."""
     archives = sorted(folder.glob("*.npz"))
     if archives:
         return {path.name: _archive(path) for path in archives}
@@ -170,7 +170,7 @@ def _function(spec: str) -> tuple[dict[str, Feed], tuple[str, ...]]:
                     feeds[name] = _feed(value)
                 size += sum(array.nbytes for array in feeds[name].values())
                 if len(feeds) == MOST_FEEDS or size > MOST_BYTES:
-                    return feeds, (f"{spec} yields more dicts than the {len(feeds)} taken.",)
+                    return feeds, (f"{spec} yields more than the {len(feeds)} dicts used.",)
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:
@@ -193,14 +193,14 @@ def _feed(value: object) -> Feed:
 
 
 def _line_in(error: BaseException, module: str) -> str:
-    """The file and line of the user's module where an error was raised, or ""."""
+    """Return the file and line of the user's module where an error was raised, or ""."""
     file = getattr(sys.modules.get(module), "__file__", None)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
 def _plain(feed: Feed) -> Feed:
-    """A golden set's feed with "inputs/<name>" renamed to "<name>", without its outputs."""
+    """Return a golden set's feed with "inputs/<name>" renamed to "<name>", without its outputs."""
     if not any(name.startswith("inputs/") for name in feed):
         return feed
     return {n.removeprefix("inputs/"): a for n, a in feed.items() if not n.startswith("outputs/")}
@@ -222,7 +222,7 @@ def _inputs(rows: list[Arrays]) -> range:
 
 
 def _like(rows: list[Arrays], index: int, rng: np.random.Generator) -> Array:
-    """A random array with the shape, dtype and range of the rows that the model accepted."""
+    """Return a random array with the shape, dtype and range of the rows that the model accepted."""
     seen = np.stack([row[index] for row in rows])
     shape = rows[0][index].shape
     if seen.dtype.kind == "f":

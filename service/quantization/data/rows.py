@@ -20,7 +20,8 @@ from service.quantization.data.runs import too_few
 FEWEST = 16
 """The minimum number of rows for meaningful ranges and scores."""
 SPARE = 64
-"""The minimum number of evaluation rows for a test split: a quarter of fewer is not meaningful."""
+"""The minimum number of rows, after calibration, for a test split: a quarter of fewer rows is not
+meaningful."""
 MOST_CALIBRATION = 128
 
 
@@ -28,8 +29,8 @@ MOST_CALIBRATION = 128
 class Rows:
     """Rows with their labels [rows, ...] or array of arrays (see ``labels``), None if unknown.
 
-    ``notes`` describe conversions, for the report. ``by_run``: these are runs, which are neither
-    split nor batched. ``numbers``: the index of each row in the data, from 0.
+    ``notes`` describe conversions, for the report. ``by_run`` is True for runs, which are neither
+    split nor batched. ``numbers`` contains the index of each row in the data, from 0.
     """
 
     feeds: tuple[Arrays, ...]
@@ -42,21 +43,22 @@ class Rows:
         return len(self.feeds)
 
     def take(self, chosen: Sequence[int] | Array) -> "Rows":
-        """The rows at the given indices, in that order."""
+        """Return the rows at the given indices, in that order."""
         feeds = tuple(self.feeds[int(i)] for i in chosen)
         labels = None if self.labels is None else self.labels[np.asarray(chosen)]
         numbers = tuple(self.number(int(i)) for i in chosen)
         return Rows(feeds, labels, by_run=self.by_run, numbers=numbers)
 
     def number(self, place: int) -> int:
-        """The index of a row in the data."""
+        """Return the index of a row in the data."""
         return self.numbers[place] if self.numbers else place
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
     """Disjoint rows: ``calibration`` for activation ranges, ``evaluation`` to choose the winner,
-    ``confirmation`` as the test split on which the winner must pass too; it may be empty."""
+    ``confirmation`` as the test split, on which the winner must pass too. The test split may be
+    empty."""
 
     calibration: Rows
     evaluation: Rows
@@ -64,8 +66,8 @@ class Split:
 
 
 def split(rows: Rows, seed: int, most: int, calibration: Rows | None = None) -> Split:
-    """Shuffle and split rows: a quarter (at most 128) for calibration; of the rest, three quarters
-    for evaluation and one for confirmation (at most ``most`` each).
+    """Shuffle and split rows. A quarter (at most 128) is for calibration. Of the other rows, three
+    quarters are for evaluation and one quarter is for confirmation (at most ``most`` rows each).
 
     If ``calibration`` is given, it is used instead, and all ``rows`` are for evaluation and
     confirmation.
@@ -110,7 +112,7 @@ def check_rows(feeds: Sequence[Mapping[str, Array]], signature: Signature) -> tu
 
 
 def rows_of(feed: Mapping[str, Array], signature: Signature, place: int) -> list[Arrays]:
-    """The rows of one feed. ``place`` is the index of the first one in the data, for errors.
+    """Return the rows of one feed. ``place`` is the index of the first row in the data, for errors.
 
     Raises:
         ConfigError: see ``check_rows``.
@@ -153,7 +155,7 @@ def _fit(feed: Mapping[str, Array], index: int, signature: Signature, place: int
 
 
 def infinite_rows(rows: Sequence[Arrays], signature: Signature) -> tuple[str, ...]:
-    """Notes on inputs that contain infinity, either a mask or an undetected overflow."""
+    """Return notes on inputs that contain infinity, either a mask or an undetected overflow."""
     notes = []
     for index, spec in enumerate(signature.inputs):
         arrays = [row[index] for row in rows]
@@ -178,7 +180,7 @@ def _check_numbers(array: Array, name: str, place: int) -> None:
 
 
 def groups(feeds: Sequence[Arrays]) -> Iterator[list[int]]:
-    """The indices of the rows of each shape."""
+    """Yield the indices of the rows of each shape."""
     places: dict[tuple[tuple[int, ...], ...], list[int]] = defaultdict(list)
     for place, row in enumerate(feeds):
         places[tuple(array.shape for array in row)].append(place)
@@ -203,7 +205,7 @@ def save_rows(rows: Rows, path: Path) -> None:
 
 
 def load_rows(path: Path) -> Rows:
-    """Read what ``save_rows`` wrote."""
+    """Read the file that ``save_rows`` wrote."""
     found: dict[int, Arrays] = {}
     with np.load(path, allow_pickle=False) as archive:
         number = 0

@@ -11,8 +11,8 @@ from service.quantization.data.labels import LABELS
 Feed = Mapping[str, Array]
 
 AS_THEY_COME = (
-    "Each set of inputs is one run: rows/s are runs/s, runs are not batched, and whether rows of "
-    "a batch influence each other does not apply."
+    "Each set of inputs is one run: rows/s are runs/s, runs are not batched, so the check "
+    "that rows of a batch do not influence each other does not apply."
 )
 
 
@@ -71,7 +71,7 @@ def _checked(feed: Feed, spec: TensorSpec, takes: str) -> Array:
 
 
 def too_few(runs: Sequence[Arrays], fewest: int) -> str:
-    """The error message for fewer runs than a search needs."""
+    """Return the error message for fewer runs than a search needs."""
     shapes = ", ".join(str(list(array.shape)) for array in runs[0]) if runs else "none"
     return (
         f"the data has {len(runs)} run{'s' if len(runs) != 1 else ''} (shapes {shapes}); at least "

@@ -10,10 +10,10 @@ from typing import Any
 
 @contextmanager
 def user_function(spec: str) -> Iterator[Callable[..., Any]]:
-    """The function. Its own imports are resolved as well until the context exits.
+    """Import and yield the function. Its own imports are resolved too until the context exits.
 
     Raises:
-        Exception: whatever importing it raises.
+        Exception: any exception of the import.
     """
     module, _, name = spec.partition(":")
     sys.path.insert(0, str(Path.cwd()))

@@ -1,8 +1,9 @@
 """Checks the answers of a rewritten graph before it is timed.
 
-One fusion of ONNX Runtime's optimiser adds the bias before the scales of rows (see ``per_row``). So
-the answers of the file as served are compared with those of the unoptimised file, which may differ
-by rounding only. The unoptimised file is compared with the float graph, with a wider tolerance.
+One fusion of ONNX Runtime's optimiser adds the bias before the scales of rows (see ``per_row``).
+Therefore the answers of the optimised file, as served, are compared with those of the unoptimised
+file. They may differ by rounding only. The unoptimised file is compared with the float graph, with
+a wider tolerance.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +19,8 @@ ROWS = 4
 FUSED = 1e-3
 """Noise-to-signal ratio (power) allowed for a different order of summation: 3 % in amplitude."""
 SPREAD = 4
-"""Allowed on top, in multiples of the quantization noise: in a deep graph, one value rounded the
-other way in an early layer changes the rounding in all later layers."""
+"""The additional deviation allowed, in multiples of the quantization noise: in a deep graph, one
+value rounded the other way in an early layer changes the rounding in all later layers."""
 FAR = 0.5
 """Noise-to-signal ratio above which the answers are unrelated to the float graph's."""
 
@@ -34,7 +35,8 @@ def check_answers(built: Path, source: Path, feeds: Sequence[Feed]) -> None:
     """Compare answers for a few rows, one at a time and as a batch if the model accepts one.
 
     Raises:
-        WrongAnswers: ONNX Runtime's optimiser changes them, or they are far from the float graph's.
+        WrongAnswers: ONNX Runtime's optimiser changes the answers, or they are too far from the
+            float graph's.
     """
     plain = _session(built, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
     served = _session(built, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
@@ -44,13 +46,13 @@ def check_answers(built: Path, source: Path, feeds: Sequence[Feed]) -> None:
         far = noise([_run(exact, feed)], [answers])
         if far > FAR:
             raise WrongAnswers(
-                f"answers are far from the float graph's: noise over signal {far:.2g}"
+                f"answers are far from the float graph's: noise-to-signal ratio {far:.2g}"
             )
         moved = noise([answers], [_run(served, feed)])
         if moved > FUSED + SPREAD * far:
             raise WrongAnswers(
-                "ONNX Runtime's optimiser changes its answers: noise over signal "
-                f"{moved:.2g} to the same file unoptimised"
+                "ONNX Runtime's optimiser changes its answers: noise-to-signal ratio "
+                f"{moved:.2g}, compared with the same file without optimisation"
             )
 
 
@@ -65,7 +67,8 @@ def _run(session: ort.InferenceSession, feed: Feed) -> tuple[Array, ...]:
 
 
 def _batches(exact: ort.InferenceSession, feeds: Sequence[Feed]) -> list[Feed]:
-    """The rows, and a batch of those with the shapes of the first if the float graph accepts it."""
+    """Return the rows, followed by a batch of the rows that have the shapes of the first row, if
+    the float graph accepts it."""
     first = feeds[0]
     alike = [f for f in feeds if all(f[name].shape == first[name].shape for name in first)]
     if len(alike) < 2 or any(not array.ndim for array in first.values()):

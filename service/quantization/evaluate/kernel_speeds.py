@@ -1,6 +1,6 @@
 """Times ONNX Runtime's kernels on this CPU: one matrix product in each number format.
 
-CPU features alone do not tell which formats are fast.
+CPU features alone do not show which formats are fast.
 """
 
 from dataclasses import asdict
@@ -23,7 +23,8 @@ ROUNDS = 40
 
 
 def hardware(timed: bool = True) -> dict[str, Any]:
-    """CPU features, limits and advice, with measured kernels if the onnx package is installed."""
+    """Return CPU features, limits and advice, with measured kernels if the onnx package is
+    installed."""
     machine = read_machine()
     found = asdict(machine) | {"advice": list(machine.advice), "kernels": None}
     if timed and find_spec("onnx") is not None:
@@ -32,7 +33,7 @@ def hardware(timed: bool = True) -> dict[str, Any]:
 
 
 def hardware_text(found: dict[str, Any]) -> str:
-    """``hardware`` as text."""
+    """Return the result of ``hardware`` as text."""
     quota = found["cpu_quota"]
     limit = found["memory_limit"]
     lines = [
@@ -63,11 +64,11 @@ def _kernel_lines(kernels: dict[str, Any] | None) -> list[str]:
 
 
 def measure_kernels() -> dict[str, Any]:
-    """The speed of each format relative to FP32, and whether ONNX Runtime's default kernels give
-    wrong U8S8 sums on this CPU.
+    """Return the speed of each format relative to FP32, and whether ONNX Runtime's default kernels
+    return wrong U8S8 sums on this CPU.
 
-    A format is measured with the kernels that serving uses, and with the other set of kernels too
-    if ONNX Runtime's optimised graphs differ.
+    A format is measured with the kernels that serving uses. It is also measured with the other
+    kernels if ONNX Runtime's optimised graphs differ.
     """
     rng = np.random.default_rng(0)
     x = rng.random((ROWS, WIDTH), np.float32)
@@ -100,7 +101,8 @@ def _models(w: Array) -> dict[str, bytes]:
 
 
 def _sessions(name: str, path: Path) -> dict[str, Session]:
-    """Sessions by name: with the kernels of serving, and with the others if the graphs differ."""
+    """Return sessions by name: one with the kernels of serving, and one with the other kernels if
+    the optimised graphs differ."""
     written = {kernels: path.with_suffix(f".{kernels}") for kernels in Kernels}
     sessions = {
         kernels: Session(path, SessionOptions(1, optimised, kernels))
@@ -158,7 +160,7 @@ def _half(w: Array) -> bytes:
 
 
 def _qdq(w: Array, activations: Any, weights: Any, top: int) -> bytes:
-    """A product between Q/DQ nodes, with weights of magnitude ``top`` at most."""
+    """Return a product between Q/DQ nodes, with weights of magnitude ``top`` at most."""
     from onnx import helper
 
     weight_scale = float(np.abs(w).max()) / top

@@ -10,8 +10,8 @@ from service.core.tensors import Arrays
 
 
 def noise(want: Sequence[Arrays], got: Sequence[Arrays]) -> float:
-    """The highest noise-to-signal ratio (power) of all float outputs, over all rows. Infinity if an
-    element is finite in one of the sets only.
+    """Return the highest noise-to-signal ratio (power) of all float outputs, over all rows. The
+    result is infinity if an element is finite in only one of the sets.
 
     Outputs of integers or strings are ignored.
     """

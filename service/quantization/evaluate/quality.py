@@ -157,10 +157,11 @@ def _by_user(
 
 
 def user_metric(spec: str) -> Metric:
-    """Load the function ``module:function``, which takes outputs by name, and labels.
+    """Load the function ``module:function``, which accepts the outputs by name and the labels.
 
-    An output is one array with rows on the first axis. If the shapes of rows differ, it is an array
-    of objects with one array for each row, and so are labels if their number differs between runs.
+    An output is one array with rows on the first axis. If the rows differ in shape, the output is
+    an object array with one array for each row. The labels are such an array too if runs have
+    different numbers of labels.
 
     Raises:
         ConfigError: it cannot be imported.
@@ -233,10 +234,11 @@ def _output(name: str, want: list[Array], got: list[Array]) -> OutputQuality:
 
 
 def _slices(want: Array, got: Array, broken: Array, probabilities: bool) -> tuple[Array, int]:
-    """The cosine of each channel after subtracting FP32's mean, and the number of dead channels.
+    """Return the cosine of each channel after subtracting FP32's mean, and the number of dead
+    channels.
 
-    Channels that are nearly constant in FP32 get 1; dead ones, and ``broken`` ones, whose NaN or
-    infinities differ from FP32's, get -1.
+    Channels that are nearly constant in FP32 score 1. Dead channels score -1, and so do ``broken``
+    channels, whose NaN or infinities differ from FP32's.
     """
     if want.shape[1] > MOST_SLICES:
         step = -(-want.shape[1] // MOST_SLICES)
@@ -253,15 +255,16 @@ def _slices(want: Array, got: Array, broken: Array, probabilities: bool) -> tupl
 
 
 def _agreement(want: list[Array], got: list[Array]) -> float:
-    """The share of equal argmax along the last axis; empty arrays are left out, and 1.0 if all
-    are empty."""
+    """Return the share of equal argmax along the last axis. Empty arrays are skipped; the result is
+    1.0 if all arrays are empty."""
     pairs = [(w, g) for w, g in zip(want, got, strict=True) if w.size]
     hits = [np.mean(ranked(w).argmax(-1) == ranked(g).argmax(-1)) for w, g in pairs]
     return float(np.mean(hits)) if hits else 1.0
 
 
 def cosine(want: Array, got: Array) -> float:
-    """Cosine similarity of two arrays as vectors; 0 if their NaN or infinities differ."""
+    """Return the cosine similarity of two arrays as vectors; 0 if their NaN or infinities
+    differ."""
     if differs(got, want).any():
         return 0.0
     special = ~np.isfinite(want)
@@ -275,7 +278,7 @@ def cosine(want: Array, got: Array) -> float:
 
 
 def _sqnr(want: Array, got: Array) -> float:
-    """Signal to quantization noise in dB, 200 for equal answers."""
+    """Return the ratio of signal to quantization noise in dB, 200 for equal answers."""
     unit = magnitude(want)
     want, got = want / unit, within_double(got, unit)
     noise = float(((want - got) ** 2).sum())

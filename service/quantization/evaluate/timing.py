@@ -1,4 +1,4 @@
-"""Times files in alternating turns, so that disturbances of the machine affect all of them alike.
+"""Times files in alternating turns, so that disturbances of the machine affect all of them equally.
 
 Machines have slow and fast phases that last longer than a run. So the ratio of two files is taken
 within each round, and the median of these ratios is reported.
@@ -17,9 +17,9 @@ from service.quantization.data.rows import Rows, groups
 TIMED = 16
 """The number of rows to time with, used in rotation."""
 SECONDS = 1.6
-"""Duration of one comparison of speed; LEAST_ROUNDS are made in any case."""
+"""Duration of one speed comparison, which has at least LEAST_ROUNDS rounds."""
 TURN_SECONDS = 0.004
-"""Minimum duration of a turn. Several runs in a row reload the weights into the caches once."""
+"""Minimum duration of a turn. Consecutive runs load the weights into the caches only once."""
 LEAST_ROUNDS, QUICK_ROUNDS, WARM_UP = 10, 8, 2
 
 
@@ -54,7 +54,7 @@ class Entrant:
 
 
 def race(rows: Rows, entrants: Sequence[Entrant], seconds: float) -> list[Timing]:
-    """Time all entrants in turns for about ``seconds``. The last one must be FP32; the result
+    """Time all entrants in alternation for about ``seconds``. The last one must be FP32; the result
     includes it."""
     laps = [(entrant.session, size) for entrant in entrants for size in entrant.laps]
     times = iter(_in_turns([(run, requests(rows, size)) for run, size in laps], seconds))
@@ -63,7 +63,7 @@ def race(rows: Rows, entrants: Sequence[Entrant], seconds: float) -> list[Timing
 
 
 def requests(rows: Rows, size: int) -> list[Arrays]:
-    """Up to 16 requests of ``size`` rows each."""
+    """Return up to 16 requests of ``size`` rows each."""
     if size == 1:
         return list(rows.feeds[:TIMED])
     places = max(groups(rows.feeds), key=len)
@@ -95,7 +95,8 @@ def _best(times: dict[int, Array]) -> int:
 
 
 def _in_turns(laps: Sequence[tuple[Session, list[Arrays]]], seconds: float) -> list[Array]:
-    """For each lap, an array [rounds] of seconds per run: medians of its turns, without warm-up."""
+    """Return for each lap an array [rounds] of seconds per run: medians of its turns, without
+    warm-up."""
     least = WARM_UP + (LEAST_ROUNDS if seconds else QUICK_ROUNDS)
     rounds: list[list[float]] = []
     started = perf_counter()

@@ -1,8 +1,8 @@
 """Times and scores one file against FP32, with the options of serving. Runs in a fresh worker.
 
 The candidate is loaded first and alone, to measure its load time and memory. Then its answers, its
-behaviour in batches, and its speed in turns with FP32 are measured. A candidate that cannot win is
-dropped early, with the reason.
+behaviour in batches, and its speed, in alternation with FP32, are measured. A candidate that cannot
+win is dropped early, with the reason.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class Bench:
     """Settings that all trials of a search share.
 
     ``reference_rows`` is FP32's best batch size, ``seconds`` the duration of a comparison of speed.
-    ``kernels`` None: chosen for each file as serving does.
+    If ``kernels`` is None, they are chosen for each file as in serving.
     """
 
     reference: Path
@@ -62,9 +62,10 @@ class Measurement:
     """The result of a trial.
 
     ``deviation`` is how much a row's answers change with the other rows of a batch, as a share of
-    the output's largest value; None if runs are not batched. ``dropped`` is why the trial ended
-    early, or "". ``kernels`` are the 8-bit kernels that were used. ``first_token_seconds``: of a
-    language model, from a prompt to the first token behind it.
+    the output's largest value; None if runs are not batched. ``dropped`` is the reason why the
+    trial ended early, or "". ``kernels`` are the 8-bit kernels that were used.
+    ``first_token_seconds`` is the time from a prompt to the first generated token, for a language
+    model.
     """
 
     load_seconds: float
@@ -79,20 +80,21 @@ class Measurement:
 
     @property
     def invariant(self) -> bool:
-        """Whether a row's answers are independent of the other rows of its batch."""
+        """True if a row's answers are independent of the other rows of its batch."""
         return self.deviation is None or self.deviation <= VARIES
 
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """A session, the seconds to load it, and the process's memory before, in bytes."""
+    """A session, its load time in seconds, and the memory of the process before loading, in
+    bytes."""
 
     session: Session
     seconds: float
     before: int
 
     def memory(self) -> tuple[int, int]:
-        """Growth of the process since ``before``, in bytes: current and peak."""
+        """Return the growth of the process since ``before``, in bytes: current and peak."""
         peak = _peak_bytes() or resident_bytes()
         return max(0, resident_bytes() - self.before), max(0, peak - self.before)
 
@@ -169,7 +171,7 @@ def trial(candidate: Path, bench: Bench, slowest: float) -> Measurement:
 
 
 def judge(candidate: Path, bench: Bench) -> Quality:
-    """The quality of a candidate on all evaluation rows, without timing."""
+    """Return the quality of a candidate on all evaluation rows, without timing."""
     rows = load_rows(bench.evaluation)
     loaded = _load(candidate, bench)
     answers = _answers(loaded.session, rows.feeds)
@@ -177,7 +179,7 @@ def judge(candidate: Path, bench: Bench) -> Quality:
 
 
 def confirm(candidate: Path, bench: Bench, confirmation: Path) -> Quality:
-    """The quality of a candidate on the test rows."""
+    """Return the quality of a candidate on the test rows."""
     rows = load_rows(confirmation)
     loaded = _load(candidate, bench)
     want = _answers(Session(bench.reference, bench.options), rows.feeds)
@@ -185,7 +187,8 @@ def confirm(candidate: Path, bench: Bench, confirmation: Path) -> Quality:
 
 
 def serving_threads(model: Path, evaluation: Path, cores: int, seconds: float) -> int:
-    """The threads that serving will use for a run: all cores if that makes a long row faster."""
+    """Return the number of threads that serving will use for a run: all cores if they make a long
+    row faster, otherwise 1."""
     entrants = [Entrant(Session(model, SessionOptions(count))) for count in (cores, 1)]
     wide = race(load_rows(evaluation), entrants, seconds)[0]
     long = wide.reference_p50_seconds >= LONG_SECONDS
@@ -208,7 +211,7 @@ def _score(
 
 
 def playoff(candidates: Sequence[Path], sizes: Sequence[int], bench: Bench) -> list[Timing]:
-    """Time the best candidates again, all in turns with FP32, to reduce noise in their order.
+    """Time the best candidates again, in alternation with FP32, to reduce the noise in their order.
 
     ``sizes`` are their best batch sizes.
     """
@@ -228,13 +231,13 @@ def _load(path: Path, bench: Bench) -> _Loaded:
 
 
 def _answers(session: Session, feeds: Sequence[Arrays]) -> list[Arrays]:
-    """The answers to each row."""
+    """Return the answers to each row."""
     # One row per run: the score must not depend on the other rows of a batch.
     return [session.run(row) for row in feeds]
 
 
 def _reference_answers(session: Session, rows: Rows, start: int, end: int) -> list[Arrays]:
-    """FP32's answers to rows ``start`` to ``end``.
+    """Return FP32's answers to rows ``start`` to ``end``.
 
     Raises:
         ConfigError: FP32 fails on a row; names its index in the data and its shapes.
@@ -254,7 +257,8 @@ def _reference_answers(session: Session, rows: Rows, start: int, end: int) -> li
 
 
 def _batches(session: Session, rows: Rows, bench: Bench) -> tuple[int, float | None]:
-    """The batch size with the most rows/s, and how much answers change with the other rows."""
+    """Return the batch size with the most rows/s, and how much answers change with the other
+    rows."""
     if not bench.batched:
         return 1, None
     chosen = [rows.feeds[i] for i in next(groups(rows.feeds))[:PROBED]]
@@ -277,7 +281,7 @@ def save_answers(answers: Sequence[Arrays], path: Path) -> None:
 
 
 def load_answers(path: Path) -> list[Arrays]:
-    """Read what ``save_answers`` wrote."""
+    """Read the file that ``save_answers`` wrote."""
     rows: list[list[Array]] = []
     with np.load(path, allow_pickle=False) as archive:
         for name in archive.files:

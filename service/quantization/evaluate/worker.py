@@ -29,11 +29,11 @@ LENGTH = 8
 
 
 class WorkFailed(Exception):
-    """The function raised or timed out, or its process died; the message is the reason."""
+    """The function raised or timed out, or its process died; the message states the reason."""
 
 
 class Worker:
-    """A child process. It starts at the first call, and again after a call that killed it.
+    """A child process. It starts at the first call, and restarts after a call that killed it.
 
     Its working directory is ``folder``, since ONNX's tools leave files there; modules of the user
     are still imported from the parent's working directory.
@@ -123,7 +123,7 @@ class Worker:
         return bytes(parts)
 
     def _death(self) -> str:
-        """Why the process ended: its signal, or its exit code and last line of stderr."""
+        """Return why the process ended: its signal, or its exit code and last line of stderr."""
         assert self._process is not None
         assert self._errors is not None
         code = self._process.wait()
@@ -147,7 +147,7 @@ def _main() -> None:
     _die_with_parent()
     logging.disable(logging.CRITICAL)
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # keep the output of libraries apart from the results
+    os.dup2(2, 1)  # keep the output of libraries separate from the results
     calls = os.fdopen(0, "rb")
     while head := calls.read(LENGTH):
         function, args, more = pickle.loads(calls.read(int.from_bytes(head)))

@@ -1,4 +1,4 @@
-"""Counts integer and float products in a graph as ONNX Runtime's optimiser leaves it.
+"""Counts integer and float products in the graph that ONNX Runtime's optimiser produces.
 
 A quantized product (convolution, matrix product) is faster only if the runtime fuses it with the
 Q/DQ nodes around it. If it remains DequantizeLinear -> float product, it is slower than FP32.
@@ -28,7 +28,7 @@ PASSING = {"Transpose", "Reshape", "Cast", "Squeeze", "Unsqueeze", "ReorderInput
 class Fusion:
     """Numbers of products in ONNX Runtime's optimised graph.
 
-    ``integer``: run in integers. ``unfused``: quantized, but run in float. ``float``: not
+    ``integer``: run in integers. ``unfused``: quantized, but run in float. ``floating``: not
     quantized. ``stray`` counts the remaining Quantize/DequantizeLinear nodes.
     """
 
@@ -54,7 +54,7 @@ def fusion_of(path: Path) -> Fusion:
 
 
 def optimised(path: Path) -> onnx.ModelProto:
-    """The optimised graph of a file on this CPU, as served, without external weights.
+    """Return the optimised graph of a file on this CPU, as served, without external weights.
 
     Raises:
         LoadFailed: ONNX Runtime does not load the file.
@@ -81,7 +81,7 @@ def count(model: onnx.ModelProto) -> Fusion:
 
 
 def unfused_product(node: onnx.NodeProto, makers: dict[str, onnx.NodeProto]) -> bool:
-    """Whether a float product reads a dequantized tensor."""
+    """Return True if a float product reads a dequantized tensor."""
     return any(_dequantized(name, makers) for name in node.input[:2])
 
 

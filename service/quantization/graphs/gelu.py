@@ -10,13 +10,13 @@ from service.quantization.graphs.products import Constants
 LOWEST = 0.17
 """The minimum of GELU is -0.16997, at -0.7518."""
 FACTORS = 4
-"""Nested multiplications to follow."""
+"""The maximum depth of nested multiplications."""
 
 Makers = Mapping[str, onnx.NodeProto]
 
 
 def is_gelu(value: str, makers: Makers, constants: Constants) -> bool:
-    """Whether a tensor is the output of GELU: x / 2 * (1 + erf(x / sqrt(2))) for some x."""
+    """Return True if a tensor is the output of GELU: x / 2 * (1 + erf(x / sqrt(2))) for some x."""
     node = makers.get(value)
     if node is None:
         return False
@@ -64,7 +64,7 @@ def _one_plus_erf_of(value: str, x: str, makers: Makers, constants: Constants) -
 
 
 def _number(name: str, constants: Constants) -> float | None:
-    """The value of a constant with one element; None for other tensors."""
+    """Return the value of a constant with one element; None for other tensors."""
     if name not in constants:
         return None
     values = constants.array(name)

@@ -19,8 +19,9 @@ PRODUCTS = RECURRENT | {
 
 
 def multiply_adds(model: onnx.ModelProto, feed: dict[str, Array] | None) -> list[int | None]:
-    """The multiply-adds of each product, in the file's order. None if the model cannot be run on a
-    row, and for products in branches and loops, whose number of iterations is unknown."""
+    """Return the multiply-adds of each product, in the file's order. The value is None if the model
+    cannot be run on a row. It is also None for products in branches and loops, whose number of
+    iterations is unknown."""
     nodes = [node for node in all_nodes(model.graph) if node.op_type in PRODUCTS]
     shapes = _shapes(model, nodes, feed) if feed else {}
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
@@ -32,11 +33,11 @@ def multiply_adds(model: onnx.ModelProto, feed: dict[str, Array] | None) -> list
 
 
 def _work(node: onnx.NodeProto, known: dict[str, tuple[int, ...]]) -> int:
-    """The multiply-adds of a node; 0 if a shape is unknown.
+    """Return the multiply-adds of a node; 0 if a shape is unknown.
 
-    Output elements times the products summed for each one: the filter's size, or the common
-    dimension. A recurrence multiplies all its weights in each step; a transposed convolution
-    multiplies a filter with each input element.
+    This is the number of output elements times the number of products that are summed for each
+    element: the filter's size, or the common dimension. A recurrence multiplies all its weights in
+    each step; a transposed convolution multiplies a filter with each input element.
     """
     first, output = known.get(node.input[0]), known.get(node.output[0])
     if node.op_type in RECURRENT:
@@ -79,7 +80,7 @@ def _shapes(
 
 
 def _depth(node: onnx.NodeProto, known: dict[str, tuple[int, ...]]) -> int:
-    """The number of products that are summed for one output element."""
+    """Return the number of products that are summed for one output element."""
     if "Conv" in node.op_type:
         kernel = known.get(node.input[3 if node.op_type == "QLinearConv" else 1])
         return prod(kernel[1:]) if kernel else 0

@@ -9,19 +9,19 @@ STANDARD = ("", "ai.onnx")
 
 
 def opset_of(model: onnx.ModelProto) -> int:
-    """The opset version of ONNX's own operators."""
+    """Return the opset version of ONNX's own operators."""
     return max((o.version for o in model.opset_import if o.domain in STANDARD), default=1)
 
 
 def graphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs inside a node, such as the branches of an If."""
+    """Yield the graphs inside a node, such as the branches of an If."""
     for attribute in node.attribute:
         if attribute.type == onnx.AttributeProto.GRAPH:
             yield attribute.g
 
 
 def all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph and the graphs inside it."""
+    """Yield a graph and the graphs inside it."""
     yield graph
     for node in graph.node:
         for inner in graphs_of(node):
@@ -29,7 +29,7 @@ def all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """The nodes of a graph, each followed by those of the graphs inside it."""
+    """Yield the nodes of a graph, each followed by those of the graphs inside it."""
     for node in graph.node:
         yield node
         for inner in graphs_of(node):
@@ -37,7 +37,7 @@ def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def names_in(graph: onnx.GraphProto) -> set[str]:
-    """The names of all nodes and tensors."""
+    """Return the names of all nodes and tensors."""
     names: set[str] = set()
     for each in all_graphs(graph):
         names |= {value.name for value in (*each.input, *each.output, *each.initializer)}
@@ -46,7 +46,7 @@ def names_in(graph: onnx.GraphProto) -> set[str]:
 
 
 def names_read(graph: onnx.GraphProto) -> set[str]:
-    """The names of all tensors that a node reads or a graph returns."""
+    """Return the names of all tensors that a node reads or a graph returns."""
     names: set[str] = set()
     for each in all_graphs(graph):
         names |= {value.name for value in each.output}
@@ -55,7 +55,7 @@ def names_read(graph: onnx.GraphProto) -> set[str]:
 
 
 def drop_unread_constants(graph: onnx.GraphProto) -> None:
-    """Remove initializers and Constant nodes that nothing reads."""
+    """Remove initializers and Constant nodes that are not read."""
     read = names_read(graph)
     # Nested graphs first: extending a list of nodes copies them.
     for each in reversed(list(all_graphs(graph))):

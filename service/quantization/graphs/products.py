@@ -15,7 +15,7 @@ from service.quantization.graphs.parts import STANDARD, all_nodes
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """The product of an activation [..., K] and a weight [K, N], plus a bias if not "".
+    """The product of an activation [..., K] and a weight [K, N], plus ``bias`` if it is not "".
 
     ``transposed``: the weight is stored as [N, K]. ``alpha`` and ``beta`` are Gemm's factors of the
     product and of the bias.
@@ -41,7 +41,7 @@ class Table:
 
 class Constants:
     """The constants in the scope of a graph: initializers and Constant nodes of the graph and of
-    its outer graphs. Initializers that a request may override are not included."""
+    its outer graphs, except initializers that a request may override."""
 
     def __init__(
         self, graph: onnx.GraphProto, ir_version: int, around: "Constants | None" = None
@@ -61,16 +61,16 @@ class Constants:
         return name in self._tensors
 
     def array(self, name: str) -> Array:
-        """The values of a constant."""
+        """Return the values of a constant."""
         found: Array = numpy_helper.to_array(self._tensors[name])
         return found
 
     def size(self, name: str) -> int:
-        """The number of values of a constant."""
+        """Return the number of values of a constant."""
         return prod(self._tensors[name].dims)
 
     def is_matrix(self, name: str) -> bool:
-        """Whether a tensor is a constant FP32 matrix."""
+        """Return True if a tensor is a constant FP32 matrix."""
         tensor = self._tensors.get(name)
         return (
             tensor is not None and len(tensor.dims) == 2 and tensor.data_type == TensorProto.FLOAT
@@ -78,14 +78,14 @@ class Constants:
 
 
 def matrix(product: Product, constants: Constants) -> Array:
-    """The weight of a product as [K, N], multiplied by ``alpha``."""
+    """Return the weight of a product as [K, N], multiplied by ``alpha``."""
     values = constants.array(product.weight)
     values = values.T if product.transposed else values
     return values if product.alpha == 1 else values * np.float32(product.alpha)
 
 
 def product_of(node: onnx.NodeProto, constants: Constants) -> Product | None:
-    """The product of an activation and a constant FP32 matrix; None for other nodes."""
+    """Return the product of an activation and a constant FP32 matrix; None for other nodes."""
     if node.domain not in STANDARD or node.op_type not in ("MatMul", "Gemm"):
         return None
     activation, weight = node.input[:2]
@@ -103,7 +103,7 @@ def product_of(node: onnx.NodeProto, constants: Constants) -> Product | None:
 
 
 def table_of(node: onnx.NodeProto, constants: Constants) -> Table | None:
-    """The lookup in a constant FP32 matrix; None for other nodes."""
+    """Return the lookup in a constant FP32 matrix; None for other nodes."""
     if node.op_type != "Gather" or node.domain not in STANDARD:
         return None
     values, index = node.input
@@ -113,7 +113,8 @@ def table_of(node: onnx.NodeProto, constants: Constants) -> Table | None:
 
 
 class Biases:
-    """Joins products with the Add of a constant [N] that is the only reader of their output."""
+    """Joins a product with the Add of a constant [N] that follows it, if no other node reads the
+    product's output."""
 
     def __init__(self, graph: onnx.GraphProto, constants: Constants) -> None:
         self._constants = constants
@@ -126,7 +127,8 @@ class Biases:
         self._taken: set[str] = set()
 
     def joined(self, product: Product) -> Product:
-        """The product with the bias that follows it, if one does; its Add is then ``taken``."""
+        """Return the product joined with the bias that follows it, if there is one. The Add of the
+        bias is then ``taken``."""
         readers = self._readers.get(product.output, [])
         if product.bias or product.output in self._outputs or len(readers) != 1:
             return product
@@ -140,24 +142,24 @@ class Biases:
         return replace(product, bias=others[0], output=add.output[0])
 
     def taken(self, node: onnx.NodeProto) -> bool:
-        """Whether a node is the Add of a joined product."""
+        """Return True if a node is the Add of a joined product."""
         return bool(node.output) and node.output[0] in self._taken
 
 
 def skipped(nodes: Iterable[onnx.NodeProto], constants: Constants) -> Iterator[str]:
-    """The reason for each product whose weight is not supported."""
+    """Yield a reason for each product whose weight is not supported."""
     for node in nodes:
         if node.op_type not in ("MatMul", "Gemm") or product_of(node, constants):
             continue
         name = node.name or node.output[0]
         if node.input[0] in constants:
-            yield f"{name} multiplies a constant from the left"
+            yield f"{name} has a constant as its left operand"
         elif node.input[1] in constants:
-            yield f"{name} has a weight that is no matrix of FP32"
+            yield f"{name} has a weight that is not an FP32 matrix"
         elif node.op_type == "Gemm":
-            yield f"{name} has a weight that is computed"
+            yield f"{name} has a weight that is not constant"
 
 
 def attributes(node: onnx.NodeProto) -> Mapping[str, float | int]:
-    """The attributes of a node by name."""
+    """Return the attributes of a node by name."""
     return {each.name: helper.get_attribute_value(each) for each in node.attribute}

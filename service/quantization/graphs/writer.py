@@ -14,7 +14,7 @@ class GraphWriter:
     """Collects nodes in execution order, and initializers."""
 
     def __init__(self, taken: set[str], opset: int) -> None:
-        """``taken``: names in use; names made here are added to it."""
+        """``taken`` contains the names in use; new names are added to it."""
         self._taken = taken
         self._opset = opset
         self._shared: dict[str, str] = {}
@@ -57,13 +57,13 @@ class GraphWriter:
         return found
 
     def shared(self, name: str, values: Array | np.generic) -> str:
-        """The name of an initializer that is shared by all callers with the same ``name``."""
+        """Return the name of an initializer that all callers with the same ``name`` share."""
         if name not in self._shared:
             self._shared[name] = self.constant(values, f"per_row.{name}")
         return self._shared[name]
 
     def fresh(self, name: str) -> str:
-        """A unique name, derived from ``name``."""
+        """Return a unique name, derived from ``name``."""
         found, number = name, 2
         while found in self._taken:
             found, number = f"{name}.{number}", number + 1

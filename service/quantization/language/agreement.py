@@ -23,7 +23,7 @@ def check_agreement(folder: Path, built: Path) -> None:
     """Compare the scores of a Hugging Face folder with those of the version that was built from it.
 
     Raises:
-        ConfigError: they differ.
+        ConfigError: the scores differ.
         LoadFailed: the version cannot be served.
     """
     config = read_config(built)
@@ -33,14 +33,14 @@ def check_agreement(folder: Path, built: Path) -> None:
     moved = float(np.abs(wanted - got).max())
     if not moved <= MOST:
         raise ConfigError(
-            "the graph differs from the model: the logarithms of probabilities move by"
+            "the graph differs from the model: the logarithms of probabilities differ by"
             f" {moved:.3g}, at most {MOST} is allowed; onnxruntime-genai's builder does not convert"
-            " this architecture rightly"
+            " this architecture correctly"
         )
 
 
 def _logprobs(folder: Path, tokens: Array) -> Array:
-    """Of each token but the first, given those before."""
+    """Return the log-probability of each token but the first, given the tokens before it."""
     import torch
     from transformers import AutoModelForCausalLM
 

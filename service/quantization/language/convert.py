@@ -1,7 +1,8 @@
 """Builds the FP32 graph of a Hugging Face folder or of a GGUF file. Runs in a worker.
 
-onnxruntime-genai's model builder writes the graph. Of GGUF it reads floats only, and needs a
-configuration of Hugging Face beside them: transformers writes a folder of the file first.
+onnxruntime-genai's model builder writes the graph. For GGUF, it reads floats only and needs a
+Hugging Face configuration. Therefore transformers first converts a GGUF file to a Hugging Face
+folder.
 """
 
 import os
@@ -17,16 +18,17 @@ from service.quantization.language.agreement import check_agreement
 from service.quantization.language.source import Form
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "ORT_DISABLE_TELEMETRY": "1"}
-"""Environment variables that keep the tools from the network."""
+"""Environment variables that prevent the tools from using the network."""
 BUILDER = "onnxruntime_genai.models.builder"
 
 
 def convert(source: Path, form: Form, target: Path) -> str:
-    """Write a version's folder in FP32 of a model that is no such folder yet. The process is used
-    for nothing else: its environment and arguments are changed. Returns a note for the report.
+    """Convert a model to a version's folder in FP32. Returns a note for the report.
+
+    Use a separate process: the environment and the arguments of the process are changed.
 
     Raises:
-        ConfigError: the tools cannot convert it, or not rightly; they say why.
+        ConfigError: the tools cannot convert the model, or convert it wrongly; states the reason.
         LoadFailed: the graph cannot be served.
         ModuleNotFoundError: a package of the extra ``llm-build`` is missing.
     """
@@ -42,7 +44,7 @@ def convert(source: Path, form: Form, target: Path) -> str:
                 return f"the weights of {source.name} were dequantized to FP32: {types}"
             _build(source, target, scratch / "cache")
             check_agreement(source, target)
-            return f"FP32 was built of {source.name}"
+            return f"FP32 was built from {source.name}"
     except (ConfigError, LoadFailed, ModuleNotFoundError):
         raise
     except Exception as error:
@@ -51,8 +53,8 @@ def convert(source: Path, form: Form, target: Path) -> str:
 
 
 def _build(source: Path, target: Path, cache: Path) -> None:
-    """Run the builder as its command would. Scores are computed of the last token only, and layers
-    with a window keep all tokens in their cache, as all layers do here."""
+    """Run the builder as its command would. Scores are computed for the last token only. Layers
+    with a sliding window keep all tokens in their cache, like all other layers."""
     sys.argv = [
         BUILDER, "-i", str(source), "-o", str(target), "-p", "fp32", "-e", "cpu", "-c", str(cache),
         "--extra_options", "prune_lm_head=true", "windowed_kv_cache=false", "hf_token=false",
@@ -73,7 +75,7 @@ def _to_hugging_face(source: Path, target: Path) -> str:
     model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
     config = deepcopy(model.config)
     config.architectures = [type(model).__name__]
-    del config.quantization_config  # else neither of the tools reads it as floats
+    del config.quantization_config  # otherwise no tool reads the weights as floats
     config.save_pretrained(target)
     model.generation_config.save_pretrained(target)
     save_model(model, str(target / "model.safetensors"), metadata={"format": "pt"})

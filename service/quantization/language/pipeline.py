@@ -54,7 +54,7 @@ FP32 = Recipe("FP32", Imported(""))
 @dataclass(frozen=True, slots=True)
 class LanguageOptions:
     """The arguments of ``quantserve quantize``; see its ``--help``. ``model`` has one of the forms
-    in ``source``; ``streams`` is how many requests are expected to decode together."""
+    in ``source``; ``streams`` is the expected number of requests that decode together."""
 
     model: Path
     name: str | None = None
@@ -66,29 +66,29 @@ class LanguageOptions:
 
     @property
     def model_name(self) -> str:
-        """The name in the models folder: as asked, else after the folder."""
-        if self.model.is_file():  # maybe a link, to a name that tells nothing
+        """The name in the models folder: ``name`` if given, otherwise derived from the path."""
+        if self.model.is_file():  # may be a link to a file with a meaningless name
             return self.name or self.model.stem
         names = [each.name for each in (self.model.resolve(), *self.model.resolve().parents)]
         return self.name or next((name for name in names if not VERSION.fullmatch(name)), "")
 
 
 def carry_out(options: LanguageOptions) -> str:
-    """Try all recipes and publish the best; returns what to tell.
+    """Try all recipes and publish the best. Returns the text to print.
 
     Raises:
-        ConfigError: what was asked cannot be done.
+        ConfigError: the options or the model are invalid, or the result cannot be written.
     """
     if not NAME.fullmatch(options.model_name):
-        raise ConfigError(f"{options.model_name!r} is not a name for a model; give one with --name")
+        raise ConfigError(f"{options.model_name!r} is not a valid model name; give one with --name")
     home, machine = options.models / options.model_name, read_machine()
     if options.threads > machine.cores:
         raise ConfigError(f"--threads {options.threads}: this machine has {machine.cores} cores")
     form = form_of(options.model)
     if form is None:
         raise ConfigError(
-            f"{options.model} is no language model: no GGUF file, and no folder with"
-            " genai_config.json or with config.json that has a model_type; of other models, give"
+            f"{options.model} is not a language model: neither a GGUF file, nor a folder with"
+            " genai_config.json, or with config.json that has a model_type; for other models, give"
             " the .onnx file"
         )
     check_packages(options.model, form)
@@ -110,13 +110,13 @@ def carry_out(options: LanguageOptions) -> str:
     except (WorkFailed, LoadFailed) as error:
         raise ConfigError(f"{options.model}: {error}") from None
     finally:
-        for folder in made:  # unless there is something in it
+        for folder in made:  # rmdir fails on folders that are not empty
             with suppress(OSError):
                 folder.rmdir()
 
 
 class _Run:
-    """One run of it, in a scratch folder."""
+    """One ``quantserve quantize`` of a language model, in a scratch folder."""
 
     def __init__(
         self, options: LanguageOptions, form: Form, home: Path, scratch: Path, machine: Machine,
@@ -152,7 +152,7 @@ class _Run:
         return self._publish(outcome, source, golden, texts)
 
     def _fp32(self, planned: int) -> Path:
-        """The folder of the FP32 graph, which is built unless it is what was given."""
+        """Return the folder of the FP32 graph, which is built unless it was given."""
         given = self._options.model.absolute()
         if self._form is Form.BUILT:
             return given
@@ -163,7 +163,7 @@ class _Run:
         return built
 
     def _texts(self, source: Path) -> tuple[LanguageGolden, Texts]:
-        """The golden set that is there, else one of new texts; and texts for calibration."""
+        """Return the existing golden set, otherwise one of new texts; and texts for calibration."""
         given = read_text(self._options.text)
         with Worker() as worker:
             tokens, context = worker.call(SECONDS, tokens_of, source, given)
@@ -171,7 +171,7 @@ class _Run:
             if (self._home / GOLDEN).exists():
                 vocabulary = read_config(source).vocab_size
                 golden = read_language_golden(self._home / GOLDEN, vocabulary, context)
-                self._notes.append(f"judged by the {GOLDEN} that was there")
+                self._notes.append(f"judged by the existing {GOLDEN}")
                 return golden, texts
             forced = worker.call(SECONDS, reference, source, texts.evaluation)
         return LanguageGolden(texts.evaluation, forced), texts
@@ -190,7 +190,7 @@ class _Run:
             return Candidate(recipe, failure=str(error))
         if recipe.float_nodes:
             kept = ", ".join(recipe.float_nodes)
-            self._notes.append(f"{recipe.name}: in float for their outliers: {kept}")
+            self._notes.append(f"{recipe.name}: in float because of outliers: {kept}")
         if recipe.wide_nodes:
             self._notes.append(f"{recipe.name}: {len(recipe.wide_nodes)} products have 8 bits")
         return Candidate(recipe, built, measured)
@@ -252,7 +252,7 @@ class _Run:
 
 
 def _quality(got: Forced, wanted: Forced, gate: GateConfig) -> Quality:
-    """The perplexities compared, as the gate of a server does."""
+    """Compare the perplexities, as the gate of a server does."""
     checks = language_checks(got, wanted, gate.max_perplexity_ratio, gate.min_top1_agreement)
     ratio = float(checks[0].measured)
     why = failures([check for check in checks[1:] if not check.passed])
@@ -277,7 +277,7 @@ def _figures(recipe: Recipe, found: LanguageTrial, quality: Quality, streams: in
     return (
         f"{recipe.name}: perplexity {perplexity:.2f}, {1 / max(quality.score, 1e-9):.3f} x FP32's;"
         f" {1 / speeds.token:.0f} tokens/s for one stream, {streams / speeds.step:.0f} for"
-        f" {streams}; first token after {speeds.prompt * 1000:.0f} ms, behind a prompt of"
+        f" {streams}; first token after {speeds.prompt * 1000:.0f} ms, for a prompt of"
         f" {speeds.prompt_tokens} tokens;"
         f" {found.steady_bytes / 1e6:.0f} MB"
     )

@@ -1,7 +1,7 @@
-"""Recipes for language models: weights in blocks of few bits, and eight bits a row.
+"""Recipes for language models: weights in blocks of few bits, and INT8 with one scale per row.
 
-One scale for all rows of a run, as ``quantize_dynamic`` writes it, is not: answers would depend on
-the other requests of a batch.
+``quantize_dynamic`` is not a recipe: it uses one scale for all rows of a run, so answers would
+depend on the other requests of a batch.
 """
 
 import shutil
@@ -25,7 +25,8 @@ K_QUANT = WeightOnly(bits=4, block=32, symmetric=False, algorithm="k_quant")
 
 
 def recipes(saturates: bool) -> tuple[Recipe, ...]:
-    """All of them. ``saturates``: whether ONNX Runtime's default kernels do on this machine."""
+    """Return all recipes. ``saturates`` is True if U8S8 sums of ONNX Runtime's default kernels
+    saturate on this machine."""
     return (
         Recipe("per-row INT8", PerRow(reduce_range=saturates)),
         Recipe("per-row INT8, symmetric", PerRow(asymmetric=False, reduce_range=saturates)),
@@ -37,11 +38,12 @@ def recipes(saturates: bool) -> tuple[Recipe, ...]:
 
 
 def build(recipe: Recipe, source: Path, target: Path, texts: Sequence[Sequence[int]]) -> Recipe:
-    """Write a version's folder from that of FP32; gives the recipe with the nodes that stay in
-    float, which ``texts`` tell, or in eight bits.
+    """Build a version's folder from the folder of FP32. Returns the recipe with the names of the
+    nodes that stay in float or keep eight bits. ``texts`` are the tokens that determine the nodes
+    in float.
 
     Raises:
-        Exception: whatever the tools raise; it is the candidate's reason.
+        Exception: any exception of the tools; it is reported as the candidate's failure.
     """
     model, method = onnx.load(source / MODEL), recipe.method
     target.mkdir(parents=True)
@@ -52,12 +54,12 @@ def build(recipe: Recipe, source: Path, target: Path, texts: Sequence[Sequence[i
         model = in_blocks(method, recipe, model)
         tables_in_eight_bits(model)
     else:
-        assert isinstance(method, PerRow), "it is one of `recipes`. This is a bug."
+        assert isinstance(method, PerRow), "the recipe is not one of `recipes`. This is a bug."
         left = outliers(model, read_config(source), texts, target)
         rewriting = Rewriting(method, {}, frozenset(left), takes_row_scales())
         recipe = replace(recipe, float_nodes=left)
         if not rewrite(model, rewriting):
-            raise ValueError("it has no product with constant weights that is large enough to gain")
+            raise ValueError("no product with constant weights is large enough to benefit")
     onnx.save(model, target / MODEL, save_as_external_data=True, location=DATA)
     for file in beside(source):
         shutil.copy(file, target)
@@ -65,7 +67,7 @@ def build(recipe: Recipe, source: Path, target: Path, texts: Sequence[Sequence[i
 
 
 def beside(folder: Path) -> list[Path]:
-    """The files of a version beside its graph and weights."""
+    """Return the files of a version other than its graph and weights."""
     return sorted(
         file
         for file in folder.iterdir()

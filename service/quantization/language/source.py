@@ -1,4 +1,4 @@
-"""The forms in which a language model is given, and what each needs to become a graph."""
+"""The forms in which a language model is given, and the packages that convert each to a graph."""
 
 from enum import Enum
 from importlib.util import find_spec
@@ -16,7 +16,7 @@ BUILDER = ("onnxruntime_genai", "torch", "transformers")
 
 
 class Form(Enum):
-    """A form, with the packages that build a graph of it."""
+    """A form of a given model. The value lists the packages that build its graph."""
 
     BUILT = ()
     HUGGING_FACE = BUILDER
@@ -24,10 +24,10 @@ class Form(Enum):
 
 
 def form_of(path: Path) -> Form | None:
-    """The form of the language model at ``path``; None if there is none.
+    """Return the form of the language model at ``path``; None if there is none.
 
     Raises:
-        ConfigError: it is one that cannot be converted.
+        ConfigError: the model cannot be converted.
     """
     if (path / LANGUAGE_FILE).is_file():
         return Form.BUILT
@@ -62,7 +62,7 @@ def _is_gguf(path: Path) -> bool:
 
 def _config(folder: Path) -> dict[str, object]:
     try:
-        # Files may be links: a folder of Hugging Face's cache has them to its blobs.
+        # Files may be links: a folder of the Hugging Face cache contains links to its blobs.
         return hub_object(folder, Path("/"), CONFIG_FILE)
     except LoadFailed as error:
         raise ConfigError(f"{folder}: {error}") from None
@@ -73,8 +73,8 @@ def _check_hugging_face(folder: Path, config: dict[str, object]) -> None:
     if quantized:
         method = quantized.get("quant_method") if isinstance(quantized, dict) else None
         raise ConfigError(
-            f"{folder} is quantized already ({method or 'quantization_config in config.json'});"
-            " give the model that it was made of, in FP32, FP16 or BF16"
+            f"{folder} is already quantized ({method or 'quantization_config in config.json'});"
+            " give the original model, in FP32, FP16 or BF16"
         )
     if not any(folder.glob(WEIGHTS)):
         raise ConfigError(

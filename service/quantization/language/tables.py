@@ -1,7 +1,8 @@
 """Embedding tables of a language model in eight bits, each row with a scale of its own.
 
-Where a model's table and its scores have the same weights, the builder looks rows up in their
-transpose: then the table is made first, or the weights would stay in float for it.
+If a model's embedding table and the product of its scores share weights, the builder looks up rows
+in the transposed weights. The table is then created first; otherwise the weights would stay in
+float for the lookup.
 """
 
 import numpy as np
@@ -14,7 +15,8 @@ from service.quantization.recipes.per_row import Rewriting, rewrite
 
 
 def own_tables(model: onnx.ModelProto) -> None:
-    """Replace transposes of constant weights in which rows are looked up by tables."""
+    """Replace each transpose of constant weights in which rows are looked up by a separate
+    table."""
     graph = model.graph
     constants = Constants(graph, model.ir_version)
     tables = {node.input[0] for node in graph.node if node.op_type == "Gather"}
@@ -32,6 +34,6 @@ def own_tables(model: onnx.ModelProto) -> None:
 
 
 def tables_in_eight_bits(model: onnx.ModelProto) -> None:
-    """Quantize tables, and nothing else."""
+    """Quantize only the embedding tables."""
     products = frozenset(n.name for n in model.graph.node if n.op_type in ("MatMul", "Gemm"))
     rewrite(model, Rewriting(PerRow(), {}, products))

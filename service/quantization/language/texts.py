@@ -1,4 +1,4 @@
-"""The texts that a language model is measured on."""
+"""The texts for calibration and evaluation of a language model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,14 +17,15 @@ DEFAULT = "the help of Python"
 
 
 class Texts(NamedTuple):
-    """Tokens, [texts, tokens]: those that find outliers, and others that judge."""
+    """Tokens [texts, tokens]: ``calibration`` to find outliers, ``evaluation`` to score
+    candidates."""
 
     calibration: NDArray[np.int64]
     evaluation: NDArray[np.int64]
 
 
 def read_text(path: Path | None) -> str:
-    """A file's text; without one, Python's own help: a text that every installation has.
+    """Return a file's text; without a file, Python's own help, a text that every installation has.
 
     Raises:
         ConfigError: it is not UTF-8 text of a usable size.
@@ -43,10 +44,10 @@ def read_text(path: Path | None) -> str:
 
 
 def cut(tokens: Sequence[int], context: int) -> Texts:
-    """Pieces of one text, from all over it.
+    """Return pieces of one text, taken at regular intervals.
 
     Raises:
-        ConfigError: it is too short.
+        ConfigError: the text is too short.
     """
     length, pieces = min(TOKENS, context), CALIBRATION + TEXTS
     if len(tokens) < length * pieces:

@@ -1,4 +1,4 @@
-"""A candidate against the FP32 model that it was made of. Runs in a worker."""
+"""Compares a candidate with the FP32 model that it was built from. Runs in a worker."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,15 +21,18 @@ from service.engine.host.resources import resident_bytes
 from service.engine.loading.loader import Loaded, load
 
 CONTEXT, PROMPT, STEPS = 256, 64, 4
-"""Tokens of the cache, of a prompt, and of a turn."""
+"""The number of tokens in the cache, in a prompt, and in a turn."""
 ROUNDS = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Speeds:
-    """Medians over rounds in which candidate and FP32 took turns. Seconds: of a token of one
-    stream, of a step of all streams, of a prompt of ``prompt_tokens`` up to the first token behind
-    it. The ratios are how many times FP32's speed."""
+    """Medians over rounds in which the candidate and FP32 alternate.
+
+    Times are in seconds: ``token`` of one token for one stream, ``step`` of one step for all
+    streams, ``prompt`` from a prompt of ``prompt_tokens`` tokens to the first generated token. The
+    ratios are multiples of FP32's speed.
+    """
 
     token: float
     step: float
@@ -43,8 +46,8 @@ class Speeds:
 
 @dataclass(frozen=True, slots=True)
 class LanguageTrial:
-    """``forced`` are the model's predictions for the texts; ``deviation`` is how far scores move
-    with other rows in the batch. Bytes and seconds."""
+    """``forced`` are the model's predictions for the texts; ``deviation`` is how much scores change
+    with the other rows of a batch. Units are bytes and seconds."""
 
     forced: Forced
     speeds: Speeds
@@ -55,7 +58,7 @@ class LanguageTrial:
 
 
 def tokens_of(folder: Path, text: str) -> tuple[list[int], int]:
-    """The tokens of a text for a model, and its context.
+    """Return the tokens of a text for a model, and the model's context length.
 
     Raises:
         LoadFailed: the folder holds no language model that can be served.
@@ -65,7 +68,7 @@ def tokens_of(folder: Path, text: str) -> tuple[list[int], int]:
 
 
 def reference(folder: Path, texts: NDArray[np.int64]) -> Forced:
-    """The predictions of FP32 for texts."""
+    """Return the predictions of FP32 for texts."""
     return force(_language(load(folder, ModelConfig(), 1), folder).decoders[0], texts)
 
 
@@ -98,7 +101,7 @@ def _language(loaded: Loaded, folder: Path) -> LanguageModel:
 
 
 def _wide(language: LanguageModel, streams: int) -> Decoder:
-    """A decoder for so many streams, also where serving would run them one by one."""
+    """Return a decoder for ``streams`` streams, even if serving would run them one by one."""
     return language.decoders[0].beside(streams, language.context)
 
 

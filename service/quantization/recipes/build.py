@@ -61,7 +61,7 @@ class WorkDir:
         return self.folder / "answers.npz"
 
     def prepared(self, preparation: Preparation) -> Path:
-        """The model that recipes of this preparation start from."""
+        """Return the path of the model that recipes of this preparation start from."""
         return self.folder / f"{preparation}.onnx"
 
 
@@ -101,7 +101,7 @@ def build(recipe: Recipe, work_dir: WorkDir, destination: Path) -> Built:
     """Apply a recipe, and check that the result is quantized and loads.
 
     Raises:
-        Exception: whatever the tools raise; reported as the candidate's failure.
+        Exception: any exception of the tools; it is reported as the candidate's failure.
     """
     started = perf_counter()
     note = build_file(recipe, work_dir, destination)
@@ -117,7 +117,7 @@ def build_file(recipe: Recipe, work_dir: WorkDir, destination: Path) -> str:
     """Apply a recipe. Returns a note on products with weights that it left in float, or "".
 
     Raises:
-        Exception: whatever the tools raise.
+        Exception: any exception of the tools.
     """
     if isinstance(recipe.method, Imported):
         _copy(Path(recipe.method.path), destination)
@@ -129,7 +129,7 @@ def build_file(recipe: Recipe, work_dir: WorkDir, destination: Path) -> str:
 
 
 def examine(path: Path, seconds: float = 0.0) -> Built:
-    """The properties of a file that need no run.
+    """Return the properties of a file that are known without running it.
 
     Raises:
         LoadFailed: ONNX Runtime does not load it.
@@ -148,7 +148,7 @@ def examine(path: Path, seconds: float = 0.0) -> Built:
 
 
 def _copy(given: Path, destination: Path) -> None:
-    """Copy a model, with external weights moved into the one file."""
+    """Copy a model into one file that includes its external weights."""
     if len(files_of(given)) == 1:
         destination.write_bytes(given.read_bytes())
     else:
@@ -167,7 +167,7 @@ class Feeds:
         self._feeds: Iterator[dict[str, Array]] | None = None
 
     def cache(self, recipe: Recipe) -> Path:
-        """The file of the calibrated ranges, shared by recipes with the same calibration."""
+        """Return the file of the calibrated ranges, shared by recipes with the same calibration."""
         method: Any = recipe.method
         ops = "-".join(method.ops) or "every"
         what = getattr(method, "calibrator", method.kind)
@@ -175,7 +175,7 @@ class Feeds:
         return self._work_dir.folder / f"ranges-{zlib.crc32(name.encode()):08x}.json"
 
     def get_next(self) -> dict[str, Array] | None:
-        """The next feed by input name, or None at the end."""
+        """Return the next feed by input name, or None at the end."""
         if self._feeds is None:
             names = [i.name for i in _inputs(onnx.load(self._work_dir.prepared("raw")).graph)]
             rows = self._chosen(load_rows(self._work_dir.calibration).feeds)
@@ -183,15 +183,15 @@ class Feeds:
         return next(self._feeds, None)
 
     def _chosen(self, rows: Sequence[Arrays]) -> Sequence[Arrays]:
-        """The rows to calibrate on."""
+        """Return the rows to calibrate on."""
         if self._most is None:
             return rows
-        # Calibrators with histograms stack all rows in one array, so the rows need one shape.
+        # Calibrators with histograms stack all rows in one array, so all need the same shape.
         return [rows[place] for place in max(groups(rows), key=len)[: self._most]]
 
 
 def _starting_model(recipe: Recipe, work_dir: WorkDir) -> onnx.ModelProto:
-    """The prepared model, converted to the opset that the recipe's operators need."""
+    """Return the prepared model, converted to the opset that the recipe's operators need."""
     model = onnx.load(work_dir.prepared(recipe.preparation))
     if recipe.sparsity:
         _prune(model, recipe.sparsity)

@@ -74,7 +74,7 @@ class PerRow:
 
     ``asymmetric``: the range is from the minimum to the maximum of the row. Activations without
     negative values, such as outputs of Relu, use 0 to the maximum in any case. ``smoothing`` moves
-    outliers of activations to the weights, by calibration rows. ``reduce_range``: 7-bit weights.
+    outliers of activations to the weights, using calibration rows. ``reduce_range``: 7-bit weights.
     """
 
     asymmetric: bool = True
@@ -136,16 +136,16 @@ class Recipe:
 
     @property
     def calibrated(self) -> bool:
-        """Whether it needs calibration rows."""
+        """True if the recipe needs calibration rows."""
         method = self.method
         return isinstance(method, Static) or (isinstance(method, PerRow) and method.smoothing)
 
 
 def catalogue(kinds: frozenset[Kind], saturates: bool) -> tuple[Recipe, ...]:
-    """The recipes for a graph of these kinds, without duplicates, the most promising first.
+    """Return the recipes for a graph of these kinds, without duplicates, the most promising first.
 
-    ``saturates``: whether U8S8 sums of ONNX Runtime's default kernels saturate on this CPU, so that
-    8-bit weights need slower kernels. It affects the order only.
+    ``saturates`` is True if U8S8 sums of ONNX Runtime's default kernels saturate on this CPU, so
+    that 8-bit weights need slower kernels. It affects only the order.
     """
     if Kind.TREE in kinds:
         return ()
@@ -160,12 +160,12 @@ def catalogue(kinds: frozenset[Kind], saturates: bool) -> tuple[Recipe, ...]:
 
 
 def pruned(recipe: Recipe, sparsity: float) -> Recipe:
-    """The same recipe on magnitude-pruned weights."""
+    """Return the same recipe on magnitude-pruned weights."""
     return replace(recipe, name=f"{recipe.name}, {sparsity:.0%} pruned", sparsity=sparsity)
 
 
 def mixed(recipe: Recipe, float_nodes: tuple[str, ...]) -> Recipe:
-    """The same recipe with some nodes left in float."""
+    """Return the same recipe with some nodes in float."""
     nodes = "1 node" if len(float_nodes) == 1 else f"{len(float_nodes)} nodes"
     name = f"{recipe.name}, {nodes} in float"
     return replace(recipe, name=name, float_nodes=float_nodes)
@@ -244,7 +244,7 @@ def _dynamic(saturates: bool) -> Iterator[Recipe]:
 
 
 def per_row(saturates: bool) -> Iterator[Recipe]:
-    """The variants of per-row dynamic INT8."""
+    """Yield the variants of per-row dynamic INT8."""
     for bits, reduced in ((", 7-bit weights", True), ("", False)):
         if reduced and not saturates:
             continue

@@ -34,9 +34,9 @@ def restored(given: Path, folder: Path) -> Iterator[Restored]:
     found = restore(model)
     if not found:
         raise ConfigError(
-            f"--from-int8 {given.name}: it is {summarise(given).precision} and holds no product "
-            "that was quantized dynamically, as onnxruntime.quantization.quantize_dynamic does; "
-            "give its FP32 form instead"
+            f"--from-int8 {given.name}: it is {summarise(given).precision} and contains no product "
+            "that onnxruntime.quantization.quantize_dynamic has quantized; give its FP32 form "
+            "instead"
         )
     counts = ", ".join(f"{count} {operator}" for operator, count in found.items())
     note = f'"FP32" is {given.name} converted back to floats from its 8-bit weights ({counts})'

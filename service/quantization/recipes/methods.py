@@ -53,7 +53,7 @@ PER_ROW_OPSET = 11
 SMOOTHING_ROWS = 64
 """The number of calibration rows for smoothing."""
 BFLOAT_OPSET = 22
-"""The first opset with BF16 convolutions; a kernel may be missing all the same."""
+"""The first opset with BF16 convolutions; a kernel may still be missing."""
 
 
 class Calibration(Protocol):
@@ -65,7 +65,7 @@ class Calibration(Protocol):
 
 
 def needed_opset(method: Method) -> int:
-    """The lowest opset in which a method's result is valid."""
+    """Return the lowest opset in which a method's result is valid."""
     # Scales per channel need opset 13.
     if isinstance(method, PerRow):
         return PER_ROW_OPSET
@@ -151,7 +151,7 @@ def _(
     rewriting = Rewriting(method, found, frozenset(recipe.float_nodes), takes_row_scales())
     if not rewrite(model, rewriting):
         raise ValueError(
-            "the graph has no MatMul or Gemm with constant weights that is large enough to gain"
+            "the graph has no MatMul or Gemm with constant weights that is large enough to benefit"
         )
     onnx.save(model, to)
 
@@ -164,10 +164,10 @@ def _(
 
 
 def in_blocks(method: WeightOnly, recipe: Recipe, model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with weights in blocks of few bits.
+    """Return the model with its weights quantized in blocks of few bits.
 
     Raises:
-        ValueError: it has none that can be.
+        ValueError: the model has no weights that can be quantized in blocks.
     """
     config = _block_config(method, recipe)
     if method.tables and method.bits == 8:
@@ -196,7 +196,7 @@ def _(
 
 
 def _factors(recipe: Recipe, model: onnx.ModelProto, calibration: Calibration) -> dict[str, Array]:
-    """The smoothing factors of each quantized activation."""
+    """Return the smoothing factors of each quantized activation."""
     path, readers = calibration.cache(recipe), activations_of(model)
     peaks = load_peaks(path)
     if peaks is None:
@@ -233,7 +233,7 @@ def _block_config(method: WeightOnly, recipe: Recipe) -> Any:
 def _in_blocks(
     model: onnx.ModelProto, config: Any, method: WeightOnly, recipe: Recipe
 ) -> onnx.ModelProto:
-    # Only k_quant takes block and accuracy level from the tool; other configs have their own.
+    # Only k_quant reads block size and accuracy level from the tool; other configs contain them.
     tool = MatMulNBitsQuantizer(
         model,
         block_size=method.block,
@@ -269,7 +269,7 @@ def _tables_to_int8(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _activations_only(model: onnx.ModelProto) -> list[str]:
-    """The names of MatMuls of two activations, as in attention."""
+    """Return the names of MatMuls of two activations, as in attention."""
     # These stay in float: an attention mask of -3.4e38 would determine their scale.
     constants = {tensor.name for tensor in model.graph.initializer}
     for node in model.graph.node:

@@ -1,7 +1,7 @@
-"""Products of a language model that eight bits a row of their activation are too few for.
+"""Finds the products of a language model whose activations need more than eight bits per row.
 
-A few values of such an activation are hundreds of times as large as the others of their row, which
-then round to nothing. The products in question stay in float: they are few.
+A few values of such an activation are hundreds of times as large as the other values of their row,
+which are then rounded to 0. These products stay in float; there are only a few of them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,8 @@ from service.quantization.graphs.products import Constants, product_of
 from service.quantization.recipes.per_row import activations_of
 
 FACTOR = 2.0
-"""Rounding that changes a product by more than this many times what it changes the median one."""
+"""Products stay in float if rounding changes them by more than this multiple of the median
+change."""
 STEPS = 255
 
 
@@ -31,11 +32,11 @@ def outliers(
     texts: Iterable[Sequence[int]],
     scratch: Path | None = None,
 ) -> tuple[str, ...]:
-    """The names of nodes that are to stay in float, found by a run of the FP32 model on texts.
-    ``scratch`` is a folder for a copy of the model.
+    """Return the names of the nodes that must stay in float, found by running the FP32 model on
+    texts. ``scratch`` is a folder for a copy of the model.
 
     Raises:
-        Exception: whatever ONNX Runtime raises of the model.
+        Exception: any exception that ONNX Runtime raises for the model.
     """
     weights = activations_of(model)
     with TemporaryDirectory(dir=scratch) as folder:
@@ -52,7 +53,7 @@ def outliers(
 def _session(
     model: onnx.ModelProto, activations: Sequence[str], folder: Path
 ) -> onnxruntime.InferenceSession:
-    """The model with activations as outputs."""
+    """Return an ONNX Runtime session of the model with the activations as outputs."""
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
     there = {output.name for output in shown.graph.output}
@@ -72,7 +73,8 @@ def _changes(
     weights: dict[str, list[Array]],
     texts: Iterable[Sequence[int]],
 ) -> dict[str, float]:
-    """By how much rounding changes the products of each activation, as a share of their size."""
+    """Return how much rounding changes the products of each activation, relative to their
+    magnitude."""
     moved = {name: np.zeros(2) for name in weights}
     for text in texts:
         values = session.run(list(weights), _feeds(session, config, text))
@@ -83,7 +85,7 @@ def _changes(
 
 
 def _change(value: Array, weight: Array) -> NDArray[np.float64]:
-    """The squares of what rounding changes in a product, and of the product."""
+    """Return the sum of squares of a product's rounding error, and that of the product."""
     low = np.minimum(value.min(axis=1, keepdims=True), 0)
     high = np.maximum(value.max(axis=1, keepdims=True), 0)
     step = (high - low) / STEPS
@@ -96,7 +98,7 @@ def _change(value: Array, weight: Array) -> NDArray[np.float64]:
 def _feeds(
     session: onnxruntime.InferenceSession, config: LanguageConfig, text: Sequence[int]
 ) -> dict[str, Array]:
-    """A text as a whole, behind nothing."""
+    """Return the inputs for a whole text, with an empty cache."""
     names, shape = config.decoder.inputs, config.decoder
     tokens = np.array([text], np.int64)
     given: dict[str, Array] = {

@@ -48,7 +48,7 @@ quantizing takes longer than it saves (measured for 1 to 64 rows of 64 to 768 va
 LEAST_TABLE = 4_096
 """Tables with fewer values stay in float."""
 LISTED = 3
-"""The most products that a note names."""
+"""The maximum number of products that a note names."""
 MICROSOFT = "com.microsoft"
 
 
@@ -79,15 +79,15 @@ def rewrite(model: onnx.ModelProto, how: Rewriting) -> int:
 
 
 def note_on(model: onnx.ModelProto) -> str:
-    """A note on products with weights that stay in float; "" if there are none."""
+    """Return a note on products with weights that stay in float; "" if there are none."""
     found = list(skipped(model.graph.node, Constants(model.graph, model.ir_version)))
     more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
     return f"left in float: {'; '.join(found[:LISTED])}{more}" if found else ""
 
 
 def activations_of(model: onnx.ModelProto) -> dict[str, list[Array]]:
-    """The activations of the main graph that ``rewrite`` quantizes, with the weights [K, N] of the
-    products that read them."""
+    """Return the activations of the main graph that ``rewrite`` quantizes, with the weights [K, N]
+    of the products that read them."""
     constants = Constants(model.graph, model.ir_version)
     worth = _worth(model.graph.node, constants, frozenset())
     return {
@@ -133,7 +133,7 @@ def _graph(
 def _worth(
     nodes: Sequence[onnx.NodeProto], constants: Constants, float_nodes: frozenset[str]
 ) -> dict[str, list[Product]]:
-    """The activations that are worth quantizing, with the products that read them."""
+    """Return the activations that are worth quantizing, with the products that read them."""
     found: dict[str, list[Product]] = {}
     for node in nodes:
         product = None if node.name in float_nodes else product_of(node, constants)
@@ -157,7 +157,7 @@ class _Products:
         self._tables: dict[str, tuple[str, str]] = {}
 
     def write(self, product: Product) -> None:
-        """Write a product; the name of its output stays."""
+        """Write a product. Its output keeps its name."""
         writer, x = self._writer, self._scales.rounded(product.activation)
         weight, scale, exact = self._weight(product, x)
         name, terms = product.output, []
@@ -175,7 +175,7 @@ class _Products:
         writer.write("Add", [total, terms[-1]], name)
 
     def gather(self, table: Table) -> None:
-        """Write a lookup in a table; the name of its output stays."""
+        """Write a lookup in a table. Its output keeps its name."""
         writer, index, output = self._writer, table.index, table.output
         q, scales = self._table(table.values)
         rows = writer.node("Gather", [q, index], f"{output}.int8")
@@ -184,7 +184,7 @@ class _Products:
         writer.write("Mul", [numbers, scale], output)
 
     def _table(self, values: str) -> tuple[str, str]:
-        """The names of the quantized table and of its scales [rows, 1]."""
+        """Return the names of the quantized table and of its scales [rows, 1]."""
         if values not in self._tables:
             table = self._constants.array(values)
             scale = _scale(np.abs(table).max(axis=1, keepdims=True), FULL)
@@ -210,7 +210,7 @@ class _Products:
         return result
 
     def _weight(self, product: Product, x: Rounded) -> tuple[str, Array, Array]:
-        """The name of the quantized weight, its scales [N], and the dequantized weight [K, N]."""
+        """Return the quantized weight's name, its scales [N], and the dequantized weight [K, N]."""
         of = product.activation if x.factors is not None else ""
         key = product.weight, product.transposed, product.alpha, of
         if key not in self._weights:
@@ -225,7 +225,8 @@ class _Products:
         return self._weights[key]
 
     def _bias(self, product: Product, lifted: Array | None) -> list[str]:
-        """The names of the terms to add: the bias, and the correction for a lifted activation."""
+        """Return the names of the terms to add: the bias, and the correction for a lifted
+        activation."""
         name, bias = product.output, product.bias if product.beta else ""
         if lifted is not None and (not bias or bias in self._constants):
             own = product.beta * self._constants.array(bias) if bias else 0
@@ -238,7 +239,8 @@ class _Products:
 
 
 def _scale(largest: Array, levels: int) -> Array:
-    """Scales for columns of these magnitudes. Never 0, since weights are divided by them."""
+    """Return scales for columns of these magnitudes. They are never 0, since weights are divided by
+    them."""
     found: Array = np.maximum(largest / levels, np.finfo(np.float32).tiny).astype(np.float32)
     return found
 

@@ -1,12 +1,12 @@
 """Reverts dynamic quantization: products and tables in FP32, from the dequantized weights.
 
-What ``quantize_dynamic`` writes for a product is
+``quantize_dynamic`` writes a product as
 
     q, s, z = DynamicQuantizeLinear(x)
     y = Cast(MatMulInteger(q, W8, z, W8_zero)) * (s * W8_scale)
 
-and ``DynamicQuantizeMatMul(x, W8, W8_scale, W8_zero)`` after ONNX Runtime's optimiser. Tables are
-``DequantizeLinear(Gather(W8, index))``.
+which ONNX Runtime's optimiser replaces by ``DynamicQuantizeMatMul(x, W8, W8_scale, W8_zero)``.
+Tables are ``DequantizeLinear(Gather(W8, index))``.
 """
 
 from collections import Counter, defaultdict
@@ -58,7 +58,8 @@ class _Restoring:
         return self._found
 
     def _written(self, node: onnx.NodeProto) -> bool:
-        """Write the float equivalent of a pattern that ends in this node; False if none does."""
+        """Write the float equivalent of the pattern that ends in this node. Return False if no
+        pattern does."""
         if node.op_type == "Mul":
             return self._product(node)
         if node.op_type == "DequantizeLinear":
@@ -108,7 +109,8 @@ class _Restoring:
         return True
 
     def _table(self, node: onnx.NodeProto) -> bool:
-        """A Gather followed by DequantizeLinear, as a Gather on the dequantized table."""
+        """Write a Gather followed by DequantizeLinear as a Gather on the dequantized table. Return
+        False if the node does not match."""
         gather = self._makers.get(node.input[0])
         if gather is None or gather.op_type != "Gather" or len(self._readers[node.input[0]]) > 1:
             return False
@@ -122,7 +124,7 @@ class _Restoring:
         return True
 
     def _weight(self, name: str, scale: str, zero: str, operator: str) -> str:
-        """The name of the dequantized weight; "" if a part of it is not constant."""
+        """Return the name of the dequantized weight; "" if a part of it is not constant."""
         known = [each for each in (name, scale, zero) if each]
         if not all(each in self._constants for each in known):
             return ""
@@ -149,5 +151,5 @@ class _Restoring:
 
 
 def _upright(values: Array, axes: int) -> Array:
-    """Per-filter values, reshaped to broadcast over filters with this many axes."""
+    """Return per-filter values, reshaped to broadcast over filters with this many axes."""
     return values.reshape(-1, *[1] * (axes - 1)) if values.ndim == 1 else values

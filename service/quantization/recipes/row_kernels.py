@@ -13,7 +13,8 @@ ROWS, WIDTH, COLUMNS = 6, 32, 24
 
 @cache
 def takes_row_scales() -> bool:
-    """Compare a product of matrices, and a batched one, with numpy. Runs once per process."""
+    """Return True if a matrix product and a batched product equal numpy's results. Runs once per
+    process."""
     rng = np.random.default_rng(0)
     q = rng.integers(0, 256, (2, ROWS, WIDTH)).astype(np.uint8)
     scale = rng.random((2, ROWS, 1)).astype(np.float32) + 0.1
@@ -25,7 +26,7 @@ def takes_row_scales() -> bool:
         session = trial_session(model)
         got = session.run(None, {"q": q, "scale": scale})[0]
         flat = session.run(None, {"q": q[0], "scale": scale[0]})[0]
-    except Exception:  # a build without the operator, or with one that refuses such scales
+    except Exception:  # a build without the operator, or with one that rejects such scales
         return False
     return bool(np.allclose(got, want, rtol=1e-4) and np.allclose(flat, want[0], rtol=1e-4))
 

@@ -7,7 +7,8 @@ A row is a vector along the last axis. For x the graph computes a scale m [..., 
     not negative   m = max(x)                         q = round(255 * x / m)            zero 0
     not below -c   m = max(x + c)                     q = round(255 * (x + c) / m)      zero 0
 
-A row of equal values has m = 0; its q is arbitrary and is multiplied by 0.
+If m = 0, as for a row of equal values in the asymmetric form, q is arbitrary and is multiplied by
+0.
 """
 
 from collections.abc import Mapping
@@ -34,7 +35,7 @@ MIXING = {
 }  # fmt: skip
 """Operators that propagate a NaN to the whole row."""
 DEPTH = 12
-"""The most operators to trace back."""
+"""The maximum number of operators to trace back."""
 
 
 class Rounded(NamedTuple):
@@ -54,7 +55,7 @@ class Rounded(NamedTuple):
 
 
 class RowScales:
-    """Quantizes the activations of one graph, each once for all its readers."""
+    """Quantizes the activations of one graph. Each is quantized once for all nodes that read it."""
 
     def __init__(
         self, graph: onnx.GraphProto, constants: Constants, writer: GraphWriter, asymmetric: bool,
@@ -69,7 +70,7 @@ class RowScales:
         self._done: dict[str, Rounded] = {}
 
     def rounded(self, value: str) -> Rounded:
-        """The quantized activation; its nodes are written at the first call."""
+        """Return the quantized activation. Its nodes are written at the first call."""
         if value not in self._done:
             self._done[value] = self._write(value)
         return self._done[value]
@@ -106,13 +107,14 @@ class RowScales:
         return Rounded(q, zeros, scale, step, low, lift, factors)
 
     def _lift(self, value: str) -> Array | None:
-        """For GELU, the constant to add so that the activation is non-negative; otherwise None."""
+        """Return the constant to add for GELU so that the activation is non-negative; otherwise
+        None."""
         if not is_gelu(value, self._makers, self._constants):
             return None
         return np.float32(LOWEST) * np.asarray(self._factors.get(value, 1), np.float32)
 
     def _with_nan(self, x: str, scale: str, name: str) -> str:
-        """The scale, or NaN if the row contains NaN."""
+        """Return the scale, or NaN if the row contains NaN."""
         # ReduceMax ignores NaN, ReduceSum does not.
         total = self._writer.reduce("ReduceSum", x, f"{name}.sum")
         nothing = self._writer.shared("nothing", np.float32(0))
@@ -129,7 +131,7 @@ class RowScales:
         return node.op_type in NOT_NEGATIVE
 
     def _mixed(self, value: str, depth: int = DEPTH) -> bool:
-        """Whether a NaN in a row has been propagated to the whole row."""
+        """Return True if a NaN in a row has been propagated to the whole row."""
         node = self._makers.get(value)
         if node is None or not depth or not node.input:
             return False

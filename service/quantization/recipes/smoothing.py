@@ -17,16 +17,16 @@ from service.core.tensors import Array
 
 ALPHA = 0.5
 WIDEST = 100.0
-"""Factors are clipped to this and its inverse."""
+"""The largest factor. Factors are clipped to the range from its inverse to this value."""
 LEAST_PEAK = 1e-3
-"""Peaks are clipped to this share of the largest one."""
+"""Peaks below this share of the largest peak are raised to it."""
 
 
 def factors(peaks: Array, weights: Sequence[Array]) -> Array | None:
-    """The smoothing factors [K]; None if all peaks are 0, or a peak or weight is not finite.
+    """Return the smoothing factors [K]; None if all peaks are 0, or a peak or weight is not finite.
 
-    ``peaks`` [K] are the peaks of the activation from ``peaks_of``; ``weights`` [K, N] those of all
-    products that read it.
+    ``peaks`` [K] are the peaks of the activation from ``peaks_of``; ``weights`` [K, N] are the
+    weights of all products that read the activation.
     """
     largest = float(peaks.max(initial=0.0))
     if not 0 < largest < np.inf:
@@ -45,9 +45,9 @@ def factors(peaks: Array, weights: Sequence[Array]) -> Array | None:
 def peaks_of(
     model: onnx.ModelProto, names: Sequence[str], feeds: Iterable[dict[str, Array]]
 ) -> dict[str, Array]:
-    """The peak of each channel (last axis) of tensors of the main graph: the largest magnitude over
-    all rows, relative to the root mean square of its row. Each row has its own scale, so large and
-    small rows have equal weight.
+    """Return the peak of each channel (last axis) of tensors of the main graph: the largest
+    magnitude over all rows, relative to the root mean square of its row. Each row has its own
+    scale, so large and small rows have equal weight.
 
     Compared with absolute magnitudes, this halves the error of networks whose rows differ by orders
     of magnitude, and makes no difference after a normalisation.

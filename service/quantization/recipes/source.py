@@ -18,17 +18,18 @@ from service.quantization.graphs.parts import all_nodes
 from service.quantization.recipes.catalogue import Kind
 
 MOST_BYTES = 2 * 10**9
-"""The most bytes of a model: ONNX's tools pass models as protobuf messages, of less than 2 GiB."""
+"""The maximum size of a model in bytes: ONNX's tools pass models as protobuf messages, which must
+be smaller than 2 GiB."""
 SPACE = 4
 """The required free disk space, in multiples of the model's size: for prepared copies, a candidate
-and the best so far."""
+and the best candidate so far."""
 RECURRENT = {"LSTM", "GRU", "RNN"}
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A usable FP32 model. ``file_bytes`` includes external data. ``batched``: rows may be batched,
-    judged by the signature."""
+    """A usable FP32 model. ``file_bytes`` includes external data. ``batched`` is True if the
+    signature allows rows to be batched."""
 
     path: Path
     signature: Signature
@@ -72,7 +73,7 @@ def read_source(path: Path, scratch: Path) -> Source:
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
-    """A model's file and its files of external data.
+    """Return a model's file and its files of external data.
 
     Raises:
         LoadFailed: it is not an ONNX model.
@@ -81,20 +82,20 @@ def files_of(path: Path) -> tuple[Path, ...]:
 
 
 def doubt_of_precision(precision: str) -> str:
-    """A note on a source file that is not in FP32, or "".
+    """Return a note on a source file that is not in FP32, or "".
 
     ONNX Runtime's tools keep the weights of such a file, and add a QuantizeLinear after each.
     """
     if not any(kind in precision for kind in ("FP16", "BF16", "FP64")):
         return ""
     return (
-        f'"FP32" is the given file, whose weights are {precision}; starting from its FP32 form '
-        "gives smaller results"
+        f'"FP32" means the given file, whose weights are {precision}; with its FP32 form as the '
+        "source, the results would be smaller"
     )
 
 
 def kinds_of(model: onnx.ModelProto) -> frozenset[Kind]:
-    """The kinds of a graph, by its operators and the distribution of its weights."""
+    """Return the kinds of a graph, by its operators and the distribution of its weights."""
     nodes = list(all_nodes(model.graph))
     operators = {node.op_type for node in nodes}
     if any(node.op_type.startswith("TreeEnsemble") for node in nodes):
@@ -128,7 +129,7 @@ def _weight_sizes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> dict[s
 
 
 def _attends(graph: onnx.GraphProto) -> bool:
-    """Whether the graph has a MatMul of two activations, as in attention."""
+    """Return True if the graph has a MatMul of two activations, as in attention."""
     constants = {tensor.name for tensor in graph.initializer}
     constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
     return any(node.op_type == "MatMul" and not set(node.input) & constants for node in graph.node)

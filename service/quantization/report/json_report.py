@@ -7,11 +7,11 @@ from service.core.figures import finite
 from service.quantization.report.report import Report, Row
 
 FORMAT = 1
-"""The version of the format, increased if the meaning of a key changes, not for new keys."""
+"""The version of the format. It increases if the meaning of a key changes, not for new keys."""
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """All decisions and measurements; figures that are not finite are None."""
+    """Return all decisions and measurements. Figures that are not finite are None."""
     machine = report.machine
     found: dict[str, Any] = finite({
         "name": report.name,

@@ -19,12 +19,12 @@ class Box:
     bottom: float
 
     def meets(self, other: "Box") -> bool:
-        """Whether the interiors of the boxes overlap."""
+        """Return True if the interiors of the boxes overlap."""
         apart = self.right <= other.left or other.right <= self.left
         return not (apart or self.bottom <= other.top or other.bottom <= self.top)
 
     def within(self, other: "Box") -> bool:
-        """Whether this box lies inside the other one."""
+        """Return True if this box is inside the other box."""
         across = other.left <= self.left and self.right <= other.right
         return across and other.top <= self.top and self.bottom <= other.bottom
 
@@ -40,7 +40,7 @@ class Round:
     @property
     def box(self) -> Box:
         """A square around the disc."""
-        # Slightly smaller than the disc: its corners would keep labels away without need.
+        # Slightly smaller than the disc: the corners of a full square would block too many labels.
         half = 0.9 * self.radius
         return Box(self.x - half, self.y - half, self.x + half, self.y + half)
 
@@ -48,8 +48,9 @@ class Round:
 def place(
     disc: Round, width: float, discs: Sequence[Round], taken: Sequence[Box], frame: Box
 ) -> Box:
-    """A box for the label of a disc, ``width`` wide: inside the disc if it fits there, otherwise
-    the nearest free place above or below, or just above if none is free."""
+    """Return a box, ``width`` wide, for the label of a disc. The box is inside the disc if it fits
+    there, otherwise at the nearest free place above or below the disc. If no place is free, it is
+    just above the disc."""
     others = [other.box for other in discs if other is not disc]
     inside = _box(disc.x, disc.y, width, frame)
     if width < 1.8 * disc.radius and not any(inside.meets(b) for b in (*others, *taken)):

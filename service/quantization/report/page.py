@@ -17,7 +17,7 @@ COLOURS = (("--win", "chosen"), ("--good", "passes"), ("--bad", "does not"), ("-
 
 
 def page(report: Report) -> str:
-    """The page. All its figures are in report.json too."""
+    """Render the page. All its figures are also in report.json."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
@@ -68,8 +68,8 @@ def _facts(report: Report) -> dict[str, str]:
         "Goal": f"{goal.target}, a drop of at most {goal.max_drop:.2%}",
         "Data": f"{data.source}: {data.calibration_rows} {unit} for calibration, "
         f"{data.evaluation_rows} others for evaluation, seed {data.seed}",
-        "Speed": "medians of ratios to FP32 in turns, in one process, with the threads and kernels "
-        "of serving; the best were timed again, side by side",
+        "Speed": "medians of ratios to FP32, in alternating turns in one process, with the threads "
+        "and kernels of serving; the best candidates were timed again, side by side",
         "Memory": "growth of a process that loads and runs this model alone",
         "Here": " ".join(report.machine.advice),
         "Notes": " ".join(report.notes) or "none",

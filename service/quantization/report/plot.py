@@ -1,7 +1,8 @@
 """Plots speed, accuracy and size of all candidates as an inline SVG, with the Pareto frontier.
 
-Right is faster, up is more accurate, a larger disc is a larger file. Candidates in the shaded area
-can win. Speed is rows/s, or tokens/s, if that is the target, else speed at batch 1.
+Discs further right are faster, discs further up are more accurate, and larger discs are larger
+files. Candidates in the shaded area can win. The speed is rows/s or tokens/s if that is the target,
+otherwise the speed at batch 1.
 """
 
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ SPEED_TICKS = (0.05, 0.1, 0.2, 0.5, 1, 1.5, 2, 3, 4, 6, 8)
 
 @dataclass(frozen=True, slots=True)
 class Disc:
-    """One candidate in the plot. ``rough``: it was dropped after a few runs; ``number``: its row in
-    the table."""
+    """One candidate in the plot. ``rough`` is True if the candidate was dropped after a few runs;
+    ``number`` is its row in the table."""
 
     name: str
     speed: float
@@ -40,7 +41,7 @@ class Disc:
 
 
 def discs(report: Report) -> list[Disc]:
-    """Discs for FP32 and all candidates that were timed and scored."""
+    """Return discs for FP32 and all candidates that were timed and scored."""
     found = []
     for number, row in enumerate((report.reference, *report.ranked)):
         if row.timing is None or row.quality is None:
@@ -64,14 +65,16 @@ def _kind(row: Row, report: Report) -> str:
 
 
 def drop_of(quality: Quality) -> float:
-    """The drop of the score, at most 1; 1 if the candidate failed or a score is not finite."""
+    """Return the drop of the score, at most 1; 1 if the candidate failed or a score is not
+    finite."""
     if quality.failure or not isfinite(quality.score) or not isfinite(quality.reference):
         return 1.0
     return min(1.0, quality.drop)
 
 
 def frontier(found: list[Disc]) -> list[Disc]:
-    """The Pareto frontier: discs that no other beats in both speed and accuracy, slowest first."""
+    """Return the Pareto frontier, slowest first: the discs that no other disc beats in both speed
+    and accuracy."""
     kept: list[Disc] = []
     best = float("inf")
     for disc in sorted(found, key=lambda d: (-d.speed, d.drop)):
@@ -82,7 +85,7 @@ def frontier(found: list[Disc]) -> list[Disc]:
 
 
 def plot(report: Report) -> str:
-    """The SVG."""
+    """Return the plot as SVG."""
     found = discs(report)
     scale = _Scale(found, report.goal.max_drop)
     largest = max(disc.megabytes for disc in found)
@@ -172,7 +175,8 @@ def _axes(scale: _Scale, speed_words: str) -> list[str]:
 
 
 def _path(scale: _Scale, line: list[Disc]) -> str:
-    """The frontier as a line of steps. A candidate on the frontier dominates the area below."""
+    """Return the frontier as a stepped line. A candidate on the frontier dominates the area below
+    it."""
     points = [(float(LEFT), scale.y(line[0].drop))] if line else []
     for disc in line:
         points += [(scale.x(disc.speed), points[-1][1]), (scale.x(disc.speed), scale.y(disc.drop))]
@@ -193,9 +197,10 @@ def _circle(scale: _Scale, disc: Disc, largest: float) -> str:
 
 
 def _labels(scale: _Scale, found: list[Disc], largest: float) -> list[str]:
-    """Labels: the names of the winner and of FP32, and the row numbers of the other candidates.
+    """Return the labels: the names of the winner and of FP32, and the other candidates' row
+    numbers.
 
-    Names are placed first, and drawn last, over the lines of the others.
+    Names are placed first. They are drawn last, above the lines of the other labels.
     """
     rounds = [Round(scale.x(d.speed), scale.y(d.drop), _radius(d, largest)) for d in found]
     frame = Box(LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM)

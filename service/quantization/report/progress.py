@@ -1,4 +1,4 @@
-"""Progress of a search on standard error: a line that is redrawn, or in a log, lines of steps."""
+"""Shows the progress of a search on standard error: one line that is redrawn, or lines in a log."""
 
 import sys
 from contextlib import suppress
@@ -12,10 +12,10 @@ from service.quantization.search.task import Step
 WIDTH, SHORT = 24, 8
 """Widths of the bar, in columns."""
 NARROW, NARROWEST = 120, 60
-"""Terminals narrower than this get a short bar, or none."""
+"""Lines narrower than NARROW have a short bar, lines narrower than NARROWEST have no bar."""
 BEST = " | best: "
 LOG_SECONDS = 5.0
-"""The least interval between lines in a log; steps in between are left out."""
+"""The minimum interval between lines in a log; steps in between are not written."""
 
 
 class ProgressBar:
@@ -41,7 +41,7 @@ class ProgressBar:
 
 
 def line(step: Step, width: int) -> str:
-    """One line: the bar, the current step, the best so far with its gain, the time left.
+    """Return one line: the bar, the current step, the best candidate with its gain, the time left.
 
     If ``width`` is small, the bar is short and names are truncated; figures are not.
     """

@@ -19,7 +19,8 @@ from service.quantization.search.task import Outcome
 
 @dataclass(frozen=True, slots=True)
 class DataFacts:
-    """The rows of a search. ``by_run``: they are runs of the graph; ``random``: generated."""
+    """The rows of a search. ``by_run`` is True if they are runs of the graph, ``random`` if they
+    were generated."""
 
     source: str
     random: bool
@@ -33,7 +34,7 @@ class DataFacts:
 
 @dataclass(frozen=True, slots=True)
 class Hashes:
-    """SHA-256 of the model published and of its FP32 source, in hexadecimal."""
+    """SHA-256 of the published model and of its FP32 source, in hexadecimal."""
 
     model: str
     source: str
@@ -65,14 +66,14 @@ class Row:
 
     @property
     def dropped(self) -> str:
-        """Why its trial ended early, or ""."""
+        """The reason why its trial ended early, or ""."""
         measured = self.candidate.measured
         return measured.dropped if measured else ""
 
     @property
     def invariant(self) -> bool | None:
-        """Whether a row's answers are independent of the other rows of a batch; None if that was
-        not measured, or does not apply."""
+        """True if a row's answers are independent of the other rows of a batch; None if this was
+        not measured or does not apply."""
         measured = self.candidate.measured
         if measured is None or measured.dropped or measured.deviation is None:
             return None
@@ -84,8 +85,8 @@ class Row:
         return self.candidate.built.file_bytes if self.candidate.built else 0
 
     def ratio(self, target: Target) -> float:
-        """Its speed relative to FP32: rows/s for throughput if its rows may be batched, otherwise
-        the speed at batch 1."""
+        """Return its speed relative to FP32: rows/s for throughput if its rows may be batched,
+        otherwise the speed at batch 1."""
         if self.timing is None:
             return 0.0
         if target is Target.THROUGHPUT and self.invariant:
@@ -135,7 +136,7 @@ class Report:
         return sorted(self.candidates, key=place)
 
     def _merit(self, row: Row) -> float:
-        """A sort key for the target; higher is better."""
+        """Return a sort key for the target; higher is better."""
         measured, timing = row.candidate.measured, row.timing
         if measured is None or timing is None:
             return 0.0
@@ -150,7 +151,7 @@ class Report:
 def report(
     name: str, outcome: Outcome, goal: Goal, machine: Machine, data: DataFacts, hashes: Hashes
 ) -> Report:
-    """The report of a search for the model ``name``."""
+    """Return the report of a search for the model ``name``."""
     reference = outcome.reference
     winner = next((c for c in outcome.candidates if c.recipe.name == outcome.decision.winner), None)
     measured = winner.measured if winner else None

@@ -20,7 +20,7 @@ READABLE = 34
 
 
 def table(report: Report, width: int | None = None) -> str:
-    """The table in aligned columns; ratios are to FP32.
+    """Return the table in aligned columns; ratios are to FP32.
 
     ``width`` is the terminal's width, None for no limit. If the table does not fit, columns are
     left out first, then recipes and verdicts are truncated.
@@ -47,7 +47,7 @@ def table(report: Report, width: int | None = None) -> str:
 
 
 def _least(heads: list[str], widths: list[int]) -> int:
-    """The least width for these columns with readable recipes and verdicts."""
+    """Return the minimum width for these columns with readable recipes and verdicts."""
     texts = ("RECIPE", "VERDICT")
     return _gaps(heads) + sum(
         min(width, READABLE) if head in texts else width
@@ -56,8 +56,8 @@ def _least(heads: list[str], widths: list[int]) -> int:
 
 
 def _narrowed(heads: list[str], widths: list[int], width: int) -> list[int]:
-    """Widths of columns that fit into ``width``. Recipe and verdict share what the figures leave;
-    the verdict gets at least half of it, if it needs that."""
+    """Return widths of columns that fit into ``width``. Recipe and verdict share the space that the
+    figures leave. The verdict gets at least half of this space if it needs that much."""
     found = dict(zip(heads, widths, strict=True))
     recipe, verdict = found["RECIPE"], found["VERDICT"]
     room = max(2, width - _gaps(heads) - sum(found.values()) + recipe + verdict)
@@ -85,17 +85,17 @@ def _cut_inside(text: str, width: int) -> str:
 
 
 def figure(value: float, form: str) -> str:
-    """A figure in a format such as ".2f"; "not finite" for NaN and infinity."""
+    """Return a figure in a format such as ".2f"; "not finite" for NaN and infinity."""
     return format(value, form) if isfinite(value) else "not finite"
 
 
 def confirmed(report: Report) -> str:
-    """A line on the winner's quality on the test rows."""
+    """Return a line about the winner's quality on the test rows."""
     quality, rows = report.confirmation, report.data.confirmation_rows
     if report.decision.winner is None and not rows:
         return "there is no winner to confirm"
     if not rows:
-        return "not confirmed: too few rows to set some aside"
+        return "not confirmed: too few rows for a test split"
     if quality is None:
         return f"{rows} rows were set aside; there is no winner to confirm"
     return (
@@ -105,7 +105,7 @@ def confirmed(report: Report) -> str:
 
 
 def cells(row: Row) -> dict[str, str]:
-    """The cells of a candidate by column; "" for figures that were not measured."""
+    """Return the cells of a candidate by column; "" for figures that were not measured."""
     built, measured = row.candidate.built, row.candidate.measured
     timing, quality = row.timing, row.quality
     ratio = built.fusion.ratio if built else None

@@ -10,25 +10,26 @@ from service.quantization.report.table import confirmed, table
 
 
 def told(report: Report, version: Path, written: Sequence[Path], width: int | None) -> str:
-    """The result as text, wrapped to ``width`` columns if given. Commands are never wrapped, so
-    that they can be copied."""
+    """Return the result as text, wrapped to ``width`` columns if given. Commands are never wrapped,
+    so that they can be copied."""
     found = _found(report, (*holds_for(report), confirmed(report), *_missing(report)), width)
     files = [f"wrote {path}" for path in written]
     return "\n".join((*found, "", *files, "", *_next(version)))
 
 
 def holds_for(report: Report) -> list[str]:
-    """A line on the machine and kernels of the measurement; none if there is no winner."""
+    """Return a line about the machine and kernels of the measurement; no line if there is no
+    winner."""
     return [f"measured on {report.profile}"] if report.profile else []
 
 
 def kept(report: Report, given: Path, width: int | None) -> str:
-    """The result if no candidate is better than the --from-int8 file."""
-    return "\n".join(_found(report, (f"no version was made: {given} stays as it is",), width))
+    """Return the result as text if no candidate is better than the --from-int8 file."""
+    return "\n".join(_found(report, (f"no version was made: {given} is unchanged",), width))
 
 
 def _found(report: Report, more: Sequence[str], width: int | None) -> list[str]:
-    """Lines: the table, the notes, the decision and ``more``."""
+    """Return lines: the table, the notes, the decision and ``more``."""
     notes = [f"note: {note}" for note in report.notes]
     lines = [*notes, report.decision.reason, *more]
     if width is not None:
@@ -37,7 +38,7 @@ def _found(report: Report, more: Sequence[str], width: int | None) -> list[str]:
 
 
 def _missing(report: Report) -> list[str]:
-    """Lines on recipes that were not tried because a package is not installed."""
+    """Return lines about recipes that were not tried because a package is not installed."""
     # The table may truncate the command that installs it.
     return [
         f"not tried: {row.name} {row.verdict.text}"
@@ -47,7 +48,7 @@ def _missing(report: Report) -> list[str]:
 
 
 def _next(version: Path) -> list[str]:
-    """The commands that serve the version."""
+    """Return the commands that serve the version."""
     name, models = version.parent.name, version.parent.parent
     serve = shlex.join(["quantserve", "serve", "--models", str(models)])
     swap = shlex.join(["quantserve", "swap", name, version.name])

@@ -38,7 +38,7 @@ class Finals:
         The best of many noisy timings is biased; a joint comparison removes this bias.
 
         Raises:
-            WorkFailed: they could not be timed.
+            WorkFailed: the candidates could not be timed.
         """
         goal, reference = self.goal, self.reference
         able = [c for c in found if eligible(c, reference, goal)]
@@ -57,10 +57,11 @@ class Finals:
     def confirm(
         self, found: Sequence[Candidate], rows: int
     ) -> tuple[list[Candidate], Quality | None]:
-        """Confirm the winner on the test rows, of which there are ``rows``.
+        """Confirm the winner on the test rows. ``rows`` is their number.
 
-        A winner that fails is marked as refuted, and the next one is tested. Returns the candidates
-        and the winner's quality, None if there are no test rows or all candidates failed.
+        A winner that fails is marked as refuted, and the next candidate is tested. Returns the
+        candidates and the winner's quality, None if there are no test rows or all candidates
+        failed.
         """
         candidates = list(found)
         while rows and (winner := best(candidates, self.reference, self.goal)):

@@ -11,15 +11,15 @@ from service.quantization.recipes.build import Built
 from service.quantization.recipes.catalogue import Recipe
 
 NOISE = 1.15
-"""The least ratio of speeds that counts as faster than FP32; smaller ones are noise."""
+"""The minimum ratio of speeds that counts as faster than FP32; smaller ratios are noise."""
 SMALLER = 1.1
-"""The least ratio that counts as a smaller file, or as less memory."""
+"""The minimum ratio that counts as a smaller file, or as less memory."""
 SLOWEST = 0.67
-"""The least share of FP32's speed that is accepted for the targets size and memory."""
+"""The minimum share of FP32's speed that is accepted for the targets size and memory."""
 MIXABLE = ("static", "dynamic", "per-row")
 """Kinds of methods that support mixed precision."""
 TIE = 1.05
-"""Candidates within this ratio on the target are equal, and so are files within it in size."""
+"""Candidates within this ratio of each other on the target are equal, and so are file sizes."""
 
 
 class Target(StrEnum):
@@ -34,7 +34,7 @@ class Target(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Goal:
     """The goal of a search. ``max_drop`` is the largest accepted drop of the score: 0.01 is one
-    percentage point. ``unit`` is what throughput counts: rows, or tokens of a language model."""
+    percentage point. ``unit`` is the unit of throughput: rows, or tokens for a language model."""
 
     target: Target = Target.LATENCY
     max_drop: float = 0.01
@@ -44,8 +44,8 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A recipe with its results. ``failure``: why it could not be measured, or "". ``refuted``:
-    why it failed on the test rows, or ""."""
+    """A recipe with its results. ``failure`` is the reason why it could not be measured, or "".
+    ``refuted`` is the reason why it failed on the test rows, or ""."""
 
     recipe: Recipe
     built: Built | None = None
@@ -55,7 +55,8 @@ class Candidate:
 
 
 def gain(candidate: Candidate, reference: Candidate, goal: Goal) -> float:
-    """The ratio to FP32 on the target, above 1 if better; 0 if the candidate was not measured."""
+    """Return the ratio to FP32 on the target, above 1 if better; 0 if the candidate was not
+    measured."""
     if candidate.measured is None or candidate.built is None:
         return 0.0
     assert reference.measured is not None
@@ -80,7 +81,7 @@ def _speed(timing: Timing, measured: Measurement, goal: Goal) -> float:
 
 
 def within_budget(candidate: Candidate, goal: Goal) -> bool:
-    """Whether the drop of a candidate's score is accepted."""
+    """Return True if the drop of a candidate's score is accepted."""
     quality = candidate.measured.quality if candidate.measured else None
     if quality is None or candidate.refuted:
         return False
@@ -88,7 +89,8 @@ def within_budget(candidate: Candidate, goal: Goal) -> bool:
 
 
 def beats(candidate: Candidate, reference: Candidate, goal: Goal) -> bool:
-    """Whether a candidate beats FP32 on the target by more than noise, and is not too slow."""
+    """Return True if a candidate beats FP32 on the target by more than noise, and is not too
+    slow."""
     measured = candidate.measured
     if measured is None or measured.timing is None or measured.dropped:
         return False
@@ -99,12 +101,12 @@ def beats(candidate: Candidate, reference: Candidate, goal: Goal) -> bool:
 
 
 def eligible(candidate: Candidate, reference: Candidate, goal: Goal) -> bool:
-    """Whether a candidate may be published."""
+    """Return True if a candidate may be published."""
     return beats(candidate, reference, goal) and within_budget(candidate, goal)
 
 
 def best(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) -> Candidate | None:
-    """The best eligible candidate; None if there is none.
+    """Return the best eligible candidate; None if there is none.
 
     Candidates whose answers are independent of the other rows of a batch come first, unless the
     goal allows batch variance.
@@ -121,7 +123,7 @@ def best(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) -> C
 
 
 def required_gain(goal: Goal) -> float:
-    """The least gain on the target for a candidate to be better than FP32."""
+    """Return the minimum gain on the target for a candidate to be better than FP32."""
     return SMALLER if goal.target in (Target.SIZE, Target.MEMORY) else NOISE
 
 
@@ -130,7 +132,7 @@ def _bytes(candidate: Candidate) -> int:
 
 
 def _cost(candidate: Candidate, goal: Goal) -> tuple[float, float, int]:
-    """A sort key for candidates that are equal on the target: the smallest drop is best."""
+    """Return a sort key for candidates that are equal on the target: the smallest drop is best."""
     # For size, the compressed size counts first: pruning saves only there.
     packed = candidate.built.compressed_bytes if candidate.built else 0
     first = packed if goal.target is Target.SIZE else 0
@@ -138,11 +140,11 @@ def _cost(candidate: Candidate, goal: Goal) -> tuple[float, float, int]:
 
 
 def cutoff(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) -> float:
-    """The share of FP32's speed at batch 1 below which a candidate cannot win."""
+    """Return the share of FP32's speed at batch 1 below which a candidate cannot win."""
     if goal.target in (Target.SIZE, Target.MEMORY):
         return SLOWEST
     if goal.target is Target.THROUGHPUT:
-        return 0.5  # batching can at most make up for half the speed of single rows
+        return 0.5  # batching can compensate for at most half the speed of single rows
     found = best(candidates, reference, goal)
     # Below the best so far, which mixed precision may still slow down.
     return 1.0 if found is None else max(1.0, 0.6 * gain(found, reference, goal))
@@ -151,9 +153,9 @@ def cutoff(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) ->
 def mixed_bases(
     candidates: Sequence[Candidate], reference: Candidate, goal: Goal
 ) -> list[Candidate]:
-    """Candidates for mixed precision: better than the best so far, but not accurate enough.
+    """Return candidates for mixed precision: better than the best so far, but not accurate enough.
 
-    The most promising first: those with a large gain and a small drop.
+    The most promising candidates come first: those with a large gain and a small drop.
     """
     found = best(candidates, reference, goal)
     floor = required_gain(goal)
@@ -174,7 +176,7 @@ def mixed_bases(
 
 
 def _promise(candidate: Candidate, reference: Candidate, goal: Goal) -> float:
-    """An estimate of the gain that remains with mixed precision.
+    """Estimate the gain that remains with mixed precision.
 
     The rule of thumb: a drop of four times the accepted one costs half of the gain.
     """

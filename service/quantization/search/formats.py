@@ -19,11 +19,12 @@ HOPELESS = 0.9
 """Formats below this ratio to FP32's speed cannot make a model faster."""
 
 Speeds = Mapping[str, float]
-"""Speed of a product relative to FP32, by format, as measured by ``kernels``."""
+"""Speed of a product relative to FP32, by format, as measured by ``measure_kernels``."""
 
 
 def format_of(method: Method) -> str | None:
-    """The name in ``kernels`` of the format of a method's products; None if it is not measured."""
+    """Return the format of a method's products, as named by ``measure_kernels``; None if it is not
+    measured."""
     bits = ", 7-bit weights" if getattr(method, "reduce_range", False) else ""
     if isinstance(method, PerRow):
         return f"INT8 U8S8 (dynamic){bits}"
@@ -38,7 +39,7 @@ def format_of(method: Method) -> str | None:
 
 
 def ordered(recipes: Sequence[Recipe], speeds: Speeds) -> tuple[Recipe, ...]:
-    """Sort recipes by speed of format, fastest first, among those of the same kind of method."""
+    """Sort the recipes of each kind of method by the speed of their format, fastest first."""
     queues: dict[str, list[Recipe]] = {}
     for recipe in recipes:
         queues.setdefault(recipe.method.kind, []).append(recipe)
@@ -48,8 +49,8 @@ def ordered(recipes: Sequence[Recipe], speeds: Speeds) -> tuple[Recipe, ...]:
 
 
 def hopeless(recipe: Recipe, speeds: Speeds, kinds: frozenset[Kind], target: Target) -> str:
-    """The reason to skip a recipe, or "". Graphs with convolutions skip nothing: their kernels are
-    not measured."""
+    """Return the reason to skip a recipe, or "". No recipe is skipped for a graph with
+    convolutions, whose kernels are not measured."""
     known = format_of(recipe.method)
     speed = speeds.get(known or "")
     if speed is None or speed >= HOPELESS or Kind.CONV in kinds:
@@ -60,7 +61,8 @@ def hopeless(recipe: Recipe, speeds: Speeds, kinds: frozenset[Kind], target: Tar
 
 
 def _fastest_first(recipes: Sequence[Recipe], speeds: Speeds) -> list[Recipe]:
-    """A stable sort; a format that is not measured counts as FP32's speed."""
+    """Sort recipes stably by speed. A format that is not measured counts as equal to FP32's
+    speed."""
     left, found = list(recipes), []
     while left:
         top = max(_speed(recipe, speeds) for recipe in left)

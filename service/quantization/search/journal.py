@@ -1,4 +1,4 @@
-"""The results of a search so far, one JSON line each; a search that was stopped resumes from it."""
+"""The results of a search so far, one JSON line each, from which a stopped search resumes."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Journal:
-    """Results by key, each appended to a file at once."""
+    """Results by key, each appended to a file immediately."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -21,7 +21,8 @@ class Journal:
                 self._read(line)
 
     def remember(self, key: str, kind: type[T], find: Callable[[], T]) -> T:
-        """The stored result of a key. If there is none, call ``find`` and store its result."""
+        """Return the stored result of a key. If there is none, call ``find`` and store its
+        result."""
         adapter = TypeAdapter(kind)
         if key in self._known:
             return adapter.validate_python(self._known[key])

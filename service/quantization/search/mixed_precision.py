@@ -1,8 +1,8 @@
 """Mixed precision: chooses nodes to leave in float so that a fast recipe becomes accurate enough.
 
 Parts of the graph are ranked by measured sensitivity. The smallest number of most sensitive parts
-that must stay in float is found by doubling and bisection. Then quantizing each of the least
-sensitive of these is tried again.
+that must stay in float is found by doubling and bisection. Then each of the least sensitive of
+these parts is tried again in quantized form.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,11 +20,11 @@ from service.quantization.search.sensitivity import Part, parts_of, sensitivity
 
 TIMEOUT = 300.0
 STEPS = 12
-"""The approximate number of steps besides one for each part, for the progress bar."""
+"""The approximate number of steps in addition to one for each part, for the progress bar."""
 SECOND_CHANCES = 8
 
 Passes = Callable[[tuple[str, ...]], bool]
-"""Whether the recipe is within the budget with these nodes in float."""
+"""Returns True if the recipe is within the budget with these nodes in float."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,8 @@ class MixedPrecision:
     step: Callable[[str], None]
 
     def find(self, recipe: Recipe, until: float) -> Recipe | None:
-        """The recipe with the fewest nodes in float that pass; None if none is found in time.
+        """Return the recipe that passes with the fewest nodes in float; None if none is found in
+        time.
 
         ``until`` is a time of ``time.monotonic``.
 
@@ -92,7 +93,8 @@ class MixedPrecision:
 def fewest_in_float(
     ranked: Sequence[Part], passes: Passes, in_time: Callable[[], bool]
 ) -> tuple[str, ...] | None:
-    """The nodes to leave in float; None if quantizing a single part fails too, or time is up.
+    """Return the nodes to leave in float; None if the recipe fails even with one quantized part, or
+    if the time is up.
 
     ``ranked`` are the parts, the most sensitive first.
     """
@@ -110,12 +112,12 @@ def fewest_in_float(
 
 
 def names(parts: Sequence[Part]) -> tuple[str, ...]:
-    """The nodes of parts."""
+    """Return the nodes of parts."""
     return tuple(name for part in parts for name in part)
 
 
 def _fewest(ranked: Sequence[Part], passes: Passes, in_time: Callable[[], bool]) -> int | None:
-    """The smallest number of most sensitive parts in float that passes, or None."""
+    """Return the smallest number of most sensitive parts in float that passes, or None."""
     # Bisection assumes that quality grows with the number of parts in float.
     failing, passing = 0, None
     step = 1

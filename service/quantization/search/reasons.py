@@ -39,7 +39,7 @@ class Verdict:
 
     @property
     def passes(self) -> bool:
-        """Whether the candidate may be published."""
+        """True if the candidate may be published."""
         return self.standing in (Standing.PASSES, Standing.PASSES_ROW_BY_ROW)
 
 
@@ -54,11 +54,12 @@ class Decision:
 def decide(
     candidates: Sequence[Candidate], reference: Candidate, goal: Goal, planned: int = 0
 ) -> Decision:
-    """The winner with the reason, or why FP32 stays. ``planned`` is the number of recipes."""
+    """Return the winner with the reason, or the reason why FP32 stays. ``planned`` is the number of
+    recipes."""
     found = best(candidates, reference, goal)
     if found is None and planned and not candidates:
-        return Decision(None, f"FP32 stays: the time was up before any of {planned} recipes was "
-                        "tried; give more with --budget.")  # fmt: skip
+        return Decision(None, f"FP32 stays: the time budget ended before any of {planned} recipes "
+                        "was tried; increase --budget.")  # fmt: skip
     if found is None:
         return Decision(None, _why_not(candidates, reference, goal))
     assert found.measured is not None
@@ -85,7 +86,7 @@ def _moves(deviation: float, goal: Goal) -> str:
     if goal.allow_batch_variance:
         served += ' unless model.toml has combine = "always" under [batching]'
     far = f"by {deviation:.1%}" if isfinite(deviation) else "to NaN or infinity"
-    return f" A row's answers change {far} with the other rows of a batch, so it {served}."
+    return f" A row's answers change {far} with the other rows of a batch, so the model {served}."
 
 
 def _why_not(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) -> str:
@@ -115,7 +116,7 @@ def _why_not(candidates: Sequence[Candidate], reference: Candidate, goal: Goal) 
 
 
 def _cause(candidate: Candidate) -> str:
-    """Why a candidate is slow, judged by its optimised graph."""
+    """Return why a candidate is slow, judged by its optimised graph."""
     fusion = candidate.built.fusion if candidate.built else None
     if fusion is None:
         return "not measured"
@@ -126,13 +127,13 @@ def _cause(candidate: Candidate) -> str:
         total = fusion.integer + fusion.floating
         return f"{fusion.integer} of its {total} products run in integers"
     return (
-        "its products run in integers; this CPU gains little from them, or the time goes into "
-        "other operators"
+        "its products run in integers; this CPU gains little from them, or the time is spent "
+        "in other operators"
     )
 
 
 def verdict(candidate: Candidate, reference: Candidate, goal: Goal) -> Verdict:
-    """The verdict on a candidate."""
+    """Return the verdict on a candidate."""
     if why := _failure(candidate, reference, goal):
         return Verdict(Standing.FAILS, why)
     if candidate.measured and candidate.measured.invariant:
@@ -142,7 +143,7 @@ def verdict(candidate: Candidate, reference: Candidate, goal: Goal) -> Verdict:
 
 
 def _failure(candidate: Candidate, reference: Candidate, goal: Goal) -> str:
-    """Why a candidate cannot be published, or ""."""
+    """Return why a candidate cannot be published, or ""."""
     measured = candidate.measured
     if candidate.failure or candidate.refuted:
         return candidate.failure or candidate.refuted
@@ -166,7 +167,7 @@ def _failure(candidate: Candidate, reference: Candidate, goal: Goal) -> str:
 
 
 def refutation(quality: Quality, rows: int, goal: Goal) -> str:
-    """Why a winner's quality on this number of test rows refutes it, or ""."""
+    """Return why a winner fails on this number of test rows, or ""."""
     if quality.failure:
         return f"not confirmed on {rows} test rows: {quality.failure}"
     # A mean m of n values from 0 to 1 has a variance of at most m (1 - m) / n (Bhatia and Davis,
@@ -181,7 +182,8 @@ def refutation(quality: Quality, rows: int, goal: Goal) -> str:
 
 
 def _ratio(value: float) -> str:
-    """A ratio as text, rounded down so that a ratio below a limit is not shown as equal to it."""
+    """Return a ratio as text, rounded down so that a ratio below a limit is not shown as equal to
+    it."""
     return f"{floor(100 * value) / 100:.2f} x"
 
 

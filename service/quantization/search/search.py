@@ -29,11 +29,12 @@ from service.quantization.search.task import Outcome, Step, Task
 BUILD_TIMEOUT, TRIAL_TIMEOUT = 300.0, 300.0
 LEAST_PATIENCE = 30.0
 PATIENCE = 0.1
-"""The share of the budget for building one recipe, but at least LEAST_PATIENCE seconds."""
+"""The time limit for building one recipe, as a share of the budget, but at least LEAST_PATIENCE
+seconds."""
 FP32 = Recipe("FP32", Imported("the model itself"))
 SPARSITIES = (0.3, 0.5)
 MOST_MIXED = 2
-"""The most recipes that mixed precision is tried on."""
+"""The maximum number of recipes that are tried with mixed precision."""
 
 
 class Search:
@@ -95,7 +96,7 @@ class Search:
         )  # fmt: skip
 
     def file(self, recipe: Recipe) -> Path:
-        """The file of a candidate; built again if it was removed."""
+        """Return the file of a candidate, which is built again if it was removed."""
         path = _file(self._work_dir, recipe)
         if not path.exists():
             with Worker(self._work_dir.folder) as worker:
@@ -103,10 +104,10 @@ class Search:
         return path
 
     def beside(self, recipe: Recipe, other: Path) -> Quality:
-        """The quality of a candidate with another file as the reference.
+        """Return the quality of a candidate with another file as the reference.
 
         Raises:
-            WorkFailed: one of the two cannot be run.
+            WorkFailed: one of the two files cannot be run.
         """
         bench = replace(self._bench, reference=other)
         with Worker() as worker:
@@ -123,7 +124,7 @@ class Search:
         return (*imported, *catalogue(self._task.source.kinds, self._task.saturates))
 
     def _speeds(self) -> Speeds:
-        """The measured speeds of the formats; empty if measuring fails."""
+        """Return the measured speeds of the formats; empty if measuring fails."""
         if self._task.kernels is not None:  # ``measure_kernels`` ignores kernels of model.toml
             return {}
 
@@ -195,7 +196,7 @@ class Search:
         return Candidate(recipe, built, measured)
 
     def _keep_best(self) -> None:
-        """Remove all candidate files but that of the best candidate."""
+        """Remove all candidate files except that of the best candidate."""
         found = best(self._found, self._reference, self._task.goal)
         kept = _file(self._work_dir, found.recipe) if found else None
         for path in self._work_dir.folder.glob("candidate-*.onnx"):
@@ -203,8 +204,8 @@ class Search:
                 path.unlink()
 
     def _mixed_precision(self) -> Iterator[Candidate]:
-        """Candidates of mixed precision, from the most promising recipes. A lazy iterator: each
-        result decides whether the next recipe is worth trying."""
+        """Yield candidates of mixed precision, from the most promising recipes. The iterator is
+        lazy: each result decides whether the next recipe is worth trying."""
         mixing = MixedPrecision(
             self._builder, self._journal, self._work_dir, self._bench, self._task.goal.max_drop,
             self._more, self._next,
@@ -247,7 +248,7 @@ class Search:
         return confirmation
 
     def _prunings(self) -> Iterator[Recipe]:
-        """Pruned variants of the best recipe, for the target size."""
+        """Yield pruned variants of the best recipe, for the target size."""
         # Sparse weights reduce the compressed size only.
         found = best(self._found, self._reference, self._task.goal)
         if self._task.goal.target is Target.SIZE and found and found.recipe.calibrated:

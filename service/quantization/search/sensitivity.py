@@ -23,7 +23,7 @@ Part = tuple[str, ...]
 
 
 def parts_of(recipe: Recipe, work_dir: WorkDir) -> tuple[Part, ...]:
-    """The nodes that a recipe may quantize, split into parts, in the graph's order.
+    """Return the nodes that a recipe may quantize, split into parts, in the graph's order.
 
     A part begins at each product, and within long sequences without products. Adjacent parts are
     merged so that there are at most 60.
@@ -55,7 +55,7 @@ def _quantizable(recipe: Recipe, graph: onnx.GraphProto) -> list[onnx.NodeProto]
 
 
 def sensitivity(recipe: Recipe, parts: Sequence[Part], index: int, work_dir: WorkDir) -> float:
-    """The highest noise-to-signal ratio of all outputs if only one part is quantized."""
+    """Return the highest noise-to-signal ratio of all outputs if only one part is quantized."""
     others = tuple(name for i, part in enumerate(parts) if i != index for name in part)
     path = work_dir.folder / "part.onnx"
     build_file(mixed(recipe, others), work_dir, path)

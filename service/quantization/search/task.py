@@ -16,9 +16,10 @@ from service.quantization.search.reasons import Decision
 class Task:
     """The inputs of a search: the model, the goal and the settings.
 
-    ``threads`` 0 and ``kernels`` None: as serving would choose. ``saturates``: whether U8S8 sums of
-    ONNX Runtime's default kernels saturate on this CPU. ``confirming``: the number of test rows.
-    ``rows_only``: try only recipes with a scale for each row.
+    If ``threads`` is 0 or ``kernels`` is None, the search uses the value that serving would choose.
+    ``saturates`` is True if U8S8 sums of ONNX Runtime's default kernels saturate on this CPU.
+    ``confirming`` is the number of test rows. ``rows_only``: try only recipes with a scale for each
+    row.
     """
 
     source: Source

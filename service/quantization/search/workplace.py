@@ -21,7 +21,7 @@ from service.quantization.recipes.source import files_of
 
 @contextmanager
 def scratch_folder(home: Path) -> Iterator[Path]:
-    """The folder for searches of a model, locked for one process at a time."""
+    """Yield the folder for searches of a model, locked so that only one process uses it."""
     folder = home / ".quantize"
     descriptor = os.open(home, os.O_RDONLY)
     try:
@@ -54,7 +54,7 @@ def new_work_dir(
 
 
 def _key(model: Path, given: Sequence[Path], wishes: Mapping[str, Any], parts: Split) -> str:
-    """A key for the files, rows, options and machine of a search."""
+    """Return a key for the files, rows, options and machine of a search."""
     digest = hashlib.sha256()
     for path in (model, *given):
         for file in files_of(path):
@@ -71,6 +71,6 @@ def _key(model: Path, given: Sequence[Path], wishes: Mapping[str, Any], parts: S
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, as a hexadecimal string."""
+    """Return the SHA-256 of a file, as a hexadecimal string."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

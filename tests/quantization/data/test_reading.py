@@ -165,7 +165,7 @@ def test_a_function_that_never_ends_is_not_waited_for(
     monkeypatch.setattr("service.quantization.data.reading.MOST_FEEDS", 40)
     rows = read("endless_rows:rows")
     assert len(rows) == 40
-    assert rows.notes == ("endless_rows:rows yields more dicts than the 40 taken.",)
+    assert rows.notes == ("endless_rows:rows yields more than the 40 dicts used.",)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_both_forms_give_the_same_graph(tmp_path: Path) -> None:
     folder = hugging_face.write(tmp_path / "tiny")
     file = hugging_face.write_gguf(tmp_path / "tiny.gguf", "F32")
     first, second = tmp_path / "a/1", tmp_path / "b/1"
-    assert converted(folder, Form.HUGGING_FACE, first) == "FP32 was built of tiny"
+    assert converted(folder, Form.HUGGING_FACE, first) == "FP32 was built from tiny"
     note = converted(file, Form.GGUF, second)
     assert note == "the weights of tiny.gguf were dequantized to FP32: 21 F32"
     assert written(first.parent) == ["1"], "nothing else is left"

@@ -75,7 +75,7 @@ def test_what_is_there_judges_the_next_version(told: tuple[Path, str]) -> None:
     home = told[0] / "models/tiny"
     before = (home / "golden.npz").read_bytes()
     text = carry_out(options(told[0], streams=1))
-    assert "judged by the golden.npz that was there" in text
+    assert "judged by the existing golden.npz" in text
     assert (home / "golden.npz").read_bytes() == before
     assert (home / "2/model.onnx").is_file()
 
@@ -83,7 +83,7 @@ def test_what_is_there_judges_the_next_version(told: tuple[Path, str]) -> None:
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"name": "a/b"}, "is not a name for a model"),
+        ({"name": "a/b"}, "is not a valid model name"),
         ({"threads": 1000}, "this machine has"),
         ({"text": Path("/nowhere")}, "--text /nowhere: No such file"),
     ],
@@ -102,10 +102,10 @@ def test_a_folder_that_is_not_usable_is_told(tmp_path: Path) -> None:
 
 
 def test_what_is_no_language_model_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nothing is no language model: no GGUF file, and"):
+    with pytest.raises(ConfigError, match="nothing is not a language model: neither a GGUF"):
         carry_out(LanguageOptions(tmp_path / "nothing", models=tmp_path / "models"))
     flags = dict.fromkeys(("name", "target", "streams", "text", "threads"))
-    with pytest.raises(ConfigError, match="is no language model"):
+    with pytest.raises(ConfigError, match="is not a language model"):
         run(flags | {"model": tmp_path, "models": tmp_path / "models", "name": "a"})
 
 

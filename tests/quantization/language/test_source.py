@@ -46,7 +46,7 @@ def test_other_files_are_no_language_models(tmp_path: Path, text: str) -> None:
 
 def test_what_cannot_be_converted_is_told(tmp_path: Path) -> None:
     folder = hugging_face.write(tmp_path / "a", quantization_config={"quant_method": "awq"})
-    with pytest.raises(ConfigError, match=r"is quantized already \(awq\); give the model that"):
+    with pytest.raises(ConfigError, match=r"is already quantized \(awq\); give the original model"):
         form_of(folder)
     folder = hugging_face.write(tmp_path / "b")
     (folder / "model.safetensors").unlink()

@@ -141,7 +141,7 @@ def test_a_transposed_activation_and_a_computed_weight_stay_in_float() -> None:
     model = model_of(nodes, {"w": np.ones((WIDTH, HIDDEN), np.float32)})
     made = rewritten(model, PerRow())
     assert [n.op_type for n in made.graph.node].count("Gemm") == 1
-    assert note_on(model) == "left in float: gram has a weight that is computed"
+    assert note_on(model) == "left in float: gram has a weight that is not constant"
 
 
 def test_a_weight_that_a_request_may_override_stays() -> None:

@@ -202,7 +202,7 @@ def test_it_tells_what_the_winner_is_worth_on_rows_that_did_not_choose_it() -> N
     kept = replace(REPORT, confirmation=None)
     assert "no winner to confirm" in page(kept)
     kept = replace(kept, data=replace(REPORT.data, confirmation_rows=0))
-    assert "too few rows to set some aside" in page(kept)
+    assert "too few rows for a test split" in page(kept)
 
 
 def test_the_frontier_is_what_nothing_beats_in_both() -> None:

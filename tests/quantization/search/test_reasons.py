@@ -19,7 +19,7 @@ def test_speed_below_noise_keeps_fp32_and_says_why() -> None:
 
 def test_no_candidate_at_all_keeps_fp32() -> None:
     assert "nothing that ONNX Runtime's tools can quantize" in decide([], FP32, GOAL).reason
-    assert "the time was up before any of 18 recipes" in decide([], FP32, GOAL, 18).reason
+    assert "the time budget ended before any of 18 recipes" in decide([], FP32, GOAL, 18).reason
 
 
 def test_a_small_file_that_is_too_slow_is_called_slow() -> None:
