@@ -18,6 +18,8 @@ from service.core.tensors import Arrays
 Reply = TypeVar("Reply")
 RUN_ROWS = 64
 """Default for the largest number of rows in one run."""
+MOST_FILLED = 2
+"""Waiting requests of all priorities, as a multiple of the limit for one priority."""
 
 
 class BatchingMode(StrEnum):
@@ -43,7 +45,8 @@ class BatchPolicy:
     ``preferred_rows`` is the size that a batch grows to, 1 in the modes that do not combine; a
     single request of up to ``max_rows`` is run as it came, unless the mode is ROWS. A larger one is
     cut into parts of ``part_rows``; where that is 0 it is refused, and ``refusal`` says why and
-    what to do. ``max_queue`` bounds the waiting requests. ``timeout`` is the longest wait of a
+    what to do. ``max_queue`` bounds the waiting requests of one priority and those
+    that are more urgent. ``timeout`` is the longest wait of a
     request that sets no timeout itself; None for no limit.
     """
 
@@ -147,16 +150,22 @@ class BatchQueue(Generic[Reply]):
         """Rows that would go before a request of this priority."""
         return sum([lane.rows for name, lane in self._lanes.items() if name[0] <= priority])
 
-    def reserve(self, count: int) -> None:
-        """Make sure that ``count`` more requests fit.
+    def check_room(self, priority: int) -> None:
+        """Check that one more request of this priority may wait. Less urgent ones do not count, so
+        that a flood of them does not keep it out, as long as no more than twice the limit wait.
 
         Raises:
-            QueueFull: they do not.
+            QueueFull: it may not.
         """
-        if self._size + count > self._policy.max_queue:
+        limit = self._policy.max_queue
+        if self._size < limit:
+            return
+        behind = sum(
+            [len(lane.entries) for name, lane in self._lanes.items() if name[0] > priority]
+        )
+        if self._size - behind >= limit or self._size >= MOST_FILLED * limit:
             raise QueueFull(
-                f"{self._size} requests are waiting and {count} more would pass the limit"
-                f" of {self._policy.max_queue}"
+                f"{self._size} requests are waiting and 1 more would pass the limit of {limit}"
             )
 
     def push(self, entry: Entry[Reply], admitted: bool = False) -> None:
@@ -167,7 +176,7 @@ class BatchQueue(Generic[Reply]):
             QueueFull: the queue is at its bound; the entry is not added.
         """
         if self._size >= self._policy.max_queue and not admitted:
-            self.reserve(1)
+            self.check_room(entry.priority)
         name = (entry.priority, entry.key)
         lane = self._lanes.get(name)
         if lane is None:

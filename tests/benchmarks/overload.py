@@ -3,7 +3,8 @@
 Open loop: requests are due at a constant rate, whatever the server does, and their time counts from
 then. The model takes about 10 ms a request. The capacity is that of a closed loop in the same
 round. A request allows to wait as long as 99 of 100 took, all in all, at 0.9 of the capacity; one
-that would wait longer is refused. Health is asked meanwhile, over another connection.
+that would wait longer is refused. Health is asked meanwhile, over another connection. At last twice
+the capacity comes in two priorities, a quarter of it urgent.
 """
 
 import argparse
@@ -23,6 +24,8 @@ from tests.system.wire import get, post
 
 TURNS, USUAL = 10_000, 0.9
 LOADS = (0.5, USUAL, 1.2, 2.0, 5.0)
+URGENT, OTHER = 0.5, 1.5
+"""Loads of two priorities that come together."""
 CLIENTS, CONNECTIONS, PATIENCE = 8, 512, 10.0
 GOODPUT, P99, HEALTH_SECONDS = 0.95, 2.0, 0.05
 """Wanted at twice the capacity: answers a second to the capacity, the 99th percentile of accepted
@@ -57,8 +60,19 @@ def main() -> int:
     return 0 if _told(rounds) else 1
 
 
-async def _round(server: Server, seconds: float) -> tuple[float, dict[float, Reached]]:
-    """The capacity in requests a second, and what was reached at each load."""
+@dataclass(frozen=True, slots=True)
+class Round:
+    """The capacity in requests a second, what was reached at each load, and by the urgent and the
+    other requests of two priorities."""
+
+    capacity: float
+    loads: dict[float, Reached]
+    urgent: Reached
+    other: Reached
+
+
+async def _round(server: Server, seconds: float) -> Round:
+    """Measure each load once."""
     closed = await closed_loop(Load(server, [_request()], seconds, PATIENCE), CLIENTS)
     capacity = len(closed.latencies) / closed.seconds
     found: dict[float, Reached] = {}
@@ -68,13 +82,32 @@ async def _round(server: Server, seconds: float) -> tuple[float, dict[float, Rea
         health = asyncio.ensure_future(_health(server, seconds))
         seen = await open_loop(load, share * capacity, CONNECTIONS)
         found[share] = _reached(seen, await health, seconds)
-    return capacity, found
+    return Round(capacity, found, *await _mixed(server, seconds, capacity, found[USUAL].p99))
 
 
-def _request(timeout: float | None = None) -> bytes:
+async def _mixed(
+    server: Server, seconds: float, capacity: float, timeout: float
+) -> tuple[Reached, Reached]:
+    """Twice the capacity, in two priorities."""
+    health = asyncio.ensure_future(_health(server, seconds))
+    loads = [
+        open_loop(
+            Load(server, [_request(timeout, priority)], seconds, PATIENCE),
+            share * capacity,
+            CONNECTIONS,
+        )
+        for priority, share in ((1, URGENT), (2, OTHER))
+    ]
+    urgent, other = await asyncio.gather(*loads)
+    seen = await health
+    return _reached(urgent, seen, seconds), _reached(other, seen, seconds)
+
+
+def _request(timeout: float | None = None, priority: int = 2) -> bytes:
     """A request that allows to wait for so many seconds."""
     n = {"name": "n", "datatype": "INT64", "shape": [1], "data": [TURNS]}
-    more = {"parameters": {"timeout": int(timeout * 1e6)}} if timeout else {}
+    wait = {"timeout": int(timeout * 1e6)} if timeout else {}
+    more = {"parameters": {"priority": priority, **wait}}
     return post("/v2/models/counting/infer", json.dumps({"inputs": [n], **more}).encode())
 
 
@@ -100,14 +133,14 @@ def _p99(seconds: list[float]) -> float:
     return quantiles(seconds, n=100)[98] if len(seconds) > 1 else float("nan")
 
 
-def _told(rounds: list[tuple[float, dict[float, Reached]]]) -> bool:
-    capacity = median(each for each, _ in rounds)
+def _told(rounds: list[Round]) -> bool:
+    capacity = median(each.capacity for each in rounds)
     print(f"capacity {capacity:.0f} requests/s, {len(rounds)} rounds, medians")
     print("load  goodput : capacity  p99 ms  health p99 ms  refused     late")
     at = {}
     for share in LOADS:
-        of = [found[share] for _, found in rounds]
-        goodput = median(found[share].goodput / each for each, found in rounds)
+        of = [each.loads[share] for each in rounds]
+        goodput = median(each.loads[share].goodput / each.capacity for each in rounds)
         p99, health = (median(getattr(each, name) for each in of) for name in ("p99", "health"))
         refused, late = (median(getattr(each, name) for each in of) for name in ("refused", "late"))
         at[share] = goodput, p99, health
@@ -123,6 +156,14 @@ def _told(rounds: list[tuple[float, dict[float, Reached]]]) -> bool:
     print(
         f"at 0.9 (wanted {P99:g}), health {health * 1e3:.1f} ms (wanted {HEALTH_SECONDS * 1e3:g})"
     )
+    print(f"two priorities, {URGENT:g} and {OTHER:g} of the capacity:")
+    for name in ("urgent", "other"):
+        reached: list[Reached] = [getattr(each, name) for each in rounds]
+        print(
+            f"{name:6}  p99 {median(each.p99 for each in reached) * 1e3:.0f} ms,"
+            f" refused {median(each.refused for each in reached):.1%},"
+            f" late {median(each.late for each in reached):.1%}"
+        )
     return goodput >= GOODPUT and ratio <= P99 and health <= HEALTH_SECONDS
 
 

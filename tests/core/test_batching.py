@@ -89,6 +89,19 @@ def test_the_queue_refuses_what_passes_its_bound() -> None:
     assert len(q) == 1
 
 
+def test_less_urgent_requests_do_not_fill_the_queue_for_others() -> None:
+    q = queue(max_queue=2, preferred_rows=1)
+    for _ in range(2):
+        q.push(entry(priority=3))
+    with pytest.raises(QueueFull, match="2 requests are waiting"):
+        q.push(entry(priority=3))
+    for _ in range(2):
+        q.push(entry(priority=2))
+    with pytest.raises(QueueFull, match="4 requests are waiting"):
+        q.push(entry(priority=1))  # twice the limit wait
+    assert [batch.entries[0].priority for _ in range(4) if (batch := q.pop(0.0))] == [2, 2, 3, 3]
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["whole", "part", "pop", "drop"]), st.integers(0, 3))))
 def test_a_request_in_parts_counts_once_while_any_of_them_waits(

@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
+from service.core.batching import MOST_FILLED
 from service.core.errors import QueueFull
 
 Work = TypeVar("Work")
@@ -73,13 +74,15 @@ class Waiting(Generic[Work]):
         return sum(map(len, self._lanes.values()))
 
     def admit(self, entry: Entry[Work]) -> None:
-        """Add a request behind those of its priority.
+        """Add a request behind those of its priority. Less urgent ones do not count towards the
+        limit, as long as no more than twice the limit wait.
 
         Raises:
             QueueFull: as many wait as may.
         """
         waiting = len(self)
-        if waiting >= self.limit:
+        behind = sum(len(lane) for level, lane in self._lanes.items() if level > entry.priority)
+        if waiting - behind >= self.limit or waiting >= MOST_FILLED * self.limit:
             raise QueueFull(f"{waiting} requests are waiting, and no more than {self.limit} may")
         self._lanes.setdefault(entry.priority, deque()).append(entry)
 

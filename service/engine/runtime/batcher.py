@@ -194,7 +194,7 @@ class DynamicBatcher:
         if isinstance(asked.arrays, Overriding) and not apart:
             why = "one that overrides defaults of the graph is run whole: send fewer"
         elif rows <= policy.max_rows or policy.part_rows:
-            self._queue.reserve(1)
+            self._queue.check_room(asked.terms.priority)
             size = 1 if apart else policy.part_rows
             self._go_on(Parts(asked, size, reply, self._go_on))
             return

@@ -207,6 +207,7 @@ def test_the_queue_is_bounded() -> None:
     engine.admit(Job(1, 1), 1)
     with pytest.raises(QueueFull, match="2 requests are waiting, and no more than 2 may"):
         engine.admit(Job(2, 1), 1)
+    engine.admit(Job(2, 1), 1, priority=1)  # the others do not count towards its limit
 
 
 def test_what_waits_too_long_is_taken_out() -> None:
