@@ -44,7 +44,7 @@ class TestPoll:
             assert await it.factor() == 2
             (told,) = (row for row in it.repository.model("m").status() if row.number == 2)
             assert told.state == "READY"
-            assert told.reason.startswith("serves from files that have been replaced; the new files")
+            assert told.reason.startswith("serves from files that have been replaced; the new ")
             assert "model.onnx is not an ONNX model" in told.reason
             file.write_bytes(good)
             await it.poll()

@@ -281,7 +281,7 @@ async def test_each_file_may_announce_its_digest(tmp_path: Path) -> None:
     good, bad = hashlib.sha256(WEIGHTS).hexdigest(), hashlib.sha256(b"").hexdigest()
     model = ("model.onnx", GRAPH)
     await put_files(tmp_path, model, File("w.bin", good), WEIGHTS)
-    with pytest.raises(UploadRejected, match=f"w.bin .* is {good}, announced was {bad}"):
+    with pytest.raises(UploadRejected, match=f"w.bin .* is {good}, announced: {bad}"):
         await put_files(tmp_path, model, File("w.bin", bad), WEIGHTS)
     with pytest.raises(MalformedRequest, match="64 hexadecimal"):
         await put_files(tmp_path, model, File("w.bin", "1"), WEIGHTS)
@@ -304,7 +304,7 @@ BAD_PIECES: dict[str, tuple[list[tuple[str, bytes]], type[QuantserveError], str]
     "two models": ([("a.onnx", GRAPH), ("b.onnx", GRAPH)], UploadRejected, "'a.onnx', 'b.onnx'"),
     "a typo": ([M, ("W.bin", WEIGHTS)], UploadRejected, "'w.bin' is not in .*has 'W.bin'"),
     "one too many": ([M, W, ("x.bin", b"x")], UploadRejected, "has 'x.bin', which the model"),
-    "the same twice": ([M, W, W], UploadRejected, '"w.bin" comes twice'),
+    "the same twice": ([M, W, W], UploadRejected, 'two files "w.bin"'),
     "a parent's": ([M, ("../w.bin", WEIGHTS)], InvalidName, "'..'"),
     "the root's": ([M, ("/w.bin", WEIGHTS)], InvalidName, "''"),
     "hidden": ([M, (".w.bin", WEIGHTS)], InvalidName, "expected"),
