@@ -230,9 +230,7 @@ def _require_regular(path: Path, found: os.stat_result, limit: int) -> None:
 
 
 def _too_large(path: Path, limit: int) -> FileUnreadable:
-    return FileUnreadable(
-        f"{path.name} has more than {limit} bytes, the limit for this file"
-    )
+    return FileUnreadable(f"{path.name} has more than {limit} bytes, the limit for this file")
 
 
 def _check(values: dict[str, Any]) -> None:

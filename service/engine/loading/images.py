@@ -1,5 +1,4 @@
-"""Reads whether a version accepts images, and their settings. Pillow is imported only if it does.
-"""
+"""Reads whether and how a version accepts images. Pillow is imported only if it does."""
 
 from service.config.model import ImageConfig
 from service.core.errors import LoadFailed

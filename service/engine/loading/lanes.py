@@ -42,8 +42,7 @@ def measure(
 
 
 def choose(rates: Mapping[int, float]) -> int:
-    """Return the number of threads: a larger number only if it gives ``WORTH`` times the tokens/s.
-    """
+    """Return the number of threads: a larger one only if it gives ``WORTH`` times the tokens/s."""
     best = min(rates)
     for count in sorted(rates):
         if rates[count] >= WORTH * rates[best]:

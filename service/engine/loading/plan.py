@@ -212,8 +212,7 @@ def wants_threads(plan: Plan, probe: Probe, instances: InstancesConfig, cores: i
 def wants_lone(
     plan: Plan, probe: Probe, instances: InstancesConfig, cores: int, has_room: bool
 ) -> bool:
-    """Return True to try a second session for lone requests. ``has_room``: see ``room_for_lone``.
-    """
+    """Return True to try a second session for lone requests; see ``room_for_lone``."""
     if instances.lone_threads is not None:
         return not plan.inline and instances.lone_threads > plan.threads
     return has_room and _long_and_open(plan, probe, instances, cores)

@@ -171,8 +171,7 @@ def _rows(signature: Signature, shapes: Shapes, high: int) -> Iterator[Arrays]:
 
 
 def _checked(rows: Iterable[Arrays], run: Run) -> list[Arrays]:
-    """Run the rows; return those that were run: all, or at least the first two if runs take long.
-    """
+    """Run the rows; return those that were run: all, or at least two if runs take long."""
     started = perf_counter()
     done: list[Arrays] = []
     for row in rows:

@@ -172,8 +172,8 @@ def _choose_padding(
     padding: Padding,
     batching: BatchingConfig,
 ) -> tuple[Padding | None, str]:
-    """Return the padding, or None if it has no use or changes answers; and the reason or a warning.
-    """
+    """Return the padding, and a warning or "". Return None and the reason if padding has no use
+    or changes answers."""
     if mode is not BatchingMode.COMBINE:
         return None, "not padded, since requests do not share runs"
     try:

@@ -58,9 +58,7 @@ def golden_checks(
     """
     references = golden.outputs if golden else {}
     checks = [
-        Check(
-            "golden", "", f'model.toml names output "{name}", {GOLDEN_FILE} lacks it', "", False
-        )
+        Check("golden", "", f'model.toml names output "{name}", {GOLDEN_FILE} lacks it', "", False)
         for name in config.outputs
         if name not in references
     ]

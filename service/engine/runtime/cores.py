@@ -8,14 +8,15 @@ from service.core.fair_share import Claimant, FairShare
 
 
 class Cores:
-    """Lets batchers begin runs in threads by their weights."""
+    """Decides when batchers may begin runs in threads, by their weights."""
 
     def __init__(self, cores: int) -> None:
         self._share = FairShare(cores)
 
     def seat(self, weight: float, threads: int, wake: Callable[[], None]) -> "Seat":
-        """A batcher's seat. ``wake``, a method, is called when a run may begin that could not."""
-        method = WeakMethod(wake)  # what holds each other lives until a collection
+        """Create the seat of a batcher. ``wake``, a method, is called when a run that had to wait
+        may begin."""
+        method = WeakMethod(wake)  # a reference cycle would live until a garbage collection
 
         def call() -> None:
             if found := method():
@@ -25,44 +26,44 @@ class Cores:
 
 
 class Seat:
-    """What one batcher may run; see ``FairShare`` for the calls."""
+    """The access of one batcher to the cores; see ``FairShare`` for the calls."""
 
     def __init__(self, share: FairShare, claimant: Claimant) -> None:
         self._share, self._claimant = share, claimant
 
     @property
     def all_free(self) -> bool:
-        """Whether no run is under way, of any model."""
+        """True if no run of any model is in progress."""
         return self._share.all_free
 
     def ask(self) -> bool:
-        """Whether a run may begin now. If not, the batcher is woken once it may."""
+        """Return True if a run may begin now. If not, ``wake`` is called when it may."""
         return self._share.ask(self._claimant)
 
     def begin(self) -> None:
-        """A run begins."""
+        """Note that a run begins."""
         self._share.begin(self._claimant)
         self.wake_next()
 
     def end(self, seconds: float, more: bool) -> None:
-        """A run has ended after so many seconds; with ``more``, requests wait for the next."""
+        """Note that a run has ended after ``seconds``; with ``more``, further requests wait."""
         self._share.end(self._claimant, seconds, more)
         self.wake_next()
 
     def rest(self) -> None:
-        """There is nothing to begin."""
+        """Note that the batcher has no run to begin."""
         if self._claimant.place is not None:
             self._share.rest(self._claimant)
             self.wake_next()
 
     def wake_next(self) -> None:
-        """Wake the batcher whose turn it is, if a core is free."""
+        """Wake the next batcher, if a core is free."""
         if (found := self._share.next()) is not None:
             found.wake()
 
 
 class Share(NamedTuple):
-    """Of which cores a batcher has a share, how large it is, and the threads of one run."""
+    """A batcher's share of the cores: its weight, and the threads of one run."""
 
     cores: Cores
     weight: float = 1.0

@@ -20,8 +20,7 @@ DEPTH, MOST, NAMED = 3, 10_000, 3
 
 
 def unwritable(path: Path, error: OSError) -> str:
-    """Return the reason why a file of a model could not be written, with the folder and the file.
-    """
+    """Return why a file of a model could not be written, with the folder and the file."""
     return f"{path.parent.name}/{path.name} cannot be written: {explained(path.parent, error)}"
 
 
@@ -36,8 +35,7 @@ def explained(folder: Path, error: OSError) -> str:
 
 
 def parties(path: Path) -> str:
-    """Return the user of this process, the owner of a folder or file, and a command to fix access.
-    """
+    """Return the user of this process, the owner of a path, and a command to fix access."""
     try:
         found = path.stat()
     except OSError as error:

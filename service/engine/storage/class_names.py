@@ -32,7 +32,7 @@ def class_names(files: VersionFiles, signature: Signature) -> dict[str, tuple[st
 
 
 def _names(folder: Path, root: Path) -> tuple[str, ...]:
-    """Return the class names in the order of their numbers; empty if the file has none."""
+    """Return the class names in the order of their numbers; empty unless these are 0, 1, 2 etc."""
     try:
         return labels_of(hub_object(folder, root, HUB_FILE).get("id2label"))
     except LoadFailed:

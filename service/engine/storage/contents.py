@@ -144,8 +144,7 @@ def companions(files: Container[PurePosixPath]) -> frozenset[PurePosixPath]:
 
 
 def _compare(summary: GraphSummary, folder: Path, files: Iterable[PurePosixPath]) -> None:
-    """Report missing and extra files together: a missing file may have a wrong name in the upload.
-    """
+    """Report missing and extra files together: both may be one file with a wrong name."""
     came = {*files, MODEL_FILE}
     named = {PurePosixPath(name) for name in summary.external_files}
     missing = [path for path in named - came if not leads_outside(folder, folder / path)]

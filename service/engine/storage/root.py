@@ -21,8 +21,7 @@ NO_FILE = (
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The content of the root at one moment: models by name, and the entries that are not served.
-    """
+    """The content of the root at one moment: models by name, and entries that are not served."""
 
     models: Mapping[str, ModelFolder]
     passed_over: tuple[PassedOver, ...]

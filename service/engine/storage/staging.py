@@ -34,8 +34,7 @@ NO_SYNC = {errno.EINVAL, errno.ENOTSUP}
 
 
 class Staging:
-    """One version before it is published. ``discard`` may be called at any time, from any thread.
-    """
+    """One version before it is published. ``discard`` may be called any time, from any thread."""
 
     def __init__(self, root: Path, model: str) -> None:
         self.folder = root / model / f"{PREFIX}{secrets.token_hex(8)}"
