@@ -1,7 +1,7 @@
 """Reads and replaces small files: settings beside a model, keys, pins. Blocks.
 
-Reads are bounded in size, and never wait for a pipe without end. Every file of a model
-repository that is not a model or its external data is read through ``open_regular``.
+Reads have a size limit, and never wait forever for a pipe. Every file of a model repository that
+is not a model or its external data is read through ``open_regular``.
 """
 
 import errno
@@ -22,27 +22,28 @@ from typing import Any, BinaryIO
 from service.core.errors import FileUnreadable
 
 TOML_BYTES = 2**20
-"""The names of 20,000 classes take half of it."""
+"""The limit for a TOML file. The names of 20,000 classes take half of this."""
 TOML_DEPTH = 16
 MOST_INTEGER = 2**63 - 1
-"""TOML promises no more; larger ones fit neither a metric nor a number of JSON."""
+"""The largest integer that TOML guarantees. Larger ones fit neither a metric nor a JSON number."""
 MOST_TABLES = 2000
 TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
-# tomllib takes quadratic time for a key of many parts: 16,000 of them, in 32 kB, take 3 s.
+# tomllib needs quadratic time for a key of many parts: 16,000 parts (32 kB) take 3 s.
 LONG_KEY = re.compile(r"""(?:\.[ \t]*+(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+){64}""")
 DRAFT = re.compile(r"\.(.+)-[0-9a-f]{16}")
-"""The name under which ``replace_text`` writes a file that is not whole yet."""
+"""The name of the temporary file that ``replace_text`` writes before the rename."""
 STREAM_SECONDS = 5.0
 FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 @contextmanager
 def open_regular(path: Path, limit: int) -> Iterator[BinaryIO]:
-    """A regular file, open for reading. A link is followed.
+    """Open a regular file for reading. A link is followed.
 
     Raises:
-        FileNotFoundError: there is nothing of that name.
-        FileUnreadable: it is something else, has more than ``limit`` bytes, or may not be read.
+        FileNotFoundError: the path does not exist.
+        FileUnreadable: the path is not a regular file, has more than ``limit`` bytes, or cannot be
+            read.
     """
     file = _opened(path, limit)
     with file:
@@ -50,14 +51,14 @@ def open_regular(path: Path, limit: int) -> Iterator[BinaryIO]:
 
 
 def read_small(path: Path, limit: int) -> bytes | None:
-    """The bytes of a small file; None where there is nothing of that name.
+    """Return the bytes of a small file, or None if the path does not exist.
 
     Raises:
         FileUnreadable: see ``open_regular``.
     """
     try:
         with open_regular(path, limit) as file:
-            # It may grow; or be one of the kernel's, which has nothing to read at the moment.
+            # The file may grow. A file of the kernel may have nothing to read at the moment.
             found: bytes | None = file.read(limit + 1)
     except FileNotFoundError:
         return None
@@ -71,11 +72,12 @@ def read_small(path: Path, limit: int) -> bytes | None:
 
 
 def read_stream(path: Path, limit: int) -> bytes:
-    """All of a file, which may also be a pipe, as a shell's ``<(...)`` is. Its writer, if there is
-    one, has ``STREAM_SECONDS``.
+    """Return all bytes of a file or of a pipe, such as a shell's ``<(...)``.
+
+    The writer of a pipe has ``STREAM_SECONDS`` to finish.
 
     Raises:
-        OSError: it cannot be read, has more than ``limit`` bytes, or does not end in time.
+        OSError: the file cannot be read, has more than ``limit`` bytes, or does not end in time.
     """
     parts: list[bytes] = []
     size, until = 0, monotonic() + STREAM_SECONDS
@@ -95,10 +97,11 @@ def read_stream(path: Path, limit: int) -> bytes:
 
 
 def read_toml(path: Path) -> dict[str, Any] | None:
-    """The values of a TOML file; None where there is nothing of that name.
+    """Return the values of a TOML file, or None if the path does not exist.
 
     Raises:
-        FileUnreadable: see ``open_regular``; or it is not TOML, or nested without end.
+        FileUnreadable: see ``open_regular``; or the file is not TOML, or exceeds a limit of this
+            module (nesting, parts of a key, tables, size of an integer).
     """
     data = read_small(path, TOML_BYTES)
     if data is None:
@@ -107,7 +110,7 @@ def read_toml(path: Path) -> dict[str, Any] | None:
         text = data.decode("utf-8-sig")
         if LONG_KEY.search(text):
             raise ValueError("a key has more than 64 parts")
-        if len(TABLE.findall(text)) > MOST_TABLES:  # which take up to 0.1 ms each
+        if len(TABLE.findall(text)) > MOST_TABLES:  # each takes up to 0.1 ms
             raise ValueError(f"it has more than {MOST_TABLES} tables")
         values = tomllib.loads(text)
         _check(values)
@@ -119,8 +122,11 @@ def read_toml(path: Path) -> dict[str, Any] | None:
 
 
 def unnamed_file() -> int:
-    """A descriptor of a file without a name: in memory, or on disk where the system has or allows
-    no such thing. In a container there may be no folder for it on disk."""
+    """Return the descriptor of a file without a name.
+
+    The file is in memory, or on disk where the system does not support or allow ``memfd_create``.
+    A container may have no folder for such a file on disk.
+    """
     with suppress(AttributeError, OSError):
         return os.memfd_create("quantserve")
     with tempfile.TemporaryFile() as file:
@@ -133,10 +139,10 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def replace_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole: another process reads the old one or the new one, never half of one.
+    """Replace a file atomically: another process reads the old or the new content, never a part.
 
     Raises:
-        OSError: it cannot be written; what was there before still is.
+        OSError: the file cannot be written; the old file is unchanged.
     """
     with _draft(path) as (draft, file):
         file.write(content)
@@ -146,10 +152,10 @@ def replace_bytes(path: Path, content: bytes) -> None:
 
 
 def check_replaceable(path: Path) -> None:
-    """Make sure that ``replace_text`` would find room for a file of this name, and leave nothing.
+    """Check that ``replace_text`` can write a file of this name. Leaves no file behind.
 
     Raises:
-        OSError: it would not.
+        OSError: the file cannot be written.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -159,7 +165,7 @@ def check_replaceable(path: Path) -> None:
 
 @contextmanager
 def _draft(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
-    """A locked file beside ``path``, which is deleted in the end unless it was renamed."""
+    """Create a locked file beside ``path``. It is deleted at the end unless it was renamed."""
     draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
         with draft.open("xb") as file:
@@ -172,8 +178,9 @@ def _draft(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
 
 
 def remove_drafts(folder: Path, names: Container[str]) -> list[Path]:
-    """Remove drafts of files of these names whose writer was killed; gives what was removed. One
-    whose writer lives is locked, and kept.
+    """Remove drafts of files of these names whose writer was killed; return the removed paths.
+
+    A draft whose writer is alive is locked, and is kept.
 
     Raises:
         OSError: the folder cannot be listed.
@@ -196,7 +203,7 @@ def _remove_unless_locked(draft: Path) -> None:
 
 def _opened(path: Path, limit: int) -> BinaryIO:
     try:
-        _require_regular(path, path.stat(), limit)  # opening a device may already do something
+        _require_regular(path, path.stat(), limit)  # opening a device may have an effect
         handle = os.open(path, FLAGS)
     except FileNotFoundError:
         if os.path.lexists(path):
@@ -208,7 +215,7 @@ def _opened(path: Path, limit: int) -> BinaryIO:
         raise FileUnreadable(f"{path.name}: {error.strerror}") from None
     file = os.fdopen(handle, "rb")
     try:
-        _require_regular(path, os.fstat(handle), limit)  # another one may have taken its place
+        _require_regular(path, os.fstat(handle), limit)  # the file may have been replaced
     except BaseException:
         file.close()
         raise
@@ -223,16 +230,14 @@ def _require_regular(path: Path, found: os.stat_result, limit: int) -> None:
 
 
 def _too_large(path: Path, limit: int) -> FileUnreadable:
-    return FileUnreadable(
-        f"{path.name} has more than {limit} bytes, which is the most that is read"
-    )
+    return FileUnreadable(f"{path.name} has more than {limit} bytes, the limit for this file")
 
 
 def _check(values: dict[str, Any]) -> None:
-    """Without recursion: a dotted key nests as deep as it is long.
+    """Check nesting and integers, without recursion: a dotted key of n parts nests n levels deep.
 
     Raises:
-        ValueError: something in it is nested too deep, or an integer is too large.
+        ValueError: a value is nested too deep, or an integer is too large.
     """
     level: list[Any] = [values]
     for _ in range(TOML_DEPTH):

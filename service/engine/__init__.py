@@ -1,18 +1,20 @@
-"""What lives: sessions, threads, queues, files. Packages import those below them only:
+"""Everything with state: inference sessions, threads, queues, files.
+
+A package imports only the packages listed below it:
 
     repository  the models in memory: versions, swap, rollback, drain
-    loading     from a version's folder to something that can serve, by measurement
+    loading     loads a version from its folder, and chooses how to run it by measurement
     generation  language models: slots, cache, sampling, text
     images      images to tensors
     text        texts to tensors and back
     storage     the models folder on disk
     runtime     runs a loaded model: session, instances, batcher
-    cpu         which of ONNX Runtime's kernels are right and fast on this CPU
+    cpu         which kernels of ONNX Runtime are correct and fast on this CPU
     onnx_file   reads ONNX files without loading them
     host        memory, cores and the file system
 
-ONNX Runtime's wheel for Linux reports usage from the moment of its import on, and writes a device
-id under the home folder; so this is set before any module of this package can import it.
+ONNX Runtime's wheel for Linux reports usage as soon as it is imported, and writes a device id under
+the home folder. So this module disables that before any module of this package can import it.
 """
 
 import os

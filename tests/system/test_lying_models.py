@@ -78,7 +78,7 @@ GOLDEN = {
     "outputs/y": np.ones((4, 10), np.float32),
 }
 BROKEN_GOLDEN: dict[str, tuple[dict[str, np.ndarray], str]] = {
-    "golden-name": ({"inputs/z": GOLDEN["inputs/x"]}, '"inputs/z", which the model has not'),
+    "golden-name": ({"inputs/z": GOLDEN["inputs/x"]}, '"inputs/z", which the model does not'),
     "golden-shape": (
         {"inputs/x": np.ones((4, 31), np.float32)},
         'input "x" takes FP32 [-1, 32], got FP32 [4, 31]',

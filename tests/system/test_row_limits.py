@@ -121,7 +121,7 @@ def test_the_limit_of_a_model_toml_stays_one_and_says_what_to_do(served: Running
 @pytest.mark.parametrize("model", ["centred", "whole"])
 def test_rows_that_influence_each_other_are_not_cut(served: Running, model: str) -> None:
     told = error(infer(served, model, "FP32", random(92, 4)))
-    assert "92 rows in one request, at most 64 fit; this model takes each request in one" in told
+    assert "92 rows in one request, at most 64 fit; this model runs each request in one" in told
     assert SETTING in told and "cannot be cut" in told
     note = httpx.get(f"http://{served.address}/v2/models/{model}").json()
     assert note["parameters"]["batching_note"] in told

@@ -1,26 +1,26 @@
-"""From a version's folder to something that can serve, by measurement.
+"""Loads a version from its folder, and chooses how to run it by measurement.
 
 language           tokenizer, rows and trial of a language model
-images             whether a version takes images, and how
-text               tokenizer, task and lengths of a model that takes texts
+images             whether a version accepts images, and their settings
+text               tokenizer, task and lengths of a model that accepts texts
 lanes              how many threads decode a language model
 loader             read, load, probe, plan
 thread             a thread for one load, which may never end
 turns              when versions are loaded
-rehearsal          a first try in a process of its own
-rehearsal_process  that process
+rehearsal          a first load in a separate process
+rehearsal_process  the main module of that process
 samples            rows to try a model with
 lengths            lengths to try for open axes
-all_cores          one run on all cores, for every request or for a lone one
-tuning             runs the measurements below, and decides by them
+all_cores          one run on all cores, for every request or for a lone request
+tuning             runs measurements, and decides how to run a graph
 axes               whether several inputs share a batch
-probe              what a model does with a batch
+probe              how a model handles a batch
 deviation          how far two sets of answers differ
-padding            whether variable lengths may be filled up
-plan               mode, batch size and instances, decided from what was measured
-row_limit          requests with more rows than one run takes
-promise            the speed stated in report.json, and whether it holds here
-tuning_file        what quantserve tune chose, kept beside the model
-trials             ways to run a model, measured side by side
-advice             what would make a model faster
+padding            whether variable lengths may be padded
+plan               mode, batch size and instances, decided from the measurements
+row_limit          requests with more rows than the limit of one run
+promise            the speed stated in report.json, and whether it applies to this machine
+tuning_file        the choice of quantserve tune, stored beside the model
+trials             ways to run a model, measured alternately
+advice             how to make a model faster
 """

@@ -1,4 +1,4 @@
-"""Advice for the operator of a model: what would make it faster, with the command."""
+"""Advice for the operator of a model: how to make it faster, with the command."""
 
 import shlex
 from pathlib import Path
@@ -8,15 +8,16 @@ from service.engine.loading.plan import Plan
 from service.engine.onnx_file.summary import GraphSummary
 
 CONVERTIBLE = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul"}
-"""Operators of dynamic quantization that ``quantize --from-int8`` gives a scale for each row."""
+"""Operators of dynamic quantization that ``quantize --from-int8`` can change to one scale for each
+row."""
 
 
 def sharing_runs(plan: Plan, summary: GraphSummary, model: Path, name: str) -> str:
-    """The command that lets rows of a dynamically quantized model share a run; "" where they share
-    runs already, or where another reason prevents it.
+    """Return the command that lets rows of a dynamically quantized model share a run.
 
-    ``model`` is the path of its file relative to the models folder: clients read the text as well,
-    and the folder's location is not theirs to know.
+    Return "" if they already share runs, or if something else prevents it. ``model`` is the path of
+    the model file relative to the models folder: clients read the text too, and must not learn
+    where the folder is.
     """
     known = CONVERTIBLE & summary.operators and "DynamicQuantizeLSTM" not in summary.operators
     if plan.mode is not BatchingMode.ROWS or not summary.precision.dynamic or not known:

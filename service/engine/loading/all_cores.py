@@ -1,7 +1,7 @@
-"""One run on all cores: for every request, or for one that has the machine to itself.
+"""One run on all cores: for every request, or for a lone request (no other runs or waits).
 
-Runs side by side with one thread each give the most rows a second. A lone request would leave all
-cores but one idle.
+Concurrent runs with one thread each give the most rows/s. But a lone request then leaves all cores
+but one idle.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,15 +18,16 @@ from service.engine.loading.plan import Plan, uses_cores, worth_lone
 from service.engine.runtime.session import Session
 
 LEAST_SECONDS, MOST_SECONDS = 0.3, 2.0
-"""Of one measurement. On a machine with other work, all cores are free for a run only now and then;
-the upper bound keeps the load of a slow model short."""
+"""Bounds for the time of one measurement. On a machine with other work, all cores are only
+sometimes free for a run. The upper bound keeps the load of a slow model short."""
 COMPARED_ROWS = 3
 
 
 def try_threads(
     session: Session, plan: Plan, rows: Sequence[Arrays], cores: int
 ) -> tuple[Session, Plan]:
-    """A session with all cores for one run, where that makes a row enough faster."""
+    """Return a session that uses all cores for one run, if that makes a row fast enough; else the
+    given session. Return the plan for it too."""
     wide = session.copy(threads=cores)
     narrow_seconds, wide_seconds = _fastest([session, wide], rows[0])
     if not uses_cores(narrow_seconds / wide_seconds, cores):
@@ -37,11 +38,13 @@ def try_threads(
 def lone_session(
     session: Session, rows: Sequence[Arrays], cores: LoneCores, *, measured: bool
 ) -> tuple[Session | None, str]:
-    """A second session for lone requests, with a thread for each core. None if its answers are not
-    the same bits, since an answer must not depend on other requests; the note says so. None also
-    if it is not enough faster, which is tested only if ``measured``.
+    """Create a second session for lone requests, with a thread for each core.
 
-    While other programs hold the cores no number of threads is faster. The session is kept then:
+    Return None if its answers are not bitwise the same, because an answer must not depend on other
+    requests; the note says so. Return None also if it is not fast enough, which is tested only if
+    ``measured``.
+
+    While other programs use the cores, no number of threads is faster. Then the session is kept:
     the server measures again while it serves, see ``LoneTimes``.
     """
     threads = cores.threads
@@ -61,7 +64,8 @@ def lone_session(
 
 
 def _side_by_side(session: Session, row: Arrays, count: int) -> float:
-    """The best time of a run in seconds while so many of them run side by side."""
+    """Return the best time of a run in seconds, while ``count`` runs are concurrent. It is the time
+    of the slowest thread."""
     with ThreadPoolExecutor(count) as pool:
         jobs = [pool.submit(_fastest, [session], row) for _ in range(count)]
         return max(job.result()[0] for job in jobs)
@@ -76,9 +80,12 @@ def fastest(
     rounds: int = 5,
     seconds: tuple[float, float] = (LEAST_SECONDS, MOST_SECONDS),
 ) -> list[float]:
-    """The best time of each call in seconds. The calls take turns: ``rounds`` times after a round
-    that warms up, more often until the first of ``seconds`` has passed, and no more once the second
-    has; one round counts in any case."""
+    """Return the best time of each call in seconds.
+
+    The calls alternate. After a warm-up round there are ``rounds`` rounds, and more until the first
+    of ``seconds`` has passed. No round begins after the second of ``seconds``, but one round is
+    always measured.
+    """
     best, turn, began = [float("inf")] * len(calls), 0, perf_counter()
     while turn < 2 or _goes_on(turn <= rounds, perf_counter() - began, *seconds):
         for place, call in enumerate(calls):

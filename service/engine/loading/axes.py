@@ -1,8 +1,9 @@
-"""Whether the inputs of a graph may have different numbers of rows, if its file leaves that open.
+"""Tests whether the inputs of a graph may have different numbers of rows, if its file leaves that
+open.
 
-The first axes may be one batch (converters name each unknown axis on its own), or belong to
-different things, such as the nodes and the edges of a graph. Runs of the graph show which: it
-refuses inputs of one batch whose numbers of rows differ.
+The first axes may be one batch: converters give each unknown axis a separate name. Or they count
+different objects, such as the nodes and the edges of a graph. Trial runs distinguish the two: a
+graph refuses inputs of one batch whose numbers of rows differ.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,14 +17,15 @@ from service.core.tensors import Arrays, Signature
 from service.engine.runtime.execution import Run
 
 MOST_GROUPS = 6
-"""With more groups, only some divisions in two are tried: there are 2 ** (groups - 1) - 1."""
+"""With more groups, only some divisions into two sets are tried: there are 2 ** (groups - 1) - 1
+divisions."""
 
 
 class Counts(StrEnum):
-    """Which numbers of rows a graph takes in its inputs.
+    """The numbers of rows that a graph accepts in its inputs.
 
-    UNTRIED: there were no single rows to try. EQUAL: different numbers fail. BROADCAST: 1 row runs
-    with several, 2 rows fail with 3. ANY: 2 rows run with 3.
+    UNTRIED: there were no single rows to try. EQUAL: different numbers fail. BROADCAST: 1 row in an
+    input runs with several rows in another, 2 rows fail with 3. ANY: 2 rows run with 3.
     """
 
     UNTRIED = "untried"
@@ -33,7 +35,7 @@ class Counts(StrEnum):
 
 
 def counts_taken(run: Run, signature: Signature, rows: Sequence[Arrays]) -> Counts:
-    """Try different numbers of rows; ``rows`` are requests of one row."""
+    """Try different numbers of rows. ``rows`` are requests of one row."""
     if not rows or any(array.shape[:1] != (1,) for array in rows[0]):
         return Counts.UNTRIED
     divisions = list(_divisions(_groups(signature)))
@@ -50,7 +52,8 @@ def counts_taken(run: Run, signature: Signature, rows: Sequence[Arrays]) -> Coun
 
 
 def _groups(signature: Signature) -> list[frozenset[int]]:
-    """The places of the inputs that must have the same number of rows: those of one symbol."""
+    """Return the indices of inputs that must have the same number of rows, as groups: their first
+    axes have the same symbol."""
     places: dict[object, set[int]] = {}
     for place, spec in enumerate(signature.inputs):
         symbol = spec.shape[0] if spec.shape else None
@@ -59,8 +62,11 @@ def _groups(signature: Signature) -> list[frozenset[int]]:
 
 
 def _divisions(groups: list[frozenset[int]]) -> Iterator[frozenset[int]]:
-    """One half of each division of the groups in two. Of many groups: each by itself, and the first
-    few, since inputs that belong together are mostly declared together."""
+    """Yield one half of each division of the groups into two sets.
+
+    Of more than ``MOST_GROUPS`` groups, yield each group alone, and the first few groups together:
+    inputs that belong together are mostly declared together.
+    """
     _, *others = groups
     if len(groups) <= MOST_GROUPS:
         for count in range(1, len(groups)):

@@ -12,8 +12,9 @@ from service.core.tensors import Array, Arrays, TensorSpec
 class Comparison:
     """Compares answers of the same model.
 
-    Numbers are compared by their largest difference, over the largest value that the output has in
-    ``examples``; labels (integers from 32 bits on, strings, booleans) by the share that differs.
+    For numbers the deviation is the largest difference, divided by the largest value of the output
+    in ``examples``. For labels (integers of 32 bits or more, strings, booleans) it is the share of
+    elements that differ.
     """
 
     def __init__(self, outputs: Sequence[TensorSpec], examples: Sequence[Arrays]) -> None:
@@ -22,7 +23,7 @@ class Comparison:
         self._scales = [_scale(column) for column in columns]
 
     def largest(self, expected: Sequence[Arrays], got: Sequence[Arrays]) -> float:
-        """The largest deviation of any output of any answer; infinite where shapes differ."""
+        """Return the largest deviation of any output of any answer; infinite if shapes differ."""
         return max(map(self._largest, expected, got), default=0.0)
 
     def _largest(self, expected: Arrays, got: Arrays) -> float:

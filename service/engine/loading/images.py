@@ -1,4 +1,4 @@
-"""Whether a version takes images, and how. Pillow is imported where it does, and only then."""
+"""Reads whether and how a version accepts images. Pillow is imported only if it does."""
 
 from service.config.model import ImageConfig
 from service.core.errors import LoadFailed
@@ -13,11 +13,11 @@ from service.engine.storage.folder import VersionFiles
 def read_images(
     files: VersionFiles, config: ImageConfig | None, signature: Signature
 ) -> tuple[ImageSettings | None, str]:
-    """The settings for images, or why the version takes none although it has a
-    preprocessor_config.json.
+    """Return the settings for images, or the reason why the version accepts no images although it
+    has a preprocessor_config.json.
 
     Raises:
-        LoadFailed: model.toml asks for images, and that cannot be done.
+        LoadFailed: model.toml has settings for images, and the version cannot accept images.
     """
     try:
         hub = read_hub_config(files.home, files.root)
@@ -37,5 +37,5 @@ def _require_pillow() -> None:
         import service.engine.images.pixels  # noqa: F401 - now rather than with the first image
     except ModuleNotFoundError as error:
         raise LoadFailed(
-            f"images need a package that is not here: {error.name}; pip install 'quantserve[image]'"
+            f"images need a package: {error.name} is not installed; pip install 'quantserve[image]'"
         ) from None

@@ -1,7 +1,8 @@
-"""How many threads decode a language model: as many as give the most tokens/s, measured.
+"""Chooses how many threads decode a language model: the number with the most tokens/s, measured.
 
-Threads run side by side, so that what they take from each other, memory above all, shows. Times are
-those that they worked: a machine that loads a model is often busy with others.
+The threads run concurrently, so that the measurement includes their contention, above all for
+memory bandwidth. Times are CPU times of the threads: a machine that loads a model is often busy
+with other models.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,14 +13,15 @@ from time import thread_time
 from service.engine.generation.decoder import Decoder
 
 WORTH = 1.1
-"""More threads are to give this many times the tokens/s: they share the rows, and one request in
-fewer rows is not faster."""
+"""More threads must give this many times the tokens/s. Threads share the rows, and a single request
+is not faster with fewer rows a thread."""
 ROUNDS, STEPS = 3, 2
 LENGTH = 16
 
 
 def counts(cores: int, slots: int) -> list[int]:
-    """The numbers of threads to try: 1, 2, 4 and so on, and all cores."""
+    """Return the numbers of threads to try: 1, 2, 4 and so on, up to the smaller of ``cores`` and
+    ``slots``, which is included."""
     most = min(cores, slots)
     found = [1]
     while found[-1] * 2 < most:
@@ -30,8 +32,8 @@ def counts(cores: int, slots: int) -> list[int]:
 def measure(
     counts: Sequence[int], slots: int, decoder: Callable[[int], Decoder]
 ) -> dict[int, float]:
-    """Tokens/s of all rows by the number of threads that share them. ``decoder`` makes one of so
-    many rows.
+    """Measure the tokens/s of all rows by the number of threads that share them. ``decoder`` makes
+    a decoder with the given number of rows.
 
     Raises:
         ExecutionFailed: the graph fails.
@@ -40,7 +42,7 @@ def measure(
 
 
 def choose(rates: Mapping[int, float]) -> int:
-    """The number of threads: more than fewer ones only where they are worth it."""
+    """Return the number of threads: a larger one only if it gives ``WORTH`` times the tokens/s."""
     best = min(rates)
     for count in sorted(rates):
         if rates[count] >= WORTH * rates[best]:
@@ -57,7 +59,7 @@ def _rate(decoders: Sequence[Decoder]) -> float:
 
 
 def _steps(decoder: Decoder) -> float:
-    """The seconds of some steps."""
+    """Return the CPU seconds of ``STEPS`` steps."""
     rows, started = decoder.cache.rows, thread_time()
     for step in range(STEPS):
         decoder.next([0] * rows, [LENGTH + step] * rows)

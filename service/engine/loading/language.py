@@ -1,7 +1,7 @@
 """Loads the parts of a language model beside its graph: tokenizer, template, rows, and a trial.
 
-The trial runs a few prompts alone and joined. Where the scores of one move with the rows beside it,
-as under one scale for a whole batch, each instance decodes one request at a time.
+The trial runs a few prompts alone and together. If the scores of a prompt change with the other
+rows of the batch, as with one scale for a whole batch, each instance decodes one request at a time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,10 +40,10 @@ TEXT = Signature(
     (TensorSpec("text_input", DATATYPES["BYTES"], (1,)),),
     (TensorSpec("text_output", DATATYPES["BYTES"], (1,)),),
 )
-"""What a language model takes and gives, in the words of Triton's backends for them."""
+"""The signature of a language model, with the tensor names of Triton's backends for them."""
 SLOTS = 8
 TRIAL_LENGTHS = (5, 11, 2)
-"""Of the prompts that are tried."""
+"""Lengths of the prompts that are tried, in tokens."""
 TRIAL_TOKENS = 3
 TRIAL_CONTEXT = 64
 ROUNDS = 3
@@ -60,13 +60,13 @@ class LanguageParts:
 
     @property
     def signature(self) -> Signature:
-        """What such a model takes and gives."""
+        """The signature of every language model."""
         return TEXT
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A model that is warm, and what the trial has found."""
+    """A model that is warm, with the plan and the measurements of the trial."""
 
     model: LanguageModel
     plan: Plan
@@ -79,7 +79,7 @@ def read_parts(
     """Read the files beside the graph.
 
     Raises:
-        LoadFailed: something is missing or not usable, or the packages for it are.
+        LoadFailed: a file or a package is missing or not usable.
     """
     config = read_config(files.home)
     try:
@@ -109,7 +109,8 @@ def read_parts(
 
 
 def least_cache_bytes(files: VersionFiles, given: GenerationConfig) -> int:
-    """The least bytes of a useful cache, where model.toml sets none.
+    """Return the minimum bytes of a useful cache: ``LEAST_CONTEXT`` tokens and ``SLOTS`` slots,
+    unless model.toml sets others or the model has a shorter context.
 
     Raises:
         LoadFailed: genai_config.json cannot be read.
@@ -128,12 +129,13 @@ def try_out(
     cores: int,
     most_bytes: int | None = None,
 ) -> Tried:
-    """Run a few prompts, find out whether rows depend on each other, and decide on the rows. The
-    process may hold ``most_bytes`` with the caches full, None: what the machine allows.
+    """Run a few prompts, measure whether rows depend on each other, and choose the rows.
+
+    With full caches the process may hold ``most_bytes``; None for the limit of the machine.
 
     Raises:
-        LoadFailed: the graph does not take what genai_config.json says, or the cache does not fit.
-        ExecutionFailed: it fails.
+        LoadFailed: the graph does not match genai_config.json, or the cache does not fit.
+        ExecutionFailed: the graph fails.
     """
     slots = given.generation.slots or SLOTS
     rates = _rates(parts, session, given, cores, slots)
@@ -144,9 +146,9 @@ def try_out(
     )
     deviation = _deviation(trial, parts.config.vocab_size)
     if deviation > given.batching.tolerance and rows > 1:
-        moves = f"scores move by {percent(deviation)} with the rows beside them"
+        moves = f"scores change by {percent(deviation)} with the other rows of a batch"
         if given.batching.combine == "always":
-            note = f"{moves}; combined all the same, as model.toml says"
+            note = f"{moves}; combined anyway, as model.toml says"
         else:
             rows, note = 1, f"{moves}: an instance decodes one request at a time"
     if given.batching.combine == "never":
@@ -186,9 +188,10 @@ def try_out(
 
 
 def _check_context(config: LanguageConfig, given: GenerationConfig) -> None:
-    """
+    """Check the context in model.toml.
+
     Raises:
-        LoadFailed: model.toml asks for a longer context than the model has.
+        LoadFailed: model.toml sets a longer context than the model has.
     """
     most = config.context_length
     if given.context is not None and given.context > most:
@@ -200,7 +203,8 @@ def _check_context(config: LanguageConfig, given: GenerationConfig) -> None:
 def _rates(
     parts: LanguageParts, session: Session, given: ModelConfig, cores: int, slots: int
 ) -> dict[int, float]:
-    """Tokens/s by the number of instances, where that is to be found out."""
+    """Return the tokens/s by the number of instances; empty if model.toml sets the number. A rate
+    of 0 was not measured."""
     if given.instances.count is not None:
         return {}
     tried = counts(cores, slots)
@@ -219,13 +223,14 @@ def _told_of(rates: Mapping[int, float]) -> dict[str, str]:
 
 
 def _room(most: int | None) -> Room:
-    """The memory that the process may still take."""
+    """Return the memory that the process may still use."""
     total = memory_limit() if most is None else most
     return Room(total, max(0, total - resident_bytes()))
 
 
 def _deviation(decoder: Decoder, vocabulary: int) -> float:
-    """How far scores move with the rows beside them, as a share of the largest."""
+    """Return how far scores change with the other rows of a batch, as a share of the largest
+    score."""
     random = np.random.default_rng(0)
     texts = [random.integers(0, vocabulary, length).tolist() for length in TRIAL_LENGTHS]
     more = random.integers(0, vocabulary, (TRIAL_TOKENS, len(texts))).tolist()
@@ -250,7 +255,7 @@ def _difference(alone: Sequence[Floats], joined: Sequence[Floats]) -> float:
 
 
 def _seconds(decoder: Decoder, rows: int) -> float:
-    """The best time of a step of so many rows."""
+    """Return the best time of a step with ``rows`` rows."""
     best = float("inf")
     for _ in range(ROUNDS):
         before = thread_time()

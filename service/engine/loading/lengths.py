@@ -1,6 +1,6 @@
 """Lengths to try for the axes that a model's file leaves open. Pure.
 
-A symbol stands for one length, wherever it is.
+A symbol has the same length on all axes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,10 +10,11 @@ from service.core.tensors import Signature, TensorSpec
 
 Shape = tuple[int, ...]
 Shapes = tuple[Shape, ...]
-"""One shape an input, in signature order."""
+"""One shape for each input, in signature order."""
 
 LENGTHS = (16, 8, 32, 64, 128, 224, 256, 1)
-"""Tried in turn for variable axes; 224 is for images, 1 for graphs that take nothing else."""
+"""Tried in this order for variable axes; 224 is for images, 1 for graphs that accept no other
+length."""
 MORE_LENGTHS = (*range(2, 33), 48, 50, 96, 100, 300, 384, 512, 768, 784, 1024)
 """Also tried for inputs without a shape, whose width is unknown."""
 DRAWS = 24
@@ -22,11 +23,11 @@ DRAWN = (1, 2, 3, 4, 5, 7, 8, 16)
 
 
 def shapes_to_try(signature: Signature, dims: Mapping[str, int]) -> Iterator[Shapes]:
-    """Shapes of one request, the likeliest first: the same length for all axes, then one for each
-    symbol. ``dims`` gives the lengths of some symbols.
+    """Yield shapes of one request, the likeliest first: the same length for all axes, then a length
+    for each symbol. ``dims`` has the lengths of some symbols.
 
-    The first axes are 1, so that a request is one row; lengths drawn for symbols may be others
-    where the inputs do not declare a batch.
+    The first axes are 1, so that a request is one row. If the inputs do not declare a batch,
+    lengths drawn for symbols may also apply to the first axes.
     """
     firsts = [spec.shape[0] for spec in signature.inputs if spec.shape]
     rows = {**{dim: 1 for dim in firsts if isinstance(dim, str)}, **dims}
@@ -51,7 +52,7 @@ def _shape(spec: TensorSpec, known: Mapping[str, int], length: int) -> Shape:
 def _draws(
     signature: Signature, known: Mapping[str, int], rows: Mapping[str, int]
 ) -> Iterator[Shapes]:
-    """A length for each symbol; nothing where there is only one length to choose.
+    """Yield shapes with a length for each symbol; none if there is only one length to choose.
 
     A decoder's cache (``past``) may be empty. That is tried first: the sum of the past and the new
     length is then the new length.
@@ -83,7 +84,7 @@ def _drawn(spec: TensorSpec, drawn: Mapping[str, int], random: Random, *, batche
 
 
 def _guesses(signature: Signature, known: Mapping[str, int]) -> Iterator[Shapes]:
-    """For inputs without a shape: every rank up to that of an image, at many lengths."""
+    """Yield shapes for inputs without a shape: ranks 0 to 4, at many lengths."""
     for length in (*LENGTHS, *MORE_LENGTHS):
         guesses: list[Shape] = [(1, length), (length,), (1, length, length), ()]
         if length in LENGTHS:

@@ -1,6 +1,4 @@
-"""From a version's folder to something that can serve: read, load, probe, plan. Blocks; is called
-in a thread.
-"""
+"""Loads a version from its folder: read, load, probe, plan. Blocks; is called in a thread."""
 
 import os
 from collections.abc import Sequence
@@ -53,7 +51,7 @@ from service.engine.storage.folder import (
     read_model,
 )
 
-# Servers without language models do without these: they take memory.
+# Imported only for models that need them: they take memory.
 if TYPE_CHECKING:
     from service.core.images import ImageSettings
     from service.engine.generation.language_model import LanguageModel
@@ -68,17 +66,17 @@ KEPT_BYTES = 4 * 2**20
 class Loaded:
     """A version that is loaded and warm.
 
-    ``kernels`` are those that run; ``kernels_note`` says why they are not the wanted ones, if so.
-    ``labels`` are the classes of outputs that the file, or a config.json beside it, names them for;
-    ``outputs_note`` tells which outputs are not as the file declares them. ``advice`` says what
-    would let it run better, and ``speed_note`` that its speed was measured on another kind of
-    machine. ``memory_bytes`` is by how much the process grew; ``file_bytes`` counts the model's
-    files. ``rows`` are some rows of the probe, which the next version must run too. ``extent`` is
-    how large inputs may be in the event loop, if any may. ``lone`` is a further instance for lone
-    requests, if there is one. A ``language`` model has no instances.
-    ``text`` is how it takes texts, if it does; ``text_note`` says why not, if there is a tokenizer.
-    ``images`` and ``images_note`` are the same for images and a preprocessor_config.json.
-    ``tuning_note`` says what ``quantserve tune`` chose, if it is there.
+    ``kernels`` are the kernels in use; ``kernels_note`` says why they are not the requested ones,
+    if so. ``labels`` are the class names of outputs, from the file or a config.json beside it.
+    ``outputs_note`` says which outputs differ from the file's declaration. ``advice`` says how to
+    make it faster. ``speed_note`` says that its speed was measured on another kind of machine.
+    ``memory_bytes`` is the growth of the process; ``file_bytes`` counts the model's files. ``rows``
+    are some rows of the probe, which the next version must run too. ``extent`` is the size up to
+    which inputs may run in the event loop, None if none may. ``lone`` is an additional instance for
+    lone requests, if there is one. A ``language`` model has no instances.
+    ``text`` is set if the version accepts texts; ``text_note`` says why not, if there is a
+    tokenizer. ``images`` and ``images_note`` are the same for images and a
+    preprocessor_config.json. ``tuning_note`` says what ``quantserve tune`` chose, if it was used.
     ``provider`` is the execution provider.
     """
 
@@ -116,7 +114,7 @@ class Loaded:
 
     @property
     def promised_bytes(self) -> int:
-        """By how much the process grows yet as the cache of a language model fills."""
+        """Bytes by which the process may still grow as the cache of a language model fills."""
         return 0 if self.language is None else self.language.promised_bytes
 
     @property
@@ -131,11 +129,11 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A version that ONNX Runtime has taken, and that has not run yet.
+    """A version with an ONNX Runtime session that has not run yet.
 
-    ``memory_before`` is what the process held before, in bytes. ``language`` is what else was read
-    of a language model, ``text`` of one that takes texts, ``images`` of one that takes images;
-    ``text_note`` and ``images_note``: see ``Loaded``.
+    ``memory_before`` is the memory of the process before the load, in bytes. ``language`` has the
+    other parts of a language model, ``text`` those of a model that accepts texts, ``images`` the
+    settings of a model that accepts images. ``text_note`` and ``images_note``: see ``Loaded``.
     """
 
     files: VersionFiles
@@ -152,14 +150,14 @@ class Opened:
 
     @property
     def signature(self) -> Signature:
-        """The inputs that requests bring, and the outputs that they get."""
+        """The inputs that requests send, and the outputs that they receive."""
         if self.language is not None:
             return self.language.signature
         return with_texts(self.session.signature, self.text)
 
 
 def with_texts(signature: Signature, text: "TextModel | None") -> Signature:
-    """The signature of a version that may take texts too."""
+    """Return the signature of a version that may also accept texts."""
     return signature if text is None else replace(signature, texts=text.signature)
 
 
@@ -183,8 +181,8 @@ def open_version(
     allow_custom_ops: bool = False,
     control: Control | None = None,
 ) -> Opened:
-    """Read a version's files and give them to ONNX Runtime. ``allow_custom_ops``: whether the code
-    that its model.toml names may be loaded. ``control`` ends the runs of loading.
+    """Read a version's files and create a session for its graph. ``allow_custom_ops``: the custom
+    operators that its model.toml names may be loaded. ``control`` ends the runs of the load.
 
     Raises:
         LoadFailed: with the reason, written for the model's operator.
@@ -243,9 +241,11 @@ def warm_up(
     most_bytes: int | None = None,
     lone_cores: LoneCores | None = None,
 ) -> Loaded:
-    """Warm a version up, probe how it handles batches, and plan how to run it. The process may grow
-    to ``most_bytes``, None: what the machine allows; a language model may once its cache is full.
-    ``lone_cores``: those of a run that begins while no other is under way, None for ``cores``.
+    """Warm a version up, probe how it handles batches, and plan how to run it.
+
+    The process may grow to ``most_bytes``, including the full cache of a language model; None for
+    the limit of the machine. ``lone_cores`` are the cores of a run that begins while no other is
+    in progress, None for ``cores``.
 
     Raises:
         LoadFailed: with the reason, written for the model's operator.
@@ -337,8 +337,8 @@ def _warm_up_language(
 
 
 def least_cache(files: VersionFiles, config: ModelConfig) -> int:
-    """Bytes that the cache of a language model needs at least; 0 for other models, and for one
-    whose files are not usable, which loading will report."""
+    """Return the minimum bytes of the cache of a language model; 0 for other models. Also 0 if its
+    files are not usable: the load will report that."""
     if not is_language_model(files.home):
         return 0
     from service.engine.loading.language import least_cache_bytes
@@ -363,10 +363,10 @@ def _speed_note(files: VersionFiles, snapshot: Snapshot, kernels: Kernels) -> st
 
 
 def _check_labels(session: Session, rows: Sequence[Arrays]) -> None:
-    """Refuse a file that names more or fewer classes than an output has.
+    """Check that the file names as many classes as each output has.
 
     Raises:
-        LoadFailed: there is such an output.
+        LoadFailed: the file names more or fewer classes for an output.
     """
     for place, spec in enumerate(session.signature.outputs if rows else ()):
         classes = len(session.labels.get(spec.name, ()))
@@ -382,7 +382,7 @@ def _check_labels(session: Session, rows: Sequence[Arrays]) -> None:
 
 
 def _kept(rows: Sequence[Arrays]) -> tuple[Arrays, ...]:
-    """As many rows as take little memory."""
+    """Return copies of the first rows, up to ``KEPT_BYTES`` in total."""
     total, kept = 0, []
     for row in rows:
         total += sum(array.nbytes for array in row)
@@ -405,10 +405,10 @@ def _options(files: VersionFiles, config: ModelConfig, allow_custom_ops: bool) -
 
 
 def _check_names(config: ModelConfig, signature: Signature) -> None:
-    """Refuse what model.toml says of tensors and axes that the model has not.
+    """Check that the model has the outputs, labels and axes that model.toml names.
 
     Raises:
-        LoadFailed: there is such a thing; names it.
+        LoadFailed: the model has no such output or axis, or another number of classes.
     """
     outputs = {spec.name: spec for spec in signature.outputs}
     for name, output in config.outputs.items():
@@ -447,7 +447,7 @@ def _policy(config: ModelConfig, tuned: Tuned) -> BatchPolicy:
 def _instances(
     tuned: Tuned, config: ModelConfig, policy: BatchPolicy, text: "TextModel | None"
 ) -> tuple[tuple[Instance, ...], Instance | None]:
-    """Those that run side by side, and the one for lone requests."""
+    """Return the concurrent instances, and the instance for lone requests."""
 
     def instance(session: Session) -> Instance:
         return Instance(session.run if text is None else text.run(session.run), policy)

@@ -1,8 +1,9 @@
 """Padding of variable lengths to buckets, so that requests can share a run: which axes are padded
 and cropped, and whether the model's answers stay the same.
 
-A model that applies its attention mask gives the same answer for a padded row. One that ignores it
-would give wrong answers silently, so padded rows are compared with unpadded ones at load.
+A model that applies its attention mask returns the same answer for a padded row. A model that
+ignores the mask would return wrong answers silently. So padded rows are compared with unpadded ones
+at load.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,16 +23,16 @@ from service.engine.runtime.execution import Run
 Shared = tuple[str, tuple[tuple[int, int], ...]]
 SETTING = "model.toml: batching.padding"
 MOST_TRIED = 16
-"""The most buckets to try at load. A model that takes texts may have several hundred."""
+"""The most buckets to try at load. A model that accepts texts may have several hundred."""
 
 
 def padding_for(config: PaddingConfig, signature: Signature) -> Padding:
-    """What to fill and where to cut; an output's axis is cut where it shares its symbolic name
-    with an axis of an input that is filled.
+    """Return the axes to pad and to crop. An axis of an output is cropped if it has the same
+    symbolic name as a padded axis of an input.
 
     Raises:
-        LoadFailed: the model has no such input, it cannot take the value, or an axis would be
-            filled in one input and not in another.
+        LoadFailed: the model has no such input, the input cannot hold the fill value, or an axis
+            would be padded in one input but not in another.
     """
     names = [spec.name for spec in signature.inputs]
     for name in config.values:
@@ -98,14 +99,14 @@ def _varies(dim: object) -> bool:
 def padding_deviation(
     run: Run, outputs: Sequence[TensorSpec], row: Arrays, padding: Padding
 ) -> float:
-    """The largest difference between a row's answers filled up to a bucket and bare, as a share of
-    the output's largest value.
+    """Return the largest difference between the answers of a padded row and of the same row
+    unpadded, as a share of the output's largest value.
 
-    For each bucket, or some of them where they are many, the row is cut or repeated to a length
-    that needs filling, and shares a run with one that needs less of it.
+    For each bucket (at most ``MOST_TRIED``) the row is cut or repeated to two lengths: one that
+    needs much padding and one that needs little. Both rows share a run.
 
     Raises:
-        QuantserveError: the model cannot run rows filled up to one of the buckets.
+        QuantserveError: the model cannot run rows padded to one of the buckets.
     """
     largest = 0.0
     for below, bucket in _some(list(pairwise((0, *padding.buckets)))):
@@ -115,13 +116,13 @@ def padding_deviation(
             try:
                 bare = run(one, None)
             except QuantserveError:
-                continue  # a length that only filling makes possible
+                continue  # a length that runs only when padded
             largest = max(largest, Comparison(outputs, [bare]).largest([bare], [answers]))
     return largest
 
 
 def _some(steps: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
-    """At most ``MOST_TRIED`` of them, the first and the last among these."""
+    """Return at most ``MOST_TRIED`` of the steps, including the first and the last."""
     if len(steps) <= MOST_TRIED:
         return steps
     apart = (len(steps) - 1) / (MOST_TRIED - 1)
@@ -129,7 +130,7 @@ def _some(steps: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
 
 
 def _lengths(below: int, bucket: int) -> tuple[int, int]:
-    """One that needs a good deal of filling, and one that needs little; both in this bucket."""
+    """Return two lengths in this bucket: one that needs much padding, and one that needs little."""
     return below + (bucket - below + 1) // 2, max(below + 1, bucket - 1)
 
 

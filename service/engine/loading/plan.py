@@ -1,4 +1,4 @@
-"""Decides how a model is run, from its file, the probe's measurements and model.toml."""
+"""Decides how to run a model, from its file, the probe's measurements and model.toml."""
 
 import re
 from dataclasses import dataclass
@@ -14,35 +14,38 @@ from service.engine.onnx_file.summary import Precision
 INLINE_SECONDS = 0.001
 """A batch that takes longer runs in a thread: in the event loop it would delay other requests."""
 INLINE_ROW_SECONDS = 0.0001
-"""A batch whose rows take longer runs in a thread too: a second core then gains more than a thread
-costs."""
+"""A batch with a longer time per row runs in a thread too: a second core then gains more than a
+thread costs."""
 MADE_UP = re.compile(r"unk__\d+|.*_dynamic_axes_\d+|[su]\d+|DynamicDimension\.\d+|unknown\w*", re.I)
-"""Names that tf2onnx, PyTorch's two exporters and Paddle make up, a new one for each axis."""
+"""Axis names that tf2onnx, PyTorch's two exporters and Paddle generate, a new one for each axis."""
 MOST_NAMES = 3
-"""Inputs that a note names."""
+"""The most inputs that a note names."""
 LONG_SECONDS = 0.002
-"""Time of a row from which several threads are tried for it."""
+"""If one row takes at least this time, several threads are tried for it."""
 EFFICIENT = 0.7
-"""Least efficiency of threads on one row; below it, running rows side by side gives more rows a
-second."""
+"""Minimum efficiency of several threads on one row. Below this, concurrent runs give more
+rows/s."""
 LONE_GAIN = 1.2
-"""Least speedup of a lone row for which a second session is kept in memory."""
+"""Minimum speedup of a lone row for which a second session is kept in memory."""
 HELD_CORES = 1.3
-"""Slowdown of runs side by side from which other programs are taken to hold the cores."""
+"""If concurrent runs are slower by this factor, other programs are assumed to use the cores."""
 HARMLESS = 0.8
-"""Least speedup of a second session that is kept without a good measurement."""
+"""Minimum speedup of a second session that is kept while other programs use the cores."""
 LONE_SHARE = 1 / 3
-"""Largest share of the memory that a process may hold with a further session for lone requests, so
-that it keeps no model out which would fit without."""
+"""Maximum share of the memory that a process may use with a second session for lone requests, so
+that this session does not prevent the load of other models."""
 SESSION_FACTOR = 2
-"""Most bytes of memory that a session takes while it is loaded, for each byte of its files."""
+"""Most bytes of memory that a session needs while it is loaded, for each byte of its files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a model is run. ``note`` is for the operator: why it does not combine or pad, for
-    example. ``lone_threads``: those of a run in the second session, which is for runs that begin
-    while nothing else runs or waits; 0 if there is none."""
+    """How to run a model.
+
+    ``note`` is for the operator: for example, why rows are not combined or padded.
+    ``lone_threads`` are the threads of a run in the second session; 0 if there is none. That
+    session is for runs that begin while no other request runs or waits.
+    """
 
     mode: BatchingMode
     preferred_rows: int
@@ -56,10 +59,10 @@ class Plan:
 def choose_mode(
     signature: Signature, precision: Precision, probe: Probe, batching: BatchingConfig
 ) -> tuple[BatchingMode, str]:
-    """Whether rows of different requests may share a run, and the reason where they may not.
+    """Decide whether rows of different requests may share a run; return the reason if they may not.
 
-    Only the effect of other rows counts. Kernels for another batch size may round differently,
-    which does not make an answer depend on its neighbours.
+    Only the effect of the other rows counts. Kernels for another batch size may round differently,
+    but that does not make an answer depend on the other rows.
     """
     apart = not_a_batch(signature, precision, probe, batching)
     if apart:
@@ -74,17 +77,17 @@ def choose_mode(
         return BatchingMode.COMBINE, ""
     answers = _what_moves(probe)
     if batching.combine == "always":
-        return BatchingMode.COMBINE, f"{answers}; combined all the same, as model.toml says"
+        return BatchingMode.COMBINE, f"{answers}; combined anyway, as model.toml says"
     if precision.dynamic and probe.equivariant and probe.repeatable:
         return BatchingMode.ROWS, f"{answers} (one scale for the whole batch): run row by row"
-    # Not the known cause: the first axis may be time, or a set. Splitting it could be wrong.
+    # The cause is unknown: the first axis may be time, or a set. Splitting it could be wrong.
     return BatchingMode.REQUESTS, f"{answers}: run request by request"
 
 
 def not_a_batch(
     signature: Signature, precision: Precision, probe: Probe, batching: BatchingConfig
 ) -> str:
-    """Why the first axes of the inputs are not one batch axis; "" if they are, or may be."""
+    """Return why the first axes of the inputs are not one batch axis; "" if they are, or may be."""
     declared = _declared_otherwise(signature)
     if declared or signature.declared:
         return declared
@@ -96,8 +99,8 @@ def not_a_batch(
         return f"{names} may differ in their number of rows: run request by request"
     if probe.counts is Counts.BROADCAST and not always and named_apart(signature):
         return (
-            f"{names} may differ in their number of rows, one goes with several: run request by"
-            ' request (batching.combine = "always" holds them to the same number)'
+            f"{names} may differ in their number of rows, one row with several: run request by"
+            ' request (batching.combine = "always" requires the same number)'
         )
     if probe.failure and not (2 in probe.seconds and probe.row_per_row):
         return probe.failure
@@ -107,7 +110,7 @@ def not_a_batch(
 
 
 def named_apart(signature: Signature) -> bool:
-    """Whether the first axes of two inputs have different names that a person chose, and so count
+    """True if the first axes of two inputs have different names chosen by a person, and so count
     different objects."""
     firsts = {spec.shape[0] for spec in signature.inputs if spec.shape}
     return sum(isinstance(dim, str) and not MADE_UP.fullmatch(dim) for dim in firsts) > 1
@@ -121,7 +124,7 @@ def _names(signature: Signature) -> str:
 
 
 def _declared_otherwise(signature: Signature) -> str:
-    """Why the first axis is no batch axis, according to the signature; "" if it may be."""
+    """Return why the first axis is no batch axis according to the signature; "" if it may be."""
     if not signature.inputs:
         return "the model takes no input"
     for spec in signature.inputs:
@@ -139,7 +142,7 @@ def _declared_otherwise(signature: Signature) -> str:
 
 
 def _moves(probe: Probe, batching: BatchingConfig) -> bool:
-    """Whether a row's answers depend on the rows beside it."""
+    """True if a row's answers depend on the other rows of its batch."""
     tolerance = batching.tolerance
     return probe.neighbours > tolerance or probe.deviation > max(SAME, tolerance)
 
@@ -155,7 +158,7 @@ def _what_moves(probe: Probe) -> str:
 
 
 def percent(share: float) -> str:
-    """A share of the largest value, for people."""
+    """Format a share of the largest value, for people."""
     return f"up to {100 * share:.1f} %" if share <= 1 else "more than 100 %"
 
 
@@ -168,19 +171,20 @@ def choose_plan(
     cores: int,
     unbounded: str = "",
 ) -> Plan:
-    """Batch size, instances and threads; the times decide what model.toml leaves open.
+    """Choose batch size, instances and threads. The measured times decide what model.toml leaves
+    open.
 
-    ``probe`` was taken with one thread. ``unbounded`` is what in the graph may take any time,
-    whatever was measured; see ``core.bounded``.
+    ``probe`` was measured with one thread. ``unbounded`` names the part of the graph that may take
+    any time, whatever was measured; see ``core.bounded``.
     """
     rows = 1
     if mode is BatchingMode.COMBINE:
-        # "always" asks for batches even where the times do not.
+        # "always" requires batches even if they are not faster.
         measured = probe.preferred_rows(2 if batching.combine == "always" else 1)
         rows = min(batching.preferred_batch_size or measured, batching.run_rows)
     one_run = probe.seconds.get(rows, rows * probe.row_seconds)
     short = one_run <= INLINE_SECONDS and (cores == 1 or one_run / rows <= INLINE_ROW_SECONDS)
-    # A size that was not measured is none of which it is known that it is short.
+    # A batch size that was not measured may take long.
     known = rows <= short_rows(probe) and not unbounded
     if short and known and not (instances.count or instances.threads):
         return Plan(mode, rows, 1, 1, True, note)
@@ -190,7 +194,7 @@ def choose_plan(
 
 
 def short_rows(probe: Probe) -> int:
-    """The largest number of rows that was measured to be short, up to which all were."""
+    """Return the largest measured number of rows whose run is short, as are all smaller ones."""
     largest = 0
     for rows, seconds in sorted(probe.seconds.items()):
         if seconds > INLINE_SECONDS:
@@ -200,7 +204,7 @@ def short_rows(probe: Probe) -> int:
 
 
 def wants_threads(plan: Plan, probe: Probe, instances: InstancesConfig, cores: int) -> bool:
-    """Whether to measure one instance with all cores for every request."""
+    """Return True to measure one instance with all cores for every request."""
     combines = plan.mode is not BatchingMode.ROWS
     return combines and _long_and_open(plan, probe, instances, cores)
 
@@ -208,21 +212,23 @@ def wants_threads(plan: Plan, probe: Probe, instances: InstancesConfig, cores: i
 def wants_lone(
     plan: Plan, probe: Probe, instances: InstancesConfig, cores: int, has_room: bool
 ) -> bool:
-    """Whether to try a second session for lone requests. ``has_room``: see ``room_for_lone``."""
+    """Return True to try a second session for lone requests; see ``room_for_lone``."""
     if instances.lone_threads is not None:
         return not plan.inline and instances.lone_threads > plan.threads
     return has_room and _long_and_open(plan, probe, instances, cores)
 
 
 def room_for_lone(file_bytes: int, held: int, memory: int) -> bool:
-    """Whether there is room for a second session of a model with such files, in a process that
-    holds so many bytes and may hold ``memory``."""
+    """Return True if a second session for a model file of ``file_bytes`` fits in memory. The
+    process holds ``held`` bytes and may hold ``memory``."""
     return held + SESSION_FACTOR * file_bytes <= memory * LONE_SHARE
 
 
 def worth_lone(speedup: float, slowdown: float) -> bool:
-    """Whether a second session is worth its memory, with this speedup. ``slowdown``: how many times
-    as long a run takes with one on each core; a large one shows that other programs held the cores.
+    """Return True if a second session with this speedup is worth its memory.
+
+    ``slowdown`` is the time of a run while each core has one, divided by the time of a single run.
+    A large value shows that other programs used the cores.
     """
     return speedup >= LONE_GAIN or (slowdown >= HELD_CORES and speedup >= HARMLESS)
 
@@ -233,5 +239,5 @@ def _long_and_open(plan: Plan, probe: Probe, instances: InstancesConfig, cores: 
 
 
 def uses_cores(speedup: float, cores: int) -> bool:
-    """Whether one run with a thread for each core is worth it, being so many times as fast."""
+    """Return True if one run with a thread on each core is worth it, given its speedup."""
     return speedup >= EFFICIENT * cores

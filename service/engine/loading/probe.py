@@ -1,8 +1,8 @@
 """Probes how a model handles batches. Files do not always describe what their graphs do.
 
-A few rows are run alone and together. Do the answers have a row for each row? Are they the same,
-whoever the neighbours are? Which batch size gives the most rows a second? Dynamically quantized
-models take one scale for the whole batch, so a row's answer there depends on its neighbours.
+A few rows are run alone and together. Does the answer have one row for each input row? Is a row's
+answer independent of the other rows? Which batch size gives the most rows/s? Dynamically quantized
+models use one scale for the whole batch, so a row's answer depends on the other rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,16 +21,17 @@ from service.engine.loading.deviation import Comparison
 from service.engine.runtime.execution import Run
 
 ENOUGH_SECONDS = 0.05
-"""Seconds of a run from which no larger batch is tried."""
+"""After a run that takes longer, no larger batch is tried."""
 WORTH = 1.1
-"""A size is worth its latency when it gives a tenth more rows a second."""
+"""A batch size is worth its latency if it gives at least 10 % more rows/s."""
 RUN_SECONDS = 0.00005
-"""What a run costs beside the graph: the way to a thread and back, counting, cutting."""
+"""The cost of a run beside the graph: the switch to a thread and back, metrics, splitting."""
 SAME = 0.02
-"""Up to two steps of eight bits come from kernels that round otherwise at another place or size;
-a first axis that is no batch moves answers by more."""
+"""Answers that differ by no more count as the same. Kernels that round differently at another place
+or batch size cause up to two steps of 8 bits. If the first axis is no batch axis, answers change by
+more."""
 ENOUGH_ROWS = 8
-"""Batch sizes below this are always tried, unless they take long, to learn whether rows may share a
+"""Smaller batch sizes are always tried, unless they take long, to find out whether rows may share a
 run."""
 ROUNDS = 3
 ROUND_SECONDS = 0.002
@@ -41,16 +42,16 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What was found. ``seconds`` are the best times of one run, by rows, smallest size first.
+    """The results of a probe. ``seconds`` has the best time of a run by rows, smallest size first.
 
     ``deviation`` is the largest difference between a row's answers alone and together, as a share
-    of the output's largest value. ``neighbours`` is the part of it that is no rounding: between
-    answers at the same place of two batches of the same size, with other rows beside.
-    ``repeatable``: a row gives the same answers twice. ``equivariant``: rows in another order give
-    the same answers in that order, as they do where the first axis is one of independent rows.
-    ``row_per_row``: outputs have as many rows as went in. ``alike``: there was only one row; next
-    to copies of itself, an effect of other rows cannot show. ``counts`` are the numbers of rows
-    that the inputs may have, tried only where the file leaves open whether they share a batch.
+    of the output's largest value. ``neighbours`` is the part of it that is not rounding: the
+    difference between answers at the same place of two batches of the same size, with different
+    other rows. ``repeatable``: a row has the same answers in two runs. ``equivariant``: rows in
+    another order have the same answers in that order, as independent rows do. ``row_per_row``:
+    outputs have as many rows as the inputs. ``alike``: there was only one row, and a batch of
+    copies of it cannot show an effect of other rows. ``counts`` are the numbers of rows that the
+    inputs may have, tried only if the file leaves open whether they share a batch.
     """
 
     seconds: dict[int, float] = field(default_factory=dict)
@@ -70,7 +71,7 @@ class Probe:
         return self.seconds.get(1, 0.0)
 
     def preferred_rows(self, least: int = 1) -> int:
-        """The smallest size from ``least`` on that gives about as many rows a second as any."""
+        """Return the smallest batch size, at least ``least``, with about the most rows/s."""
         rates = {
             rows: rows / (taken + RUN_SECONDS)
             for rows, taken in self.seconds.items()
@@ -87,10 +88,10 @@ def probe(
     max_rows: int,
     clock: Clock = thread_time,
 ) -> Probe:
-    """Run rows, each a request of its own, alone and in growing batches.
+    """Run rows, each a separate request, alone and in growing batches.
 
-    ``clock`` counts seconds of work: the thread's own where the graph runs on one thread, since
-    the time on the wall depends on who else is at work while a model is loaded.
+    ``clock`` returns seconds. If the graph runs on one thread, it is the CPU time of the thread:
+    the wall time depends on other work on the machine while a model is loaded.
 
     Raises:
         QuantserveError: a row fails alone.
@@ -106,10 +107,10 @@ def probe(
 
 
 def run_together(run: Run, rows: Sequence[Arrays], policy: BatchPolicy) -> list[Arrays]:
-    """The answers to rows that share one run, put together and taken apart as the batcher does.
+    """Run rows in one run, assembled and split as by the batcher; return the answer of each.
 
     Raises:
-        QuantserveError: they cannot share a run.
+        QuantserveError: the rows cannot share a run.
     """
     entries = tuple(
         Entry(row, 1, BatchKey(policy.row_shapes(row), None), 0, 0.0, None, None) for row in rows
@@ -121,11 +122,11 @@ def run_together(run: Run, rows: Sequence[Arrays], policy: BatchPolicy) -> list[
 
 
 class _NotRowPerRow(Exception):
-    """An output does not have a row for each row that went in."""
+    """An output does not have one row for each input row."""
 
 
 class _Trial:
-    """One probe under way; all its state is made here and changed by ``together`` and the times."""
+    """A running probe. Its state is created here; ``together`` and the timing methods change it."""
 
     def __init__(
         self, run: Run, outputs: Sequence[TensorSpec], rows: Sequence[Arrays], clock: Clock
@@ -141,7 +142,7 @@ class _Trial:
         self._seconds = {1: self._time(1)}
 
     def found(self) -> Probe:
-        """The results so far."""
+        """Return the results so far."""
         return Probe(
             dict(self._seconds),
             self._deviation,
@@ -154,7 +155,7 @@ class _Trial:
         )
 
     def together(self, size: int) -> bool:
-        """Run a batch, compare answers, take the time; False where rows cannot share the run."""
+        """Run a batch, compare its answers and time it; return False if rows cannot share a run."""
         count = len(self._rows)
         self._alone += [self._run(row, None) for row in self._rows[len(self._alone) : size]]
         rows = [self._rows[i % count] for i in range(size)]
@@ -174,7 +175,7 @@ class _Trial:
         self._deviation = max(self._deviation, apart(alone, answers))
         backwards = self._answers(rows[::-1])[::-1]
         self._order = max(self._order, apart(answers, backwards))
-        # Every second row gets a copy of its neighbour in place of it; then the others do.
+        # Replace every second row by a copy of its neighbour, then every other row.
         for first in (0, 1):
             pairs = [rows[min(i - i % 2 + first, len(rows) - 1)] for i in range(len(rows))]
             kept = self._answers(pairs)[first::2]
@@ -189,10 +190,11 @@ class _Trial:
         return [tuple(array[i : i + 1] for array in outputs) for i in range(len(rows))]
 
     def worth_more(self) -> bool:
-        """Whether to try a larger size: not where the last one took long, or the last two both
-        brought nothing; unless a disturbance made it look so.
+        """Return True to try a larger batch size.
 
-        Two rows are tried however long they take.
+        Return False if the last size took long, or if the last two sizes gave no more rows/s.
+        Before that, all sizes are measured again, in case other load disturbed the measurement. Two
+        rows are always tried.
         """
         if len(self._seconds) == 1:
             return True
@@ -209,8 +211,8 @@ class _Trial:
         return len(rates) < 3 or max(rates[-2:]) > WORTH * max(rates[:-2])
 
     def time_again(self) -> None:
-        """Measure all sizes again in turns, for half a second, so that other load on the machine
-        affects them alike. Does nothing if no size was added since."""
+        """Measure all sizes again alternately, for at most half a second or so, so that other load
+        on the machine affects them alike. Does nothing if no size was added since the last time."""
         if self._settled == len(self._seconds):
             return
         self._settled, spent = len(self._seconds), 0.0
@@ -223,7 +225,8 @@ class _Trial:
                 spent += self._clock() - started
 
     def _time(self, size: int) -> float:
-        """The best of two runs, and of as many as fit into a round; a long one is made once."""
+        """Return the best time of at least two runs, and of more if a run is shorter than
+        ``ROUND_SECONDS``. A run longer than ``MOST_SECONDS`` is not repeated."""
         rows = [self._rows[i % len(self._rows)] for i in range(size)]
         first = self._once(rows)
         if first > MOST_SECONDS:

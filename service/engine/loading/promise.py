@@ -25,15 +25,17 @@ FP32_FORM = "FP32.onnx"
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """``speed``: times FP32's speed at batch 1, as measured on ``profile``."""
+    """A stated speed: ``speed`` times FP32's speed at batch 1, measured on ``profile``."""
 
     speed: float
     profile: Profile
 
 
 def read_promise(home: Path, sha256: str) -> Promise | None:
-    """The stated speed of a model file with this digest, from the report.json in its folder; None
-    if there is no readable report of that file. A report is not part of the model."""
+    """Return the stated speed of a model file with this digest, from the report.json in its folder.
+
+    Return None if there is no readable report for that file. A report is not part of the model.
+    """
     try:
         data = read_small(home / REPORT_FILE, MOST_BYTES)
         found = None if data is None else json.loads(data)
@@ -43,21 +45,21 @@ def read_promise(home: Path, sha256: str) -> Promise | None:
 
 
 def note_on(promise: Promise, here: Profile, name: str, golden: bool) -> str:
-    """A note for the operator if the speed was measured on another kind of machine; else "".
+    """Return a note for the operator if the speed was measured on another kind of machine; else "".
 
-    ``golden``: whether the model has a golden set.
+    ``golden`` is True if the model has a golden set.
     """
     if promise.profile.same_speed(here):
         return ""
     checked = (
-        "golden.npz is checked with the kernels taken here"
+        "golden.npz is checked with the kernels used here"
         if golden
-        else "there is no golden.npz to check answers by"
+        else "there is no golden.npz to check the answers"
     )
     command = ["quantserve", "quantize", FP32_FORM, "--data", "ROWS", "--name", name]
     return (
         f"measured {promise.speed:.2f} x FP32's speed on {promise.profile}; here it is {here}:"
-        f" that speed need not hold. {checked}. To choose by this machine: {shlex.join(command)}"
+        f" the speed may differ. {checked}. To choose for this machine: {shlex.join(command)}"
     )
 
 
@@ -71,7 +73,7 @@ def _promise(report: Mapping[str, Any]) -> Promise | None:
 
 
 def _profile_of(hardware: Mapping[str, Any], kernels: str) -> dict[str, Any]:
-    """The profile of a report in the format before ``profile`` was added."""
+    """Return the profile of a report in the format before ``profile`` was added."""
     present = {each["name"] for each in hardware["features"] if each["present"]}
     return {
         "cpu": hardware["cpu"],

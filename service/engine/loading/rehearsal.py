@@ -1,9 +1,9 @@
-"""Loads and runs a version in a process of its own first, since it may crash ONNX Runtime, never
-end, or take all memory. The child is ``rehearsal_process.py``.
+"""Loads and runs a version in a separate process first, since it may crash ONNX Runtime, never end,
+or use all memory. The child process is ``rehearsal_process.py``.
 
-A rehearsal costs a second load and half a second for the process. So it is made only while other
-versions serve, and for files that were not loaded before. A start makes none: a version that
-crashes it is put into quarantine, and the next start leaves it out.
+A rehearsal costs a second load, and half a second to start the process. So a start does without: a
+version that crashes the start is put into quarantine, and the next start leaves it out. Files that
+this server has loaded before are not rehearsed either.
 """
 
 import json
@@ -30,12 +30,12 @@ CHILD = f"{__package__}.rehearsal_process"
 SECONDS = 300.0
 LOOK_SECONDS = 0.02
 ROOT = Path(__file__).parents[3]
-"""Where the package is found, whatever the working directory."""
+"""The folder that contains the package, for any working directory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What the child is to do. ``room``: by how many bytes it may grow, None for any."""
+    """The input of the child. ``room``: bytes by which the child may grow, None for no limit."""
 
     files: VersionFiles
     config: ModelConfig
@@ -52,33 +52,35 @@ def rehearse(
     allow_custom_ops: bool = False,
     seconds: float = SECONDS,
 ) -> Check | None:
-    """Load a version and warm it up elsewhere; gives the check of memory if it grew by more than
-    ``room`` bytes on the way (None: any). ``stop`` is polled; once it is true, the rehearsal ends.
+    """Load a version and warm it up in a child process.
+
+    Return a failed memory check if the child grew by more than ``room`` bytes (None: no limit),
+    else None. ``stop`` is polled; the rehearsal ends when it returns True.
 
     Raises:
-        LoadFailed: it does not load, crashes, or takes too long.
+        LoadFailed: the version does not load, crashes the child, or takes too long.
     """
     grown = _ask(Task(files, config, room, allow_custom_ops), stop, seconds)
     return None if grown is None or room is None else growth_check(grown, room)
 
 
 def rehearse_file(path: Path, seconds: float = SECONDS) -> None:
-    """Load a model file elsewhere.
+    """Load a model file in a child process.
 
     Raises:
-        LoadFailed: ONNX Runtime crashes on it, or takes too long. A file that it refuses without a
-        crash raises nothing here: the caller's own load reports that.
+        LoadFailed: ONNX Runtime crashes on the file, or takes too long. A file that it refuses
+        without a crash raises nothing here: the load in the caller reports that.
     """
     _ask(path.resolve(), lambda: False, seconds)
 
 
 def _ask(task: Task | Path, stop: Callable[[], bool], seconds: float) -> int | None:
-    """Run the child; gives the bytes by which it grew if they were too many, else None."""
+    """Run the child; return the bytes by which it grew if they were too many, else None."""
     with os.fdopen(unnamed_file(), "w+b") as answers:
         child = _start(answers)
         try:
             assert child.stdin is not None
-            with suppress(BrokenPipeError), child.stdin as pipe:  # how it ended says more
+            with suppress(BrokenPipeError), child.stdin as pipe:  # the exit status says more
                 pipe.write(pickle.dumps(task))
             _wait(child, stop, monotonic() + seconds, seconds)
         finally:
@@ -119,7 +121,7 @@ def _start(answers: IO[bytes]) -> subprocess.Popen[bytes]:
         stdout=answers,
         stderr=subprocess.DEVNULL,
         env={**environment, "PYTHONPATH": os.pathsep.join(modules)},
-        start_new_session=True,  # Ctrl-C is the server's to act on
+        start_new_session=True,  # only the server handles Ctrl-C
     )
 
 
@@ -131,10 +133,10 @@ def _wait(
             child.wait(LOOK_SECONDS)
         except subprocess.TimeoutExpired:
             if stop():
-                raise LoadFailed("nobody waits for it any more") from None
+                raise LoadFailed("the load was stopped") from None
             if monotonic() > until:
                 raise LoadFailed(
-                    f"it was not loaded and warm after {seconds:.3g} s in a process of its own"
+                    f"it was not loaded and warm after {seconds:.3g} s in a separate process"
                 ) from None
         else:
             return

@@ -1,8 +1,8 @@
 """The child process of ``rehearsal.py``: loads one model, runs it, and reports the result.
 
-Standard input has the task, pickled. Standard output gets ``{"reason": ..., "grown": ...}``: why
-the model cannot be loaded, "" if it can; and by how many bytes the process grew, or would have,
-where that was too much.
+Standard input has the ``Task`` or path, pickled. Standard output gets ``{"reason": ..., "grown":
+...}``. ``reason`` is why the model cannot be loaded, "" if it can. ``grown`` is set if the process
+grew, or would have grown, by too many bytes: that number.
 """
 
 import ctypes
@@ -28,17 +28,17 @@ from service.engine.runtime.session import Session, SessionOptions
 
 LOOK_SECONDS = 0.01
 NICE = 10
-"""Serving processes have priority."""
+"""The nice value of this process: serving processes have priority."""
 RESERVED = 2**28
 """Bytes that an allocator may reserve in advance, beyond twice the room: ONNX Runtime's arena
-doubles."""
+doubles its size when it grows."""
 REFUSED = re.compile(r"requested buffer of size (\d+)|bad_alloc|MemoryError|Unable to allocate")
-"""ONNX Runtime, C++ and numpy."""
+"""Errors of ONNX Runtime, C++ and NumPy about memory."""
 PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Answer one task."""
+    """Load one version or file, and write the answer."""
     answers = os.dup(1)
     os.dup2(2, 1)  # what libraries print must not mix with the answer
     _be_harmless()
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _try_file(path: Path) -> str:
-    with suppress(Exception):  # which the caller's own load will tell
+    with suppress(Exception):  # the load in the caller will report it
         Session(path, SessionOptions(1))
     return ""
 
@@ -78,16 +78,17 @@ def _try_version(task: Task) -> tuple[str, int | None]:
 
 
 def _refused(text: str) -> int:
-    """The bytes of memory that the system refused, if an error names them."""
+    """Return the bytes of memory that the system refused, according to an error text. 0 if it is
+    another error; ``RESERVED`` if the text has no number."""
     found = REFUSED.search(text)
     return int(found[1] or RESERVED) if found else 0
 
 
 def _limit(answers: int, room: int) -> None:
-    """End the process once it has grown by more than ``room`` bytes.
+    """End the process when it has grown by more than ``room`` bytes.
 
-    A thread checks the size every ten milliseconds. The system refuses a single allocation of much
-    more.
+    A thread checks the size every ten milliseconds. A resource limit refuses a single allocation
+    that is much larger than ``room``.
     """
     before = resident_bytes()
     data = 1024 * int(Path("/proc/self/status").read_text().split("VmData:")[1].split()[0])

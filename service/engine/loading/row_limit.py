@@ -1,4 +1,4 @@
-"""The handling of a request with more rows than one run takes."""
+"""The handling of a request with more rows than the limit of one run."""
 
 from service.config.model import BatchingConfig
 from service.core.batching import BatchingMode
@@ -7,15 +7,15 @@ from service.engine.loading.probe import Probe
 
 SETTING = "max_batch_size in [batching] of model.toml"
 PART_SECONDS = 0.01
-"""Longest run of a part, unless its rows are too few to be efficient: other requests wait for
-it."""
+"""Longest run of a part: other requests wait for it. A part may take longer if fewer rows would be
+inefficient."""
 
 
 def part_rows(plan: Plan, probe: Probe, batching: BatchingConfig) -> int:
-    """How many rows the parts have that a larger request is cut into; 0 where it is refused: the
-    operator has set a limit, or rows influence each other.
+    """Return the rows of the parts that a larger request is cut into.
 
-    Small parts let other requests in between, large ones cost less beside the graph.
+    Return 0 if such a request is refused: the operator has set a limit, or requests are run whole.
+    Other requests can run between small parts. Large parts have less overhead beside the graph.
     """
     if batching.max_batch_size is not None or plan.mode is BatchingMode.REQUESTS:
         return 0
@@ -26,12 +26,12 @@ def part_rows(plan: Plan, probe: Probe, batching: BatchingConfig) -> int:
 
 
 def refusal(plan: Plan, batching: BatchingConfig) -> str:
-    """Why a larger request is refused, and what the client can do."""
+    """Return why a larger request is refused, and what the client can do."""
     whole = plan.mode is BatchingMode.REQUESTS
     if batching.max_batch_size is None:
         why = f" ({plan.note})" if plan.note else ""
         return (
-            f"this model takes each request in one run{why}, so it cannot be cut: send fewer rows,"
+            f"this model runs each request in one run{why}, so it cannot be cut: send fewer rows,"
             f" or set {SETTING}"
         )
     cut = "" if whole else ", or remove it, and larger requests are cut into several runs"

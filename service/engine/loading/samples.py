@@ -1,4 +1,4 @@
-"""Rows for the probe: of the golden set if there is one, else generated rows that fit the
+"""Rows for the probe: from the golden set if there is one, else generated rows that fit the
 signature."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,15 +17,16 @@ from service.engine.storage.golden import OUTPUTS, GoldenSet, read_golden
 
 ROWS = 8
 FIRST, SEARCH_SECONDS = 8, 5.0
-"""The number of combinations of lengths that are always tried, and the seconds for further ones."""
+"""The number of combinations of lengths that are always tried, and the seconds for more of them."""
 INTEGER_RANGES = (64, 2, 1)
-"""Upper bounds of generated integers, tried in turn. They may be indices: those below 64 fit most
-tables, and 0 fits even the single node of a graph."""
+"""Upper bounds of generated integers, tried in this order. The integers may be indices: those below
+64 fit most tables, and 0 fits even a graph with a single node."""
 
 MOST_ELEMENTS = 2**25
-"""Of made-up inputs; a scan of 256 x 256 x 256 has half as many."""
+"""The most elements of generated inputs. A scan of 256 x 256 x 256 has half as many."""
 FEW = 4
-"""Fewer golden rows may have the same range, which hides that rows affect each other."""
+"""If there are fewer golden rows, generated rows are added. A few rows may have the same range,
+which hides that rows affect each other."""
 CHECK_SECONDS = 1.0
 
 
@@ -36,10 +37,11 @@ def trial_rows(
     run: Run,
     made: Sequence[Arrays] = (),
 ) -> tuple[list[Arrays], str]:
-    """Requests of one row to warm up and measure with; if there are none, a note with the reason.
+    """Return requests to warm up and measure with, and a note with the reason if there are none.
 
-    ``dims`` gives lengths of symbolic axes, for generated rows; ``made`` are rows to take instead
-    of these, if the graph runs on them.
+    Each request is one row, or the whole golden set if its rows cannot be separated. ``dims`` has
+    lengths of symbolic axes, for generated rows. ``made`` are rows to use instead of generated
+    ones, if the graph runs on them.
 
     Raises:
         LoadFailed: the golden set is not readable, or does not fit the model.
@@ -65,7 +67,7 @@ def trial_rows(
 
 
 def _whole(file: str, inputs: Arrays, run: Run) -> list[Arrays]:
-    """The golden set as one request.
+    """Return the golden set as one request.
 
     Raises:
         LoadFailed: the model cannot run it.
@@ -78,7 +80,8 @@ def _whole(file: str, inputs: Arrays, run: Run) -> list[Arrays]:
 
 
 def _independent(inputs: Arrays, rows: list[Arrays], run: Run) -> bool:
-    """Whether inputs whose axes may be of different things can be taken apart into rows."""
+    """True if the inputs can be separated into rows, although their first axes may count different
+    objects."""
     if not rows or len({len(array) for array in inputs}) > 1:
         return False
     try:
@@ -91,11 +94,11 @@ def _independent(inputs: Arrays, rows: list[Arrays], run: Run) -> bool:
 def _check_outputs(
     file: str, signature: Signature, golden: GoldenSet, row: Arrays, run: Run
 ) -> None:
-    """Compare the expected outputs' shapes with those that the model gives; declared ones may be
-    wrong.
+    """Compare the shapes of the expected outputs with those of the model's answers: the declared
+    shapes may be wrong.
 
     Raises:
-        LoadFailed: they differ; names the output.
+        LoadFailed: the shapes differ; names the output.
     """
     try:
         answers = run(row, None)
@@ -113,7 +116,7 @@ def _check_outputs(
 
 
 def single_rows(arrays: Arrays) -> list[Arrays]:
-    """Up to eight different rows, each as a request."""
+    """Return up to ``ROWS`` different rows, each as a request."""
     count = min(len(array) for array in arrays)
     rows: dict[bytes, Arrays] = {}
     for i in range(count):
@@ -131,10 +134,10 @@ def _bytes(array: Array) -> bytes:
 def generated_rows(
     signature: Signature, dims: Mapping[str, int], run: Run, like: Arrays | None = None
 ) -> tuple[list[Arrays], str]:
-    """Rows that the graph runs on, found by trying; none, and the last error, if all fail.
+    """Find rows that the graph runs on, by trial. Return no rows and the last error if all fail.
 
-    ``dims`` gives lengths of symbolic axes; ``like`` is a row to take all lengths from. The first
-    axis of a row is 1. If the graph refuses that and does not declare a batch, the rows are whole
+    ``dims`` has lengths of symbolic axes. ``like`` is a row with the lengths to use. The first axis
+    of a row is 1. If the graph refuses that and does not declare a batch, the rows are whole
     requests.
     """
     error, started = "", 0.0
@@ -146,7 +149,7 @@ def generated_rows(
         elif place > FIRST and perf_counter() - started > SEARCH_SECONDS:
             break
         if (size := sum(map(prod, shapes))) > MOST_ELEMENTS:
-            error = f"inputs as the graph declares them have {size} elements"
+            error = f"inputs with the declared shapes have {size} elements"
             continue
         for high in INTEGER_RANGES if integers else INTEGER_RANGES[:1]:
             try:
@@ -157,7 +160,7 @@ def generated_rows(
 
 
 def _rows(signature: Signature, shapes: Shapes, high: int) -> Iterator[Arrays]:
-    # A generator: most shapes fail with the first row.
+    # A generator, since most shapes fail with the first row.
     rng = np.random.default_rng(0)
     for row in range(ROWS):
         arrays = []
@@ -168,7 +171,7 @@ def _rows(signature: Signature, shapes: Shapes, high: int) -> Iterator[Arrays]:
 
 
 def _checked(rows: Iterable[Arrays], run: Run) -> list[Arrays]:
-    """The rows that have run: all, or the first two if runs take long."""
+    """Run the rows; return those that were run: all, or at least two if runs take long."""
     started = perf_counter()
     done: list[Arrays] = []
     for row in rows:
@@ -188,8 +191,8 @@ def _values(
     if datatype.kind == "boolean" or "mask" in spec.name.lower():
         return np.ones(shape, datatype.dtype)
     if datatype.kind == "integer":
-        return np.asarray(rng.integers(0, high, shape), datatype.dtype)  # of a scalar, an int
-    # Each row has a range of its own, which exposes scales that are taken over the whole batch.
+        return np.asarray(rng.integers(0, high, shape), datatype.dtype)  # a scalar is an int
+    # Each row has a different range, which exposes scales computed over the whole batch.
     values = np.asarray(rng.standard_normal(shape) * 2.0 ** (row - 4), np.float32)
     if datatype.name == "BF16":
         return (values.view(np.uint32) >> 16).astype(np.uint16)

@@ -1,7 +1,7 @@
-"""Loads the parts of a model that takes texts beside its graph: tokenizer, task, rows, lengths.
+"""Loads the parts of a text model beside its graph: tokenizer, task, rows, lengths.
 
-A tokenizer.json beside a graph that takes tokens is enough. Where the graph takes something else,
-or its task is not clear, tensors are served as ever and a note says why texts are not.
+A tokenizer.json beside a graph with token inputs is enough. If the graph has other inputs, or its
+task is not clear, the model accepts only tensors, and a note says why it accepts no texts.
 """
 
 from collections.abc import Sequence
@@ -22,12 +22,14 @@ from service.engine.text.hub_files import HubFiles, read_hub_files
 from service.engine.text.model import IDS, MASK, ROLES, TextModel, TextSettings
 
 DEFAULT_LENGTH = 512
-"""Tokens of a text, where no file says how many the model takes."""
+"""The most tokens of a text, if no file states the limit of the model."""
 FINE, COARSE, LONG = 4, 16, 128
 """Steps between buckets: up to 128 tokens, up to 1,024, and beyond. The fixed cost of a run of
-MiniLM is that of 6 tokens: padding a row by more costs more than sharing the run saves."""
+MiniLM is that of 6 tokens. So padding a row by more tokens costs more than sharing the run saves.
+"""
 LEAST_RUN_TOKENS = 128
-"""Rows of different buckets do not share runs, so that most runs have fewer rows than they may."""
+"""The minimum for the tokens of a run. Rows of different buckets do not share runs, so most runs
+have fewer rows than the limit."""
 EXAMPLE_TOKENS = 16
 EXAMPLE_ROWS = 8
 NAMES = {
@@ -38,16 +40,17 @@ NAMES = {
     Task.RERANKING: ("logits", "scores"),
     Task.TOKEN_CLASSIFICATION: ("logits",),
 }  # fmt: skip
-"""How exporters name the output of each task, the likeliest first."""
+"""The names that exporters use for the output of each task, the likeliest first."""
 
 
 def read_text(
     files: VersionFiles, signature: Signature, given: TextConfig
 ) -> tuple[TextModel | None, str]:
-    """What makes a model take texts; None, and why, where it cannot.
+    """Return the text model, or None and the reason why the model cannot accept texts.
 
     Raises:
-        LoadFailed: a file is not usable; or model.toml names a task, and texts cannot be taken.
+        LoadFailed: a file is not usable; or model.toml names a task, and the model cannot accept
+            texts.
     """
     if given.task == "none":
         return None, ""
@@ -55,7 +58,10 @@ def read_text(
         from service.engine.text.tokenizer import TextTokenizer, longest_of
         from service.engine.text.tokenizer_file import read_tokenizer
     except ImportError as error:
-        why = f"texts are not taken: {error.name} is not installed; pip install 'quantserve[text]'"
+        why = (
+            f"the model accepts no texts: {error.name} is not installed;"
+            " pip install 'quantserve[text]'"
+        )
         return _none(why, given)
     if leads_outside(files.root, files.home / TOKENIZER_FILE):
         raise LoadFailed(f"{TOKENIZER_FILE} leads outside the model repository")
@@ -64,10 +70,10 @@ def read_text(
     task, output = (None, None) if why else _task(signature, hub, given)
     if task is None or output is None:
         told = why or "the task is not clear; name it in model.toml: [text] task = ..."
-        return _none(f"texts are not taken: {told}", given)
+        return _none(f"the model accepts no texts: {told}", given)
     if hub.unknown_modules and task is Task.EMBEDDING and _rank(output) == 3:
         told = ", ".join(hub.unknown_modules)
-        return _none(f"texts are not taken: the graph lacks the modules {told}", given)
+        return _none(f"the model accepts no texts: the graph lacks the modules {told}", given)
     fast = read_tokenizer(files.home / TOKENIZER_FILE)
     longest = _longest(given, hub, longest_of(fast))
     tokenizer = TextTokenizer(fast, longest, offsets=task is Task.TOKEN_CLASSIFICATION)
@@ -107,13 +113,13 @@ def _none(why: str, given: TextConfig) -> tuple[None, str]:
 
 
 def _unfit(signature: Signature) -> str:
-    """Why a graph cannot be given the tokens of a text; "" if it can."""
+    """Return why the inputs of a graph do not fit the tokens of a text; "" if they fit."""
     names = [spec.name for spec in signature.inputs]
     if IDS not in names:
         return f'the graph has no input "{IDS}"'
     for spec in signature.inputs:
         if spec.name == TEXT or spec.name not in ROLES:
-            return f'the graph takes "{spec.name}" too, which no tokenizer gives'
+            return f'the graph also has the input "{spec.name}", which no tokenizer provides'
         if spec.datatype.kind != "integer" or len(spec.shape) != 2:
             return f'the input "{spec.name}" is {spec}, expected integers [rows, tokens]'
     return ""
@@ -122,7 +128,7 @@ def _unfit(signature: Signature) -> str:
 def _task(
     signature: Signature, hub: HubFiles, given: TextConfig
 ) -> tuple[Task | None, TensorSpec | None]:
-    """The task, and the output that it reads."""
+    """Return the task, and the output that it uses."""
     wanted = Task(given.task) if given.task else hub.task
     if wanted is None:
         wanted = Task.EMBEDDING  # only with an output of that name
@@ -143,7 +149,7 @@ def _rank(output: TensorSpec) -> int:
 
 
 def _longest(given: TextConfig, hub: HubFiles, of_tokenizer: int) -> int:
-    """The most tokens of a text."""
+    """Return the most tokens of a text."""
     longest = given.max_length or hub.max_length or of_tokenizer or DEFAULT_LENGTH
     if not hub.positions or longest <= hub.positions:
         return longest
@@ -168,8 +174,8 @@ def _activation(task: Task, hub: HubFiles) -> str:
 
 
 def for_texts(config: ModelConfig, signature: Signature, text: TextModel) -> ModelConfig:
-    """The settings of a model that takes texts: with buckets for their lengths, if model.toml has
-    none."""
+    """Return the settings of a text model: with buckets for the lengths of texts, unless model.toml
+    sets padding or the graph has fixed lengths."""
     lengths = [spec.shape[1] for spec in signature.inputs]
     if config.batching.padding is not None or not all(isinstance(dim, str) for dim in lengths):
         return config
@@ -181,7 +187,7 @@ def for_texts(config: ModelConfig, signature: Signature, text: TextModel) -> Mod
 
 
 def buckets(longest: int) -> tuple[int, ...]:
-    """Lengths that texts are put together by, up to the longest."""
+    """Return the lengths to which texts are padded, up to the longest."""
     made = [
         *range(FINE, 129, FINE),
         *range(128 + COARSE, 1025, COARSE),
@@ -191,7 +197,7 @@ def buckets(longest: int) -> tuple[int, ...]:
 
 
 def example_rows(text: TextModel) -> list[Arrays]:
-    """Rows for the probe: different tokens of the vocabulary, all of one length."""
+    """Return rows for the probe: random tokens of the vocabulary, all rows of one length."""
     random = np.random.default_rng(0)
     length = min(EXAMPLE_TOKENS, text.settings.max_length or EXAMPLE_TOKENS)
     rows = []
@@ -203,8 +209,8 @@ def example_rows(text: TextModel) -> list[Arrays]:
 def text_policy(
     policy: BatchPolicy, given: TextConfig, text: TextModel, rows: Sequence[Arrays]
 ) -> BatchPolicy:
-    """The policy with runs bounded by tokens, and with nothing to cut of the head's outputs but
-    what has a place for each token."""
+    """Return the policy with a limit of tokens a run. Of the head's outputs only those with a value
+    for each token are cropped."""
     length = max((array.shape[1] for array in rows[0]), default=1) if rows else EXAMPLE_TOKENS
     padding = policy.padding
     if padding is not None:

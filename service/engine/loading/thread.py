@@ -1,7 +1,7 @@
-"""A thread of its own for a version that is being loaded.
+"""A separate thread for each version that is being loaded.
 
-Loading may never end: neither a native call nor a node of a graph can be interrupted. In a pool it
-would block other work. A thread of its own is abandoned if it does not return.
+A load may never end: neither a native call nor a node of a graph can be interrupted. In a thread
+pool it would block other work. A separate thread is abandoned if it does not return.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 
 class LoadingThread:
-    """Runs the steps of loading one version, one after the other, within one time for all.
+    """Runs the steps of one load, one after the other, within one time limit for all steps.
 
-    ``control`` ends their runs. ``on_lost`` is called on the event loop when a thread does not
-    return within ``grace`` seconds, and with False if it returns after all.
+    ``control`` ends their runs. ``on_lost`` is called on the event loop with True when a thread
+    does not return within ``grace`` seconds, and with False if it returns after all.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class LoadingThread:
         """Run one step.
 
         Raises:
-            LoadFailed: the time is over.
+            LoadFailed: the time limit is exceeded.
         """
         done = self._begin(partial(call, *args, **kwargs))
         try:
@@ -60,7 +60,7 @@ class LoadingThread:
     async def _give_up(self, done: asyncio.Future[T]) -> None:
         await asyncio.wait({done}, timeout=self._grace)
         if done.done():
-            done.exception()  # nobody else asks
+            done.exception()  # mark the exception as retrieved
             return
         self._on_lost(True)
         done.add_done_callback(self._came_back)

@@ -1,4 +1,4 @@
-"""Measures ways to run a loaded model, side by side, for ``core.tuning`` to choose from."""
+"""Measures ways to run a loaded model, alternately, for ``core.tuning`` to choose from."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +15,12 @@ from service.engine.runtime.session import Session
 
 ROUNDS = 5
 MOST_ROWS = 32
-"""Rows of the largest batch that is tried."""
+"""Rows of the largest batch that may be tried."""
 
 
 @dataclass(slots=True)
 class Trial:
-    """A candidate, the session and the inputs it is measured with, and what was measured."""
+    """A candidate, the session and the inputs to measure it with, and the measurements."""
 
     candidate: Candidate
     session: Session
@@ -31,28 +31,29 @@ class Trial:
     worked: float = 0.0
 
     def measured(self) -> Measured:
-        """The figures so far."""
+        """Return the figures so far."""
         return Measured(self.candidate, tuple(self.rates), tuple(self.seconds), self.deviation)
 
     def anew(self) -> "Trial":
-        """The same without figures."""
+        """Return the same trial without speed figures."""
         return Trial(self.candidate, self.session, self.inputs, self.deviation)
 
 
 def batch_sizes(combines: bool, most: int) -> list[int]:
-    """Rows a run to try: powers of two; 1 alone where requests do not share a run."""
+    """Return the batch sizes to try: powers of two; only 1 if requests do not share a run."""
     largest = min(most, MOST_ROWS) if combines else 1
     return [2**i for i in range(largest.bit_length()) if 2**i <= largest]
 
 
 def batch(rows: Sequence[Arrays], count: int) -> Arrays:
-    """A batch of so many rows, repeated where there are fewer."""
+    """Return a batch of ``count`` rows; rows are repeated if there are fewer."""
     taken = list(islice(cycle(rows), count))
     return taken[0] if count == 1 else tuple(map(np.concatenate, zip(*taken, strict=True)))
 
 
 def compare(outputs: Sequence[TensorSpec], expected: Session, trial: Trial) -> float:
-    """How far a trial's answers are from those of the expected session for the same inputs."""
+    """Return the deviation of a trial's answers from those of the ``expected`` session for the same
+    inputs."""
     want, got = expected.run(trial.inputs), trial.session.run(trial.inputs)
     return Comparison(outputs, [want]).largest([want], [got])
 
@@ -60,10 +61,10 @@ def compare(outputs: Sequence[TensorSpec], expected: Session, trial: Trial) -> f
 def measure(
     trials: Sequence[Trial], seconds: float, look: Callable[[], None] = lambda: None
 ) -> float:
-    """Measure trials in turns, for so many seconds in all, each at least one run a round.
+    """Measure trials alternately, for ``seconds`` in total, each at least one run a round.
 
     ``look`` is called before each slice. Returns the share of a core that a busy thread got, by its
-    own clock, in trials with one instance of one thread; 1 if there is none.
+    CPU time, in trials with one instance of one thread; 1 if there is no such trial.
     """
     for trial in trials:
         trial.session.run(trial.inputs)
@@ -88,7 +89,7 @@ def _slice(trial: Trial, seconds: float) -> None:
                 for _ in range(trial.candidate.instances)
             ]
             done = [each.result() for each in loops]
-    # Each thread's own rate: the last run of one may end long after that of another.
+    # Sum the rate of each thread: their last runs may end at very different times.
     trial.rates.append(sum(len(took) * trial.candidate.rows / sum(took) for took, _ in done))
     for took, worked in done:
         trial.seconds += took
@@ -96,7 +97,8 @@ def _slice(trial: Trial, seconds: float) -> None:
 
 
 def _loop(trial: Trial, until: float) -> tuple[list[float], float]:
-    """Seconds of each run, at least one, and those that the thread worked in all."""
+    """Run the trial until a time, at least once. Return the seconds of each run, and the CPU
+    seconds of the thread."""
     took: list[float] = []
     before = thread_time()
     while True:

@@ -1,6 +1,6 @@
-"""Finds out how a loaded graph is run best on this machine: probes it, plans, pads, tries threads.
+"""Finds the best way to run a loaded graph on this machine: probes it, plans, pads, tries threads.
 
-What is measured is in probe.py and padding.py, what is decided in plan.py; here they meet.
+probe.py and padding.py measure, plan.py decides; this module connects them.
 """
 
 from collections.abc import Sequence
@@ -36,10 +36,12 @@ from service.engine.runtime.session import Session
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """How a graph is run, and with which session; ``padding`` is None where nothing is filled.
-    ``signature`` is the session's, with what was found of the batch axis; ``extent`` is None unless
-    the plan is to run in the event loop: inputs up to that size. ``lone`` is a second session for
-    lone requests, if there is one."""
+    """How to run a graph, and with which session.
+
+    ``signature`` is the session's, with the batch axis as measured. ``padding`` is None if nothing
+    is padded. ``extent`` is the size up to which inputs run in the event loop; None if the plan
+    does not use the event loop. ``lone`` is a second session for lone requests, if there is one.
+    """
 
     session: Session
     signature: Signature
@@ -62,8 +64,8 @@ def tune(
 ) -> Tuned:
     """Warm up, measure, and choose how to run a graph.
 
-    ``rows`` are requests of one row, or none, and then ``note`` says why. ``room_for_lone``:
-    whether memory allows a second session for lone requests, which run on ``lone_cores``; None for
+    ``rows`` are requests of one row. If there are none, ``note`` says why. ``room_for_lone`` is
+    True if memory allows a second session for lone requests. It runs on ``lone_cores``, None for
     ``cores``.
 
     Raises:
@@ -116,8 +118,11 @@ def _extent(
     padding: Padding | None,
     run_rows: int,
 ) -> Extent | None:
-    """The largest inputs that were measured to be short. Rows that run one by one may be as many as
-    in any other run; a request with more would take turns with all others for long."""
+    """Return the largest inputs whose run was measured to be short; None without rows.
+
+    If rows run one by one, the limit is ``run_rows``, as for any other run: a request with more
+    rows would compete with all others for long.
+    """
     if not rows:
         return None
     most = run_rows if mode is BatchingMode.ROWS else short_rows(found)
@@ -125,11 +130,11 @@ def _extent(
 
 
 def settled_signature(session: Session, precision: Precision) -> Signature:
-    """The signature of a graph, with what made-up rows show of a batch axis that the file leaves
-    open.
+    """Return the signature of a graph. If the file leaves the batch axis open, find it by running
+    generated rows.
 
     Raises:
-        LoadFailed: the graph ran these rows once and now fails.
+        LoadFailed: the graph fails on rows that it ran before.
     """
     signature = session.signature
     if signature.declared is not None:
@@ -162,7 +167,7 @@ def _probe(session: Session, rows: Sequence[Arrays], batching: BatchingConfig) -
             counts is Counts.BROADCAST
             and (batching.combine == "always" or not named_apart(signature))
         ):
-            limit = max(2, batching.run_rows)  # two rows, to see whether they are rows
+            limit = max(2, batching.run_rows)  # at least two, to test whether they are rows
         found = probe(session.run, signature.outputs, rows, limit, clock)
     except QuantserveError as failure:
         raise LoadFailed(str(failure)) from failure
@@ -176,7 +181,8 @@ def _choose_padding(
     padding: Padding,
     batching: BatchingConfig,
 ) -> tuple[Padding | None, str]:
-    """The padding, unless it serves nothing or moves answers; and the reason or the warning."""
+    """Return the padding, and a warning or "". Return None and the reason if padding has no use
+    or changes answers."""
     if mode is not BatchingMode.COMBINE:
         return None, "not padded, since requests do not share runs"
     try:
@@ -187,5 +193,5 @@ def _choose_padding(
         return padding, ""
     answers = f"answers change by {percent(moved)} when padded"
     if batching.combine == "always":
-        return padding, f"{answers}; padded all the same, as model.toml says"
+        return padding, f"{answers}; padded anyway, as model.toml says"
     return None, f"{answers}: not padded"

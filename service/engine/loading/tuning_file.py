@@ -1,7 +1,7 @@
-"""The choice of ``quantserve tune`` for a model file on a machine, kept beside the model. Blocks.
+"""The choice of ``quantserve tune`` for a model file on a machine, stored beside the model. Blocks.
 
-``models/<name>/.tuning/<digest>.json``: one for each model file, kind of machine, number of cores,
-release of ONNX Runtime and its execution providers. The folder is hidden, so that it belongs to no
+``models/<name>/.tuning/<digest>.json``: one file for each model file, kind of machine, number of
+cores, release of ONNX Runtime and its execution providers. The folder is hidden, so that it belongs to no
 version.
 """
 
@@ -42,13 +42,13 @@ SETTINGS = {
     "batching": ("preferred_batch_size",),
     "session": ("kernels", "provider"),
 }
-"""The tuned settings, by section. Where model.toml has one of a section, none of it is tuned: the
-number of instances fits the number of threads."""
+"""The tuned settings, by section. If model.toml sets one of a section, no setting of the section is
+tuned, since they depend on each other: for example, instances and threads."""
 
 
 def tuning_path(files: VersionFiles, cores: int) -> Path:
-    """The path of the tuning file for a version's model file and this machine. The file may not
-    exist.
+    """Return the path of the tuning file for a version's model file and this machine. The file may
+    not exist.
 
     Raises:
         LoadFailed, OSError: the model file cannot be read.
@@ -71,33 +71,34 @@ def tuning_path(files: VersionFiles, cores: int) -> Path:
 
 
 def write_tuning(path: Path, sections: Sections, told: Mapping[str, Any]) -> None:
-    """Write the file whole, or leave the one that is there. ``told`` is for people: what was
-    measured, and ``chosen`` and ``made``, which the log of a server repeats.
+    """Replace the file atomically. ``told`` is for people: the measurements, and ``chosen`` and
+    ``made``, which a server repeats in its notes.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written; an existing file is unchanged.
     """
     path.parent.mkdir(exist_ok=True)
     replace_text(path, json.dumps({**told, "format": FORMAT, "settings": sections}, indent=2))
 
 
 def with_tuning(files: VersionFiles, config: ModelConfig, cores: int) -> tuple[ModelConfig, str]:
-    """The settings of a model with those that tuning chose in place of what model.toml leaves open,
-    and a note for the operator; "" where nothing was ever tuned. A file that cannot be used is no
-    error, but a note.
+    """Return the settings of a model, with tuned values for those that model.toml leaves open; and
+    a note for the operator, "" if the model was never tuned.
+
+    A file that cannot be used causes a note, not an error.
     """
     tuned_before = os.path.isdir(files.shared / FOLDER)  # noqa: PTH112 - never raises
     if not tuned_before or is_language_model(files.home):
         return config, ""
     try:
         path = tuning_path(files, cores)
-    except (LoadFailed, OSError):  # which loading will report
+    except (LoadFailed, OSError):  # the load will report it
         return config, ""
     try:
         text = read_small(path, MOST_BYTES)
         if text is None:
             return config, (
-                f"{FOLDER} has nothing for this model file on this machine with {cores} cores:"
+                f"{FOLDER} has no file for this model file on this machine with {cores} cores:"
                 f" quantserve tune {files.shared.name}"
             )
         found = json.loads(text)
@@ -112,10 +113,10 @@ def with_tuning(files: VersionFiles, config: ModelConfig, cores: int) -> tuple[M
 
 
 def _read(found: Any) -> ModelConfig:
-    """The settings in a tuning file, as a model.toml with nothing else.
+    """Return the settings in a tuning file, as a model.toml without other settings.
 
     Raises:
-        ValueError, KeyError, TypeError: it is not one, or of another format.
+        ValueError, KeyError, TypeError: the content is no tuning file, or has another format.
     """
     if found["format"] != FORMAT:
         raise ValueError(f"its format is {found['format']!r:.40}, expected {FORMAT}")
@@ -127,7 +128,7 @@ def _read(found: Any) -> ModelConfig:
 
 
 def _applied(config: ModelConfig, tuned: ModelConfig) -> tuple[ModelConfig, list[str]]:
-    """The settings with the tuned ones, and the sections that model.toml sets itself."""
+    """Return the settings with the tuned ones applied, and the sections that model.toml sets."""
     changed: dict[str, Any] = {}
     by_hand: list[str] = []
     for section, keys in SETTINGS.items():

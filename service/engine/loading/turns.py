@@ -1,5 +1,5 @@
-"""Schedules the loading of versions: one after the other, unless one takes long. A load measures
-speed, which is most accurate alone, but a slow load must not delay the others.
+"""Schedules loads: one after the other, unless a load takes long. A load measures speed, which is
+most accurate without other loads, but a slow load must not delay the others.
 """
 
 import asyncio
@@ -9,15 +9,15 @@ from contextlib import asynccontextmanager
 from service.core.errors import TooManyLoads
 
 STAGGER_SECONDS = 5.0
-"""Seconds after which the next load begins. Most loads take less."""
+"""Seconds after which the next load begins at the latest. Most loads are shorter."""
 AFTER_CRASH_STAGGER = 60.0
 """The same after a crash: if two loads run at once, neither can be blamed for the next one."""
 MOST_LOADS = 16
-"""Versions that are loaded at a time because somebody asked for it."""
+"""The limit of concurrent loads for a load that a client requests."""
 
 
 class Turns:
-    """Made on any thread, used on one event loop."""
+    """The loads in progress. Created on any thread, used on one event loop."""
 
     def __init__(self, stagger: float = STAGGER_SECONDS, most: int = MOST_LOADS) -> None:
         self._stagger = stagger
@@ -29,19 +29,19 @@ class Turns:
 
     @asynccontextmanager
     async def one(self, waits: bool) -> AsyncIterator[None]:
-        """A context to load a version in. With ``waits`` it begins once the load before has ended
+        """Enter the context for one load. With ``waits`` it begins when the load before has ended
         or has taken ``stagger`` seconds; otherwise at once.
 
         Raises:
-            TooManyLoads: as many as may be are being loaded, and this one does not wait.
+            TooManyLoads: the limit of concurrent loads is reached, and ``waits`` is False.
         """
         if waits:
             await self._next.acquire()
             turn = _Turn(self._next, self._stagger)
         elif self.loading >= self._most:
             raise TooManyLoads(
-                f"{self.loading} versions are being loaded, which is the most at a time;"
-                " try again when one of them has ended"
+                f"{self.loading} versions are being loaded, the most at a time;"
+                " try again when a load has ended"
             )
         self.loading += 1
         try:

@@ -6,9 +6,9 @@ version     one version: its state and its batcher
 operations  swap, roll back, load, unload, follow the folder
 steps       the steps of these operations
 rollout     one version on its way to READY
-gate        measures what the gate judges
+gate        the measurements of the gate
 pinning     writes the choice of a version to serving.toml
-standing    what a model serves, for a process that starts later
+standing    the versions that a model serves, for a process that starts later
 readiness   why the server is not ready
 watch       poll mode
 """

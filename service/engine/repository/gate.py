@@ -1,5 +1,5 @@
-"""Measures what the gate judges: a loaded version against its golden set, the memory budget and
-the version that serves. Blocks; is called in a thread.
+"""The measurements of the gate: a loaded version against its golden set, the memory budget and the
+version that serves. Blocks; is called in a thread.
 """
 
 from functools import lru_cache
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 ROUNDS = 5
 SECONDS = 0.3
-"""The least number of rounds and seconds for timing two versions in turn, and the most seconds."""
+"""Two versions are timed alternately for at least so many rounds and seconds, and for at most
+``MOST_SECONDS``."""
 MOST_SECONDS = 10.0
 
 
@@ -49,17 +50,15 @@ class Abandoned(Exception):  # noqa: N818 - no error: no client waits for a resu
 def golden_checks(
     loaded: Loaded, golden: GoldenSet | None, config: GateConfig, control: Control
 ) -> list[Check]:
-    """Run the golden rows and compare the answers; one check for each figure of each output. What
-    model.toml asks for and cannot be measured has failed.
+    """Run the golden rows and compare the answers; return one check for each figure of each output.
+    An output of model.toml that the golden set lacks is a failed check.
 
     Raises:
-        Abandoned: it was told to stop meanwhile.
+        Abandoned: ``control`` was told to stop meanwhile.
     """
     references = golden.outputs if golden else {}
     checks = [
-        Check(
-            "golden", "", f'model.toml asks for output "{name}", {GOLDEN_FILE} has none', "", False
-        )
+        Check("golden", "", f'model.toml names output "{name}", {GOLDEN_FILE} lacks it', "", False)
         for name in config.outputs
         if name not in references
     ]
@@ -83,11 +82,11 @@ def _compare(output: str, got: Array, golden: GoldenSet, config: GateConfig) -> 
 
 
 def answers(loaded: Loaded, inputs: Arrays, control: Control) -> Arrays:
-    """The answers of a version to many rows, in runs such as serving makes.
+    """Return the answers of a version to many rows, in runs of the same kind as in serving.
 
     Raises:
         QuantserveError: a run fails.
-        Abandoned: it was told to stop meanwhile.
+        Abandoned: ``control`` was told to stop meanwhile.
     """
     instance, plan = loaded.instances[0], loaded.plan
 
@@ -115,11 +114,13 @@ def answers(loaded: Loaded, inputs: Arrays, control: Control) -> Arrays:
 
 
 def run_rows(live: Loaded, new: Loaded, control: Control) -> Check | None:
-    """Run what the live version was tried with on another one; None where there is nothing, or
-    it takes other inputs, which is for the signature to tell.
+    """Run the generated rows of the live version on the new version.
+
+    Returns None if there are no such rows. Returns None also if the inputs of the new version
+    differ: the signature check reports that.
 
     Raises:
-        Abandoned: it was told to stop meanwhile.
+        Abandoned: ``control`` was told to stop meanwhile.
     """
     wanted = [(spec.name, spec.datatype) for spec in new.signature.inputs]
     given = {spec.name: (place, spec) for place, spec in enumerate(live.signature.inputs)}
@@ -141,14 +142,14 @@ def run_rows(live: Loaded, new: Loaded, control: Control) -> Check | None:
 def language_golden_checks(
     language: "LanguageModel", path: Path, config: GateConfig, control: Control
 ) -> list[Check]:
-    """Lead a language model through the texts of its golden set.
+    """Run a language model over the texts of its golden set, with every next token prescribed.
 
     Raises:
         LoadFailed: the set is not usable.
-        ExecutionFailed: the model fails on it.
-        Abandoned: it was told to stop meanwhile.
+        ExecutionFailed: the model fails on a text of the set.
+        Abandoned: ``control`` was told to stop meanwhile.
     """
-    # Imported here: servers without language models do without.
+    # Imported here: servers without language models do not need these modules.
     from service.core.language_gate import language_checks
     from service.engine.generation.teacher import force
     from service.engine.storage.language_golden import read_language_golden
@@ -164,8 +165,8 @@ def language_golden_checks(
 
 
 def budget_check(budget: int, promised: int = 0) -> Check:
-    """Whether the process, with the new version in it, is inside its budget of bytes; caches are
-    ``promised`` so many more."""
+    """Check that the process, with the new version loaded, is within its budget of bytes.
+    ``promised`` are bytes by which caches may still grow."""
     trim_heap()
     return memory_check(resident_bytes(), budget, promised)
 
@@ -173,11 +174,11 @@ def budget_check(budget: int, promised: int = 0) -> Check:
 def speed_against(
     live: Loaded, new: Loaded, golden: GoldenSet, max_slowdown: float, control: Control
 ) -> Check:
-    """Time both versions on the golden rows, in turn, so that other load on the machine affects
+    """Time both versions on the golden rows, alternately, so that other load on the machine affects
     both alike.
 
     Raises:
-        Abandoned: it was told to stop meanwhile.
+        Abandoned: ``control`` was told to stop meanwhile.
     """
     times: tuple[list[float], list[float]] = ([], [])
     started = perf_counter()
@@ -193,10 +194,12 @@ def speed_against(
 
 
 def room_check(model: Path, budget: int, promised: int = 0) -> Check:
-    """Whether a model file can fit the budget at all: the version will hold at least that and its
-    external data, and caches take what they are ``promised``. Loading one that does not would be
-    stopped by the system, and all other models with it. A file that is too large by itself is not
-    read: its graph names the external data.
+    """Check that a model file can fit the budget at all.
+
+    The version needs at least the bytes of the file and of its external data, and caches may grow
+    by ``promised`` bytes. If a version that does not fit were loaded, the system would kill the
+    process, and all other models with it. The graph, which names the external data, is not read if
+    the file alone is too large.
     """
     measure = "bytes of the process with the version's files"
     resident, own = resident_bytes() + promised, file_size(model) or 0
@@ -205,8 +208,11 @@ def room_check(model: Path, budget: int, promised: int = 0) -> Check:
 
 
 def room_left(model: Path, budget: int, promised: int = 0) -> int:
-    """The bytes by which a process may grow while it loads a version, beside what caches are
-    ``promised``. During loading it holds a copy of the files beside the session."""
+    """Return the bytes by which a process may grow while it loads a version.
+
+    The ``promised`` bytes of caches are kept free. The size of the files is added: during loading
+    the process holds a copy of the files beside the session.
+    """
     return max(0, budget - promised - resident_bytes()) + _size(model)
 
 
@@ -214,7 +220,7 @@ def _size(model: Path) -> int:
     try:
         found = model.stat()
         names = _external_files(model, (found.st_mtime_ns, found.st_size, found.st_ino))
-    except (LoadFailed, OSError):  # which loading will report
+    except (LoadFailed, OSError):  # the load will report the error
         names = ()
     files = [model, *(model.parent / name for name in names)]
     return sum(file_size(file) or 0 for file in files)
@@ -222,7 +228,9 @@ def _size(model: Path) -> int:
 
 @lru_cache(maxsize=64)
 def _external_files(model: Path, _: tuple[int, int, int]) -> tuple[str, ...]:
-    """The names of a model's external files. A version on its way is asked several times, and the
-    whole of its file is read for that; what would change with the file is a part of the question.
+    """Return the names of a model's external files.
+
+    They are needed several times during one load, and each time the whole file would be read, so
+    they are cached. The second argument (time, size, inode) makes a changed file a new cache key.
     """
     return summarise(model).external_files

@@ -1,4 +1,4 @@
-"""A model: a name, the versions of it that are loaded, and the one that serves."""
+"""A model: its name, its loaded versions, and the version that serves."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -14,14 +14,14 @@ from service.engine.storage.folder import ModelFolder, Override
 
 NOT_LOADED = "not loaded"
 CHANGED = (
-    "its files or settings have changed since it was loaded; it serves unchanged until a load or"
-    " swap takes the new ones through the gate"
+    "its files or settings have changed since it was loaded; the loaded version stays in service"
+    " until a load or swap checks the new files with the gate"
 )
 
 
 class VersionStatus(NamedTuple):
-    """Where a version stands, as the repository index shows it. ``number`` is 0 for a model of
-    which no version is known."""
+    """The state of a version, as the repository index shows it. ``number`` is 0 for a model without
+    a known version."""
 
     number: int
     state: State
@@ -30,18 +30,19 @@ class VersionStatus(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Model:
-    """A name, its versions in memory, and the one that answers requests that name none.
+    """A name, its versions in memory, and the version that answers requests without a version.
 
-    ``serving`` is changed by one assignment, in ``switch``: a request has either the old version or
-    the new one. ``previous`` is kept READY for a rollback. ``versions`` holds what lives, what is
-    being loaded and what failed; ``retiring`` what has left them and drains. ``refused`` are
-    versions that failed, with the evidence, and ``refusals`` why; ``forced`` the checks that were
-    waived. ``override`` holds settings laid over the folder's. ``pin_in_memory``: the pin could not
-    be written, so the folder's is passed over. ``blamed`` are versions that crashed the server
-    under this supervisor, with the reason; ``proven`` the revisions that this server has loaded.
-    ``reason`` says why nothing serves, if so. ``read`` gives the folder as it is now, with settings
-    laid over. Operations on one model take its lock, one after the other, and change it through
-    the methods here.
+    ``serving`` changes by one assignment, in ``switch``: a request gets either the old version or
+    the new one. ``previous`` is kept READY for a rollback. ``versions`` holds the READY versions,
+    those being loaded and those that failed. ``retiring`` holds versions that left ``versions`` and
+    drain. ``refused`` maps each version that failed to the evidence, ``refusals`` to the reason.
+    ``forced`` maps a version to the checks that were waived. ``override`` holds settings that
+    override those of the folder. ``pin_in_memory``: the pin was not written to the folder, so the
+    folder's pin is ignored. ``blamed`` maps each version that crashed the server under this
+    supervisor to the reason. ``proven`` holds the revisions that this server has loaded. ``reason``
+    is the reason why no version serves. ``read`` returns the current state of the folder, with the
+    overrides applied. Operations on one model hold its lock, one after the other, and change the
+    model through the methods here.
     """
 
     name: str
@@ -69,7 +70,7 @@ class Model:
 
     @property
     def on_disk(self) -> tuple[int, ...]:
-        """The versions in the folder, when it was last looked at."""
+        """The versions in the folder when it was last read."""
         return self.folder.numbers
 
     @property
@@ -80,14 +81,13 @@ class Model:
 
     @property
     def active(self) -> set[ModelVersion]:
-        """Versions that are loaded or being loaded, and those that drain."""
+        """Versions that are loaded, being loaded, or draining."""
         return {
             v for v in self.versions.values() if v.state is not State.UNAVAILABLE
         } | self.retiring
 
     def look(self, folder: ModelFolder) -> None:
-        """Update the state of the folder. Failed versions that are not in it any more are
-        forgotten."""
+        """Update the state of the folder. Failed versions that left the folder are forgotten."""
         self.folder = replace(folder, pin=self.folder.pin) if self.pin_in_memory else folder
         for number in {*self.versions, *self.refused, *self.forced}.difference(folder.files):
             version = self.versions.get(number)
@@ -97,8 +97,8 @@ class Model:
                 self.forced.pop(number, None)
 
     def current(self, version: ModelVersion) -> bool:
-        """Whether a READY version is what the folder has: its files and settings have not changed,
-        or are gone."""
+        """True if the files and settings of a READY version on disk have not changed, or are
+        gone."""
         number = version.number
         gone = number not in self.folder.files
         return gone or version.revision == self.folder.revision(number)
@@ -121,8 +121,8 @@ class Model:
             self.refused[version.number] = evidence.get(version.number, "")
 
     def switch(self, new: ModelVersion, forced: str) -> ModelVersion | None:
-        """Let a READY version serve from now on; gives the one that did before. ``forced`` names
-        the checks that were waived."""
+        """Let a READY version serve from now on; return the version that served before. ``forced``
+        names the checks that were waived."""
         old, self.serving = self.serving, new
         if new is self.previous:
             self.previous = None
@@ -132,7 +132,10 @@ class Model:
         return old
 
     def add(self, version: ModelVersion) -> ModelVersion | None:
-        """Add a version; returns the one that it replaces, which it replaces for a rollback too."""
+        """Add a version; return the version that it replaces, if any.
+
+        If the replaced version was the target of a rollback, the new version becomes the target.
+        """
         replaced = self.versions.get(version.number)
         self.versions[version.number] = version
         if replaced is None or replaced is version:
@@ -149,7 +152,7 @@ class Model:
             self.previous = None
 
     def remove(self, version: ModelVersion) -> None:
-        """Forget a version that has stopped, unless another has taken its place."""
+        """Forget a version that has stopped, unless another version has replaced it."""
         if self.versions.get(version.number) is version:
             del self.versions[version.number]
 
@@ -166,7 +169,7 @@ class Model:
         self.retiring.discard(version)
 
     def begin_load(self, override: Override) -> None:
-        """Follow the folder again, with settings laid over; what failed may be tried again."""
+        """Follow the folder again, with overriding settings. Failed versions may be tried again."""
         self.override, self.unloaded = override, False
         self.forget_refusals()
 
@@ -176,16 +179,16 @@ class Model:
         self.serving, self.previous, self.reason = None, None, UNLOADED
 
     def refuse(self, number: int, evidence: str, reason: str) -> None:
-        """Note that a version failed, and on what evidence, so that it is not tried again."""
+        """Note that a version failed, with the evidence, so that it is not tried again."""
         self.refused[number], self.refusals[number] = evidence, reason
 
     def accept(self, number: int) -> None:
-        """Note that a version passed."""
+        """Note that a version passed the gate."""
         self.refused.pop(number, None)
         self.refusals.pop(number, None)
 
     def forget_refusals(self) -> None:
-        """Let everything that failed be tried again."""
+        """Let all failed versions be tried again."""
         self.refused.clear()
 
     def prove(self, revision: str) -> None:
@@ -223,11 +226,11 @@ class Model:
             self.reason = reason
 
     def version(self, number: int | None = None) -> ModelVersion:
-        """A version by its number, or the serving one.
+        """Return a version by its number, or the serving version for None.
 
         Raises:
-            NotFound: there is none, or it is not loaded.
-            NotReady: the model as a whole is not usable.
+            NotFound: the version does not exist, or is not loaded.
+            NotReady: ``number`` is None, and no version serves.
         """
         if number is None:
             if self.serving is None:
@@ -241,7 +244,7 @@ class Model:
         raise NotFound(f'model "{self.name}" version {number} {what} (loaded: {loaded})')
 
     def status(self) -> list[VersionStatus]:
-        """Every version that is known, in memory or on disk, lowest first."""
+        """Return the status of every version in memory or on disk, lowest first."""
         quarantined = self.quarantined
         absent = self.folder.problem or (UNLOADED if self.unloaded else NOT_LOADED)
         rows = [
@@ -263,10 +266,10 @@ class Model:
         why = self.refusals.get(version.number)
         if why is None:
             return CHANGED
-        return f"serves from files that have been replaced; the new ones failed: {why}"
+        return f"serves from files that have been replaced; the new files failed: {why}"
 
     def unfit(self) -> list[VersionStatus]:
-        """The versions that are broken, or failed when they were loaded, lowest first."""
+        """Return the versions that are broken, or failed when they were loaded, lowest first."""
         away = (NOT_LOADED, UNLOADED)
         rows = [row for row in self.status() if row.number and row.state is State.UNAVAILABLE]
         return [row for row in rows if row.reason and row.reason not in away]

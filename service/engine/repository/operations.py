@@ -1,7 +1,7 @@
 """The operations on one model: swap, roll back, load, unload, and follow its folder.
 
-Each holds the model's lock until it ends, and reads the folder first. Concurrent operations wait,
-and then see the result of the one before.
+Each operation holds the model's lock until it ends, and reads the folder first. Concurrent
+operations wait, and then see the result of the operation before.
 """
 
 import asyncio
@@ -30,9 +30,9 @@ async def swap(model: Model, choice: Choice, options: RolloutOptions, context: C
     removes the pin.
 
     Raises:
-        NotFound: there is no such version on disk.
-        GateFailed: the version is not fit to serve; the old one serves on.
-        NotPersisted: the choice cannot be written to the folder; the old one serves on.
+        NotFound: the version is not on disk.
+        GateFailed: the version is not fit to serve; the old version stays in service.
+        NotPersisted: the choice cannot be written to the folder; the old version stays in service.
         LoadFailed: the model's settings cannot be read.
     """
     async with model.lock:
@@ -49,7 +49,7 @@ async def roll_back(model: Model, options: RolloutOptions, context: Context) -> 
     """Let the previously serving version serve again.
 
     Raises:
-        Conflict: there is none, or it can be loaded no more.
+        Conflict: there is no previous version, or it is not on disk any more.
         GateFailed, NotPersisted, LoadFailed: see ``swap``.
     """
     async with model.lock:
@@ -64,12 +64,12 @@ async def roll_back(model: Model, options: RolloutOptions, context: Context) -> 
 
 
 async def load(model: Model, override: Override, context: Context) -> None:
-    """Follow the model's folder: settings, versions, the one that serves. ``override`` is laid
-    over the settings until the next load.
+    """Follow the model's folder: settings, versions, the version that serves. ``override``
+    overrides the settings until the next load.
 
     Raises:
-        LoadFailed: there is nothing in the folder that could be loaded.
-        GateFailed: the version that should serve is not fit to.
+        LoadFailed: the folder has no version that may be loaded.
+        GateFailed: the version that should serve is not fit to serve.
     """
     async with model.lock:
         folder = await asyncio.to_thread(model.read, override)
@@ -95,12 +95,13 @@ async def unload(model: Model, context: Context) -> None:
 
 
 async def follow(model: Model, before: ModelFolder | None, context: Context) -> bool:
-    """Bring memory in line with the folder; False if the folder is gone. Files that have changed
-    since ``before`` are still being written and are left to the next call (None: none are).
-    Unreadable settings change nothing.
+    """Bring memory in line with the folder; return False if the folder is gone.
+
+    Files that have changed since ``before`` are still being written, and are left to the next call.
+    With None, all files count as complete. Unreadable settings change nothing.
     """
     async with model.lock:
-        # Read here and not by whoever looks at all models: a swap may have come in between.
+        # Read under the lock, not in the poll of all models: a swap may have run in between.
         folder = await asyncio.to_thread(model.read, model.override)
         if folder is not None and folder.problem:
             if folder.problem != model.folder.problem:
@@ -114,8 +115,8 @@ async def follow(model: Model, before: ModelFolder | None, context: Context) -> 
 
 
 async def quarantine(model: Model, number: int, reason: str, context: Context) -> None:
-    """Keep a version from serving that crashed other processes: drain it, and let a lower one
-    serve, if one may."""
+    """Stop serving a version that crashed other processes: drain it, and let a lower version serve
+    if one may."""
     async with model.lock:
         model.blame(number, reason)
         if context.ballot.leads:
@@ -144,18 +145,18 @@ async def _serve(model: Model, number: int, options: RolloutOptions, context: Co
 
 
 def _kept_v1(serving: ModelVersion, options: RolloutOptions) -> tuple[str, ...]:
-    """The outputs that V1 answers from now on; () for all.
+    """Return the outputs that V1 answers from now on; () for all.
 
     Raises:
-        Conflict: V1 does not, and the pin that remembers it would go.
+        Conflict: V1 answers only some outputs, and the pin that stores this would be removed.
     """
     if options.allow_signature_change:
         return ()
     if serving.v1_outputs and options.pinning is Pinning.CLEAR:
         kept = " and ".join(f'"{name}"' for name in serving.v1_outputs)
         raise Conflict(
-            f'model "{serving.model}" version {serving.number}: V1 answers {kept} alone, as it'
-            " did before the last swap, and only the pin remembers that; to let it answer all:"
+            f'model "{serving.model}" version {serving.number}: V1 answers {kept} alone, as'
+            " before the last swap, and only the pin stores this; to let V1 answer all outputs:"
             ' --allow-signature-change, or {"allow_signature_change": true} in the body'
         )
     return serving.v1_outputs
@@ -165,7 +166,7 @@ async def _look(model: Model) -> None:
     """Read the model's folder again.
 
     Raises:
-        LoadFailed: its settings cannot be read.
+        LoadFailed: the folder or its settings cannot be read.
     """
     folder = await asyncio.to_thread(model.read, model.override)
     if folder is not None and folder.problem:
@@ -174,10 +175,10 @@ async def _look(model: Model) -> None:
 
 
 def _loadable(name: str, folder: ModelFolder | None) -> int:
-    """The version that should serve.
+    """Return the version that should serve.
 
     Raises:
-        LoadFailed: there is none.
+        LoadFailed: no version on disk may serve.
     """
     if folder is None or folder.problem:
         raise LoadFailed(f'model "{name}": {folder.problem if folder else "its folder is gone"}')
@@ -185,5 +186,5 @@ def _loadable(name: str, folder: ModelFolder | None) -> int:
     first = next(iter(candidates(folder.numbers, pin, folder.policy)), None)
     if first is None:
         has = ", ".join(map(str, folder.numbers)) or "none"
-        raise LoadFailed(f'model "{name}": no version on disk is to be loaded (there: {has})')
+        raise LoadFailed(f'model "{name}": no version on disk may be loaded (on disk: {has})')
     return first

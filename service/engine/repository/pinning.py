@@ -1,7 +1,7 @@
-"""Makes the choice of a version outlive the process: serving.toml, written before the switch.
+"""Stores the choice of a version in serving.toml, before the switch, so that a restart keeps it.
 
-A choice that cannot be written is refused, since a restart and other servers of the same folder
-would go on with another version; unless the server was told not to write any (``--no-pin``).
+A choice that cannot be written is refused: a restart, and other servers of the same folder, would
+use another version. With ``--no-pin`` the server writes no choice.
 """
 
 import asyncio
@@ -21,21 +21,21 @@ from service.engine.storage.pin_file import (
 )
 
 OR_NOT_AT_ALL = (
-    "or start the server with --no-pin (QUANTSERVE_NO_PIN=true): then a choice holds until the next"
-    " restart, and for this server alone"
+    "or start the server with --no-pin (QUANTSERVE_NO_PIN=true): then a choice applies until the"
+    " next restart, and to this server alone"
 )
 
 
 async def check(model: Model, options: RolloutOptions, number: int, context: Context) -> None:
-    """Make sure, before anything is loaded, that the choice of a version can be written.
+    """Check, before anything is loaded, that the choice of a version can be written.
 
     Raises:
-        NotPersisted: it cannot.
+        NotPersisted: the choice cannot be written.
     """
     if options.pinning is not Pinning.KEEP and not context.no_pin:
         wanted = Pin(number) if options.pinning is Pinning.SET else None
         if wanted is not None and _same_choice(model, number):
-            return  # perhaps nothing has to be written
+            return  # possibly nothing has to be written
         if problem := await asyncio.to_thread(check_pin, model.folder.path, wanted):
             raise _refusal(model, number, problem)
 
@@ -43,9 +43,9 @@ async def check(model: Model, options: RolloutOptions, number: int, context: Con
 class Written(NamedTuple):
     """The result of ``pin``.
 
-    ``earlier`` is the model's folder before. ``wrote``: whether serving.toml was written;
-    ``content`` is its content before. ``note``: why it was not written, with --no-pin.
-    ``by_other``: another process writes it.
+    ``earlier`` is the model's folder before. ``wrote`` is True if serving.toml was written;
+    ``content`` is its content before. ``note`` says why it was not written, with --no-pin.
+    ``by_other`` is True if another process writes the file.
     """
 
     earlier: ModelFolder
@@ -59,8 +59,8 @@ async def pin(model: Model, chosen: Pin | None, number: int, context: Context) -
     """Write the pin of a version to serving.toml, or remove the pin for None.
 
     Raises:
-        NotPersisted: it cannot be written; nothing has changed.
-        CancelledError: the server stops; what was there before is there again.
+        NotPersisted: the file cannot be written; nothing has changed.
+        CancelledError: the server stops; the earlier content is restored.
     """
     folder, in_memory = model.folder, model.pin_in_memory
     if not (in_memory or folder.pin_problem) and folder.pin == chosen:
@@ -69,20 +69,20 @@ async def pin(model: Model, chosen: Pin | None, number: int, context: Context) -
         model.pin(chosen, in_memory=True)
         note = (
             f"not written to {folder.path.name}/{PIN_FILE}, because of --no-pin: a restart and"
-            " other servers do not know of it"
+            " other servers do not know the choice"
         )
         return Written(folder, note=note)
     if not context.ballot.leads:
         model.pin(chosen)
         return Written(folder, by_other=True)
-    # What cannot be read as a pin is a file all the same, which is to come back as it is.
+    # A file that is no valid pin is read too: an undo must restore the same content.
     content = await asyncio.to_thread(read_pin_file, folder.path)
     written = Written(folder, True, content)
     writing = asyncio.ensure_future(asyncio.to_thread(write_pin, folder.path, chosen))
     try:
         problem = await asyncio.shield(writing)
     except asyncio.CancelledError:
-        await asyncio.wait([writing])  # nobody can stop the thread
+        await asyncio.wait([writing])  # a thread cannot be cancelled
         await put_back(model, written, context)
         raise
     if problem:
@@ -92,7 +92,8 @@ async def pin(model: Model, chosen: Pin | None, number: int, context: Context) -
 
 
 async def put_back(model: Model, written: Written, context: Context) -> None:
-    """Undo ``pin``, as far as the disk allows it; also for another process that wrote, and died."""
+    """Undo ``pin`` as far as the disk allows it, also for another process that wrote the pin and
+    then ended."""
     earlier = written.earlier
     if written.wrote:
         await asyncio.to_thread(restore_pin_file, earlier.path, written.content)
@@ -104,7 +105,7 @@ async def put_back(model: Model, written: Written, context: Context) -> None:
 def choice(
     options: RolloutOptions, number: int, before: int, forced: bool, v1_outputs: tuple[str, ...]
 ) -> Pin | None:
-    """What to write for a version that takes over from ``before`` (0: none)."""
+    """Return the pin to write for a version that replaces version ``before`` (0: none)."""
     if options.pinning is Pinning.CLEAR:
         return None
     return Pin(number, before or None, forced, options.allow_signature_change, v1_outputs)
@@ -118,5 +119,5 @@ def _same_choice(model: Model, number: int) -> bool:
 def _refusal(model: Model, number: int, problem: str) -> NotPersisted:
     return NotPersisted(
         f'model "{model.name}" version {number} does not serve, and nothing was changed: the'
-        f" choice would be lost at a restart, since {problem}; {OR_NOT_AT_ALL}"
+        f" choice would be lost at a restart, because {problem}; {OR_NOT_AT_ALL}"
     )

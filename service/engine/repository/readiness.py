@@ -4,12 +4,12 @@ from service.core.lifecycle import State
 from service.engine.repository.repository import ModelRepository
 
 NAMED = 3
-"""Entries that are named; the index has all."""
+"""The number of entries to name. The repository index lists all."""
 EXPECTED = "<name>/1/model.onnx or <name>/model.onnx"
 
 
 def why_not_ready(repository: ModelRepository) -> str:
-    """What a server that is not ready is waiting for, or why it has nothing to serve."""
+    """Return what a server that is not ready waits for, or why it has nothing to serve."""
     versions = [version for model in repository for version in model.versions.values()]
     loading = [f"{v.model} version {v.number}" for v in versions if v.state is State.LOADING]
     if loading:

@@ -1,8 +1,9 @@
 """The models of one folder by name, and the operations on them.
 
-At the start, and at every look in poll mode, memory follows the disk; otherwise only an operation
-changes anything. Operations on one model run one after the other, on different models side by side.
-An operation runs in a task of its own, so that it ends in order when whoever asked for it is gone.
+At the start, and at every poll in poll mode, memory follows the disk. Otherwise only an operation
+changes the models. Operations on one model run one after the other, on different models
+concurrently. Each operation has its own asyncio task, so it runs to its end when the client that
+requested it disconnects.
 """
 
 import asyncio
@@ -34,10 +35,11 @@ _log = logging.getLogger("quantserve")
 
 
 class ModelRepository:
-    """Everything but reading files, loading and judging happens on the event loop.
+    """The models of one folder. All work except reading files, loading and judging runs on the
+    event loop.
 
-    ``name`` is that of the model whose file lies in the folder itself; see ``Root.of``.
-    ``allow_empty``: be ready also while nothing serves.
+    ``name`` is the name of the model whose file lies in the folder itself; see ``Root.of``.
+    ``allow_empty``: be ready also while no model serves.
     """
 
     def __init__(
@@ -52,9 +54,9 @@ class ModelRepository:
         self.root = Root.of(folder, name)
         self._context = replace(context, promised=self._promised)
         self._allow_empty = allow_empty
-        # All mutable state beside that of the models: whether the start is over and the end begun,
-        # what of the folder is not served and what of that was logged, the versions whose files
-        # have changed, and the operations at work.
+        # All mutable state except that of the models: whether the start is over and whether the
+        # stop has begun; the entries of the folder that are not served, and those already logged;
+        # the versions whose files have changed; and the running operations.
         self.models: dict[str, Model] = {}
         self.started = False
         self.stopping = False
@@ -67,30 +69,30 @@ class ModelRepository:
         return iter(sorted(self.models.values(), key=lambda model: model.name))
 
     def _promised(self) -> int:
-        """Bytes that caches will yet take."""
+        """Return the bytes by which caches may still grow."""
         every = (version for model in self for version in model.versions.values())
         return sum(version.promised_bytes for version in every)
 
     @property
     def ready(self) -> bool:
-        """Whether the server has started, is not stopping, and a model serves unless it may be
-        empty."""
+        """True if the server has started, is not stopping, and serves a model. With ``allow_empty``
+        no model is required."""
         serves = self._allow_empty or any(model.serving for model in self.models.values())
         return self.started and not self.stopping and serves
 
     @property
     def passed_over(self) -> list[PassedOver]:
-        """What lies in the folder and is not served, sorted by path; broken versions apart, which
-        their model lists."""
+        """The entries of the folder that are not served, sorted by path. Broken versions are not
+        included: their model lists them."""
         of_models = (each for model in self for each in model.folder.passed_over)
         return sorted({*self._passed_over, *of_models}, key=lambda each: each.path)
 
     def model(self, name: str) -> Model:
-        """A model by its name.
+        """Return a model by its name.
 
         Raises:
-            NotFound: there is none.
-            NotReady: the server has not come to it yet.
+            NotFound: there is no such model.
+            NotReady: the server is starting, and has not loaded the model yet.
         """
         found = self.models.get(name)
         if found is None:
@@ -108,7 +110,7 @@ class ModelRepository:
         return self.model(name).version(number)
 
     async def load_all(self) -> None:
-        """Load what the folder holds; what fails is UNAVAILABLE with its reason.
+        """Load the models in the folder. A version that fails becomes UNAVAILABLE with the reason.
 
         Raises:
             ConfigError: the folder cannot be read.
@@ -127,7 +129,7 @@ class ModelRepository:
                 await steps.converge(model, Cause.START, self._context)
 
     def _note_blame(self) -> None:
-        """Put the versions that crashed earlier servers into quarantine, on disk as well."""
+        """Put the versions that crashed earlier servers into quarantine, in memory and on disk."""
         for (name, number), reason in self._context.blamed.items():
             model = self.models.get(name)
             if model is None or number not in model.on_disk:
@@ -151,7 +153,7 @@ class ModelRepository:
         folders = await self._read()
         for name, folder in folders.items():
             model = self._known(name, folder)
-            # What an operation has seen meanwhile is newer.
+            # If an operation has read the folder meanwhile, its state is newer.
             if model.folder is before.get(name) and not model.lock.locked() and not folder.problem:
                 model.look(folder)
         for model in list(self):
@@ -170,7 +172,7 @@ class ModelRepository:
         return await self._carry_out(operations.swap(model, choice, options, self._context))
 
     async def rollback(self, name: str, options: RolloutOptions) -> Served:
-        """Let the version serve that served before; see ``operations.roll_back``.
+        """Let the previously serving version serve again; see ``operations.roll_back``.
 
         Raises:
             NotFound, ShuttingDown: see ``swap``.
@@ -199,49 +201,53 @@ class ModelRepository:
         ones. Models with an operation in progress are left to the next call.
 
         ``seen`` is the result of the last call: files that have changed since are still being
-        written. Returns what was seen this time.
+        written. Returns the folders as read by this call.
 
         Raises:
-            ConfigError: the folder cannot be read, or all models are gone at once: rather a folder
-                that is not mounted than an operator who wants none.
+            ConfigError: the folder cannot be read, or all models are gone at once. In that case
+                the folder is more likely not mounted than emptied by an operator.
         """
         before_look = self._unserved()
         folders = await self._read()
-        # What is on its way in may be passed over once, and be whole at the next look.
+        # An entry that is being copied may not be servable now, and be complete at the next poll.
+        # So only entries that were not served at the last poll either are logged.
         self._log_unserved(before_look & self._unserved())
         if not folders and self.models:
-            raise ConfigError(f"models folder {self.folder} is empty; what is loaded stays")
+            raise ConfigError(f"models folder {self.folder} is empty; loaded models stay loaded")
         for name in sorted({*folders, *self.models}):
             absent = ModelFolder(self.folder / name)
             known = self.models.get(name)
             before = seen.get(name, known.folder if known else absent)
             if known and name in folders and not steps.has_work(known, folders[name], before):
-                continue  # reading and locking each of a thousand models again takes long
+                continue  # reading and locking a thousand models again takes long
             model = known or self._known(name, folders[name])
             if not model.lock.locked() and not self.stopping:
                 self._begin(self._follow(model, before))
         return folders
 
     async def wait_idle(self) -> None:
-        """Wait until no operation is at work."""
+        """Wait until no operation is running."""
         while self._operations:
             await asyncio.wait(self._operations)
 
     def begin_stop(self) -> None:
-        """Begin no more operations, and cancel those that have not switched yet. Requests are
+        """Refuse new operations, and cancel those that have not switched yet. Requests are still
         answered."""
         self.stopping = True
         for operation in self._operations:
             operation.cancel()
 
     async def stop(self, drain_timeout: float | None = None) -> None:
-        """Answer what was admitted by every model, within so many seconds or those of an operation;
-        runs that take longer are ended."""
+        """Answer the requests that every model has admitted, then stop.
+
+        The limit is ``drain_timeout`` seconds, or the drain timeout of operations for None. Runs
+        that take longer are ended.
+        """
         self.begin_stop()
         drain_timeout = self._context.drain_timeout if drain_timeout is None else drain_timeout
         active = {version for model in self for version in model.active}
         await asyncio.gather(self.wait_idle(), *(version.stop(drain_timeout) for version in active))
-        # What an operation has brought to READY meanwhile.
+        # Stop the versions that an operation has brought to READY meanwhile.
         active = {version for model in self for version in model.active}
         await asyncio.gather(*(version.stop(drain_timeout) for version in active))
 
@@ -258,8 +264,8 @@ class ModelRepository:
         return {*self.passed_over, *self._broken()}
 
     def _broken(self) -> Iterator[PassedOver]:
-        """Models and versions that cannot be loaded, so that nothing has tried to: what was tried
-        is logged as it fails."""
+        """Yield models and versions that cannot be loaded, and that no operation has tried to load.
+        A load that was tried is logged when it fails."""
         for model in self:
             if why := model.folder.problem or (not model.on_disk and model.folder.reason):
                 yield PassedOver(model.name, why)
@@ -280,7 +286,7 @@ class ModelRepository:
         self._changed = found
 
     async def _find(self, name: str) -> Model:
-        """A model that is known, or one that is new on disk."""
+        """Return a known model, or a model that is new on disk."""
         if name not in self.models and NAME.fullmatch(name):
             folder = await asyncio.to_thread(self.root.read_one, name)
             if folder is not None:
@@ -312,7 +318,7 @@ class ModelRepository:
             model.explain(text)
 
     def _may_come(self, name: str) -> bool:
-        """Whether there is a folder of this name that is not loaded yet."""
+        """True if a model of this name may be in the folder: it is not loaded yet."""
         known = name == self.root.name or os.path.isdir(self.folder / name)  # noqa: PTH112 - never raises
         return bool(NAME.fullmatch(name)) and known
 

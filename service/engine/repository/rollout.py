@@ -1,8 +1,8 @@
-"""One version on its way to READY: loaded, compared with the live one, warmed up, judged.
+"""Brings one version to READY: loads it, compares it with the live version, warms it up, judges it.
 
-Only decisions happen on the event loop; whatever takes time is in a thread. The observer receives
-an event as each phase begins and ends. A version that fails becomes UNAVAILABLE with the reason,
-and its memory is freed; the serving version is not affected.
+Only decisions run on the event loop; slow work runs in a thread. The observer receives an event as
+each phase begins and ends. A version that fails becomes UNAVAILABLE with the reason, and its memory
+is freed; the serving version is not affected.
 
 The threads have normal priority. With a lower one (nice 10) the 99th percentile of requests during
 swaps was one and a half to two times as long: a low-priority thread that is preempted while it
@@ -64,7 +64,7 @@ UNWAIVABLE = frozenset({"load", "warm-up"})
 
 
 class Cause(StrEnum):
-    """What made a version come into service."""
+    """The reason why a version is put into service."""
 
     START = "start"
     SWAP = "swap"
@@ -84,7 +84,7 @@ class Pinning(StrEnum):
 @dataclass(frozen=True, slots=True)
 class RolloutOptions:
     """The cause of a rollout, the checks to waive, and the change of the pin. ``v1_outputs`` are
-    those of the pin."""
+    the outputs that V1 answers, according to the pin."""
 
     cause: Cause
     force: bool = False
@@ -93,27 +93,28 @@ class RolloutOptions:
     v1_outputs: tuple[str, ...] = ()
 
     def waives(self, check: Check) -> bool:
-        """Whether a failed check is waived."""
+        """Return True if a failed check is waived."""
         if check.name in UNWAIVABLE:
             return False
         return self.force or (check.name == "signature" and self.allow_signature_change)
 
 
 class Ballot(Protocol):
-    """What other processes think of a change that they carry out too.
+    """The agreement with other processes that carry out the same change.
 
-    ``leads``: this process alone writes what they share. It may become true when another ends.
+    ``leads`` is True in the one process that writes the shared files. It may become True when
+    another process ends.
     """
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes."""
+        """True if this process writes the shared files."""
 
     async def agree(self, model: str, version: int) -> None:
-        """Wait until all are about to switch to a version.
+        """Wait until all processes are ready to switch to a version.
 
         Raises:
-            GateFailed: one cannot, with its reason.
+            GateFailed: a process cannot switch, with its reason.
         """
 
     def refuse(self, version: int, error: QuantserveError) -> None:
@@ -121,12 +122,12 @@ class Ballot(Protocol):
 
 
 class Alone:
-    """There are no other processes."""
+    """A ``Ballot`` without other processes."""
 
     leads = True
 
     async def agree(self, model: str, version: int) -> None:
-        """At once."""
+        """Return at once."""
 
     def refuse(self, version: int, error: QuantserveError) -> None:
         """Report nothing."""
@@ -134,18 +135,19 @@ class Alone:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the process gives to every rollout: cores, a budget of bytes (0: none), seconds for
-    draining, who is told, and whether code that a model.toml names may be loaded.
+    """The resources and settings of the process for every rollout: the number of cores, the
+    observer, a memory budget in bytes (0: none), seconds for draining, and whether custom operators
+    that a model.toml names may be loaded.
 
-    ``ledger`` notes what is at work; ``blamed`` are versions that crashed earlier servers, with the
-    reason; ``try_again`` is called with one that is to be served all the same. ``rehearse``:
-    whether versions that come while others serve are first tried in a process of their own.
-    ``timeouts`` bound runs and loads, ``turns`` how many loads there are at a time. ``no_pin``:
-    write no choice of a version to disk. ``ballot``: what other processes think. ``promised``:
-    bytes by which the caches of the versions that are loaded may grow. ``shared_cores`` lets the
-    runs of several models begin by their weights. ``lone_cores`` are those of a lone run, None for
-    ``cores``. ``tuned``: whether versions run as ``quantserve
-    tune`` chose.
+    ``ledger`` records the versions at work. ``blamed`` maps versions that crashed earlier servers
+    to the reason. ``try_again`` is called with such a version when an operator asks to serve it
+    again. ``rehearse``: a version that arrives after the start is first tried in a separate
+    process. ``timeouts`` limit runs and loads, ``turns`` the number of concurrent loads.
+    ``no_pin``: write no choice of a version to disk. ``ballot`` is the agreement with other
+    processes. ``promised`` returns the bytes by which the caches of the loaded versions may grow.
+    ``shared_cores`` schedules the runs of several models by their weights. ``lone_cores`` are those
+    of a lone run, None for ``cores``. ``tuned``: run versions
+    with the settings that ``quantserve tune`` chose.
     """
 
     cores: int
@@ -168,7 +170,7 @@ class Context:
 
 
 class Phase(NamedTuple):
-    """A phase that is over; ``detail`` is for people."""
+    """A phase that has ended; ``detail`` is for people."""
 
     name: str
     status: PhaseStatus
@@ -177,8 +179,11 @@ class Phase(NamedTuple):
 
 
 class Rollout:
-    """``phases`` and ``checks`` grow as it goes; ``v1_outputs``: see ``ModelVersion``. ``proven``:
-    these files have been loaded before, by this server."""
+    """The rollout of one version.
+
+    ``phases`` and ``checks`` grow while it runs; ``v1_outputs``: see ``ModelVersion``. ``proven``:
+    this server has loaded these files before.
+    """
 
     def __init__(
         self,
@@ -204,7 +209,7 @@ class Rollout:
 
     @property
     def loaded(self) -> bool:
-        """Whether the version was loaded for this, and not READY before."""
+        """True if this rollout loaded the version, or tried to; False if it was READY before."""
         return any(phase.name == "load" for phase in self.phases)
 
     @property
@@ -216,7 +221,7 @@ class Rollout:
         """Bring the version from LOADING to READY.
 
         Raises:
-            GateFailed: it does not load, or does not pass; it is UNAVAILABLE now.
+            GateFailed: the version does not load, or does not pass; it is UNAVAILABLE now.
         """
         version = self.version
         self._context.observe(StateChanged(version.model, version.number, version.state, ""))
@@ -240,11 +245,11 @@ class Rollout:
         raise self._failure()
 
     async def judge(self) -> None:
-        """Put a version that is READY through the checks once more: what it is compared with may
+        """Check a READY version again: the version or the golden set that it is compared with may
         have changed.
 
         Raises:
-            GateFailed: it does not pass; it stays READY.
+            GateFailed: the version does not pass; it stays READY.
         """
         loaded, _ = self.version.serving()
         self._compare(loaded.signature)
@@ -263,8 +268,11 @@ class Rollout:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[list[str]]:
-        """Time a phase and tell the observer; it has failed if something in it has, else what was
-        added to the list is told."""
+        """Time a phase and report it to the observer.
+
+        The phase fails if the body raises or adds a failed check. Otherwise the texts that the body
+        adds to the yielded list are the detail of the phase.
+        """
         started, before = perf_counter(), len(self.checks)
         label = (self.version.model, self.version.number, name)
         self._context.observe(SwapPhase(*label, PhaseStatus.STARTED))
@@ -333,7 +341,7 @@ class Rollout:
         return loaded
 
     async def _rehearse(self, config: ModelConfig) -> None:
-        """Load the version in a process of its own, which may crash or be stopped."""
+        """Load the version in a separate process, which may crash or be stopped."""
         version, context = self.version, self._context
         with self.phase("rehearsal"):
             room = None
@@ -367,8 +375,11 @@ class Rollout:
                 told.append(str(check.measured))
 
     def _compare_rows(self, loaded: Loaded) -> None:
-        """Whether rows bound requests to a version that takes each in one run, as its warm-up has
-        shown; a limit of its model.toml has been compared before."""
+        """Check that requests to the live version do not have too many rows for the new version.
+
+        Applies to a new version that runs each request whole, which only its warm-up shows. A limit
+        in model.toml was already compared with the signature.
+        """
         if self._live is None or loaded.policy.part_rows:
             return
         most = loaded.policy.max_rows
@@ -377,7 +388,10 @@ class Rollout:
             self.checks.append(signature_check(Comparison(broken, ())))
 
     def _comparison(self, live: Signature, new: Signature) -> Comparison:
-        """What clients of the live version find in the new one; only a pin survives a restart."""
+        """Compare the signatures, as clients of the live version need the new one.
+
+        Outputs that V1 leaves out count only if a pin stores them: only a pin survives a restart.
+        """
         options, max_rows = self._options, self.version.config.batching.max_batch_size
         found = compare_signatures(live, new, max_rows, self._live_v1_outputs)
         if options.allow_signature_change:
@@ -387,7 +401,7 @@ class Rollout:
         return unremembered(found, live, new, self._live_v1_outputs)
 
     async def _judge(self, loaded: Loaded) -> None:
-        """Golden rows, memory, speed: all of them, so that the report is complete."""
+        """Check golden rows, memory and speed: always all, so that the report is complete."""
         gate, budget = self.version.config.gate, self._context.memory_budget
         golden = await self._golden(loaded)
         if golden is None and self._live is not None and self._live.rows:
@@ -406,7 +420,7 @@ class Rollout:
         """Run the rows that were generated for the live version: the new version must run them
         too."""
         if any(check.name == "signature" and not check.passed for check in self.checks):
-            self._skip("rows", "the live version takes other inputs")
+            self._skip("rows", "the live version has other inputs")
             return
         with self.phase("rows"):
             control = self._thread.control
@@ -419,7 +433,7 @@ class Rollout:
         if golden is None:
             self._skip("speed", "there are no golden rows")
         elif live.signature.inputs != loaded.signature.inputs:
-            self._skip("speed", "the live version takes other inputs")
+            self._skip("speed", "the live version has other inputs")
         else:
             with self.phase("speed"):
                 control = self._thread.control
@@ -454,7 +468,7 @@ class Rollout:
     async def _try(
         self, name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T | None:
-        """Run one phase in a thread; where it raises, that is a failed check, and None comes."""
+        """Run one phase in a thread. If it raises, add a failed check and return None."""
         with self.phase(name):
             return await self._caught(name, call, *args, **kwargs)
 
@@ -465,11 +479,11 @@ class Rollout:
             return await self._thread.run(call, *args, **kwargs)
         except Exception as error:
             self._refuse(name, error)
-            forget_frames(error)  # the next version is judged by the memory that is free then
+            forget_frames(error)  # the check of the next version needs this memory free
             return None
 
     def _refuse(self, name: str, error: Exception) -> None:
-        """Note an error as a check that failed, as text that JSON and a terminal take."""
+        """Add an error as a failed check, with a text that is safe in JSON and on a terminal."""
         reason = f"{type(error).__name__}: {error}"
         if isinstance(error, QuantserveError):
             reason = str(error)
@@ -497,8 +511,11 @@ class Rollout:
 
 
 class _Lost:
-    """Tells of a thread that does not return. No method of ``Rollout``: what holds each other lives
-    until a collection, and the live version's session with it."""
+    """Reports a thread that does not return.
+
+    Not a method of ``Rollout``: the reference cycle would live until a garbage collection, and keep
+    the live version's session in memory.
+    """
 
     def __init__(self, version: ModelVersion, context: Context) -> None:
         self._work = Work(version.model, version.number)
@@ -508,7 +525,7 @@ class _Lost:
     def __call__(self, lost: bool) -> None:
         self._observe(ThreadLost(*self._work, back=not lost))
         if lost:
-            # It is still at work, and may yet crash the server.
+            # The thread is still running, and may still crash the server.
             self._mark = self._ledger.mark(self._work)
             self._mark.begin()
         else:

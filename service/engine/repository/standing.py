@@ -1,8 +1,8 @@
-"""The versions that a model serves, as a value for another process; and the change of a model to
+"""The versions that a model serves, as a value for another process; and the restore of a model from
 such a value.
 
-A process that starts later than others is to serve what they do, although the folder may hold
-something newer that nobody has asked them to load.
+A process that starts later than others must serve the same versions as they do, although the folder
+may hold newer files that the others have not loaded.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ _log = logging.getLogger("quantserve")
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The versions that are READY, the one that serves, the one kept for a rollback (0: none), what
-    was waived, and what no folder tells: settings laid over, a pin that was not written, whether
-    the model was unloaded."""
+    """The READY versions, the serving version, the version kept for a rollback (0: none), the
+    waived checks, and the state that is not in the folder: overriding settings, a pin that was not
+    written, whether the model was unloaded."""
 
     serving: int
     previous: int
@@ -38,7 +38,7 @@ class Standing:
     unloaded: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """For ``from_json``; equal standings give equal values."""
+        """Return a JSON value for ``from_json``. Equal standings have equal values."""
         return {
             **asdict(self),
             "loaded": list(self.loaded),
@@ -48,13 +48,13 @@ class Standing:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> "Standing":
-        """What ``to_json`` gave."""
+        """Create a standing from the result of ``to_json``."""
         lists = {name: tuple(found[name]) for name in ("loaded", "v1_outputs")}
         return cls(**{**found, **lists})
 
 
 def standing_of(model: Model) -> Standing | None:
-    """What a model serves; None where it serves nothing and was not unloaded."""
+    """Return the standing of a model, or None if no version is READY and it was not unloaded."""
     ready = sorted(n for n, found in model.versions.items() if found.state is State.READY)
     if not ready and not model.unloaded:
         return None
@@ -72,8 +72,11 @@ def standing_of(model: Model) -> Standing | None:
 
 
 async def restore(model: Model, wanted: Standing | None, context: Context) -> None:
-    """Bring a model to what it serves elsewhere. What passed the gate there is not judged again; a
-    version that cannot be loaded is left out, with the reason as its own."""
+    """Let a model serve the same versions as in another process.
+
+    No check but loading and warm-up can refuse a version: it passed the gate there. A version that
+    cannot be loaded is left out, with the reason in its state.
+    """
     async with model.lock:
         if wanted is None or wanted.unloaded:
             if wanted is not None:
@@ -101,7 +104,7 @@ async def _bring(model: Model, wanted: Standing, context: Context) -> None:
         if number not in model.on_disk and number not in ready:
             _log.error('model "%s" version %d is not on disk any more', model.name, number)
             continue
-        with suppress(GateFailed):  # the version tells why
+        with suppress(GateFailed):  # the version holds the reason
             if number == wanted.serving:
                 if model.serving is None or model.serving.number != number:
                     await steps.serve(model, number, options, context)

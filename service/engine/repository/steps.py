@@ -1,4 +1,4 @@
-"""The steps that bring memory in line with the disk: serve, load, unload; and their loop.
+"""The steps that bring memory in line with the disk: serve, load, unload; and the loop over them.
 
 The caller holds the model's lock. ``serve`` is a whole swap: the old version serves until the one
 synchronous line in which the new one takes over.
@@ -38,9 +38,12 @@ number."""
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The result of a swap. ``old`` is 0 where nothing served before; ``forced`` names the checks
-    that failed and were waived; ``not_persisted``: why a restart will not know of it, if so.
-    ``changed`` is False where the version served already."""
+    """The result of a swap.
+
+    ``old`` is 0 if no version served before. ``forced`` names the checks that failed and were
+    waived. ``not_persisted`` says why a restart will not keep the choice, "" if it will.
+    ``changed`` is False if the version served already.
+    """
 
     model: str
     old: int
@@ -56,8 +59,8 @@ async def serve(model: Model, number: int, options: RolloutOptions, context: Con
     """Let a version serve: load it unless it is loaded, judge it, switch, drain.
 
     Raises:
-        GateFailed: it is not fit to; what served before serves on.
-        NotPersisted: the choice cannot be written down; what served before serves on.
+        GateFailed: the version is not fit to serve; the old version stays in service.
+        NotPersisted: the choice cannot be written to disk; the old version stays in service.
     """
     rollout = await _candidate(model, number, model.serving, options, context)
     version, replaced = rollout.version, model.versions.get(number)
@@ -74,10 +77,10 @@ async def serve(model: Model, number: int, options: RolloutOptions, context: Con
 
 
 async def load(model: Model, number: int, options: RolloutOptions, context: Context) -> None:
-    """Load a version beside the one that serves.
+    """Load a version beside the serving version.
 
     Raises:
-        GateFailed: it does not load, or does not reproduce the golden set.
+        GateFailed: the version does not load, or does not pass the gate.
     """
     rollout = await _candidate(model, number, None, options, context)
     await _agreed(model, rollout, context)
@@ -97,7 +100,8 @@ async def lift_quarantine(model: Model, numbers: Iterable[int], context: Context
     """Release versions that crashed the server from quarantine, because an operator asks for them.
 
     Raises:
-        NotPersisted: a restart would have them in quarantine again; nothing has changed.
+        NotPersisted: the quarantine file cannot be written, so that a restart would quarantine
+            them again; nothing has changed.
     """
     lifted = {number for number in numbers if number in model.quarantined}
     left = {n: why for n, why in model.folder.quarantine.items() if n not in lifted}
@@ -115,11 +119,11 @@ async def lift_quarantine(model: Model, numbers: Iterable[int], context: Context
 async def converge(
     model: Model, cause: Cause, context: Context, before: ModelFolder | None = None
 ) -> dict[int, str]:
-    """Take steps until memory agrees with the folder; returns the versions that failed, with the
+    """Take steps until memory agrees with the folder; return the versions that failed, with the
     reason.
 
-    Versions whose files have changed since ``before`` are left to a later time. A folder whose
-    settings cannot be read asks for nothing.
+    Versions whose files have changed since ``before`` are left to a later call. A folder whose
+    settings cannot be read causes no step.
     """
     failed: dict[int, str] = {}
     while not model.folder.problem and (action := next_action(view(model, before))):
@@ -145,8 +149,8 @@ async def converge(
 
 
 def has_work(model: Model, folder: ModelFolder, before: ModelFolder) -> bool:
-    """Whether a folder as it was just read asks for more than the model has done. What has changed
-    since ``before`` still grows."""
+    """Return True if a folder, as just read, requires a step of the model. Files that have changed
+    since ``before`` are still being written."""
     if folder.problem:
         return folder.problem != model.folder.problem
     if folder != model.folder:
@@ -155,8 +159,8 @@ def has_work(model: Model, folder: ModelFolder, before: ModelFolder) -> bool:
 
 
 def view(model: Model, before: ModelFolder | None = None) -> View:
-    """A snapshot of the model for ``next_action``. If the pin cannot be read, the serving version
-    counts as pinned."""
+    """Return a snapshot of the model for ``next_action``. If the pin cannot be read, the serving
+    version counts as pinned."""
     folder, serving = model.folder, model.serving.number if model.serving else None
     ready = [v for v in model.versions.values() if v.state is State.READY]
     evidence = {each.number: each.evidence for each in folder.found()}
@@ -175,11 +179,12 @@ def view(model: Model, before: ModelFolder | None = None) -> View:
 async def _pinned(
     model: Model, rollout: Rollout, before: int, options: RolloutOptions, context: Context
 ) -> str:
-    """Write down that a version is to serve; gives why that was not done, if so.
+    """Write the choice of a version to disk, and wait for the other processes; return why it was
+    not written, with --no-pin.
 
     Raises:
-        NotPersisted: it cannot be written.
-        GateFailed: the version has stopped meanwhile.
+        NotPersisted: the choice cannot be written.
+        GateFailed: see ``_agreed``.
     """
     version = rollout.version
     if options.pinning is Pinning.KEEP:
@@ -209,7 +214,7 @@ async def _agreed(model: Model, rollout: Rollout, context: Context) -> None:
     """Wait for the other processes that carry out the same change.
 
     Raises:
-        GateFailed: one of them cannot, or the version has stopped meanwhile.
+        GateFailed: one of them cannot switch, or the version has stopped meanwhile.
     """
     version, number = rollout.version, rollout.version.number
     evidence = {each.number: each.evidence for each in model.folder.found()}
@@ -237,7 +242,7 @@ async def _candidate(
     options: RolloutOptions,
     context: Context,
 ) -> Rollout:
-    """See ``_ready``; other processes are notified if there is none.
+    """See ``_ready``; other processes are notified if it fails.
 
     Raises:
         GateFailed: see ``_ready``.
@@ -256,13 +261,15 @@ async def _ready(
     options: RolloutOptions,
     context: Context,
 ) -> Rollout:
-    """A version that is READY and has passed; the candidate is listed among the model's versions
-    unless one of the same number lives.
+    """Return the rollout of a version that is READY and has passed the gate.
+
+    A version that must be loaded is listed among the model's versions, unless a READY version has
+    the same number.
     """
     there = model.versions.get(number)
     if there is not None and there.state is State.READY and model.current(there):
         rollout = Rollout(there, live, options, context)
-        # What served a moment ago must be able to come back at once.
+        # The version that served before must be able to serve again at once.
         if options.cause is not Cause.ROLLBACK or there is not model.previous:
             await _passes(model, number, rollout.judge)
         return rollout
@@ -277,8 +284,8 @@ async def _ready(
     except GateFailed as error:
         if not (waits and crowded and {c.name for c in error.checks if not c.passed} == {"memory"}):
             raise
-    # The memory of concurrent loads may be free again, and nobody retries a version that comes by
-    # itself.
+    # The memory of concurrent loads may be free again. No client retries a version that is loaded
+    # at the start or by a poll.
     await context.turns.quiet()
     async with context.turns.one(waits):
         return await _loaded(model, number, live, options, context)
@@ -291,7 +298,7 @@ async def _loaded(
     options: RolloutOptions,
     context: Context,
 ) -> Rollout:
-    """A version that was loaded, and has passed."""
+    """Load a version and run the gate; return the rollout."""
     there = model.versions.get(number)
     files, revision = model.folder.of_version(number), model.folder.revision(number)
     version = ModelVersion(
@@ -316,7 +323,7 @@ async def _loaded(
 
 
 async def _passes(model: Model, number: int, run: Callable[[], Awaitable[None]]) -> None:
-    """Run the gate, and remember on what evidence it was failed."""
+    """Run the gate. If the version fails, remember the evidence and the reason."""
     evidence = {each.number: each.evidence for each in model.folder.found()}
     try:
         await run()
@@ -327,7 +334,7 @@ async def _passes(model: Model, number: int, run: Callable[[], Awaitable[None]])
 
 
 async def _make_room(model: Model, version: ModelVersion, context: Context) -> None:
-    """Unload the version kept for a rollback if the memory budget is too small otherwise: it can be
+    """Unload the version kept for a rollback if the memory budget is too small for both: it can be
     loaded again."""
     spare = model.previous
     if not context.memory_budget or spare is None or spare.number == version.number:
@@ -342,7 +349,7 @@ async def _make_room(model: Model, version: ModelVersion, context: Context) -> N
 async def _retire(
     model: Model, old: ModelVersion | None, replaced: ModelVersion | None, context: Context
 ) -> None:
-    """Keep the version that served before for a rollback, and drain and free the one that was
+    """Keep the version that served before for a rollback, and drain and free the version that was
     replaced."""
     if old is not None and old is not replaced and old is not model.serving:
         model.keep(old)
@@ -366,7 +373,7 @@ async def _stop(
 
 
 def why_nothing_serves(model: Model) -> str:
-    """The reason, for people, while nothing does."""
+    """Return the reason, for people, why no version of a model serves."""
     folder = model.folder
     if model.unloaded:
         return UNLOADED

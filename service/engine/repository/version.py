@@ -1,4 +1,4 @@
-"""One version of a model: its state, and while it serves its batcher."""
+"""One version of a model: its state, and its batcher while it serves."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from service.engine.runtime.session import new_control
 from service.engine.runtime.split_batcher import Batcher, SplitBatcher, TensorBatcher
 from service.engine.storage.folder import VersionFiles
 
-# Servers without language models or response caches do without these: they take memory.
+# Not imported by servers without language models, texts or response caches: they take memory.
 if TYPE_CHECKING:
     from service.core.images import ImageSettings
     from service.core.response_cache import ResponseCache
@@ -42,18 +42,18 @@ STUCK = (
     "a run did not stop at its time limit and its thread was abandoned; the thread keeps a core"
     " busy until it or the server ends; load the model or swap to try again"
 )
-# In Python 3.11 a member of an enumeration takes ten times as long to find as a name.
+# In Python 3.11 looking up a member of an enumeration takes ten times as long as a module's name.
 _READY, _REQUESTS = State.READY, BatchingMode.REQUESTS
 RETURN_SECONDS = 0.1
-"""Seconds for ended runs to return, so that their requests are answered."""
+"""Seconds to wait until ended runs return, so that their requests are answered."""
 
 
 class ModelVersion:
-    """One version: its state, and while it is READY its batcher.
+    """One version: its state, and its batcher while it is READY.
 
-    ``run_timeout``: seconds that a run may take, where ``config`` does not say. ``when_lost`` is
-    called once the version is UNAVAILABLE because a thread does not return from a run. ``cores``
-    are shared with other models; without them the version has them for itself.
+    ``run_timeout``: seconds that a run may take, if ``config`` sets no limit. ``when_lost`` is
+    called when the version ends because a thread does not return from a run. ``cores`` are shared
+    with other models; with None the version does not share cores.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class ModelVersion:
 
     @property
     def promised_bytes(self) -> int:
-        """By how much the process grows yet as the version's caches fill."""
+        """Bytes by which the process may still grow as the version's caches fill."""
         caches = 0 if self._cache is None else self._cache.limit - self._cache.held
         return caches + (self.loaded.promised_bytes if self.loaded is not None else 0)
 
@@ -177,8 +177,11 @@ class ModelVersion:
         )
 
     def _lose(self, lost: bool) -> None:
-        """A thread does not return. The version ends, since further ones would leave it without
-        threads. Its session stays in memory as long as the thread runs."""
+        """Report that a thread does not return, or that it has returned after all.
+
+        If it does not return, stop the version: further lost threads would leave it without
+        threads. Its session stays in memory as long as the thread runs.
+        """
         self._observe(ThreadLost(self.model, self.number, back=not lost))
         if not lost or self.batcher is None or self.state is not State.READY:
             return
@@ -192,20 +195,21 @@ class ModelVersion:
         self._move(State.UNAVAILABLE, reason)
 
     def begin_stop(self, drain_timeout: float, reason: str = UNLOADED) -> None:
-        """Drain, for at most so many seconds, then release everything. Does nothing to a version
-        that is not READY. ``reason`` is why it is UNAVAILABLE then."""
+        """Drain for at most ``drain_timeout`` seconds, then release everything. Does nothing to a
+        version that is not READY. ``reason`` is the reason of the state UNAVAILABLE."""
         if self.batcher is not None and self._stopped is None:
             self._move(State.UNLOADING, "")
             self._stopped = asyncio.ensure_future(self._drain(drain_timeout, reason))
 
     async def stop(self, drain_timeout: float, reason: str = UNLOADED) -> None:
-        """Drain, release, and wait for the end. Cancelling the caller does not stop the drain."""
+        """Drain, release, and wait until both are done. Cancelling the caller does not stop the
+        drain."""
         self.begin_stop(drain_timeout, reason)
         if self._stopped is not None:
             await asyncio.shield(self._stopped)
 
     async def wait_idle(self, drain_timeout: float) -> bool:
-        """Wait until everything admitted is answered; False if the time is up before."""
+        """Wait until all admitted requests are answered; return False on a timeout."""
         with suppress(TimeoutError):
             async with asyncio.timeout(drain_timeout):
                 if self.batcher is not None:
@@ -233,7 +237,8 @@ class ModelVersion:
         self._move(State.UNAVAILABLE, reason)
 
     def labels(self, output: str) -> tuple[str, ...]:
-        """The names of an output's classes: those of model.toml, else those of the file, if any."""
+        """Return the class names of an output: those in model.toml, else those of the loaded
+        version, if any."""
         found = self.config.outputs.get(output)
         if found and found.labels:
             return found.labels
@@ -259,7 +264,7 @@ class ModelVersion:
             rows = rows if rows <= limit or loaded.policy.part_rows else 0
         alone = signature.may_stand_alone and signature.stands_alone(arrays)
         alone = alone or not rows or terms.alone
-        # Run whole, a request counts as one row, once its size has been found to fit.
+        # A request that is run whole counts as one row, if its rows are within the limit.
         counted = 1 if (whole or not rows) and rows <= limit else rows
         batcher.submit(arrays, counted, terms, reply, alone=alone)
 
@@ -271,11 +276,11 @@ class ModelVersion:
         self.texts().submit_texts(prompts_of(signature, inputs), terms, reply)
 
     def texts(self) -> "TextBatcher":
-        """What answers requests in text.
+        """Return the batcher for requests in text.
 
         Raises:
             NotReady: the version does not serve.
-            InputRejected: it takes no texts.
+            InputRejected: the version does not accept texts.
         """
         loaded, batcher = self.serving()
         if loaded.text is None:
@@ -286,11 +291,11 @@ class ModelVersion:
         return cast("TextBatcher", batcher)
 
     def generation(self) -> "tuple[LanguageModel, GenerationBatcher]":
-        """What answers in text.
+        """Return the language model and its batcher.
 
         Raises:
             NotReady: the version does not serve.
-            InputRejected: it is no language model.
+            InputRejected: the version is no language model.
         """
         loaded, batcher = self.serving()
         if loaded.language is None:
@@ -302,19 +307,19 @@ class ModelVersion:
 
     @property
     def signature(self) -> Signature:
-        """What the version takes and gives.
+        """The inputs and outputs of the version.
 
         Raises:
-            NotReady: it does not serve.
+            NotReady: the version does not serve.
         """
         return self.serving()[0].signature
 
     @property
     def padding(self) -> Padding | None:
-        """How it fills up variable lengths, if it does.
+        """The padding of variable lengths, or None if the version does not pad.
 
         Raises:
-            NotReady: it does not serve.
+            NotReady: the version does not serve.
         """
         return self.serving()[0].policy.padding
 
@@ -324,10 +329,10 @@ class ModelVersion:
             self.batcher.withdraw()
 
     def serving(self) -> tuple[Loaded, Batcher]:
-        """What runs requests.
+        """Return the loaded version and its batcher.
 
         Raises:
-            NotReady: the version does not serve; with its state and the reason.
+            NotReady: the version does not serve; the message has its state and the reason.
         """
         loaded, batcher = self.loaded, self.batcher
         if loaded is None or batcher is None or self.state is not _READY:

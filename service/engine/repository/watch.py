@@ -1,7 +1,7 @@
 """Poll mode: memory follows the folder, which is read at intervals.
 
-No problem with the folder ends it. The observer receives an event for each poll. A problem is
-logged once while it lasts.
+No problem with the folder ends the polling. The observer receives an event for each poll. A problem
+is logged once while it lasts.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""One queue feeding the instances of one model version.
+"""One queue that feeds the instances of one model version.
 
-Everything here runs on the event loop except ``Instance.execute``. The rule is work-conserving:
-a free instance takes what waits, at once; while all are busy, requests gather.
+Everything here runs on the event loop except ``Instance.execute``. The rule is work-conserving: a
+free instance runs the waiting requests at once. While all instances are busy, requests queue.
 """
 
 import asyncio
@@ -34,20 +34,22 @@ from service.engine.runtime.runs import Marks, Running, Runs
 from service.engine.runtime.slots import Slots
 
 TOO_LONG_INLINE = 0.1
-"""Seconds; a run may take longer than any that was measured at load. One such run in the event
-loop, where all requests wait for it, moves the model to a thread."""
+"""Seconds. A run may take longer than any run that was measured at load. After one such run in the
+event loop, where all requests wait for it, the model runs in a thread."""
 _log = logging.getLogger(__name__)
 
 
 class DynamicBatcher:
-    """Takes requests and resolves their replies. Create it on the event loop that it serves.
+    """Queues requests, runs them in batches and resolves their replies. Create it on the event loop
+    that it serves.
 
-    ``inline`` runs batches in the event loop itself: for runs shorter than the way to a thread and
-    back. It then has one instance. ``new_mark`` makes the mark of a working thread in the ledger,
-    ``new_control`` the control that ends a run. ``on_lost`` is called when a thread does not return
-    from a run that was ended, and with False if it returns after all. Runs in threads begin when
-    ``share`` lets them; without it the batcher has the cores for itself. ``lone`` runs batches that
-    begin while no core is in use and nothing waits; it gives the same answers as the others.
+    ``inline`` runs batches in the event loop itself, for runs shorter than the switch to a thread
+    and back; the batcher then has one instance. ``new_mark`` creates the mark of a thread in the
+    ledger, ``new_control`` the control that ends a run. ``on_lost`` is called with True when a
+    thread does not return from a run that was ended, and with False if it returns after all.
+    ``share`` decides when runs in threads may begin; with None the batcher shares no cores.
+    ``lone`` runs batches that begin while no core is in use and no request waits; it returns the
+    same answers as the other instances.
     """
 
     def __init__(
@@ -79,15 +81,15 @@ class DynamicBatcher:
         self._threads = None if inline else self._pool(len(instances))
         cores, weight, threads = share or Share(Cores(1))
         self._seat = cores.seat(weight, threads, self._wake)
-        # All mutable state: the queue, and how long its requests wait; the free instances; whether
-        # _turn is about to be called, and whether the last one found nothing to do; whether there
-        # are requests that nobody waits for, and the timer for the next dispatch; whether nothing
-        # is taken any more, and the marks of threads that do not return; whether other models have
-        # their turn first; and what those wait for who want everything answered.
+        # All mutable state: the queue, and the estimate of its waiting time; the free instances;
+        # whether _turn is scheduled, and whether the last _turn found nothing queued or running;
+        # whether clients may have disconnected; whether the batcher is closed; the marks of threads
+        # that do not return; whether other models must run first; the timer for the next dispatch;
+        # and the future for callers of drain.
         self._queue: BatchQueue[Reply] = BatchQueue(policy)
         self._estimate = WaitEstimate(len(instances), policy.preferred_rows)
-        # A batch that will not grow is given to an instance while it still works: on the way over
-        # the event loop between two runs its core would be idle.
+        # A batch that will not grow is passed to an instance that is still running: its core would
+        # be idle while the event loop passes the next batch.
         self._slots = Slots(instances, 1 if inline else 2, lone)
         self._scheduled = False
         self._sparse = True
@@ -100,29 +102,29 @@ class DynamicBatcher:
 
     @property
     def free_marks(self) -> list[Mark]:
-        """The marks that were given, apart from those of threads that are at work or lost."""
+        """The marks of threads that are neither running nor lost."""
         used = self._runs.marks() | self._lost
         return [mark for mark in self._marks.given if mark not in used]
 
     @property
     def waiting(self) -> int:
-        """Requests that wait, in whole or in part."""
+        """The number of requests that wait, as a whole or in part."""
         return len(self._queue)
 
     @property
     def in_flight(self) -> int:
-        """Requests that were taken and not yet answered: those waiting and those being run."""
+        """The number of admitted requests without an answer: those waiting and those running."""
         entries = chain(self._queue, self._runs.entries())
         return len({entry.part_of or entry for entry in entries})
 
     @property
     def instances(self) -> int:
-        """Instances that can run batches side by side."""
+        """The number of instances that can run batches concurrently."""
         return self._slots.instances
 
     @property
     def busy(self) -> int:
-        """Instances at work."""
+        """The number of instances that are running."""
         return self._slots.busy
 
     def submit(
@@ -135,17 +137,17 @@ class DynamicBatcher:
         alone: bool = False,
         admitted: bool = False,
     ) -> None:
-        """Queue a request that fits the signature; the reply gets its outputs.
+        """Queue a request that fits the signature; the reply receives its outputs.
 
-        With ``alone`` it shares no run with another request. ``admitted``: it is a part of one that
-        was taken already, so that the bound of the queue does not hold for it.
+        With ``alone`` the request shares no run with another request. ``admitted``: the request was
+        admitted before, so the limit of the queue does not apply.
 
         To cancel, cancel the reply, then call ``withdraw``.
 
         Raises:
             QueueFull: too many requests wait.
-            WouldExpire: so many wait that its own time would be over before its turn.
-            SignatureMismatch: more rows than one request may have, and the model's is not cut.
+            WouldExpire: the request would time out before it runs, because of the waiting requests.
+            SignatureMismatch: the request has too many rows for one run and cannot be cut.
             ShuttingDown: the batcher is closed.
         """
         if self._closed:
@@ -164,8 +166,9 @@ class DynamicBatcher:
         self._push(Entry(arrays, rows, key, terms.priority, now, deadline, reply), admitted)
 
     def _check_wait(self, allowed: float, priority: int) -> None:
-        """Refuse at once what would be refused after it has waited in vain, and has held up others.
-        While nothing waits every request is taken, so that the estimate cannot stay wrong.
+        """Refuse a request at once if it would time out in the queue: it would only delay others.
+
+        While no request waits every request is admitted, so that a wrong estimate is corrected.
 
         Raises:
             WouldExpire: see ``submit``.
@@ -192,7 +195,7 @@ class DynamicBatcher:
         policy, rows, apart = self._policy, asked.rows, self._policy.mode is BatchingMode.ROWS
         why = policy.refusal
         if isinstance(asked.arrays, Overriding) and not apart:
-            why = "one that overrides defaults of the graph is run whole: send fewer"
+            why = "a request that overrides defaults of the graph is run whole: send fewer"
         elif rows <= policy.max_rows or policy.part_rows:
             self._queue.check_room(asked.terms.priority)
             size = 1 if apart else policy.part_rows
@@ -205,8 +208,11 @@ class DynamicBatcher:
 
     def _go_on(self, parts: Parts) -> None:
         """Queue as many parts of a request as can run at once, so that other requests run in
-        between. Its place in the queue was taken when it came, so that they fit whether or not the
-        queue is full."""
+        between.
+
+        The limit of the queue was checked when the request arrived. So the parts are queued even if
+        the queue is full now.
+        """
         if parts.done():
             self.withdraw()
             return
@@ -215,7 +221,7 @@ class DynamicBatcher:
             return
         terms, deadline = parts.asked.terms, parts.asked.deadline
         while parts.under_way < max(1, self._slots.count) and (part := parts.next()):
-            # It waits from now on, so that it does not come before all that arrived meanwhile.
+            # The part arrives now, so that it does not run before requests that arrived meanwhile.
             now, arrays = self._clock(), part.arrays
             key = self._key(arrays, terms, parts.asked.alone)
             entry: Entry[Reply] = Entry(
@@ -229,7 +235,7 @@ class DynamicBatcher:
         self._wake()
 
     async def drain(self) -> None:
-        """Wait until every request that was taken has been answered."""
+        """Wait until all admitted requests are answered."""
         if self._queue or self.busy:
             if self._drained is None:
                 self._drained = self._loop.create_future()
@@ -238,7 +244,8 @@ class DynamicBatcher:
     def close(self, reason: str = "") -> None:
         """Refuse new requests, reject the waiting ones, and end the running ones.
 
-        ``reason`` is the error that they get; "" if the model is unloaded.
+        ``reason`` is why the model is unavailable, for the error of these requests; "" if the model
+        is unloaded.
         """
         self._closed = True
         model = f'model "{self._model}"'
@@ -254,7 +261,7 @@ class DynamicBatcher:
         if self._threads is not None:
             self._threads.shutdown(wait=False)
         if self._timer is not None:
-            self._timer.cancel()  # it would hold everything until a deadline that may be far away
+            self._timer.cancel()  # it would keep the batcher in memory until a deadline
             self._timer = None
         if self._drained is not None:
             self._wake()
@@ -286,8 +293,8 @@ class DynamicBatcher:
         return bool(self._queue) or self._policy.max_delay > 0 or entry.deadline is not None
 
     def _wake(self) -> None:
-        # Not at once but after the requests that arrived in the same turn of the loop: they go
-        # together. (While requests come one at a time, the first of a turn does not wait for more.)
+        # Not at once, but after the requests that arrive in the same iteration of the event loop:
+        # they share a batch. (While requests arrive one at a time, ``_push`` does not wait.)
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._turn)
@@ -298,10 +305,10 @@ class DynamicBatcher:
         self._dispatch()
 
     def _dispatch(self) -> None:
-        """Give due batches to free instances.
+        """Pass due batches to free instances.
 
-        Called whenever that could have become possible: a request came, an instance came free, a
-        client left, a deadline passed or the queue delay ran out.
+        Called when this may be possible: a request arrived, an instance became free, a client
+        disconnected, a deadline passed or the queue delay ended.
         """
         queue, now = self._queue, self._clock()
         self._drop_unwanted(now)
@@ -312,7 +319,7 @@ class DynamicBatcher:
                 break
             self._begin(batch)
             if self._threads is None:
-                break  # One batch a turn, so that answers leave and requests arrive between two.
+                break  # One batch an iteration: answers are sent and requests arrive in between.
         if not self._held:
             self._seat.rest()
         if queue or self._timer is not None:
@@ -322,7 +329,7 @@ class DynamicBatcher:
             self._drained = None
 
     def _may_begin(self) -> bool:
-        # Runs in the event loop take turns by themselves: one for each turn of the loop.
+        # Runs in the event loop alternate by themselves: one for each iteration of the loop.
         self._held = self._threads is not None and not self._seat.ask()
         return not self._held
 
@@ -346,8 +353,8 @@ class DynamicBatcher:
             running.thread = self._threads.submit(self._execute, running)
 
     def _pool(self, threads: int) -> ThreadPoolExecutor:
-        # The pool must not hold the batcher: what holds each other lives until a collection, and
-        # the session with it.
+        # The pool must not refer to the batcher: a reference cycle lives until a garbage
+        # collection, and keeps the session in memory.
         return ThreadPoolExecutor(threads, self._model, initializer=self._marks.enter_thread)
 
     def _drop_unwanted(self, now: float) -> None:
@@ -392,7 +399,7 @@ class DynamicBatcher:
         self._slots.ran(running.runner, running.batch.rows, execution.timing.compute)
         self._slots.give_back(running.instance)
         if self._queue:
-            # Before the answers are written: meanwhile its core would be idle.
+            # Before the answers are written: the core would be idle meanwhile.
             self._dispatch()
         self._finish(running.batch, execution)
 
@@ -434,7 +441,7 @@ class DynamicBatcher:
         if not failed:
             self._estimate.ran(batch.rows, execution.timing.total)
         else:
-            # The other rows of a request that failed in one are not wanted any more.
+            # If a part of a request failed, its other parts are not needed any more.
             self._abandoned = True
 
 

@@ -1,4 +1,4 @@
-"""A batcher that answers equal requests once, and keeps the outputs.
+"""A batcher that runs equal requests once, and caches the outputs.
 
 Everything here runs on the event loop.
 """
@@ -18,11 +18,12 @@ from service.engine.runtime.replies import Reply, answer
 from service.engine.runtime.split_batcher import TensorBatcher
 
 Place = tuple[bytes, int, float | None]
-"""What a request asks, its priority and its timeout: those of one place wait together."""
+"""The cache key of a request, its priority and its timeout. Requests with the same three share a
+run."""
 
 
 class Flight:
-    """The reply of a running request, shared by all equal requests that come until it ends.
+    """The reply of a running request, shared by all equal requests that arrive until it ends.
 
     ``ended`` is called with the outputs, or with the error.
     """
@@ -31,26 +32,26 @@ class Flight:
         self, leader: Reply, ended: Callable[["Flight", Arrays | BaseException], None]
     ) -> None:
         self.whole = leader
-        """The request that is run; traces look for it here."""
+        """The reply of the request that is run. Traces read it here."""
         self.followers: list[tuple[Reply, float]] = []
-        """Those that wait for its outputs, and since when."""
+        """The replies of equal requests, each with its time of arrival."""
         self._ended = ended
 
     def done(self) -> bool:
-        """Whether all clients of the outputs have disconnected."""
+        """Return True if all clients of the outputs have disconnected or are answered."""
         return self.whole.done() and all([reply.done() for reply, _ in self.followers])
 
     def set_result(self, outputs: Arrays) -> None:
-        """Answer all with the outputs."""
+        """Answer all requests with the outputs."""
         self._ended(self, outputs)
 
     def set_exception(self, error: BaseException) -> None:
-        """Answer with an error."""
+        """Answer all requests after an error."""
         self._ended(self, error)
 
 
 class Request(NamedTuple):
-    """What the batcher is asked."""
+    """The arguments of ``submit``."""
 
     arrays: Arrays
     rows: int
@@ -60,10 +61,11 @@ class Request(NamedTuple):
 
 
 class CachedBatcher:
-    """Looks requests up in ``cache`` before ``batcher`` gets them.
+    """Looks requests up in ``cache`` before passing them to ``batcher``.
 
-    A request that equals one under way waits for its outputs, if both wait on the same terms.
-    ``timeout`` is that of requests which name none, in seconds; ``limit`` how many may wait.
+    A request waits for the outputs of an equal request that is running or queued, if both have the
+    same priority and timeout. ``timeout`` in seconds is for requests without a timeout; ``limit``
+    is the most requests that may wait.
     """
 
     def __init__(
@@ -83,8 +85,8 @@ class CachedBatcher:
         self._timeout, self._limit = timeout, limit
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        # All mutable state beside the cache's: what is under way, how many follow, and whether
-        # _sweep is about to be called.
+        # All mutable state except the cache's: the requests that are running or queued, the number
+        # of their followers, and whether _sweep is scheduled.
         self._flights: dict[Place, Flight] = {}
         self._following = 0
         self._sweeps = False
@@ -96,22 +98,22 @@ class CachedBatcher:
 
     @property
     def waiting(self) -> int:
-        """Requests in the queue, and those that wait for the outputs of others."""
+        """The number of requests in the queue, and of those that wait for the outputs of others."""
         return self._batcher.waiting + self._following
 
     @property
     def in_flight(self) -> int:
-        """Requests that were taken and not yet answered."""
+        """The number of admitted requests without an answer."""
         return self._batcher.in_flight + self._following
 
     @property
     def busy(self) -> int:
-        """Instances at work."""
+        """The number of instances that are running."""
         return self._batcher.busy
 
     @property
     def instances(self) -> int:
-        """Instances that can run batches side by side."""
+        """The number of instances that can run batches concurrently."""
         return self._batcher.instances
 
     def submit(
@@ -140,11 +142,11 @@ class CachedBatcher:
             self._fly((key, terms.priority, terms.timeout), request, reply)
 
     def _fly(self, place: Place, request: Request, reply: Reply) -> None:
-        """Wait for an equal request that is under way, or become one."""
+        """Follow an equal request that is running or queued; else queue this request."""
         flight = self._flights.get(place)
         if flight is not None and not flight.done():
             if self.waiting >= self._limit and not request.admitted:
-                self._enter(request, reply)  # which says that the queue is full, if it is
+                self._enter(request, reply)  # raises QueueFull if the queue is full
                 return
             flight.followers.append((reply, self._clock()))
             self._following += 1
@@ -185,7 +187,7 @@ class CachedBatcher:
             if not isinstance(error, DeadlineExceeded):
                 _refuse(reply, error)
                 continue
-            # It came later, and its own time is not over.
+            # This request arrived later, and has time left.
             terms = request.terms
             allowed = self._timeout if terms.timeout is None else terms.timeout
             if allowed is not None:
@@ -200,23 +202,23 @@ class CachedBatcher:
         """Remove requests whose reply was cancelled."""
         self._batcher.withdraw()
         if not self._sweeps:
-            # Once for all clients that leave in the same turn of the loop.
+            # Once for all clients that disconnect in the same iteration of the event loop.
             self._sweeps = True
             self._loop.call_soon(self._sweep)
 
     def _sweep(self) -> None:
-        """Drop flights without a client: the batcher does not answer them."""
+        """Remove flights without a client: the batcher does not answer them."""
         self._sweeps = False
         for place, flight in list(self._flights.items()):
             if flight.done():
                 self._forget(place, flight)
 
     async def drain(self) -> None:
-        """Wait until every request that was taken has been answered."""
+        """Wait until all admitted requests are answered."""
         await self._batcher.drain()
 
     def close(self, reason: str = "") -> None:
-        """Take no more requests; see ``DynamicBatcher.close``."""
+        """Refuse new requests; see ``DynamicBatcher.close``."""
         self._batcher.close(reason)
 
 

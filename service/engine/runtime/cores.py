@@ -8,27 +8,28 @@ from service.core.fair_share import Claimant, FairShare
 
 
 class OtherWorkers(Protocol):
-    """The other processes that run models on this machine, as the process sees them."""
+    """The other workers of this server, as far as lone runs depend on them."""
 
     @property
     def idle(self) -> bool:
-        """Whether no run is under way in any of them."""
+        """True if none of them runs a model in a thread."""
 
     def set_busy(self, *, busy: bool) -> None:
-        """Tell them whether a run is under way in this process."""
+        """Publish whether this process runs a model in a thread."""
 
 
 class Cores:
-    """Lets batchers begin runs in threads by their weights. ``others`` are None for the only
-    process."""
+    """Decides when batchers may begin runs in threads, by their weights. ``others`` is None if
+    there is one worker."""
 
     def __init__(self, cores: int, others: OtherWorkers | None = None) -> None:
         self._share = FairShare(cores)
         self._others = others
 
     def seat(self, weight: float, threads: int, wake: Callable[[], None]) -> "Seat":
-        """A batcher's seat. ``wake``, a method, is called when a run may begin that could not."""
-        method = WeakMethod(wake)  # what holds each other lives until a collection
+        """Create the seat of a batcher. ``wake``, a method, is called when a run that had to wait
+        may begin."""
+        method = WeakMethod(wake)  # a reference cycle would live until a garbage collection
 
         def call() -> None:
             if found := method():
@@ -38,48 +39,48 @@ class Cores:
 
 
 class Seat:
-    """What one batcher may run; see ``FairShare`` for the calls."""
+    """The access of one batcher to the cores; see ``FairShare`` for the calls."""
 
     def __init__(self, share: FairShare, claimant: Claimant, others: OtherWorkers | None) -> None:
         self._share, self._claimant, self._others = share, claimant, others
 
     @property
     def all_free(self) -> bool:
-        """Whether no run is under way, of any model, in any worker."""
+        """True if no run of any model is in progress, in any worker."""
         return self._share.all_free and (self._others is None or self._others.idle)
 
     def ask(self) -> bool:
-        """Whether a run may begin now. If not, the batcher is woken once it may."""
+        """Return True if a run may begin now. If not, ``wake`` is called when it may."""
         return self._share.ask(self._claimant)
 
     def begin(self) -> None:
-        """A run begins."""
+        """Note that a run begins."""
         if self._others is not None and self._share.all_free:
             self._others.set_busy(busy=True)
         self._share.begin(self._claimant)
         self.wake_next()
 
     def end(self, seconds: float, more: bool) -> None:
-        """A run has ended after so many seconds; with ``more``, requests wait for the next."""
+        """Note that a run has ended after ``seconds``; with ``more``, further requests wait."""
         self._share.end(self._claimant, seconds, more)
         if self._others is not None and self._share.all_free:
             self._others.set_busy(busy=False)
         self.wake_next()
 
     def rest(self) -> None:
-        """There is nothing to begin."""
+        """Note that the batcher has no run to begin."""
         if self._claimant.place is not None:
             self._share.rest(self._claimant)
             self.wake_next()
 
     def wake_next(self) -> None:
-        """Wake the batcher whose turn it is, if a core is free."""
+        """Wake the next batcher, if a core is free."""
         if (found := self._share.next()) is not None:
             found.wake()
 
 
 class Share(NamedTuple):
-    """Of which cores a batcher has a share, how large it is, and the threads of one run."""
+    """A batcher's share of the cores: its weight, and the threads of one run."""
 
     cores: Cores
     weight: float = 1.0

@@ -1,7 +1,8 @@
-"""Shared libraries of custom operators. They are code: the operator puts them beside model.toml and
-allows them.
+"""Shared libraries of custom operators. They are code: the server's operator must put them beside
+model.toml and allow them.
 
-No library is loaded from the folders of versions, where uploads are written, or through a link.
+No library is loaded from the folders of versions, where uploads are written, or through a link that
+leads there or out of the repository.
 """
 
 import re
@@ -14,17 +15,19 @@ from service.engine.host.paths import leads_outside
 UNREGISTERED = re.compile(r"(\S+?):(\S+)\(-?\d+\) is not a registered function/op")
 """ONNX Runtime's error for an operator of an unknown domain."""
 OWN_DOMAINS = re.compile(r"(ai\.onnx(\.ml|\.training|\.preview\S*)?|com\.(microsoft|ms)(\..*)?)")
-"""What only another version of ONNX Runtime could bring."""
+"""Domains of operators that only another version of ONNX Runtime could have."""
 EXTENSIONS = frozenset({"ai.onnx.contrib", "com.microsoft.extensions"})
-"""Tokenizers and the like, of a package that is installed apart."""
+"""Domains of the package onnxruntime-extensions, which is installed separately: tokenizers etc."""
 ALLOW = "--allow-custom-ops"
 
 
 def library(model: Path, root: Path, name: str, allowed: bool) -> Path:
-    """The library that the model.toml in a model's folder names; ``root`` is the repository's.
+    """Return the path of the library that a model.toml names. ``model`` is the model's folder,
+    ``root`` the repository.
 
     Raises:
-        LoadFailed: it is not allowed, not a file beside model.toml, or leads elsewhere.
+        LoadFailed: the library is not allowed, is not a file beside model.toml, or is a link out of
+            the repository or into a version's folder.
     """
     said = f"model.toml: session.custom_ops = {name!r:.200}"
     if not allowed:
@@ -41,12 +44,12 @@ def library(model: Path, root: Path, name: str, allowed: bool) -> Path:
         raise LoadFailed(f"{said} leads outside the model repository")
     places = path.resolve().relative_to(root.resolve()).parts[:-1]
     if any(VERSION.fullmatch(part) for part in places):
-        raise LoadFailed(f"{said} leads into a version's folder, which takes uploads")
+        raise LoadFailed(f"{said} leads into a version's folder, where uploads are written")
     return path
 
 
 def missing_operator(message: str, given: Path | None) -> str:
-    """What to do about an operator that ONNX Runtime does not know; nothing for other messages."""
+    """Return advice for ONNX Runtime's message about an unknown operator; "" for other messages."""
     found = UNREGISTERED.search(message)
     if found is None:
         return ""
@@ -54,7 +57,7 @@ def missing_operator(message: str, given: Path | None) -> str:
     what = f'operator "{operator}" of the domain "{domain}" is unknown'
     library = "the library that has it"
     if domain in EXTENSIONS:
-        library += " (pip install onnxruntime-extensions; get_library_path() tells where it is)"
+        library += " (pip install onnxruntime-extensions; get_library_path() returns its path)"
     elif OWN_DOMAINS.fullmatch(domain):
         return f"{what} to this version of ONNX Runtime"
     if given is not None:

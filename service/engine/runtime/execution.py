@@ -15,26 +15,29 @@ from service.core.tensors import Arrays
 
 
 class Control(Protocol):
-    """Ends runs from another thread: once ``terminate`` is True, those that it was given to fail at
-    the next node of the graph, and so do all later ones. ONNX Runtime's ``RunOptions`` is one."""
+    """Ends runs from another thread.
+
+    When ``terminate`` becomes True, all runs that have this control fail at the next node of the
+    graph, and so do later runs. ONNX Runtime's ``RunOptions`` is a control.
+    """
 
     terminate: bool
 
 
 @dataclass(slots=True)
 class Unheeded:
-    """A control of what cannot be ended, such as a function in place of a graph."""
+    """A control for a run that cannot be ended, such as a function in place of a graph."""
 
     terminate: bool = False
 
 
-# In Python 3.11 a member of an enumeration takes ten times as long to find as a name.
+# In Python 3.11 looking up a member of an enumeration takes ten times as long as a module's name.
 _REQUESTS = BatchingMode.REQUESTS
 Places = tuple[int, ...] | None
 Run = Callable[[Arrays, Places], Arrays]
-"""Runs a graph: inputs in signature order, and the places of the outputs wanted (None: all)."""
+"""Runs a graph: inputs in signature order, and the indices of the requested outputs (None: all)."""
 ControlledRun = Callable[[Arrays, Places, Control | None], Arrays]
-"""The same, with what ends the run."""
+"""The same, with a control that ends the run."""
 
 
 Result = Arrays | QuantserveError
@@ -47,22 +50,20 @@ class Execution(NamedTuple):
     timing: Timing
 
     def instead(self, why: QuantserveError) -> "Execution":
-        """The same with this error in place of each error, for a run that was ended."""
+        """Return the same with this error in place of each error, for a run that was ended."""
         told = [why if isinstance(each, QuantserveError) else each for each in self.results]
         return Execution(tuple(told), self.timing)
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """Something that can run one batch at a time."""
+    """A runnable graph that runs one batch at a time."""
 
     run: ControlledRun
     policy: BatchPolicy
 
     def execute(self, batch: Batch[Any], control: Control | None = None) -> Execution:
-        """Run a batch; where it fails as a whole, each request alone, once, so that a bad request
-        fails by itself.
-        """
+        """Run a batch. If it fails, run each request alone once: only the bad request fails."""
         execution = self._together(batch.entries, control)
         if len(batch.entries) == 1 or not isinstance(execution.results[0], QuantserveError):
             return execution
@@ -75,7 +76,7 @@ class Instance:
         key = entries[0].key
         share = 0.0
         whole = self.policy.mode is _REQUESTS or key.alone is not None
-        padding = None if whole else self.policy.padding  # as it came is as it came
+        padding = None if whole else self.policy.padding  # a whole request is not padded
         results: tuple[Result, ...]
         try:
             inputs, share = assemble(entries, padding)

@@ -1,8 +1,8 @@
 """Advice for locales that a model needs and the machine lacks.
 
-ONNX Runtime's StringNormalizer, which scikit-learn's text vectorizers become, takes upper and lower
-case from the C library: from the locale that the node names, else en_US.UTF-8. Slim images and bare
-servers have none but C.UTF-8.
+scikit-learn's text vectorizers are exported to StringNormalizer. ONNX Runtime's implementation uses
+the C library for upper and lower case, with the locale that the node names, else en_US.UTF-8. Slim
+images and minimal servers have only C.UTF-8.
 """
 
 import re
@@ -14,7 +14,7 @@ NAME = re.compile(r"([a-z]{2,3}(?:_[A-Z]{2})?)(?:\.([\w-]+))?(@\w+)?")
 
 
 def missing_locale(error: str) -> str | None:
-    """Advice for ONNX Runtime's error about a missing locale; None for other errors."""
+    """Return advice for ONNX Runtime's error about a missing locale; None for other errors."""
     found = MISSING.search(error)
     if found is None:
         return None
@@ -25,7 +25,7 @@ def missing_locale(error: str) -> str | None:
     )
     known = NAME.fullmatch(name)
     if known is None:
-        # The name is the file's, and no command is made of it.
+        # The name comes from the model file, so no command is built from it.
         return f"{what}; name another one in the attribute locale of the node, such as en_US.UTF-8"
     language, charset, variant = known[1], known[2] or "ISO-8859-1", known[3] or ""
     command = f"localedef -i {language}{variant} -f {charset} {name}"

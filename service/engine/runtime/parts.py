@@ -14,11 +14,11 @@ from service.core.tensors import Arrays, Overriding
 from service.engine.runtime.replies import Reply
 
 STRING_BYTES = 64
-"""Of a short string as an object, beside the pointer to it in an array."""
+"""The bytes of a short string as an object, beside the pointer to it in an array."""
 
 
 class Asked(NamedTuple):
-    """A request with rows, and the terms on which it waits. Times are seconds."""
+    """A request with rows, its terms and its times. Times are seconds."""
 
     arrays: Arrays
     rows: int
@@ -29,11 +29,11 @@ class Asked(NamedTuple):
 
 
 class Parts:
-    """Cuts a request into parts of ``size`` rows and puts their outputs together, in order.
+    """Cuts a request into parts of ``size`` rows and joins their outputs in order.
 
     Few parts are in flight at a time: ``next`` returns one more. ``go_on``, a method of the
-    batcher, is called whenever a part has ended. The memory for all outputs is reserved once those
-    of the first part show how large they are.
+    batcher, is called after the outputs of each part but the last. The memory for all outputs is
+    reserved when the outputs of the first part show their size.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Parts:
         self._size = size
         self._go_on = go_on
         # All mutable state: the first row that is in no part yet, the rows without outputs, and
-        # how many parts are on their way; the outputs so far, and the memory reserved for them.
+        # the number of parts in flight; the outputs so far, and the memory reserved for them.
         self._start = 0
         self._missing = asked.rows
         self.under_way = 0
@@ -56,7 +56,7 @@ class Parts:
         self._held: Reservation | None = None
 
     def next(self) -> "Part | None":
-        """The next part, which counts as in flight from now on; None if there are no more."""
+        """Return the next part, which is in flight from now on; None if there are no more."""
         if self._start >= self.asked.rows:
             return None
         part = Part(self, self._start, min(self._start + self._size, self.asked.rows))
@@ -65,14 +65,15 @@ class Parts:
         return part
 
     def done(self) -> bool:
-        """Whether the client has disconnected; if so, release the memory of the answer."""
+        """Return True if the request is answered or the client has disconnected. Then release the
+        memory of the answer."""
         done = self.reply.done()
         if done:
             self._let_go()
         return done
 
     def put(self, part: "Part", outputs: Arrays) -> None:
-        """Take the outputs of a part; with the last of them the request is answered."""
+        """Store the outputs of a part; with the last part, answer the request."""
         self.under_way -= 1
         try:
             whole = self._whole(part, outputs)
@@ -85,7 +86,7 @@ class Parts:
         else:
             self._missing -= part.rows
             if not self._missing:
-                self._let_go()  # the answer is counted when it is built
+                self._let_go()  # the memory of the answer is counted when it is built
                 self.reply.set_result(whole)
                 return
         self._go_on(self)
@@ -96,17 +97,17 @@ class Parts:
         self.reply.set_exception(error)
 
     def fail_part(self, part: "Part", error: BaseException) -> None:
-        """A part has failed, and the request with it."""
+        """Fail the request because a part of it failed."""
         self.under_way -= 1
         if isinstance(error, InputRejected):
             error = InputRejected(f"{part}: {error}")
         self.fail(error)
 
     def _whole(self, part: "Part", outputs: Arrays) -> Arrays:
-        """The arrays for the outputs of all rows.
+        """Return the arrays for the outputs of all rows; allocate them for the first part.
 
         Raises:
-            InputRejected: those of this part are not rows of them.
+            InputRejected: the outputs of this part do not fit into these arrays.
             ResponseTooLarge, MemoryFull: see ``Terms.memory``.
         """
         for place, array in enumerate(outputs):
@@ -126,7 +127,7 @@ class Parts:
             if all_rows.shape[1:] != array.shape[1:]:
                 raise InputRejected(
                     f"output {place} has shape {list(array.shape)} for {part} and"
-                    f" {list(all_rows.shape[1:])} for each row before: send these rows singly"
+                    f" {list(all_rows.shape[1:])} for each row before: send these rows one by one"
                 )
         return self._outputs
 
@@ -162,26 +163,26 @@ class Part:
 
     @property
     def rows(self) -> int:
-        """How many rows it has."""
+        """The number of its rows."""
         return self.stop - self.start
 
     @property
     def arrays(self) -> Arrays:
-        """Its rows: views."""
+        """Its rows, as views."""
         given = self.asked.arrays
         rows = tuple([array[self.start : self.stop] for array in given])
         return Overriding(rows, given.overrides) if isinstance(given, Overriding) else rows
 
     def done(self) -> bool:
-        """Whether the client of the request has disconnected."""
+        """Return True if the request is answered or its client has disconnected."""
         return self._parts.done()
 
     def set_result(self, outputs: Arrays) -> None:
-        """Take the outputs of these rows."""
+        """Store the outputs of these rows."""
         self._parts.put(self, outputs)
 
     def set_exception(self, error: BaseException) -> None:
-        """Take the reason why there are none."""
+        """Fail the request with the error of these rows."""
         self._parts.fail_part(self, error)
 
 

@@ -1,11 +1,12 @@
 """Decides from the text of an error whether ONNX Runtime refused the inputs of a run, or failed.
 
-The status alone does not tell: up to 1.2x a check in a kernel is a RUNTIME_EXCEPTION, later it is a
-FAIL, and so is a run that was terminated or that found no memory. A version has run its own rows at
-load, so what a node refuses later depends on the values or shapes of the request.
+The status alone is not enough. Up to 1.2x a failed check in a kernel is a RUNTIME_EXCEPTION, in
+later versions a FAIL. A run that was terminated or had no memory is a FAIL too. A version has run
+its own rows at load, so an input that a node refuses later depends on the values or shapes of the
+request.
 
 tests/engine/refused_*.py have a graph for each operator. Run test_refusals.py with the oldest and
-the newest version that pyproject.toml allows; it says how.
+the newest version that pyproject.toml allows; test_refusals.py says how.
 """
 
 import re
@@ -21,20 +22,20 @@ FAILURES = re.compile(
     r"|bad_array_new|[Nn]o space left|[Ii]nput/output error|[Tt]oo many open files"
     r"|CUDA|CUDNN|cuda|cudnn"
 )
-"""Failures whatever the status: a terminated run, no memory, thread or disk space, a device error,
-a missing kernel."""
+"""Texts of failures, for any status: a terminated run, no memory, thread or disk space, a device
+error, a missing kernel."""
 CHECK = re.compile(r"\S.*? was false\.\s*")
-"""What a check in a kernel (ORT_ENFORCE) begins with: the condition, in C++."""
+"""The beginning of an error of a check in a kernel (ORT_ENFORCE): the condition, in C++."""
 NUMBERLESS = re.compile(r"sto(?:f|d|ld|i|l|ll|ul|ull)\b")
-"""The function of C++ that has failed, which is all that Cast says of a text that is no number."""
+"""The C++ function that failed. Cast reports only this for a text that is not a number."""
 
 
 class Verdict(StrEnum):
-    """Whether an error of a node with this status is a refusal."""
+    """The meaning of a status: an error of a node is a refusal, a failure, or the text decides."""
 
     REFUSED = "refused"
     FAILED = "failed"
-    TEXT = "text"  # as the text says, see REFUSALS
+    TEXT = "text"  # the text decides, see REFUSALS
 
 
 STATUSES = {
@@ -45,7 +46,7 @@ STATUSES = {
 """All others are failures: NOT_IMPLEMENTED, EP_FAIL, INVALID_GRAPH, NO_SUCHFILE and so on."""
 ANY = ""
 REFUSALS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    # By operator: what it says in an exception. Broadcasting (Add, Mul, Where and others), Reshape,
+    # The text of an exception by operator. Broadcasting (Add, Mul, Where and others), Reshape,
     # Squeeze, Unsqueeze, Pad, CumSum, reductions, DequantizeLinear and Concat use checks.
     (ANY, CHECK),
     (ANY, re.compile("Integer overflow")),  # in the size of a tensor
@@ -66,10 +67,10 @@ REFUSALS: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 
 def is_refusal(error: str, custom: bool = False) -> bool:
-    """Whether the inputs are at fault: False for a failure, and for an unknown error.
+    """Return True if the inputs caused the error; False for a failure, and for an unknown error.
 
-    ``custom``: operators of a library beside ONNX Runtime's own may run. They have FAIL for
-    whatever goes wrong, so there the text has to tell.
+    ``custom``: the graph may have operators of another library than ONNX Runtime. They use FAIL for
+    every error, so the text decides.
 
     >>> node = "Non-zero status code returned while running Add node. Name:'a' Status Message: "
     >>> is_refusal(f"[ONNXRuntimeError] : 1 : FAIL : {node}Attempting to broadcast. 8 by 12")
@@ -93,7 +94,8 @@ def is_refusal(error: str, custom: bool = False) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """ONNX Runtime's message without its prefix, conditions and places in its source code."""
+    """Return ONNX Runtime's message without its prefix, conditions and locations in its source
+    code."""
     text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error))
     text = re.sub(r"^Load model from /(?:proc/self|dev)/fd/\d+(?: failed:)?", "", text)
     text = re.sub(r"\S*/onnxruntime/\S+?:\d+ (?:.*?\) )?(?:const )?(?:\[with .*?\] )?", "", text)
@@ -101,7 +103,7 @@ def reason(error: Exception) -> str:
     text = re.sub(r"^Load model from .*? failed:", "", text)
     nodes = list(NODE.finditer(text))
     if nodes:
-        # Of a node in the branch of another one, the inner one is at fault.
+        # If a node is in the branch of another node, the inner node caused the error.
         operator, name = nodes[-1].groups()
         said = text[nodes[-1].end() :]
         if operator == "Cast" and NUMBERLESS.match(said):

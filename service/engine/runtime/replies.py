@@ -14,17 +14,18 @@ class Reply(Protocol):
     loop."""
 
     def done(self) -> bool:
-        """Whether it is answered, or the client has disconnected."""
+        """Return True if the request is answered, or its client has disconnected."""
 
     def set_result(self, outputs: Arrays, /) -> None:
-        """Take the outputs, one array for each in signature order."""
+        """Receive the outputs, as arrays in signature order."""
 
     def set_exception(self, error: BaseException, /) -> None:
-        """Take the reason why there are none."""
+        """Receive the error, if there are no outputs."""
 
 
 def answer(reply: Reply, result: Arrays | QuantserveError) -> bool:
-    """Resolve a reply that is not done yet; True if the result is an error or the reply fails.
+    """Resolve a reply that is not done yet; return True if the result is an error or the reply
+    fails.
 
     An exception of the reply is logged, so that the other requests of its batch are answered.
     """

@@ -23,12 +23,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False, slots=True)
 class Running:
-    """One batch in a thread. ``instance`` is taken by it; ``runner`` runs it, which is another one
-    where the batch has the machine to itself.
+    """One batch in a thread. It occupies a slot of ``instance``; ``runner`` runs it. They differ if
+    the lone instance runs it.
 
     ``thread`` is the future of the pool; the thread sets ``started`` and ``mark``. ``stopped`` is
-    the time at which its time limit ended, ``why`` the error that its requests get instead;
-    ``lost``: the thread was abandoned.
+    the time at which the run was told to end, ``why`` the error for its requests. ``lost``: the
+    thread was abandoned.
     """
 
     instance: Instance
@@ -44,12 +44,13 @@ class Running:
 
     @property
     def wanted(self) -> bool:
-        """Whether any request of the batch still waits for its answer."""
+        """True if any request of the batch still waits for its answer."""
         return not all(entry.reply.done() for entry in self.batch.entries)
 
 
 class Marks:
-    """A mark for each thread: an instance may wait for one while it is at work in another."""
+    """A mark for each thread, not for each instance: a batch of an instance may wait for a thread
+    while another batch of it runs."""
 
     def __init__(self, new_mark: Callable[[], Mark]) -> None:
         self._new_mark = new_mark
@@ -57,12 +58,12 @@ class Marks:
         self.given: list[Mark] = []
 
     def enter_thread(self) -> None:
-        """Give this thread its mark."""
+        """Create the mark of this thread."""
         self._local.mark = mark = self._new_mark()
         self.given.append(mark)
 
     def of_thread(self) -> Mark:
-        """The mark of this thread."""
+        """Return the mark of this thread."""
         mark: Mark = self._local.mark
         return mark
 
@@ -70,8 +71,8 @@ class Marks:
 class Runs:
     """Ends runs that exceed their time limit, and abandons those that do not end.
 
-    ``give_up``, a method, is called with a run whose thread does not return. One timer watches all
-    runs; it ticks while there are any, so that a run costs no timer of its own.
+    ``give_up``, a method, is called with a run whose thread does not return. One timer checks all
+    runs while there are any, so that no run needs its own timer.
     """
 
     def __init__(
@@ -85,12 +86,12 @@ class Runs:
         self._model, self._version = label
         self._limits = limits
         self._new_control = new_control
-        # Weak: what holds each other lives until a collection, and the session with it.
+        # Weak: a reference cycle lives until a garbage collection, and keeps the session in memory.
         self._give_up = WeakMethod(give_up)
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        # All mutable state: the runs that are under way, when they are looked at next, and whether
-        # there will be no more.
+        # All mutable state: the runs in progress, the timer of the next check, and whether no more
+        # runs will begin.
         self._runs: set[Running] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
@@ -101,7 +102,7 @@ class Runs:
     def begin(
         self, instance: Instance, batch: Batch[Reply], runner: Instance | None = None
     ) -> Running:
-        """Note a run that a thread is about to be given; without a ``runner``, the instance is."""
+        """Note a run before it is passed to a thread. ``runner`` defaults to the instance."""
         running = Running(instance, runner or instance, batch, self._new_control())
         self._runs.add(running)
         if self._timer is None:
@@ -115,11 +116,11 @@ class Runs:
             self._rest()
 
     def entries(self) -> Iterator[Entry[Reply]]:
-        """The entries of the batches in threads."""
+        """Return the entries of the batches in threads."""
         return (entry for running in self._runs for entry in running.batch.entries)
 
     def marks(self) -> set[Mark]:
-        """The marks of threads that are at work."""
+        """Return the marks of the threads that run batches."""
         return {running.mark for running in self._runs}
 
     def stop_unwanted(self) -> None:
@@ -129,8 +130,8 @@ class Runs:
                 running.control.terminate = True
 
     def stop_all(self, why: QuantserveError) -> list[Running]:
-        """End all runs, after which there are no more; ``why`` is the error of their requests.
-        Returns those that no thread had begun."""
+        """End all runs; no run may begin after this. ``why`` is the error for their requests.
+        Return the runs that no thread had begun."""
         now, pending = self._clock(), []
         for running in tuple(self._runs):
             self._stop(running, now, why)
@@ -144,7 +145,7 @@ class Runs:
         return pending
 
     def look(self) -> None:
-        """End and abandon runs by their time limits, and schedule the next call."""
+        """End runs at their time limit, abandon those that do not end, schedule the next call."""
         now, times = self._clock(), []
         self._timer = None
         for running in tuple(self._runs):
@@ -175,7 +176,7 @@ class Runs:
             running.stopped, running.why = now, why
 
     def _rest(self) -> None:
-        """Stop the timer where nothing is left: it would hold the session until it ticks."""
+        """Stop the timer if no run is left: it would keep the session in memory until it fires."""
         if self._timer is not None and not self._runs:
             self._timer.cancel()
             self._timer = None

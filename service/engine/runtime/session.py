@@ -38,7 +38,7 @@ from service.engine.runtime.execution import Control
 from service.engine.runtime.locales import missing_locale
 from service.engine.runtime.refusals import FAILURES, is_refusal, reason
 
-# ONNX Runtime's names of element types, for those that the protocol has a datatype for.
+# ONNX Runtime's names of element types, and the datatypes of the protocol.
 ELEMENT_TYPES = {
     "tensor(bool)": "BOOL",
     "tensor(uint8)": "UINT8",
@@ -56,9 +56,9 @@ ELEMENT_TYPES = {
     "tensor(string)": "BYTES",
 }
 NO_NAMES = ("", "?", "-1", "None")
-"""Symbols that stand for an unknown length, not for one that has a name."""
+"""Symbols for an unknown length. They are not names that axes share."""
 SUBGRAPHS = {"If", "Loop", "Scan"}
-"""Operators with graphs inside, which may take weights of the graph around them."""
+"""Operators with subgraphs, which may use weights of the outer graph."""
 ZIPMAP_FALSE = "convert it with zipmap=False, so that it is a tensor"
 ONNX_BFLOAT16 = 16
 """onnx.proto, TensorProto.DataType.BFLOAT16."""
@@ -66,15 +66,15 @@ ONNX_BFLOAT16 = 16
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """How a graph is loaded.
+    """How to load a graph.
 
-    ``threads``: how many one run may use. ``optimised``: where to write the graph as it is after
-    ONNX Runtime's optimiser, if anywhere. ``kernels``: None for what is right on this machine.
-    ``provider``: the execution provider; what it lacks runs on the one for CPUs.
-    ``custom_ops``: a shared library with operators that are not ONNX Runtime's; it is code.
-    ``spinning``: threads that wait for each other in a run do so without giving up their cores,
-    which makes a run faster and takes the cores from everything else. ``bound_to``: the cores of
-    the threads beside the calling one, by the numbers of the system; empty: those of the process.
+    ``threads``: the threads of one run. ``optimised``: the path to write the optimised graph to, if
+    any. ``kernels``: None to choose for this machine. ``custom_ops``: a shared library of custom
+    operators; it is code. ``provider``: the execution provider; operators that it lacks run on the
+    CPU provider. ``spinning``: threads that wait for each other in a run keep their cores
+    busy. That makes a run faster, but other work cannot use the cores.
+    ``bound_to``: the cores of the threads beside the calling one, by the numbers of the operating
+    system; empty for the cores of the process.
     """
 
     threads: int = 1
@@ -87,18 +87,18 @@ class SessionOptions:
 
 
 def new_control() -> Control:
-    """A control that ends the runs that it is passed to."""
+    """Create a control that ends the runs that it is passed to."""
     control: Control = ort.RunOptions()
     return control
 
 
 class Session:
-    """A graph that can be run, from any thread, several times at once.
+    """A loaded graph. It may be run from any thread, and several times at once.
 
-    ``options`` are those that it was loaded with; ``kernels`` are those that run it, and
-    ``kernels_note`` says why they are not those that were wanted, or what they do not reach.
-    ``labels`` are the classes of outputs whose names the file has, and ``outputs_note`` says which
-    outputs are not as the file declares them.
+    ``options`` are the options of its load, ``kernels`` the kernels in use. ``kernels_note`` says
+    why they are not the requested ones, or which weights they do not convert. ``labels`` are the
+    class names of outputs, if the file has them. ``outputs_note`` says which outputs differ from
+    the file's declaration.
     """
 
     def __init__(
@@ -108,11 +108,12 @@ class Session:
         summary: GraphSummary | None = None,
         control: Control | None = None,
     ) -> None:
-        """Load a model; ``summary`` is that of its file, if it has been read. ``control`` ends runs
-        that have none of their own: those of loading.
+        """Load a model. ``summary`` is the summary of its file, if it has been read. ``control``
+        ends runs that are called without a control: those of the load.
 
         Raises:
-            LoadFailed: ONNX Runtime rejects it, or it takes what the protocol cannot carry.
+            LoadFailed: ONNX Runtime rejects the model, or the protocol cannot carry one of its
+                tensors.
         """
         self._source, self.options, self._control = source, options, control
         given = ModelFile(source) if isinstance(source, Path) else source
@@ -123,8 +124,8 @@ class Session:
         self._session, self.kernels, self.kernels_note = _load(given, options, self._summary)
         self.signature = _signature(self._session, given.name, self._summary)
         self._fatal = fatal_operator(self._summary.operators)
-        # The wrapper around this checks names and devices at every call: the signature has done so.
-        # It has no public name; where it should be gone, the wrapper does.
+        # InferenceSession.run checks names and devices at every call, but the signature has checked
+        # them already. The inner object has no public name; if it is missing, use the wrapper.
         self._run = getattr(self._session, "_sess", self._session).run
         self._inputs = [spec.name for spec in self.signature.inputs]
         self._outputs = [spec.name for spec in self.signature.outputs]
@@ -135,7 +136,7 @@ class Session:
 
     @property
     def native(self) -> ort.InferenceSession:
-        """ONNX Runtime's own, for runs on memory of the caller's."""
+        """ONNX Runtime's session, for runs on memory of the caller."""
         return self._session
 
     def copy(
@@ -145,10 +146,10 @@ class Session:
         spinning: bool = False,
         bound_to: tuple[int, ...] = (),
     ) -> "Session":
-        """The same model loaded again, with as many threads unless told otherwise.
+        """Load the same model again, with as many threads unless ``threads`` is set.
 
         Raises:
-            LoadFailed: see the constructor; the files of a snapshot have changed.
+            LoadFailed: see the constructor; or the files of a snapshot have changed.
         """
         options = replace(self.options, optimised=None, kernels=self.kernels)
         threads = threads or options.threads
@@ -164,11 +165,11 @@ class Session:
         outputs: tuple[int, ...] | None = None,
         control: Control | None = None,
     ) -> Arrays:
-        """Run the graph on inputs in the signature's order; gives the outputs at these places.
+        """Run the graph on inputs in the signature's order; return the outputs at these indices.
 
         Raises:
             InputRejected: the graph refuses the values, such as an index past a table's end.
-            ExecutionFailed: it failed in any other way.
+            ExecutionFailed: the graph failed in any other way.
         """
         names = self._outputs if outputs is None else [self._outputs[i] for i in outputs]
         feed = dict(zip(self._inputs, inputs, strict=True))
@@ -185,7 +186,7 @@ class Session:
             raise self._told(error, inputs) from error
 
     def _told(self, error: Exception, inputs: Arrays) -> InputRejected | ExecutionFailed:
-        """The server's error for an error of a run."""
+        """Return the server's error for an error of a run."""
         text, said = str(error), reason(error)
         if FAILURES.search(text):
             return ExecutionFailed(f"the model failed: {said}")
@@ -207,7 +208,7 @@ class Session:
 
 
 def _unzip(source: Source, summary: GraphSummary) -> Unzipped | None:
-    """Take ZipMap out of a model that has it."""
+    """Remove ZipMap from a model that has it."""
     plain = unzipped(source.model()) if ZIPMAP in summary.operators else None
     if plain is not None:
         source.replace(plain.model)
@@ -224,8 +225,8 @@ def _load(
             return _open_exact(source, options, summary), kernels, _overridable(source)
         except Exception as error:
             # The exact kernels lack signed activations in QLinear operators. If the file itself is
-            # wrong, the second attempt fails as well, and says why.
-            note = f"default kernels run, and may saturate; the exact ones fail: {reason(error)}"
+            # wrong, the second attempt fails too, and reports the reason.
+            note = f"default kernels are used and may saturate; exact ones fail: {reason(error)}"
     try:
         return (
             _open(source, options, summary),
@@ -243,16 +244,17 @@ def _load(
 
 
 def _saturating(source: Source, options: SessionOptions) -> str:
-    """A note if default kernels were asked for where sums may saturate in them; else ""."""
+    """Return a note if default kernels were requested and their sums may saturate; else ""."""
     if options.kernels is None or kernels_for(source) is Kernels.DEFAULT:
         return ""
     return (
-        'default kernels run, as asked, and may saturate on this machine; kernels = "auto" does not'
+        "default kernels are used, as requested, and may saturate on this machine;"
+        ' kernels = "auto" does not'
     )
 
 
 def _overridable(source: Source) -> str:
-    """A note on the weights that the exact kernels do not convert; "" if there are none."""
+    """Return a note on the weights that the exact kernels do not convert; "" if there are none."""
     names = overridable_weights(source)
     if not names:
         return ""
@@ -284,7 +286,7 @@ def _open(
     kernels: Kernels = Kernels.DEFAULT,
     model: bytes | None = None,
 ) -> ort.InferenceSession:
-    """The model, or a changed one that names the same files."""
+    """Create the session of the model, or of ``model``, a changed copy with the same files."""
     runtime = _runtime_options(options)
     kernels.apply(runtime)
     given = source.give(runtime, model)
@@ -305,14 +307,13 @@ def _runtime_options(options: SessionOptions) -> ort.SessionOptions:
     runtime = ort.SessionOptions()
     runtime.intra_op_num_threads = options.threads
     runtime.inter_op_num_threads = 1
-    runtime.log_severity_level = 4  # what matters is raised; the rest would go to standard error
-    # Threads that wait by spinning take the cores that decode requests: they doubled the cost of
-    # a small model.
+    runtime.log_severity_level = 4  # errors are raised; other messages would go to stderr
+    # Spinning threads use the cores that decode requests: they doubled the cost of a small model.
     runtime.add_session_config_entry("session.intra_op.allow_spinning", str(int(options.spinning)))
     runtime.add_session_config_entry("session.inter_op.allow_spinning", "0")
     if options.spinning:
         runtime.add_session_config_entry("session.force_spinning_stop", "1")  # when a run ends
-        # Smaller pieces of work, so that threads wait less for the slowest: MiniLM took 0.89.
+        # Smaller blocks, so that threads wait less for the slowest: MiniLM took 0.89 of the time.
         runtime.add_session_config_entry("session.dynamic_block_base", "4")
     if options.bound_to and options.threads > 1:
         # One entry for each thread beside the calling one; ONNX Runtime counts cores from 1.
@@ -335,10 +336,10 @@ def _register(runtime: ort.SessionOptions, library: Path) -> None:
 
 
 def _signature(session: ort.InferenceSession, file: str, summary: GraphSummary) -> Signature:
-    """Inputs and outputs of the graph, from ONNX Runtime and the model file.
+    """Return the inputs and outputs of the graph, from ONNX Runtime and the model file.
 
     Raises:
-        LoadFailed: there is no output, or a tensor is one that the protocol cannot carry.
+        LoadFailed: there is no output, or the protocol cannot carry a tensor.
     """
     inputs, outputs = session.get_inputs(), session.get_outputs()
     defaults = [arg for arg in session.get_overridable_initializers() if arg.type in ELEMENT_TYPES]
@@ -357,23 +358,23 @@ def _spec(role: str, arg: ort.NodeArg, summary: GraphSummary) -> TensorSpec:
         what = f'{role} "{arg.name}" is a {arg.type}, which the protocol cannot carry'
         raise LoadFailed(f"{what}; {_instead(arg.type)}")
     shape = tuple(map(_dim, arg.shape))
-    # ONNX Runtime shows a tensor without a shape as a scalar; the file tells them apart.
+    # ONNX Runtime shows a tensor without a shape as a scalar; only the file distinguishes them.
     ranked = bool(shape) or arg.name not in summary.unranked
     categories = summary.categories.get(arg.name, ())
     return TensorSpec(arg.name, DATATYPES[datatype], shape, ranked, categories)
 
 
 def _instead(kind: str) -> str:
-    """Advice for a type that the protocol cannot carry."""
+    """Return advice for a type that the protocol cannot carry."""
     if kind.startswith("seq(map"):
         return ZIPMAP_FALSE
     if kind.startswith("seq(tensor"):
-        return "make each of its tensors an output of its own, or one tensor of them with Concat"
+        return "make each of its tensors an output, or join them into one tensor with Concat"
     return "convert the model so that it is a tensor of numbers or strings"
 
 
 def _dim(given: int | str | None) -> Dim:
-    """An axis; None for the names that exporters write for "unknown", which axes do not share."""
+    """Return an axis of the signature: None for a name that exporters write for "unknown"."""
     if isinstance(given, str) and given.strip() in NO_NAMES:
         return None
     return given
@@ -390,7 +391,7 @@ def _from_value(value: ort.OrtValue) -> Array:
     if value.data_type() != "tensor(bfloat16)":
         result: Array = value.numpy()
         return result
-    # numpy has no bfloat16, so ONNX Runtime does not convert it: take the bits themselves.
+    # NumPy has no bfloat16, so ONNX Runtime does not convert it: copy the bits.
     shape = value.shape()
     bits = ctypes.string_at(value.data_ptr(), 2 * prod(shape))
     return np.frombuffer(bits, np.uint16).reshape(shape)

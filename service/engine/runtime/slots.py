@@ -1,4 +1,4 @@
-"""The instances of one batcher: which are free, and which one runs the next batch."""
+"""The instances of one batcher: which are free, and which instance runs the next batch."""
 
 from collections.abc import Sequence
 
@@ -6,21 +6,23 @@ from service.core.lone import LoneTimes
 from service.engine.runtime.execution import Instance
 
 LONE_AFTER = 4
-"""Runs that begin one by one after two side by side, before one gets all cores."""
+"""After concurrent runs, the number of runs that must begin alone before a run gets all cores."""
 
 
 class Slots:
-    """A batch takes a slot of an instance, and gives it back. Each instance has ``ahead`` slots, so
-    that the next batch can be handed over while it works; ``lone`` is a further instance for
-    batches that run alone."""
+    """The slots of instances. A batch occupies a slot of an instance while it runs.
+
+    Each instance has ``ahead`` slots, so that the next batch can be passed to it while it is still
+    running. ``lone`` is an additional instance for batches that run alone.
+    """
 
     def __init__(
         self, instances: Sequence[Instance], ahead: int = 1, lone: Instance | None = None
     ) -> None:
         self.instances = len(instances)
         self._lone = lone
-        # All mutable state: the number of slots and those that are free; how many more runs have to
-        # begin one by one before the lone instance is used, and the times of lone runs.
+        # All mutable state: the number of slots and the free ones; how many more runs must begin
+        # alone before the lone instance is used; and the times of lone runs.
         self.count = ahead * len(instances)
         self._free = list(instances) * ahead
         self._until_lone = 0
@@ -28,22 +30,22 @@ class Slots:
 
     @property
     def any_free(self) -> bool:
-        """Whether a batch can take a slot."""
+        """True if there is a free slot."""
         return bool(self._free)
 
     @property
     def under_way(self) -> int:
-        """Batches that have a slot, those ahead of their turn included."""
+        """The number of batches that have a slot, including those that wait for their instance."""
         return self.count - len(self._free)
 
     @property
     def all_busy(self) -> bool:
-        """Whether a further batch would have to wait for an instance."""
+        """True if another batch would have to wait for an instance."""
         return self.under_way >= self.instances
 
     @property
     def busy(self) -> int:
-        """Instances at work."""
+        """The number of instances that are running."""
         return min(self.instances, self.under_way)
 
     def take(self) -> Instance:
@@ -55,12 +57,15 @@ class Slots:
         self._free.append(instance)
 
     def lose(self) -> None:
-        """A thread does not return: its slot is gone."""
+        """Remove the slot of a thread that does not return."""
         self.count -= 1
 
     def runner(self, instance: Instance, *, alone: bool) -> Instance:
-        """What runs the next batch: the lone instance where it is faster and runs have begun
-        ``alone`` for a while, since a run on all cores delays those that begin during it."""
+        """Return the instance that runs the next batch.
+
+        It is the lone instance if that is faster and several runs have begun ``alone``: a run on
+        all cores delays runs that begin during it.
+        """
         if self._lone is None:
             return instance
         if not alone:
@@ -72,6 +77,6 @@ class Slots:
         return self._lone
 
     def ran(self, runner: Instance, rows: int, seconds: float) -> None:
-        """A run has ended; its time counts if it was alone."""
+        """Note that a run has ended. Its time counts if it was alone."""
         if self._lone is not None and not self._until_lone:
             self._times.ran(rows, seconds, wide=runner is self._lone)

@@ -1,5 +1,5 @@
-"""Two batchers for one version: one in the event loop for what was measured to be short there, one
-in a thread for inputs that are larger.
+"""Two batchers for one version: one in the event loop for inputs whose run was measured to be
+short, and one in a thread for larger inputs.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from service.engine.runtime.replies import Reply
 
 
 class Batcher(Protocol):
-    """What takes the requests of one version; see ``DynamicBatcher``."""
+    """Runs the requests of one version; see ``DynamicBatcher``."""
 
     @property
     def free_marks(self) -> list[Mark]:
@@ -22,19 +22,19 @@ class Batcher(Protocol):
 
     @property
     def waiting(self) -> int:
-        """Requests in the queue."""
+        """The number of requests in the queue."""
 
     @property
     def in_flight(self) -> int:
-        """Requests that were taken and not yet answered."""
+        """The number of admitted requests without an answer."""
 
     @property
     def busy(self) -> int:
-        """Instances at work."""
+        """The number of instances that are running."""
 
     @property
     def instances(self) -> int:
-        """Instances that can run batches side by side."""
+        """The number of instances that can run batches concurrently."""
 
     def submit(
         self,
@@ -45,20 +45,20 @@ class Batcher(Protocol):
         *,
         alone: bool = False,
     ) -> None:
-        """Queue a request that fits the signature; the reply gets its outputs."""
+        """Queue a request that fits the signature; the reply receives its outputs."""
 
     def withdraw(self) -> None:
         """Remove requests whose reply was cancelled."""
 
     async def drain(self) -> None:
-        """Wait until every request that was taken has been answered."""
+        """Wait until all admitted requests are answered."""
 
     def close(self, reason: str = "") -> None:
-        """Take no more requests, turn away those that wait, and end those that are run."""
+        """Refuse new requests, reject the waiting ones, and end the running ones."""
 
 
 class TensorBatcher(Batcher, Protocol):
-    """A batcher that also takes parts of requests that were admitted elsewhere."""
+    """A batcher that also accepts requests that were admitted before."""
 
     def submit(
         self,
@@ -74,9 +74,9 @@ class TensorBatcher(Batcher, Protocol):
 
 
 class SplitBatcher:
-    """Requests within ``extent`` go to ``inline``, larger ones to ``threaded``.
+    """Passes requests within ``extent`` to ``inline``, larger ones to ``threaded``.
 
-    Each has a queue of its own, so that a large request holds up no small one. They run the same
+    Each has a separate queue, so that a large request does not delay small ones. Both run the same
     session, which counts as one instance.
     """
 
@@ -92,17 +92,17 @@ class SplitBatcher:
 
     @property
     def waiting(self) -> int:
-        """Requests in both queues."""
+        """The number of requests in both queues."""
         return sum(each.waiting for each in self._both)
 
     @property
     def in_flight(self) -> int:
-        """Requests that were taken and not yet answered."""
+        """The number of admitted requests without an answer."""
         return sum(each.in_flight for each in self._both)
 
     @property
     def busy(self) -> int:
-        """1 while either is at work."""
+        """1 while either batcher is running."""
         return max(each.busy for each in self._both)
 
     def submit(
@@ -125,10 +125,10 @@ class SplitBatcher:
             each.withdraw()
 
     async def drain(self) -> None:
-        """Wait until every request that was taken has been answered."""
+        """Wait until all admitted requests are answered."""
         await asyncio.gather(*(each.drain() for each in self._both))
 
     def close(self, reason: str = "") -> None:
-        """Take no more requests; see ``DynamicBatcher.close``."""
+        """Refuse new requests; see ``DynamicBatcher.close``."""
         for each in self._both:
             each.close(reason)

@@ -16,17 +16,17 @@ DENIED = {errno.EACCES, errno.EPERM}
 READ_ONLY = "mount the models folder writable"
 REFUSED = "until then uploads, and swaps without --no-pin, are refused"
 DEPTH, MOST, NAMED = 3, 10_000, 3
-"""How deep below the models folder to look, at how many entries, and how many to name."""
+"""How deep below the models folder to check, how many entries, and how many of them to name."""
 
 
 def unwritable(path: Path, error: OSError) -> str:
-    """The reason why a file of a model could not be written; names the folder and the file."""
+    """Return why a file of a model could not be written, with the folder and the file."""
     return f"{path.parent.name}/{path.name} cannot be written: {explained(path.parent, error)}"
 
 
 def explained(folder: Path, error: OSError) -> str:
-    """An error of the system with its name, the user of the process, the owner of the folder, and a
-    remedy."""
+    """Return an error of the system with its name. A permission error also has the user of the
+    process, the owner of the folder and a remedy."""
     name = errno.errorcode.get(error.errno or 0, type(error).__name__)
     text = f"{error.strerror or error} ({name})"
     if error.errno in DENIED:
@@ -35,16 +35,16 @@ def explained(folder: Path, error: OSError) -> str:
 
 
 def parties(path: Path) -> str:
-    """The user of this process, the owner of a folder or file, and a command for access."""
+    """Return the user of this process, the owner of a path, and a command to fix access."""
     try:
         found = path.stat()
     except OSError as error:
-        return f"{_me()}, and may not look at {path} ({error.strerror}); chown what is above it"
+        return f"{_me()}, and cannot access {path} ({error.strerror}); chown the folders above it"
     owner = f"uid {found.st_uid}, gid {found.st_gid}, mode {found.st_mode & 0o7777:04o}"
     remedy = f"chown -R {os.geteuid()} {path}"
     if found.st_uid == os.geteuid():
         remedy = f"chmod -R u+rwX {path}"
-    elif found.st_uid:  # nobody should be told to serve as root
+    elif found.st_uid:  # do not advise to run the server as root
         user = f"{found.st_uid}:{found.st_gid}"
         remedy += f', or run the server as its owner (user: "{user}")'
     return f"{_me()}, {path} belongs to {owner}; {remedy}"
@@ -52,15 +52,15 @@ def parties(path: Path) -> str:
 
 @dataclass(slots=True)
 class Denied:
-    """Places in a models folder: what cannot be read, and folders that cannot be written."""
+    """Paths in a models folder: entries that cannot be read, and folders that cannot be written."""
 
     unreadable: list[Path] = field(default_factory=list)
     unwritable: list[Path] = field(default_factory=list)
 
 
 def denials(root: Path) -> list[str]:
-    """One line for the entries of a models folder that this process cannot read, and one for those
-    that it cannot write, each with a remedy."""
+    """Return a line for the entries of a models folder that this process cannot read, and a line
+    for the folders that it cannot write. Each has a remedy."""
     denied = _denied(root)
     lines = []
     if denied.unreadable:
@@ -76,7 +76,7 @@ def denials(root: Path) -> list[str]:
 
 
 def _denied(root: Path) -> Denied:
-    """Checks at most ``MOST`` entries, to keep the start of a server short."""
+    """Check at most ``MOST`` entries, to keep the start of a server short."""
     found = Denied()
     for path, depth in islice(_entries(root, 0), MOST):
         folder = path.is_dir()
@@ -90,7 +90,7 @@ def _denied(root: Path) -> Denied:
 
 
 def _entries(path: Path, depth: int) -> Iterator[tuple[Path, int]]:
-    """A folder and its contents, without links and hidden entries."""
+    """Yield a folder and its contents with their depth, without links and hidden entries."""
     yield path, depth
     if depth == DEPTH or not os.access(path, os.R_OK | os.X_OK):
         return

@@ -10,14 +10,15 @@ from service.engine.storage.folder import VersionFiles
 from service.engine.storage.hub_json import hub_object
 
 LOGITS = "logits"
-"""What exporters call the output of a classifier."""
+"""The name that exporters use for the output of a classifier."""
 
 
 def class_names(files: VersionFiles, signature: Signature) -> dict[str, tuple[str, ...]]:
-    """The classes of the output ``logits``, or of the only output there is, where config.json in
-    the version's folder, the model file's or the model's names as many as the output has.
+    """Return the class names of the output ``logits``, or of the only output.
 
-    A file that cannot be used gives no names, and no error.
+    The names come from the first config.json with names: in the version's folder, in the folder of
+    the model file, or in the model's folder. Their number must fit the output. A file that cannot
+    be used is ignored.
     """
     folders = dict.fromkeys((files.home, files.model.parent, files.shared))
     names = next(filter(None, (_names(each, files.root) for each in folders)), ())
@@ -31,7 +32,7 @@ def class_names(files: VersionFiles, signature: Signature) -> dict[str, tuple[st
 
 
 def _names(folder: Path, root: Path) -> tuple[str, ...]:
-    """Names by number, from 0 on without a gap; none where there are no such."""
+    """Return the class names in the order of their numbers; empty unless these are 0, 1, 2 etc."""
     try:
         return labels_of(hub_object(folder, root, HUB_FILE).get("id2label"))
     except LoadFailed:

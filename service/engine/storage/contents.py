@@ -1,8 +1,8 @@
-"""Allowed files of an uploaded version: its model, the external data that the model names, and of
-a language model, or of one that takes texts, what lies beside it.
+"""Allowed files of an uploaded version: its model, the external data that the model names, and the
+files that belong to a model for language, texts or images.
 
-Other files are refused, so that an upload cannot bring settings, code, or a golden set for its own
-gate.
+Other files are refused, so that an upload cannot contain settings, code, or a golden set for its
+own gate.
 """
 
 from collections.abc import Container, Iterable, Mapping
@@ -30,8 +30,8 @@ COMPANIONS = frozenset(
         ),
     )
 )  # fmt: skip
-"""What a model builder writes beside a language model. Of these only its template is a program, and
-that is run in a sandbox."""
+"""Files that a model builder writes beside a language model. Only the chat template is a program,
+and it runs in a sandbox."""
 TEXT_COMPANIONS = frozenset(
     map(
         PurePosixPath,
@@ -43,9 +43,9 @@ TEXT_COMPANIONS = frozenset(
         ),
     )
 )  # fmt: skip
-"""What lies beside a model that takes texts, as Optimum and sentence-transformers write it."""
+"""Files that Optimum and sentence-transformers write beside a model that accepts texts."""
 IMAGE_COMPANIONS = frozenset(map(PurePosixPath, (PREPROCESSOR_FILE, "config.json")))
-"""What lies beside a model that takes images."""
+"""Files beside a model that accepts images."""
 SETTINGS_OR_CODE = {".toml", ".so", ".dll", ".dylib", ".pyd", ".py"}
 SHOWN = 5
 
@@ -59,12 +59,12 @@ class Arriving:
         self._folders: set[PurePosixPath] = set()
 
     def begin(self, name: str) -> PurePosixPath:
-        """The path of the next file.
+        """Add the next file and return its path.
 
         Raises:
-            InvalidName: no file of a version may be called that.
-            UploadRejected: it has come before.
-            BodyTooLarge: there are too many.
+            InvalidName: no file of a version may have this name.
+            UploadRejected: the upload has two files of this name.
+            BodyTooLarge: there are too many files.
         """
         path = file_path(name)
         if path.name in RESERVED or SETTINGS_OR_CODE & {each.lower() for each in path.suffixes}:
@@ -73,9 +73,9 @@ class Arriving:
                 " settings, golden sets, reports or code"
             )
         if path in self._taken:
-            raise UploadRejected(f'the file "{path}" comes twice')
+            raise UploadRejected(f'the upload has two files "{path}"')
         if path in self._folders or not self._taken.isdisjoint(path.parents):
-            raise InvalidName(f'"{path}" is a folder of one file and the name of another')
+            raise InvalidName(f'the upload has "{path}" both as a file and as a folder')
         if len(self.files) == MAX_FILES:
             raise BodyTooLarge(f"a version has at most {MAX_FILES} files")
         self.files.append(path)
@@ -85,10 +85,10 @@ class Arriving:
 
 
 def find_model(files: Iterable[PurePosixPath]) -> PurePosixPath:
-    """Which of the files is the model: ``model.onnx``, else the only one that ends in ``.onnx``.
+    """Return the file that is the model: ``model.onnx``, else the only top-level ``.onnx`` file.
 
     Raises:
-        UploadRejected: there is none, or more than one.
+        UploadRejected: there is no such file, or more than one.
     """
     files = set(files)
     if MODEL_FILE in files:
@@ -98,12 +98,12 @@ def find_model(files: Iterable[PurePosixPath]) -> PurePosixPath:
         return models[0]
     if models:
         raise UploadRejected(
-            f"which is the model of {listed(models)}? Name it {MODEL_FILE}; one version has one"
+            f"the upload has several models: {listed(models)}; a version has one {MODEL_FILE}"
         )
     tops = {path.parts[0] for path in files}
     todo = ""
     if len(tops) == 1 and any(path.suffix.lower() == ".onnx" for path in files):
-        todo = "; make the archive inside of that folder, as in tar -C FOLDER -czf - ."
+        todo = "; create the archive inside that folder, as in tar -C FOLDER -czf - ."
     raise UploadRejected(
         f"there is no {MODEL_FILE} at the top of the version's files, which are"
         f" {listed(files) or 'none'}{todo}"
@@ -114,7 +114,8 @@ def check_contents(folder: Path, files: Mapping[PurePosixPath, object]) -> Graph
     """Read the model in a folder, and compare the files that it names with the uploaded ``files``.
 
     Raises:
-        UploadRejected: it is no model, or they are not the same, or a file is too short.
+        UploadRejected: the file is no model, files are missing or not allowed, or a file is too
+            short.
     """
     try:
         summary = summarise(folder / MODEL_FILE)
@@ -126,14 +127,15 @@ def check_contents(folder: Path, files: Mapping[PurePosixPath, object]) -> Graph
 
 
 def listed(names: Iterable[object]) -> str:
-    """The first few names as literals, since they may hold anything, and how many more."""
+    """Return the first few names, quoted since they may contain any character, and the number of
+    the others."""
     every = sorted(map(str, names))
     more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
     return ", ".join(f"{name!r:.200}" for name in every[:SHOWN]) + more
 
 
 def companions(files: Container[PurePosixPath]) -> frozenset[PurePosixPath]:
-    """The files that are allowed beside a model with these files."""
+    """Return the files that are allowed beside a model with these files."""
     if PurePosixPath(LANGUAGE_FILE) in files:
         return COMPANIONS
     texts = TEXT_COMPANIONS if PurePosixPath(TOKENIZER_FILE) in files else frozenset()
@@ -142,7 +144,7 @@ def companions(files: Container[PurePosixPath]) -> frozenset[PurePosixPath]:
 
 
 def _compare(summary: GraphSummary, folder: Path, files: Iterable[PurePosixPath]) -> None:
-    """Report missing and extra files together: a missing file may have come under a wrong name."""
+    """Report missing and extra files together: both may be one file with a wrong name."""
     came = {*files, MODEL_FILE}
     named = {PurePosixPath(name) for name in summary.external_files}
     missing = [path for path in named - came if not leads_outside(folder, folder / path)]

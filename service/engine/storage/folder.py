@@ -1,7 +1,7 @@
 """Reads one model's folder: its versions, its settings, and the pinned version. Blocks.
 
 models/<name>/<version>/model.onnx    version is a positive integer; ``service.core.layout`` has
-models/<name>/model.onnx              the whole rule of where a version may lie
+models/<name>/model.onnx              the complete rule where a version may lie
 models/<name>/model.toml              optional settings
 models/<name>/golden.npz              optional rows that every version must reproduce
 models/<name>/serving.toml            the pinned version, written by a swap
@@ -29,18 +29,18 @@ from service.engine.storage.quarantine import read_quarantine
 GOLDEN_FILE = "golden.npz"
 REPORT_FILE = "report.json"
 NOT_LOADED_FROM = frozenset({GOLDEN_FILE, REPORT_FILE, SETTINGS_FILE, PIN_FILE})
-"""What may lie beside a model file without being a part of the model."""
+"""Files that may lie beside a model file without being a part of the model."""
 Override = Mapping[str, Any]
-"""Settings that a client has laid over those of model.toml: its tables, as TOML would give them."""
+"""Settings of a client that override those of model.toml: its tables, as parsed from TOML."""
 
 
 @dataclass(frozen=True, slots=True)
 class VersionFiles:
-    """Where a version's files are.
+    """The paths of a version's files.
 
-    ``model`` is its .onnx file; ``problem`` says why there is none to be used. ``home`` holds its
-    report and perhaps a golden set of its own: the version's folder, else ``shared``, the model's.
-    No link may lead out of ``root``, the repository.
+    ``model`` is the .onnx file; ``problem`` says why it cannot be used. ``home`` holds the report
+    and may hold a golden set: it is the version's folder, or the model's folder if the version has
+    none. ``shared`` is the model's folder. No link may lead out of ``root``, the repository.
     """
 
     model: Path
@@ -51,7 +51,7 @@ class VersionFiles:
 
     @property
     def golden(self) -> Path:
-        """The golden set of the version: its own, or its model's."""
+        """The path of the golden set: the version's, else the model's."""
         own = self.home / GOLDEN_FILE
         return own if os.path.lexists(own) else self.shared / GOLDEN_FILE
 
@@ -60,11 +60,12 @@ class VersionFiles:
 class ModelFolder:
     """A model's folder at one moment.
 
-    ``own`` is the name of the model where ``path`` is the repository's root. ``files`` maps each
-    version to a digest of its files' names, sizes and times, ``versions`` to where they are.
+    ``own`` is the name of the model if ``path`` is the repository's root, else "". ``files`` maps
+    each version to a digest of its files' names, sizes and times, ``versions`` to their paths.
     ``problem`` says why nothing in the folder can be loaded, ``pin_problem`` why the pin cannot be
-    read, ``reason`` why there is no version; ``passed_over`` what is not served, with paths that
-    begin at the root. ``quarantine`` has the versions that crashed the server, with the reason.
+    read, ``reason`` why there is no version. ``passed_over`` lists the entries that are not served,
+    with paths relative to the root. ``quarantine`` maps each version that crashed the server to the
+    reason.
     """
 
     path: Path
@@ -88,7 +89,7 @@ class ModelFolder:
 
     @property
     def is_model(self) -> bool:
-        """Whether the folder is meant as a model: it has a version or settings, or it is broken."""
+        """True if the folder is a model: it has a version or settings, or a problem."""
         return bool(self.files or self.has_settings or self.problem)
 
     @property
@@ -98,36 +99,36 @@ class ModelFolder:
 
     @property
     def policy(self) -> VersionPolicy:
-        """Which versions to load."""
+        """The policy for which versions to load."""
         versions = self.config.versions
         kind = PolicyKind(versions.policy)
         return VersionPolicy(kind, versions.count, frozenset(versions.numbers))
 
     @property
     def to_serve(self) -> int | None:
-        """The version that a server starts with, before any gate. None where there is none, or the
-        policy allows none."""
+        """The version that a server tries first at its start. None if there is no version, or if
+        the policy allows none."""
         pin = self.pin.version if self.pin else None
         order = candidates(self.numbers, pin, self.policy)
         fit = (n for n in order if not self.of_version(n).problem and n not in self.quarantine)
         return next(fit, order[0] if order else None)
 
     def of_version(self, number: int) -> VersionFiles:
-        """The files of a version; of a missing one, with that as its problem."""
+        """Return the files of a version. For a missing version, ``problem`` says so."""
         if number in self.versions:
             return self.versions[number]
         root = self.path if self.own else self.path.parent
         return VersionFiles(self.path, self.path, self.path, root, "it is not on disk any more")
 
     def revision(self, number: int) -> str:
-        """A digest of the version's files and settings: the version is loaded again when it
-        changes."""
+        """Return a digest of the version's files and settings. If it changes, the version is loaded
+        again."""
         settings = self.config.model_dump_json(exclude={"versions", "gate"})
         return _digest(f"{self.files.get(number)} {settings}")
 
     def found(self, before: "ModelFolder | None" = None) -> tuple[Found, ...]:
-        """The versions, to decide on. Those whose files have changed since ``before`` are still
-        being written; without it all count as complete.
+        """Return the versions for ``next_action``. Those whose files have changed since ``before``
+        are still being written; with None all count as complete.
         """
         judged_by = f"{self.golden} {self.config.gate.model_dump_json()} {self.pin}"
         versions = []
@@ -139,7 +140,7 @@ class ModelFolder:
 
 
 def read_model(path: Path, override: Override | None = None) -> ModelFolder | None:
-    """A model's folder as it is now; None where it is none: no version and no settings."""
+    """Read a model's folder; return None if it is no model: no version and no settings."""
     if not path.is_dir():
         return None
     found = read_folder(path, override)
@@ -147,10 +148,10 @@ def read_model(path: Path, override: Override | None = None) -> ModelFolder | No
 
 
 def read_folder(path: Path, override: Override | None = None, own: str = "") -> ModelFolder:
-    """A folder that may be a model's as it is now. ``own`` is for the root of the repository: the
-    name of the model that lies in it without a folder.
+    """Read a folder that may be a model's. ``own`` is for the root of the repository: the name of
+    the model whose file lies directly in it.
 
-    Whatever cannot be read is the folder's problem, and raises nothing.
+    An error in reading is stored as the folder's ``problem``, and not raised.
     """
     try:
         return _read(path, override, own)
@@ -174,7 +175,7 @@ def _read(path: Path, override: Override | None, own: str) -> ModelFolder:
     pin, pin_problem = _read_pin(path)
     layout = _layout(path, root, config.file)
     has_settings = os.path.lexists(path / SETTINGS_FILE)
-    if own:  # in the root, settings make a model only if they keep a model file from being read
+    if own:  # in the root, settings count only if they prevent a model file from being read
         has_settings = bool(problem) and any(is_model_file(e.path) for e in layout.passed_over)
     return ModelFolder(
         path,
@@ -195,14 +196,15 @@ def _read(path: Path, override: Override | None, own: str) -> ModelFolder:
 
 
 def _triton_settings(path: Path, own: str) -> tuple[Mapping[str, Any], tuple[PassedOver, ...]]:
-    """Settings of a model that is laid out for Triton, and what of them has no counterpart.
+    """Return the settings in a model's config.pbtxt (Triton), and a note on those that have no
+    counterpart here.
 
     Raises:
-        ConfigError: its file cannot be used.
+        ConfigError: the file cannot be used.
     """
     if not os.path.lexists(path / TRITON):
         return {}, ()
-    # Servers without such a folder do without the parser: it takes memory.
+    # Imported only for such a folder: the parser takes memory.
     from service.triton.pbtxt import read_pbtxt
 
     found = read_pbtxt(path, own or path.name)
@@ -213,7 +215,7 @@ def _triton_settings(path: Path, own: str) -> tuple[Mapping[str, Any], tuple[Pas
 
 
 def _read_pin(path: Path) -> tuple[Pin | None, str]:
-    """The pin, and why it cannot be read."""
+    """Return the pin, and the reason if it cannot be read."""
     try:
         given = load_pin(path / PIN_FILE)
     except ConfigError as error:
@@ -234,8 +236,10 @@ def _places(path: Path, version: Version, root: Path) -> VersionFiles:
 
 
 def _files(path: Path, version: Version, root: Path) -> str:
-    """A digest of what a version is loaded from: all in its folder, the report apart. Of one
-    without a folder of its own, what lies beside its file and may be its external data.
+    """Return a digest of the files that a version is loaded from.
+
+    These are all files in its folder except the report. For a version without a folder they are the
+    files beside the model file that may be its external data.
     """
     first, _, rest = version.file.partition("/")
     if rest and VERSION.fullmatch(first):
@@ -255,8 +259,10 @@ def _listing(version: Path) -> Iterator[str]:
 
 
 def _listing_beside(path: Path, only: str | None) -> Iterator[str]:
-    """The files in a model's folder and its sub-folders, versions apart; ``only`` is the one
-    sub-folder to look into: in the root the others are models."""
+    """Yield the files in a model's folder and its sub-folders, except the folders of versions.
+
+    ``only`` is the one sub-folder to list: in the root the others are models.
+    """
     for folder, folders, names in os.walk(path):
         if folder == str(path):
             folders[:] = [
@@ -285,15 +291,15 @@ def _digest(text: str) -> str:
 
 
 def is_language_model(home: Path) -> bool:
-    """Whether a version's folder holds a language model."""
+    """Return True if a version's folder has a language model."""
     return (home / LANGUAGE_FILE).is_file()
 
 
 def has_preprocessor(home: Path) -> bool:
-    """Whether a version's folder holds what may tell how images become its input."""
+    """Return True if a version's folder has a file that may have settings for images."""
     return os.path.lexists(home / PREPROCESSOR_FILE)
 
 
 def has_tokenizer(home: Path) -> bool:
-    """Whether a version's folder holds what makes tokens of texts."""
+    """Return True if a version's folder has a tokenizer for texts."""
     return os.path.lexists(home / TOKENIZER_FILE)

@@ -1,8 +1,8 @@
 """The golden set: rows, and the answers that every version of the model must reproduce.
 
-An .npz with arrays "inputs/<name>" and "outputs/<name>", and where the right answers are known
-"labels" (for all outputs) or "labels/<name>". All have the rows in their first axis; for a model
-whose inputs do not share a batch they are one request.
+An .npz with arrays "inputs/<name>" and "outputs/<name>". If the correct classes are known, it also
+has "labels" (for all outputs) or "labels/<name>". The first axis of every array is the rows. For a
+model whose inputs do not share a batch, all arrays are one request.
 """
 
 from collections.abc import Mapping
@@ -18,13 +18,14 @@ from service.engine.storage.npz import read_npz
 
 INPUTS, OUTPUTS, LABELS = "inputs/", "outputs/", "labels/"
 MOST_BYTES = 2**30
-"""Most bytes of the arrays, on a machine with at least four times as much memory."""
+"""The most bytes of the arrays. The limit is lower on a machine with less than four times as much
+memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class GoldenSet:
-    """``inputs`` are in the order of the signature; ``outputs`` may lack some; ``labels`` are by
-    output, under "" for those without their own."""
+    """A golden set. ``inputs`` are in the order of the signature. ``outputs`` may lack some of the
+    outputs. ``labels`` are by output; "" has the labels of all other outputs."""
 
     inputs: Arrays
     outputs: Mapping[str, Array]
@@ -32,7 +33,7 @@ class GoldenSet:
 
 
 def read_golden(path: Path, signature: Signature, most: int = MOST_BYTES) -> GoldenSet | None:
-    """The golden set in a file, of at most so many bytes; None where there is none.
+    """Read the golden set in a file, of at most ``most`` bytes; return None if there is no file.
 
     Raises:
         LoadFailed: the file is not readable, or does not fit the signature; names the tensor.
@@ -65,7 +66,7 @@ def _check_names(file: str, arrays: Mapping[str, Array], signature: Signature) -
     known |= {OUTPUTS + spec.name for spec in signature.outputs}
     for name in arrays:
         if name.startswith((INPUTS, OUTPUTS)) and name not in known:
-            raise LoadFailed(f'{file} has "{name}", which the model has not')
+            raise LoadFailed(f'{file} has "{name}", which the model does not have')
 
 
 def _inputs(file: str, arrays: Mapping[str, Array], signature: Signature) -> Arrays:
@@ -86,7 +87,8 @@ def _inputs(file: str, arrays: Mapping[str, Array], signature: Signature) -> Arr
 
 
 def _array(file: str, role: str, spec: TensorSpec, array: Array) -> Array:
-    """An array of the set as the signature has it: texts are objects, not of a fixed width."""
+    """Return an array of the set with the type of the signature: texts as objects, not as a type of
+    fixed width."""
     text = spec.datatype.name == "BYTES"
     if array.dtype.kind not in "US" if text else array.dtype != spec.datatype.dtype:
         raise LoadFailed(f'{file}: {role} "{spec.name}" takes {spec}, got {array.dtype}')

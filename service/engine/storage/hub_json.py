@@ -9,15 +9,16 @@ from service.engine.host.paths import leads_outside
 from service.files import read_small
 
 JSON_BYTES = 16 * 2**20
-"""The labels of 100,000 classes take a third of it; a tokenizer_config.json lists added tokens."""
+"""The limit for a JSON file. The labels of 100,000 classes take a third of it. A
+tokenizer_config.json may list many added tokens."""
 
 
 def hub_json(home: Path, root: Path, name: str) -> Any:
-    """The content of a JSON file in a folder; None where there is no such file. ``root`` is the
-    repository, which no link may lead out of.
+    """Return the content of a JSON file in a folder, or None if there is no such file. ``root`` is
+    the repository, which no link may lead out of.
 
     Raises:
-        LoadFailed: the file is not JSON, too large, or leads elsewhere.
+        LoadFailed: the file is not JSON, is too large, or leads out of the repository.
     """
     path = home / name
     if leads_outside(root, path):
@@ -30,12 +31,12 @@ def hub_json(home: Path, root: Path, name: str) -> Any:
 
 
 def hub_object(home: Path, root: Path, name: str) -> dict[str, Any]:
-    """The same of a file with a JSON object; an empty one where there is no such file.
+    """Return the JSON object in a file; an empty one if there is no such file.
 
     Raises:
-        LoadFailed: as above, or the file has something else than an object.
+        LoadFailed: see ``hub_json``; or the content is not an object.
     """
     found = hub_json(home, root, name)
     if found is not None and not isinstance(found, dict):
-        raise LoadFailed(f"{name} is no JSON object")
+        raise LoadFailed(f"{name} is not a JSON object")
     return found or {}

@@ -1,4 +1,4 @@
-"""The golden set of a language model: texts as tokens, and the reference's predictions.
+"""The golden set of a language model: texts as tokens, and the predictions of the reference model.
 
 An .npz with ``tokens`` [texts, tokens], ``logprobs`` and ``top1`` [texts, tokens - 1].
 """
@@ -18,17 +18,17 @@ KINDS = {"tokens": "i", "logprobs": "f", "top1": "i"}
 
 
 class LanguageGolden(NamedTuple):
-    """``tokens`` are the texts, ``forced`` the reference's predictions."""
+    """A golden set. ``tokens`` are the texts, ``forced`` the predictions of the reference model."""
 
     tokens: NDArray[np.int64]
     forced: Forced
 
 
 def read_language_golden(path: Path, vocabulary: int, context: int) -> LanguageGolden:
-    """The set in a file, for a model with so many tokens and such a context.
+    """Read the golden set in a file, for a model with this size of vocabulary and this context.
 
     Raises:
-        LoadFailed: the file is not readable, or not such a set.
+        LoadFailed: the file is not readable, or is not a golden set for the model.
     """
     try:
         arrays = read_npz(path, MOST_BYTES)
@@ -54,6 +54,6 @@ def read_language_golden(path: Path, vocabulary: int, context: int) -> LanguageG
             shape = list(arrays[name].shape)
             raise LoadFailed(f'{path.name}: "{name}" is {shape}, expected {[texts, length - 1]}')
     if tokens.min() < 0 or tokens.max() >= vocabulary:
-        raise LoadFailed(f"{path.name} has tokens that the model, with {vocabulary}, has not")
+        raise LoadFailed(f"{path.name} has tokens outside the model's vocabulary of {vocabulary}")
     forced = Forced(arrays["logprobs"].astype(np.float32), arrays["top1"].astype(np.int64))
     return LanguageGolden(tokens, forced)

@@ -1,4 +1,4 @@
-"""Reads folders into the entries that ``service.core.layout`` takes. Blocks."""
+"""Reads folders into entries for ``service.core.layout``. Blocks."""
 
 import os
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from service.core.unserved import is_harmless
 from service.engine.host.paths import MAX_DEPTH, leads_outside
 
 Into = Callable[[str, int], bool]
-"""Whether to list a folder too, from its name and how deep it lies."""
+"""Returns True if a sub-folder must be listed too, from its name and its depth."""
 
 
 def list_model(path: Path, root: Path, wanted: str = "") -> tuple[Entry, ...]:
-    """The entries of a model's folder, as deep as a model file may lie; see ``listing``."""
+    """Return the entries of a model's folder, to the depth of any model file; see ``listing``."""
     parts = {ONNX_FOLDER, *wanted.split("/")[:-1]}
 
     def into(name: str, depth: int) -> bool:
@@ -24,8 +24,8 @@ def list_model(path: Path, root: Path, wanted: str = "") -> tuple[Entry, ...]:
 
 
 def list_root(path: Path, wanted: str = "") -> tuple[Entry, ...]:
-    """The entries of a repository's root, looking only into those that may be parts of the model
-    that lies in it directly; see ``listing``."""
+    """Return the entries of a repository's root. Lists only the sub-folders that may belong to the
+    model that lies directly in the root; see ``listing``."""
     parts = {ONNX_FOLDER, *wanted.split("/")[:-1]}
 
     def into(name: str, depth: int) -> bool:
@@ -37,7 +37,8 @@ def list_root(path: Path, wanted: str = "") -> tuple[Entry, ...]:
 
 
 def listing(path: Path, root: Path, into: Into, depth: int = 0) -> tuple[Entry, ...]:
-    """The entries of a folder. What cannot be read, or leads out of ``root``, says so itself.
+    """Return the entries of a folder. The ``problem`` of an entry says that it cannot be read or
+    leads out of ``root``.
 
     Raises:
         OSError: the folder cannot be listed.
@@ -55,7 +56,7 @@ def _entry(found: os.DirEntry[str], root: Path, into: Into, depth: int) -> Entry
         if found.is_symlink() and not read and leads_outside(root, path):
             return Entry(name, kind, problem="leads outside the model repository")
         if kind is Kind.OTHER:
-            nowhere = "is a link to nothing" if found.is_symlink() else "is no file and no folder"
+            nowhere = "is a link to nothing" if found.is_symlink() else "is not a file or a folder"
             return Entry(name, kind, problem=nowhere)
         deeper = depth < MAX_DEPTH and not is_hidden(name) and into(name, depth)
         if kind is Kind.FOLDER and deeper:

@@ -1,7 +1,7 @@
-"""Arrays from .npz and .npy files that others wrote, without pickle and within a bound of memory.
+"""Reads untrusted .npz and .npy files, without pickle and within a memory limit.
 
-The memory is computed from the directory and the headers, and checked before anything is inflated:
-a few kilobytes can decompress to terabytes. Blocks.
+The memory is computed from the directory and the headers, and checked before decompression: a few
+kilobytes can decompress to terabytes. Blocks.
 """
 
 import zipfile
@@ -17,14 +17,15 @@ from service.files import open_regular
 
 MOST_ARRAYS = 10_000
 DIRECTORY_BYTES = 2**21
-"""For the directory of so many, each with a name of a usual length."""
+"""The limit for the directory: ``MOST_ARRAYS`` arrays with names of a usual length."""
 MOST_ELEMENTS = 2**48
 END, END_BYTES, COMMENT_BYTES = b"PK\5\6", 22, 2**16
 ZIP64_LOCATOR, LOCATOR_BYTES = b"PK\6\7", 20
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-"""What NumPy writes. A member in LZMA names the memory that its decoder takes."""
+"""The compression methods that NumPy writes. With LZMA, the file would set the memory of the
+decoder."""
 TEXT_BYTES = 64
-"""What one text takes as an object of Python, at least."""
+"""The minimum memory of one text as a Python object."""
 PICKLED = (
     "it holds an array of Python objects, which would run code when loaded; "
     "save numbers, or text as an array of str"
@@ -32,11 +33,11 @@ PICKLED = (
 
 
 def read_npz(path: Path, most: int) -> dict[str, Array]:
-    """The arrays of an .npz file by name.
+    """Return the arrays of an .npz file by name.
 
     Raises:
-        FileNotFoundError: there is none.
-        FileUnreadable: it is no regular file, no archive of arrays, or would take more than
+        FileNotFoundError: there is no such file.
+        FileUnreadable: the file is no regular file or no archive of arrays, or would take more than
             ``most`` bytes.
     """
     with open_regular(path, most) as file:
@@ -49,7 +50,7 @@ def read_npz(path: Path, most: int) -> dict[str, Array]:
 
 
 def read_npy(path: Path, most: int) -> Array:
-    """The array of an .npy file.
+    """Return the array of an .npy file.
 
     Raises:
         FileNotFoundError, FileUnreadable: see ``read_npz``.
@@ -78,14 +79,14 @@ def _arrays(path: Path, file: BinaryIO, most: int) -> dict[str, Array]:
         for member in members:
             with archive.open(member) as source:
                 array, taken = _array(path, source, member.file_size, left)
-                source.read(1)  # at the end the checksum is compared
+                source.read(1)  # a read at the end compares the checksum
             left -= taken
             found[member.filename.removesuffix(".npy")] = array
     return found
 
 
 def _check_directory(path: Path, file: BinaryIO) -> None:
-    """Check the length of the archive's directory, which zipfile reads whole."""
+    """Check the length of the archive's directory: zipfile reads the whole directory."""
     size = file.seek(0, 2)
     file.seek(max(0, size - END_BYTES - COMMENT_BYTES))
     tail = file.read(END_BYTES + COMMENT_BYTES)
@@ -94,7 +95,7 @@ def _check_directory(path: Path, file: BinaryIO) -> None:
         raise _no_archive(path)
     length = int.from_bytes(tail[at + 12 : at + 16], "little")
     before = tail[max(0, at - LOCATOR_BYTES) : at]
-    # A ZIP64 archive has its true figures elsewhere.
+    # A ZIP64 archive has its actual sizes elsewhere.
     large = before.startswith(ZIP64_LOCATOR) and size < 2**31
     if large or (length > DIRECTORY_BYTES and size < 2**31):
         raise FileUnreadable(f"{path.name} cannot be read: it has too many arrays")
@@ -117,13 +118,13 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo], most: int) -> Non
 
 
 def _array(path: Path, source: IO[bytes], size: int, most: int) -> tuple[Array, int]:
-    """An array of ``size`` bytes with its header, and the bytes that it takes in memory.
+    """Read an array of ``size`` bytes including its header; return it and its bytes in memory.
 
     Raises:
-        ValueError: there is no array, or less of it than the header says.
-        FileUnreadable: it would take more than ``most`` bytes.
+        ValueError: there is no array, or the data is shorter than the header says.
+        FileUnreadable: the array would take more than ``most`` bytes.
     """
-    # Version 3 differs from 2 in the encoding of field names alone.
+    # Version 3 differs from version 2 only in the encoding of field names.
     old = np.lib.format.read_magic(source) == (1, 0)
     read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
     shape, by_columns, dtype = read(source)
@@ -132,7 +133,7 @@ def _array(path: Path, source: IO[bytes], size: int, most: int) -> tuple[Array, 
     count, length = prod(shape), prod(shape) * dtype.itemsize
     if length > size or max((count, *shape)) > MOST_ELEMENTS or min((0, *shape)) < 0:
         raise ValueError(
-            f"an array claims to be {dtype!s:.40}{list(shape)!r:.80} and has {size} bytes"
+            f"an array is {dtype!s:.40}{list(shape)!r:.80} by its header, and has {size} bytes"
         )
     taken = count * TEXT_BYTES + length if dtype.kind in "SU" else length
     if taken > most:
@@ -142,13 +143,13 @@ def _array(path: Path, source: IO[bytes], size: int, most: int) -> tuple[Array, 
 
 
 def _exactly(source: IO[bytes], length: int) -> bytearray:
-    """A writable buffer of this many bytes."""
+    """Read exactly ``length`` bytes into a writable buffer."""
     data = bytearray(length)
     free = memoryview(data)
     while free:
         count = source.readinto(free)  # type: ignore[attr-defined]  # of all that are buffered
         if not count:
-            raise ValueError("the file is cut short")
+            raise ValueError("the file is truncated")
         free = free[count:]
     return data
 
@@ -161,7 +162,7 @@ def _no_room(path: Path, taken: int, most: int) -> FileUnreadable:
 
 def _no_archive(path: Path) -> FileUnreadable:
     return FileUnreadable(
-        f"{path.name} cannot be read: it is not an .npz file, or not all of it is there"
+        f"{path.name} cannot be read: it is not an .npz file, or it is incomplete"
     )
 
 

@@ -18,8 +18,8 @@ PIN_COMMENT = (
 
 
 def write_pin(path: Path, pin: Pin | None) -> str:
-    """Store the pin of the model in a folder, or remove it. Returns the reason if that failed, else
-    ""."""
+    """Store the pin of the model in a folder, or remove the pin for None. Return the reason if that
+    failed, else ""."""
     target = path / PIN_FILE
     try:
         if pin is not None:
@@ -32,8 +32,8 @@ def write_pin(path: Path, pin: Pin | None) -> str:
 
 
 def read_pin_file(path: Path) -> bytes | None:
-    """The content of serving.toml, valid or not; None if the file does not exist or cannot be
-    read."""
+    """Return the content of serving.toml, valid or not; None if the file does not exist or cannot
+    be read."""
     try:
         return read_small(path / PIN_FILE, MOST_BYTES)
     except FileUnreadable:
@@ -51,7 +51,8 @@ def restore_pin_file(path: Path, content: bytes | None) -> None:
 
 
 def check_pin(path: Path, pin: Pin | None) -> str:
-    """The reason why ``write_pin`` would fail, as far as it shows without a change; else ""."""
+    """Return the reason why ``write_pin`` would fail, if that can be found without a change; else
+    ""."""
     target = path / PIN_FILE
     try:
         if pin is not None or os.path.lexists(target):

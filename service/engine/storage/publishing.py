@@ -1,7 +1,7 @@
 """Publishes a new version from the bytes of an upload: the complete folder appears at once.
 
-Memory holds one block at a time, and the event loop is not blocked. After any failure the
-repository is as before.
+Memory holds one block at a time, and the event loop is not blocked. After a failure the repository
+is unchanged.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ from service.engine.storage.contents import MODEL_FILE, Arriving, check_contents
 from service.engine.storage.staging import Staging, is_taken, version_exists
 
 BLOCK = 2**20
-"""Bytes gathered before a thread is asked to write them."""
+"""Bytes to collect before a thread writes them."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A version that is in the repository: its size with all files, the SHA-256 of its graph in
+    """A published version: its number, the bytes of all its files, the SHA-256 of its model file in
     hexadecimal, and the precision of its weights."""
 
     number: int
@@ -36,9 +36,10 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """The beginning of a file; the bytes after it are its content.
+    """Marks the beginning of a file; the following bytes are its content.
 
-    ``name`` is the sender's. ``sha256`` is what the sender announced, in hexadecimal.
+    ``name`` is the file name that the client sent, ``sha256`` the digest that it announced, in
+    hexadecimal.
     """
 
     name: str
@@ -57,21 +58,21 @@ async def publish(
     sha256: str | None = None,
     limit: int,
 ) -> Published:
-    """Store files as a version of a model, which may be new; None for the next number.
+    """Store files as a version of a model, which may be new. ``number`` None is the next number.
 
-    Bytes before the first ``File`` are ``model.onnx``. Of several files one is the model, and gets
-    that name; the others are the external data that it names. ``sha256`` is the model's, ``limit``
-    counts the bytes of all files.
+    Bytes before the first ``File`` are ``model.onnx``. If there are several files, one is the model
+    and is renamed to ``model.onnx``; the others are its external data and other allowed files.
+    ``sha256`` is the digest of the model file. ``limit`` is for the bytes of all files.
 
-    Of two uploads of one number the first to complete is published; the other is refused.
+    If two uploads have the same number, the first to complete is published, and the other refused.
 
     Raises:
-        InvalidName: the model, the version or a file cannot be called that.
+        InvalidName: the name of the model, the version or a file is not allowed.
         VersionExists: the number is taken.
-        BodyTooLarge: more than ``limit`` bytes came, or too many files.
-        UploadRejected: it is no ONNX model, not the one with that SHA-256, or not the whole of it,
-            or there are files that the model does not name.
-        StorageFailed: the disk is full, or does not take it for another reason.
+        BodyTooLarge: the upload has more than ``limit`` bytes, or too many files.
+        UploadRejected: the upload is no ONNX model, has another SHA-256, lacks external data, or
+            has files that the model does not name.
+        StorageFailed: the disk is full, or the write fails for another reason.
     """
     expected = _digest(sha256)
     async with _staged(folder, model, number) as staging:
@@ -87,7 +88,7 @@ async def publish_files(
 ) -> tuple[Published, ...]:
     """Store versions of several files each: ``{"1/model.onnx": ..., "1/weights.bin": ...}``.
 
-    All versions are checked before the first is published, in ascending order.
+    All versions are checked before the first is published. They are published in ascending order.
 
     Raises:
         InvalidName, VersionExists, BodyTooLarge, UploadRejected, StorageFailed: see ``publish``.
@@ -115,7 +116,7 @@ async def _staged(folder: Path, model: str, number: int | None) -> AsyncIterator
         await asyncio.to_thread(staging.create)
         yield staging
     finally:
-        # A future, not a task, and shielded: a server that stops cancels its tasks twice.
+        # A shielded future, not an asyncio task: a server that stops cancels its tasks twice.
         loop = asyncio.get_running_loop()
         await asyncio.shield(loop.run_in_executor(None, staging.discard))
 
@@ -123,7 +124,8 @@ async def _staged(folder: Path, model: str, number: int | None) -> AsyncIterator
 async def _blocks(
     pieces: AsyncIterator[bytes | File], limit: int, announced: Digests
 ) -> AsyncIterator[tuple[PurePosixPath, bytes]]:
-    """What to write where, in blocks worth a thread; ``announced`` gets what each file says."""
+    """Yield the path and the bytes to write, in blocks large enough for a thread. ``announced``
+    receives the announced digest of each file."""
     arriving, path, held, total = Arriving(), None, bytearray(), 0
     async for piece in pieces:
         if isinstance(piece, File):
@@ -148,9 +150,10 @@ async def _blocks(
 def _check(
     staging: Staging, sha256: str | None = None, announced: Digests | None = None
 ) -> Callable[[int], Published]:
-    """Make the files durable and read what they are; what is missing is the version's number.
+    """Make the files durable and check them. Return a function from the version's number to the
+    result.
 
-    ``sha256`` is the model's; ``announced`` has that of each file.
+    ``sha256`` is the digest of the model file; ``announced`` has the digest of each file.
     """
     sums = staging.seal()
     if not staging.bytes:
@@ -159,7 +162,7 @@ def _check(
     for path, wanted in (*(announced or {}).items(), (model, sha256)):
         if wanted not in (None, sums[path]):
             raise UploadRejected(
-                f"the SHA-256 of {path} as it arrived is {sums[path]}, announced was {wanted}"
+                f"the SHA-256 of {path} as received is {sums[path]}, announced: {wanted}"
             )
     if model != MODEL_FILE:
         staging.rename(model, MODEL_FILE)

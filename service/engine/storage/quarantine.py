@@ -1,7 +1,7 @@
 """Versions that crashed the server: they do not serve until an operator asks to try them again.
 
-models/<name>/quarantine.toml maps the number of each to the reason. It is on disk so that it holds
-for the next server too, with or without a supervisor. Everything here blocks.
+models/<name>/quarantine.toml maps the number of each version to the reason. The file makes the
+quarantine apply to the next server too, with or without a supervisor. Everything here blocks.
 """
 
 import os
@@ -21,9 +21,9 @@ COMMENT = (
 
 
 def read_quarantine(model: Path) -> dict[int, str]:
-    """The versions of the model in a folder that are in quarantine, with the reasons.
+    """Return the versions of the model in a folder that are in quarantine, with the reasons.
 
-    A file that cannot be read counts as empty, so that it does not keep a model from serving.
+    A file that cannot be read counts as empty, so that it does not prevent a model from serving.
     """
     try:
         values = read_toml(model / QUARANTINE_FILE) or {}
@@ -33,8 +33,8 @@ def read_quarantine(model: Path) -> dict[int, str]:
 
 
 def write_quarantine(model: Path, versions: Mapping[int, str]) -> str:
-    """Store the versions in quarantine, or remove the file; returns the reason if that failed, or
-    ""."""
+    """Store the versions in quarantine, or remove the file if there are none. Return the reason if
+    that failed, else ""."""
     path = model / QUARANTINE_FILE
     lines = [COMMENT, *(f"{number} = {_quoted(versions[number])}" for number in sorted(versions))]
     try:
@@ -48,6 +48,6 @@ def write_quarantine(model: Path, versions: Mapping[int, str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A TOML string."""
+    """Return a text as a TOML string."""
     plain = "".join(c if c.isprintable() else " " for c in text)
     return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -14,14 +14,14 @@ from service.engine.storage.listing import list_root
 
 FALLBACK = "model"
 NO_FILE = (
-    "--name names the model whose file lies in the models folder itself, and there is none:"
+    "--name is for a model whose file lies in the models folder itself, and there is no such file:"
     f" expected {MODEL_FILE} there"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What the root holds at one moment: models by name, and the entries that are not served."""
+    """The content of the root at one moment: models by name, and entries that are not served."""
 
     models: Mapping[str, ModelFolder]
     passed_over: tuple[PassedOver, ...]
@@ -29,8 +29,10 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A repository's folder, and the ``name`` of the model whose file lies in it directly;
-    ``asked``: the name was given, so that a missing model is an error."""
+    """A repository's folder, and the ``name`` of the model whose file lies directly in it.
+
+    ``asked``: the name was given by the operator, so a missing model is reported.
+    """
 
     path: Path
     name: str
@@ -38,12 +40,13 @@ class Root:
 
     @classmethod
     def of(cls, path: Path, name: str | None = None) -> "Root":
-        """``name`` is the folder's own when left out, or ``model`` where that cannot be one."""
+        """Create the root of a folder. ``name`` defaults to the folder's name, or to ``model`` if
+        that is not a valid name."""
         own = name or path.resolve().name
         return cls(path, own if NAME.fullmatch(own) else FALLBACK, bool(name))
 
     def read(self, overrides: Mapping[str, Override]) -> Contents:
-        """Every model. ``overrides`` hold settings laid over model.toml's, by name.
+        """Read every model. ``overrides`` has settings that override those of model.toml, by model.
 
         Raises:
             ConfigError: the folder cannot be read.
@@ -70,7 +73,7 @@ class Root:
         return Contents(models, tuple(sorted(passed, key=lambda each: each.path)))
 
     def read_one(self, name: str, override: Override | None = None) -> ModelFolder | None:
-        """The model of a name as it is now; None where there is none."""
+        """Read the model of a name; return None if there is no such model."""
         try:
             own, layout = self._own(override if name == self.name else None)
         except ConfigError as error:
@@ -83,11 +86,11 @@ class Root:
         return found if found is not None and found.is_model else None
 
     def check_new_version(self, name: str) -> None:
-        """Make sure that a version may be added to a model.
+        """Check that a version may be added to a model.
 
         Raises:
-            Conflict: the model lies in the root, without a folder that could hold versions, or
-                something that is no folder has its name.
+            Conflict: the model lies directly in the root, without a folder for versions; or its
+                name is taken by an entry that is not a folder.
         """
         place = self.path / name
         if os.path.lexists(place) and not os.path.isdir(place):  # noqa: PTH112 - never raises
@@ -103,7 +106,11 @@ class Root:
             )
 
     def _own(self, override: Override | None) -> tuple[ModelFolder, RootLayout]:
-        """The model that lies in the root, and the layout that it is a part of."""
+        """Read the model that lies directly in the root, and the layout of the root.
+
+        Raises:
+            ConfigError: the folder cannot be read.
+        """
         own = read_folder(self.path, override, self.name)
         try:
             return own, root_layout(list_root(self.path, own.config.file), own.config.file)
@@ -112,7 +119,8 @@ class Root:
 
 
 def _of_no_model(name: str, found: ModelFolder) -> Iterator[PassedOver]:
-    """A line for a folder that is no model, and lines for entries that look like parts of one."""
+    """Yield a line for a folder that is no model, and lines for entries that look like parts of a
+    model."""
     if found.reason:
         yield PassedOver(name, found.reason)
     for each in found.passed_over:

@@ -1,8 +1,8 @@
 """The hidden folder in which a version is assembled before it is published.
 
-It lies in the model's folder and is published by a rename: readers see the whole version or
-nothing. Its process holds a lock on it, which the system releases when the process dies; so an
-unlocked folder is abandoned. Everything here blocks, and is called in threads.
+The folder lies in the model's folder and is published by a rename: readers see the whole version or
+nothing. The process holds a lock on the folder, which the system releases when the process dies. So
+an unlocked folder is abandoned. Everything here blocks, and is called in threads.
 """
 
 import errno
@@ -30,18 +30,18 @@ ATTEMPTS = 8
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
 NO_SYNC = {errno.EINVAL, errno.ENOTSUP}
-"""Of file systems that cannot make a folder durable."""
+"""Errors of file systems that cannot make a folder durable."""
 
 
 class Staging:
-    """One version before it is published. Call ``discard`` at any time and from any thread."""
+    """One version before it is published. ``discard`` may be called any time, from any thread."""
 
     def __init__(self, root: Path, model: str) -> None:
         self.folder = root / model / f"{PREFIX}{secrets.token_hex(8)}"
         self.bytes = 0
         self._root, self._model = root, root / model
-        # All mutable state, with `bytes`; the lock keeps a write in a thread, which nobody can
-        # cancel, apart from the clean-up after it.
+        # All mutable state, with `bytes`. A write in a thread cannot be cancelled, so the lock
+        # separates it from the clean-up.
         self._lock = Lock()
         self._held: int | None = None
         self._there = self._alone = False
@@ -51,7 +51,7 @@ class Staging:
         self._sums: dict[PurePosixPath, str] = {}
 
     def create(self) -> None:
-        """Make the folder, and the model's where the name is new.
+        """Create the folder, and the model's folder if the model is new.
 
         Raises:
             InvalidName: the model's folder is a link that leads out of the repository.
@@ -60,7 +60,7 @@ class Staging:
         with self._lock, self._explained():
             if leads_outside(self._root, self._model):
                 raise InvalidName(f'the folder of model "{self._model.name}" is a link to outside')
-            # The clean-up of another upload may take an empty model folder from under us.
+            # The clean-up of another upload may remove an empty model folder at the same time.
             for _ in range(ATTEMPTS):
                 with suppress(FileNotFoundError):
                     self._create()
@@ -68,7 +68,7 @@ class Staging:
             self._create()
 
     def append(self, path: PurePosixPath, data: bytes) -> None:
-        """Append to a file; a new path ends the file before.
+        """Append to a file. A new path completes the previous file.
 
         Raises:
             StorageFailed: the disk does not allow it.
@@ -87,7 +87,7 @@ class Staging:
             self.bytes += len(data)
 
     def seal(self) -> dict[PurePosixPath, str]:
-        """Make all files durable; gives the SHA-256 of each.
+        """Make all files durable; return the SHA-256 of each.
 
         Raises:
             StorageFailed: the disk does not allow it.
@@ -99,7 +99,7 @@ class Staging:
         return self._sums
 
     def rename(self, path: PurePosixPath, name: PurePosixPath) -> None:
-        """Give a file another name.
+        """Rename a file.
 
         Raises:
             StorageFailed: the disk does not allow it.
@@ -109,10 +109,10 @@ class Staging:
             _sync(self.folder)
 
     def publish(self, number: int | None) -> int:
-        """Rename to the version's folder, the one after the highest for None; gives its number.
+        """Rename to the version's folder; return its number. ``number`` None is the highest plus 1.
 
-        Of two that publish the same number at once, one gets it. An empty folder in its place
-        that somebody makes in the same instant is replaced.
+        If two uploads publish the same number at once, only one succeeds. An empty folder of that
+        name that another process creates at the same moment is replaced.
 
         Raises:
             VersionExists: the number is taken.
@@ -180,7 +180,7 @@ class Staging:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Raise errors of the disk as storage errors, without paths of the machine."""
+        """Raise errors of the disk as storage errors, without paths in the message."""
         what = f'cannot store model "{self._model.name}"'
         try:
             yield
@@ -191,22 +191,25 @@ class Staging:
 
 
 def version_exists(model: str, number: int) -> VersionExists:
-    """The error for a number that is taken."""
+    """Return the error for a number that is taken."""
     return VersionExists(
         f'model "{model}" has a version {number} already; versions are never overwritten'
     )
 
 
 def highest_version(model: Path) -> int:
-    """The highest number that anything in a model's folder has, be it for its name or, as a file
-    without a folder, by rule; 0 for none."""
+    """Return the highest version number in use in a model's folder; 0 for none.
+
+    This includes entries with a number as their name, and the number of a model file without a
+    folder of its own.
+    """
     names = (entry.name for entry in model.iterdir())
     numbers = {int(name) for name in names if VERSION.fullmatch(name)}
     return max(numbers | _versions(model), default=0)
 
 
 def is_taken(model: Path, number: int) -> bool:
-    """Whether a model's folder has a version, or anything else in its place."""
+    """Return True if a model's folder has this version, or another entry with its number."""
     return os.path.lexists(model / str(number)) or number in _versions(model)
 
 
@@ -216,10 +219,10 @@ def _versions(model: Path) -> set[int]:
 
 
 def remove_abandoned(root: Path) -> list[Path]:
-    """Remove the leftovers of dead processes: uploads, and drafts of pins and quarantines. Returns
-    the removed paths. A folder that cannot be read is left as it is.
+    """Remove the leftovers of dead processes: uploads, and drafts of pins and quarantines. Return
+    the removed paths. A folder that cannot be read is left unchanged.
 
-    Another process may use the same repository: folders that it has locked are kept.
+    Another process may use the same repository: folders and drafts that it has locked are kept.
     """
     removed = []
     for folder in (root, *_folders(root)):
@@ -251,7 +254,7 @@ def _remove_uploads(model: Path) -> list[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         removed.append(folder)
     if removed:
-        with suppress(OSError):  # the model's folder too, if that was all it held
+        with suppress(OSError):  # the model's folder too, if it is empty now
             model.rmdir()
     return removed
 

@@ -119,7 +119,7 @@ def test_rows_that_depend_on_each_other_decode_alone(version: Path) -> None:
     quantize_dynamic(version / "model.onnx", version / "model.onnx", extra_options=given)
     found = loaded(version, cores=1)
     assert found.plan.mode is BatchingMode.REQUESTS
-    assert "with the rows beside them: an instance decodes one request at a time" in found.plan.note
+    assert "with the other rows of a batch: an instance decodes one request" in found.plan.note
     assert found.language is not None and found.language.slots == 1
     always = loaded(version, cores=1, batching={"combine": "always"})
     assert always.plan.mode is BatchingMode.COMBINE

@@ -42,7 +42,7 @@ MODES = [
     ("dynamic, but rows do not show it", DYNAMIC, Probe(), "auto", COMBINE, ""),
     ("never", QDQ, Probe(), "never", REQUESTS, "never"),
     ("a scale for the batch", DYNAMIC, MOVES, "auto", ROWS, "up to 30.0 % .*one scale"),
-    ("a scale for the batch, for speed", DYNAMIC, MOVES, "always", COMBINE, "30.0 %.*combined all"),
+    ("a scale for the batch, for speed", DYNAMIC, MOVES, "always", COMBINE, "30.0 %.*anyway"),
     ("moves, and nobody knows why", QDQ, MOVES, "auto", REQUESTS, "request by request"),
     (
         "a batch that is none",
@@ -72,7 +72,7 @@ MODES = [
         "add rows to golden.npz",
     ),
     ("noise", QDQ, Probe(repeatable=False), "auto", REQUESTS, "from one run to the next"),
-    ("noise, for speed", QDQ, Probe(repeatable=False), "always", COMBINE, "combined all the same"),
+    ("noise, for speed", QDQ, Probe(repeatable=False), "always", COMBINE, "combined anyway"),
     ("fails together", QDQ, Probe(failure="8 rows: no"), "auto", ROWS, "8 rows: no"),
     ("fails together, for speed", QDQ, Probe(failure="8 rows: no"), "always", ROWS, "8 rows: no"),
     (
@@ -196,7 +196,7 @@ def test_different_names_that_somebody_gave_are_different_things(
     probe = Probe(TIMES, counts=Counts.BROADCAST)
     mode, why = choose_mode(signature, QDQ, probe, BatchingConfig())
     assert named_apart(signature) is apart and mode is (REQUESTS if apart else COMBINE)
-    assert ("one goes with several" in why) is apart
+    assert ("one row with several" in why) is apart
 
 
 def test_a_note_names_few_of_many_inputs() -> None:

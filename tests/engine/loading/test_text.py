@@ -93,7 +93,7 @@ def test_tensors_are_served_where_the_graph_takes_no_tokens(tmp_path: Path) -> N
     found = load(home, ModelConfig(), 1)
     assert found.text is None and 'the graph has no input "input_ids"' in found.text_note
     asked = ModelConfig.model_validate({"text": {"task": "embedding"}})
-    with pytest.raises(LoadFailed, match='task = "embedding", and texts are not taken'):
+    with pytest.raises(LoadFailed, match='task = "embedding", and the model accepts no texts'):
         load(home, asked, 1)
 
 

@@ -226,7 +226,7 @@ class TestLoad:
         (two / "m/model.toml").write_text("[versions]\npolicy = 'specific'\nnumbers = [9]")
         async with opened(two) as it:
             with pytest.raises(
-                LoadFailed, match=r"no version on disk is to be loaded \(there: 1, 2"
+                LoadFailed, match=r"no version on disk may be loaded \(on disk: 1, 2"
             ):
                 await it.repository.load("m")
             with pytest.raises(NotReady, match="model.toml allows none"):

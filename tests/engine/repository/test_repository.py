@@ -44,7 +44,7 @@ class TestPoll:
             assert await it.factor() == 2
             (told,) = (row for row in it.repository.model("m").status() if row.number == 2)
             assert told.state == "READY"
-            assert told.reason.startswith("serves from files that have been replaced; the new ones")
+            assert told.reason.startswith("serves from files that have been replaced; the new ")
             assert "model.onnx is not an ONNX model" in told.reason
             file.write_bytes(good)
             await it.poll()
@@ -130,7 +130,7 @@ class TestPoll:
     async def test_an_empty_folder_is_one_that_is_not_mounted(self, root: Path) -> None:
         async with opened(root) as it:
             shutil.rmtree(root / "m")
-            with pytest.raises(ConfigError, match="is empty; what is loaded stays"):
+            with pytest.raises(ConfigError, match="is empty; loaded models stay loaded"):
                 await it.poll()
             assert await it.factor() == 2
 

@@ -118,7 +118,7 @@ async def test_what_is_asked_for_and_cannot_be_measured_has_failed(
     if reference:
         golden(root / "m", 3)
     async with opened(root) as it:
-        why = f'golden: model.toml asks for output "{asked}", golden.npz has none'
+        why = f'golden: model.toml names output "{asked}", golden.npz lacks it'
         assert it.states()[3] == f"UNAVAILABLE {why}"
 
 

@@ -75,8 +75,8 @@ def test_the_folder_of_somebody_else_is_to_be_given_or_served_by_its_owner(
 def test_a_folder_that_may_not_be_looked_at_is_told(tmp_path: Path) -> None:
     told = parties(tmp_path / "gone")
     assert told == (
-        f"{ME}, and may not look at {tmp_path}/gone (No such file or directory);"
-        " chown what is above it"
+        f"{ME}, and cannot access {tmp_path}/gone (No such file or directory);"
+        " chown the folders above it"
     )
 
 

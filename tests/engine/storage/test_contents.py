@@ -42,7 +42,7 @@ def test_no_path_leaves_the_folder(name: str) -> None:
 def test_a_file_comes_once() -> None:
     arriving = Arriving()
     arriving.begin("model.onnx")
-    with pytest.raises(UploadRejected, match='"model.onnx" comes twice'):
+    with pytest.raises(UploadRejected, match='two files "model.onnx"'):
         arriving.begin("model.onnx")
 
 
@@ -50,7 +50,7 @@ def test_a_file_comes_once() -> None:
 def test_a_folder_is_no_file(names: tuple[str, str]) -> None:
     arriving = Arriving()
     arriving.begin(names[0])
-    with pytest.raises(InvalidName, match="is a folder of one file and the name of another"):
+    with pytest.raises(InvalidName, match="both as a file and as a folder"):
         arriving.begin(names[1])
 
 
@@ -98,8 +98,8 @@ def test_the_model_is_found_by_its_name(names: list[str], model: str) -> None:
     [
         ([], "no model.onnx at the top of the version's files, which are none"),
         (["w.bin"], "which are 'w.bin'$"),
-        (["a.onnx", "b.onnx"], "which is the model of 'a.onnx', 'b.onnx'"),
-        (["net/model.onnx", "net/w.bin"], "make the archive inside of that folder"),
+        (["a.onnx", "b.onnx"], "several models: 'a.onnx', 'b.onnx'"),
+        (["net/model.onnx", "net/w.bin"], "create the archive inside that folder"),
     ],
 )
 def test_files_without_one_model_are_refused(names: list[str], why: str) -> None:

@@ -28,7 +28,7 @@ def test_outputs_and_labels_go_by_the_names_of_outputs(tmp_path: Path) -> None:
 
 WRONG = {
     "missing": (IDS, 'no array "inputs/mask"'),
-    "unknown": ({**IDS, **MASK, "inputs_x": ints(3)}, '"inputs/x", which the model has not'),
+    "unknown": ({**IDS, **MASK, "inputs_x": ints(3)}, '"inputs/x", which the model does not have'),
     "unknown output": ({**IDS, **MASK, "outputs_z": ints(3)}, '"outputs/z", which the model'),
     "datatype": ({**IDS, "inputs_mask": np.ones((3, 4))}, 'input "mask" takes INT64 .*got float64'),
     "output's datatype": (

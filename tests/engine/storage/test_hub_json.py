@@ -21,7 +21,7 @@ def test_what_the_file_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("[]", "config.json is no JSON object"),
+        ("[]", "config.json is not a JSON object"),
         ("{", "config.json is not readable: "),
         ("[" * 100_000, "config.json is not readable: "),
         (" " * (JSON_BYTES + 1), "config.json is not readable: "),

@@ -31,8 +31,8 @@ def test_a_set(tmp_path: Path) -> None:
         ({"tokens": np.ones((0, 5), int)}, "0 texts of 5 tokens"),
         ({"tokens": np.ones((3, 6), int)}, "3 texts of 6 tokens, expected at least one of 2 to 5"),
         ({"top1": np.ones((3, 5), int)}, r'"top1" is \[3, 5\], expected \[3, 4\]'),
-        ({"tokens": np.full((3, 5), 10)}, "has tokens that the model, with 10, has not"),
-        ({"tokens": np.full((3, 5), -1)}, "has tokens that the model, with 10, has not"),
+        ({"tokens": np.full((3, 5), 10)}, "has tokens outside the model.s vocabulary of 10"),
+        ({"tokens": np.full((3, 5), -1)}, "has tokens outside the model.s vocabulary of 10"),
     ],
 )
 def test_what_is_none_is_told(tmp_path: Path, changes: dict[str, Any], why: str) -> None:

@@ -46,5 +46,5 @@ def test_what_cannot_be_used_says_why(root: Path, tmp_path_factory: pytest.TempP
     found = by_name(listing(root / "m/1", root, lambda *_: True))
     assert found["link.onnx"].problem == "leads outside the model repository"
     assert found["nothing.onnx"].problem == "is a link to nothing"
-    assert found["pipe.onnx"].problem == "is no file and no folder"
+    assert found["pipe.onnx"].problem == "is not a file or a folder"
     assert found["model.onnx"].problem == ""

@@ -142,7 +142,7 @@ def test_what_is_no_archive_is_told_apart(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for data in (b"", b"not a zip", whole[:-30], whole[: len(whole) // 2], npy((1,), data=b"1234")):
         path.write_bytes(data)
-        with pytest.raises(FileUnreadable, match="is not an .npz file, or not all"):
+        with pytest.raises(FileUnreadable, match="is not an .npz file, or it is incomplete"):
             read_npz(path, MOST)
     path.unlink()
     with pytest.raises(FileNotFoundError):
@@ -155,7 +155,7 @@ def test_what_is_no_archive_is_told_apart(tmp_path: Path) -> None:
     os.truncate(path, 8 * 2**30)
     with pytest.raises(FileUnreadable, match="a.npz has more than"):
         read_npz(path, MOST)
-    with pytest.raises(FileUnreadable, match="is not an .npz file, or not all"):
+    with pytest.raises(FileUnreadable, match="is not an .npz file, or it is incomplete"):
         read_npz(path, 10 * 2**30)
 
 

@@ -281,7 +281,7 @@ async def test_each_file_may_announce_its_digest(tmp_path: Path) -> None:
     good, bad = hashlib.sha256(WEIGHTS).hexdigest(), hashlib.sha256(b"").hexdigest()
     model = ("model.onnx", GRAPH)
     await put_files(tmp_path, model, File("w.bin", good), WEIGHTS)
-    with pytest.raises(UploadRejected, match=f"w.bin .* is {good}, announced was {bad}"):
+    with pytest.raises(UploadRejected, match=f"w.bin .* is {good}, announced: {bad}"):
         await put_files(tmp_path, model, File("w.bin", bad), WEIGHTS)
     with pytest.raises(MalformedRequest, match="64 hexadecimal"):
         await put_files(tmp_path, model, File("w.bin", "1"), WEIGHTS)
@@ -304,7 +304,7 @@ BAD_PIECES: dict[str, tuple[list[tuple[str, bytes]], type[QuantserveError], str]
     "two models": ([("a.onnx", GRAPH), ("b.onnx", GRAPH)], UploadRejected, "'a.onnx', 'b.onnx'"),
     "a typo": ([M, ("W.bin", WEIGHTS)], UploadRejected, "'w.bin' is not in .*has 'W.bin'"),
     "one too many": ([M, W, ("x.bin", b"x")], UploadRejected, "has 'x.bin', which the model"),
-    "the same twice": ([M, W, W], UploadRejected, '"w.bin" comes twice'),
+    "the same twice": ([M, W, W], UploadRejected, 'two files "w.bin"'),
     "a parent's": ([M, ("../w.bin", WEIGHTS)], InvalidName, "'..'"),
     "the root's": ([M, ("/w.bin", WEIGHTS)], InvalidName, "''"),
     "hidden": ([M, (".w.bin", WEIGHTS)], InvalidName, "expected"),
@@ -317,8 +317,8 @@ BAD_PIECES: dict[str, tuple[list[tuple[str, bytes]], type[QuantserveError], str]
     "a golden set": ([M, W, ("golden.npz", b"")], InvalidName, "golden sets"),
     "code": ([M, W, ("lib.so", b"")], InvalidName, "or code"),
     "numbered code": ([M, W, ("a/lib.SO.1", b"")], InvalidName, "or code"),
-    "a folder that is a file": ([M, W, ("w.bin/x", b"")], InvalidName, "name of another"),
-    "a file that is a folder": ([("a/b", b"x"), ("a", b"x")], InvalidName, "name of another"),
+    "a folder that is a file": ([M, W, ("w.bin/x", b"")], InvalidName, "both as a file"),
+    "a file that is a folder": ([("a/b", b"x"), ("a", b"x")], InvalidName, "both as a file"),
     "too many": ([(f"{n}", b"") for n in range(4097)], BodyTooLarge, "at most 4096 files"),
     "too large": ([M, ("w.bin", bytes(LIMIT))], BodyTooLarge, "more than"),
     "nothing in them": ([("model.onnx", b"")], UploadRejected, "empty"),

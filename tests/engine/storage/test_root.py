@@ -108,7 +108,7 @@ def test_a_name_without_a_file_is_told(tmp_path: Path) -> None:
     root = made(tmp_path, "style/model.onnx")
     assert lines(read(root)) == {}
     assert lines(read(root, "style")) == {}
-    assert lines(read(root, "bert"))["bert"].startswith("--name names the model whose file")
+    assert lines(read(root, "bert"))["bert"].startswith("--name is for a model whose file")
     made(root, "bert/notes.txt")
     assert lines(read(root, "bert"))["bert"].startswith("it has no version folder")
 
@@ -153,7 +153,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path, file: str, problem: str) -> No
     os.mkfifo(tmp_path / "pipe")
     contents = read(tmp_path)
     assert contents.models["m"].problem == problem
-    assert lines(contents)["pipe"] == "is no file and no folder"
+    assert lines(contents)["pipe"] == "is not a file or a folder"
 
 
 def test_links_that_lead_nowhere_or_outside_are_told(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_file_that_is_not_usable_is_named(tmp_path: Path) -> None:
     with pytest.raises(LoadFailed, match="config.json is not readable"):
         read_hub_files(tmp_path, tmp_path)
     (tmp_path / "config.json").write_text("[]")
-    with pytest.raises(LoadFailed, match="config.json is no JSON object"):
+    with pytest.raises(LoadFailed, match="config.json is not a JSON object"):
         read_hub_files(tmp_path, tmp_path)
 
 
