@@ -1,8 +1,8 @@
 """The choice of ``quantserve tune`` for a model file on a machine, stored beside the model. Blocks.
 
 ``models/<name>/.tuning/<digest>.json``: one file for each model file, kind of machine, number of
-cores, release of ONNX Runtime and its execution providers. The folder is hidden, so that it belongs to no
-version.
+cores, release of ONNX Runtime and its execution providers. The folder is hidden, so that it belongs
+to no version.
 """
 
 import hashlib
