@@ -127,7 +127,8 @@ class Member(asyncio.Protocol):
 
     @property
     def polls(self) -> bool:
-        """True for the worker that polls the models folder for all: the first that runs."""
+        """True for the worker that polls the models folder for all: the first that accepts
+        connections."""
         board, own = self.seat.board, self.seat.worker
         return self.joined and all(board.connections(each) is None for each in range(own))
 
