@@ -2,8 +2,7 @@
 #
 #   docker build -t quantserve .
 #   docker run --rm -p 127.0.0.1:8000:8000 -p 127.0.0.1:8001:8001 --read-only --cap-drop ALL quantserve
-#
-# Nothing here depends on the architecture: every dependency has wheels for amd64 and arm64.
+# The build does not depend on the architecture: every dependency has wheels for amd64 and arm64.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
@@ -13,8 +12,8 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 RUN python -m venv --without-pip /opt/quantserve
 
-# Text operators take upper and lower case from a locale; the base image has none but C.UTF-8. More of
-# them: "en_US de_DE".
+# Text operators need a locale for upper and lower case; the base image has only C.UTF-8. To add more locales:
+# "en_US de_DE".
 ARG LOCALES="en_US"
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -24,7 +23,7 @@ RUN apt-get update \
          localedef --no-archive -i "${name}" -f UTF-8 "${name}.UTF-8" || exit 1; done \
     && rm -rf /usr/lib/locale/C.*
 
-# The dependencies alone, so that a change of the code does not install them again.
+# Install the dependencies separately, so that a code change does not install them again.
 COPY pyproject.toml deploy/image/requirements.py ./
 # hadolint ignore=SC2086
 RUN --mount=type=cache,target=/root/.cache/pip \
@@ -39,7 +38,8 @@ COPY service ./service
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /opt/quantserve/bin/python install --no-compile --no-deps .
 
-# Leave out what is never imported; then serve, which proves it and compiles what is.
+# Remove files that are never imported. Then run the server, which checks the result and compiles the imported
+# modules.
 COPY deploy/image ./image
 ENV PATH=/opt/quantserve/bin:$PATH PYTHONPYCACHEPREFIX=/opt/quantserve/pycache
 RUN python image/slim.py "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
@@ -58,13 +58,13 @@ LABEL org.opencontainers.image.title="quantserve" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}"
 
-# A number, so that Kubernetes can see that it is not root; the group is root's for platforms that
-# choose the user themselves.
+# A numeric uid, so that Kubernetes can verify that the user is not root. The group is root's, for platforms
+# that choose the uid themselves.
 RUN useradd --uid 10001 --gid 0 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin quantserve
 COPY --from=build /opt/quantserve /opt/quantserve
 COPY --from=build /usr/lib/locale /usr/lib/locale
-# Uploads and pins are written here; mount a volume to keep them. A new named volume starts with
-# the shipped models. A server without a model is ready all the same: it waits for an upload.
+# Uploads and pins are written here; mount a volume to keep them. A new named volume initially contains the
+# shipped models. A server without a model is still ready: it waits for an upload.
 COPY --chown=10001:0 models /models
 ENV PATH=/opt/quantserve/bin:$PATH \
     PYTHONPYCACHEPREFIX=/opt/quantserve/pycache \

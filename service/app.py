@@ -66,12 +66,13 @@ from service.metrics import PROTOCOLS, Metrics
 from service.supervised import Seat, Supervised
 
 LAST_SECONDS = 0.5
-"""For what is still being run when the time to answer is over: it is ended."""
+"""Seconds to end the runs that are still in progress after the shutdown timeout."""
 FILE_THREADS = 8
-"""For reading and writing the models folder. Loading a version has a thread of its own, which may
-never return; requests have others."""
+"""Threads that read and write the models folder. Each load of a version has its own thread, which
+may never return; requests use other threads."""
 AFTER_CRASH_SECONDS = 15.0
-"""In which models are loaded before a server that replaces another takes connections."""
+"""Seconds that a server which replaces a crashed one waits for its models before it accepts
+connections."""
 
 if TYPE_CHECKING:
     from service.api.grpc.server import GRPCServer
@@ -175,7 +176,7 @@ class Server:
         self.handover = self._fleet.handover(direct) if self._fleet else None
         self.protocol: Callable[..., asyncio.Protocol]
         self.protocol = self.handover.protocol if self.handover else direct
-        """For uvicorn: what makes the protocol of a connection."""
+        """Creates the protocol of a connection; passed to uvicorn."""
         self._settings = settings
         self._crashes = parent.crashes
         self._loaded = asyncio.Event()
@@ -198,7 +199,7 @@ class Server:
         return TracedInference(*parts, self._tracing, writes, regions)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        # `async` although it only passes on: servers tell ASGI 3 from 2 by this.
+        # `async`, although it only delegates: servers recognise ASGI 3 by this.
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         else:
@@ -212,10 +213,10 @@ class Server:
         self.repository.begin_stop()
 
     async def open_grpc(self) -> None:
-        """Listen at the port for gRPC, if there is to be one.
+        """Listen on the port for gRPC, if it is enabled.
 
         Raises:
-            ConfigError: the port cannot be had.
+            ConfigError: the port is not available.
         """
         if self._grpc:
             self.grpc_port = await self._grpc.start()
@@ -226,19 +227,19 @@ class Server:
             await self._grpc.stop()
 
     def close_grpc(self, seconds: float) -> None:
-        """Take no more calls over gRPC; those there are have so many seconds."""
+        """Accept no more calls over gRPC; running calls have ``seconds`` to end."""
         if self._grpc:
             self._grpc.begin_stop(seconds)
 
     @property
     def unanswered(self) -> int:
-        """Requests that were admitted and got an error because the server stopped."""
+        """Number of admitted requests that got an error because the server stopped."""
         return self._inference.unanswered
 
     async def _live(self, receive: Receive, send: Send) -> None:
-        """Live at once; ready when every model that can be is loaded and warm."""
+        """Handle the lifespan: live at once, ready when every loadable model is loaded and warm."""
         await receive()
-        # The loop's own, which `asyncio.to_thread` takes, and which it closes.
+        # The loop's default executor, which `asyncio.to_thread` uses and the loop closes.
         files = ThreadPoolExecutor(FILE_THREADS, "files")
         asyncio.get_running_loop().set_default_executor(files)
         if self._fleet and self._shared:
@@ -252,13 +253,13 @@ class Server:
                 self._crashes.total,
             )
         if self._fleet and self._fleet.late:
-            # Connections go to the others until this one can serve them.
+            # Connections go to the other workers until this worker can serve them.
             await asyncio.wait(
                 {loading, asyncio.ensure_future(self._loaded.wait())},
                 return_when=asyncio.FIRST_COMPLETED,
             )
         elif self._crashes.total:
-            # Connections wait in the port's backlog: served late rather than refused.
+            # Connections wait in the port's backlog: they are delayed, not refused.
             await self._until_loaded(AFTER_CRASH_SECONDS)
         try:
             await self.open_grpc()
@@ -281,7 +282,7 @@ class Server:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def end_codecs(self) -> None:
-        """End the threads and processes in which long bodies are read and written."""
+        """End the threads and processes that decode and encode long bodies."""
         await asyncio.to_thread(self._inference.elsewhere.close)
 
     async def _until_loaded(self, seconds: float) -> None:
@@ -292,7 +293,7 @@ class Server:
     async def _load(self) -> None:
         for left in await asyncio.to_thread(remove_abandoned, self._settings.models):
             _log.warning(
-                "removed what a process that died has left: %s/%s", left.parent.name, left.name
+                "removed files left by a process that died: %s/%s", left.parent.name, left.name
             )
         for line in await asyncio.to_thread(denials, self._settings.models):
             _log.warning("%s", line)
@@ -305,7 +306,8 @@ class Server:
         self._loaded.set()
         for path in ("/v2/health/live", "/metrics"):
             await rehearse(self._control, path)
-        # Objects of the start live on; each later collection would take tens of milliseconds.
+        # Objects of the start are permanent. Without the freeze, each later collection would take
+        # tens of milliseconds.
         gc.collect()
         gc.freeze()
         if self._fleet:
@@ -317,7 +319,7 @@ class Server:
 
 
 def _tracing(exemplars: Exemplars) -> "Tracing":
-    """The tracer, imported only where tracing is on.
+    """Return the tracer, which is imported only if tracing is on.
 
     Raises:
         ConfigError: the packages for it are not installed.
@@ -325,13 +327,13 @@ def _tracing(exemplars: Exemplars) -> "Tracing":
     try:
         from service.tracing import Tracing
     except ImportError as error:
-        why = f"tracing needs packages that are not here: {error.name}"
+        why = f"tracing needs a package that is not installed: {error.name}"
         raise ConfigError(f"{why}; pip install 'quantserve[tracing]'") from None
     return Tracing(exemplars)
 
 
 def _grpc(settings: Settings, inference: Inference, app: App, access: Access) -> "GRPCServer":
-    """The server for gRPC, imported only where its port is open.
+    """Return the server for gRPC, which is imported only if its port is open.
 
     Raises:
         ConfigError: the packages for it are not installed, or a file cannot be read.
@@ -339,7 +341,7 @@ def _grpc(settings: Settings, inference: Inference, app: App, access: Access) ->
     try:
         from service.api.grpc.server import GRPCServer, Port, Tls
     except ImportError as error:
-        why = f"--grpc-port needs packages that are not here: {error.name}"
+        why = f"--grpc-port needs a package that is not installed: {error.name}"
         raise ConfigError(f"{why}; pip install 'quantserve[grpc]'") from None
     tls = None
     if settings.grpc_tls_cert and settings.grpc_tls_key:
@@ -356,15 +358,15 @@ def _grpc(settings: Settings, inference: Inference, app: App, access: Access) ->
 
 
 async def set_level(level: int) -> None:
-    """Log from a level on."""
+    """Set the level of the log."""
     logging.getLogger().setLevel(level)
 
 
-# Packages of workers are imported only where there are several: they take memory.
+# Packages for workers are imported only if there are several workers, to save memory.
 
 
 def _member(parent: Supervised) -> "Member | None":
-    """The channel to the supervisor of several workers, in one of them."""
+    """Return the channel to the supervisor, if this process is one of several workers."""
     if parent.seat is None:
         return None
     from service.workers.member import Member
@@ -381,7 +383,7 @@ def _lone_cores(seat: Seat | None, cores: int) -> LoneCores:
 
 
 def _counting(member: "Member | None", statistics: Statistics) -> Observer:
-    """The observer that counts changes. Of several workers, only one reports them."""
+    """Return the observer that counts changes. Of several workers, only one counts each change."""
     if member is None:
         return statistics
     from service.workers.wiring import counted_once
@@ -390,7 +392,7 @@ def _counting(member: "Member | None", statistics: Statistics) -> Observer:
 
 
 def _regions(settings: Settings) -> "Regions | None":
-    """The shared memory of clients, where the server takes it."""
+    """Return the shared memory of clients, if it is enabled."""
     if settings.shared_memory is None:
         return None
     from service.engine.host.shared_memory import Regions
@@ -401,7 +403,7 @@ def _regions(settings: Settings) -> "Regions | None":
 def _fleet(
     settings: Settings, context: Context, member: "Member | None", regions: "Regions | None"
 ) -> "Fleet | None":
-    """The other workers, where there are any."""
+    """Return the interface to the other workers, if there are any."""
     if member is None:
         return None
     from service.workers.wiring import Fleet
@@ -414,7 +416,7 @@ def _unseen(event: Event) -> None:
 
 
 def _memory_plan(settings: Settings) -> MemoryPlan:
-    """What the process may hold by its settings, its cgroup and its address space, shared out."""
+    """Divide the memory that the settings, the cgroup and the address space allow."""
     base, total = resident_bytes(), settings.memory_budget or memory_limit()
     left = address_space_left()
     return share_out(total if left is None else min(total, base + left), base)
@@ -423,7 +425,7 @@ def _memory_plan(settings: Settings) -> MemoryPlan:
 def _changes(
     settings: Settings, repository: ModelRepository, traffic: Traffic, audit: Audit
 ) -> list[APIRouter]:
-    """The routes that change what is served."""
+    """Return the routes that change which models are served."""
 
     root = repository.root
 
@@ -451,7 +453,7 @@ def _tell_failure(loading: asyncio.Task[None]) -> None:
 
 
 def access_of(settings: Settings) -> Access:
-    """The keys of the settings and what each allows.
+    """Return the keys of the settings, and what each key allows.
 
     Raises:
         ConfigError: a key is not usable.

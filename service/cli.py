@@ -18,21 +18,21 @@ COMMANDS = {
     "serve": "serve a folder of models over HTTP",
     "list": "list the models and versions of a server, or of a folder",
     "bench": "measure requests/s and latency of a model on a running server",
-    "ready": "tell whether a server serves",
+    "ready": "check whether a server is ready",
     "upload": "store a model file as a version on a server",
-    "swap": "let another version of a model serve",
-    "rollback": "let the version that served before serve again",
-    "examples": "copy the shipped models into a folder, to serve from",
-    "quantize": "make a quantized version that is proven faster and accurate enough",
-    "inspect": "say how a model is quantized, node by node",
-    "tune": "measure how a model runs best on this machine",
-    "hardware": "say what this machine can do with few bits",
+    "swap": "switch a model to another version",
+    "rollback": "switch a model back to its previous version",
+    "examples": "copy the shipped models into a folder",
+    "quantize": "build a quantized version that is measured to be faster and accurate enough",
+    "inspect": "show how a model is quantized, node by node",
+    "tune": "measure the fastest settings of a model on this machine",
+    "hardware": "show this machine's CPU features for quantized models",
 }
 """Each is a module of ``service.commands`` with ``describe`` and ``run``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; gives its exit code."""
+    """Run a command. Return its exit code."""
     try:
         if arguments is not None:
             return _main(arguments)
@@ -54,7 +54,7 @@ def _main(arguments: Sequence[str]) -> int:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in COMMANDS.items():
-        # An abbreviation could be taken for a flag that is not meant, and its value be shown.
+        # An abbreviation could match an unintended flag, and its value would be shown.
         each = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         if command and name == chosen:
             command.describe(each)
@@ -74,11 +74,11 @@ def _chosen(arguments: Sequence[str]) -> str:
 
 
 def _imported(chosen: str) -> ModuleType | None:
-    """Import the module of one command: the server's imports take a second, which other commands
-    need not wait for."""
+    """Import the module of one command only: the server's imports take a second, which other
+    commands should not wait for."""
     if chosen not in COMMANDS:
         return None
-    # Imports make hardly any garbage. To look for it, again and again, took a tenth of the start.
+    # Imports create hardly any garbage. Repeated collections took a tenth of the start time.
     gc.disable()
     try:
         return import_module(f"{__package__}.commands.{chosen}")
@@ -89,13 +89,13 @@ def _imported(chosen: str) -> ModuleType | None:
 
 @contextmanager
 def _leaving_at_once(chosen: str) -> Iterator[None]:
-    """Let signals end the process while packages are imported, when nothing is there to be lost.
+    """Let signals end the process while packages are imported; no work is lost then.
 
-    An exception would be, in the middle of compiled code that is being set up: it comes out as an
-    ImportError. A server goes on to be told to stop by SIGTERM.
+    An exception inside compiled code that is being initialised would appear as an ImportError. A
+    server continues to stop on SIGTERM afterwards.
     """
     interrupted = signal.getsignal(signal.SIGINT)
-    if interrupted is signal.default_int_handler:  # not where the shell has it ignored
+    if interrupted is signal.default_int_handler:  # not if the shell made the process ignore it
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     if chosen == "serve":
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
@@ -108,6 +108,6 @@ def _leaving_at_once(chosen: str) -> Iterator[None]:
 
 
 def _end(*_: object) -> None:
-    """Exit on a signal that arrives before the server handles signals. For the first process of a
-    container the kernel ignores signals without a handler."""
+    """Exit on a signal that arrives before the server installs its handlers. In the first process
+    of a container, the kernel ignores signals without a handler."""
     sys.exit(0)

@@ -1,4 +1,4 @@
-"""A client of a running server over HTTP, with the standard library alone; prints nothing.
+"""A client for a running server over HTTP. It uses the standard library only and prints nothing.
 
 Keys are sent in headers only.
 """
@@ -21,17 +21,17 @@ from service.core.errors import ConfigError
 
 CONNECT_TIMEOUT = 10.0
 CONTINUE_TIMEOUT = 1.0
-"""Seconds to wait for a server to say that it wants a large body, as curl does."""
+"""Seconds to wait for ``100 Continue`` before a large body is sent, as curl does."""
 BLOCK = 2**20
 GRACE = 0.2
-"""Seconds for the last events, which come on a line of their own, after the answer came."""
+"""Seconds to wait after the answer for the last events, which arrive on another connection."""
 
 Document = dict[str, Any]
 Tell = Callable[[str, Document], None]
 
 
 class Unreachable(Exception):
-    """There is no server, or the connection was lost."""
+    """No server answers, or the connection was lost."""
 
 
 class Refused(Exception):
@@ -45,13 +45,13 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A server's address, and the key to show it; an empty one is not shown."""
+    """A server's address, and the key to send; an empty key is not sent."""
 
     url: str
     key: str = field(default="", repr=False)
 
     def get(self, path: str) -> Document:
-        """Ask for a document.
+        """Get a document.
 
         Raises:
             Unreachable, Refused
@@ -61,7 +61,7 @@ class Client:
             return _document(connection.getresponse())
 
     def post(self, path: str, document: Document) -> Document:
-        """Send a document; gives the answer's.
+        """Send a document. Return the answer's document.
 
         Raises:
             Unreachable, Refused
@@ -75,8 +75,8 @@ class Client:
     def upload(
         self, path: str, query: Mapping[str, str], kind: str, parts: Sequence[bytes | Path]
     ) -> Document:
-        """Send a body of a Content-Type without reading its files into memory; gives the answer's
-        document. ``parts`` are what the body consists of, in order: bytes, and whole files.
+        """Send a body with Content-Type ``kind`` without reading its files into memory. Return the
+        answer's document. ``parts`` are the parts of the body in order: bytes, and whole files.
 
         Raises:
             Unreachable, Refused
@@ -102,9 +102,9 @@ class Client:
 
     @contextmanager
     def watching(self, path: str, tell: Tell) -> Iterator[None]:
-        """Report the server's events as they come, for as long as the context lasts.
+        """Report the server's events as they arrive, until the context ends.
 
-        Nothing is reported where the server has no events.
+        Nothing is reported if the server has no events.
 
         Raises:
             Unreachable
@@ -128,7 +128,7 @@ class Client:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Those that show the key."""
+        """The headers that contain the key."""
         return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
     def _target(self, path: str) -> str:
@@ -149,7 +149,7 @@ class Client:
         connection = kind(parts.hostname, port, timeout=CONNECT_TIMEOUT)
         try:
             connection.connect()
-            connection.sock.settimeout(None)  # loading a large model takes long
+            connection.sock.settimeout(None)  # loading a large model takes a long time
             yield connection
         except (OSError, HTTPException) as error:
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -159,12 +159,12 @@ class Client:
 
 
 def model_path(model: str, verb: str) -> str:
-    """The address of an admin verb on a model."""
+    """Return the path of an admin operation on a model."""
     return f"/admin/models/{quote(model, safe='')}/{verb}"
 
 
 def parse_events(lines: Iterable[bytes]) -> Iterator[tuple[str, Document]]:
-    """Server-sent events with JSON for their data: (event, data).
+    """Parse server-sent events with JSON data. Yield (event, data).
 
     Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
@@ -190,7 +190,7 @@ def _size(part: bytes | Path) -> int:
 
 
 def _blocks(part: bytes | Path, size: int) -> Iterator[bytes]:
-    """As many bytes of a part as were announced, piece by piece."""
+    """Yield the announced number of bytes of a part, piece by piece."""
     if isinstance(part, bytes):
         yield part
         return
@@ -214,13 +214,13 @@ def _read_events(response: HTTPResponse, tell: Tell) -> None:
         for event, data in parse_events(response):
             tell(event, data)
     except (OSError, HTTPException, ValueError, AttributeError):
-        return  # the line was closed, by us or the server: whoever waits for the answer is told
+        return  # the connection was closed by either side; the request for the answer reports it
 
 
 def _await_continue(line: socket.socket) -> None:
-    """Wait for ``100 Continue``; a server that does not send it gets the body all the same."""
+    """Wait for ``100 Continue``; a server that does not send it gets the body anyway."""
     if isinstance(line, SSLSocket) or not _is_readable(line, CONTINUE_TIMEOUT):
-        return  # what comes encrypted cannot be looked at without being taken
+        return  # encrypted data cannot be peeked at
     if line.recv(12, socket.MSG_PEEK)[9:12] == b"100":
         head = b""
         while not head.endswith(b"\r\n\r\n") and (byte := line.recv(1)):

@@ -1,5 +1,5 @@
-"""Metrics of language models; their names are those of other servers of such models, after the
-prefix, so that dashboards and autoscalers can be taken over."""
+"""Metrics of language models. After the prefix, their names equal those of other servers of
+language models, so that dashboards and autoscalers can be reused."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
@@ -20,33 +20,33 @@ if TYPE_CHECKING:
 
 LABELS = ("model", "version")
 HISTOGRAMS: dict[str, tuple[str, Callable[[TokenStatistics], Times]]] = {
-    "time_to_first_token_seconds": ("From a request to its first token", lambda v: v.first),
-    "inter_token_latency_seconds": ("From one token to the next", lambda v: v.between),
+    "time_to_first_token_seconds": ("Time from a request to its first token", lambda v: v.first),
+    "inter_token_latency_seconds": ("Time from one token to the next", lambda v: v.between),
     "request_queue_time_seconds": (
         "Time that a request waited until its prompt was read",
         lambda v: v.queued,
     ),
 }
 COUNTERS: dict[str, tuple[str, Callable[[TokenStatistics], int]]] = {
-    "prompt_tokens": ("Tokens of prompts that were read", lambda v: v.read),
-    "generation_tokens": ("Tokens that were written", lambda v: v.chosen),
+    "prompt_tokens": ("Prompt tokens read", lambda v: v.read),
+    "generation_tokens": ("Tokens generated", lambda v: v.chosen),
 }
 GAUGES: dict[str, tuple[str, Callable[["GenerationBatcher"], float]]] = {
     "num_requests_running": ("Requests that have a row of the cache", lambda b: b.running),
-    "num_requests_waiting": ("Requests that wait for one", lambda b: b.waiting),
+    "num_requests_waiting": ("Requests that wait for a row of the cache", lambda b: b.waiting),
     "kv_cache_usage_perc": (
         "Share of the cache that holds tokens, 1 for all of it",
         lambda b: b.cache_use,
     ),
-    "kv_cache_bytes": ("What the cache takes once it is full", lambda b: b.cache_bytes),
-    "kv_cache_held_bytes": ("What of that it has taken so far", lambda b: b.cache_held_bytes),
+    "kv_cache_bytes": ("Size of the cache when it is full", lambda b: b.cache_bytes),
+    "kv_cache_held_bytes": ("Memory that the cache holds now", lambda b: b.cache_held_bytes),
 }
 
 
 def language_metrics(
     counted: Mapping[tuple[str, int], TokenStatistics], versions: Iterable[ModelVersion]
 ) -> Iterator[Metric]:
-    """Counters, with zeros for versions without a request yet, and current values."""
+    """Yield counters, with zeros for versions without a request yet, and gauges."""
     batchers = {
         (version.model, version.number): cast("GenerationBatcher", version.batcher)
         for version in versions

@@ -1,6 +1,6 @@
-"""Events to lines of the log: text for people, JSON for machines; changes have a log of their own.
+"""Writes events to the log: text for people, JSON for machines; changes have a separate log.
 
-The logger ``quantserve`` has events of models, ``quantserve.audit`` who asked for each change.
+The logger ``quantserve`` has events of models, ``quantserve.audit`` the author of each change.
 """
 
 import logging
@@ -45,21 +45,21 @@ class _JsonLines(logging.Formatter):
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        # Values from outside are quoted, so that none can end its line and begin another.
+        # Values from outside are quoted, so that none can contain a line break.
         fields: dict[str, Any] = getattr(record, "fields", {})
         pairs = (f" {key}={dumps(value)}" for key, value in fields.items())
         return super().format(record) + "".join(pairs)
 
 
 def logs_json(settings: Settings) -> bool:
-    """Whether the log has lines of JSON."""
+    """Check whether the log has lines of JSON."""
     if settings.log_format == "auto":
         return not sys.stderr.isatty()
     return settings.log_format == "json"
 
 
 def json_line(message: str, fields: Mapping[str, Any], level: int = logging.INFO) -> str:
-    """A line in the log's form, for text on standard output: log collectors merge both streams."""
+    """Format a line as the log does, for standard output: log collectors merge both streams."""
     record = logging.LogRecord("quantserve", level, "", 0, "%s", (message,), None)
     record.fields = fields
     return _JsonLines().format(record)
@@ -76,8 +76,8 @@ def start_logs(settings: Settings) -> None:
 
 
 class Log:
-    """An observer that writes what an operator must know, and each request if asked to: by a
-    setting, or for a while by the level of the log.
+    """An observer that logs the events that an operator must know. It also logs each request if a
+    setting, or temporarily the level of the log, says so.
     """
 
     def __init__(self, requests: bool) -> None:
@@ -93,7 +93,7 @@ class Log:
             level = logging.ERROR if failed else logging.INFO
             _log.log(level, "model %s version %s is %s %s", *event)
         elif isinstance(event, ThreadLost):
-            text = "returned after all" if event.back else "does not return, and was given up"
+            text = "returned late" if event.back else "does not return, and was given up"
             level = logging.INFO if event.back else logging.ERROR
             _log.log(level, "model %s version %s: a thread %s", event.model, event.version, text)
         elif isinstance(event, Swapped):
@@ -106,7 +106,7 @@ class Log:
 
 
 def audit_log(event: Event) -> None:
-    """An observer that writes a line for every change that was asked for, done or not."""
+    """Write a line for every requested change, whether it was done or not; an observer."""
     if isinstance(event, ChangeCompleted):
         fields = _of_change(event)
     elif isinstance(event, AccessRefused):

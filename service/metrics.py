@@ -1,4 +1,4 @@
-"""Counters and gauges for Prometheus, made at scrape time from what the core counted.
+"""Counters and gauges for Prometheus, created at scrape time from the core's counters.
 
 Names follow https://prometheus.io/docs/practices/naming/: base units, and the unit at the end.
 """
@@ -47,19 +47,19 @@ HISTOGRAMS: dict[str, tuple[str, Callable[[VersionStatistics], Histogram]]] = {
     "queue_duration_seconds": ("Time that a request waited for its batch", lambda v: v.queue),
     "compute_duration_seconds": ("Time that a batch ran the graph", lambda v: v.compute),
     "batch_rows": ("Rows in a batch", lambda v: v.rows),
-    "batch_padding_ratio": ("Share of a batch's elements that were filled in", lambda v: v.padding),
+    "batch_padding_ratio": ("Share of a batch's elements that are padding", lambda v: v.padding),
 }
 WORK: dict[str, tuple[str, Callable[[VersionStatistics], float]]] = {
     "executions": ("Runs of the graph", lambda v: v.runs),
     "instance_busy_seconds": (
-        "Time that instances worked; its rate by the number of instances is their busy share",
+        "Busy time of instances; its rate divided by the number of instances is their busy share",
         lambda v: v.all_batches.total,
     ),
 }
 IMAGES: dict[str, tuple[str, Callable[[VersionStatistics], float]]] = {
-    "images_decoded": ("Images that became inputs", lambda v: v.images),
+    "images_decoded": ("Images decoded for inputs", lambda v: v.images),
     "image_decoding_seconds": (
-        "Time of threads in which images were decoded, resized and scaled",
+        "Time that threads spent decoding, resizing and scaling images",
         lambda v: v.image_seconds,
     ),
 }
@@ -69,24 +69,24 @@ LOOKUPS: dict[str, Callable[[VersionStatistics], Lookups]] = {
 }
 BATCHERS: dict[str, tuple[str, Callable[[Batcher], float]]] = {
     "queue_requests": ("Requests that wait for a batch", lambda b: b.waiting),
-    "in_flight_requests": ("Requests that wait or are being run", lambda b: b.in_flight),
-    "instances": ("Instances that can run batches side by side", lambda b: b.instances),
-    "instances_busy": ("Instances at work", lambda b: b.busy),
+    "in_flight_requests": ("Requests that wait or run", lambda b: b.in_flight),
+    "instances": ("Instances that can run batches concurrently", lambda b: b.instances),
+    "instances_busy": ("Instances that are running a batch", lambda b: b.busy),
 }
 LOADED: dict[str, tuple[str, Callable[[Loaded], float]]] = {
-    "queue_limit_requests": ("Requests that may wait at most", lambda v: v.policy.max_queue),
+    "queue_limit_requests": ("Maximum number of waiting requests", lambda v: v.policy.max_queue),
     "model_size_bytes": ("Size of the files", lambda v: v.file_bytes),
-    "model_memory_bytes": ("By how much the process grew at load", lambda v: v.memory_bytes),
+    "model_memory_bytes": ("Growth of the process's memory at load", lambda v: v.memory_bytes),
     "model_load_duration_seconds": ("Time of loading and warm-up", lambda v: v.load_seconds),
     "model_batch_deviation_ratio": (
-        "How far answers move with the rows beside them, as a share of the largest value",
+        "How much answers change with other rows in the batch, relative to the largest value",
         lambda v: v.probe.deviation,
     ),
 }
 
 
 class Metrics(Collector):
-    """All metrics of ``/metrics``, in a registry of its own."""
+    """All metrics of ``/metrics``, in a separate registry."""
 
     def __init__(
         self,
@@ -99,8 +99,8 @@ class Metrics(Collector):
         poll: float = 0.0,
         protocols: Sequence[str] = PROTOCOLS,
     ) -> None:
-        """``poll``: seconds between two looks at the models folder, 0 for none. ``protocols``:
-        those in which models take tensors."""
+        """``poll``: seconds between two polls of the models folder, 0 for no polling.
+        ``protocols``: the protocols in which models accept tensors."""
         self._protocols = protocols
         self._poll = poll
         self._crashes = crashes
@@ -119,11 +119,11 @@ class Metrics(Collector):
         ProcessCollector(registry=self._registry)
 
     def families(self) -> Iterator[Metric]:
-        """All families of metrics."""
+        """Yield all families of metrics."""
         yield from self._registry.collect()
 
     async def render(self, accept: str) -> tuple[bytes, str]:
-        """The page and its content type: text or OpenMetrics, by the Accept header."""
+        """Return the page and its content type: text or OpenMetrics, by the Accept header."""
         encoder, content_type = choose_encoder(accept)
         return encoder(self._registry), content_type
 
@@ -147,7 +147,7 @@ class Metrics(Collector):
         labels = (*LABELS, "protocol")
         total = CounterMetricFamily(
             "quantserve_requests",
-            "Requests answered or given up; no version where they reached none",
+            "Completed or abandoned requests; version is empty if a request reached no version",
             labels=(*labels, "outcome"),
         )
         durations = HistogramMetricFamily(
@@ -166,8 +166,8 @@ class Metrics(Collector):
         yield from (total, durations, rows)
 
     def _requests_by_label(self) -> dict[tuple[str, int, str], RequestStatistics]:
-        """The counts, with zeros for READY versions without a request yet: ``rate()`` sees no
-        increase in a series that begins with 1.
+        """Return the counts, with zeros for READY versions without a request yet. ``rate()`` sees
+        no increase in a series that begins with 1.
         """
         found = dict(self._statistics.requests)
         for version in self._versions():
@@ -185,7 +185,7 @@ class Metrics(Collector):
         for name, (text, histogram) in HISTOGRAMS.items():
             family = HistogramMetricFamily(f"quantserve_{name}", text, labels=LABELS)
             for labels, found in versions:
-                # Of what has no traces, such as rows, there are no exemplars.
+                # Histograms without traces, such as rows, have no exemplars.
                 traced = self._exemplars.of((name.partition("_")[0], labels[0], int(labels[1])))
                 family.add_metric(labels, *_cumulative(histogram(found), traced))
             yield family
@@ -211,7 +211,7 @@ class Metrics(Collector):
             yield family
 
     def _images(self) -> Iterator[Metric]:
-        """Of versions that take images; nothing where there is none."""
+        """Yield the metrics of versions that accept images; nothing if there are none."""
         ready = {(v.model, v.number): VersionStatistics() for v in self._versions() if v.images}
         counted = {label: v for label, v in self._statistics.versions.items() if v.images}
         if not (found := ready | counted):
@@ -223,7 +223,7 @@ class Metrics(Collector):
             yield counter
 
     def _caches(self) -> Iterator[Metric]:
-        """Of versions with a response cache; nothing where there is none."""
+        """Yield the metrics of versions with a response cache; nothing if there are none."""
         cached = [each for each in self._versions() if each.config.cache.max_bytes]
         if not cached:
             return
@@ -234,7 +234,7 @@ class Metrics(Collector):
         seconds = CounterMetricFamily(
             "quantserve_cache_lookup_seconds", "Time of these lookups", labels=labels
         )
-        held = _gauge("cache_bytes", "Outputs in the response cache")
+        held = _gauge("cache_bytes", "Size of the outputs in the response cache")
         counted = self._statistics.versions
         for version in cached:
             found = counted.get((version.model, version.number), VersionStatistics())
@@ -246,9 +246,9 @@ class Metrics(Collector):
         yield from (requests, seconds, held)
 
     def _states(self) -> Iterator[Metric]:
-        state = _gauge("model_state", "1 for the state that a version is in", "state")
-        serving = _gauge("model_serving", "1 for the version that answers when none is asked for")
-        info = InfoMetricFamily("quantserve_model", "What is loaded", labels=LABELS)
+        state = _gauge("model_state", "1 for the current state of a version", "state")
+        serving = _gauge("model_serving", "1 for the version that answers by default")
+        info = InfoMetricFamily("quantserve_model", "Properties of a version", labels=LABELS)
         for model in self._repository:
             if not model.versions:
                 _one_of(state, [model.name, ""], State.UNAVAILABLE)
@@ -263,18 +263,18 @@ class Metrics(Collector):
 
     def _rollouts(self) -> Iterator[Metric]:
         swaps = CounterMetricFamily(
-            "quantserve_swaps", "Times that another version took over", labels=("model", "cause")
+            "quantserve_swaps", "Switches to another version", labels=("model", "cause")
         )
         for (model, cause), count in self._statistics.swaps.items():
             swaps.add_metric([model, cause], count)
         failures = CounterMetricFamily(
             "quantserve_rollout_failures",
-            "Phases that a version on its way into service did not pass",
+            "Phases of a rollout that a version failed",
             labels=(*LABELS, "phase"),
         )
         for (model, number, phase), count in self._statistics.rollout_failures.items():
             failures.add_metric([model, str(number), phase], count)
-        lost = _gauge("lost_threads", "Threads that were given up, since they do not return")
+        lost = _gauge("lost_threads", "Threads that were given up because they do not return")
         for (model, number), count in self._statistics.lost_threads.items():
             lost.add_metric([model, str(number)], count)
         yield from (swaps, failures, lost)
@@ -282,16 +282,16 @@ class Metrics(Collector):
     def _server(self) -> Iterator[Metric]:
         ready = GaugeMetricFamily(
             "quantserve_ready",
-            "1 while every model that can be is warm, and one is",
+            "1 while every loadable model is warm, and at least one is",
             value=float(self._repository.ready),
         )
         limit = GaugeMetricFamily(
             "quantserve_memory_limit_bytes",
-            "Memory that the process may hold: its cgroup's limit",
+            "Memory limit of the process: its cgroup's limit",
             value=self._memory_limit,
         )
         build = InfoMetricFamily(
-            "quantserve_build", "What the server is made of", value=self._build
+            "quantserve_build", "Versions of the server and its packages", value=self._build
         )
         yield from (ready, limit, build)
 
@@ -299,24 +299,24 @@ class Metrics(Collector):
         counts = self._traffic()
         shares = GaugeMetricFamily(
             "quantserve_memory_share_bytes",
-            "What the process may hold: itself with its models, and requests and answers in flight",
+            "Memory limits: the process with its models, and requests and answers in flight",
             labels=("share",),
         )
         shares.add_metric(["models"], self._plan.models)
         shares.add_metric(["traffic"], self._plan.traffic)
         held = GaugeMetricFamily(
             "quantserve_traffic_bytes",
-            "Reserved for requests and answers in flight",
+            "Memory reserved for requests and answers in flight",
             value=counts.held,
         )
         refused = CounterMetricFamily(
             "quantserve_traffic_refusals",
-            "Requests that had no room in their share of memory",
+            "Requests refused because their share of memory was full",
             value=counts.refused,
         )
         dropped = CounterMetricFamily(
             "quantserve_dropped_answers",
-            "Answers that made way since their clients took nothing",
+            "Answers dropped to free memory because their clients did not read them",
             value=counts.dropped,
         )
         yield from (shares, held, refused, dropped)
@@ -329,7 +329,7 @@ class Metrics(Collector):
         )
         crashes = CounterMetricFamily(
             "quantserve_crashes",
-            "Crashes by cause; no model where none was alone at work",
+            "Crashes by cause; model is empty if no single model was at work",
             labels=("cause", "model"),
         )
         for (cause, model), count in self._crashes.counts.items():
@@ -345,23 +345,23 @@ class Metrics(Collector):
     def _polls(self) -> Iterator[Metric]:
         failures = CounterMetricFamily(
             "quantserve_poll_failures",
-            "Looks at the models folder that failed",
+            "Failed polls of the models folder",
             value=self._statistics.poll_failures,
         )
         last = GaugeMetricFamily(
             "quantserve_poll_last_success_timestamp_seconds",
-            "When the models folder was last looked at without one; the start before the first",
+            "Time of the last successful poll of the models folder; initially the server's start",
             value=self._statistics.last_poll,
         )
         interval = GaugeMetricFamily(
             "quantserve_poll_interval_seconds",
-            "Time between two looks at the models folder",
+            "Time between two polls of the models folder",
             value=self._poll,
         )
         yield from (failures, last, interval)
 
     def _ready(self) -> Iterator[tuple[str, int]]:
-        """Versions that requests can reach, by model and number."""
+        """Yield the versions that requests can reach, by model and number."""
         return ((v.model, v.number) for v in self._versions() if v.state is State.READY)
 
     def _versions(self) -> Iterator[ModelVersion]:
@@ -395,7 +395,8 @@ def _gauge(name: str, text: str, *more: str) -> GaugeMetricFamily:
 def _cumulative(
     histogram: Histogram, traced: Mapping[int, Traced]
 ) -> tuple[list[tuple[str, float] | tuple[str, float, Exemplar]], float]:
-    """Counts up to each bound, with an exemplar where a trace is in the bucket; and the sum."""
+    """Return the counts up to each bound, with the exemplar of a bucket if it has one, and the
+    sum."""
     total = 0
     buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
     bounds = [*(str(float(bound)) for bound in histogram.bounds), "+Inf"]

@@ -1,4 +1,4 @@
-"""The server's side of its supervisor: what it receives and what it reports."""
+"""The server's side of its supervisor: the state it receives and the events it reports."""
 
 import ctypes
 import json
@@ -23,17 +23,17 @@ PR_SET_PDEATHSIG = 1
 
 
 def _nobody(_: bytes, __: tuple[int, ...] = ()) -> None:
-    """Where there is no supervisor."""
+    """Report nothing: there is no supervisor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seat:
     """The place of this process among the workers of a fleet.
 
-    ``channel`` leads to the supervisor. Connections that others hand over come by ``inbox``;
-    ``outboxes`` lead to all, by number. ``cores`` is its share, and ``machine`` what all workers
-    have together. ``again``: another process had the seat, or the fleet has been ready before.
-    ``late``: it takes connections only once it is ready.
+    ``channel`` is the socket to the supervisor. Other workers pass connections to ``inbox``;
+    ``outboxes`` are the sockets to all workers, by number. ``cores`` is its share of the cores,
+    ``machine`` the cores of all workers. ``again``: another process had this place before, or the
+    fleet has been ready before. ``late``: accept connections only when ready.
     """
 
     worker: int
@@ -52,23 +52,24 @@ class Seat:
 
     @property
     def idle(self) -> bool:
-        """Whether no other worker runs a model in a thread."""
+        """True if no other worker runs a model in a thread."""
         return self.board.others_idle(self.worker)
 
     def set_busy(self, *, busy: bool) -> None:
-        """Tell the others whether this worker does."""
+        """Publish whether this worker runs a model in a thread."""
         self.board.set_busy(self.worker, busy=busy)
 
     @property
     def all_end(self) -> bool:
-        """Whether the others end too."""
+        """True if all workers are stopping, or the supervisor has ended."""
         return self.board.stopping or os.getppid() != self.parent
 
 
 @dataclass(frozen=True, slots=True)
 class Supervised:
-    """``crashes`` are those of earlier servers of the same supervisor; ``listener`` is the port
-    that one of them had opened. Without a supervisor there are none, and nothing is reported.
+    """A server's connection to its supervisor. ``crashes`` are the crashes of earlier servers of
+    the same supervisor; ``listener`` is the port that an earlier server had opened. Without a
+    supervisor both are empty, and nothing is reported.
     """
 
     ledger: Ledger = field(default_factory=Ledger)
@@ -82,15 +83,15 @@ class Supervised:
         self._event("listening", (listener.fileno(),))
 
     def ready(self) -> None:
-        """The models are loaded."""
+        """Report that the models are loaded."""
         self._event("ready")
 
     def closing(self) -> None:
-        """The port is being closed."""
+        """Report that the port is being closed."""
         self._event("closing")
 
     def try_again(self, work: Work) -> None:
-        """Tell the supervisor to forget the crashes of a version that is to be served again."""
+        """Ask the supervisor to forget the crashes of a version that will be served again."""
         self._event("try again", model=work.model, version=work.version)
 
     def _event(self, name: str, files: tuple[int, ...] = (), **more: object) -> None:
@@ -117,14 +118,14 @@ def supervised() -> Supervised:
         listener.set_inheritable(False)
 
     def tell(message: bytes, files: tuple[int, ...] = ()) -> None:
-        with suppress(OSError):  # the supervisor is gone, and this process about to be
+        with suppress(OSError):  # the supervisor has ended, and this process will end too
             socket.send_fds(channel, [message], files)
 
     return Supervised(Ledger(table), Crashes.from_json(told["crashes"]), listener, tell, seat)
 
 
 def _assigned(told: dict[str, Any], channel: socket.socket) -> dict[str, Any]:
-    """Wait for a seat, with all libraries loaded."""
+    """Wait, with all libraries loaded, until this spare process gets a worker's place."""
     line = bytearray()
     while not line.endswith(b"\n"):
         data = channel.recv(1)
@@ -169,7 +170,7 @@ def _seat(told: dict[str, Any], channel: socket.socket) -> Seat:
 
 
 def _end_with(parent: int) -> None:
-    """Drain and end when the supervisor is killed, since nothing else stops this process."""
+    """Drain and end when the supervisor is killed, because nothing else would stop this process."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:

@@ -1,4 +1,4 @@
-"""The spans of a request to a language model, made once it has ended; imported only where tracing
+"""The spans of a request to a language model, created once it has ended; imported only if tracing
 is on.
 
     generate smollm2     from the request's start to the end of its last answer
@@ -15,15 +15,15 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_
 from service.core.events import Outcome, TextAnswered
 
 MOST_EVENTS = 128
-"""Of one answer, evenly chosen of all: receivers refuse spans with many more."""
+"""Events of one answer, evenly chosen: receivers refuse spans with many more."""
 OURS = (Outcome.FAILED, Outcome.REJECTED, Outcome.EXPIRED)
 
 
 def trace_text(
     tracer: Tracer, event: TextAnswered, parent: Context, at: Callable[[float], int]
 ) -> Span:
-    """The span of a request. ``at`` gives nanoseconds since the epoch for a time of
-    ``perf_counter``."""
+    """Create the span of a request. ``at`` converts a time of ``perf_counter`` to nanoseconds since
+    the epoch."""
     name = f"generate {event.model}" if event.version else "generate"
     span = tracer.start_span(name, parent, SpanKind.SERVER, start_time=at(event.started))
     if not span.is_recording():
@@ -73,7 +73,7 @@ def _answer(
 
 
 def _some(pieces: Sequence[tuple[float, int]]) -> Sequence[tuple[float, int]]:
-    """At most as many items as allowed, the first and the last among them."""
+    """Return at most ``MOST_EVENTS`` items, including the first and the last."""
     if len(pieces) <= MOST_EVENTS:
         return pieces
     step = (len(pieces) - 1) / (MOST_EVENTS - 1)

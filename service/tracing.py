@@ -1,17 +1,17 @@
-"""Requests as OpenTelemetry traces; imported only where tracing is on.
+"""Requests as OpenTelemetry traces; imported only if tracing is on.
 
-Spans are made after the request, from times that are measured in any case. With tracing, a subclass
-of ``Inference`` reads the client's context and keeps the time of each step; without it, requests
-take the same path.
+Spans are created after the request, from times that are measured in any case. With tracing, a
+subclass of ``Inference`` reads the client's context and records the time of each step. Without
+tracing, requests take the same path.
 
     infer digits         from the request's start to the last byte of its answer
-      receive            until the body is there
-      decode             until it is in the queue
-      queue              until its batch begins
-      compute            the batch, to which it has a link
+      receive            until the body has arrived
+      decode             until the request is in the queue
+      queue              until the batch begins
+      compute            the run of the batch, with a link to the batch's span
       encode             the answer is written
-    batch digits         a trace of its own, with links to the requests in it
-    generate smollm2     a request to a language model, made in text_spans.py
+    batch digits         a separate trace, with links to the requests in the batch
+    generate smollm2     a request to a language model, created in text_spans.py
 
 OpenTelemetry's own variables set the destination and the sampling: OTEL_EXPORTER_OTLP_ENDPOINT,
 OTEL_TRACES_SAMPLER and others. Source: https://www.w3.org/TR/trace-context/ (and traceresponse:
@@ -49,15 +49,15 @@ if TYPE_CHECKING:
 
 CONTEXT = ("traceparent", "tracestate")
 OURS = (Outcome.FAILED, Outcome.REJECTED, Outcome.EXPIRED)
-"""Outcomes that are errors of the server, as the conventions for spans of servers have it."""
+"""Outcomes that count as errors of the server, by the conventions for server spans."""
 
 
 class Tracing:
-    """Makes and exports spans; an observer of batches."""
+    """Creates and exports spans; an observer of batches."""
 
     def __init__(self, exemplars: Exemplars, processor: SpanProcessor | None = None) -> None:
         given = {"service.name": "quantserve", "service.version": __version__}
-        # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win.
+        # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES have priority.
         self._provider = TracerProvider(resource=Resource(given).merge(Resource.create()))
         self._provider.add_span_processor(processor or BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("quantserve", __version__)
@@ -66,7 +66,7 @@ class Tracing:
         self._epoch = time_ns() - round(perf_counter() * 1e9)
 
     def __call__(self, event: Event) -> None:
-        """Finish the traces of the requests that a batch has answered, or trace one in text."""
+        """Finish the traces of the requests of a batch, or trace a request to a language model."""
         if type(event) is TextAnswered:
             self._in_text(event)
         if type(event) is not BatchExecuted or not event.entries:
@@ -90,11 +90,11 @@ class Tracing:
             self._exemplars.put(labels, _traced(span)._replace(value=event.ended - event.started))
 
     def close(self) -> None:
-        """Export the spans that are left. Blocks."""
+        """Export the remaining spans. Blocks."""
         self._provider.shutdown()
 
     def begin(self, exchange: Exchange, headers: Headers) -> "Trace":
-        """The trace of a request, in the client's context if it sent one."""
+        """Start the trace of a request, in the client's context if it sent one."""
         carrier = {
             name: headers[name.encode()].decode("latin-1")
             for name in CONTEXT
@@ -109,13 +109,13 @@ class Tracing:
         return Trace(exchange, span, perf_counter())
 
     def end(self, trace: "Trace") -> None:
-        """The request has ended: close its span, once its batch is known if it has one."""
+        """Handle the end of a request: close its span, or wait until its batch is reported."""
         if not trace.expects_batch:
             self._close(trace)
 
     def _batch(self, event: BatchExecuted, known: Sequence[tuple["Trace", float]]) -> None:
         timing = event.timing
-        # Answers are written before the batch is told of: it ended with the first of them.
+        # Answers are written before the batch is reported: the batch ended with the first answer.
         ended = min((trace.replied for trace, _ in known if trace.replied), default=perf_counter())
         began = ended - timing.total
         links = [Link(trace.span.get_span_context()) for trace, _ in known]
@@ -179,15 +179,15 @@ class Tracing:
         span.end(self._at(ended))
 
     def _at(self, moment: float) -> int:
-        """A moment of ``perf_counter`` in nanoseconds since the epoch."""
+        """Convert a time of ``perf_counter`` to nanoseconds since the epoch."""
         return self._epoch + round(moment * 1e9)
 
 
 class Trace:
-    """A request's span and the times of its steps, as ``perf_counter`` gives them; 0: not reached.
+    """A request's span and the times of its steps, by ``perf_counter``; 0 for a step not reached.
 
-    ``compute`` holds one (arrived, began, ended, link to the batch) for each batch that the request
-    was in: several where its rows run one by one.
+    ``compute`` has one (arrived, began, ended, link to the batch) for each batch of the request:
+    several if its rows run one by one.
     """
 
     __slots__ = (
@@ -205,14 +205,14 @@ class Trace:
         self.ended = 0.0
 
     def header(self) -> tuple[bytes, bytes]:
-        """The context for the client, which may not have sent one."""
+        """Return the header with the trace context, for clients with or without a context."""
         context = self.span.get_span_context()
         text = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
         return (b"traceresponse", text.encode())
 
 
 class _TracedReply:
-    """A reply that notes when its answer came."""
+    """A reply that records when its answer arrived."""
 
     __slots__ = ("_reply", "trace")
 
@@ -228,7 +228,7 @@ class _TracedReply:
         self._reply.set_result(outputs)
 
     def set_exception(self, error: BaseException) -> None:
-        # A request that is refused while it waits was in no batch.
+        # A request that was refused while it waited was in no batch.
         self.trace.replied = perf_counter()
         self.trace.expects_batch = not isinstance(error, TransientError)
         self._reply.set_exception(error)
@@ -292,7 +292,7 @@ class TracedInference(Inference):
         return self._encoded(exchange, super().refuse(exchange, error), began)
 
     def finish(self, exchange: Exchange) -> None:
-        """The request has ended, and so has its span."""
+        """Finish the request and its trace."""
         super().finish(exchange)
         trace = self._traces.pop(exchange, None)
         if trace is not None:
@@ -313,7 +313,8 @@ def _traced(span: Span) -> Traced:
 
 
 def _whole(reply: object) -> object:
-    """The reply of the request that a part, or requests that ask the same, are run for."""
+    """Return the reply of the whole request, for a part of it or for a run shared by equal
+    requests."""
     while (whole := getattr(reply, "whole", None)) is not None:
         reply = whole
     return reply

@@ -1,7 +1,7 @@
 """The dashboard as code: python deploy/grafana/dashboard.py writes dashboards/quantserve.json.
 
-Panels stand in rows of 24 columns; a panel knows its width, the layout is computed.
-Source: https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/
+Panels are placed in rows of 24 columns. A panel has its width; the layout is computed. Source:
+https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/
 """
 
 import json
@@ -18,7 +18,7 @@ WIDTH = 24
 
 
 def dashboard() -> Json:
-    """The whole, as Grafana reads it."""
+    """Return the dashboard in Grafana's JSON model."""
     return {
         "uid": "quantserve",
         "title": "quantserve",
@@ -56,7 +56,7 @@ def variable(label: str) -> Json:
 
 
 def swaps() -> Json:
-    """A line at each moment at which a version begins to serve."""
+    """Return the annotation that draws a line when a version begins to serve."""
     serving = 'max by (model, version) (quantserve_model_serving{model=~"$model"})'
     return {
         "name": "Swaps",
@@ -129,7 +129,7 @@ def target(query: Query, letter: str) -> Json:
 
 
 def text() -> str:
-    """The file's content."""
+    """Return the content of the dashboard file."""
     return json.dumps(dashboard(), indent=1) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""What the dashboard shows, row by row; ``dashboard.py`` makes Grafana's JSON of it.
+"""The panels of the dashboard, row by row; ``dashboard.py`` converts them to Grafana's JSON.
 
 Every query is run against a real Prometheus by tests/deploy/test_dashboard.py.
 """
@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Query:
-    """PromQL, and what its lines are called."""
+    """A PromQL expression, and the legend of its lines."""
 
     expr: str
     legend: str
@@ -25,7 +25,8 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture. ``unit`` is one of Grafana's; ``bad`` the value from which it is red."""
+    """One panel. ``unit`` is one of Grafana's units; from the value ``bad`` on, the panel is
+    red."""
 
     title: str
     queries: tuple[Query, ...]
@@ -41,12 +42,12 @@ class Panel:
 
 
 def rate(metric: str, by: str, more: str = "") -> str:
-    """A sum of rates of what is chosen."""
+    """Return the sum of the rates of a metric for the selected models and instances."""
     return f"sum by ({by}) (rate({metric}{{{CHOSEN}{more}}}[$__rate_interval]))"
 
 
 def quantiles(histogram: str, by: str = "model, version", name: str = VERSION) -> tuple[Query, ...]:
-    """The median, and what one request in twenty and in a hundred takes longer than."""
+    """Return queries for the 50th, 95th and 99th percentile of a histogram."""
     buckets = rate(f"{histogram}_bucket", f"le, {by}")
     levels = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
     return tuple(
@@ -56,7 +57,7 @@ def quantiles(histogram: str, by: str = "model, version", name: str = VERSION) -
 
 
 def stat(title: str, expr: str, unit: str, text: str, bad: float | None = None) -> Panel:
-    """One number, with its course behind it."""
+    """Return a panel with one number and its graph."""
     queries = (Query(expr, title),)
     return Panel(title, queries, text, unit, "stat", width=4, height=4, bad=bad)
 
@@ -67,41 +68,41 @@ BUSY = "rate(quantserve_instance_busy_seconds_total{%s}[$__rate_interval])" % CH
 INSTANCES = f"quantserve_instances{{{CHOSEN}}}"
 
 GLANCE = (
-    stat("Requests", rate("quantserve_requests_total", ""), "reqps", "Of all models chosen"),
+    stat("Requests", rate("quantserve_requests_total", ""), "reqps", "Of all selected models"),
     stat(
         "Errors",
         f"({rate('quantserve_requests_total', '', ERRORS)} or vector(0))"
         f" / ({rate('quantserve_requests_total', '', COUNTED)} > 0)",  # nothing while idle, not NaN
         "percentunit",
-        "Share that the servers failed, refused or let wait too long; the objective is 0.1 %",
+        "Share of requests that the servers failed, refused or let wait too long; the objective is 0.1 %",
         bad=0.001,
     ),
     stat(
         "p99",
         f"histogram_quantile(0.99, {rate('quantserve_request_duration_seconds_bucket', 'le')})",
         "s",
-        "What one request in a hundred takes longer than; the objective is 100 ms",
+        "One request in a hundred takes longer; the objective is 100 ms",
         bad=0.1,
     ),
     stat(
         "Busy",
         f"sum({BUSY}) / sum({INSTANCES})",
         "percentunit",
-        "Share of the time for which instances work; near 100 % there is no room for more",
+        "Share of the time in which instances are busy; near 100 % there is no capacity left",
         bad=0.9,
     ),
     stat(
         "Memory",
         'max(instance:quantserve_memory:used_ratio{instance=~"$instance"})',
         "percentunit",
-        "Of the limit of the container or machine; the server that is nearest to it",
+        "Share of the limit of the container or machine, for the server nearest to its limit",
         bad=0.9,
     ),
     stat(
         "Servers ready",
         'sum(quantserve_ready{instance=~"$instance"})',
         "none",
-        "Servers on which every model that can be is loaded and warm",
+        "Servers on which every loadable model is loaded and warm",
     ),
 )
 
@@ -109,19 +110,19 @@ REQUESTS = (
     Panel(
         "Requests by model",
         (Query(rate("quantserve_requests_total", "model, version"), VERSION),),
-        "By the version that answered: a swap shows as one line taking over from another",
+        "By the version that answered: at a swap one line replaces another",
         "reqps",
     ),
     Panel(
         "How requests end",
         (Query(rate("quantserve_requests_total", "outcome") + " > 0", "{{outcome}}"),),
-        "invalid and cancelled are the clients' doing; failed, rejected and expired are ours",
+        "invalid and cancelled are caused by clients; failed, rejected and expired by the server",
         "reqps",
     ),
     Panel(
         "Request duration",
         quantiles("quantserve_request_duration_seconds"),
-        "From the first byte to the last of the answer. Diamonds lead to traces where there are any",
+        "From the first byte of the request to the last byte of the answer. Diamonds link to traces, if there are any",
         "s",
     ),
     Panel(
@@ -138,7 +139,7 @@ REQUESTS = (
             Query('model:quantserve_request_errors:ratio_rate5m{model=~"$model"} / 0.001', "{{model}} errors"),
             Query('model:quantserve_request_slow:ratio_rate5m{model=~"$model"} / 0.01', "{{model}} slow"),
         ),
-        "How many times faster than allowed over a month; 1 is what the objective allows",
+        "Speed at which the month's budget is used; 1 is the speed that the objective allows",
         "none",
     ),
 )  # fmt: skip
@@ -154,7 +155,7 @@ BATCHES = (
             ),
             *quantiles("quantserve_batch_rows")[1:2],
         ),
-        "Batches grow by themselves while instances are busy",
+        "Batches grow automatically while instances are busy",
     ),
     Panel(
         "Padding",
@@ -165,7 +166,7 @@ BATCHES = (
                 VERSION,
             ),
         ),
-        "Share of a batch's elements that are filled in; much of it asks for other buckets",
+        "Share of a batch's elements that are padding; if it is high, use other buckets",
         "percentunit",
     ),
     Panel(
@@ -174,7 +175,7 @@ BATCHES = (
             Query(rate("quantserve_rows_total", "model"), "{{model}} rows"),
             Query(rate("quantserve_executions_total", "model"), "{{model}} runs of the graph"),
         ),
-        "Each second; the distance between the two is what batching saves",
+        "Per second; the distance between the two lines is the number of runs that batching saves",
     ),
 )
 
@@ -185,12 +186,12 @@ SATURATION = (
             Query(f"sum by (model, version) (quantserve_queue_requests{{{CHOSEN}}})", f"{VERSION} waiting"),
             Query(f"sum by (model, version) (quantserve_in_flight_requests{{{CHOSEN}}})", f"{VERSION} in flight"),
         ),
-        "Requests that wait, and those that wait or run, when Prometheus looked",
+        "Requests that wait, and requests that wait or run, at the time of the scrape",
     ),
     Panel(
         "Queue used",
         (Query(f"max by (model, version) (model_version:quantserve_queue:used_ratio{{{CHOSEN}}})", VERSION),),
-        "Of the limit; beyond it requests are refused with 503",
+        "Share of the limit; beyond it requests are refused with 503",
         "percentunit",
         bad=0.8,
     ),
@@ -201,7 +202,7 @@ SATURATION = (
                 f"sum by (model, version) ({BUSY}) / sum by (model, version) ({INSTANCES})", VERSION
             ),
         ),
-        "Share of the time for which instances work",
+        "Share of the time in which instances are busy",
         "percentunit",
         bad=0.9,
     ),
@@ -227,14 +228,14 @@ SATURATION = (
     Panel(
         "Memory of models",
         (Query(f"sum by (model, version) (quantserve_model_memory_bytes{{{CHOSEN}}})", VERSION),),
-        "By how much the process grew when the version was loaded",
+        "Growth of the process's memory when the version was loaded",
         "bytes",
     ),
 )  # fmt: skip
 
 MODELS = (
     Panel(
-        "What is loaded",
+        "Loaded versions",
         (
             Query(
                 f"max by (model, version, precision, scheme, batching) (quantserve_model_info{{{CHOSEN}}})"
@@ -243,7 +244,7 @@ MODELS = (
                 "", instant=True, table=True,
             ),
         ),
-        "Precision and batching of each version; 1 serves, 0 is kept for a rollback",
+        "Precision and batching of each version; 1: serves, 0: kept for a rollback",
         kind="table",
         width=12,
         transformations=(
@@ -262,24 +263,24 @@ MODELS = (
         kind="state-timeline",
         width=12,
         fields={"mappings": [{"type": "value", "options": {
-            "0": {"text": "stands by", "color": "text"}, "1": {"text": "serves", "color": "green"}}}]},
+            "0": {"text": "standby", "color": "text"}, "1": {"text": "serves", "color": "green"}}}]},
     ),
     Panel(
         "Swaps",
         (Query('sum by (model, cause) (quantserve_swaps_total{model=~"$model", instance=~"$instance"})', "{{model}}: {{cause}}"),),
-        "How often another version took over since the start, and why",
+        "Number of switches to another version since the start, by cause",
         width=8,
     ),
     Panel(
-        "Versions that did not pass",
+        "Versions that failed",
         (Query(f"sum by (model, version, phase) (quantserve_rollout_failures_total{{{CHOSEN}}})", "{{model}} {{version}}: {{phase}}"),),
-        "By the phase that stopped them. What served before serves on",
+        "By the phase that they failed. The previous version continues to serve",
         width=8,
     ),
     Panel(
         "Batch deviation",
         (Query(f"max by (model, version) (quantserve_model_batch_deviation_ratio{{{CHOSEN}}})", VERSION),),
-        "How far a row's answer moves with the rows beside it, measured at load",
+        "How much a row's answer changes with the other rows of its batch, measured at load",
         "percentunit",
         width=8,
     ),

@@ -1,6 +1,6 @@
-"""Print what a pyproject.toml depends on, with the extras that are named: python requirements.py
-pyproject.toml [EXTRA ...]. Dependencies installed from this stay in the build's cache while only
-the code changes.
+"""Print the dependencies of a pyproject.toml, with those of the named extras: python
+requirements.py pyproject.toml [EXTRA ...]. Dependencies installed from this stay in the build's
+cache while only the code changes.
 """
 
 import sys

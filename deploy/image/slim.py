@@ -1,9 +1,9 @@
-"""Take out of a folder of installed packages what a server never imports, and say what is left.
+"""Remove files that a server never imports from a folder of installed packages; print the sizes.
 
     python slim.py /opt/quantserve/lib/python3.11/site-packages
 
-What goes is named here, with the reason; that nothing is missed is shown by the image's build,
-which serves every shipped model with what is left (``warm.py``).
+The removed files are listed here, with the reason. The image's build checks that no needed file is
+removed: it serves every shipped model with the remaining files (``warm.py``).
 """
 
 import re
@@ -17,9 +17,9 @@ UNUSED = {
     "numpy": ("distutils", "f2py", "_pyinstaller", "testing/tests", "conftest.py"),
     "uvloop": ("handles", "includes"),
 }
-"""Optimizers and quantizers; builders of extensions; Cython's sources."""
+"""Unused parts: optimizers and quantizers; builders of extensions; Cython's sources."""
 NEED_ONNX = ("tools", "quantization")
-"""Parts of onnxruntime that stay where onnx is installed: they are what quantizing needs."""
+"""Parts of onnxruntime to keep if onnx is installed: quantizing needs them."""
 INSTALLERS = ("pip", "setuptools", "wheel", "pkg_resources", "_distutils_hack")
 OF_TOOLS = ("flatbuffers", "packaging")
 """Dependencies of onnxruntime that only its tools import."""
@@ -53,7 +53,7 @@ def remove(path: Path) -> None:
 
 
 def print_sizes(folder: Path) -> None:
-    """What each package costs, in megabytes, largest first."""
+    """Print the size of each package in megabytes, largest first."""
     sizes = Counter[str]()
     for file in folder.rglob("*"):
         if file.is_file():

@@ -1,10 +1,10 @@
-"""Serve every model of a folder once, in the build of the image, and ask for everything.
+"""Serve every model of a folder once during the build of the image, and request every page.
 
     python warm.py models
 
-It shows that what was taken out is not missed, and leaves the compiled form of every module that
-serving imports, those of the standard library included: the base image has none, and a container
-with a read-only root file system could not keep them.
+This checks that no needed file was removed. It also writes the compiled form of every module that
+serving imports, including the standard library: the base image has no compiled modules, and a
+container with a read-only root file system could not store them.
 """
 
 import json
@@ -20,7 +20,7 @@ from pathlib import Path
 import grpc
 
 PORT = 18237
-"""Not one that a build which shares the network of its machine could meet a server at."""
+"""A port that is unlikely to be in use if the build shares the network of its machine."""
 PATIENCE = 120.0
 KEY = secrets.token_hex(32)
 PAGES = (
@@ -63,13 +63,13 @@ def main(models: Path) -> int:
 
 
 def call(name: str) -> None:
-    """Ask over gRPC, with an empty message."""
+    """Make a gRPC call with an empty message."""
     with grpc.insecure_channel(f"127.0.0.1:{PORT + 1}") as channel:
         assert channel.unary_unary(f"/inference.GRPCInferenceService/{name}")(b"", timeout=PATIENCE)
 
 
 def predict(model: Path, body: bytes) -> None:
-    """Let each version serve in turn, and ask it."""
+    """Swap to each version and send it a request."""
     for number in sorted(int(each.name) for each in model.iterdir() if each.name.isdigit()):
         swap = json.dumps({"version": number}).encode()
         ask("POST", f"/admin/models/{model.name}/swap", swap)
@@ -80,7 +80,7 @@ def predict(model: Path, body: bytes) -> None:
 
 
 def wait(server: subprocess.Popen[bytes]) -> None:
-    """Until the server is ready."""
+    """Wait until the server is ready."""
     end = time.monotonic() + PATIENCE
     while subprocess.run(
         ["quantserve", "ready", "--url", f"http://127.0.0.1:{PORT}"], check=False
@@ -91,7 +91,7 @@ def wait(server: subprocess.Popen[bytes]) -> None:
 
 
 def ask(method: str, path: str, body: bytes = b"", encoding: str = "identity") -> bytes:
-    """The answer's body; it must be a good one."""
+    """Send a request. Return the body of its answer, which must have status 200."""
     connection = HTTPConnection("127.0.0.1", PORT, timeout=30)
     headers = {"Accept-Encoding": encoding, "X-API-Key": KEY}
     connection.request(method, path, body, headers)

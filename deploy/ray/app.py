@@ -1,14 +1,14 @@
-"""quantserve as a Ray Serve application: where one machine is not enough and Ray is there already.
+"""quantserve as a Ray Serve application, for several machines with an existing Ray cluster.
 
     pip install '.[ray]'
     serve run deploy.ray.app:app                     from the repository's folder, or
     serve deploy deploy/ray/serve.yaml               to a cluster
 
-Each replica is a whole server, with batching of its own, in a process of its own. Metrics of one
-replica are at /metrics, which Ray answers from any of them: look at Ray's for the whole. The folder
-of models (QUANTSERVE_MODELS) must be the same on all nodes; with QUANTSERVE_POLL replicas follow
-swaps. A replica starts also with nothing to serve: /v2/health/ready says so. Ray's proxy is in the
-way of every request: one machine alone is served faster without it.
+Each replica is a complete server in its own process, with its own batching. /metrics has the
+metrics of one replica, chosen by Ray; for all replicas, use Ray's metrics. The folder of models
+(QUANTSERVE_MODELS) must be the same on all nodes; with QUANTSERVE_POLL replicas follow swaps. A
+replica also starts if there is nothing to serve; /v2/health/ready then says so. Every request
+passes through Ray's proxy: on a single machine, the server alone is faster.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class WhenReady:
-    """The server as an ASGI application that has started when its models are loaded and warm: what
-    has started gets requests from Ray.
+    """The server as an ASGI application whose startup completes when its models are loaded and
+    warm, because Ray sends requests to applications that have started.
     """
 
     def __init__(self, server: Server, ready: asyncio.Event) -> None:
@@ -48,7 +48,7 @@ class WhenReady:
 
 
 def build() -> WhenReady:
-    """Called in each replica, with the settings of its environment."""
+    """Build the server of a replica, with the settings of its environment."""
     settings = load_settings({}, os.environ)
     start_logs(settings)
     ready = asyncio.Event()
@@ -58,7 +58,7 @@ def build() -> WhenReady:
 @serve.deployment(num_replicas=2, ray_actor_options={"num_cpus": 1}, max_ongoing_requests=1000)
 @serve.ingress(build)
 class Quantserve:
-    """A replica."""
+    """The deployment; each replica is one server."""
 
 
 app = Quantserve.bind()

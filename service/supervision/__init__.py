@@ -1,16 +1,16 @@
-"""The parent of the serving processes. The standard library alone: it is small, and nothing that a
-model does can hurt it.
+"""The parent of the serving processes. It uses the standard library only: it stays small, and no
+model can crash it.
 
-launch       which supervisor a command line asks for, and over how many workers
-single       one server, which is replaced when it crashes
-fleet        several workers on one port
-address      that port, reserved for them
+launch       chooses the supervisor and the number of workers for a command line
+single       supervises one server, and replaces it when it crashes
+fleet        supervises several workers on one port
+address      reserves that port
 worker       one worker as the supervisor sees it: its process, its channel, its ledger
-process      signals, shared memory, the variable by which a server knows its supervisor
-coordinator  changes in two phases, all workers or none: decided from messages alone
+process      signals, shared memory, the environment variable for a server's supervisor
+coordinator  decides changes in two phases, for all workers or none, from messages only
 scrapes      collects the metrics of all workers, and keeps those of workers that have ended
-own_metrics  what the supervisor alone knows, as metrics
-merging      the metrics of all workers as one page: values in, values out
+own_metrics  the supervisor's own metrics
+merging      merges the metrics of all workers into one page, without I/O
 board        shared memory with a heartbeat and a count of connections for each worker
 lines        JSON lines on a socket
 """

@@ -5,20 +5,20 @@ from typing import NamedTuple
 
 
 class Address(NamedTuple):
-    """Where the workers listen; port 0 for any free one."""
+    """The address of the workers; port 0 means any free port."""
 
     host: str
     port: int
 
 
 def reserve(address: Address) -> socket.socket:
-    """A socket that keeps the port for the workers, and takes no connection.
+    """Return a socket that reserves the port for the workers and accepts no connections.
 
     Raises:
-        OSError: somebody else has it.
+        OSError: the port is in use.
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    # Any socket of this user could share the port: a second server is not meant to.
+    # Any socket of this user could share the port. This probe refuses a second server.
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(address)

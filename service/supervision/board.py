@@ -1,8 +1,8 @@
 """Shared memory of a supervisor and its workers: for each a heartbeat, its number of connections,
 and whether it runs a model.
 
-Each field has one writer, so that there is no lock. Times are those of the monotonic clock, which
-the processes of a machine share.
+Each field has one writer, so no lock is needed. Times are from the monotonic clock, which all
+processes of a machine share.
 """
 
 import struct
@@ -19,19 +19,19 @@ class Memory(Protocol):
     """A ``bytearray`` or an ``mmap``, for ``struct``."""
 
     def __setitem__(self, place: int, byte: int, /) -> None:
-        """Set one."""
+        """Set one byte."""
 
     def __getitem__(self, place: int, /) -> int:
-        """Get one."""
+        """Return one byte."""
 
 
 def size(workers: int) -> int:
-    """The size of the board for a number of workers, in bytes."""
+    """Return the size of the board for a number of workers, in bytes."""
     return HEAD + SLOT * workers
 
 
 class Board:
-    """The memory, which is all zeros at first."""
+    """Access to the memory, which is initially all zeros."""
 
     def __init__(self, memory: Memory, workers: int) -> None:
         self._memory = memory
@@ -39,24 +39,24 @@ class Board:
 
     @property
     def ready(self) -> bool:
-        """Whether as many workers as wanted have been ready."""
+        """True once the required number of workers have been ready."""
         return self._memory[READY] != 0
 
     def set_ready(self) -> None:
-        """Note that they have."""
+        """Record that they have been ready."""
         self._memory[READY] = 1
 
     @property
     def stopping(self) -> bool:
-        """Whether all workers were told to stop."""
+        """True if all workers were told to stop."""
         return self._memory[STOPPING] != 0
 
     def set_stopping(self) -> None:
-        """Note that they are."""
+        """Record that all workers were told to stop."""
         self._memory[STOPPING] = 1
 
     def clear(self, worker: int) -> None:
-        """Forget a worker that has ended."""
+        """Clear the entry of a worker that has ended."""
         place = self._place(worker)
         for at in range(place, place + SLOT):
             self._memory[at] = 0
@@ -66,7 +66,7 @@ class Board:
         struct.pack_into("=d", self._memory, self._place(worker) + BEAT, now)  # type: ignore[arg-type]
 
     def last_beat(self, worker: int) -> float:
-        """The time of a worker's last heartbeat; 0 before the first."""
+        """Return the time of a worker's last heartbeat; 0 before the first."""
         found: float = struct.unpack_from("=d", self._memory, self._place(worker) + BEAT)[0]  # type: ignore[arg-type]
         return found
 
@@ -81,7 +81,7 @@ class Board:
         self._memory[self._place(worker) + OPEN] = 0
 
     def connections(self, worker: int) -> int | None:
-        """A worker's number of connections; None if it accepts none."""
+        """Return a worker's number of connections; None if it accepts none."""
         place = self._place(worker)
         if not self._memory[place + OPEN]:
             return None
@@ -93,7 +93,7 @@ class Board:
         self._memory[self._place(worker) + BUSY] = busy
 
     def others_idle(self, worker: int) -> bool:
-        """Whether no worker but this one runs a model in a thread."""
+        """Return True if no other worker runs a model in a thread."""
         return not any(
             self._memory[self._place(other) + BUSY]
             for other in range(self.workers)
@@ -101,9 +101,10 @@ class Board:
         )
 
     def emptiest(self, worker: int, own: int) -> int:
-        """The worker that should have a connection which came to one that has ``own``, with it.
+        """Return the worker that should serve a connection that arrived at ``worker``. ``own`` is
+        the number of connections of ``worker``, including this one.
 
-        It stays where another has hardly fewer: a move that makes nothing more even costs time.
+        The connection stays unless another worker has clearly fewer, because moving it costs time.
         """
         best, least = worker, own - 1 - own // 8
         for other in range(self.workers):

@@ -1,13 +1,14 @@
-"""Changes in two phases, all workers or none: decided from messages alone, without I/O or a clock.
+"""Changes in two phases, for all workers or none: decided from messages only, without I/O or clock.
 
-A change, such as a swap, is proposed by one worker and begun by all that are members. Whatever one
-is about to switch, it votes first, and waits for the verdict: yes once all have voted yes in the
-same round for the same version, no as soon as it cannot become that. Changes of one model run one
-after the other, those of different models side by side. The answer goes to the proposer when all
-have ended.
+A change, such as a swap, is proposed by one worker and begun by all workers that are members.
+Before a worker switches a version, it votes and waits for the verdict. The verdict is yes once all
+have voted yes in the same round for the same version, and no as soon as this is no longer possible.
+Changes of one model run one after the other; changes of different models run concurrently. The
+proposer gets the answer when all workers have ended the change.
 
-The coordinator remembers what the workers serve, so that one that starts later serves the same. It
-becomes a member once what it serves is what the others do, while no change is at work.
+The coordinator remembers which versions the workers serve, so that a worker that starts later
+serves the same versions. It becomes a member once it serves the same versions as the others and no
+change is running.
 """
 
 from collections import deque
@@ -17,7 +18,8 @@ from typing import Any, NamedTuple
 
 Message = Mapping[str, Any]
 MOST_RESTORES = 3
-"""Attempts of a worker to serve the others' versions, before it is accepted as it is."""
+"""Attempts of a worker to load the versions of the others. After these it is accepted even if its
+versions differ."""
 GONE = "a worker ended while it prepared the version"
 DIFFERS = "the workers do not agree on what comes next; try again"
 
@@ -30,8 +32,8 @@ class Order(NamedTuple):
 
 
 class Proposal(NamedTuple):
-    """A proposed change. ``worker`` is None if the supervisor proposes it; ``number`` is the
-    worker's own number for it."""
+    """A proposed change. ``worker`` is None if the supervisor proposes it. ``number`` is the
+    worker's own number of the proposal."""
 
     worker: int | None
     number: int
@@ -41,7 +43,8 @@ class Proposal(NamedTuple):
 
 
 class Vote(NamedTuple):
-    """``version`` is the one to switch to; ``reason`` and ``checks`` are why not."""
+    """A worker's vote. ``version`` is the version to switch to; ``reason`` and ``checks`` explain a
+    no."""
 
     version: int
     yes: bool
@@ -56,13 +59,13 @@ class Change:
     proposal: Proposal
     leader: int
     votes: dict[int, list[Vote]]
-    """Of those that are still there, by worker, in order."""
+    """The votes of the workers that still run, by worker, in order."""
     ended: dict[int, bool] = field(default_factory=dict)
     verdicts: list[Message] = field(default_factory=list)
     lost: str = ""
 
     def verdict(self) -> tuple[bool, str, Sequence[Any]] | None:
-        """Of the next round; None while it is open."""
+        """Return the verdict of the next round; None while it is open."""
         place = len(self.verdicts)
         cast = {w: votes[place] for w, votes in self.votes.items() if len(votes) > place}
         if not cast:
@@ -96,26 +99,26 @@ class Coordinator:
 
     @property
     def busy(self) -> bool:
-        """Whether a change is running or queued."""
+        """True if a change is running or queued."""
         return bool(self._changes or self._waiting)
 
     def join(self, worker: int, standing: Mapping[str, Any]) -> Iterator[Order]:
-        """Called when a worker has loaded its models, and serves these versions."""
+        """Handle a worker that has loaded its models and serves these versions."""
         self._joining[worker] = standing
         yield from self._go_on()
 
     def propose(self, proposal: Proposal) -> Iterator[Order]:
-        """Called with a requested change."""
+        """Handle a proposed change."""
         self._waiting.append(proposal)
         yield from self._go_on()
 
     def vote(self, worker: int, number: int, vote: Vote) -> Iterator[Order]:
-        """Called with the vote of a worker: it is ready to switch, or cannot."""
+        """Handle the vote of a worker: it is ready to switch, or cannot switch."""
         change = self._changes.get(number)
         if change is not None and worker in change.votes and worker not in change.ended:
             votes = change.votes[worker]
             votes.append(vote)
-            if len(votes) <= len(change.verdicts):  # the others do not wait for this vote
+            if len(votes) <= len(change.verdicts):  # the verdict is known without this vote
                 verdict = change.verdicts[len(votes) - 1]
                 yield Order(worker, {**verdict, "leads": worker == change.leader})
             yield from self._judge(number, change)
@@ -123,7 +126,8 @@ class Coordinator:
     def end(
         self, worker: int, number: int, done: bool, standing: Mapping[str, Any]
     ) -> Iterator[Order]:
-        """A change is over for a worker; ``standing`` is what it serves now of what was changed."""
+        """Handle the end of a change in a worker; ``standing`` has the versions that it now serves
+        of the changed model."""
         change = self._changes.get(number)
         if change is None or worker not in change.votes:
             return
@@ -138,7 +142,7 @@ class Coordinator:
         yield from self._finish(number, change)
 
     def gone(self, worker: int) -> Iterator[Order]:
-        """Called when a worker has ended."""
+        """Handle the end of a worker."""
         self.members.discard(worker)
         self._joining.pop(worker, None)
         self._restores.pop(worker, None)
@@ -150,7 +154,7 @@ class Coordinator:
                 continue
             if change.leader == worker and change.votes:
                 change.leader = min(change.votes)
-            # Whoever had voted last is no obstacle to a version, but what it wrote may be lost.
+            # The ended worker no longer blocks a version, but the files that it wrote may be lost.
             change.lost = GONE
             yield from self._judge(number, change)
             yield from self._finish(number, change)

@@ -1,7 +1,7 @@
-"""Several workers on one port: whole servers, each with its share of the cores.
+"""Several workers on one port: complete servers, each with its share of the cores.
 
-The supervisor holds the port, replaces workers that end or hang, puts their changes in order, and
-adds up their metrics. Connections never pass through it.
+The supervisor reserves the port, replaces workers that end or hang, orders their changes, and sums
+their metrics. Connections never pass through it.
 """
 
 import mmap
@@ -47,8 +47,8 @@ class Fleet:
     def __init__(
         self, command: Sequence[str], count: int, address: Address, timeout: float, ready: int
     ) -> None:
-        """``timeout``: seconds after which a worker whose event loop stands still is replaced.
-        ``ready``: how many workers must be ready before the server is."""
+        """``timeout``: seconds after which a worker whose event loop is blocked is replaced.
+        ``ready``: the number of workers that must be ready before the server is."""
         self._command = command
         self._address = address
         self._timeout = timeout
@@ -63,18 +63,18 @@ class Fleet:
         self._workers = [Worker(number, cores[number]) for number in range(count)]
         self._board_file = shared_memory(boards.size(count))
         self._board = Board(mmap.mmap(self._board_file, boards.size(count)), count)
-        # Sockets to hand connections over; they outlive a worker.
+        # Sockets to pass connections between workers; they outlive a worker.
         self._mail = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(count)]
-        # A process that has loaded its libraries, for the seat of one that ends: that takes longer
-        # than all the rest of a start.
+        # A process with its libraries loaded, which replaces a worker that ends: loading libraries
+        # takes longer than the rest of a start.
         self._spare = Worker(-1, ())
         self._key = secrets.token_hex(32)
         self._selector = selectors.DefaultSelector()
         self._coordinator = Coordinator()
         self._scrapes = Scrapes(self._tell, self._own)
-        # All other mutable state: the crashes so far, the signals that came and how many were
-        # passed on, the exit code so far, whether all workers have been started, and when this
-        # process last ran.
+        # All other mutable state: the crashes so far, the received signals and how many were passed
+        # on, the exit code so far, whether all workers have been started, and when this process
+        # last ran.
         self._crashes = Crashes()
         self._signals: list[int] = []
         self._passed_on = 0
@@ -83,7 +83,7 @@ class Fleet:
         self._last_run = time.monotonic()
 
     def run(self) -> int:
-        """Run until all workers were stopped, or none can be started."""
+        """Run until all workers have stopped, or none can be started. Return the exit code."""
         try:
             reserved = reserve(self._address)
         except OSError as error:
@@ -227,7 +227,7 @@ class Fleet:
                 if ready >= self._wanted_ready and self._workers[0].was_ready:
                     self._board.set_ready()
             if message["event"] == "replace":
-                _tell_people(f"worker {number} does not serve what the others do: it is replaced")
+                _tell_people(f"worker {number} serves different versions; it is replaced")
                 worker.told_to_end = True
                 worker.signal(signal.SIGTERM)
                 continue
@@ -293,8 +293,8 @@ class Fleet:
             self._passed_on += 1
 
     def _watch_beats(self) -> None:
-        """Replace workers whose event loop stands still, unless this process stood still too, as
-        with a machine that slept."""
+        """Replace workers whose event loop is blocked, unless this process was also suspended, for
+        example because the machine slept."""
         now = time.monotonic()
         if now - self._last_run > self._timeout / 2:
             for worker in self._workers:
@@ -312,8 +312,8 @@ class Fleet:
 
 
 def cores_of_each(count: int) -> list[tuple[int, ...]]:
-    """The cores of each worker; none where a quota limits them rather than the number of cores, or
-    the system cannot bind a process to some."""
+    """Return the cores of each worker. They are empty if a CPU quota below the number of cores
+    applies, or if the system cannot bind a process to cores."""
     quota = cpu_quota()
     if not hasattr(os, "sched_getaffinity"):
         return [()] * count
@@ -324,7 +324,8 @@ def cores_of_each(count: int) -> list[tuple[int, ...]]:
 
 
 def shared_out(cores: Sequence[int], count: int) -> list[tuple[int, ...]]:
-    """Cores in as many parts, neighbours together; one for each in turn where there are fewer."""
+    """Divide cores into ``count`` parts of neighbouring cores. With fewer cores than parts, each
+    part gets one core, in rotation."""
     if count >= len(cores):
         return [(cores[number % len(cores)],) for number in range(count)]
     ends = [len(cores) * number // count for number in range(count + 1)]

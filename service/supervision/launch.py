@@ -1,7 +1,7 @@
 """Chooses the supervisor for a command line, and the number of workers.
 
-Only what the supervisor itself needs is read here. Whatever is wrong with the command line is left
-to the server, which knows all settings and tells of it.
+Only the settings of the supervisor itself are read here. Errors in the command line are left to the
+server, which knows all settings and reports them.
 """
 
 import argparse
@@ -19,9 +19,9 @@ PREFIX = "QUANTSERVE_"
 YES = {"1", "true", "yes", "on", "t", "y"}
 """Other values that pydantic accepts as true."""
 WORKER_BYTES = 150 * 2**20
-"""That a worker may take before it has loaded a model, requests in flight included."""
+"""Memory that a worker may take before it has loaded a model, including requests in flight."""
 LOADED_RATIO = 2.0
-"""Bytes in memory for each byte of a model's file, its copy during a swap not included."""
+"""Bytes in memory for each byte of a model's file, without its copy during a swap."""
 DEFAULTS = {
     "workers": "1",
     "host": "127.0.0.1",
@@ -34,8 +34,8 @@ DEFAULTS = {
 
 
 class Wanted(NamedTuple):
-    """A fleet: how many workers, where they listen, the seconds after which one whose event
-    loop stands still is replaced, and how many must be ready before the server is."""
+    """A requested fleet: the number of workers, their address, the seconds after which a worker whose
+    event loop is blocked is replaced, and the number that must be ready before the server is."""
 
     workers: int
     address: Address
@@ -44,15 +44,15 @@ class Wanted(NamedTuple):
 
 
 def wants_supervisor(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
-    """Whether this command line of ``quantserve serve`` is to be supervised."""
+    """Check whether this command line of ``quantserve serve`` asks for a supervisor."""
     if VARIABLE in environment or {"-h", "--help", "--no-supervisor"} & set(arguments):
         return False
     return environment.get("QUANTSERVE_NO_SUPERVISOR", "").lower() not in YES
 
 
 def supervise(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run this command line again as one server or several, as often as one crashes; gives the exit
-    code."""
+    """Run this command line in one server process or several, and replace a process that crashes.
+    Return the exit code."""
     command = [sys.executable, *sys.orig_argv[1:]]
     found = wanted(arguments, environment)
     if found is None:
@@ -64,7 +64,7 @@ def supervise(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 def wanted(arguments: Sequence[str], environment: Mapping[str, str]) -> Wanted | None:
-    """The requested fleet; None for one server, and for settings that the server itself will
+    """Return the requested fleet; None for one server, and for settings that the server itself will
     refuse."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for name, default in DEFAULTS.items():
@@ -83,13 +83,14 @@ def wanted(arguments: Sequence[str], environment: Mapping[str, str]) -> Wanted |
 
 
 def _fitting(models: Path, budget: int) -> int:
-    """A worker for each core, as far as the models of all of them fit into the budget."""
+    """Return the number of workers: one for each core, limited by the memory budget for their
+    models."""
     each = WORKER_BYTES + LOADED_RATIO * model_bytes(models)
     return max(1, min(usable_cores(), int(budget // each)))
 
 
 def model_bytes(models: Path) -> int:
-    """Bytes of the versions that are likely to be loaded: the largest of each model."""
+    """Return the bytes of the versions that are likely to be loaded: the largest of each model."""
     total = 0
     try:
         folders = [each for each in models.iterdir() if each.is_dir()]

@@ -8,7 +8,7 @@ Message = dict[str, Any]
 
 
 def encoded(message: Mapping[str, Any]) -> bytes:
-    """A message as a line."""
+    """Encode a message as a line."""
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
@@ -19,7 +19,7 @@ class Lines:
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Message]:
-        """Feed data. Returns the messages that it completes."""
+        """Add received data. Yield the messages that it completes."""
         self._rest += data
         *whole, rest = self._rest.split(b"\n") if b"\n" in data else (self._rest,)
         self._rest = bytearray(rest)

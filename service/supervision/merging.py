@@ -1,8 +1,8 @@
-"""Merges the metrics of all workers to one page, without I/O.
+"""Merges the metrics of all workers into one page, without I/O.
 
 A family is ``[name, type, documentation, samples]``, a sample ``[name, labels, value, exemplar]``.
-Counters and histograms are summed, those of workers that have ended included: a sum never runs
-backwards. Gauges are summed, or the mean, smallest or largest is taken, as each means.
+Counters and histograms are summed, including those of workers that have ended, so that a sum never
+decreases. Gauges are summed, or their mean, minimum or maximum is used, depending on their meaning.
 """
 
 from collections import Counter
@@ -35,10 +35,10 @@ SUMMED = frozenset(
         "process_open_fds",
     }
 )
-"""Gauges to sum over workers. All other gauges have the same value in each worker."""
+"""Gauges to sum over workers. Other gauges, except ``SMALLEST`` and ``MEANS``, show the largest."""
 SMALLEST = frozenset({"quantserve_ready", "process_start_time_seconds", "process_max_fds"})
 MEANS = frozenset({"quantserve_kv_cache_usage_perc"})
-"""Shares of something that each worker has as much of."""
+"""Gauges that are ratios with the same denominator in each worker."""
 ADDITIVE = frozenset({"counter", "histogram", "summary", "gaugehistogram"})
 
 
@@ -48,7 +48,7 @@ def page_of(families: Iterable[Family]) -> Page:
 
 
 def merge(pages: Sequence[Page]) -> Page:
-    """Merge the pages of several workers to one."""
+    """Merge the pages of several workers into one."""
     found: Page = {}
     for page in pages:
         for name, family in page.items():
@@ -60,7 +60,7 @@ def merge(pages: Sequence[Page]) -> Page:
 
 
 def counters(page: Page) -> Page:
-    """The families of a page to keep after its worker has ended."""
+    """Return the families of a page to keep after its worker has ended."""
     return {name: family for name, family in page.items() if family[1] in ADDITIVE}
 
 
@@ -85,7 +85,7 @@ def _merged(name: str, kind: str, pages: Iterable[Sequence[Sample]]) -> list[Sam
 
 def _one(name: str, kind: str, sample: str, one: float, other: float) -> float:
     if kind in ADDITIVE:
-        # A series began with the first of its parts.
+        # A merged series was created when the first of its parts was.
         return min(one, other) if sample.endswith("_created") else one + other
     if name in SUMMED or name in MEANS:
         return one + other
@@ -93,11 +93,11 @@ def _one(name: str, kind: str, sample: str, one: float, other: float) -> float:
 
 
 def gauge(name: str, text: str, samples: Iterable[tuple[Mapping[str, str], float]]) -> Family:
-    """A gauge of the supervisor's own."""
+    """Return a gauge of the supervisor itself."""
     return [name, "gauge", text, [[name, dict(labels), value, None] for labels, value in samples]]
 
 
 def counter(name: str, text: str, samples: Iterable[tuple[Mapping[str, str], float]]) -> Family:
-    """A counter of the supervisor's own."""
+    """Return a counter of the supervisor itself."""
     rows = [[f"{name}_total", dict(labels), value, None] for labels, value in samples]
     return [name, "counter", text, rows]

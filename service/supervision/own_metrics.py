@@ -10,7 +10,7 @@ from service.supervision.worker import Worker, resident_bytes
 
 
 def own_metrics(crashes: Crashes, workers: Sequence[Worker], board: Board) -> Page:
-    """Crashes, and the workers with their connections and memory."""
+    """Return crashes, and each worker's state, process, connections and memory."""
     labels = [({"worker": str(each.number)}, each) for each in workers]
     memory = [(label, float(each.resident_bytes())) for label, each in labels]
     memory.append(({"worker": "supervisor"}, float(resident_bytes(os.getpid()))))
@@ -27,12 +27,12 @@ def own_metrics(crashes: Crashes, workers: Sequence[Worker], board: Board) -> Pa
             ),
             counter(
                 "quantserve_crashes",
-                "Crashes by cause; no model where none was alone at work",
+                "Crashes by cause; model is empty if no single model was at work",
                 by_cause,
             ),
             gauge(
                 "quantserve_worker_up",
-                "1 for a worker that takes connections",
+                "1 for a worker that accepts connections",
                 [
                     (label, float(board.connections(each.number) is not None))
                     for label, each in labels
@@ -40,7 +40,7 @@ def own_metrics(crashes: Crashes, workers: Sequence[Worker], board: Board) -> Pa
             ),
             gauge(
                 "quantserve_worker_process_id",
-                "Process of a worker; 0 while it has none",
+                "Process id of a worker; 0 while it has no process",
                 [(label, float(each.process_id)) for label, each in labels],
             ),
             gauge(
@@ -50,7 +50,7 @@ def own_metrics(crashes: Crashes, workers: Sequence[Worker], board: Board) -> Pa
             ),
             gauge(
                 "quantserve_worker_resident_memory_bytes",
-                "Memory of a worker, and of the supervisor, that is in RAM",
+                "Resident memory of a worker, and of the supervisor",
                 memory,
             ),
         ]

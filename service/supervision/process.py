@@ -1,26 +1,26 @@
-"""What every supervisor needs of the processes below it: signals, shared memory, the variable."""
+"""Helpers for supervisors and their processes: signals, shared memory, the environment variable."""
 
 import os
 import signal
 import tempfile
 
 VARIABLE = "_QUANTSERVE_SUPERVISOR"
-"""By which a server knows its supervisor: JSON with file descriptors and the crashes so far."""
+"""Environment variable for a supervised server: JSON with file descriptors and earlier crashes."""
 MOST_EARLY_CRASHES = 5
-"""Crashes in a row before a server was ready, until there are no more tries."""
+"""Consecutive crashes before a server was ready, after which the supervisor gives up."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-"""Seconds before another try after such a crash; doubled with each."""
+"""Seconds before a new start after such a crash; doubled with each crash."""
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
-    """The signals that stop a server in order: SIGTERM, Ctrl-C, and SIGHUP, which is sent when the
-    terminal is closed, unless ``nohup`` has it ignored."""
+    """Return the signals that stop a server gracefully: SIGTERM, SIGINT (Ctrl-C), and SIGHUP (sent
+    when the terminal is closed) unless ``nohup`` ignores it."""
     hangs_up = signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
     return (signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if hangs_up else ()))
 
 
 def shared_memory(size: int) -> int:
-    """A file descriptor of so many bytes of memory, zeros, that processes can share."""
+    """Return a file descriptor of ``size`` bytes of zeroed memory that processes can share."""
     if hasattr(os, "memfd_create"):
         file = os.memfd_create("quantserve")
     else:
@@ -31,13 +31,13 @@ def shared_memory(size: int) -> int:
 
 
 def cause_of(code: int) -> str:
-    """What ended a process with this code, for people."""
+    """Describe the cause of a process's exit code for people."""
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 def code_of_end(code: int) -> int:
-    """The exit code for a process that was told to end. SIGTERM ends one that has not set a handler
-    yet: that is no failure."""
+    """Return the exit code for a process that was told to end. A process that had not installed a
+    handler yet is ended by SIGTERM; this is not a failure."""
     if code == -signal.SIGTERM:
         return 0
     return code if code >= 0 else 128 - code

@@ -1,5 +1,5 @@
-"""Collects the metrics of all workers for one that was asked for them, and keeps those of workers
-that have ended."""
+"""Collects the metrics of all workers for the worker that answers a scrape, and keeps those of
+workers that have ended."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from typing import Any
 from service.supervision.merging import Page, counters, merge
 
 PATIENCE = 1.0
-"""Seconds for a worker to answer; its last figures are taken then."""
+"""Seconds that a worker may take to answer; after these its last metrics are used."""
 PERIOD = 2.0
-"""Seconds between two collections that nobody asked for: what a worker has counted since the last
-one is lost if it is killed."""
+"""Seconds between two periodic collections. If a worker is killed, its counts since the last
+collection are lost."""
 
 
 @dataclass(eq=False, slots=True)
@@ -25,7 +25,8 @@ class Scrape:
 
 
 class Scrapes:
-    """``tell`` sends a message to a worker; ``own`` gives the supervisor's own page."""
+    """The open scrapes. ``tell`` sends a message to a worker; ``own`` returns the supervisor's
+    page."""
 
     def __init__(
         self, tell: Callable[[int, Mapping[str, Any]], None], own: Callable[[], Page]
@@ -38,23 +39,24 @@ class Scrapes:
         self._due = 0.0
 
     def ask(self, asker: int, number: int, now: float, live: Iterable[int]) -> None:
-        """A worker wants the page of all."""
+        """Handle a worker's request for the metrics of all workers."""
         self._open.append(Scrape(asker, number, now + PATIENCE, set(live)))
         self._collect(live)
 
     def take(self, worker: int, page: Page) -> None:
-        """A worker has sent its page."""
+        """Store the page that a worker has sent."""
         self._pages[worker] = page
         self._without(worker)
 
     def gone(self, worker: int) -> None:
-        """Keep the counts of a worker that has ended."""
+        """Handle the end of a worker: keep its counters."""
         self._ended = merge([self._ended, counters(self._pages.pop(worker, {}))])
         self._open = [each for each in self._open if each.asker != worker]
         self._without(worker)
 
     def step(self, now: float, live: Iterable[int]) -> None:
-        """Give up waiting where it takes too long, and collect again when it is time."""
+        """Answer scrapes that have waited too long, and start the periodic collection when it is
+        due."""
         for each in [each for each in self._open if each.until < now]:
             self._answer(each)
         if now >= self._due:

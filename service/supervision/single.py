@@ -1,9 +1,9 @@
 """The parent of the serving process: replaces it when it crashes, and keeps its port until then.
 
-Imports neither onnxruntime nor numpy nor a framework, so that it is small and nothing that a model
-does can hurt it. The server opens the port and hands a copy of it up; a successor gets it back, so
-that connections which arrive in between wait in the kernel's queue and are not refused. What was
-at work in a crash is read from shared memory (``core/ledger.py``).
+Imports neither onnxruntime nor numpy nor a framework, so that it stays small and no model can crash
+it. The server opens the port and passes a copy of the socket to this process. The next server gets
+it back, so that connections which arrive in between wait in the kernel's queue and are not refused.
+The versions at work in a crash are read from shared memory (``core/ledger.py``).
 """
 
 import json
@@ -31,7 +31,7 @@ from service.supervision.process import (
 
 
 class Supervisor:
-    """One server at a time."""
+    """Runs one server at a time, and starts a new one after a crash."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = command
@@ -46,7 +46,7 @@ class Supervisor:
         self._told_to_stop = False
 
     def run(self) -> int:
-        """Run until the server ends by itself or is told to stop."""
+        """Run until the server ends by itself or is told to stop. Return the exit code."""
         for number in stop_signals():
             signal.signal(number, self._forward)
         early = 0
@@ -63,7 +63,7 @@ class Supervisor:
             self._pause(early)
 
     def _serve_once(self) -> int:
-        """Start a server, read its messages, and wait for its end; returns its exit code."""
+        """Start a server, read its messages, and wait for its end. Return its exit code."""
         self._table[:] = bytes(SIZE)
         self._was_ready = False
         ours, theirs = socket.socketpair()
@@ -77,7 +77,7 @@ class Supervisor:
             "parent": os.getpid(),
             "crashes": self._crashes.to_json(),
         }
-        # A group of its own: Ctrl-C reaches the supervisor alone, which passes it on once.
+        # A separate process group: Ctrl-C reaches only the supervisor, which passes it on once.
         self._server = subprocess.Popen(
             self._command,
             env={**os.environ, VARIABLE: json.dumps(told)},
@@ -119,7 +119,7 @@ class Supervisor:
             os.kill(server.pid, number)
 
     def _pause(self, early: int) -> None:
-        """Before another try of what did not come up; not at all for one that had been ready."""
+        """Wait before a new start, unless the last server had been ready."""
         if not early:
             return
         until = time.monotonic() + min(LONGEST_PAUSE, FIRST_PAUSE * 2**early)

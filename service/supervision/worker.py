@@ -1,4 +1,4 @@
-"""One worker as the supervisor sees it: its process, its channel, its ledger."""
+"""The supervisor's view of one worker: its process, its channel, its ledger."""
 
 import json
 import mmap
@@ -16,16 +16,16 @@ from service.supervision.process import VARIABLE, shared_memory
 
 
 class Worker:
-    """A seat that one process after the other takes; ``number`` counts from 0."""
+    """A worker's place in the fleet, filled by one process at a time; ``number`` counts from 0."""
 
     def __init__(self, number: int, cores: Sequence[int]) -> None:
-        """``cores``: those that it is to keep to; none for any."""
+        """``cores``: the cores to bind the process to; empty for any."""
         self.number = number
         self._cores = cores
         self.ledger = shared_memory(SIZE)
         self._table = mmap.mmap(self.ledger, SIZE)
-        # All mutable state: the process and its channel, what it did not take yet, whether it was
-        # ready once, whether it was told to end, what it is ended for, and its early crashes.
+        # All mutable state: the process and its channel, the unsent bytes, whether it was ready
+        # once, whether it was told to end, the cause for which it is ended, and its early crashes.
         self.process: subprocess.Popen[bytes] | None = None
         self.channel: socket.socket | None = None
         self._lines = Lines()
@@ -39,7 +39,7 @@ class Worker:
     def start(
         self, command: Sequence[str], told: Mapping[str, Any], passed: Sequence[int]
     ) -> socket.socket:
-        """Start a process; gives the supervisor's end of its channel."""
+        """Start a process. Return the supervisor's end of its channel."""
         self._clear()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -51,10 +51,10 @@ class Worker:
             "parent": os.getpid(),
         }
         before = os.sched_getaffinity(0) if self._cores else set()
-        if self._cores:  # which the process inherits, with all its threads
+        if self._cores:  # the process and all its threads inherit the affinity
             os.sched_setaffinity(0, self._cores)
         try:
-            # A group of its own: Ctrl-C reaches the supervisor alone, which passes it on once.
+            # A separate process group: Ctrl-C reaches only the supervisor, which passes it on once.
             self.process = subprocess.Popen(
                 command,
                 env={**os.environ, VARIABLE: json.dumps(told)},
@@ -69,7 +69,7 @@ class Worker:
         return ours
 
     def take_over(self, spare: "Worker", told: Mapping[str, Any]) -> None:
-        """Assign the seat to a spare process."""
+        """Let a spare process fill this worker's place."""
         self._clear()
         self.process, self.channel = spare.process, spare.channel
         spare.process = spare.channel = None
@@ -82,43 +82,43 @@ class Worker:
 
     @property
     def at_work(self) -> tuple[Work, ...]:
-        """The versions at which it was at work when it ended."""
+        """The versions that the process was running or loading when it ended."""
         return read_work(self._table[:])
 
     def signal(self, number: int) -> None:
-        """Send a signal, unless it has ended."""
+        """Send a signal, unless the process has ended."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
 
     def end_for(self, cause: str) -> None:
-        """End it at once, for a reason that is not the signal's."""
+        """Kill the process, and record the cause instead of the signal."""
         self.cause = cause
         self.signal(signal.SIGKILL)
 
     def tell(self, message: Mapping[str, Any]) -> None:
-        """Send a message, as far as it is taken now; the rest goes with ``flush``."""
+        """Send a message as far as the channel accepts it now; ``flush`` sends the rest."""
         self._unsent += encoded(message)
         self.flush()
 
     def flush(self) -> None:
-        """Send what was not taken yet."""
+        """Send the bytes that were not accepted yet."""
         while self.channel is not None and self._unsent:
             try:
                 sent = self.channel.send(self._unsent)
             except BlockingIOError:
                 return
-            except OSError:  # it has ended, as its channel will tell
+            except OSError:  # the process has ended; reading the channel reports it
                 self._unsent.clear()
                 return
             del self._unsent[:sent]
 
     @property
     def behind(self) -> bool:
-        """Whether there is something that it did not take yet."""
+        """True if some bytes are not sent yet."""
         return bool(self._unsent)
 
     def hear(self) -> Iterator[Message]:
-        """The messages so far. The channel is None afterwards if it was closed."""
+        """Yield the received messages. Afterwards the channel is None if it was closed."""
         while self.channel is not None:
             try:
                 data = self.channel.recv(2**20)
@@ -135,16 +135,16 @@ class Worker:
 
     @property
     def process_id(self) -> int:
-        """Of its process; 0 where it has none."""
+        """The process id; 0 without a process."""
         return self.process.pid if self.process is not None else 0
 
     def resident_bytes(self) -> int:
-        """Its memory, in bytes; 0 where the system does not tell."""
+        """Return its resident memory in bytes; 0 if the system does not report it."""
         return resident_bytes(self.process_id) if self.process is not None else 0
 
 
 def resident_bytes(process: int) -> int:
-    """Memory of a process that is in RAM now, in bytes; 0 where the system does not tell."""
+    """Return the resident memory of a process in bytes; 0 if the system does not report it."""
     try:
         with open(f"/proc/{process}/statm") as file:  # noqa: PTH123
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

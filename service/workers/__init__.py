@@ -1,10 +1,10 @@
 """One worker's side of a fleet: a whole server, which agrees with the others.
 
 member      the channel to the supervisor: changes, votes, metrics
-ballot      one worker's part in a change that all carry out
+ballot      one worker's part in a change of all workers
 repository  the models of this worker, changed together with those of the others
-handover    connections for workers that have fewer
-counted     what workers counted for the statistics, added up
-wiring      all of it, put together for the server
-pages       metrics as values, and the page of all workers
+handover    passes connections to workers that have fewer
+counted     the counters of all workers for the statistics, summed
+wiring      builds these parts for the server
+pages       metrics as values, and the metrics page of all workers
 """

@@ -12,12 +12,12 @@ Tell = Callable[[Mapping[str, Any]], None]
 
 
 class Ballot:
-    """See ``rollout.Ballot``. ``number`` is that of the change."""
+    """See ``rollout.Ballot``. ``number`` is the number of the change."""
 
     def __init__(self, number: int, leads: bool, tell: Tell) -> None:
         self._number = number
         self._tell = tell
-        # All mutable state: whether this worker writes what all share, and its votes in order.
+        # All mutable state: whether this worker writes the shared files, and its votes in order.
         self.leads = leads
         self._verdicts: list[asyncio.Future[Mapping[str, Any]]] = []
 
@@ -25,17 +25,17 @@ class Ballot:
         """Wait until all workers are about to switch to a version.
 
         Raises:
-            GateFailed: one cannot, with its reason and its checks.
+            GateFailed: a worker cannot switch; with its reason and its checks.
         """
         found = await self._vote(version, True, "", ())
         if found["yes"]:
             return
         checks = tuple(Check(**each) for each in found["checks"])
-        what = f'model "{model}" version {version} is not let serve'
+        what = f'model "{model}" version {version} may not serve'
         raise GateFailed(what, found["reason"], checks, again=found["again"])
 
     def refuse(self, version: int, error: QuantserveError) -> None:
-        """Tell the others that this worker cannot switch to a version."""
+        """Vote no: this worker cannot switch to a version."""
         if isinstance(error, GateFailed):
             self._vote(version, False, error.reason, error.checks)
         else:

@@ -1,7 +1,7 @@
-"""What a worker counted, as families that can be added up, and the sum as statistics again.
+"""Converts a worker's counters to metric families that can be summed, and sums back to statistics.
 
-These have more series than a page for Prometheus should; the protocol's statistics are made of
-them. They are not shown on the page.
+These families have more series than a page for Prometheus should have. They are used for the
+protocol's statistics only, and are not shown on the page.
 """
 
 from collections import defaultdict

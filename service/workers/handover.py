@@ -1,8 +1,8 @@
-"""Hands connections over to workers that have fewer.
+"""Passes connections to workers that have fewer.
 
-The kernel gives each new connection to a worker by a hash of its addresses: of two clients, both
-may come to the same one. So a worker that has more connections than another passes a new one on,
-before anything was read from it, as a file descriptor.
+The kernel assigns each new connection to a worker by a hash of its addresses, so two clients may
+reach the same worker. A worker that has more connections than another therefore passes a new
+connection on, as a file descriptor, before anything is read from it.
 """
 
 import asyncio
@@ -23,7 +23,8 @@ Create = Callable[..., asyncio.Protocol]
 
 
 class Handover:
-    """``create`` makes the protocol of a connection, as uvicorn calls it."""
+    """Accepts and passes on connections. ``create`` creates the protocol of a connection, as
+    uvicorn calls it."""
 
     def __init__(self, seat: Seat, create: Create) -> None:
         self._seat = seat
@@ -33,7 +34,7 @@ class Handover:
         self._taking: set[asyncio.Task[Any]] = set()
 
     def protocol(self, **given: Any) -> asyncio.Protocol:
-        """For uvicorn: a connection that may be passed on."""
+        """Return the protocol of a connection that may be passed on; called by uvicorn."""
         self._connections = given["server_state"].connections
         return _Arrival(self, lambda: self._create(**given))
 
@@ -52,7 +53,7 @@ class Handover:
         self._seat.board.close(self._seat.worker)
 
     def passed_on(self, transport: asyncio.Transport) -> bool:
-        """Hand a new connection over to another worker. Returns whether it did."""
+        """Pass a new connection to another worker. Return False if this worker should serve it."""
         own, seat = len(self._connections) + 1, self._seat
         target = seat.board.emptiest(seat.worker, own)
         connection = transport.get_extra_info("socket")
@@ -61,9 +62,10 @@ class Handover:
             return False
         try:
             socket.send_fds(seat.outboxes[target], [b"."], [connection.fileno()])
-        except OSError:  # it has not taken those before
+        except OSError:  # it has not read the earlier connections yet
             return False
-        # The other worker counts it later; counted here, it affects the next choice already.
+        # The other worker counts the connection later. Count it here, so that it affects the next
+        # choice.
         seat.board.set_connections(target, (seat.board.connections(target) or 0) + 1)
         return True
 
@@ -92,7 +94,7 @@ class Handover:
 
         try:
             await asyncio.get_running_loop().connect_accepted_socket(create, connection)
-        except OSError:  # the client has left
+        except OSError:  # the client has disconnected
             connection.close()
 
     async def _tick(self) -> None:
@@ -113,10 +115,10 @@ class _Arrival(asyncio.Protocol):
         self._create = create
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Hand the connection over, or serve it. Called before anything is read."""
+        """Pass the connection on, or serve it. Called before anything is read."""
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "set_protocol")
         if self._handover.passed_on(transport):  # type: ignore[arg-type]  # uvloop's own class
-            transport.abort()  # type: ignore[attr-defined]  # this process's copy alone
+            transport.abort()  # type: ignore[attr-defined]  # closes this process's copy only
             return
         inner = self._create()
         transport.set_protocol(inner)

@@ -19,7 +19,7 @@ from service.workers.ballot import Ballot
 
 BEAT_SECONDS = 0.1
 PATIENCE = 5.0
-"""Seconds for the supervisor to gather a page."""
+"""Seconds that the supervisor may take to collect a page."""
 
 _log = logging.getLogger("quantserve")
 
@@ -38,15 +38,15 @@ Standing = Callable[[], Mapping[str, Any]]
 
 
 class Member(asyncio.Protocol):
-    """``start`` connects it to an event loop."""
+    """A worker's connection to its supervisor; ``start`` attaches it to an event loop."""
 
     def __init__(self, seat: Seat) -> None:
         self.seat = seat
         self._lines = Lines()
         self._numbers = count(1)
-        # All mutable state: the channel; what carries out changes, tells what is served and what
-        # was counted; the changes at work; what was proposed and scraped; the answer that is
-        # awaited of the supervisor; and models of which another worker counts the changes.
+        # All mutable state: the channel; the callbacks that carry out changes, return the served
+        # versions and the metrics; the running changes; the open proposals and scrapes; the answer
+        # expected from the supervisor; and the models whose changes another worker counts.
         self._transport: asyncio.WriteTransport | None = None
         self._carry_out: CarryOut | None = None
         self._standing: Standing | None = None
@@ -71,28 +71,28 @@ class Member(asyncio.Protocol):
         self._begin(self._beat())
 
     async def standing(self) -> Mapping[str, Any] | None:
-        """The versions that the other workers serve; None if there are no others."""
+        """Return the versions that the other workers serve; None if there are no other workers."""
         found = await self._asked({"event": "hello"})
         standing: Mapping[str, Any] | None = found["standing"]
         return standing
 
     async def join(self) -> Mapping[str, Any] | None:
-        """Become one of those that carry out changes; gives what to serve first, if it is not what
-        this worker serves."""
+        """Join the workers that carry out changes. Return None, or the versions to load first if
+        this worker serves others."""
         assert self._standing is not None, "it was started. This is a bug."
         found = await self._asked({"event": "join", "standing": self._standing()})
         self.joined = found["event"] == "joined"
         return None if self.joined else found["standing"]
 
     async def propose(self, model: str, verb: str, arguments: Mapping[str, Any]) -> Any:
-        """Propose a change to all workers; returns the result of this one once all have ended.
+        """Propose a change to all workers. Return the result of this worker once all have ended.
 
         Raises:
-            QuantserveError: as it did here.
+            QuantserveError: the change failed in this worker.
             ShuttingDown: this worker has not joined the others yet.
         """
         if not self.joined:
-            raise ShuttingDown("this worker is only starting; nothing was changed, try again")
+            raise ShuttingDown("this worker is still starting; nothing was changed, try again")
         number, finished = next(self._numbers), asyncio.Event()
         self._finished[number] = finished
         self._results[number] = result = asyncio.get_running_loop().create_future()
@@ -107,7 +107,8 @@ class Member(asyncio.Protocol):
                 result.exception()  # mark the exception as retrieved
 
     async def page(self) -> Page:
-        """The metrics of all workers, or of this one only if the supervisor does not answer."""
+        """Return the metrics of all workers, or of this worker only if the supervisor does not
+        answer."""
         number = next(self._numbers)
         found: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
         self._scrapes[number] = found
@@ -121,12 +122,13 @@ class Member(asyncio.Protocol):
             del self._scrapes[number]
 
     def try_again(self, work: Work) -> None:
-        """Clear the blame of a version: an operator asked to serve it again."""
+        """Ask the supervisor to forget the crashes of a version that an operator serves again."""
         self.tell({"event": "try again", "model": work.model, "version": work.version})
 
     @property
     def polls(self) -> bool:
-        """Whether this worker looks at the models folder for all: the first that is there."""
+        """True for the worker that polls the models folder for all: the first that accepts
+        connections."""
         board, own = self.seat.board, self.seat.worker
         return self.joined and all(board.connections(each) is None for each in range(own))
 
@@ -141,8 +143,8 @@ class Member(asyncio.Protocol):
             self._take(message)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Called when the supervisor ended, so that nothing could stop this process."""
-        _log.error("the supervisor is gone; this worker ends")
+        """End this process: called when the supervisor has ended and could no longer stop it."""
+        _log.error("the supervisor has ended; this worker ends too")
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _take(self, message: Mapping[str, Any]) -> None:

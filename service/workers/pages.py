@@ -1,4 +1,4 @@
-"""Metrics as values that can be added up, and the page of all workers made of them."""
+"""Metrics as values that can be summed, and the metrics page of all workers."""
 
 from collections.abc import Iterable, Iterator
 
@@ -14,11 +14,11 @@ from service.workers.counted import HIDDEN, families, statistics_of
 from service.workers.member import Member
 
 OF_THE_SUPERVISOR = frozenset({"quantserve_restarts", "quantserve_crashes"})
-"""Which it counts itself."""
+"""Counters that the supervisor reports itself."""
 
 
 def page(metrics: Iterable[Metric]) -> Page:
-    """Families as values."""
+    """Convert families of metrics to values."""
     return {
         each.name: [
             each.name,
@@ -35,7 +35,7 @@ def page(metrics: Iterable[Metric]) -> Page:
 
 
 class SharedMetrics:
-    """The metrics of this worker for the supervisor, and those of all workers for a scrape."""
+    """The metrics of this worker for the supervisor, and of all workers for a scrape."""
 
     def __init__(self, own: Metrics, counted: Statistics, member: Member) -> None:
         self._own = own
@@ -43,15 +43,15 @@ class SharedMetrics:
         self._member = member
 
     def page(self) -> Page:
-        """The metrics of this worker."""
+        """Return the metrics of this worker."""
         return page(self._own.families()) | families(self._counted)
 
     async def statistics(self) -> Statistics:
-        """The counters of all workers."""
+        """Return the counters of all workers."""
         return statistics_of(await self._member.page())
 
     async def render(self, accept: str) -> tuple[bytes, str]:
-        """The page of all workers, and its content type."""
+        """Return the page of all workers, and its content type."""
         encoder, content_type = choose_encoder(accept)
         return encoder(_Merged(await self._member.page())), content_type
 
@@ -63,7 +63,7 @@ class _Merged(Collector):
         self._page = page
 
     def collect(self) -> Iterator[Metric]:
-        """All families."""
+        """Yield all families except the hidden ones."""
         shown = (family for name, family in self._page.items() if name not in HIDDEN)
         for name, kind, text, samples in shown:
             family = Metric(name, text, kind)

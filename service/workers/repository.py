@@ -1,7 +1,7 @@
 """The models of one worker, which change together with those of the other workers.
 
-Whatever changes what is served is proposed to the supervisor, and carried out by each worker with a
-ballot: all switch, or none.
+Each change of the served versions is proposed to the supervisor, and carried out by each worker
+with a ballot: all workers switch, or none.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from service.engine.host.shared_memory import Regions
 
 REGIONS = "/shared-memory"
-"""Stands for the regions of shared memory where workers agree; no model can have this name."""
+"""Name used in changes for the regions of shared memory; no model can have this name."""
 
 _log = logging.getLogger("quantserve")
 
 
 class SharedRepository(ModelRepository):
-    """See ``ModelRepository``; ``member`` is the way to the other workers, and
-    ``regions`` is the shared memory of clients, which changes together with theirs."""
+    """See ``ModelRepository``. ``member`` is the connection to the other workers. ``regions`` is
+    the shared memory of clients, registered in all workers together."""
 
     def __init__(
         self,
@@ -48,16 +48,16 @@ class SharedRepository(ModelRepository):
         super().__init__(folder, context, name=name, allow_empty=allow_empty)
         self._regions = regions
         self._member = member
-        # What poll mode has seen before of the models that it follows at the moment.
+        # The folders, as poll mode read them before, of the models that it is following now.
         self._seen: dict[str, ModelFolder | None] = {}
 
     @property
     def ready(self) -> bool:
-        """Whether what can serve does, here and, at the start, in as many workers as wanted."""
+        """True if this worker is ready and the required number of workers were ready once."""
         return super().ready and self._member.seat.board.ready
 
     def standing(self) -> dict[str, Any]:
-        """The versions that this worker serves, by model."""
+        """Return the versions that this worker serves, by model."""
         found = {model.name: standing_of(model) for model in self}
         standing = {name: each.to_json() for name, each in found.items() if each is not None}
         if self._regions is not None and (regions := self._regions.standing()):
@@ -65,8 +65,8 @@ class SharedRepository(ModelRepository):
         return standing
 
     async def load_all(self) -> None:
-        """Load what the others serve, or what the folder holds where there are none yet; then take
-        part in their changes.
+        """Load the versions that the other workers serve, or those of the folder if there are no
+        other workers yet. Then take part in changes.
 
         Raises:
             ConfigError: the folder cannot be read.
@@ -98,7 +98,7 @@ class SharedRepository(ModelRepository):
         await self._propose(name, "load", override=dict(override or {}))
 
     async def unload(self, name: str) -> None:
-        """Drain a model and free it; see ``operations.unload``."""
+        """Drain a model and free its memory; see ``operations.unload``."""
         self.model(name)
         await self._propose(name, "unload")
 

@@ -36,7 +36,8 @@ class Fleet:
         member: Member,
         regions: "Regions | None" = None,
     ) -> "Fleet":
-        """For a server with these settings; ``regions`` are the shared memory of its clients."""
+        """Build it for a server with these settings; ``regions`` is the shared memory of its
+        clients."""
         repository = SharedRepository(
             settings.models,
             context,
@@ -49,15 +50,15 @@ class Fleet:
 
     @property
     def late(self) -> bool:
-        """Whether connections go to the others until this worker can serve them."""
+        """True if this worker accepts connections only when it is ready."""
         return self.member.seat.late
 
     async def start(self, metrics: SharedMetrics) -> None:
-        """Be one of them from now on."""
+        """Connect to the supervisor and start to take part in changes."""
         await self.member.start(self.repository.carry_out, self.repository.standing, metrics.page)
 
     async def ready(self) -> None:
-        """Wait until as many workers as wanted have been ready."""
+        """Wait until the required number of workers have been ready."""
         while not self.member.seat.board.ready:
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -70,16 +71,16 @@ class Fleet:
         await self.member.propose(REGIONS, "regions", change)
 
     def metrics(self, own: Metrics, counted: Statistics) -> SharedMetrics:
-        """Those of all workers."""
+        """Return the metrics of all workers."""
         return SharedMetrics(own, counted, self.member)
 
     def handover(self, create: Create) -> Handover:
-        """The handover of connections, which balances them."""
+        """Return the handover that balances connections among workers."""
         return Handover(self.member.seat, create)
 
 
 def counted_once(member: Member, observe: Observer) -> Observer:
-    """An observer that is notified of a change of all workers in one worker only."""
+    """Wrap an observer so that only one worker notifies it of a change of all workers."""
 
     def told(event: Event) -> None:
         if type(event) in (Swapped, SwapPhase) and not _counts(member, event.model):  # type: ignore[union-attr]

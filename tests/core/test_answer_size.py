@@ -1,4 +1,4 @@
-"""No answer is larger than what was counted before it was built."""
+"""The estimated size of an answer is never below its real size."""
 
 import numpy as np
 import orjson
@@ -68,6 +68,6 @@ def test_classes_are_no_larger_than_their_bound(name: str, data: st.DataObject) 
     )
 
 
-def test_empty_lists_count() -> None:
+def test_empty_lists_are_counted() -> None:
     empty = Tensor("x", DATATYPES["FP32"], np.empty((1000, 0), np.float32))
     assert len(dumps(empty.array.tolist())) <= brackets((1000, 0)) == nested_size(empty)

@@ -1,4 +1,4 @@
-"""Rows go together and come apart, each request's own."""
+"""Rows of requests are assembled to a batch, and the outputs are split by request."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ def entry(rows: int, value: float = 0.0) -> Entry[None]:
     return Entry(arrays, rows, BatchKey(((2,),), None), 2, 0.0, None, None)
 
 
-def test_rows_come_apart_as_they_went_together() -> None:
+def test_split_returns_each_requests_rows() -> None:
     entries = (entry(2, 1.0), entry(1, 2.0))
     inputs, filled = assemble(entries, None)
     parts = split(entries, inputs, None)
@@ -29,7 +29,7 @@ def test_an_output_without_a_row_for_each_row_is_an_error() -> None:
         split((entry(2),), (np.zeros(1),), None)
 
 
-def test_rows_are_filled_up_to_the_longest_of_a_run_or_to_the_bucket() -> None:
+def test_rows_are_padded_to_the_longest_row_or_to_the_bucket() -> None:
     def long(length: int) -> Entry[None]:
         array = np.ones((1, length), np.float32)
         return Entry((array,), 1, BatchKey(((8,),), None), 2, 0.0, None, None)

@@ -54,7 +54,7 @@ def test_a_more_urgent_request_goes_first() -> None:
     assert batch is not None and batch.entries[0].priority == 1
 
 
-def test_the_oldest_entry_sets_the_time() -> None:
+def test_the_oldest_entry_sets_the_due_time() -> None:
     q = queue(max_delay=0.5)
     q.push(entry(at=1.0))
     q.push(entry(at=1.3))
@@ -71,7 +71,7 @@ def test_a_full_batch_does_not_wait() -> None:
     assert q.pop(1.0) is not None
 
 
-def test_ahead_of_its_turn_goes_only_what_will_not_grow() -> None:
+def test_only_full_batches_are_taken_early() -> None:
     waiting = queue(preferred_rows=2)
     for width in (1, 2, 2):
         waiting.push(entry(width=width))
@@ -81,7 +81,7 @@ def test_ahead_of_its_turn_goes_only_what_will_not_grow() -> None:
     assert waiting.pop(0.0) is not None
 
 
-def test_the_queue_refuses_what_passes_its_bound() -> None:
+def test_a_full_queue_refuses_requests() -> None:
     q = queue(max_queue=1)
     q.push(entry())
     with pytest.raises(QueueFull, match="limit of 1"):
@@ -104,7 +104,7 @@ def test_less_urgent_requests_do_not_fill_the_queue_for_others() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["whole", "part", "pop", "drop"]), st.integers(0, 3))))
-def test_a_request_in_parts_counts_once_while_any_of_them_waits(
+def test_a_request_in_parts_counts_once_while_a_part_waits(
     plan: list[tuple[str, int]],
 ) -> None:
     q = queue(preferred_rows=2, max_queue=1000)
@@ -124,7 +124,7 @@ def test_a_request_in_parts_counts_once_while_any_of_them_waits(
         assert list(q) == waits
 
 
-def test_what_is_past_its_deadline_is_taken_out() -> None:
+def test_requests_past_their_deadline_are_removed() -> None:
     q = queue()
     q.push(entry(deadline=1.0))
     q.push(entry(deadline=2.0))

@@ -11,7 +11,7 @@ FLOATS = arrays.arrays(np.float32, st.integers(0, 20), elements=st.floats(width=
 
 
 @given(FLOATS)
-def test_a_number_comes_back_within_half_a_unit_in_the_last_place(values: np.ndarray) -> None:
+def test_round_trip_error_is_at_most_half_a_unit_in_the_last_place(values: np.ndarray) -> None:
     bits, overflowed = to_bfloat16(values)
     back = from_bfloat16(bits)
     kept = np.isfinite(values) & ~overflowed

@@ -1,4 +1,4 @@
-"""The input that an error speaks of is named, with the value or the length."""
+"""Errors of ONNX Runtime are attributed to an input, with its value or length."""
 
 import numpy as np
 import pytest
@@ -22,13 +22,13 @@ X = TensorSpec("x", DATATYPES["FP32"], ("n", 4))
         ("something went wrong", 'input "ids" is INT64 [2, 3], input "x" is FP32 [2, 4]'),
     ],
 )
-def test_what_is_blamed(error: str, told: str) -> None:
+def test_errors_name_the_input_and_the_value_or_length(error: str, told: str) -> None:
     ids = np.array([[1, 2, 7], [4, 5, 900]])
     found = blamed(Signature((IDS, X), ()), (ids, np.zeros((2, 4), np.float32)), error)
     assert told in found
 
 
-def test_many_inputs_are_cut() -> None:
+def test_a_long_list_of_inputs_is_cut() -> None:
     inputs = tuple(TensorSpec(f"x{i}", DATATYPES["FP32"], ("n", 1)) for i in range(7))
     found = blamed(Signature(inputs, ()), (np.zeros((1, 1)),) * 7, "no")
     assert found.endswith("and 3 more")

@@ -1,4 +1,4 @@
-"""What a body is said to need is at least what its objects take."""
+"""The estimated memory of a body is at least the memory of its objects."""
 
 import sys
 from typing import Any
@@ -34,35 +34,35 @@ def size_of(value: Any) -> int:
 
 
 @pytest.mark.parametrize("unit", ["1.5", "300", '"ab"', "[]", "{}", "[1]", '{"a":1}', '"\\u0001b"'])
-def test_many_of_a_kind_weigh_at_least_what_they_take(unit: str) -> None:
+def test_estimate_covers_bodies_of_one_kind_of_value(unit: str) -> None:
     body = f"[{','.join([unit] * 10_000)}]".encode()
     assert weigh(body, raw=False) >= size_of(orjson.loads(body))
 
 
 @given(st.lists(VALUES, min_size=20, max_size=40))
-def test_any_mixture_weighs_about_what_it_takes(values: list[Any]) -> None:
+def test_estimate_is_close_for_mixed_bodies(values: list[Any]) -> None:
     body = orjson.dumps(values)
     assert weigh(body, raw=False) >= 0.7 * size_of(values)
 
 
 @given(st.binary(max_size=300), st.integers(0, 300), st.booleans())
-def test_parts_weigh_what_the_whole_does(body: bytes, at: int, raw: bool) -> None:
+def test_estimates_of_parts_add_up_to_the_whole(body: bytes, at: int, raw: bool) -> None:
     parts = weigh(body[:at], raw) + weigh(body[at:], raw)
     assert parts == weigh(bytearray(body), raw) >= least(len(body), raw)
 
 
-def test_usual_numbers_need_no_more_than_is_announced() -> None:
+def test_typical_numbers_fit_the_announced_estimate() -> None:
     body = orjson.dumps(np.random.default_rng(0).random(10_000).tolist())
     assert least(len(body), False) < weigh(body, False) <= announced(len(body), False)
 
 
-def test_strings_in_a_binary_body_are_found_however_they_are_written() -> None:
+def test_escaped_bytes_datatypes_in_a_binary_body_are_detected() -> None:
     assert may_hold_strings(b'{"datatype":"BYTES"}')
     assert may_hold_strings(rb'{"datatype":"\u0042YTES"}')
     assert not may_hold_strings(b'{"datatype":"FP32"}')
 
 
-def test_what_is_decoded_is_as_large_as_its_arrays_and_their_batch() -> None:
+def test_decoded_size_counts_arrays_and_their_batch() -> None:
     number = Tensor("x", DATATYPES["FP32"], np.zeros(10, np.float32))
     text = Tensor("t", DATATYPES["BYTES"], np.array(["a"], object))
     assert decoded(InferRequest((number,)), 1000) == 80

@@ -1,4 +1,4 @@
-"""What shapes bound may run in the event loop; what values decide may not."""
+"""Graphs whose time is bounded by shapes may run in the event loop; other graphs may not."""
 
 import pytest
 
@@ -69,16 +69,16 @@ UNBOUNDED = [
 
 
 @pytest.mark.parametrize("steps", BOUNDED)
-def test_what_shapes_bound(steps: list[Step]) -> None:
+def test_graphs_bounded_by_shapes_are_recognised(steps: list[Step]) -> None:
     assert unbounded_step(steps, CONSTANTS) == ""
 
 
 @pytest.mark.parametrize(("operator", "steps"), UNBOUNDED)
-def test_what_values_decide(operator: str, steps: list[Step]) -> None:
+def test_operators_unbounded_by_shapes_are_named(operator: str, steps: list[Step]) -> None:
     assert f"operator {operator}" in unbounded_step(steps, CONSTANTS)
 
 
-def test_a_function_of_the_file_is_looked_at_on_its_own() -> None:
+def test_functions_of_the_file_are_accepted_as_steps() -> None:
     steps = [step("Mine", "x", domain="ai.mine")]
     assert unbounded_step(steps, (), {("ai.mine", "Mine")}) == ""
     assert unbounded_step(steps, (), {("ai.mine", "Other")})

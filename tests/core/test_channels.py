@@ -1,4 +1,4 @@
-"""Which channels of an output stand still although those of the reference move."""
+"""Channels of an output that are constant although the reference varies."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,9 @@ FINITE = st.floats(-1e300, 1e300)
         ([()], (1, 1)),
     ],
 )
-def test_channels_are_found(shapes: list[tuple[int, ...]], expected: tuple[int, ...]) -> None:
+def test_by_channel_returns_rows_by_channel(
+    shapes: list[tuple[int, ...]], expected: tuple[int, ...]
+) -> None:
     assert by_channel([np.zeros(shape) for shape in shapes]).shape == expected
 
 
@@ -39,7 +41,7 @@ def test_a_channel_of_a_picture_keeps_its_values() -> None:
     assert np.array_equal(by_channel([picture])[:, 1], picture[:, 1].ravel())
 
 
-def test_a_channel_that_stands_still_is_lost() -> None:
+def test_a_constant_channel_is_lost() -> None:
     got = ROWS.copy()
     got[:, 2] = ROWS[:, 2].mean() + ROWS[:, 2] * 0.04
     still = stand_still(ROWS, got, probabilities=False)
@@ -54,7 +56,7 @@ def test_small_scores_beside_large_coordinates_are_not_overlooked() -> None:
     assert stand_still(want, got, False).lost.tolist() == [column == 7 for column in range(10)]
 
 
-def test_a_channel_that_hardly_moves_is_not_missed() -> None:
+def test_a_nearly_constant_channel_is_not_counted_as_lost() -> None:
     want = ROWS.copy()
     want[:, 2] = 1000 + ROWS[:, 2] / 100
     got = want.copy()
@@ -62,7 +64,7 @@ def test_a_channel_that_hardly_moves_is_not_missed() -> None:
     assert not stand_still(want, got, False).lost.any()
 
 
-def test_a_class_that_is_never_likely_is_not_missed() -> None:
+def test_an_unlikely_class_is_not_counted_as_lost() -> None:
     want = np.tile([0.999, 0.001], (50, 1)) + np.outer(RANDOM.normal(size=50), [1e-4, -1e-4])
     assert are_probabilities(want) and not are_probabilities(ROWS)
     got = want.copy()
@@ -72,19 +74,19 @@ def test_a_class_that_is_never_likely_is_not_missed() -> None:
 
 
 @pytest.mark.parametrize(("moving", "lost"), [(SEVERAL - 1, False), (SEVERAL, True)])
-def test_what_a_few_rows_hold_may_be_lost_by_chance(moving: int, lost: bool) -> None:
+def test_values_of_a_few_rows_may_be_equal_by_chance(moving: int, lost: bool) -> None:
     want = np.zeros((32, 1))
     want[:moving] = 1
     assert stand_still(want, np.zeros_like(want), False).lost.tolist() == [lost]
 
 
-def test_two_rows_are_enough_where_there_are_no_more() -> None:
+def test_two_rows_are_enough_if_there_are_no_more() -> None:
     want = np.array([[0.0], [1.0]])
     assert stand_still(want, np.zeros_like(want), False).lost.tolist() == [True]
 
 
 @given(arrays(np.float64, (40, 3), elements=FINITE))
-def test_an_output_has_not_lost_anything_of_itself(want: np.ndarray) -> None:
+def test_an_output_compared_with_itself_loses_no_channel(want: np.ndarray) -> None:
     assert not stand_still(want, want, False).lost.any()
 
 
@@ -92,7 +94,7 @@ def test_an_output_has_not_lost_anything_of_itself(want: np.ndarray) -> None:
     arrays(np.float64, (40, 2), elements=st.floats(-10, 10)),
     arrays(np.bool_, (40, 2)),
 )
-def test_what_is_not_finite_neither_moves_nor_differs(want: np.ndarray, masked: np.ndarray) -> None:
+def test_non_finite_values_neither_vary_nor_differ(want: np.ndarray, masked: np.ndarray) -> None:
     hidden = np.where(masked, -np.inf, want)
     first, second = comparable(hidden, hidden)
     assert np.isfinite(first).all() and np.array_equal(first, second)
@@ -105,7 +107,7 @@ def test_what_is_not_finite_neither_moves_nor_differs(want: np.ndarray, masked: 
     st.floats(0.001, 4),
     st.floats(0.3, 10),
 )
-def test_what_holds_for_all_rows_holds_for_some_of_them(
+def test_a_channel_kept_in_all_rows_is_kept_in_a_subset(
     seed: int, levels: int, scale: float, width: float
 ) -> None:
     """Outputs of a quantized model, which have so many levels: where the search finds no channel

@@ -31,11 +31,11 @@ ERROR = Check("golden", "relative error", 0.66667, 0.35, False, "y", "[0, 1] is 
         ),
     ],
 )
-def test_a_check_names_what_was_measured_and_what_was_required(check: Check, text: str) -> None:
+def test_a_check_shows_measured_and_required_values(check: Check, text: str) -> None:
     assert str(check) == text
 
 
-def test_failures_are_the_failed_checks_alone() -> None:
+def test_failures_lists_only_failed_checks() -> None:
     passed = Check("golden", "cosine", 1.0, 0.9, True)
     missing = Check("load", "", "no file", "", False)
     assert failures([passed, ERROR, missing]) == f"{ERROR}; load: no file"

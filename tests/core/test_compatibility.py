@@ -56,7 +56,7 @@ FIXED = Signature((spec("x", 1, 4),), (spec("y", 1, 3),))
         ),
     ],
 )
-def test_what_breaks_no_request_is_compatible(
+def test_changes_that_break_no_request_are_compatible(
     live: Signature, new: Signature, told: tuple[str, ...]
 ) -> None:
     found = compare_signatures(live, new)
@@ -118,18 +118,20 @@ def test_what_breaks_no_request_is_compatible(
         ),
     ],
 )
-def test_what_some_request_relies_on_must_stay(live: Signature, new: Signature, told: str) -> None:
+def test_changes_that_break_a_request_are_reported(
+    live: Signature, new: Signature, told: str
+) -> None:
     assert compare_signatures(live, new).broken == (told,)
 
 
-def test_rows_that_were_fixed_must_fit_into_a_request() -> None:
+def test_a_fixed_number_of_rows_must_fit_max_batch_size() -> None:
     live, new = (Signature((spec("x", first, 4),), ()) for first in (128, "n"))
     told = 'input "x" FP32 [-1, 4] took 128 rows, max_batch_size is 64'
     assert compare_signatures(live, new, 64).broken == (told,)
     assert compare_signatures(live, new, 128).broken == ()
 
 
-def test_v1_goes_on_with_the_outputs_that_it_answered() -> None:
+def test_v1_keeps_its_outputs_when_outputs_are_added() -> None:
     more = Signature(LIVE.inputs, (Y, spec("z", "n")))
     assert compare_signatures(LIVE, LIVE).v1_outputs == ()
     assert compare_signatures(LIVE, more).v1_outputs == ("y",)
@@ -138,7 +140,7 @@ def test_v1_goes_on_with_the_outputs_that_it_answered() -> None:
     assert compare_signatures(more, most, v1_outputs=("y",)).v1_outputs == ("y",)
 
 
-def test_where_nothing_remembers_it_v1_must_not_change() -> None:
+def test_v1_outputs_must_not_change_without_a_record() -> None:
     def broken(old: Signature, new: Signature, *v1_outputs: str) -> tuple[str, ...]:
         found = unremembered(compare_signatures(old, new, None, v1_outputs), old, new, v1_outputs)
         assert found.v1_outputs == ()
@@ -180,7 +182,7 @@ def _length(dim: Dim, lengths: dict[str, int]) -> int:
 
 
 def rows_of(signature: Signature, arrays: tuple[np.ndarray, ...], expected: int | None) -> int:
-    """The rows of a request; 0 where it is refused for having none that all inputs share."""
+    """Return the rows of a request; 0 if it is refused because its inputs have different rows."""
     if not signature.batchable:
         return 1
     try:
@@ -190,7 +192,7 @@ def rows_of(signature: Signature, arrays: tuple[np.ndarray, ...], expected: int 
         return 0
 
 
-def test_requests_in_text_go_on() -> None:
+def test_text_requests_stay_compatible() -> None:
     tensor = spec("x", "batch", 2)
     text, pair = (spec(name, "texts", kind="BYTES") for name in ("text", "text_pair"))
     label, scores = spec("label", "texts", kind="BYTES"), spec("scores", "texts", 3)

@@ -1,4 +1,4 @@
-"""Numbers from JSON become the datatype that the model takes, or are refused: never changed."""
+"""Numbers from JSON are converted to the model's datatype or refused, but never changed."""
 
 import math
 from fractions import Fraction
@@ -20,13 +20,13 @@ FLOATS = {"FP16": np.float16, "FP32": np.float32, "FP64": np.float64}
 
 
 def numbers(name: str, array: Array) -> list[int | float]:
-    """The values of an array, exactly, as Python has them."""
+    """Return the exact values of an array as Python numbers."""
     plain = from_bfloat16(array) if name == "BF16" else array
     return list(plain.ravel().tolist())
 
 
 @given(st.sampled_from(NUMERIC), st.sampled_from(NUMERIC), st.data())
-def test_values_are_kept_rounded_or_refused(
+def test_conversion_keeps_rounds_or_refuses_values(
     one: Datatype, other: Datatype, data: st.DataObject
 ) -> None:
     elements = arrays.from_dtype(one.dtype) | st.integers(0, 100).map(one.dtype.type)
@@ -49,7 +49,7 @@ def test_values_are_kept_rounded_or_refused(
 
 
 def fits(one: str, other: str, value: int | float) -> bool:
-    """Whether a number may become one of another datatype, told without numpy's conversions."""
+    """Check whether a number fits another datatype, without numpy's conversions."""
     if DATATYPES[other].kind == "integer":
         if not math.isfinite(value) or value != int(value):
             return False
@@ -65,7 +65,8 @@ def fits(one: str, other: str, value: int | float) -> bool:
 
 
 def close(name: str, was: int | float, now: int | float) -> bool:
-    """Within half a step of the datatype; twice rounded, through FP32, half a step of that more."""
+    """Check that two numbers are within half a step of the datatype, plus half a step of FP32 if
+    the value was rounded through FP32."""
     tiny = {"FP16": 2.0**-24, "FP32": 2.0**-149, "BF16": 2.0**-133, "FP64": 5e-324}[name]
     step = max(abs(Fraction(was)) / 2 ** (MANTISSA[name] - 1), Fraction(tiny))
     slack = Fraction(1, 2) + Fraction(1, 2**15)
@@ -95,7 +96,7 @@ def test_bfloat16_rounds_to_the_nearest(array: Array) -> None:
         ("INT8", "UINT64", [-1], "got -1 in row 0"),
     ],
 )
-def test_what_does_not_fit_is_named_with_its_place(
+def test_error_names_the_value_and_its_position(
     one: str, other: str, values: object, text: str
 ) -> None:
     array = np.array(values, DATATYPES[one].dtype)
@@ -107,7 +108,7 @@ X = TensorSpec("x", DATATYPES["FP32"], ("n", 2))
 TAKES = Signature((X,), (), (TensorSpec("w", DATATYPES["INT32"], (1,)),))
 
 
-def test_only_numbers_that_were_written_in_json_are_converted() -> None:
+def test_only_numbers_from_json_are_converted() -> None:
     doubles, long = np.array([[1.5, 2]]), np.array([3])
     x = Written("x", DATATYPES["FP64"], doubles)
     w = Written("w", DATATYPES["INT64"], long)
@@ -124,7 +125,7 @@ def test_only_numbers_that_were_written_in_json_are_converted() -> None:
             TAKES.check([tensor])
 
 
-def test_ahead_of_the_check_the_same_is_converted_and_nothing_is_refused_for_its_shape() -> None:
+def test_early_conversion_gives_the_same_values_and_ignores_shapes() -> None:
     x = Written("x", DATATYPES["INT8"], np.array([[1, 2]], np.int8))
     odd = Written("x", DATATYPES["FP64"], np.zeros((1, 3)))
     stranger = Written("q", DATATYPES["FP64"], np.zeros(1))

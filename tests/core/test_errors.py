@@ -1,4 +1,4 @@
-"""The hierarchy of errors is the one that the module's docstring draws."""
+"""The class hierarchy of errors is the one in the module's docstring."""
 
 import pickle
 import re
@@ -14,7 +14,7 @@ INDENT = 4
 
 
 def drawn() -> list[tuple[str, str]]:
-    """(class, its parent) for each line of the tree."""
+    """Return (class, parent) for each line of the tree."""
     found: list[tuple[str, str]] = []
     branch: list[str] = []
     for line in (errors.__doc__ or "").splitlines():
@@ -39,7 +39,7 @@ def test_the_tree_of_the_docstring_is_that_of_the_classes() -> None:
     assert drawn()[0] == ("QuantserveError", "Exception")
 
 
-def test_a_failed_gate_brings_its_checks() -> None:
+def test_a_failed_gate_has_its_checks() -> None:
     checks = (Check("golden", "cosine", 0.5, 0.9, False),)
     error = GateFailed('model "m" version 2 is not fit to serve', "golden: cosine", checks)
     assert str(error) == 'model "m" version 2 is not fit to serve: golden: cosine'
@@ -49,6 +49,6 @@ def test_a_failed_gate_brings_its_checks() -> None:
 @pytest.mark.parametrize(
     "error", [errors.MalformedRequest("no JSON"), UploadRejected("no data", ("w.bin",))]
 )
-def test_an_error_of_the_codec_process_arrives_as_it_was(error: QuantserveError) -> None:
+def test_errors_survive_pickling_from_the_codec_process(error: QuantserveError) -> None:
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))

@@ -1,4 +1,4 @@
-"""Events reach each observer of their kind, whatever the others do."""
+"""Events reach each observer of their kind, even if another observer fails."""
 
 import logging
 from typing import get_args
@@ -21,7 +21,7 @@ DROPPED = RequestDropped("m", 1, Outcome.EXPIRED, 0.5)
 COMPLETED = RequestCompleted("m", 1, "v2", Outcome.OK, 0.01)
 
 
-def test_requests_and_changes_have_observers_of_their_own() -> None:
+def test_requests_and_changes_have_separate_observers() -> None:
     traffic: list[Event] = []
     changes: list[Event] = []
     observers = Observers([traffic.append], [changes.append])
@@ -31,7 +31,7 @@ def test_requests_and_changes_have_observers_of_their_own() -> None:
     assert changes == [Polled("no folder")]
 
 
-def test_every_event_of_the_module_is_one_of_the_union() -> None:
+def test_every_event_class_is_in_the_union() -> None:
     named = {
         each
         for each in vars(events).values()
@@ -44,7 +44,7 @@ def test_every_event_of_the_module_is_one_of_the_union() -> None:
     assert set(get_args(Event)) >= TRAFFIC
 
 
-def test_an_observer_that_raises_is_logged_and_hurts_no_other(
+def test_an_observer_that_raises_is_logged_and_others_still_run(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     told: list[Event] = []
@@ -58,5 +58,5 @@ def test_an_observer_that_raises_is_logged_and_hurts_no_other(
     assert "RequestCompleted" in caplog.text and "ZeroDivisionError" in caplog.text
 
 
-def test_the_time_of_a_batch_is_that_of_its_parts() -> None:
+def test_the_time_of_a_batch_is_the_sum_of_its_parts() -> None:
     assert Timing(assemble=1.0, compute=20.0, split=300.0, padding=0.5).total == 321.0

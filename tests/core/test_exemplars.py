@@ -4,7 +4,7 @@ from service.core.exemplars import Exemplars, Traced
 from service.core.statistics import SECONDS
 
 
-def test_a_value_replaces_the_one_before_in_its_bucket_alone() -> None:
+def test_a_value_replaces_only_the_previous_value_of_its_bucket() -> None:
     exemplars = Exemplars()
     fast, faster, slow = (Traced(value, 0.0, "t", "s") for value in (SECONDS[0], 0.0, 1e9))
     for traced in (fast, faster, slow):

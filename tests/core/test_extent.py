@@ -1,4 +1,4 @@
-"""Inputs stay in the event loop as far as their size was measured."""
+"""Inputs up to the measured size may run in the event loop."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ WHOLE = Signature((spec(1, "n"),), ())
         (WHOLE, (1, 8), [(1, 8), (1, 0)], [(1, 9)]),
     ],
 )
-def test_no_axis_may_be_longer(
+def test_inputs_with_a_longer_axis_are_outside_the_extent(
     signature: Signature,
     row: tuple[int, ...],
     held: list[tuple[int, ...]],
@@ -46,7 +46,7 @@ def test_an_input_without_a_shape_has_no_extent() -> None:
     assert measured_extent(Signature((spec(ranked=False),), ()), zeros((3,)), 1) is None
 
 
-def test_strings_are_bounded_too() -> None:
+def test_strings_are_bounded_by_their_length() -> None:
     signature = Signature((spec("batch", kind="BYTES"),), ())
     found = measured_extent(signature, (np.array([b"short"], object),), 4)
     assert found is not None
@@ -54,13 +54,13 @@ def test_strings_are_bounded_too() -> None:
         assert found.holds((np.array([b"a", b"x" * length], object),)) is held
 
 
-def test_what_replaces_a_constant_was_not_measured() -> None:
+def test_overridden_constants_are_outside_the_extent() -> None:
     extent = Extent((Axis(0, 0, 4),))
     assert extent.holds(zeros((1, 4)))
     assert not extent.holds(Overriding(zeros((1, 4)), {"w": np.zeros(10**6)}))
 
 
-def test_a_length_counts_as_the_bucket_that_it_is_filled_up_to() -> None:
+def test_a_length_counts_as_its_padding_bucket() -> None:
     padding = Padding((4, 16, 64), (0.0,), ((True,),), ())
     found = measured_extent(TEXT, zeros((1, 20)), 8, padding)
     assert found is not None and found.axes == (Axis(0, 0, 8), Axis(0, 1, 16))

@@ -1,4 +1,4 @@
-"""Cores are shared by weight, none stays free while somebody waits, and nobody waits for ever."""
+"""Cores are shared by weight, no core is idle while a model waits, and no model waits forever."""
 
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -16,7 +16,7 @@ MODELS = st.lists(
 
 @dataclass
 class Machine:
-    """Models that always have requests, on cores that run as many runs as are begun."""
+    """A simulation: models that always have requests, on cores that run every run that begins."""
 
     cores: int
     models: list[tuple[float, float]]
@@ -67,9 +67,7 @@ def test_models_that_always_wait_get_cores_by_weight(
 
 
 @given(st.integers(1, 4), MODELS)
-def test_no_core_is_free_while_somebody_waits(
-    cores: int, models: list[tuple[float, float]]
-) -> None:
+def test_no_core_is_idle_while_a_model_waits(cores: int, models: list[tuple[float, float]]) -> None:
     machine = Machine(cores, models, instances=2)
     machine.run(200)
     assert not machine.idle
@@ -77,7 +75,7 @@ def test_no_core_is_free_while_somebody_waits(
 
 
 @given(st.integers(1, 8), st.integers(1, 16), st.floats(0.01, 100))
-def test_a_model_that_is_alone_is_not_held_back(cores: int, runs: int, weight: float) -> None:
+def test_a_model_that_runs_alone_is_not_delayed(cores: int, runs: int, weight: float) -> None:
     share, alone = FairShare(cores), Claimant(weight, 2, lambda: None)
     for _ in range(runs):
         assert share.ask(alone)
@@ -117,7 +115,7 @@ def test_the_flood_waits_until_cores_are_free_again() -> None:
     assert share.next() is many
 
 
-def test_who_has_nothing_to_begin_gives_up_its_turn() -> None:
+def test_a_model_without_a_run_gives_up_its_turn() -> None:
     share = FairShare(1)
     first, second, third = (Claimant(1.0, 1, lambda: None) for _ in range(3))
     share.begin(first)

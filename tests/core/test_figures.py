@@ -1,4 +1,4 @@
-"""JSON of figures is read by strict readers, whatever the figures are."""
+"""Strict JSON parsers accept the figures, whatever their values."""
 
 import json
 from typing import Any
@@ -17,11 +17,11 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_strict_readers_take_it(value: Any) -> None:
+def test_strict_json_parsers_accept_the_output(value: Any) -> None:
     assert json.loads(dumps(value)) == finite(value)
     orjson.loads(dumps(value))
 
 
-def test_only_what_is_not_finite_becomes_null() -> None:
+def test_only_non_finite_values_become_null() -> None:
     value = {"a": [float("inf"), 1.5, (float("nan"), "NaN")], "b": -float("inf"), "c": True}
     assert dumps(value) == '{"a": [null, 1.5, [null, "NaN"]], "b": null, "c": true}'

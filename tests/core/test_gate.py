@@ -1,4 +1,4 @@
-"""The gate's figures, from arrays; what is lost is found though the average hides it."""
+"""The gate's figures from arrays. They show losses that an average would hide."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def changed(row: int, column: int, value: float) -> Array:
         ),
     ],
 )
-def test_figures_are_compared_with_what_is_required(
+def test_figures_are_compared_with_the_tolerance(
     got: Array, tolerance: Tolerance, measure: str, measured: float, passed: bool
 ) -> None:
     (check,) = judge(got, tolerance)
@@ -59,21 +59,21 @@ def test_figures_are_compared_with_what_is_required(
     assert check.measured == pytest.approx(measured, rel=1e-4)
 
 
-def test_one_lost_row_fails_though_the_average_is_good() -> None:
+def test_one_wrong_row_fails_despite_a_good_average() -> None:
     got = REFERENCE.copy()
     got[7] = REFERENCE[7] * -1
     (check,) = judge(got, Tolerance(min_cosine=0.9))
     assert not check.passed and check.measured == pytest.approx(-1)
 
 
-def test_rows_of_one_number_are_taken_together() -> None:
+def test_rows_of_one_number_are_compared_together() -> None:
     wanted = np.array([[1.0], [-2.0], [3.0]])
     assert worst_cosine(wanted * 0.9, wanted) == pytest.approx(1)
     assert worst_cosine(wanted[::-1], wanted) < 0.8
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_no_number_passes_no_tolerance(value: float) -> None:
+def test_nan_and_infinity_fail_any_tolerance(value: float) -> None:
     (check,) = judge(changed(0, 0, value), Tolerance())
     assert not check.passed and "not finite" in check.measure and check.measured == 1
 
@@ -87,7 +87,7 @@ SPECIAL = st.sampled_from([np.nan, np.inf, -np.inf])
 
 @st.composite
 def masked(draw: st.DrawFn) -> Array:
-    """Logits of any float datatype, some of them NaN or infinite, whole rows as well."""
+    """Return logits of any float datatype; some values, or whole rows, are NaN or infinite."""
     dtype = draw(FLOATS)
     shape = draw(arrays.array_shapes(min_dims=1, max_dims=3, max_side=4))
     elements = st.one_of(SPECIAL, arrays.from_dtype(np.dtype(dtype)))
@@ -119,12 +119,12 @@ def test_another_infinity_or_nan_never_passes(array: Array, data: st.DataObject)
 
 
 @given(masked(), masked())
-def test_no_figure_is_nan_and_nothing_warns(got: Array, reference: Array) -> None:
+def test_figures_are_never_nan_and_no_warning_is_raised(got: Array, reference: Array) -> None:
     for check in compare("y", got, reference, None, STRICT):
         assert isinstance(check.measured, str) or not np.isnan(check.measured)
 
 
-def test_a_lost_mask_is_told_by_its_place() -> None:
+def test_a_lost_mask_is_reported_with_its_position() -> None:
     wanted = REFERENCE.copy()
     wanted[:, 3:5] = -np.inf
     assert all(c.passed for c in compare("y", wanted, wanted, LABELS, default_tolerance(wanted)))
@@ -139,7 +139,7 @@ def test_a_lost_mask_is_told_by_its_place() -> None:
     )
 
 
-def test_what_is_masked_does_not_hide_what_is_lost() -> None:
+def test_masked_values_do_not_hide_a_constant_column() -> None:
     wanted = REFERENCE.copy()
     wanted[::2, 4] = -np.inf
     got = wanted.copy()
@@ -152,7 +152,7 @@ def test_what_is_masked_does_not_hide_what_is_lost() -> None:
     assert check.measured == pytest.approx(-1)
 
 
-def test_half_precision_that_overflows_fails() -> None:
+def test_an_overflow_of_half_precision_fails() -> None:
     wanted = np.array([[70000.0, 1.0]], np.float32)
     with np.errstate(over="ignore"):
         got = wanted.astype(np.float16)
@@ -169,14 +169,14 @@ def test_an_output_without_elements_agrees() -> None:
         assert check.measured == 1
 
 
-def test_a_column_that_stands_still_is_found() -> None:
+def test_a_constant_column_is_found() -> None:
     got = REFERENCE.copy()
     got[:, 4] = 0
     (check,) = judge(got, Tolerance(min_cosine=0.5))
     assert not check.passed and "same in every row" in check.measure and check.measured == 1
 
 
-def test_a_column_that_stands_still_in_the_reference_too_is_not_missed() -> None:
+def test_a_column_constant_in_the_reference_too_passes() -> None:
     wanted = REFERENCE.copy()
     wanted[:, 4] = 0
     assert [
@@ -184,7 +184,7 @@ def test_a_column_that_stands_still_in_the_reference_too_is_not_missed() -> None
     ] == [True]
 
 
-def test_accuracy_is_against_labels() -> None:
+def test_accuracy_is_compared_with_labels() -> None:
     wrong = REFERENCE.copy()
     wrong[:8] = np.roll(wrong[:8], 1, axis=1)
     (check,) = judge(wrong, Tolerance(min_accuracy=0.8), LABELS)
@@ -192,12 +192,12 @@ def test_accuracy_is_against_labels() -> None:
     assert str(check) == 'golden: accuracy of output "y" is 0.75, required at least 0.8'
 
 
-def test_accuracy_without_labels_says_what_is_missing() -> None:
+def test_accuracy_without_labels_names_the_missing_labels() -> None:
     (check,) = judge(REFERENCE, Tolerance(min_accuracy=0.8))
     assert not check.passed and (check.measured, check.required) == ("not there", "[32]")
 
 
-def test_another_shape_fails_before_anything_is_compared() -> None:
+def test_another_shape_fails_before_values_are_compared() -> None:
     (check,) = judge(REFERENCE[:, :9], Tolerance(max_abs_error=9))
     assert not check.passed and (check.measured, check.required) == ("[32, 9]", "[32, 10]")
 
@@ -216,7 +216,7 @@ def test_strings_are_compared() -> None:
     assert check.passed
 
 
-def test_where_nothing_is_said_quantization_passes_and_ruin_does_not() -> None:
+def test_default_tolerance_passes_quantization_and_fails_garbage() -> None:
     tolerance = default_tolerance(REFERENCE)
     step = np.float32(1 / 127)
     assert all(c.passed for c in judge(np.round(REFERENCE / step) * step, tolerance))
@@ -231,7 +231,7 @@ def spec(name: str, *shape: int | str, kind: str = "FP32") -> TensorSpec:
 LIVE = Signature((spec("x", 1, 4),), (spec("y", 1, 3),))
 
 
-def test_the_check_of_the_signature_says_what_changed() -> None:
+def test_the_signature_check_reports_changes() -> None:
     same = signature_check(compare_signatures(LIVE, LIVE))
     assert same.passed and same.measured == "the same"
     wider = Signature((spec("x", "n", 4),), (spec("y", "n", 3), spec("z", "n")))
@@ -242,7 +242,7 @@ def test_the_check_of_the_signature_says_what_changed() -> None:
     )
 
 
-def test_a_refused_signature_says_what_requests_rely_on() -> None:
+def test_a_refused_signature_names_what_requests_need() -> None:
     check = signature_check(compare_signatures(LIVE, Signature(LIVE.inputs, ())))
     assert not check.passed
     told = 'signature: no output "y" FP32 [1, 3]: requests to the live version would fail'

@@ -1,4 +1,4 @@
-"""Bounds on what a graph says of itself."""
+"""Limits on dimensions, nodes and calls of a graph."""
 
 import pytest
 from hypothesis import given
@@ -37,13 +37,13 @@ def test_elements_are_the_product_of_the_dimensions(dims: list[int]) -> None:
         ([2**20] * 3, "elements"),
     ],
 )
-def test_what_is_no_tensor_is_refused(dims: list[int], why: str) -> None:
+def test_invalid_dimensions_are_refused(dims: list[int], why: str) -> None:
     with pytest.raises(TooLarge, match=why):
         elements(dims)
 
 
 def chain(length: int, calls: int) -> dict[Function, Calls]:
-    """Functions each of which calls the next so many times; the last is a node."""
+    """Return functions that call the next function a given number of times; the last is a node."""
     return {("d", str(i)): {("d", str(i + 1)): calls} for i in range(length)}
 
 
@@ -67,11 +67,13 @@ def test_functions_count_at_each_call() -> None:
         ({("d", "0"): {("d", "1"): 1}, ("d", "1"): {("d", "0"): 1, ("", "Add"): 1}}, "nested"),
     ],
 )
-def test_bombs_are_refused(functions: dict[Function, Calls], why: str) -> None:
+def test_exponentially_nested_functions_are_refused(
+    functions: dict[Function, Calls], why: str
+) -> None:
     with pytest.raises(TooLarge, match=why):
         expanded_nodes({("d", "0"): 1}, functions)
 
 
-def test_calls_as_deep_and_nodes_as_many_as_allowed_pass() -> None:
+def test_graphs_at_the_limits_are_accepted() -> None:
     assert expanded_nodes({("d", "0"): 1}, chain(13, 2)) == 2**14 - 2
     assert expanded_nodes({("d", "0"): 1}, chain(31, 1)) == 31

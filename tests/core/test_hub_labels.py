@@ -19,5 +19,5 @@ from service.core.hub_labels import labels_of
         ({}, ()),
     ],
 )
-def test_labels(given: Any, labels: tuple[str, ...]) -> None:
+def test_labels_are_ordered_by_number_or_missing(given: Any, labels: tuple[str, ...]) -> None:
     assert labels_of(given) == labels

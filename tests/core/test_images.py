@@ -1,4 +1,4 @@
-"""Where an image lies in the input, and back."""
+"""The placement of an image in the input, and the conversion of boxes back to the image."""
 
 from dataclasses import replace
 
@@ -28,29 +28,29 @@ SETTINGS = ImageSettings(
 )
 
 
-def test_the_shorter_side_is_scaled_and_the_middle_cut_out() -> None:
+def test_shortest_scales_the_shorter_side_and_crops_the_centre() -> None:
     assert place(SETTINGS, (640, 480)) == Placement((640, 480), (341, 256), (224, 224), 58, 16)
     assert place(SETTINGS, (480, 640)) == Placement((480, 640), (256, 341), (224, 224), 16, 58)
 
 
-def test_the_longer_side_has_a_bound() -> None:
+def test_the_longer_side_is_limited() -> None:
     detr = replace(SETTINGS, edges=(800, 1333), crop=None)
     assert place(detr, (640, 480)).resized == (1066, 800)
     assert place(detr, (1000, 200)).resized == (1335, 267)  # 200 * 1333 / 1000, rounded
 
 
-def test_both_sides_are_scaled() -> None:
+def test_stretch_scales_both_sides() -> None:
     stretched = replace(SETTINGS, resize="stretch", edges=(200, 100), crop=None)
     assert place(stretched, (640, 480)) == Placement((640, 480), (100, 200), (100, 200))
 
 
-def test_what_is_fitted_lies_in_the_middle() -> None:
+def test_fit_centres_the_image() -> None:
     fitted = replace(SETTINGS, resize="fit", edges=(320, 320), crop=None)
     assert place(fitted, (640, 480)) == Placement((640, 480), (320, 240), (320, 320), 0, -40)
     assert place(fitted, (10_000, 1)).resized == (320, 1)
 
 
-def test_a_smaller_image_is_filled_up_to_the_crop() -> None:
+def test_a_smaller_image_is_padded_to_the_crop() -> None:
     small = place(replace(SETTINGS, resize="none"), (100, 300))
     assert small == Placement((100, 300), (100, 300), (224, 224), -62, 38)
 
@@ -75,7 +75,7 @@ SAME = Placement((320, 320), (320, 320), (320, 320))
 )
 @pytest.mark.parametrize("unit", [False, True])
 @pytest.mark.parametrize("axis", [-1, 1])
-def test_boxes_in_every_form(
+def test_boxes_of_every_form_are_converted_to_the_image(
     form: str, given: tuple[int, ...], want: tuple[int, ...], unit: bool, axis: int
 ) -> None:
     box = np.array(given, np.float32) / (320 if unit else 1)
@@ -90,7 +90,7 @@ def test_boxes_in_every_form(
     assert array is not found and np.array_equal(rows[0, 0, :4], box), "the output is not changed"
 
 
-def test_boxes_of_one_image_may_lack_its_axis() -> None:
+def test_boxes_of_one_image_may_lack_the_image_axis() -> None:
     array = np.array([[10, 50, 20, 70]], np.float32)
     found = boxes_in_images(BoxSettings("b", "xyxy", False, -1), array, [CENTRED])
     np.testing.assert_allclose(found, [[20, 20, 40, 60]])
@@ -99,12 +99,12 @@ def test_boxes_of_one_image_may_lack_its_axis() -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 4), (1, 5, 3), (5,), (1, 1, 5, 4)])
-def test_an_output_that_is_no_boxes_is_told(shape: tuple[int, ...]) -> None:
+def test_an_output_without_boxes_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(SignatureMismatch, match="which are no boxes along axis -1"):
         boxes_in_images(BoxSettings("b", "xyxy", False, -1), np.zeros(shape), [CENTRED])
 
 
-def test_figures_tell_the_input() -> None:
+def test_figures_describe_the_input() -> None:
     shown = replace(SETTINGS, boxes=BoxSettings("b", "xyxy", False, -1)).figures
     assert shown["image_size"] == "224x224" and shown["image_boxes"] == "b"
     assert replace(SETTINGS, crop=None).figures["image_size"] == "any"

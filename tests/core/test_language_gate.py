@@ -23,12 +23,14 @@ def forced(logprob: float, others: int) -> Forced:
         (float("nan"), 0, [False, True]),
     ],
 )
-def test_what_is_asked_where_nobody_says(logprob: float, others: int, passed: list[bool]) -> None:
+def test_default_bounds_of_the_language_gate(
+    logprob: float, others: int, passed: list[bool]
+) -> None:
     checks = language_checks(forced(logprob, others), WANTED, None, None)
     assert [check.passed for check in checks] == passed
 
 
-def test_settings_say_otherwise() -> None:
+def test_settings_override_the_bounds() -> None:
     ratio, agreement = language_checks(forced(-1.2, 10), WANTED, 1.3, 0.5)
     assert ratio.passed and agreement.passed
     assert ratio.measured == pytest.approx(np.exp(0.2), rel=1e-4)

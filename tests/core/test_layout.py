@@ -1,4 +1,4 @@
-"""What of a folder is a version, and why the rest is not."""
+"""Versions in a folder, and the reasons why other entries are not versions."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ MODEL = {"model.onnx": FILE}
 
 
 def entries(tree: Tree) -> tuple[Entry, ...]:
-    """Entries of a folder from names: to None for a file, to a dict for a folder."""
+    """Return the entries of a folder. A name maps to None for a file, or to a dict for a folder."""
     return tuple(
         Entry(name) if inside is None else Entry(name, Kind.FOLDER, entries(inside))
         for name, inside in tree.items()
@@ -59,7 +59,7 @@ def lines(layout: ModelLayout) -> dict[str, str]:
         ({"1": MODEL}, "model_int8.onnx", {1: "1/model.onnx"}),
     ],
 )
-def test_where_versions_lie(tree: Tree, wanted: str, files: dict[int, str]) -> None:
+def test_versions_are_found_in_each_layout(tree: Tree, wanted: str, files: dict[int, str]) -> None:
     assert served(model(tree, wanted)) == files
 
 
@@ -76,7 +76,7 @@ def test_where_versions_lie(tree: Tree, wanted: str, files: dict[int, str]) -> N
         ({"encoder.onnx": FILE, "decoder.onnx": FILE}, "", "decoder.onnx, encoder.onnx; name one"),
     ],
 )  # fmt: skip
-def test_why_a_version_has_no_file(tree: Tree, wanted: str, problem: str) -> None:
+def test_reasons_for_a_version_without_a_file(tree: Tree, wanted: str, problem: str) -> None:
     (version,) = model(tree, wanted).versions
     assert problem in version.problem
 
@@ -108,7 +108,7 @@ def test_why_a_version_has_no_file(tree: Tree, wanted: str, problem: str) -> Non
         ("what", FILE, "not a model: only .onnx files are served"),
     ],
 )
-def test_why_an_entry_beside_versions_is_not_served(name: str, inside: Any, reason: str) -> None:
+def test_reasons_for_unserved_entries_beside_versions(name: str, inside: Any, reason: str) -> None:
     layout = model({"1": MODEL, name: inside})
     assert served(layout) == {1: "1/model.onnx"}
     assert reason in lines(layout)[name]
@@ -121,7 +121,7 @@ def test_why_an_entry_beside_versions_is_not_served(name: str, inside: Any, reas
         "serving.toml", "golden.npz", "example.json", "report.html", "tokenizer.model", "vocab.txt",
     ],
 )  # fmt: skip
-def test_what_nobody_expects_to_be_served_has_no_line(name: str) -> None:
+def test_unrelated_entries_are_not_listed(name: str) -> None:
     assert lines(model({"1": MODEL, name: FILE})) == {}
     root = root_layout(entries({"m": {"1": MODEL}, name: FILE}))
     told = {each.path for each in (*root.passed_over, *root.own.passed_over)}
@@ -132,7 +132,7 @@ def test_external_data_beside_a_flat_model_is_part_of_it() -> None:
     assert lines(model(MODEL | {"model.onnx_data": FILE, "w": {"0": FILE}})) == {}
 
 
-def test_a_file_that_another_was_preferred_to_is_named() -> None:
+def test_files_passed_over_for_another_are_listed() -> None:
     found = lines(model({"1": MODEL | {"fp16.onnx": FILE}}))
     why = "model.onnx is served instead; file in model.toml chooses another"
     assert found == {"1/fp16.onnx": why}
@@ -154,7 +154,7 @@ def test_a_file_that_another_was_preferred_to_is_named() -> None:
         ({".upload-1": {}}, ""),  # being uploaded
     ],
 )
-def test_why_a_folder_is_no_model(tree: Tree, reason: str) -> None:
+def test_reasons_for_a_folder_that_is_not_a_model(tree: Tree, reason: str) -> None:
     layout = model(tree)
     assert layout.versions == ()
     assert reason in layout.reason and bool(reason) == bool(layout.reason)
@@ -173,7 +173,9 @@ def test_why_a_folder_is_no_model(tree: Tree, reason: str) -> None:
         ({"a.onnx": FILE, "b.onnx": FILE}, {}, ()),
     ],
 )
-def test_what_the_root_holds(tree: Tree, own: dict[int, str], folders: tuple[str, ...]) -> None:
+def test_models_of_the_root_are_found(
+    tree: Tree, own: dict[int, str], folders: tuple[str, ...]
+) -> None:
     layout = root_layout(entries(tree))
     assert (served(layout.own), layout.folders) == (own, folders)
 
@@ -191,7 +193,7 @@ def test_what_the_root_holds(tree: Tree, own: dict[int, str], folders: tuple[str
         ("a.onnx", FILE, "one of several .onnx files here: move it to a/model.onnx"),
     ],
 )
-def test_why_an_entry_of_the_root_is_not_served(name: str, inside: Any, reason: str) -> None:
+def test_reasons_for_unserved_entries_of_the_root(name: str, inside: Any, reason: str) -> None:
     layout = root_layout(entries({"b.onnx": FILE, "c.onnx": FILE, name: inside}))
     told = {each.path: each.reason for each in (*layout.passed_over, *layout.own.passed_over)}
     assert reason in told[name]
@@ -207,8 +209,8 @@ TREES = st.recursive(
 
 
 @given(TREES, st.sampled_from(["", "a.onnx", "onnx/a.onnx", "x/y.onnx"]))
-def test_every_entry_is_served_or_told_or_harmless(tree: Tree, wanted: str) -> None:
-    """Nothing is passed over in silence, whatever lies in the folder."""
+def test_every_entry_is_served_or_listed_or_harmless(tree: Tree, wanted: str) -> None:
+    """No entry is skipped without a reason, whatever the folder contains."""
     layout = model(tree, wanted)
     told = lines(layout)
     flat = next((v for v in layout.versions if not VERSION.fullmatch(v.file.split("/")[0])), None)
@@ -223,7 +225,7 @@ def test_every_entry_is_served_or_told_or_harmless(tree: Tree, wanted: str) -> N
 
 
 @given(TREES, st.sampled_from(["", "a.onnx", "onnx/a.onnx"]))
-def test_what_is_served_is_a_file_that_is_there(tree: Tree, wanted: str) -> None:
+def test_served_files_exist(tree: Tree, wanted: str) -> None:
     for layout in (model(tree, wanted), root_layout(entries(tree), wanted).own):
         for version in layout.versions:
             at: Any = tree

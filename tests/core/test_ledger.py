@@ -1,4 +1,4 @@
-"""What is at work is told from the table alone, as another process would read it."""
+"""Work in progress is read from the table only, as another process would read it."""
 
 import mmap
 
@@ -12,7 +12,7 @@ WORKS = st.builds(Work, NAMES, st.integers(1, 10**18 - 1))
 
 
 @given(st.lists(WORKS, max_size=20), st.data())
-def test_the_table_tells_what_has_begun_and_not_ended(
+def test_the_table_lists_work_that_began_and_has_not_ended(
     works: list[Work], data: st.DataObject
 ) -> None:
     table = bytearray(SIZE)
@@ -36,7 +36,7 @@ def test_the_table_may_be_memory_that_processes_share() -> None:
     assert read_work(table[:]) == ()
 
 
-def test_work_that_fails_is_over() -> None:
+def test_failed_work_is_removed_from_the_table() -> None:
     table = bytearray(SIZE)
     try:
         with Ledger(table).at_work(Work("digits", 2)):
@@ -46,7 +46,7 @@ def test_work_that_fails_is_over() -> None:
     assert read_work(bytes(table)) == ()
 
 
-def test_without_a_free_slot_work_goes_on_unnoted() -> None:
+def test_work_continues_unrecorded_without_a_free_slot() -> None:
     table = bytearray(SIZE)
     ledger = Ledger(table)
     marks = [ledger.mark(Work("m", n + 1)) for n in range(SLOTS)]

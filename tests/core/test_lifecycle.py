@@ -1,4 +1,4 @@
-"""A version goes from state to state along the table, and no other way."""
+"""Versions change their state only by the transitions in the table."""
 
 from itertools import product
 
@@ -8,7 +8,7 @@ from service.core.lifecycle import TRANSITIONS, State, move
 
 
 @pytest.mark.parametrize(("old", "new"), list(product(State, State)))
-def test_moves_are_those_of_the_table(old: State, new: State) -> None:
+def test_transitions_follow_the_table(old: State, new: State) -> None:
     if new in TRANSITIONS[old]:
         assert move(old, new) is new
     else:

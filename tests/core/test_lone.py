@@ -1,4 +1,4 @@
-"""Lone runs are made the way that was faster of late, and now and then the other way."""
+"""Lone runs use the threads that were faster recently, and occasionally the others."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +9,7 @@ OFTEN = TRIES[True]
 
 
 def choices(times: LoneTimes, usual: float, wide: float, count: int = 3 * OFTEN) -> list[bool]:
-    """The choices for so many lone runs with these seconds for a row."""
+    """Return the choices for a series of lone runs with these seconds for each row."""
     made = []
     for _ in range(count):
         made.append(times.next_is_wide())
@@ -17,16 +17,16 @@ def choices(times: LoneTimes, usual: float, wide: float, count: int = 3 * OFTEN)
     return made
 
 
-def test_all_cores_come_first_and_nearly_always_while_they_are_faster() -> None:
+def test_all_cores_are_tried_first_and_used_mostly_while_faster() -> None:
     made = choices(LoneTimes(), usual=2.0, wide=1.0)
     assert made[0] and made.count(False) == 3
 
 
-def test_a_little_slower_is_borne() -> None:
+def test_slightly_slower_runs_keep_all_cores() -> None:
     assert choices(LoneTimes(), usual=1.0, wide=1.1).count(False) == 3
 
 
-def test_the_usual_threads_are_taken_once_they_are_much_faster_and_back() -> None:
+def test_switches_to_usual_threads_when_much_faster_and_back() -> None:
     times = LoneTimes()
     made = choices(times, usual=1.0, wide=2.0)[OFTEN:]
     assert made.count(True) == len(made) / TRIES[False]
@@ -34,5 +34,5 @@ def test_the_usual_threads_are_taken_once_they_are_much_faster_and_back() -> Non
 
 
 @given(st.floats(1e-6, 1e3), st.floats(1e-6, 1e3))
-def test_neither_way_is_given_up(usual: float, wide: float) -> None:
+def test_both_ways_are_always_tried_again(usual: float, wide: float) -> None:
     assert set(choices(LoneTimes(), usual, wide)) == {True, False}

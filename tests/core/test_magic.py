@@ -1,4 +1,4 @@
-"""What a file that is not an ONNX model is."""
+"""Recognition of files that are not ONNX models."""
 
 import io
 import pickle
@@ -45,5 +45,5 @@ def test_a_file_of_another_format_is_named(head: bytes, said: str) -> None:
 
 
 @pytest.mark.parametrize("head", [b"\x08", b"\x08\x08\x12\x07pytorch", b"\x3a\x05"])
-def test_what_may_be_onnx_is_not(head: bytes) -> None:
+def test_possible_onnx_files_are_not_named_as_another_format(head: bytes) -> None:
     assert foreign(head) == ""

@@ -10,7 +10,7 @@ SIZES = st.integers(0, 200)
 
 
 class Holders(RuleBasedStateMachine):
-    """Any order of what holders may do."""
+    """A state machine with random operations of holders."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ TestHolders = Holders.TestCase
 
 
 @given(st.lists(SIZES, max_size=10))
-def test_reservations_alone_never_pass_the_limit(sizes: list[int]) -> None:
+def test_reservations_never_exceed_the_limit(sizes: list[int]) -> None:
     budget = Budget(500)
     for size in sizes:
         Reservation(budget).resize(size)

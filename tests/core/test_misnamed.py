@@ -1,4 +1,4 @@
-"""What is wrong with names is told: all of it, as short as it can be."""
+"""Messages about wrong names are complete and short."""
 
 import pytest
 from hypothesis import given
@@ -22,30 +22,32 @@ NAMES = st.lists(st.sampled_from(["age", "city", "Age", "x", "y" * 100]), max_si
         ([f"c{i}" for i in range(20)], "and 12 more unknown"),
     ],
 )
-def test_what_is_wrong_is_told(given_: list[str], problem: str) -> None:
+def test_missing_additional_and_misspelled_names_are_reported(
+    given_: list[str], problem: str
+) -> None:
     told = misnamed("column", given_, WANTED)
     assert problem in told if problem else told == ""
 
 
-def test_what_need_not_be_there_is_known() -> None:
+def test_optional_names_may_be_missing() -> None:
     assert misnamed("input", ["age"], ["age"], ["weight"]) == ""
     assert misnamed("input", ["weight", "age"], ["age"], ["weight"]) == ""
     assert 'perhaps "weight" is meant' in misnamed("input", ["age", "wieght"], ["age"], ["weight"])
 
 
 @given(NAMES, NAMES)
-def test_nothing_is_told_of_the_same_names_only(one: list[str], other: list[str]) -> None:
+def test_no_problem_is_reported_only_for_equal_names(one: list[str], other: list[str]) -> None:
     wanted = list(dict.fromkeys(other))
     assert (misnamed("input", one, wanted) == "") == (sorted(one) == sorted(wanted))
 
 
-def test_repeated_names_are_bounded_too() -> None:
+def test_the_list_of_repeated_names_is_bounded() -> None:
     names = [f"{number}{'n' * 1000}" for number in range(100)]
     told = misnamed("input", [*names, *names], names)
     assert "and 92 more given several times" in told
     assert len(told) < 8 * 250 + 50
 
 
-def test_names_without_end_are_neither_compared_nor_shown() -> None:
+def test_very_long_names_are_not_compared_or_shown() -> None:
     told = misnamed("column", ["n" * 10_000], ["n" * 9_999, *map(str, range(5000))])
     assert len(told) < 2_500 and "meant" not in told and "and 4993 more missing" in told

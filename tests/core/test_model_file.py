@@ -1,4 +1,4 @@
-"""Which file of a folder is the model."""
+"""The choice of the model file in a folder."""
 
 import pytest
 
@@ -23,12 +23,12 @@ def files(*names: str) -> list[Entry]:
         (files(".model.onnx", "lost+found"), "", ""),
     ],
 )
-def test_the_choice(entries: list[Entry], wanted: str, file: str) -> None:
+def test_the_model_file_is_chosen(entries: list[Entry], wanted: str, file: str) -> None:
     found = choose(entries, wanted)
     assert (found.file, found.problem) == (file, "")
 
 
-def test_what_was_not_taken_is_listed() -> None:
+def test_files_not_chosen_are_listed() -> None:
     assert choose(files("model.onnx", "a.onnx")) == Choice("model.onnx", "", ("a.onnx",))
 
 
@@ -41,10 +41,10 @@ def test_what_was_not_taken_is_listed() -> None:
         ([Entry("m.onnx", Kind.FOLDER)], "", "m.onnx is a folder, and there is no .onnx file"),
     ],
 )
-def test_a_problem_says_what_is_there(entries: list[Entry], wanted: str, problem: str) -> None:
+def test_a_problem_names_the_files_found(entries: list[Entry], wanted: str, problem: str) -> None:
     assert problem in choose(entries, wanted).problem
 
 
-def test_what_file_systems_leave_is_hidden() -> None:
+def test_entries_of_file_systems_are_hidden() -> None:
     assert all(map(is_hidden, (".git", "..data", "lost+found", "__MACOSX")))
     assert not is_model_file(".onnx") and is_model_file("x.onnx")

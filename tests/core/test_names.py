@@ -1,4 +1,4 @@
-"""Names as they are, as they are shown, and as they should be."""
+"""Display, validation and proposals of names."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def test_a_name_of_any_bytes_is_shown_as_printable_text(raw: bytes) -> None:
         ("a\u202eb", r"a\u202eb"),
     ],
 )
-def test_what_cannot_be_printed_is_escaped(name: str, shown: str) -> None:
+def test_unprintable_characters_are_escaped(name: str, shown: str) -> None:
     assert displayed(name) == shown
 
 
@@ -40,12 +40,12 @@ def test_what_cannot_be_printed_is_escaped(name: str, shown: str) -> None:
         ("a" * 200, "a" * 128),
     ],
 )
-def test_a_name_that_a_model_may_have_is_near(name: str, better: str) -> None:
+def test_a_valid_model_name_is_proposed(name: str, better: str) -> None:
     assert model_name_for(name) == better
 
 
 @given(st.text(max_size=200))
-def test_what_is_proposed_may_be_used(name: str) -> None:
+def test_proposed_names_are_valid(name: str) -> None:
     found = model_name_for(name)
     assert found == "" or NAME.fullmatch(found)
 
@@ -58,5 +58,5 @@ def test_what_is_proposed_may_be_used(name: str) -> None:
         ("-1", None), ("9" * 19, None), ("3.tmp", None), ("", None), ("²²", 22),
     ],
 )  # fmt: skip
-def test_a_number_is_recognised(name: str, number: int | None) -> None:
+def test_a_version_number_is_recognised(name: str, number: int | None) -> None:
     assert version_for(name) == number

@@ -1,4 +1,4 @@
-"""Arrays with NaN and infinity are compared by place, sign and value, without a warning."""
+"""Arrays with NaN and infinity are compared by position, sign and value, without a warning."""
 
 import math
 
@@ -35,7 +35,7 @@ def test_nan_equals_nan_at_the_same_place() -> None:
     assert equal(np.array([1, 2]), np.array([1, 3])).tolist() == [True, False]
 
 
-def test_the_bits_of_a_nan_do_not_matter() -> None:
+def test_nans_with_different_bits_are_equal() -> None:
     quiet, other = np.array([0x7FC00000, 0xFFC00001], np.uint32).view(np.float32)
     assert equal(row(quiet), row(other)).all()
 
@@ -57,7 +57,7 @@ def test_an_element_is_the_same_or_differs_or_is_two_numbers(
     assert (differs(other, one) == different).all()
 
 
-def test_a_value_takes_the_place_of_others_in_a_copy() -> None:
+def test_without_replaces_values_in_a_copy() -> None:
     array = row(NAN, 2)
     found = without(array, np.isnan(array), -1.0)
     assert found.dtype == np.float64 and found.tolist() == [-1.0, 2.0]

@@ -1,4 +1,4 @@
-"""Lengths go up to the next bucket, and lengths that belong together must be equal before that."""
+"""Lengths are padded to the next bucket; shared lengths must be equal before padding."""
 
 import numpy as np
 import pytest
@@ -14,13 +14,13 @@ PADDING = Padding(
 
 
 @given(st.lists(st.integers(1, 50), unique=True).map(sorted), st.integers(0, 60))
-def test_the_smallest_bucket_that_holds_a_length(buckets: list[int], length: int) -> None:
+def test_the_smallest_bucket_that_fits_is_chosen(buckets: list[int], length: int) -> None:
     size = Padding(tuple(buckets), (), (), ()).bucket(length)
     holding = [each for each in buckets if each >= length]
     assert size == (holding[0] if holding else length)
 
 
-def test_only_inputs_with_a_value_to_fill_with_are_filled() -> None:
+def test_only_inputs_with_a_padding_value_are_padded() -> None:
     assert PADDING.row_shape(0, (5,)) == (8,)
     assert PADDING.row_shape(0, (9,)) == (9,)
     assert PADDING.row_shape(1, (5,)) == (5,)

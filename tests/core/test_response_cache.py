@@ -1,4 +1,4 @@
-"""What is asked again is found, what is asked otherwise is not, and the limit holds."""
+"""Equal requests are found in the cache, different ones are not, and the limit is kept."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def outputs(value: float, values: int = 4) -> Arrays:
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 60), st.booleans()), max_size=60))
-def test_a_cache_holds_the_latest_of_what_was_put_within_its_limit(
+def test_the_cache_keeps_the_latest_entries_within_its_limit(
     steps: list[tuple[int, int, bool]],
 ) -> None:
     limit = 3 * (OVERHEAD + 4 * 40)
@@ -36,7 +36,7 @@ def test_a_cache_holds_the_latest_of_what_was_put_within_its_limit(
         )
 
 
-def test_the_least_recently_used_leaves_first() -> None:
+def test_the_least_recently_used_entry_is_removed_first() -> None:
     cache = ResponseCache(2 * (OVERHEAD + 16))
     cache.put(b"a", outputs(1))
     cache.put(b"b", outputs(2))
@@ -46,7 +46,7 @@ def test_the_least_recently_used_leaves_first() -> None:
     assert len(cache) == 2
 
 
-def test_outputs_are_copies_that_nobody_can_change() -> None:
+def test_cached_outputs_are_read_only_copies() -> None:
     cache, batch = ResponseCache(10_000), np.zeros((8, 4), np.float32)
     cache.put(b"a", (batch[2:3],))
     batch[:] = 7
@@ -57,14 +57,14 @@ def test_outputs_are_copies_that_nobody_can_change() -> None:
         found[0][:] = 1
 
 
-def test_what_alone_is_larger_than_the_limit_is_not_kept_and_nothing_leaves_for_it() -> None:
+def test_entries_larger_than_the_limit_are_not_cached_and_evict_nothing() -> None:
     cache = ResponseCache(1000)
     cache.put(b"a", outputs(1))
     cache.put(b"b", outputs(2, 1000))
     assert cache.get(b"a") is not None and cache.get(b"b") is None
 
 
-def test_the_characters_of_texts_count() -> None:
+def test_text_characters_count_towards_the_size() -> None:
     cache = ResponseCache(HERE_COPY)
     cache.put(b"a", (np.array(["x" * 5000], object),))
     assert cache.held > 5000
@@ -88,20 +88,20 @@ DIFFERENT = [
 ]
 
 
-def test_whatever_differs_has_another_key() -> None:
+def test_different_requests_have_different_keys() -> None:
     asked = [(arrays, None, False) for arrays in DIFFERENT]
     asked += [(DIFFERENT[0], (0,), False), (DIFFERENT[0], (1,), False), (DIFFERENT[0], None, True)]
     keys = [key_of(*each) for each in asked]
     assert len(set(keys)) == len(asked)
 
 
-def test_the_same_has_the_same_key_wherever_it_lies() -> None:
+def test_equal_arrays_have_equal_keys_in_any_memory_layout() -> None:
     wide = np.arange(8, dtype=F).reshape(2, 4)
     apart = wide[:, ::2]
     assert not apart.flags.c_contiguous
     assert key_of((apart,), None, False) == key_of((apart.copy(),), None, False)
 
 
-def test_what_takes_long_to_hash_has_none() -> None:
+def test_large_inputs_have_no_key() -> None:
     assert key_of((np.zeros(HERE_COPY + 1, np.uint8),), None, False) is None
     assert key_of((np.zeros(HERE_COPY, np.uint8),), None, False) is not None

@@ -1,4 +1,4 @@
-"""A run is waited for, told to stop, and given up, each at its time."""
+"""The times at which a run is stopped and given up."""
 
 import pytest
 
@@ -18,7 +18,7 @@ LIMITS = RunLimits(timeout=10.0, grace=5.0)
         (99.0, 100.0, 101.0, Move.WAIT, 105.0),  # told to stop before its time was over
     ],
 )
-def test_judge(
+def test_judge_decides_to_wait_stop_or_give_up(
     started: float | None, stopped: float | None, now: float, move: Move, again: float
 ) -> None:
     assert judge(started, stopped, now, LIMITS) == (move, again)

@@ -1,4 +1,4 @@
-"""Shapes that a graph may refuse although the signature allows them are named."""
+"""Messages name shapes that the signature allows but the graph may refuse."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def spec(name: str, *shape: int | str) -> TensorSpec:
         ((TensorSpec("x", FP32, (), ranked=False),), [(5,)], 'these inputs, "x" [5]'),
     ],
 )
-def test_shapes_in_doubt(
+def test_doubtful_shapes_are_named(
     specs: tuple[TensorSpec, ...], shapes: list[tuple[int, ...]], told: str
 ) -> None:
     arrays = tuple(np.zeros(shape, np.float32) for shape in shapes)
@@ -31,7 +31,7 @@ def test_shapes_in_doubt(
     assert found.startswith(told) if told else not found
 
 
-def test_an_overridden_default_of_any_length_is_in_doubt() -> None:
+def test_an_overridden_default_of_any_length_is_doubtful() -> None:
     signature = Signature((spec("x", "n", 2),), (), (spec("w", "m"),))
     given = Overriding((np.zeros((1, 2), np.float32),), {"w": np.zeros(3, np.float32)})
     assert '"w" [3]' in doubtful_shapes(signature, given)

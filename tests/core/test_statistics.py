@@ -1,4 +1,4 @@
-"""What is derived from the counts is what would have been found by looking at every event."""
+"""Statistics from the counters equal those computed from every event."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +22,7 @@ def batches(draw: st.DrawFn) -> BatchExecuted:
 
 
 def check(histogram: Histogram, values: list[float]) -> None:
-    """The histogram holds these values, each under its bound, and no others."""
+    """Check that the histogram contains exactly these values, each below its bound."""
     last = 0
     for index, bound in enumerate(histogram.bounds):
         last += histogram.counts[index]
@@ -55,7 +55,7 @@ def test_batches_are_counted(events: list[BatchExecuted], dropped: list[float]) 
 
 
 @given(st.lists(batches(), max_size=30))
-def test_batches_of_one_size_are_those_that_one_run_answered(events: list[BatchExecuted]) -> None:
+def test_batch_sizes_count_only_batches_of_one_successful_run(events: list[BatchExecuted]) -> None:
     statistics = Statistics(lambda: 0.0)
     for event in events:
         statistics(event)

@@ -1,4 +1,4 @@
-"""What fits a signature, and what of it is known to be a batch."""
+"""Checks of requests against a signature, and the recognition of batches."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_one_symbol_or_one_input_declares_a_batch(
     assert signature.settled(False).batchable is bool(declared)
 
 
-def test_any_shape_fits_what_has_none_but_a_scalar_is_one() -> None:
+def test_an_unranked_input_accepts_any_shape_and_a_scalar_only_scalars() -> None:
     for shape in ((), (0,), (2, 3, 4)):
         assert UNRANKED.fits(tensor("x", *shape))
         assert spec("x").fits(tensor("x", *shape)) is (shape == ())
@@ -77,19 +77,19 @@ def test_a_default_is_overridden_in_any_order() -> None:
         ([tensor("x", 1, 2), tensor("x", 1, 2), tensor("k")], '"x" is given 2 times'),
     ],
 )
-def test_what_does_not_fit_is_named(given: list[Tensor], problem: str) -> None:
+def test_errors_name_the_tensor_that_does_not_fit(given: list[Tensor], problem: str) -> None:
     with pytest.raises(SignatureMismatch, match=problem):
         DEFAULTS.check(given)
 
 
-def test_rows_of_one_batch_must_be_as_many_and_may_be_none() -> None:
+def test_inputs_of_a_batch_need_equal_numbers_of_rows_or_none() -> None:
     signature = Signature((spec("a", "n", 2), spec("b", "n", 3)), ())
     assert signature.rows((np.zeros((0, 2)), np.zeros((0, 3)))) == 0
     with pytest.raises(SignatureMismatch, match='input "a" has 1 rows, input "b" has 2'):
         signature.rows((np.zeros((1, 2)), np.zeros((2, 3))))
 
 
-def test_a_request_without_elements_stands_alone() -> None:
+def test_a_request_without_elements_runs_alone() -> None:
     fixed = Signature((spec("a", "n", 2),), ())
     assert not fixed.may_stand_alone
     text = Signature((spec("a", "n", "s"), spec("b", "n", "s"), spec("c", "n", None)), ())
@@ -99,7 +99,7 @@ def test_a_request_without_elements_stands_alone() -> None:
     assert text.stands_alone((empty, empty, full)) and text.stands_alone((full, full, empty))
 
 
-def test_shapes_that_the_signature_leaves_open_are_the_clients() -> None:
+def test_undetermined_shapes_are_named_as_doubtful() -> None:
     ones, threes = np.zeros((1, 2)), np.zeros((3, 2))
     two = Signature((spec("a", "n", 2), spec("b", "m", 2)), ())
     assert doubtful_shapes(two, (ones, threes)) == 'these inputs, "a" [1, 2] and "b" [3, 2]'
@@ -114,7 +114,7 @@ def test_shapes_that_the_signature_leaves_open_are_the_clients() -> None:
     assert doubtful_shapes(Signature((UNRANKED,), ()), (ones,)) == 'these inputs, "x" [1, 2]'
 
 
-def test_the_shapes_of_overrides_are_the_clients_as_well() -> None:
+def test_undetermined_shapes_of_overrides_are_named_as_doubtful() -> None:
     ones = np.zeros((1, 2))
     model = Signature((spec("a", "n", 2),), (), (UNRANKED, spec("w", 2, 3), spec("v", "k")))
     fixed = Overriding((ones,), {"w": np.zeros((2, 3))})
@@ -127,7 +127,7 @@ def test_the_shapes_of_overrides_are_the_clients_as_well() -> None:
     assert doubtful_shapes(model, unranked) == 'these inputs, "a" [1, 2] and "x" [5]'
 
 
-def test_a_request_in_text_is_checked_against_the_signature_of_texts() -> None:
+def test_text_requests_are_checked_against_the_text_signature() -> None:
     texts = Signature((TensorSpec("text", DATATYPES["BYTES"], ("n",)),), ())
     both = Signature((TensorSpec("x", DATATYPES["FP32"], ("n",)),), (), texts=texts)
     text = Tensor("text", DATATYPES["BYTES"], np.array(["a"], object))

@@ -26,11 +26,11 @@ def test_a_group_is_bounded_by_its_bucket() -> None:
     assert sorted(place for each in found for place in each.places) == list(range(10))
 
 
-def test_no_texts_no_groups() -> None:
+def test_no_texts_form_no_groups() -> None:
     assert grouped([], lambda length: length, lambda _: 1) == []
 
 
-def test_texts_come_with_or_without_a_second_axis() -> None:
+def test_texts_are_accepted_with_or_without_a_second_axis() -> None:
     signature = Signature((SPECS[TEXT],), ())
     assert prompts_of(signature, [tensor(TEXT, ["a", "b"])]) == ["a", "b"]
     assert prompts_of(signature, [tensor(TEXT, ["a", "b"], 1)]) == ["a", "b"]
@@ -39,7 +39,7 @@ def test_texts_come_with_or_without_a_second_axis() -> None:
 
 
 @pytest.mark.parametrize("needed", [True, False])
-def test_pairs(needed: bool) -> None:
+def test_pairs_need_as_many_texts_of_each(needed: bool) -> None:
     text, pair = SPECS[TEXT], SPECS[PAIR]
     signature = Signature((text, pair), ()) if needed else Signature((text,), (), (pair,))
     both = [tensor(PAIR, ["c", "d"]), tensor(TEXT, ["a", "b"])]

@@ -35,7 +35,7 @@ def measured(
 DEFAULT = measured(100, p99=0.02)
 
 
-def test_the_most_rows_a_second_are_chosen() -> None:
+def test_throughput_chooses_the_most_rows_a_second() -> None:
     best = measured(200, rows=8)
     choice = choose(DEFAULT, [measured(150), best], Target.THROUGHPUT)
     assert choice.chosen is best
@@ -43,42 +43,42 @@ def test_the_most_rows_a_second_are_chosen() -> None:
     assert choice.unsure == ""
 
 
-def test_a_small_gain_leaves_the_default() -> None:
+def test_a_small_gain_keeps_the_default() -> None:
     choice = choose(DEFAULT, [measured(100 * GAIN - 1)], Target.THROUGHPUT)
     assert choice.chosen is DEFAULT
     assert "no candidate is 5% better" in choice.why
 
 
-def test_a_faster_candidate_that_answers_otherwise_is_out() -> None:
+def test_a_faster_candidate_with_other_answers_is_excluded() -> None:
     wrong, right = measured(300, deviation=0.01), measured(200, deviation=0.001)
     assert choose(DEFAULT, [wrong, right], Target.THROUGHPUT, tolerance=0.001).chosen is right
 
 
-def test_a_run_past_the_p99_is_out() -> None:
+def test_a_candidate_above_the_p99_limit_is_excluded() -> None:
     slow, short = measured(300, p99=0.1), measured(200, p99=0.04)
     choice = choose(DEFAULT, [slow, short], Target.THROUGHPUT, p99=0.05)
     assert choice.chosen is short
     assert "within a p99 of 50 ms" in choice.why
 
 
-def test_a_default_past_the_p99_gives_way_to_a_slower_candidate() -> None:
+def test_a_default_above_the_p99_limit_is_replaced_by_a_slower_candidate() -> None:
     short = measured(50, p99=0.01)
     assert choose(DEFAULT, [short], Target.THROUGHPUT, p99=0.015).chosen is short
 
 
-def test_a_p99_that_nothing_keeps_is_told() -> None:
+def test_an_unreachable_p99_limit_is_reported() -> None:
     shorter = measured(50, p99=0.015)
     choice = choose(DEFAULT, [shorter], Target.THROUGHPUT, p99=0.001)
     assert choice.chosen is shorter
     assert "no candidate has a p99 of 1 ms" in choice.why
 
 
-def test_latency_is_that_of_a_lone_row() -> None:
+def test_latency_counts_runs_of_a_single_row() -> None:
     short, batch = measured(50, p50=0.004, threads=2), measured(400, p50=0.002, rows=8)
     assert choose(DEFAULT, [short, batch], Target.LATENCY).chosen is short
 
 
-def test_latency_is_compared_with_that_of_a_lone_row_as_by_default() -> None:
+def test_latency_is_compared_with_a_default_of_one_row_and_one_instance() -> None:
     default = measured(100, p50=0.04, rows=4, instances=2)
     usual = measured(100, p50=0.01)
     lucky = measured(100, p50=0.008, instances=2)
@@ -87,7 +87,7 @@ def test_latency_is_compared_with_that_of_a_lone_row_as_by_default() -> None:
     assert choose(default, [usual, lucky, wide], Target.LATENCY).chosen is wide
 
 
-def test_other_kernels_need_a_gain_of_their_own() -> None:
+def test_other_kernels_must_beat_the_best_with_the_default_kernels() -> None:
     same, other = measured(200), measured(202, kernels="exact")
     assert choose(DEFAULT, [same, other], Target.THROUGHPUT).chosen is same
     faster = measured(230, kernels="exact")
@@ -106,7 +106,9 @@ def rounds(rows: int, *rates: float) -> Measured:
         ((101, 102, 103, 103, 104), True),  # no longer better by enough
     ],
 )
-def test_a_lucky_candidate_is_not_chosen(again: tuple[float, ...], stays: bool) -> None:
+def test_a_candidate_that_loses_the_confirmation_is_not_chosen(
+    again: tuple[float, ...], stays: bool
+) -> None:
     default, lucky = rounds(1, *[100] * 5), rounds(8, *[200] * 5)
     first = choose(default, [lucky], Target.THROUGHPUT)
     assert first.chosen is lucky
@@ -123,7 +125,7 @@ def test_the_default_needs_no_confirmation() -> None:
     assert confirm(first, first, Target.THROUGHPUT) is first
 
 
-def test_a_default_past_the_p99_wins_no_round() -> None:
+def test_a_default_above_the_p99_limit_is_not_restored_by_confirmation() -> None:
     short = measured(50, p99=0.01)
     first = choose(DEFAULT, [short], Target.THROUGHPUT, p99=0.015)
     choice = confirm(first, first, Target.THROUGHPUT, p99=0.015)
@@ -131,7 +133,7 @@ def test_a_default_past_the_p99_wins_no_round() -> None:
     assert "within a p99 of 15 ms" in choice.why
 
 
-def test_latency_is_confirmed_by_another_choice() -> None:
+def test_latency_is_confirmed_by_a_second_choice() -> None:
     short = measured(90, p50=0.004, threads=2)
     first = choose(DEFAULT, [short], Target.LATENCY)
     assert confirm(first, first, Target.LATENCY).chosen is short
@@ -139,14 +141,16 @@ def test_latency_is_confirmed_by_another_choice() -> None:
     assert confirm(first, second, Target.LATENCY).chosen is DEFAULT
 
 
-def test_a_busy_machine_is_unsure() -> None:
+def test_a_busy_machine_makes_the_result_unsure() -> None:
     choice = choose(DEFAULT, [measured(200)], Target.THROUGHPUT, core_share=0.5)
     assert choice.unsure == "other programs ran: a busy thread got 50% of a core"
 
 
 @pytest.mark.parametrize("seed", range(50))
 @pytest.mark.parametrize("target", Target)
-def test_any_choice_answers_alike_keeps_the_p99_and_is_not_worse(seed: int, target: Target) -> None:
+def test_every_choice_has_equal_answers_keeps_the_p99_and_is_not_slower(
+    seed: int, target: Target
+) -> None:
     dice = random.Random(seed)
     others = [
         measured(
@@ -174,15 +178,13 @@ def test_any_choice_answers_alike_keeps_the_p99_and_is_not_worse(seed: int, targ
         (6, {(1, 1), (1, 6), (2, 1), (2, 3), (4, 1), (6, 1)}),
     ],
 )
-def test_candidates_do_not_take_more_than_the_cores(
-    cores: int, forms: set[tuple[int, int]]
-) -> None:
+def test_candidates_use_no_more_threads_than_cores(cores: int, forms: set[tuple[int, int]]) -> None:
     found = candidates(cores, (1, 2), ("default",))
     assert {(each.threads, each.instances) for each in found} == forms
     assert len(found) == len(set(found)) == 2 * len(forms)
 
 
-def test_a_line_is_found() -> None:
+def test_fit_finds_fixed_time_and_time_for_each_row() -> None:
     line = fit({rows: 0.003 + 0.002 * rows for rows in (1, 2, 4, 8)})
     assert line.fixed == pytest.approx(0.003)
     assert line.per_row == pytest.approx(0.002)
@@ -196,7 +198,7 @@ def test_a_line_is_found() -> None:
         ({1: 0.001, 2: 0.004}, 0.0, 0.0012),
     ],
 )
-def test_no_part_of_a_line_is_negative(
+def test_fit_returns_no_negative_times(
     seconds: dict[int, float], fixed: float, per_row: float
 ) -> None:
     line = fit(seconds)
@@ -204,12 +206,12 @@ def test_no_part_of_a_line_is_negative(
     assert line.per_row == pytest.approx(per_row)
 
 
-def test_quantiles_are_values() -> None:
+def test_quantiles_are_measured_values() -> None:
     values = list(range(1, 101))
     assert (quantile(values, 0.5), quantile(values, 0.99), quantile([7.0], 0.99)) == (50, 99, 7)
 
 
-def test_a_candidate_is_told() -> None:
+def test_a_candidate_is_printed() -> None:
     assert str(Candidate(1, 2, 8, "exact")) == (
         "2 instances x 1 thread, 8 rows a run, exact kernels"
     )

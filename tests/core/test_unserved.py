@@ -1,4 +1,4 @@
-"""What is not served is told why, and what to do."""
+"""Reasons why entries are not served, and what to do."""
 
 import pytest
 
@@ -20,7 +20,7 @@ from service.core.unserved import NOT_A_VERSION, file_reason, folder_reason, lis
         ("unknown.xyz", False, "not a model: only .onnx files are served"),
     ],
 )
-def test_files(name: str, flat: bool, told: str) -> None:
+def test_reasons_for_unserved_files(name: str, flat: bool, told: str) -> None:
     found = file_reason(name, flat)
     assert told in found if told else found == ""
 
@@ -36,7 +36,7 @@ def test_files(name: str, flat: bool, told: str) -> None:
         ("notes", [], NOT_A_VERSION),
     ],
 )
-def test_folders(name: str, models: list[str], told: str) -> None:
+def test_reasons_for_unserved_folders(name: str, models: list[str], told: str) -> None:
     assert told in folder_reason(name, models, False, frozenset({1, 3}))
 
 

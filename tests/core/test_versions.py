@@ -1,4 +1,4 @@
-"""What is on disk, pinned, allowed, loaded and refused decides the next step: a table."""
+"""The next step, from the versions on disk, pinned, allowed, loaded and refused."""
 
 from dataclasses import replace
 
@@ -92,11 +92,11 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("view", "action"), [row[1:] for row in TABLE], ids=[r[0] for r in TABLE])
-def test_the_next_step(view: View, action: Action | None) -> None:
+def test_the_next_step_follows_from_the_state(view: View, action: Action | None) -> None:
     assert next_action(view) == action
 
 
-def test_candidates_are_the_pin_and_then_what_is_lower() -> None:
+def test_candidates_are_the_pin_and_then_lower_versions() -> None:
     assert candidates([1, 2, 3], 2, LATEST) == [2, 1]
     assert candidates([1, 2, 3], None, LATEST) == [3, 2, 1]
     assert candidates([1, 2, 3], 4, LATEST) == [3, 2, 1]
@@ -111,7 +111,7 @@ policies = st.one_of(
 
 
 @given(numbers, numbers, numbers, st.none() | st.integers(1, 5), policies)
-def test_steps_come_to_an_end_with_the_best_that_passes(
+def test_steps_end_with_the_best_version_that_passes(
     on_disk: set[int], broken: set[int], before: set[int], pin: int | None, policy: VersionPolicy
 ) -> None:
     serving = max(before, default=None)

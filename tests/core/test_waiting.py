@@ -1,4 +1,4 @@
-"""Waiting times from the runs before."""
+"""Estimated waiting times from earlier runs."""
 
 import pytest
 from hypothesis import assume, given
@@ -14,7 +14,7 @@ RUNS = st.lists(st.tuples(st.integers(1, 64), st.floats(0, 100)), max_size=60)
     st.floats(1e-6, 1),
     st.floats(1e-6, 1),
 )
-def test_a_constant_and_a_part_for_each_row_are_found(
+def test_estimate_finds_time_for_a_run_and_for_each_row(
     rows: list[int], run: float, row: float
 ) -> None:
     assume(max(rows[-20:]) >= 2 * min(rows[-20:]))
@@ -27,7 +27,7 @@ def test_a_constant_and_a_part_for_each_row_are_found(
         assert found_row == pytest.approx(row, rel=1e-3, abs=1e-5)
 
 
-def test_the_wait_is_that_of_the_runs_ahead_and_half_of_the_one_under_way() -> None:
+def test_wait_counts_the_runs_ahead_and_half_of_the_current_run() -> None:
     estimate = WaitEstimate(1, 8)
     for rows in (1, 8) * 50:
         estimate.ran(rows, 0.010 + 0.001 * rows)
@@ -36,7 +36,7 @@ def test_the_wait_is_that_of_the_runs_ahead_and_half_of_the_one_under_way() -> N
     assert estimate.wait(20, 1) == pytest.approx(3 * 0.010 + 20 * 0.001 + mean / 2, rel=0.05)
 
 
-def test_more_rows_cost_nothing_until_a_run_had_more() -> None:
+def test_unmeasured_larger_batches_are_not_assumed_slower() -> None:
     estimate = WaitEstimate(1, 64)
     for _ in range(30):
         estimate.ran(1, 0.01)
@@ -45,7 +45,7 @@ def test_more_rows_cost_nothing_until_a_run_had_more() -> None:
     assert estimate.wait(64, 1) > 0.1
 
 
-def test_instances_share_what_waits() -> None:
+def test_waiting_rows_are_divided_among_instances() -> None:
     one, four = WaitEstimate(1, 1), WaitEstimate(4, 1)
     for estimate in (one, four):
         estimate.ran(1, 0.1)
@@ -53,11 +53,11 @@ def test_instances_share_what_waits() -> None:
     assert one.wait(8, 3) == pytest.approx(1.05)  # two more are taken and have not begun
 
 
-def test_nothing_is_known_before_the_first_run() -> None:
+def test_the_wait_is_0_before_the_first_run() -> None:
     assert WaitEstimate(2, 8).wait(1000, 2) == 0
 
 
-def test_what_became_faster_is_known_soon() -> None:
+def test_estimate_adapts_to_faster_runs() -> None:
     estimate = WaitEstimate(1, 1)
     for _ in range(100):
         estimate.ran(1, 1.0)
@@ -67,9 +67,7 @@ def test_what_became_faster_is_known_soon() -> None:
 
 
 @given(st.integers(1, 64), st.floats(1e-6, 10), st.integers(2, 50), st.integers(0, 500))
-def test_the_pace_counts_what_the_runs_do_not_show(
-    rows: int, between: float, runs: int, ahead: int
-) -> None:
+def test_pace_includes_time_between_runs(rows: int, between: float, runs: int, ahead: int) -> None:
     """Something else takes the cores: runs take half of the time from one to the next."""
     estimate, now = WaitEstimate(1, 64), 100.0
     for _ in range(runs):
@@ -80,7 +78,7 @@ def test_the_pace_counts_what_the_runs_do_not_show(
     assert estimate.wait(ahead, 1) >= ahead * between / rows * 0.999
 
 
-def test_times_without_requests_do_not_count_as_pace() -> None:
+def test_idle_time_does_not_count_as_pace() -> None:
     estimate = WaitEstimate(1, 1)
     for now in (0.0, 10.0, 20.0):
         estimate.ran(1, 0.01)
@@ -91,7 +89,7 @@ def test_times_without_requests_do_not_count_as_pace() -> None:
     assert estimate.pace == pytest.approx(0.5)
 
 
-def test_a_pace_that_became_faster_is_known_soon() -> None:
+def test_pace_adapts_to_faster_runs() -> None:
     estimate, now = WaitEstimate(1, 1), 0.0
     for between in [1.0] * 100 + [0.01] * 60:
         now += between
@@ -100,7 +98,7 @@ def test_a_pace_that_became_faster_is_known_soon() -> None:
 
 
 @given(RUNS, st.integers(0, 1000), st.integers(1, 8), st.integers(1, 64))
-def test_a_wait_is_never_negative_and_grows_with_what_is_ahead(
+def test_a_wait_is_never_negative_and_grows_with_the_queue(
     runs: list[tuple[int, float]], ahead: int, instances: int, preferred: int
 ) -> None:
     estimate = WaitEstimate(instances, preferred)

@@ -1,4 +1,4 @@
-"""A value's place is named by row, and by column where there are columns."""
+"""The position of a value is described by row, and by column if there are columns."""
 
 import numpy as np
 import pytest
@@ -20,12 +20,14 @@ from service.core.whereabouts import Labels, whereabouts
         ([2, 2, 3], 10, Labels(), "row 1, position [1, 1]"),
     ],
 )
-def test_places(shape: list[int], index: int, labels: Labels, place: str) -> None:
+def test_positions_are_described_by_row_and_column(
+    shape: list[int], index: int, labels: Labels, place: str
+) -> None:
     assert whereabouts(shape, index, labels) == place
 
 
 @given(st.lists(st.integers(1, 4), min_size=3, max_size=4), st.data())
-def test_a_position_is_numpys(shape: list[int], data: st.DataObject) -> None:
+def test_positions_agree_with_numpy_indices(shape: list[int], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, int(np.prod(shape)) - 1))
     row, *rest = map(int, np.unravel_index(index, shape))
     if np.prod(shape[1:]) > 1:

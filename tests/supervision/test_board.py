@@ -1,4 +1,4 @@
-"""What workers write into shared memory, and who takes a new connection."""
+"""The fields of workers in shared memory, and the choice of a worker for a new connection."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +22,7 @@ def test_each_worker_has_its_own_fields() -> None:
     assert (it.last_beat(1), it.connections(1), it.connections(0)) == (0.0, None, 3)
 
 
-def test_flags() -> None:
+def test_flags_are_set_and_read() -> None:
     it = board(0)
     assert not it.ready and not it.stopping
     it.set_ready()
@@ -42,19 +42,19 @@ def test_a_worker_sees_whether_the_others_run_a_model() -> None:
     assert it.others_idle(0)
 
 
-def test_a_second_connection_goes_to_the_worker_that_has_none() -> None:
+def test_a_second_connection_goes_to_an_idle_worker() -> None:
     assert board(1, 0).emptiest(0, 2) == 1
     assert board(0, 0).emptiest(0, 1) == 0
 
 
-def test_one_that_takes_no_connections_gets_none() -> None:
+def test_a_closed_worker_gets_no_connections() -> None:
     it = board(5, 0)
     it.close(1)
     assert it.emptiest(0, 6) == 0
 
 
 @given(st.lists(st.integers(0, 200), min_size=2, max_size=5))
-def test_a_move_makes_it_more_even(counts: list[int]) -> None:
+def test_moves_only_make_the_distribution_more_even(counts: list[int]) -> None:
     it = board(*counts)
     target = it.emptiest(0, counts[0] + 1)
     if target:

@@ -1,4 +1,4 @@
-"""Changes in two phases: whatever comes in whatever order, all workers switch or none."""
+"""Changes in two phases: in any order of events, all workers switch or none."""
 
 from collections import defaultdict
 from typing import Any
@@ -36,7 +36,7 @@ def verdicts(orders: list[Order]) -> dict[int, Any]:
     return {o.worker: o.message for o in orders if o.message["event"] == "verdict"}
 
 
-def test_all_switch_once_all_have_voted() -> None:
+def test_all_workers_switch_once_all_have_voted_yes() -> None:
     it = joined(0, 1)
     change = begun(it)
     assert list(it.vote(0, change, Vote(2, True))) == []
@@ -50,7 +50,7 @@ def test_all_switch_once_all_have_voted() -> None:
     assert it.standing == {"m": 2} and not it.busy
 
 
-def test_one_that_refuses_stops_it_for_all_with_its_reason() -> None:
+def test_one_no_stops_the_change_for_all_with_its_reason() -> None:
     it = joined(0, 1)
     change = begun(it)
     list(it.vote(0, change, Vote(2, True)))
@@ -59,7 +59,7 @@ def test_one_that_refuses_stops_it_for_all_with_its_reason() -> None:
     assert found[0]["checks"] == ["check"] and found[0]["again"] is False
 
 
-def test_one_that_dies_before_its_vote_stops_it_and_may_be_tried_again() -> None:
+def test_a_death_before_the_vote_stops_the_change_for_a_retry() -> None:
     it = joined(0, 1)
     change = begun(it)
     list(it.vote(0, change, Vote(2, True)))
@@ -67,7 +67,7 @@ def test_one_that_dies_before_its_vote_stops_it_and_may_be_tried_again() -> None
     assert (found[0]["yes"], found[0]["reason"], found[0]["again"]) == (False, GONE, True)
 
 
-def test_one_that_ends_without_a_vote_stops_it() -> None:
+def test_a_worker_that_ends_without_a_vote_stops_the_change() -> None:
     it = joined(0, 1)
     change = begun(it)
     list(it.end(1, change, True, {}))
@@ -75,7 +75,7 @@ def test_one_that_ends_without_a_vote_stops_it() -> None:
     assert found[0]["reason"] == DIFFERS
 
 
-def test_the_lead_passes_on_when_the_leader_dies() -> None:
+def test_another_worker_leads_when_the_leader_dies() -> None:
     it = joined(0, 1, 2)
     change = begun(it)
     list(it.vote(1, change, Vote(2, True)))
@@ -83,7 +83,7 @@ def test_the_lead_passes_on_when_the_leader_dies() -> None:
     assert found[1]["leads"] is True
 
 
-def test_one_that_ended_otherwise_than_the_leader_is_replaced() -> None:
+def test_a_worker_whose_result_differs_from_the_leaders_is_replaced() -> None:
     it = joined(0, 1)
     change = begun(it)
     list(it.end(0, change, True, {"m": 2}))
@@ -91,7 +91,7 @@ def test_one_that_ended_otherwise_than_the_leader_is_replaced() -> None:
     assert Order(1, {"event": "replace"}) in orders
 
 
-def test_changes_of_one_model_wait_for_each_other_and_others_do_not() -> None:
+def test_changes_of_one_model_are_serialised_and_others_are_not() -> None:
     it = joined(0)
     first = begun(it)
     assert list(it.propose(Proposal(0, 8, "m", "swap"))) == []
@@ -100,14 +100,14 @@ def test_changes_of_one_model_wait_for_each_other_and_others_do_not() -> None:
     assert events == ["finished", "begin"]
 
 
-def test_a_late_worker_is_brought_to_what_the_others_serve() -> None:
+def test_a_late_worker_restores_the_versions_of_the_others() -> None:
     it = joined(0)
     for _ in range(MOST_RESTORES):
         assert list(it.join(1, {"m": 2})) == [Order(1, {"event": "restore", "standing": {"m": 1}})]
     assert list(it.join(1, {"m": 2})) == [Order(1, {"event": "joined"})]
 
 
-def test_nobody_joins_while_a_change_is_at_work_and_none_begins_before() -> None:
+def test_no_worker_joins_during_a_change_and_joins_come_first() -> None:
     it = joined(0)
     change = begun(it)
     assert list(it.join(1, {"m": 1})) == []
@@ -118,13 +118,14 @@ def test_nobody_joins_while_a_change_is_at_work_and_none_begins_before() -> None
 
 
 class Fleet(RuleBasedStateMachine):
-    """Workers that vote, end and die in any order; a model of what each serves."""
+    """A state machine of workers that vote, end and die in any order, with the versions they
+    serve."""
 
     def __init__(self) -> None:
         super().__init__()
         self.it = Coordinator()
         self.serves: dict[int, int] = {}
-        # What each worker has to do: (change, wanted version, rounds voted, waits, yes said).
+        # The work of each worker: (change, wanted version, rounds voted, waits, voted yes).
         self.work: dict[int, dict[int, dict[str, Any]]] = defaultdict(dict)
         self.answered: dict[int, int] = {}
         self.said: dict[tuple[int, int], set[bool]] = defaultdict(set)
@@ -206,7 +207,7 @@ class Fleet(RuleBasedStateMachine):
             assert self.it.standing == {"m": self.serves[min(self.it.members)]}
 
     def teardown(self) -> None:
-        """Whatever is at work comes to an end, unless all have died."""
+        """Check that every change ends, unless all workers have died."""
         for _ in range(1000):
             tasks = [(w, c, t) for w in self.serves for c, t in self.work[w].items()]
             if not tasks:

@@ -1,4 +1,4 @@
-"""How many workers a command line asks for."""
+"""The number of workers for a command line."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from service.supervision.fleet import shared_out
 from service.supervision.launch import WORKER_BYTES, model_bytes, wanted, wants_supervisor
 
 
-def test_flags_go_before_variables() -> None:
+def test_flags_override_variables() -> None:
     found = wanted(["serve", "--workers", "3", "--port=81"], {"QUANTSERVE_WORKERS": "2"})
     assert found is not None
     assert (found.workers, found.address.port, found.address.host) == (3, 81, "127.0.0.1")
@@ -23,11 +23,11 @@ def test_flags_go_before_variables() -> None:
 
 
 @pytest.mark.parametrize("given", [["--workers", "1"], ["--workers", "many"], [], ["--workers"]])
-def test_one_server_is_left_to_itself(given: list[str]) -> None:
+def test_one_worker_needs_no_fleet(given: list[str]) -> None:
     assert wanted(["serve", *given], {}) is None
 
 
-def test_auto_takes_the_cores_as_far_as_memory_allows(tmp_path: Path) -> None:
+def test_auto_uses_all_cores_within_the_memory_budget(tmp_path: Path) -> None:
     (tmp_path / "m" / "1").mkdir(parents=True)
     (tmp_path / "m" / "1" / "model.onnx").write_bytes(bytes(1000))
     (tmp_path / "m" / "2").mkdir()
@@ -39,13 +39,13 @@ def test_auto_takes_the_cores_as_far_as_memory_allows(tmp_path: Path) -> None:
     assert (found.workers if found else 1) == usable_cores()
 
 
-def test_a_server_below_a_supervisor_has_none() -> None:
+def test_a_supervised_server_starts_no_supervisor() -> None:
     assert wants_supervisor(["serve"], {})
     assert not wants_supervisor(["serve", "--no-supervisor"], {})
     assert not wants_supervisor(["serve"], {"QUANTSERVE_NO_SUPERVISOR": "yes"})
 
 
-def test_cores_are_shared_out_with_their_neighbours() -> None:
+def test_neighbouring_cores_are_assigned_together() -> None:
     assert shared_out([0, 1, 2, 3], 2) == [(0, 1), (2, 3)]
     assert shared_out([0, 1, 2], 2) == [(0,), (1, 2)]
     assert shared_out([4, 7], 3) == [(4,), (7,), (4,)]

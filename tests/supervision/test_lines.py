@@ -1,4 +1,4 @@
-"""Messages come whole, however they are cut."""
+"""Messages are decoded completely, however the bytes are split."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +9,9 @@ MESSAGES = st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=30)), 
 
 
 @given(MESSAGES, st.integers(1, 20))
-def test_messages_come_back(messages: list[dict[str, str]], step: int) -> None:
+def test_messages_are_decoded_however_they_are_split(
+    messages: list[dict[str, str]], step: int
+) -> None:
     data = b"".join(map(encoded, messages))
     lines = Lines()
     pieces = [data[at : at + step] for at in range(0, len(data), step)]

@@ -1,4 +1,4 @@
-"""One page of several: sums that never run backwards, gauges as each means."""
+"""Merged pages: sums never decrease, and gauges are merged by their meaning."""
 
 import pytest
 from hypothesis import given
@@ -34,7 +34,7 @@ def test_merging_is_associative(
     assert values(left) == values(merge([of(one), merge([of(two), of(three)])]))
 
 
-def test_gauges_are_summed_or_the_largest_or_the_smallest() -> None:
+def test_gauges_are_merged_by_sum_maximum_or_minimum() -> None:
     def page(value: float):  # noqa: ANN202
         names = ("quantserve_queue_requests", "quantserve_model_state", "quantserve_ready")
         return page_of(gauge(name, "", [({}, value)]) for name in names)
@@ -43,19 +43,19 @@ def test_gauges_are_summed_or_the_largest_or_the_smallest() -> None:
     assert [family[3][0][2] for family in found.values()] == [2.0, 1.0, 0.0]
 
 
-def test_shares_of_equal_parts_have_a_mean() -> None:
+def test_ratios_are_averaged() -> None:
     name = "quantserve_kv_cache_usage_perc"
     pages = [page_of([gauge(name, "", [({}, value)])]) for value in (0.2, 0.4, 0.9)]
     assert merge(pages)[name][3][0][2] == pytest.approx(0.5)
 
 
-def test_merging_changes_none_of_its_pages() -> None:
+def test_merging_does_not_change_its_pages() -> None:
     page = of({"a": 1})
     merge([page, page])
     assert page == of({"a": 1})
 
 
-def test_only_what_is_counted_outlives_a_worker() -> None:
+def test_only_counters_outlive_a_worker() -> None:
     page = of({"a": 1}) | page_of([gauge("g", "", [({}, 1.0)])])
     assert set(counters(page)) == {"requests"}
 
@@ -71,7 +71,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_no_scrape_shows_less_than_one_before(steps: list[tuple[str, int, int]]) -> None:
+def test_counters_never_decrease_between_scrapes(steps: list[tuple[str, int, int]]) -> None:
     told: list[tuple[int, dict]] = []  # type: ignore[type-arg]
     scrapes = Scrapes(lambda worker, message: told.append((worker, dict(message))), dict)
     counts, shown = [0, 0, 0], [0.0]
@@ -91,7 +91,7 @@ def test_no_scrape_shows_less_than_one_before(steps: list[tuple[str, int, int]])
     assert shown == sorted(shown)
 
 
-def test_a_worker_that_does_not_answer_is_not_waited_for() -> None:
+def test_scrapes_do_not_wait_for_a_silent_worker() -> None:
     told: list[tuple[int, dict]] = []  # type: ignore[type-arg]
     scrapes = Scrapes(lambda worker, message: told.append((worker, dict(message))), dict)
     scrapes.take(1, of({"a": 5}))

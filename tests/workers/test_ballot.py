@@ -1,4 +1,4 @@
-"""A ballot votes in order, and gives the verdict with its reason."""
+"""A ballot votes in order, and returns or raises the verdict with its reason."""
 
 import asyncio
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ def verdict(yes: bool, place: int = 0, **more: object) -> dict[str, Any]:
     return found | more
 
 
-async def test_a_yes_lets_it_switch_and_a_no_tells_why() -> None:
+async def test_yes_allows_the_switch_and_no_has_the_reason() -> None:
     told: list[Mapping[str, Any]] = []
     ballot = Ballot(4, False, told.append)
     waiting = asyncio.ensure_future(ballot.agree("m", 2))

@@ -1,4 +1,4 @@
-"""What workers counted comes back as it was, and adds up."""
+"""The counters of workers survive the conversion, and are summed."""
 
 import json
 
@@ -58,13 +58,15 @@ def counted(events: list[Event]) -> Statistics:
 
 
 def sent(page: Page) -> Page:
-    """As it comes over the channel."""
+    """Return a page as it arrives over the channel."""
     found: Page = json.loads(json.dumps(page))
     return found
 
 
 @given(EVENTS, EVENTS)
-def test_two_workers_add_up_to_one_that_saw_it_all(one: list[Event], two: list[Event]) -> None:
+def test_the_sum_of_two_workers_equals_one_worker_with_all_events(
+    one: list[Event], two: list[Event]
+) -> None:
     whole = counted([*one, *two])
     pages = [sent(families(counted(events))) for events in (one, two)]
     found = statistics_of(merge(pages))

@@ -18,7 +18,7 @@ LIMITS = Limits(head=20, keep_alive=20, linger=2, stall=20)
 
 @dataclass
 class Host:
-    """A server without uvicorn."""
+    """A server that does not use uvicorn."""
 
     connections: set[Any] = field(default_factory=set)
     tasks: set[Any] = field(default_factory=set)
@@ -38,19 +38,19 @@ class Client:
         self.writer.write(data)
 
     def reset(self) -> None:
-        """Leave without a word: the other side is told that nobody is there."""
+        """Reset the connection."""
         line = self.writer.get_extra_info("socket")
         line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
     async def rest(self) -> bytes:
-        """All that is said until the server closes."""
+        """Read all bytes until the server closes the connection."""
         return await asyncio.wait_for(self.reader.read(), 20)
 
 
 @dataclass
 class Streaming:
-    """A receiver that replies with a coroutine of its own."""
+    """A receiver that replies in its own coroutine."""
 
     work: Callable[[Request, HTTPProtocol], Any]
     request: Request
@@ -72,7 +72,7 @@ class Streaming:
 
 @asynccontextmanager
 async def connected(route: Route, limits: Limits = LIMITS) -> AsyncIterator[Client]:
-    """A client of a server whose requests go to ``route``."""
+    """Return a client of a server that passes requests to ``route``."""
     host, shared = Host(), Shared(Traffic(2**30))
     loop = asyncio.get_running_loop()
     server = await loop.create_server(

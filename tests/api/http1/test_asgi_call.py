@@ -23,7 +23,7 @@ def asgi(app: Any) -> Route:
 
 
 async def ask(app: Any, *requests: bytes) -> bytes:
-    """What is said until the connection is closed."""
+    """Return all bytes until the connection is closed."""
     async with connected(asgi(app)) as client:
         client.send(b"".join(requests))
         return await client.rest()
@@ -33,7 +33,7 @@ def last(request: bytes) -> bytes:
     return request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
 
 
-async def test_the_scope_says_what_was_asked() -> None:
+async def test_the_scope_describes_the_request() -> None:
     scopes: list[dict[str, Any]] = []
 
     async def app(scope: dict[str, Any], _: Any, send: Send) -> None:
@@ -51,7 +51,7 @@ async def test_the_scope_says_what_was_asked() -> None:
     assert scope["state"] == {"a": 1}
 
 
-async def test_a_body_comes_in_parts_and_then_the_client_stays_or_leaves() -> None:
+async def test_receive_returns_body_parts_and_then_waits_or_disconnects() -> None:
     messages: list[dict[str, Any]] = []
 
     async def app(_: Any, receive: Any, send: Send) -> None:
@@ -68,7 +68,7 @@ async def test_a_body_comes_in_parts_and_then_the_client_stays_or_leaves() -> No
     assert [m["type"] for m in messages[-2:]] == ["http.request", "http.disconnect"]
 
 
-async def test_an_application_that_does_not_read_stops_the_client() -> None:
+async def test_an_application_that_does_not_read_pauses_the_client() -> None:
     go_on = asyncio.Event()
 
     async def app(_: Any, receive: Any, send: Send) -> None:
@@ -94,7 +94,7 @@ async def test_an_application_that_does_not_read_stops_the_client() -> None:
         assert (await client.rest()).endswith(b"\r\n\r\n%d" % size)
 
 
-async def test_the_client_is_told_to_send_its_body_when_it_is_wanted() -> None:
+async def test_continue_is_sent_when_the_application_reads_the_body() -> None:
     async def app(_: Any, receive: Any, send: Send) -> None:
         await receive()
         await send(START)
@@ -164,7 +164,7 @@ async def test_an_application_that_fails_before_its_reply_gives_500(
 
 
 @pytest.mark.parametrize("app", [raises_late, says_too_much, says_too_little, says_it_twice])
-async def test_one_that_fails_in_the_middle_is_cut(
+async def test_an_application_that_fails_during_its_reply_closes_the_connection(
     app: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     said = await ask(app, get("/"), get("/"))
@@ -173,7 +173,7 @@ async def test_one_that_fails_in_the_middle_is_cut(
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
-async def test_one_whose_client_left_may_say_what_it_likes(
+async def test_messages_after_a_disconnect_are_ignored(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     ended = asyncio.Event()

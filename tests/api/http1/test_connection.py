@@ -29,7 +29,7 @@ def refusal(status: int, error: str) -> bytes:
 
 
 def opened(*data: bytes, now: float = 100) -> Connection:
-    """A connection that was opened at a time and received this at once."""
+    """Return a connection that was opened at a time and then received these bytes."""
     connection = Connection(LIMITS, refusal, now)
     for part in data:
         connection.receive(part, now)
@@ -42,7 +42,7 @@ def answer(connection: Connection, now: float = 100) -> None:
 
 
 class Silent:
-    """A receiver that notes that it was told of a timeout."""
+    """A receiver that records the notification of a timeout."""
 
     timed_out = 0
 
@@ -75,11 +75,11 @@ class Silent:
         (GET + b"\0", State.ENDING),
     ],
 )
-def test_the_state_says_what_is_expected_next(data: bytes, state: State) -> None:
+def test_the_state_follows_the_received_bytes(data: bytes, state: State) -> None:
     assert opened(data).state is state
 
 
-def test_a_reply_leads_to_the_next_request() -> None:
+def test_the_next_request_is_read_after_a_reply() -> None:
     connection = opened(POST)
     answer(connection)
     assert connection.state is State.IDLE
@@ -87,7 +87,7 @@ def test_a_reply_leads_to_the_next_request() -> None:
     assert connection.state is State.ANSWERING and connection.requests[0].url == b"/a"
 
 
-def test_a_request_is_told_as_it_came() -> None:
+def test_a_request_has_its_method_headers_and_body() -> None:
     (request,) = opened(POST).requests
     assert (request.method, request.url, request.version) == (b"POST", b"/b", "1.1")
     assert (b"content-length", b"4") in request.headers
@@ -109,14 +109,14 @@ def test_trailers_are_dropped() -> None:
         (GET.replace(b"1.1\r\n", b"1.0\r\nConnection: keep-alive\r\n"), True),
     ],
 )
-def test_the_connection_stays_open_where_both_sides_want_it(request_: bytes, keeps: bool) -> None:
+def test_the_connection_stays_open_if_both_sides_allow_it(request_: bytes, keeps: bool) -> None:
     connection = opened(request_ + GET)
     answer(connection)
     assert (connection.state is not State.CLOSING) is keeps
     assert [request.url for request in connection.requests] == ([b"/a"] if keeps else [])
 
 
-def test_http_1_0_is_not_told_to_go_on() -> None:
+def test_http_1_0_gets_no_100_continue() -> None:
     asks = post("/", b"x", Expect="100-continue")
     assert opened(asks).requests[0].continue_expected
     assert not opened(asks.replace(b"1.1", b"1.0")).requests[0].continue_expected
@@ -142,7 +142,7 @@ def test_an_upgrade_is_declined_and_its_body_kept() -> None:
         (b"GET / HTTP/1.1\r\nA: " + b"a" * MAX_HEAD + b"\r\n\r\n", b"431"),
     ],
 )
-def test_what_breaks_a_limit_is_refused_and_the_connection_closed(
+def test_invalid_and_oversized_requests_are_refused_and_the_connection_closed(
     data: bytes, status: bytes
 ) -> None:
     connection = opened(data)
@@ -160,7 +160,7 @@ def test_a_head_without_an_end_is_refused() -> None:
     assert connection.take_bytes()[:3] == b"431"
 
 
-def test_an_error_waits_for_the_replies_that_are_due() -> None:
+def test_an_error_is_sent_after_the_pending_replies() -> None:
     connection = opened(GET + POST + b"\0")
     answer(connection)
     assert not connection.take_bytes() and not connection.reads
@@ -168,14 +168,14 @@ def test_an_error_waits_for_the_replies_that_are_due() -> None:
     assert connection.take_bytes()[:3] == b"400" and connection.state is State.CLOSING
 
 
-def test_no_error_is_sent_into_a_reply() -> None:
+def test_no_error_is_sent_within_a_reply() -> None:
     connection = opened(POST[:-1])
     connection.requests[0].reply_begun = True
     connection.receive_eof(100)
     assert connection.state is State.CLOSING and not connection.take_bytes()
 
 
-def test_requests_that_are_sent_ahead_have_a_limit() -> None:
+def test_pipelined_requests_are_limited() -> None:
     connection = opened(GET * (MAX_PIPELINED + 1))
     assert connection.state is State.ANSWERING
     connection.receive(GET, 100)
@@ -188,14 +188,14 @@ def test_requests_that_are_sent_ahead_have_a_limit() -> None:
 # Timeouts.
 
 
-def test_a_connection_without_a_byte_is_closed_without_a_word() -> None:
+def test_a_connection_without_data_is_closed_silently() -> None:
     connection = opened()
     assert connection.deadline == 130
     connection.expire(0, 130)
     assert connection.state is State.CLOSING and not connection.take_bytes()
 
 
-def test_a_head_has_a_timeout_from_the_opening_on() -> None:
+def test_the_first_head_has_a_timeout_from_the_opening() -> None:
     connection = opened()
     connection.receive(GET[:5], 120)
     connection.receive(GET[5:7], 129)
@@ -204,14 +204,14 @@ def test_a_head_has_a_timeout_from_the_opening_on() -> None:
     assert connection.take_bytes()[:3] == b"408"
 
 
-def test_the_head_of_a_later_request_has_it_from_its_first_byte_on() -> None:
+def test_later_heads_have_a_timeout_from_their_first_byte() -> None:
     connection = opened(GET)
     answer(connection)
     connection.receive(GET[:5], 104)
     assert connection.deadline == 134
 
 
-def test_time_in_which_the_server_does_not_read_does_not_count() -> None:
+def test_paused_reading_does_not_count_towards_the_timeout() -> None:
     connection = opened(GET + GET + GET[:5])
     assert not connection.reads and connection.deadline == inf
     answer(connection)
@@ -219,7 +219,7 @@ def test_time_in_which_the_server_does_not_read_does_not_count() -> None:
     assert connection.reads and connection.deadline == 230
 
 
-def test_a_half_close_may_have_come_while_the_server_did_not_read() -> None:
+def test_a_half_close_during_paused_reading_is_handled() -> None:
     connection = opened(GET + GET)
     assert not connection.reads
     answer(connection, now=150)
@@ -236,7 +236,7 @@ def test_an_idle_connection_is_closed() -> None:
     assert connection.state is State.CLOSING
 
 
-def test_the_receiver_is_told_once_of_a_body_that_takes_too_long() -> None:
+def test_the_receiver_is_notified_once_of_a_body_timeout() -> None:
     connection, receiver = opened(POST[:-1]), Silent()
     assert connection.deadline == inf
     request = connection.requests[0]
@@ -246,7 +246,7 @@ def test_the_receiver_is_told_once_of_a_body_that_takes_too_long() -> None:
     assert receiver.timed_out == 1 and connection.deadline == inf
 
 
-def test_the_rest_of_a_body_is_dropped_for_a_moment_after_its_reply() -> None:
+def test_the_rest_of_a_body_is_discarded_briefly_after_its_reply() -> None:
     connection = opened(POST[:-2])
     answer(connection)
     assert connection.state is State.DISCARDING and connection.deadline == 102
@@ -259,7 +259,7 @@ def test_the_rest_of_a_body_is_dropped_for_a_moment_after_its_reply() -> None:
 
 
 @pytest.mark.parametrize("keep_alive", [True, False])
-def test_a_broken_rest_of_a_body_gets_no_second_reply(keep_alive: bool) -> None:
+def test_a_malformed_rest_of_a_body_gets_no_second_reply(keep_alive: bool) -> None:
     whole = chunked("/b", bytes(100), size=10)
     connection = opened(whole[:150])
     connection.requests[0].keep_alive = keep_alive
@@ -268,7 +268,7 @@ def test_a_broken_rest_of_a_body_gets_no_second_reply(keep_alive: bool) -> None:
     assert connection.state is State.CLOSING and connection.take_bytes() == b""
 
 
-def test_after_the_rest_the_connection_is_closed_if_the_reply_said_so() -> None:
+def test_the_connection_closes_after_the_discarded_body_if_announced() -> None:
     connection = opened(POST[:-2])
     connection.requests[0].keep_alive = False
     answer(connection)
@@ -277,7 +277,7 @@ def test_after_the_rest_the_connection_is_closed_if_the_reply_said_so() -> None:
     assert connection.state is State.CLOSING and not connection.requests
 
 
-def test_a_client_that_reads_nothing_is_cut() -> None:
+def test_a_client_that_reads_nothing_is_disconnected() -> None:
     connection = opened(GET)
     connection.pause_writing(1000, 100)
     assert not connection.reads and connection.deadline == 100 + STALL_CHECK_SECONDS
@@ -288,14 +288,14 @@ def test_a_client_that_reads_nothing_is_cut() -> None:
     assert connection.aborted
 
 
-def test_a_client_that_reads_at_last_goes_on() -> None:
+def test_a_client_that_reads_again_continues() -> None:
     connection = opened(GET)
     connection.pause_writing(1000, 100)
     connection.resume_writing(119)
     assert connection.reads and connection.deadline == inf
 
 
-def test_a_client_that_reads_nothing_of_the_last_bytes_is_cut() -> None:
+def test_a_client_that_does_not_read_the_last_bytes_is_disconnected() -> None:
     connection = opened(b"\0")
     connection.closing(500, 100)
     connection.expire(500, 121)
@@ -305,7 +305,7 @@ def test_a_client_that_reads_nothing_of_the_last_bytes_is_cut() -> None:
 # A client that shuts down its sending side.
 
 
-def test_replies_that_are_due_are_given() -> None:
+def test_pending_replies_are_sent_after_a_half_close() -> None:
     connection = opened(GET + GET)
     assert connection.receive_eof(100)
     answer(connection)
@@ -314,7 +314,7 @@ def test_replies_that_are_due_are_given() -> None:
     assert connection.state is State.CLOSING
 
 
-def test_they_are_not_waited_for_without_end() -> None:
+def test_pending_replies_after_a_half_close_have_a_timeout() -> None:
     connection = opened(GET)
     connection.receive_eof(100)
     assert connection.deadline == 120
@@ -323,22 +323,22 @@ def test_they_are_not_waited_for_without_end() -> None:
 
 
 @pytest.mark.parametrize("after", [HALF_CLOSE_SECONDS, 10])
-def test_later_it_is_one_that_disconnected(after: float) -> None:
+def test_a_late_half_close_is_a_disconnect(after: float) -> None:
     assert not opened(GET).receive_eof(100 + after)
 
 
-def test_nothing_is_due_to_one_that_asked_nothing() -> None:
+def test_a_half_close_without_a_request_closes_the_connection() -> None:
     assert not opened().receive_eof(100)
 
 
 @pytest.mark.parametrize("part", [GET[:5], POST[:-1]])
-def test_the_middle_of_a_request_is_refused(part: bytes) -> None:
+def test_a_half_close_within_a_request_is_refused(part: bytes) -> None:
     connection = opened(part)
     assert not connection.receive_eof(100)
     assert connection.take_bytes()[:3] == b"400"
 
 
-def test_the_middle_of_a_request_is_refused_after_the_replies_that_are_due() -> None:
+def test_a_half_close_within_a_request_is_refused_after_pending_replies() -> None:
     connection = opened(GET + POST[:-1])
     assert connection.receive_eof(100)
     answer(connection)
@@ -355,7 +355,7 @@ def test_an_idle_connection_is_closed_when_the_server_stops() -> None:
     assert connection.state is State.CLOSING
 
 
-def test_one_with_requests_is_closed_after_their_replies() -> None:
+def test_a_connection_with_requests_is_closed_after_their_replies() -> None:
     connection = opened(GET + GET)
     connection.shut_down(100)
     answer(connection)
@@ -380,13 +380,13 @@ ELEMENTS = {
 
 @dataclass
 class Told:
-    """All that a connection said: requests in order, and bytes."""
+    """The output of a connection: requests in order, and bytes."""
 
     requests: list[tuple[bytes, bytes, bool]] = field(default_factory=list)
     sent: bytes = b""
 
     def take(self, connection: Connection, now: float) -> None:
-        """Reply to every complete request, as its turn comes."""
+        """Reply to every complete request in order."""
         while connection.requests and connection.requests[0].complete:
             request: Request = connection.requests[0]
             told = (request.url, bytes(request.body), request.keep_alive)
@@ -402,7 +402,7 @@ class Told:
     cuts=st.lists(st.integers(0, 1000), max_size=12),
     pauses=st.lists(st.floats(0, 2), min_size=13, max_size=13),
 )
-def test_the_same_requests_are_found_however_the_bytes_are_cut(
+def test_parsing_does_not_depend_on_how_bytes_are_split(
     names: list[str], cuts: list[int], pauses: list[float]
 ) -> None:
     data = b"".join(ELEMENTS[name] for name in names)
@@ -435,7 +435,7 @@ def test_the_same_requests_are_found_however_the_bytes_are_cut(
         max_size=30,
     )
 )
-def test_no_order_of_what_happens_leads_out_of_the_table(
+def test_no_order_of_events_leaves_the_state_table(
     steps: list[tuple[str, str, float]],
 ) -> None:
     connection, now = Connection(LIMITS, refusal, 0), 0.0

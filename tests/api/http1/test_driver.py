@@ -1,4 +1,4 @@
-"""What the driver of a connection does, and what it leaves behind."""
+"""The driver of a connection frees closed connections."""
 
 import asyncio
 import gc
@@ -50,8 +50,9 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
 
 @pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("name", REQUESTS)
-async def test_a_connection_that_is_gone_is_freed_at_once(server: Server, name: str) -> None:
-    """Without the garbage collector, which stops everything while it looks for thousands."""
+async def test_a_closed_connection_is_freed_at_once(server: Server, name: str) -> None:
+    """It is freed without the garbage collector, whose pause grows with thousands of
+    connections."""
     protocol, _ = connect(server)
     protocol.data_received(REQUESTS[name])
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""What is an offer of HTTP/1.0 to keep the connection open."""
+"""Recognition of HTTP/1.0 clients that offer to keep the connection open."""
 
 import pytest
 
@@ -15,5 +15,5 @@ from service.api.http1.http10 import Header, offers_keep_alive
         ([(b"connection", b"keep-alive"), (b"transfer-encoding", b"chunked")], False),
     ],
 )
-def test_offers(headers: list[Header], offers: bool) -> None:
+def test_offers_to_keep_the_connection_are_recognised(headers: list[Header], offers: bool) -> None:
     assert offers_keep_alive(headers) is offers

@@ -15,7 +15,7 @@ def request(method: bytes = b"GET", version: str = "1.1", keep_alive: bool = Tru
     return made
 
 
-def test_a_head_has_its_headers_and_those_of_all_replies() -> None:
+def test_a_head_has_its_headers_and_the_common_ones() -> None:
     head, framing = begin(request(), 200, [(b"X-A", b"1"), LENGTH], DATE)
     assert head == b"HTTP/1.1 200 OK\r\ndate: today\r\nx-a: 1\r\ncontent-length: 3\r\n\r\n"
     assert framing is Framing.LENGTH
@@ -34,7 +34,7 @@ def test_a_head_has_its_headers_and_those_of_all_replies() -> None:
         (request(), 200, [LENGTH, (b"transfer-encoding", b"chunked")], Framing.LENGTH, b""),
     ],
 )
-def test_a_client_can_tell_where_the_body_ends(
+def test_the_framing_marks_the_end_of_the_body(
     asked: Request, status: int, headers: list[Header], framing: Framing, line: bytes
 ) -> None:
     head, found = begin(asked, status, headers, DATE)
@@ -54,12 +54,12 @@ def test_a_reply_may_end_the_connection(value: bytes) -> None:
 @pytest.mark.parametrize(
     "header", [(b"a b", b""), (b"a", b"1\r\nb: 2"), (b"a:", b""), (b"", b"\0"), (b"a\n", b"")]
 )
-def test_a_header_cannot_bring_others(header: Header) -> None:
+def test_a_header_value_cannot_inject_headers(header: Header) -> None:
     with pytest.raises(ValueError, match="the reply has the header"):
         begin(request(), 200, [header], DATE)
 
 
-def test_a_refusal_is_whole() -> None:
+def test_a_refusal_is_a_complete_reply() -> None:
     said = refusal(408, "too late", DATE)
     head, _, body = said.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408 Request Timeout\r\ndate: today\r\n")

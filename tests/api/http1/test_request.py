@@ -5,7 +5,7 @@ import pytest
 from service.api.http1.request import Request
 
 
-def test_at_first_nothing_is_known_but_its_head() -> None:
+def test_a_new_request_has_only_its_head() -> None:
     request = Request(b"GET", b"/", "1.1", [])
     assert not (request.complete or request.reply_begun or request.reply_complete)
     assert request.body == b"" and request.has_news and request.receiver is None
@@ -19,6 +19,6 @@ def test_at_first_nothing_is_known_but_its_head() -> None:
         ("1.0", b"100-continue", False),
     ],
 )
-def test_who_waits_to_send_a_body(version: str, value: bytes, expected: bool) -> None:
+def test_expect_100_continue_is_recognised(version: str, value: bytes, expected: bool) -> None:
     request = Request(b"POST", b"/", version, [(b"expect", value)])
     assert request.continue_expected is expected

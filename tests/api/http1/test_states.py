@@ -9,19 +9,19 @@ def test_every_state_has_its_events_and_each_can_fail_and_close() -> None:
         assert {Event.FAILED, Event.CLOSED} <= set(events)
 
 
-def test_every_state_is_reached_from_the_first() -> None:
+def test_every_state_is_reachable() -> None:
     reached = {State.OPENED}
     for _ in State:
         reached |= {after for state in reached for after in TRANSITIONS[state].values()}
     assert reached == set(State)
 
 
-def test_a_connection_that_ends_does_not_begin_again() -> None:
+def test_an_ending_connection_never_reopens() -> None:
     for state in (State.ENDING, State.CLOSING):
         assert min(TRANSITIONS[state].values()) >= State.ENDING
     assert set(TRANSITIONS[State.CLOSING].values()) == {State.CLOSING}
 
 
-def test_every_state_in_which_the_client_is_waited_for_has_a_timeout() -> None:
+def test_every_state_that_waits_for_the_client_has_a_timeout() -> None:
     of_the_server = {State.ANSWERING, State.ENDING, State.CLOSING}
     assert set(TIMEOUTS) == set(State) - of_the_server

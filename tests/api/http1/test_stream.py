@@ -14,7 +14,7 @@ def last(request: bytes) -> bytes:
     return request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 
 
-async def test_parts_are_sent_as_they_come() -> None:
+async def test_parts_are_sent_as_they_are_written() -> None:
     go_on = asyncio.Event()
 
     async def work(request: Request, connection: HTTPProtocol) -> None:
@@ -36,7 +36,7 @@ async def test_parts_are_sent_as_they_come() -> None:
         assert rest.endswith(b"\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
 
 
-async def test_a_client_that_does_not_read_is_waited_for() -> None:
+async def test_writes_wait_for_a_client_that_does_not_read() -> None:
     written = 0
 
     async def work(request: Request, connection: HTTPProtocol) -> None:
@@ -60,7 +60,7 @@ async def test_a_client_that_does_not_read_is_waited_for() -> None:
         assert said.count(b"\0") == 1000 * len(PART) and written == 1000
 
 
-async def test_a_client_that_leaves_ends_the_wait() -> None:
+async def test_a_disconnect_ends_the_wait_for_a_write() -> None:
     receivers, ended = [], asyncio.Event()
 
     async def work(request: Request, connection: HTTPProtocol) -> None:
@@ -83,7 +83,7 @@ async def test_a_client_that_leaves_ends_the_wait() -> None:
         assert receivers[0].disconnected
 
 
-async def test_a_reply_that_cannot_be_completed_is_cut() -> None:
+async def test_an_incomplete_reply_closes_the_connection() -> None:
     async def work(request: Request, connection: HTTPProtocol) -> None:
         stream = connection.stream(request, 200, [])
         await stream.write(b"one")
@@ -95,7 +95,7 @@ async def test_a_reply_that_cannot_be_completed_is_cut() -> None:
         assert said.endswith(b"3\r\none\r\n") and said.count(b"HTTP/1.1") == 1
 
 
-async def test_http_1_0_finds_the_end_at_the_end_of_the_connection() -> None:
+async def test_an_http_1_0_reply_without_a_length_ends_with_the_connection() -> None:
     async def work(request: Request, connection: HTTPProtocol) -> None:
         stream = connection.stream(request, 200, [])
         await stream.write(b"one")

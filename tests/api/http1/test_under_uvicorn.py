@@ -1,4 +1,4 @@
-"""What uvicorn asks of connections; tests/system/test_uvicorn_range.py asks uvicorn itself."""
+"""The interface that uvicorn uses; tests/system/test_uvicorn_range.py tests with uvicorn itself."""
 
 import asyncio
 from types import SimpleNamespace
@@ -23,7 +23,7 @@ def route(state: dict[str, Any]) -> Route:
     return lambda request, connection: ASGICall(app, state, request, connection)
 
 
-async def test_it_is_made_and_stopped_as_uvicorns_own() -> None:
+async def test_uvicorn_creates_and_stops_the_protocol() -> None:
     host = Host()
     made = protocol_class(route, Shared(Traffic(2**20)), patience=1)(
         config=SimpleNamespace(timeout_keep_alive=5),

@@ -1,4 +1,4 @@
-"""The golden rows are run as requests would be, and no longer than somebody wants to know."""
+"""The golden rows run as requests would, and the runs stop when the rollout is abandoned."""
 
 import tracemalloc
 from pathlib import Path
@@ -24,7 +24,7 @@ def loaded(path: Path, combine: str) -> Loaded:
 @pytest.mark.parametrize(
     ("combine", "mode"), [("auto", BatchingMode.COMBINE), ("never", BatchingMode.REQUESTS)]
 )
-def test_rows_are_run_in_batches_that_serving_could_make(
+def test_golden_rows_run_in_batches_as_in_serving(
     tmp_path: Path, combine: str, mode: BatchingMode
 ) -> None:
     version = loaded(tmp_path, combine)
@@ -34,15 +34,15 @@ def test_rows_are_run_in_batches_that_serving_could_make(
     assert got.tolist() == (rows * 3).tolist()
 
 
-def test_nobody_goes_on_when_nobody_wants_to_know(tmp_path: Path) -> None:
+def test_golden_runs_stop_when_the_rollout_is_abandoned(tmp_path: Path) -> None:
     abandoned = new_control()
     abandoned.terminate = True
     with pytest.raises(Abandoned):
         answers(loaded(tmp_path, "auto"), (np.ones((4, 2), np.float32),), abandoned)
 
 
-def test_a_file_that_is_larger_than_the_budget_is_not_read(tmp_path: Path) -> None:
-    """Reading it to find out what else belongs to it would end the process."""
+def test_a_file_larger_than_the_budget_is_not_read(tmp_path: Path) -> None:
+    """Reading the file to find its external data would exhaust the memory of the process."""
     file, size = tmp_path / "model.onnx", 2**30
     with file.open("wb") as made:
         made.truncate(size)
@@ -56,7 +56,7 @@ def test_a_file_that_is_larger_than_the_budget_is_not_read(tmp_path: Path) -> No
     assert peak < 2**20
 
 
-def test_what_caches_are_promised_counts_as_taken(tmp_path: Path) -> None:
+def test_memory_reserved_for_caches_counts_as_used(tmp_path: Path) -> None:
     put(tmp_path, "m", 1, scale(3))
     file, budget = tmp_path / "m/1/model.onnx", resident_bytes() + 2**30
     assert room_check(file, budget).passed and not room_check(file, budget, 2**30).passed

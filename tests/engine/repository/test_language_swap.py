@@ -1,4 +1,4 @@
-"""Versions of a language model go through the gate, and no answer is cut when they change."""
+"""Versions of a language model pass the gate, and swaps interrupt no answer."""
 
 import asyncio
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.engine.generation.tiny_batcher import language, request, whole
 
 
 def golden(folder: Path, path: Path) -> None:
-    """The texts of a model's own, and what it says of them."""
+    """Write a golden set: texts of a model, and its scores for them."""
     model = language(folder, rows=1)
     texts = np.random.default_rng(0).integers(0, tiny_llama.VOCABULARY, (4, 20))
     forced = force(model.decoders[0], texts)
@@ -27,7 +27,7 @@ def golden(folder: Path, path: Path) -> None:
 
 
 def rounded(version: Path, steps: int) -> None:
-    """Weights in so few steps that they lose something."""
+    """Round weights to a number of steps that loses accuracy."""
     model = onnx.load(version / "model.onnx")
     for weight in model.graph.initializer:
         array = onnx.numpy_helper.to_array(weight)
@@ -40,7 +40,7 @@ def rounded(version: Path, steps: int) -> None:
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """Version 1, and two that are rounded: finely, and coarsely."""
+    """Version 1, and two rounded versions: one finely, one coarsely."""
     folder = tmp_path / "models"
     for number, steps in ((1, 0), (2, 1000), (3, 2)):
         version = tiny_llama.write(folder / f"tiny/{number}")
@@ -51,7 +51,7 @@ def models(tmp_path: Path) -> Path:
     return folder
 
 
-async def test_the_gate_leads_it_through_texts(models: Path) -> None:
+async def test_the_gate_compares_scores_on_golden_texts(models: Path) -> None:
     repository = ModelRepository(models, Context(1, lambda _: None))
     await repository.load_all()
     assert repository.version("tiny").number == 1
@@ -67,8 +67,8 @@ async def test_the_gate_leads_it_through_texts(models: Path) -> None:
     await repository.stop()
 
 
-async def test_no_answer_is_cut(models: Path) -> None:
-    """Twenty swaps while eight answers at a time are read; each is whole."""
+async def test_swaps_interrupt_no_answer(models: Path) -> None:
+    """Twenty swaps while eight answers at a time are read; each answer is complete."""
     repository = ModelRepository(models, Context(2, lambda _: None))
     await repository.load_all()
     over = False
@@ -92,7 +92,7 @@ async def test_no_answer_is_cut(models: Path) -> None:
 
 
 async def test_full_caches_count_against_the_budget(tmp_path: Path) -> None:
-    """Two models with an empty cache of 256 MiB, and room for one of them."""
+    """Two models with an empty cache of 256 MiB, and memory for one of them."""
     bytes_a_token = 2 * tiny_llama.LAYERS * tiny_llama.KV_HEADS * tiny_llama.SIZE * 4
     slots = 256 * 2**20 // (512 * bytes_a_token)
     for name in ("one", "two"):
@@ -115,7 +115,7 @@ async def test_full_caches_count_against_the_budget(tmp_path: Path) -> None:
     await repository.stop()
 
 
-async def test_a_golden_set_of_another_kind_is_told(models: Path) -> None:
+async def test_a_golden_set_of_another_kind_is_reported(models: Path) -> None:
     np.savez(models / "tiny/golden.npz", **{"inputs/x": np.ones((2, 3))})
     repository = ModelRepository(models, Context(1, lambda _: None))
     await repository.load_all()

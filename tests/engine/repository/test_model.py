@@ -1,4 +1,4 @@
-"""A model changes through its own methods, and what it says of itself agrees after each."""
+"""A model changes through its own methods, and its state is consistent after each."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,14 +30,14 @@ def model(*numbers: int) -> Model:
 
 
 def version(number: int) -> ModelVersion:
-    """One that is READY, as far as its model can tell."""
+    """A fake version that is READY."""
     made = ModelVersion("m", number, FILES, ModelConfig(), lambda _: None, f"revision {number}")
     made.state = State.READY
     return made
 
 
 class Operations(RuleBasedStateMachine):
-    """Any order of what operations do to a model."""
+    """A state machine with random operations on a model."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ TestOperations = Operations.TestCase
 TestOperations.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
 
 
-def test_what_failed_is_forgotten_with_its_files() -> None:
+def test_refusals_are_forgotten_when_the_files_are_removed() -> None:
     it = model(1, 2)
     it.refuse(2, "files 2", "it is broken")
     it.look(folder(1))
@@ -121,7 +121,7 @@ def test_what_failed_is_forgotten_with_its_files() -> None:
     assert (it.refused, it.refusals.get(1)) == ({}, None)
 
 
-def test_a_pin_in_memory_outlives_a_look_at_the_folder() -> None:
+def test_a_pin_in_memory_survives_a_reread_of_the_folder() -> None:
     it = model(1, 2)
     it.pin(Pin(2, None, False, False, ()), in_memory=True)
     it.look(replace(folder(1, 2), pin=Pin(1, None, False, False, ())))
@@ -131,7 +131,7 @@ def test_a_pin_in_memory_outlives_a_look_at_the_folder() -> None:
     assert it.folder.pin is not None and it.folder.pin.version == 1
 
 
-def test_the_quarantine_is_lifted_in_memory_and_in_the_folder() -> None:
+def test_a_quarantine_is_removed_in_memory_and_in_the_folder() -> None:
     it = model(1, 2)
     it.look(replace(folder(1, 2), quarantine={1: "crashed twice", 2: "crashed twice"}))
     it.blame(1, "crashed just now")
@@ -139,7 +139,7 @@ def test_the_quarantine_is_lifted_in_memory_and_in_the_folder() -> None:
     assert it.quarantined == {2: "crashed twice"}
 
 
-def test_an_unloaded_model_says_so() -> None:
+def test_requests_to_an_unloaded_model_get_that_reason() -> None:
     it = model(1)
     it.switch(version(1), "")
     it.begin_unload()

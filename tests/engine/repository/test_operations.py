@@ -1,4 +1,4 @@
-"""An operation happens as a whole or not at all; requests notice nothing but new answers."""
+"""Operations are atomic; requests notice only the answers of the new version."""
 
 import asyncio
 import logging
@@ -31,7 +31,7 @@ def pin_of(root: Path) -> Pin | None:
     return model.pin if model else None
 
 
-async def test_the_highest_serves_and_a_swap_changes_that(root: Path) -> None:
+async def test_the_highest_version_serves_until_a_swap(root: Path) -> None:
     async with opened(root) as it:
         assert await it.factor() == 3
         served = await it.repository.swap("m", 1, SWAP)
@@ -41,7 +41,7 @@ async def test_the_highest_serves_and_a_swap_changes_that(root: Path) -> None:
         assert names == ["load", "signature", "warm-up", "golden", "rows", "switch", "drain"]
 
 
-async def test_what_served_before_stays_loaded_and_is_back_at_once(root: Path) -> None:
+async def test_the_previous_version_stays_loaded_for_a_fast_rollback(root: Path) -> None:
     async with opened(root) as it:
         await it.swap(1)
         assert await it.factor(3) == 3
@@ -52,14 +52,14 @@ async def test_what_served_before_stays_loaded_and_is_back_at_once(root: Path) -
         assert await it.factor() == 1
 
 
-async def test_only_one_version_before_stays_loaded(root: Path) -> None:
+async def test_only_one_previous_version_stays_loaded(root: Path) -> None:
     async with opened(root) as it:
         await it.swap(1)
         await it.swap(2)
         assert it.states() == {1: "READY", 2: "READY", 3: "UNAVAILABLE not loaded"}
 
 
-async def test_none_stays_where_model_toml_says_so(root: Path) -> None:
+async def test_no_previous_version_stays_loaded_without_keep_previous(root: Path) -> None:
     (root / "m/model.toml").write_text("[versions]\nkeep_previous = false")
     async with opened(root) as it:
         await it.swap(1)
@@ -68,7 +68,7 @@ async def test_none_stays_where_model_toml_says_so(root: Path) -> None:
         assert await it.factor() == 3
 
 
-async def test_a_swap_outlives_a_restart_and_so_does_the_way_back(root: Path) -> None:
+async def test_swaps_and_rollback_targets_survive_a_restart(root: Path) -> None:
     async with opened(root) as it:
         await it.swap(1)
     assert pin_of(root) == Pin(1, 3)
@@ -79,14 +79,14 @@ async def test_a_swap_outlives_a_restart_and_so_does_the_way_back(root: Path) ->
     assert pin_of(root) == Pin(3, 1)
 
 
-async def test_latest_is_the_highest_and_no_pin(root: Path) -> None:
+async def test_a_swap_to_latest_serves_the_highest_and_removes_the_pin(root: Path) -> None:
     async with opened(root) as it:
         await it.swap(1)
         served = await it.repository.swap("m", "latest", SWAP)
         assert served.new == 3 and pin_of(root) is None
 
 
-async def test_a_version_that_is_not_there_is_named_with_those_that_are(root: Path) -> None:
+async def test_a_missing_version_error_lists_the_versions_on_disk(root: Path) -> None:
     async with opened(root) as it:
         with pytest.raises(NotFound, match="no version 7; on disk: 1, 2, 3"):
             await it.swap(7)
@@ -95,14 +95,14 @@ async def test_a_version_that_is_not_there_is_named_with_those_that_are(root: Pa
         assert await it.factor() == 3
 
 
-async def test_a_swap_to_what_serves_changes_nothing_but_pins_it(root: Path) -> None:
+async def test_a_swap_to_the_serving_version_only_pins_it(root: Path) -> None:
     async with opened(root) as it:
         served = await it.repository.swap("m", 3, SWAP)
         assert not served.changed and it.swaps() == [(0, 3, "start")]
     assert pin_of(root) == Pin(3)
 
 
-async def test_changed_settings_are_taken_with_the_swap_to_what_serves(root: Path) -> None:
+async def test_a_swap_to_the_serving_version_applies_changed_settings(root: Path) -> None:
     async with opened(root) as it:
         (root / "m/model.toml").write_text("[batching]\nmax_batch_size = 7")
         served = await it.repository.swap("m", 3, SWAP)
@@ -111,7 +111,7 @@ async def test_changed_settings_are_taken_with_the_swap_to_what_serves(root: Pat
         assert loaded.policy.max_rows == 7 and await it.factor() == 3
 
 
-async def test_settings_that_cannot_be_read_stop_a_swap(root: Path) -> None:
+async def test_unreadable_settings_refuse_a_swap(root: Path) -> None:
     async with opened(root) as it:
         (root / "m/model.toml").write_text("[batching]\nmax = 7")
         with pytest.raises(LoadFailed, match="batching.max is not a setting"):
@@ -119,13 +119,13 @@ async def test_settings_that_cannot_be_read_stop_a_swap(root: Path) -> None:
         assert await it.factor() == 3
 
 
-async def test_there_is_no_way_back_from_the_first_version(root: Path) -> None:
+async def test_a_rollback_without_a_previous_version_is_refused(root: Path) -> None:
     async with opened(root) as it:
         with pytest.raises(Conflict, match="no version before"):
             await it.repository.rollback("m", ROLLBACK)
 
 
-async def test_the_way_back_may_be_gone_from_disk_as_long_as_it_is_loaded(root: Path) -> None:
+async def test_a_rollback_needs_no_files_if_the_version_is_loaded(root: Path) -> None:
     async with opened(root) as it:
         await it.swap(1)
         shutil.rmtree(root / "m/3")
@@ -137,7 +137,7 @@ async def test_the_way_back_may_be_gone_from_disk_as_long_as_it_is_loaded(root: 
             await it.repository.rollback("m", ROLLBACK)
 
 
-async def test_a_request_that_was_admitted_by_the_old_version_is_answered_by_it(root: Path) -> None:
+async def test_admitted_requests_are_answered_by_the_old_version(root: Path) -> None:
     (root / "m/model.toml").write_text(
         "[batching]\nmax_queue_delay = 0.3\npreferred_batch_size = 9"
     )
@@ -157,9 +157,9 @@ def two(tmp_path: Path) -> Path:
 
 
 class TestLoad:
-    """The verb follows the folder once."""
+    """The operation ``load`` follows the folder once."""
 
-    async def test_nothing_changes_until_it_is_asked_for(self, two: Path) -> None:
+    async def test_new_files_change_nothing_until_a_load(self, two: Path) -> None:
         async with opened(two) as it:
             put(two, "m", 3, scale(3))
             put(two, "new", 1, scale(7))
@@ -169,7 +169,7 @@ class TestLoad:
             assert await it.factor() == 3 and await it.factor(name="new") == 7
             assert await it.factor(2) == 2
 
-    async def test_files_that_change_under_a_version_are_told_once(
+    async def test_changed_files_of_a_version_are_logged_once(
         self, two: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.WARNING, "quantserve")
@@ -184,16 +184,14 @@ class TestLoad:
             await it.repository.load("m")
             assert it.states()[2] == "READY" and await it.factor() == 9
 
-    async def test_settings_of_a_client_last_until_the_next_load(self, two: Path) -> None:
+    async def test_override_settings_last_until_the_next_load(self, two: Path) -> None:
         async with opened(two) as it:
             for override, rows in (({"batching": {"max_batch_size": 5}}, 5), (None, 64)):
                 await it.repository.load("m", override)
                 loaded, _ = it.repository.version("m").serving()
                 assert loaded.policy.max_rows == rows
 
-    async def test_a_version_that_fails_is_an_error_and_what_served_goes_on(
-        self, two: Path
-    ) -> None:
+    async def test_a_failed_load_keeps_the_old_version_serving(self, two: Path) -> None:
         golden(two / "m", 2)
         async with opened(two) as it:
             put(two, "m", 3, scale(30))
@@ -201,7 +199,7 @@ class TestLoad:
                 await it.repository.load("m")
             assert await it.factor() == 2
 
-    async def test_a_failed_version_is_tried_again_when_asked(self, two: Path) -> None:
+    async def test_a_load_tries_a_failed_version_again(self, two: Path) -> None:
         (two / "m/2/model.onnx").write_bytes(b"half")
         async with opened(two) as it:
             assert await it.factor() == 1
@@ -209,7 +207,7 @@ class TestLoad:
             await it.repository.load("m")
             assert await it.factor() == 2
 
-    async def test_a_pin_holds_against_higher_versions(self, two: Path) -> None:
+    async def test_a_pin_has_priority_over_higher_versions(self, two: Path) -> None:
         write_pin(two / "m", Pin(1))
         async with opened(two) as it:
             put(two, "m", 3, scale(3))
@@ -217,12 +215,12 @@ class TestLoad:
             assert await it.factor() == 1
 
     @pytest.mark.parametrize("name", ["nobody", "..", ".", "a/b", "../m", ""])
-    async def test_what_is_not_there_is_not_found(self, two: Path, name: str) -> None:
+    async def test_loading_an_unknown_model_is_not_found(self, two: Path, name: str) -> None:
         async with opened(two) as it:
             with pytest.raises(NotFound):
                 await it.repository.load(name)
 
-    async def test_nothing_to_load_is_an_error(self, two: Path) -> None:
+    async def test_a_load_without_a_matching_version_is_an_error(self, two: Path) -> None:
         (two / "m/model.toml").write_text("[versions]\npolicy = 'specific'\nnumbers = [9]")
         async with opened(two) as it:
             with pytest.raises(
@@ -242,9 +240,9 @@ class TestLoad:
 
 
 class TestUnload:
-    """The verb drains and frees."""
+    """The operation ``unload`` drains the model and frees its memory."""
 
-    async def test_what_was_admitted_is_answered_first(self, two: Path) -> None:
+    async def test_an_unload_answers_admitted_requests_first(self, two: Path) -> None:
         (two / "m/model.toml").write_text("[batching]\nmax_queue_delay = 0.2")
         async with opened(two) as it:
             waiting = it.submit()
@@ -253,7 +251,7 @@ class TestUnload:
             with pytest.raises(NotReady, match="UNAVAILABLE: unloaded"):
                 await it.factor()
 
-    async def test_it_stays_away_until_it_is_loaded(self, two: Path) -> None:
+    async def test_an_unloaded_model_stays_unloaded_until_a_load(self, two: Path) -> None:
         async with opened(two) as it:
             await it.repository.unload("m")
             put(two, "m", 3, scale(3))
@@ -262,7 +260,7 @@ class TestUnload:
             await it.repository.load("m")
             assert await it.factor() == 3
 
-    async def test_a_swap_brings_it_back(self, two: Path) -> None:
+    async def test_a_swap_loads_an_unloaded_model(self, two: Path) -> None:
         async with opened(two) as it:
             await it.repository.unload("m")
             await it.swap(1)
@@ -270,7 +268,7 @@ class TestUnload:
 
 
 class TestAtTheSameTime:
-    """Whatever is asked while something is at work has a defined answer."""
+    """Concurrent operations have a defined result."""
 
     async def test_swaps_of_one_model_run_one_after_the_other(self, root: Path) -> None:
         async with opened(root) as it:
@@ -295,7 +293,7 @@ class TestAtTheSameTime:
             await asyncio.gather(it.repository.unload("m"), it.repository.load("m"))
             assert await it.factor() == 3
 
-    async def test_a_swap_goes_on_without_its_client(self, root: Path) -> None:
+    async def test_a_swap_continues_when_its_client_disconnects(self, root: Path) -> None:
         async with opened(root) as it:
             client = asyncio.create_task(it.swap(1))
             await begun(it, 1, "load")
@@ -305,7 +303,7 @@ class TestAtTheSameTime:
             await it.repository.wait_idle()
             assert await it.factor() == 1
 
-    async def test_a_version_that_vanishes_meanwhile_is_refused(self, root: Path) -> None:
+    async def test_a_version_removed_during_the_swap_is_refused(self, root: Path) -> None:
         def vanish(event: Event) -> None:
             if isinstance(event, SwapPhase) and event.phase == "load":
                 shutil.rmtree(root / "m/1", ignore_errors=True)
@@ -333,7 +331,7 @@ class TestAtTheSameTime:
                 await it.swap(1)
         assert pin_of(root) is None
 
-    async def test_every_answer_is_of_a_version_that_served_while_all_verbs_are_at_work(
+    async def test_answers_come_from_serving_versions_during_concurrent_operations(
         self, root: Path
     ) -> None:
         async with opened(root) as it:

@@ -1,4 +1,4 @@
-"""A version serves only once the choice of it is on disk; else nothing changes."""
+"""A version serves only after its pin is on disk; otherwise nothing changes."""
 
 import asyncio
 import errno
@@ -35,7 +35,7 @@ def files(root: Path) -> set[str]:
 
 
 async def refused(it: Opened, version: int = 1) -> str:
-    """Why a swap was, which has left everything as it was."""
+    """Return the reason of a refused swap, and check that it changed nothing."""
     states, factor, phases = it.states(), await it.factor(), it.phases(version)
     with pytest.raises(NotPersisted) as caught:
         await it.swap(version)
@@ -44,7 +44,7 @@ async def refused(it: Opened, version: int = 1) -> str:
     return str(caught.value)
 
 
-async def test_on_a_disk_that_is_read_only(root: Path) -> None:
+async def test_a_swap_on_a_read_only_disk_is_refused(root: Path) -> None:
     with read_only(root):
         async with opened(root) as it:
             told = await refused(it)
@@ -53,14 +53,14 @@ async def test_on_a_disk_that_is_read_only(root: Path) -> None:
     assert "mount the models folder writable; or start the server with --no-pin" in told
 
 
-async def test_where_something_else_has_the_name_of_the_file(root: Path) -> None:
+async def test_a_swap_is_refused_if_serving_toml_is_a_folder(root: Path) -> None:
     (root / "m/serving.toml").mkdir()
     async with opened(root) as it:
         assert "m/serving.toml cannot be written: Is a directory (EISDIR)" in await refused(it)
     assert files(root) == {"1", "2", "3", "serving.toml"}
 
 
-async def test_a_rollback_is_no_different(root: Path) -> None:
+async def test_a_rollback_on_a_read_only_disk_is_refused(root: Path) -> None:
     async with opened(root) as it:
         await it.swap(1)
         with read_only(root):
@@ -71,7 +71,7 @@ async def test_a_rollback_is_no_different(root: Path) -> None:
         assert await it.factor() == 3
 
 
-async def test_nothing_has_to_be_written_for_what_the_folder_says_already(root: Path) -> None:
+async def test_a_swap_to_the_pinned_version_writes_nothing(root: Path) -> None:
     write_pin(root / "m", Pin(2))
     with read_only(root):
         async with opened(root) as it:
@@ -79,14 +79,14 @@ async def test_nothing_has_to_be_written_for_what_the_folder_says_already(root: 
             assert (served.changed, served.not_persisted) == (False, "")
 
 
-async def test_the_latest_needs_no_pin_where_there_is_none(root: Path) -> None:
+async def test_a_swap_to_latest_without_a_pin_writes_nothing(root: Path) -> None:
     with read_only(root):
         async with opened(root) as it:
             served = await it.repository.swap("m", "latest", SWAP)
             assert (served.new, served.not_persisted) == (3, "")
 
 
-async def test_the_latest_cannot_serve_while_the_pin_of_another_stays(root: Path) -> None:
+async def test_a_swap_to_latest_is_refused_if_the_pin_cannot_be_removed(root: Path) -> None:
     write_pin(root / "m", Pin(2))
     with read_only(root):
         async with opened(root) as it:
@@ -95,7 +95,7 @@ async def test_the_latest_cannot_serve_while_the_pin_of_another_stays(root: Path
             assert await it.factor() == 2
 
 
-async def test_a_disk_that_becomes_read_only_while_the_version_loads(root: Path) -> None:
+async def test_a_disk_that_becomes_read_only_during_the_load_refuses_the_swap(root: Path) -> None:
     async with opened(root) as it:
 
         def block(event: object) -> None:
@@ -116,7 +116,7 @@ async def test_a_disk_that_becomes_read_only_while_the_version_loads(root: Path)
         assert await it.factor() == 1 and pin_of(root) == Pin(1, 3)
 
 
-async def test_without_pins_it_happens_and_says_so(root: Path) -> None:
+async def test_with_no_pin_a_swap_on_a_read_only_disk_succeeds(root: Path) -> None:
     with read_only(root):
         async with opened(root, no_pin=True) as it:
             served = await it.repository.swap("m", 1, SWAP)
@@ -128,14 +128,14 @@ async def test_without_pins_it_happens_and_says_so(root: Path) -> None:
             assert "--no-pin" in served.not_persisted and await it.factor() == 3
 
 
-async def test_without_pins_none_is_written_where_it_could_be(root: Path) -> None:
+async def test_with_no_pin_nothing_is_written_on_a_writable_disk(root: Path) -> None:
     async with opened(root, no_pin=True) as it:
         assert (await it.repository.swap("m", 1, SWAP)).not_persisted
         assert await it.factor() == 1
     assert pin_of(root) is None
 
 
-async def test_the_file_is_there_before_the_version_serves(root: Path) -> None:
+async def test_the_pin_is_written_before_the_version_serves(root: Path) -> None:
     async with opened(root) as it:
         seen: list[Pin | None] = []
 
@@ -149,7 +149,7 @@ async def test_the_file_is_there_before_the_version_serves(root: Path) -> None:
 
 
 def stop_at_first_pin(it: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the server stop while the next pin is written."""
+    """Stop the server while the next pin is written."""
     loop = asyncio.get_running_loop()
 
     async def stop() -> None:
@@ -163,7 +163,7 @@ def stop_at_first_pin(it: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pinning, "write_pin", write)
 
 
-async def test_a_server_that_stops_while_the_pin_is_written_has_not_switched(
+async def test_a_stop_while_the_pin_is_written_cancels_the_swap(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_pin(root / "m", Pin(2))
@@ -175,7 +175,7 @@ async def test_a_server_that_stops_while_the_pin_is_written_has_not_switched(
     assert pin_of(root) == Pin(2)
 
 
-async def test_a_version_that_stops_while_the_pin_is_written_does_not_serve(
+async def test_a_version_lost_while_the_pin_is_written_does_not_serve(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(root) as it:
@@ -198,7 +198,7 @@ async def test_a_version_that_stops_while_the_pin_is_written_does_not_serve(
 
 
 @pytest.mark.parametrize("content", [b"version = ", b"\xff not a text", b""])
-async def test_a_file_that_is_no_pin_comes_back_when_the_choice_is_undone(
+async def test_an_invalid_serving_toml_is_restored_when_a_swap_is_undone(
     root: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = root / "m" / PIN_FILE
@@ -210,7 +210,7 @@ async def test_a_file_that_is_no_pin_comes_back_when_the_choice_is_undone(
     assert file.read_bytes() == content
 
 
-async def test_a_quarantine_that_cannot_be_lifted_for_good_is_not_lifted(root: Path) -> None:
+async def test_a_quarantine_that_cannot_be_removed_on_disk_stays(root: Path) -> None:
     write_quarantine(root / "m", {3: "it crashed the server"})
     with read_only(root):
         async with opened(root) as it:
@@ -222,7 +222,7 @@ async def test_a_quarantine_that_cannot_be_lifted_for_good_is_not_lifted(root: P
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
-def test_other_errors_have_their_name(tmp_path: Path, number: int) -> None:
+def test_other_disk_errors_are_named_by_errno(tmp_path: Path, number: int) -> None:
     from service.engine.storage.access import explained
 
     assert errno.errorcode[number] in explained(tmp_path, OSError(number, "words"))

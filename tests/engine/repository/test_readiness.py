@@ -1,4 +1,4 @@
-"""A server that is not ready says what it waits for, or why it has nothing to serve."""
+"""The reason why a server is not ready."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.opened import opened
 from tests.repositories import put, scale
 
 
-async def test_a_server_that_has_not_begun_is_starting_and_one_that_ends_is_stopping(
+async def test_the_reason_is_starting_before_the_load_and_stopping_at_the_end(
     tmp_path: Path,
 ) -> None:
     put(tmp_path, "m", 1, scale(1))
@@ -22,7 +22,7 @@ async def test_a_server_that_has_not_begun_is_starting_and_one_that_ends_is_stop
     await repository.stop()
 
 
-async def test_versions_that_are_being_loaded_are_named(tmp_path: Path) -> None:
+async def test_loading_versions_are_named(tmp_path: Path) -> None:
     put(tmp_path, "a", 1, scale(1))
     put(tmp_path, "b", 2, scale(1))
     told: set[str] = set()
@@ -35,7 +35,7 @@ async def test_versions_that_are_being_loaded_are_named(tmp_path: Path) -> None:
     assert {"loading a version 1", "loading b version 2"} <= told
 
 
-async def test_reasons_are_given_and_bounded(tmp_path: Path) -> None:
+async def test_reasons_of_failed_versions_are_listed_and_bounded(tmp_path: Path) -> None:
     for name in ("a", "b"):
         put(tmp_path, name, 1, b"junk")
     async with opened(tmp_path) as it:
@@ -50,7 +50,7 @@ async def test_reasons_are_given_and_bounded(tmp_path: Path) -> None:
         assert told.endswith("; and 1 more, see POST /v2/repository/index")
 
 
-def test_an_empty_folder_is_told_what_belongs_in_it(tmp_path: Path) -> None:
+def test_an_empty_folder_error_describes_the_layout(tmp_path: Path) -> None:
     repository = ModelRepository(tmp_path, Context(1, lambda _: None), allow_empty=True)
     repository.started = True
     assert why_not_ready(repository) == (

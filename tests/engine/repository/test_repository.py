@@ -1,4 +1,4 @@
-"""Memory follows the folder, when it is asked to; what is not served is told."""
+"""The loaded models follow the folder on request or by polling; unserved entries are reported."""
 
 import asyncio
 import shutil
@@ -33,9 +33,9 @@ def root(tmp_path: Path) -> Path:
 
 
 class TestPoll:
-    """Memory follows by itself."""
+    """Poll mode: the loaded models follow the folder."""
 
-    async def test_a_file_that_was_replaced_by_a_bad_one_is_told(self, root: Path) -> None:
+    async def test_a_file_replaced_by_a_bad_one_is_reported(self, root: Path) -> None:
         file = root / "m/2/model.onnx"
         good = file.read_bytes()
         async with opened(root) as it:
@@ -50,7 +50,7 @@ class TestPoll:
             await it.poll()
             assert it.states()[2] == "READY" and await it.factor() == 2
 
-    async def test_new_versions_and_models_come_and_old_ones_go(self, root: Path) -> None:
+    async def test_poll_adds_new_and_removes_deleted_versions_and_models(self, root: Path) -> None:
         async with opened(root) as it:
             put(root, "m", 3, scale(3))
             put(root, "new", 1, scale(7))
@@ -63,7 +63,7 @@ class TestPoll:
             with pytest.raises(NotFound):
                 await it.factor(name="new")
 
-    async def test_a_version_that_is_being_copied_waits(self, root: Path) -> None:
+    async def test_a_version_that_is_still_being_copied_is_not_loaded(self, root: Path) -> None:
         whole = scale(3)
         (root / "m/3").mkdir()
         async with opened(root) as it:
@@ -74,7 +74,7 @@ class TestPoll:
             await it.poll(1)
             assert await it.factor() == 3
 
-    async def test_newcomers_go_through_the_gate_and_are_tried_once(self, root: Path) -> None:
+    async def test_new_versions_pass_the_gate_and_are_tried_once(self, root: Path) -> None:
         golden(root / "m", 2)
         async with opened(root) as it:
             put(root, "m", 3, scale(30))
@@ -84,7 +84,7 @@ class TestPoll:
             await it.poll()
             assert await it.factor() == 30
 
-    async def test_changed_settings_and_files_are_taken(self, root: Path) -> None:
+    async def test_poll_applies_changed_settings_and_files(self, root: Path) -> None:
         async with opened(root) as it:
             (root / "m/model.toml").write_text("[batching]\nmax_batch_size = 3")
             await it.poll()
@@ -94,7 +94,7 @@ class TestPoll:
             await it.poll()
             assert await it.factor() == 20
 
-    async def test_settings_that_cannot_be_read_change_nothing(self, root: Path) -> None:
+    async def test_unreadable_settings_change_nothing(self, root: Path) -> None:
         async with opened(root) as it:
             (root / "m/model.toml").write_text("[batching]\nsize = 1")
             put(root, "m", 3, scale(3))
@@ -104,7 +104,7 @@ class TestPoll:
             await it.poll()
             assert await it.factor() == 3
 
-    async def test_a_swap_of_one_replica_is_followed_by_the_other(self, root: Path) -> None:
+    async def test_replicas_follow_a_swap(self, root: Path) -> None:
         async with opened(root) as it, opened(root) as other:
             await it.swap(1)
             await other.poll(1)
@@ -113,34 +113,34 @@ class TestPoll:
             await other.poll(1)
             assert await other.factor() == 2
 
-    async def test_a_look_that_began_before_a_swap_does_not_undo_it(self, root: Path) -> None:
+    async def test_a_poll_that_began_before_a_swap_does_not_undo_it(self, root: Path) -> None:
         async with opened(root) as it:
             await it.swap(1)
             await asyncio.gather(it.poll(1), it.swap(2), it.poll(1))
             await it.repository.wait_idle()
             assert await it.factor() == 2 and it.swaps()[-1] == (1, 2, "swap")
 
-    async def test_a_pin_that_is_half_written_changes_nothing(self, root: Path) -> None:
+    async def test_an_incomplete_pin_changes_nothing(self, root: Path) -> None:
         write_pin(root / "m", Pin(1))
         async with opened(root) as it:
             (root / "m/serving.toml").write_text("version =")
             await it.poll()
             assert await it.factor() == 1
 
-    async def test_an_empty_folder_is_one_that_is_not_mounted(self, root: Path) -> None:
+    async def test_an_empty_folder_is_an_error_and_unloads_nothing(self, root: Path) -> None:
         async with opened(root) as it:
             shutil.rmtree(root / "m")
             with pytest.raises(ConfigError, match="is empty; loaded models stay loaded"):
                 await it.poll()
             assert await it.factor() == 2
 
-    async def test_a_model_at_which_a_verb_is_at_work_is_left_alone(self, root: Path) -> None:
+    async def test_poll_skips_a_model_with_a_running_operation(self, root: Path) -> None:
         async with opened(root) as it, it.repository.model("m").lock:
             put(root, "m", 3, scale(3))
             await it.poll()
             assert await it.factor() == 2
 
-    async def test_what_one_model_raises_is_its_reason_and_the_others_are_followed(
+    async def test_an_error_of_one_model_is_its_reason_and_others_are_followed(
         self, root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         put(root, "a", 1, scale(8))
@@ -174,9 +174,9 @@ def _raise(error: Exception) -> Callable[..., Any]:
 
 
 class TestWhatIsKnown:
-    """The folder is looked at without being followed."""
+    """The folder is read without loading models."""
 
-    async def test_versions_and_models_that_came_since_are_seen(self, root: Path) -> None:
+    async def test_refresh_sees_new_versions_and_models(self, root: Path) -> None:
         async with opened(root) as it:
             put(root, "m", 3, scale(3))
             put(root, "new", 1, scale(7))
@@ -194,7 +194,7 @@ class TestWhatIsKnown:
 
 
 class TestFlat:
-    """A model without folders for its versions is followed, swapped and pinned like any other."""
+    """A model without version folders is followed, swapped and pinned like any other model."""
 
     @pytest.fixture
     def flat(self, tmp_path: Path) -> Path:
@@ -204,12 +204,12 @@ class TestFlat:
         (root / "model.onnx").write_bytes(scale(20))
         return root
 
-    async def test_it_is_version_1(self, flat: Path) -> None:
+    async def test_a_flat_model_is_version_1(self, flat: Path) -> None:
         async with opened(flat) as it:
             assert await it.factor() == await it.factor(1) == 10
             assert await it.factor(name="own") == 20
 
-    async def test_poll_follows_its_file(self, flat: Path) -> None:
+    async def test_poll_follows_the_file_of_a_flat_model(self, flat: Path) -> None:
         async with opened(flat) as it:
             (flat / "m/model.onnx").write_bytes(scale(11))
             (flat / "model.onnx").write_bytes(scale(21))
@@ -221,7 +221,7 @@ class TestFlat:
                 await it.factor()
             assert await it.factor(name="own") == 21
 
-    async def test_a_version_beside_it_is_the_next_and_leaves_it_for_a_rollback(
+    async def test_a_version_folder_replaces_a_flat_model_and_keeps_it_for_rollback(
         self, flat: Path
     ) -> None:
         async with opened(flat) as it:
@@ -235,7 +235,7 @@ class TestFlat:
         async with opened(flat) as it:
             assert await it.factor() == 10 and (flat / "m/serving.toml").exists()
 
-    async def test_the_pin_of_a_model_in_the_root_lies_there(self, flat: Path) -> None:
+    async def test_the_pin_of_a_model_in_the_root_is_written_there(self, flat: Path) -> None:
         async with opened(flat) as it:
             await it.swap(1, name="own")
             assert read_pin(flat) == 1
@@ -245,7 +245,9 @@ class TestFlat:
                 (0, 1, "start"),
             ]
 
-    async def test_a_folder_that_takes_its_name_takes_over_without_a_gap(self, flat: Path) -> None:
+    async def test_a_folder_with_the_same_name_replaces_a_flat_model_without_a_gap(
+        self, flat: Path
+    ) -> None:
         async with opened(flat) as it:
             put(flat, "own", 1, scale(30))
             for _ in range(3):
@@ -259,7 +261,7 @@ class TestFlat:
                 assert await it.factor(name="own") in (20, 30)
             assert await it.factor(name="own") == 20
 
-    async def test_it_is_unloaded_and_loaded(self, flat: Path) -> None:
+    async def test_flat_models_can_be_unloaded_and_loaded(self, flat: Path) -> None:
         async with opened(flat) as it:
             for name, factor in (("m", 10), ("own", 20)):
                 await it.repository.unload(name)
@@ -268,7 +270,7 @@ class TestFlat:
                 await it.repository.load(name)
                 assert await it.factor(name=name) == factor
 
-    async def test_external_data_lies_beside_the_file(self, flat: Path) -> None:
+    async def test_external_data_of_flat_models_is_loaded(self, flat: Path) -> None:
         for folder in (flat / "data", flat / "triton/1/model.onnx"):
             save_with_data(folder, 4)
         async with opened(flat) as it:
@@ -279,9 +281,9 @@ class TestFlat:
 
 
 class TestWhatIsNotServed:
-    """It is logged, once, when it has stayed what it is."""
+    """Unserved entries are logged once, after they have not changed for a while."""
 
-    async def test_at_the_start_and_when_it_comes(
+    async def test_unserved_entries_are_logged_at_the_start_and_when_they_appear(
         self, root: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         def told() -> list[str]:
@@ -301,7 +303,7 @@ class TestWhatIsNotServed:
             await it.poll()
             assert await it.factor(name="torch") == 3 and len(told()) == 3
 
-    async def test_a_broken_version_below_the_serving_one_is_told(
+    async def test_a_broken_version_below_the_serving_one_is_logged(
         self, root: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level("WARNING")
@@ -312,7 +314,7 @@ class TestWhatIsNotServed:
             )
         assert any(m.startswith("m/1 is not served: there is no") for m in caplog.messages)
 
-    async def test_a_folder_without_a_model_is_no_end_of_all_models(self, root: Path) -> None:
+    async def test_a_folder_without_a_model_does_not_affect_other_models(self, root: Path) -> None:
         async with opened(root) as it:
             for version in (1, 2):
                 shutil.rmtree(root / "m" / str(version))
@@ -322,9 +324,9 @@ class TestWhatIsNotServed:
 
 
 class TestReady:
-    """Something must serve, unless the server may be empty."""
+    """A server is ready if a model serves, or if it may be empty."""
 
-    async def test_it_follows_what_serves(self, root: Path) -> None:
+    async def test_readiness_follows_the_serving_models(self, root: Path) -> None:
         put(root, "other", 1, scale(1))
         async with opened(root) as it:
             assert it.repository.ready
@@ -345,7 +347,7 @@ def read_pin(folder: Path) -> int | None:
 
 
 def save_with_data(folder: Path, factor: float) -> None:
-    """A scale model whose factor lies in a file of its own."""
+    """Write a scale model whose factor is in a separate file."""
     folder.mkdir(parents=True)
     model = onnx.load_from_string(scale(factor))
     onnx.save(

@@ -1,4 +1,4 @@
-"""A version that is not fit to serve is refused with its reason; nothing of it stays."""
+"""A version that fails the gate is refused with its reason, and its memory is freed."""
 
 import asyncio
 import gc
@@ -38,7 +38,7 @@ def pin_of(root: Path) -> Pin | None:
     return model.pin if model else None
 
 
-async def test_a_version_that_fails_on_what_the_live_one_runs_is_refused(root: Path) -> None:
+async def test_a_version_that_fails_on_rows_of_the_live_one_is_refused(root: Path) -> None:
     put(root, "wide", 1, scale(1, width=4))
     async with opened(root) as it:
         put(root, "wide", 2, graphs.fails_from(1).SerializeToString())
@@ -51,7 +51,9 @@ async def test_a_version_that_fails_on_what_the_live_one_runs_is_refused(root: P
         assert "rows of the live version" in served.forced
 
 
-async def test_where_nothing_serves_yet_it_is_served_with_care(tmp_path: Path) -> None:
+async def test_a_version_that_fails_on_rows_serves_if_there_is_no_live_version(
+    tmp_path: Path,
+) -> None:
     put(tmp_path, "m", 1, graphs.fails_from(1).SerializeToString())
     async with opened(tmp_path) as it:
         assert it.states() == {1: "READY"}
@@ -72,7 +74,7 @@ async def test_a_version_that_does_not_reproduce_the_golden_set_is_refused(root:
     assert pin_of(root) is None
 
 
-async def test_force_lets_it_serve_and_is_remembered(root: Path) -> None:
+async def test_a_forced_version_serves_and_survives_a_restart(root: Path) -> None:
     golden(root / "m", 3)
     async with opened(root) as it:
         served = await it.repository.swap("m", 1, FORCE)
@@ -82,7 +84,7 @@ async def test_force_lets_it_serve_and_is_remembered(root: Path) -> None:
         assert await it.factor() == 1
 
 
-async def test_what_does_not_load_cannot_be_forced(root: Path) -> None:
+async def test_a_version_that_does_not_load_cannot_be_forced(root: Path) -> None:
     put(root, "m", 4, b"no graph")
     async with opened(root) as it:
         with pytest.raises(GateFailed, match="load: model.onnx is not an ONNX model"):
@@ -101,7 +103,7 @@ async def test_another_signature_needs_to_be_allowed(root: Path) -> None:
         assert loaded.signature.inputs[0].name == "other"
 
 
-async def test_a_version_may_bring_a_golden_set_of_its_own(root: Path) -> None:
+async def test_a_version_may_have_its_own_golden_set(root: Path) -> None:
     golden(root / "m", 3)
     golden(root / "m/1", 1)
     async with opened(root) as it:
@@ -110,9 +112,7 @@ async def test_a_version_may_bring_a_golden_set_of_its_own(root: Path) -> None:
 
 
 @pytest.mark.parametrize("reference", [True, False])
-async def test_what_is_asked_for_and_cannot_be_measured_has_failed(
-    root: Path, reference: bool
-) -> None:
+async def test_a_required_figure_that_cannot_be_measured_fails(root: Path, reference: bool) -> None:
     asked = "z" if reference else "y"
     (root / "m/model.toml").write_text(f"[gate.outputs.{asked}]\nmin_cosine = 0.5")
     if reference:
@@ -122,14 +122,14 @@ async def test_what_is_asked_for_and_cannot_be_measured_has_failed(
         assert it.states()[3] == f"UNAVAILABLE {why}"
 
 
-async def test_a_version_that_cannot_fit_the_budget_is_not_even_loaded(root: Path) -> None:
+async def test_a_version_beyond_the_memory_budget_is_not_loaded(root: Path) -> None:
     async with opened(root, budget=1) as it:
         assert it.repository.model("m").serving is None
         assert "required at most 1" in it.states()[3]
         assert it.phases(3) == ["room"]
 
 
-async def test_a_slower_version_is_refused_where_model_toml_asks(root: Path) -> None:
+async def test_a_slower_version_is_refused_if_model_toml_sets_a_bound(root: Path) -> None:
     np.savez(root / "m/golden.npz", **{"inputs/x": np.repeat(ROWS, 64, 0)})
     (root / "m/model.toml").write_text(
         "[batching]\npreferred_batch_size = 64\n[gate]\nmax_slowdown = 10"
@@ -143,7 +143,7 @@ async def test_a_slower_version_is_refused_where_model_toml_asks(root: Path) -> 
         assert await it.factor() == 2
 
 
-async def test_the_start_prefers_what_passes(root: Path) -> None:
+async def test_the_start_serves_the_highest_version_that_passes(root: Path) -> None:
     golden(root / "m", 2)
     async with opened(root) as it:
         assert await it.factor() == 2
@@ -153,7 +153,7 @@ async def test_the_start_prefers_what_passes(root: Path) -> None:
 
 
 def slow(factor: float) -> bytes:
-    """As ``scale``, after some hundred milliseconds of arithmetic of no use."""
+    """As ``scale``, after some hundred milliseconds of useless arithmetic."""
     model = onnx.load_from_string(scale(factor))
     graph, last = model.graph, "x"
     for step, shape in enumerate([(2, 1024), *[(1024, 1024)] * 8, (1024, 2)]):
@@ -167,7 +167,7 @@ def slow(factor: float) -> bytes:
     return result
 
 
-async def test_what_a_check_of_the_gate_raises_is_the_versions_reason(
+async def test_an_exception_in_a_gate_check_is_the_versions_reason(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(root, "m", 4, scale(4))
@@ -179,10 +179,10 @@ async def test_what_a_check_of_the_gate_raises_is_the_versions_reason(
             await it.swap(4)
 
 
-async def test_nothing_of_a_version_that_failed_stays_in_memory(
+async def test_a_failed_version_is_freed_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even until the next garbage collection: the next one is judged without it."""
+    """It is freed before the next garbage collection, so that the next version has the memory."""
     put(tmp_path, "a", 1, scale(2))
     sessions: list[ref[Session]] = []
 

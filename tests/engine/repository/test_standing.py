@@ -1,4 +1,4 @@
-"""What a model serves, as a value; and a model in another process brought to it."""
+"""The served versions of a model as a value, and their restoration in another process."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def standing(it: Opened) -> Standing:
     return found
 
 
-async def test_it_survives_json(root: Path) -> None:
+async def test_a_standing_survives_json(root: Path) -> None:
     async with opened(root) as it:
         await it.swap(1)
         found = standing(it)
@@ -32,7 +32,7 @@ async def test_it_survives_json(root: Path) -> None:
         assert Standing.from_json(told) == found
 
 
-async def test_another_process_comes_to_serve_the_same(root: Path) -> None:
+async def test_restore_serves_the_same_versions_in_another_process(root: Path) -> None:
     async with opened(root) as first:
         await first.repository.swap("m", 2, SWAP)
         async with opened(root) as other:
@@ -44,7 +44,7 @@ async def test_another_process_comes_to_serve_the_same(root: Path) -> None:
             assert standing(other).previous == standing(first).previous
 
 
-async def test_what_was_unloaded_is_unloaded_there_too(root: Path) -> None:
+async def test_restore_unloads_models_that_were_unloaded(root: Path) -> None:
     async with opened(root) as first, opened(root) as other:
         await first.repository.unload("m")
         found = standing(first)

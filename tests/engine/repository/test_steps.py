@@ -1,4 +1,4 @@
-"""Steps bring memory to what is on disk; what fails on the way has a reason."""
+"""Steps load the versions on disk; a step that fails has a reason."""
 
 import threading
 from pathlib import Path
@@ -29,7 +29,9 @@ def root(tmp_path: Path) -> Path:
         ("policy = 'specific'\nnumbers = [1, 2]", {1, 2}),
     ],
 )
-async def test_what_is_loaded(root: Path, settings: str, loaded: set[int]) -> None:
+async def test_the_version_policy_decides_what_is_loaded(
+    root: Path, settings: str, loaded: set[int]
+) -> None:
     put(root, "m", 3, scale(3))
     (root / "m/model.toml").write_text(f"[versions]\n{settings}")
     async with opened(root) as it:
@@ -37,7 +39,7 @@ async def test_what_is_loaded(root: Path, settings: str, loaded: set[int]) -> No
         assert ready == loaded and await it.factor() == max(loaded)
 
 
-async def test_one_of_several_that_fails_leaves_the_others_alone(root: Path) -> None:
+async def test_a_failed_version_does_not_affect_other_versions(root: Path) -> None:
     put(root, "m", 3, b"junk")
     (root / "m/model.toml").write_text("[versions]\npolicy = 'all'")
     async with opened(root) as it:
@@ -45,10 +47,10 @@ async def test_one_of_several_that_fails_leaves_the_others_alone(root: Path) -> 
         assert it.states()[3].startswith("UNAVAILABLE load: model.onnx is not an ONNX model")
 
 
-async def test_what_another_one_held_meanwhile_does_not_count(
+async def test_memory_of_a_load_that_has_ended_does_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``a`` is loaded until ``b`` has been refused for what ``a`` holds."""
+    """``a`` is loading until ``b`` has been refused because of the memory that ``a`` holds."""
     refused = threading.Event()
     for name in ("a", "b"):
         put(tmp_path, name, 1, scale(2))

@@ -1,4 +1,4 @@
-"""A version serves while it is READY, answers what it has admitted, and then lets go."""
+"""A version serves while it is READY, answers admitted requests, and then frees its memory."""
 
 import asyncio
 import gc
@@ -24,7 +24,7 @@ WAITING = {"batching": {"max_queue_delay": 0.1, "preferred_batch_size": 4}}
 
 
 class Made:
-    """A version of a model that doubles, and what it has told."""
+    """A version of a model that doubles its rows, and its events."""
 
     def __init__(self, root: Path, config: ModelConfig) -> None:
         self.told: list[Event] = []
@@ -59,14 +59,14 @@ async def made(tmp_path: Path) -> AsyncIterator[Made]:
 
 @pytest.fixture
 async def waiting(tmp_path: Path) -> AsyncIterator[Made]:
-    """One whose requests wait for a full batch."""
+    """A version whose requests wait for a full batch."""
     one = Made(tmp_path, ModelConfig.model_validate(WAITING))
     one.start()
     yield one
     await one.version.stop(0.0)
 
 
-async def test_it_serves_when_it_is_started_and_not_before(made: Made) -> None:
+async def test_a_version_serves_only_after_its_start(made: Made) -> None:
     with pytest.raises(NotReady, match='model "m" version 1 is LOADING$'):
         made.ask()
     made.start()
@@ -77,7 +77,7 @@ async def test_it_serves_when_it_is_started_and_not_before(made: Made) -> None:
     assert made.version.signature.inputs[0].name == "x" and made.version.padding is None
 
 
-async def test_one_that_failed_says_why(made: Made) -> None:
+async def test_requests_to_a_failed_version_get_its_reason(made: Made) -> None:
     made.version.fail("load: no file")
     with pytest.raises(NotReady, match="is UNAVAILABLE: load: no file"):
         made.ask()
@@ -85,7 +85,7 @@ async def test_one_that_failed_says_why(made: Made) -> None:
     assert made.states == ["UNAVAILABLE load: no file"]
 
 
-async def test_what_was_admitted_is_answered_before_it_lets_go(waiting: Made) -> None:
+async def test_admitted_requests_are_answered_before_the_version_is_freed(waiting: Made) -> None:
     first = waiting.ask()
     waiting.version.begin_stop(60.0)
     assert waiting.version.state is State.UNLOADING
@@ -96,7 +96,7 @@ async def test_what_was_admitted_is_answered_before_it_lets_go(waiting: Made) ->
     assert waiting.states == ["READY", "UNLOADING", f"UNAVAILABLE {UNLOADED}"]
 
 
-async def test_what_does_not_end_in_time_gets_an_error(tmp_path: Path) -> None:
+async def test_requests_not_answered_within_the_drain_timeout_get_an_error(tmp_path: Path) -> None:
     slow = {"batching": {"max_queue_delay": 10.0, "preferred_batch_size": 4}}
     one = Made(tmp_path, ModelConfig.model_validate(slow))
     one.start()
@@ -107,7 +107,7 @@ async def test_what_does_not_end_in_time_gets_an_error(tmp_path: Path) -> None:
     assert one.version.state is State.UNAVAILABLE
 
 
-async def test_a_drain_goes_on_without_who_asked_for_it(waiting: Made) -> None:
+async def test_a_drain_continues_when_its_caller_is_cancelled(waiting: Made) -> None:
     first = waiting.ask()
     asking = asyncio.create_task(waiting.version.stop(60.0))
     await asyncio.sleep(0)
@@ -117,7 +117,7 @@ async def test_a_drain_goes_on_without_who_asked_for_it(waiting: Made) -> None:
     assert waiting.states.count("UNLOADING") == 1
 
 
-async def test_sessions_go_and_metadata_stays(made: Made) -> None:
+async def test_a_stopped_version_frees_its_sessions_and_keeps_its_metadata(made: Made) -> None:
     made.start()
     loaded, batcher = made.version.serving()
     (session,) = {each.run.__self__ for each in loaded.instances}  # type: ignore[attr-defined]
@@ -144,7 +144,7 @@ async def test_a_lost_thread_ends_the_version_once(made: Made) -> None:
     assert [event.back for event in threads] == [False, False, True]
 
 
-async def test_requests_that_were_given_up_leave_the_queue(waiting: Made) -> None:
+async def test_cancelled_requests_leave_the_queue(waiting: Made) -> None:
     batcher = waiting.version.batcher
     assert batcher is not None
     waiting.ask().cancel()
@@ -155,7 +155,7 @@ async def test_requests_that_were_given_up_leave_the_queue(waiting: Made) -> Non
     await kept
 
 
-def test_labels_of_the_settings_come_before_those_of_the_file(tmp_path: Path) -> None:
+def test_labels_of_the_settings_override_those_of_the_file(tmp_path: Path) -> None:
     config = ModelConfig.model_validate({"outputs": {"y": {"labels": ["cat", "dog"]}}})
     made = Made(tmp_path, config)
     assert made.version.labels("y") == ("cat", "dog")

@@ -1,4 +1,4 @@
-"""Poll mode survives whatever is wrong with the folder, and tells of it once."""
+"""Poll mode survives any error in the folder, and reports it once."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def test_the_watch_says_once_what_is_wrong_and_goes_on(
+async def test_the_watch_logs_an_error_once_and_continues(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with opened(root) as it:
@@ -42,7 +42,7 @@ async def test_the_watch_says_once_what_is_wrong_and_goes_on(
     assert len([m for m in caplog.messages if "is empty" in m]) == 1
 
 
-async def test_the_watch_survives_whatever_a_look_raises_and_tells_of_each(
+async def test_the_watch_survives_any_exception_and_reports_each_poll(
     root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[Event] = []
@@ -60,7 +60,7 @@ async def test_the_watch_survives_whatever_a_look_raises_and_tells_of_each(
     assert len([e for e in errors if "cannot be followed" in e]) == 1
 
 
-async def test_a_repository_that_could_not_be_read_at_the_start_is_loaded_by_the_watch(
+async def test_the_watch_loads_a_repository_unreadable_at_the_start(
     root: Path,
 ) -> None:
     repository = ModelRepository(root / "later", Context(1, lambda _: None))

@@ -1,4 +1,4 @@
-"""Every accepted request gets its own rows back, whatever happens to the others."""
+"""Every accepted request gets its own rows, even if other requests fail or disconnect."""
 
 import asyncio
 import gc
@@ -39,7 +39,7 @@ DEFAULT = Terms()
 
 
 def twice(inputs: Arrays, *_: object) -> Arrays:
-    """A model: doubles its rows, and fails where a poisoned one is among them."""
+    """A model that doubles its rows, and fails if a poisoned row is among them."""
     if (inputs[0] == POISON).any():
         raise ExecutionFailed("poisoned")
     return (inputs[0] * 2,)
@@ -115,7 +115,7 @@ def test_every_request_gets_its_own_rows(
     asyncio.run(scenario())
 
 
-async def test_a_client_that_leaves_leaves_the_queue() -> None:
+async def test_requests_of_disconnected_clients_leave_the_queue() -> None:
     policy = BatchPolicy(max_delay=600.0, max_queue=1, preferred_rows=8)
     served = batcher(policy)
     submit(served, rows(1, 1), 1).cancel()
@@ -125,7 +125,7 @@ async def test_a_client_that_leaves_leaves_the_queue() -> None:
     served.close()
 
 
-async def test_who_would_wait_in_vain_is_refused_at_once() -> None:
+async def test_a_request_that_would_miss_its_deadline_is_refused_at_once() -> None:
     policy = BatchPolicy(BatchingMode.REQUESTS, preferred_rows=1, max_queue=40)
 
     def slow(inputs: Arrays, *_: object) -> Arrays:
@@ -152,7 +152,7 @@ async def test_who_would_wait_in_vain_is_refused_at_once() -> None:
     served.close()
 
 
-async def test_who_still_waits_at_close_is_told() -> None:
+async def test_waiting_requests_get_an_error_at_close() -> None:
     served = batcher(BatchPolicy(max_delay=600.0, preferred_rows=8))
     reply = submit(served, rows(1, 1), 1)
     served.close()
@@ -181,7 +181,7 @@ async def test_requests_are_in_flight_until_they_are_answered() -> None:
     served.close()
 
 
-async def test_a_request_that_stands_alone_shares_no_run() -> None:
+async def test_a_request_marked_alone_shares_no_run() -> None:
     sizes: list[int] = []
 
     def run(inputs: Arrays, *_: object) -> Arrays:
@@ -200,7 +200,7 @@ async def test_a_request_that_stands_alone_shares_no_run() -> None:
     assert sorted(sizes) == [0, 1, 2, 2, 4]  # the first came to a free instance
 
 
-async def test_rows_taken_apart_keep_what_their_request_overrides() -> None:
+async def test_single_rows_keep_the_overrides_of_their_request() -> None:
     seen: list[Any] = []
 
     def run(inputs: Arrays, *_: object) -> Arrays:
@@ -217,7 +217,7 @@ async def test_rows_taken_apart_keep_what_their_request_overrides() -> None:
 
 
 def until_ended(inputs: Arrays, _: object, control: Any) -> Arrays:
-    """A model that runs for ever on a negative row."""
+    """A model that runs forever on a negative row."""
     if (inputs[0] < 0).any():
         assert control.ended.wait(10)
         raise ExecutionFailed("Exiting due to terminate flag being set to true")
@@ -237,7 +237,7 @@ def limited(run: Any, limits: RunLimits, lost: Any = None) -> DynamicBatcher:
     )
 
 
-async def test_a_run_without_end_is_ended_and_the_next_one_runs() -> None:
+async def test_a_run_past_its_timeout_is_ended_and_the_next_one_runs() -> None:
     served = limited(until_ended, RunLimits(timeout=0.0, grace=60.0))
     endless, short = submit(served, rows(-1, 1), 1), submit(served, rows(1, 1), 1)
     with pytest.raises(RunTimeout, match="run_timeout"):
@@ -247,7 +247,7 @@ async def test_a_run_without_end_is_ended_and_the_next_one_runs() -> None:
     served.close()
 
 
-async def test_a_run_that_nobody_waits_for_gives_its_thread_back() -> None:
+async def test_a_run_without_waiting_clients_is_ended_and_frees_its_thread() -> None:
     served = limited(until_ended, RunLimits(timeout=3600.0))
     endless, short = submit(served, rows(-1, 1), 1), submit(served, rows(1, 1), 1)
     endless.cancel()
@@ -280,7 +280,7 @@ async def test_a_thread_that_does_not_return_is_given_up() -> None:
     assert served.free_marks
 
 
-async def test_what_is_run_at_close_is_ended() -> None:
+async def test_running_batches_are_ended_at_close() -> None:
     served = limited(until_ended, RunLimits(timeout=3600.0))
     endless, next_ = submit(served, rows(-1, 1), 1), submit(served, rows(-1, 1), 1)
     served.close()
@@ -291,8 +291,8 @@ async def test_what_is_run_at_close_is_ended() -> None:
     assert served.in_flight == 0
 
 
-async def test_nothing_holds_a_batcher_that_was_closed() -> None:
-    """The session goes with it, at once: without a collection, which may be far away."""
+async def test_a_closed_batcher_is_freed_at_once() -> None:
+    """The ONNX Runtime session is freed at once, without waiting for a garbage collection."""
     served = limited(until_ended, RunLimits(timeout=3600.0))
     await asyncio.wait_for(submit(served, rows(1, 1), 1), 10)
     served.close()
@@ -345,7 +345,7 @@ async def test_under_overload_urgent_requests_are_answered_and_the_others_refuse
     served.close()
 
 
-async def test_an_instance_at_work_is_given_the_next_batch_once_it_is_full() -> None:
+async def test_a_busy_instance_gets_the_next_batch_once_it_is_full() -> None:
     policy, gate, ran = BatchPolicy(preferred_rows=2), threading.Event(), list[int]()
 
     def run(inputs: Arrays, *_: object) -> Arrays:
@@ -369,7 +369,7 @@ async def test_an_instance_at_work_is_given_the_next_batch_once_it_is_full() -> 
     served.close()
 
 
-async def test_a_lone_request_gets_all_cores_and_a_crowd_does_not() -> None:
+async def test_a_lone_request_uses_all_cores_and_concurrent_ones_do_not() -> None:
     policy, ran, gate = BatchPolicy(BatchingMode.REQUESTS, preferred_rows=1), "", threading.Event()
 
     def noting(name: str) -> Instance:
@@ -397,7 +397,7 @@ async def test_a_lone_request_gets_all_cores_and_a_crowd_does_not() -> None:
     served.close()
 
 
-async def test_a_model_is_not_alone_while_another_one_runs() -> None:
+async def test_a_request_is_not_lone_while_another_model_runs() -> None:
     policy = BatchPolicy(BatchingMode.REQUESTS, preferred_rows=1)
     ran: list[str] = []
 

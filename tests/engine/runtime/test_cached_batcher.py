@@ -1,4 +1,4 @@
-"""Equal requests run once, and each is answered on its own terms."""
+"""Equal requests run once, and each keeps its own deadline and outputs."""
 
 import asyncio
 
@@ -22,7 +22,7 @@ POLICY = BatchPolicy(max_rows=8, preferred_rows=8, max_queue=16)
 
 
 class Served:
-    """A model that doubles its rows, behind a cache; what ran, and what was looked up."""
+    """A model that doubles its rows, behind a cache. Records the runs and the lookups."""
 
     def __init__(self, policy: BatchPolicy = POLICY, limit: int = 100_000) -> None:
         self.events: list[Event] = []
@@ -40,7 +40,7 @@ class Served:
 
     @property
     def ran(self) -> int:
-        """Rows that were run."""
+        """The rows that were run."""
         return sum(event.rows for event in self.events if isinstance(event, BatchExecuted))
 
     @property
@@ -54,7 +54,7 @@ def _twice(inputs: Arrays, *_: object) -> Arrays:
     return (inputs[0] * 2,)
 
 
-async def test_what_was_asked_before_is_answered_at_once() -> None:
+async def test_a_repeated_request_is_answered_from_the_cache() -> None:
     served = Served()
     first = await served.ask(3)
     again = served.ask(3)
@@ -62,7 +62,7 @@ async def test_what_was_asked_before_is_answered_at_once() -> None:
     assert served.ran == 1 and served.hits == [False, True]
 
 
-async def test_equal_requests_under_way_run_once() -> None:
+async def test_equal_requests_in_progress_run_once() -> None:
     served = Served()
     replies = [served.ask(3) for _ in range(5)] + [served.ask(4)]
     assert served.batcher.in_flight == 6
@@ -79,7 +79,7 @@ async def test_other_outputs_are_another_request() -> None:
     assert served.hits == [False, False]
 
 
-async def test_errors_are_not_kept_and_go_to_all_that_waited() -> None:
+async def test_errors_are_not_cached_and_reach_all_waiting_requests() -> None:
     served = Served()
     for _ in range(2):
         replies = [served.ask(POISON) for _ in range(3)]
@@ -88,7 +88,7 @@ async def test_errors_are_not_kept_and_go_to_all_that_waited() -> None:
     assert len(served.cache) == 0
 
 
-async def test_the_outputs_still_come_when_the_first_client_leaves() -> None:
+async def test_other_clients_get_outputs_when_the_first_disconnects() -> None:
     served = Served()
     first, second = served.ask(3), served.ask(3)
     first.cancel()
@@ -96,8 +96,8 @@ async def test_the_outputs_still_come_when_the_first_client_leaves() -> None:
     assert float((await second)[0][0, 0]) == 6
 
 
-async def test_what_all_clients_left_is_not_waited_for() -> None:
-    """The batcher drops it without a word; the next that asks is run."""
+async def test_requests_whose_clients_all_disconnected_are_dropped() -> None:
+    """The batcher drops the request silently; the next equal request runs."""
     served = Served()
     for reply in (served.ask(3), served.ask(3)):
         reply.cancel()
@@ -109,8 +109,8 @@ async def test_what_all_clients_left_is_not_waited_for() -> None:
     assert served.batcher.in_flight == 0 and not served.batcher._flights
 
 
-async def test_a_deadline_is_that_of_each_request() -> None:
-    """The first is too late; the second, which came later, is run in its own time."""
+async def test_each_request_keeps_its_own_deadline() -> None:
+    """The first request expires; the second, which arrived later, runs before its own deadline."""
     now = 0.0
     served = Served()
     inner = DynamicBatcher(
@@ -131,7 +131,7 @@ async def test_a_deadline_is_that_of_each_request() -> None:
     assert float((await second)[0][0, 0]) == 6
 
 
-async def test_no_more_wait_than_the_queue_holds() -> None:
+async def test_waiting_equal_requests_count_towards_the_queue_limit() -> None:
     served = Served(BatchPolicy(max_rows=8, preferred_rows=8, max_queue=4))
     replies = [served.ask(3) for _ in range(4)]
     with pytest.raises(QueueFull):
@@ -140,7 +140,7 @@ async def test_no_more_wait_than_the_queue_holds() -> None:
     await asyncio.gather(*replies)
 
 
-async def test_a_closed_batcher_answers_nobody_from_its_cache_again() -> None:
+async def test_a_closed_batcher_does_not_answer_from_its_cache() -> None:
     served = Served()
     running, *waiting = [served.ask(value) for value in (1, 3, 3)]
     served.batcher.close()

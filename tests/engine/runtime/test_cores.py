@@ -20,7 +20,7 @@ POLICY = BatchPolicy(BatchingMode.REQUESTS, preferred_rows=1)
 
 
 class Model:
-    """Notes its name in ``ran`` when a run begins; a run takes ``seconds``."""
+    """A model that appends its name to ``ran`` when a run begins; a run takes ``seconds``."""
 
     def __init__(self, name: str, ran: list[str], seconds: float) -> None:
         self._name, self._ran, self._seconds = name, ran, seconds
@@ -56,7 +56,7 @@ def submit(served: DynamicBatcher, count: int) -> list[asyncio.Future[Arrays]]:
     return replies
 
 
-async def test_models_that_both_wait_run_by_weight() -> None:
+async def test_waiting_models_run_by_weight() -> None:
     cores, ran = Cores(1), list[str]()
     heavy = Model("heavy", ran, 0.004).served(Share(cores, weight=3))
     light = Model("light", ran, 0.004).served(Share(cores, weight=1))
@@ -70,7 +70,7 @@ async def test_models_that_both_wait_run_by_weight() -> None:
     light.close()
 
 
-async def test_a_rare_request_begins_before_the_flood_that_came_first() -> None:
+async def test_a_rare_request_begins_before_an_earlier_flood() -> None:
     cores, ran = Cores(2), list[str]()
     flood = Model("flood", ran, 0.02).served(Share(cores), instances=2)
     rare = Model("rare", ran, 0.001).served(Share(cores))
@@ -84,7 +84,7 @@ async def test_a_rare_request_begins_before_the_flood_that_came_first() -> None:
     rare.close()
 
 
-async def test_a_model_whose_turn_has_not_come_does_not_turn_the_event_loop() -> None:
+async def test_a_model_that_waits_for_its_turn_does_not_poll_the_event_loop() -> None:
     looks = 0
 
     def clock() -> float:
@@ -108,7 +108,7 @@ async def test_a_model_whose_turn_has_not_come_does_not_turn_the_event_loop() ->
         served.close()
 
 
-async def test_a_model_that_is_unloaded_while_it_waits_gives_its_turn_to_the_next() -> None:
+async def test_unloading_a_waiting_model_passes_its_turn_on() -> None:
     cores, ran = Cores(1), list[str]()
     first, second, third = (
         Model(name, ran, 0.05).served(Share(cores)) for name in ("first", "second", "third")

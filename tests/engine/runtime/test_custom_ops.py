@@ -1,4 +1,4 @@
-"""Operators that ONNX Runtime lacks: a real library, and what a model without one is told."""
+"""Operators that ONNX Runtime lacks: a real library, and the errors without a library."""
 
 import importlib.util
 import shutil
@@ -21,7 +21,7 @@ ALLOW = "--allow-custom-ops"
 
 
 def shouting(operator: str = "StringUpper", domain: str = DOMAIN) -> onnx.ModelProto:
-    """Text to text, in an operator of another domain."""
+    """A model from text to text, with an operator of another domain."""
     ends = [graphs.value(name, ["batch"], TensorProto.STRING) for name in ("x", "y")]
     model = graphs.model(
         [helper.make_node(operator, ["x"], ["y"], domain=domain)], ends[:1], ends[1:]
@@ -33,7 +33,7 @@ def shouting(operator: str = "StringUpper", domain: str = DOMAIN) -> onnx.ModelP
 
 @pytest.fixture
 def lib(tmp_path: Path) -> Path:
-    """A library beside model.toml."""
+    """The path of a library beside model.toml."""
     package = importlib.util.find_spec("onnxruntime_extensions")
     OPERATORS.need(package)
     assert package is not None and package.origin is not None
@@ -52,19 +52,19 @@ def loaded(
     return load(graphs.save(model, home), config, 1, allowed)
 
 
-def test_a_library_that_is_named_and_allowed_is_used(lib: Path) -> None:
+def test_a_configured_and_allowed_library_is_loaded(lib: Path) -> None:
     found = loaded(lib.parent, shouting(), "lib.so")
     text = np.array(["abc", "d"], object)
     (answer,) = found.instances[0].run.__self__.run((text,))  # type: ignore[attr-defined]
     assert answer.tolist() == ["ABC", "D"]
 
 
-def test_without_the_flag_it_is_not_loaded(lib: Path) -> None:
+def test_a_library_is_not_loaded_without_the_flag(lib: Path) -> None:
     with pytest.raises(LoadFailed, match=f"'lib.so' is code, .* start it with {ALLOW}"):
         loaded(lib.parent, shouting(), "lib.so", allowed=False)
 
 
-def test_a_model_without_its_library_is_told_the_domain_and_the_settings(tmp_path: Path) -> None:
+def test_a_missing_library_error_names_domain_and_settings(tmp_path: Path) -> None:
     with pytest.raises(LoadFailed) as caught:
         loaded(tmp_path, shouting())
     for part in ('"StringUpper"', f'domain "{DOMAIN}"', '[session] custom_ops = "lib.so"', ALLOW):
@@ -74,7 +74,7 @@ def test_a_model_without_its_library_is_told_the_domain_and_the_settings(tmp_pat
 @pytest.mark.parametrize(
     ("domain", "told"), [(DOMAIN, True), ("com.microsoft.extensions", True), ("acme.ops", False)]
 )
-def test_the_package_of_a_domain_is_named_where_it_is_known(
+def test_the_error_names_the_package_of_a_known_domain(
     domain: str, told: bool, tmp_path: Path
 ) -> None:
     with pytest.raises(LoadFailed, match="session. custom_ops") as caught:
@@ -88,7 +88,7 @@ def test_an_operator_that_the_library_lacks_is_named(lib: Path) -> None:
 
 
 @pytest.mark.parametrize("domain", ["com.microsoft", "ai.onnx.ml"])
-def test_for_an_operator_of_a_newer_onnx_runtime_no_library_is_asked(
+def test_an_unknown_standard_operator_does_not_ask_for_a_library(
     domain: str, tmp_path: Path
 ) -> None:
     with pytest.raises(LoadFailed) as caught:
@@ -96,11 +96,11 @@ def test_for_an_operator_of_a_newer_onnx_runtime_no_library_is_asked(
     assert "FromTheFuture" in str(caught.value) and "custom_ops" not in str(caught.value)
 
 
-def test_other_reasons_stay_as_they_are() -> None:
+def test_other_load_errors_are_not_changed() -> None:
     assert missing_operator("Protobuf parsing failed.", None) == ""
 
 
-def test_what_is_no_library_is_a_reason(tmp_path: Path) -> None:
+def test_an_invalid_library_fails_the_load(tmp_path: Path) -> None:
     (tmp_path / "lib.so").write_bytes(b"text" * 100)
     with pytest.raises(LoadFailed, match="^custom_ops lib.so cannot be loaded: "):
         loaded(tmp_path, shouting(), "lib.so")
@@ -120,7 +120,7 @@ def test_what_is_no_library_is_a_reason(tmp_path: Path) -> None:
         ("another.so", "leads into a version's folder"),
     ],
 )
-def test_a_library_comes_from_beside_model_toml_only(
+def test_a_library_is_loaded_only_from_beside_model_toml(
     name: str, reason: str, tmp_path: Path
 ) -> None:
     home = tmp_path / "models" / "m"
@@ -134,7 +134,7 @@ def test_a_library_comes_from_beside_model_toml_only(
         library(home, home.parent, name, allowed=True)
 
 
-def test_a_mounted_folder_of_links_is_as_good(tmp_path: Path) -> None:
+def test_a_library_may_be_a_link_within_a_mounted_folder(tmp_path: Path) -> None:
     home = tmp_path / "models" / "m"
     (home / "..2024").mkdir(parents=True)
     (home / "..2024" / "lib.so").touch()

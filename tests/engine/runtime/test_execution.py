@@ -1,4 +1,4 @@
-"""A batch that fails is run again request by request, so that a bad one fails alone."""
+"""A failed batch is run again one request at a time, so that only the bad request fails."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def results(execution: object) -> list[object]:
     return [each if isinstance(each, Exception) else each[0].tolist() for each in found]
 
 
-def test_rows_run_together_and_come_back_to_their_requests() -> None:
+def test_rows_run_together_and_are_returned_by_request() -> None:
     execution = Instance(double, BatchPolicy()).execute(batch(1, 2, 3))
     assert results(execution) == [[[2, 2]], [[4, 4]], [[6, 6]]]
     assert execution.timing.total >= execution.timing.compute >= 0
@@ -54,7 +54,7 @@ def test_outputs_that_are_not_rows_fail_unless_requests_are_run_whole() -> None:
     assert whole.results[0][0] == pytest.approx(2)  # type: ignore[index]
 
 
-def test_the_reason_of_a_run_that_was_ended_takes_the_place_of_errors_alone() -> None:
+def test_the_reason_of_an_ended_run_replaces_only_errors() -> None:
     why = RunTimeout("too long")
     ended = Instance(double, BatchPolicy()).execute(batch(1, -1)).instead(why)
     assert results(ended) == [[[2, 2]], why]

@@ -1,4 +1,4 @@
-"""Locales that models need: what is missing is named, with what to install."""
+"""Errors about missing locales name the locale and say what to install."""
 
 import pytest
 
@@ -19,7 +19,7 @@ ERROR = (
         ("ca_ES.UTF-8@valencia", "localedef -i ca_ES@valencia -f UTF-8", "glibc-langpack-ca "),
     ],
 )
-def test_what_to_install_is_told(name: str, command: str, pack: str) -> None:
+def test_the_error_says_what_to_install(name: str, command: str, pack: str) -> None:
     text = missing_locale(ERROR.format(name))
     assert text is not None
     assert f"need the locale {name}, which is not installed" in text
@@ -27,10 +27,10 @@ def test_what_to_install_is_told(name: str, command: str, pack: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["$(reboot)", "en_US;reboot", "a b; c", "a\nb", "x" * 5000])
-def test_no_command_is_made_of_what_is_no_name(name: str) -> None:
+def test_no_command_is_printed_for_an_invalid_locale_name(name: str) -> None:
     text = missing_locale(ERROR.format(name))
     assert text is not None and "localedef" not in text and len(text) < 400
 
 
-def test_other_errors_are_others() -> None:
+def test_other_errors_are_not_about_locales() -> None:
     assert missing_locale("Failed to load model") is None

@@ -1,4 +1,5 @@
-"""A request with more rows than one run takes is answered whole, in order, and fair to others."""
+"""A request with more rows than one run accepts is answered whole and in order, without blocking
+other requests."""
 
 import asyncio
 import threading
@@ -31,7 +32,7 @@ KINDS = ["float32", "int64", "bool", "float16", "uint8", "object"]
 
 
 def numbered(rows: int, width: int, kind: str, poisoned: bool = False) -> Arrays:
-    """Rows that tell their place, and an input of the kind beside them."""
+    """Return rows that contain their position, and a second input of a datatype."""
     places = np.arange(rows, dtype=np.int64)[:, None]
     if poisoned:
         places[rows // 2] = POISON
@@ -41,7 +42,7 @@ def numbered(rows: int, width: int, kind: str, poisoned: bool = False) -> Arrays
 
 
 def back(inputs: Arrays, *_: object) -> Arrays:
-    """A model: gives its rows back, and refuses a poisoned one."""
+    """A model that returns its rows, and refuses a poisoned row."""
     if (inputs[0] == POISON).any():
         raise InputRejected("poisoned")
     return inputs
@@ -67,7 +68,7 @@ def submit(
 
 
 class Memory:
-    """Reserves from a budget of so many bytes."""
+    """Reserves memory from a budget of a number of bytes."""
 
     def __init__(self, limit: int) -> None:
         self.budget = Budget(limit)
@@ -191,7 +192,7 @@ async def test_a_large_request_takes_one_place_of_the_queue() -> None:
     served.close()
 
 
-async def test_the_deadline_holds_for_the_last_part_too() -> None:
+async def test_the_deadline_applies_to_the_last_part() -> None:
     now = 0.0
 
     def slow(inputs: Arrays, *_: object) -> Arrays:
@@ -210,7 +211,7 @@ async def test_the_deadline_holds_for_the_last_part_too() -> None:
     served.close()
 
 
-async def test_a_client_that_leaves_ends_the_parts_that_are_left() -> None:
+async def test_a_disconnected_client_cancels_the_remaining_parts() -> None:
     ran = 0
 
     def run(inputs: Arrays, *_: object) -> Arrays:
@@ -237,7 +238,7 @@ async def test_a_failed_part_is_named_and_ends_the_request() -> None:
     served.close()
 
 
-async def test_outputs_that_do_not_fit_the_memory_are_not_made() -> None:
+async def test_outputs_beyond_the_memory_budget_are_refused() -> None:
     ran = 0
 
     def wide(inputs: Arrays, *_: object) -> Arrays:
@@ -255,7 +256,7 @@ async def test_outputs_that_do_not_fit_the_memory_are_not_made() -> None:
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3, 2)])
-async def test_outputs_without_a_row_axis_are_not_put_together(shape: tuple[int, ...]) -> None:
+async def test_outputs_without_a_row_axis_are_refused(shape: tuple[int, ...]) -> None:
     served = batcher(policy(), lambda *_: (np.zeros(shape, np.float32),), inline=True)
     reply = submit(served, numbered(80, 1, "int64"), alone=True)
     with pytest.raises(InputRejected, match="not one row for each: send at most 8 in one request"):
@@ -263,7 +264,7 @@ async def test_outputs_without_a_row_axis_are_not_put_together(shape: tuple[int,
     served.close()
 
 
-async def test_rows_of_different_lengths_are_not_put_together() -> None:
+async def test_outputs_of_different_lengths_are_refused() -> None:
     def ragged(inputs: Arrays, *_: object) -> Arrays:
         return (np.zeros((len(inputs[0]), 1 + int(inputs[0][0, 0])), np.float32),)
 
@@ -274,7 +275,7 @@ async def test_rows_of_different_lengths_are_not_put_together() -> None:
     served.close()
 
 
-async def test_a_large_request_is_told_when_the_model_goes() -> None:
+async def test_a_large_request_gets_an_error_when_the_model_is_unloaded() -> None:
     started, go_on = threading.Event(), threading.Event()
 
     def wait(inputs: Arrays, *_: object) -> Arrays:
@@ -292,7 +293,7 @@ async def test_a_large_request_is_told_when_the_model_goes() -> None:
     await asyncio.wait_for(served.drain(), PATIENCE)
 
 
-async def test_what_is_not_cut_says_so() -> None:
+async def test_a_request_that_may_not_be_cut_is_refused_with_the_limit() -> None:
     served = batcher(policy(part_rows=0, refusal="the limit is max_batch_size: send fewer rows"))
     with pytest.raises(SignatureMismatch) as caught:
         submit(served, numbered(9, 1, "int64"))

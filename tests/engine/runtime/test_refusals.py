@@ -1,4 +1,5 @@
-"""What a graph refuses is the client's 400, whichever operator says so; failures stay failures.
+"""Inputs that a graph refuses are the client's 400, whichever operator refuses them; failures stay
+500.
 
 The texts are ONNX Runtime's and change between versions. Run this file with the oldest and the
 newest version that pyproject.toml allows:
@@ -74,19 +75,19 @@ def test_a_computed_index_names_the_axis_that_it_comes_from(tmp_path: Path) -> N
         Session(path, SessionOptions()).run((floats(1, 12),))
 
 
-def test_a_text_that_is_no_number_is_said_to_be_none(tmp_path: Path) -> None:
+def test_a_text_that_is_not_a_number_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputRejected, match='Cast "node_1": a text is not a number: input "x"'):
         session("Cast", tmp_path).run(CASES["Cast"].refused)
 
 
-def test_no_memory_is_no_refusal(tmp_path: Path) -> None:
+def test_out_of_memory_is_not_the_clients_error(tmp_path: Path) -> None:
     model = graph("Expand", ROW | {"s": ("i", ["k"])})
     path = graphs.save(model, tmp_path) / "model.onnx"
     with pytest.raises(ExecutionFailed, match="allocate memory"):
         Session(path, SessionOptions()).run((floats(1, 4), ints(10**12, 4)))
 
 
-def test_a_run_that_is_ended_is_no_refusal(tmp_path: Path) -> None:
+def test_an_ended_run_is_not_the_clients_error(tmp_path: Path) -> None:
     control = new_control()
     control.terminate = True
     with pytest.raises(ExecutionFailed, match="terminate"):
@@ -114,14 +115,14 @@ def test_a_run_that_is_ended_is_no_refusal(tmp_path: Path) -> None:
         ("a TypeError of the binding", False),
     ],
 )
-def test_the_status_and_the_text_tell(error: str, refused: bool) -> None:
+def test_status_and_text_decide_whose_error_it_is(error: str, refused: bool) -> None:
     assert is_refusal(error) is refused
 
 
 @pytest.mark.parametrize(
     ("text", "refused"), [("the tokenizer failed", False), ("index out of range", True)]
 )
-def test_an_operator_of_a_library_is_judged_by_its_text(text: str, refused: bool) -> None:
+def test_errors_of_custom_operators_are_classified_by_their_text(text: str, refused: bool) -> None:
     error = f"[ONNXRuntimeError] : 1 : FAIL : {NODE}{text}"
     assert is_refusal(error, custom=True) is refused
     assert is_refusal(error)

@@ -1,4 +1,4 @@
-"""Whoever still waits is answered, once; a reply that fails hurts no other."""
+"""Each waiting reply is answered once; a reply that fails does not affect others."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ FAILED = ExecutionFailed("the model failed")
 
 
 class Broken:
-    """A reply whose owner is broken."""
+    """A reply that raises an error."""
 
     def done(self) -> bool:
         return False
@@ -32,7 +32,7 @@ def waiting() -> asyncio.Future[Any]:
     return asyncio.get_running_loop().create_future()
 
 
-async def test_outputs_and_errors_arrive() -> None:
+async def test_outputs_and_errors_reach_the_reply() -> None:
     good, bad = waiting(), waiting()
     assert answer(good, OUTPUTS) is False
     assert good.result() is OUTPUTS
@@ -41,7 +41,7 @@ async def test_outputs_and_errors_arrive() -> None:
 
 
 @pytest.mark.parametrize("result", [OUTPUTS, FAILED])
-async def test_nobody_is_answered_who_has_left_or_was_answered(
+async def test_cancelled_and_answered_replies_are_skipped(
     result: Arrays | QuantserveError,
 ) -> None:
     left, answered = waiting(), waiting()

@@ -1,4 +1,4 @@
-"""Runs whose time is over are ended, and those that do not end are given up, by a given clock."""
+"""Runs past their timeout are ended, and runs that do not end are given up, with a test clock."""
 
 import asyncio
 import gc
@@ -18,7 +18,7 @@ INSTANCE = Instance(lambda inputs, *_: inputs, BatchPolicy())
 
 
 class Given:
-    """Runs with a limit of 10 s and a grace of 5 s, at a time that the test sets."""
+    """Runs with a limit of 10 s and a grace of 5 s; the test sets the time."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -26,11 +26,11 @@ class Given:
         self.runs = Runs(("m", 1), RunLimits(10.0, 5.0), Unheeded, self.give_up, lambda: self.now)
 
     def give_up(self, running: Running) -> None:
-        """What a batcher would be told."""
+        """Record the call that a batcher would get."""
         self.given_up.append(running)
 
     def begin(self) -> Running:
-        """A run that a thread has begun with."""
+        """Return a run that a thread has begun."""
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         entry = Entry((np.zeros(1),), 1, BatchKey((), None), 0, 0.0, None, reply)
         running = self.runs.begin(INSTANCE, Batch((entry,), 1))
@@ -38,7 +38,7 @@ class Given:
         return running
 
     def look(self, now: float) -> None:
-        """What happens at a time."""
+        """Check the runs at a time."""
         self.now = now
         self.runs.look()
 
@@ -48,7 +48,7 @@ async def given() -> Given:
     return Given()
 
 
-async def test_a_run_is_ended_when_its_time_is_over(given: Given) -> None:
+async def test_a_run_is_ended_at_its_timeout(given: Given) -> None:
     first = given.begin()
     given.now = 4.0
     second = given.begin()
@@ -63,7 +63,7 @@ async def test_a_run_is_ended_when_its_time_is_over(given: Given) -> None:
     assert second.control.terminate and not given.given_up
 
 
-async def test_a_run_that_does_not_end_is_given_up(given: Given) -> None:
+async def test_a_run_that_does_not_return_is_given_up(given: Given) -> None:
     running = given.begin()
     for now in (10.0, 14.9):
         given.look(now)
@@ -74,14 +74,14 @@ async def test_a_run_that_does_not_end_is_given_up(given: Given) -> None:
     assert given.given_up == [running]
 
 
-async def test_what_waits_for_its_thread_has_not_begun(given: Given) -> None:
+async def test_time_waiting_for_a_thread_does_not_count(given: Given) -> None:
     running = given.begin()
     running.started = None
     given.look(1000.0)
     assert not running.control.terminate
 
 
-async def test_a_run_that_nobody_waits_for_is_ended_and_blamed_for_nothing(given: Given) -> None:
+async def test_a_run_without_waiting_clients_is_ended_without_an_error(given: Given) -> None:
     left, wanted = given.begin(), given.begin()
     left.batch.entries[0].reply.cancel()  # type: ignore[attr-defined]
     given.runs.stop_unwanted()
@@ -90,7 +90,7 @@ async def test_a_run_that_nobody_waits_for_is_ended_and_blamed_for_nothing(given
     assert not given.given_up  # its time is not over
 
 
-async def test_all_are_ended_with_one_reason(given: Given) -> None:
+async def test_stop_all_ends_every_run_with_the_reason(given: Given) -> None:
     running = given.begin()
     assert given.runs.stop_all(ShuttingDown("bye")) == []
     assert running.control.terminate and isinstance(running.why, ShuttingDown)
@@ -98,8 +98,8 @@ async def test_all_are_ended_with_one_reason(given: Given) -> None:
     assert given.given_up == [running]
 
 
-async def test_nothing_holds_what_is_closed(given: Given) -> None:
-    """A timer would, for as long as a run may take."""
+async def test_closed_runs_are_freed_at_once(given: Given) -> None:
+    """A timer would keep a reference until the timeout of a run."""
     held = weakref.ref(given.runs)
     running = given.begin()
     given.runs.stop_all(ShuttingDown("bye"))

@@ -1,4 +1,5 @@
-"""One graph on ONNX Runtime: every datatype in and out, errors with a reason, no side effects."""
+"""One graph on ONNX Runtime: all datatypes as inputs and outputs, errors with a reason, no side
+effects."""
 
 import os
 import subprocess
@@ -29,12 +30,12 @@ def identity(kind: int, shape: graphs.Shape = ("batch", 3)) -> onnx.ModelProto:
     return graphs.model([graphs.node("Identity", "x", to="y")], ends[:1], ends[1:])
 
 
-def test_all_datatypes_of_the_protocol_are_tried() -> None:
+def test_tests_cover_all_datatypes_of_the_protocol() -> None:
     assert KINDS.keys() == DATATYPES.keys()
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_tensor_comes_back_as_it_went_in(name: str, tmp_path: Path) -> None:
+def test_tensors_of_every_datatype_are_returned_unchanged(name: str, tmp_path: Path) -> None:
     served = session(identity(KINDS[name]), tmp_path)
     (spec,) = served.signature.inputs
     assert (spec.datatype.name, spec.shape) == (name, ("batch", 3))
@@ -46,7 +47,7 @@ def test_a_tensor_comes_back_as_it_went_in(name: str, tmp_path: Path) -> None:
     assert answer.dtype == given.dtype and answer.tolist() == given.tolist()
 
 
-def test_bfloat16_is_computed_with_and_not_only_passed_on(tmp_path: Path) -> None:
+def test_the_graph_computes_with_bfloat16(tmp_path: Path) -> None:
     kind = TensorProto.BFLOAT16
     cast = graphs.node("Cast", "x", to="f")
     cast.attribute.append(onnx.helper.make_attribute("to", TensorProto.FLOAT))
@@ -61,7 +62,7 @@ def test_bfloat16_is_computed_with_and_not_only_passed_on(tmp_path: Path) -> Non
     assert session(model, tmp_path).run((every_second,))[0].tolist() == [-1.0, 2.0, -3.140625, -0.0]
 
 
-def test_no_row_and_no_axis_are_tensors_too(tmp_path: Path) -> None:
+def test_empty_and_scalar_tensors_are_accepted(tmp_path: Path) -> None:
     served = session(identity(TensorProto.BFLOAT16), tmp_path)
     assert served.run((np.zeros((0, 3), np.uint16),))[0].shape == (0, 3)
     scalar = session(identity(TensorProto.FLOAT, ()), tmp_path)
@@ -69,27 +70,27 @@ def test_no_row_and_no_axis_are_tensors_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_memory_in_any_order_is_taken(order: str, tmp_path: Path) -> None:
+def test_arrays_in_any_memory_order_are_accepted(order: str, tmp_path: Path) -> None:
     given = np.asarray(np.arange(6, dtype=np.float32).reshape(2, 3), order=order)  # type: ignore[call-overload]
     answer = session(identity(TensorProto.FLOAT), tmp_path).run((given[::-1],))
     assert answer[0].tolist() == given[::-1].tolist()
 
 
-def test_axes_without_a_length_are_those_without_a_number(tmp_path: Path) -> None:
+def test_unnamed_axes_have_unknown_lengths(tmp_path: Path) -> None:
     shapes = {(-1, 3): (None, 3), (None, 3): (None, 3), ("", 3): (None, 3), ("n", 3): ("n", 3)}
     for declared, read in shapes.items():
         served = session(identity(TensorProto.FLOAT, declared), tmp_path)
         assert served.signature.inputs[0].shape == read
 
 
-def test_only_the_outputs_asked_for_are_computed(tmp_path: Path) -> None:
+def test_only_requested_outputs_are_computed(tmp_path: Path) -> None:
     served = session(graphs.attention(), tmp_path)
     ids = np.ones((2, 4), np.int64)
     assert [a.shape for a in served.run((ids, ids))] == [(2, 4, 16), (2, 16)]
     assert [a.shape for a in served.run((ids, ids), (1,))] == [(2, 16)]
 
 
-def test_values_that_the_graph_refuses_are_the_requests_fault(tmp_path: Path) -> None:
+def test_values_that_the_graph_refuses_are_input_errors(tmp_path: Path) -> None:
     served = session(graphs.attention(vocabulary=10), tmp_path)
     ids = np.full((1, 4), 10, np.int64)
     with pytest.raises(InputRejected, match='values: Gather "e": .*idx=10 must') as caught:
@@ -97,7 +98,7 @@ def test_values_that_the_graph_refuses_are_the_requests_fault(tmp_path: Path) ->
     assert "onnxruntime" not in str(caught.value) and ".cc:" not in str(caught.value)
 
 
-def test_a_length_that_the_graph_refuses_is_the_requests_fault(tmp_path: Path) -> None:
+def test_a_length_that_the_graph_refuses_is_an_input_error(tmp_path: Path) -> None:
     served = session(graphs.eights(), tmp_path)
     with pytest.raises(InputRejected, match='Reshape "cut": .*: input "x" has 7 on axis') as caught:
         served.run((np.zeros((1, 7), np.float32),))
@@ -111,14 +112,14 @@ def test_a_length_that_the_graph_refuses_is_the_requests_fault(tmp_path: Path) -
         (graphs.model([], [graphs.value("x", [1])], [graphs.value("y", [1])]), "rejects"),
     ],
 )
-def test_a_file_that_onnx_runtime_rejects(
+def test_a_file_that_onnx_runtime_rejects_fails_the_load(
     model: onnx.ModelProto, reason: str, tmp_path: Path
 ) -> None:
     with pytest.raises(LoadFailed, match=f"ONNX Runtime rejects model.onnx: .*{reason}|{reason}"):
         session(model, tmp_path)
 
 
-def test_what_the_protocol_cannot_carry_is_named(tmp_path: Path) -> None:
+def test_types_that_the_protocol_lacks_are_named(tmp_path: Path) -> None:
     model = graphs.model(
         [graphs.node("SequenceConstruct", "x", to="y")],
         [graphs.value("x", ["batch"])],
@@ -129,7 +130,7 @@ def test_what_the_protocol_cannot_carry_is_named(tmp_path: Path) -> None:
 
 
 def test_eight_bit_sums_do_not_saturate_on_any_cpu(tmp_path: Path) -> None:
-    """By default x86 without VNNI gives half of this."""
+    """With the default kernels, x86 without VNNI returns half of this."""
     model = graphs.model(
         [graphs.node("MatMulInteger", "x", "w", to="y")],
         [graphs.value("x", ["batch", 64], TensorProto.UINT8)],
@@ -140,14 +141,14 @@ def test_eight_bit_sums_do_not_saturate_on_any_cpu(tmp_path: Path) -> None:
     assert (answer == 64 * 255 * 127).all()
 
 
-def test_signed_activations_load_as_well(tmp_path: Path) -> None:
+def test_models_with_signed_activations_load(tmp_path: Path) -> None:
     quantized = quantizers.static(graphs.linear(), tmp_path, QuantFormat.QOperator)
     row = np.ones((1, 32), np.float32)
     exact = session(graphs.linear(), tmp_path / "exact").run((row,))[0]
     assert session(quantized, tmp_path).run((row,))[0] == pytest.approx(exact, abs=0.2)
 
 
-def test_kernels_that_do_not_take_a_model_are_not_said_to_run_it(tmp_path: Path) -> None:
+def test_kernels_that_fail_on_a_model_are_not_reported(tmp_path: Path) -> None:
     quantized = quantizers.static(graphs.linear(), tmp_path, QuantFormat.QOperator)
     path = graphs.save(quantized, tmp_path) / "model.onnx"
     served = Session(path, SessionOptions(kernels=Kernels.EXACT))
@@ -206,7 +207,7 @@ import service.engine.runtime.session
 
 
 def test_waiting_threads_do_not_spin(tmp_path: Path) -> None:
-    """Threads that look for work without sleeping would burn a core for as long as it is idle."""
+    """Threads that spin while they wait for work would use a core all the time."""
     folder = graphs.save(graphs.linear(1024, 1024), tmp_path)
     program = f"""
 import time
@@ -226,7 +227,7 @@ print(spent / 0.4)
     assert float(python(program, tmp_path)) < 0.3
 
 
-def test_an_input_without_a_shape_takes_any(tmp_path: Path) -> None:
+def test_an_input_without_a_shape_accepts_any(tmp_path: Path) -> None:
     served = session(axes_graphs.without_shape(), tmp_path)
     (x,), (y,) = served.signature.inputs, served.signature.outputs
     assert not x.ranked and not y.ranked
@@ -255,14 +256,14 @@ def test_a_default_that_may_be_overridden_is_optional(tmp_path: Path) -> None:
     assert np.allclose(doubled, 2 * usual)
 
 
-def test_an_old_file_lists_its_weights_and_none_may_be_overridden(tmp_path: Path) -> None:
+def test_weights_listed_as_inputs_by_old_files_cannot_be_overridden(tmp_path: Path) -> None:
     old = axes_graphs.with_defaults()
     old.ir_version = 3
     signature = session(old, tmp_path).signature
     assert [spec.name for spec in signature.inputs] == ["x"] and signature.optional == ()
 
 
-def test_bfloat16_defaults_are_overridden_too(tmp_path: Path) -> None:
+def test_bfloat16_defaults_can_be_overridden(tmp_path: Path) -> None:
     kind = TensorProto.BFLOAT16
     one = onnx.helper.make_tensor("k", kind, [1], [1.0])
     model = graphs.model(
@@ -278,12 +279,12 @@ def test_bfloat16_defaults_are_overridden_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "?", "-1", "None"])
-def test_what_stands_for_an_unknown_length_is_no_name(name: str, tmp_path: Path) -> None:
+def test_placeholders_for_unknown_lengths_are_not_names(name: str, tmp_path: Path) -> None:
     (spec,) = session(identity(TensorProto.FLOAT, (name, 3)), tmp_path).signature.inputs
     assert spec.shape == (None, 3)
 
 
-def test_a_negative_length_is_an_unknown_one_and_zero_is_zero(tmp_path: Path) -> None:
+def test_a_negative_length_is_unknown_and_zero_is_zero(tmp_path: Path) -> None:
     found = session(identity(TensorProto.FLOAT, (-1, 3)), tmp_path / "a").signature.inputs[0]
     assert found.shape == (None, 3)
     served = session(identity(TensorProto.FLOAT, (0, 3)), tmp_path / "b")
@@ -298,7 +299,7 @@ def test_a_graph_without_an_output_is_refused(tmp_path: Path) -> None:
         session(model, tmp_path)
 
 
-def test_what_is_no_tensor_is_refused_by_name(tmp_path: Path) -> None:
+def test_inputs_that_are_not_tensors_are_refused_by_name(tmp_path: Path) -> None:
     float_ = onnx.helper.make_tensor_type_proto(TensorProto.FLOAT, ["n"])
     kinds = {
         "SequenceLength": (onnx.helper.make_sequence_type_proto(float_), r"seq\(tensor\(float\)\)"),

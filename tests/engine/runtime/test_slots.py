@@ -1,4 +1,4 @@
-"""Slots are taken and given back; the lone instance runs what is alone for a while."""
+"""Slots are taken and returned; the lone instance runs batches that are alone."""
 
 from service.core.batching import BatchPolicy
 from service.engine.runtime.execution import Instance
@@ -20,14 +20,14 @@ def test_each_instance_has_a_slot_ahead() -> None:
     assert not slots.all_busy and slots.under_way == 0
 
 
-def test_a_slot_that_is_lost_is_neither_free_nor_under_way() -> None:
+def test_a_lost_slot_is_neither_free_nor_busy() -> None:
     slots = Slots([instance()], ahead=2)
     slots.take()
     slots.lose()
     assert slots.under_way == 0 and slots.count == 1
 
 
-def test_the_lone_instance_runs_what_is_alone() -> None:
+def test_the_lone_instance_runs_lone_batches() -> None:
     usual, lone = instance(), instance()
     slots = Slots([usual], lone=lone)
     assert slots.runner(usual, alone=True) is lone
@@ -36,12 +36,12 @@ def test_the_lone_instance_runs_what_is_alone() -> None:
     assert runners == [usual] * (LONE_AFTER - 1) + [lone]
 
 
-def test_without_one_the_instance_runs_it() -> None:
+def test_without_a_lone_instance_the_usual_one_runs() -> None:
     usual = instance()
     assert Slots([usual]).runner(usual, alone=True) is usual
 
 
-def test_the_lone_instance_is_given_up_where_it_is_slower() -> None:
+def test_a_slower_lone_instance_is_not_used() -> None:
     usual, lone = instance(), instance()
     slots = Slots([usual], lone=lone)
     for runner, seconds in ((lone, 2.0), (usual, 1.0)):

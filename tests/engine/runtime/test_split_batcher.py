@@ -1,4 +1,4 @@
-"""Inputs no larger than those that were measured stay in the event loop, others leave it."""
+"""Inputs up to the measured size run in the event loop, larger inputs in threads."""
 
 import asyncio
 import threading
