@@ -34,8 +34,9 @@ DEFAULTS = {
 
 
 class Wanted(NamedTuple):
-    """A requested fleet: the number of workers, their address, the seconds after which a worker whose
-    event loop is blocked is replaced, and the number that must be ready before the server is."""
+    """A requested fleet: the number of workers, their address, the seconds after which a worker
+    whose event loop is blocked is replaced, and the number that must be ready before the server is.
+    """
 
     workers: int
     address: Address

@@ -37,6 +37,16 @@ def test_each_alert_has_a_test_in_which_it_comes() -> None:
     assert alerts == {check["alertname"] for check in checks if check["exp_alerts"]}
 
 
+def test_recordings_of_one_name_differ_only_in_their_window() -> None:
+    groups = yaml.safe_load((FOLDER / "rules/recording.yml").read_text())["groups"]
+    shapes: dict[str, set[str]] = {}
+    for rule in (rule for group in groups for rule in group["rules"]):
+        name, _, window = rule["record"].rpartition("_rate")
+        shapes.setdefault(name, set()).add(rule["expr"].replace(f"[{window}]", "[WINDOW]"))
+    several = [name for name, found in shapes.items() if len(found) > 1]
+    assert not several
+
+
 def test_the_prometheus_rule_of_kubernetes_is_made_of_the_rules(tmp_path: Path) -> None:
     """Run in a copy of deploy/, so that nothing here changes."""
     made = DEPLOY / "kubernetes/components/monitoring/prometheusrule.yaml"
