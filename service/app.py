@@ -54,8 +54,8 @@ from service.engine.host.resources import (
     usable_cores,
 )
 from service.engine.loading.turns import AFTER_CRASH_STAGGER, Turns
+from service.engine.repository.context import Context
 from service.engine.repository.repository import ModelRepository
-from service.engine.repository.rollout import Context
 from service.engine.repository.watch import watch
 from service.engine.runtime.cores import Cores
 from service.engine.storage.access import denials

@@ -12,8 +12,9 @@ import numpy as np
 from service.core.events import Event, PhaseStatus, Swapped, SwapPhase
 from service.core.requests import Terms
 from service.core.tensors import DATATYPES, Arrays, Tensor
+from service.engine.repository.context import Context
 from service.engine.repository.repository import ModelRepository
-from service.engine.repository.rollout import Cause, Context, RolloutOptions
+from service.engine.repository.rollout_options import Cause, RolloutOptions
 from service.engine.storage.folder import ModelFolder
 
 SWAP, ROLLBACK = RolloutOptions(Cause.SWAP), RolloutOptions(Cause.ROLLBACK)

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from service.engine.repository import operations
+from service.engine.repository.context import Context
 from service.engine.repository.model import Model
 from service.engine.repository.operations import Choice
 from service.engine.repository.repository import ModelRepository
-from service.engine.repository.rollout import Cause, Context, RolloutOptions
+from service.engine.repository.rollout_options import Cause, RolloutOptions
 from service.engine.repository.standing import Standing, restore, standing_of
 from service.engine.repository.steps import Served
 from service.engine.storage.folder import ModelFolder, Override

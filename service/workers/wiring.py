@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from service.config.settings import Settings
 from service.core.events import Event, Observer, Swapped, SwapPhase
 from service.core.statistics import Statistics
-from service.engine.repository.rollout import Context
+from service.engine.repository.context import Context
 from service.metrics import Metrics
 from service.workers.handover import Create, Handover
 from service.workers.member import Member

@@ -17,8 +17,8 @@ from service.api.transport.traffic import Traffic
 from service.app import set_level
 from service.config.settings import Settings
 from service.core.statistics import Statistics
+from service.engine.repository.context import Context
 from service.engine.repository.repository import ModelRepository
-from service.engine.repository.rollout import Context
 
 OPEN = ("/v2/health/live", "/metrics", "/docs")
 READING = (

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from service.cli import main
+from service.engine.repository.context import Context
 from service.engine.repository.repository import ModelRepository
-from service.engine.repository.rollout import Context
 from service.engine.storage.quarantine import write_quarantine
 from tests.engine import classifiers
 from tests.engine.graphs import save

@@ -9,8 +9,8 @@ import pytest
 from service.commands.table import runs, table
 from service.core.batching import BatchingMode
 from service.engine.loading.plan import Plan
+from service.engine.repository.context import Context
 from service.engine.repository.repository import ModelRepository
-from service.engine.repository.rollout import Context
 from tests.engine import graphs, quantizers
 from tests.repositories import put, scale
 

@@ -17,7 +17,7 @@ from service.core.checks import Check
 from service.core.errors import GateFailed, MalformedRequest
 from service.core.events import Verb
 from service.engine.repository.repository import ModelRepository
-from service.engine.repository.rollout import Cause, RolloutOptions
+from service.engine.repository.rollout_options import Cause, RolloutOptions
 from service.engine.repository.steps import Served
 
 Body = TypeVar("Body", bound=BaseModel)

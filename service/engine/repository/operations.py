@@ -13,8 +13,9 @@ from service.core.errors import Conflict, GateFailed, LoadFailed, NotFound
 from service.core.lifecycle import State
 from service.core.versions import candidates
 from service.engine.repository import pinning, steps
+from service.engine.repository.context import Context
 from service.engine.repository.model import Model
-from service.engine.repository.rollout import Cause, Context, Pinning, RolloutOptions
+from service.engine.repository.rollout_options import Cause, Pinning, RolloutOptions
 from service.engine.repository.steps import Served
 from service.engine.repository.version import ModelVersion
 from service.engine.storage.folder import ModelFolder, Override

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from service.core.errors import NotPersisted
 from service.core.versions import Pin
+from service.engine.repository.context import Context
 from service.engine.repository.model import Model
-from service.engine.repository.rollout import Context, Pinning, RolloutOptions
+from service.engine.repository.rollout_options import Pinning, RolloutOptions
 from service.engine.storage.folder import ModelFolder
 from service.engine.storage.pin_file import (
     PIN_FILE,

@@ -20,9 +20,10 @@ from service.core.errors import ConfigError, NotFound, NotReady, ShuttingDown
 from service.core.layout import PassedOver
 from service.core.names import NAME, displayed
 from service.engine.repository import operations, steps
+from service.engine.repository.context import Context
 from service.engine.repository.model import CHANGED, Model
 from service.engine.repository.operations import Choice
-from service.engine.repository.rollout import Cause, Context, RolloutOptions
+from service.engine.repository.rollout_options import Cause, RolloutOptions
 from service.engine.repository.steps import Served
 from service.engine.repository.version import ModelVersion
 from service.engine.storage.folder import ModelFolder, Override

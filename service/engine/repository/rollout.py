@@ -11,12 +11,11 @@ holds the interpreter lock delays all others.
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import replace
 from time import perf_counter
-from typing import NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from service.config.model import ModelConfig
 from service.core.checks import Check, failures
@@ -27,20 +26,18 @@ from service.core.compatibility import (
     unremembered,
 )
 from service.core.errors import GateFailed, QuantserveError
-from service.core.events import Observer, PhaseStatus, StateChanged, SwapPhase, ThreadLost
+from service.core.events import PhaseStatus, StateChanged, SwapPhase, ThreadLost
 from service.core.gate import ALLOW_CHANGE, keep_v1_by, signature_check
-from service.core.ledger import UNNOTED, Ledger, Work
+from service.core.ledger import UNNOTED, Work
 from service.core.lifecycle import State
-from service.core.lone import LoneCores
 from service.core.names import displayed
-from service.core.run_limits import DEFAULT_TIMEOUTS, Timeouts
 from service.core.tensors import Signature
 from service.engine.host.heap import forget_frames, free
 from service.engine.loading.loader import Loaded, open_version, warm_up
 from service.engine.loading.rehearsal import rehearse
 from service.engine.loading.thread import LoadingThread
 from service.engine.loading.tuning_file import with_tuning
-from service.engine.loading.turns import Turns
+from service.engine.repository.context import Context
 from service.engine.repository.gate import (
     budget_check,
     golden_checks,
@@ -50,123 +47,13 @@ from service.engine.repository.gate import (
     run_rows,
     speed_against,
 )
+from service.engine.repository.rollout_options import Cause, Pinning, RolloutOptions
 from service.engine.repository.version import ModelVersion
-from service.engine.runtime.cores import Cores
 from service.engine.runtime.session import new_control
 from service.engine.storage.golden import GoldenSet, read_golden
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-UNWAIVABLE = frozenset({"load", "warm-up"})
-"""Checks that cannot be waived: a version that does not load or run cannot serve."""
-
-
-class Cause(StrEnum):
-    """The reason why a version is put into service."""
-
-    START = "start"
-    SWAP = "swap"
-    ROLLBACK = "rollback"
-    LOAD = "load"
-    POLL = "poll"
-
-
-class Pinning(StrEnum):
-    """The change of the pin when a version takes over."""
-
-    KEEP = "keep"
-    SET = "set"
-    CLEAR = "clear"
-
-
-@dataclass(frozen=True, slots=True)
-class RolloutOptions:
-    """The cause of a rollout, the checks to waive, and the change of the pin. ``v1_outputs`` are
-    the outputs that V1 answers, according to the pin."""
-
-    cause: Cause
-    force: bool = False
-    allow_signature_change: bool = False
-    pinning: Pinning = Pinning.KEEP
-    v1_outputs: tuple[str, ...] = ()
-
-    def waives(self, check: Check) -> bool:
-        """Return True if a failed check is waived."""
-        if check.name in UNWAIVABLE:
-            return False
-        return self.force or (check.name == "signature" and self.allow_signature_change)
-
-
-class Ballot(Protocol):
-    """The agreement with other processes that carry out the same change.
-
-    ``leads`` is True in the one process that writes the shared files. It may become True when
-    another process ends.
-    """
-
-    @property
-    def leads(self) -> bool:
-        """True if this process writes the shared files."""
-
-    async def agree(self, model: str, version: int) -> None:
-        """Wait until all processes are ready to switch to a version.
-
-        Raises:
-            GateFailed: a process cannot switch, with its reason.
-        """
-
-    def refuse(self, version: int, error: QuantserveError) -> None:
-        """Tell the others that this process cannot switch to a version."""
-
-
-class Alone:
-    """A ``Ballot`` without other processes."""
-
-    leads = True
-
-    async def agree(self, model: str, version: int) -> None:
-        """Return at once."""
-
-    def refuse(self, version: int, error: QuantserveError) -> None:
-        """Report nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """The resources and settings of the process for every rollout: the number of cores, the
-    observer, a memory budget in bytes (0: none), seconds for draining, and whether custom operators
-    that a model.toml names may be loaded.
-
-    ``ledger`` records the versions at work. ``blamed`` maps versions that crashed earlier servers
-    to the reason. ``try_again`` is called with such a version when an operator asks to serve it
-    again. ``rehearse``: a version that arrives after the start is first tried in a separate
-    process. ``timeouts`` limit runs and loads, ``turns`` the number of concurrent loads.
-    ``no_pin``: write no choice of a version to disk. ``ballot`` is the agreement with other
-    processes. ``promised`` returns the bytes by which the caches of the loaded versions may grow.
-    ``shared_cores`` schedules the runs of several models by their weights. ``lone_cores`` are those
-    of a lone run, None for ``cores``. ``tuned``: run versions
-    with the settings that ``quantserve tune`` chose.
-    """
-
-    cores: int
-    observe: Observer
-    memory_budget: int = 0
-    drain_timeout: float = 30.0
-    allow_custom_ops: bool = False
-    ledger: Ledger = field(default_factory=Ledger)
-    blamed: Mapping[Work, str] = field(default_factory=dict)
-    try_again: Callable[[Work], None] = lambda _: None
-    rehearse: bool = False
-    timeouts: Timeouts = DEFAULT_TIMEOUTS
-    turns: Turns = field(default_factory=Turns)
-    no_pin: bool = False
-    ballot: Ballot = field(default_factory=Alone)
-    promised: Callable[[], int] = lambda: 0
-    shared_cores: Cores | None = None
-    lone_cores: LoneCores | None = None
-    tuned: bool = True
 
 
 class Phase(NamedTuple):

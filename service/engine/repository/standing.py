@@ -16,8 +16,9 @@ from service.core.errors import GateFailed
 from service.core.lifecycle import State
 from service.core.versions import Pin
 from service.engine.repository import steps
+from service.engine.repository.context import Context
 from service.engine.repository.model import Model
-from service.engine.repository.rollout import Cause, Context, RolloutOptions
+from service.engine.repository.rollout_options import Cause, RolloutOptions
 
 _log = logging.getLogger("quantserve")
 

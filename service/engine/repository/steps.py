@@ -17,16 +17,11 @@ from service.core.lifecycle import State
 from service.core.versions import Load, Serve, View, next_action, surplus
 from service.engine.loading.loader import least_cache
 from service.engine.repository import pinning
+from service.engine.repository.context import Context
 from service.engine.repository.gate import room_check
 from service.engine.repository.model import Model
-from service.engine.repository.rollout import (
-    Cause,
-    Context,
-    Phase,
-    Pinning,
-    Rollout,
-    RolloutOptions,
-)
+from service.engine.repository.rollout import Phase, Rollout
+from service.engine.repository.rollout_options import Cause, Pinning, RolloutOptions
 from service.engine.repository.version import UNLOADED, ModelVersion
 from service.engine.storage.folder import ModelFolder
 from service.engine.storage.quarantine import write_quarantine

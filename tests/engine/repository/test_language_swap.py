@@ -12,8 +12,9 @@ from service.core.generation import Delta
 from service.engine.generation.teacher import force
 from service.engine.host.heap import trim_heap
 from service.engine.host.resources import resident_bytes
+from service.engine.repository.context import Context
 from service.engine.repository.repository import ModelRepository
-from service.engine.repository.rollout import Cause, Context, RolloutOptions
+from service.engine.repository.rollout_options import Cause, RolloutOptions
 from tests.engine.generation import tiny_llama
 from tests.engine.generation.tiny_batcher import language, request, whole
 

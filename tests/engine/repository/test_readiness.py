@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from service.core.lifecycle import State
+from service.engine.repository.context import Context
 from service.engine.repository.readiness import why_not_ready
 from service.engine.repository.repository import ModelRepository
-from service.engine.repository.rollout import Context
 from tests.opened import opened
 from tests.repositories import put, scale
 

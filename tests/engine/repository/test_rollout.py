@@ -16,7 +16,7 @@ from service.core.errors import ExecutionFailed, GateFailed, NotReady
 from service.core.versions import Pin
 from service.engine.loading.loader import Loaded, Opened
 from service.engine.repository import rollout
-from service.engine.repository.rollout import Cause, RolloutOptions
+from service.engine.repository.rollout_options import Cause, RolloutOptions
 from service.engine.runtime.session import Session
 from service.engine.storage.folder import read_model
 from service.engine.storage.pin_file import write_pin

@@ -11,8 +11,8 @@ import pytest
 
 from service.core.errors import ConfigError
 from service.core.events import Event, Polled
+from service.engine.repository.context import Context
 from service.engine.repository.repository import ModelRepository
-from service.engine.repository.rollout import Context
 from service.engine.repository.watch import watch
 from service.engine.storage.root import Root
 from tests.opened import opened
