@@ -154,7 +154,7 @@ class BatchQueue(Generic[Reply]):
         """
         if self._size + count > self._policy.max_queue:
             raise QueueFull(
-                f"{self._size} requests are waiting and {count} more would pass the limit"
+                f"{self._size} requests are waiting and {count} more would exceed the limit"
                 f" of {self._policy.max_queue}"
             )
 

@@ -44,8 +44,8 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class Measured:
     """The measurements of a candidate. ``rates`` are rows/s, one for each round; ``seconds`` are
-    the times of single runs; ``deviation`` is the difference of its answers from the default's, as a
-    share of the largest value."""
+    the times of single runs; ``deviation`` is the difference of its answers from the default's, as
+    a share of the largest value."""
 
     candidate: Candidate
     rates: tuple[float, ...]
