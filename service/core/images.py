@@ -119,7 +119,7 @@ def place(settings: ImageSettings, size: tuple[int, int]) -> Placement:
     if resized[0] * resized[1] > settings.max_pixels:
         raise SignatureMismatch(
             f"an image of {width}x{height} pixels becomes {resized[0]}x{resized[1]} for the model,"
-            f" at most {settings.max_pixels} pixels are taken"
+            f" the limit is {settings.max_pixels} pixels"
         )
     if settings.crop is None:
         return Placement(size, resized, resized)
@@ -153,7 +153,7 @@ def boxes_in_images(boxes: BoxSettings, array: Array, placements: Sequence[Place
     if found.ndim != 3 or len(found) != len(placements) or found.shape[axis] < FIRST:
         raise SignatureMismatch(
             f'output "{boxes.output}" has shape {list(array.shape)} for {len(placements)} images,'
-            f" which are no boxes along axis {boxes.axis}: see [image.boxes] in model.toml"
+            f" expected boxes along axis {boxes.axis}: see [image.boxes] in model.toml"
         )
     factors = np.empty((len(placements), FIRST))
     offsets = np.zeros((len(placements), FIRST))
