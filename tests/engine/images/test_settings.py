@@ -78,7 +78,7 @@ def test_an_input_of_any_size() -> None:
 
 def test_integers_are_taken_as_they_are() -> None:
     assert settings(*NCHW, datatype="UINT8").factor == (1, 1, 1)
-    with pytest.raises(LoadFailed, match="leave out scale, mean and std"):
+    with pytest.raises(LoadFailed, match="remove scale, mean and std"):
         settings(*NCHW, datatype="UINT8", mean=(0.5,))
 
 
