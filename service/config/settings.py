@@ -186,7 +186,7 @@ def read_keys(variable: str, given: SecretStr, file: Path | None) -> tuple[str, 
     keys = tuple(key for key in re.split(r"[\s,]+", text) if key)
     where = variable if file is None else f"{variable}_FILE {file}"
     if not keys and (file is not None or text):
-        raise ConfigError(f"{where} holds no key: it is blank; unset it if none is wanted")
+        raise ConfigError(f"{where} holds no key: it is blank; unset it if no key is needed")
     if not all(key.isascii() and key.isprintable() for key in keys):
         raise ConfigError(f"{where}: a key may hold only printable ASCII characters")
     return keys

@@ -66,8 +66,8 @@ def plan_cache(
     most = room.left // token_bytes // needed
     advice = f"set [generation] context to {most}, or " if context and most >= 2 else ""
     raise LoadFailed(
-        f"{what}, too little for {needed} at a time: {advice}unload other versions, or give the"
-        " server a larger --memory-budget"
+        f"{what}, too little for {needed} at a time: {advice}unload other versions, or start"
+        " the server with a larger --memory-budget"
     )
 
 

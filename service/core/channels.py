@@ -1,7 +1,6 @@
-"""Finds output channels that are constant although the same channels of the reference vary. Pure.
+"""Finds output channels that are nearly constant although they vary in the reference. Pure.
 
-"Moves" means that a channel varies between rows, "stands still" that it is nearly constant. The
-gate uses this rule with few golden rows, the search of `quantize` with all evaluation rows, so that
+The gate uses this rule with few golden rows, the search of `quantize` with all evaluation rows. So
 a model that the search publishes passes the gate.
 """
 
@@ -15,12 +14,12 @@ from service.core.non_finite import without
 from service.core.tensors import Array
 
 STILL = 0.05
-"""A channel that keeps less than this share of its standard deviation stands still."""
+"""A channel is nearly constant if it keeps less than this share of its standard deviation."""
 MOVES = 1e-4
-"""A channel moves if its standard deviation is more than this share of its largest value."""
+"""A channel varies if its standard deviation is more than this share of its largest value."""
 LIKELY = 0.01
-"""A channel of probabilities moves if its standard deviation also reaches this: most channels never
-do."""
+"""A channel of probabilities varies if its standard deviation also reaches this; most channels
+never reach it."""
 SEVERAL = 4
 """The number of values, or half of all values if that is less, that must differ from the mean by at
 least half the standard deviation. If fewer do, a few rows may lose them by chance."""
@@ -29,8 +28,8 @@ MOST = 1e140
 
 
 class Still(NamedTuple):
-    """For each channel, ``moves``: it varies in the reference; ``lost``: it varies there, and
-    stands still in the compared output."""
+    """For each channel, ``moves``: it varies in the reference; ``lost``: it varies there, and is
+    nearly constant in the compared output."""
 
     moves: Array
     lost: Array

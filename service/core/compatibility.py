@@ -70,7 +70,7 @@ def unremembered(
     if not (found.v1_outputs and _v1_changes(old, new, v1_outputs)):
         return Comparison(found.broken, found.widened)
     kept = " and ".join(f'"{name}"' for name in found.v1_outputs)
-    why = f"V1 answers {kept} alone, which only a swap to a number can keep"
+    why = f"V1 returns only {kept}, which only a swap to a number can keep"
     return Comparison((*found.broken, why), found.widened, needs_pin=not found.broken)
 
 
@@ -91,11 +91,11 @@ def _inputs(old: Signature, new: Signature) -> Iterator[str]:
         if now is None:
             yield f"no input {_named(spec)}"
         elif now.datatype is not spec.datatype or not _accepts(now, spec):
-            yield f"input {_named(now)} took {spec}"
+            yield f"input {_named(now)} was {spec}"
     given = {spec.name for spec in old.inputs}
     for spec in new.inputs:
         if spec.name not in given:
-            yield f"a further input {_named(spec)}"
+            yield f"new required input {_named(spec)}"
 
 
 def _accepts(now: TensorSpec, before: TensorSpec) -> bool:
@@ -137,7 +137,7 @@ def too_many_rows(old: Signature, new: Signature, max_rows: int | None) -> Itera
     for now, before in _pairs(old.inputs, new.inputs):
         first = before.shape[0] if before.shape else None
         if isinstance(first, int) and first > max_rows:
-            yield f"input {_named(now)} took {first} rows, max_batch_size is {max_rows}"
+            yield f"input {_named(now)} had {first} rows, max_batch_size is {max_rows}"
 
 
 def _outputs(old: Signature, new: Signature) -> Iterator[str]:
@@ -155,7 +155,7 @@ def _texts(old: Signature, new: Signature) -> Iterator[str]:
     if old.texts is None:
         return
     if new.texts is None:
-        yield "it takes no texts"
+        yield "no requests in text"
         return
     for problem in (*_inputs(old.texts, new.texts), *_outputs(old.texts, new.texts)):
         yield f"requests in text: {problem}"
@@ -197,7 +197,7 @@ def _delivers(now: TensorSpec, before: TensorSpec, old: Signature, follow: dict[
 def _widened(old: Signature, new: Signature) -> Iterator[str]:
     for now, before in _pairs(old.inputs, new.inputs):
         if str(now) != str(before):
-            yield f"input {_named(now)} took {before}"
+            yield f"input {_named(now)} was {before}"
     for now, before in _pairs(old.outputs, new.outputs):
         if str(now) != str(before):
             yield f"output {_named(now)} was {before}"

@@ -160,7 +160,7 @@ def top1(array: Array) -> Array:
 
 
 ALLOW_CHANGE = (
-    "to serve it all the same: quantserve swap or rollback with --allow-signature-change,"
+    "to serve it anyway: quantserve swap or rollback with --allow-signature-change,"
     ' or {"allow_signature_change": true} in the body'
 )
 """Advice for a refused signature."""
@@ -169,8 +169,8 @@ ALLOW_CHANGE = (
 def keep_v1_by(model: str, number: int) -> str:
     """Advise a swap to this version number, if that is compatible without a flag."""
     return (
-        f"to serve it with V1's answers as they are: quantserve swap {model} {number}; to let V1"
-        " answer all outputs, the same with --allow-signature-change"
+        f"to keep V1's answers: quantserve swap {model} {number}; to let V1 return all outputs, add"
+        " --allow-signature-change"
     )
 
 
@@ -183,7 +183,7 @@ def signature_check(found: Comparison) -> Check:
     if not (found.widened or found.v1_outputs):
         return Check("signature", measure, "the same", "the same", True)
     kept = " and ".join(f'"{name}"' for name in found.v1_outputs)
-    told = [*found.widened, *([f"V1 still answers {kept} alone"] if kept else [])]
+    told = [*found.widened, *([f"V1 still returns only {kept}"] if kept else [])]
     return Check("signature", measure, "compatible: " + ", ".join(told), "the same or wider", True)
 
 

@@ -1,6 +1,6 @@
 """Reasons why an entry of a model's folder is not served, and what to do. Pure.
 
-The reason is empty if nobody expects the entry to be served, for example a README.
+The reason is empty for entries that are not expected to be served, for example a README.
 """
 
 from collections.abc import Sequence

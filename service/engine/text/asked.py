@@ -117,11 +117,11 @@ class GroupReply:
         return self._asked.done()
 
     def set_result(self, outputs: Arrays) -> None:
-        """Pass the outputs of the group on."""
+        """Pass on the outputs of the group."""
         self._ended(self._asked, self._group, outputs)
 
     def set_exception(self, error: BaseException) -> None:
-        """Pass the error of the group on."""
+        """Pass on the error of the group."""
         assert isinstance(error, QuantserveError), "batchers raise no other errors. This is a bug."
         self._ended(self._asked, self._group, error)
 

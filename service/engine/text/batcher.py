@@ -254,7 +254,7 @@ class TextBatcher:
         Raises:
             QuantserveError: see ``DynamicBatcher.submit``.
         """
-        if asked.entering:  # a group was answered at once, from a cache: the loop below goes on
+        if asked.entering:  # a group was answered at once, from a cache: the loop below continues
             return
         asked.entering = True
         try:
