@@ -34,7 +34,7 @@ class Settings(Value):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on, 0 for any free one")
     grpc_port: int | None = Field(
-        None, ge=0, le=65535, description="port for gRPC, 0 for any free one; else gRPC is off"
+        None, ge=0, le=65535, description="port for gRPC, 0 for any free one; default: no gRPC"
     )
     grpc_compression: Literal["none", "deflate", "gzip"] = Field(
         "none", description="compression of gRPC answers, for clients that accept it"

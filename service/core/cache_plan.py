@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from service.core.errors import LoadFailed
 
 SHARE = 4
-"""The cache of a model may use 1/``SHARE`` of the memory, unless model.toml sets a context."""
+"""The cache of a model may use up to 1/``SHARE`` of the memory, if model.toml sets no context."""
 LEAST_CONTEXT = 256
 """Tokens of each request to keep even if that part of the memory allows fewer."""
 

@@ -11,9 +11,9 @@ import unicodedata
 LANGUAGE_FILE = "genai_config.json"
 """A version with this file is a language model."""
 PREPROCESSOR_FILE = "preprocessor_config.json"
-"""A model with this file accepts images. Hugging Face writes it."""
+"""The settings for images of a model, in Hugging Face's format."""
 TOKENIZER_FILE = "tokenizer.json"
-"""A model with this file accepts texts."""
+"""The tokenizer of a model that accepts texts."""
 MODEL_FILE = "model.onnx"
 SUFFIX = ".onnx"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")

@@ -28,7 +28,7 @@ TAGGED = ToolSyntax("<tool_call>", "</tool_call>")
 LISTED = ToolSyntax("[TOOL_CALLS]", listed=True)
 """Mistral: ``[TOOL_CALLS][{"name": ..., "arguments": {...}}]``."""
 PARAMETERS = ToolSyntax(key="parameters")
-"""Llama: ``{"name": ..., "parameters": {...}}``, without marks."""
+"""Llama: ``{"name": ..., "parameters": {...}}``, and no other text."""
 PLAIN = ToolSyntax()
 """Other models: ``{"name": ..., "arguments": {...}}``."""
 
