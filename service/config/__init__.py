@@ -1,6 +1,6 @@
 """Settings of the process and of each model: frozen values; an unknown key is an error.
 
-settings  of ``quantserve serve``, by flag or variable
+settings  settings of ``quantserve serve``, from flags and environment variables
 model     model.toml and serving.toml
-values    what both are made of, and how errors in them are told
+values    the base class of both, and the text of their errors
 """

@@ -15,17 +15,19 @@ _Kind = TypeVar("_Kind", bound=Value)
 
 
 class PaddingConfig(Value):
-    """``[batching.padding]``: lengths to fill variable axes up to, and with what, per input."""
+    """``[batching.padding]``: the lengths to which variable axes are padded, and the padding value
+    of each input."""
 
     buckets: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
     values: dict[str, Annotated[float, Field(allow_inf_nan=True)]] = Field(min_length=1)
 
 
 class BatchingConfig(Value):
-    """``[batching]`` of model.toml. Times are seconds; what is left out is measured at load.
+    """``[batching]`` of model.toml. Times are seconds; missing keys are measured at load.
 
-    ``max_batch_size`` is the most rows that one request may have. Where it is left out, larger
-    requests than ``run_rows`` are cut into runs, if the model's rows do not influence each other.
+    ``max_batch_size`` is the largest number of rows of one request. Without it, requests of more
+    than ``run_rows`` rows are cut into several runs, if the model's rows do not influence each
+    other.
     """
 
     max_batch_size: int | None = Field(None, ge=1)
@@ -39,16 +41,16 @@ class BatchingConfig(Value):
 
     @property
     def run_rows(self) -> int:
-        """The most rows in one run."""
+        """The largest number of rows in one run."""
         return self.max_batch_size or RUN_ROWS
 
 
 class InstancesConfig(Value):
-    """``[instances]``: how many run side by side, each with how many threads.
+    """``[instances]``: the number of parallel instances, and the threads of each.
 
-    ``kind`` "threads" runs them on one session, "sessions" gives each a copy of its own.
-    ``lone_threads`` is for a run that begins while nothing else runs or waits; 1 keeps no second
-    session for it.
+    ``kind`` "threads" runs all instances on one session, "sessions" loads one session for each.
+    ``lone_threads`` is for a run that begins while nothing else runs or waits; with 1 there is no
+    second session for it.
     """
 
     count: int | None = Field(None, ge=1, le=256)
@@ -58,8 +60,8 @@ class InstancesConfig(Value):
 
 
 class SchedulingConfig(Value):
-    """``[scheduling]``: the model's weight when models compete for the cores, while more runs are
-    waiting than there are cores."""
+    """``[scheduling]``: the model's weight when models compete for the cores because more runs wait
+    than there are cores."""
 
     weight: float = Field(1.0, ge=0.01, le=100)
 
@@ -67,9 +69,10 @@ class SchedulingConfig(Value):
 class SessionConfig(Value):
     """``[session]``: how ONNX Runtime loads the graph.
 
-    ``kernels`` of eight bits: "auto" takes what is right on this machine. ``provider`` is the
-    execution provider, which must be part of the installed ONNX Runtime. ``custom_ops`` is the
-    name of a shared library beside model.toml, with operators that ONNX Runtime lacks.
+    ``kernels`` selects the 8-bit kernels; "auto" selects those that are correct on this machine.
+    ``provider`` is the execution provider, which must be part of the installed ONNX Runtime.
+    ``custom_ops`` is the name of a shared library beside model.toml, with operators that ONNX
+    Runtime lacks.
     """
 
     kernels: Literal["auto", "default", "exact"] = "auto"
@@ -80,9 +83,10 @@ class SessionConfig(Value):
 class GenerationConfig(Value):
     """``[generation]``: how a language model is run.
 
-    ``slots`` is how many requests decode at the same time, shared out among the instances;
-    ``context`` the most tokens of a prompt and its answer, what memory allows when left out;
-    ``chunk`` the most tokens of a prompt that are read between two tokens of the others.
+    ``slots`` is the number of requests that decode at the same time, divided among the instances.
+    ``context`` is the largest number of tokens of a prompt and its answer; without it, memory sets
+    the limit. ``chunk`` is the largest number of prompt tokens that are read between two tokens of
+    the other answers.
     """
 
     slots: int | None = Field(None, ge=1, le=1024)
@@ -91,7 +95,7 @@ class GenerationConfig(Value):
 
 
 class CacheConfig(Value):
-    """``[cache]``: bytes of outputs to keep, for requests that ask the same again. 0 keeps none."""
+    """``[cache]``: bytes of outputs to keep for identical requests. 0 turns the cache off."""
 
     max_bytes: int = Field(0, ge=0)
 
@@ -99,8 +103,8 @@ class CacheConfig(Value):
 class ImageBoxesConfig(Value):
     """``[image.boxes]``: the output whose boxes are converted to pixels of the request's image.
 
-    ``scale``: whether its values are pixels of the model's input or shares of its sides; ``axis``
-    the one whose first four values are a box.
+    ``scale`` says whether its values are pixels of the model's input or shares of its sides.
+    ``axis`` is the axis whose first four values are a box.
     """
 
     output: str
@@ -114,9 +118,9 @@ _Colour = Annotated[int, Field(ge=0, le=255)]
 
 
 class ImageConfig(Value):
-    """``[image]``: how an input is made of images; ``docs/images.md`` explains each key.
+    """``[image]``: how images are converted to an input; ``docs/images.md`` explains each key.
 
-    What is None is taken from preprocessor_config.json, if there is one.
+    A value of None is read from preprocessor_config.json, if that file exists.
     """
 
     name: str = Field("image", min_length=1, max_length=128)
@@ -140,12 +144,13 @@ class ImageConfig(Value):
 
 
 class TextConfig(Value):
-    """``[text]``: how a model with a tokenizer.json takes texts; read from the files beside it
-    where left out.
+    """``[text]``: how a model with a tokenizer.json handles texts. Missing keys are read from the
+    files beside the model.
 
-    ``task`` "none" takes no texts. ``pooling`` and ``normalize`` are for embeddings, ``activation``
-    for the scores of classification and reranking. Texts of more than ``max_length`` tokens are cut
-    if ``truncate``, else refused. ``run_tokens`` bounds the tokens of one run, padding included.
+    With ``task`` "none" the model accepts no texts. ``pooling`` and ``normalize`` are for
+    embeddings, ``activation`` for the scores of classification and reranking. Texts of more than
+    ``max_length`` tokens are cut if ``truncate``, else refused. ``run_tokens`` bounds the tokens of
+    one run, padding included.
     """
 
     task: (
@@ -172,18 +177,18 @@ class ProbeConfig(Value):
 
 
 class LimitsConfig(Value):
-    """``[limits]``: seconds that one run of the graph, and that loading a version may take; the
-    server's settings where left out."""
+    """``[limits]``: seconds that one run of the graph and the load of a version may take. The
+    server's settings are the defaults."""
 
     run_timeout: float | None = Field(None, gt=0, le=MOST_SECONDS)
     load_timeout: float | None = Field(None, gt=0, le=MOST_SECONDS)
 
 
 class VersionsConfig(Value):
-    """``[versions]``: which are loaded. One of them serves: the pinned one, else the highest.
+    """``[versions]``: which versions are loaded. The pinned version serves, else the highest one.
 
-    ``count`` belongs to the policy "latest", ``numbers`` to "specific". ``keep_previous`` leaves
-    the version that served before loaded, so that a rollback takes no time.
+    ``count`` belongs to the policy "latest", ``numbers`` to "specific". ``keep_previous`` keeps the
+    version that served before loaded, so that a rollback takes no time.
     """
 
     policy: Literal["latest", "specific", "all"] = "latest"
@@ -202,9 +207,9 @@ class VersionsConfig(Value):
 
 
 class ToleranceConfig(Value):
-    """``[gate.outputs.<name>]``: what an output must reach on golden.npz; see ``core.gate``."""
+    """``[gate.outputs.<name>]``: the thresholds of an output on golden.npz; see ``core.gate``."""
 
-    model_config = ConfigDict(allow_inf_nan=True)  # inf is no bound; NaN is in none
+    model_config = ConfigDict(allow_inf_nan=True)  # inf is no bound; NaN fails every bound
 
     max_abs_error: float | None = Field(None, ge=0)
     max_relative_error: float | None = Field(None, ge=0)
@@ -214,11 +219,11 @@ class ToleranceConfig(Value):
 
 
 class GateConfig(Value):
-    """``[gate]``: what a version must reach before it may serve.
+    """``[gate]``: the conditions that a version must meet before it may serve.
 
-    ``max_slowdown`` is how many times as long as the live version it may take on golden.npz.
-    ``max_perplexity_ratio`` (1.05 when left out) and ``min_top1_agreement`` (0.85) are for language
-    models, against the model that golden.npz was made by.
+    ``max_slowdown`` is the largest ratio of its time to that of the live version on golden.npz.
+    ``max_perplexity_ratio`` (default 1.05) and ``min_top1_agreement`` (default 0.85) are for
+    language models, relative to the model that made golden.npz.
     """
 
     model_config = ConfigDict(allow_inf_nan=True)
@@ -230,7 +235,7 @@ class GateConfig(Value):
 
 
 class PinConfig(Value):
-    """``serving.toml``: the version that serves, even below higher ones; written by a swap."""
+    """``serving.toml``: the version that serves, even below higher ones. A swap writes it."""
 
     version: int = Field(ge=1)
     previous: int | None = Field(None, ge=1)
@@ -240,10 +245,10 @@ class PinConfig(Value):
 
 
 class ModelConfig(Value):
-    """``model.toml``: everything in it has a default.
+    """``model.toml``: every key has a default.
 
-    ``file`` is which .onnx file of a version's folder to serve, where there are several: a path
-    inside that folder.
+    ``file`` is the .onnx file to serve if a version's folder has several: a path inside that
+    folder.
     """
 
     file: str = ""
@@ -277,21 +282,21 @@ def load_model_config(
     override: Mapping[str, Any] | None = None,
     under: Mapping[str, Any] | None = None,
 ) -> ModelConfig:
-    """Read a model.toml; one that does not exist gives the defaults. ``override`` holds sections
-    that are laid over the file's, ``under`` such that the file's are laid over.
+    """Read a model.toml; without a file, return the defaults. The sections of ``override`` replace
+    those of the file, and the sections of the file replace those of ``under``.
 
     Raises:
-        ConfigError: it cannot be read, or has an unknown key or a value that is not allowed.
+        ConfigError: the file cannot be read, or has an unknown key or a value that is not allowed.
     """
     values = _laid_over(_laid_over(dict(under or {}), read_toml(path) or {}), override or {})
     return _validated(ModelConfig, values, path.name)
 
 
 def load_pin(path: Path) -> PinConfig | None:
-    """Read a serving.toml; None where there is none.
+    """Read a serving.toml; return None if it does not exist.
 
     Raises:
-        ConfigError: it cannot be read, or has an unknown key or a value that is not allowed.
+        ConfigError: the file cannot be read, or has an unknown key or a value that is not allowed.
     """
     values = read_toml(path)
     return None if values is None else _validated(PinConfig, values, path.name)
@@ -305,7 +310,7 @@ def _validated(kind: type[_Kind], values: Mapping[str, Any], name: str) -> _Kind
 
 
 def _laid_over(values: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables are merged; everything else is replaced."""
+    """Lay ``more`` over ``values``: tables are merged, everything else is replaced."""
     merged = dict(values)
     for key, value in more.items():
         below = merged.get(key)

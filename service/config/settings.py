@@ -15,44 +15,46 @@ from service.files import read_stream
 
 PREFIX = "QUANTSERVE_"
 OF_CLIENTS = {"QUANTSERVE_URL"}
-"""Variables of the commands that speak to a server."""
+"""Variables of the client commands, which are not settings of the server."""
 KEY_BYTES = 64 * 1024
-"""Of a file of keys."""
+"""Largest size of a file of keys."""
 
 
 class Settings(Value):
-    """Settings of ``quantserve serve``: by flag, else by QUANTSERVE_* variable, else these."""
+    """Settings of ``quantserve serve``: from a flag, else from a QUANTSERVE_* variable, else the
+    default."""
 
     models: Path = Field(Path("models"), description="folder with the models")
     name: str | None = Field(
         None,
-        description="name of the model whose file lies in the models folder itself; the folder's "
-        "when left out",
+        description="name of the model whose file is in the models folder itself; default: the "
+        "name of the folder",
     )
-    allow_empty: bool = Field(False, description="be ready also while there is nothing to serve")
+    allow_empty: bool = Field(False, description="report ready even if there is no model to serve")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on, 0 for any free one")
     grpc_port: int | None = Field(
-        None, ge=0, le=65535, description="port for gRPC, 0 for any free one; no gRPC without it"
+        None, ge=0, le=65535, description="port for gRPC, 0 for any free one; default: no gRPC"
     )
     grpc_compression: Literal["none", "deflate", "gzip"] = Field(
-        "none", description="how answers over gRPC are compressed, for clients that take it"
+        "none", description="compression of gRPC answers, for clients that accept it"
     )
     grpc_tls_cert: Path | None = Field(
-        None, description="file with the certificate of the port for gRPC and its chain, in PEM"
+        None, description="PEM file with the certificate of the gRPC port and its chain"
     )
-    grpc_tls_key: Path | None = Field(None, description="file with the key of that certificate")
+    grpc_tls_key: Path | None = Field(None, description="PEM file with the key of that certificate")
     grpc_tls_client_ca: Path | None = Field(
         None,
-        description="file with certificates that sign those of gRPC clients, who need one then",
+        description="PEM file with the CA certificates for gRPC clients; clients then need a "
+        "certificate",
     )
     workers: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
         1,
         description="processes that share the port, each with its share of the cores and its own "
-        "copy of the models; auto for one for each core, as far as memory allows",
+        "copy of the models; auto for one per core, as far as memory allows",
     )
     worker_timeout: float = Field(
-        15.0, gt=0, description="seconds after which a worker that stands still is replaced"
+        15.0, gt=0, description="seconds after which a worker that does not respond is replaced"
     )
     ready_workers: int = Field(
         0, ge=0, le=64, description="workers that must be ready before the server is, 0 for all"
@@ -72,11 +74,11 @@ class Settings(Value):
     body_timeout: float = Field(
         30.0,
         gt=0,
-        description="seconds that a client may take to send a head, to send a body, or to take "
+        description="seconds that a client may take to send a head, to send a body, or to read "
         "nothing of its answer",
     )
     shutdown_timeout: float = Field(
-        30.0, ge=0, description="seconds to finish what was admitted when told to stop"
+        30.0, ge=0, description="seconds to finish admitted requests at shutdown"
     )
     run_timeout: float = Field(
         300.0,
@@ -93,7 +95,8 @@ class Settings(Value):
     drain_delay: float = Field(
         0.0,
         ge=0,
-        description="seconds to go on serving, not ready, so that load balancers look away first",
+        description="seconds to continue serving at shutdown while not ready, so that load "
+        "balancers stop sending requests first",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severe message to log"
@@ -105,49 +108,49 @@ class Settings(Value):
         0,
         ge=0,
         description="bytes that the process may hold: itself, models, requests and answers in "
-        "flight; 0 for what its cgroup or the machine has",
+        "flight; 0 for the memory of its cgroup or the machine",
     )
     poll: float = Field(
         0.0,
         ge=0,
-        description="seconds between looks at the models folder, 0 to load on demand only",
+        description="seconds between checks of the models folder, 0 to load on demand only",
     )
     no_pin: bool = Field(
         False,
-        description="do not write swaps to serving.toml, as where the models folder is read-only: "
-        "they hold until the next restart, and for this server alone",
+        description="do not write swaps to serving.toml, for example if the models folder is "
+        "read-only: swaps then last until the next restart, and for this server only",
     )
     shared_memory: str | None = Field(
         None,
         min_length=1,
-        description="take tensors in shared memory from clients on this machine, where its key"
-        " begins with this",
+        description="accept tensors in shared memory from clients on this machine, if the key"
+        " begins with this prefix",
     )
     no_tune: bool = Field(
-        False, description="do without what quantserve tune has saved beside the models"
+        False, description="ignore the results that quantserve tune has saved beside the models"
     )
     tracing: bool = Field(
-        False, description="send OpenTelemetry traces to where OTEL_EXPORTER_OTLP_ENDPOINT says"
+        False, description="send OpenTelemetry traces to OTEL_EXPORTER_OTLP_ENDPOINT"
     )
     no_supervisor: bool = Field(
         False,
-        description="do without the parent process that replaces a server that crashes, where "
-        "something else does that",
+        description="run without the parent process that restarts a crashed server, if another "
+        "program does that",
     )
     access_log: bool = Field(False, description="log every request")
     max_upload_bytes: int = Field(
         2 * 2**30, ge=1, description="largest model file that may be uploaded"
     )
     allow_custom_ops: bool = Field(
-        False, description="load libraries of operators that a model.toml names: they are code"
+        False, description="load the libraries of operators that a model.toml names: they run code"
     )
     admin_key: SecretStr = SecretStr("")
     admin_key_file: Path | None = Field(
-        None, description="file with the keys that may change what is served"
+        None, description="file with the keys that may change the served models"
     )
     api_key: SecretStr = SecretStr("")
     api_key_file: Path | None = Field(
-        None, description="file with the keys that may predict; all may when there is none"
+        None, description="file with the keys that may predict; without it every client may"
     )
 
     @field_validator("name")
@@ -167,7 +170,8 @@ class Settings(Value):
 
 
 def read_keys(variable: str, given: SecretStr, file: Path | None) -> tuple[str, ...]:
-    """The keys that a variable or a file holds, separated by commas or spaces, for rotation.
+    """Return the keys in a variable or a file, separated by commas or spaces. Several keys allow
+    rotation.
 
     Raises:
         ConfigError: both are given, the file cannot be read, either is blank, or a key is not
@@ -185,14 +189,14 @@ def read_keys(variable: str, given: SecretStr, file: Path | None) -> tuple[str, 
     keys = tuple(key for key in re.split(r"[\s,]+", text) if key)
     where = variable if file is None else f"{variable}_FILE {file}"
     if not keys and (file is not None or text):
-        raise ConfigError(f"{where} holds no key: it is blank; unset it if none is wanted")
+        raise ConfigError(f"{where} holds no key: it is blank; unset it if no key is needed")
     if not all(key.isascii() and key.isprintable() for key in keys):
         raise ConfigError(f"{where}: a key may hold only printable ASCII characters")
     return keys
 
 
 def load_settings(flags: Mapping[str, object], environment: Mapping[str, str]) -> Settings:
-    """Flags over QUANTSERVE_* variables over defaults.
+    """Build the settings: flags take precedence over QUANTSERVE_* variables, these over defaults.
 
     Raises:
         ConfigError: a variable or flag is unknown, or its value is not allowed.

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 MOST_SECONDS = 7 * 24 * 3600.0
-"""A week: what is longer is a mistake, or meant to be for ever."""
+"""A week: a longer time is a mistake, or stands for no limit."""
 
 
 class Value(BaseModel):
-    """Frozen; an unknown key is an error."""
+    """The base class of settings: frozen, and an unknown key is an error."""
 
     # TOML and float() accept nan and inf, which compare in unexpected ways as a bound or a time.
     model_config = ConfigDict(
@@ -19,8 +19,8 @@ class Value(BaseModel):
 
 
 class Problem(NamedTuple):
-    """The first problem of a document: the key, pydantic's name of the kind, what is expected, and
-    the given value."""
+    """The first problem of a document: the key, pydantic's name of the error, the expected value,
+    and the given value."""
 
     key: str
     kind: str
@@ -29,14 +29,14 @@ class Problem(NamedTuple):
 
 
 def first_problem(errors: Sequence[Mapping[str, Any]]) -> Problem:
-    """The first of pydantic's errors."""
+    """Return the first of pydantic's errors."""
     first = errors[0]
     message = first["msg"].removeprefix("Value error, ")  # pydantic's word for our own checks
     return Problem(".".join(map(str, first["loc"])), first["type"], message, first.get("input"))
 
 
 def told(error: ValidationError, source: Callable[[str], str]) -> str:
-    """The first error as text; ``source`` names where a key was set."""
+    """Format the first error as text; ``source`` returns the place where a key was set."""
     problem = first_problem(error.errors(include_url=False))
     if problem.kind == "extra_forbidden":
         return f"{source(problem.key)} is not a setting"

@@ -1,55 +1,55 @@
 """Values and decisions: numpy and the standard library; no event loop, clock, disk or framework.
 
-answer_size       bounds of an answer's bytes, before it is written
-assembly          rows of requests joined for a run, and its outputs split
+answer_size       upper bounds of an answer's size, computed before it is encoded
+assembly          joins the rows of requests for one run, and splits its outputs
 batching          the queue that forms batches
 bfloat16          BF16, which numpy lacks
-blame             which input made a graph refuse a request
-body_cost         how much memory a request takes
-bounded           whether shapes bound a graph's run time
-cache_plan        how much a language model may keep of its requests
-channels          channels of an output that stand still
+blame             the input that probably made a graph refuse a request
+body_cost         memory that a request needs
+bounded           whether input shapes bound a graph's run time
+cache_plan        size of a language model's KV cache
+channels          output channels that became constant
 checks            one check of the gate
-compatibility     two signatures compared
-conversion        numbers of one datatype as another
-crashes           which version a crash is blamed on
+compatibility     comparison of two signatures
+conversion        conversion of numbers between datatypes
+crashes           crashes, and the versions blamed for them
 datatypes         the protocol's datatypes in numpy
-errors            every error that somebody is told
-events            what happened, as values
+errors            all errors that the server reports
+events            events as values
 exemplars         the last trace in each bucket of a histogram
-extent            how large inputs may be in the event loop
+extent            the largest inputs that may run in the event loop
 fair_share        which model's run begins next
-figures           figures in JSON, which has no NaN
-gate              the gate's judgement
-generation        what is asked of a language model, and its answer
-graph_limits      how large a graph may be
+figures           numbers as JSON, which has no NaN
+gate              the checks of the gate
+generation        requests to language models, and their answers
+graph_limits      limits on the size of a graph
 hub_labels        labels of a config.json
-images            how images become an input, and where boxes lie in them
-language_gate     the judgement of a language model
-layout            what a model repository holds
-ledger            what is at work, written where it outlives the process
+images            conversion of images to an input, and of boxes back to the images
+language_gate     the checks of the gate for language models
+layout            the models and versions in a model repository
+ledger            the work in progress, recorded where it outlives the process
 lifecycle         the states of a version
 lone              whether a lone run gets all cores
-magic             file formats told by their first bytes
-memory_budget     bytes that many take from one share
-memory_plan       memory shared out between models and traffic
-misnamed          the closest name to one that is not known
+magic             file formats recognised by their first bytes
+memory_budget     a budget of bytes, shared by many holders
+memory_plan       division of memory between models and traffic
+misnamed          the closest match for an unknown name
 model_file        which file of a folder is the model
 names             names in a model repository
-non_finite        arrays with NaN and infinity compared
-padding           how variable lengths are filled up
-requests          requests and answers, whatever the wire format
-response_cache    outputs of earlier requests
-run_limits        how long a run may take
-shapes            shapes that may be why a run failed
-sizes             how much one request may hold
-statistics        counters, fed by events
+non_finite        comparison of arrays that hold NaN and infinity
+padding           padding of variable lengths
+requests          requests and answers, independent of the wire format
+response_cache    cached outputs of earlier requests
+run_limits        time limits of a run
+shapes            shapes that may be the reason why a run failed
+sizes             size limits of one request
+statistics        counters, updated by events
 tensors           tensors and signatures
-texts             requests in text, and texts put together by length
+texts             requests in text, and grouping of texts by length
 token_statistics  counters of language models
 tuning            threads, instances, rows and kernels chosen from measurements
-unserved          why an entry is no model
+unserved          reasons why an entry is not served as a model
 versions          which versions to load and to serve
-waiting           how long a request would wait
-whereabouts       where in a tensor a value is
+waiting           estimates of the time that a request would wait
+whereabouts       the position of a value in a tensor
 """

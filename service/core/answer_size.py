@@ -24,13 +24,15 @@ LONGEST = {
     "FP32": 19 + 1,
     "FP64": 25 + 1,
 }
-"""Characters of an element in JSON with its comma, as short as its datatype allows."""
+"""The most characters of an element in JSON, its comma included. A float is written with as few
+digits as its datatype allows."""
 LONGEST_CLASS = {"FP16": 5 + 8, "FP64": 309 + 8}
-"""Characters of a value with six decimals; of other numbers 39 + 8, of integers ``LONGEST``."""
+"""The most characters of a value with six decimals: 39 + 8 for other floats, ``LONGEST`` for
+integers."""
 FRAME = 256
-"""Bytes of an answer, and again of each output, beside names and elements."""
+"""Bytes of an answer without its names and elements, and the same again for each output."""
 ESCAPED = 6
-r"""Bytes of a character in JSON at most: \u001f."""
+r"""The most bytes of one character in JSON: \u001f has six."""
 BRACKETS = 3
 """Bytes around a nested list: two brackets and a comma."""
 KEY = 4
@@ -38,26 +40,28 @@ KEY = 4
 
 
 def text_size(text: str) -> int:
-    """Bytes of a string in JSON, at most."""
+    """Return the most bytes that a string needs in JSON."""
     return ESCAPED * len(text) + BRACKETS
 
 
 def raw_size(tensor: Tensor) -> int:
-    """Bytes of a tensor in the protocol's binary form; at most, where it holds strings."""
+    """Return the bytes of a tensor in the protocol's binary form: exact, except that strings get
+    an upper bound."""
     if tensor.datatype.name != "BYTES":
         return tensor.array.nbytes
     return 4 * tensor.array.size + 4 * _characters(tensor)
 
 
 def json_size(tensor: Tensor) -> int:
-    """Bytes of a flat list of a tensor's elements in JSON, at most."""
+    """Return the most bytes that a flat list of a tensor's elements needs in JSON."""
     if tensor.datatype.name != "BYTES":
         return tensor.array.size * LONGEST[tensor.datatype.name]
     return tensor.array.size * BRACKETS + ESCAPED * _characters(tensor)
 
 
 def nested_size(tensor: Tensor) -> int:
-    """Bytes of nested lists of a tensor's elements in JSON, at most; floats come as doubles."""
+    """Return the most bytes that nested lists of a tensor's elements need in JSON. Floats are
+    written as doubles."""
     lists = brackets(tensor.array.shape)
     if tensor.datatype.kind == "number":
         return lists + tensor.array.size * LONGEST["FP64"]
@@ -65,18 +69,18 @@ def nested_size(tensor: Tensor) -> int:
 
 
 def brackets(shape: Sequence[int]) -> int:
-    """Bytes of the brackets of nested lists, with their commas."""
+    """Return the bytes of the brackets of nested lists, with their commas."""
     return BRACKETS * (1 + sum(prod(shape[:axis]) for axis in range(1, len(shape))))
 
 
 def keys_size(tensor: Tensor) -> int:
-    """Bytes of the tensor's name as a key in an object for each row."""
+    """Return the bytes of the tensor's name as a key, in one object for each row."""
     rows = len(tensor.array) if tensor.array.ndim else 1
     return rows * (text_size(tensor.name) + KEY)
 
 
 def classes_count(tensor: Tensor, classes: int, batched: bool) -> int:
-    """The number of texts for the best ``classes`` of each row."""
+    """Return the number of texts for the best ``classes`` of each row."""
     shape = tensor.array.shape
     if not batched or not shape:
         return min(classes, tensor.array.size)
@@ -84,7 +88,7 @@ def classes_count(tensor: Tensor, classes: int, batched: bool) -> int:
 
 
 def class_size(tensor: Tensor, labels: Sequence[str]) -> int:
-    """Bytes of the text "value:index[:label]" of a class with its quotes, at most."""
+    """Return the most bytes of the text "value:index[:label]" of a class, with its quotes."""
     name, kind = tensor.datatype.name, tensor.datatype.kind
     value = LONGEST_CLASS.get(name, 39 + 8) if kind == "number" else LONGEST.get(name, 0)
     index = len(str(tensor.array.size)) + 1

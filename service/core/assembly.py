@@ -1,4 +1,4 @@
-"""Puts the rows of requests together for one run, and takes its outputs apart again."""
+"""Joins the rows of several requests for one run, and splits the outputs between the requests."""
 
 from typing import Any
 
@@ -11,9 +11,10 @@ from service.core.tensors import Array, Arrays
 
 
 def assemble(entries: tuple[Entry[Any], ...], padding: Padding | None) -> tuple[Arrays, float]:
-    """One array per input with the rows of all entries, and the share of elements filled in.
+    """Return one array per input with the rows of all entries, and the share of elements that are
+    padding.
 
-    A single entry that needs no filling is passed on without a copy.
+    A single entry that needs no padding is passed on without a copy.
     """
     inputs = range(len(entries[0].arrays))
     if padding is None:
@@ -48,10 +49,10 @@ def _fill(entries: tuple[Entry[Any], ...], index: int, padding: Padding) -> Arra
 def split(
     entries: tuple[Entry[Any], ...], outputs: Arrays, padding: Padding | None
 ) -> list[Arrays]:
-    """The outputs of a run, cut into the rows of each entry: views, not copies.
+    """Split the outputs of a run into the rows of each entry: views, not copies.
 
     Raises:
-        ExecutionFailed: an output does not have one row for each row that went in.
+        ExecutionFailed: an output does not have one row for each input row.
     """
     rows = sum(entry.rows for entry in entries)
     for index, output in enumerate(outputs):

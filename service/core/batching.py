@@ -1,7 +1,7 @@
-"""The queue that forms batches: a data structure to which time is an argument.
+"""The queue that forms batches: a data structure that receives the time as an argument.
 
-All mutable state is the lanes and two counters; every method runs to its end without waiting.
-A lane holds the requests that may share a batch: same priority and same key, oldest first.
+No method waits. A lane holds the requests that may share a batch: same priority and same key,
+oldest first.
 """
 
 from collections import deque
@@ -23,11 +23,11 @@ MOST_FILLED = 2
 
 
 class BatchingMode(StrEnum):
-    """How requests for a model may be put together.
+    """How requests for a model may be combined.
 
     COMBINE: rows of several requests share a run.
-    ROWS: every row has a run of its own; a request of several rows is taken apart.
-    REQUESTS: every request has a run of its own, as it came.
+    ROWS: every row has a run of its own; a request of several rows is split.
+    REQUESTS: every request has a run of its own and is not changed.
     """
 
     COMBINE = "combine"
@@ -37,17 +37,17 @@ class BatchingMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
-    """How a model's requests are queued and put together. Times are seconds.
+    """How a model's requests are queued and combined. Times are seconds.
 
-    ``run_tokens``, where it is not 0, bounds a batch by rows times their longest axis instead of
-    ``preferred_rows``, so that long rows share a run with fewer others than short ones.
+    ``preferred_rows`` is the size that a batch grows to; it is 1 in the modes that do not combine.
+    If ``run_tokens`` is not 0, it replaces this bound: rows times their longest axis may not exceed
+    it. So a batch of long rows has fewer rows than a batch of short ones.
 
-    ``preferred_rows`` is the size that a batch grows to, 1 in the modes that do not combine; a
-    single request of up to ``max_rows`` is run as it came, unless the mode is ROWS. A larger one is
-    cut into parts of ``part_rows``; where that is 0 it is refused, and ``refusal`` says why and
-    what to do. ``max_queue`` bounds the waiting requests of one priority and those
-    that are more urgent. ``timeout`` is the longest wait of a
-    request that sets no timeout itself; None for no limit.
+    A single request of up to ``max_rows`` rows is run whole, unless the mode is ROWS. A larger
+    request is cut into parts of ``part_rows`` rows. If ``part_rows`` is 0, it is refused, and
+    ``refusal`` tells the client what to do. ``max_queue`` bounds the waiting requests of the same
+    or a more urgent priority. ``timeout`` is the longest wait of a request
+    that sets no timeout itself; None for no limit.
     """
 
     mode: BatchingMode = BatchingMode.COMBINE
@@ -62,14 +62,14 @@ class BatchPolicy:
     run_tokens: int = 0
 
     def rows_for(self, shapes: tuple[tuple[int, ...], ...]) -> int:
-        """The most rows of these shapes that a batch grows to."""
+        """Return the number of rows of these shapes that a batch grows to."""
         if not self.run_tokens or self.mode is not BatchingMode.COMBINE:
             return self.preferred_rows
         longest = max([length for shape in shapes for length in shape], default=1)
         return min(self.max_rows, max(1, self.run_tokens // max(1, longest)))
 
     def row_shapes(self, arrays: Arrays) -> tuple[tuple[int, ...], ...]:
-        """The shapes that the rows of a request are run with.
+        """Return the shapes with which the rows of a request are run.
 
         Raises:
             SignatureMismatch: see ``Padding.check``.
@@ -82,12 +82,11 @@ class BatchPolicy:
 
 
 class BatchKey(NamedTuple):
-    """What requests must have in common to share a batch.
+    """The properties that requests must have in common to share a batch.
 
-    ``shapes`` are those a row is run with, per input in signature order: filled up where the model
-    pads. (The signature has settled the datatypes.) ``outputs`` are the places of the outputs
-    wanted, None for all. ``alone`` is a unique object for a request that must not share a run, else
-    None.
+    ``shapes`` are the shapes of one row per input, in signature order, after padding. The datatypes
+    are fixed by the signature. ``outputs`` are the places of the requested outputs, None for all.
+    ``alone`` is a unique object for a request that must not share a run, else None.
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -97,9 +96,9 @@ class BatchKey(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Entry(Generic[Reply]):
-    """One waiting request: its arrays in signature order, and whom to answer. Times are seconds.
+    """One waiting request: its arrays in signature order, and its reply. Times are seconds.
 
-    ``part_of`` is the request of which this is one of several parts, if it is one.
+    If this is one of several parts of a request, ``part_of`` is that request, else None.
     """
 
     arrays: Arrays
@@ -127,35 +126,35 @@ class _Lane(Generic[Reply]):
 
 
 class BatchQueue(Generic[Reply]):
-    """Waiting requests, and the rule that makes batches of them."""
+    """The waiting requests, and the rule that forms batches from them."""
 
     def __init__(self, policy: BatchPolicy) -> None:
         self._policy = policy
-        # All state: the lanes by (priority, key), empty ones removed; how many requests wait, of
-        # which one in parts counts once; how many parts wait of those; and a time before which no
-        # deadline passes.
+        # All state: the lanes by (priority, key), without empty ones; the number of waiting
+        # requests, where a request in parts counts once; the number of waiting parts of each such
+        # request; and a time before which no deadline passes.
         self._lanes: dict[tuple[int, BatchKey], _Lane[Reply]] = {}
         self._size = 0
         self._parts: dict[object, int] = {}
         self._no_deadline_before = inf
 
     def __len__(self) -> int:
-        """Requests that wait, in whole or in part."""
+        """Return the number of requests that wait, in whole or in part."""
         return self._size
 
     def __iter__(self) -> Iterator[Entry[Reply]]:
         return (entry for lane in self._lanes.values() for entry in lane.entries)
 
     def rows_ahead(self, priority: int) -> int:
-        """Rows that would go before a request of this priority."""
+        """Return the number of rows that run before a new request of this priority."""
         return sum([lane.rows for name, lane in self._lanes.items() if name[0] <= priority])
 
     def check_room(self, priority: int) -> None:
-        """Check that one more request of this priority may wait. Less urgent ones do not count, so
-        that a flood of them does not keep it out, as long as no more than twice the limit wait.
+        """Check that one more request of this priority may wait. Less urgent requests do not count
+        towards the limit, up to twice the limit in all, so that many of them do not keep it out.
 
         Raises:
-            QueueFull: it may not.
+            QueueFull: it may not wait.
         """
         limit = self._policy.max_queue
         if self._size < limit:
@@ -165,15 +164,15 @@ class BatchQueue(Generic[Reply]):
         )
         if self._size - behind >= limit or self._size >= MOST_FILLED * limit:
             raise QueueFull(
-                f"{self._size} requests are waiting and 1 more would pass the limit of {limit}"
+                f"{self._size} requests are waiting and 1 more would exceed the limit of {limit}"
             )
 
     def push(self, entry: Entry[Reply], admitted: bool = False) -> None:
-        """Add a request at the end of its lane. ``admitted``: it is a part of a request that has a
-        place in the queue already.
+        """Add a request at the end of its lane. ``admitted``: the entry is a part of a request that
+        was admitted before, so the limit does not apply.
 
         Raises:
-            QueueFull: the queue is at its bound; the entry is not added.
+            QueueFull: the queue is full; the entry is not added.
         """
         if self._size >= self._policy.max_queue and not admitted:
             self.check_room(entry.priority)
@@ -191,8 +190,9 @@ class BatchQueue(Generic[Reply]):
             self._no_deadline_before = entry.deadline
 
     def pop(self, now: float, *, full: bool = False) -> Batch[Reply] | None:
-        """The next batch: of the lanes that are due, the most urgent, then the oldest one. With
-        ``full``, of those that are not going to give a larger batch."""
+        """Remove and return the next batch, or None. Of the lanes that are due, take the one with
+        the highest priority, then the oldest one. With ``full``, take only a lane that has enough
+        rows for a batch of full size."""
         name = self._next_lane(now, full)
         if name is None:
             return None
@@ -218,11 +218,12 @@ class BatchQueue(Generic[Reply]):
         return best
 
     def due(self) -> float | None:
-        """The time at which the next batch is due; None while the queue is empty."""
+        """Return the time at which the next batch is due; None while the queue is empty."""
         return min(map(self._due, self._lanes.values()), default=None)
 
     def next_deadline(self) -> float | None:
-        """The time at which to call ``expire``; None if no waiting request has a deadline."""
+        """Return the time at which to call ``expire``; None if no waiting request has a
+        deadline."""
         return None if self._no_deadline_before == inf else self._no_deadline_before
 
     def expire(self, now: float) -> list[Entry[Reply]]:

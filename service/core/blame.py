@@ -1,4 +1,4 @@
-"""Which input of a request is likely to be why a graph refused it, from the text of the error."""
+"""Finds the input that probably made a graph refuse a request, from the text of the error."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from service.core.tensors import Array, Arrays, Signature, TensorSpec, show_shap
 INDEX = re.compile(
     r"(?:idx|ind(?:ex|ice)|value|axis|length)\s*(?:=|:|is)?\s*(-?\d+)|got:?\s*(-\d+)"
 )
-"""A value, as operators write it."""
+"""A value, in the forms in which operators write it."""
 RANGE = re.compile(r"range \[-?\d+, ?(\d+)([])])")
 BROADCAST = re.compile(r"(\d+) by (\d+)")
 NUMBER = re.compile(r"-?\d+")
@@ -18,10 +18,10 @@ MOST_NAMED = 4
 
 
 def blamed(signature: Signature, arrays: Arrays, error: str) -> str:
-    """What the inputs have that the error speaks of: a value, or the length of an axis that the
-    signature leaves open; else their shapes.
+    """Describe the inputs that match the error: those that hold a value named in it, else those
+    with a variable axis whose length fits it, else the shapes of all inputs.
 
-    ``error`` is the text without names: a number in it is a value or a length.
+    ``error`` is the text without names, so that each number in it is a value or a length.
     """
     inputs = list(zip(signature.inputs, arrays, strict=False))
     said = INDEX.search(error)
@@ -36,7 +36,7 @@ def blamed(signature: Signature, arrays: Arrays, error: str) -> str:
 
 
 def _holding(inputs: list[tuple[TensorSpec, Array]], value: int) -> Iterator[str]:
-    """The inputs of integers that hold a value, with its first place."""
+    """Yield the integer inputs that hold a value, with its first position."""
     for spec, array in inputs:
         if spec.datatype.kind != "integer":
             continue
@@ -49,7 +49,7 @@ def _holding(inputs: list[tuple[TensorSpec, Array]], value: int) -> Iterator[str
 def _long(
     inputs: list[tuple[TensorSpec, Array]], signature: Signature, error: str, index: int | None
 ) -> Iterator[str]:
-    """The open axes whose length the error names, or that reach beyond an index."""
+    """Yield the variable axes whose length the error names, or that are longer than the index."""
     numbers = {int(each) for each in NUMBER.findall(error)}
     for spec, array in inputs:
         for axis, length in enumerate(array.shape):
@@ -61,7 +61,7 @@ def _long(
 
 
 def _fitting(error: str, length: int) -> str:
-    """The length that would fit, where the error tells."""
+    """Return the length that would fit, if the error states it, else an empty text."""
     broadcast, reach = BROADCAST.search(error), RANGE.search(error)
     if broadcast and length in (sides := [int(each) for each in broadcast.groups()]):
         other = sides[1 - sides.index(length)]

@@ -1,15 +1,15 @@
-"""The memory that a request takes, estimated from the part of its body that is known.
+"""The memory that a request needs, estimated from the part of its body that has arrived.
 
-JSON becomes Python objects: an element has the parser's 16 bytes, a place in a list, and is an
-object that may be larger than its text by far. Measured with orjson 3.13 on CPython 3.11, as the
-peak of the process per byte of the body:
+JSON becomes Python objects. An element needs 16 bytes in the parser, a place in a list, and an
+object that may be much larger than its text. Measured with orjson 3.13 on CPython 3.11, as the
+peak memory of the process per byte of the body:
 
     [0.123456789,...]     5.0      ["ab",...]    18.6
     [1,1,1,...]          13.0      [[],[],...]   30.4
     [1.5,1.5,...]        15.0      [{},{},...]   30.4
 
-Binary tensors are views of the body; what grows is a copy where they are not aligned, and one in
-the batch.
+Binary tensors are views of the body. They need more memory for a copy if they are not aligned, and
+for a copy in the batch.
 """
 
 import numpy as np
@@ -17,10 +17,11 @@ import numpy as np
 from service.core.requests import InferRequest
 
 LARGE = 64 * 1024
-"""Smallest body or answer, in bytes, that is counted. Smaller ones are too many to be counted one
-by one, and are held briefly."""
+"""Smallest body or answer, in bytes, that is counted. Smaller ones are too numerous to count each,
+and are in memory for a short time only."""
 JSON_FACTOR = 8
-"""Bytes of memory for each byte of a typical JSON body of numbers, before any of it has arrived."""
+"""Bytes of memory for each byte of a typical JSON body of numbers: the estimate before any of the
+body has arrived."""
 RAW_FACTOR = 3
 STRINGS_FACTOR = 16
 """Bytes of memory for each byte of a binary body of strings. A string of two letters takes 6 bytes
@@ -30,43 +31,46 @@ WEIGHTS = {
     "[": 96,
     "{": 240,
     '"': 28,  # half of a short string
-    "\\": 16,  # what it takes to tell strings from tokens
+    "\\": 16,  # the cost of telling strings from tokens
 }
 """Bytes of memory for each byte of JSON, by character."""
 OTHERS = 2
-"""Those of other bytes: itself and a copy. All are multiples of it."""
+"""Bytes of memory for any other byte: the byte and a copy. All weights are multiples of this."""
 _TABLE = bytes(WEIGHTS.get(chr(byte), OTHERS) // OTHERS for byte in range(256))
 
 
 def announced(length: int, raw: bool) -> int:
-    """Bytes that a request with a body of ``length`` is taken to need before the body came."""
+    """Estimate the bytes that a request needs from the length of its body, before the body
+    arrives."""
     return length * (RAW_FACTOR if raw else JSON_FACTOR)
 
 
 def least(length: int, raw: bool) -> int:
-    """The least bytes that a request with a body of ``length`` needs, for any content."""
+    """Return the fewest bytes that a request with a body of ``length`` needs, for any content."""
     return length * (RAW_FACTOR if raw else OTHERS)
 
 
 def weigh(part: bytes | bytearray, raw: bool) -> int:
-    """Bytes that a part of a body needs, decoded: an upper bound of what was measured."""
+    """Return the bytes that a part of a body needs when decoded: an upper bound of the measured
+    values."""
     if raw:
         return len(part) * RAW_FACTOR
-    # One table for all bytes: to count each of the five takes five times as long.
+    # One table for all bytes: counting each of the five characters takes five times as long.
     units = np.frombuffer(part.translate(_TABLE), np.uint8)
     return int(units.sum(dtype=np.int64)) * OTHERS
 
 
 def may_hold_strings(header: bytes | bytearray | memoryview) -> bool:
-    r"""Whether the JSON part of a binary body may announce a tensor of strings: as ``"BYTES"``, or
-    in escapes such as ``"\u0042YTES"``."""
+    r"""Return whether the JSON part of a binary body may declare a tensor of strings: as
+    ``"BYTES"``, or with escapes such as ``"\u0042YTES"``."""
     text = bytes(header) if isinstance(header, memoryview) else header
     return b"BYTES" in text or b"\\u" in text
 
 
 def decoded(request: InferRequest, weight: int) -> int:
-    """Bytes that the inputs of a request take, which needed ``weight`` to be decoded."""
+    """Return the bytes that the inputs of a decoded request need. ``weight`` is the number of bytes
+    that decoding it needed."""
     if any(tensor.array.dtype.hasobject for tensor in request.inputs):
         return weight
-    # The arrays, and once more in the batch.
+    # The arrays, and a copy of them in the batch.
     return 2 * sum(tensor.array.nbytes for tensor in request.inputs)

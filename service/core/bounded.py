@@ -1,7 +1,7 @@
-"""Whether the shapes of a graph's inputs bound its run time, for any values.
+"""Decides whether the shapes of a graph's inputs bound its run time, for any values.
 
-A loop may turn as often as a value says, and a value may ask for a tensor of any size. Such a graph
-may be fast on the rows of the probe and never end on the next request.
+A value may set the number of turns of a loop, or the size of a tensor. Such a graph may be fast on
+the rows of the probe and never end on the next request.
 
 Operators: https://onnx.ai/onnx/operators/ and
 https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
@@ -15,14 +15,14 @@ RUNTIME = "com.microsoft"
 
 UNBOUNDED = frozenset(
     {
-        # Run a graph of their own: as often as a value says, or one of several.
+        # These run subgraphs: as often as a value says, or one of several.
         "If",
         "Loop",
         "Scan",
         "SequenceMap",
-        # Samples as many points of a region as its corners say.
+        # The corners of a region set the number of points that are sampled.
         "RoiAlign",
-        # Give tensors whose shapes depend on values.
+        # The shapes of the outputs depend on values.
         "Compress",
         "ImageDecoder",
         "NonMaxSuppression",
@@ -30,7 +30,7 @@ UNBOUNDED = frozenset(
         "StringNormalizer",
         "StringSplit",
         "Unique",
-        # Hold any number of tensors, which no shape tells.
+        # A sequence holds any number of tensors, and no shape states how many.
         "ConcatFromSequence",
         "Optional",
         "OptionalGetElement",
@@ -44,7 +44,7 @@ UNBOUNDED = frozenset(
         "SplitToSequence",
     }
 )
-"""Standard operators that no shape bounds."""
+"""Standard operators whose cost no shape bounds."""
 
 REDUCTIONS = (
     *("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean"),
@@ -77,8 +77,8 @@ SIZES: dict[str, tuple[int, ...]] = {
     "Upsample": (1,),
     **dict.fromkeys(REDUCTIONS, (1,)),
 }
-"""The inputs of an operator that are sizes. One that only ever makes a tensor smaller counts too:
-shapes that come after it would no longer follow from those of the model's inputs."""
+"""The inputs of an operator that are sizes. Operators that only make a tensor smaller are included:
+the shapes behind them no longer follow from the shapes of the model's inputs."""
 
 SHAPES = frozenset({"Shape", "Size"})
 """Operators whose outputs depend on shapes alone."""
@@ -111,7 +111,8 @@ BOUNDED_CONTRIB = frozenset(
         *("SkipSimplifiedLayerNormalization", "TransposeMatMul"),
     }
 )
-"""ONNX Runtime's own operators that shapes bound; of the others some search, decode or generate."""
+"""ONNX Runtime's own operators whose cost shapes bound. Some of the others search, decode or
+generate."""
 
 
 class Step(NamedTuple):
@@ -128,11 +129,11 @@ def unbounded_step(
     constants: Collection[str],
     functions: Collection[tuple[str, str]] = (),
 ) -> str:
-    """A description of the first step whose cost shapes do not bound; "" if there is none.
+    """Describe the first step whose cost shapes do not bound; "" if there is none.
 
-    ``steps`` are in the order in which they run, ``constants`` the tensors that no request can
-    change. ``functions`` are those that the file defines, by domain and name: their nodes are
-    looked at on their own.
+    ``steps`` are in the order in which they run. ``constants`` are the tensors that no request can
+    change. ``functions`` are the functions that the file defines, by domain and name: the caller
+    checks their nodes separately.
     """
     known, fixed = set(constants), set(constants)
     for step in steps:
@@ -140,7 +141,7 @@ def unbounded_step(
             return why
         if (step.domain, step.operator) in functions or step.operator in RANDOM:
             continue
-        if _all_in(step.inputs, fixed):  # a constant takes nothing
+        if _all_in(step.inputs, fixed):  # also a Constant, which has no inputs
             fixed.update(step.outputs)
             known.update(step.outputs)
         elif _follows(step, known, fixed):
@@ -165,7 +166,8 @@ def _doubt(step: Step, known: set[str], functions: Collection[tuple[str, str]]) 
 
 
 def _follows(step: Step, known: set[str], fixed: set[str]) -> bool:
-    """Whether what a node gives follows from constants and shapes, and grows with them."""
+    """Return whether the outputs of a node depend on constants and shapes only, and grow with
+    them."""
     if step.operator in SHAPES:
         return True
     if step.operator in FALLING:

@@ -1,19 +1,19 @@
-"""How many tokens of how many requests a language model may keep, so that memory suffices."""
+"""Size of a language model's KV cache: how many requests and tokens fit into memory."""
 
 from dataclasses import dataclass
 
 from service.core.errors import LoadFailed
 
 SHARE = 4
-"""The cache of a model may take up to this part of the memory, where model.toml says nothing."""
+"""The cache of a model may use up to 1/``SHARE`` of the memory, if model.toml sets no context."""
 LEAST_CONTEXT = 256
-"""Where that part allows no more, so many tokens of each request are kept all the same."""
+"""Tokens of each request to keep even if that part of the memory allows fewer."""
 
 
 @dataclass(frozen=True, slots=True)
 class CachePlan:
-    """``slots`` requests at a time, each of up to ``context`` tokens. ``note``: for the operator,
-    what memory did not allow."""
+    """``slots`` requests at a time, each of up to ``context`` tokens. ``note`` tells the operator
+    if memory allowed fewer requests than asked for."""
 
     slots: int
     context: int
@@ -22,8 +22,8 @@ class CachePlan:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Memory in bytes: ``total`` of the server, and ``left``, which is neither used nor reserved
-    for other caches."""
+    """Memory in bytes: the server's ``total``, and the part ``left`` that is neither used nor
+    reserved for other caches."""
 
     total: int
     left: int
@@ -39,12 +39,14 @@ def plan_cache(
     fewer: bool = True,
     step: int = 1,
 ) -> CachePlan:
-    """Fit a cache, of ``token_bytes`` a token, into ``room``. ``context`` is what model.toml asks
-    for, None: the model's ``most_context`` as far as memory allows. ``fewer``: whether less than
-    ``slots`` will do; then multiples of ``step``, if one fits.
+    """Fit a cache with ``token_bytes`` for each token into ``room``.
+
+    ``context`` is the number of tokens that model.toml asks for; None stands for the model's
+    ``most_context``, reduced as memory requires. ``fewer``: the plan may have fewer requests than
+    ``slots``, a multiple of ``step`` if one fits.
 
     Raises:
-        LoadFailed: it does not fit; with all figures.
+        LoadFailed: the cache does not fit; the message has all figures.
     """
     least = min(LEAST_CONTEXT, most_context)
     each = token_bytes * slots
@@ -64,8 +66,8 @@ def plan_cache(
     most = room.left // token_bytes // needed
     advice = f"set [generation] context to {most}, or " if context and most >= 2 else ""
     raise LoadFailed(
-        f"{what}, too little for {needed} at a time: {advice}unload other versions, or give the"
-        " server a larger --memory-budget"
+        f"{what}, too little for {needed} at a time: {advice}unload other versions, or start"
+        " the server with a larger --memory-budget"
     )
 
 

@@ -1,7 +1,7 @@
-"""Which channels of an output stand still although those of the reference move. Pure.
+"""Finds output channels that are nearly constant although they vary in the reference. Pure.
 
-One judgement for the gate, with few golden rows, and for the search of `quantize`, with all
-evaluation rows: what the search publishes passes the gate.
+The gate uses this rule with few golden rows, the search of `quantize` with all evaluation rows. So
+a model that the search publishes passes the gate.
 """
 
 from collections.abc import Sequence
@@ -14,30 +14,31 @@ from service.core.non_finite import without
 from service.core.tensors import Array
 
 STILL = 0.05
-"""A channel that keeps less than this share of its standard deviation stands still."""
+"""A channel is nearly constant if it keeps less than this share of its standard deviation."""
 MOVES = 1e-4
-"""A channel moves if its standard deviation is more than this share of its largest value."""
+"""A channel varies if its standard deviation is more than this share of its largest value."""
 LIKELY = 0.01
-"""Where channels are probabilities, one moves if its standard deviation reaches this: most never
-do."""
+"""A channel of probabilities varies if its standard deviation also reaches this; most channels
+never reach it."""
 SEVERAL = 4
-"""Values, or half of all if that is less, that must be off the mean by half the standard deviation.
-Of one that is rare, all that a few rows hold may be lost by chance."""
+"""The number of values, or half of all values if that is less, that must differ from the mean by at
+least half the standard deviation. If fewer do, a few rows may lose them by chance."""
 FLOOR = 1e-30
 MOST = 1e140
 
 
 class Still(NamedTuple):
-    """For each channel, whether the reference's moves, and whether it stands still all the same."""
+    """For each channel, ``moves``: it varies in the reference; ``lost``: it varies there, and is
+    nearly constant in the compared output."""
 
     moves: Array
     lost: Array
 
 
 def by_channel(arrays: Sequence[Array]) -> Array:
-    """Arrays with the rows in their first axis as [values, channels] in float64. The channels are
-    axis 1 of images [n, c, h, w], else the last axis; all is one channel where their number
-    varies."""
+    """Return arrays that have rows in their first axis as one array [values, channels] in float64.
+    The channels are axis 1 of images [n, c, h, w], else the last axis. If the number of channels
+    differs between the arrays, all values are one channel."""
     flat = []
     for array in map(np.atleast_1d, arrays):
         moved = np.moveaxis(array, 1, -1) if array.ndim == 4 else array
@@ -48,15 +49,15 @@ def by_channel(arrays: Sequence[Array]) -> Array:
 
 
 def are_probabilities(values: Array) -> bool:
-    """Whether the channels [values, channels] add up to 1."""
+    """Return whether the channels of [values, channels] add up to 1."""
     rows = values[np.isfinite(values).all(axis=1)]
     with np.errstate(over="ignore"):
         return rows.shape[1] > 1 and len(rows) > 0 and np.allclose(rows.sum(1), 1, atol=1e-3)
 
 
 def comparable(reference: Array, got: Array) -> tuple[Array, Array]:
-    """Both [values, channels] with the mean of their channel in the place of what is not finite in
-    either, so that it neither moves the channel nor stands for a difference."""
+    """Replace the elements that are not finite in either array [values, channels] by the mean of
+    their channel, so that they count neither as variation nor as a difference."""
     special = ~(np.isfinite(reference) & np.isfinite(got))
     if not special.any():
         return reference, got
@@ -69,7 +70,8 @@ def comparable(reference: Array, got: Array) -> tuple[Array, Array]:
 
 
 def stand_still(reference: Array, got: Array, probabilities: bool) -> Still:
-    """Judge each channel of ``got`` [values, channels]. All values are finite."""
+    """Compare each channel of ``got`` [values, channels] with the reference. All values must be
+    finite."""
     unit = units(reference)
     want, kept = reference / unit, within_double(got, unit).std(axis=0)
     deviation = want.std(axis=0)
@@ -82,13 +84,13 @@ def stand_still(reference: Array, got: Array, probabilities: bool) -> Still:
 
 
 def units(reference: Array) -> Array:
-    """The largest absolute value of each channel, 1 for a channel of zeros. Channels are compared
-    in these units: the squares of values over 1e154 overflow."""
+    """Return the largest absolute value of each channel, 1 for a channel of zeros. Channels are
+    compared in these units, because the squares of values over 1e154 overflow."""
     largest = np.abs(reference).max(axis=0, initial=0.0)
     return np.where(largest > FLOOR, largest, 1.0)
 
 
 def within_double(values: Array, unit: float | Array) -> Array:
-    """In a unit, and no larger than what can be squared and summed."""
+    """Divide the values by the unit, and clip them to values that can be squared and summed."""
     with np.errstate(over="ignore"):
         return np.clip(values / unit, -MOST, MOST)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """``name`` is the part of the gate, ``output`` the tensor where it is about one.
+    """``name`` is the part of the gate; ``output`` is the tensor if the check is about one.
 
-    ``measured`` and ``required`` are figures with their unit, or words, as ``measure`` says. Where
-    there is no figure, as for a file that does not load, ``measured`` alone says why. ``detail`` is
-    for people: which element, say.
+    ``measured`` and ``required`` are numbers or words; ``measure`` says what they are. If there is
+    no number, for example for a file that does not load, ``measure`` is empty and ``measured`` is
+    the reason. ``detail`` is for people, for example which element differs.
     """
 
     name: str
@@ -41,7 +41,7 @@ AT_LEAST = frozenset({"cosine", "top-1 agreement", "accuracy", LIVE_ROWS})
 
 
 def failures(checks: Iterable[Check]) -> str:
-    """The failed checks as text."""
+    """Describe the failed checks as text."""
     return "; ".join(str(check) for check in checks if not check.passed)
 
 

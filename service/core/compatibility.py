@@ -1,17 +1,17 @@
-"""Compatibility of two signatures: whether requests to the one model get the same from the other.
+"""Compatibility of two signatures: do requests to the old model work with the new one as before?
 
-The one rule for swaps, for followed folders and for ``quantize``. Compatible are:
+Swaps, followed folders and ``quantize`` all use this rule. Compatible are:
 
 - the same tensors in another order, or with other names of variable axes;
 - an input that accepts more shapes: an axis that was fixed may now have any length;
-- an output that was not there before: clients read outputs by name, and V1, which does not name the
-  only output of a model, goes on with the outputs that it answered (``v1_outputs``);
+- an output that did not exist before: clients read outputs by name. V1 does not name the output of
+  a model that has only one, so V1 continues with the outputs that it returned (``v1_outputs``);
 - an output with a narrower shape, or one whose axis follows the axis of an input;
-- requests in text, where there were none before.
+- requests in text that were not accepted before.
 
-Everything else breaks some request. Two forms of request follow the new signature all the same: a
-raw body (``Inference-Header-Content-Length: 0``) is one row of it, and a classification of a model
-that now takes batches has a first axis.
+Everything else breaks some request. Two forms of request follow the new signature even so: a raw
+body (``Inference-Header-Content-Length: 0``) is one row of the new signature, and a classification
+result of a model that now accepts batches has a first axis.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,12 +22,12 @@ from service.core.tensors import Dim, Signature, TensorSpec
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """``broken``: what requests rely on and is missing. ``widened``: what is new and breaks no
-    request.
+    """``broken`` lists the changes that break requests, ``widened`` the changes that do not. Both
+    are for people.
 
-    Both are for people; ``v1_outputs`` are the outputs that V1 must answer to go on as before,
-    empty where that is all of them. ``needs_pin``: all that is broken is V1's answers, which a swap
-    to the version's number keeps.
+    ``v1_outputs`` are the outputs that V1 must return so that its answers do not change; empty for
+    all outputs. ``needs_pin``: only V1's answers would change, and a swap to the version's number
+    keeps them.
     """
 
     broken: tuple[str, ...]
@@ -42,10 +42,10 @@ def compare_signatures(
     max_rows: int | None = None,
     v1_outputs: Sequence[str] = (),
 ) -> Comparison:
-    """What requests to ``old`` get from ``new``.
+    """Compare the signatures for requests to ``old`` that are sent to ``new``.
 
     ``max_rows`` is the largest number of rows that one request to ``new`` may have, None for any;
-    ``v1_outputs`` are the outputs of ``old`` that V1 answers, empty for all of them.
+    ``v1_outputs`` are the outputs of ``old`` that V1 returns, empty for all of them.
     """
     broken = [
         *_inputs(old, new),
@@ -65,17 +65,19 @@ def compare_signatures(
 def unremembered(
     found: Comparison, old: Signature, new: Signature, v1_outputs: Sequence[str] = ()
 ) -> Comparison:
-    """The comparison where nothing remembers which outputs V1 answers: all of them from now on."""
+    """Return the comparison for a caller that does not store the V1 outputs: V1 then returns all
+    outputs of ``new``."""
     if not (found.v1_outputs and _v1_changes(old, new, v1_outputs)):
         return Comparison(found.broken, found.widened)
     kept = " and ".join(f'"{name}"' for name in found.v1_outputs)
-    why = f"V1 answers {kept} alone, which only a swap to a number can keep"
+    why = f"V1 returns only {kept}, which only a swap to a number can keep"
     return Comparison((*found.broken, why), found.widened, needs_pin=not found.broken)
 
 
 def _v1_changes(old: Signature, new: Signature, v1_outputs: Sequence[str]) -> bool:
-    """Whether answers in V1 change where it answers all outputs of ``new``: a single output is a
-    bare value, several are an object, and each must have a value for every instance."""
+    """Return whether V1 answers change if V1 returns all outputs of ``new``. V1 returns a single
+    output as a bare value and several as an object; each output must have a value for every
+    instance."""
     known = {spec.name for spec in old.outputs}
     added = [spec for spec in new.outputs if spec.name not in known]
     one = len(v1_outputs or known) == 1 != len(new.outputs)
@@ -89,15 +91,15 @@ def _inputs(old: Signature, new: Signature) -> Iterator[str]:
         if now is None:
             yield f"no input {_named(spec)}"
         elif now.datatype is not spec.datatype or not _accepts(now, spec):
-            yield f"input {_named(now)} took {spec}"
+            yield f"input {_named(now)} was {spec}"
     given = {spec.name for spec in old.inputs}
     for spec in new.inputs:
         if spec.name not in given:
-            yield f"a further input {_named(spec)}"
+            yield f"new required input {_named(spec)}"
 
 
 def _accepts(now: TensorSpec, before: TensorSpec) -> bool:
-    """Whether every shape that fits ``before`` fits ``now``."""
+    """Return whether every shape that fits ``before`` also fits ``now``."""
     if not now.ranked:
         return True
     if not before.ranked or len(now.shape) != len(before.shape):
@@ -109,12 +111,12 @@ def _accepts(now: TensorSpec, before: TensorSpec) -> bool:
 
 
 def _joined(old: Signature, new: Signature) -> Iterator[str]:
-    """Axes of inputs that now share a length, and had lengths of their own."""
+    """Yield the axes of inputs that must now have one length, and had separate lengths before."""
     lengths: dict[str, set[str]] = {}
     for now, before in _pairs(old.inputs, new.inputs):
         for axis, (dim, was) in enumerate(zip(now.shape, before.shape, strict=False)):
-            # Rows that were one batch had one length. Behind them, an axis without a name is taken
-            # for one that a newer export names.
+            # The rows of one batch already had one length. For later axes, an axis without a name
+            # is assumed to be an axis that a newer export has named.
             if (axis == 0 and old.batchable) or (axis and was is None):
                 continue
             length = str(was) if was is not None else f'any of "{before.name}"'
@@ -129,13 +131,13 @@ def _joined(old: Signature, new: Signature) -> Iterator[str]:
 
 
 def too_many_rows(old: Signature, new: Signature, max_rows: int | None) -> Iterator[str]:
-    """What requests to ``old`` have more rows than one request to ``new`` may have."""
+    """Yield the inputs whose fixed number of rows exceeds the rows of one request to ``new``."""
     if max_rows is None or not new.batchable:
         return
     for now, before in _pairs(old.inputs, new.inputs):
         first = before.shape[0] if before.shape else None
         if isinstance(first, int) and first > max_rows:
-            yield f"input {_named(now)} took {first} rows, max_batch_size is {max_rows}"
+            yield f"input {_named(now)} had {first} rows, max_batch_size is {max_rows}"
 
 
 def _outputs(old: Signature, new: Signature) -> Iterator[str]:
@@ -153,14 +155,14 @@ def _texts(old: Signature, new: Signature) -> Iterator[str]:
     if old.texts is None:
         return
     if new.texts is None:
-        yield "it takes no texts"
+        yield "no requests in text"
         return
     for problem in (*_inputs(old.texts, new.texts), *_outputs(old.texts, new.texts)):
         yield f"requests in text: {problem}"
 
 
 def _lengths(old: Signature, new: Signature) -> dict[str, Dim]:
-    """The axes of the old inputs, by the symbols of the new ones; "" stands for the first axis."""
+    """Return the axes of the old inputs by the symbols of the new ones; "" is the first axis."""
     found: dict[str, Dim] = {}
     for now, before in _pairs(old.inputs, new.inputs):
         for axis, (dim, was) in enumerate(zip(now.shape, before.shape, strict=False)):
@@ -172,7 +174,8 @@ def _lengths(old: Signature, new: Signature) -> dict[str, Dim]:
 
 
 def _delivers(now: TensorSpec, before: TensorSpec, old: Signature, follow: dict[str, Dim]) -> bool:
-    """Whether every answer of ``now`` to an old request has a shape that ``before`` declares."""
+    """Return whether every answer of ``now`` to an old request has a shape that ``before``
+    declares."""
     if not before.ranked:
         return True
     if not now.ranked or len(now.shape) != len(before.shape):
@@ -184,7 +187,7 @@ def _delivers(now: TensorSpec, before: TensorSpec, old: Signature, follow: dict[
             if dim != was and (isinstance(was, int) or of_input):
                 return False
         elif isinstance(was, int):
-            # The request's own length comes back, where the axis is that of an input.
+            # If the axis is that of an input, the output has the length from the request.
             lengths = {follow.get(dim or "")} | ({follow.get("")} if axis == 0 else set())
             if was not in lengths:
                 return False
@@ -194,7 +197,7 @@ def _delivers(now: TensorSpec, before: TensorSpec, old: Signature, follow: dict[
 def _widened(old: Signature, new: Signature) -> Iterator[str]:
     for now, before in _pairs(old.inputs, new.inputs):
         if str(now) != str(before):
-            yield f"input {_named(now)} took {before}"
+            yield f"input {_named(now)} was {before}"
     for now, before in _pairs(old.outputs, new.outputs):
         if str(now) != str(before):
             yield f"output {_named(now)} was {before}"
@@ -207,7 +210,7 @@ def _widened(old: Signature, new: Signature) -> Iterator[str]:
 def _pairs(
     old: Sequence[TensorSpec], new: Sequence[TensorSpec]
 ) -> Iterator[tuple[TensorSpec, TensorSpec]]:
-    """The tensors that both have, the new one first."""
+    """Pair the tensors that both signatures have, the new one first."""
     before = {spec.name: spec for spec in old}
     return ((spec, before[spec.name]) for spec in new if spec.name in before)
 

@@ -1,7 +1,7 @@
-"""Numbers of one datatype as another, where no more is lost than rounding to it loses. Pure.
+"""Conversion of numbers between datatypes, with no loss except rounding. Pure.
 
-JSON has one type of number, whatever datatype the client declared. An integer may be rounded to a
-float. A float becomes an integer only if it has that exact value.
+JSON has only one type of number, whatever datatype the client declared. An integer may be rounded
+to a float. A float becomes an integer only if the integer has exactly the same value.
 """
 
 from typing import Any
@@ -19,15 +19,15 @@ MANTISSA = {"BF16": 8, "FP16": 11, "FP32": 24, "FP64": 53}
 
 
 def is_number(*datatypes: Datatype) -> bool:
-    """Whether all of these datatypes are integers or floats."""
+    """Return whether all of these datatypes are integers or floats."""
     return all(datatype.kind in NUMBERS for datatype in datatypes)
 
 
 def converted(name: str, given: Datatype, taken: Datatype, array: Array) -> Array:
-    """The array of input ``name``, which is of datatype ``given``, as ``taken``, of the same shape.
+    """Convert the array of input ``name`` from datatype ``given`` to ``taken``. The shape stays.
 
     Raises:
-        SignatureMismatch: a value does not fit; with its place.
+        SignatureMismatch: a value does not fit; the message has its position.
     """
     numbers = from_bfloat16(array) if given.name == "BF16" else array
     if taken.kind == "number":
@@ -35,7 +35,7 @@ def converted(name: str, given: Datatype, taken: Datatype, array: Array) -> Arra
     low, high = limits(taken)
     if given.kind == "number":
         most = 2.0 ** MANTISSA[given.name]
-        # In doubles, which hold all that is compared here exactly; NaN fails each comparison.
+        # Doubles hold all values that are compared here exactly; NaN fails each comparison.
         doubles = numbers.astype(np.float64, copy=False)
         fits = (doubles == np.trunc(doubles)) & (np.abs(doubles) <= most)
         fits &= (doubles >= low) & (doubles <= high)
@@ -50,7 +50,7 @@ def converted(name: str, given: Datatype, taken: Datatype, array: Array) -> Arra
 
 
 def limits(datatype: Datatype) -> tuple[int, int]:
-    """The lowest and the highest value of an integer datatype."""
+    """Return the lowest and the highest value of an integer datatype."""
     info = np.iinfo(datatype.dtype)
     return int(info.min), int(info.max)
 
@@ -70,6 +70,6 @@ def _to_floats(name: str, taken: Datatype, numbers: Array) -> Array:
 
 
 def _first(numbers: Array, wrong: Array) -> tuple[Any, str]:
-    """The first wrong value and its index."""
+    """Return the first wrong value, and its position as text."""
     index = int(np.argmax(wrong))
     return numbers.reshape(-1)[index].item(), whereabouts(numbers.shape, index)

@@ -1,8 +1,8 @@
 """The supervisor's record of crashed servers and of the versions blamed for them. Imports the
 standard library only.
 
-A version is blamed for a crash if no other was at work. If several were, none is blamed: the one at
-fault will crash the server again.
+A version is blamed for a crash if no other version was at work. If several were, none is blamed:
+the faulty version will crash the server again.
 """
 
 import json
@@ -21,8 +21,9 @@ WHY = "it alone was at work in {} crashes of the server; load the model or swap 
 class Crashes:
     """All crashes since the supervisor started.
 
-    ``counts`` has them by cause (``SIGSEGV``, ``exit code 1``) and the model that was blamed, ""
-    for none; ``blamed`` counts those of each version; ``last`` tells of the last one.
+    ``counts`` counts crashes by cause (``SIGSEGV``, ``exit code 1``) and by the blamed model, ""
+    for none. ``blamed`` counts the crashes for which each version is blamed. ``last`` describes the
+    last crash.
     """
 
     counts: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -36,16 +37,16 @@ class Crashes:
 
     @property
     def reasons(self) -> dict[Work, str]:
-        """Why the versions in quarantine are in it, for people."""
+        """The reason of each version in quarantine, for people."""
         return {work: f"quarantined: {WHY.format(self.blamed[work])}" for work in self.quarantined}
 
     @property
     def quarantined(self) -> tuple[Work, ...]:
-        """The versions that are not to be served."""
+        """The versions that must not be served."""
         return tuple(sorted(w for w, n in self.blamed.items() if n >= QUARANTINE_AFTER))
 
     def with_crash(self, cause: str, at_work: Sequence[Work]) -> "Crashes":
-        """The record after one more crash."""
+        """Return the record after one more crash."""
         alone = at_work[0] if len(at_work) == 1 else None
         key = (cause, alone.model if alone else "")
         blamed = dict(self.blamed)
@@ -56,11 +57,11 @@ class Crashes:
         )
 
     def without_blame(self, work: Work) -> "Crashes":
-        """The record without the blame of a version, which an operator wants to try again."""
+        """Return the record without the blame of a version that an operator wants to try again."""
         return replace(self, blamed={w: n for w, n in self.blamed.items() if w != work})
 
     def to_json(self) -> str:
-        """The record as JSON, for the next server."""
+        """Return the record as JSON, for the next server process."""
         return json.dumps(
             {
                 "counts": [[*key, count] for key, count in self.counts.items()],
@@ -71,7 +72,7 @@ class Crashes:
 
     @classmethod
     def from_json(cls, text: str) -> "Crashes":
-        """The record from the text of ``to_json``."""
+        """Read the record from the text that ``to_json`` returned."""
         found: dict[str, Any] = json.loads(text)
         return cls(
             {(cause, model): count for cause, model, count in found["counts"]},

@@ -1,4 +1,4 @@
-"""The datatypes of the Open Inference Protocol v2, and which of numpy's hold them."""
+"""The datatypes of the Open Inference Protocol v2, and the numpy datatypes that hold them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ Array = npt.NDArray[Any]
 class Datatype:
     """One datatype of the protocol.
 
-    ``kind`` says which JSON values it takes; ``size`` is bytes per element, 0 for BYTES.
+    ``kind`` is the kind of JSON value that it accepts; ``size`` is bytes per element, 0 for BYTES.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Datatype:
         return self.name
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # There is one of each in a process: they are compared by identity.
+        # A process has one object for each datatype: they are compared by identity.
         return (_datatype, (self.name,))
 
 
@@ -60,7 +60,7 @@ def _datatype(name: str) -> Datatype:
 
 
 def wanted(datatype: Datatype) -> str:
-    """Which values a datatype takes, for people."""
+    """Describe the values that a datatype accepts, for people."""
     if datatype.kind != "integer":
         return f"{datatype.kind} values"
     limits = np.iinfo(datatype.dtype)

@@ -1,42 +1,42 @@
 """All errors that the server reports, grouped by who has to act.
 
 QuantserveError
-├── RequestError             the request's: change it, then send it again
-│   ├── MalformedRequest       the bytes are not what the protocol says
-│   │   └── BadArgument          an argument of a request in text is not what is taken
-│   ├── UnsupportedEncoding    the body is compressed in a way the server does not know
-│   ├── BodyTooLarge           more bytes than the server takes
-│   ├── ResponseTooLarge       the answer would have more bytes than the server gives
+├── RequestError             the client must change the request before it sends it again
+│   ├── MalformedRequest       the body is not valid in its protocol
+│   │   └── BadArgument          an argument of a request to a language model is invalid
+│   ├── UnsupportedEncoding    the server does not support the compression of the body
+│   ├── BodyTooLarge           the body has more bytes than the server accepts
+│   ├── ResponseTooLarge       the answer would have more bytes than the server allows
 │   ├── BodyTimeout            the body did not arrive in time
-│   ├── MethodNotAllowed       the address exists, this verb on it does not
-│   ├── NotSupported           a part of the protocol that the server does not have
+│   ├── MethodNotAllowed       the address exists, but not with this HTTP method
+│   ├── NotSupported           the server does not implement this part of the protocol
 │   ├── NotFound               no such model, version or address
-│   ├── SignatureMismatch      the tensors are not those that the model takes
-│   ├── InputRejected          the tensors fit, the model refuses their values
-│   ├── InvalidName            a name or path that the model repository does not take
-│   ├── UploadRejected         the files are no model, or not those that were announced
-│   ├── Conflict               what is there already does not allow it
-│   │   ├── VersionExists        the version is there already
-│   │   └── NotPersisted         the choice would not outlive a restart: its file cannot be written
-│   ├── Unauthenticated        a key is needed, and none that is known came
-│   └── Forbidden              nobody, or not this key, may do that
-├── TransientError              the moment's: the same request may succeed later
+│   ├── SignatureMismatch      the tensors do not match the model's signature
+│   ├── InputRejected          the tensors match, but the model refuses their values
+│   ├── InvalidName            the model repository does not accept this name or path
+│   ├── UploadRejected         the files are no model, or not the files that were announced
+│   ├── Conflict               the current state does not allow the change
+│   │   ├── VersionExists        the version exists already
+│   │   └── NotPersisted         a restart would lose the choice: its file cannot be written
+│   ├── Unauthenticated        the request needs a key, and has none that is known
+│   └── Forbidden              no key, or not this key, allows the change
+├── TransientError             the same request may succeed later
 │   ├── NotReady               the model or version is not serving now
-│   ├── QueueFull              the queue of the model is at its bound
-│   │   └── WouldExpire        it would probably wait longer than it allows
-│   ├── MemoryFull             requests and answers in flight take all memory that is for them
+│   ├── QueueFull              the queue of the model is full
+│   │   └── WouldExpire          the request would probably wait longer than it allows
+│   ├── MemoryFull             requests and answers in flight use all memory reserved for them
 │   ├── DeadlineExceeded       the request waited longer than it allowed
-│   ├── TooManyLoads           as many versions are being loaded as may be at a time
+│   ├── TooManyLoads           the largest number of concurrent loads is reached
 │   ├── CodecFailed            the process that reads and writes long JSON died or took too long
 │   └── ShuttingDown           the server is shutting down
-├── ModelError               the model's: its operator must act
+├── ModelError               the operator of the model must act
 │   ├── LoadFailed             the version cannot be loaded
 │   ├── GateFailed             the version loads, but is not fit to serve
-│   ├── RunTimeout             a run of the graph took longer than the model may
+│   ├── RunTimeout             a run of the graph exceeded its time limit
 │   └── ExecutionFailed        the graph failed on a request that fits its signature
-├── StorageFailed            the disk's: it is read-only, or broken
-│   └── StorageFull            there is no room left on it
-└── ConfigError              the operator's: a setting, a folder or a port
+├── StorageFailed            the disk is read-only or broken
+│   └── StorageFull            the disk is full
+└── ConfigError              the operator must correct a setting, a folder or a port
     └── FileUnreadable         a file beside a model is no regular file, too large, or not readable
 
 HTTP statuses are a table in ``service.api.protocol.errors``.
@@ -46,7 +46,7 @@ from service.core.checks import Check
 
 
 class QuantserveError(Exception):
-    """The root; its text is written for the person who has to act."""
+    """The base class of all errors. Its text is written for the person who has to act."""
 
 
 class RequestError(QuantserveError):
@@ -66,15 +66,15 @@ class BadArgument(MalformedRequest):
 
 
 class UnsupportedEncoding(RequestError):
-    """The body is compressed in a way the server does not know."""
+    """The server does not support the compression of the body."""
 
 
 class BodyTooLarge(RequestError):
-    """The body has more bytes than the server takes, counted after decompression."""
+    """The body has more bytes than the server accepts, counted after decompression."""
 
 
 class ResponseTooLarge(RequestError):
-    """The answer would have more bytes than the server gives."""
+    """The answer would have more bytes than the server allows."""
 
 
 class BodyTimeout(RequestError):
@@ -82,11 +82,11 @@ class BodyTimeout(RequestError):
 
 
 class MethodNotAllowed(RequestError):
-    """The address exists; this verb on it does not."""
+    """The address exists, but not with this HTTP method."""
 
 
 class NotSupported(RequestError):
-    """A part of the protocol that the server does not have."""
+    """The server does not implement this part of the protocol."""
 
 
 class NotFound(RequestError):
@@ -94,7 +94,7 @@ class NotFound(RequestError):
 
 
 class SignatureMismatch(RequestError):
-    """The tensors are not those that the model takes."""
+    """The tensors do not match the model's signature."""
 
 
 class InputRejected(RequestError):
@@ -102,12 +102,12 @@ class InputRejected(RequestError):
 
 
 class InvalidName(RequestError):
-    """A name or path that the model repository does not take."""
+    """The model repository does not accept this name or path."""
 
 
 class UploadRejected(RequestError):
-    """The files are no model, or not those that were announced; ``missing`` are the paths of files
-    that the model names and that did not come."""
+    """The files are no model, or not the files that were announced. ``missing`` are the paths of
+    files that the model names and that were not uploaded."""
 
     def __init__(self, reason: str, missing: tuple[str, ...] = ()) -> None:
         super().__init__(reason)
@@ -119,15 +119,15 @@ class Conflict(RequestError):
 
 
 class VersionExists(Conflict):
-    """The version is there already; versions are never overwritten."""
+    """The version exists already; versions are never overwritten."""
 
 
 class NotPersisted(Conflict):
-    """The choice would not outlive a restart: the file that keeps it cannot be written."""
+    """A restart would lose the choice: the file that stores it cannot be written."""
 
 
 class Unauthenticated(RequestError):
-    """A key is needed, and none that is known came."""
+    """The request needs a key, and has none that is known."""
 
 
 class Forbidden(RequestError):
@@ -143,8 +143,7 @@ class NotReady(TransientError):
 
 
 class QueueFull(TransientError):
-    """The queue of the model is at its bound. ``retry_after``: seconds until there is probably
-    room."""
+    """The queue of the model is full. ``retry_after``: seconds until it probably has room."""
 
     retry_after = 1.0
 
@@ -158,7 +157,7 @@ class WouldExpire(QueueFull):
 
 
 class MemoryFull(TransientError):
-    """Requests and answers in flight take all the memory that is for them."""
+    """Requests and answers in flight use all the memory that is reserved for them."""
 
 
 class DeadlineExceeded(TransientError):
@@ -166,11 +165,11 @@ class DeadlineExceeded(TransientError):
 
 
 class TooManyLoads(TransientError):
-    """As many versions are being loaded as may be at a time."""
+    """The largest number of concurrent loads is reached."""
 
 
 class CodecFailed(TransientError):
-    """The process that reads and writes long JSON died, or took too long; another one follows."""
+    """The process that reads and writes long JSON died or took too long. It is replaced."""
 
 
 class ShuttingDown(TransientError):
@@ -186,8 +185,8 @@ class LoadFailed(ModelError):
 
 
 class GateFailed(ModelError):
-    """The version is not fit to serve; ``checks`` are all that were made, with their figures.
-    ``again``: the version is not at fault, and may be tried again as it is."""
+    """The version is not fit to serve. ``checks`` are all checks that were made, with their
+    figures. ``again``: the version is not at fault, and may be tried again without a change."""
 
     def __init__(
         self, what: str, reason: str, checks: tuple[Check, ...] = (), *, again: bool = False
@@ -199,7 +198,7 @@ class GateFailed(ModelError):
 
 
 class RunTimeout(ModelError):
-    """A run of the graph took longer than the model may."""
+    """A run of the graph exceeded its time limit."""
 
 
 class ExecutionFailed(ModelError):
@@ -211,7 +210,7 @@ class StorageFailed(QuantserveError):
 
 
 class StorageFull(StorageFailed):
-    """There is no room left on the disk under the model repository."""
+    """The disk under the model repository is full."""
 
 
 class ConfigError(QuantserveError):

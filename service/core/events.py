@@ -24,8 +24,8 @@ class Outcome(StrEnum):
 
 
 class RequestCompleted(NamedTuple):
-    """A request was answered, or given up. ``version`` is 0 where it reached none; ``rows`` counts
-    those that were answered.
+    """A request has ended. ``version`` is 0 if the request did not reach a version; ``rows`` counts
+    the rows that were answered.
     """
 
     model: str
@@ -39,10 +39,10 @@ class RequestCompleted(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """Where the time of a batch went: putting rows together, running the graph, taking rows apart.
+    """The time of a batch by phase: joining the rows, running the graph, splitting the outputs.
 
-    ``padding`` is the share of the input elements that were filled in; ``runs`` counts runs of the
-    graph: more than one where a failed batch was tried again one request at a time.
+    ``padding`` is the share of the input elements that are padding; ``runs`` counts runs of the
+    graph: more than one if a failed batch was tried again one request at a time.
     """
 
     assemble: float
@@ -72,10 +72,11 @@ class BatchExecuted(NamedTuple):
 
 
 class TokensGenerated(NamedTuple):
-    """A step of a language model read so many tokens of a prompt, and chose so many new ones.
+    """A step of a language model ended. ``read`` counts the prompt tokens of the step, ``chosen``
+    its new tokens.
 
-    ``queued`` are the times that requests waited whose prompt was begun, ``first`` those from a
-    request's arrival to its first token, ``between`` those from one token to the next.
+    ``queued`` are the waiting times of the requests whose prompt was begun, ``first`` the times
+    from a request's arrival to its first token, ``between`` the times from one token to the next.
     """
 
     model: str
@@ -90,9 +91,9 @@ class TokensGenerated(NamedTuple):
 class TextAnswered(NamedTuple):
     """A request to a language model has ended; emitted only where requests are traced.
 
-    ``context`` are the client's headers of its trace. Times are those of ``perf_counter``:
-    ``admitted`` is when the prompts were queued, 0 for never; ``pieces`` has for each answer when
-    each of its pieces came, with the number of tokens so far.
+    ``context`` are the trace headers of the client. Times are those of ``perf_counter``:
+    ``admitted`` is when the prompts were queued, 0 for never; ``pieces`` has, for each answer, the
+    time of each of its pieces and the number of tokens so far.
     """
 
     model: str
@@ -128,7 +129,8 @@ class CacheLookup(NamedTuple):
 
 
 class ImagesDecoded(NamedTuple):
-    """The images of a request became a version's input; ``seconds`` is the sum over them."""
+    """The images of a request were decoded for a version's input; ``seconds`` is the sum over all
+    images."""
 
     model: str
     version: int
@@ -146,7 +148,8 @@ class StateChanged(NamedTuple):
 
 
 class ThreadLost(NamedTuple):
-    """A thread did not return after its run was told to stop. ``back``: it has returned now."""
+    """A thread did not return after its run was told to stop. ``back``: the thread has returned
+    now."""
 
     model: str
     version: int
@@ -154,7 +157,7 @@ class ThreadLost(NamedTuple):
 
 
 class Verb(StrEnum):
-    """What an operator may change."""
+    """The changes that an operator may make."""
 
     LOAD = "load"
     UNLOAD = "unload"
@@ -164,7 +167,8 @@ class Verb(StrEnum):
 
 
 class Actor(NamedTuple):
-    """Who asked for a change: ``key`` and the first digits of its hash, or ``loopback``."""
+    """The origin of a change. ``name`` is ``key`` and the first digits of its hash, or
+    ``loopback``."""
 
     name: str
     address: str
@@ -172,9 +176,9 @@ class Actor(NamedTuple):
 
 
 class ChangeCompleted(NamedTuple):
-    """What an operator asked for was done, refused or given up.
+    """A change that an operator asked for was made, refused or abandoned.
 
-    ``before`` and ``after`` are the versions that it was about, None where there is no such;
+    ``before`` and ``after`` are the versions before and after the change, None if there is none;
     ``note`` is a remark on a change that was made.
     """
 
@@ -200,7 +204,7 @@ class AccessRefused(NamedTuple):
 
 
 class PhaseStatus(StrEnum):
-    """How a phase of a rollout stands."""
+    """The status of a phase of a rollout."""
 
     STARTED = "started"
     DONE = "done"
@@ -209,7 +213,7 @@ class PhaseStatus(StrEnum):
 
 
 class SwapPhase(NamedTuple):
-    """A version on its way into service began or ended a phase. ``detail`` is for people."""
+    """A version began or ended a phase of its rollout. ``detail`` is for people."""
 
     model: str
     version: int
@@ -220,8 +224,8 @@ class SwapPhase(NamedTuple):
 
 
 class Swapped(NamedTuple):
-    """Another version serves from now on. ``old`` is 0 where none did before; ``forced`` names the
-    checks that it failed."""
+    """Another version serves from now on. ``old`` is 0 if no version served before; ``forced``
+    names the checks that the new version failed."""
 
     model: str
     old: int

@@ -8,8 +8,8 @@ from service.core.statistics import SECONDS
 
 
 class Traced(NamedTuple):
-    """A measured value, in seconds, when it was, since the epoch, and the trace that it is part of;
-    ids in hexadecimal digits.
+    """A measured value in seconds, its time in seconds since the epoch, and its trace. The ids are
+    hexadecimal digits.
     """
 
     value: float
@@ -19,15 +19,16 @@ class Traced(NamedTuple):
 
 
 class Exemplars:
-    """By histogram, then by bucket; who puts and who reads agree on a histogram's key."""
+    """Traced values by histogram, then by bucket. The writer and the reader must use the same key
+    for a histogram."""
 
     def __init__(self) -> None:
         self._found: dict[Hashable, dict[int, Traced]] = {}
 
     def put(self, key: Hashable, traced: Traced) -> None:
-        """Remember a value in place of the last one of its bucket."""
+        """Store a value in place of the last one of its bucket."""
         self._found.setdefault(key, {})[bisect_left(SECONDS, traced.value)] = traced
 
     def of(self, key: Hashable) -> dict[int, Traced]:
-        """By the place of the bucket."""
+        """Return the values of a histogram by the index of the bucket."""
         return self._found.get(key, {})

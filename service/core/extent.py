@@ -1,5 +1,5 @@
-"""How large inputs may be for a run that stays in the event loop: no larger than those whose time
-was measured.
+"""The largest inputs for a run that stays in the event loop: inputs no larger than those whose run
+time was measured.
 
 The bound is on each axis, not on the number of elements: attention over 512 tokens of one row
 costs far more than over 8 tokens of 64 rows.
@@ -26,15 +26,15 @@ class Axis(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """The largest inputs that were measured: the axes that a request is free to choose, and the
-    longest string of each input of strings, by place."""
+    """The largest inputs that were measured: the variable axes, and the longest string of each
+    input of strings, by the place of the input."""
 
     axes: tuple[Axis, ...]
     strings: tuple[tuple[int, int], ...] = ()
 
     def holds(self, arrays: Arrays) -> bool:
-        """Whether inputs in the signature's order are no larger. False for a request that overrides
-        defaults of the graph."""
+        """Return whether inputs, in the signature's order, are no larger. False for a request that
+        overrides defaults of the graph."""
         for place, axis, longest in self.axes:
             if arrays[place].shape[axis] > longest:
                 return False
@@ -47,10 +47,11 @@ class Extent:
 def measured_extent(
     signature: Signature, row: Arrays, rows: int, padding: Padding | None = None
 ) -> Extent | None:
-    """The extent of a row that was run, up to so many times over where the first axis is a batch.
+    """Return the extent that a measured row allows. If the first axis is a batch, up to ``rows``
+    rows were measured.
 
-    With ``padding`` a length counts as the bucket that it is filled up to. None where an input
-    declares no shape, so that its axes are not known.
+    With ``padding``, a variable axis may be as long as the largest bucket that is no longer than
+    the measured row. None if an input declares no shape, so that its axes are not known.
     """
     axes: list[Axis] = []
     for place, (spec, array) in enumerate(zip(signature.inputs, row, strict=True)):
@@ -74,5 +75,6 @@ def measured_extent(
 
 
 def longest_string(array: Array) -> int:
-    """The length of the longest element of an array of strings or bytes, 0 where it has none."""
+    """Return the length of the longest element of an array of strings or bytes, 0 if it is
+    empty."""
     return max((len(each) if hasattr(each, "__len__") else 0 for each in array.flat), default=0)

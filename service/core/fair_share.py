@@ -1,30 +1,32 @@
-"""Which model's run begins next, where several models want more cores than there are. Pure.
+"""Decides which model's run begins next if the models need more cores than there are. Pure.
 
-Start-time fair queueing over the cores: each claimant has a tag, the core seconds that its runs
-took divided by its weight; of those that wait, the one with the lowest tag begins. A claimant that
-was idle begins at the tag of the run that began last, so that it saves up no time.
+This is start-time fair queueing over the cores. Each claimant has a tag: the core seconds that its
+runs took, divided by its weight. Of the waiting claimants, the one with the lowest tag begins. A
+claimant that was idle begins at the tag of the run that began last, so that it saves up no time.
 
-A run is never interrupted. So that a model with few requests does not wait for the long runs of
-another one, a claimant that has nothing running, and has had no more than its share, begins at once
-although the cores are taken; the operating system shares them until one comes free. A model that is
-alone is not held back at all.
+A run is never interrupted. A model with few requests must not wait for the long runs of another
+model. So a claimant that runs nothing, and has used no more than its share, begins at once although
+all cores are in use; the operating system divides the cores until one is free. A model that is the
+only active one never waits.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 FADES = 0.8
-"""Weight of a run next to the one after it, in the time that the next one is expected to take."""
+"""Weight of a run relative to the run after it, in the average that predicts the time of the next
+run."""
 
 
 @dataclass(eq=False, slots=True)
 class Claimant:
-    """A model that runs on the cores: ``weight`` is its share relative to that of others,
-    ``threads`` those of one of its runs. ``wake`` is for callers of ``FairShare.next``.
+    """A model that runs on the cores. ``weight`` is its share relative to that of other models,
+    ``threads`` the threads of one of its runs. ``wake`` is for callers of ``FairShare.next``.
 
-    The rest belongs to ``FairShare``: core seconds for each unit of weight, the core seconds that a
-    run is expected to take, those charged for each run that is under way, whether one of these
-    began although the cores were taken, and its place among those that wait.
+    The other fields belong to ``FairShare``. ``tag``: core seconds for each unit of weight.
+    ``expected``: core seconds that a run is expected to take. ``charged``: core seconds charged for
+    each active run. ``extra``: one of these runs began although all cores were in use. ``place``:
+    the place among the waiting claimants, None if it does not wait.
     """
 
     weight: float
@@ -38,18 +40,19 @@ class Claimant:
 
     @property
     def running(self) -> int:
-        """Runs that are under way."""
+        """The number of active runs."""
         return len(self.charged)
 
 
 class FairShare:
-    """Shares ``cores`` among claimants. Ask, then begin; end each run that began; rest when there
-    is nothing to begin. After each of the last three, ``next`` may have one that is to be woken."""
+    """Shares ``cores`` among claimants. A caller calls ``ask``, then ``begin``; ``end`` for each
+    run that began; and ``rest`` when it has nothing to begin. After ``begin``, ``end`` and
+    ``rest``, ``next`` may return a claimant to wake."""
 
     def __init__(self, cores: int) -> None:
         self._cores = cores
-        # All mutable state: those that run or wait, the tag of the run that began last, the threads
-        # of runs that are under way, and how many have asked so far.
+        # All mutable state: the claimants that run or wait, the tag of the run that began last, the
+        # threads of the active runs, and the number of places given out so far.
         self._active: set[Claimant] = set()
         self._reached = 0.0
         self._used = 0
@@ -57,19 +60,20 @@ class FairShare:
 
     @property
     def all_free(self) -> bool:
-        """Whether no run is under way."""
+        """True if no run is active."""
         return not self._used
 
     def ask(self, claimant: Claimant) -> bool:
-        """Whether a run may begin now. If not, the claimant waits until ``begin`` or ``rest``."""
+        """Return whether a run may begin now. If not, the claimant waits until ``begin`` or
+        ``rest``."""
         if self._alone(claimant) or self._in_turn(claimant) or self._entitled(claimant):
             return True
         self._wait(claimant)
         return False
 
     def begin(self, claimant: Claimant) -> None:
-        """Begin a run. Its expected time is charged at once, so that others get their turn while it
-        lasts."""
+        """Begin a run. Its expected time is charged at once, so that other claimants get their turn
+        while it runs."""
         self._catch_up(claimant)
         if not claimant.running and self._used >= self._cores:
             claimant.extra = True
@@ -81,8 +85,9 @@ class FairShare:
         self._active.add(claimant)
 
     def end(self, claimant: Claimant, seconds: float, more: bool = False) -> None:
-        """A run has ended after so many seconds. With ``more`` to run, the claimant waits from now
-        on: it could not ask while all of its instances were at work, and must not lose its turn."""
+        """Note that a run has ended after ``seconds``. If the claimant has ``more`` to run, it
+        waits from now on: it could not ask while all of its instances were busy, and must not lose
+        its turn."""
         took = seconds * claimant.threads
         claimant.tag += (took - claimant.charged.pop(0)) / claimant.weight
         claimant.expected = claimant.expected * FADES + took * (1 - FADES)
@@ -94,12 +99,12 @@ class FairShare:
         self._forget(claimant)
 
     def rest(self, claimant: Claimant) -> None:
-        """The claimant has nothing to begin."""
+        """Note that the claimant has nothing to begin."""
         claimant.place = None
         self._forget(claimant)
 
     def next(self) -> Claimant | None:
-        """The one that waits and whose turn it is, if a core is free."""
+        """Return the waiting claimant whose turn it is, if a core is free."""
         if self._used >= self._cores:
             return None
         waiting = [each for each in self._active if each.place is not None]
@@ -109,7 +114,7 @@ class FairShare:
         return not self._active or (len(self._active) == 1 and claimant in self._active)
 
     def _in_turn(self, claimant: Claimant) -> bool:
-        """Whether a core is free, and no claimant that waits comes first."""
+        """Return whether a core is free, and no waiting claimant comes first."""
         first = self.next()
         if self._used >= self._cores or first is claimant:
             return first is claimant
@@ -118,8 +123,9 @@ class FairShare:
         return first is None or tag < first.tag
 
     def _entitled(self, claimant: Claimant) -> bool:
-        """It has nothing running and has had no more than its share, or one core is no more than
-        its share. There is room for as many such runs as there are cores."""
+        """Return whether a claimant may begin although all cores are in use. It must have no active
+        run. It must have used no more than its share, or its share must allow the threads of one
+        run. There may be as many such runs as there are cores."""
         if claimant.running or sum(each.extra for each in self._active) >= self._cores:
             return False
         weights = sum(each.weight for each in self._active - {claimant}) + claimant.weight

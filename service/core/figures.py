@@ -1,4 +1,4 @@
-"""Figures as JSON. NaN and infinity, which JSON lacks, become null everywhere but in inference
+"""Numbers as JSON. JSON has no NaN and infinity: they become null everywhere except in inference
 bodies (``api.protocol.non_finite``). Pure.
 """
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def finite(value: Any) -> Any:
-    """The same value of dicts, lists and scalars with None for each float that is not finite."""
+    """Copy dicts, lists and scalars, with None for each float that is not finite."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
@@ -19,5 +19,5 @@ def finite(value: Any) -> Any:
 
 
 def dumps(value: Any, indent: int | None = None) -> str:
-    """JSON that strict readers take."""
+    """Encode as JSON that strict parsers accept."""
     return json.dumps(finite(value), indent=indent, allow_nan=False)

@@ -1,7 +1,7 @@
-"""The gate's judgement: pure comparisons of measured values with their limits.
+"""The checks of the gate: pure comparisons of measured values with their limits.
 
-A cosine over the whole output hides a lost row, class or column. So the worst row counts, and each
-column is checked for having become constant.
+A cosine over the whole output hides a lost row, class or column. So the cosine is that of the worst
+row, and each column is checked for having become constant.
 """
 
 from collections.abc import Iterator
@@ -20,11 +20,11 @@ from service.core.tensors import Array
 class Tolerance:
     """The thresholds of an output; None for no threshold.
 
-    ``max_abs_error``: largest difference of one element. ``max_relative_error``: length of the
-    difference as a share of the reference's. ``min_cosine``: of the worst row (of the whole output
-    where a row is one number). ``min_top1_agreement``: share of rows with the same largest element
-    (for integers, strings and booleans: of equal elements). ``min_accuracy``: share of rows whose
-    largest element is the label.
+    ``max_abs_error``: largest difference of one element. ``max_relative_error``: L2 norm of the
+    difference divided by that of the reference. ``min_cosine``: cosine of the worst row (of the
+    whole output if a row is one number). ``min_top1_agreement``: share of rows with the same
+    largest element (for integers, strings and booleans: share of equal elements).
+    ``min_accuracy``: share of rows whose largest element is the label.
     """
 
     max_abs_error: float | None = None
@@ -35,22 +35,22 @@ class Tolerance:
 
 
 DEFAULT_FLOAT = Tolerance(max_relative_error=0.35, min_cosine=0.7)
-"""Where model.toml says nothing: passes what quantization is known to cost (a relative error of
-0.28 for a dynamically quantized transformer, a cosine of 0.85 for a classifier's row in doubt),
-not a model or a row that is lost."""
+"""Thresholds of floats if model.toml sets none. They accept known losses of quantization (a
+relative error of 0.28 for a dynamically quantized transformer, a cosine of 0.85 for a doubtful row
+of a classifier), but not a broken model or a lost row."""
 DEFAULT_DISCRETE = Tolerance(min_top1_agreement=0.95)
 
 
 def default_tolerance(reference: Array) -> Tolerance:
-    """The default thresholds of an output."""
+    """Return the default thresholds of an output."""
     return DEFAULT_FLOAT if reference.dtype.kind == "f" else DEFAULT_DISCRETE
 
 
 def compare(
     output: str, got: Array, reference: Array, labels: Array | None, tolerance: Tolerance
 ) -> list[Check]:
-    """The checks of one output against the golden set; ``got`` and ``reference`` have the rows in
-    their first axis, ``labels`` [rows] are integers.
+    """Check one output against the golden set. ``got`` and ``reference`` have the rows in their
+    first axis; ``labels`` [rows] are integers.
     """
     if got.shape != reference.shape:
         wanted, came = (str(list(array.shape)) for array in (reference, got))
@@ -63,8 +63,8 @@ def compare(
 
 
 def _broken(output: str, got: Array, reference: Array) -> Iterator[Check]:
-    """NaN and infinity that are not those of the golden set, or a column that stands still: no
-    tolerance allows these. A lost infinity is a lost mask."""
+    """Yield failed checks of errors that no tolerance allows: NaN and infinity that differ from the
+    golden set, or a channel that became constant. A lost infinity is a lost mask."""
     differing, finite = differs(got, reference), np.isfinite(reference)
     for measure, where in (
         ("elements that are not finite", differing & finite),
@@ -105,13 +105,13 @@ def _accuracy(output: str, best: Array, labels: Array | None, required: float) -
 
 
 def _share(hits: Array) -> float:
-    """The share of hits; 1 if there is nothing to compare."""
+    """Return the share of hits; 1 if there is nothing to compare."""
     return float(np.mean(hits)) if np.size(hits) else 1.0
 
 
 def _distances(output: str, got: Array, reference: Array, tolerance: Tolerance) -> Iterator[Check]:
-    """Of finite elements; the others are equal by now. What is too far apart for a double is
-    infinitely so, and no warning."""
+    """Yield the checks of the finite elements. The other elements were found equal before. A
+    difference too large for a double counts as infinite, without a warning."""
     special = ~np.isfinite(reference)
     got, reference = without(got, special), without(reference, special)
     with np.errstate(over="ignore"):
@@ -128,8 +128,8 @@ def _distances(output: str, got: Array, reference: Array, tolerance: Tolerance) 
 
 
 def worst_cosine(got: Array, reference: Array) -> float:
-    """The smallest cosine between a row and its reference; rows of zeros agree with each other, and
-    elements that are not finite in either do not count.
+    """Return the smallest cosine between a row and its reference. Two rows of zeros agree; elements
+    that are not finite in either array are ignored.
 
     >>> worst_cosine(np.array([[1.0, 0.0], [0.0, 2.0]]), np.array([[2.0, 0.0], [0.0, 1.0]]))
     1.0
@@ -144,7 +144,8 @@ def worst_cosine(got: Array, reference: Array) -> float:
 
 
 def _unit(rows: Array) -> Array:
-    """Rows of length 1, and of zeros; over their largest value first, since squares overflow."""
+    """Scale rows to length 1; rows of zeros stay. Rows are divided by their largest value first,
+    because squares may overflow."""
     largest = np.abs(rows).max(axis=1, keepdims=True)
     rows = rows / np.where(largest > 0, largest, 1.0)
     length = np.linalg.norm(rows, axis=1, keepdims=True)
@@ -152,29 +153,29 @@ def _unit(rows: Array) -> Array:
 
 
 def top1(array: Array) -> Array:
-    """The place of the largest element along the last axis; discrete values as they are."""
+    """Return the index of the largest element along the last axis, or discrete values unchanged."""
     if array.dtype.kind == "f" and array.ndim > 1 and array.shape[-1] > 1:
         return np.asarray(ranked(array).argmax(-1))
     return array
 
 
 ALLOW_CHANGE = (
-    "to serve it all the same: quantserve swap or rollback with --allow-signature-change,"
+    "to serve it anyway: quantserve swap or rollback with --allow-signature-change,"
     ' or {"allow_signature_change": true} in the body'
 )
 """Advice for a refused signature."""
 
 
 def keep_v1_by(model: str, number: int) -> str:
-    """Advice if a swap to this version number would be compatible and needs no flag."""
+    """Advise a swap to this version number, if that is compatible without a flag."""
     return (
-        f"to serve it with V1's answers as they are: quantserve swap {model} {number}; to let V1"
-        " answer all outputs, the same with --allow-signature-change"
+        f"to keep V1's answers: quantserve swap {model} {number}; to let V1 return all outputs, add"
+        " --allow-signature-change"
     )
 
 
 def signature_check(found: Comparison) -> Check:
-    """Whether a version takes and answers what requests to the live version rely on."""
+    """Check that requests to the live version work with the new version as before."""
     if found.broken:
         text = f"{', '.join(found.broken)}: requests to the live version would fail"
         return Check("signature", "", text, "", False)
@@ -182,13 +183,13 @@ def signature_check(found: Comparison) -> Check:
     if not (found.widened or found.v1_outputs):
         return Check("signature", measure, "the same", "the same", True)
     kept = " and ".join(f'"{name}"' for name in found.v1_outputs)
-    told = [*found.widened, *([f"V1 still answers {kept} alone"] if kept else [])]
+    told = [*found.widened, *([f"V1 still returns only {kept}"] if kept else [])]
     return Check("signature", measure, "compatible: " + ", ".join(told), "the same or wider", True)
 
 
 def memory_check(resident: int, budget: int, promised: int = 0) -> Check:
-    """Whether the process stays inside its budget once caches take what they are ``promised``; all
-    are bytes."""
+    """Check that the process stays within its budget when the caches are full. All arguments are
+    bytes; ``promised`` are the bytes that caches have not taken yet."""
     held, measure = resident + promised, "bytes of the process"
     if promised:
         measure += " with full caches of language models"
@@ -196,20 +197,21 @@ def memory_check(resident: int, budget: int, promised: int = 0) -> Check:
 
 
 def growth_check(grown: int, room: int) -> Check:
-    """The failed check of a version that was stopped while it took more bytes than are left."""
+    """Return the failed check of a version whose load was stopped because it needed more bytes than
+    are left."""
     measure = "bytes that loading and warm-up need at least"
     return Check("memory", measure, float(grown), float(room), False)
 
 
 def rows_check(ran: int, rows: int, error: str) -> Check:
-    """Whether a version runs the rows that the live version was probed with; ``error`` is the first
-    failure."""
+    """Check that a version runs the rows with which the live version was probed. ``error`` is the
+    first failure."""
     measured, required = float(ran), float(rows)
     return Check("rows", LIVE_ROWS, measured, required, ran == rows, detail=error)
 
 
 def speed_check(live_seconds: float, new_seconds: float, max_slowdown: float) -> Check:
-    """Whether the new version takes at most so many times as long as the live one."""
+    """Check that the new version takes at most ``max_slowdown`` times as long as the live one."""
     ratio = new_seconds / live_seconds if live_seconds > 0 else 0.0
     measure = "time as a multiple of the live version's"
     return Check("speed", measure, ratio, max_slowdown, ratio <= max_slowdown)

@@ -1,4 +1,4 @@
-"""What a client asks of a language model, and the pieces of its answer."""
+"""Requests to a language model, and the pieces of its answers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,10 +15,12 @@ from service.core.errors import SignatureMismatch
 class SamplingParameters:
     """How the next token is chosen.
 
-    ``temperature`` 0 takes the most likely one. ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 leave all
-    tokens in. ``repetition_penalty`` divides what prompt and answer hold already; the other two are
-    subtracted from what the answer holds. ``bias`` is added to tokens by their id. ``logprobs`` is
-    the number of alternatives to tell at each token; None: tell nothing, not even of the token.
+    ``temperature`` 0 chooses the most likely token. ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 keep
+    all tokens. ``repetition_penalty`` divides the scores of tokens that are in the prompt or the
+    answer; ``presence_penalty`` and ``frequency_penalty`` are subtracted from the scores of tokens
+    that are in the answer. ``bias`` is added to the scores of tokens, by their id. ``logprobs`` is
+    the number of alternatives to return for each token; None: return no log-probabilities, also not
+    of the chosen token.
     """
 
     temperature: float = 1.0
@@ -34,12 +36,12 @@ class SamplingParameters:
 
     @property
     def plain(self) -> bool:
-        """Whether scores are used as the model gives them."""
+        """True if the model's scores are used unchanged."""
         return not (self.bias or self.penalised)
 
     @property
     def penalised(self) -> bool:
-        """Whether tokens that were there before count less."""
+        """True if tokens that occurred before get lower scores."""
         return bool(self.repetition_penalty != 1 or self.presence_penalty or self.frequency_penalty)
 
 
@@ -51,33 +53,33 @@ NAMES_OF_FORMS = {
 
 
 class Form(NamedTuple):
-    """What an answer must look like: the text of a JSON schema, a regular expression, or a grammar
-    of calls of tools in llguidance's notation."""
+    """The form that an answer must have: the text of a JSON schema, a regular expression, or a
+    grammar of tool calls in llguidance's notation."""
 
     kind: Literal["json_schema", "regex", "tools"]
     text: str
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The name of the form, for people."""
         return NAMES_OF_FORMS[self.kind]
 
 
 class Constraint(Protocol):
-    """What may come next in an answer that has a form."""
+    """The tokens that may come next in an answer that has a form."""
 
     def allowed(self) -> NDArray[np.bool_]:
-        """Which tokens may come next, [vocabulary]."""
+        """Return a mask of the tokens that may come next, [vocabulary]."""
 
     def note(self, token: int) -> None:
-        """The token that came."""
+        """Note the token that was chosen."""
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One answer to be made. ``max_tokens`` None: as many as fit the context.
+    """A request for one answer. ``max_tokens`` None: as many tokens as fit the context.
 
-    ``timeout`` bounds the wait for a place in the batch, in seconds; None: the model's. A
+    ``timeout`` bounds the wait for a place in the batch, in seconds; None: the model's timeout. A
     ``constraint`` is for one answer only.
     """
 
@@ -93,7 +95,7 @@ class GenerationRequest:
 
 
 class ToolChoice(StrEnum):
-    """Whether the answer calls functions: never, as the model likes, or in any case."""
+    """Whether the answer calls functions: never, if the model decides to, or always."""
 
     NONE = "none"
     AUTO = "auto"
@@ -101,8 +103,8 @@ class ToolChoice(StrEnum):
 
 
 class Function(NamedTuple):
-    """A function. ``parameters`` is the JSON schema of its arguments, an object; ``place`` is that
-    of the function among the tools of the request."""
+    """A function. ``parameters`` is the JSON schema of its arguments, an object; ``place`` is the
+    place of the function among the tools of the request."""
 
     name: str
     parameters: Mapping[str, Any]
@@ -118,8 +120,8 @@ class ToolCall(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What an answer may call. ``named``: the client has chosen the one function that there is;
-    ``parallel``: several calls in one answer are welcome."""
+    """The functions that an answer may call. ``named``: the client has chosen a function by name,
+    the only one here; ``parallel``: one answer may have several calls."""
 
     functions: tuple[Function, ...]
     choice: ToolChoice
@@ -128,8 +130,8 @@ class Tools:
 
 
 class FinishReason(StrEnum):
-    """Why an answer is over: the model or a stop string ended it, its length did, or it calls
-    functions whose results the client is to send."""
+    """Why an answer ended. STOP: the model or a stop string ended it. LENGTH: it reached its limit.
+    TOOL_CALLS: it calls functions, and the client must send their results."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -137,7 +139,7 @@ class FinishReason(StrEnum):
 
 
 class Alternative(NamedTuple):
-    """A token that could have come, and the natural logarithm of its probability."""
+    """A token that could have been chosen, and the natural logarithm of its probability."""
 
     token: int
     text: str
@@ -145,7 +147,7 @@ class Alternative(NamedTuple):
 
 
 class Token(NamedTuple):
-    """A token that came; ``top`` are the most likely ones at its place, best first."""
+    """A chosen token; ``top`` are the most likely tokens at its position, best first."""
 
     token: int
     text: str
@@ -154,8 +156,9 @@ class Token(NamedTuple):
 
 
 class Delta(NamedTuple):
-    """What a step adds to an answer. ``tokens`` counts those made so far; ``chosen`` tells of them
-    if the client asked for that. ``finish`` is set in the last one."""
+    """A piece that a step adds to an answer. ``tokens`` counts the tokens made so far; ``chosen``
+    has the new tokens if the client asked for log-probabilities. ``finish`` is set in the last
+    piece."""
 
     text: str
     tokens: int
@@ -164,7 +167,7 @@ class Delta(NamedTuple):
 
 
 def not_tensors(model: str) -> SignatureMismatch:
-    """The error for tensors that are sent to a language model."""
+    """Return the error for tensors that are sent to a language model."""
     return SignatureMismatch(
         f'model "{model}" takes no tensors, it is a language model: use /v1/chat/completions,'
         f" /v1/completions or /v2/models/{model}/generate"

@@ -1,8 +1,8 @@
 """Limits on the size of a graph, checked before the graph is processed.
 
-A few bytes can require a lot of work: a tensor of 100,000 dimensions, whose product takes half a
-minute, or nested function calls that expand one node to a million. The bounds are far above what
-exporters write. Pure.
+A few bytes can cause a lot of work: a tensor of 100,000 dimensions, whose product takes half a
+minute, or nested function calls that expand one node to a million nodes. The limits are far above
+the sizes that exporters write. Pure.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,27 +17,27 @@ MAX_NAME_BYTES = 2**16
 MAX_NODES = 100_000
 """In all graphs and functions together."""
 MAX_CALLED_NODES = 20_000
-"""Nodes that calls of functions expand to. ONNX Runtime takes seconds for this number, and a minute
+"""Nodes to which function calls expand. ONNX Runtime takes seconds for this number, and a minute
 for five times as many."""
 MAX_ATTRIBUTES = 1_000
-"""Of a node."""
+"""Attributes of one node."""
 MAX_FIELDS = 1_000_000
-"""Protobuf fields to read, which takes a second or two; a node has about ten to twenty."""
+"""Protobuf fields to read. So many take a second or two; a node has about ten to twenty fields."""
 MAX_GRAPH_DEPTH = 32
 MAX_CALL_DEPTH = 32
 SIGN = 2**63
-"""Integers in a file are unsigned; values from here on represent negative ones."""
+"""Integers in a file are unsigned; values of at least this stand for negative numbers."""
 Function = tuple[str, str]
 """Domain and name."""
 Calls = Mapping[Function, int]
 
 
 class TooLarge(ValueError):
-    """A value in the file is beyond a limit; the text names both."""
+    """A value in the file exceeds a limit; the text names both."""
 
 
 def elements(dims: Iterable[int], most: int = MAX_ELEMENTS) -> int:
-    """The number of elements of a tensor.
+    """Return the number of elements of a tensor.
 
     Raises:
         TooLarge: there are more than ``most``, or a dimension is negative.
@@ -54,12 +54,12 @@ def elements(dims: Iterable[int], most: int = MAX_ELEMENTS) -> int:
 
 
 def expanded_nodes(nodes: Calls, functions: Mapping[Function, Calls]) -> int:
-    """The number of nodes that calls of functions are replaced by. Both say how often each operator
-    or function is used: in the graph, and in each function.
+    """Return the number of nodes that replace the function calls. ``nodes`` counts how often the
+    graph uses each operator or function, ``functions`` how often each function does.
 
     Raises:
-        TooLarge: there are too many, or calls are nested too deep, as those of a function that
-            calls itself.
+        TooLarge: there are too many nodes, or calls are nested too deep, for example because a
+            function calls itself.
     """
     known: dict[Function, int] = {}
 
@@ -84,10 +84,10 @@ def expanded_nodes(nodes: Calls, functions: Mapping[Function, Calls]) -> int:
 
 
 def check_nodes(count: int) -> int:
-    """The count, if a model may have so many nodes.
+    """Return the number of nodes, if a model may have so many.
 
     Raises:
-        TooLarge: it may not.
+        TooLarge: there are too many.
     """
     if count > MAX_NODES:
         raise TooLarge(f"the graph has more than {MAX_NODES} nodes")

@@ -4,7 +4,8 @@ from typing import Any
 
 
 def labels_of(id2label: Any) -> tuple[str, ...]:
-    """``id2label`` in the order of its numbers; () unless these are 0, 1, 2 and so on."""
+    """Return the labels of ``id2label`` in the order of their numbers; () unless the numbers are 0,
+    1, 2 and so on."""
     if not isinstance(id2label, dict):
         return ()
     try:

@@ -1,4 +1,5 @@
-"""How an image becomes a model's input, and where boxes of the input lie in the image. Pure."""
+"""Geometry of the conversion from an image to a model's input, and from boxes of the input back to
+the image. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ from service.core.datatypes import Array, Datatype
 from service.core.errors import SignatureMismatch
 
 Resize = Literal["shortest", "stretch", "fit", "none"]
-"""shortest: the shorter side gets a length, the sides keep their ratio. stretch: both sides get a
-length. fit: as large as fits into the input, the rest is filled."""
+"""shortest: the shorter side gets a given length, and the sides keep their ratio. stretch: both
+sides get a given length. fit: the image is as large as fits into the input; the rest is padding."""
 Resample = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 BoxForm = Literal["xyxy", "xywh", "cxcywh", "yxyx"]
 FIRST = 4
@@ -22,13 +23,13 @@ COORDINATES: dict[BoxForm, tuple[tuple[int, bool], ...]] = {
     "xywh": ((0, True), (1, True), (0, False), (1, False)),
     "cxcywh": ((0, True), (1, True), (0, False), (1, False)),
 }
-"""For each value of a box: 0 for x, 1 for y; and whether it is a place, else a length."""
+"""For each value of a box: 0 for x, 1 for y; and True for a position, False for a length."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoxSettings:
-    """The output with the boxes. ``unit``: their values are shares of the input's sides, else its
-    pixels. ``axis`` is the one whose first four values are a box."""
+    """The output with the boxes. ``unit``: their values are shares of the input's sides, else
+    pixels of the input. ``axis`` is the axis whose first four values are a box."""
 
     output: str
     form: BoxForm
@@ -38,14 +39,15 @@ class BoxSettings:
 
 @dataclass(frozen=True, slots=True)
 class ImageSettings:
-    """How one input of a model is made of images.
+    """How images are converted to one input of a model.
 
-    ``name`` is that of the BYTES input, ``tensor`` that of the model's input of ``datatype`` and
-    ``channels``. ``edges`` belong to ``resize``: (shorter, longest or 0) for "shortest", (height,
-    width) for "stretch" and "fit". ``crop`` is the (height, width) that is cut from the middle, if
-    any. A value v from 0 to 255 becomes v * ``factor`` + ``offset``, by channel. ``background`` is
-    the colour under transparent pixels, ``pad`` the value around images that were fitted.
-    ``classes``: V1 answers have so many best classes; 0: the values.
+    ``name`` is the name of the BYTES input; ``tensor`` is the name of the model's input, with its
+    ``datatype`` and ``channels``. ``edges`` belong to ``resize``: (shorter, longest or 0) for
+    "shortest", (height, width) for "stretch" and "fit". ``crop`` is the (height, width) that is cut
+    from the middle, if any. A value v from 0 to 255 becomes v * ``factor`` + ``offset``, by
+    channel. ``background`` is the colour under transparent pixels, ``pad`` the value around images
+    that were resized with "fit". ``classes`` is the number of best classes in V1 answers; 0: the
+    answers have the values.
     """
 
     name: str
@@ -68,7 +70,7 @@ class ImageSettings:
 
     @property
     def figures(self) -> dict[str, str]:
-        """What metadata shows."""
+        """The entries that the model's metadata shows."""
         sides = self.crop or (self.edges if self.resize in ("stretch", "fit") else None)
         shown = {
             "image_input": f'"{self.name}" BYTES [-1], in place of "{self.tensor}"',
@@ -83,8 +85,9 @@ class ImageSettings:
 class Placement(NamedTuple):
     """Where an image lies in the input. Sizes are (width, height) in pixels.
 
-    ``size`` is the image's, ``resized`` that after it was scaled; of this the input shows the part
-    ``shown`` that begins at ``left``, ``top``: negative where something was filled in.
+    ``size`` is the size of the image, ``resized`` its size after scaling. The input shows a part of
+    the scaled image: its size is ``shown``, and it begins at ``left``, ``top``. These are negative
+    if the image is padded.
     """
 
     size: tuple[int, int]
@@ -95,7 +98,7 @@ class Placement(NamedTuple):
 
 
 def place(settings: ImageSettings, size: tuple[int, int]) -> Placement:
-    """Where an image of this (width, height) comes to lie.
+    """Compute where an image of this (width, height) lies in the input.
 
     Raises:
         SignatureMismatch: it is too long and narrow to be scaled.
@@ -116,7 +119,7 @@ def place(settings: ImageSettings, size: tuple[int, int]) -> Placement:
     if resized[0] * resized[1] > settings.max_pixels:
         raise SignatureMismatch(
             f"an image of {width}x{height} pixels becomes {resized[0]}x{resized[1]} for the model,"
-            f" at most {settings.max_pixels} pixels are taken"
+            f" the limit is {settings.max_pixels} pixels"
         )
     if settings.crop is None:
         return Placement(size, resized, resized)
@@ -135,10 +138,11 @@ def _by_shorter_side(size: tuple[int, int], shorter: int, longest: int) -> tuple
 
 
 def boxes_in_images(boxes: BoxSettings, array: Array, placements: Sequence[Placement]) -> Array:
-    """Boxes of the input as boxes of the images, in pixels of these; in the same form.
+    """Convert boxes of the input to boxes of the images, in pixels of the images. The form of the
+    boxes stays.
 
-    ``array`` is [images, boxes, 4 or more], or with the axes swapped as ``boxes.axis`` says; that
-    of a single image may lack the first axis. What follows the four values stays.
+    ``array`` is [images, boxes, 4 or more], or has the last two axes swapped if ``boxes.axis`` says
+    so. The array of a single image may lack the first axis. Values after the first four stay.
 
     Raises:
         SignatureMismatch: the output has another shape.
@@ -149,7 +153,7 @@ def boxes_in_images(boxes: BoxSettings, array: Array, placements: Sequence[Place
     if found.ndim != 3 or len(found) != len(placements) or found.shape[axis] < FIRST:
         raise SignatureMismatch(
             f'output "{boxes.output}" has shape {list(array.shape)} for {len(placements)} images,'
-            f" which are no boxes along axis {boxes.axis}: see [image.boxes] in model.toml"
+            f" expected boxes along axis {boxes.axis}: see [image.boxes] in model.toml"
         )
     factors = np.empty((len(placements), FIRST))
     offsets = np.zeros((len(placements), FIRST))

@@ -1,7 +1,7 @@
-"""The gate's judgement of a language model: perplexity of texts and agreement of the likeliest
+"""The checks of the gate for a language model: perplexity of texts and agreement of the most likely
 token, relative to the model that made the golden set. Pure.
 
-Answers in free text are not compared: they part for good after one token that differs.
+Answers in free text are not compared: after one different token they have nothing in common.
 """
 
 from typing import NamedTuple
@@ -16,8 +16,8 @@ MIN_TOP1_AGREEMENT = 0.85
 
 
 class Forced(NamedTuple):
-    """Predictions of a model for given texts, at each token but the first: ``logprobs`` [texts,
-    tokens - 1] of the text's own token, ``top1`` the likeliest token."""
+    """Predictions of a model for given texts, at each token except the first. ``logprobs`` [texts,
+    tokens - 1] are those of the text's own tokens; ``top1`` are the most likely tokens."""
 
     logprobs: NDArray[np.float32]
     top1: NDArray[np.int64]
@@ -26,8 +26,8 @@ class Forced(NamedTuple):
 def language_checks(
     got: Forced, wanted: Forced, max_ratio: float | None, min_agreement: float | None
 ) -> list[Check]:
-    """The ratio of the perplexities, and the share of places with the same likeliest token; None
-    takes the default."""
+    """Check the ratio of the perplexities, and the share of positions with the same most likely
+    token. A limit of None stands for the default."""
     most = MAX_PERPLEXITY_RATIO if max_ratio is None else max_ratio
     least = MIN_TOP1_AGREEMENT if min_agreement is None else min_agreement
     with np.errstate(over="ignore"):

@@ -1,14 +1,14 @@
-"""What a model repository holds: the versions of each model, and why anything else is not served.
+"""The versions of each model in a repository, and the reasons why other entries are not served.
 
 Pure functions of folder listings: ``model_file`` chooses the file, ``service.engine`` reads disks.
 FILE is the model file of its folder, such as model.onnx.
 
 <root>/<model>/<version>/FILE     the version with that number
 <root>/<model>/FILE               version 1, unless there is a folder 1
-<root>/FILE, <root>/<version>/FILE   the same of the model that ``--name`` names
+<root>/FILE, <root>/<version>/FILE   the same for the model that ``--name`` names
 
-In the root, ``onnx/FILE`` beside the config.json of a Hugging Face repository is that model too;
-without one, ``onnx`` is a model of that name.
+In the root, ``onnx/FILE`` beside the config.json of a Hugging Face repository is that model too.
+Without a config.json, the folder ``onnx`` is a model of that name.
 """
 
 from collections.abc import Sequence
@@ -35,17 +35,17 @@ from service.core.names import (
 )
 from service.core.unserved import file_reason, folder_reason, listed
 
-ALLOWED = "ASCII letters, digits, '_', '.' and '-', beginning with none of the last two"
+ALLOWED = "ASCII letters, digits, '_', '.' and '-', not beginning with '.' or '-'"
 PARTS = frozenset({SETTINGS_FILE, "serving.toml", "quarantine.toml", "golden.npz"})
-"""What has an effect in a model's folder, beside its versions."""
+"""Files that have an effect in a model's folder, beside its versions."""
 HUB_FILE = "config.json"
-"""What every repository of Hugging Face has, and no folder of models."""
+"""A file that every Hugging Face repository has, and that no folder of models has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version's number and its model file, relative to the model's folder with ``/`` in between;
-    ``problem`` says why there is none that can be used."""
+    """A version's number and its model file, as a path with ``/`` relative to the model's folder.
+    ``problem`` says why the file cannot be used."""
 
     number: int
     file: str
@@ -54,7 +54,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """An entry that is not served: its path under the root, as text, and why with what to do."""
+    """An entry that is not served: its path under the root, as text; the reason, and what to do."""
 
     path: str
     reason: str
@@ -62,20 +62,20 @@ class PassedOver:
 
 @dataclass(frozen=True, slots=True)
 class ModelLayout:
-    """A model's folder. ``reason``: why it has no version, if so."""
+    """A model's folder. ``reason`` says why it has no version; empty if it has one."""
 
     versions: tuple[Version, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
     reason: str = ""
 
     def under(self, name: str) -> tuple[PassedOver, ...]:
-        """The entries that are passed over, with paths relative to the root."""
+        """Return the entries that are not served, with paths relative to the root."""
         return tuple(PassedOver(f"{name}/{each.path}", each.reason) for each in self.passed_over)
 
 
 @dataclass(frozen=True, slots=True)
 class RootLayout:
-    """The root: the model that lies in it directly, and the folders that may be models."""
+    """The root: the model whose files lie directly in it, and the folders that may be models."""
 
     own: ModelLayout
     folders: tuple[str, ...]
@@ -83,7 +83,7 @@ class RootLayout:
 
 
 def model_layout(entries: Sequence[Entry], wanted: str = "") -> ModelLayout:
-    """What a model's folder holds."""
+    """Return the versions in a model's folder, and the entries that are not served."""
     folders = {int(entry.name): entry for entry in entries if _is_version(entry)}
     rest = [entry for entry in entries if not (_is_version(entry) or is_hidden(entry.name))]
     versions: list[Version] = []
@@ -93,7 +93,7 @@ def model_layout(entries: Sequence[Entry], wanted: str = "") -> ModelLayout:
         versions.append(version)
         passed += others
     choice = choose(rest, wanted)
-    # Several files of which none is chosen are a broken version only where there is no other.
+    # Several files of which none is chosen are a broken version only if there is no other version.
     flat = 1 not in folders and bool(choice.file or (choice.problem and not folders))
     if flat:
         versions.append(Version(1, choice.file, choice.problem))
@@ -108,7 +108,7 @@ def model_layout(entries: Sequence[Entry], wanted: str = "") -> ModelLayout:
 
 
 def root_layout(entries: Sequence[Entry], wanted: str = "") -> RootLayout:
-    """What the root of a repository holds."""
+    """Return the models in the root of a repository, and the entries that are not served."""
     visible = [entry for entry in entries if not is_hidden(entry.name)]
     hub = any(entry.name == HUB_FILE and entry.kind is Kind.FILE for entry in visible)
     mine = [each for each in visible if _is_of_root(each) or (hub and each.name == ONNX_FOLDER)]
@@ -128,7 +128,7 @@ def root_layout(entries: Sequence[Entry], wanted: str = "") -> RootLayout:
 
 
 def hidden_by(name: str, own: ModelLayout) -> tuple[PassedOver, ...]:
-    """The model in the root, where a folder of the root is a model of the same name."""
+    """Return the versions of the model in the root, which a folder of the same name hides."""
     reason = (
         f'the folder "{name}" is the model of that name: rename one, move the file into the '
         "folder, or give the name of this one with --name"
@@ -153,7 +153,7 @@ def _version(number: int, folder: Entry, wanted: str) -> tuple[Version, tuple[Pa
 
 
 def _beside(prefix: str, choice: Choice) -> tuple[PassedOver, ...]:
-    """Lines for .onnx files that another one was preferred to."""
+    """Return entries for the .onnx files that were not chosen."""
     return tuple(
         PassedOver(
             displayed(prefix + name),
@@ -164,9 +164,9 @@ def _beside(prefix: str, choice: Choice) -> tuple[PassedOver, ...]:
 
 
 def _reason(entry: Entry, flat: bool, taken: frozenset[int]) -> str:
-    """Why an entry of a model's folder that is neither a version nor hidden is not served; empty
-    for files that belong to a model or are known to be harmless. ``taken`` are the folders of
-    versions."""
+    """Return why an entry of a model's folder is not served, for entries that are neither versions
+    nor hidden. Empty for files that belong to a model or are known to be harmless. ``taken`` are
+    the numbers of the version folders."""
     if is_model_file(entry.name):
         if flat:
             return ""
@@ -181,7 +181,8 @@ def _reason(entry: Entry, flat: bool, taken: frozenset[int]) -> str:
 
 
 def _why_no_version(entries: Sequence[Entry]) -> str:
-    """Empty where something hidden is all there is: an upload or a search is at work."""
+    """Return why a folder has no version. Empty if it holds hidden entries only: then an upload or
+    a search is in progress."""
     if entries and all(is_hidden(entry.name) for entry in entries):
         return ""
     models = sorted(entry.name for entry in entries if _may_be_model(entry))
@@ -206,7 +207,7 @@ def _contents(entries: Sequence[Entry]) -> str:
 
 
 def _is_of_root(entry: Entry) -> bool:
-    """Whether an entry of the root is a part of the model that lies there without a folder."""
+    """Return whether an entry of the root is part of the model whose files lie directly there."""
     if entry.kind is not Kind.FOLDER:
         return True
     if entry.name == MODEL_FILE or VERSION.fullmatch(entry.name):
@@ -215,7 +216,8 @@ def _is_of_root(entry: Entry) -> bool:
 
 
 def _no_model(own: ModelLayout, mine: Sequence[Entry]) -> ModelLayout:
-    """The root's own entries where none of them is to be served as one model."""
+    """Return a layout without versions, with the reasons why the entries of the root are not
+    served as one model."""
     lines = {each.path: each for each in own.passed_over}
     for entry in mine:
         if is_model_file(entry.name):

@@ -1,8 +1,8 @@
 """The work in progress, noted in a table in shared memory that outlives the process.
 
 A native crash leaves no trace in Python, so each piece of work is noted before it begins. The
-supervisor reads the table when the process has died. The standard library alone: the supervisor
-imports this.
+supervisor reads the table when the process has died. This module uses the standard library only,
+because the supervisor imports it.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class Table(Protocol):
     """Bytes that can be set one by one, as in a ``bytearray`` or an ``mmap``."""
 
     def __setitem__(self, place: int, byte: int, /) -> None:
-        """Set one."""
+        """Set one byte."""
 
 
 class Mark:
@@ -57,14 +57,14 @@ class Ledger:
     """The table. A slot holds a flag, the length of a name, and the name as "version model"."""
 
     def __init__(self, table: Table | None = None) -> None:
-        """Use a buffer of ``SIZE`` bytes, or one that ends with the process."""
+        """Use a buffer of ``SIZE`` bytes; None for a private one that ends with the process."""
         self._table: Table = bytearray(SIZE) if table is None else table
         self._lock = Lock()
         self._free = list(range(0, SIZE, SLOT_BYTES))[::-1]
         self._slots: dict[Mark, int] = {}
 
     def mark(self, work: Work) -> Mark:
-        """A mark to note this work with, until it is released. ``UNNOTED`` where none is free."""
+        """Reserve a mark to note this work with, until ``release``. ``UNNOTED`` if none is free."""
         text = f"{work.version} {work.model}".encode()[: SLOT_BYTES - NAME_AT]
         with self._lock:
             if not self._free:
@@ -79,7 +79,7 @@ class Ledger:
             return mark
 
     def release(self, mark: Mark) -> None:
-        """Give a mark back."""
+        """Release a mark."""
         with self._lock:
             at = self._slots.pop(mark, None)
             if at is not None:
@@ -98,7 +98,7 @@ class Ledger:
 
 
 def read_work(table: bytes) -> tuple[Work, ...]:
-    """The versions that are at work according to a table, each once, sorted."""
+    """Return the versions that are at work according to a table, each once, sorted."""
     found = set()
     for at in range(0, len(table) - SLOT_BYTES + 1, SLOT_BYTES):
         if table[at]:

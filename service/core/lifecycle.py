@@ -1,14 +1,14 @@
-"""The states of a model version and the moves between them; every move is in this table.
+"""The states of a model version and the transitions between them.
 
-The names of the states are those of the protocol's repository index. A version is READY only
-after it is warm, and it is UNLOADING before anything of it is taken away.
+The states have the names of the protocol's repository index. A version becomes READY after its
+warm-up, and UNLOADING before any of its resources is released.
 """
 
 from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a version is in its life."""
+    """The state of a version."""
 
     LOADING = "LOADING"
     READY = "READY"
@@ -25,7 +25,8 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 
 
 def move(old: State, new: State) -> State:
-    """The new state, if the table allows the move; an illegal move is a bug, not a condition."""
+    """Return the new state if ``TRANSITIONS`` allows it. A transition that is not allowed is a
+    bug."""
     if new not in TRANSITIONS[old]:
         raise AssertionError(f"a version cannot go from {old} to {new}. This is a bug.")
     return new

@@ -1,4 +1,4 @@
-"""The kind of a file that is not an ONNX model, from its first bytes. Pure.
+"""Recognises the format of a file that is not an ONNX model, from its first bytes. Pure.
 
 Sources: the formats' own documents; https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
 """
@@ -27,7 +27,8 @@ MARKUP = (b"<!doctype html", b"<html", b"<?xml")
 
 
 def foreign(head: bytes) -> str:
-    """What a file is and what to do, from its first ``HEAD`` bytes; empty where it may be ONNX.
+    """Describe the format of a file and what to do, from its first ``HEAD`` bytes; empty if it may
+    be ONNX.
 
     >>> foreign(b"BZh91AY")
     'compressed with bzip2: unpack it first'

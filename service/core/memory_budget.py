@@ -4,7 +4,7 @@
 class Budget:
     """At most ``limit`` bytes, reserved before they are allocated.
 
-    ``held`` are those that are reserved now.
+    ``held`` is the number of bytes that are reserved now.
     """
 
     def __init__(self, limit: int) -> None:
@@ -12,14 +12,15 @@ class Budget:
         self.held = 0
 
     def has_room(self, size: int, beyond: int = 0) -> bool:
-        """Whether ``size`` more bytes fit within the limit plus ``beyond``."""
+        """Return whether ``size`` more bytes fit within the limit plus ``beyond``."""
         return self.held + size <= self.limit + beyond
 
 
 class Reservation:
-    """The bytes that one holder has of a budget; none at first, and none after ``release``.
+    """The bytes of a budget that one holder has reserved; 0 at first, and 0 after ``release``.
 
-    Work that goes on without the holder, in a thread or another process, is ``lent`` them.
+    Work that continues without the holder, in a thread or another process, borrows the bytes with
+    ``lend``: they stay reserved until ``take_back``.
     """
 
     __slots__ = ("_budget", "_lent", "_released", "size")
@@ -31,7 +32,8 @@ class Reservation:
         self.size = 0
 
     def resize(self, size: int, beyond: int = 0) -> bool:
-        """Hold ``size`` bytes instead. False where there is no room for more: nothing changed."""
+        """Change the reservation to ``size`` bytes. Return False, and change nothing, if they do
+        not fit."""
         more = size - self.size
         if more > 0 and not self._budget.has_room(more, beyond):
             return False
@@ -54,7 +56,7 @@ class Reservation:
             self.release()
 
     def release(self) -> None:
-        """Return all bytes, lent ones once they are taken back. Idempotent."""
+        """Release all bytes; lent bytes are released when they are taken back. Idempotent."""
         self._released = self._lent > 0
         if not self._released:
             self.force(0)

@@ -11,8 +11,9 @@ LARGEST_TRAFFIC = 4 * 2**30
 class MemoryPlan:
     """Shares of ``total``, all in bytes.
 
-    ``models`` is for the process itself and its models, ``traffic`` for requests and answers in
-    flight: bodies, what is decoded from them, and answers that are built or not yet taken.
+    ``models`` is for the process itself and its models. ``traffic`` is for requests and answers in
+    flight: bodies, the tensors decoded from them, and answers that are being built or not yet read
+    by the client.
     """
 
     total: int
@@ -23,8 +24,8 @@ class MemoryPlan:
 def share_out(total: int, base: int) -> MemoryPlan:
     """Divide ``total`` bytes; the process uses ``base`` of them before any model is loaded.
 
-    Of the rest traffic has half up to 256 MiB, so that a body of the default limit fits in a small
-    container, then a quarter up to 4 GiB: more than that models need, not requests.
+    Traffic gets half of the rest up to 256 MiB, so that a body of the default limit fits in a small
+    container, then a quarter up to 4 GiB. It needs no more than that; models may.
     """
     free = max(0, total - base)
     traffic = max(min(free // 2, HALF_UP_TO), min(free // 4, LARGEST_TRAFFIC), SMALLEST_TRAFFIC)

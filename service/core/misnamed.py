@@ -1,4 +1,4 @@
-"""Names in a request that differ from the expected ones: missing, unknown, and likely misspelt.
+"""Names in a request that differ from the expected names: missing, unknown or probably misspelt.
 Pure.
 """
 
@@ -11,14 +11,14 @@ MOST = 8
 SHOWN = ".200"
 """Format of a name in a message: names come from requests and may have any length."""
 COMPARED = 2**12
-"""Product of the characters of a name and of all that it is compared with, which takes at most half
-a millisecond."""
+"""Limit of a comparison: the length of a name times the total length of the names that it is
+compared with. So it takes at most half a millisecond."""
 
 
 def misnamed(
     what: str, given: Sequence[str], wanted: Sequence[str], optional: Sequence[str] = ()
 ) -> str:
-    """The problem with the given names; "" if there is none.
+    """Describe the problems of the given names; "" if there is none.
 
     >>> misnamed("input", ["ages", "city"], ["age", "city"])
     'unknown input "ages", perhaps "age" is meant; input "age" is missing'
@@ -41,7 +41,7 @@ def misnamed(
 
 
 def _meant(name: str, candidates: Sequence[str]) -> str:
-    """The name, shown, with the closest one that would be taken, if one is close."""
+    """Show the name, and the closest accepted name if there is a similar one."""
     near: dict[str, str] = {}
     room = COMPARED // max(1, len(name))
     for each in candidates:

@@ -1,8 +1,8 @@
-"""Which file of a folder is the model: the one that ``file`` in model.toml names, else model.onnx,
-else the only .onnx file there is. Pure.
+"""Chooses the model file of a folder: the file that ``file`` in model.toml names, else model.onnx,
+else the only .onnx file there. Pure.
 
-A folder with such a name stands for the file in it; in place of the file there may be a folder
-``onnx`` with it, as Hugging Face's repositories have.
+A folder with such a name stands for the model file in it. The file may also be in a subfolder
+``onnx``, as in Hugging Face repositories.
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ SYSTEM = frozenset({
     "lost+found", "__MACOSX", "__pycache__", "@eaDir", "#recycle", "$RECYCLE.BIN",
     "System Volume Information", "Thumbs.db", "desktop.ini",
 })  # fmt: skip
-"""What file systems and desktops put into a folder by themselves."""
+"""Entries that file systems and desktops create in a folder by themselves."""
 
 
 class Kind(StrEnum):
-    """What an entry of a folder is, links followed."""
+    """The kind of an entry of a folder. Links are followed."""
 
     FILE = "file"
     FOLDER = "folder"
@@ -31,8 +31,8 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A name in a folder. ``inside`` lists a folder as far as the rule looks into it; ``problem``
-    says why it cannot be used, such as a link that leads nowhere."""
+    """An entry of a folder. ``inside`` lists the entries of a subfolder, as deep as the rule needs
+    them. ``problem`` says why the entry cannot be used, for example a broken link."""
 
     name: str
     kind: Kind = Kind.FILE
@@ -42,7 +42,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The model file of a folder; ``others`` are .onnx entries beside it that were not taken."""
+    """The model file of a folder; ``others`` are .onnx entries beside it that were not chosen."""
 
     file: str = ""
     problem: str = ""
@@ -50,19 +50,20 @@ class Choice:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether an entry is never meant to be served: ``.git``, ``..data``, ``lost+found``."""
+    """Return whether an entry is never meant to be served: ``.git``, ``..data``, ``lost+found``."""
     return name.startswith(".") or name in SYSTEM
 
 
 def is_model_file(name: str) -> bool:
-    """Whether a name is that of an ONNX model."""
+    """Return whether a name is that of an ONNX model."""
     return not is_hidden(name) and name.lower().endswith(SUFFIX)
 
 
 def choose(entries: Sequence[Entry], wanted: str = "") -> Choice:
-    """The model file among the entries of a folder; ``wanted`` is ``file`` of model.toml.
+    """Choose the model file among the entries of a folder; ``wanted`` is ``file`` of model.toml.
 
-    Uploads and ``quantize`` write model.onnx alone, so that needs no naming whatever is wanted.
+    A model.onnx that is the only .onnx file is chosen for any ``wanted``, because uploads and
+    ``quantize`` write that name.
     """
     models = {entry.name: entry for entry in entries if is_model_file(entry.name)}
     if wanted and (found := _at(entries, wanted)) is not None:

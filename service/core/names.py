@@ -1,7 +1,7 @@
-"""Names in a model repository: what a model and a version may be called, how a name that may not be
-is shown, and what to rename it to. Pure.
+"""Names in a model repository: valid names of models and versions, how to show other names, and
+what to rename them to. Pure.
 
-Names are what every file system, URL and metric takes: ASCII letters, digits and ``_.-``, not
+Valid names work in every file system, URL and metric: ASCII letters, digits and ``_.-``, not
 beginning with a dot or a dash.
 """
 
@@ -9,11 +9,11 @@ import re
 import unicodedata
 
 LANGUAGE_FILE = "genai_config.json"
-"""What makes a version a language model."""
+"""A version with this file is a language model."""
 PREPROCESSOR_FILE = "preprocessor_config.json"
-"""With which a model takes images, as Hugging Face writes it."""
+"""The settings for images of a model, in Hugging Face's format."""
 TOKENIZER_FILE = "tokenizer.json"
-"""With which a model takes texts."""
+"""The tokenizer of a model that accepts texts."""
 MODEL_FILE = "model.onnx"
 SUFFIX = ".onnx"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -23,22 +23,22 @@ _NUMBERED = re.compile(r"(?:(?:v|ver|version)[ _.-]?)?0*([1-9][0-9]{0,17})(?:\.0
 
 
 def displayed(name: str) -> str:
-    """A file's name as text that is valid in JSON and harmless in a terminal: bytes that are not
-    UTF-8 become ``\\xe9``, control characters ``\\n`` or ``\\u202e``."""
+    """Convert a file's name to text that is valid in JSON and harmless in a terminal. Bytes that
+    are not UTF-8 become escapes like ``\\xe9``, control characters ``\\n`` or ``\\u202e``."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def model_name_for(name: str) -> str:
-    """The nearest name that a model may have: ``"Mon modèle"`` gives ``"Mon_modele"``; empty where
-    nothing of the name is left."""
+    """Return the nearest valid model name: ``"Mon_modele"`` for ``"Mon modèle"``; empty if no valid
+    character is left."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     found = re.sub(r"[^A-Za-z0-9_.-]+", "_", plain).strip("_").lstrip(".-")[:128]
     return found if NAME.fullmatch(found) else ""
 
 
 def version_for(name: str) -> int | None:
-    """The version that a folder's name means without being one: ``v1``, ``01``, ``1.0``, ``²``."""
+    """Return the version that an invalid folder name stands for: ``v1``, ``01``, ``1.0``, ``²``."""
     digits = "".join(
         str(unicodedata.digit(c)) if not c.isascii() and c.isdigit() else c for c in name
     )

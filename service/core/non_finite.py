@@ -1,5 +1,5 @@
-"""Comparison of arrays that hold NaN and infinity, as masked logits do: those by equality at the
-same place, the rest by value. Pure.
+"""Comparison of arrays that hold NaN and infinity, for example masked logits. These elements must
+be equal at the same position; the others are compared by value. Pure.
 """
 
 import numpy as np
@@ -8,7 +8,7 @@ from service.core.tensors import Array
 
 
 def equal(got: Array, reference: Array) -> Array:
-    """Where elements are the same; NaN equals NaN, with any bits."""
+    """Return a mask of the equal elements. NaN equals NaN, with any bits."""
     same = np.asarray(got == reference)
     if reference.dtype.kind == "f":
         same |= np.isnan(got) & np.isnan(reference)
@@ -16,24 +16,24 @@ def equal(got: Array, reference: Array) -> Array:
 
 
 def differs(got: Array, reference: Array) -> Array:
-    """Where one is not finite and the other is not the same: another sign, NaN or a number. Both
-    are floats of one shape."""
+    """Return a mask of the elements that are not finite in one array and differ in the other:
+    another sign, NaN or a number. Both arrays are floats of the same shape."""
     special = ~(np.isfinite(got) & np.isfinite(reference))
     return np.asarray(special & ~equal(got, reference))
 
 
 def without(array: Array, place: Array, value: float | Array = 0.0) -> Array:
-    """A copy in float64 with a value where ``place`` is true."""
+    """Copy to float64, with ``value`` where ``place`` is true."""
     return np.where(place, value, array.astype(np.float64))
 
 
 def ranked(array: Array) -> Array:
-    """For argmax: NaN comes last, not first."""
+    """Replace NaN by -infinity, so that argmax does not choose NaN."""
     return np.where(np.isnan(array), -np.inf, array)
 
 
 def first_place(differing: Array, got: Array, reference: Array) -> str:
-    """The first element that differs, for people.
+    """Describe the first element that differs, for people.
 
     >>> first_place(np.array([False, True]), np.array([1.0, np.nan]), np.array([1.0, 0.5]))
     '[1] is nan instead of 0.5'
@@ -43,7 +43,8 @@ def first_place(differing: Array, got: Array, reference: Array) -> str:
 
 
 def spread(columns: Array) -> Array:
-    """The largest less the smallest finite value of each column [rows, columns]; 0 for none."""
+    """Return the largest minus the smallest finite value of each column of [rows, columns]; 0 if a
+    column has no finite value."""
     finite = np.isfinite(columns)
     high = np.where(finite, columns, -np.inf).max(axis=0)
     low = np.where(finite, columns, np.inf).min(axis=0)
@@ -54,5 +55,5 @@ def spread(columns: Array) -> Array:
 
 
 def magnitude(array: Array) -> float:
-    """The largest absolute value among the finite ones; 1 where there is none but zeros."""
+    """Return the largest absolute value of the finite elements; 1 if all of them are 0."""
     return float(np.abs(array[np.isfinite(array)].astype(np.float64)).max(initial=0.0)) or 1.0

@@ -8,13 +8,13 @@ from service.core.tensors import Arrays
 
 @dataclass(frozen=True, slots=True)
 class Padding:
-    """Fill the variable axes of some inputs up to the next bucket, so that lengths can mix.
+    """Pads the variable axes of some inputs to the next bucket, so that lengths can be mixed.
 
-    Per input in signature order, ``fills`` gives the value to fill with, or None to leave it, and
-    ``axes`` says which axes of a row vary. Per output, ``cuts`` gives the axes to cut back, each
-    with the (input, axis) whose unfilled length says where; these count the batch axis. ``shared``
-    has, by name, the axes that must have the same length: filled up, they would all look alike.
-    ``tight``: rows of one bucket are filled up to the longest of those that share a run, not to the
+    Per input in signature order, ``fills`` is the value to pad with, or None for no padding, and
+    ``axes`` says which axes of a row vary. Per output, ``cuts`` lists the axes to cut back, each
+    with the (input, axis) that has the original length; these axes count the batch axis. ``shared``
+    lists, by name, the axes that must have the same length: after padding, a difference could not
+    be seen. ``tight``: rows of one bucket are padded to the longest row of their run, not to the
     bucket.
     """
 
@@ -29,7 +29,7 @@ class Padding:
         """Check that axes which share a length have the same length before padding.
 
         Raises:
-            SignatureMismatch: they are not.
+            SignatureMismatch: the lengths differ.
         """
         for name, places in self.shared:
             lengths = [arrays[index].shape[axis] for index, axis in places]
@@ -38,11 +38,12 @@ class Padding:
                 raise SignatureMismatch(f'inputs share the length "{name}", got {came}')
 
     def bucket(self, length: int) -> int:
-        """The smallest bucket that holds the length; a longer one than all stays as it is."""
+        """Return the smallest bucket that holds the length; the length itself if it exceeds all
+        buckets."""
         return next((size for size in self.buckets if size >= length), length)
 
     def row_shape(self, index: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape that a row of input ``index`` is run with."""
+        """Return the shape with which a row of input ``index`` is run."""
         if self.fills[index] is None:
             return shape
         return tuple(

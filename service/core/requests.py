@@ -11,10 +11,10 @@ from service.core.memory_budget import Reservation
 from service.core.tensors import Datatype, Tensor
 
 NonFinite = Literal["literal", "null"]
-"""What stands in JSON for NaN and infinity: the bare tokens NaN, Infinity, -Infinity, or null."""
+"""The form of NaN and infinity in JSON: the bare tokens NaN, Infinity, -Infinity, or null."""
 HIGHEST_PRIORITY = 1
 DEFAULT_PRIORITY = 2
-"""Level 1 is served first; a request that names no level counts as 2, and 3 and more come later."""
+"""Level 1 is served first, then 2, 3 and so on. A request without a level has level 2."""
 
 
 class Place(NamedTuple):
@@ -36,22 +36,22 @@ class SharedInput(NamedTuple):
 
 
 class Sink(Protocol):
-    """Takes the bytes of an output to where the client reads them."""
+    """Writes the bytes of an output to the place where the client reads them."""
 
     def put(self, data: bytes | bytearray | memoryview) -> Mapping[str, str | int]:
-        """Take them; gives the parameters that tell the client.
+        """Write the bytes. Return the parameters of the output that tell the client where they are.
 
         Raises:
-            MalformedRequest: they do not fit.
+            MalformedRequest: the bytes do not fit.
         """
 
 
 class RequestedOutput(NamedTuple):
     """An output that the client names.
 
-    ``classes`` asks for the so many best classes instead of the tensor; 0 asks for the tensor.
-    ``binary`` is None where the request's default holds. ``shared`` is where it is to be written
-    in shared memory, and ``sink`` what writes it there.
+    ``classes`` asks for this number of best classes instead of the tensor; 0 asks for the tensor.
+    ``binary`` is None for the request's default. ``shared`` is the place in shared memory for the
+    output, and ``sink`` the object that writes it there.
     """
 
     name: str
@@ -64,9 +64,9 @@ class RequestedOutput(NamedTuple):
 class InferRequest(NamedTuple):
     """One inference request.
 
-    ``outputs`` is empty where the client wants all of them. ``timeout`` is in seconds, None for
-    the model's default. ``non_finite`` is None for the server's default. ``shared`` are inputs that
-    are to be read from shared memory, None where neither an input nor an output lies there.
+    ``outputs`` is empty if the client asks for all outputs. ``timeout`` is in seconds, None for the
+    model's default. ``non_finite`` is None for the server's default. ``shared`` are the inputs to
+    read from shared memory; None if no input and no output is in shared memory.
     """
 
     inputs: tuple[Tensor, ...]
@@ -80,12 +80,12 @@ class InferRequest(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """On which terms a request waits for its batch.
+    """The conditions under which a request waits for its batch.
 
-    ``outputs`` are the places of the outputs wanted, None for all; ``timeout`` is in seconds, None
-    for the model's default; ``alone``: it shares no run with another request. ``memory`` reserves
-    so many bytes for outputs that are put together from several runs, or raises ResponseTooLarge or
-    MemoryFull; None where nothing is counted.
+    ``outputs`` are the places of the requested outputs, None for all. ``timeout`` is in seconds,
+    None for the model's default. ``alone``: the request shares no run with another request.
+    ``memory`` is called with a number of bytes to reserve, for outputs that are joined from several
+    runs. It may raise ResponseTooLarge or MemoryFull; None if memory is not counted.
     """
 
     outputs: tuple[int, ...] | None = None

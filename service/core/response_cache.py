@@ -1,4 +1,4 @@
-"""Outputs of earlier requests, by what was asked."""
+"""Cache of the outputs of earlier requests, by their inputs."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -11,15 +11,17 @@ from service.core.sizes import HERE_COPY
 from service.core.tensors import Array, Arrays, Overriding
 
 KEY_BYTES = 32
-"""Two requests of different inputs get the same key with a chance of 2 to the power of -128."""
+"""Two requests with different inputs have the same key with a probability of 2 to the power of
+-128."""
 OVERHEAD = 512
-"""Bytes that an entry takes beside its values: the key, its place, and the array objects."""
+"""Bytes that an entry needs in addition to its values: the key, its place, and the array
+objects."""
 
 
 class ResponseCache:
-    """Outputs by key, ``limit`` bytes at most. The least recently used leave first.
+    """Outputs by key, ``limit`` bytes at most. The least recently used entries are removed first.
 
-    Arrays are kept as copies of their own, since those of a batch are views of one large array.
+    The arrays are copied, because the outputs of a batch are views of one large array.
     """
 
     def __init__(self, limit: int) -> None:
@@ -33,14 +35,14 @@ class ResponseCache:
         return len(self._entries)
 
     def get(self, key: bytes) -> Arrays | None:
-        """The outputs, if they are there."""
+        """Return the outputs, or None."""
         found = self._entries.get(key)
         if found is not None:
             self._entries.move_to_end(key)
         return found
 
     def put(self, key: bytes, outputs: Arrays) -> None:
-        """Keep outputs, unless they have more bytes than the limit, or take long to copy."""
+        """Store outputs, unless they have more bytes than the limit, or take long to copy."""
         size = _size(outputs)
         if size > min(self.limit, HERE_COPY):
             return
@@ -57,8 +59,8 @@ class ResponseCache:
 
 
 def key_of(arrays: Arrays, outputs: tuple[int, ...] | None, alone: bool) -> bytes | None:
-    """The key of a request: a hash of its inputs with their dtypes and shapes, of the places of the
-    outputs that it asks for (None for all), and of whether it shares runs with others.
+    """Return the key of a request: a hash of its inputs with their dtypes and shapes, of the places
+    of the requested outputs (None for all), and of ``alone``.
 
     None for inputs of more than ``HERE_COPY`` bytes, which take long to hash.
     """

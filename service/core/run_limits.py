@@ -1,20 +1,20 @@
 """The time limit of a run, and the action when it is exceeded. Pure: time is an argument.
 
-A run is told to stop when its time is over. ONNX Runtime stops between two nodes, so a single long
-node delays it without limit. A thread cannot be ended from outside: the server stops waiting for
-it.
+A run is told to stop when its time is over. ONNX Runtime stops between two nodes, so one long node
+can delay the stop without limit. A thread cannot be ended from outside: the server stops waiting
+for it.
 """
 
 from enum import StrEnum
 from typing import NamedTuple
 
 GRACE_SECONDS = 5.0
-"""Seconds for a run to return after it was told to stop. Nodes that take longer are rare, and a
-server that is told to stop does not wait for this."""
+"""Seconds in which a run must return after it was told to stop. Nodes that take longer are rare. A
+server that shuts down does not wait for this time."""
 
 
 class RunLimits(NamedTuple):
-    """Seconds: how long a run may take, and how long it may then take to stop."""
+    """Limits in seconds: the time of a run, and the time that it may then take to stop."""
 
     timeout: float = 300.0
     grace: float = GRACE_SECONDS
@@ -23,7 +23,7 @@ class RunLimits(NamedTuple):
 class Timeouts(NamedTuple):
     """Default limits, in seconds, of a run and of loading a version.
 
-    No client waits for five minutes, and a version of some gigabytes is loaded in less.
+    No client waits for five minutes, and a version of several gigabytes loads in less.
     """
 
     run: float = 300.0
@@ -43,17 +43,17 @@ class Move(StrEnum):
 
 
 class Verdict(NamedTuple):
-    """What to do with a run now, and when to look at it again."""
+    """What to do with a run now, and when to check it again."""
 
     move: Move
     again: float
 
 
 def judge(started: float | None, stopped: float | None, now: float, limits: RunLimits) -> Verdict:
-    """What to do with a run.
+    """Decide what to do with a run.
 
-    ``started`` is when a thread began with it, None before; ``stopped`` when it was told to stop
-    because its time was over, None before.
+    ``started`` is the time at which a thread began the run, None before. ``stopped`` is the time at
+    which it was told to stop because its time was over, None before.
     """
     if stopped is not None:
         due = stopped + limits.grace

@@ -1,5 +1,4 @@
-"""Whether a run may have failed because of the request's shapes, although they fit the
-signature."""
+"""Finds request shapes that may be the reason why a run failed, although they fit the signature."""
 
 from collections.abc import Iterable
 
@@ -7,9 +6,9 @@ from service.core.tensors import Array, Arrays, Overriding, Signature, TensorSpe
 
 
 def doubtful_shapes(signature: Signature, arrays: Arrays) -> str:
-    """Name the shapes that a graph may refuse and the signature leaves open; "" if there are none.
+    """Name the shapes that the signature allows and a graph may refuse; "" if there are none.
 
-    The client chose them, so the failure is the client's, not the model's.
+    The client chose these shapes, so the request is at fault, not the model.
     """
     named = list(zip(signature.inputs, arrays, strict=False))
     rows = {array.shape[0] for _, array in named if array.shape}
@@ -29,7 +28,7 @@ def doubtful_shapes(signature: Signature, arrays: Arrays) -> str:
 
 
 def _symbols_differ(named: Iterable[tuple[TensorSpec, Array]]) -> bool:
-    """Whether one symbol has two different lengths."""
+    """Return whether one symbol has two different lengths."""
     lengths: dict[str, int] = {}
     for spec, array in named:
         for dim, length in zip(spec.shape, array.shape, strict=False):

@@ -1,7 +1,7 @@
 """Size limits of a request, and the sizes up to which the event loop encodes and decodes itself."""
 
 HERE_BYTES = 32 * 1024
-"""JSON and text that the event loop decodes itself: 0.1 to 1.5 ms, by what is in it."""
+"""JSON and text that the event loop decodes itself: 0.1 to 1.5 ms, depending on the content."""
 HERE_CSV = 8 * 1024
 """CSV that the event loop decodes itself: at most about a millisecond."""
 HERE_VALUES = 16 * 1024
@@ -11,14 +11,14 @@ HERE_STRINGS = 1024
 HERE_COPY = 1024 * 1024
 """Bytes of an array that the event loop copies itself: about half a millisecond."""
 HUGE = 4 * 2**20
-"""Bytes from which a body or an answer uses the lane for huge ones."""
+"""Bytes from which a body or an answer uses the lane for huge bodies."""
 MAX_JSON_VALUES = 4 * 2**20
 """Values in the JSON of one request; a list or an object counts as three. Each becomes an object of
 about 40 bytes before it becomes a number of one to eight."""
 MAX_STRINGS = 64 * 1024
-"""BYTES elements of one request, and those of a classification."""
+"""BYTES elements of one request, or of the answer to a classification."""
 MAX_TEXT = 4 * 2**20
-"""Bytes in the BYTES elements of one request. ONNX Runtime converts them while it holds the
-interpreter, about 10 ms each way for as many as are taken."""
+"""Bytes in the BYTES elements of one request. ONNX Runtime holds the interpreter lock while it
+converts them: about 10 ms in each direction for this limit."""
 MOST_IMAGES = 256
 """Images of one request."""

@@ -1,7 +1,7 @@
-"""Cheap counters of what happened, fed by events and read at scrape time. Times are seconds.
+"""Cheap counters, updated by events and read at scrape time. Times are seconds.
 
-An event costs about a microsecond: it is counted under its kind, and what can be derived from the
-counts of the kinds is derived by whoever reads them.
+An event costs about a microsecond: it is counted under its kind. All values that can be derived
+from these counts are computed by the reader.
 """
 
 from bisect import bisect_left
@@ -36,7 +36,8 @@ SHARES = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
 class Histogram(NamedTuple):
-    """Counts of values by upper bounds, one more for those past the last, and their sum."""
+    """Counts of values by upper bound, with one more count for values above the last bound; and the
+    sum of the values."""
 
     bounds: Sequence[float]
     counts: Sequence[int]
@@ -49,9 +50,9 @@ def _buckets(bounds: Sequence[float]) -> Callable[[], list[int]]:
 
 @dataclass(eq=False, slots=True)
 class RequestStatistics:
-    """Requests to one version in one protocol: how they ended and how long they took, by outcome.
+    """Requests to one version in one protocol: counts and times by outcome.
 
-    ``rows`` counts those of the requests that were answered.
+    ``rows`` counts the rows of the answered requests.
     """
 
     counts: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
@@ -66,9 +67,10 @@ class RequestStatistics:
 
 
 class BatchKind(NamedTuple):
-    """What batches are counted by: rows, requests, how many of these failed, runs of the graph.
+    """The properties by which batches are counted: rows, requests, failed requests, and runs of the
+    graph.
 
-    Where rows run one by one, each of them is a request to the queue.
+    If rows run one by one, each row is a request to the queue.
     """
 
     rows: int
@@ -78,13 +80,13 @@ class BatchKind(NamedTuple):
 
     @property
     def clean(self) -> bool:
-        """Whether one run answered it all."""
+        """True if one run answered all requests of the batch."""
         return self.runs == 1 and not self.failed
 
 
 @dataclass(eq=False, slots=True)
 class Times:
-    """How often something was done, and where its time went in all."""
+    """A count, and the total time of each phase."""
 
     count: int = 0
     assemble: float = 0.0
@@ -106,7 +108,7 @@ class Lookups:
 
 
 def add(terms: Iterable[tuple[int, Times]]) -> Times:
-    """The sum of times, each taken so many times."""
+    """Return the sum of times, each multiplied by its factor."""
     found = Times()
     for factor, times in terms:
         found.count += factor * times.count
@@ -118,14 +120,14 @@ def add(terms: Iterable[tuple[int, Times]]) -> Times:
 
 @dataclass(eq=False, slots=True)
 class VersionStatistics:
-    """What the instances of one version did. ``last`` is when a batch was last done, in seconds
-    since the epoch; 0 for never.
+    """Counters of one version. ``last`` is the time of its last batch in seconds since the epoch, 0
+    for never.
     """
 
     counted: defaultdict[tuple[int, int, int, int], Times] = field(
         default_factory=lambda: defaultdict(Times)
     )
-    """By what is a ``BatchKind`` for the reader: a plain tuple is made faster."""
+    """By the values of a ``BatchKind``, as a plain tuple, which is created faster."""
     last: float = 0.0
     compute_buckets: list[int] = field(default_factory=_buckets(SECONDS))
     queue_buckets: list[int] = field(default_factory=_buckets(SECONDS))
@@ -162,8 +164,8 @@ class VersionStatistics:
 
     @property
     def padding(self) -> Histogram:
-        """The share of a batch's elements that were filled in: of all batches, though only those
-        with any were counted.
+        """The share of a batch's elements that are padding. Events count only batches with padding;
+        the other batches are added here.
         """
         counts = list(self.padding_buckets)
         counts[0] += self.all_batches.count - sum(counts)
@@ -176,7 +178,7 @@ class VersionStatistics:
 
     @property
     def all_batches(self) -> Times:
-        """The work of the instances."""
+        """The sum over all batches."""
         return add((1, times) for times in self.counted.values())
 
     @property
@@ -185,14 +187,14 @@ class VersionStatistics:
         return add((kind.requests - kind.failed, times) for kind, times in self.batches)
 
     def by_rows(self) -> Iterator[tuple[int, Times]]:
-        """The batches that one run answered, by rows."""
+        """Yield the times of the batches that one run answered, by rows."""
         clean = [(kind.rows, times) for kind, times in self.batches if kind.clean]
         for rows in sorted({rows for rows, _ in clean}):
             yield rows, add((1, times) for size, times in clean if size == rows)
 
 
 class Statistics:
-    """An observer that counts. ``clock`` gives seconds since the epoch."""
+    """An observer that counts events. ``clock`` returns seconds since the epoch."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -205,12 +207,12 @@ class Statistics:
         self.swaps: Counter[tuple[str, str]] = Counter()
         """By model and cause."""
         self.rollout_failures: Counter[tuple[str, int, str]] = Counter()
-        """By model, version and the phase that it did not pass."""
+        """By model, version and the phase that failed."""
         self.poll_failures = 0
         self.last_poll = clock()
-        """When poll mode last looked at the models folder, in seconds since the epoch."""
+        """The time of the last successful poll of the models folder, in seconds since the epoch."""
         self.lost_threads: Counter[tuple[str, int]] = Counter()
-        """By model and version: those that have not returned yet."""
+        """The threads that have not returned yet, by model and version."""
 
     @classmethod
     def of(
@@ -218,13 +220,13 @@ class Statistics:
         requests: defaultdict[tuple[str, int, str], RequestStatistics],
         versions: defaultdict[tuple[str, int], VersionStatistics],
     ) -> "Statistics":
-        """Statistics that others have counted."""
+        """Create statistics from existing counters."""
         found = cls(lambda: 0.0)
         found._requests, found._versions = requests, versions
         return found
 
     async def now(self) -> "Statistics":
-        """What was counted until now: these."""
+        """Return the current statistics: this object."""
         return self
 
     def __call__(self, event: Event) -> None:
@@ -260,17 +262,17 @@ class Statistics:
 
     @property
     def requests(self) -> Mapping[tuple[str, int, str], RequestStatistics]:
-        """By model, version (0: none was reached) and protocol."""
+        """Statistics of requests by model, version (0: no version was reached) and protocol."""
         return self._requests
 
     @property
     def versions(self) -> Mapping[tuple[str, int], VersionStatistics]:
-        """By model and version: those that had something to do."""
+        """Statistics of all versions that had events, by model and version."""
         return self._versions
 
     @property
     def tokens(self) -> Mapping[tuple[str, int], TokenStatistics]:
-        """By model and version: language models that had something to do."""
+        """Statistics of all language models that had events, by model and version."""
         return self._tokens
 
     def _completed(self, event: RequestCompleted) -> None:

@@ -1,8 +1,8 @@
 """Tensors, their datatypes, and the signature of a model.
 
-In memory a tensor is a numpy array: BYTES is an object array of ``str`` (ONNX strings are UTF-8),
-and BF16, which numpy lacks, is the ``uint16`` array of its bit patterns; so a tensor carries its
-datatype beside its array.
+In memory a tensor is a numpy array. BYTES is an object array of ``str`` (ONNX strings are UTF-8).
+BF16, which numpy lacks, is the ``uint16`` array of its bit patterns. So a tensor has its datatype
+beside its array.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ Arrays = tuple[Array, ...]
 
 
 class Overriding(tuple[Array, ...]):
-    """Arrays of a request that also replaces defaults of the graph, ``overrides`` by name."""
+    """Arrays of a request that also overrides defaults of the graph: ``overrides``, by name."""
 
     overrides: Mapping[str, Array]
 
@@ -39,22 +39,23 @@ class Tensor(NamedTuple):
 
 
 class Written(Tensor):
-    """A tensor from JSON, where a number is a number: its declared datatype is converted to the
-    one that the model takes. Binary tensors are taken as they are or not at all."""
+    """A tensor from JSON. JSON has one type of number, so the values are converted to the datatype
+    that the model expects. Binary tensors are never converted."""
 
     __slots__ = ()
 
 
 Category = str | int
 Categories = tuple[tuple[Category, ...], ...]
-"""Some values of each column of a tensor, the last axis; one tuple for all columns, or () for a
-column that may have any."""
+"""Some values of each column (last axis) of a tensor: one tuple for each column, or a single tuple
+for all columns. () stands for a column that accepts any value."""
 Dim = int | str | None
-"""An axis of a signature: a fixed length, a symbolic one with its name, or one without a name."""
+"""An axis of a signature: a fixed length, the name of a variable length, or None for a variable
+length without a name."""
 
 
 def show_shape(shape: Sequence[Dim]) -> str:
-    """A shape as the protocol writes it: -1 for every length that may vary.
+    """Format a shape as the protocol does: -1 for every length that may vary.
 
     >>> show_shape(("batch", 64))
     '[-1, 64]'
@@ -64,11 +65,11 @@ def show_shape(shape: Sequence[Dim]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """What a model declares of one input or output.
+    """A model's declaration of one input or output.
 
-    ``ranked`` is False where the file gives no shape at all; ``shape`` is then empty, as that of a
-    scalar is, and any shape fits. ``categories`` are values that a classical model's encoders take;
-    they are for examples, not checked.
+    ``ranked`` is False if the file declares no shape; ``shape`` is then empty, as for a scalar, and
+    any shape fits. ``categories`` are values that a classical model's encoders accept. They are
+    used for examples, and not checked.
     """
 
     name: str
@@ -85,19 +86,19 @@ class TensorSpec:
 
     @property
     def wire_shape(self) -> list[int]:
-        """The shape with -1 for every length that may vary; [-1] if the rank is unknown, which the
-        protocol cannot express."""
+        """The shape with -1 for every length that may vary. [-1] if the rank is unknown, because
+        the protocol cannot express that."""
         if not self.ranked:
             return [-1]
         return [d if isinstance(d, int) else -1 for d in self.shape]
 
     @property
     def batchable(self) -> bool:
-        """Whether the first axis may have any length."""
+        """True if the first axis may have any length."""
         return bool(self.shape) and not isinstance(self.shape[0], int)
 
     def fits(self, tensor: Tensor) -> bool:
-        """Whether a tensor has this datatype and a shape that this one allows."""
+        """Return whether a tensor has this datatype and a shape that this specification allows."""
         shape = tensor.array.shape
         if tensor.datatype is not self.datatype:
             return False
@@ -109,7 +110,8 @@ class TensorSpec:
         return True
 
     def categorise(self, array: Array, place: int) -> None:
-        """Replace values of columns with categories by one of these; ``place`` chooses which."""
+        """Replace the values of each column that has categories by one of its categories. ``place``
+        chooses which one."""
         shared = len(self.categories) == 1
         for column, values in enumerate(self.categories):
             if values and shared:
@@ -125,11 +127,11 @@ class TensorSpec:
 class Signature:
     """The inputs and outputs of a model, in the order of its file.
 
-    ``optional`` are inputs that the graph has a default for. ``shown`` and ``loose`` are what the
-    probe found where the file does not say whether the inputs share a batch axis. ``shown``:
-    whether they do; None before the probe. ``loose``: they may, if their numbers of rows are equal,
-    but one row also broadcasts against several. ``texts`` is what requests in text bring and get,
-    where the model takes such; of that, ``of_texts`` is True.
+    ``optional`` are inputs that have a default in the graph. ``shown`` and ``loose`` are results of
+    the probe, if the file does not say whether the inputs share a batch axis. ``shown``: the inputs
+    share one; None before the probe. ``loose``: the inputs share one if their numbers of rows are
+    equal, but one row also broadcasts against several. ``texts`` is the signature of requests in
+    text, if the model accepts them; in that signature ``of_texts`` is True.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -140,12 +142,12 @@ class Signature:
     texts: "Signature | None" = field(default=None, compare=False)
     of_texts: bool = False
     declared: bool | None = field(init=False, repr=False)
-    """Whether the first axes of all inputs are one batch; None where the file does not say: the
-    axes have different names, or several have none."""
+    """True if the first axes of all inputs are one batch; None if the file does not say, because
+    the axes have different names, or several inputs have an axis without a name."""
     batchable: bool = field(init=False)
-    """Whether a request has rows: the first axes of all inputs are one batch."""
+    """True if requests have rows: the first axes of all inputs are one batch."""
     may_stand_alone: bool = field(init=False, repr=False)
-    """Whether ``stands_alone`` can be true for a request with rows."""
+    """True if ``stands_alone`` can be true for a request with rows."""
     # The inputs to check for an axis of length 0, computed once.
     _elastic: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
@@ -159,12 +161,12 @@ class Signature:
         object.__setattr__(self, "_elastic", elastic)
 
     def settled(self, shown: bool, loose: bool = False) -> "Signature":
-        """A copy with what the probe found about the batch axis."""
+        """Return a copy with the result of the probe for the batch axis."""
         return replace(self, shown=shown, loose=loose)
 
     def taking(self, tensors: Sequence[Tensor]) -> "Signature":
-        """What a request with these tensors is checked against: ``texts`` if one of them is an
-        input of it, else this signature."""
+        """Return the signature for a request with these tensors: ``texts`` if one of the tensors is
+        an input of it, else this signature."""
         texts = self.texts
         if texts is None:
             return self
@@ -173,7 +175,7 @@ class Signature:
 
     @property
     def has_rows(self) -> bool:
-        """Whether requests may consist of rows, which can share a run or be split."""
+        """True if requests may consist of rows, which can share a run or be split."""
         return self.batchable or self.loose
 
     @property
@@ -182,7 +184,7 @@ class Signature:
         return ", ".join(f'"{spec.name}" {spec}' for spec in self.inputs) or "no input"
 
     def conform(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Numbers from JSON as the datatypes that are taken: what ``check`` would do, ahead of it.
+        """Convert numbers from JSON to the datatypes of the signature, as ``check`` would do.
 
         Raises:
             SignatureMismatch: a number does not fit.
@@ -191,7 +193,7 @@ class Signature:
         return tuple([_conformed(known.get(tensor.name), tensor) for tensor in tensors])
 
     def check(self, tensors: Sequence[Tensor]) -> Arrays:
-        """The arrays of a request in the order of the signature.
+        """Check a request, and return its arrays in the order of the signature.
 
         Raises:
             SignatureMismatch: an input is missing, unknown, duplicated, or does not fit.
@@ -207,7 +209,8 @@ class Signature:
         return tuple(arrays)
 
     def _overriding(self, tensors: Sequence[Tensor]) -> Arrays:
-        """The arrays of a request that has more tensors than the model has inputs."""
+        """Return the arrays of a request whose number of tensors differs from the number of inputs.
+        It may have tensors for optional inputs."""
         known = {spec.name: spec for spec in self.optional}
         given = {tensor.name: tensor for tensor in tensors if tensor.name in known}
         others = [tensor for tensor in tensors if tensor.name not in known]
@@ -220,24 +223,25 @@ class Signature:
         return Overriding(self.check(others), overrides)
 
     def stands_alone(self, arrays: Arrays) -> bool:
-        """Whether a request must not share a run: it overrides a default, or an input is empty."""
+        """Return whether a request must not share a run: it overrides a default, or an input is
+        empty."""
         for place in self._elastic:
             if not arrays[place].size:
                 return True
         return type(arrays) is Overriding
 
     def _sorted(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """The tensors in the order of the signature, each there once."""
+        """Return the tensors in the order of the signature. Each input must occur exactly once."""
         by_name = {tensor.name: tensor for tensor in tensors}
         if by_name.keys() != {spec.name for spec in self.inputs}:
             self._refuse_names(tensors)
         return [by_name[spec.name] for spec in self.inputs]
 
     def rows(self, arrays: Arrays) -> int:
-        """The length of the first axis, which all inputs must share.
+        """Return the length of the first axis, which must be the same for all inputs.
 
         Raises:
-            SignatureMismatch: they do not.
+            SignatureMismatch: the lengths differ.
         """
         rows: int = arrays[0].shape[0]
         if len(arrays) == 1:
@@ -249,7 +253,7 @@ class Signature:
         return rows
 
     def common_rows(self, arrays: Arrays) -> int:
-        """Length of the first axis of all inputs; 0 if their lengths differ."""
+        """Return the length of the first axis of all inputs; 0 if the lengths differ."""
         rows: int = arrays[0].shape[0]
         return rows if all([array.shape[0] == rows for array in arrays]) else 0
 
@@ -260,7 +264,7 @@ class Signature:
         raise SignatureMismatch(f"{problem}; the model takes {self.takes}")
 
     def places(self, names: Sequence[str]) -> tuple[int, ...] | None:
-        """The places of the named outputs; None for all of them in the model's order.
+        """Return the places of the named outputs; None for all outputs in the model's order.
 
         Raises:
             SignatureMismatch: the model has no such output.
@@ -284,8 +288,8 @@ def _declared(inputs: Sequence[TensorSpec]) -> bool | None:
 
 
 def _elastic(inputs: Sequence[TensorSpec]) -> tuple[int, ...]:
-    """The places of inputs with a variable axis after the first. Of inputs with the same symbols
-    only the first, since their lengths are equal."""
+    """Return the places of inputs with a variable axis after the first one. Of inputs with the same
+    symbols only the first is included, because their lengths are equal."""
     seen: set[Dim] = set()
     places = []
     for place, spec in enumerate(inputs):
@@ -297,14 +301,18 @@ def _elastic(inputs: Sequence[TensorSpec]) -> tuple[int, ...]:
 
 
 def _convertible(spec: TensorSpec, tensor: Tensor) -> bool:
-    """Whether its numbers came in JSON, and its shape fits."""
+    """Return whether the numbers of a tensor came in JSON, and its shape fits."""
     given, taken = tensor.datatype, spec.datatype
     numbers = isinstance(tensor, Written) and is_number(given, taken)
     return numbers and spec.fits(tensor._replace(datatype=taken))
 
 
 def _converted(spec: TensorSpec, tensor: Tensor) -> Array:
-    """The array of a tensor that does not fit as it is, if its numbers can be converted."""
+    """Return the converted array of a tensor that does not fit, if its numbers can be converted.
+
+    Raises:
+        SignatureMismatch: they cannot.
+    """
     if _convertible(spec, tensor):
         return converted(spec.name, tensor.datatype, spec.datatype, tensor.array)
     came = f"{tensor.datatype} {show_shape(tensor.array.shape)}"

@@ -8,18 +8,18 @@ from service.core.errors import SignatureMismatch
 from service.core.tensors import Overriding, Signature, Tensor
 
 TEXT, PAIR = "text", "text_pair"
-"""The inputs of such a request; the second one only of models that compare two texts."""
+"""The inputs of a request in text. Only models that compare two texts have the second one."""
 MOST_TEXTS = 4096
-"""Of one request."""
+"""Texts of one request."""
 MOST_CHARACTERS = 2**20
-"""Of one text: about half a second of tokenisation."""
+"""Characters of one text. Tokenising so many takes about half a second."""
 
 Prompt = str | tuple[str, str] | list[int]
 """A text, two texts that are read together, or tokens."""
 
 
 class Task(StrEnum):
-    """What a model makes of a text.
+    """The task of a model: the output that it computes from a text.
 
     EMBEDDING: a vector. CLASSIFICATION: a score for each label. TOKEN_CLASSIFICATION: parts of the
     text, each with a label. RERANKING: one score for a pair of texts.
@@ -32,7 +32,7 @@ class Task(StrEnum):
 
 
 class Pooling(StrEnum):
-    """How the vectors of the tokens become the one of their text."""
+    """How the vectors of the tokens become the vector of their text."""
 
     MEAN = "mean"
     CLS = "cls"
@@ -42,9 +42,9 @@ class Pooling(StrEnum):
 class TextOptions(NamedTuple):
     """Options of one request; None for the model's setting.
 
-    ``truncate``: cut texts that are too long, else refuse them. ``normalize`` embeddings to length
-    1. ``dimensions`` of an embedding to keep, the first ones. ``raw``: scores as the graph gives
-    them.
+    ``truncate``: cut texts that are too long, else refuse them. ``normalize``: scale embeddings to
+    length 1. ``dimensions``: keep only the first dimensions of an embedding. ``raw``: return the
+    scores of the graph without activation.
     """
 
     truncate: bool | None = None
@@ -62,11 +62,12 @@ class Group(NamedTuple):
 
 
 def prompts_of(signature: Signature, tensors: Sequence[Tensor]) -> list[Prompt]:
-    """The texts of a request in tensors BYTES [texts] or [texts, 1]; pairs where there are two.
+    """Return the texts of a request in tensors BYTES [texts] or [texts, 1]; pairs if there are two
+    tensors.
 
     Raises:
-        SignatureMismatch: they are not what the ``signature`` of texts takes, or not as many texts
-            as second texts.
+        SignatureMismatch: the tensors do not match the ``signature`` of texts, or the two tensors
+            have different numbers of texts.
     """
     arrays = signature.check([_flat(tensor) for tensor in tensors])
     columns = [*arrays, *(arrays.overrides.values() if isinstance(arrays, Overriding) else ())]
@@ -88,10 +89,10 @@ def _flat(tensor: Tensor) -> Tensor:
 def grouped(
     lengths: Sequence[int], bucket: Callable[[int], int], most_rows: Callable[[int], int]
 ) -> list[Group]:
-    """Put texts of similar lengths together, the longest first.
+    """Group texts of similar lengths, the longest first.
 
     ``lengths`` are in tokens. Texts share a group if their lengths have the same ``bucket``;
-    ``most_rows`` gives the most rows of a group by its bucket.
+    ``most_rows`` returns the largest number of rows of a group for its bucket.
     """
     groups: list[Group] = []
     order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)

@@ -1,4 +1,5 @@
-"""Counters of what language models read and write, fed by events. Times are seconds."""
+"""Counters of the tokens that language models read and write, updated by events. Times are
+seconds."""
 
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -14,8 +15,8 @@ SECONDS = (
 
 @dataclass(eq=False, slots=True)
 class Times:
-    """Counts of values up to each bound, one more for those beyond the last, and the sum of the
-    values."""
+    """Counts of values by upper bound, with one more count for values above the last bound; and the
+    sum of the values."""
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(SECONDS) + 1))
     total: float = 0.0
@@ -29,8 +30,9 @@ class Times:
 
 @dataclass(eq=False, slots=True)
 class TokenStatistics:
-    """What one version did. ``queued``: waits for a row, one a request; ``first``: times from a
-    request's arrival to its first token; ``between``: from one token to the next."""
+    """Counters of one version. ``queued``: the time that each request waited for a row; ``first``:
+    times from a request's arrival to its first token; ``between``: times from one token to the
+    next."""
 
     read: int = 0
     chosen: int = 0

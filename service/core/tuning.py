@@ -7,13 +7,13 @@ from math import ceil
 from statistics import median
 
 GAIN = 1.05
-"""Least ratio to the default from which another candidate is chosen."""
+"""Smallest ratio to the default at which another candidate is chosen."""
 STEADY = 0.9
-"""Least share of a core that a busy thread gets on a machine that is idle otherwise."""
+"""Smallest share of a core that a busy thread gets on a machine that is otherwise idle."""
 
 
 class Target(StrEnum):
-    """What a choice is for."""
+    """The goal of a choice."""
 
     THROUGHPUT = "throughput"
     LATENCY = "latency"
@@ -21,9 +21,9 @@ class Target(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One way to run a model: ``instances`` side by side, each run with up to ``rows`` rows on
-    ``threads`` threads. ``kernels`` are those of eight bits, or the execution provider that has
-    kernels of its own."""
+    """One way to run a model: ``instances`` in parallel, each run with up to ``rows`` rows on
+    ``threads`` threads. ``kernels`` are the 8-bit kernels, or the execution provider if it has
+    its own."""
 
     threads: int
     instances: int
@@ -32,7 +32,7 @@ class Candidate:
 
     @property
     def lone(self) -> "Candidate":
-        """The same for a lone row: the latency does not include other rows."""
+        """The same candidate for a single row, so that the latency does not include other rows."""
         return replace(self, instances=1, rows=1)
 
     def __str__(self) -> str:
@@ -44,9 +44,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A candidate's figures. ``rates`` are rows/s, one for each round; ``seconds`` are the times
-    of single runs; ``deviation`` is how far its answers are from the default's, as a share of the
-    largest value."""
+    """The measurements of a candidate. ``rates`` are rows/s, one for each round; ``seconds`` are
+    the times of single runs; ``deviation`` is the difference of its answers from the default's, as
+    a share of the largest value."""
 
     candidate: Candidate
     rates: tuple[float, ...]
@@ -60,19 +60,19 @@ class Measured:
 
     @property
     def p50(self) -> float:
-        """Seconds of a run that half of them do not exceed."""
+        """The median time of a run in seconds."""
         return quantile(self.seconds, 0.5)
 
     @property
     def p99(self) -> float:
-        """Seconds of a run that 99 of 100 do not exceed."""
+        """The time in seconds that 99 of 100 runs do not exceed."""
         return quantile(self.seconds, 0.99)
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The chosen candidate, and why. ``unsure`` says what makes the measurement doubtful, ""
-    if nothing does. ``lone_threads`` are those of a run that begins while nothing else runs."""
+    """The chosen candidate, and the reason. ``unsure`` says why the measurement is doubtful, "" if
+    it is not. ``lone_threads`` are the threads of a run that begins while nothing else runs."""
 
     chosen: Measured
     default: Measured
@@ -82,23 +82,25 @@ class Choice:
 
     @property
     def gain(self) -> float:
-        """Rows/s of the chosen candidate over those of the default."""
+        """Rows/s of the chosen candidate divided by those of the default."""
         return self.chosen.rate / self.default.rate
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Seconds of a run as ``fixed + rows * per_row``."""
+    """A model of the time of a run in seconds: ``fixed + rows * per_row``."""
 
     fixed: float
     per_row: float
 
 
 def confirm(first: Choice, again: Choice, target: Target, p99: float | None = None) -> Choice:
-    """The first choice after the chosen candidate and the default were measured again, by
-    themselves: among many candidates the best one is often only the luckiest. The default stays
-    unless the candidate is chosen again and, for throughput, wins all rounds but one. No round is
-    won by a default whose runs exceed ``p99``."""
+    """Confirm the first choice, after the chosen candidate and the default were measured again
+    without the other candidates: the best of many candidates may be the best by chance only.
+
+    The default stays unless the candidate is chosen again and, for throughput, wins at least all
+    rounds but one. If the default's runs exceed ``p99``, the second choice is returned without this
+    condition."""
     if first.chosen is first.default:
         return first
     best, default = again.chosen, again.default
@@ -116,13 +118,13 @@ def confirm(first: Choice, again: Choice, target: Target, p99: float | None = No
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The smallest of the values that is no smaller than this share of them."""
+    """Return the smallest value that is not smaller than this share of the values."""
     return sorted(values)[max(0, ceil(share * len(values)) - 1)]
 
 
 def fit(seconds: Mapping[int, float]) -> Line:
-    """The line through times of runs by rows, by least squares of relative errors, so that short
-    runs count as much as long ones. Neither part is negative."""
+    """Fit a line to the times of runs by rows. It minimises the squares of the relative errors, so
+    that short runs count as much as long ones. Neither part of the line is negative."""
     points = [(rows, taken, taken**-2) for rows, taken in seconds.items()]
     weight = sum(w for _, _, w in points)
     x = sum(w * rows for rows, _, w in points) / weight
@@ -140,8 +142,8 @@ def fit(seconds: Mapping[int, float]) -> Line:
 
 
 def candidates(cores: int, rows: Sequence[int], kernels: Sequence[str]) -> list[Candidate]:
-    """Candidates for so many cores: threads in powers of two and all cores, with one instance, and
-    with as many as leave no core idle."""
+    """Return the candidates for a number of cores. Their threads are the powers of two up to the
+    cores, and all cores, each with one instance and with as many instances as the cores allow."""
     threads = sorted({2**i for i in range(cores.bit_length()) if 2**i <= cores} | {cores})
     return [
         Candidate(width, instances, count, kernel)
@@ -160,11 +162,11 @@ def choose(
     tolerance: float = 0.0,
     core_share: float = 1.0,
 ) -> Choice:
-    """The best candidate for the target.
+    """Choose the best candidate for the target.
 
-    ``p99`` bounds seconds of a run. A candidate whose answers are further than ``tolerance`` from
-    the default's is out. ``core_share`` is how much of a core a busy thread got; below ``STEADY``
-    other programs took part in the measurement.
+    ``p99`` is the limit of a run's p99 in seconds. A candidate is excluded if its answers differ
+    from the default's by more than ``tolerance``. ``core_share`` is the share of a core that a busy
+    thread got; if it is below ``STEADY``, other programs disturbed the measurement.
     """
     unsure = ""
     if core_share < STEADY:
@@ -189,7 +191,8 @@ def choose(
 
 
 def _best(within: Sequence[Measured], kernels: str, target: Target) -> Measured:
-    """The best one; of other kernels than these only where that brings enough."""
+    """Return the best measurement. It has other kernels than ``kernels`` only if the gain is large
+    enough."""
     if target is Target.LATENCY:
         within = [each for each in within if each.candidate == each.candidate.lone] or within
     best = max(within, key=lambda each: _merit(each, target))

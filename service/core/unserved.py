@@ -1,6 +1,6 @@
-"""Why an entry that is no ONNX model in a version's place is not served, and what to do. Pure.
+"""Reasons why an entry of a model's folder is not served, and what to do. Pure.
 
-An empty reason: the entry is not expected to be served, as a README.
+The reason is empty for entries that are not expected to be served, for example a README.
 """
 
 from collections.abc import Sequence
@@ -30,28 +30,28 @@ HARMLESS = (
     ".py", ".ipynb", ".sh", ".log", ".lock", ".sha256", ".sha256sum", ".md5", ".sig", ".asc",
     ".model", ".vocab", ".pbtxt", ".tmpl", ".jinja", ".so", ".dll", ".dylib",
 )  # fmt: skip
-"""Among them what tokenizers are stored as, and libraries of custom operators."""
+"""These include files of tokenizers, and libraries of custom operators."""
 PAPERS = (
     "readme", "license", "licence", "notice", "changelog", "authors", "contributing", "copying",
     "makefile", "dockerfile", "sha256sums", "md5sums", "checksums",
 )  # fmt: skip
 """Beginnings of the names of other documents."""
 TRITON = "config.pbtxt"
-"""Triton's settings of a model, which are read."""
+"""Triton's settings of a model. The server reads this file."""
 LISTED = 3
 NOT_A_VERSION = "not a version: those are folders named 1, 2, 3 and so on"
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
+    """List the first names, and the number of further names."""
     shown = ", ".join(displayed(name) for name in names[:LISTED])
     more = len(names) - LISTED
     return f"{shown} and {more} more" if more > 0 else shown
 
 
 def file_reason(name: str, flat: bool) -> str:
-    """Why a file is not served. Beside a model file that is (``flat``), unknown ones may be its
-    external data."""
+    """Return why a file is not served. ``flat``: a model file beside it is served, so an unknown
+    file may be its external data."""
     lower = name.lower()
     for label, suffixes in FORMATS.items():
         if lower.endswith(suffixes):
@@ -68,13 +68,14 @@ def file_reason(name: str, flat: bool) -> str:
 
 
 def is_harmless(name: str) -> bool:
-    """Whether a file is documentation, settings or the like: no part of a model's weights."""
+    """Return whether a file is documentation, settings or similar, and no part of a model's
+    weights."""
     return name.lower().endswith(HARMLESS) or name.lower().startswith(PAPERS)
 
 
 def folder_reason(name: str, models: Sequence[str], flat: bool, taken: frozenset[int]) -> str:
-    """Why a folder in a model's folder is not served; ``models`` are the .onnx files in it,
-    ``taken`` the versions there are."""
+    """Return why a folder in a model's folder is not served. ``models`` are the .onnx files in it,
+    ``taken`` the numbers of the existing versions."""
     free = max(taken, default=0) + 1
     number = version_for(name)
     if number is not None:

@@ -1,8 +1,8 @@
-"""Decides from values which versions of a model to load, and which one serves.
+"""Decides which versions of a model to load, and which one serves. Pure.
 
 ``next_action`` is stateless: it compares memory with the disk and returns one step towards
-agreement. The caller performs the step and asks again until there is none. A failed step, a changed
-file and a starting server need no special case.
+agreement. The caller performs the step and asks again until there is no step. A failed step, a
+changed file and a starting server need no special case.
 """
 
 from collections.abc import Collection, Iterable
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class PolicyKind(StrEnum):
-    """Which versions are loaded beside the serving one."""
+    """Which versions are loaded beside the version that serves."""
 
     LATEST = "latest"
     SPECIFIC = "specific"
@@ -20,20 +20,21 @@ class PolicyKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VersionPolicy:
-    """``count`` is how many LATEST loads; ``numbers`` are those of SPECIFIC."""
+    """``count`` is the number of versions that LATEST loads; ``numbers`` are the versions of
+    SPECIFIC."""
 
     kind: PolicyKind = PolicyKind.LATEST
     count: int = 1
     numbers: frozenset[int] = frozenset()
 
     def allowed(self, numbers: Iterable[int]) -> list[int]:
-        """The versions that may serve, highest first."""
+        """Return the versions that may serve, highest first."""
         specific = self.kind is PolicyKind.SPECIFIC
         return sorted((n for n in numbers if not specific or n in self.numbers), reverse=True)
 
     def loaded(self, numbers: Collection[int], pin: int | None) -> list[int]:
-        """The versions to keep loaded, highest first. LATEST counts from the pin downwards: an
-        operator has decided against the versions above it.
+        """Return the versions to keep loaded, highest first. LATEST counts from the pin downwards,
+        because an operator has decided against the versions above it.
         """
         allowed = self.allowed(numbers)
         if self.kind is not PolicyKind.LATEST:
@@ -43,10 +44,10 @@ class VersionPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """The version that was chosen to serve, the one before it, and what was waived.
+    """The version that was chosen to serve, the version before it, and the checks that were waived.
 
-    ``v1_outputs`` are the outputs that V1 answers, as it did before further ones came; empty for
-    all.
+    ``v1_outputs`` are the outputs that V1 returns, as before the model had further outputs; empty
+    for all outputs.
     """
 
     version: int
@@ -60,9 +61,9 @@ class Pin:
 class Found:
     """A version on disk.
 
-    ``revision`` changes with what it is loaded from: its files and settings. ``evidence`` changes
-    also with what it is judged by: a version that was refused is tried again when it does. A
-    version that is still being written is not ``settled``.
+    ``revision`` changes with the files and settings from which the version is loaded. ``evidence``
+    also changes with the data that the gate uses; then a refused version is tried again. A version
+    that is still being written is not ``settled``.
     """
 
     number: int
@@ -75,8 +76,9 @@ class Found:
 class View:
     """Snapshot of a model for ``next_action``.
 
-    ``held`` are the READY versions with the revision that each was loaded from; ``kept`` is the
-    version kept warm for a rollback; ``refused`` the versions that failed, with the evidence.
+    ``held`` are the READY versions, each with the revision from which it was loaded. ``kept`` is
+    the version that is kept warm for a rollback. ``refused`` are the versions that failed, each
+    with its evidence.
     """
 
     found: tuple[Found, ...] = ()
@@ -90,7 +92,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """Load the version unless it is loaded, and let it serve."""
+    """Load the version if it is not loaded, and make it the version that serves."""
 
     number: int
 
@@ -113,10 +115,10 @@ Action = Serve | Load | Unload
 
 
 def candidates(numbers: Collection[int], pin: int | None, policy: VersionPolicy) -> list[int]:
-    """Versions in the order in which to try them for serving.
+    """Return the versions in the order in which to try them for serving.
 
     A pin that is on disk comes first, then lower versions. Versions above the pin are left out,
-    since an operator has decided against them. A pin that is not on disk is ignored.
+    because an operator has decided against them. A pin that is not on disk is ignored.
     """
     allowed = policy.allowed(numbers)
     if pin is not None and pin in numbers:
@@ -125,7 +127,7 @@ def candidates(numbers: Collection[int], pin: int | None, policy: VersionPolicy)
 
 
 def next_action(view: View) -> Action | None:
-    """The next step to bring memory in line with the disk; None if both agree.
+    """Return the next step to bring memory in line with the disk; None if both agree.
 
     The serving version comes first, then other loads, then unloads, so that no capacity is lost in
     between.
@@ -144,7 +146,7 @@ def next_action(view: View) -> Action | None:
 
 
 def surplus(view: View) -> list[int]:
-    """The versions in memory that are no longer needed, apart from the serving one."""
+    """Return the versions in memory that are no longer needed, except the serving one."""
     found = {each.number: each for each in view.found}
     loaded = view.policy.loaded(found, view.pin)
     wanted = {n for n in (*loaded, view.kept, _target(view, found)) if n in found}
@@ -159,7 +161,7 @@ def _target(view: View, found: dict[int, Found]) -> int | None:
 
 
 def _stale(view: View, each: Found) -> bool:
-    """Whether a version is to be loaded, or loaded again."""
+    """Return whether a version must be loaded, or loaded again."""
     current = (each.number, each.revision) in view.held
     return each.settled and not current and not _refused(view, each)
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 
 class Labels(NamedTuple):
-    """What errors call the values of a tensor: names of its last axis, if they have some, and the
-    number of its first row."""
+    """Labels of the values of a tensor in errors: the names of its columns (last axis), if any, and
+    the number of its first row."""
 
     columns: Sequence[str] = ()
     first: int = 0
@@ -17,7 +17,7 @@ UNLABELLED = Labels()
 
 
 def whereabouts(shape: Sequence[int], index: int, labels: Labels = UNLABELLED) -> str:
-    """The place of element ``index``, counted in row-major order; rows and columns count from 0.
+    """Describe the position of element ``index`` in row-major order. Rows and columns count from 0.
 
     >>> whereabouts([4, 3], 5)
     'row 1, column 2'

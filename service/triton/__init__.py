@@ -1,6 +1,6 @@
-"""Triton's model configuration, as far as it has counterparts in model.toml.
+"""Triton's model configuration, as far as model.toml has equivalent settings.
 
-configuration  its fields, and the settings that say the same
-text           protobuf's text format, as a document
+configuration  its fields, and the equivalent settings
+text           parser of protobuf's text format
 pbtxt          the config.pbtxt of a model's folder
 """

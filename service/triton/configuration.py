@@ -1,4 +1,4 @@
-"""From Triton's model configuration to the settings of model.toml.
+"""Conversion of Triton's model configuration to the settings of model.toml.
 
 Source: https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto
 """
@@ -17,19 +17,19 @@ Natural = Annotated[int, Field(ge=0)]
 MICRO = 1e-6
 PLATFORM = "onnxruntime_onnx"
 LARGER, CUT, REFUSED = "larger_requests", "cut", "refused"
-"""A parameter of our own and its values: whether a request may have more rows than one run."""
+"""A parameter of this server and its values: whether a request may have more rows than one run."""
 CACHE_BYTES = 64 * 2**20
-"""Of a model's response cache; Triton's configuration names no size."""
+"""Size of a model's response cache; Triton's configuration has no size."""
 
 
 class _Message(BaseModel):
-    """Numbers may come as strings: that is how protobuf writes 64 bits in JSON."""
+    """A message. Numbers may be strings, because protobuf writes 64-bit numbers so in JSON."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class QueuePolicy(_Message):
-    """How many requests may wait, and how long; 0 for any number, any time."""
+    """How many requests may wait, and how long; 0 for no limit."""
 
     max_queue_size: Natural = 0
     default_timeout_microseconds: Natural = 0
@@ -47,7 +47,7 @@ class QueuePolicy(_Message):
 
 
 class DynamicBatching(_Message):
-    """How rows of several requests come to share a run."""
+    """How rows of several requests are combined in a run."""
 
     preferred_batch_size: tuple[Positive, ...] = ()
     max_queue_delay_microseconds: Natural = 0
@@ -62,7 +62,7 @@ class DynamicBatching(_Message):
 
 
 class InstanceGroup(_Message):
-    """How many instances run side by side."""
+    """The number of instances that run in parallel."""
 
     count: Positive = 1
     kind: Literal["KIND_AUTO", "KIND_CPU"] = "KIND_AUTO"
@@ -70,19 +70,19 @@ class InstanceGroup(_Message):
 
 
 class Latest(_Message):
-    """The highest versions."""
+    """Load the highest versions."""
 
     num_versions: Positive = 1
 
 
 class Specific(_Message):
-    """These versions."""
+    """Load these versions."""
 
     versions: tuple[Positive, ...] = Field(min_length=1)
 
 
 class VersionPolicy(_Message):
-    """Which versions to load: one of the three."""
+    """Which versions to load: one of the three fields is set."""
 
     latest: Latest | None = None
     all: _Message | None = None
@@ -113,7 +113,7 @@ class Parameter(_Message):
 
 
 class ResponseCache(_Message):
-    """Whether outputs are kept for requests that ask the same again."""
+    """Whether outputs are kept for identical requests."""
 
     enable: bool = False
 
@@ -123,7 +123,7 @@ class ResponseCache(_Message):
 
 
 class ModelConfiguration(_Message):
-    """What of Triton's configuration has a counterpart."""
+    """The fields of Triton's configuration that model.toml has equivalent settings for."""
 
     name: str = ""
     platform: Literal["", "onnxruntime_onnx"] = ""
@@ -141,9 +141,9 @@ class ModelConfiguration(_Message):
     )
 
     def settings(self) -> Settings:
-        """The sections of model.toml with the same meaning."""
+        """Return the sections of model.toml with the same meaning."""
         batching = self.dynamic_batching.settings() if self.dynamic_batching else {}
-        # What GET shows of a model without a limit comes back without one.
+        # GET shows run rows and "cut" for a model without a limit: read these as no limit.
         larger = self.parameters.get("larger_requests")
         cut = self.max_batch_size == RUN_ROWS and larger is not None and larger.string_value == CUT
         if self.max_batch_size and not cut:
@@ -160,13 +160,13 @@ class ModelConfiguration(_Message):
         sections = {"batching": batching, "instances": instances, "versions": versions}
         sections["cache"] = cache
         found = {name: section for name, section in sections.items() if section}
-        # Every version has a model.onnx unless something else is said.
+        # The default file name is model.onnx.
         named = self.default_model_filename not in ("", MODEL_FILE)
         return found | ({"file": self.default_model_filename} if named else {})
 
 
 def problem(error: ValidationError) -> str:
-    """The first problem of a configuration, as text."""
+    """Format the first problem of a configuration as text."""
     key, kind, message, given = first_problem(error.errors(include_url=False))
     if kind in ("extra_forbidden", "literal_error"):
         got = "" if kind == "extra_forbidden" else f" with {given!r:.80}"
@@ -175,7 +175,7 @@ def problem(error: ValidationError) -> str:
 
 
 SUPPORTED = (
-    "what is: max_batch_size, dynamic_batching, instance_group (one, on CPU), version_policy,"
+    "supported are: max_batch_size, dynamic_batching, instance_group (one, on CPU), version_policy,"
     " response_cache, parameters.intra_op_thread_count, parameters.larger_requests, platform"
     f" {PLATFORM}"
 )

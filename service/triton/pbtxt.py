@@ -1,7 +1,7 @@
-"""The config.pbtxt of a model's folder: settings of model.toml, and what has no counterpart there.
+"""Reads the config.pbtxt of a model's folder as settings of model.toml.
 
-A file that Triton takes is taken. What has no counterpart is left out and named in a note, since a
-model that is served otherwise than asked should say so.
+Files that are valid for Triton are accepted. Fields without an equivalent setting are ignored and
+named in a note, so that the operator knows which settings have no effect.
 """
 
 from dataclasses import dataclass, field
@@ -22,13 +22,13 @@ REPEATED = frozenset({
     "parameters", "preferred_batch_size", "versions",
 })  # fmt: skip
 UNSUPPORTED = frozenset({"extra_forbidden", "literal_error"})
-"""Kinds of errors about fields, and values of an enumeration, without a counterpart."""
+"""Kinds of errors for fields, and values of an enumeration, without an equivalent setting."""
 
 
 @dataclass(frozen=True, slots=True)
 class TritonSettings:
-    """Sections of model.toml; ``note`` names what was left out, ``problem`` why the file cannot be
-    used."""
+    """Sections of model.toml. ``note`` names the ignored fields; ``problem`` says why the file
+    cannot be used."""
 
     sections: dict[str, Any] = field(default_factory=dict)
     note: str = ""
@@ -36,7 +36,7 @@ class TritonSettings:
 
 
 def read_pbtxt(folder: Path, model: str) -> TritonSettings:
-    """The settings in a model's folder; none where there is no such file. Blocks."""
+    """Read the settings in a model's folder; they are empty if there is no such file. Blocks."""
     path = folder / FILE
     try:
         document = parse(_text(path), REPEATED)
@@ -51,7 +51,7 @@ def read_pbtxt(folder: Path, model: str) -> TritonSettings:
     if configuration.name not in ("", model):
         named = f'the name is "{configuration.name:.80}", the folder\'s "{model}"'
         return TritonSettings(problem=f"{FILE}: {named}: rename one of them")
-    note = f"without counterpart, left out: {', '.join(left_out)}" if left_out else ""
+    note = f"ignored, not supported here: {', '.join(left_out)}" if left_out else ""
     return TritonSettings(configuration.settings() | labels, note)
 
 
@@ -64,10 +64,10 @@ def _text(path: Path) -> str:
 
 
 def _configured(document: dict[str, Any]) -> tuple[ModelConfiguration, list[str]]:
-    """The configuration, and the fields that were left out of it.
+    """Return the configuration, and the names of the ignored fields.
 
     Raises:
-        ConfigError: a field has a value that Triton would not take either.
+        ConfigError: a field has a value that is not valid for Triton either.
     """
     given = _as_json(document)
     left_out: list[str] = []
@@ -92,7 +92,7 @@ def _configured(document: dict[str, Any]) -> tuple[ModelConfiguration, list[str]
 
 
 def _as_json(document: dict[str, Any]) -> dict[str, Any]:
-    """With maps as JSON has them, and without what is read elsewhere."""
+    """Convert maps to the form of JSON, and remove the fields that are read elsewhere."""
     given = dict(document)
     pairs = given.get("parameters", [])
     if pairs and all([isinstance(each, dict) and "key" in each for each in pairs]):
@@ -110,7 +110,7 @@ def _plain(tensor: Any) -> Any:
 
 
 def _remove(document: Any, place: list[int | str]) -> str:
-    """Remove a field; gives its name, with the value where that is one of an enumeration."""
+    """Remove a field. Return its name, and its value if that is a text."""
     *path, last = place
     for part in path:
         document = document[part]
@@ -120,10 +120,10 @@ def _remove(document: Any, place: list[int | str]) -> str:
 
 
 def _labels(document: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The section ``[outputs]``: labels from the files that outputs name.
+    """Return the section ``[outputs]``: labels from the files that outputs name.
 
     Raises:
-        ConfigError: a file is not there, or not in the model's folder.
+        ConfigError: a file does not exist, or is not in the model's folder.
     """
     found: dict[str, Any] = {}
     for output in document.get("output", []):
@@ -133,7 +133,7 @@ def _labels(document: dict[str, Any], folder: Path) -> dict[str, Any]:
         path = (folder / name).resolve()
         what = f'output "{output.get("name", "")}": label_filename "{name:.80}"'
         if not path.is_relative_to(folder.resolve()):
-            raise ConfigError(f"{what} leads out of the model's folder")
+            raise ConfigError(f"{what} is outside the model's folder")
         try:
             text = _text(path)
         except FileNotFoundError:

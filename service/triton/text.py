@@ -1,6 +1,6 @@
 """Protobuf's text format without a schema: messages as dicts, in which repeated fields are lists.
 
-Strings, numbers, booleans and the names of enumerations become what JSON would give.
+Strings, numbers, booleans and the names of enumerations have the same types as in JSON.
 
 Source: https://protobuf.dev/reference/protobuf/textformat-spec/
 """
@@ -17,24 +17,24 @@ CLOSING = {"{": "}", "<": ">"}
 
 
 def parse(text: str, repeated: frozenset[str]) -> dict[str, Any]:
-    """The document. Fields whose names are ``repeated`` are lists also where they occur once; of
-    others that occur several times, the last counts, as protobuf has it.
+    """Parse a document. Fields whose names are in ``repeated`` are lists, even if they occur only
+    once. If another field occurs several times, its last value counts, as in protobuf.
 
     Raises:
-        ConfigError: it is not in the format; with line and column.
+        ConfigError: the text is not in the format; the message has line and column.
     """
     tokens = text_format.Tokenizer(text.splitlines())
     try:
         return _message(tokens, "", repeated, 0)
     except text_format.ParseError as error:
-        told = f"line {error}"  # with the whole line, which may be long
+        told = f"line {error}"  # contains the whole line, which may be long
         raise ConfigError(told if len(told) < 200 else f"{told[:80]} ... {told[-100:]}") from None
 
 
 def _message(tokens: Any, end: str, repeated: frozenset[str], depth: int) -> dict[str, Any]:
-    """The fields up to ``end``, a bracket, or to the end of the text."""
+    """Return the fields up to the bracket ``end``, or to the end of the text."""
     if depth > MOST_NESTED:
-        raise tokens.ParseError(f"more than {MOST_NESTED} messages inside each other")
+        raise tokens.ParseError(f"messages are nested more than {MOST_NESTED} deep")
     found: dict[str, Any] = {}
     while not (tokens.AtEnd() if not end else tokens.TryConsume(end)):
         if tokens.AtEnd():
@@ -67,7 +67,7 @@ def _value(tokens: Any, name: str, colon: bool, repeated: frozenset[str], depth:
         if tokens.TryConsume(opening):
             return _message(tokens, closing, repeated, depth + 1)
     if not colon:
-        raise tokens.ParseError(f'expected ":" or "{{" behind "{name}"')
+        raise tokens.ParseError(f'expected ":" or "{{" after "{name}"')
     return _scalar(tokens)
 
 

@@ -47,7 +47,7 @@ async def test_one_more_output_is_compatible_and_v1_goes_on(tmp_path: Path) -> N
         status, answer = await post(served, "/admin/models/m/swap", {"version": 2})
         assert status == 200
         detail = next(p["detail"] for p in answer["phases"] if p["name"] == "signature")
-        assert detail == 'compatible: new output "z" FP32 [-1, 2], V1 still answers "y" alone'
+        assert detail == 'compatible: new output "z" FP32 [-1, 2], V1 still returns only "y"'
         assert await predictions(served) == [[-1, -2]]
         assert await predictions(served, "/versions/2") == [{"z": [1, 2], "y": [-1, -2]}]
         assert await outputs(served) == ["z", "y"]
@@ -75,8 +75,8 @@ async def test_where_nothing_remembers_v1s_answers_they_must_not_change(tmp_path
         save(two_outputs(), tmp_path / "m", 2)
         status, answer = await post(served, "/admin/models/m/swap", {"version": "latest"})
         assert status == 409
-        assert 'V1 answers "y" alone, which only a swap to a number can keep' in answer["error"]
-        assert "quantserve swap m 2; to let V1 answer all outputs" in answer["error"]
+        assert 'V1 returns only "y", which only a swap to a number can keep' in answer["error"]
+        assert "quantserve swap m 2; to let V1 return all outputs" in answer["error"]
         status, _ = await post(served, "/v2/repository/models/m/load", {})
         assert status == 409
         assert await predictions(served) == [[-1, -2]]
@@ -107,7 +107,7 @@ async def test_an_axis_that_becomes_variable_is_compatible_and_back_it_is_not(
         save(fixed(1), tmp_path / "m", 3)
         status, answer = await post(served, "/admin/models/m/swap", {"version": 3})
         assert status == 409
-        assert 'input "x" FP32 [1, 2] took FP32 [-1, 2]' in answer["error"]
+        assert 'input "x" FP32 [1, 2] was FP32 [-1, 2]' in answer["error"]
         assert '{"allow_signature_change": true}' in answer["error"]
 
 
@@ -117,7 +117,7 @@ async def test_more_rows_than_a_request_may_have_are_named(tmp_path: Path) -> No
     async with serve(tmp_path) as served:
         save(fixed("n"), tmp_path / "m", 2)
         status, answer = await post(served, "/admin/models/m/swap", {"version": 2})
-        assert status == 409 and "took 3 rows, max_batch_size is 2" in answer["error"]
+        assert status == 409 and "had 3 rows, max_batch_size is 2" in answer["error"]
 
 
 async def test_rows_that_influence_each_other_bound_a_request_and_others_do_not(
@@ -130,7 +130,7 @@ async def test_rows_that_influence_each_other_bound_a_request_and_others_do_not(
         centred = [node("ReduceMean", "x", to="mean", axes=[0]), node("Sub", "x", "mean", to="y")]
         save(model(centred, [x], [y]), tmp_path / "m", 2)
         status, answer = await post(served, "/admin/models/m/swap", {"version": 2})
-        assert status == 409 and "took 70 rows, max_batch_size is 64" in answer["error"]
+        assert status == 409 and "had 70 rows, max_batch_size is 64" in answer["error"]
         save(fixed("n"), tmp_path / "m", 3)
         assert (await post(served, "/admin/models/m/swap", {"version": 3}))[0] == 200
         status, answer = await post(served, "/v2/models/m/infer", {"inputs": [many]})

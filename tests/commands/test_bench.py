@@ -107,7 +107,7 @@ def test_errors_are_counted_by_status_and_end_with_1(
     assert code == 1
     assert run["errors"]["503"] > 0
     assert run["requests"] > 0
-    assert "would pass the limit of 1" in run["reasons"]["503"]
+    assert "would exceed the limit of 1" in run["reasons"]["503"]
     assert "{" not in run["reasons"]["503"]
     code, out, _ = called(
         capsys, server[1], "bench", *flags, "--concurrency", "8", "--duration", "0.1"

@@ -31,20 +31,20 @@ FIXED = Signature((spec("x", 1, 4),), (spec("y", 1, 3),))
         (
             FIXED,
             Signature((spec("x", "n", 4),), (spec("y", "n", 3),)),
-            ('input "x" FP32 [-1, 4] took FP32 [1, 4]', 'output "y" FP32 [-1, 3] was FP32 [1, 3]'),
+            ('input "x" FP32 [-1, 4] was FP32 [1, 4]', 'output "y" FP32 [-1, 3] was FP32 [1, 3]'),
         ),
         # Exporters name the first axis of an output as they like, or not at all.
         (
             FIXED,
             Signature((spec("x", "n", 4),), (spec("y", None, 3),)),
-            ('input "x" FP32 [-1, 4] took FP32 [1, 4]', 'output "y" FP32 [-1, 3] was FP32 [1, 3]'),
+            ('input "x" FP32 [-1, 4] was FP32 [1, 4]', 'output "y" FP32 [-1, 3] was FP32 [1, 3]'),
         ),
         # An output that is as long as an input.
         (
             Signature((spec("ids", "n", 8),), (spec("y", "n", 8),)),
             Signature((spec("ids", "n", "length"),), (spec("y", "n", "length"),)),
             (
-                'input "ids" FP32 [-1, -1] took FP32 [-1, 8]',
+                'input "ids" FP32 [-1, -1] was FP32 [-1, 8]',
                 'output "y" FP32 [-1, -1] was FP32 [-1, 8]',
             ),
         ),
@@ -68,22 +68,22 @@ def test_changes_that_break_no_request_are_compatible(
     ("live", "new", "told"),
     [
         (LIVE, Signature((A,), (Y,)), 'no input "b" FP32 [-1, 2]'),
-        (LIVE, Signature((A, B, spec("c", "n")), (Y,)), 'a further input "c" FP32 [-1]'),
+        (LIVE, Signature((A, B, spec("c", "n")), (Y,)), 'new required input "c" FP32 [-1]'),
         (LIVE, Signature((A, B), ()), 'no output "y" FP32 [-1, 10]'),
         (
             LIVE,
             Signature((spec("a", 1, 4), B), (Y,)),
-            'input "a" FP32 [1, 4] took FP32 [-1, 4]',
+            'input "a" FP32 [1, 4] was FP32 [-1, 4]',
         ),
         (
             LIVE,
             Signature((spec("a", "n", 4, 1), B), (Y,)),
-            'input "a" FP32 [-1, 4, 1] took FP32 [-1, 4]',
+            'input "a" FP32 [-1, 4, 1] was FP32 [-1, 4]',
         ),
         (
             LIVE,
             Signature((spec("a", "n", 4, kind="FP64"), B), (Y,)),
-            'input "a" FP64 [-1, 4] took FP32 [-1, 4]',
+            'input "a" FP64 [-1, 4] was FP32 [-1, 4]',
         ),
         (
             LIVE,
@@ -126,7 +126,7 @@ def test_changes_that_break_a_request_are_reported(
 
 def test_a_fixed_number_of_rows_must_fit_max_batch_size() -> None:
     live, new = (Signature((spec("x", first, 4),), ()) for first in (128, "n"))
-    told = 'input "x" FP32 [-1, 4] took 128 rows, max_batch_size is 64'
+    told = 'input "x" FP32 [-1, 4] had 128 rows, max_batch_size is 64'
     assert compare_signatures(live, new, 64).broken == (told,)
     assert compare_signatures(live, new, 128).broken == ()
 
@@ -147,7 +147,7 @@ def test_v1_outputs_must_not_change_without_a_record() -> None:
         return found.broken
 
     more = Signature(LIVE.inputs, (Y, spec("z", "n")))
-    told = ('V1 answers "y" alone, which only a swap to a number can keep',)
+    told = ('V1 returns only "y", which only a swap to a number can keep',)
     assert broken(LIVE, more) == broken(more, more, "y") == told
     assert broken(more, more) == ()
     assert broken(more, Signature(LIVE.inputs, (*more.outputs, spec("extra", "n")))) == ()
@@ -204,6 +204,6 @@ def test_text_requests_stay_compatible() -> None:
     labelled = signature(Signature((text,), (label, scores), (pair,)))
     assert compare_signatures(bare, labelled).broken == ()
     assert compare_signatures(labelled, labelled).broken == ()
-    assert compare_signatures(labelled, bare).broken == ("it takes no texts",)
+    assert compare_signatures(labelled, bare).broken == ("no requests in text",)
     (broken,) = compare_signatures(labelled, signature(Signature((text,), (label, scores)))).broken
     assert broken.startswith('requests in text: no input "text_pair"')

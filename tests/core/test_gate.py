@@ -237,8 +237,8 @@ def test_the_signature_check_reports_changes() -> None:
     wider = Signature((spec("x", "n", 4),), (spec("y", "n", 3), spec("z", "n")))
     check = signature_check(compare_signatures(LIVE, wider))
     assert check.passed and str(check.measured) == (
-        'compatible: input "x" FP32 [-1, 4] took FP32 [1, 4], output "y" FP32 [-1, 3] was'
-        ' FP32 [1, 3], new output "z" FP32 [-1], V1 still answers "y" alone'
+        'compatible: input "x" FP32 [-1, 4] was FP32 [1, 4], output "y" FP32 [-1, 3] was'
+        ' FP32 [1, 3], new output "z" FP32 [-1], V1 still returns only "y"'
     )
 
 

@@ -100,7 +100,7 @@ def test_boxes_of_one_image_may_lack_the_image_axis() -> None:
 
 @pytest.mark.parametrize("shape", [(2, 5, 4), (1, 5, 3), (5,), (1, 1, 5, 4)])
 def test_an_output_without_boxes_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(SignatureMismatch, match="which are no boxes along axis -1"):
+    with pytest.raises(SignatureMismatch, match="expected boxes along axis -1"):
         boxes_in_images(BoxSettings("b", "xyxy", False, -1), np.zeros(shape), [CENTRED])
 
 

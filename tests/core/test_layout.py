@@ -187,7 +187,7 @@ def test_models_of_the_root_are_found(
         ("my model", {"1": MODEL}, "rename it to my_model"),
         ("modèle", {"1": MODEL}, "rename it to modele"),
         ("-rf", {}, "rename it to rf"),
-        ("模型", {}, "two): rename it"),
+        ("模型", {}, "or '-'): rename it"),
         ("model.pt", FILE, "PyTorch is not served"),
         ("model.toml", FILE, "it belongs in the folder of a model"),
         ("a.onnx", FILE, "one of several .onnx files here: move it to a/model.onnx"),

@@ -87,7 +87,7 @@ def test_a_file_that_says_nothing_changes_nothing(tmp_path: Path, text: str) -> 
         ('output { name: "y" data_type: TYPE_FP32 dims: 2 label_filename: "none.txt" }',
          'output "y": label_filename "none.txt": there is no such file'),
         ('output { name: "y" data_type: TYPE_FP32 dims: 2 label_filename: "../../etc/passwd" }',
-         "leads out of the model's folder"),
+         "is outside the model's folder"),
         ("input: 3", "input"),
         ("parameters: 3", "parameters"),
         ("instance_group: 3", "instance_group"),

@@ -41,14 +41,14 @@ def test_documents(text: str, document: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('name "m"', 'line 1:6 : \'name "m"\': expected ":" or "{" behind "name"'),
+        ('name "m"', 'line 1:6 : \'name "m"\': expected ":" or "{" after "name"'),
         ("a: 1\nb {", "line 2:4 : '': expected \"}\", got the end of the file"),
         ("a: [1 2]", "line 1:7"),
         ("}", "line 1:1"),
         ('a: "x', "ending quote"),
         ("a: 08", "octal"),
         ("a: \\", "line 1:4"),
-        ("x {" * 1000, "more than 32 messages inside each other"),
+        ("x {" * 1000, "messages are nested more than 32 deep"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(text: str, told: str) -> None:

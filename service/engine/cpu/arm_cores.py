@@ -44,9 +44,9 @@ PARTS: Mapping[int, Mapping[int, str]] = {
 
 
 def core_names(processors: Iterable[Mapping[str, str]]) -> str:
-    """The names of a machine's cores, each once, from the fields of /proc/cpuinfo; "" without Arm
-    cores. An unknown core is given by its numbers, or by the "model name" of the kernel, which
-    often states the architecture only.
+    """Return the names of a machine's cores, each once, from the fields of /proc/cpuinfo; "" if
+    there are no Arm cores. An unknown core is named by its numbers, or by the kernel's "model
+    name", which often states the architecture only.
     """
     kinds = dict.fromkeys(_name(each) for each in processors)
     return ", ".join(name for name in kinds if name)

@@ -26,21 +26,22 @@ NORMALISING = ({"LayerNormalization"}, {"ReduceMean", "Sqrt"})
 
 
 def slow_fusions(operators: frozenset[str]) -> tuple[str, ...]:
-    """Names of ONNX Runtime's optimizers to disable for a graph with these operators."""
+    """Return the names of the ONNX Runtime optimizers to disable for a graph with these
+    operators."""
     if not any(each <= operators for each in NORMALISING):
         return ()
     return (SKIP_LAYER_NORM,) if costs_more(*_seconds()) else ()
 
 
 def costs_more(fused: float, apart: float) -> bool:
-    """Whether to disable a fusion, given the seconds with it and without it."""
+    """Return whether to disable a fusion, given the seconds with it and without it."""
     return fused > WORSE * apart
 
 
 @cache
 def _seconds() -> tuple[float, float]:
-    """The shortest run in seconds with the fusion, and without it. The runs alternate, so that
-    other load on the machine affects both."""
+    """Measure the shortest run in seconds with the fusion, and without it. The runs alternate, so
+    that other load on the machine affects both."""
     try:
         model = model_of("normalisation", _parts(), 17)
         sessions = [trial_session(model, disabled) for disabled in ((), (SKIP_LAYER_NORM,))]

@@ -1,9 +1,10 @@
 """Choice between ONNX Runtime's two sets of eight-bit kernels for a graph.
 
 On x86 without VNNI the default kernels add two U8 x S8 products in 16 bits (``vpmaddubsw``), where
-255 * 127 + 255 * 127 does not fit: the sum saturates, to half of its value at worst. The exact ones
-(``session.x64quantprecision``) store such weights as U8. With VNNI or AMX, and on Arm, the default
-ones add in 32 bits; there the exact ones change no answer and take up to twice as long.
+255 * 127 + 255 * 127 does not fit: the sum saturates, at worst to half of its value. The exact
+kernels (``session.x64quantprecision``) store such weights as U8. With VNNI or AMX, and on Arm, the
+default kernels add in 32 bits; there the exact kernels give the same answers and take up to twice
+as long.
 
 U8 weights cannot saturate in either set: ONNX Runtime's U8 x U8 kernels for AVX2 widen both sides
 to 16 bits first (``vpmaddwd``) and add in 32. U8 x S8 with both sides computed at run time has no
@@ -25,14 +26,14 @@ OPTION = "session.x64quantprecision"
 
 
 class Kernels(StrEnum):
-    """The two sets."""
+    """The two sets of 8-bit kernels."""
 
     DEFAULT = "default"
     EXACT = "exact"
 
     @classmethod
     def asked(cls, setting: str) -> "Kernels | None":
-        """``[session] kernels`` of model.toml; None for "auto"."""
+        """Return the kernels for ``[session] kernels`` of model.toml; None for "auto"."""
         return None if setting == "auto" else cls(setting)
 
     def apply(self, options: ort.SessionOptions) -> None:
@@ -43,24 +44,25 @@ class Kernels(StrEnum):
 
 def choose(asked: Kernels | None, saturates: bool, fits: bool) -> Kernels:
     """Choose the kernels. ``asked``: the setting of model.toml; ``saturates``: whether the default
-    kernels do on this machine; ``fits``: whether the weights are too small for it."""
+    kernels saturate on this machine; ``fits``: whether the weights are too small for that."""
     if asked is not None:
         return asked
     return Kernels.EXACT if saturates and not fits else Kernels.DEFAULT
 
 
 def kernels_for(source: Source, asked: Kernels | None = None) -> Kernels:
-    """The set for a model on this machine. The weights are read only if the choice depends on
-    them."""
+    """Return the kernels for a model on this machine. The weights are read only if the choice
+    depends on them."""
     tried = asked is None and saturates()
     return choose(asked, tried, tried and weights_fit(source))
 
 
 @cache
 def saturates() -> bool:
-    """Whether ONNX Runtime's default kernels give wrong sums here: tried once in a process.
+    """Return whether ONNX Runtime's default kernels compute wrong sums on this machine. The trial
+    runs once in a process.
 
-    A build of ONNX Runtime that cannot run the trial counts as one that saturates.
+    A build of ONNX Runtime that cannot run the trial counts as saturating.
     """
     try:
         session = trial_session(model())

@@ -1,7 +1,7 @@
 """Support of this machine for low-precision arithmetic: CPU features, limits, and a trial.
 
-Features are read from /proc/cpuinfo; a virtual machine may hide some, and a library's guess may be
-wrong, so ``measure_kernels`` times small products in each format and looks for saturation.
+Features are read from /proc/cpuinfo. A virtual machine may hide some, and a library's guess may be
+wrong, so ``measure_kernels`` times small products in each format and checks for saturation.
 """
 
 import os
@@ -49,8 +49,9 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the process may use. Bytes; ``cpu_quota`` in cores; None: no limit. ``saturates``:
-    whether ONNX Runtime's default eight-bit kernels gave wrong sums in a trial."""
+    """The machine, and the parts of it that the process may use. Memory is in bytes, ``cpu_quota``
+    in cores; a limit of None stands for no limit. ``saturates``: ONNX Runtime's default 8-bit
+    kernels computed wrong sums in a trial."""
 
     cpu: str
     architecture: str
@@ -62,7 +63,7 @@ class Machine:
     saturates: bool
 
     def has(self, *names: str) -> bool:
-        """Whether any of these features is there."""
+        """Return whether the machine has any of these features."""
         return any(feature.present and feature.name in names for feature in self.features)
 
     @property
@@ -100,7 +101,7 @@ def _int8(machine: Machine) -> str:
     if machine.saturates:
         return (
             "INT8: ONNX Runtime's default kernels saturate U8S8 products here, as they do on x86 "
-            "without VNNI; weights of 8 bits get exact ones, which are slower. Use 7-bit weights "
+            "without VNNI; 8-bit weights use exact kernels, which are slower. Use 7-bit weights "
             "(reduce_range): expect 1.3 to 2 times FP32's speed."
         )
     if machine.has(*BYTE_PRODUCTS):
@@ -108,14 +109,14 @@ def _int8(machine: Machine) -> str:
             "INT8: static QDQ with U8 activations and S8 weights per channel is the fast pairing; "
             "8-bit weights cannot saturate here."
         )
-    return "INT8: no instruction for byte products was found; it saves memory, hardly time."
+    return "INT8: no instruction for byte products was found; it saves memory, but little time."
 
 
 def _int4(machine: Machine) -> str:
     if machine.has("avx512f", "avx2", "dot product"):
         return (
-            "INT4 and INT8 weight-only: with accuracy_level 4 products run in INT8; they pay where "
-            "weights do not fit the caches, and save memory everywhere."
+            "INT4 and INT8 weight-only: with accuracy_level 4 products run in INT8; faster if the "
+            "weights do not fit the caches, and they always save memory."
         )
     return "INT4 weight-only: saves memory; weights are unpacked to floats for each product."
 
@@ -133,7 +134,7 @@ def _limits(machine: Machine) -> list[str]:
     said = []
     if machine.cpu_quota is not None and machine.cpu_quota < machine.cores + 1:
         said.append(
-            f"CPU quota: {machine.cpu_quota:g} cores; more threads than that are stopped in turn."
+            f"CPU quota: {machine.cpu_quota:g} cores; more threads than that are throttled."
         )
     if machine.memory_limit is not None:
         said.append(
@@ -144,7 +145,7 @@ def _limits(machine: Machine) -> list[str]:
 
 
 def _blocks(path: Path) -> list[dict[str, str]]:
-    """The fields of each block of a file: of each processor."""
+    """Return the fields of each block of a file; /proc/cpuinfo has one block per processor."""
     blocks = _text(path).split("\n\n")
     lines = ([line.partition(":") for line in block.splitlines()] for block in blocks)
     return [{key.strip(): value.strip() for key, _, value in block} for block in lines]

@@ -24,12 +24,12 @@ class Profile:
 
     @classmethod
     def of(cls, machine: Machine, kernels: Kernels) -> "Profile":
-        """The profile of a machine, for a model that runs on these kernels."""
+        """Return the profile of a machine, for a model that runs on these kernels."""
         found = tuple(name for name in BYTE_PRODUCTS if machine.has(name))
         return cls(machine.cpu, machine.architecture, found, machine.saturates, kernels)
 
     def values(self) -> dict[str, Any]:
-        """The values of ``profile`` in report.json."""
+        """Return the values of ``profile`` in report.json."""
         return {
             "cpu": self.cpu,
             "architecture": self.architecture,
@@ -40,7 +40,7 @@ class Profile:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> "Profile":
-        """A profile from the values in report.json.
+        """Read a profile from the values in report.json.
 
         Raises:
             KeyError, TypeError, ValueError: a value is missing or wrong.
@@ -52,7 +52,8 @@ class Profile:
         )  # fmt: skip
 
     def same_speed(self, other: "Profile") -> bool:
-        """Whether a speed relative to FP32, measured on one, can be expected on the other."""
+        """Return whether a speed relative to FP32, measured on one machine, can be expected on the
+        other."""
         return self._decisive == other._decisive
 
     @property

@@ -1,8 +1,9 @@
 """A model whose products saturate wherever kernels can: all weights are 127, all activations 255.
 
-ONNX Runtime chooses among kernels by shape: a single row or several, weights that it packs ahead
-(matrices) or not (stacks of them), convolutions as products, direct, in groups, by channel. Each is
-tried, with lengths that fill vector registers and lengths that leave a remainder.
+ONNX Runtime chooses among kernels by shape: a single row or several; weights that it packs in
+advance (matrices) or not (stacks of matrices); convolutions as products, direct, in groups, by
+channel. Each kernel is tried, with lengths that fill vector registers and lengths that leave a
+remainder.
 """
 
 import struct
@@ -26,7 +27,7 @@ CHANNELS = ((3, 16, 1), (16, 16, 1), (32, 32, 2), (16, 16, 16))
 """Channels in, channels out, groups."""
 SIDE, KERNEL = 6, 3
 WANTED = 200
-"""Output of the convolutions for an exact sum; a saturated sum gives about half."""
+"""Output of the convolutions for an exact sum; a saturated sum results in about half of it."""
 ACTIVATION, WEIGHT = 255, 127
 
 
@@ -40,7 +41,7 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    """The runs of the trial."""
+    """Yield the runs of the trial."""
     images = tuple((f"image{i}", (1, c[0], SIDE, SIDE)) for i, c in enumerate(CHANNELS))
     sums = tuple(ACTIVATION * WEIGHT * k for k in LENGTHS for _ in range(2))
     for rows in ROWS:
@@ -49,7 +50,7 @@ def cases() -> Iterator[Case]:
 
 
 def model() -> bytes:
-    """The model of the trial, as the content of an ONNX file."""
+    """Return the model of the trial, as the content of an ONNX file."""
     return model_of("saturation", [*_products(), *_convolutions()], 13)
 
 

@@ -6,7 +6,7 @@ import onnxruntime as ort
 
 
 def trial_session(model: bytes, disabled_optimizers: Sequence[str] = ()) -> ort.InferenceSession:
-    """A session with one thread, which logs fatal errors only. ``model`` is an encoded model.
+    """Create a session with one thread that logs fatal errors only. ``model`` is an encoded model.
 
     Raises:
         Exception: ONNX Runtime rejects the model.

@@ -1,4 +1,4 @@
-"""One answer as it is made: from tokens to pieces of text, and when it is over."""
+"""The state of one answer: converts tokens to pieces of text, and decides when the answer ends."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Answer:
-    """The state of one answer. ``room`` is the most tokens it may have."""
+    """The state of one answer. ``room`` is the largest number of tokens that fit the context."""
 
     def __init__(
         self,
@@ -34,7 +34,8 @@ class Answer:
         self._tokenizer = tokenizer
         self._ends = () if request.ignore_eos else tuple(ends)
         self._room = room if request.max_tokens is None else min(room, request.max_tokens)
-        # All state: the tokens so far, and what is not text yet or may not be told yet.
+        # All state: the tokens so far; tokens that are not complete text yet; and text and tokens
+        # that must not be sent yet.
         self.tokens: list[int] = []
         self._text = Detokenizer(tokenizer)
         self._stops = Stops(request.stop)
@@ -42,7 +43,7 @@ class Answer:
         self._set_bar()
 
     def push(self, choice: Choice) -> Delta | None:
-        """Add a token; returns the text to send to the client, if any."""
+        """Add a token. Return the text to send to the client, if any."""
         token, enough = choice.token, len(self.tokens) + 1 >= self.request.min_tokens
         self.tokens.append(token)
         if token in self._ends:

@@ -1,7 +1,7 @@
-"""What takes the requests of a language model: the counterpart of ``DynamicBatcher``.
+"""The batcher of a language model: the counterpart of ``DynamicBatcher``.
 
-Everything here runs on the event loop. Each lane has a thread; what a step tells comes in one call
-for all of its requests.
+Everything here runs on the event loop. Each lane has a thread; the results of a step arrive in one
+call for all of its requests.
 """
 
 import asyncio
@@ -31,11 +31,12 @@ from service.engine.runtime.replies import Reply
 
 
 class GenerationBatcher:
-    """Takes requests, gives streams. Must be made on the event loop that it serves.
+    """Accepts requests and returns streams. Must be created on the event loop that it serves.
 
-    ``limit`` bounds the requests that wait; ``timeout`` is how long one may that sets no time of
-    its own, in seconds. ``new_mark`` gives what notes that a thread is at work. ``limits`` bound
-    the time of a step; ``on_lost`` is called when a thread does not return, and when it has.
+    ``limit`` bounds the requests that wait. ``timeout`` is the longest wait, in seconds, of a
+    request that sets no timeout itself. ``new_mark`` returns a mark that records that a thread is
+    at work. ``limits`` bound the time of a step. ``on_lost`` is called with True when a thread does
+    not return, and with False when it has returned.
     """
 
     def __init__(
@@ -58,9 +59,9 @@ class GenerationBatcher:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._shared = Shared(limit)
-        # All state beside that of the lanes: the requests that were taken and not answered, by what
-        # the scheduler knows them as; the lanes whose thread lives; and what those wait for who
-        # want everything answered.
+        # All state beside that of the lanes: the accepted requests without an answer, as entries of
+        # the scheduler by their job; the lanes whose thread is running; the lanes whose thread did
+        # not return; and the future that callers of ``drain`` wait for.
         self._entries: dict[Job, Entry[Job]] = {}
         self._lanes = tuple(
             Lane(decoder, self._shared, language.chunk, self._post, new_mark(), clock)
@@ -93,7 +94,7 @@ class GenerationBatcher:
 
     @property
     def in_flight(self) -> int:
-        """Requests that were taken and not yet answered."""
+        """Requests that were accepted and not yet answered."""
         return len(self._entries)
 
     @property
@@ -109,12 +110,12 @@ class GenerationBatcher:
 
     @property
     def cache_bytes(self) -> int:
-        """What the cache takes once it is full."""
+        """The bytes of the cache when it is full."""
         return self._language.cache_bytes
 
     @property
     def cache_held_bytes(self) -> int:
-        """What of that it has taken so far."""
+        """The bytes that the cache has taken so far."""
         return self._language.cache_bytes - self._language.promised_bytes
 
     def generate(self, request: GenerationRequest) -> Stream:
@@ -156,20 +157,20 @@ class GenerationBatcher:
         raise not_tensors(self._model)
 
     def withdraw(self) -> None:
-        """Nothing: a stream that is closed takes its request out itself."""
+        """Do nothing: a stream that is closed removes its request itself."""
 
     async def drain(self) -> None:
-        """Wait until every request that was taken has been answered."""
+        """Wait until every accepted request has been answered."""
         if self._entries or (self._shared.closed and self._alive):
             if self._drained is None:
                 self._drained = self._loop.create_future()
             await asyncio.shield(self._drained)
 
     def close(self, reason: str = "") -> None:
-        """Take no more requests, and end all others; ``reason`` is the error of these, if it is
-        another than that the model is unloaded."""
+        """Accept no more requests, and end all current ones with an error. ``reason`` is its text;
+        without it, the error says that the model was unloaded."""
         model = f'model "{self._model}"'
-        why: QuantserveError = ShuttingDown(f"{model} was unloaded while this was answered")
+        why: QuantserveError = ShuttingDown(f"{model} was unloaded during the request")
         if reason:
             why = NotReady(f"{model} is UNAVAILABLE: {reason}")
         with self._shared.news:
@@ -181,8 +182,8 @@ class GenerationBatcher:
             self._finish(job, why)
 
     def _post(self, lane: Lane, report: Report | None) -> None:
-        """In a lane's thread: hand a report to the event loop."""
-        with suppress(RuntimeError):  # it is gone
+        """Pass a report to the event loop. Called in a lane's thread."""
+        with suppress(RuntimeError):  # the event loop is closed
             self._loop.call_soon_threadsafe(self._take, lane, report)
 
     def _take(self, lane: Lane, report: Report | None) -> None:
@@ -219,7 +220,8 @@ class GenerationBatcher:
         self._look()
 
     def _leave(self, job: Job) -> None:
-        """A client has gone: its row is free after the step that runs."""
+        """Remove the request of a client that disconnected: its row is free after the current
+        step."""
         entry = self._entries.pop(job, None)
         if entry is None:
             return
@@ -253,13 +255,13 @@ class GenerationBatcher:
         return self._alive
 
     def _give_up(self, lane: Lane) -> None:
-        """A thread does not return: the model ends without it."""
+        """Stop waiting for a thread that does not return."""
         self._alive.discard(lane)
         self._lost.add(lane)
         self._on_lost(True)
 
     def _look(self) -> None:
-        """Resolve ``drain`` once everything is answered."""
+        """Resolve ``drain`` once all requests are answered."""
         if not self._entries:
             self._watch.end()
         over = not self._entries and not (self._shared.closed and self._alive)

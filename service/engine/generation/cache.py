@@ -1,7 +1,8 @@
-"""Memory for the keys and values of the tokens that were read: a row for each request.
+"""The KV cache: memory for the keys and values of the tokens that were read, with a row for each
+request.
 
-It is mapped, not allocated: pages are taken as rows grow, not for the longest context in all rows.
-Huge pages are turned off for it, since one of them spans many tokens of several rows.
+The memory is mapped, so that pages are allocated only as rows grow, not for the longest context in
+all rows. Huge pages are turned off for it, because one huge page spans many tokens of several rows.
 """
 
 import mmap
@@ -24,26 +25,26 @@ class Cache:
         self.rows, self.heads, self.context, self.size = shape
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.layers = tuple((self._map(), self._map()) for _ in range(layers))
-        # The most tokens that each row has had: their pages stay taken.
+        # The largest number of tokens that each row has had: their pages stay allocated.
         self._reached = [0] * self.rows
 
     @property
     def token_bytes(self) -> int:
-        """What one token takes."""
+        """The bytes of one token."""
         return 2 * len(self.layers) * self.heads * self.size * self.dtype.itemsize
 
     @property
     def most_bytes(self) -> int:
-        """Its memory in bytes once all rows are full."""
+        """The memory of the cache in bytes when all rows are full."""
         return self.rows * self.context * self.token_bytes
 
     @property
     def held_bytes(self) -> int:
-        """Its memory in bytes now, to within a page of each row and head."""
+        """The memory that the cache uses now in bytes, to within a page of each row and head."""
         return sum(self._reached) * self.token_bytes
 
     def reach(self, row: int, length: int) -> None:
-        """A row gets so many tokens in all."""
+        """Note that a row has ``length`` tokens in all."""
         if length > self._reached[row]:
             self._reached[row] = length
 

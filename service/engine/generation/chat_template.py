@@ -1,8 +1,8 @@
-"""From the messages of a chat to the text that a model continues, by the model's own template.
+"""Converts the messages of a chat to the text that a model continues, with the model's template.
 
-Templates are Jinja as Hugging Face's tokenizers have them, run in Jinja's sandbox: they come with a
-model and see nothing of the server. Their loops and their output are bounded. Imported only where a
-language model is served.
+Templates are Jinja templates as in Hugging Face's tokenizers. They run in Jinja's sandbox, because
+they come with a model and must see nothing of the server. Their loops and their output are bounded.
+This module is imported only if a language model is served.
 """
 
 import json
@@ -30,18 +30,19 @@ MOST_BYTES = 4 * 2**20
 MOST_TURNS = 1_000_000
 """Turns of all loops over ``range`` in one rendering."""
 SECONDS = 5.0
-"""Of one rendering."""
+"""Time limit of one rendering."""
 Message = Mapping[str, Any]
 
 
 class ChatTemplate:
-    """The template of one model; ``special`` are its names of tokens, such as ``bos_token``."""
+    """The template of one model. ``special`` are the texts of its special tokens by name, such as
+    ``bos_token``."""
 
     def __init__(self, source: str, special: Mapping[str, str]) -> None:
-        """Compile it.
+        """Compile the template.
 
         Raises:
-            LoadFailed: it is no template.
+            LoadFailed: the source is not a valid template.
         """
         environment = BoundedEnvironment()
         environment.filters["tojson"] = _to_json
@@ -53,13 +54,13 @@ class ChatTemplate:
         except (TemplateError, RecursionError) as error:
             raise LoadFailed(f"the chat template is not valid: {error!s:.200}") from None
         self.tools = syntax_of(source) if takes else None
-        """How calls of functions are written; None where the template shows none to the model."""
+        """The syntax of function calls; None if the template does not show tools to the model."""
 
     def render(self, messages: Sequence[Message], tools: Sequence[Any] | None = None) -> str:
-        """The prompt for the next message of the assistant. Blocks.
+        """Return the prompt for the next message of the assistant. Blocks.
 
         Raises:
-            InputRejected: the template refuses the messages, or takes too long over them.
+            InputRejected: the template refuses the messages, or takes too long.
         """
         values = {
             **self._special,
@@ -78,7 +79,7 @@ class ChatTemplate:
                         raise TooMuch
         except MemoryError:
             raise
-        except Exception as error:  # a template may do whatever Python can, wrongly
+        except Exception as error:  # a template may raise any exception
             told = str(error) or type(error).__name__
             raise InputRejected(
                 f"the model's chat template refuses these messages: {told:.300}"
@@ -87,10 +88,10 @@ class ChatTemplate:
 
 
 def read_chat_template(folder: Path) -> ChatTemplate | None:
-    """The template in a model's folder; None where there is none.
+    """Read the template in a model's folder; None if there is none.
 
     Raises:
-        LoadFailed: it cannot be read, or is not valid.
+        LoadFailed: the template cannot be read, or is not valid.
     """
     try:
         alone = read_small(folder / TEMPLATE_FILE, MOST_BYTES)
@@ -108,7 +109,7 @@ def read_chat_template(folder: Path) -> ChatTemplate | None:
 
 
 def _source(given: Any) -> str:
-    """One template, or that named "default" of several."""
+    """Return the template: the only one, or the one named "default" of several."""
     if isinstance(given, list):
         named = {each.get("name"): each.get("template") for each in given if isinstance(each, dict)}
         given = named.get("default")
@@ -116,7 +117,8 @@ def _source(given: Any) -> str:
 
 
 def _special(config: Mapping[str, Any]) -> dict[str, str]:
-    """The names of special tokens: texts, or objects with the text in ``content``."""
+    """Return the texts of the special tokens by name. In the file they are texts, or objects with
+    the text in ``content``."""
     found = {}
     for key, value in config.items():
         text = value.get("content") if isinstance(value, dict) else value
@@ -126,7 +128,7 @@ def _special(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 class _Ranges:
-    """``range`` for one rendering."""
+    """The function ``range`` for one rendering, with a limit of turns."""
 
     def __init__(self) -> None:
         self._left = MOST_TURNS

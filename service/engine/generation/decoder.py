@@ -1,8 +1,8 @@
-"""A decoder graph and its cache: reads chunks of prompts, and gives the next scores of rows.
+"""A decoder graph and its cache: reads chunks of prompts, and computes the next scores of rows.
 
-Keys and values are written where they stay: the cache is bound to the graph as its past and as its
-present. GroupQueryAttention takes the length of each row from the attention mask, so that rows of
-different lengths decode in one run; several new tokens on top of a past it takes for one row only.
+Keys and values are written in place: the cache is bound to the graph both as its past and as its
+present. GroupQueryAttention reads the length of each row from the attention mask, so that rows of
+different lengths decode in one run. It accepts several new tokens after a past for one row only.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ Tokens = NDArray[np.int64]
 
 
 class Decoder:
-    """One cache of a session's. Not for several threads at once; several decoders of a session may
-    run side by side."""
+    """A session with one cache. A decoder is not thread-safe; several decoders of a session may run
+    in parallel."""
 
     def __init__(
         self,
@@ -36,10 +36,10 @@ class Decoder:
         context: int,
         control: Control,
     ) -> None:
-        """``control`` ends its runs.
+        """Create the cache. ``control`` can end the runs.
 
         Raises:
-            LoadFailed: the graph does not take what genai_config.json says.
+            LoadFailed: the graph does not match genai_config.json.
         """
         shape = config.decoder
         dtype = check_graph(session.signature, config)
@@ -52,17 +52,17 @@ class Decoder:
         self.control = control
         names = {spec.name for spec in session.signature.inputs}
         self._takes_positions = shape.inputs.position_ids in names
-        # Bindings by the rows that they are for: making one takes longer than to keep it.
+        # Bindings by their rows: they are kept, because creating one is slow.
         self._bindings: dict[tuple[int, int], Any] = {}
 
     def beside(self, rows: int, context: int) -> "Decoder":
-        """Another one of the same session, with a cache and a control of its own."""
+        """Create another decoder of the same session, with a cache and a control of its own."""
         session, config = self._given
         return Decoder(session, config, rows, context, new_control())
 
     def read(self, row: int, tokens: Sequence[int], past: int) -> Floats:
-        """Read a chunk of a prompt behind ``past`` tokens of a row; gives the scores of what comes
-        next, [vocabulary].
+        """Read a chunk of a prompt after ``past`` tokens of a row. Return the scores of the next
+        token, [vocabulary].
 
         Raises:
             ExecutionFailed: the graph fails.
@@ -74,8 +74,8 @@ class Decoder:
         return scores
 
     def next(self, tokens: Sequence[int], lengths: Sequence[int]) -> Floats:
-        """Add a token to each of the first rows, which hold so many; gives the scores of what comes
-        next, [rows, vocabulary].
+        """Add a token to each of the first rows, which have ``lengths`` tokens. Return the scores
+        of the next tokens, [rows, vocabulary].
 
         Raises:
             ExecutionFailed: the graph fails.
@@ -121,10 +121,10 @@ class Decoder:
 
 
 def check_graph(signature: Signature, config: LanguageConfig) -> Any:
-    """Compare a graph with its genai_config.json; gives the datatype of the cache.
+    """Compare a graph with its genai_config.json. Return the datatype of the cache.
 
     Raises:
-        LoadFailed: they do not fit together; names the tensor.
+        LoadFailed: they do not match; the message names the tensor.
     """
     shape, specs = config.decoder, {spec.name: spec for spec in signature.inputs}
     wanted = {shape.inputs.input_ids, shape.inputs.attention_mask}
@@ -133,11 +133,11 @@ def check_graph(signature: Signature, config: LanguageConfig) -> Any:
             wanted.add(pattern.replace("%d", str(layer)))
     if missing := sorted(wanted - specs.keys()):
         raise LoadFailed(
-            f'genai_config.json names the input "{missing[0]}", which the model has not; build it'
-            " for the execution provider cpu"
+            f'genai_config.json names the input "{missing[0]}", which the model does not have;'
+            " build it for the execution provider cpu"
         )
     if extra := sorted(specs.keys() - wanted - {shape.inputs.position_ids}):
-        raise LoadFailed(f'the language model takes "{extra[0]}", which is not known here')
+        raise LoadFailed(f'the language model has the input "{extra[0]}", which is not supported')
     if shape.outputs.logits not in {spec.name for spec in signature.outputs}:
         raise LoadFailed(f'the language model has no output "{shape.outputs.logits}"')
     name = shape.inputs.past_key_names.replace("%d", "0")

@@ -42,7 +42,7 @@ class Decoder(BaseModel):
 
 
 class LanguageConfig(BaseModel):
-    """The settings of a model in the file, without those for onnxruntime-genai alone."""
+    """The settings of a model in the file, without those that only onnxruntime-genai uses."""
 
     type: str = ""
     context_length: int = Field(ge=2, le=2**24)
@@ -61,7 +61,7 @@ def read_config(home: Path) -> LanguageConfig:
     """Read the file in a version's folder.
 
     Raises:
-        LoadFailed: the file cannot be read, or lacks something.
+        LoadFailed: the file cannot be read, or a value is missing or wrong.
     """
     try:
         text = read_small(home / CONFIG_FILE, MOST_BYTES) or b""

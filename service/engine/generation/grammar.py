@@ -1,7 +1,7 @@
-"""Answers of a given form: a JSON schema or a regular expression, kept to token by token.
+"""Answers of a given form: a JSON schema or a regular expression, enforced token by token.
 
-What a form allows next is llguidance's to say. Its tokenizer takes a second to make for a large
-vocabulary, and is made when the first request asks for a form.
+llguidance decides which tokens the form allows next. Its tokenizer takes a second to create for a
+large vocabulary, and is created when the first request asks for a form.
 """
 
 import json
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from service.engine.generation.tokenizer import Tokenizer
 
 COMPACT: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-"""White space that a form leaves open is where small models get lost."""
+"""Fixed white space: small models often fail where a form leaves white space open."""
 
 
 class Grammar:
-    """Where one answer stands in its form."""
+    """The position of one answer in its form."""
 
     def __init__(self, matcher: Any, vocabulary: int) -> None:
         self._matcher = matcher
@@ -30,11 +30,12 @@ class Grammar:
         self._mask = np.zeros((1, (vocabulary + 31) // 32), np.int32)
 
     def copy(self) -> "Grammar":
-        """The same place, for another answer."""
+        """Copy the position, for another answer."""
         return Grammar(self._matcher.deep_copy(), self._vocabulary)
 
     def allowed(self) -> NDArray[np.bool_]:
-        """Which tokens may come next, [vocabulary]; none where the form leads nowhere."""
+        """Return a mask of the tokens that may come next, [vocabulary]. No token is allowed if the
+        form cannot be continued."""
         from llguidance.numpy import fill_next_token_bitmask
 
         fill_next_token_bitmask(self._matcher, self._mask)
@@ -42,12 +43,12 @@ class Grammar:
         return bits[: self._vocabulary].astype(bool)
 
     def note(self, token: int) -> None:
-        """The token that came."""
+        """Note the token that was chosen."""
         self._matcher.consume_token(token)
 
 
 class Grammars:
-    """Makes grammars for one tokenizer; ``ends`` are the tokens that end an answer."""
+    """Creates grammars for one tokenizer; ``ends`` are the tokens that end an answer."""
 
     def __init__(self, tokenizer: "Tokenizer", vocabulary: int, ends: tuple[int, ...]) -> None:
         self._given = tokenizer
@@ -57,11 +58,11 @@ class Grammars:
         self._tokenizer: Any = None
 
     def grammar(self, form: Form) -> Grammar:
-        """A form from its beginning. Blocks.
+        """Create the grammar of a form, at its beginning. Blocks.
 
         Raises:
-            InputRejected: it is not valid, or nothing can have it.
-            NotSupported: the package for it is not installed.
+            InputRejected: the form is not valid, or no answer can have it.
+            NotSupported: the package llguidance is not installed.
         """
         try:
             from llguidance import LLMatcher, LLTokenizer

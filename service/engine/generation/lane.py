@@ -23,9 +23,9 @@ News = Delta | QuantserveError
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A request: the answer as it is made, and who reads it. ``last`` is when its last token came,
-    or it did itself; ``left``: its reader has gone; ``timer`` ends its wait. Times are
-    seconds of the lane's clock."""
+    """A request: the state of its answer, and the stream to its client. ``last`` is the time of its
+    last token, or of its arrival. ``left``: the client has disconnected. ``timer`` ends its wait.
+    Times are seconds of the lane's clock."""
 
     answer: Answer
     stream: Stream
@@ -35,11 +35,11 @@ class Job:
 
 
 class Report(NamedTuple):
-    """What a step did.
+    """The results of a step.
 
-    ``rows`` counts those of its runs, ``read`` the tokens of a prompt; ``queued`` are waiting times
-    of requests whose prompt was begun, ``first`` times to a first token, ``between`` those from one
-    token to the next, in seconds.
+    ``rows`` counts the rows of its runs, ``read`` the prompt tokens. Times in seconds: ``queued``
+    are the waiting times of requests whose prompt was begun, ``first`` the times to a first token,
+    ``between`` the times from one token to the next.
     """
 
     news: tuple[tuple[Job, News], ...]
@@ -53,8 +53,8 @@ class Report(NamedTuple):
 
 
 class Shared:
-    """What the lanes of a model have in common. ``news`` guards ``waiting`` and ``closed``, and
-    wakes lanes that have nothing to do."""
+    """The state that the lanes of a model share. ``news`` guards ``waiting`` and ``closed``, and
+    wakes idle lanes."""
 
     def __init__(self, limit: int) -> None:
         self.news = Condition()
@@ -77,7 +77,8 @@ class Lane:
     ) -> None:
         self.mark = mark
         self.scheduler: Scheduler[Job] = Scheduler(shared.waiting, decoder.cache.rows, chunk)
-        # When the step that runs began, None between two; when and why it was told to end, if so.
+        # The time at which the current step began, None between two steps; the time at which it was
+        # told to end, and the reason, else None.
         self.started: float | None = None
         self.stopped: float | None = None
         self._why: QuantserveError | None = None
@@ -91,7 +92,7 @@ class Lane:
         Thread(target=self._work, name=name, daemon=True).start()
 
     def stop(self, now: float, why: QuantserveError) -> None:
-        """End the step that runs; ``why`` is the error of its requests."""
+        """End the current step; ``why`` is the error of its requests."""
         self.stopped, self._why = now, why
         self._decoder.control.terminate = True
 
@@ -106,11 +107,11 @@ class Lane:
                 self.stopped, self._why = None, None
                 self._decoder.control.terminate = False
             self._tell(self, report)
-        tell, self._tell = self._tell, _nobody  # what holds each other lives until a collection
+        tell, self._tell = self._tell, _nobody  # a reference cycle would delay the release
         tell(self, None)
 
     def _next(self) -> Step[Job] | None:
-        """The next step, once there is one; None when the model is closed."""
+        """Wait for the next step and return it; None when the model is closed."""
         shared = self._shared
         with shared.news:
             while not shared.closed:
@@ -181,11 +182,11 @@ class Lane:
 
 
 def _nobody(_: Lane, __: Report | None) -> None:
-    """For a lane that has ended."""
+    """Ignore the report: the lane has ended."""
 
 
 class _Outcome:
-    """The result of a step so far. ``why``: why it was ended, if so."""
+    """The result of a step so far. ``why`` returns the reason if the step was told to end."""
 
     def __init__(self, why: Callable[[], QuantserveError | None]) -> None:
         self._why = why
@@ -197,7 +198,7 @@ class _Outcome:
         self.failed = 0
 
     def guarded(self, entries: Iterable[Entry[Job]], run: Callable[[], Floats]) -> Floats | None:
-        """The scores of a run; where it fails, that is the end of its requests, and of no other."""
+        """Return the scores of a run. If it fails, end only the requests of that run."""
         try:
             return run()
         except Exception as error:

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LanguageModel:
-    """``decoders`` run side by side, each with rows of its own; ``context`` is the most tokens of a
-    prompt and its answer; ``chunk`` the most tokens of a prompt in one step. ``figures`` are what
-    the load has found, for people; ``grammars`` are for answers that have a form."""
+    """A language model. ``decoders`` run in parallel, each with its own rows. ``context`` is the
+    largest number of tokens of a prompt and its answer; ``chunk`` is the largest number of prompt
+    tokens in one step. ``figures`` are results of the load, for people; ``grammars`` are for
+    answers that have a form."""
 
     config: LanguageConfig
     tokenizer: "Tokenizer"
@@ -36,26 +37,26 @@ class LanguageModel:
         return sum(decoder.cache.rows for decoder in self.decoders)
 
     def end_runs(self) -> None:
-        """End the runs of all decoders, those to come as well."""
+        """End all current and future runs of the decoders."""
         for decoder in self.decoders:
             decoder.control.terminate = True
 
     @property
     def cache_bytes(self) -> int:
-        """What the caches take once all rows are full."""
+        """The bytes of the caches when all rows are full."""
         return sum(decoder.cache.most_bytes for decoder in self.decoders)
 
     @property
     def promised_bytes(self) -> int:
-        """What of that they have not taken yet."""
+        """The part of ``cache_bytes`` that the caches have not taken yet."""
         held = sum(decoder.cache.held_bytes for decoder in self.decoders)
         return self.cache_bytes - held
 
     def check(self, model: str, request: GenerationRequest) -> None:
-        """Compare a request with what the model can do.
+        """Check that the model can run a request.
 
         Raises:
-            InputRejected: it has no prompt, one that is too long, or tokens that do not exist.
+            InputRejected: the prompt is empty or too long, or a token does not exist.
         """
         prompt, size = request.prompt, self.config.vocab_size
         if not prompt:
@@ -64,7 +65,7 @@ class LanguageModel:
             )
         for token in (*prompt, *request.sampling.bias):
             if not 0 <= token < size:
-                raise InputRejected(f'model "{model}" has {size} tokens; {token} is none of them')
+                raise InputRejected(f'model "{model}" has {size} tokens; {token} is not a token id')
         most = request.max_tokens or 1
         if len(prompt) + most > self.context:
             asked = f" and {most} are asked for" if request.max_tokens else ""

@@ -1,7 +1,7 @@
 """From scores to tokens, for all rows of a step at once.
 
-Each row is computed from its own scores, settings and random numbers only, with the same operations
-whoever is beside it: the same seed gives the same tokens in any company.
+Each row is computed from its own scores, settings and random numbers only, and with the same
+operations in any batch: the same seed gives the same tokens, whatever other rows are in the batch.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,13 @@ from service.core.generation import Constraint, SamplingParameters
 
 Floats = NDArray[np.float32]
 LEAST_TEMPERATURE = 1e-4
-"""Below, dividing by it overflows, and the most likely token is certain anyway."""
+"""Below this, the division by the temperature may overflow, and the most likely token is certain
+anyway."""
 
 
 class Choice(NamedTuple):
-    """A token, its log-probability as the model gives it, and the most likely ones with theirs,
-    best first; NaN and none where the client does not ask."""
+    """A token, its log-probability according to the model, and the most likely tokens with their
+    log-probabilities, best first. NaN and () if the client does not ask for them."""
 
     token: int
     logprob: float = float("nan")
@@ -27,7 +28,7 @@ class Choice(NamedTuple):
 
 
 class Sampler:
-    """The state of one answer: its settings, its random numbers, and the tokens that were there."""
+    """The state of one answer: its settings, its random numbers, and the tokens so far."""
 
     def __init__(
         self,
@@ -36,8 +37,8 @@ class Sampler:
         barred: Sequence[int] = (),
         constraint: Constraint | None = None,
     ) -> None:
-        """``barred`` are tokens that must not come while ``bar`` is True: those that end it. What
-        the ``constraint`` allows goes before that."""
+        """Create the state. ``barred`` are the tokens that end the answer: they must not be chosen
+        while ``bar`` is True, unless the ``constraint`` allows no other token."""
         self._constraint = constraint
         self.parameters = parameters
         self.bar = False
@@ -47,19 +48,19 @@ class Sampler:
             np.array(list(parameters.bias), np.int64),
             np.array(list(parameters.bias.values()), np.float32),
         )
-        # What has been seen, with how often it came in the answer; only kept for penalties.
+        # The tokens so far, with their counts in the answer; only kept for penalties.
         self._counts: dict[int, int] = {}
         if parameters.repetition_penalty != 1:
             self._counts = dict.fromkeys(prompt, 0)
 
     @property
     def greedy(self) -> bool:
-        """Whether the most likely token is taken."""
+        """True if the most likely token is always chosen."""
         return self.parameters.temperature < LEAST_TEMPERATURE or self.parameters.top_k == 1
 
     @property
     def adjusts(self) -> bool:
-        """Whether scores are changed before anything is chosen."""
+        """True if the scores are changed before a token is chosen."""
         return self.bar or self._constraint is not None or not self.parameters.plain
 
     def adjust(self, scores: Floats) -> None:
@@ -81,16 +82,16 @@ class Sampler:
             scores[: len(allowed)][~allowed] = -np.inf
             scores[len(allowed) :] = -np.inf
             if self.bar and np.isfinite(scores).sum() <= np.isfinite(scores[self._barred]).sum():
-                return  # nothing but the end is left
+                return  # only the tokens that end the answer are left
         if self.bar:
             scores[self._barred] = -np.inf
 
     def draw(self) -> float:
-        """The random number of one token: one is drawn for each."""
+        """Return the random number for one token."""
         return float(self._random.random())
 
     def note(self, token: int) -> None:
-        """The token that came."""
+        """Note the token that was chosen."""
         if self._constraint is not None:
             self._constraint.note(token)
         if self.parameters.penalised:
@@ -98,7 +99,7 @@ class Sampler:
 
 
 def sample(scores: Floats, samplers: Sequence[Sampler]) -> list[Choice]:
-    """Choose a token for each row of ``scores``, [rows, vocabulary]; they are not changed."""
+    """Choose a token for each row of ``scores``, [rows, vocabulary]. The array is not changed."""
     raw = scores
     if any(sampler.adjusts for sampler in samplers):
         scores = scores.copy()
@@ -118,7 +119,7 @@ def sample(scores: Floats, samplers: Sequence[Sampler]) -> list[Choice]:
 
 
 def _draw(scores: Floats, samplers: Sequence[Sampler]) -> NDArray[np.int64]:
-    """Draw a token for each row from what its settings leave in."""
+    """Draw a token for each row, from the tokens that its settings keep."""
 
     def each(name: str, kind: Any = np.float32) -> NDArray[Any]:
         return np.array([getattr(sampler.parameters, name) for sampler in samplers], kind)
@@ -143,13 +144,13 @@ def _draw(scores: Floats, samplers: Sequence[Sampler]) -> NDArray[np.int64]:
 
 
 def _least(weights: Floats, top_k: NDArray[np.int64], top_p: Floats) -> Floats:
-    """The smallest weight that top_k, and top_p of what it leaves, keep in each row."""
+    """Return the smallest weight in each row that remains after top_k, and then top_p."""
     ordered = -np.sort(-weights, axis=1)
     size = weights.shape[1]
     kept = np.where(top_k > 0, np.minimum(top_k, size), size)
     ordered[np.arange(size)[None] >= kept[:, None]] = 0
     sums = ordered.cumsum(axis=1, dtype=np.float64)
-    # A token is kept while those before it do not make up the share; the first one always.
+    # A token is kept if the tokens before it do not reach the share; the first one always.
     inside = (sums - ordered) < top_p[:, None].astype(np.float64) * sums[:, -1:]
     inside &= ordered > 0
     last = np.maximum(inside.sum(axis=1) - 1, 0)

@@ -1,9 +1,9 @@
-"""Which requests a step works on. Pure: time and sizes are arguments, nothing waits.
+"""Decides which requests a step works on. Pure: time and sizes are arguments, nothing waits.
 
-A step is at most one chunk of prompts, a part of a long one or several short ones, and one decode
-of all rows that have their prompt behind them. So a prompt delays the others by one chunk a step
-and no more, and prompts get their turn at every step. The rows that decode are always the first
-ones of the cache: when one ends, a later one moves into its place.
+A step has at most one chunk of prompts (a part of a long prompt, or several short ones), and one
+decode of all rows whose prompt has been read. So a prompt delays the other requests by at most one
+chunk in each step, and every step reads prompts. The rows that decode are always the first rows of
+the cache: when one ends, a later row moves into its place.
 """
 
 from collections import deque
@@ -20,8 +20,8 @@ Work = TypeVar("Work")
 class Entry(Generic[Work]):
     """One request. ``prompt`` counts its tokens; times are seconds, on the caller's clock.
 
-    ``row`` is its place in the cache, None while it waits; ``cached`` counts the tokens whose keys
-    and values are there.
+    ``row`` is its row in the cache, None while it waits; ``cached`` counts the tokens whose keys
+    and values are in the cache.
     """
 
     work: Work
@@ -34,7 +34,7 @@ class Entry(Generic[Work]):
 
 
 class Prefill(NamedTuple, Generic[Work]):
-    """A chunk of a prompt: the tokens from ``start`` up to ``stop``. ``last``: none follows."""
+    """A chunk of a prompt: the tokens from ``start`` up to ``stop``."""
 
     entry: Entry[Work]
     start: int
@@ -42,20 +42,20 @@ class Prefill(NamedTuple, Generic[Work]):
 
     @property
     def last(self) -> bool:
-        """Whether the next token is known after this chunk."""
+        """True if this chunk completes the prompt, so that the next token can be chosen."""
         return self.stop == self.entry.prompt
 
 
 class Step(NamedTuple, Generic[Work]):
-    """What to run now: parts of prompts, all but the last of them to their end, then the next token
-    of each of ``decode``, whose rows are 0, 1, 2 and so on."""
+    """The work of one step: chunks of prompts, then the next token of each request of ``decode``,
+    whose rows are 0, 1, 2 and so on. Every chunk except the last one completes its prompt."""
 
     prefills: tuple[Prefill[Work], ...]
     decode: tuple[Entry[Work], ...]
 
 
 class Move(NamedTuple):
-    """The first ``length`` tokens of a row of the cache are to be copied to another row."""
+    """A copy to make in the cache: the first ``length`` tokens of a row to another row."""
 
     source: int
     target: int
@@ -63,31 +63,31 @@ class Move(NamedTuple):
 
 
 class Waiting(Generic[Work]):
-    """Requests that wait for a row, the oldest of the most urgent first; shared by schedulers."""
+    """Requests that wait for a row, by priority, then by arrival; shared by schedulers."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        # All state: one lane a priority, empty ones removed.
+        # All state: one lane per priority, without empty lanes.
         self._lanes: dict[int, deque[Entry[Work]]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._lanes.values()))
 
     def admit(self, entry: Entry[Work]) -> None:
-        """Add a request behind those of its priority. Less urgent ones do not count towards the
-        limit, as long as no more than twice the limit wait.
+        """Add a request after those of its priority. Less urgent requests do not count towards the
+        limit, up to twice the limit in all.
 
         Raises:
-            QueueFull: as many wait as may.
+            QueueFull: the limit of waiting requests is reached.
         """
         waiting = len(self)
         behind = sum(len(lane) for level, lane in self._lanes.items() if level > entry.priority)
         if waiting - behind >= self.limit or waiting >= MOST_FILLED * self.limit:
-            raise QueueFull(f"{waiting} requests are waiting, and no more than {self.limit} may")
+            raise QueueFull(f"{waiting} requests are waiting, the limit is {self.limit}")
         self._lanes.setdefault(entry.priority, deque()).append(entry)
 
     def pop(self) -> Entry[Work] | None:
-        """The next request, if any waits."""
+        """Remove and return the next request; None if no request waits."""
         if not self._lanes:
             return None
         priority = min(self._lanes)
@@ -97,7 +97,7 @@ class Waiting(Generic[Work]):
         return entry
 
     def remove(self, entry: Entry[Work]) -> bool:
-        """Take out a request; False if it does not wait."""
+        """Remove a request; return False if it does not wait."""
         lane = self._lanes.get(entry.priority, deque())
         if entry not in lane:
             return False
@@ -107,7 +107,7 @@ class Waiting(Generic[Work]):
         return True
 
     def expire(self, now: float) -> list[Entry[Work]]:
-        """Take out the requests whose deadline has passed."""
+        """Remove and return the requests whose deadline has passed."""
         every = [entry for lane in self._lanes.values() for entry in lane]
         late = [each for each in every if each.deadline is not None and each.deadline <= now]
         for entry in late:
@@ -115,26 +115,26 @@ class Waiting(Generic[Work]):
         return late
 
     def clear(self) -> list[Entry[Work]]:
-        """Take out all requests."""
+        """Remove and return all requests."""
         every = [entry for lane in self._lanes.values() for entry in lane]
         self._lanes.clear()
         return every
 
 
 class Scheduler(Generic[Work]):
-    """The rows of one cache, fed from ``waiting``. ``chunk`` is the most tokens of prompts in one
-    step.
+    """The rows of one cache, filled with requests from ``waiting``. ``chunk`` is the largest number
+    of prompt tokens in one step.
 
-    The caller takes a ``step``, runs it, tells what was run by ``ran``, and ends requests by
-    ``finish``; then it takes the next step.
+    The caller gets a ``step``, runs it, reports it with ``ran``, and ends requests with ``finish``;
+    then it gets the next step.
     """
 
     def __init__(self, waiting: Waiting[Work], slots: int, chunk: int) -> None:
         self.slots = slots
         self._chunk = chunk
         self._waiting = waiting
-        # All state: the entries that decode, by row; and those whose prompt is being read, which
-        # have the rows after theirs. Between two steps that is one at most.
+        # All state: the entries that decode, by row; and the entries whose prompt is being read, in
+        # the rows after them. Between two steps at most one prompt is being read.
         self._active: list[Entry[Work]] = []
         self._joining: list[Entry[Work]] = []
 
@@ -149,7 +149,7 @@ class Scheduler(Generic[Work]):
         return sum(entry.cached for entry in self.running)
 
     def step(self) -> Step[Work]:
-        """What to run next; nothing if neither part has anything to do."""
+        """Return the next step; both of its parts are empty if there is nothing to do."""
         prefills: list[Prefill[Work]] = []
         left = self._chunk
         while left and (entry := self._to_read(len(prefills))) is not None:
@@ -159,7 +159,7 @@ class Scheduler(Generic[Work]):
         return Step(tuple(prefills), tuple(self._active))
 
     def _to_read(self, place: int) -> Entry[Work] | None:
-        """The request whose prompt is the next one to read in a step, if there is one."""
+        """Return the request whose prompt is read next in a step, if there is one."""
         if place == len(self._joining) and len(self._active) + place < self.slots:
             entry = self._waiting.pop()
             if entry is not None:
@@ -168,7 +168,7 @@ class Scheduler(Generic[Work]):
         return self._joining[place] if place < len(self._joining) else None
 
     def ran(self, step: Step[Work]) -> None:
-        """The step is over: its tokens are in the cache."""
+        """Note that a step has ended: its tokens are in the cache."""
         for entry in step.decode:
             entry.cached += 1
         for prefill in step.prefills:
@@ -178,8 +178,8 @@ class Scheduler(Generic[Work]):
                 self._active.append(prefill.entry)
 
     def finish(self, entry: Entry[Work]) -> tuple[Move, ...]:
-        """Give back the row of a request that is over; gives the copies that close the gap, to be
-        made in this order."""
+        """Release the row of a request that has ended. Return the copies that close the gap, in the
+        order in which they must be made."""
         hole, entry.row = entry.row, None
         assert hole is not None, "it has a row. This is a bug."
         if entry in self._joining:

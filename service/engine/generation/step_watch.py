@@ -1,6 +1,6 @@
-"""Ends steps of lanes that exceed their time limit, and gives up lanes that do not return.
+"""Ends steps that exceed their time limit, and gives up lanes that do not return.
 
-Everything here is called on the event loop. One timer watches all lanes, while one is at work.
+Everything here is called on the event loop. One timer watches all lanes while there are requests.
 """
 
 import asyncio
@@ -17,8 +17,9 @@ _log = logging.getLogger(__name__)
 
 
 class StepWatch:
-    """``alive`` gives the lanes whose thread lives; ``give_up``, a method, is called with one that
-    does not return. ``clock`` is that of the lanes."""
+    """The time limit of the steps of all lanes. ``alive``, a method, returns the lanes whose thread
+    is running. ``give_up``, a method, is called with a lane that does not return. ``clock`` is the
+    clock of the lanes."""
 
     def __init__(
         self,
@@ -30,19 +31,19 @@ class StepWatch:
     ) -> None:
         self._model, self._version = label
         self._limits = limits
-        # Weak: what holds each other lives until a collection, and the model with it.
+        # Weak references: a cycle would keep the model in memory until a garbage collection.
         self._alive, self._give_up = WeakMethod(alive), WeakMethod(give_up)
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
-        """There is work: watch it."""
+        """Start the timer: there are requests."""
         if self._timer is None:
             self._timer = self._loop.call_later(self._limits.timeout, self._look)
 
     def end(self) -> None:
-        """There is no more work."""
+        """Stop the timer: there are no more requests."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

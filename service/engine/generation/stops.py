@@ -4,18 +4,19 @@ from collections.abc import Sequence
 
 
 class Stops:
-    """Lets text pass up to a stop string; what may be the beginning of one is held back."""
+    """Passes text on up to a stop string. Text that may be the beginning of a stop string is held
+    back."""
 
     def __init__(self, strings: Sequence[str]) -> None:
         self._strings = tuple(filter(None, strings))
         self._held = ""
         self.found = False
         self.rest = ""
-        """What came behind the stop string, in the piece that ended with it."""
+        """The text after the stop string, in the piece in which it ended."""
 
     def push(self, text: str) -> str:
-        """The part of the text so far that can be sent; ``found`` is set once a stop string has
-        come."""
+        """Add a piece of text. Return the text that can be sent; ``found`` is True once a stop
+        string has occurred."""
         if not self._strings:
             return text
         if self.found:
@@ -32,12 +33,12 @@ class Stops:
         return text[:cut]
 
     def flush(self) -> str:
-        """What was held back, at the end of an answer that no stop string ended."""
+        """Return the text that was held back, at the end of an answer without a stop string."""
         held, self._held = self._held, ""
         return held
 
 
 def _overlap(text: str, stop: str) -> int:
-    """The length of the longest end of the text with which the stop string begins."""
+    """Return the length of the longest end of the text that is a beginning of the stop string."""
     most = min(len(text), len(stop) - 1)
     return next((n for n in range(most, 0, -1) if text.endswith(stop[:n])), 0)

@@ -1,4 +1,4 @@
-"""One answer on its way to a client: what the lanes tell, and a reader on the event loop."""
+"""One answer on its way to a client: pieces from the lanes, and a reader on the event loop."""
 
 import asyncio
 from collections import deque
@@ -10,18 +10,19 @@ from service.core.generation import Delta
 
 
 class Stream:
-    """The pieces of one answer, in order, each as soon as it is there. Read it once.
+    """The pieces of one answer, in order, each as soon as it is available. Read it once.
 
-    What a slow reader has not taken is joined to one piece; there is no more of it than an answer
-    may be long. ``close`` ends it early: the row is free within a step.
+    The pieces that a slow reader has not read are joined into one; they never exceed the length of
+    the answer. ``close`` ends the stream early: the row is free within a step.
     """
 
     def __init__(self, prompt_tokens: int, on_close: Callable[[], None]) -> None:
         self.prompt_tokens = prompt_tokens
         self.moments: list[tuple[float, int]] | None = None
-        """Where somebody wants to know: when each piece came, with the tokens so far."""
+        """For traces: the time of each piece, with the number of tokens so far; else None."""
         self._on_close = on_close
-        # All state: what was not read yet, why it failed, whether all of it was told.
+        # All state: the pieces that were not read yet, the error if it failed, and whether the last
+        # piece was added.
         self._pieces: deque[Delta] = deque()
         self._error: QuantserveError | None = None
         self._over = False
@@ -29,11 +30,11 @@ class Stream:
 
     @property
     def over(self) -> bool:
-        """Whether the stream has ended."""
+        """True if the stream has ended."""
         return self._over
 
     def tell(self, news: Delta | QuantserveError) -> None:
-        """Add a piece, or the reason why there will be none."""
+        """Add a piece, or the error that ends the stream."""
         if self._over:
             return
         if isinstance(news, QuantserveError) or news.finish is not None:
@@ -55,14 +56,15 @@ class Stream:
             on_close()
 
     def _forget(self) -> None:
-        """What holds each other lives until a collection, and the model with it."""
+        """Break the reference cycle, which would keep the model in memory until a garbage
+        collection."""
         self._on_close = _nothing
 
     async def __aiter__(self) -> AsyncIterator[Delta]:
-        """Read it.
+        """Iterate over the pieces.
 
         Raises:
-            QuantserveError: it failed.
+            QuantserveError: the answer failed.
         """
         while True:
             await self._news.wait()
@@ -78,7 +80,7 @@ class Stream:
 
 
 def _nothing() -> None:
-    """For a stream that is over."""
+    """Do nothing: the stream has ended."""
 
 
 def _joined(pieces: "deque[Delta]") -> Delta:

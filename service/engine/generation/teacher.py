@@ -1,4 +1,4 @@
-"""Forces given texts on a model, for its prediction of each token. Blocks."""
+"""Computes a model's prediction of each token of given texts (teacher forcing). Blocks."""
 
 from collections.abc import Callable
 
@@ -10,18 +10,17 @@ from service.engine.generation.decoder import Decoder
 from service.engine.generation.sampling import Floats
 
 ROWS = 8
-"""Texts that are read side by side."""
+"""Texts that are read in parallel."""
 
 
 def force(
     decoder: Decoder, texts: NDArray[np.int64], go_on: Callable[[], bool] = lambda: True
 ) -> Forced:
-    """Read texts, [texts, tokens], on a cache of their own beside the decoder's. ``go_on`` is asked
-    again and again.
+    """Read texts, [texts, tokens], with a separate cache. ``go_on`` is called before each token.
 
     Raises:
         ExecutionFailed: the graph fails.
-        InterruptedError: it is not to go on.
+        InterruptedError: ``go_on`` returned False.
     """
     length = texts.shape[1]
     beside = decoder.beside(min(ROWS, len(texts)), length)

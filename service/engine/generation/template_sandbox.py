@@ -1,5 +1,6 @@
-"""Jinja's sandbox with bounds: a template comes with a model, from elsewhere, and may not take
-memory or time without end. For the same reason Jinja computes nothing ahead when it compiles.
+"""Jinja's sandbox with limits. A template comes with a model and is not trusted: it must not use
+memory or time without limit. For the same reason Jinja does not evaluate constants when it
+compiles.
 """
 
 import ctypes
@@ -17,23 +18,24 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MOST_TEXT = 64 * 2**20
-"""Characters of anything that a template makes."""
+"""Characters of any text that a template creates."""
 MOST_NUMBER = 10**6
-"""The largest whole number that a filter or method is given, and the longest one made, in bits."""
+"""The largest integer that may be an argument of a filter or method, and the largest number of bits
+of a computed integer."""
 WIDTHS = re.compile(r"\d{7}|%[^a-zA-Z%]*\*")
-"""Of a format: a field wider than that, or of a width that is an argument."""
+"""A field of a format whose width is at least 10**6, or an argument."""
 GROWING = frozenset({"replace", "join", "translate", "format_map"})
 
 
 class TooMuch(TemplateError):
-    """The template does not come to an end, or makes something too large."""
+    """The template takes too long, or creates a value that is too large."""
 
     def __init__(self) -> None:
-        super().__init__("it does not come to an end, or makes something too large")
+        super().__init__("it takes too long, or creates a value that is too large")
 
 
 class _Generator(CodeGenerator):
-    """Lets the environment join texts."""
+    """A code generator that calls the environment to join texts."""
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802 - Jinja's name
         self.write("environment.joined((")
@@ -56,7 +58,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         self.filters = {name: _bounded(each, name) for name, each in self.filters.items()}
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Run an operation whose result may be far larger than its operands."""
+        """Run an operation whose result may be much larger than its operands."""
         if operator == "%" and isinstance(left, str):
             _check_format(left)
         elif operator == "**" and isinstance(left, int) and isinstance(right, int):
@@ -70,7 +72,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
     def call(self, context: Context, called: Any, *args: Any, **named: Any) -> Any:
-        """A function or method."""
+        """Call a function or method, after a check of its arguments."""
         inner = getattr(called, "__wrapped__", called)  # str.format, which the sandbox wraps
         owner, name = getattr(inner, "__self__", None), getattr(inner, "__name__", "")
         if isinstance(owner, str | bytes | int | list | tuple):
@@ -78,7 +80,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return super().call(context, called, *args, **named)
 
     def joined(self, parts: tuple[Any, ...]) -> str:
-        """Texts in a row, as ``~`` has them."""
+        """Join texts, as the operator ``~`` does."""
         texts = [str(each) for each in parts]
         _check(sum(map(len, texts)) <= MOST_TEXT)
         return "".join(texts)
@@ -86,10 +88,10 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """End what runs in this thread within so many seconds.
+    """Limit the time of the block, in seconds. It must run in the thread that entered it.
 
     Raises:
-        TooMuch: the time was up.
+        TooMuch: the time is over.
     """
     guard = _Guard(get_ident())
     timer = Timer(seconds, guard.end)
@@ -103,7 +105,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 class _Guard:
-    """Raises ``TooMuch`` in a thread, unless that is over."""
+    """Raises ``TooMuch`` in a thread, unless the thread has left the block."""
 
     def __init__(self, thread: int) -> None:
         self._thread = ctypes.c_ulong(thread)
@@ -111,17 +113,17 @@ class _Guard:
         self._over = self._raised = False
 
     def end(self) -> None:
-        """Raise it at the thread's next instruction."""
+        """Raise ``TooMuch`` at the thread's next instruction."""
         with self._lock:
             if not self._over:
                 self._raised = True
                 self._set(ctypes.py_object(TooMuch))
 
     def over(self) -> None:
-        """The thread is done."""
+        """Note that the thread has left the block."""
         with self._lock:
             self._over = True
-            if self._raised:  # and has perhaps not come yet
+            if self._raised:  # the exception may still be pending
                 self._set(None)
 
     def _set(self, error: "ctypes.py_object[type[TooMuch]] | None") -> None:
@@ -139,7 +141,7 @@ def _bounded(called: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 def _check_arguments(name: str, args: tuple[Any, ...], named: tuple[Any, ...]) -> None:
     given = (*args, *named)
-    # A number that the filter or method is of may be any: only widths and counts make texts long.
+    # The object of the filter or method may be any number: only widths and counts make texts long.
     _check(all(abs(each) <= MOST_NUMBER for each in given[1:] if isinstance(each, int)))
     if name in GROWING:
         sizes = sorted((_content(each) for each in given), reverse=True)
@@ -151,7 +153,7 @@ def _check_arguments(name: str, args: tuple[Any, ...], named: tuple[Any, ...]) -
 
 
 def _content(value: Any) -> int:
-    """Characters of a text, or of all texts of a list."""
+    """Return the characters of a text, or of all texts of a list."""
     if isinstance(value, list | tuple):
         return len(value) + sum(_length(each) for each in value)
     return _length(value)
@@ -162,7 +164,7 @@ def _check_format(text: str) -> None:
 
 
 def _size(value: Any) -> int:
-    """The size that a product grows by: a count, or the length of what is repeated."""
+    """Return a factor of the size of a product: a count, or the length of the repeated value."""
     return max(0, value) if isinstance(value, int) else max(1, _length(value))
 
 

@@ -1,4 +1,4 @@
-"""Calls of functions in the text of an answer, found as it comes. Pure."""
+"""Parser of function calls in the text of an answer, piece by piece. Pure."""
 
 import json
 from collections.abc import Iterable
@@ -9,26 +9,26 @@ from service.engine.generation.stops import Stops
 from service.engine.generation.tool_syntax import ToolSyntax
 
 KEYS = ("arguments", "parameters")
-"""Models trained on one write the other now and then."""
+"""Models that were trained on one key sometimes write the other."""
 
 
 class Parsed(NamedTuple):
-    """What a piece of an answer has brought."""
+    """The text and the calls that a piece of an answer adds."""
 
     text: str = ""
     calls: tuple[ToolCall, ...] = ()
 
 
 class ToolParser:
-    """Divides one answer into text and calls. A call is told once it is whole; what looks like one
-    and is none, or names a function that was not offered, stays text."""
+    """Divides one answer into text and calls. A call is returned once it is complete. Text that
+    only looks like a call, or names a function that was not offered, stays text."""
 
     def __init__(self, syntax: ToolSyntax, names: Iterable[str]) -> None:
         self._syntax = syntax
         self._names = frozenset(names)
-        # All state: how many calls were told; what waits for the end of a call, None outside one,
-        # and up to where it was looked for; what may be the beginning of a mark;
-        # and whether nothing but space came since a call.
+        # All state: the number of returned calls; the text of an incomplete call, None outside a
+        # call; the position up to which its end was searched; text that may be the beginning of a
+        # mark; and whether only white space came since a call.
         self.told = 0
         self._held: str | None = None if syntax.end else ""
         self._tried = 0
@@ -36,11 +36,11 @@ class ToolParser:
         self._behind_call = False
 
     def push(self, text: str) -> Parsed:
-        """A piece of the answer."""
+        """Add a piece of the answer."""
         return self._tagged(text) if self._syntax.end else self._bare(text)
 
     def flush(self) -> Parsed:
-        """The answer is over."""
+        """Return the rest at the end of the answer."""
         if not self._syntax.end:
             held, self._held = self._held, None
             return self._told(held or "")
@@ -69,7 +69,8 @@ class ToolParser:
         return Parsed("".join(shown), tuple(calls))
 
     def _first_call(self, text: str) -> tuple[ToolCall, str] | None:
-        """The call up to an end mark, and what follows. An end mark may be part of an argument."""
+        """Return the call up to an end mark, and the text after it. An end mark may be part of an
+        argument."""
         end = self._syntax.end
         while (at := text.find(end, self._tried)) >= 0:
             self._tried = at + len(end)
@@ -80,7 +81,7 @@ class ToolParser:
         return None
 
     def _outside(self, text: str) -> Parsed:
-        """White space behind a call is no text."""
+        """Remove white space after a call."""
         if self._behind_call:
             text = text.lstrip()
             self._behind_call = not text
@@ -103,7 +104,7 @@ class ToolParser:
         return Parsed("", calls) if calls else Parsed(text)
 
     def _calls(self, text: str) -> tuple[ToolCall, ...]:
-        """All calls of a text that is nothing else; none where it is anything else."""
+        """Return the calls of a text that has nothing but calls, else ()."""
         try:
             found = json.loads(text, parse_constant=_no_number)
         except (ValueError, RecursionError):
@@ -122,13 +123,14 @@ class ToolParser:
 
 
 def _text(arguments: Any) -> str | None:
-    """Arguments as JSON text, in which some models give them; None where they have no such text."""
+    """Return arguments as JSON text, in which form some models write them already; None if they
+    cannot be written as JSON."""
     if not isinstance(arguments, dict | str):
         return None
     try:
         if isinstance(arguments, dict):
             arguments = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
-        arguments.encode()  # half of a surrogate pair is no text
+        arguments.encode()  # half of a surrogate pair is not valid text
     except ValueError:
         return None
     return str(arguments)

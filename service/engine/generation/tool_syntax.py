@@ -1,4 +1,4 @@
-"""How a model writes calls of functions: as its chat template shows them to it."""
+"""The syntax in which a model writes function calls, as its chat template shows it to the model."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -8,13 +8,14 @@ from service.core.generation import Form, Function, Tools
 from service.engine.generation.grammar import COMPACT
 
 MOST_CALLS = 16
-"""In an answer that must call something: a model may not find the end."""
+"""Calls in an answer that must call a function: otherwise a model may never stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolSyntax:
-    """Calls are objects with ``name`` and the arguments under ``key``. ``begin`` stands before one
-    and ``end`` behind it; ``listed``: all of them are one list behind one ``begin``."""
+    """The syntax of calls. A call is an object with ``name``, and the arguments under ``key``.
+    ``begin`` is the mark before a call and ``end`` the mark after it. ``listed``: all calls are one
+    list after a single ``begin``."""
 
     begin: str = ""
     end: str = ""
@@ -27,13 +28,13 @@ TAGGED = ToolSyntax("<tool_call>", "</tool_call>")
 LISTED = ToolSyntax("[TOOL_CALLS]", listed=True)
 """Mistral: ``[TOOL_CALLS][{"name": ..., "arguments": {...}}]``."""
 PARAMETERS = ToolSyntax(key="parameters")
-"""Llama: ``{"name": ..., "parameters": {...}}``, and nothing else."""
+"""Llama: ``{"name": ..., "parameters": {...}}``, and no other text."""
 PLAIN = ToolSyntax()
-"""Any other: ``{"name": ..., "arguments": {...}}``."""
+"""Other models: ``{"name": ..., "arguments": {...}}``."""
 
 
 def syntax_of(template: str) -> ToolSyntax:
-    """What a chat template that takes tools shows to the model."""
+    """Return the syntax that a chat template with tools shows to the model."""
     for syntax in (TAGGED, LISTED):
         if syntax.begin in template:
             return syntax
@@ -41,8 +42,8 @@ def syntax_of(template: str) -> ToolSyntax:
 
 
 def form_of(syntax: ToolSyntax, tools: Tools, token: Callable[[str], int | None]) -> Form:
-    """Answers that are calls and nothing else. ``token`` gives the id of a token by its name: a
-    mark that the model knows as one token must come as that."""
+    """Return the form of answers that consist of calls only. ``token`` returns the id of a token by
+    its name: a mark that is one token of the model must be written as that token."""
     several = tools.parallel and (syntax.end or syntax.listed)
     separator = ", " if syntax.listed else "\n"
     more = f" ({json.dumps(separator)} one){{0,{MOST_CALLS - 1}}}" if several else ""
@@ -59,7 +60,8 @@ def form_of(syntax: ToolSyntax, tools: Tools, token: Callable[[str], int | None]
 
 
 def _functions(key: str, functions: Sequence[Function]) -> list[str]:
-    """A rule for each: the schemas stay documents of their own, in which ``$ref`` is right."""
+    """Return one rule for each function. Each schema stays a separate document, so that its
+    ``$ref`` are valid."""
     rules = []
     for place, function in enumerate(functions):
         head = f'{{"name": {json.dumps(function.name)}, "{key}": '

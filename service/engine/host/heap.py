@@ -1,14 +1,15 @@
-"""Gives the memory of unloaded models back to the system.
+"""Returns the memory of unloaded models to the system.
 
 ONNX Runtime frees the memory of a session, but glibc keeps it. Each free of a large block raises
 the size (up to 32 MB) below which malloc allocates from its heaps instead of the system. After a
 few swaps, weights lie in the heaps between blocks that are still in use. A fixed threshold prevents
-this. Measured over 30 swaps of a 90 MB encoder: 591 MB without it, 279 MB with it; a heap trimmed
-after every swap alone gives 288 MB, with peaks of 323 MB.
+this. Measured over 30 swaps of a 90 MB encoder: 591 MB without the threshold, 279 MB with it.
+Trimming the heap after every swap, without the threshold, leads to 288 MB, with peaks of 323 MB.
 
-With that, glibc also stops raising the size up to which free memory at the end of a heap is kept.
-At 128 KiB each tensor of a few hundred kilobytes is given back and taken again, page by page. With
-8 MiB a server that decodes JPEGs and runs EfficientNet-Lite0 gave 1.07 times the images/s.
+With a fixed threshold, glibc also stops raising the size up to which it keeps free memory at the
+end of a heap. At 128 KiB, the memory of each tensor of a few hundred kilobytes is returned and
+allocated again, page by page. With 8 MiB, a server that decodes JPEGs and runs EfficientNet-Lite0
+reached 1.07 times the images/s.
 
 Source: https://man7.org/linux/man-pages/man3/mallopt.3.html
 """
@@ -19,8 +20,8 @@ import sys
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 OWN_PAGES = 2**20
-"""Blocks from this many bytes on come from the system and go back to it. Tensors of requests are
-mostly smaller: theirs stay in the heap, which is faster."""
+"""Blocks of at least this many bytes are allocated from the system and returned to it. Tensors of
+requests are mostly smaller: they stay in the heap, which is faster."""
 KEPT_BYTES = 8 * 2**20
 KEPT_SHARE = 1 / 128
 """Free memory to keep at the end of a heap, in bytes and as a share of the process's memory. Each
@@ -28,8 +29,8 @@ thread may have a heap of its own."""
 
 
 def bound_heap(memory: int) -> bool:
-    """Let large blocks bypass the heap, and keep some free memory in it; ``memory`` is what the
-    process may take in bytes. False if the allocator is not glibc's."""
+    """Let large blocks bypass the heap, and keep some free memory in the heap. ``memory`` is the
+    memory limit of the process in bytes. Return False if the allocator is not glibc's."""
     libc = _glibc()
     if libc is None:
         return False
@@ -46,7 +47,8 @@ def free(heavy: list[object]) -> None:
 
 def forget_frames(error: BaseException) -> None:
     """Release the local variables of the calls that raised an error, such as sessions and arrays.
-    Where a frame and the error refer to each other, they would live until a garbage collection."""
+    If a frame and the error refer to each other, they would stay in memory until a garbage
+    collection."""
     seen: set[int] = set()
     pending: list[BaseException | None] = [error]
     while pending:

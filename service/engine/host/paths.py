@@ -1,8 +1,8 @@
-"""Valid names and paths in the model repository. No path leaves it, also not through symbolic
+"""Valid names and paths in the model repository. No path leads out of it, not even through symbolic
 links.
 
-Links are judged by their target: one that stays inside counts as a folder (Kubernetes mounts a
-ConfigMap as links to ``..data``), and the root may be one.
+A link whose target is inside is valid (Kubernetes mounts a ConfigMap as links to ``..data``), and
+the root may be a link.
 """
 
 from pathlib import Path, PurePosixPath
@@ -14,10 +14,10 @@ MAX_DEPTH = 8
 
 
 def check_model_name(name: str) -> str:
-    """The name, if a model may have it.
+    """Return the name, if it is valid for a model.
 
     Raises:
-        InvalidName: it may not.
+        InvalidName: it is not valid.
     """
     if not NAME.fullmatch(name):
         raise InvalidName(f"{name!r:.200} cannot be the name of a model: expected {ALLOWED}")
@@ -25,10 +25,10 @@ def check_model_name(name: str) -> str:
 
 
 def check_version(number: int) -> int:
-    """The number, if a version may have it.
+    """Return the number, if it is valid for a version.
 
     Raises:
-        InvalidName: it may not.
+        InvalidName: it is not valid.
     """
     if not VERSION.fullmatch(str(number)):
         raise InvalidName(f"a version is an integer of 1 to 18 digits, got {str(number):.40}")
@@ -36,11 +36,10 @@ def check_version(number: int) -> int:
 
 
 def version_file(path: str) -> tuple[int, PurePosixPath]:
-    """``"1/model.onnx"`` as the version's number and the path inside its folder.
+    """Split ``"1/model.onnx"`` into the version's number and the path inside its folder.
 
     Raises:
-        InvalidName: it is not ``<version>/<path>``, a part of it is not a name, or it is code or
-            settings, which are the operator's.
+        InvalidName: the path is not ``<version>/<path>``, or a part of it is not a valid name.
     """
     first, *rest = path.split("/")
     if not VERSION.fullmatch(first) or not rest:
@@ -49,10 +48,10 @@ def version_file(path: str) -> tuple[int, PurePosixPath]:
 
 
 def file_path(path: str) -> PurePosixPath:
-    """The path of a file inside a version's folder, such as ``"data/weights.bin"``.
+    """Return the path of a file inside a version's folder, such as ``"data/weights.bin"``.
 
     Raises:
-        InvalidName: a part of it is not a name, or there are too many.
+        InvalidName: a part of it is not a valid name, or there are too many parts.
     """
     parts = path.split("/")
     if len(parts) > MAX_DEPTH:
@@ -64,9 +63,9 @@ def file_path(path: str) -> PurePosixPath:
 
 
 def leads_outside(root: Path, path: Path) -> bool:
-    """Whether a path, with all links in it followed, is neither ``root`` nor anywhere under it.
+    """Return whether a path, with all links followed, is neither ``root`` nor under it.
 
-    True as well for paths that cannot exist: a loop of links, a name with a zero byte.
+    Also True for paths that cannot exist: a loop of links, a name with a zero byte.
     """
     try:
         return not path.resolve().is_relative_to(root.resolve())

@@ -11,7 +11,8 @@ UNLIMITED = 2**62
 
 
 def usable_cores(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
-    """Cores that the process can keep busy: its CPU affinity, cut to the quota of its cgroups.
+    """Return the cores that the process can keep busy: its CPU affinity, reduced to the quota of
+    its cgroups.
 
     A quota of 1.5 counts as 1: with a second thread, the process is throttled for the rest of each
     period, in the middle of a request.
@@ -23,10 +24,10 @@ def usable_cores(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
 
 
 def cpu_quota(proc: Path = PROC, cgroups: Path = CGROUPS) -> float | None:
-    """The tightest CPU quota on the way from the process's cgroup to the root, in cores.
+    """Return the smallest CPU quota of the process's cgroup and its parents, in cores.
 
-    Reads version 2 (``cpu.max``) and version 1 (``cpu.cfs_quota_us``) of Linux's control groups;
-    None where there is no limit, or no cgroup.
+    Reads version 2 (``cpu.max``) and version 1 (``cpu.cfs_quota_us``) of Linux's control groups.
+    None if there is no limit, or no cgroup.
     """
     quotas = []
     for folder in _folders(proc, cgroups):
@@ -37,7 +38,7 @@ def cpu_quota(proc: Path = PROC, cgroups: Path = CGROUPS) -> float | None:
 
 
 def resident_bytes(proc: Path = PROC) -> int:
-    """Memory of this process that is in RAM now, in bytes; 0 where the system does not tell."""
+    """Return the resident memory of this process in bytes; 0 if the system does not report it."""
     try:
         pages = int((proc / "statm").read_text().split()[1])
     except (OSError, ValueError, IndexError):
@@ -46,10 +47,11 @@ def resident_bytes(proc: Path = PROC) -> int:
 
 
 def memory_limit(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
-    """Memory that the process may hold, in bytes: the machine's, cut to what its cgroups allow.
+    """Return the memory that the process may use, in bytes: the machine's memory, reduced to the
+    limit of its cgroups.
 
     Reads version 2 (``memory.max``) and version 1 (``memory.limit_in_bytes``), where a number
-    beyond the machine's memory says that there is no limit.
+    beyond the machine's memory means that there is no limit.
     """
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = cgroup_limit(proc, cgroups)
@@ -57,8 +59,8 @@ def memory_limit(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
 
 
 def cgroup_limit(proc: Path = PROC, cgroups: Path = CGROUPS) -> int | None:
-    """The tightest memory limit of the process's cgroups and of those above them, in bytes; None
-    where there is none."""
+    """Return the smallest memory limit of the process's cgroups and their parents, in bytes; None
+    if there is no limit."""
     limits = []
     for folder in _folders(proc, cgroups, "memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
@@ -71,7 +73,8 @@ def cgroup_limit(proc: Path = PROC, cgroups: Path = CGROUPS) -> int | None:
 
 
 def address_space_left(proc: Path = PROC) -> int | None:
-    """Bytes of address space that the process may still take; None where it has no limit."""
+    """Return the bytes of address space that the process may still use; None if there is no
+    limit."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY:
         return None
@@ -83,10 +86,10 @@ def address_space_left(proc: Path = PROC) -> int | None:
 
 
 def _folders(proc: Path, cgroups: Path, controller: str = "cpu") -> list[Path]:
-    """Folders of the process's cgroups for a controller and of all above them.
+    """Return the folders of the process's cgroups for a controller, and those of their parents.
 
-    In a container the path that the kernel tells may lie outside what is mounted; then the mount's
-    own root is the container's group.
+    In a container, the path that the kernel reports may be outside the mounted folder; then the
+    root of the mount is the container's group.
     """
     try:
         lines = (proc / "cgroup").read_text().splitlines()

@@ -1,7 +1,7 @@
 """Regions of POSIX shared memory that clients on this machine have registered.
 
-They are read and written with system calls, never mapped: a client that shrinks its region while it
-is in use would end a process that has it mapped, by a signal.
+The regions are read and written with system calls and never mapped. If a client shrank its region
+during an access, a process that had mapped the region would be killed by a signal.
 """
 
 import os
@@ -18,17 +18,17 @@ from service.core.names import ALLOWED, NAME
 from service.core.requests import Place
 
 FOLDER = Path("/dev/shm")
-"""Where Linux has what ``shm_open`` names."""
+"""The folder in which Linux keeps the objects of ``shm_open``."""
 KEY = re.compile(r"/?([A-Za-z0-9_][A-Za-z0-9_.-]{0,253})")
 MOST_REGIONS = 256
-"""Each takes a file descriptor."""
+"""The largest number of regions. Each one needs a file descriptor."""
 MOST_BYTES = 2**62
 FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 
 class Memory:
-    """An open object of shared memory. It is closed with the last reference to it, so that its
-    file descriptor is never that of another file."""
+    """An open object of shared memory. It is closed with the last reference to it, so that its file
+    descriptor never refers to another file."""
 
     def __init__(self, handle: int) -> None:
         self.handle = handle
@@ -39,14 +39,14 @@ class Memory:
 
     @property
     def size(self) -> int:
-        """Bytes that it has at the moment."""
+        """The current size in bytes."""
         return os.fstat(self.handle).st_size
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """``size`` bytes of the object ``key`` from ``offset`` on. ``memory`` is None where the object
-    was gone when this process came to open it."""
+    """A region: ``size`` bytes of the object ``key`` from ``offset`` on. ``memory`` is None if the
+    object no longer existed when this process tried to open it."""
 
     name: str
     key: str
@@ -55,7 +55,7 @@ class Region:
     memory: Memory | None = None
 
     def to_json(self) -> dict[str, str | int]:
-        """As the protocol has it."""
+        """Return the region in the form of the protocol."""
         return {
             "name": self.name,
             "key": self.key,
@@ -64,14 +64,14 @@ class Region:
         }
 
     def read(self, place: Place, where: str) -> bytes:
-        """The bytes of a place.
+        """Read the bytes of a place.
 
         Raises:
-            MalformedRequest: it is not in the region, or the object has become too small.
+            MalformedRequest: the place is not in the region, or the object has become too small.
         """
         memory = self.checked(place, where)
         found = os.pread(memory.handle, place.size, self.offset + place.offset)
-        while 0 < len(found) < place.size:  # one call gives at most 2 GiB
+        while 0 < len(found) < place.size:  # one call returns at most 2 GiB
             at = self.offset + place.offset + len(found)
             more = os.pread(memory.handle, place.size - len(found), at)
             if not more:
@@ -82,16 +82,16 @@ class Region:
         return found
 
     def write(self, place: Place, data: bytes | bytearray | memoryview, where: str) -> None:
-        """Put bytes at the beginning of a place.
+        """Write bytes at the beginning of a place.
 
         Raises:
-            MalformedRequest: they are more than the place has, it is not in the region, or the
-                object has become too small.
+            MalformedRequest: there are more bytes than the place has, the place is not in the
+                region, or the object has become too small.
         """
         memory, rest = self.checked(place, where), memoryview(data)
         if len(rest) > place.size:
             raise MalformedRequest(
-                f"{where} has {len(rest)} bytes, the request gives it {place.size} in region"
+                f"{where} has {len(rest)} bytes, the request reserves {place.size} in region"
                 f' "{self.name}"'
             )
         at = self.offset + place.offset
@@ -103,7 +103,7 @@ class Region:
             raise MalformedRequest(f'{where}: region "{self.name}": {error.strerror}') from None
 
     def checked(self, place: Place, where: str) -> Memory:
-        """The open object, which has all of a place.
+        """Return the open object, after a check that it contains the whole place.
 
         Raises:
             MalformedRequest: see ``read``.
@@ -126,17 +126,17 @@ class Region:
 
 
 class Regions:
-    """The regions by name. Keys of shared memory must begin with ``prefix``."""
+    """The registered regions by name. Keys of shared memory must begin with ``prefix``."""
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix.removeprefix("/")
         self._regions: dict[str, Region] = {}
 
     def find(self, name: str, where: str) -> Region:
-        """The region of a name, for a tensor.
+        """Return the region of a name, for a tensor.
 
         Raises:
-            MalformedRequest: there is none.
+            MalformedRequest: there is no such region.
         """
         found = self._regions.get(name)
         if found is None:
@@ -144,7 +144,7 @@ class Regions:
         return found
 
     def status(self, name: str = "") -> list[dict[str, str | int]]:
-        """The registered regions: all, or the one with a name.
+        """Return the registered regions: all, or the one with a name.
 
         Raises:
             NotFound: there is no such region.
@@ -159,14 +159,14 @@ class Regions:
         """Open the shared memory of a client.
 
         Raises:
-            InvalidName, Forbidden: the name or the key may not be.
-            Conflict: the name is taken, or there are too many.
-            MalformedRequest: there is no such shared memory, or it is smaller.
+            InvalidName, Forbidden: the name or the key is not allowed.
+            Conflict: the name is in use, or there are too many regions.
+            MalformedRequest: there is no such shared memory, or it is too small.
         """
         self._regions[name] = self.opened(name, key, offset, size)
 
     def opened(self, name: str, key: str, offset: int, size: int) -> Region:
-        """The region that ``register`` would take; raises as it does."""
+        """Open the region for ``register``, and raise the same errors."""
         if not NAME.fullmatch(name):
             raise InvalidName(f"{name!r:.200} cannot be the name of a region: expected {ALLOWED}")
         file = KEY.fullmatch(key)
@@ -192,15 +192,15 @@ class Regions:
         return Region(name, key, offset, size, memory)
 
     def unregister(self, name: str = "") -> None:
-        """Forget a region, or all. One that is not registered is no error."""
+        """Remove a region, or all. It is no error if the region is not registered."""
         if name:
             self._regions.pop(name, None)
         else:
             self._regions.clear()
 
     def apply(self, change: Mapping[str, Any]) -> None:
-        """Carry out a change as processes tell each other: ``{"verb": "register", "name", "key",
-        "offset", "size"}`` or ``{"verb": "unregister", "name"}``.
+        """Make a change that another process sent: ``{"verb": "register", "name", "key", "offset",
+        "size"}`` or ``{"verb": "unregister", "name"}``.
 
         Raises:
             RequestError: see ``register``.
@@ -211,7 +211,7 @@ class Regions:
             self.unregister(change["name"])
 
     def standing(self) -> dict[str, Any] | None:
-        """The registered regions, for ``restore``; None if there are none."""
+        """Return the registered regions for ``restore``; None if there are none."""
         return {each: self._regions[each].to_json() for each in self._regions} or None
 
     def restore(self, standing: Mapping[str, Mapping[str, Any]] | None) -> None:
@@ -231,9 +231,10 @@ class Regions:
 
 
 def _open(file: str, key: str) -> Memory:
-    """
+    """Open a shared memory object.
+
     Raises:
-        MalformedRequest: it cannot be opened, or is no shared memory.
+        MalformedRequest: it cannot be opened, or is not shared memory.
     """
     try:
         memory = Memory(os.open(FOLDER / file, FLAGS))
@@ -241,5 +242,5 @@ def _open(file: str, key: str) -> Memory:
     except OSError as error:
         raise MalformedRequest(f'shared memory "{key}": {error.strerror}') from None
     if not regular:
-        raise MalformedRequest(f'"{key}" is no shared memory')
+        raise MalformedRequest(f'"{key}" is not shared memory')
     return memory

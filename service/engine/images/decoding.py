@@ -1,6 +1,6 @@
-"""The bytes of an image to its pixels, within bounds that are checked before any is decoded.
+"""Decodes the bytes of an image to pixels. Limits are checked before any pixel is decoded.
 
-Pillow gives up the interpreter while it decodes and while it resizes.
+Pillow releases the interpreter lock while it decodes and while it resizes.
 """
 
 import warnings
@@ -13,11 +13,12 @@ from PIL import Image
 from service.core.errors import MalformedRequest
 from service.core.images import ImageSettings
 
-# What a client sends would be told on stderr, and Python would keep each different text for ever.
+# Pillow's warnings quote data of clients on stderr, and Python would store each different text.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 FORMATS = ("JPEG", "PNG", "WEBP")
 MOST_SCANS = 100
-"""Of a progressive JPEG: each is decoded over all of the pixels. Usual encoders write about ten."""
+"""Scans of a progressive JPEG. Each scan is decoded over all pixels. Usual encoders write about
+ten."""
 ORIENTATION = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -28,21 +29,22 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""By EXIF's orientation: what turns the image upright."""
+"""The operation that turns an image upright, by its EXIF orientation."""
 WORKING_BYTES = 12
-"""For each pixel: Pillow holds four, once more while the mode changes or the image is turned."""
+"""Bytes for each pixel: Pillow needs four, and as many again while it changes the mode or turns the
+image."""
 ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
 
 
 class Picture(NamedTuple):
-    """An image whose header was read, and whose pixels were not. ``where`` names it in errors."""
+    """An image of which only the header has been read. ``where`` names it in errors."""
 
     image: Image.Image
     where: str
 
     @property
     def working_bytes(self) -> int:
-        """What decoding it may take."""
+        """The bytes that decoding the image may need."""
         return WORKING_BYTES * self.image.width * self.image.height
 
 
@@ -50,7 +52,8 @@ def open_picture(data: bytes | memoryview, where: str, settings: ImageSettings) 
     """Read the header of an image.
 
     Raises:
-        MalformedRequest: it is no JPEG, PNG or WebP, animated, or has too many pixels or scans.
+        MalformedRequest: the image is no JPEG, PNG or WebP, is animated, or has too many pixels or
+            scans.
     """
     raw = bytes(data)
     if not raw:
@@ -63,32 +66,32 @@ def open_picture(data: bytes | memoryview, where: str, settings: ImageSettings) 
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise MalformedRequest(
-            f"{where} has more pixels than the {settings.max_pixels} that are taken"
+            f"{where} has more pixels than the limit of {settings.max_pixels}"
         ) from None
-    except Exception:  # whatever a reader raises is about the bytes
+    except Exception:  # any error of a decoder is caused by the bytes
         begins = raw[:4].hex(" ")
         raise MalformedRequest(
-            f"{where} is no image that can be read: expected a JPEG, PNG or WebP, got {len(raw)}"
+            f"{where} is not a readable image: expected a JPEG, PNG or WebP, got {len(raw)}"
             f" bytes that begin with {begins}"
         ) from None
     _check_size(image.size, where, settings.max_pixels)
     if frames != 1:
         raise MalformedRequest(f"{where} is animated, with {frames} frames: send a single one")
     if image.format in ("JPEG", "MPO") and (scans := raw.count(b"\xff\xda")) > MOST_SCANS:
-        raise MalformedRequest(f"{where} has {scans} scans, at most {MOST_SCANS} are taken")
+        raise MalformedRequest(f"{where} has {scans} scans, the limit is {MOST_SCANS}")
     return Picture(image, where)
 
 
 def _check_size(size: tuple[int, int] | None, where: str, most: int) -> None:
     if size is not None and size[0] * size[1] > most:
         raise MalformedRequest(
-            f"{where} has {size[0]}x{size[1]} pixels, at most {most} are taken ([image] max_pixels)"
+            f"{where} has {size[0]}x{size[1]} pixels, the limit is {most} ([image] max_pixels)"
         )
 
 
 def _webp_size(raw: bytes) -> tuple[int, int] | None:
-    """Width and height of a WebP, for which Pillow allocates its canvas when it reads the header;
-    None of anything else."""
+    """Return the width and height of a WebP; None for any other format. For a WebP, Pillow
+    allocates the whole image when it reads the header."""
     if raw[:4] != b"RIFF" or raw[8:12] != b"WEBP" or len(raw) < 30:
         return None
     if raw[12:16] == b"VP8X":
@@ -104,10 +107,10 @@ def _little(part: bytes) -> int:
 
 
 def decode(picture: Picture, settings: ImageSettings) -> Image.Image:
-    """The image upright, in mode RGB, or L for a model of one channel.
+    """Return the image upright, in mode RGB, or L for a model with one channel.
 
     Raises:
-        MalformedRequest: it is truncated or broken.
+        MalformedRequest: the image is truncated or broken.
     """
     image, where = picture
     try:
@@ -126,17 +129,17 @@ def decode(picture: Picture, settings: ImageSettings) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's; 1, upright, where there is none that can be read."""
+    """Return the EXIF orientation; 1 (upright) if there is none that can be read."""
     try:
         found = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # a camera's faulty EXIF does not spoil its picture
+    except Exception:  # the picture is valid even if a camera wrote faulty EXIF
         return 1
     return found if isinstance(found, int) else 1
 
 
 def _plain(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """Convert to RGB in eight bits; transparent pixels show the background."""
-    if image.mode.startswith("I"):  # grey in 16 bits: the upper eight, as Pillow does with colours
+    """Convert to 8-bit RGB; transparent pixels show the background."""
+    if image.mode.startswith("I"):  # 16-bit grey: the upper 8 bits, as Pillow does with colours
         high = np.asarray(image).astype(np.uint16) >> 8
         return Image.fromarray(high.astype(np.uint8)).convert("RGB")
     if image.mode in ALPHA or "transparency" in image.info:

@@ -11,18 +11,18 @@ from service.core.names import PREPROCESSOR_FILE
 from service.engine.storage.hub_json import hub_object
 
 FILTERS: tuple[Resample, ...] = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
-"""By Pillow's number, which the file has."""
+"""By Pillow's number, which the file contains."""
 OF_IMAGES = ("image_mean", "do_resize", "do_center_crop", "image_processor_type")
-"""Keys that tell the file from that of a model for sound."""
+"""Keys that distinguish the file of an image model from that of an audio model."""
 SMALL_EDGE = 384
-"""Below it a ``crop_pct`` scales images up before they are cut."""
+"""For a smaller edge, ``crop_pct`` scales images up before they are cropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class HubImages:
-    """The settings in the file; None for those that it lacks. ``edges`` belong to ``resize``:
-    (shorter, longest or 0), or (height, width). ``crop`` is (height, width). ``scale`` is 1 where
-    values stay from 0 to 255."""
+    """The settings in the file; None for missing ones. ``edges`` belong to ``resize``: (shorter,
+    longest or 0), or (height, width). ``crop`` is (height, width). ``scale`` is 1 if values stay
+    from 0 to 255."""
 
     resize: Resize
     edges: tuple[int, int]
@@ -35,17 +35,17 @@ class HubImages:
 
 
 def read_hub_config(home: Path, root: Path) -> HubImages | None:
-    """The settings in the file of a folder; None where there is none, or it is not about images.
-    ``root`` is the repository, which no link may lead out of.
+    """Read the settings in the file of a folder; None if there is no file, or it is not for images.
+    ``root`` is the repository; links that leave it are refused.
 
     Raises:
-        LoadFailed: it cannot be read, or asks for what is not done here.
+        LoadFailed: the file cannot be read, or needs a step that is not supported.
     """
     found = hub_object(home, root, PREPROCESSOR_FILE)
     if not any(key in found for key in OF_IMAGES):
         return None
     if found.get("do_pad"):
-        raise LoadFailed(f"{PREPROCESSOR_FILE} has do_pad, which is not done here")
+        raise LoadFailed(f"{PREPROCESSOR_FILE} has do_pad, which is not supported")
     resize, edges, crop = _sides(found)
     normalised = found.get("do_normalize", True)
     number = found.get("resample", 2)
@@ -74,7 +74,7 @@ def _sides(found: Mapping[str, Any]) -> tuple[Resize, tuple[int, int], tuple[int
         return "none", (0, 0), crop
     size = found.get("size")
     if type(size) is int:
-        # Alone, a number meant both sides; before a crop, the shorter one.
+        # A number without a crop meant both sides; with a crop, the shorter side.
         size = {"shortest_edge": size} if crop else {"height": size, "width": size}
     if not isinstance(size, Mapping):
         raise LoadFailed(f"{PREPROCESSOR_FILE} has size {size!r:.80}, expected numbers of pixels")

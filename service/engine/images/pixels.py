@@ -1,4 +1,4 @@
-"""Pixels to a model's input: resized, cut or filled up, and with values as the model takes them."""
+"""Converts pixels to a model's input: resizes, crops or pads the image, and scales its values."""
 
 import numpy as np
 from PIL import Image
@@ -18,11 +18,11 @@ FILTERS = {
 
 
 VALUE_BYTES = 16
-"""For each value of the input: as a float, and once more in the batch, with room for a copy."""
+"""Bytes for each value of the input: a float, the same in the batch, and room for a copy."""
 
 
 def bytes_needed(picture: Picture, settings: ImageSettings) -> int:
-    """What ``read_picture`` may take, from the header alone.
+    """Return the bytes that ``read_picture`` may need, from the header alone.
 
     Raises:
         SignatureMismatch: see ``place``.
@@ -33,8 +33,8 @@ def bytes_needed(picture: Picture, settings: ImageSettings) -> int:
 
 
 def read_picture(picture: Picture, settings: ImageSettings) -> tuple[Array, Placement]:
-    """One row of the input, [channels, height, width] or [height, width, channels], and the place
-    of the image in it.
+    """Return one row of the input, [channels, height, width] or [height, width, channels], and the
+    place of the image in it.
 
     Raises:
         MalformedRequest, SignatureMismatch: see ``decode`` and ``place``.
@@ -45,7 +45,7 @@ def read_picture(picture: Picture, settings: ImageSettings) -> tuple[Array, Plac
 
 
 def shown(image: Image.Image, placement: Placement, settings: ImageSettings) -> Image.Image:
-    """The part of the scaled image that the model sees."""
+    """Return the part of the scaled image that the model sees."""
     if placement.resized != image.size:
         image = image.resize(placement.resized, FILTERS[settings.resample])
     left, top = placement.left, placement.top
@@ -61,7 +61,7 @@ def shown(image: Image.Image, placement: Placement, settings: ImageSettings) -> 
 
 
 def values_of(image: Image.Image, settings: ImageSettings) -> Array:
-    """The values of an image of the right size, as the model takes them."""
+    """Convert an image of the right size to the values that the model expects."""
     values = np.asarray(image)
     if values.ndim == 2:
         values = values[:, :, None]

@@ -1,5 +1,5 @@
-"""How a model takes images: by [image] of model.toml, then preprocessor_config.json, then the shape
-of its input."""
+"""Builds the image settings of a model from [image] of model.toml, then preprocessor_config.json,
+then the shape of its input."""
 
 from service.config.model import ImageConfig
 from service.core.errors import LoadFailed
@@ -15,10 +15,10 @@ CHANNELS = (1, 3)
 def image_settings(
     config: ImageConfig, hub: HubImages | None, signature: Signature
 ) -> ImageSettings:
-    """The settings for a model of this signature.
+    """Return the settings for a model with this signature.
 
     Raises:
-        LoadFailed: they do not fit it, or something is missing.
+        LoadFailed: the settings do not fit the signature, or a setting is missing.
     """
     spec = _input(config, signature)
     first = _channels_first(config, spec)
@@ -92,7 +92,7 @@ def _channels_first(config: ImageConfig, spec: TensorSpec) -> bool:
 def _sides(
     config: ImageConfig, hub: HubImages | None, fixed: tuple[int, int] | None
 ) -> tuple[Resize, tuple[int, int], tuple[int, int] | None]:
-    """How to resize, the edges for it, and what to cut out."""
+    """Return how to resize, the edges for it, and the size of the crop."""
     from_file = config.resize is None and config.shorter_side is None and config.size is None
     if hub is not None and from_file:
         return hub.resize, hub.edges, hub.crop if config.crop is not False else None
@@ -114,19 +114,19 @@ def _sides(
 def _values(
     config: ImageConfig, hub: HubImages | None, spec: TensorSpec, channels: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Factor and offset of each channel."""
+    """Return the factors and the offsets of the channels."""
     if spec.datatype.name == "UINT8":
         if (config.scale, config.mean, config.std) != (None, None, None):
             raise LoadFailed(
-                f'[image]: input "{spec.name}" is UINT8, which takes pixels as they are: leave out'
-                " scale, mean and std"
+                f'[image]: input "{spec.name}" is UINT8, so pixels are not scaled: remove scale,'
+                " mean and std"
             )
         return (1.0,) * channels, (0.0,) * channels
     scale = config.scale if config.scale is not None else (hub.scale if hub else 1 / 255)
     mean = _each("mean", config.mean or (hub.mean if hub else None) or (0.0,), channels)
     std = _each("std", config.std or (hub.std if hub else None) or (1.0,), channels)
     if 0 in std:
-        raise LoadFailed("[image]: std has a 0, by which nothing can be divided")
+        raise LoadFailed("[image]: std has a 0, expected other numbers")
     pairs = list(zip(mean, std, strict=True))
     return tuple(scale / s for _, s in pairs), tuple(-m / s for m, s in pairs)
 
@@ -144,7 +144,7 @@ def _classes(config: ImageConfig, signature: Signature) -> int:
         return 0
     outputs = signature.outputs
     if len(outputs) != 1 or outputs[0].datatype.kind != "number":
-        raise LoadFailed("[image]: classes needs a model with one output, of numbers")
+        raise LoadFailed("[image]: classes needs a model with one output of a float datatype")
     return config.classes
 
 
@@ -156,6 +156,6 @@ def _boxes(config: ImageConfig, signature: Signature) -> BoxSettings | None:
     if spec is None or spec.datatype.name not in FLOATS:
         names = ", ".join(f'"{each.name}" {each}' for each in signature.outputs)
         raise LoadFailed(
-            f'[image.boxes]: output "{wanted.output}" is none of floats; the model gives {names}'
+            f'[image.boxes]: the model has no float output "{wanted.output}"; it has {names}'
         )
     return BoxSettings(wanted.output, wanted.form, wanted.scale == "unit", wanted.axis)

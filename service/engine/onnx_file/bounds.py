@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from service.core.bounded import Step, unbounded_step
 
 ALL_LISTED = 4
-"""Before this version of ONNX's IR each constant was listed among the inputs, and none could be
-replaced."""
+"""Before this version of ONNX's IR each constant was also listed as an input, and no request could
+replace it."""
 
 
 class _Scope:
@@ -21,7 +21,7 @@ class _Scope:
 
 
 class Bounds:
-    """The scopes of a file: its graph and each function. Each scope has names of its own."""
+    """The scopes of a file: its graph and each function. Each scope has its own names."""
 
     def __init__(self) -> None:
         self._graph = self._current = _Scope()
@@ -35,7 +35,7 @@ class Bounds:
             self._current.tensors.difference_update(step.outputs)
 
     def keep(self, name: str) -> None:
-        """A tensor."""
+        """Add a constant tensor."""
         self._current.tensors.add(name)
 
     def entry(self, name: str) -> None:
@@ -44,7 +44,7 @@ class Bounds:
 
     @contextmanager
     def function(self, domain: str, name: str) -> Iterator[None]:
-        """A context in which everything added belongs to a function."""
+        """Collect everything that is added in this context as parts of a function."""
         self._current = _Scope()
         self._scopes.append(self._current)
         self._functions.add((domain, name))
@@ -52,7 +52,7 @@ class Bounds:
         self._current = self._graph
 
     def broken(self, ir_version: int) -> str:
-        """A description of the first step that shapes do not bound; "" if there is none."""
+        """Describe the first step whose cost shapes do not bound; "" if there is none."""
         for scope in self._scopes:
             fixed = 0 < ir_version < ALL_LISTED
             constants = scope.tensors if fixed else scope.tensors - scope.entries

@@ -1,7 +1,7 @@
-"""The values that inputs of a classical model may have, as its encoders list them.
+"""The values that inputs of a classical model may have, according to its encoders.
 
 skl2onnx and onnxmltools write the categories of a column into a OneHotEncoder or LabelEncoder. Most
-of these refuse any other value, so that rows to try such a model with must have them.
+of these operators refuse any other value, so generated rows for such a model must use them.
 
 Operators: https://github.com/onnx/onnx/blob/main/docs/Operators-ml.md
 """
@@ -19,14 +19,14 @@ LISTS = {
     "CategoryMapper": ("cats_strings", "cats_int64s"),
     "LabelEncoder": ("keys_strings", "keys_int64s"),
 }
-"""By operator, the attributes with the values that it takes."""
+"""By operator, the attributes with the values that it accepts."""
 SAME = {"Identity", "Reshape", "Cast", "Flatten", "Squeeze", "Unsqueeze"}
 SELECT = {"ArrayFeatureExtractor", "Gather"}
-"""Operators that pass their first input on, and that take columns of it."""
+"""``SAME``: operators that pass their first input on. ``SELECT``: operators that select columns."""
 MOST_VALUES = 8
-"""Of a column: there are as many made-up rows."""
+"""Values of one column: as many as there are generated rows."""
 MOST_BYTES = 256
-"""Of a value."""
+"""Bytes of one value."""
 MOST_STEPS = 32
 MOST_COLUMNS = 4096
 INT64 = 7
@@ -43,18 +43,18 @@ class Encoders:
         self._indices: dict[str, int] = {}
 
     def node(self, node: Node) -> None:
-        """A node of any kind."""
+        """Add a node of any kind."""
         if node.inputs and node.outputs and node.operator in SAME | SELECT | {"Concat"}:
             self._nodes[node.outputs[0]] = node
 
     def encoder(self, node: Node, attributes: Sequence[memoryview]) -> None:
-        """A node of the domain ai.onnx.ml, with its attributes."""
+        """Add a node of the domain ai.onnx.ml, with its attributes."""
         for each in attributes if node.inputs and node.operator in LISTS else ():
             if values := tuple(islice(_values(each, LISTS[node.operator]), MOST_VALUES)):
                 self._found.append((node.inputs[0], values))
 
     def keep(self, name: str, datatype: int, dims: list[int], message: memoryview) -> None:
-        """A constant tensor: the column that an operator takes may be one."""
+        """Add a constant tensor, which may be the index of a column that an operator selects."""
         if datatype == INT64 and dims in ([], [1]):
             for number, value in fields(message):
                 if number == 9 and len(view(value)) == 8:
@@ -63,7 +63,7 @@ class Encoders:
                     self._indices[name] = sum(integers(value, 1))
 
     def categories(self) -> Mapping[str, Categories]:
-        """The values for each column of the inputs that an encoder reads."""
+        """Return the values of each column of the inputs that an encoder reads."""
         found: dict[str, dict[int | None, tuple[Category, ...]]] = {}
         for name, values in self._found:
             start, column = self._source(name)
@@ -71,7 +71,8 @@ class Encoders:
         return {name: _columns(columns) for name, columns in found.items()}
 
     def _source(self, name: str) -> tuple[str, int | None]:
-        """The tensor that another one is taken from, and the column of it if it is one."""
+        """Return the tensor from which a tensor is derived, and the column of it; None if it is not
+        a single column."""
         column: int | None = None
         for _ in range(MOST_STEPS):
             node = self._nodes.get(name)
@@ -96,8 +97,8 @@ def _columns(columns: Mapping[int | None, tuple[Category, ...]]) -> Categories:
 
 
 def _values(attribute: memoryview, names: Sequence[str]) -> Iterator[Category]:
-    """The values in an attribute of one of these names, which comes before them in every file that
-    the converters write."""
+    """Yield the values of an attribute that has one of these names. The converters always write the
+    name before the values."""
     known = False
     for number, value in fields(attribute):
         if number == 1:

@@ -1,5 +1,5 @@
-"""Weights of forests, linear models and support vector machines. Their operators have the weights
-in lists of numbers among the attributes, where other models have tensors.
+"""Weights of forests, linear models and support vector machines. Their operators store the weights
+as lists of numbers in attributes; other models store them as tensors.
 
 Operators: https://github.com/onnx/onnx/blob/main/docs/Operators-ml.md
 """
@@ -15,9 +15,9 @@ FLOAT, DOUBLE = 1, 11
 """onnx.proto, TensorProto.DataType."""
 VARINT = rb"[\x80-\xff]{0,9}[\x00-\x7f]"
 ALONE, PACKED = re.compile(rb"\x40(" + VARINT + rb")"), re.compile(VARINT)
-"""An integer of an AttributeProto, field 8, with its tag and without."""
+"""An integer of an AttributeProto, field 8: with its tag, and without."""
 AT_ONCE = 2**16
-"""Bytes of packed integers that are looked at without a pause for other threads."""
+"""Bytes of packed integers that are read without a pause for other threads."""
 OF_EACH_NODE = "nodes_treeids"
 THRESHOLDS = ("nodes_values_as_tensor", "nodes_splits")
 COEFFICIENTS = ("coefficients", "support_vectors")
@@ -26,7 +26,7 @@ MOST_TREES = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Trees:
-    """How many trees, and how many nodes they have together, leaves included."""
+    """The number of trees, and of all their nodes, leaves included."""
 
     trees: int = 0
     nodes: int = 0
@@ -40,7 +40,8 @@ class Trees:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What one operator holds: ``numbers`` in FP32, unless ``double``, and the trees they make."""
+    """The weights of one operator: the count of ``numbers``, FP64 if ``double``, else FP32; and the
+    trees."""
 
     numbers: int = 0
     double: bool = False
@@ -48,10 +49,10 @@ class Learned:
 
 
 def learned(operator: str, attributes: Iterable[memoryview]) -> Learned:
-    """The values in the attributes of a node of the domain ai.onnx.ml.
+    """Count the weights in the attributes of a node of the domain ai.onnx.ml.
 
     Raises:
-        WireError: they cannot be read.
+        WireError: the attributes cannot be read.
     """
     if operator.startswith("TreeEnsemble"):
         return _forest(attributes)
@@ -76,8 +77,8 @@ def _forest(attributes: Iterable[memoryview]) -> Learned:
         elif name == "tree_roots":
             trees += sum(map(len, _integers(each)))
         elif name in ("nodes_featureids", "leaf_targetids"):
-            # TreeEnsemble has lists for branches and for leaves; the older operators have one of
-            # both, which is counted above.
+            # TreeEnsemble has separate lists for branches and leaves. The older operators have one
+            # list for both, which is counted above.
             nodes += sum(map(len, _integers(each))) if _has_roots(attributes) else 0
         elif name in THRESHOLDS:
             double = double or _datatype(each) == DOUBLE
@@ -93,13 +94,13 @@ def _name(attribute: memoryview) -> str:
 
 
 def _datatype(attribute: memoryview) -> int:
-    """That of the tensor in an attribute."""
+    """Return the datatype of the tensor in an attribute."""
     tensors = (view(value) for number, value in fields(attribute, NUMBERS) if number == 5)
     return next((v for t in tensors for n, v in fields(t) if n == 2 and isinstance(v, int)), 0)
 
 
 def _floats(attribute: memoryview) -> int:
-    """How many there are, each alone, or packed."""
+    """Count the floats of an attribute, single or packed."""
     count = 0
     for number, value in fields(attribute, NUMBERS):
         if number == 0:
@@ -110,7 +111,7 @@ def _floats(attribute: memoryview) -> int:
 
 
 def _integers(attribute: memoryview) -> Iterator[list[bytes]]:
-    """Lists of them as they are encoded, each alone or packed."""
+    """Yield lists of the encoded integers of an attribute, single or packed."""
     for number, value in fields(attribute, NUMBERS):
         if number == 0:
             yield ALONE.findall(view(value))

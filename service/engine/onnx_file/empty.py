@@ -1,7 +1,7 @@
-"""Operators of ONNX Runtime that crash the process on a tensor without elements; found by trying.
+"""Operators of ONNX Runtime that crash the process on a tensor without elements, found by tests.
 
-They divide an integer by zero, or throw in a thread without a handler. Neither can be caught, so
-such inputs must be refused before the run.
+They divide an integer by zero, or throw an exception in a thread without a handler. Neither can be
+caught, so such inputs must be refused before the run.
 """
 
 from collections.abc import Iterable, Set
@@ -13,14 +13,15 @@ from service.core.tensors import Array, show_shape
 
 
 class Empty(Enum):
-    """Inputs without elements, by the axes of length 0; each kind includes those that follow."""
+    """Kinds of inputs without elements, by the axes of length 0. Each kind includes the following
+    ones."""
 
     ANY_AXIS = "any axis"
     NO_ROWS = "the first axis"
     NO_ROWS_AND_MORE = "the first axis and another one"
 
     def includes(self, shape: tuple[int, ...]) -> bool:
-        """Whether an array of this shape is one of the kind."""
+        """Return whether an array of this shape is of this kind."""
         if self is Empty.ANY_AXIS:
             return 0 in shape
         return shape[:1] == (0,) and (self is Empty.NO_ROWS or 0 in shape[1:])
@@ -28,9 +29,9 @@ class Empty(Enum):
 
 FATAL = {
     Empty.ANY_AXIS: {"LSTM", "GRU", "DynamicQuantizeLSTM", "AttnLSTM"},
-    # The cache of a decoder may be empty: it is at the first step.
+    # The cache of a decoder may be empty: it is empty at the first step.
     Empty.NO_ROWS: {"QAttention", "GroupQueryAttention", "SparseAttention", "FeatureVectorizer"},
-    # No images without height or width. Without rows alone, ONNX Runtime's kernels return early.
+    # Images need a height and a width. With 0 rows only, ONNX Runtime's kernels return early.
     Empty.NO_ROWS_AND_MORE: {"AveragePool", "MaxPool", "GlobalAveragePool", "GlobalMaxPool"},
 }
 
@@ -43,10 +44,10 @@ class Fatal:
     empty: Empty
 
     def check(self, arrays: Iterable[Array]) -> None:
-        """Refuse inputs that would end the process.
+        """Refuse inputs that would crash the process.
 
         Raises:
-            InputRejected: an array is of that kind.
+            InputRejected: an array is of the kind ``empty``.
         """
         for array in arrays:
             if 0 in array.shape and self.empty.includes(array.shape):
@@ -57,7 +58,8 @@ class Fatal:
 
 
 def fatal_operator(operators: Set[str]) -> Fatal | None:
-    """The operator of a graph that takes the fewest empty inputs; None if all take any."""
+    """Return the operator of a graph that accepts the fewest empty inputs; None if all operators
+    accept any empty input."""
     for empty, names in FATAL.items():
         found = sorted(names & operators)
         if found:

@@ -35,14 +35,14 @@ class ExternalData:
 def external_data(
     tensor: str, entries: Iterable[tuple[str, str]], datatype: int, dims: Iterable[int]
 ) -> Iterator[ExternalData]:
-    """The locations in the ``external_data`` entries of one tensor.
+    """Yield the locations in the ``external_data`` entries of one tensor.
 
     Raises:
-        WireError: the offset or length is no number.
+        WireError: the offset or length is not a number.
     """
     given = list(entries)
     numbers = {key: _number(tensor, key, value) for key, value in given if key != "location"}
-    # A length of 0 says nothing, as ONNX Runtime reads it.
+    # A length of 0 stands for no length, as in ONNX Runtime.
     size = max(bytes_of(datatype, dims), numbers.get("length", 0)) if given else 0
     end = numbers.get("offset", 0) + size
     for key, value in given:
@@ -51,7 +51,7 @@ def external_data(
 
 
 def bytes_of(datatype: int, dims: Iterable[int]) -> int:
-    """What a tensor's data has, rounded up to bytes; 0 for what has no fixed size.
+    """Return the bytes of a tensor's data, rounded up; 0 for datatypes without a fixed size.
 
     Raises:
         TooLarge: the dimensions are not those of a tensor.
@@ -60,8 +60,8 @@ def bytes_of(datatype: int, dims: Iterable[int]) -> int:
 
 
 def external_entries(message: memoryview) -> list[tuple[str, str]]:
-    """The place of a tensor's data in another file: all entries "location", "offset" and
-    "length", which may be more than once."""
+    """Return the entries that locate a tensor's data in another file: "location", "offset" and
+    "length". A key may occur more than once."""
     found = []
     for number, value in fields(message):
         if number == 13:
@@ -72,7 +72,7 @@ def external_entries(message: memoryview) -> list[tuple[str, str]]:
 
 def _number(tensor: str, key: str, value: str) -> int:
     if key not in ("offset", "length"):
-        return 0  # such as a checksum
+        return 0  # for example a checksum
     if not NUMBER.fullmatch(value):
         raise WireError(f"external data of tensor {tensor!r:.200}: {key} is {value!r:.40}")
     return int(value)

@@ -1,4 +1,4 @@
-"""Moves external data into a model where ONNX Runtime would read it from files only: for tensors of
+"""Moves external data into a model if ONNX Runtime can only read it from files: for tensors of
 nodes, subgraphs and functions.
 
 Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
@@ -12,11 +12,11 @@ from service.engine.onnx_file.external import bytes_of, external_entries
 from service.engine.onnx_file.protobuf import encode, fields, integers, view
 
 MOST_BYTES = 2**31 - 1
-"""What protobuf allows one message."""
+"""Protobuf's limit for one message."""
 
 
 class Kind(Enum):
-    """A message that may have tensors inside."""
+    """A message that may contain tensors."""
 
     MODEL = "model"
     GRAPH = "graph"
@@ -38,18 +38,19 @@ INSIDE = {
     },
     Kind.SPARSE: {1: Kind.TENSOR, 2: Kind.TENSOR},
 }  # fmt: skip
-"""Which fields of a message are such messages."""
+"""The fields of a message that are such messages."""
 EXTERNAL = (14, 1)
-"""The field that says where the data is; entries without it mean nothing."""
+"""The field data_location with the value EXTERNAL; without it, external entries have no effect."""
 NUMBERS = (2, 7)
-"""An attribute's floating-point fields. One that has a tensor or a graph has no other value."""
+"""An attribute's floating-point fields. If it has a tensor or a graph, it has no other value."""
 
 
 def inlined(
     model: memoryview, files: Mapping[str, bytes], *, everything: bool = False
 ) -> bytes | None:
-    """The model without external data, that of its main graph's initializers apart unless it is
-    ``everything``; None where nothing changes. ``files`` has all that the model names.
+    """Return the model with its external data inside; None if nothing changes. The data of the main
+    graph's initializers is moved only with ``everything``. ``files`` has all files that the model
+    names.
 
     Raises:
         LoadFailed: the model becomes too large for its format.
@@ -68,7 +69,7 @@ class _Inliner:
         self._files, self._everything = files, everything
 
     def rewritten(self, message: memoryview, kind: Kind, depth: int = 0) -> bytes | None:
-        """A message with its submessages rewritten; None where nothing changes."""
+        """Rewrite a message and its submessages; return None if nothing changes."""
         if kind is Kind.TENSOR:
             return self._tensor(message)
         parts, changed, inside = [], False, INSIDE[kind]
@@ -93,7 +94,7 @@ class _Inliner:
                 dims += integers(value)
             elif number == 2 and isinstance(value, int):
                 datatype = value
-            if number not in (9, 13, 14):  # the data, where it is outside, and that it is
+            if number not in (9, 13, 14):  # raw_data, external_data, data_location
                 rest.append(encode(number, value))
         start = int(where.get("offset", "0"))
         size = bytes_of(datatype, dims) or int(where.get("length", "0"))

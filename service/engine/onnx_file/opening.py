@@ -11,15 +11,15 @@ from service.engine.onnx_file.scan import check_head
 from service.files import open_regular
 
 MOST_BYTES = 2**31
-"""Limit of protobuf for one message; larger models have external data."""
+"""Protobuf's limit for one message; larger models have external data."""
 
 
 @contextmanager
 def open_model(path: Path) -> Iterator[BinaryIO]:
-    """A regular file that begins as an ONNX model does, open for reading at its start.
+    """Open a regular file that begins like an ONNX model, for reading from its start.
 
     Raises:
-        LoadFailed: it is something else, cannot be read, or is larger than ONNX allows.
+        LoadFailed: the file is not such a file, cannot be read, or is larger than ONNX allows.
     """
     try:
         with open_regular(path, MOST_BYTES) as file:

@@ -1,7 +1,7 @@
 """Reader and writer of the protobuf wire format. Skipped fields are not copied.
 
-An ONNX file is one protobuf message, mostly weights. The few kilobytes of it that say what the
-graph is are found here by walking over the rest, so that a file of any size costs no memory.
+An ONNX file is one protobuf message that consists mostly of weights. This reader finds the few
+kilobytes that describe the graph, and skips the rest, so that a file of any size costs no memory.
 
 Source: https://protobuf.dev/programming-guides/encoding/
 """
@@ -16,8 +16,8 @@ MODES = rb"\x4a(?:\x04LEAF|\x09BRANCH_(?:LT|GT|EQ)|\x0aBRANCH_(?:LEQ|GTE|NEQ))"
 NUMBERS = re.compile(
     rb"(?:\x3d[\s\S]{4}|\x40[\x80-\xff]{0,9}[\x00-\x7f]|" + MODES + rb"){1,65536}+"
 )
-"""Floats and integers of an AttributeProto, fields 7 and 8, one behind the other, and the strings,
-field 9, that say what a node of a tree is: a forest has millions of each."""
+"""Sequences of floats and integers of an AttributeProto (fields 7 and 8), and of the strings (field
+9) that name the kind of a tree's node: a forest has millions of each."""
 
 
 class WireError(ValueError):
@@ -27,13 +27,13 @@ class WireError(ValueError):
 def fields(
     message: memoryview, skip: re.Pattern[bytes] | None = None
 ) -> Iterator[tuple[int, int | memoryview]]:
-    """The fields of a message in order: (number, value).
+    """Yield the fields of a message in order: (number, value).
 
-    A varint is an int; everything else is the view of its bytes. What ``skip`` matches is passed
-    over at once, and given whole under the number 0, which no field has.
+    A varint is an int; everything else is a view of its bytes. A sequence that ``skip`` matches is
+    not split: it is yielded whole with the number 0, which no field has.
 
     Raises:
-        WireError: the bytes end early, or hold what no ONNX file has.
+        WireError: the bytes end early, or have a wire type that no ONNX file has.
     """
     at, end = 0, len(message)
     while at < end:
@@ -56,16 +56,16 @@ def fields(
         else:
             raise WireError(f"wire type {wire_type} at byte {at}")
         if at + size > end:
-            raise WireError(f"field {number} of {size} bytes at byte {at} passes the end at {end}")
+            raise WireError(f"field {number} of {size} bytes at byte {at} exceeds the end at {end}")
         yield number, message[at : at + size]
         at += size
 
 
 def varint(message: memoryview, at: int) -> tuple[int, int]:
-    """The unsigned integer at a place, and the place after it.
+    """Return the unsigned integer at a position, and the position after it.
 
     Raises:
-        WireError: it does not end within ten bytes.
+        WireError: the integer does not end within ten bytes.
     """
     value = 0
     for shift in range(0, 70, 7):
@@ -80,7 +80,7 @@ def varint(message: memoryview, at: int) -> tuple[int, int]:
 
 
 def encode(number: int, value: int | str | bytes | memoryview) -> bytes:
-    """One field of a message: an unsigned integer as a varint, everything else as bytes."""
+    """Encode one field of a message: an unsigned integer as a varint, everything else as bytes."""
     if isinstance(value, int):
         return _varint(number << 3 | VARINT) + _varint(value)
     data = value.encode() if isinstance(value, str) else value
@@ -96,7 +96,7 @@ def _varint(value: int) -> bytes:
 
 
 def integers(value: int | memoryview, most: int = MAX_DIMS) -> list[int]:
-    """A repeated integer field's values, packed or one of them alone.
+    """Return the values of a repeated integer field: packed values, or a single one.
 
     Raises:
         WireError: there are more than ``most``.
@@ -114,24 +114,24 @@ def integers(value: int | memoryview, most: int = MAX_DIMS) -> list[int]:
 
 
 def text(value: int | memoryview) -> str:
-    """A string field.
+    """Decode a string field.
 
     Raises:
-        WireError: it is not one, or longer than a name may be.
+        WireError: the field is not a string, or is longer than a name may be.
     """
     if isinstance(value, int):
-        raise WireError(f"the number {value} where a text belongs")
+        raise WireError(f"expected a text, got the number {value}")
     if len(value) > MAX_NAME_BYTES:
         raise WireError(f"a name of {len(value)} bytes, at most {MAX_NAME_BYTES} are allowed")
     return bytes(value).decode(errors="replace")
 
 
 def view(value: int | memoryview) -> memoryview:
-    """A nested message.
+    """Return the bytes of a nested message.
 
     Raises:
-        WireError: it is not one.
+        WireError: the field is not a message.
     """
     if isinstance(value, int):
-        raise WireError(f"the number {value} where a message belongs")
+        raise WireError(f"expected a message, got the number {value}")
     return value

@@ -43,17 +43,17 @@ PAUSE_SECONDS = 0.0005
 
 
 def _no_model(message: memoryview, name: str, why: str) -> LoadFailed:
-    """The error of bytes that cannot be read as ONNX, naming the format that they have instead."""
+    """Return the error for bytes that are not ONNX. It names their format if that is known."""
     what = foreign(bytes(message[:HEAD]))
     return LoadFailed(f"{name} is not an ONNX model: {f'it is {what}' if what else why}")
 
 
 def check_head(head: bytes, name: str) -> None:
-    """Check that the first bytes of a file may begin a model, before the rest is read: it may be
+    """Check that the first bytes of a file may begin a model, before the rest is read, which may be
     gigabytes.
 
     Raises:
-        LoadFailed: they do not.
+        LoadFailed: the bytes do not begin a model.
     """
     message = memoryview(head)
     try:
@@ -78,7 +78,7 @@ class Node(NamedTuple):
 
 class Scan:
     """A pass over a model. It calls ``visit``, ``keep``, ``entry``, ``unshaped`` and ``classical``
-    for what it finds, and ends at the limits of ``core.graph_limits``."""
+    for the parts that it finds, and fails at the limits of ``core.graph_limits``."""
 
     ir_version = 0
     _fields_left = MAX_FIELDS
@@ -86,10 +86,10 @@ class Scan:
     _nodes = _dense = 0
 
     def read(self, message: memoryview, name: str) -> None:
-        """Walk over the bytes of a model; ``name`` is that of its file.
+        """Read the bytes of a model; ``name`` is the name of its file.
 
         Raises:
-            LoadFailed: it is not an ONNX model, or too large a graph.
+            LoadFailed: it is not an ONNX model, or the graph is too large.
         """
         graphs = 0
         self._calls: Counter[Function] = Counter()
@@ -112,22 +112,22 @@ class Scan:
             raise _no_model(message, name, f"it holds {graphs} graphs")
 
     def visit(self, node: Node) -> None:
-        """A node, in a graph or a function."""
+        """Receive a node of a graph or a function."""
 
     def keep(self, name: str, datatype: int, dims: list[int], message: memoryview) -> None:
-        """A tensor; one in a node goes by the name of the node's output."""
+        """Receive a constant tensor. A tensor in a node has the name of the node's output."""
 
     def entry(self, name: str) -> None:
-        """An input of a graph."""
+        """Receive the name of an input of a graph."""
 
     def unshaped(self, name: str) -> None:
-        """An input or output of the model that is declared without a shape."""
+        """Receive the name of an input or output of the model that is declared without a shape."""
 
     def classical(self, node: Node, attributes: Sequence[memoryview]) -> None:
-        """A node of ONNX's operators for classical models, which has its weights in attributes."""
+        """Receive a node of the domain ai.onnx.ml, which has its weights in attributes."""
 
     def graph(self, message: memoryview, depth: int = 0) -> None:
-        """A graph, of the model or of a node such as If."""
+        """Read a graph of the model, or of a node such as If."""
         if depth > MAX_GRAPH_DEPTH:
             raise TooLarge(f"graphs nested more than {MAX_GRAPH_DEPTH} deep")
         for number, value in self._fields(message):
@@ -145,7 +145,7 @@ class Scan:
                 self.sparse(view(value))
 
     def function(self, message: memoryview) -> None:
-        """A function that the file defines."""
+        """Read a function that the file defines."""
         name = domain = ""
         outside, self._calls = self._calls, Counter()
         for number, value in self._fields(message):
@@ -155,12 +155,12 @@ class Scan:
                 domain = text(value)
             elif number == 7:
                 self.node(view(value), 0)
-        key = domain, name  # of several with one name, which differ in "overload", all count
+        key = domain, name  # functions of the same name differ in "overload"; all of them count
         self._functions[key] = self._functions.get(key, Counter()) + self._calls
         self._calls = outside
 
     def sparse(self, message: memoryview, name: str = "") -> None:
-        """A sparse tensor: its values and their places."""
+        """Read a sparse tensor: its values and their positions."""
         dims: list[int] = []
         seen: set[int] = set()
         for number, value in self._fields(message):
@@ -177,7 +177,7 @@ class Scan:
             raise TooLarge(f"sparse tensors make more than {MAX_DENSE_ELEMENTS} elements in all")
 
     def node(self, message: memoryview, depth: int) -> None:
-        """A node and its subgraphs."""
+        """Read a node and its subgraphs."""
         inputs, outputs, operator, domain, attributes = [], [], "", "", []
         self._nodes = check_nodes(self._nodes + 1)
         for number, value in self._fields(message):
@@ -203,12 +203,13 @@ class Scan:
         self.visit(node)
 
     def attribute(self, message: memoryview, output: str, depth: int) -> tuple[str, int] | None:
-        """Walk into tensors and graphs; gives the name and the value of an integer."""
+        """Read an attribute with its tensors and graphs. Return the name and the value of an
+        integer attribute, else None."""
         name, integer = "", None
         values = 0
         for number, value in self._fields(message, NUMBERS):
             values += number in (5, 6, 22)
-            if values > 1:  # which parsers of protobuf would merge
+            if values > 1:  # protobuf parsers would merge them
                 raise WireError("an attribute with more than one tensor or graph")
             if number == 1:
                 name = text(value)
@@ -223,7 +224,7 @@ class Scan:
         return None if integer is None else (name, integer)
 
     def tensor(self, message: memoryview, name: str = "") -> None:
-        """A tensor, constant in the file or beside it."""
+        """Read a constant tensor, whose data is in the file or beside it."""
         dims: list[int] = []
         datatype = 0
         for number, value in self._fields(message):
@@ -243,7 +244,7 @@ class Scan:
             raise TooLarge(f"tensor {tensor!r:.200}: {error}") from None
 
     def _declaration(self, message: memoryview) -> tuple[str, bool]:
-        """The name of an input or output; False where it is a tensor without a shape."""
+        """Return the name of an input or output, and False if it is a tensor without a shape."""
         name, ranked = "", True
         for number, value in self._fields(message):
             if number == 1:
@@ -256,7 +257,8 @@ class Scan:
         return name, ranked
 
     def _shapes(self, message: memoryview) -> list[int | None]:
-        """The number of dimensions of each tensor in a type; None where it has no shape."""
+        """Return the number of dimensions of each tensor in a type; None for a tensor without a
+        shape."""
         found = []
         for number, value in self._fields(message):
             if number == 1:
@@ -276,8 +278,8 @@ class Scan:
             yield found
 
     def _pause(self) -> None:
-        """Let serving threads have the interpreter lock, for which each of them would wait up to
-        five milliseconds."""
+        """Release the interpreter lock for the serving threads. Otherwise each of them would wait
+        for it up to five milliseconds."""
         if self._fields_left < 0:
             raise TooLarge(f"the graph has more than {MAX_FIELDS} parts")
         self._pause_at = max(0, self._fields_left - FIELDS_AT_ONCE)

@@ -1,10 +1,10 @@
-"""The files that a session is loaded from: those of a version, read once.
+"""The files of a version, read once, from which a session is loaded.
 
-A file that others may write is never mapped: if it is truncated, the process dies of SIGBUS, and if
-it is overwritten, the answers change without passing the gate. So a snapshot holds the model and
-its external data in private memory. The same bytes are scanned, hashed and given to ONNX Runtime.
-Both are dropped once the session has them, and read again, and compared by digest, for another
-session of the same version.
+A file that other processes may write is never mapped: if it is truncated, the process dies of
+SIGBUS; if it is overwritten, the answers change without passing the gate. So a snapshot holds the
+model and its external data in private memory. The same bytes are scanned, hashed and passed to ONNX
+Runtime. They are released once the session is loaded. For another session of the same version, the
+files are read again and compared by digest.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from service.files import open_regular, unnamed_file
 
 EXTERNAL = "session.model_external_initializers_file_folder_path"
 FROM_MEMORY = "add_external_initializers_from_files_in_memory"
-"""Method of ``onnxruntime.SessionOptions``, which older releases do not have."""
+"""A method of ``onnxruntime.SessionOptions`` that older releases do not have."""
 BLOCK = 2**20
 ANY_SIZE = 2**63
 """Limit for external data, which may be larger than the range that the model uses."""
@@ -38,29 +38,30 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """The model's file, for messages."""
+        """The name of the model's file, for messages."""
 
     def model(self) -> memoryview:
-        """The bytes of the model."""
+        """Return the bytes of the model."""
 
     def beside(self, location: str) -> bytes:
-        """The bytes of a file that the model names.
+        """Return the bytes of a file that the model names.
 
         Raises:
-            OSError, ValueError: it cannot be read, or is not one of the version.
+            OSError, ValueError: the file cannot be read, or is not a file of the version.
         """
 
     def replace(self, model: bytes) -> None:
-        """Put a changed model, which names the same files, in the place of the one that was read.
-        Views of the old one must not be used any more."""
+        """Replace the model by a changed one that names the same files. Views of the old model must
+        not be used after this call."""
 
     def give(self, runtime: ort.SessionOptions, model: bytes | None) -> str | bytes:
-        """What ONNX Runtime opens; ``model`` is a changed one that names the same files."""
+        """Return the path or bytes that ONNX Runtime opens. ``model`` is a changed model that names
+        the same files, or None."""
 
 
 class ModelFile:
-    """A model in a folder of the user's own, for commands: ONNX Runtime opens and maps the files
-    itself, so that large ones cost no memory."""
+    """A model in a folder of the user, for commands. ONNX Runtime opens and maps the files itself,
+    so that large files cost no memory."""
 
     def __init__(self, path: Path) -> None:
         self.name = path.name
@@ -94,14 +95,14 @@ class ModelFile:
 class Snapshot:
     """The files of a version, read into memory of this process.
 
-    ``sha256`` is the model's, in hexadecimal; ``bytes`` counts the model's files.
+    ``sha256`` is the digest of the model in hexadecimal; ``bytes`` is the size of all its files.
     """
 
     def __init__(self, path: Path) -> None:
         """Read the model; its external data follows with ``add``.
 
         Raises:
-            LoadFailed: it cannot be read, or does not begin as a model.
+            LoadFailed: the model cannot be read, or the file does not begin like a model.
         """
         self.name = path.name
         self._path = path
@@ -115,12 +116,12 @@ class Snapshot:
         """Read the files that the model names.
 
         Raises:
-            LoadFailed: one is shorter than the model says, or the model cannot be loaded from
+            LoadFailed: a file is shorter than the model says, or the model cannot be loaded from
                 memory.
-            OSError: one cannot be read.
+            OSError: a file cannot be read.
         """
         for each in needed:
-            # No more than the tensors need: the rest may be gigabytes.
+            # Only the bytes that the tensors need: the rest may be gigabytes.
             with open_regular(self._path.parent / each.location, ANY_SIZE) as file:
                 data = file.read(each.end)
             if len(data) < each.end:
@@ -133,10 +134,10 @@ class Snapshot:
             self._inline()
 
     def again(self) -> "Snapshot":
-        """The same files read once more.
+        """Read the same files again.
 
         Raises:
-            LoadFailed: they are not the same any more.
+            LoadFailed: the files have changed.
         """
         try:
             other = Snapshot(self._path)
@@ -150,15 +151,15 @@ class Snapshot:
         return other
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Release the memory."""
         self._close()
         self._external = {}
 
     def model(self) -> memoryview:
-        """See ``Source``; external data that ONNX Runtime would look for in files is inside."""
+        """See ``Source``. External data that ONNX Runtime can only read from files is inside."""
         if not os.fstat(self._memory).st_size:
             return memoryview(b"")
-        # The map is closed by the garbage collector, after the last view of it.
+        # The garbage collector closes the map after the last view of it.
         return memoryview(mmap.mmap(self._memory, 0, access=mmap.ACCESS_READ))
 
     def beside(self, location: str) -> bytes:
@@ -179,12 +180,12 @@ class Snapshot:
             data = list(self._external.values())
             add = getattr(runtime, FROM_MEMORY)
             add(list(self._external), data, [len(each) for each in data])
-        os.lseek(self._memory, 0, os.SEEK_SET)  # macOS opens a descriptor where it stands
-        # By its path, not as bytes: ONNX Runtime parses those into a second copy.
+        os.lseek(self._memory, 0, os.SEEK_SET)  # macOS opens a descriptor at its current position
+        # A path instead of bytes: from bytes, ONNX Runtime makes a second copy.
         return model or f"{_DESCRIPTORS}/{self._memory}"
 
     def _inline(self) -> None:
-        # ONNX Runtime takes from memory what the main graph alone has outside.
+        # ONNX Runtime accepts external data from memory for initializers of the main graph only.
         apart = not hasattr(ort.SessionOptions, FROM_MEMORY)
         model = inlined(self.model(), self._external, everything=apart)
         if model is not None:
@@ -195,11 +196,11 @@ _DESCRIPTORS = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"
 
 
 def read_beside(folder: Path, location: str) -> bytes:
-    """A file that the model in a folder names.
+    """Read a file that the model in a folder names.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it leads outside.
+        OSError: the file cannot be read.
+        ValueError: the path leads outside the folder.
     """
     path = folder / location
     if leads_outside(folder, path):
@@ -208,7 +209,7 @@ def read_beside(folder: Path, location: str) -> bytes:
 
 
 def _copied(path: Path) -> tuple[int, str, int]:
-    """A file in private memory: its descriptor, SHA-256 and size."""
+    """Copy a file to private memory. Return its descriptor, SHA-256 and size."""
     memory, sum_, size = unnamed_file(), hashlib.sha256(), 0
     try:
         with open_model(path) as file:

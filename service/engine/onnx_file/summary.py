@@ -43,15 +43,15 @@ WEIGHT_TYPES = {
 }
 FLOATS = ("FP64", "FP32", "FP16", "BF16")
 DYNAMIC_OPS = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"}
-"""They find an activation's scale at run time, over all rows at once."""
+"""Operators that compute an activation's scale at run time, over all rows together."""
 PER_ROW = {"QuantizeLinear", "ReduceMax"}
 """Operators that compute the scale of each row and quantize with it."""
 INTEGER_OPS = {"MatMulInteger", "MatMulIntegerToFloat", "ConvInteger", "QGemm", "QAttention"}
-"""Integer arithmetic on scales that they are given."""
+"""Operators with integer arithmetic on given scales."""
 BLOCK_OPS = {"MatMulNBits": 1, "GatherBlockQuantized": 0}
-"""Weights of fewer than eight bits packed into bytes, and which input holds them."""
+"""Operators with weights of fewer than 8 bits packed into bytes, and the input that holds them."""
 MAINLY = 0.9
-"""Share of the weights from which the remaining formats are not named."""
+"""If one format has at least this share of the weights, the other formats are not named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Precision:
 
     ``scheme`` is "QDQ", "QOperator", "dynamic", "per-row" (dynamic, with a scale for each row),
     "weight-only", or "" for a graph in float.
-    ``trees`` are those of its forests, if it has any.
+    ``trees`` are the trees of its forests, if it has any.
     """
 
     shares: tuple[tuple[str, float], ...]
@@ -69,7 +69,7 @@ class Precision:
 
     @property
     def dynamic(self) -> bool:
-        """Whether activations get their scale from the whole tensor at run time."""
+        """True if activations get their scale from the whole tensor at run time."""
         return self.scheme == "dynamic"
 
     def __str__(self) -> str:
@@ -82,7 +82,7 @@ class Precision:
     def _weights(self) -> str:
         if not self.shares:
             return "no weights"
-        # Zero points are integers as well, but a thousandth of them.
+        # Zero points are integers as well, but only a thousandth of the weights.
         integers = [each for each in self.shares if each[0] not in FLOATS and each[1] > 0.01]
         kind, share = (integers or self.shares)[0]
         text = f"{kind} {self.scheme}".rstrip()
@@ -94,12 +94,13 @@ class Precision:
 
 @dataclass(frozen=True, slots=True)
 class GraphSummary:
-    """Properties of a graph that are known before it is loaded. ``external`` has one entry for each
-    file that the graph names, with the tensor that reaches furthest into it. ``unranked`` are the
-    inputs and outputs that it declares without a shape, which is not the shape of a scalar;
-    ``operators`` are those of all nodes. ``unbounded`` names what may take any time, whatever the
-    shapes of the inputs; "" where nothing does. ``categories`` are values that inputs may have, by
-    name."""
+    """Properties of a graph that are known before it is loaded.
+
+    ``external`` has one entry for each file that the graph names, with the tensor that reaches
+    furthest into it. ``unranked`` are the inputs and outputs that are declared without a shape,
+    which is not the same as the shape of a scalar. ``operators`` are the operators of all nodes.
+    ``unbounded`` describes a step whose time the shapes of the inputs do not bound; "" if there is
+    none. ``categories`` are values that inputs may have, by the name of the input."""
 
     precision: Precision
     external: tuple[ExternalData, ...]
@@ -110,12 +111,12 @@ class GraphSummary:
 
     @property
     def external_files(self) -> tuple[str, ...]:
-        """The names of those files, sorted."""
+        """The names of the external files, sorted."""
         return tuple(each.location for each in self.external)
 
 
 class _Summary(Scan):
-    """Collects what the summary needs."""
+    """A scan that collects the data of the summary."""
 
     def __init__(self) -> None:
         self.operators: set[str] = set()
@@ -198,10 +199,10 @@ def summarise(path: Path) -> GraphSummary:
 
 
 def summarise_model(model: memoryview, name: str) -> GraphSummary:
-    """Summarise the bytes of a model; ``name`` is that of its file.
+    """Summarise the bytes of a model; ``name`` is the name of its file.
 
     Raises:
-        LoadFailed: it is not an ONNX model, or too large a graph.
+        LoadFailed: it is not an ONNX model, or the graph is too large.
     """
     scan = _Summary()
     scan.read(model, name)
@@ -214,13 +215,13 @@ def summarise_model(model: memoryview, name: str) -> GraphSummary:
 
 
 def check_external_files(summary: GraphSummary, folder: Path) -> None:
-    """Make sure that every file that the graph names is inside the version's folder, and whole.
+    """Check that every file that the graph names is inside the version's folder, and complete.
 
     Raises:
-        LoadFailed: one is missing or too short, or a path or symbolic link leads outside.
+        LoadFailed: a file is missing or too short, or a path or symbolic link leads outside.
     """
     for each in summary.external:
-        # Shown as a literal: the name is from the file, and may hold anything.
+        # Shown as a literal: the name comes from the file, and may have any characters.
         shown = f"external data {each.location!r:.200}"
         if leads_outside(folder, folder / each.location):
             raise LoadFailed(f"{shown} leads outside the folder of the version")
@@ -235,8 +236,8 @@ def check_external_files(summary: GraphSummary, folder: Path) -> None:
 
 
 def file_size(path: Path) -> int | None:
-    """The bytes of a file; None where there is none."""
+    """Return the size of a file in bytes; None if it does not exist."""
     try:
         return path.stat().st_size if path.is_file() else None
-    except OSError:  # such as a name that is too long for the file system
+    except OSError:  # for example a name that is too long for the file system
         return None

@@ -1,9 +1,9 @@
-"""A copy of a model in which each product has INT8 constants of its own, in its own graph.
+"""Copies a model so that each product has INT8 constants of its own, in its own graph.
 
-ONNX Runtime's exact kernels store each weight anew, under a name made of the old one. They fail on
-a weight or zero point that they meet twice ("Attempt to replace the existing tensor"): tied
-weights, a layer that is run twice, one zero point for all. In a branch or loop body they pass over
-constants of the graph around it, as merged decoders have them, and those products saturate.
+ONNX Runtime's exact kernels store each weight again, under a name derived from the old one. They
+fail if a weight or zero point is used twice ("Attempt to replace the existing tensor"): tied
+weights, a layer that is run twice, one zero point for all weights. In a branch or loop body they
+ignore constants of the outer graph, which merged decoders have; then those products saturate.
 """
 
 from collections.abc import Iterator
@@ -20,14 +20,15 @@ PLACES = {
     "DynamicQuantizeMatMul": (1, 3), "MatMulInteger": (1, 3), "MatMulIntegerToFloat": (1, 5),
     "QAttention": (1, 7), "QGemm": (3, 5), "QLinearConv": (3, 5), "QLinearMatMul": (3, 5),
 }  # fmt: skip
-"""Where operators take a weight or its zero point."""
+"""The inputs of operators that are a weight or its zero point."""
 MOST_NODES = 20_000
 Fields = list[tuple[int, int | memoryview]]
 
 
 def unshared(model: memoryview) -> bytes | None:
-    """The model with a copy for each use; None if there is nothing to copy or it cannot be read.
-    Functions stay as they are: ONNX Runtime expands each call."""
+    """Return the model with a copy of the constants for each use; None if there is nothing to copy,
+    or the model cannot be read. Functions are not changed, because ONNX Runtime expands each
+    call."""
     try:
         parts = list(fields(model))
         content = [pair for n, value in parts if n == 7 for pair in fields(view(value))]
@@ -44,7 +45,7 @@ def unshared(model: memoryview) -> bytes | None:
 
 @dataclass(slots=True)
 class _Node:
-    """A node whose inputs can be renamed; ``rest`` is all but its inputs and outputs."""
+    """A node whose inputs can be renamed; ``rest`` are all fields except inputs and outputs."""
 
     operator: str
     inputs: list[str]
@@ -57,20 +58,20 @@ class _Node:
         return encode(1, names + b"".join(encode(*pair) for pair in self.rest))
 
     def copy(self, output: str) -> "_Node":
-        """A copy without a name, with another output."""
+        """Copy the node without its name, with another output."""
         rest = [pair for pair in self.rest if pair[0] != 3]
         return _Node(self.operator, list(self.inputs), [output], rest)
 
 
 Constant = Fields | _Node
-"""An initializer, or a node Constant."""
+"""An initializer, or a Constant node."""
 
 
 @dataclass(slots=True)
 class _Graph:
-    """``parent`` is the graph around this one, ``constants`` are the INT8 constants of this one, by
-    name. ``old``: what is an input as well is a constant, not a default that a request
-    may replace. ``copies`` counts what was added, ``numbers`` makes names unique."""
+    """A graph. ``parent`` is the graph around it; ``constants`` are its INT8 constants, by name.
+    ``old``: an initializer that is also an input is a constant, not a default that a request may
+    override. ``copies`` counts the added copies, ``numbers`` makes names unique."""
 
     content: Fields
     old: bool
@@ -114,7 +115,7 @@ class _Graph:
                 node = _node(list(fields(view(value))))
                 self.nodes.append(node)
                 if len(self.nodes) > MOST_NODES:
-                    raise WireError("too many nodes to look at each beside each other")
+                    raise WireError("too many nodes to compare each with every other one")
                 int8 = node.operator == "Constant" and _is_int8(node)
                 for output in node.outputs:
                     self._define(output, node if int8 else None)
@@ -128,7 +129,7 @@ class _Graph:
             self.constants[name] = constant
 
     def _find(self, name: str) -> Constant | None:
-        """The constant of this name, here or in a graph around this one."""
+        """Return the constant of this name, in this graph or an outer one."""
         if self.parent is None or name in self.names:
             return self.constants.get(name)
         return self.parent._find(name)
@@ -137,7 +138,7 @@ class _Graph:
         return name not in self.names and self._find(name) is not None
 
     def _separate_readers(self, node: _Node) -> None:
-        """One DequantizeLinear of a weight for each product that reads it."""
+        """Copy the DequantizeLinear of a weight for each further node that reads it."""
         name, output = node.inputs[0], node.outputs[0]
         if self._find(name) is None:
             return
@@ -152,7 +153,7 @@ class _Graph:
             self.nodes.insert(self.nodes.index(node), node.copy(each.inputs[place]))
 
     def _separate_inside(self, pair: tuple[int, int | memoryview]) -> tuple[int, int | memoryview]:
-        """The same field of a node, with the graph in an attribute separated as well."""
+        """Return a field of a node, in which the graph of an attribute is separated as well."""
         attribute = list(fields(view(pair[1]))) if pair[0] == 5 else []
         graph = next((view(value) for number, value in attribute if number == 6), None)
         if graph is None:

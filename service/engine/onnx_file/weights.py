@@ -1,8 +1,8 @@
-"""Whether the INT8 weights of a file are too small for a pair of products to pass 16 bits.
+"""Checks whether the INT8 weights of a file are so small that the sum of two products fits 16 bits.
 
-255 * a + 255 * b stays below 32,768 for all |a|, |b| <= 64, the bound at which ONNX Runtime's exact
-kernels leave a tensor as it is. Unknown weights count as too large: those that are computed, given
-by a request, or rounded to INT8 while the file is loaded, and data that cannot be read.
+255 * a + 255 * b stays below 32,768 for all |a|, |b| <= 64. Up to this bound, ONNX Runtime's exact
+kernels do not change a tensor. Unknown weights count as too large: weights that are computed, come
+with a request, or are rounded to INT8 while the file is loaded, and data that cannot be read.
 """
 
 from functools import cached_property
@@ -21,7 +21,7 @@ from service.engine.onnx_file.snapshot import Source
 LARGEST = 64
 UNKNOWN = 255
 CONSTANTS_APART = 4
-"""onnx.proto, Version: from here on what is an input and an initializer is a default."""
+"""onnx.proto, Version: from this version on, an initializer that is also an input is a default."""
 INT8 = 3
 """onnx.proto, TensorProto.DataType."""
 WEIGHTS = {
@@ -35,15 +35,18 @@ UNFUSED = {
     "Add", "Concat", "Div", "LayerNormalization", "Mul", "QuantizeLinear", "SkipLayerNormalization",
     "Sub",
 }  # fmt: skip
-"""Readers of a DequantizeLinear that are no products: an embedding's table may hold any values."""
+"""Readers of a DequantizeLinear that are no products: the table of an embedding may have any
+values."""
 REMOVABLE = {"Add", "Div", "Mul", "Sub"}
-"""ONNX Runtime removes these where one side is a scalar 0 or 1, and fuses what comes after."""
+"""ONNX Runtime removes these operators if one side is a scalar 0 or 1, and then fuses the next
+operator."""
 
 
 def weights_fit(source: Source) -> bool:
-    """Whether no sum of two products can pass 16 bits, for any activations. Reads the weights.
+    """Read the weights, and return whether every sum of two products fits 16 bits, for any
+    activations.
 
-    False as well for a file that cannot be read, which the loader reports.
+    Also False for a file that cannot be read; the loader reports that error.
     """
     scan = _Weights(source)
     try:
@@ -54,8 +57,8 @@ def weights_fit(source: Source) -> bool:
 
 
 def overridable_weights(source: Source) -> tuple[str, ...]:
-    """Large INT8 weights that are inputs as well, so that a request may give others: no constants,
-    which is why ONNX Runtime's exact kernels leave them as they are.
+    """Return the large INT8 weights that are also inputs, so that a request may override them. They
+    are not constants, so ONNX Runtime's exact kernels do not change them.
 
     Raises:
         LoadFailed: the file cannot be read.
@@ -66,7 +69,7 @@ def overridable_weights(source: Source) -> tuple[str, ...]:
 
 
 class _Weights(Scan):
-    """Collects nodes, and of each INT8 tensor the largest magnitude."""
+    """A scan that collects the nodes, and the largest magnitude of each INT8 tensor."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -92,10 +95,10 @@ class _Weights(Scan):
 
     @property
     def fit(self) -> bool:
-        """Whether all weights of products are constants, and small."""
+        """True if all weights of products are constants and small."""
         if any(each.operator == "QuantizeLinear" and self._gives_int8(each) for each in self._met):
             return False
-        # Only unsigned activations are left: signed ones returned above.
+        # Only unsigned activations are left: models with signed activations returned above.
         quantizers = ("QuantizeLinear", "DynamicQuantizeLinear")
         unsigned = {n.outputs[0] for n in self._met if n.operator in quantizers and n.outputs}
         return all(
@@ -106,13 +109,13 @@ class _Weights(Scan):
 
     @property
     def overridable(self) -> tuple[str, ...]:
-        """Weights that are too large, and inputs."""
+        """The weights that are too large and also inputs."""
         names = {name for node in self._met for name in self._weights_of(node)} & self._given_here
         return tuple(sorted(name for name in names if self._largest.get(name, 0) > LARGEST))
 
     @property
     def _given_here(self) -> set[str]:
-        """Inputs of requests; before IR version 4 the weights were listed as inputs as well."""
+        """The inputs of requests. Before IR version 4, weights were also listed as inputs."""
         return (
             self._given if self.ir_version >= CONSTANTS_APART else self._given - self._types.keys()
         )
@@ -134,7 +137,7 @@ class _Weights(Scan):
 
     @cached_property
     def _unfused(self) -> set[str]:
-        """Tensors that no product reads, not even one behind an operator that is removed."""
+        """The tensors that no product reads, not even after an operator that is removed."""
         made = {name for n in self._met if n.operator == "Constant" for name in n.outputs}
         scalars = (self._types.keys() | made) - self._large
         unfused: set[str] = set()
@@ -147,7 +150,7 @@ class _Weights(Scan):
 
 
 def _largest(message: memoryview, source: Source) -> int:
-    """The largest magnitude in an INT8 tensor."""
+    """Return the largest magnitude in an INT8 tensor."""
     try:
         values = _values(message, source)
     except (OSError, ValueError):
@@ -165,7 +168,7 @@ def _values(message: memoryview, source: Source) -> Array:
             return np.frombuffer(value, np.int8)
         if field == 5:
             numbers += integers(value, MAX_FIELDS)
-    # Varints carry negative numbers as if they had 64 bits; the lowest 8 are the value.
+    # Varints encode negative numbers with 64 bits; the lowest 8 bits are the value.
     return np.array([number & 0xFF for number in numbers], np.uint8).view(np.int8)
 
 

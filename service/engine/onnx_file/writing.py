@@ -12,7 +12,7 @@ FLOAT, UINT8, INT8, INT32 = 1, 2, 3, 6
 
 
 def model_of(name: str, parts: Iterable[bytes], opset: int) -> bytes:
-    """An encoded model. ``parts`` are the encoded nodes, initializers, inputs and outputs."""
+    """Encode a model. ``parts`` are the encoded nodes, initializers, inputs and outputs."""
     graph = b"".join((*parts, encode(2, name)))
     return encode(1, 8) + encode(7, graph) + encode(8, encode(2, opset))
 
@@ -20,7 +20,7 @@ def model_of(name: str, parts: Iterable[bytes], opset: int) -> bytes:
 def node(
     operator: str, inputs: tuple[str, ...], output: str, integers: Mapping[str, int] | None = None
 ) -> bytes:
-    """An encoded node with one output and integer attributes."""
+    """Encode a node with one output and integer attributes."""
     names = b"".join(encode(1, name) for name in inputs)
     attributes = b"".join(
         encode(5, encode(1, name) + encode(3, value) + encode(20, 2))
@@ -30,13 +30,13 @@ def node(
 
 
 def tensor(name: str, kind: int, shape: tuple[int, ...], data: bytes) -> bytes:
-    """An encoded initializer; ``data`` is little-endian."""
+    """Encode an initializer; ``data`` is little-endian."""
     dims = b"".join(encode(1, size) for size in shape)
     return encode(5, dims + encode(2, kind) + encode(8, name) + encode(9, data))
 
 
 def value(field: int, name: str, kind: int, shape: tuple[int | str, ...]) -> bytes:
-    """An encoded input (``field`` 11) or output (12)."""
+    """Encode an input (``field`` 11) or output (12)."""
     dims = b"".join(
         encode(1, encode(2, dim) if isinstance(dim, str) else encode(1, dim)) for dim in shape
     )

@@ -1,8 +1,8 @@
-"""A copy of a model that gives its probabilities as a tensor, where it ends in ZipMap.
+"""Copies a model that ends in ZipMap, so that it returns its probabilities as a tensor.
 
-skl2onnx and onnxmltools end a classifier in ZipMap unless told otherwise: a list with a map from
-class to probability for each row, which the protocol cannot carry. The maps say no more than the
-tensor before them and the names of the classes, which are in the node.
+By default, skl2onnx and onnxmltools end a classifier with ZipMap. It returns a list with a map from
+class to probability for each row, which the protocol cannot encode. The maps contain only the
+values of the tensor before ZipMap, and the names of the classes, which are in the node.
 
 Operator: https://onnx.ai/onnx/operators/onnx_aionnxml_ZipMap.html
 """
@@ -18,26 +18,26 @@ from service.engine.onnx_file.protobuf import WireError, encode, fields, integer
 ZIPMAP = "ZipMap"
 STANDARD = ("", "ai.onnx")
 OPSET = 13
-"""Of ONNX's own operators, for a file that uses none."""
+"""Version of the standard operators for a file that imports none."""
 FLOAT = 1
 """onnx.proto, TensorProto.DataType."""
 NODE, OUTPUT, VALUE = 1, 12, 13
-"""Fields of a GraphProto; the last one has the types of what is inside."""
+"""Fields of a GraphProto; VALUE is value_info, with the types of the inner tensors."""
 MOST_SHOWN = 3
 Labels = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Unzipped:
-    """A model without ZipMap. ``labels`` are the classes of each output that one made, in the order
-    of its last axis."""
+    """A model without ZipMap. ``labels`` are the classes of each output that a ZipMap made, in the
+    order of its last axis."""
 
     model: bytes
     labels: Labels
 
     @property
     def note(self) -> str:
-        """What was changed, for people."""
+        """The change, for people."""
         outputs = [
             f'output "{name:.80}" is FP32 [-1, {len(labels)}], labels {_shown(labels)}'
             for name, labels in self.labels.items()
@@ -48,11 +48,11 @@ class Unzipped:
 
 
 def unzipped(model: memoryview) -> Unzipped | None:
-    """The model with a tensor FP32 [-1, classes] for each output that a ZipMap makes, under the
-    output's name; None if there is none. A ZipMap stays whose maps go into another operator than
-    Identity, or that has no classes.
+    """Return the model with a tensor FP32 [-1, classes] in place of each output that a ZipMap
+    makes, under the same name; None if there is no such output. A ZipMap is not replaced if it has
+    no classes, or if an operator other than Identity reads its maps.
 
-    ``model`` has been scanned before: its nodes are within ``core.graph_limits``.
+    ``model`` must have been scanned: its nodes are within ``core.graph_limits``.
     """
     try:
         parts = list(fields(model))
@@ -76,7 +76,8 @@ class _Node(NamedTuple):
 
 
 def _tensors(graph: list[tuple[int, int | memoryview]]) -> dict[str, tuple[str, ...]]:
-    """The classes of each tensor that is to be one: what ZipMap makes, and its copies."""
+    """Return the classes of each list of maps that becomes a tensor: outputs of ZipMap, and copies
+    of them."""
     nodes = [_node(view(value)) for number, value in graph if number == NODE]
     found = {
         node.outputs[0]: classes
@@ -97,7 +98,8 @@ def _tensors(graph: list[tuple[int, int | memoryview]]) -> dict[str, tuple[str, 
 
 
 def _copies(name: str, readers: Mapping[str, list[_Node]]) -> list[str] | None:
-    """The tensors that are only a copy of this one; None if anything else is made of it."""
+    """Return the tensors that are copies of this one; None if an operator other than Identity reads
+    it."""
     known, at = [name], 0
     while at < len(known):
         for node in readers.get(known[at], ()):
@@ -109,7 +111,7 @@ def _copies(name: str, readers: Mapping[str, list[_Node]]) -> list[str] | None:
 
 
 def _node(message: memoryview) -> _Node:
-    """A node; operators of other domains than these two have none of these names here."""
+    """Read a node. The operators of other domains get the domain as a prefix of their name."""
     inputs, outputs, attributes, operator, domain = [], [], [], "", ""
     for number, value in fields(message):
         if number == 1:
@@ -124,13 +126,13 @@ def _node(message: memoryview) -> _Node:
             domain = text(value)
     own = (DOMAIN,) if operator == ZIPMAP else STANDARD
     known = operator if domain in own else f"{domain}.{operator}"
-    # Only ZipMap's attributes are looked at: those of others may be gigabytes.
+    # Only the attributes of ZipMap are read: those of other operators may be gigabytes.
     wanted = tuple(attributes) if known == ZIPMAP else ()
     return _Node(known, tuple(inputs), tuple(outputs), wanted)
 
 
 def _classes(node: _Node) -> tuple[str, ...]:
-    """The classes in the order of the columns; () unless exactly one attribute has them."""
+    """Return the classes in the order of the columns; () unless exactly one attribute has them."""
     found: list[tuple[str, ...]] = []
     for message in node.attributes:
         name, classes = "", list[str]()
@@ -151,7 +153,8 @@ def _signed(value: int) -> str:
 
 
 def _plain(graph: list[tuple[int, int | memoryview]], labels: Labels) -> Iterator[bytes]:
-    """The fields of the graph, with copies in place of ZipMap and tensors in place of its maps."""
+    """Yield the fields of the graph, with Identity in place of ZipMap, and tensors in place of its
+    maps."""
     for number, value in graph:
         if number == NODE:
             node = _node(view(value))
@@ -166,25 +169,26 @@ def _plain(graph: list[tuple[int, int | memoryview]], labels: Labels) -> Iterato
 
 
 def _identity(node: _Node) -> bytes:
-    """A node that ONNX Runtime removes."""
+    """Encode an Identity in place of a ZipMap. ONNX Runtime removes it."""
     names = encode(1, node.inputs[0]) + encode(2, node.outputs[0])
     return encode(NODE, names + encode(4, "Identity"))
 
 
 def _tensor(name: str, classes: int) -> bytes:
-    """A ValueInfoProto of FP32 [-1, classes]."""
+    """Encode a ValueInfoProto of FP32 [-1, classes]."""
     shape = encode(1, b"") + encode(1, encode(1, classes))
     tensor = encode(1, FLOAT) + encode(2, shape)
     return encode(1, name) + encode(2, encode(1, tensor))
 
 
 def _name(value: int | memoryview) -> str:
-    """That of a ValueInfoProto."""
+    """Return the name of a ValueInfoProto."""
     return next((text(part) for number, part in fields(view(value)) if number == 1), "")
 
 
 def _opset(parts: list[tuple[int, int | memoryview]]) -> bytes:
-    """The operators that Identity belongs to, where the file imports others alone."""
+    """Return an import of the standard operators, to which Identity belongs, if the file imports
+    only other operators; else b""."""
     imports = [dict(fields(view(value))) for number, value in parts if number == 8]
     domains = [text(each.get(1, memoryview(b""))) for each in imports]
     if not domains or any(domain in STANDARD for domain in domains):

@@ -1,5 +1,5 @@
-"""One request in text: its texts, the groups that are run, and the answer. ``groups`` is called in
-a thread, everything else on the event loop."""
+"""One request in text: its texts, the groups that are run, and the answer. The function ``groups``
+is called in a thread, everything else on the event loop."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -23,9 +23,9 @@ class Ready(NamedTuple):
 
 
 class Asked:
-    """A request in text. ``prompts`` are its texts; ``tokens`` what has been made of them,
-    ``ready`` the groups that are in no queue yet, ``under_way`` how many are; ``entering``: some
-    are entering it just now."""
+    """A request in text. ``prompts`` are its texts; ``tokens`` are the tokens of the texts that
+    have been tokenised. ``ready`` are the groups that are not queued yet; ``under_way`` counts the
+    groups that are queued or running. ``entering`` is True while groups are being queued."""
 
     def __init__(
         self, prompts: Sequence[Prompt], terms: Terms, options: TextOptions, reply: Reply
@@ -38,8 +38,8 @@ class Asked:
         self.ready: list[Ready] = []
         self.under_way = 0
         self.entering = False
-        # The rest of the state: the rows of each output, as far as they are known; how many texts
-        # have none; the memory that is reserved; and whether it is over.
+        # The rest of the state: the known rows of each output; the number of texts without a row;
+        # the reserved memory; and whether the request has ended.
         self._rows: list[dict[int, Array]] = []
         self._missing = len(prompts)
         self._held: list[Reservation] = []
@@ -47,7 +47,7 @@ class Asked:
 
     @property
     def counted(self) -> int:
-        """Tokens of all its texts."""
+        """The number of tokens of all texts."""
         return sum([len(each.ids) for each in self.tokens])
 
     @property
@@ -57,11 +57,11 @@ class Asked:
         return [[rows[place] for place in order] for rows in self._rows]
 
     def done(self) -> bool:
-        """Whether it is answered, or its client has disconnected."""
+        """Return whether the request is answered, or its client has disconnected."""
         return self._over or self.reply.done()
 
     def reserve(self, size: int) -> None:
-        """Count bytes that it holds until it is over.
+        """Reserve bytes until the request ends.
 
         Raises:
             ResponseTooLarge, MemoryFull: there is no room for them.
@@ -70,10 +70,10 @@ class Asked:
             self._held.append(held)
 
     def put(self, group: Group, outputs: Arrays) -> bool:
-        """Take the outputs of a group; gives whether these were the last.
+        """Store the outputs of a group. Return True if all texts have their outputs.
 
         Raises:
-            ResponseTooLarge, MemoryFull: there is no room for those of all texts.
+            ResponseTooLarge, MemoryFull: there is no room for the outputs of all texts.
         """
         self.under_way -= 1
         if not self._rows:
@@ -88,14 +88,14 @@ class Asked:
         return not self._missing
 
     def close(self) -> None:
-        """It is over: give back its memory."""
+        """End the request, and release its memory."""
         self._over, self.ready = True, []
         for each in self._held:
             each.release()
         self._held = []
 
     def resolve(self, result: Arrays | QuantserveError) -> None:
-        """Answer it, unless that has been done."""
+        """Answer the request, unless it has ended."""
         if not self._over:
             self.close()
             answer(self.reply, result)
@@ -113,24 +113,24 @@ class GroupReply:
         self._asked, self._group, self._ended = asked, group, ended
 
     def done(self) -> bool:
-        """Whether the client of the request has disconnected."""
+        """Return whether the request is answered, or its client has disconnected."""
         return self._asked.done()
 
     def set_result(self, outputs: Arrays) -> None:
-        """Take the outputs of the group."""
+        """Pass on the outputs of the group."""
         self._ended(self._asked, self._group, outputs)
 
     def set_exception(self, error: BaseException) -> None:
-        """Take the reason why there are none."""
-        assert isinstance(error, QuantserveError), "batchers give no others. This is a bug."
+        """Pass on the error of the group."""
+        assert isinstance(error, QuantserveError), "batchers raise no other errors. This is a bug."
         self._ended(self._asked, self._group, error)
 
 
 def groups(model: TextModel, policy: BatchPolicy, tokens: Sequence[Tokens]) -> list[Ready]:
-    """The groups of a request's texts, with the inputs of each.
+    """Return the groups of a request's texts, with the inputs of each group.
 
-    Where rows share runs and are filled up, texts of one bucket do; where they are not filled up,
-    only texts of equal length; and where each request has a run of its own, so has each text.
+    If rows share runs, texts of one bucket form a group; without padding, only texts of equal
+    length do. If each request has a run of its own, each text is a group.
     """
     padding, mode, inputs = policy.padding, policy.mode, len(model.inputs)
 

@@ -1,8 +1,8 @@
-"""Requests in text on their way to the queue of a version and back.
+"""The batcher of requests in text: tokenises texts, queues them, and returns the answers.
 
-Texts are tokenised in one thread, some of each request in turn, so that a long request holds up no
-short one. Their rows then enter the version's queue in groups of similar lengths, a few groups of a
-request at a time.
+Texts are tokenised in one thread, a few texts of each request at a time, so that a long request
+does not delay short ones. Their rows then enter the version's queue in groups of similar lengths, a
+few groups of a request at a time.
 """
 
 import asyncio
@@ -31,12 +31,13 @@ from service.engine.text.model import TextModel
 from service.engine.text.tokenizer import Tokens
 
 SLICE = 32 * 1024
-"""Characters that are tokenised at a time, about 10 ms; a token that is given counts as one."""
+"""Characters that are tokenised at a time, about 10 ms. If a request has tokens instead of text, a
+token counts as one character."""
 DEFAULTS = TextOptions()
 
 
 class _Slice(NamedTuple):
-    """Some texts of a request that are to be tokenised."""
+    """Some texts of a request to tokenise."""
 
     asked: Asked
     prompts: Sequence[Prompt]
@@ -45,7 +46,7 @@ class _Slice(NamedTuple):
 
 
 class _Made(NamedTuple):
-    """What became of a slice; ``ready`` once it was the last one of its request."""
+    """The result of a slice. ``ready`` has the groups if it was the last slice of its request."""
 
     asked: Asked
     tokens: list[Tokens]
@@ -54,9 +55,9 @@ class _Made(NamedTuple):
 
 
 class TextBatcher:
-    """The batcher of a version that takes texts too; ``inner`` is the one for its tensors.
+    """The batcher of a version that also accepts texts. ``inner`` is the batcher for its tensors.
 
-    Create it on the event loop that it serves.
+    It must be created on the event loop that it serves.
     """
 
     def __init__(
@@ -69,8 +70,9 @@ class TextBatcher:
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, f"{label[0]} tokens")
         self._groups = 2 * inner.instances
-        # All mutable state: requests that are not answered; those with texts to be tokenised, while
-        # the thread is busy; whether nothing is taken any more; and what waits for the last answer.
+        # All mutable state: the requests without an answer; the requests with texts to tokenise;
+        # whether the thread is busy; whether the batcher is closed; and the future that callers of
+        # ``drain`` wait for.
         self._open: set[Asked] = set()
         self._waiting: deque[Asked] = deque()
         self._busy = False
@@ -79,27 +81,27 @@ class TextBatcher:
 
     @property
     def free_marks(self) -> list[Mark]:
-        """The marks that no thread uses."""
+        """The marks of threads that have ended."""
         return self._inner.free_marks
 
     @property
     def waiting(self) -> int:
-        """Requests that wait, also those that wait to be tokenised."""
+        """Requests that wait, including those that wait to be tokenised."""
         return self._inner.waiting + len(self._waiting)
 
     @property
     def in_flight(self) -> int:
-        """Requests and groups of requests that were taken and not yet answered."""
+        """Requests and groups of requests that were accepted and not yet answered."""
         return self._inner.in_flight + sum(not each.under_way for each in self._open)
 
     @property
     def busy(self) -> int:
-        """Instances at work."""
+        """Instances that are running a batch."""
         return self._inner.busy
 
     @property
     def instances(self) -> int:
-        """Instances that can run batches side by side."""
+        """Instances that can run batches in parallel."""
         return self._inner.instances
 
     def submit(
@@ -121,13 +123,13 @@ class TextBatcher:
         reply: Reply,
         options: TextOptions = DEFAULTS,
     ) -> Asked:
-        """Take a request in text; the reply gets the outputs of ``TextModel.signature`` at the
-        places of the terms.
+        """Accept a request in text. The reply gets the outputs of ``TextModel.signature`` that the
+        terms ask for.
 
         Raises:
-            QueueFull: as many requests as may wait are not answered yet.
-            InputRejected: there are too many texts, one is too long or empty of tokens, or more
-                dimensions are asked for than there are.
+            QueueFull: the limit of requests without an answer is reached.
+            InputRejected: there are too many texts, a text is too long, a list of tokens is empty,
+                or the request asks for more dimensions than the embedding has.
             ShuttingDown: the batcher is closed.
         """
         if self._closed:
@@ -137,13 +139,14 @@ class TextBatcher:
         if len(self._open) >= self._policy.max_queue:
             raise QueueFull(
                 f"{self._label}: {len(self._open)} requests in text are not answered yet, which"
-                " is as many as may wait"
+                " is the limit"
             )
         asked = Asked(prompts, terms, options, reply)
         self._open.add(asked)
         self._waiting.append(asked)
         if not self._busy:
-            # After the requests that came in the same turn of the loop: they go together.
+            # Run after the requests of the same turn of the loop have arrived: they are tokenised
+            # together.
             self._busy = True
             self._loop.call_soon(self._next)
         return asked
@@ -155,7 +158,7 @@ class TextBatcher:
         self._inner.withdraw()
 
     async def drain(self) -> None:
-        """Wait until every request that was taken has been answered."""
+        """Wait until every accepted request has been answered."""
         if self._open:
             if self._drained is None:
                 self._drained = self._loop.create_future()
@@ -163,10 +166,10 @@ class TextBatcher:
         await self._inner.drain()
 
     def close(self, reason: str = "") -> None:
-        """Take no more requests, turn away those that wait, and end those that are run."""
+        """Accept no more requests, refuse those that wait, and end those that are running."""
         self._closed = True
         self._inner.close(reason)
-        why: QuantserveError = ShuttingDown(f"{self._label} was unloaded while this waited")
+        why: QuantserveError = ShuttingDown(f"{self._label} was unloaded during the request")
         if reason:
             why = NotReady(f"{self._label} is UNAVAILABLE: {reason}")
         for asked in list(self._open):
@@ -184,14 +187,14 @@ class TextBatcher:
                 raise InputRejected(f"{self._label}: text {place} has no tokens")
             if _size(prompt) > MOST_CHARACTERS:
                 raise InputRejected(
-                    f"{self._label}: text {place} has {_size(prompt)} characters, at most"
-                    f" {MOST_CHARACTERS} are taken"
+                    f"{self._label}: text {place} has {_size(prompt)} characters, the limit is"
+                    f" {MOST_CHARACTERS}"
                 )
 
     # Tokens.
 
     def _next(self) -> None:
-        """Give the thread some texts of each request that waits, in their order."""
+        """Pass some texts of each waiting request to the thread, in the order of the requests."""
         if self._closed:
             return
         slices, left = list[_Slice](), SLICE
@@ -237,7 +240,7 @@ class TextBatcher:
     # Runs.
 
     def _enter(self, asked: Asked) -> None:
-        """Let a request's groups into the queue, once the memory of their inputs is reserved."""
+        """Reserve memory for the inputs of a request's groups, and begin to queue the groups."""
         try:
             if len(asked.ready) > 1:
                 asked.reserve(sum([_bytes(each.arrays) for each in asked.ready]))
@@ -251,7 +254,7 @@ class TextBatcher:
         Raises:
             QuantserveError: see ``DynamicBatcher.submit``.
         """
-        if asked.entering:  # a group was answered at once, from a cache: the loop below goes on
+        if asked.entering:  # a group was answered at once, from a cache: the loop below continues
             return
         asked.entering = True
         try:
@@ -282,7 +285,7 @@ class TextBatcher:
             self.withdraw()
 
     def _finish(self, asked: Asked) -> None:
-        """Make the answer: in the thread where that takes longer than a moment."""
+        """Compute the answer. Token classification is slower, so it runs in the thread."""
         if self.model.settings.task is not Task.TOKEN_CLASSIFICATION or self._closed:
             self._resolve(asked, _finished(self.model, asked))
             return
@@ -321,13 +324,13 @@ def _tokenise(model: TextModel, policy: BatchPolicy, slices: Sequence[_Slice]) -
 
 
 def _finished(model: TextModel, asked: Asked) -> Arrays | QuantserveError:
-    """The outputs that the request asks for, or why there are none."""
+    """Return the outputs that the request asks for, or the error."""
     try:
         outputs = model.finish(asked.found, asked.prompts, asked.tokens, asked.options)
     except QuantserveError as error:
         return error
     except Exception as error:
-        failed = ExecutionFailed(f"the answer cannot be made: {type(error).__name__}: {error}")
+        failed = ExecutionFailed(f"the answer failed: {type(error).__name__}: {error}")
         failed.__cause__ = error
         return failed
     wanted = asked.terms.outputs

@@ -1,7 +1,7 @@
 """Heads: from the outputs of a run to embeddings, scores or labels. A head is computed in the
-thread of the run, so that the states of all tokens go no further.
+thread of the run, so that the states of all tokens are not passed on.
 
-To the queue a head is further outputs of the graph, behind its own.
+The queue treats the outputs of a head as further outputs of the graph, after its own outputs.
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from service.engine.runtime.execution import Control, ControlledRun, Places
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """``source`` is the place of the graph's output that is read, ``mask`` that of the input that
-    tells tokens from padding, None if there is none. ``first`` is the place of the head's first
-    output, the number of those of the graph.
+    """A head. ``source`` is the place of the graph's output that it reads. ``mask`` is the place of
+    the input that distinguishes tokens from padding, None if there is none. ``first`` is the place
+    of the head's first output, which is the number of outputs of the graph.
 
-    Its outputs, by task: embeddings FP32 [rows, width]; scores FP32 [rows, labels] before
+    The outputs by task: embeddings FP32 [rows, width]; scores FP32 [rows, labels] before
     activation; or for each token the label INT64 and its probability FP32, both [rows, length].
     """
 
@@ -32,15 +32,15 @@ class Head:
 
     @property
     def places(self) -> tuple[int, ...]:
-        """The places of its outputs, which a request for it names."""
+        """The places of the head's outputs, which a request for the head names."""
         count = 2 if self.task is Task.TOKEN_CLASSIFICATION else 1
         return tuple(range(self.first, self.first + count))
 
     def apply(self, inputs: Arrays, output: Array) -> Arrays:
-        """Its outputs for those of a run.
+        """Compute the head's outputs from the output of a run.
 
         Raises:
-            ExecutionFailed: the graph's output has another shape than the task needs.
+            ExecutionFailed: the graph's output does not have the shape that the task needs.
         """
         values = output.astype(np.float32, copy=False)
         if self.task is Task.TOKEN_CLASSIFICATION:
@@ -60,19 +60,20 @@ class Head:
     def _require(self, values: Array, axes: int) -> None:
         if values.ndim != axes:
             raise ExecutionFailed(
-                f"{self.task} needs an output with {axes} axes, the graph's has {values.ndim}"
+                f"{self.task} needs an output with {axes} axes, the graph's output has"
+                f" {values.ndim}"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class HeadedRun:
-    """A run of a graph whose outputs may also be those of a head."""
+    """A run of a graph that can also compute the outputs of a head."""
 
     run: ControlledRun
     head: Head
 
     def __call__(self, arrays: Arrays, places: Places, control: Control | None) -> Arrays:
-        """The outputs at these places; see ``Head.places``.
+        """Return the outputs at these places; see ``Head.places``.
 
         Raises:
             QuantserveError: see ``Session.run`` and ``Head.apply``.
@@ -85,8 +86,8 @@ class HeadedRun:
 
 
 def pool(states: Array, mask: Array | None, pooling: Pooling) -> Array:
-    """The vector of each text from those of its tokens FP32 [rows, length, width]; ``mask`` [rows,
-    length] is 1 for tokens and 0 for padding."""
+    """Compute the vector of each text from the vectors of its tokens, FP32 [rows, length, width].
+    ``mask`` [rows, length] is 1 for tokens and 0 for padding."""
     rows, length, _ = states.shape
     if pooling is Pooling.CLS:
         first: Array = np.ascontiguousarray(states[:, 0])
@@ -102,14 +103,14 @@ def pool(states: Array, mask: Array | None, pooling: Pooling) -> Array:
 
 
 def softmax(values: Array) -> Array:
-    """Probabilities along the last axis."""
+    """Return probabilities along the last axis."""
     grown = np.exp(values - values.max(axis=-1, keepdims=True))
     result: Array = grown / grown.sum(axis=-1, keepdims=True)
     return result
 
 
 def sigmoid(values: Array) -> Array:
-    """A probability for each value by itself."""
+    """Return an independent probability for each value."""
     with np.errstate(over="ignore"):
         result: Array = 1.0 / (1.0 + np.exp(-values))
     return result

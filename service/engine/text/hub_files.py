@@ -1,9 +1,9 @@
-"""Reads the files beside the graph in a repository of Hugging Face: the model's task, labels,
-pooling and lengths. Missing files leave their settings open.
+"""Reads the files beside the graph in a Hugging Face repository: the model's task, labels, pooling
+and lengths. The settings of missing files are unknown.
 
-config.json                the architecture, labels, longest position
+config.json                the architecture, the labels, and the number of positions
 tokenizer_config.json      the longest text
-sentence_bert_config.json  the longest text, as sentence-transformers cuts it
+sentence_bert_config.json  the length at which sentence-transformers cuts texts
 modules.json               whether embeddings are normalised
 1_Pooling/config.json      how tokens are pooled
 """
@@ -31,16 +31,16 @@ POOLINGS = {
 }
 KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
 LONGEST = 2**20
-"""A ``model_max_length`` above it stands for none."""
+"""A larger ``model_max_length`` stands for no limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class HubFiles:
-    """The settings in the files; None, 0 or empty for those that they lack.
+    """The settings in the files; None, 0 or empty for missing settings.
 
     ``sentences``: there are files of sentence-transformers, whose models cut long texts.
-    ``unknown_modules`` are parts of a sentence-transformers model that are not computed here.
-    ``positions`` is the most tokens that the graph has positions for.
+    ``unknown_modules`` are parts of a sentence-transformers model that are not supported.
+    ``positions`` is the number of tokens for which the graph has positions.
     """
 
     task: Task | None
@@ -59,7 +59,7 @@ def read_hub_files(home: Path, root: Path) -> HubFiles:
     """Read the files in a folder. ``root`` is the repository; links that leave it are refused.
 
     Raises:
-        LoadFailed: one of them is not JSON, too large, or leads elsewhere.
+        LoadFailed: a file is not JSON, is too large, or is a link that leaves the repository.
     """
     config = hub_object(home, root, CONFIG)
     sentence = hub_object(home, root, SENTENCE_CONFIG)
@@ -92,7 +92,7 @@ def _task(config: Mapping[str, Any], labels: tuple[str, ...]) -> Task | None:
 
 
 def _kinds(modules: Any) -> list[str]:
-    """The classes of the modules, without their packages."""
+    """Return the class names of the modules, without their packages."""
     items = modules if isinstance(modules, list) else []
     return [str(each.get("type")).rpartition(".")[2] for each in items if isinstance(each, dict)]
 

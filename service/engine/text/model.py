@@ -1,4 +1,4 @@
-"""What a version takes and gives in text."""
+"""The inputs and outputs of a version's requests in text."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,18 +21,18 @@ if TYPE_CHECKING:  # these need the package tokenizers
 
 IDS, MASK, TYPES, POSITIONS = "input_ids", "attention_mask", "token_type_ids", "position_ids"
 ROLES = (IDS, MASK, TYPES, POSITIONS)
-"""The inputs of graphs that are filled from a text."""
+"""The inputs of a graph that are computed from a text."""
 EMBEDDING, LABEL, SCORE, SCORES, ENTITIES = "embedding", "label", "score", "scores", "entities"
 """The outputs of requests in text."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextSettings:
-    """How a version takes texts: by model.toml, else by the files beside it.
+    """How a version handles texts, according to model.toml, else to the files beside it.
 
-    ``max_length`` in tokens, 0 for any; longer texts are cut if ``truncate``. ``activation`` makes
-    scores of what the graph gives: softmax, sigmoid or none. ``labels`` may be empty: classes then
-    have numbers.
+    ``max_length`` is in tokens, 0 for no limit; longer texts are cut if ``truncate``.
+    ``activation`` converts the graph's output to scores: softmax, sigmoid or none. ``labels`` may
+    be empty: classes then have numbers.
     """
 
     task: Task
@@ -47,8 +47,8 @@ class TextSettings:
 
 @dataclass(frozen=True, slots=True)
 class TextModel:
-    """``inputs`` are the inputs of the graph: the role and the datatype of each. ``width`` is the
-    length of an embedding, None if the graph does not declare it."""
+    """A model that accepts texts. ``inputs`` are the inputs of the graph: the role and the datatype
+    of each. ``width`` is the length of an embedding, None if the graph does not declare it."""
 
     settings: TextSettings
     tokenizer: "TextTokenizer"
@@ -58,7 +58,7 @@ class TextModel:
 
     @property
     def signature(self) -> Signature:
-        """What requests in text bring and get."""
+        """The inputs and outputs of requests in text."""
         text, pair = (TensorSpec(name, DATATYPES["BYTES"], ("texts",)) for name in (TEXT, PAIR))
         task, outputs = self.settings.task, []
         if task is Task.EMBEDDING:
@@ -76,7 +76,7 @@ class TextModel:
 
     @property
     def figures(self) -> Mapping[str, str]:
-        """For people."""
+        """The settings of requests in text, for people."""
         settings, signature = self.settings, self.signature
         inputs = (*signature.inputs, *signature.optional)
         more = {"pooling": settings.pooling.value, "normalize": str(settings.normalize).lower()}
@@ -90,7 +90,7 @@ class TextModel:
         }
 
     def arrays(self, texts: Sequence["Tokens"], longest: int) -> Arrays:
-        """The inputs of a run of some texts, filled up to ``longest`` tokens."""
+        """Return the inputs of a run of some texts, padded to ``longest`` tokens."""
         rows = len(texts)
         made: list[Array] = []
         for role, dtype in self.inputs:
@@ -111,19 +111,19 @@ class TextModel:
 
     @property
     def labels(self) -> Mapping[str, tuple[str, ...]]:
-        """The classes of its outputs, by their name."""
+        """The labels of the outputs, by the name of the output."""
         labels = self.settings.labels
         return {SCORES: labels} if labels and self.settings.task is Task.CLASSIFICATION else {}
 
     def run(self, run: ControlledRun) -> HeadedRun:
-        """A run of the graph with the outputs of the head behind its own."""
+        """Return a run of the graph that has the outputs of the head after its own outputs."""
         return HeadedRun(run, self.head)
 
     def check(self, options: TextOptions) -> None:
-        """Check that the options can be met.
+        """Check that the model supports the options.
 
         Raises:
-            InputRejected: more dimensions than the embedding has.
+            InputRejected: the options ask for more dimensions than the embedding has.
         """
         wanted = options.dimensions
         if wanted is not None and self.width is not None and wanted > self.width:
@@ -138,7 +138,7 @@ class TextModel:
         tokens: Sequence["Tokens"],
         options: TextOptions,
     ) -> Arrays:
-        """The outputs of a request from the rows of the head's outputs, one for each text.
+        """Compute the outputs of a request from the rows of the head's outputs, one for each text.
 
         Raises:
             InputRejected: see ``check``.
@@ -159,7 +159,7 @@ class TextModel:
         return labels, scores[np.arange(len(best)), best], scores
 
     def label(self, number: int) -> str:
-        """The name of a class."""
+        """Return the name of a class."""
         labels = self.settings.labels
         return labels[number] if number < len(labels) else f"LABEL_{number}"
 

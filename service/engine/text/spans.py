@@ -1,8 +1,8 @@
-"""Parts of a text, such as named entities, by the labels of its tokens. Pure.
+"""Parts of a text, such as named entities, found by the labels of its tokens. Pure.
 
-Labels B-X and I-X are of one kind X: B- begins a part, I- goes on with it. Other labels stand for
-themselves; neighbours of the same label are one part. O is no part. A word that the tokenizer took
-apart has the label of its first token.
+Labels B-X and I-X are of the same kind X: B- begins a part, I- continues it. Any other label is a
+kind of its own; adjacent words with the same label are one part. O is outside all parts. A word of
+several tokens has the label of its first token.
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ class Span(NamedTuple):
 
 
 class LabelledToken(NamedTuple):
-    """A token: its label and the probability of it, its place in the text, and its word, None for a
-    special token."""
+    """A token: its label and the probability of the label, its position in the text, and the number
+    of its word, None for a special token."""
 
     label: str
     score: float
@@ -32,7 +32,7 @@ class LabelledToken(NamedTuple):
 
 
 def spans(tokens: Sequence[LabelledToken]) -> list[Span]:
-    """The parts; the score of one is the mean of the scores of its words."""
+    """Return the parts. The score of a part is the mean of the scores of its words."""
     found: list[Span] = []
     kind, scores, start, end = OUTSIDE, list[float](), 0, 0
     word: int | None = None
@@ -44,7 +44,7 @@ def spans(tokens: Sequence[LabelledToken]) -> list[Span]:
     for token in tokens:
         if token.word is None:
             continue
-        if token.word == word:  # goes on with the word before
+        if token.word == word:  # continues the previous word
             end = token.end
             continue
         word = token.word
@@ -59,14 +59,14 @@ def spans(tokens: Sequence[LabelledToken]) -> list[Span]:
 
 
 def _kind(label: str) -> tuple[bool, str]:
-    """Whether a label begins a part, and of which kind the part is."""
+    """Return whether a label begins a part, and the kind of the part."""
     if label[:2] in ("B-", "I-"):
         return label[0] == "B", label[2:]
     return False, label
 
 
 def as_json(found: Sequence[Span], text: str) -> list[dict[str, Any]]:
-    """The parts as Hugging Face's pipelines tell them."""
+    """Return the parts in the form of Hugging Face's pipelines."""
     return [
         {
             "entity_group": each.label,

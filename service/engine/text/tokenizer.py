@@ -1,4 +1,4 @@
-"""Texts to tokens, by a ``tokenizer.json``. Needs the package ``tokenizers``."""
+"""Conversion of texts to tokens, with a ``tokenizer.json``. Needs the package ``tokenizers``."""
 
 import os
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 class Tokens(NamedTuple):
-    """The tokens of a text or of a pair: their ids, and for each whether it is of the second text.
-    ``encoding`` has more of them; None where the request came as tokens."""
+    """The tokens of a text or of a pair: their ids, and their types (1 for tokens of the second
+    text). ``encoding`` is the tokenizer's full result; None if the request contained tokens."""
 
     ids: list[int]
     types: list[int]
@@ -23,16 +23,16 @@ class Tokens(NamedTuple):
 
 
 class TextTokenizer:
-    """Makes tokens of texts; thread-safe.
+    """Converts texts to tokens; thread-safe.
 
-    ``max_length`` counts special tokens too; 0 for no bound. ``offsets``: whether the places of
-    tokens in the text are wanted, which takes a little longer.
+    ``max_length`` includes special tokens; 0 for no limit. ``offsets``: also compute the positions
+    of the tokens in the text, which takes a little longer.
     """
 
     def __init__(self, fast: Fast, max_length: int, *, offsets: bool = False) -> None:
         self.max_length = max_length
         self.cuts: bool = fast.truncation is not None
-        """Whether the file says that long texts are cut."""
+        """True if the file says that long texts are cut."""
         padding = fast.padding
         self.pad_token: int | None = padding["pad_id"] if padding else None
         self.size: int = fast.get_vocab_size()
@@ -44,11 +44,12 @@ class TextTokenizer:
         self._encode = fast.encode_batch if offsets else fast.encode_batch_fast
 
     def encode(self, prompts: Sequence[Prompt], first: int, *, truncate: bool) -> list[Tokens]:
-        """The tokens of texts, pairs or tokens; ``first`` is the place of the first one in its
-        request, for errors.
+        """Return the tokens of texts, of pairs, or of lists of tokens. ``first`` is the place of
+        the first prompt in its request, for errors.
 
         Raises:
-            InputRejected: one is too long and not to be cut, or has tokens that do not exist.
+            InputRejected: a text has no tokens, has tokens that do not exist, or is too long and
+                must not be cut.
             MalformedRequest: a text is not valid Unicode.
         """
         texts = [each for each in prompts if not isinstance(each, list)]
@@ -74,7 +75,7 @@ class TextTokenizer:
         for token in ids:
             if not 0 <= token < self.size:
                 raise InputRejected(
-                    f"text {place}: the model has {self.size} tokens; {token} is none of them"
+                    f"text {place}: the model has {self.size} tokens; {token} is not a token id"
                 )
         if self.max_length and len(ids) > self.max_length:
             if not truncate:
@@ -84,18 +85,18 @@ class TextTokenizer:
 
     def _too_long(self, place: int) -> InputRejected:
         return InputRejected(
-            f"text {place} has more than {self.max_length} tokens, which is the most that the model"
-            " takes; shorten it, or have it cut (truncate)"
+            f"text {place} has more than {self.max_length} tokens, which is the limit of the model;"
+            " shorten it, or set truncate to cut it"
         )
 
 
 def longest_of(fast: Fast) -> int:
-    """The length at which the file cuts texts; 0 if it does not."""
+    """Return the length at which the file cuts texts; 0 if it does not cut them."""
     truncation = fast.truncation
     return truncation["max_length"] if truncation else 0
 
 
 def token_of(fast: Fast, name: str) -> int | None:
-    """The id of a token by its name."""
+    """Return the id of a token by its name; None if there is none."""
     found: int | None = fast.token_to_id(name)
     return found

@@ -11,10 +11,10 @@ TOKENIZER_BYTES = 256 * 2**20
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """The tokenizer of a file.
+    """Read the tokenizer of a file.
 
     Raises:
-        LoadFailed: the file is not there, or not of this format.
+        LoadFailed: the file does not exist, or does not have this format.
     """
     try:
         text = read_small(path, TOKENIZER_BYTES)
@@ -28,4 +28,4 @@ def read_tokenizer(path: Path) -> Tokenizer:
     try:
         return Tokenizer.from_str(text.decode())
     except Exception as error:  # the library raises Exception itself
-        raise LoadFailed(f"{path.name} is no tokenizer: {error!s:.200}") from None
+        raise LoadFailed(f"{path.name} is not a valid tokenizer: {error!s:.200}") from None

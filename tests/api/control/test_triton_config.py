@@ -67,7 +67,7 @@ def test_what_has_a_counterpart_is_taken(config: dict[str, Any], settings: dict[
 
 
 BAD: list[tuple[Any, str]] = [
-    ({"sequence_batching": {}}, "config: sequence_batching is not supported; what is: max_batch"),
+    ({"sequence_batching": {}}, "config: sequence_batching is not supported; supported are: max"),
     ({"optimization": {"graph": {"level": 1}}}, "config: optimization is not supported"),
     ({"platform": "tensorrt_plan"}, "config: platform with 'tensorrt_plan' is not supported"),
     ({"instance_group": [{"kind": "KIND_GPU"}]}, "instance_group.0.kind with 'KIND_GPU'"),

@@ -103,7 +103,7 @@ async def test_what_is_not_taken_is_named(
         ({"messages": [{"role": "user", "content": "x" * 10**6}]}, "has a context of 128 tokens"),
         ({"model": "bare"}, 'model "bare" has no chat template'),
         ({"model": "strict", "messages": [{"role": "tool"}]}, "roles must alternate"),
-        ({"logit_bias": {"512": 1}}, "has 512 tokens; 512 is none of them"),
+        ({"logit_bias": {"512": 1}}, "has 512 tokens; 512 is not a token id"),
         ({"guided_regex": "(a"}, "the regular expression is not usable: "),
         (
             {

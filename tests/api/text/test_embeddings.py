@@ -42,7 +42,7 @@ async def test_they_are_those_of_the_data_plane(tiny: Served) -> None:
         ({"model": "cls"}, 400, None, "task classification, expected embedding"),
         ({"model": "same_fp32"}, 400, None, "takes no texts"),
         ({"dimensions": 7}, 400, None, "the embedding has 6"),
-        ({"input": [999]}, 400, None, "999 is none of them"),
+        ({"input": [999]}, 400, None, "999 is not a token id"),
         ({"input": ""}, 200, None, ""),
         ({"input": "the " * 99, "truncate": False}, 400, None, "text 0 has more than 64 tokens"),
         ({"input": []}, 400, "input", "none empty"),

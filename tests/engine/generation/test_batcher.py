@@ -122,7 +122,7 @@ async def test_what_is_running_ends_when_it_is_closed(tmp_path: Path) -> None:
         streams = [engine.generate(request(max_tokens=118)) for _ in range(3)]
         engine.close()
         for each in streams:
-            with pytest.raises(ShuttingDown, match="was unloaded while this was answered"):
+            with pytest.raises(ShuttingDown, match="was unloaded during the request"):
                 await whole(each)
         with pytest.raises(ShuttingDown, match="is being unloaded"):
             engine.generate(request())
@@ -182,7 +182,7 @@ async def test_a_run_that_fails_ends_its_requests_and_no_other(tmp_path: Path) -
             "a context of 128 tokens; the prompt has 128, 129 in",
         ),
         ({"length": 100, "max_tokens": 29}, "prompt has 100 and 29 are asked for, 129 in all"),
-        ({"sampling": SamplingParameters(bias={512: 1.0})}, "has 512 tokens; 512 is none of them"),
+        ({"sampling": SamplingParameters(bias={512: 1.0})}, "512 is not a token id"),
     ],
 )
 async def test_what_does_not_fit_is_refused(

@@ -42,9 +42,9 @@ def test_what_templates_of_the_hub_use() -> None:
         ("{{ messages.append(1) }}", "is not safely callable|unsafe"),
         (
             "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
-            "does not come to an end",
+            "takes too long, or creates",
         ),
-        ("{% for a in range(99999999) %}{% endfor %}", "does not come to an end"),
+        ("{% for a in range(99999999) %}{% endfor %}", "takes too long, or creates"),
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),
     ],
 )
@@ -55,7 +55,7 @@ def test_what_goes_wrong_is_the_clients_to_read(source: str, why: str) -> None:
 
 def test_no_template_runs_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.engine.generation.chat_template.MOST_TEXT", 1000)
-    with pytest.raises(InputRejected, match="does not come to an end"):
+    with pytest.raises(InputRejected, match="takes too long, or creates"):
         render("{% for a in range(9999) %}{{ a }}{% endfor %}")
 
 

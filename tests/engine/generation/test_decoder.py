@@ -79,8 +79,8 @@ def test_a_run_can_be_ended(tiny: Session) -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"num_hidden_layers": 3}, 'the input "past_key_values.2.key", which the model has not'),
-        ({"num_hidden_layers": 1}, 'takes "past_key_values.1.key", which is not known here'),
+        ({"num_hidden_layers": 3}, '"past_key_values.2.key", which the model does not have'),
+        ({"num_hidden_layers": 1}, 'has the input "past_key_values.1.key", which is not supported'),
         ({"num_key_value_heads": 3}, "says 3 heads of 16"),
         ({"outputs": {"logits": "scores"}}, 'has no output "scores"'),
     ],

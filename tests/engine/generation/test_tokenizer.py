@@ -56,5 +56,5 @@ def test_what_is_missing_or_broken_is_named(tmp_path: Path) -> None:
     with pytest.raises(LoadFailed, match="there is no tokenizer.json beside"):
         Tokenizer(tmp_path / "tokenizer.json")
     (tmp_path / "tokenizer.json").write_text('{"model": 3}')
-    with pytest.raises(LoadFailed, match="tokenizer.json is no tokenizer: "):
+    with pytest.raises(LoadFailed, match="tokenizer.json is not a valid tokenizer: "):
         Tokenizer(tmp_path / "tokenizer.json")

@@ -51,7 +51,7 @@ def test_a_place_outside_is_refused(regions: Regions, file: Path, place: Place) 
         regions.find("r", "").read(place, "x")
     with pytest.raises(MalformedRequest, match="not in region"):
         regions.find("r", "").write(place, b"a", "x")
-    with pytest.raises(MalformedRequest, match="has 3 bytes, the request gives it 2"):
+    with pytest.raises(MalformedRequest, match="has 3 bytes, the request reserves 2"):
         regions.find("r", "").write(Place("r", 0, 2), b"abc", "x")
 
 

@@ -78,7 +78,7 @@ def test_an_input_of_any_size() -> None:
 
 def test_integers_are_taken_as_they_are() -> None:
     assert settings(*NCHW, datatype="UINT8").factor == (1, 1, 1)
-    with pytest.raises(LoadFailed, match="leave out scale, mean and std"):
+    with pytest.raises(LoadFailed, match="remove scale, mean and std"):
         settings(*NCHW, datatype="UINT8", mean=(0.5,))
 
 
@@ -93,7 +93,7 @@ def test_integers_are_taken_as_they_are() -> None:
         (NCHW, {"size": (100, 100)}, "takes 224x224 pixels, the settings make 100x100"),
         (NCHW, {"shorter_side": 256, "crop": False}, "the settings make any size"),
         (NCHW, {"mean": (1.0, 2.0)}, "mean has 2 values, the input has 3"),
-        (NCHW, {"boxes": ImageBoxesConfig(output="b")}, 'output "b" is none of floats'),
+        (NCHW, {"boxes": ImageBoxesConfig(output="b")}, 'no float output "b"'),
     ],
 )
 def test_what_does_not_fit_is_told(shape: Any, config: Any, told: str) -> None:

@@ -108,7 +108,7 @@ def test_modules_that_are_not_computed_here_leave_texts_out(tmp_path: Path) -> N
 def test_a_broken_tokenizer_fails_the_version(tmp_path: Path) -> None:
     home = tiny_texts.embedder(tmp_path / "tiny/1")
     (home / "tokenizer.json").write_text("{}")
-    with pytest.raises(LoadFailed, match="tokenizer.json is no tokenizer"):
+    with pytest.raises(LoadFailed, match="tokenizer.json is not a valid tokenizer"):
         load(home, ModelConfig(), 1)
     (home / "tokenizer.json").unlink()
     (home / "tokenizer.json").symlink_to(tmp_path.parent / "elsewhere")

@@ -47,13 +47,13 @@ def test_a_value_is_a_view_not_a_copy() -> None:
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        (b"\x0a\x05abc", "passes the end"),
+        (b"\x0a\x05abc", "exceeds the end"),
         (b"\x0a", "does not end"),
         (b"\xff" * 11, "does not end"),
         (b"\x0b", "wire type 3"),
         (b"\x02\x01", "without a number"),
         (b"\x00\x01", "without a number"),
-        (b"\x0d\x00", "passes the end"),
+        (b"\x0d\x00", "exceeds the end"),
     ],
 )
 def test_what_is_no_protobuf_is_named(data: bytes, problem: str) -> None:

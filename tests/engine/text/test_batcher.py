@@ -107,11 +107,11 @@ async def test_what_is_wrong_with_a_text_fails_its_request_alone(
     wrong: list[tuple[list[Prompt], str]] = [
         (["dog", "the " * 70], "text 1 has more than 64 tokens"),
         (["\udfff"], "not valid Unicode"),
-        ([[999]], "999 is none of them"),
+        ([[999]], "999 is not a token id"),
         ([[]], "text 0 has no tokens"),
         ([], "0 texts in one request"),
         (["a"] * (MOST_TEXTS + 1), f"expected 1 to {MOST_TEXTS}"),
-        (["x" * (MOST_CHARACTERS + 1)], f"at most {MOST_CHARACTERS} are taken"),
+        (["x" * (MOST_CHARACTERS + 1)], f"the limit is {MOST_CHARACTERS}"),
     ]
     right = [tiny.submit(["dog"]) for _ in range(3)]
     for prompts, why in wrong:

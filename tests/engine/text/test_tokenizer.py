@@ -49,7 +49,7 @@ def test_what_the_file_says_of_long_texts() -> None:
 def test_tokens_that_do_not_exist_are_refused() -> None:
     tokenizer = TextTokenizer(tiny_texts.tokenizer(), 16)
     for token in (-1, len(VOCABULARY)):
-        with pytest.raises(InputRejected, match=f"text 0: .* {token} is none of them"):
+        with pytest.raises(InputRejected, match=f"text 0: .* {token} is not a token id"):
             tokenizer.encode([[token]], 0, truncate=True)
 
 

@@ -17,7 +17,7 @@ def test_a_tokenizer_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "{}", "[1]", "\x00"])
 def test_what_is_no_tokenizer_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "tokenizer.json").write_text(content)
-    with pytest.raises(LoadFailed, match="tokenizer.json is no tokenizer"):
+    with pytest.raises(LoadFailed, match="tokenizer.json is not a valid tokenizer"):
         read_tokenizer(tmp_path / "tokenizer.json")
 
 
