@@ -50,15 +50,20 @@ class Engine:
         self._batcher = GenerationBatcher(("m", 1), language, self.events.append, limit=99)
 
     async def __call__(self, streams: int) -> list[list[int]]:
-        return await asyncio.gather(*map(self.ask, TEXTS[:streams]))
+        # Without log-probabilities: no peer computes them either.
+        return await asyncio.gather(*(self.ask(text, None) for text in TEXTS[:streams]))
 
-    async def ask(self, text: str) -> list[int]:
-        """The tokens of one answer, in greedy order."""
+    async def ask(self, text: str, logprobs: int | None = 0) -> list[int]:
+        """Return the tokens of a greedy answer, which only come with log-probabilities."""
         tokens = tuple(self._language.tokenizer.encode(text, special=True))
-        sampling = SamplingParameters(temperature=0.0, logprobs=0)
+        sampling = SamplingParameters(temperature=0.0, logprobs=logprobs)
         asked = GenerationRequest(tokens, sampling, TOKENS, ignore_eos=True)
         stream = self._batcher.generate(asked)
         return [token.token async for delta in stream for token in delta.chosen]
+
+    async def joined(self) -> list[list[int]]:
+        """Return the tokens of all answers, asked for together."""
+        return await asyncio.gather(*map(self.ask, TEXTS))
 
     def sampling_share(self) -> float:
         """The share of the steps' time in which tokens were chosen and made text."""
@@ -100,23 +105,26 @@ def served(folder: Path) -> Iterator[Work]:
             f"[instances]\ncount = 1\nthreads = 1\n[generation]\nslots = {STREAMS}\n"
         )
         with running(models) as server:
-            yield partial(_ask_server, f"http://{server.address}/v1/completions")
+            # The client is not part of the time: to create one takes 60 ms and more, for the
+            # certificates.
+            client = httpx.AsyncClient(base_url=f"http://{server.address}", timeout=120)
+            yield partial(_ask_server, client)
 
 
-async def _ask_server(url: str, streams: int) -> list[list[int]]:
-    """Read whole streams; they tell text, and how many tokens it was."""
+async def _ask_server(client: httpx.AsyncClient, streams: int) -> list[list[int]]:
+    """Read whole streams, and check that each has as many tokens as asked for."""
 
-    async def ask(client: httpx.AsyncClient, text: str) -> list[int]:
+    async def ask(text: str) -> list[int]:
         body = {"model": "m", "prompt": text, "max_tokens": TOKENS, "temperature": 0}
         body |= {"stream": True, "ignore_eos": True, "stream_options": {"include_usage": True}}
-        async with client.stream("POST", url, json=body) as reply:
-            lines = [line async for line in reply.aiter_lines() if line]
-        usage = json.loads(lines[-2].removeprefix("data: "))["usage"]
-        assert lines[-1] == "data: [DONE]" and usage["completion_tokens"] == TOKENS
+        async with client.stream("POST", "/v1/completions", json=body) as reply:
+            events = b"".join([piece async for piece in reply.aiter_raw()])
+        *_, usage, done = events.decode().removesuffix("\n\n").split("\n\n")
+        assert done == "data: [DONE]"
+        assert json.loads(usage.removeprefix("data: "))["usage"]["completion_tokens"] == TOKENS
         return []
 
-    async with httpx.AsyncClient(timeout=120) as client:
-        return await asyncio.gather(*(ask(client, text) for text in TEXTS[:streams]))
+    return await asyncio.gather(*map(ask, TEXTS[:streams]))
 
 
 def generator(folder: Path, language: LanguageModel) -> Work:
@@ -199,6 +207,7 @@ async def compare(folder: Path, peer: Path, rounds: int, others: dict[str, list[
 async def measure(engine: Engine, works: dict[str, Work], rounds: int) -> None:
     """Run all in turns, and print."""
     alone = [await engine.ask(text) for text in TEXTS]
+    joined = await engine.joined()
     speeds: dict[tuple[str, int], list[float]] = {}
     found: dict[tuple[str, int], list[list[int]]] = {}
     for _ in range(rounds):
@@ -207,6 +216,7 @@ async def measure(engine: Engine, works: dict[str, Work], rounds: int) -> None:
                 speed, found[name, streams] = await timed(work, streams)
                 speeds.setdefault((name, streams), []).append(speed)
     engine.close()
+    found["engine", STREAMS] = joined
     report(speeds, found, alone)
     print(f"choosing tokens and making text: {100 * engine.sampling_share():.1f} % of the steps")
 
