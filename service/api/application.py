@@ -1,4 +1,4 @@
-"""The control plane: all routes except inference. A FastAPI application with one router per file."""
+"""The control plane: all routes except inference. A FastAPI application, one router per file."""
 
 import logging
 from collections.abc import Sequence

@@ -42,7 +42,7 @@ class Keys:
         return cls(tuple(hashlib.sha256(key.encode()).digest() for key in keys))
 
     def find(self, given: Iterable[bytes]) -> str | None:
-        """Return the first eight hexadecimal digits of a known key's hash; None if none is known."""
+        """Return the first eight hex digits of a known key's hash; None if no key is known."""
         found = None
         for digest in [hashlib.sha256(key).digest() for key in given]:
             # No early exit: the duration must not reveal which key matched, or almost matched.

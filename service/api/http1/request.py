@@ -13,13 +13,13 @@ class Receiver(Protocol):
         ``complete`` is True for the last part."""
 
     def time_out(self) -> None:
-        """Reply with an error, because the body was not received within ``Request.body_timeout``."""
+        """Reply with an error: the body was not received within ``Request.body_timeout``."""
 
     def disconnect(self) -> None:
         """Handle that the client disconnected. No reply can be sent."""
 
     def stop(self) -> None:
-        """Reply with an error, because the server stops."""
+        """Reply with an error: the server stops."""
 
 
 class Request:

@@ -222,5 +222,5 @@ def refused(error: QuantserveError) -> Answer:
 
 
 def shorten(text: str) -> str:
-    """Return at most ``LONGEST_ERROR`` characters: the error may quote a long text of the client."""
+    """Cut a text to ``LONGEST_ERROR`` characters: it may quote parts that the client sent."""
     return text if len(text) <= LONGEST_ERROR else f"{text[:LONGEST_ERROR]}..."

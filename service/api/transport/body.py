@@ -60,7 +60,8 @@ async def read_body(
 async def decompressed(
     body: Bytes, headers: Mapping[bytes, bytes], limit: int, elsewhere: Elsewhere, grown: Grown
 ) -> Bytes:
-    """Return the decompressed body; see ``decompress``. A large body is decompressed in a thread."""
+    """Return the decompressed body; see ``decompress``. Large bodies are decompressed in a thread.
+    """
     encoding = headers.get(b"content-encoding")
     if encoding is None:
         return body

@@ -1,4 +1,4 @@
-"""The model and version in the path of an inference request, and the client's id for the request."""
+"""The model and version in the path of an inference request, and the client's request id."""
 
 import re
 from functools import lru_cache

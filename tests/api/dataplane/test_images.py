@@ -215,7 +215,7 @@ async def test_images_of_different_sizes_do_not_fit_together(tmp_path: Path) -> 
         np.testing.assert_array_equal(found[0], np.asarray(picture(50, 100)))
         answer = await ask(served, "/v2/models/raw/infer", **binary(TALL, PHOTO))
         assert answer.status_code == 400
-        assert "send each in a request of its own" in answer.json()["error"]
+        assert "send each in a separate request" in answer.json()["error"]
 
 
 LABELS = '\n[outputs.scores]\nlabels = ["red", "green", "blue"]\n'

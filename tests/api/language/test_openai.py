@@ -72,7 +72,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"tools": [tool("a"), tool("a")]}, "tools.1.function.name", '"a" is there twice'),
     ({"tools": [tool("a")] * 129}, "tools", "at most 128 items"),
     ({"tools": [tool("a", type="array")]}, "tools.0.function.parameters", 'type "object"'),
-    ({"tools": [tool("a")]}, "tools", 'the chat template of model "tiny" takes none'),
+    ({"tools": [tool("a")]}, "tools", 'the chat template of model "tiny" does not support tools'),
     ({"tool_choice": "auto"}, "tool_choice", 'only allowed together with "tools"'),
     ({"tools": [tool("a")], "tool_choice": "any"}, "tool_choice", "'required'"),
     ({"tools": [tool("a")], "tool_choice": named("b")}, "tool_choice", 'no tool is called "b"'),
