@@ -55,8 +55,7 @@ class EventStream(Response):
 
 
 async def until_gone(work: Awaitable[T], receive: Receive) -> T | None:
-    """Return the result of ``work``. If the client disconnects before, cancel it and return None.
-    """
+    """Return the result of ``work``. If the client disconnects first, cancel it; return None."""
     doing = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_gone(receive))
     try:

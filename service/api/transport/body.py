@@ -60,8 +60,7 @@ async def read_body(
 async def decompressed(
     body: Bytes, headers: Mapping[bytes, bytes], limit: int, elsewhere: Elsewhere, grown: Grown
 ) -> Bytes:
-    """Return the decompressed body; see ``decompress``. Large bodies are decompressed in a thread.
-    """
+    """Return the decompressed body; see ``decompress``. A thread decompresses large bodies."""
     encoding = headers.get(b"content-encoding")
     if encoding is None:
         return body

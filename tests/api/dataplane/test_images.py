@@ -205,7 +205,7 @@ async def test_an_image_and_the_tensor_it_becomes_are_not_both_taken(tmp_path: P
     async with serve(tmp_path) as served:
         answer = await ask(served, "/v2/models/echo/infer", json=body)
         assert answer.status_code == 400
-        assert "send one of them" in answer.json()["error"]
+        assert "send only one of them" in answer.json()["error"]
 
 
 async def test_images_of_different_sizes_do_not_fit_together(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_a_request_may_have_all_of_its_tensors_in_shared_memory() -> None:
     assert found.inputs == () and found.shared is not None and found.shared[0].name == "x"
     assert found.outputs[0].shared == Place("r", 8, 16)
     request.inputs[0].contents.fp32_contents.append(1)
-    with pytest.raises(MalformedRequest, match='"contents" beside "shared_memory_region"'):
+    with pytest.raises(MalformedRequest, match='both "contents" and "shared_memory_region"'):
         read(request)
 
 
