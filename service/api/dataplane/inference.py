@@ -174,7 +174,7 @@ class Inference:
                 request = await self.with_shared(exchange, request)
             if reply.done():
                 return
-            # Another version may be active now, and it may need other inputs.
+            # Another version may be serving now, and it may need other inputs.
             version = self._choose(exchange)
             same = version.signature.inputs == signature.inputs and version.images == images
             if same and version.padding == padding:

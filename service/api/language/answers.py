@@ -97,7 +97,7 @@ class Answers:
         return self._limits.traffic.outputs
 
     def serving(self) -> list[ModelVersion]:
-        """Return the active versions that are ready."""
+        """Return the serving versions that are ready."""
         found = (model.serving for model in self._repository)
         return [each for each in found if each is not None and each.state is State.READY]
 
@@ -141,7 +141,7 @@ class Answers:
         while True:
             language, _ = self.choose(exchange, model, number).generation()
             requests = await asyncio.to_thread(prompts, language)
-            # Another version may be active now, with another tokenizer.
+            # Another version may be serving now, with another tokenizer.
             now, batcher = self.choose(exchange, model, number).generation()
             if now is language:
                 break

@@ -91,7 +91,7 @@ BAD: dict[str, tuple[bytes, dict[str, str], type[QuantserveError], str]] = {
     "without its checksum": (gzip.compress(archive())[:-8], GZIP, MalformedRequest, "cut short"),
     "another checksum": (gzip.compress(archive())[:-8] + bytes(8), GZIP, MalformedRequest, "gzip"),
     "twice": (gzip.compress(archive()) * 2, GZIP, MalformedRequest, "followed by other"),
-    "no archive in it": (gzip.compress(b"x" * 512), GZIP, MalformedRequest, "no tar archive"),
+    "no archive in it": (gzip.compress(b"x" * 512), GZIP, MalformedRequest, "not a tar archive"),
     "in gzip, not said": (gzip.compress(bytes(range(256)) * 9), TAR, MalformedRequest, "gzip"),
     "a compressed model": (b"", {"content-encoding": "gzip"}, UnsupportedEncoding, "as they are"),
     "zstd": (b"", {**TAR, "content-encoding": "zstd"}, UnsupportedEncoding, '"zstd"'),
