@@ -280,7 +280,7 @@ CASES = {
         "BYTES element 0 has 5 bytes, 3 are left",
     ),
     "BYTES length cut": bin_(
-        "same_bytes", binary(b"\1\0", datatype="BYTES", shape=[1, 1]), "no whole length"
+        "same_bytes", binary(b"\1\0", datatype="BYTES", shape=[1, 1]), "an incomplete length"
     ),
     "BYTES past the end": bin_(
         "same_bytes",

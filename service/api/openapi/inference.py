@@ -133,13 +133,14 @@ class PredictResponse(BaseModel):
     predictions: list[Any]
 
 
-RAW = """Raw tensors may follow the JSON. Then `Inference-Header-Content-Length` must have the length
+RAW = """Raw tensors may follow the JSON. Then `Inference-Header-Content-Length` must be the length
 of the JSON, and `binary_data_size` of each such tensor the length of its data. The body may be
 compressed with gzip or deflate; `Content-Encoding` names the encoding.
 
-NaN and infinity are the bare tokens `NaN`, `Infinity` and `-Infinity` in requests and answers, as in
-Triton and TensorFlow Serving. `null` among floats is NaN. With `"parameters": {"non_finite": "null"}`
-the answer has `null` instead, for JSON parsers that do not accept the tokens (Go, JavaScript)."""
+NaN and infinity are the bare tokens `NaN`, `Infinity` and `-Infinity` in requests and answers, as
+in Triton and TensorFlow Serving. `null` among floats is NaN. With
+`"parameters": {"non_finite": "null"}` the answer has `null` instead, for JSON parsers that do not
+accept the tokens (Go, JavaScript)."""
 
 
 PREDICT = """A table in JSON, or in CSV with `Content-Type: text/csv`. The first line has the names

@@ -155,7 +155,7 @@ async def test_tensors_are_taken_as_ever(tmp_path: Path) -> None:
         (lambda: binary(b""), "is empty"),
         (lambda: binary(b"not an image"), "no image that can be read"),
         (lambda: binary(PHOTO, b"GIF89a...."), 'input "image": image 1 is no image'),
-        (lambda: in_json("?"), "image 0 is no base64"),
+        (lambda: in_json("?"), "image 0 is not base64"),
         (lambda: in_json("AAAA", "AAAA", shape=[1]), "has 2 images, shape [1] needs 1"),
         (lambda: in_json(*["AAAA"] * 257), "has 257 images, expected 1 to 256"),
         (lambda: in_json(shape=[0]), "has 0 images"),
