@@ -22,7 +22,7 @@ def test_csv_that_does_not_say_so_is_told_how_to() -> None:
 BAD_CSV = {
     "nothing": (TWO, "", "the CSV is empty"),
     "blank lines": (TWO, "\n\n", "the CSV is empty"),
-    "no rows": (TWO, "age,city\n", "no row below"),
+    "no rows": (TWO, "age,city\n", "no row after"),
     "a missing column": (TWO, "age\n1\n", 'column "city" is missing'),
     "an additional column": (TWO, "age,city,zip\n1,a,2", 'unknown column "zip"'),
     "semicolons": (TWO, "age;city\n1;Paris\n", 'unknown column "age;city"'),
