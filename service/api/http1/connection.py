@@ -27,7 +27,7 @@ HALF_CLOSE_SECONDS = 1.0
 """After the head of a request, in which a client may shut down its sending side and still get the
 reply. Later, it is treated as a disconnect, which looks the same to a server."""
 STALL_CHECK_SECONDS = 0.05
-"""Between two checks if the client has read from a full write buffer."""
+"""Seconds between two checks for progress of a client with a full write buffer."""
 UPGRADING = (b"upgrade", b"connection", b"http2-settings")
 """Headers, and options of the header ``connection``, that offer another protocol."""
 # In Python 3.11 a member of an enumeration takes ten times as long to find as a global.
