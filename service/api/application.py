@@ -1,4 +1,4 @@
-"""The control plane: everything but inference. Ordinary FastAPI; one router a file."""
+"""The control plane: all routes except inference. A FastAPI application, one router per file."""
 
 import logging
 from collections.abc import Sequence
@@ -37,15 +37,16 @@ def control_plane(
     changes: Sequence[APIRouter] = (),
     shared: APIRouter | None = None,
 ) -> Edge:
-    """The application for everything but inference. ``logger`` is the one whose level clients may
-    change, by ``set_level``; ``language`` are the routes of language models; ``reports`` and
-    ``changes`` are routes under /admin that need parts of their own; ``shared`` are those about
-    shared memory, where the server has it.
+    """Return the application with all routes except inference.
+
+    Clients may change the level of ``logger`` through ``set_level``. ``language`` has the routes
+    of language and text models. ``reports`` and ``changes`` have further routes, which need the
+    admin key. ``shared`` has the routes for shared memory; None if the server has no shared memory.
     """
     app = FastAPI(title="quantserve", version=__version__, openapi_url=None, redirect_slashes=False)
     open_to_all = [health(repository), scrape(render), docs()]
     reading = [
-        statistics(repository, counted),  # /v2/models/stats, before "stats" is taken for a name
+        statistics(repository, counted),  # first: else "stats" in /v2/models/stats is a name
         metadata(repository),
         model_config(repository),
         index(repository),

@@ -41,7 +41,7 @@ def test_an_answer_past_the_limit_is_refused_with_both_figures(
         assert line.ask(asked(1)).status == 200
         answer = line.ask(asked(2))
         assert answer.status == 413
-        assert "at most 100000 are given (--max-response-bytes)" in answer.error
+        assert "at most 100000 are allowed (--max-response-bytes)" in answer.error
         assert line.ask(asked(1)).status == 200
 
 

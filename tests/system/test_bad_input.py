@@ -155,7 +155,7 @@ CASES = {
     "unknown model": wrong("nobody", GOOD, 'no model "nobody"', "this server has", status=404),
     "model in Unicode": wrong("%C3%A9%F0%9F%99%82", GOOD, 'no model "é🙂"', status=404),
     "model of odd bytes": wrong("%ff%00", GOOD, "no model", status=404),
-    "model of slashes": wrong("..%2F..%2Fetc", GOOD, "there is nothing at", status=404),
+    "model of slashes": wrong("..%2F..%2Fetc", GOOD, "there is no route for", status=404),
     "unknown version": wrong(F32 + "/versions/9", GOOD, "version 9 does not", status=404),
     "version 0": wrong(F32 + "/versions/0", GOOD, "not a version number", status=404),
     "version a word": wrong(F32 + "/versions/latest", GOOD, "not a version number", status=404),
@@ -280,7 +280,7 @@ CASES = {
         "BYTES element 0 has 5 bytes, 3 are left",
     ),
     "BYTES length cut": bin_(
-        "same_bytes", binary(b"\1\0", datatype="BYTES", shape=[1, 1]), "no whole length"
+        "same_bytes", binary(b"\1\0", datatype="BYTES", shape=[1, 1]), "an incomplete length"
     ),
     "BYTES past the end": bin_(
         "same_bytes",
@@ -369,7 +369,7 @@ def test_what_is_wrong_is_told_and_the_next_request_is_served(
         assert all(text in answer.error for text in case.texts), answer.error
         assert len(answer.body) < 4000
         assert answer.headers["content-type"] == "application/json"
-        if "there is nothing at" not in case.texts:
+        if "there is no route for" not in case.texts:
             assert answer.headers["x-request-id"] == "of-mine"
         assert line.ask(post(V2.format(F32), GOOD)).status == 200
 

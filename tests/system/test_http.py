@@ -426,5 +426,5 @@ def test_pythons_own_client_hears_why_its_body_is_refused(attacked: Running) -> 
     connection.request("POST", PATH, bytes(2**22))
     response = connection.getresponse()
     assert response.status == 413
-    assert b"at most 1048576 are taken" in response.read()
+    assert b"at most 1048576 are allowed" in response.read()
     connection.close()

@@ -95,7 +95,7 @@ def test_a_body_without_room_is_refused_before_it_is_read(tight: Running) -> Non
 def test_a_body_that_never_fits_is_told_so(tight: Running) -> None:
     refused = tight.ask(head_of(binary(60)))
     assert refused.status == 413
-    assert "are for requests (--memory-budget)" in refused.error
+    assert "are available for requests (--memory-budget)" in refused.error
     settled(tight)
 
 

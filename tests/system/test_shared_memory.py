@@ -248,7 +248,7 @@ def test_other_shared_memory_cannot_be_registered(asking: Client) -> None:
     with refused(asking, "No such file", 400):
         register("r", "qs-test-absent", 64)
     wrong = 404 if asking.json else 400  # over HTTP it is another path
-    with region("r", 64), refused(asking, "cannot be the name|there is nothing at", wrong):
+    with region("r", 64), refused(asking, "cannot be the name|there is no route for", wrong):
         register("a/b", key("r"), 64)
     link = Path(f"/dev/shm/{key('link')}")
     link.symlink_to("/etc/hostname")

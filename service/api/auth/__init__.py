@@ -1,6 +1,6 @@
 """Authorization by key, and the audit of changes.
 
-policy      keys, and what each route needs
-middleware  authentication before a route is looked for
+policy      keys, and the access that each key allows
+middleware  authentication as a dependency of each route
 audit       changes as events
 """

@@ -1,4 +1,4 @@
-"""Every change that an operator asks for becomes one event, however it ends.
+"""Audit of changes: each change that an operator requests becomes one event, whatever its outcome.
 
 with Audit(observe).change(request, Verb.SWAP, name, forced=force) as change:
     change.before, change.after = ...
@@ -21,8 +21,7 @@ NOBODY = Actor("unknown", "-", "-")
 
 @dataclass(slots=True)
 class Change:
-    """The versions that a change is about, and what to know of it; filled in as they become
-    known."""
+    """The versions before and after a change, and a note. Filled in as they become known."""
 
     before: int | None = None
     after: int | None = None
@@ -39,7 +38,7 @@ class Audit:
     def change(
         self, request: Request, verb: Verb, model: str, *, forced: bool = False
     ) -> Iterator[Change]:
-        """Report what happens inside; errors pass through."""
+        """Report the outcome of the block as one event. Errors are raised again."""
         change, started, outcome, text = Change(), perf_counter(), Outcome.OK, ""
         try:
             yield change

@@ -1,7 +1,7 @@
 """Authentication: a dependency that declares the API key a route requires.
 
-The check runs for the route that was matched, whatever the path looked like. A router without a
-declaration cannot be included (see ``error_handlers.py``).
+The check runs for the matched route and does not parse the path. A router without a declaration
+cannot be included (see ``error_handlers.py``).
 """
 
 import secrets
@@ -19,25 +19,26 @@ from service.core.events import AccessRefused, Actor, Observer
 
 
 class RequireKey:
-    """Dependency of routes that change nothing: open, or open unless a prediction key is set."""
+    """Dependency of routes that change nothing. Such a route needs no key, or the prediction key if
+    one is set."""
 
     def __init__(self, access: Access, need: Need) -> None:
         self.need = need
         self._access = access
 
     async def __call__(self, request: Request) -> None:
-        """Let the request pass.
+        """Allow the request, or raise.
 
         Raises:
-            Unauthenticated: no known key came.
+            Unauthenticated: the request has no known key.
         """
         self._access.admit(self.need, collect(request.headers.raw))
 
 
 class RequireAdminKey(HTTPBearer):
-    """Dependency of routes that change something; tells OpenAPI so.
+    """Dependency of routes that change something. It also adds the requirement to OpenAPI.
 
-    Who asks goes along as ``request.state.actor``; who is refused is reported to the observer.
+    The caller is stored in ``request.state.actor``. A refused caller is reported to the observer.
     """
 
     need = Need.ADMIN_KEY
@@ -48,7 +49,7 @@ class RequireAdminKey(HTTPBearer):
         self._observe = observe
 
     async def __call__(self, request: Request) -> None:  # type: ignore[override]  # no credentials
-        """Let the request pass.
+        """Allow the request, or raise.
 
         Raises:
             Unauthenticated, Forbidden: see ``Access.admit``.
@@ -76,7 +77,7 @@ class Guard(NamedTuple):
 
     @classmethod
     def of(cls, access: Access, observe: Observer) -> "Guard":
-        """For a server with these keys."""
+        """Return the requirements of a server with these keys."""
         return cls(
             RequireKey(access, Need.NOTHING),
             RequireKey(access, Need.API_KEY),
@@ -85,7 +86,7 @@ class Guard(NamedTuple):
 
 
 def lets_predict(access: Access, pairs: Iterable[Header]) -> bool:
-    """Whether a prediction with these headers is let in."""
+    """Return True if a prediction with these headers is allowed."""
     if not access.api.digests:
         return True
     try:
@@ -96,7 +97,7 @@ def lets_predict(access: Access, pairs: Iterable[Header]) -> bool:
 
 
 def check_predicts(access: Access, pairs: Iterable[Header]) -> None:
-    """Let a prediction with these headers pass.
+    """Check that a prediction with these headers is allowed.
 
     Raises:
         Unauthenticated: no known key came.
@@ -105,7 +106,7 @@ def check_predicts(access: Access, pairs: Iterable[Header]) -> None:
 
 
 def collect(pairs: Iterable[Header]) -> Headers:
-    """Headers by name, each with all its values."""
+    """Return all values of each header by its name."""
     headers: dict[bytes, list[bytes]] = {}
     for name, value in pairs:
         headers.setdefault(name, []).append(value)
@@ -113,7 +114,7 @@ def collect(pairs: Iterable[Header]) -> Headers:
 
 
 def request_id_of(scope: Mapping[str, Any]) -> str | None:
-    """The id of a request for a change; None for any other request."""
+    """Return the id of a request on a route that needs an admin key; None for other requests."""
     actor = scope["state"].get("actor")
     return actor.request_id if isinstance(actor, Actor) else None
 

@@ -1,11 +1,12 @@
-"""Authorization: a decision from what a route needs and the keys that a request shows. Pure.
+"""Authorization: a decision based on the key that a route needs and the keys in a request. No I/O.
 
-Each route declares what it needs (see ``guard.py``). A change of what is served or of how the
-server runs needs an admin key. Everything else is open unless a prediction key is set.
+Each route declares the key that it needs (see ``middleware.py``). A change of the served models or
+of the server's settings needs an admin key. All other routes are open unless a prediction key is
+set.
 
-A key that came is compared as a hash with the hashes of all that are known, each in constant time,
-so that the time of an answer tells nothing. No key is kept, logged or shown: only the first eight
-digits of its hash, by which the audit log says whose change it was.
+The hash of a key in a request is compared with the hashes of all known keys, each in constant time,
+so that the response time reveals nothing about the keys. No key is stored, logged or shown. The
+audit log identifies the caller by the first eight digits of the key's hash.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ HOW = "send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
 
 
 class Need(Enum):
-    """What a request must show."""
+    """The key that a request must have."""
 
     NOTHING = 0
     API_KEY = 1
@@ -31,20 +32,20 @@ class Need(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Known keys, as their SHA-256."""
+    """The SHA-256 hashes of known keys."""
 
     digests: tuple[bytes, ...] = ()
 
     @classmethod
     def of(cls, keys: Iterable[str]) -> "Keys":
-        """Keep the hashes of keys."""
+        """Return the hashes of these keys."""
         return cls(tuple(hashlib.sha256(key.encode()).digest() for key in keys))
 
     def find(self, given: Iterable[bytes]) -> str | None:
-        """The first eight hexadecimal digits of the hash of the key that is known, if one is."""
+        """Return the first eight hex digits of a known key's hash; None if no key is known."""
         found = None
         for digest in [hashlib.sha256(key).digest() for key in given]:
-            # No early end: the time taken does not tell which of the keys it was, or almost was.
+            # No early exit: the duration must not reveal which key matched, or almost matched.
             for known in self.digests:
                 if hmac.compare_digest(digest, known):
                     found = known.hex()[:8]
@@ -53,23 +54,23 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The keys of one server and what each allows."""
+    """The admin keys and the prediction keys of one server."""
 
     admin: Keys
     api: Keys
 
     def admit(self, need: Need, headers: Headers) -> str:
-        """The name of the caller, such as ``key 1a2b3c4d``; "" where no key is needed.
+        """Return the name of the caller, such as ``key 1a2b3c4d``; "" if no key is needed.
 
         Raises:
-            Unauthenticated: a key is needed, and none that is known came.
-            Forbidden: this key allows predictions only, or no key allows changes.
+            Unauthenticated: a key is needed, and the request has no known key.
+            Forbidden: the key allows predictions only, or the server has no admin key.
         """
         if need is Need.ADMIN_KEY:
             return self._admin(headers)
         if need is Need.API_KEY and self.api.digests:
             given = given_keys(headers)
-            # An admin may predict as well; both are always looked up.
+            # An admin key also allows predictions. Both kinds are always looked up.
             names = [keys.find(given) for keys in (self.api, self.admin)]
             return f"key {_known(names[0] or names[1], given, 'a key')}"
         return ""
@@ -77,7 +78,7 @@ class Access:
     def _admin(self, headers: Headers) -> str:
         if not self.admin.digests:
             raise Forbidden(
-                "this server has no admin key, so it takes no changes; "
+                "this server has no admin key, so it accepts no changes; "
                 "start it with QUANTSERVE_ADMIN_KEY or QUANTSERVE_ADMIN_KEY_FILE"
             )
         given = given_keys(headers)
@@ -88,7 +89,7 @@ class Access:
 
 
 def given_keys(headers: Headers) -> list[bytes]:
-    """The keys that a request shows."""
+    """Return the keys in a request."""
     keys = list(headers.get(b"x-api-key", ()))
     for value in headers.get(b"authorization", ()):
         scheme, _, key = value.partition(b" ")

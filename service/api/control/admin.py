@@ -1,4 +1,4 @@
-"""Which version of a model serves: swap, rollback, and what there is to choose from."""
+"""The serving version of a model: swap and rollback."""
 
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -24,12 +24,12 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 def _as_integer(value: Any) -> Any:
-    """1.0 as 1: to JSON they are the same number."""
+    """Return 1.0 as 1: in JSON, these are the same number."""
     return int(value) if type(value) is float and value.is_integer() else value
 
 
 class RollbackRequest(BaseModel):
-    """``force`` lets the version serve even if it fails a check; one that does not load cannot."""
+    """``force`` lets the version serve even if it fails a check. The version must still load."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -38,8 +38,8 @@ class RollbackRequest(BaseModel):
 
 
 class SwapRequest(RollbackRequest):
-    """``version`` is a number, which is pinned: it serves until the next swap, after restarts too.
-    Or "latest": the highest version on disk, and no pin."""
+    """``version`` is a number or "latest". A number is pinned: the version serves until the next
+    swap, also after restarts. "latest" selects the highest version on disk and removes the pin."""
 
     version: Annotated[
         Annotated[int, Field(ge=1)] | Literal["latest"], BeforeValidator(_as_integer)
@@ -47,8 +47,8 @@ class SwapRequest(RollbackRequest):
 
 
 class CheckAnswer(BaseModel):
-    """One check of the gate: a figure, or words where there is none; null for a figure that is NaN
-    or infinite. ``detail`` says more where there is more to say, such as which element."""
+    """One check of the gate. Its values are numbers, or text if the check has no numbers; null for
+    NaN and infinity. ``detail`` has more information, if any, such as the element that failed."""
 
     name: str = Field(examples=["golden"])
     measure: str = Field(examples=["cosine"])
@@ -60,7 +60,7 @@ class CheckAnswer(BaseModel):
 
 
 class PhaseAnswer(BaseModel):
-    """One phase and the seconds that it took."""
+    """One phase and its duration in seconds."""
 
     name: str = Field(examples=["golden"])
     status: str = Field(examples=["done"])
@@ -69,9 +69,10 @@ class PhaseAnswer(BaseModel):
 
 
 class SwapAnswer(BaseModel):
-    """What was done. Every request that is sent from now on is answered by ``to_version``.
+    """The result of a swap. Every request that is sent after it is answered by ``to_version``.
 
-    ``persisted`` is whether a restart will know of it, ``note`` why not (``--no-pin``).
+    ``persisted`` is true if the choice is kept after a restart. If not, ``note`` has the reason
+    (``--no-pin``).
     """
 
     model: str = Field(examples=["digits"])
@@ -87,21 +88,22 @@ class SwapAnswer(BaseModel):
 
 
 class GateReport(Error):
-    """Why a version may not serve, with every check that was made. The old one serves on."""
+    """The reason why a version may not serve, with all checks that were made. The old version
+    continues to serve."""
 
     checks: list[CheckAnswer] = []
 
 
 FAILED = documented(
     409,
-    "Not fit to serve, no version to go back to, or the choice cannot be written; nothing changed",
+    "A check failed, there is no previous version, or the choice cannot be saved; nothing changed",
     GateReport,
 )
 ERRORS: Responses = NOT_FOUND | NOT_READY | FAILED
 
 
 def admin(repository: ModelRepository, audit: Audit) -> APIRouter:
-    """Routes that change which version serves."""
+    """Return the routes that change the serving version."""
     router = APIRouter(
         prefix="/admin/models/{name}",
         tags=["admin"],
@@ -110,14 +112,14 @@ def admin(repository: ModelRepository, audit: Audit) -> APIRouter:
 
     @router.post(
         "/swap",
-        summary="Let another version serve",
+        summary="Swap the serving version",
         response_model=SwapAnswer,
         openapi_extra=body_docs(SwapRequest, {"version": 1}, required=True),
     )
     async def swap(name: ModelName, request: Request) -> Response:
-        """Loads the version, puts it through the gate, and switches; no request is lost, and the
-        old version stays loaded for a rollback. A swap waits for one of the same model that is at
-        work; it goes on if the client leaves."""
+        """Loads the version, checks it in the gate, and switches to it. No request is lost, and the
+        old version stays loaded for a rollback. A swap waits for a running swap of the same model.
+        It continues if the client disconnects."""
         asked = _read(SwapRequest, await json_object(request))
         options = RolloutOptions(Cause.SWAP, asked.force, asked.allow_signature_change)
         try:
@@ -132,13 +134,13 @@ def admin(repository: ModelRepository, audit: Audit) -> APIRouter:
 
     @router.post(
         "/rollback",
-        summary="Let the version serve that served before",
+        summary="Roll back to the previous version",
         response_model=SwapAnswer,
         openapi_extra=body_docs(RollbackRequest, {}),
     )
     async def rollback(name: ModelName, request: Request) -> Response:
-        """At once where the version is still loaded; else it is loaded and put through the gate
-        again. A second rollback undoes the first."""
+        """Switches at once if the previous version is still loaded. Otherwise the version is loaded
+        and checked in the gate again. A second rollback undoes the first."""
         asked = _read(RollbackRequest, await json_object(request))
         options = RolloutOptions(Cause.ROLLBACK, asked.force, asked.allow_signature_change)
         try:
@@ -170,7 +172,7 @@ def _answer(served: Served) -> Response:
         changed=served.changed,
         forced=served.forced,
         persisted=not served.not_persisted,
-        note=served.not_persisted or ("" if served.changed else "it served already"),
+        note=served.not_persisted or ("" if served.changed else "it was already serving"),
         seconds=sum(phase.seconds for phase in served.phases),
         phases=[PhaseAnswer(**phase._asdict()) for phase in served.phases],
         checks=[_check(check) for check in served.checks],
@@ -184,7 +186,7 @@ def _refusal(error: GateFailed) -> Response:
 
 
 def _document(answer: SwapAnswer | GateReport) -> dict[str, Any]:
-    """The body to send: checks have a detail only where there is one."""
+    """Return the body to send. Checks without a detail have no key ``detail``."""
     found = answer.model_dump()
     for check in found["checks"]:
         if not check["detail"]:

@@ -1,5 +1,5 @@
-"""Rules for all answers of the control plane: every error is {"error": "..."}, HEAD is answered
-where GET is, OPTIONS lists the allowed methods, and no exception leaves the server."""
+"""Rules for all answers of the control plane: every error is {"error": "..."}, routes with GET also
+answer HEAD, OPTIONS lists the allowed methods, and exceptions never leave the server."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,22 +23,22 @@ from service.core.errors import Forbidden, QuantserveError, Unauthenticated
 _log = logging.getLogger(__name__)
 Answer = Callable[[Request, Any], Awaitable[Response]]
 OPENAI_PATHS = frozenset({"/v1/chat/completions", "/v1/completions"})
-"""Where errors are in the words of OpenAI's API."""
+"""Paths whose errors have the format of OpenAI's API."""
 NO_PATH = "/(a path that ends in a newline)"
 
 
 class Error(BaseModel):
-    """Every answer but 2xx."""
+    """The body of every answer with a status other than 2xx."""
 
     error: str
 
 
 Responses = dict[int | str, dict[str, Any]]
-"""What the OpenAPI document says of a route's answers, by status."""
+"""The description of a route's answers in the OpenAPI document, by status."""
 
 
 def documented(status: int | str, text: str, model: type[BaseModel] = Error) -> Responses:
-    """An answer for the OpenAPI document."""
+    """Return the description of an answer for the OpenAPI document."""
     return {status: {"model": model, "description": text}}
 
 
@@ -53,7 +53,7 @@ class Guarded(NamedTuple):
 
 
 class Edge:
-    """A FastAPI application behind the rules above; itself an ASGI application."""
+    """An ASGI application that applies the rules above to a FastAPI application."""
 
     def __init__(self, app: FastAPI, guarded: Sequence[Guarded]) -> None:
         """Include the routers in the application, in this order: the first match answers."""
@@ -75,15 +75,16 @@ class Edge:
         except ClientDisconnect:
             pass
         except Exception as error:
-            # It has been answered with 500. A line is enough to find it; the rest is for debugging.
+            # The client got status 500. One line is enough to find the error; the traceback is for
+            # debugging.
             where = scope.get("path", scope["type"])
             _log.error("%s failed: %s: %s", where, type(error).__name__, error)
             _log.debug("%s failed", where, exc_info=True)
 
 
 async def rehearse(app: ASGIApp, path: str) -> None:
-    """Request a path and discard the answer: the first request builds objects that later ones
-    reuse, which takes tens of milliseconds, and no client waits for it now."""
+    """Request a path and discard the answer. The first request builds objects that later requests
+    reuse. That takes tens of milliseconds, which no client has to wait for."""
 
     async def receive() -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}
@@ -96,7 +97,7 @@ async def rehearse(app: ASGIApp, path: str) -> None:
 
 
 def _prepared(scope: Scope, send: Send) -> tuple[Scope, Send]:
-    """HEAD as GET without the body; the id of a change in the headers of its answer."""
+    """Handle HEAD as GET without the body, and add the id of a change to its answer's headers."""
     scope = {**scope, "state": {**scope.get("state", {})}}
     if scope["path"].endswith("\n"):
         # Starlette's patterns end in "$", which also matches before a final newline.
@@ -148,7 +149,7 @@ def _of_starlette(routers: Sequence[APIRouter]) -> Answer:
         path = request.url.path
         what = f"{request.method} {path:.200}"
         if error.status_code == 404:
-            text = f"there is nothing at {what}; /docs lists what there is"
+            text = f"there is no route for {what}; /docs lists all routes"
             return JSONResponse({"error": text}, 404)
         if error.status_code != 405:
             return JSONResponse({"error": f"{what}: {error.detail}"}, error.status_code)
@@ -163,7 +164,7 @@ def _of_starlette(routers: Sequence[APIRouter]) -> Answer:
 
 
 def _allowed(routers: Sequence[APIRouter], path: str) -> list[str]:
-    """The methods that some route takes at a path."""
+    """Return the methods that are allowed at a path."""
     routes: list[Any] = [route for router in routers for route in router.routes]
     found = {m for route in routes if route.path_regex.match(path) for m in route.methods}
     return sorted(found | {"OPTIONS"} | ({"HEAD"} if "GET" in found else set()))

@@ -18,9 +18,10 @@ from service.engine.repository.repository import ModelRepository
 
 NAMES = {SwapPhase: "phase", StateChanged: "state", Swapped: "swapped"}
 HEARTBEAT = 15.0
-"""Seconds of silence after which a comment is sent, so that no proxy takes the line for dead."""
+"""Seconds without an event after which a comment is sent, so that no proxy closes the connection.
+"""
 BUFFER = 256
-"""Events kept for a watcher that reads slowly; older ones are lost, and it is told how many."""
+"""Events kept for a slow reader. Older events are lost, and the reader gets their number."""
 EXAMPLE = """event: phase
 data: {"model": "digits", "version": 1, "phase": "golden", "status": "done", "seconds": 0.004}
 
@@ -30,7 +31,7 @@ data: {"model": "digits", "old": 2, "new": 1, "cause": "swap", "forced": ""}
 """
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "One event after the other, until either side leaves",
+        "description": "Events as they happen, until the client disconnects or the server stops",
         "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EXAMPLE}},
     }
 }
@@ -40,7 +41,7 @@ class Watcher:
     """One reader of one model's events."""
 
     def __init__(self) -> None:
-        # All mutable state: what has not been read yet, how much was lost, whether it is over.
+        # All mutable state: events not read yet, the number of lost events, whether it is closed.
         self._events: deque[str] = deque(maxlen=BUFFER)
         self._lost = 0
         self._closed = False
@@ -53,12 +54,12 @@ class Watcher:
         self._news.set()
 
     def close(self) -> None:
-        """End once the events so far are sent."""
+        """End the stream when all events so far are sent."""
         self._closed = True
         self._news.set()
 
     async def read(self, heartbeat: float = HEARTBEAT) -> AsyncIterator[str]:
-        """The stream's text."""
+        """Yield the text of the stream."""
         yield ": watching\n\n"
         while True:
             if self._lost:
@@ -93,7 +94,7 @@ class Watchers:
                 watcher.tell(text)
 
     async def watch(self, model: str, heartbeat: float = HEARTBEAT) -> AsyncIterator[str]:
-        """The stream of a model's events, from now on."""
+        """Yield the events of a model from now on."""
         watcher = Watcher()
         self._watchers.setdefault(model, set()).add(watcher)
         if self._closed:
@@ -107,7 +108,7 @@ class Watchers:
                 del self._watchers[model]
 
     def close(self) -> None:
-        """End all streams: the server stops."""
+        """End all streams, because the server stops."""
         self._closed = True
         for watchers in self._watchers.values():
             for watcher in watchers:
@@ -115,19 +116,20 @@ class Watchers:
 
 
 def watching(repository: ModelRepository, watchers: Watchers) -> APIRouter:
-    """The route that watches a model."""
+    """Return the route that watches a model."""
     router = APIRouter(prefix="/admin/models/{name}", tags=["admin"])
 
     @router.get(
         "/events",
-        summary="What happens to a model's versions, as it happens",
+        summary="Watch the changes of a model's versions",
         response_class=StreamingResponse,
         responses=NOT_FOUND | STREAM,
     )
     async def events(name: ModelName) -> StreamingResponse:
         """Server-sent events: `phase` when a phase of a swap begins (`started`) and ends (`done`,
-        `failed` or `skipped`), `state` when a version changes its state, `swapped` when another
-        version answers from then on, `lost` when the reader was too slow for some."""
+        `failed` or `skipped`), `state` when the state of a version changes, `swapped` when another
+        version has become the serving version, `lost` when the reader was too slow and events were
+        lost."""
         repository.model(name)
         return StreamingResponse(
             watchers.watch(name),

@@ -16,17 +16,18 @@ from service.engine.storage.publishing import File
 MAX_BOUNDARY = 200
 MAX_HEADER = 4096
 MAX_HEADERS = 8
-"""Of one part: the bytes of a header's line, and how many lines."""
+"""The most header lines of one part; ``MAX_HEADER`` is the most bytes of a line."""
 DIGEST = "X-Content-Sha256"
 
 
 async def form_files(
     content_type: str, chunks: AsyncIterator[bytes]
 ) -> AsyncIterator[File | bytes]:
-    """The files of a form. A part's header ``X-Content-SHA256`` announces the digest of its file.
+    """Yield the files of a form. A part's header ``X-Content-SHA256`` announces the digest of its
+    file.
 
     Raises:
-        MalformedRequest: the body is no form, is cut short, or has a part that is no file.
+        MalformedRequest: the body is not a form, is cut short, or has a part that is not a file.
         InvalidName: a file's name has a backslash.
         BodyTooLarge: the headers of a part are too large.
     """
@@ -61,9 +62,9 @@ def _file(part: MultipartSegment) -> File:
     if part.filename is None:
         raise MalformedRequest(
             f"the part {part.name!r:.80} of the form has no filename; send each file as curl -F"
-            " file=@FILE does, the version and the SHA-256 in the address"
+            " file=@FILE does, and the version and the SHA-256 in the query of the URL"
         )
     if "\\" in headers["Content-Disposition"]:
-        # Readers of forms do not agree on what a backslash means.
-        raise InvalidName(f"a backslash in the file name {part.filename!r:.200}")
+        # Form parsers do not agree on the meaning of a backslash.
+        raise InvalidName(f"there is a backslash in the file name {part.filename!r:.200}")
     return File(part.filename, headers.get(DIGEST))

@@ -1,7 +1,7 @@
-"""Health: live as soon as the process answers, ready once every model that can be is warm and at
-least one is, unless the server may be empty.
+"""Health routes. The server is live as soon as the process answers. It is ready when every model
+that can be loaded is warm, and when there is at least one, unless the server may be empty.
 
-Clients and load balancers look at the status alone; the body is for people.
+Clients and load balancers check the status only; the body is for people.
 """
 
 from fastapi import APIRouter
@@ -23,14 +23,14 @@ class Live(BaseModel):
 
 
 class Ready(BaseModel):
-    """Whether requests can be served; ``error`` is the reason if not."""
+    """``ready`` is true if requests can be served; otherwise ``error`` is the reason."""
 
     ready: bool
     error: str | None = None
 
 
 class ModelReady(Ready):
-    """Whether a model serves; ``error`` is the reason if not."""
+    """``ready`` is true if the model can serve requests; otherwise ``error`` is the reason."""
 
     name: str
 
@@ -40,16 +40,16 @@ MODEL_UNREADY = NOT_FOUND | documented(503, "Not ready, and why", ModelReady)
 
 
 def health(repository: ModelRepository) -> APIRouter:
-    """Routes about being live and ready."""
+    """Return the health routes."""
     router = APIRouter(tags=["health"])
 
-    @router.get("/v2/health/live", summary="Does the process answer?")
+    @router.get("/v2/health/live", summary="Check that the server is live")
     async def live() -> Live:
         return Live(live=True)
 
     @router.get(
         "/v2/health/ready",
-        summary="Is every model that can be loaded and warm?",
+        summary="Check that every usable model is loaded and warm",
         response_model=Ready,
         responses=UNREADY,
     )
@@ -60,7 +60,7 @@ def health(repository: ModelRepository) -> APIRouter:
 
     @router.get(
         "/v2/models/{name}/ready",
-        summary="Does a model serve?",
+        summary="Check that a model is ready",
         response_model=ModelReady,
         responses=MODEL_UNREADY,
     )
@@ -69,7 +69,7 @@ def health(repository: ModelRepository) -> APIRouter:
 
     @router.get(
         "/v2/models/{name}/versions/{version}/ready",
-        summary="Does a version of a model serve?",
+        summary="Check that a version of a model is ready",
         response_model=ModelReady,
         responses=MODEL_UNREADY,
     )

@@ -1,5 +1,5 @@
-"""Log settings, read and changed while the server runs, in the form of Triton's logging extension.
-Each level includes those above it, so that the five settings are one choice: the level.
+"""Log settings in the format of Triton's logging extension. They can be changed while the server
+runs. Each level includes the more severe levels, so that the settings are one choice: the level.
 
 Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_logging.md
 """
@@ -18,12 +18,12 @@ from service.core.errors import MalformedRequest
 OFF = logging.CRITICAL + 10
 LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, OFF)
 FIXED = ("log_file", "log_format")
-REFUSED = documented(400, "A setting that is unknown or cannot be had")
+REFUSED = documented(400, "A setting is unknown, or its value is not possible")
 
 
 class LogSettings(BaseModel):
-    """``log_verbose_level`` above 0 logs every request. ``log_file`` is empty for standard error;
-    it and ``log_format`` cannot be changed while the server runs.
+    """``log_verbose_level`` above 0 logs every request. ``log_file`` is empty for standard error.
+    ``log_file`` and ``log_format`` cannot be changed while the server runs.
     """
 
     log_file: str = ""
@@ -35,7 +35,7 @@ class LogSettings(BaseModel):
 
 
 class LogChanges(BaseModel):
-    """The settings to change; a null goes back to what the server was started with."""
+    """The settings to change; null restores the value that the server was started with."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -52,10 +52,10 @@ SetLevel = Callable[[int], Awaitable[None]]
 
 
 def log_settings(logger: logging.Logger) -> APIRouter:
-    """The route for the settings of ``logger`` and of all loggers below it."""
+    """Return the route for the settings of ``logger`` and of all loggers below it."""
     router = APIRouter(tags=["settings"])
 
-    @router.get("/v2/logging", summary="What is logged?")
+    @router.get("/v2/logging", summary="Get the log settings")
     async def current() -> LogSettings:
         return _settings(logger.level)
 
@@ -63,13 +63,13 @@ def log_settings(logger: logging.Logger) -> APIRouter:
 
 
 def log_changes(logger: logging.Logger, set_level: SetLevel) -> APIRouter:
-    """The route that changes it."""
+    """Return the route that changes the log settings."""
     router = APIRouter(tags=["settings"])
     at_start = _settings(logger.level)
 
     @router.post(
         "/v2/logging",
-        summary="Log more or less",
+        summary="Change the log settings",
         responses=REFUSED,
         openapi_extra=body_docs(LogChanges, {"log_verbose_level": 0}),
     )
@@ -94,11 +94,13 @@ def _settings(level: int) -> LogSettings:
 
 
 def _level(wanted: dict[str, Any], level: int) -> int:
-    """The level closest to the one there is at which the settings are as wanted."""
+    """Return the level closest to the current level that has the requested settings."""
     known = _settings(level).model_dump()
     for name, value in wanted.items():
         if name not in known:
-            raise MalformedRequest(f'"{name:.40}" is no log setting; there are {", ".join(known)}')
+            raise MalformedRequest(
+                f'"{name:.40}" is not a log setting; the log settings are {", ".join(known)}'
+            )
         if type(value) is not type(known[name]):
             kind = {bool: "true or false", int: "an integer", str: "a string"}[type(known[name])]
             raise MalformedRequest(f'"{name}" must be {kind}, got {value!r:.40}')
@@ -111,5 +113,7 @@ def _level(wanted: dict[str, Any], level: int) -> int:
     fitting = [each for each in LEVELS if wanted.items() <= _settings(each).model_dump().items()]
     if not fitting:
         order = "log_verbose_level, log_info, log_warning, log_error"
-        raise MalformedRequest(f"each of {order} includes those after it; they contradict here")
+        raise MalformedRequest(
+            f"each of {order} includes the settings after it; the requested values contradict this"
+        )
     return min(fitting, key=lambda each: abs(each - level))

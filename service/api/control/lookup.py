@@ -1,5 +1,5 @@
-"""Resolves the names in a path. A version is text here: one that is not a number is not found, like
-one that does not exist."""
+"""Finds the models and versions of the names in a path. A version is a string here: a version that
+is not a number is not found, like a version that does not exist."""
 
 from typing import Annotated
 
@@ -13,15 +13,15 @@ from service.engine.repository.version import ModelVersion
 
 ModelName = Annotated[str, Path(description="Name of a model")]
 VersionNumber = Annotated[str, Path(description="Number of a version of the model")]
-NOT_FOUND = documented(404, "No such model or version; names those there are")
-NOT_READY = documented(503, "It does not serve now; says why")
+NOT_FOUND = documented(404, "No such model or version; the error lists the existing ones")
+NOT_READY = documented(503, "Not ready; the error has the reason")
 
 
 def find_version(repository: ModelRepository, name: str, number: str | None) -> ModelVersion:
-    """The version with this number; the serving one where there is none.
+    """Return the version with this number; the serving version if ``number`` is None.
 
     Raises:
-        NotFound: there is no such model or version; with what there is.
+        NotFound: the model or version does not exist; the message lists the existing ones.
         NotReady: the model as a whole is not usable.
     """
     model = repository.model(name)

@@ -1,4 +1,4 @@
-"""Metadata: what the server speaks, and what a model takes and gives."""
+"""Metadata: the extensions of the server, and the inputs and outputs of a model."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from service.engine.repository.version import ModelVersion
 from service.triton.configuration import CUT, LARGER, PLATFORM, REFUSED
 
 MOST_LISTED = 32
-"""Optional inputs that are named: an old export lists every weight."""
+"""The most optional inputs that are listed: an old export has every weight as one."""
 EXTENSIONS = [
     "binary_tensor_data",
     "classification",
@@ -28,7 +28,7 @@ EXTENSIONS = [
 
 
 class Welcome(BaseModel):
-    """Where to go from here."""
+    """The models, and the paths of the documentation and the metrics."""
 
     name: str
     version: str
@@ -40,7 +40,7 @@ class Welcome(BaseModel):
 
 
 class ServerMetadata(BaseModel):
-    """Name, version, and the protocol's extensions that the server speaks."""
+    """Name, version, and the protocol extensions that the server supports."""
 
     name: str
     version: str
@@ -48,9 +48,9 @@ class ServerMetadata(BaseModel):
 
 
 class TensorMetadata(BaseModel):
-    """An input or output. -1 in the shape stands for any length; the batch axis is included. A
-    tensor of which the file gives no shape has [-1] here, and is named in the model's
-    ``parameters`` as ``any_shape``: every number of axes is taken.
+    """An input or output. -1 in the shape stands for any length; the batch axis is included. If the
+    ONNX file has no shape for a tensor, its shape is [-1], and ``any_shape`` in the model's
+    ``parameters`` names it. Such a tensor may have any number of axes.
     """
 
     name: str
@@ -59,9 +59,9 @@ class TensorMetadata(BaseModel):
 
 
 class ModelMetadata(BaseModel):
-    """A model's versions that serve, its inputs and outputs; ``parameters`` is what was measured
-    or read from its file; ``serving_version`` is the one that answers requests without a version.
-    ``optional_inputs`` are those that the graph has a default for.
+    """The ready versions of a model, its inputs and outputs. ``parameters`` has values that were
+    measured or read from its file. ``serving_version`` is the version that answers requests without
+    a version. ``optional_inputs`` are the inputs with a default in the graph.
     """
 
     name: str
@@ -73,11 +73,11 @@ class ModelMetadata(BaseModel):
 
 
 def metadata(repository: ModelRepository) -> APIRouter:
-    """Routes about the server and its models."""
+    """Return the routes for the metadata of the server and its models."""
     router = APIRouter(tags=["metadata"])
     errors = NOT_FOUND | NOT_READY
 
-    @router.get("/", summary="Where to find what")
+    @router.get("/", summary="List the models and the main paths")
     async def welcome() -> Welcome:
         models = [f"/v2/models/{model.name}" for model in repository]
         return Welcome(
@@ -85,17 +85,17 @@ def metadata(repository: ModelRepository) -> APIRouter:
         )
 
     @router.get("/v2/", include_in_schema=False)
-    @router.get("/v2", summary="What does the server speak?")
+    @router.get("/v2", summary="Get the metadata of the server")
     async def server() -> ServerMetadata:
         return ServerMetadata(name="quantserve", version=__version__, extensions=EXTENSIONS)
 
-    @router.get("/v2/models/{name}", summary="What does a model take and give?", responses=errors)
+    @router.get("/v2/models/{name}", summary="Get the metadata of a model", responses=errors)
     async def model(name: ModelName) -> ModelMetadata:
         return describe(repository, find_version(repository, name, None))
 
     @router.get(
         "/v2/models/{name}/versions/{version}",
-        summary="What does a version of a model take and give?",
+        summary="Get the metadata of a version",
         responses=errors,
     )
     async def model_version(name: ModelName, version: VersionNumber) -> ModelMetadata:
@@ -105,16 +105,16 @@ def metadata(repository: ModelRepository) -> APIRouter:
 
 
 def cuts(loaded: Loaded) -> bool:
-    """Whether requests with more rows than one run takes are cut."""
+    """Return True if requests with more rows than one run accepts are split."""
     return bool(loaded.signature.batchable and loaded.policy.part_rows)
 
 
 def describe(repository: ModelRepository, version: ModelVersion) -> ModelMetadata:
-    """What a version takes and gives.
+    """Return the metadata of a version.
 
     Raises:
-        NotFound: its model is gone.
-        NotReady: it does not serve.
+        NotFound: its model no longer exists.
+        NotReady: the version is not ready.
     """
     loaded, _ = version.serving()
     model = repository.model(version.model)
@@ -151,7 +151,8 @@ def describe(repository: ModelRepository, version: ModelVersion) -> ModelMetadat
 
 
 def _of_rows(loaded: Loaded) -> dict[str, str]:
-    """How many rows one run takes, and what becomes of a request with more; where it has rows."""
+    """Return the most rows of one run, and whether larger requests are split or refused. Return
+    nothing if the model has no batch axis."""
     if not loaded.signature.batchable:
         return {}
     told = CUT if cuts(loaded) else REFUSED
@@ -159,7 +160,7 @@ def _of_rows(loaded: Loaded) -> dict[str, str]:
 
 
 def _not_in_the_shapes(signature: Signature) -> dict[str, str]:
-    """What the protocol has no place for among the inputs and outputs, if there is any."""
+    """Return the facts about inputs and outputs for which the protocol has no field, if any."""
     tensors = (*signature.inputs, *signature.outputs)
     unranked = [f'"{spec.name}"' for spec in tensors if not spec.ranked]
     optional = [f'"{spec.name}" {spec}' for spec in signature.optional]

@@ -1,4 +1,4 @@
-"""Model configuration in the form of Triton's extension, by which clients size their batches.
+"""Model configuration in the format of Triton's extension. Clients use it to size their batches.
 
 Source: https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto
 """
@@ -16,8 +16,8 @@ from service.triton.configuration import CUT, LARGER, PLATFORM
 
 
 class ConfiguredTensor(BaseModel):
-    """An input or output; ``dims`` leave out the batch axis where ``max_batch_size`` is above 0.
-    They are [-1] where the file gives no shape.
+    """An input or output. ``dims`` do not include the batch axis if ``max_batch_size`` is above 0.
+    They are [-1] if the ONNX file has no shape.
     """
 
     name: str
@@ -26,7 +26,7 @@ class ConfiguredTensor(BaseModel):
 
 
 class InstanceGroup(BaseModel):
-    """How many instances run side by side."""
+    """The number of instances that run in parallel."""
 
     name: str
     kind: str
@@ -34,14 +34,14 @@ class InstanceGroup(BaseModel):
 
 
 class QueuePolicy(BaseModel):
-    """The bound of the queue, in requests, and how long a request waits at most; 0: any time."""
+    """The most requests in the queue, and the most time that a request waits; 0: no limit."""
 
     max_queue_size: int
     default_timeout_microseconds: int
 
 
 class DynamicBatching(BaseModel):
-    """How rows of several requests come to share a run."""
+    """The settings by which rows of several requests share a run."""
 
     preferred_batch_size: list[int]
     max_queue_delay_microseconds: int
@@ -49,7 +49,7 @@ class DynamicBatching(BaseModel):
 
 
 class ResponseCaching(BaseModel):
-    """Whether outputs are kept for requests that ask the same again."""
+    """``enable`` is true if outputs are cached for requests with the same inputs."""
 
     enable: bool
 
@@ -61,10 +61,10 @@ class ConfiguredParameter(BaseModel):
 
 
 class Configuration(BaseModel):
-    """A model's configuration. ``dynamic_batching`` is there only where requests share runs.
+    """A model's configuration. ``dynamic_batching`` is present only if requests share runs.
 
-    ``max_batch_size`` is the most rows of one run. The parameter ``larger_requests`` is "cut" where
-    a request may have more, which are then run in parts; without it one with more is refused.
+    ``max_batch_size`` is the most rows of one run. The parameter ``larger_requests`` is "cut" if a
+    request may have more rows, which then run in parts. Without it, such a request is refused.
     """
 
     name: str
@@ -81,13 +81,13 @@ class Configuration(BaseModel):
 
 
 def model_config(repository: ModelRepository) -> APIRouter:
-    """Routes about how a model is configured."""
+    """Return the routes for the configuration of a model."""
     router = APIRouter(tags=["metadata"])
     errors = NOT_FOUND | NOT_READY
 
     @router.get(
         "/v2/models/{name}/config",
-        summary="How is a model configured?",
+        summary="Get the configuration of a model",
         response_model_exclude_none=True,
         responses=errors,
     )
@@ -96,7 +96,7 @@ def model_config(repository: ModelRepository) -> APIRouter:
 
     @router.get(
         "/v2/models/{name}/versions/{version}/config",
-        summary="How is a version of a model configured?",
+        summary="Get the configuration of a version",
         response_model_exclude_none=True,
         responses=errors,
     )

@@ -1,5 +1,5 @@
-"""The index of the model repository: every version that is known, its state, and the reason; and
-every other entry that is not served. And the list of models, for people who look around.
+"""The index of the model repository: all known versions with their state and its reason, and all
+other entries of the folder, which are not served. Also the list of models, for people.
 """
 
 from typing import Annotated, Any
@@ -15,18 +15,18 @@ from service.engine.repository.model import Model
 from service.engine.repository.repository import ModelRepository
 
 RepositoryName = Annotated[str, Path(description="Name of the folder that is served")]
-NO_REPOSITORY = documented(404, "Another repository than the one there is")
+NO_REPOSITORY = documented(404, "The repository does not exist; there is only one")
 
 
 class IndexRequest(BaseModel):
-    """``ready`` leaves out what does not serve. The body may be left out."""
+    """``ready`` selects versions that are READY. The body is optional."""
 
     ready: bool = False
 
 
 class IndexEntry(BaseModel):
-    """A version and its state; no version where the model as a whole is not usable, and for an
-    entry of the folder that is not served: ``name`` is its path there, and ``reason`` says why."""
+    """A version and its state. There is no ``version`` if the model as a whole is not usable. An
+    entry of the folder that is not served has its path as ``name``, and the ``reason``."""
 
     name: str
     version: str | None = None
@@ -35,7 +35,7 @@ class IndexEntry(BaseModel):
 
 
 class ListedVersion(BaseModel):
-    """A version of a model, and its state; ``reason``: why it is not READY, if so."""
+    """A version of a model, and its state. ``reason`` is the reason if it is not READY."""
 
     version: str
     state: State
@@ -43,7 +43,8 @@ class ListedVersion(BaseModel):
 
 
 class ListedModel(BaseModel):
-    """A model: READY where a version answers requests that name none, which is ``serving``."""
+    """A model. It is READY if a version answers requests that name no version. That version is
+    ``serving``."""
 
     name: str
     state: State
@@ -59,14 +60,14 @@ class ModelList(BaseModel):
 
 
 def index(repository: ModelRepository) -> APIRouter:
-    """Routes about what the repository holds."""
+    """Return the routes that list the contents of the repository."""
     router = APIRouter(tags=["repository"])
     body = body_docs(IndexRequest, {"ready": True})
 
     @router.get("/v2/models/", include_in_schema=False)
     @router.get(
         "/v2/models",
-        summary="Which models are there, and which of their versions serve?",
+        summary="List all models and their serving versions",
         response_model_exclude_none=True,
     )
     async def listing() -> ModelList:
@@ -75,7 +76,7 @@ def index(repository: ModelRepository) -> APIRouter:
 
     @router.post(
         "/v2/repository/index",
-        summary="Which models are there, and in which state?",
+        summary="List all models and their states",
         response_model_exclude_none=True,
         openapi_extra=body,
     )
@@ -84,7 +85,7 @@ def index(repository: ModelRepository) -> APIRouter:
 
     @router.post(
         "/v2/repository/{repository_name}/index",
-        summary="Which models are in a repository, and in which state?",
+        summary="List all models in a repository and their states",
         response_model_exclude_none=True,
         responses=NO_REPOSITORY,
         openapi_extra=body,

@@ -1,4 +1,4 @@
-"""Load and unload, in the form of the protocol's model repository extension.
+"""Load and unload, in the format of the protocol's model repository extension.
 
 Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_model_repository.md
 """
@@ -32,16 +32,16 @@ from service.triton.configuration import ModelConfiguration
 Publish = Callable[[str, Mapping[str, bytes]], Awaitable[object]]
 """Stores files of a model, such as {"1/model.onnx": ...}, as versions of it."""
 FILE = "file:"
-SAME = "input and output are the file's to say"
+SAME = "the ONNX file defines the inputs and outputs"
 MAX_VALUES = 16 * 1024
-"""Values in the JSON of one request, as ``json_size`` weighs them."""
+"""The most values in the JSON of one request, as counted by ``json_size``."""
 BASE64_PIECE = 256 * 1024
 """Characters that are decoded at once."""
 
 
 class LoadParameters(BaseModel):
-    """``config`` is the JSON text of a model configuration, laid over model.toml until the next
-    load. A key ``file:<version>/<name>`` holds a file of a new version in base64."""
+    """``config`` is the JSON text of a model configuration. It overrides model.toml until the next
+    load. A key ``file:<version>/<name>`` has a file of a new version in base64."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"patternProperties": {f"^{FILE}": {"type": "string"}}}
@@ -51,7 +51,7 @@ class LoadParameters(BaseModel):
 
 
 class LoadRequest(BaseModel):
-    """The body may be left out."""
+    """The body is optional."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -59,7 +59,7 @@ class LoadRequest(BaseModel):
 
 
 class UnloadParameters(BaseModel):
-    """No model depends on another here."""
+    """``unload_dependents`` has no effect: no model depends on another."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -67,7 +67,7 @@ class UnloadParameters(BaseModel):
 
 
 class UnloadRequest(BaseModel):
-    """The body may be left out."""
+    """The body is optional."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -78,9 +78,9 @@ LOAD_ERRORS: Responses = (
     NOT_FOUND
     | NOT_READY
     | {
-        **documented(400, "The body or its configuration is not usable; says what is"),
+        **documented(400, "The body or its configuration is not usable; the error has the reason"),
         **documented(
-            409, "The version that should serve is not fit to; what served before goes on"
+            409, "The version failed the gate; the version that served before continues to serve"
         ),
     }
 )
@@ -89,7 +89,7 @@ LOAD_ERRORS: Responses = (
 def repository_verbs(
     repository: ModelRepository, limits: Limits, publish: Publish, audit: Audit
 ) -> APIRouter:
-    """Routes that load and unload models."""
+    """Return the routes that load and unload models."""
     router = APIRouter(
         prefix="/v2/repository/models/{name}",
         tags=["repository"],
@@ -97,14 +97,14 @@ def repository_verbs(
 
     @router.post(
         "/load",
-        summary="Load a model, or follow what has changed in its folder",
+        summary="Load a model, or apply the changes in its folder",
         response_class=Response,
         responses=LOAD_ERRORS,
         openapi_extra=body_docs(LoadRequest, {"parameters": {"config": '{"max_batch_size": 16}'}}),
     )
     async def load(name: ModelName, request: Request) -> Response:
-        """Reads the model's folder again: settings, versions, the one that is to serve, which goes
-        through the gate. A model that is loaded serves on meanwhile, and if this fails."""
+        """Reads the model's folder again: its settings and versions. The version that is to serve
+        is checked in the gate. A loaded model continues to serve meanwhile, and if this fails."""
         headers = dict(request.headers.raw)
         with limits.traffic.body(headers, limits.bytes) as grown:
             body = await arrived(request, headers, limits, grown)
@@ -131,8 +131,8 @@ def repository_verbs(
         openapi_extra=body_docs(UnloadRequest, {}),
     )
     async def unload(name: ModelName, request: Request) -> Response:
-        """Answers what was admitted, then frees the model. It stays away until it is loaded
-        again, whatever happens in its folder."""
+        """Answers all admitted requests, then unloads the model. The model stays unloaded until it
+        is loaded by a request, whatever happens in its folder."""
         parameters = _parameters(await json_object(request))
         if type(parameters.pop("unload_dependents", False)) is not bool:
             raise MalformedRequest('"unload_dependents" must be true or false')
@@ -152,7 +152,7 @@ async def _store(publish: Publish, name: str, files: Mapping[str, bytes]) -> Non
         if not error.missing:
             raise
         raise UploadRejected(
-            f'{error}; send it beside the model, as the parameter "{FILE}<version>/<path>"'
+            f'{error}; send it with the model, as the parameter "{FILE}<version>/<path>"'
         ) from None
 
 
@@ -196,8 +196,8 @@ def _override(repository: ModelRepository, name: str, config: Any) -> dict[str, 
 
 
 def _check_tensors(repository: ModelRepository, name: str, config: ModelConfiguration) -> None:
-    """Check the tensors in a configuration: a client may send back those that it got, but not
-    change them."""
+    """Check the tensors in a configuration. A client may send back the tensors that it got, but
+    must not add others."""
     model = repository.models.get(name)
     loaded = model.serving.loaded if model and model.serving else None
     if loaded is None:

@@ -1,4 +1,4 @@
-"""The page that Prometheus reads, in the format that its Accept header asks for."""
+"""The metrics for Prometheus, in the format that its Accept header requests."""
 
 from collections.abc import Awaitable, Callable
 
@@ -6,11 +6,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 Render = Callable[[str], Awaitable[tuple[bytes, str]]]
-"""From an Accept header to the page and its content type."""
+"""Returns the metrics and their content type for an Accept header."""
 
 
 def scrape(render: Render) -> APIRouter:
-    """The route for Prometheus."""
+    """Return the route for Prometheus."""
     router = APIRouter(tags=["metrics"])
 
     @router.get(

@@ -24,7 +24,7 @@ Change = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 def local(regions: "Regions | None") -> Change | None:
-    """How a server of one process changes its regions."""
+    """Return the function that changes the regions of a server with one process."""
     if regions is None:
         return None
 
@@ -35,7 +35,7 @@ def local(regions: "Regions | None") -> Change | None:
 
 
 def shared_memory(regions: "Regions | None", change: Change | None = None) -> APIRouter:
-    """Routes about shared memory regions; they are not part of the documentation."""
+    """Return the routes for shared memory regions. They are not in the OpenAPI document."""
     router = APIRouter(include_in_schema=False)
     if regions is not None and change is not None:
         _system(router, regions, change)
@@ -65,7 +65,7 @@ def _system(router: APIRouter, regions: "Regions", change: Change) -> None:
         for field in given:
             if field not in REGISTER:
                 known = ", ".join(REGISTER)
-                raise MalformedRequest(f'"{field:.40}" is not known; there are {known}')
+                raise MalformedRequest(f'"{field:.40}" is unknown, expected one of {known}')
         key, offset, size = given.get("key"), given.get("offset", 0), given.get("byte_size")
         if type(key) is not str:
             raise MalformedRequest(f'"key" must be a string, got {key!r:.40}')
@@ -73,7 +73,7 @@ def _system(router: APIRouter, regions: "Regions", change: Change) -> None:
             raise MalformedRequest(
                 f'"offset" and "byte_size" must be integers, got {offset!r:.40}, {size!r:.40}'
             )
-        regions.opened(name, key, offset, size)  # refused here, before others hear of it
+        regions.opened(name, key, offset, size)  # fails before others are told
         await change({"verb": "register", "name": name, "key": key, "offset": offset, "size": size})
         return Response()
 

@@ -1,7 +1,7 @@
-"""Statistics in the form of Triton's extension. Counts and times are sums since the start.
+"""Statistics in the format of Triton's extension. Counts and times are sums since the start.
 
-``success`` and ``fail`` together are the requests that reached a version. Each request is charged
-the whole time of its batch, as Triton's tools expect it: they divide by the successes.
+``success`` and ``fail`` together are the requests that reached a version. The whole time of a batch
+is added for each of its requests, because Triton's tools divide by the successes.
 ``inference_count`` counts rows that were answered, ``execution_count`` runs of the graph.
 ``cache_hit`` and ``cache_miss`` are lookups in the response cache.
 
@@ -27,11 +27,11 @@ from service.engine.repository.repository import ModelRepository
 from service.engine.repository.version import ModelVersion
 
 Counted = Callable[[], Awaitable[Statistics]]
-"""Gives what was counted until now."""
+"""Returns the current statistics."""
 
 
 class Duration(BaseModel):
-    """How often, and nanoseconds in all."""
+    """A count, and the total time in nanoseconds."""
 
     count: int = 0
     ns: int = 0
@@ -46,7 +46,7 @@ class ComputeStatistics(BaseModel):
 
 
 class InferenceStatistics(ComputeStatistics):
-    """Where the time of requests went."""
+    """The time that requests spent in each phase."""
 
     success: Duration
     fail: Duration
@@ -62,7 +62,7 @@ class BatchStatistics(ComputeStatistics):
 
 
 class MemoryUsage(BaseModel):
-    """By how much the process grew when the version was loaded."""
+    """The growth of the process when the version was loaded."""
 
     type: str = "CPU"
     id: int = 0
@@ -90,20 +90,20 @@ class AllStatistics(BaseModel):
 
 
 def statistics(repository: ModelRepository, counted: Counted) -> APIRouter:
-    """Routes about what was done so far."""
+    """Return the routes for statistics."""
     router = APIRouter(tags=["statistics"])
 
     async def answer(versions: list[ModelVersion]) -> AllStatistics:
         found = await counted()
         return AllStatistics(model_stats=[_of_version(each, found) for each in versions])
 
-    @router.get("/v2/models/stats", summary="What did all models do?")
+    @router.get("/v2/models/stats", summary="Get the statistics of all models")
     async def of_all() -> AllStatistics:
         return await answer([v for model in repository for _, v in sorted(model.versions.items())])
 
     @router.get(
         "/v2/models/{name}/stats",
-        summary="What did a model's versions do?",
+        summary="Get the statistics of a model's versions",
         responses=NOT_FOUND,
     )
     async def of_model(name: ModelName) -> AllStatistics:
@@ -111,7 +111,7 @@ def statistics(repository: ModelRepository, counted: Counted) -> APIRouter:
 
     @router.get(
         "/v2/models/{name}/versions/{version}/stats",
-        summary="What did a version of a model do?",
+        summary="Get the statistics of a version",
         responses=NOT_FOUND,
     )
     async def of_version(name: ModelName, version: VersionNumber) -> AllStatistics:

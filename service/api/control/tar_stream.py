@@ -1,8 +1,8 @@
-"""Reads a tar archive as it arrives: bytes go in, files and their bytes come out.
+"""Reads a tar archive as it arrives: the input is bytes, the output is files and their bytes.
 
-``tarfile`` itself reads from something that blocks, holds headers of any announced size in memory,
-follows chains of them by recursion, and takes a cut archive for a whole one. So only its reader of
-one header block is used. What is no plain file or folder is refused.
+``tarfile`` itself needs a blocking reader, keeps headers of any announced size in memory, follows
+chains of headers by recursion, and accepts an archive that is cut short. So only its parser of one
+header block is used. Entries that are not plain files or folders are refused.
 
 Source: https://pubs.opengroup.org/onlinepubs/9799919799/utilities/pax.html
 """
@@ -27,14 +27,15 @@ KINDS = {
     tarfile.GNUTYPE_SPARSE: "a sparse file",
 }
 EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME)
-"""Entries with metadata of the next entry or of all: POSIX's, and GNU tar's for long names."""
+"""Entries with metadata of the next entry or of all entries: by POSIX, and GNU tar's for long
+names."""
 MAX_EXTENDED = 2**16
 MAX_ENTRIES = 4 * MAX_FILES
-"""Folders and extended headers count as well."""
+"""Folders and extended headers are counted too."""
 
 
 class TarReader:
-    """One archive. ``close`` returns whether all of it came."""
+    """Parser of one archive. ``close`` checks that the archive is complete."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -44,12 +45,12 @@ class TarReader:
         self._ended = False
 
     def feed(self, data: bytes) -> Iterator[File | bytes]:
-        """Parse more bytes; yields files, and their contents piece by piece.
+        """Parse more bytes. Yield files, and their contents piece by piece.
 
         Raises:
-            MalformedRequest: they are no tar archive.
-            InvalidName: an entry cannot be called that.
-            UploadRejected: an entry is a link, a device, or whatever else is no file.
+            MalformedRequest: the bytes are not a tar archive.
+            InvalidName: the name of an entry is not allowed.
+            UploadRejected: an entry is not a file: a link, a device or similar.
             BodyTooLarge: there are too many entries, or an extended header is too large.
         """
         self._buffer += data
@@ -72,16 +73,16 @@ class TarReader:
                 yield file
 
     def close(self) -> None:
-        """Make sure that the archive has come to its end.
+        """Check that the archive is complete.
 
         Raises:
-            MalformedRequest: it is cut short.
+            MalformedRequest: the archive is cut short.
         """
         if not self._entries and not self._ended and not self._buffer:
             raise MalformedRequest("the upload is empty, expected a tar archive")
         if not self._ended:
             missing = f"{self._left} bytes of a file" if self._left else "its end"
-            raise MalformedRequest(f"the tar archive is cut short: {missing} did not come")
+            raise MalformedRequest(f"the tar archive is cut short: {missing} did not arrive")
 
     def _needed(self) -> int:
         if self._left or self._padding or self._ended:
@@ -126,16 +127,16 @@ class TarReader:
             info = TarInfo.frombuf(block, "utf-8", "backslashreplace")
         except tarfile.HeaderError as error:
             number = self._entries + 1
-            raise MalformedRequest(f"no tar archive: {error} of entry {number}") from None
+            raise MalformedRequest(f"not a tar archive: {error} of entry {number}") from None
         if info.size < 0:
-            raise MalformedRequest(f"no tar archive: {info.name!r:.200} has {info.size} bytes")
+            raise MalformedRequest(f"not a tar archive: {info.name!r:.200} has {info.size} bytes")
         return info
 
     def _begin_extended(self, info: TarInfo) -> None:
         if info.size > MAX_EXTENDED:
             raise BodyTooLarge(
-                f"the tar archive says {info.size} bytes of one entry, at most {MAX_EXTENDED} are"
-                " taken"
+                f"an extended header in the tar archive has {info.size} bytes, at most"
+                f" {MAX_EXTENDED} are allowed"
             )
         self._kind, self._extended = info.type, info.size
 
@@ -147,33 +148,33 @@ class TarReader:
             return
         records = dict(_records(data))
         if sparse := next((key for key in records if key.startswith("GNU.sparse")), None):
-            raise UploadRejected(f"the tar archive holds a sparse file ({sparse}), expected files")
+            raise UploadRejected(f"the tar archive has a sparse file ({sparse}), expected files")
         if self._kind == tarfile.XHDTYPE:
             self._next |= records
         elif records.keys() & {"path", "size", "linkpath"}:
-            raise UploadRejected("the tar archive gives one path or size to all of its entries")
+            raise UploadRejected("the tar archive sets one path or size for all of its entries")
 
 
 def _check_folder(name: str) -> None:
-    """Folders are made as files need them; only their names are looked at."""
+    """Check the name of a folder. Folders are created only when files need them."""
     if name not in ("", "."):
         file_path(name.removesuffix("/"))
 
 
 def _records(data: bytes) -> Iterator[tuple[str, str]]:
-    """The records of an extended header: ``b"<length> <key>=<value>\\n"``."""
+    """Yield the records of an extended header: ``b"<length> <key>=<value>\\n"``."""
     while data:
         digits, space, _ = data[:12].partition(b" ")
         length = int(digits) if space and digits.isdigit() else 0
         record = data[len(digits) + 1 : length]
         key, equals, value = record.partition(b"=")
         if length > len(data) or not equals or not value.endswith(b"\n"):
-            raise MalformedRequest(f"no tar archive: an extended header with {data[:40]!r}")
+            raise MalformedRequest(f"not a tar archive: an extended header with {data[:40]!r}")
         yield key.decode("utf-8", "replace"), value[:-1].decode("utf-8", "backslashreplace")
         data = data[length:]
 
 
 def _size(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise MalformedRequest(f"no tar archive: an entry of {text!r:.40} bytes")
+        raise MalformedRequest(f"not a tar archive: an entry of {text!r:.40} bytes")
     return int(text)

@@ -1,5 +1,5 @@
-"""Trace settings in the form of Triton's trace extension. No trace files are written, and the
-settings say so. ``--tracing`` sends OpenTelemetry's traces, which these settings do not affect.
+"""Trace settings in the format of Triton's trace extension. No trace files are written, and the
+settings say so. ``--tracing`` sends OpenTelemetry traces, which these settings do not affect.
 
 Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_trace.md
 """
@@ -20,7 +20,7 @@ REFUSED = documented(400, "Tracing cannot be turned on")
 
 
 class TraceSettings(BaseModel):
-    """Tracing to files is off, and nothing of it can be changed."""
+    """Tracing to files is off, and its settings cannot be changed."""
 
     trace_level: list[str] = ["OFF"]
     trace_rate: str = "0"
@@ -45,16 +45,16 @@ SETTINGS = TraceSettings()
 
 
 def trace_settings(repository: ModelRepository) -> APIRouter:
-    """Routes for the trace settings."""
+    """Return the routes for the trace settings."""
     router = APIRouter(tags=["settings"])
 
-    @router.get("/v2/trace/setting", summary="What is traced?")
+    @router.get("/v2/trace/setting", summary="Get the trace settings")
     async def current() -> TraceSettings:
         return SETTINGS
 
     @router.get(
         "/v2/models/{name}/trace/setting",
-        summary="What is traced of a model?",
+        summary="Get the trace settings of a model",
         responses=NOT_FOUND,
     )
     async def of_model(name: ModelName) -> TraceSettings:
@@ -65,13 +65,13 @@ def trace_settings(repository: ModelRepository) -> APIRouter:
 
 
 def trace_changes(repository: ModelRepository) -> APIRouter:
-    """Routes that would change it."""
+    """Return the routes that accept the current settings and refuse any change."""
     router = APIRouter(tags=["settings"])
     body = body_docs(TraceChanges, {"trace_level": ["OFF"]})
 
     @router.post(
         "/v2/trace/setting",
-        summary="Trace: refused, unless it asks for what is",
+        summary="Change the trace settings: only the current values are accepted",
         responses=REFUSED,
         openapi_extra=body,
     )
@@ -80,7 +80,7 @@ def trace_changes(repository: ModelRepository) -> APIRouter:
 
     @router.post(
         "/v2/models/{name}/trace/setting",
-        summary="Trace a model: refused, unless it asks for what is",
+        summary="Change the trace settings of a model: only the current values are accepted",
         responses=REFUSED | NOT_FOUND,
         openapi_extra=body,
     )
@@ -92,12 +92,13 @@ def trace_changes(repository: ModelRepository) -> APIRouter:
 
 
 def _accept(wanted: dict[str, Any]) -> TraceSettings:
-    """The settings, if the requested ones are the current ones; null requests the default."""
+    """Check that the requested settings are the current settings, and return them. null requests
+    the default."""
     known = SETTINGS.model_dump()
     for name, value in wanted.items():
         if name not in known:
             raise MalformedRequest(
-                f'"{name:.40}" is no trace setting; there are {", ".join(known)}'
+                f'"{name:.40}" is not a trace setting; the trace settings are {", ".join(known)}'
             )
         if value is not None and value not in (known[name], _one(known[name])):
             raise MalformedRequest(

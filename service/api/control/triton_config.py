@@ -1,5 +1,5 @@
-"""Triton's model configuration as a client sends it with a load, in JSON. What has no counterpart
-here is refused by name: silence would be a promise.
+"""Triton's model configuration as a client sends it with a load, in JSON. A setting without a
+counterpart here is refused by name: ignoring it would suggest that it works.
 """
 
 import re
@@ -13,16 +13,16 @@ from service.triton.configuration import ModelConfiguration, problem
 
 CODE = re.compile("custom_op|op_library|model_operations")
 CODE_SAYS = (
-    "custom operators are code, which no request can bring; the operator of the server names a "
-    "library in model.toml"
+    "custom operators are code, which a request must not provide; the operator of the server can "
+    "name a library in model.toml"
 )
 
 
 def read_configuration(model: str, text: str) -> ModelConfiguration:
-    """The configuration in a JSON text, for the model of this name.
+    """Return the configuration in a JSON text, for the model with this name.
 
     Raises:
-        MalformedRequest: it is not JSON, is for another model, or has what does not exist here.
+        MalformedRequest: the text is not JSON, is for another model, or has an unsupported setting.
     """
     try:
         document = _snake_case(parse_json(text.encode()))
@@ -33,12 +33,12 @@ def read_configuration(model: str, text: str) -> ModelConfiguration:
     except ValidationError as error:
         raise MalformedRequest(problem(error)) from None
     if found.name not in ("", model):
-        raise MalformedRequest(f'config: the name is "{found.name:.80}", the model "{model}"')
+        raise MalformedRequest(f'config: the name is "{found.name:.80}", expected "{model}"')
     return found
 
 
 def _refuse_code(document: Any) -> None:
-    """Custom operators are code: wherever a client may name a library for them."""
+    """Refuse custom operators, which are code, in each place where a client may name a library."""
     sections = [document, document.get("session"), document.get("parameters")]
     for section in sections:
         for key in section if isinstance(section, dict) else ():
@@ -47,7 +47,7 @@ def _refuse_code(document: Any) -> None:
 
 
 def _snake_case(value: Any) -> Any:
-    """With keys as in protobuf's text, where they are as in its JSON."""
+    """Convert keys from the form of protobuf's JSON (camelCase) to that of its text format."""
     if isinstance(value, dict):
         return {re.sub("[A-Z]", _lower, key): _snake_case(each) for key, each in value.items()}
     return [_snake_case(each) for each in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""Upload of a model version: the body goes to disk as it comes, and is published as a whole."""
+"""Upload of a model version: the body is written to disk as it arrives, then published at once."""
 
 import asyncio
 import shlex
@@ -24,19 +24,19 @@ from service.engine.storage.publishing import Published, publish
 from service.engine.storage.root import Root
 
 SLOWEST = 10_000
-"""Bytes a second that a sender must keep up once its first ``seconds`` are over."""
+"""Bytes per second that a sender must reach on average after its first ``seconds``."""
 MOST_SHOWN = 8
-"""Files in the command that a refusal shows."""
+"""The most files in the command that a refusal shows."""
 KEY = "QUANTSERVE_ADMIN_KEY"
 BINARY = {"type": "string", "format": "binary"}
 BODY = {
     "requestBody": {
         "required": True,
-        "description": "One file, or several: the model and the external data that it names. The"
+        "description": "One or more files: the model and the external data that it names. The"
         " model is `model.onnx`, else the only file that ends in `.onnx`. Other files are refused.",
         "content": {
             "application/octet-stream": {
-                "schema": {**BINARY, "description": "The bytes of the model, alone."}
+                "schema": {**BINARY, "description": "The bytes of the model only."}
             },
             "multipart/form-data": {
                 "schema": {
@@ -49,36 +49,36 @@ BODY = {
             "application/x-tar": {
                 "schema": {
                     **BINARY,
-                    "description": "A tar archive of plain files; in gzip with `Content-Encoding:"
-                    " gzip`, or as application/gzip.",
+                    "description": "A tar archive of plain files. It may be compressed by gzip,"
+                    " with `Content-Encoding: gzip` or as application/gzip.",
                 }
             },
-            "application/gzip": {"schema": {**BINARY, "description": "A tar archive in gzip."}},
+            "application/gzip": {"schema": {**BINARY, "description": "A tar archive, in gzip."}},
         },
     }
 }
 ERRORS: Responses = (
-    documented(400, "No ONNX model, not the announced one, cut short, a file missing or too many,"
-                    " or a bad name")
+    documented(400, "Not an ONNX model, a wrong SHA-256, a body that is cut short, a missing file,"
+                    " an unexpected file, or an invalid name")
     | documented(401, "An admin key is needed")
-    | documented(403, "Changes are closed, or not open to this client")
+    | documented(403, "The server has no admin key, or the key allows predictions only")
     | documented(409, "The version exists")
     | documented(413, "Larger than --max-upload-bytes, or too many files")
-    | documented(415, "Compressed, and no tar archive in gzip")
+    | documented(415, "The body is compressed, and not a tar archive in gzip")
     | documented(507, "The disk is full")
 )  # fmt: skip
 
 
 class UploadLimits(NamedTuple):
-    """Bytes of a version's files, and seconds for which a sender may be silent."""
+    """The most bytes of a version's files, and the most seconds without data from the sender."""
 
     bytes: int
     seconds: float
 
 
 class UploadedVersion(BaseModel):
-    """What was stored. It serves once it is swapped in. ``bytes`` counts all files, ``sha256`` is
-    that of the model."""
+    """The stored version. It serves after a swap to it. ``bytes`` counts all files. ``sha256`` is
+    the digest of the model."""
 
     name: str
     version: int
@@ -88,10 +88,10 @@ class UploadedVersion(BaseModel):
 
 
 def upload_routes(root: Root, limits: UploadLimits, audit: Audit) -> APIRouter:
-    """The route that stores a version in the model repository."""
+    """Return the route that stores a version in the model repository."""
     router = APIRouter(tags=["admin"])
 
-    # curl -T sends PUT; it is the same.
+    # curl -T sends PUT; both methods do the same.
     @router.put(
         "/admin/models/{name}/versions",
         status_code=201,
@@ -111,9 +111,9 @@ def upload_routes(root: Root, limits: UploadLimits, audit: Audit) -> APIRouter:
     async def upload(
         request: Request,
         name: str,
-        version: Annotated[int | None, Query(description="the next one when left out")] = None,
-        sha256: Annotated[str | None, Query(description="of the model, to check it")] = None,
-        x_content_sha256: Annotated[str | None, Header(description="the same")] = None,
+        version: Annotated[int | None, Query(description="default: the next version")] = None,
+        sha256: Annotated[str | None, Query(description="the model's SHA-256 to check")] = None,
+        x_content_sha256: Annotated[str | None, Header(description="the same as sha256")] = None,
     ) -> Response:
         body = Body(request.receive, limits.seconds)
         try:
@@ -131,7 +131,7 @@ def upload_routes(root: Root, limits: UploadLimits, audit: Audit) -> APIRouter:
                 )
                 change.after = published.number
         except ClientGone:
-            return Response(status_code=499)  # nobody reads it
+            return Response(status_code=499)  # the client does not read it
         except QuantserveError as error:
             error = _with_remedy(error, request)
             if body.finished:
@@ -143,7 +143,7 @@ def upload_routes(root: Root, limits: UploadLimits, audit: Audit) -> APIRouter:
 
 
 class Body:
-    """A body on its way; ``finished`` once all of it came."""
+    """A body while it arrives. ``finished`` is True when all of it has arrived."""
 
     def __init__(self, receive: Receive, seconds: float) -> None:
         self.finished = False
@@ -151,12 +151,12 @@ class Body:
         self._seconds = seconds
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body, piece by piece.
+        """Yield the body, piece by piece.
 
         Raises:
-            MalformedRequest: the sender is silent for ``seconds``, or on the whole slower than one
-                that means it.
-            ClientGone: the client left before its end.
+            MalformedRequest: the sender sends nothing for ``seconds``, or is slower on average than
+                ``SLOWEST``.
+            ClientGone: the client disconnected before the end of the body.
         """
         started, total = monotonic(), 0
         while not self.finished:
@@ -175,7 +175,7 @@ class Body:
 
 
 def _with_remedy(error: QuantserveError, request: Request) -> QuantserveError:
-    """The error, with the command that sends what was missing where that could have been sent."""
+    """Return the error. If files were missing, add the command that sends them."""
     missing = error.missing if isinstance(error, UploadRejected) else ()
     try:
         paths = [file_path(name) for name in missing]
@@ -189,7 +189,7 @@ def _command(paths: Sequence[PurePosixPath], request: Request) -> str:
     address = shlex.quote(str(request.url))
     if len(paths) > MOST_SHOWN:
         return (
-            "send all files at once, from a folder that holds nothing else: tar -cf - . |"
+            "send all files at once, from a folder that has no other files: tar -cf - . |"
             f" {curl} -T - -H 'Content-Type: application/x-tar' {address}"
         )
     parts = [f"file=@{path}" + (f";filename={path}" if path.parent.name else "") for path in paths]

@@ -1,4 +1,4 @@
-"""The forms in which an upload may send the files of a version, by Content-Type."""
+"""The formats in which an upload may send the files of a version, by Content-Type."""
 
 import asyncio
 import zlib
@@ -15,19 +15,19 @@ FORM = "multipart/form-data"
 TAR = {"application/x-tar", "application/tar", "application/x-gtar"}
 GZIP = {"application/gzip", "application/x-gzip", "application/x-tgz"}
 FRAMING = 4096 * MAX_FILES
-"""Bytes that a form or an archive may have beside those of its files: names, headers, padding."""
+"""Bytes that a form or archive may have in addition to its files: names, headers, padding."""
 STEP = 2**17
-"""Bytes that are decompressed at once, and read as headers without a pause."""
+"""The most bytes that are decompressed, and parsed as tar headers, without a pause."""
 HEAD = TAR_MAGIC_AT + len(TAR_MAGIC)
 GZIP_WINDOW = 31
-"""zlib's window bits for gzip's header."""
+"""zlib's window bits for the gzip format."""
 Chunks = AsyncIterator[bytes]
 
 
 def files_of(headers: Mapping[str, str], chunks: Chunks, limit: int) -> AsyncIterator[File | bytes]:
-    """The files in a body, as they come. A body of another Content-Type is one file.
+    """Return the files in a body, as they arrive. A body with any other Content-Type is one file.
 
-    ``limit`` counts the bytes of all files, and again those of the compressed body.
+    ``limit`` is the most bytes of all files together, and also of a compressed body.
 
     Raises:
         UnsupportedEncoding: the body is compressed, and not a tar archive in gzip.
@@ -56,8 +56,8 @@ def _check_encoding(kind: str, encoding: str) -> None:
     allowed = ("identity", "gzip", "x-gzip") if kind in TAR | GZIP else ("identity",)
     if encoding not in allowed:
         raise UnsupportedEncoding(
-            f'Content-Encoding "{encoding:.40}": send the files as they are, or a tar archive in'
-            " gzip"
+            f'Content-Encoding "{encoding:.40}": send the files uncompressed, or a tar archive'
+            " in gzip"
         )
 
 
@@ -76,10 +76,10 @@ async def _bounded(chunks: Chunks, most: int, limit: int) -> Chunks:
 
 
 async def _not_archived(chunks: Chunks) -> Chunks:
-    """Pass the body on, unless it is an archive.
+    """Yield the body, after a check that it is not an archive.
 
     Raises:
-        MalformedRequest: it is an archive that was not announced.
+        MalformedRequest: the body is an archive, but the Content-Type does not say so.
     """
     head = b""
     async for chunk in chunks:
@@ -108,10 +108,10 @@ async def _tar_files(chunks: Chunks) -> AsyncIterator[File | bytes]:
 
 
 async def _gunzipped(chunks: Chunks) -> Chunks:
-    """Decompress in bounded steps: a few bytes may expand to gigabytes.
+    """Decompress in steps of limited size, because a few bytes may expand to gigabytes.
 
     Raises:
-        MalformedRequest: it is no gzip, is cut short, or is followed by other bytes.
+        MalformedRequest: the body is not gzip, is cut short, or is followed by other bytes.
     """
     machine = zlib.decompressobj(GZIP_WINDOW)
     async for chunk in chunks:
@@ -122,7 +122,7 @@ async def _gunzipped(chunks: Chunks) -> Chunks:
             chunk = machine.unconsumed_tail or machine.unused_data
             yield plain
     while not machine.eof and (plain := await asyncio.to_thread(_step(machine), b"")):
-        yield plain  # what it held back, since a step was full
+        yield plain  # output that did not fit in the previous step
     if not machine.eof:
         raise MalformedRequest("the gzip body is cut short")
 

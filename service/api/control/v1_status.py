@@ -1,4 +1,4 @@
-"""The V1 protocol's routes about models; prediction itself is in the data plane."""
+"""The V1 protocol's routes for the status of models. Predictions are in the data plane."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ from service.core.lifecycle import State
 from service.engine.repository.repository import ModelRepository
 from service.engine.repository.version import ModelVersion
 
-# The protocol's words for the states of a version.
+# The protocol's names for the states of a version.
 STATES = {
     State.LOADING: "LOADING",
     State.READY: "AVAILABLE",
@@ -22,8 +22,8 @@ STATES = {
 
 
 class OpenAIModel(BaseModel):
-    """A language model, as OpenAI's API lists it; ``created`` is when it was loaded, in seconds
-    since the epoch."""
+    """A language model in the format of OpenAI's API. ``created`` is the time at which it was
+    loaded, in seconds since the epoch."""
 
     id: str
     object: Literal["model"] = "model"
@@ -32,7 +32,7 @@ class OpenAIModel(BaseModel):
 
 
 class ModelNames(BaseModel):
-    """Names of all models; and in the form of OpenAI's API the language models that serve."""
+    """The names of all models, and the serving language models in the format of OpenAI's API."""
 
     models: list[str]
     object: Literal["list"] = "list"
@@ -40,7 +40,7 @@ class ModelNames(BaseModel):
 
 
 class StatusText(BaseModel):
-    """OK, or the reason."""
+    """OK, or the reason why the version is not available."""
 
     error_code: str
     error_message: str
@@ -55,8 +55,8 @@ class VersionStatus(BaseModel):
 
 
 class ModelStatus(BaseModel):
-    """Whether a model serves, and the state of its versions; the fields from ``id`` to ``owned_by``
-    are those of OpenAI's API."""
+    """``ready`` is true if the model can serve requests. The list has the state of its versions.
+    The fields from ``id`` to ``owned_by`` are those of OpenAI's API."""
 
     name: str
     ready: bool
@@ -68,14 +68,14 @@ class ModelStatus(BaseModel):
     error: str | None = None
 
 
-UNREADY = NOT_FOUND | documented(503, "It does not serve now; says why", ModelStatus)
+UNREADY = NOT_FOUND | documented(503, "Not ready; the error has the reason", ModelStatus)
 
 
 def v1_status(repository: ModelRepository) -> APIRouter:
-    """Routes about what V1 can ask of."""
+    """Return the V1 routes for the status of models."""
     router = APIRouter(tags=["V1"])
 
-    @router.get("/v1/models", summary="Which models are there?")
+    @router.get("/v1/models", summary="List all models")
     async def names() -> ModelNames:
         served = [each for each in repository if each.serving and each.serving.language]
         return ModelNames(
@@ -85,7 +85,7 @@ def v1_status(repository: ModelRepository) -> APIRouter:
 
     @router.get(
         "/v1/models/{name}",
-        summary="Does a model serve?",
+        summary="Get the status of a model",
         response_model=ModelStatus,
         responses=UNREADY,
     )
@@ -96,7 +96,7 @@ def v1_status(repository: ModelRepository) -> APIRouter:
 
     @router.get(
         "/v1/models/{name}/versions/{version}",
-        summary="Does a version of a model serve?",
+        summary="Get the status of a version",
         response_model=ModelStatus,
         responses=UNREADY,
     )

@@ -1,4 +1,4 @@
-"""The versions of a model: state, signature and counters of each."""
+"""The versions of a model: the state, figures and counters of each."""
 
 import asyncio
 import json
@@ -26,19 +26,19 @@ Scalar = str | int | float | bool | None
 
 
 class Traffic(BaseModel):
-    """Requests since the server started, by how they ended; rows that were answered."""
+    """Requests since the server started, by outcome, and the number of answered rows."""
 
     requests: dict[str, int]
     rows: int
 
 
 class VersionAnswer(BaseModel):
-    """A version. Figures of a version that is not loaded are null; bytes and seconds.
+    """A version. Figures are in bytes and seconds; they are null if the version is not loaded.
 
-    ``memory_bytes`` is by how much the process grew when it was loaded, ``cache_bytes`` by how much
-    it grows yet as the cache of a language model fills. ``forced`` names checks
-    that it failed when it was let through. ``report`` is what was written beside it when it was
-    quantized, without its tables.
+    ``memory_bytes`` is the growth of the process when the version was loaded. ``cache_bytes`` is
+    the further growth when the cache of a language model fills. ``forced`` names the failed checks
+    of a version that was forced to serve. ``report`` is the report that was written next to the
+    version when it was quantized, without its tables.
     """
 
     version: int = Field(examples=[2])
@@ -54,17 +54,17 @@ class VersionAnswer(BaseModel):
     memory_bytes: int | None = None
     cache_bytes: int | None = None
     load_seconds: float | None = None
-    in_flight: int | None = Field(None, description="requests taken and not yet answered")
+    in_flight: int | None = Field(None, description="accepted requests that are not yet answered")
     traffic: Traffic
     report: dict[str, Scalar | dict[str, Scalar]] | None = None
 
 
 class VersionsAnswer(BaseModel):
-    """A model's versions, lowest first. ``reason``: why none serves, if so."""
+    """A model's versions, lowest first. ``reason`` is the reason if no version serves."""
 
     model: str = Field(examples=["digits"])
     serving: int | None = Field(examples=[2])
-    previous: int | None = Field(description="what a rollback goes to")
+    previous: int | None = Field(description="the version that a rollback selects")
     pinned: int | None = Field(description="None: the highest version serves after a restart")
     policy: str = Field(examples=["latest"])
     reason: str = ""
@@ -72,10 +72,10 @@ class VersionsAnswer(BaseModel):
 
 
 def versions(repository: ModelRepository, counted: Counted) -> APIRouter:
-    """The route that lists versions."""
+    """Return the route that lists versions."""
     router = APIRouter(prefix="/admin/models/{name}", tags=["admin"])
 
-    @router.get("/versions", summary="Which versions are there?", responses=NOT_FOUND)
+    @router.get("/versions", summary="List the versions of a model", responses=NOT_FOUND)
     async def of_model(name: ModelName) -> VersionsAnswer:
         await repository.refresh()
         model = repository.model(name)
@@ -138,15 +138,15 @@ def _traffic(counted: Statistics, name: str) -> dict[int, Traffic]:
 
 
 def _reports(folders: dict[int, Path]) -> dict[int, Any]:
-    """The reports beside the versions, cut to what fits a listing; one that cannot be read is
-    left out: it is a companion, not a part of the version.
-    NaN in it, which we do not write, is shown as text."""
+    """Return the reports next to the versions, without their long parts. A report that cannot be
+    read is left out: it is not a part of the version. NaN, which our reports never have, is shown
+    as text."""
     found = {}
     for number, folder in folders.items():
         try:
             text = read_small(folder / REPORT_FILE, REPORT_LIMIT)
             summary = None if text is None else _summary(json.loads(text, parse_constant=str))
-            orjson.dumps(summary)  # half a surrogate pair, which json takes, cannot be sent
+            orjson.dumps(summary)  # half a surrogate pair is valid for json, but not for orjson
         except (FileUnreadable, ValueError, TypeError, RecursionError):
             continue
         found[number] = summary

@@ -1,8 +1,8 @@
 """Inference requests.
 
 inference  from bytes to the queue and back
-routing    what answers a request of a connection: a call, or the ASGI application
+routing    the choice between a call and the ASGI application for each request
 call       an inference request without ASGI
-images     images of a request to the model's tensor, and boxes back
-asgi       inference as an ASGI callable: for requests out of the ordinary, and for other servers
+images     from the images of a request to the model's tensor, and from outputs to boxes
+asgi       inference as an ASGI callable: for unusual requests, and for other servers
 """

@@ -1,7 +1,7 @@
-"""The data plane as an ASGI callable in front of everything else.
+"""The data plane as an ASGI callable in front of the control plane.
 
-Most inference requests take the shorter way of ``call.py``; here come those that are out of the
-ordinary, and all of them under other servers.
+Most inference requests use the shorter path of ``call.py``. This module handles unusual requests,
+and all requests under other ASGI servers.
 """
 
 import asyncio
@@ -47,13 +47,13 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
 WATCH_AFTER = 0.05
-"""Seconds after which a waiting request's client is watched for leaving."""
+"""Seconds after which the server watches whether the client of a waiting request disconnects."""
 ONCE = {b"content-length", b"content-encoding", b"inference-header-content-length"}
-"""Headers that say how to read the body."""
+"""Headers that define how to read the body."""
 
 
 class DataPlane:
-    """Answers inference requests and hands everything else on."""
+    """Answers inference requests and passes all other requests to the control plane."""
 
     def __init__(self, control: App, inference: Inference, access: Access) -> None:
         self._control = control
@@ -74,7 +74,7 @@ class DataPlane:
             await self._serve(target, scope, receive, send)
 
     def _refusal(self, scope: Scope) -> App | None:
-        """The answer to a request that shows no key where predictions need one."""
+        """Return the answer to a request without a known key, if predictions need one."""
         if not self._access.api.digests:
             return None
         try:
@@ -117,7 +117,7 @@ class DataPlane:
             _check_once(scope["headers"])
             body = await self._body(exchange, headers, receive)
             asking = inference.ask(exchange, headers, body, exchange.reply)
-            del body  # the outputs may take their time
+            del body  # free the memory while waiting for the outputs
             return await asking
         except asyncio.CancelledError as cancelled:
             if exchange.gone:
@@ -145,7 +145,7 @@ class DataPlane:
 
 
 class _TaskExchange(Exchange):
-    """A request that a task of its own works on."""
+    """A request that is handled by its own asyncio task."""
 
     def __init__(
         self, target: Target, inference: Inference, headers: Headers, receive: Receive
@@ -174,7 +174,7 @@ class _TaskExchange(Exchange):
             self._traffic.expect(self, int(length), packed or self._raw)
 
     def grown(self, body: Bytes) -> None:
-        """A part of the body came, or was decompressed."""
+        """Reserve memory for the part of the body that has arrived or was decompressed."""
         self._traffic.grow(self, body, self._raw)
 
     @property
@@ -182,7 +182,7 @@ class _TaskExchange(Exchange):
         return b"inference-header-content-length" in self._headers
 
     def look(self, now: float) -> None:
-        """Interrupt a body that takes too long, and watch for a client that leaves."""
+        """Cancel a body that takes too long, and watch whether the client disconnects."""
         waited = now - self.started
         if self.reading:
             if waited > self._seconds and not self.late:
@@ -204,7 +204,7 @@ def _check_once(headers: Iterable[Header]) -> None:
     found: set[bytes] = set()
     for name, _ in headers:
         if name in ONCE and name in found:
-            raise MalformedRequest(f'the header "{name.decode()}" is there twice, expected once')
+            raise MalformedRequest(f'the header "{name.decode()}" appears twice, expected once')
         found.add(name)
 
 
@@ -221,14 +221,14 @@ async def _compressed(
     parts = (answer.body, *answer.rest)
     try:
         body = await compress(parts, answer.size, encoding, elsewhere, held)
-    except (MemoryError, RuntimeError) as error:  # no memory, or none for a thread
-        _log.error("an answer is not compressed: %s", error)
+    except (MemoryError, RuntimeError) as error:  # no memory, or no thread
+        _log.error("an answer was not compressed: %s", error)
         return answer
     return answer.encoded(encoding, body)
 
 
 def _pieces(parts: Iterable[Buffer]) -> Iterator[bytes]:
-    """Applications may send nothing but bytes: these are copies."""
+    """Yield copies of the parts in pieces: ASGI applications may send bytes only."""
     for part in parts:
         for start in range(0, len(part), PIECE):
             yield bytes(part[start : start + PIECE])

@@ -1,4 +1,4 @@
-"""An inference request without ASGI: the receiver of its body and the batcher's reply at once."""
+"""An inference request without ASGI: both the receiver of the body and the batcher's reply."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class Call(Exchange):
-    """One request: its body while it comes, then its answer."""
+    """One request: first its body while it arrives, then its answer."""
 
     _body: Bytes = b""
     _task: asyncio.Task[None] | None = None
@@ -36,7 +36,7 @@ class Call(Exchange):
         request: Request,
         connection: HTTPProtocol,
     ) -> None:
-        self.started = perf_counter()  # as Exchange does; a call costs more than both lines
+        self.started = perf_counter()  # as in Exchange; calling super() would cost more
         self.target, self.request_id = target, inference.request_id(headers)
         self.headers = headers
         self._inference = inference
@@ -45,11 +45,11 @@ class Call(Exchange):
 
     @property
     def raw(self) -> bool:
-        """Whether raw tensors are in the body, or nothing else."""
+        """True if the body has binary tensors, with or without JSON."""
         return b"inference-header-content-length" in self.headers
 
     def expect(self) -> None:
-        """Reserve memory for a body that is large, or that does not come at once."""
+        """Reserve memory for a body that is large, or that does not arrive at once."""
         length = int(self.headers.get(b"content-length", b"0")) or len(self._body)
         try:
             self._inference.traffic.expect(self, length, self.raw)
@@ -61,7 +61,7 @@ class Call(Exchange):
         if not self._body:
             self._body = chunk
         else:
-            # Grown in place: a list of pieces takes far more memory when they are small.
+            # Extended in place: a list of small pieces would need far more memory.
             if type(self._body) is bytes:
                 self._body = bytearray(self._body)
             self._body += chunk
@@ -77,7 +77,7 @@ class Call(Exchange):
                     self.expect()
 
     def _grow(self) -> bool:
-        """Reserve memory for what was received; gives whether there is room."""
+        """Reserve memory for the received part of the body. Return False if there is no room."""
         try:
             self._inference.traffic.grow(self, self._body, self.raw)
         except QuantserveError as error:
@@ -120,17 +120,17 @@ class Call(Exchange):
 
     @property
     def _replied(self) -> bool:
-        """Whether there is a reply, or none can be sent."""
+        """True if the reply is sent, or if no reply can be sent."""
         return self._request.reply_complete
 
     def _reply(self, answer: Answer) -> None:
         self._connection.reply(self._request, answer, self.request_id)
         self._inference.finish(self)
 
-    # What the batcher asks of a reply.
+    # Called by the batcher.
 
     def done(self) -> bool:
-        """Whether the client has the reply, or has disconnected."""
+        """Return True if the reply is sent, or if the client has disconnected."""
         return self._replied
 
     def set_result(self, outputs: Arrays) -> None:
@@ -162,7 +162,7 @@ class Call(Exchange):
         self.refuse(error)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        """Go on in a task; it is cancelled when the client leaves."""
+        """Continue in a task, which is cancelled when the client disconnects."""
         self._task = task = asyncio.ensure_future(self._refusing(work))
         self._connection.host.tasks.add(task)
         task.add_done_callback(self._connection.host.tasks.discard)
@@ -190,7 +190,7 @@ class Call(Exchange):
         try:
             body = await compress(parts, answer.size, encoding, elsewhere, self.held)
             answer = answer.encoded(encoding, body)
-        except (MemoryError, RuntimeError) as error:  # no memory, or none for a thread
-            _log.error("request %s is not compressed: %s", self.request_id.decode(), error)
+        except (MemoryError, RuntimeError) as error:  # no memory, or no thread
+            _log.error("request %s: answer not compressed: %s", self.request_id.decode(), error)
         if not self._replied:
             self._reply(answer)

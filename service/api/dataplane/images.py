@@ -1,5 +1,5 @@
-"""Requests with images: from their bytes to the model's tensor, off the event loop; and boxes or
-classes back from the outputs."""
+"""Requests with images: from their bytes to the model's tensor, outside the event loop, and from
+the outputs to boxes or classes."""
 
 import asyncio
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from service.core.tensors import Arrays, Tensor
 
 
 class ImageBody(NamedTuple):
-    """A body with images, and in which form it has them."""
+    """A body with images, and the form of the images in it."""
 
     body: Bytes
     form: ImageForm
@@ -32,8 +32,8 @@ class ImageBody(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """A request whose images have become a tensor; ``seconds`` is the time that took, over all
-    threads."""
+    """A request whose images were decoded to a tensor. ``seconds`` is the time for this, summed
+    over all threads."""
 
     request: InferRequest
     pictured: Pictured | None
@@ -53,14 +53,14 @@ async def read_images(
     elsewhere: Elsewhere,
     traffic: Traffic,
 ) -> Decoded:
-    """The request in a body, with the model's tensor in place of its images.
+    """Return the request in a body, with the model's tensor in place of its images.
 
     Raises:
-        QuantserveError: as ``decode_images``.
+        QuantserveError: see ``decode_images``.
         CodecFailed: the process that reads long JSON died.
     """
     if sent.form == "body":
-        # As of any raw body, the answer is binary; a POST of an image is answered in JSON.
+        # A raw body gets a binary answer, as always; a POST of an image gets an answer in JSON.
         request = InferRequest((), binary_outputs=sent.header_length == 0)
         images: list[Any] = [sent.body]
     else:
@@ -79,18 +79,18 @@ async def decode_images(
     elsewhere: Elsewhere,
     traffic: Traffic,
 ) -> Decoded:
-    """The request with the model's tensor beside its other inputs. Memory for the pixels is
-    reserved before any is decoded.
+    """Return the request with the model's tensor and its other inputs. Memory for the pixels is
+    reserved before any image is decoded.
 
     Raises:
-        MalformedRequest, SignatureMismatch: naming the image that is wrong.
+        MalformedRequest, SignatureMismatch: an image is not usable; the message names it.
         MemoryFull, BodyTooLarge: there is no room for the pixels.
     """
     tensor, lane = settings.tensor, elsewhere.images
     if any(each.name == tensor for each in request.inputs):
         raise MalformedRequest(
-            f'the request has input "{tensor}", and "{settings.name}" which it is made of: send one'
-            " of them"
+            f'the request has input "{tensor}" and also input "{settings.name}", which replaces it:'
+            " send only one of them"
         )
     began = perf_counter()
     pictures, needed = await lane.run(_opened, images, settings, held=exchange.held)
@@ -109,7 +109,7 @@ async def decode_images(
 async def _rows(
     pictures: Sequence[Any], settings: ImageSettings, lane: Lane, held: Reservation | None
 ) -> list[_Row]:
-    """One piece of work for each image. The first that fails cancels those that have not begun."""
+    """Decode each image as one piece of work. The first failure cancels images not begun yet."""
     if len(pictures) == 1:
         return [await lane.run(_row, pictures[0], settings, held=held)]
     tasks = [asyncio.ensure_future(lane.run(_row, p, settings, held=held)) for p in pictures]
@@ -147,13 +147,13 @@ def _stacked(rows: Sequence[Array]) -> Array:
         raise SignatureMismatch(
             f"the images become tensors of {len(shapes)} shapes, such as"
             f" {' and '.join(str(list(shape)) for shape in sorted(shapes)[:2])}: send each in a"
-            " request of its own"
+            " separate request"
         )
     return np.stack(rows)
 
 
 def in_images(admitted: Admitted, outputs: Arrays, pictured: Pictured) -> Arrays:
-    """The outputs of a request, with boxes in pixels of its images.
+    """Return the outputs of a request, with boxes in pixels of its images.
 
     Raises:
         SignatureMismatch: see ``boxes_in_images``.
@@ -172,7 +172,7 @@ def in_images(admitted: Admitted, outputs: Arrays, pictured: Pictured) -> Arrays
 
 
 def best_classes(admitted: Admitted, outputs: Arrays, pictured: Pictured) -> bytes:
-    """The body of a V1 answer with the best classes of each image."""
+    """Return the body of a V1 answer with the best classes of each image."""
     name = admitted.signature.outputs[0].name
     labels, classes = admitted.version.labels(name), pictured.settings.classes
     return labelled(outputs[0], classes, labels)

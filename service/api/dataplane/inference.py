@@ -1,10 +1,10 @@
-"""What happens to an inference request between its bytes and the queue, and from there back.
+"""The path of an inference request from its bytes to the queue, and from the outputs to its answer.
 
-Choosing a version and entering its queue are one step, which is why a swap cannot lose a request.
-What is small is read and written in the same step; what would hold up the event loop raises
-``TakesLong``, and is done again by the method of the same name with ``_elsewhere``: it is read
-first, and then the version is chosen. Both ways in, ``asgi.py`` and ``call.py``, go through
-here.
+A version is chosen and its queue is entered in one step, so that a swap cannot lose a request.
+Small requests and answers are decoded and encoded in the same step. Work that would block the event
+loop raises ``TakesLong`` and is repeated by the method of the same name with ``_elsewhere``: it
+decodes the request first and then chooses the version again. Both entry points, ``asgi.py`` and
+``call.py``, use this module.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ from service.engine.repository.repository import ModelRepository
 from service.engine.repository.version import ModelVersion
 from service.engine.runtime.replies import Reply
 
-# Servers without models for images do without it.
+# Not imported at runtime, to save memory on servers without image models.
 if TYPE_CHECKING:
     from service.api.dataplane.images import Decoded, ImageBody
     from service.core.images import ImageSettings
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 Headers = Mapping[bytes, bytes]
 
 _log = logging.getLogger(__name__)
-_OK = Outcome.OK  # in Python 3.11 a member of an enumeration takes ten times as long to find
+_OK = Outcome.OK  # in Python 3.11, looking up a member of an enumeration takes ten times as long
 
 
 class Inference:
@@ -83,8 +83,8 @@ class Inference:
         writes: Mapping[str, Write] = WRITES,
         regions: "Regions | None" = None,
     ) -> None:
-        """``writes``: what writes the answers of each protocol. ``regions``: the shared memory of
-        clients."""
+        """``writes`` has the function that writes the answers of each protocol. ``regions`` is the
+        shared memory of clients."""
         self._repository = repository
         self.traffic = traffic
         self._memory = traffic.outputs  # bound once, not for every request
@@ -100,12 +100,12 @@ class Inference:
         self._shared = SharedTensors(regions, settings.max_body_bytes)
         self._boot = f"{id(self):x}".encode()
         self.leaving = False
-        """Whether answers tell clients to go elsewhere with their next request."""
+        """True if answers close the connection, so that clients send further requests elsewhere."""
         self.unanswered = 0
-        """Requests that were admitted and then told that there will be no answer."""
+        """Number of admitted requests that were refused later because the server stopped."""
 
     def request_id(self, headers: Headers) -> bytes:
-        """The client's name for the request, or one of our own."""
+        """Return the client's id for the request, or a new id."""
         given = headers.get(b"x-request-id")
         return (given and given_id(given)) or b"%b-%x" % (self._boot, next(self._ids))
 
@@ -114,7 +114,7 @@ class Inference:
 
         Raises:
             RequestError, TransientError: see ``codec``, ``Signature`` and ``DynamicBatcher``.
-            TakesLong: the body is to be read by ``admit_elsewhere``.
+            TakesLong: call ``admit_elsewhere``, because decoding takes long.
         """
         version = self._choose(exchange)
         if version.images is not None and _image_body(exchange, headers, body) is not None:
@@ -149,21 +149,22 @@ class Inference:
         reply: Reply,
         alone: bool = False,
     ) -> None:
-        """The same for a request that has been read; ``headers`` are those that came with it.
+        """Choose the version and queue a decoded request; ``headers`` are the headers of the
+        request.
 
         Raises:
-            RequestError, TransientError: as ``admit``, but for the reading.
+            RequestError, TransientError: as in ``admit``, except for decoding errors.
         """
         self._enter(exchange, self._choose(exchange), request, reply, alone)
 
     async def admit_elsewhere(
         self, exchange: Exchange, headers: Headers, body: Bytes, reply: Reply
     ) -> None:
-        """The same for a body that takes long to read.
+        """Admit a request whose body takes long to decode; see ``admit``.
 
         Raises:
-            RequestError, TransientError: as ``admit``.
-            CodecFailed: the process that reads the body died.
+            RequestError, TransientError: as in ``admit``.
+            CodecFailed: the process that decodes the body died.
         """
         version = self._choose(exchange)
         while True:
@@ -173,7 +174,7 @@ class Inference:
                 request = await self.with_shared(exchange, request)
             if reply.done():
                 return
-            # Another version may serve by now; what it takes may be something else.
+            # Another version may be serving now, and it may need other inputs.
             version = self._choose(exchange)
             same = version.signature.inputs == signature.inputs and version.images == images
             if same and version.padding == padding:
@@ -182,8 +183,8 @@ class Inference:
         self._enter(exchange, version, request, reply, alone=texts)
 
     async def with_shared(self, exchange: Exchange, request: InferRequest) -> InferRequest:
-        """A request that has been read with its inputs from shared memory, and with outputs that
-        know where they go.
+        """Return a decoded request with its inputs from shared memory, and with the places of its
+        outputs.
 
         Raises:
             RequestError, TransientError: see ``SharedTensors``.
@@ -194,12 +195,12 @@ class Inference:
         return await asyncio.to_thread(self._shared.read, request, go_on)
 
     def _expect_shared(self, exchange: Exchange, request: InferRequest) -> int:
-        """Reserve memory for inputs in shared memory, once: a request may be read again. Returns
-        their size in bytes.
+        """Reserve memory for inputs in shared memory, only once: a request may be decoded twice.
+        Return the size of the inputs in bytes.
 
         Raises:
             MalformedRequest, BodyTooLarge: see ``SharedTensors.size``.
-            MemoryFull: there is no room for them.
+            MemoryFull: there is no room for the inputs.
         """
         size = self._shared.size(request)
         if size > LARGE and not exchange.in_regions:
@@ -231,20 +232,20 @@ class Inference:
         return self._decoded(exchange, version, await read_images(sent, images, *places))
 
     def image_input(self, exchange: Exchange) -> str | None:
-        """The BYTES input for images of the version that answers; None where it takes none.
+        """Return the name of the version's BYTES input for images; None if it has none.
 
         Raises:
-            NotFound, NotReady: no version answers.
+            NotFound, NotReady: the model or version does not exist, or is not ready.
         """
         images = self._choose(exchange).images
         return None if images is None else images.name
 
     async def with_images(self, exchange: Exchange, request: InferRequest) -> InferRequest:
-        """A request that has been read with the model's tensor in place of its images, if it has
-        some; its BYTES of ``image_input`` are bytes.
+        """Return a decoded request with the model's tensor in place of its images, if it has any.
+        The elements of the input ``image_input`` must be bytes.
 
         Raises:
-            RequestError, TransientError: as ``admit_elsewhere``.
+            RequestError, TransientError: as in ``admit_elsewhere``.
         """
         while True:
             version = self._choose(exchange)
@@ -292,24 +293,25 @@ class Inference:
         if signature.texts is not None:
             signature = signature.taking(request.inputs)
         if protocol == "v1" and not number and version.v1_outputs and not signature.of_texts:
-            # Who names a version gets all that it gives; others what they got before a swap.
+            # Requests that name a version get all of its outputs. Other requests get the same
+            # outputs as before a swap.
             wanted = tuple([RequestedOutput(name) for name in version.v1_outputs])
             request = request._replace(outputs=wanted)
         places = None
         if request.outputs:
             places = signature.places([output.name for output in request.outputs])
-        # Before the queue: where nothing else waits, the answer comes while it is entered.
+        # Set before the submit: if the queue is empty, the answer may come during the submit.
         exchange.admitted = Admitted(request, version, signature)
         terms = Terms(places, request.priority, request.timeout, alone, self._memory)
         version.submit(request.inputs, terms, reply)
 
     def answer(self, exchange: Exchange, outputs: Arrays) -> Answer:
-        """The answer to a request that was admitted.
+        """Return the answer to an admitted request.
 
         Raises:
-            ResponseTooLarge: it would have more bytes than the server gives.
-            MemoryFull: there is no room to build it.
-            TakesLong: it is to be written by ``answer_elsewhere``.
+            ResponseTooLarge: the answer would have more bytes than the server's limit.
+            MemoryFull: there is no memory to build the answer.
+            TakesLong: call ``answer_elsewhere``, because encoding takes long.
         """
         admitted = exchange.admitted
         assert admitted is not None, "an answer comes after admission"
@@ -335,11 +337,11 @@ class Inference:
         return answer
 
     async def answer_elsewhere(self, exchange: Exchange, outputs: Arrays) -> Answer:
-        """The same for an answer that takes long to write: so does it to tell its size.
+        """Return an answer that takes long to encode. Its size is computed in a thread too.
 
         Raises:
-            ResponseTooLarge, MemoryFull: as ``answer``.
-            CodecFailed: the process that writes it died.
+            ResponseTooLarge, MemoryFull: as in ``answer``.
+            CodecFailed: the process that encodes the answer died.
         """
         admitted = exchange.admitted
         assert admitted is not None, "an answer comes after admission"
@@ -355,7 +357,7 @@ class Inference:
         if protocol in WRITES and admitted.request.shared is None:
             response, encoding = to_encode(admitted, protocol, outputs, tokens)
             answer = encoded(*await self.elsewhere.encode(response, encoding, exchange.held))
-        else:  # no JSON, whose writing would hold the interpreter, or what only this process has
+        else:  # no JSON, whose encoding would hold the GIL; or outputs in shared memory
             request, version, signature = admitted
             asked = (version, signature, request, outputs, tokens)
             answer = await lane.run(self._writes[protocol], *asked, held=exchange.held)
@@ -365,16 +367,16 @@ class Inference:
     async def ask(
         self, exchange: Exchange, headers: Headers, body: Bytes, reply: "asyncio.Future[Arrays]"
     ) -> Answer:
-        """All of it, for a task that waits.
+        """Admit a request, wait for its outputs, and return the answer.
 
         Raises:
-            QuantserveError: as the parts do, and whatever the run of the model raises.
+            QuantserveError: see ``admit`` and ``answer``; also the error of the model's run.
         """
         try:
             self.admit(exchange, headers, body, reply)
         except TakesLong:
             await self.admit_elsewhere(exchange, headers, body, reply)
-        del body  # the outputs may take their time
+        del body  # free the memory while waiting for the outputs
         outputs = await reply
         try:
             return self.answer(exchange, outputs)
@@ -382,19 +384,20 @@ class Inference:
             return await self.answer_elsewhere(exchange, outputs)
 
     def _literal(self, request: InferRequest) -> bool:
-        """Whether NaN and infinity become tokens: the request's choice, else the server's."""
+        """Return True if NaN and infinity are written as tokens: the request's setting, else the
+        server's."""
         return (request.non_finite or self._non_finite) == "literal"
 
     def _sized(
         self, exchange: Exchange, admitted: Admitted, outputs: Arrays
     ) -> tuple[str, ModelVersion, Signature, InferRequest, Arrays, int]:
-        """What ``answer_size`` asks for."""
+        """Return the arguments of ``answer_size``."""
         request, version, signature = admitted
         protocol, limit = exchange.target.protocol, self._answer_limit
         return protocol, version, signature, request, outputs, limit
 
     def refuse(self, exchange: Exchange, error: BaseException) -> Answer:
-        """The answer to a request that failed. Unexpected exceptions are masked as 500."""
+        """Return the answer to a failed request. Unexpected exceptions are masked as status 500."""
         if isinstance(error, MemoryError):
             _log.error("request %s: out of memory", exchange.request_id.decode())
             error = MemoryFull("the server is out of memory: try again")
@@ -416,13 +419,13 @@ class Inference:
             exchange.version.withdraw()
 
     def finish(self, exchange: Exchange) -> None:
-        """Tell how the request ended."""
+        """Release the request's memory, and report its outcome."""
         if exchange.held is not None:
             self.traffic.release(exchange)
         protocol, model, _ = exchange.target
         version, rows = exchange.version, 0
         if version is None:
-            # Only names of models become labels: a client cannot grow the metrics with others.
+            # Only names of existing models become labels: else clients could grow the metrics.
             number, model = 0, model if model in self._repository.models else ""
         else:
             number = version.number
@@ -437,7 +440,7 @@ class Inference:
 
 
 def _image_body(exchange: Exchange, headers: Headers, body: Bytes) -> "ImageBody | None":
-    """The body of a request for a model that takes images, if it brings some."""
+    """Return the body of a request for an image model; None if the body has no images."""
     from service.api.dataplane.images import ImageBody
 
     protocol, length = exchange.target.protocol, _header_length(headers)
@@ -448,7 +451,8 @@ def _image_body(exchange: Exchange, headers: Headers, body: Bytes) -> "ImageBody
 def _of_images(
     exchange: Exchange, admitted: Admitted, outputs: Arrays
 ) -> tuple[Arrays, Answer | None]:
-    """The outputs with boxes in the request's images; or the whole answer, where it is classes."""
+    """Return the outputs with boxes in pixels of the images, and the whole answer if it has classes
+    of images, else None."""
     from service.api.dataplane.images import best_classes, in_images
 
     pictured = exchange.pictured

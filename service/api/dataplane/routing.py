@@ -1,8 +1,8 @@
-"""What answers a request: inference without ASGI where it can, else the ASGI application.
+"""The choice of a receiver for each request: inference without ASGI if possible, else ASGI.
 
-A task, a scope and two channels for each request cost about as much as everything else that a small
-model needs. An inference request needs none of them: its body is in memory before it can be queued,
-and its reply is written in one piece. Requests that are out of the ordinary go through ASGI.
+For each request, ASGI needs a task, a scope and two channels. They cost about as much as everything
+else for a small model. An inference request does not need them: its body is in memory before it can
+be queued, and its reply is written at once. Unusual requests use ASGI.
 """
 
 from collections.abc import Callable
@@ -24,12 +24,12 @@ from service.core.errors import MalformedRequest
 
 VERSIONS = ("1.1", "1.0")
 Admits = Callable[[list[Header]], bool]
-"""Whether a prediction with these headers is authorized. Others go through ASGI, where the
-middleware answers."""
+"""Returns True if a prediction with these headers is authorized. Other requests use ASGI, where the
+data plane refuses them."""
 
 
 class Routing:
-    """Finds what answers each request of a connection."""
+    """Finds the receiver for each request of a connection."""
 
     def __init__(self, inference: Inference, admits: Admits, app: App) -> None:
         self._inference = inference
@@ -37,7 +37,7 @@ class Routing:
         self._app = app
 
     def route(self, state: dict[str, Any]) -> Route:
-        """The route of a connection; ``state`` is what the application's lifespan left."""
+        """Return the route of a connection; ``state`` is set by the application's lifespan."""
         return partial(self._receiver, state)
 
     def _receiver(
@@ -53,7 +53,7 @@ class Routing:
             and b"expect" not in headers
             and b"content-encoding" not in headers
             and headers.get(b"transfer-encoding", b"chunked") == b"chunked"
-            and len(headers) == len(request.headers)  # no header came twice
+            and len(headers) == len(request.headers)  # no header appears twice
             and self._admits(request.headers)
         )
         if not usual:
@@ -78,7 +78,7 @@ class Routing:
             return ASGICall(self._app, state, request, connection)
         except httptools.HttpParserInvalidURLError:
             shown = request.url.decode("latin-1")
-            error = MalformedRequest(f'the address "{shown:.40}" is not one of HTTP')
+            error = MalformedRequest(f'the address "{shown:.40}" is not a valid URL')
             request.keep_alive = False
             connection.reply(request, refused(error), self._inference.request_id({}))
             return None

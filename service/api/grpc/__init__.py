@@ -1,20 +1,20 @@
-"""The Open Inference Protocol over gRPC; imported only where its port is open.
+"""The Open Inference Protocol over gRPC; imported only if its port is open.
 
-server            the port, its limits, its end
-services          which calls there are, and what answers each
+server            the port, its limits and its shutdown
+services          the calls, and the handler of each
 infer             one request, one answer
 stream            requests and answers on one call
-calls             a request on its way through the server
+calls             the path of a request through the server
 decoding          a message to a request
 typed             tensors in typed fields
 encoding          outputs to a message
-wire              protobuf's wire format, where tensors stay where they are
-rpcs              all other calls, as requests over HTTP
-repository_calls  those about the model repository
-control           asks the control plane
+wire              protobuf's wire format, without copies of tensors
+rpcs              all other calls, as HTTP requests
+repository_calls  calls about the model repository
+control           sends requests to the control plane
 parameters        parameters as in JSON
 metadata          metadata as headers, and keys
-statuses          statuses of HTTP as those of gRPC
+statuses          gRPC status codes of HTTP statuses
 health            gRPC's own health protocol
 reflection        gRPC's own reflection
 messages          the classes of messages

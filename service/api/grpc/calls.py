@@ -1,4 +1,4 @@
-"""A request of ModelInfer, or one of a stream, on its way through the server."""
+"""A request of ModelInfer, or one request of a stream, and its path through the server."""
 
 import asyncio
 import logging
@@ -24,12 +24,12 @@ from service.core.tensors import Arrays
 
 PROTOCOL = "grpc"
 UNREAD = Target(PROTOCOL, "", None)
-"""What a request asks for whose message has not been read."""
+"""The target of a request whose message has not been decoded."""
 _log = logging.getLogger(__name__)
 
 
-class Refused(Exception):  # noqa: N818 - what the client is told
-    """A failed request: status code, message and metadata of the answer."""
+class Refused(Exception):  # noqa: N818 - the client's error
+    """A failed request: the status code, message and metadata of its answer."""
 
     def __init__(self, answer: Answer) -> None:
         text: str = orjson.loads(bytes(answer.body))["error"]
@@ -41,7 +41,7 @@ class Refused(Exception):  # noqa: N818 - what the client is told
 
 
 class Call(Exchange):
-    """One request: what it holds, and for how long."""
+    """One request, its memory and its outcome."""
 
     def __init__(self, inference: Inference, headers: Headers) -> None:
         super().__init__(UNREAD, inference.request_id(headers))
@@ -50,12 +50,12 @@ class Call(Exchange):
         self._reply: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
 
     async def answer(self, body: bytes, allowed: float | None) -> list[Buffer]:
-        """The parts of the answer's message; ``allowed`` is the client's deadline, in seconds from
-        now.
+        """Return the parts of the answer's message. ``allowed`` is the client's deadline, in
+        seconds from now.
 
         Raises:
             Refused: the request failed.
-            CancelledError: the client has cancelled it; it leaves the queue.
+            CancelledError: the client has cancelled the request, which is removed from the queue.
         """
         inference = self._inference
         try:
@@ -95,7 +95,7 @@ class Call(Exchange):
         return list(answer.rest)
 
     def finish(self) -> Reservation | None:
-        """Tell how it ended; gives what stays reserved until the answer has left."""
+        """Report the outcome. Return the memory that stays reserved until the answer is sent."""
         held, self.held = self.held, None
         self._inference.finish(self)
         return held

@@ -1,7 +1,7 @@
-"""Every call but inference: asked of the control plane, as the request that it has over HTTP.
+"""All calls except inference: each is sent to the control plane as the equivalent HTTP request.
 
-So keys, the audit, errors and the agreement of several workers are those of HTTP, and there is one
-answer to each question.
+So the check of keys, the audit, errors and the agreement of several workers are the same as over
+HTTP, and both protocols give the same answers.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ Answers = Callable[[Any], Mapping[str, Any]]
 
 
 class Asked(NamedTuple):
-    """A request over HTTP."""
+    """An HTTP request to the control plane."""
 
     method: str
     path: str
@@ -29,22 +29,22 @@ class Asked(NamedTuple):
 
 
 class Said(NamedTuple):
-    """The answer over HTTP."""
+    """The HTTP answer of the control plane."""
 
     status: int
     body: bytes
 
 
 class ControlPlane:
-    """Asks the application for the control plane; ``app`` is it."""
+    """Sends requests to the control plane's application, ``app``."""
 
     def __init__(self, app: App) -> None:
         self._app = app
-        # Changes go on when their client leaves, as over HTTP.
+        # Changes continue when their client disconnects, as over HTTP.
         self._tasks: set[asyncio.Task[Said]] = set()
 
     async def ask(self, asked: Asked, context: Any) -> Said:
-        """The answer to a caller with these metadata and this address."""
+        """Return the answer for a caller with the metadata and address of ``context``."""
         task = asyncio.ensure_future(self._ask(asked, context))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -58,8 +58,11 @@ class ControlPlane:
         form: Answers,
         codes: Mapping[int, StatusCode],
     ) -> Any:
-        """The message ``response``, of the answer as ``form`` has it; a failed call where the
-        answer is an error, whose code is that of ``codes``, else the usual one."""
+        """Return the answer as the message ``response``, after ``form`` has converted it.
+
+        If the answer is an error, abort the call. Its status code is looked up in ``codes``, else
+        it is the usual code of the HTTP status.
+        """
         status, body = await self.ask(asked, context)
         found = orjson.loads(body) if body else {}
         if status != 200:
@@ -99,8 +102,8 @@ class ControlPlane:
 
 
 def client_of(peer: str) -> tuple[str, int] | None:
-    """Address and port of a caller, whom gRPC calls ``ipv4:127.0.0.1:5000`` or
-    ``ipv6:%5B::1%5D:5000``; None for any other."""
+    """Return address and port of a caller from gRPC's form, such as ``ipv4:127.0.0.1:5000`` or
+    ``ipv6:%5B::1%5D:5000``; None for any other form."""
     kind, _, address = peer.partition(":")
     host, _, port = address.rpartition(":")
     if kind not in ("ipv4", "ipv6") or not port.isdigit():

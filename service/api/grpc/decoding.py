@@ -1,4 +1,4 @@
-"""A ModelInferRequest to an InferRequest."""
+"""Decodes a ModelInferRequest to an InferRequest."""
 
 import pickle
 from collections.abc import Sequence
@@ -31,12 +31,12 @@ from service.core.sizes import HERE_BYTES
 from service.core.tensors import DATATYPES, Datatype, Tensor
 
 REPEATED = 2048
-"""Bytes of a description that is remembered."""
+"""The most bytes of a description that is cached."""
 
 
 class Described(NamedTuple):
-    """An input without its data: ``size`` in bytes, None for strings, truth values and tensors
-    without an element, which are looked at one by one."""
+    """An input without its data. ``size`` is in bytes. It is None for strings, booleans and tensors
+    without elements, which need their own checks."""
 
     name: str
     datatype: Datatype
@@ -45,7 +45,7 @@ class Described(NamedTuple):
 
 
 class Head(NamedTuple):
-    """The inputs of a request that are in its message, and the request without them."""
+    """The inputs whose data is in the message, and the request without these inputs."""
 
     inputs: tuple[Described, ...]
     request: InferRequest
@@ -54,12 +54,12 @@ class Head(NamedTuple):
 def decode(
     body: bytes, parts: Parts, pace: Paced = not_here, image: str | None = None
 ) -> InferRequest:
-    """The request of which ``parts`` were found in a message; what takes long keeps to a pace.
-    BYTES of the input ``image`` stay bytes.
+    """Decode the request from the ``parts`` of a message. Long work calls ``pace`` regularly.
+    Elements of the BYTES input ``image`` stay bytes.
 
     Raises:
-        MalformedRequest: naming what is wrong, and where.
-        TakesLong: in the event loop.
+        MalformedRequest: the message names the error and its place.
+        TakesLong: decoding takes too long for the event loop.
     """
     head = parts.head
     if len(head) <= REPEATED and parts.raw:
@@ -74,7 +74,7 @@ def decode(
     if len(known.inputs) != len(parts.raw):
         raise MalformedRequest(
             f'"raw_input_contents" has {len(parts.raw)} tensors, "inputs" has {len(known.inputs)}'
-            " that are not in shared memory: expected as many"
+            " that are not in shared memory: expected the same number"
         )
     inputs = []
     for spec, (start, end) in zip(known.inputs, parts.raw, strict=True):
@@ -97,9 +97,9 @@ def decode(
 
 
 def decode_there(body: Any, image: str | None) -> tuple[InferRequest, Portable, list[Any]]:
-    """The same in the codec process, for messages whose tensors are not raw: protobuf holds the
-    interpreter until it has read them. The request comes without its inputs, with these, and with
-    the images that came as the input ``image``.
+    """Decode a message in the codec process, if its tensors are not raw: protobuf holds the GIL
+    while it parses them. Return the request without its inputs, the inputs, and the images of the
+    input ``image``.
 
     Raises:
         MalformedRequest: see ``decode``.
@@ -113,7 +113,7 @@ def decode_there(body: Any, image: str | None) -> tuple[InferRequest, Portable, 
 
 
 def decoded_there(process: CodecProcess, body: bytes, image: str | None) -> InferRequest:
-    """The request of ``decode_there``. Blocks.
+    """Call ``decode_there`` in the codec process, and return the request. Blocks.
 
     Raises:
         MalformedRequest: see ``decode``.
@@ -129,7 +129,7 @@ def decoded_there(process: CodecProcess, body: bytes, image: str | None) -> Infe
 def _parsed(head: bytes) -> Any:
     try:
         return message("inference.ModelInferRequest").FromString(head)
-    except Exception as error:  # DecodeError, which each implementation of protobuf has its own of
+    except Exception as error:  # DecodeError: each implementation of protobuf has its own class
         raise MalformedRequest(f"the message is not a ModelInferRequest: {error}") from None
 
 
@@ -144,7 +144,7 @@ def _described(parsed: Any) -> Head:
         datatype, shape = _checked(each)
         if has_contents(each):
             raise MalformedRequest(
-                f'input "{each.name}" has "contents" beside "raw_input_contents": send one of them'
+                f'input "{each.name}" has both "contents" and "raw_input_contents": send only one'
             )
         if (lies := _shared(position, each, datatype, shape)) is not None:
             shared.append(lies)
@@ -168,7 +168,7 @@ def _typed(parsed: Any, image: str | None) -> InferRequest:
             inputs.append(Tensor(each.name, datatype, array))
             continue
         if has_contents(each):
-            raise MalformedRequest(f'input "{each.name}" has "contents" beside "{REGION}"')
+            raise MalformedRequest(f'input "{each.name}" has both "contents" and "{REGION}"')
         shared.append(lies)
     return _request(parsed, shared)._replace(inputs=tuple(inputs))
 
@@ -176,7 +176,7 @@ def _typed(parsed: Any, image: str | None) -> InferRequest:
 def _shared(
     position: int, tensor: Any, datatype: Datatype, shape: tuple[int, ...]
 ) -> SharedInput | None:
-    """The input with its place in shared memory; None if its data is in the message."""
+    """Return the input with its place in shared memory; None if its data is in the message."""
     if not tensor.parameters:
         return None
     where = f'input "{tensor.name:.80}"'
@@ -187,13 +187,13 @@ def _shared(
 def _inputs(parsed: Any) -> Any:
     if len(parsed.inputs) > MAX_INPUTS:
         raise MalformedRequest(
-            f'"inputs" has {len(parsed.inputs)} tensors, at most {MAX_INPUTS} are taken'
+            f'"inputs" has {len(parsed.inputs)} tensors, at most {MAX_INPUTS} are allowed'
         )
     return parsed.inputs
 
 
 def _checked(tensor: Any) -> tuple[Datatype, tuple[int, ...]]:
-    """Datatype and shape of an input."""
+    """Check and return the datatype and shape of an input."""
     name, datatype = tensor.name, DATATYPES.get(tensor.datatype)
     if datatype is None:
         raise MalformedRequest(
@@ -212,8 +212,8 @@ def _checked(tensor: Any) -> tuple[Datatype, tuple[int, ...]]:
 
 
 def _request(parsed: Any, shared: Sequence[SharedInput]) -> InferRequest:
-    """The request without its id and the inputs in its message. Its outputs are always raw, which
-    is all that clients read."""
+    """Return the request without its id and without the inputs in its message. Its outputs are
+    always raw, because clients read only raw outputs."""
     outputs = [
         {"name": each.name, "parameters": values(each.parameters, f'output "{each.name:.80}"')}
         for each in parsed.outputs

@@ -1,4 +1,4 @@
-"""Outputs to a ModelInferResponse, whose tensors are always raw: clients read nothing else."""
+"""Encodes outputs to a ModelInferResponse. Tensors are always raw: clients read no other form."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -14,9 +14,9 @@ from service.engine.repository.version import ModelVersion
 MODEL, VERSION, ID, OUTPUTS, RAW = 0x0A, 0x12, 0x1A, 0x2A, 0x32
 """Tags of the fields of ModelInferResponse."""
 NAME, DATATYPE, SHAPE, PARAMETERS = 0x0A, 0x12, 0x1A, 0x22
-"""Those of an output; the shape is packed."""
+"""Tags of the fields of an output; the shape is packed."""
 KEY, VALUE, INTEGER, STRING = 0x0A, 0x12, 0x10, 0x1A
-"""Those of an entry of a map of parameters, and of two kinds of its value."""
+"""Tags of the fields of an entry in a map of parameters, and of two types of its value."""
 
 
 def responded(
@@ -26,12 +26,13 @@ def responded(
     outputs: Arrays,
     tokens: bool,
 ) -> Answer:
-    """The message as the body of an answer. No numbers are text in it: ``tokens`` has no effect.
+    """Return the message as the body of an answer. Its numbers are never text, so ``tokens`` has no
+    effect.
 
-    Outputs in shared memory have raw contents of no bytes, because clients count them.
+    Outputs in shared memory have empty raw contents, because clients count the raw contents.
 
     Raises:
-        MalformedRequest: an output does not fit where it goes in shared memory.
+        MalformedRequest: an output does not fit in its place in shared memory.
     """
     tensors = tensors_of(version, signature, request, outputs)
     parts: list[Buffer] = [_model(version.model, version.number)]
@@ -48,7 +49,7 @@ def responded(
 
 
 def _with_sinks(tensors: Sequence[Tensor], wanted: Sequence[RequestedOutput]) -> list[Buffer]:
-    """Outputs some of which may go to shared memory."""
+    """Return the parts of the outputs. Write outputs with a place in shared memory to it."""
     described: list[Buffer] = []
     contents: list[Buffer] = []
     for place, tensor in enumerate(tensors):
@@ -79,7 +80,7 @@ def _model(name: str, version: int) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _described(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
-    """An output without its data."""
+    """Return the message of an output without its data."""
     lengths = b"".join(map(encoded_varint, shape))
     described = field(NAME, name.encode()) + field(DATATYPE, datatype.encode())
     if shape:

@@ -10,7 +10,7 @@ from service.api.grpc.control import Asked, ControlPlane
 from service.api.grpc.messages import message
 
 SERVICES = ("", "inference.GRPCInferenceService")
-"""The server as a whole, by either name."""
+"""Both names stand for the server as a whole."""
 LOOK_SECONDS = 0.5
 SERVING, NOT_SERVING, UNKNOWN = 1, 2, 3
 
@@ -22,13 +22,13 @@ class Health:
         self._control = control
 
     async def check(self, request: Any, context: Any) -> Any:
-        """The status now."""
+        """Return the current status."""
         if request.service not in SERVICES:
             await context.abort(StatusCode.NOT_FOUND, f'no service "{request.service:.80}"')
         return _response(await self._status(context))
 
     async def watch(self, request: Any, context: Any) -> AsyncIterator[Any]:
-        """The status now, and again each time it is another."""
+        """Yield the current status, and again each time it changes."""
         last = 0
         while True:
             known = request.service in SERVICES

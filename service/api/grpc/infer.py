@@ -11,7 +11,7 @@ from service.core.memory_budget import Reservation
 
 
 class ModelInfer:
-    """Answers requests; ``seconds`` is the time that a client has to take an answer for which
+    """Answers requests. ``seconds`` is the timeout for a client to receive an answer for which
     memory is reserved."""
 
     def __init__(self, inference: Inference, admit: Admit, seconds: float) -> None:
@@ -20,7 +20,7 @@ class ModelInfer:
         self._seconds = seconds
 
     async def answer(self, body: bytes, context: Any) -> bytes:
-        """The answer's message."""
+        """Return the message of the answer."""
         metadata = context.invocation_metadata()
         if self._admit is not None:
             await turn_away_unless(self._admit, context, metadata)
@@ -39,16 +39,16 @@ class ModelInfer:
 
 
 def end(call: Call, context: Any, seconds: float) -> None:
-    """Report the outcome of a request. Its memory stays reserved until its answer has left, for
-    which the client has so many seconds."""
+    """Report the outcome of a request. Its memory stays reserved until its answer is sent, for
+    which the client has ``seconds`` seconds."""
     held = call.finish()
     if held is not None:
         until_sent(held, context, seconds)
 
 
 def until_sent(held: Reservation, context: Any, seconds: float) -> None:
-    """Release the bytes once the call is over, and end it if the client does not take its
-    answer."""
+    """Release the bytes when the call has ended. Cancel the call if its client does not receive the
+    answer within ``seconds`` seconds."""
     task = asyncio.current_task()
     assert task is not None, "calls are tasks"
     timer = task.get_loop().call_later(seconds, task.cancel)

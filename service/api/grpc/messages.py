@@ -1,5 +1,6 @@
-"""The messages and services of the .proto files in this package, in a pool of their own: another
-package of the process, such as a client, may have the same names in protobuf's."""
+"""The messages and services of the .proto files in this package. They have their own descriptor
+pool, because another package, such as a client, may use the same names in protobuf's default pool.
+"""
 
 from functools import lru_cache
 from pathlib import Path
@@ -12,14 +13,14 @@ from google.protobuf.message_factory import GetMessageClass
 from service.api.grpc.proto_text import read_proto
 
 Message = Any
-"""Of protobuf, whose classes are made while the program runs."""
+"""A message of protobuf, whose class is created at runtime."""
 FOLDER = Path(__file__).parent / "proto"
 REFLECTION, OLDER_REFLECTION = "grpc.reflection.v1", "grpc.reflection.v1alpha"
 
 
 @lru_cache(maxsize=1)
 def files() -> tuple[FileDescriptorProto, ...]:
-    """All files, each after those that it imports."""
+    """Return all files, each after the files that it imports."""
     names = ("model_config.proto", "inference.proto", "health.proto", "reflection.proto")
     texts = {name: (FOLDER / name).read_text(encoding="utf-8") for name in names}
     older = texts["reflection.proto"].replace(
@@ -30,7 +31,7 @@ def files() -> tuple[FileDescriptorProto, ...]:
 
 @lru_cache(maxsize=1)
 def pool() -> DescriptorPool:
-    """All of them, linked."""
+    """Return the pool with all files."""
     made = DescriptorPool()
     for file in files():
         made.Add(file)
@@ -39,5 +40,5 @@ def pool() -> DescriptorPool:
 
 @lru_cache(maxsize=256)
 def message(name: str) -> Any:
-    """The class of a message, by its full name."""
+    """Return the class of a message by its full name."""
     return GetMessageClass(pool().FindMessageTypeByName(name))

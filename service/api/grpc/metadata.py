@@ -1,4 +1,4 @@
-"""The metadata of a call, as the headers that the rest of the server reads."""
+"""The metadata of a call, as HTTP headers for the rest of the server."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -12,11 +12,11 @@ from service.core.errors import Unauthenticated
 Metadata = Sequence[tuple[str, str | bytes]]
 READ = frozenset({"x-request-id", "traceparent", "tracestate"})
 Admit = Callable[[Iterable[Header]], None] | None
-"""Lets a prediction with these headers pass, or raises Unauthenticated; None where all pass."""
+"""Raises Unauthenticated if a prediction with these headers is not allowed; None if all are."""
 
 
 def pairs_of(metadata: Metadata) -> list[Header]:
-    """Metadata as headers."""
+    """Return metadata as headers."""
     return [(name.encode("latin-1"), _bytes(value)) for name, value in metadata or ()]
 
 
@@ -25,14 +25,14 @@ def _bytes(value: str | bytes) -> bytes:
 
 
 def headers_of(metadata: Metadata) -> Headers:
-    """By name, those that a request for a prediction is read with."""
+    """Return, by name, the headers that are used for a prediction."""
     return {name.encode("latin-1"): _bytes(value) for name, value in metadata or () if name in READ}
 
 
 async def turn_away_unless(
     admit: Callable[[Iterable[Header]], None], context: Any, metadata: Metadata
 ) -> None:
-    """End a call that shows no key where one is needed."""
+    """Abort a call without a known key, if a key is needed."""
     try:
         admit(pairs_of(metadata))
     except Unauthenticated as error:

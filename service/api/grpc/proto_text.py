@@ -1,6 +1,6 @@
-"""Reads the .proto files of this package: the part of proto3 that they use. Pure.
+"""Reads the .proto files of this package: the part of proto3 that they use. No I/O.
 
-``protoc`` would be another tool to build with, and what it writes is tied to a version of protobuf.
+``protoc`` would be a further build tool, and its output is tied to a version of protobuf.
 """
 
 import re
@@ -31,10 +31,10 @@ _ONE, _MANY = FieldDescriptorProto.LABEL_OPTIONAL, FieldDescriptorProto.LABEL_RE
 
 
 def read_proto(name: str, text: str) -> FileDescriptorProto:
-    """The descriptor of a file with this name and text.
+    """Return the descriptor of a file with this name and text.
 
     Raises:
-        ValueError: it has something that is not read here.
+        ValueError: the file has syntax that is not supported.
     """
     file = FileDescriptorProto(name=name, syntax="proto3")
     words = iter(_TOKEN.findall(_COMMENT.sub("", text)))
@@ -72,7 +72,7 @@ def _message(words: Iterator[str], message: DescriptorProto) -> None:
 
 
 def _members(words: Iterator[str], message: DescriptorProto, choice: int | None) -> None:
-    """The members between braces: of a message, or of the oneof with the number ``choice``."""
+    """Read the members between braces: of a message, or of the oneof with the number ``choice``."""
     while (word := next(words)) != "}":
         if word == "message":
             _message(words, message.nested_type.add())
@@ -105,7 +105,7 @@ def _set_type(field: FieldDescriptorProto, kind: str) -> None:
     if kind in _SCALARS:
         field.type = _SCALARS[kind]
     else:
-        field.type_name = kind  # a message or an enumeration: the pool finds out
+        field.type_name = kind  # a message or an enumeration: the pool resolves it
 
 
 def _map(words: Iterator[str], message: DescriptorProto) -> None:

@@ -1,4 +1,4 @@
-"""gRPC's own reflection: tools such as grpcurl find services and messages by it."""
+"""gRPC's own reflection, by which tools such as grpcurl find services and messages."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -13,8 +13,8 @@ NONE = StatusCode.NOT_FOUND.value[0]
 
 
 def reflection(package: str) -> Callable[[AsyncIterator[Any], Any], AsyncIterator[Any]]:
-    """The call of the service in this package, of which there are two versions with the same
-    messages."""
+    """Return the handler of the reflection service in ``package``. The service has two versions
+    with the same messages."""
     response = message(f"{package}.ServerReflectionResponse")
 
     async def answer(requests: AsyncIterator[Any], _: Any) -> AsyncIterator[Any]:
@@ -42,17 +42,17 @@ def _answered(request: Any, response: Any) -> Any:
             raise KeyError(kind)
     except KeyError:
         answer.error_response.error_code = NONE
-        answer.error_response.error_message = "there is nothing of this name"
+        answer.error_response.error_message = "there is no service, message or file with this name"
     return answer
 
 
 def services() -> list[str]:
-    """The names of all services."""
+    """Return the names of all services."""
     return [f"{file.package}.{service.name}" for file in files() for service in file.service]
 
 
 def _add(answer: Any, file: FileDescriptor) -> None:
-    """The descriptor of a file, preceded by those of its imports."""
+    """Add the descriptors of a file's imports, and then of the file."""
     for each in (*file.dependencies, file):
         found = FileDescriptorProto()
         each.CopyToProto(found)

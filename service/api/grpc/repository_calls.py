@@ -1,4 +1,4 @@
-"""Calls that are about the model repository as requests over HTTP."""
+"""Calls about the model repository as HTTP requests."""
 
 import base64
 from collections.abc import Mapping
@@ -12,18 +12,18 @@ from service.api.protocol.pace import Pace
 from service.core.errors import NotFound
 
 PIECE = 3 * 2**16
-"""Bytes that are written as base64 at once, without a rest."""
+"""Bytes that are encoded to base64 at once; a multiple of 3, so that pieces have no padding."""
 
 
 def index(request: Any) -> Asked:
-    """The index, of the one repository that there is or of the one named."""
+    """Request the index, of the only repository or of the named repository."""
     path = f"/v2/repository/{_segment(request.repository_name)}/index"
     body = orjson.dumps({"ready": True}) if request.ready else b""
     return Asked("POST", path if request.repository_name else "/v2/repository/index", body)
 
 
 def load(request: Any) -> Asked:
-    """Load a model; files come as bytes, which JSON has as base64."""
+    """Load a model. Its files are bytes, which are sent as base64 in JSON."""
     return _verb(request, "load")
 
 
@@ -33,7 +33,7 @@ def unload(request: Any) -> Asked:
 
 
 def loaded(_: Any) -> Mapping[str, Any]:
-    """An empty message."""
+    """Return the fields of an empty message."""
     return {}
 
 
@@ -49,7 +49,7 @@ def _verb(request: Any, verb: str) -> Asked:
 
 def _segment(name: str) -> str:
     if "/" in name:
-        raise NotFound(f'there is no "{name:.80}"')
+        raise NotFound(f'"{name:.80}" does not exist')
     return name
 
 

@@ -1,4 +1,4 @@
-"""The calls of the inference service that are no inference, and the request over HTTP of each."""
+"""All calls of the inference service except inference, and the HTTP request of each."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -16,8 +16,8 @@ Asks = Callable[[Any], Asked]
 
 
 class Rpc(NamedTuple):
-    """A call: its request over HTTP, its answer as a message, and the codes of errors for which
-    Triton has another one in this call."""
+    """A call: its HTTP request, the form of its answer, and the status codes of errors if Triton
+    has another code than usual for this call."""
 
     ask: Asks
     form: Answers
@@ -29,7 +29,7 @@ def _same(found: Any) -> Mapping[str, Any]:
 
 
 def _model(name: str, version: str, what: str) -> str:
-    """The path of a model or of a version. A name is one segment of it."""
+    """Return the path of a model or a version. A name must be one segment of the path."""
     for each in (name, version):
         if "/" in each:
             raise NotFound(f'there is no model "{name:.80}" version "{version:.40}"')
@@ -54,7 +54,7 @@ def _traces(request: Any) -> Asked:
 
 
 def _trace_value(value: list[str]) -> Any:
-    """No value asks for the default."""
+    """Return the value of a setting; None, which is the default, if the list is empty."""
     return None if not value else value[0] if len(value) == 1 else value
 
 
@@ -80,7 +80,7 @@ def _chosen(found: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _region(name: str, verb: str) -> str:
-    """The path of a region of system shared memory, or of all where it has no name."""
+    """Return the path of a region of system shared memory; of all regions if ``name`` is empty."""
     if not name:
         return f"/v2/systemsharedmemory/{verb}"
     if not NAME.fullmatch(name):
@@ -100,7 +100,7 @@ def _regions(found: Any) -> Mapping[str, Any]:
 
 
 def _cuda(verb: str) -> Asks:
-    """A request for CUDA shared memory, which is refused over HTTP too."""
+    """Return a request for CUDA shared memory, which HTTP refuses too."""
     return lambda _: Asked("GET" if verb == "status" else "POST", f"/v2/cudasharedmemory/{verb}")
 
 
@@ -129,4 +129,4 @@ READY: Mapping[str, Asks] = {
     "ServerReady": lambda _: Asked("GET", "/v2/health/ready"),
     "ModelReady": _of_model("/ready"),
 }
-"""Calls that are answered by yes or no: whether the status over HTTP is 200."""
+"""Calls whose answer is a boolean: true if the HTTP status is 200."""

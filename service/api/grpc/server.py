@@ -1,4 +1,4 @@
-"""The gRPC server: its port, its limits, its end."""
+"""The gRPC server: its port, its limits and its shutdown."""
 
 import asyncio
 import logging
@@ -20,22 +20,22 @@ from service.core.errors import ConfigError
 from service.files import read_stream
 
 LISTENERS = 8
-"""Servers of gRPC at the port. One takes calls one at a time, each after a turn of the event loop,
-so that nearly none would share a batch; several take as many in a turn."""
+"""Number of gRPC servers that share the port. One server accepts only one call in each iteration of
+the event loop, so that calls would rarely share a batch. Several servers accept that many calls."""
 MOST_CALLS = 8192
-"""Calls at a time; a further one is refused."""
+"""The most concurrent calls; further calls are refused."""
 MOST_STREAMS = 1024
 """Maximum concurrent calls per connection; the client queues further calls."""
 PING_MILLISECONDS = 60_000
 """Interval of keepalive pings on an idle connection."""
 PEM_BYTES = 2**20
-"""Of a file with certificates or a key."""
+"""The most bytes of a file with certificates or a key."""
 _log = logging.getLogger(__name__)
 
 
 class Tls(NamedTuple):
-    """Files in PEM: the server's certificate with its chain, its key, and the authorities of
-    clients' certificates, which clients need then."""
+    """Files in PEM format: the server's certificate with its chain, its key, and the authorities of
+    clients' certificates. If ``clients`` is set, clients need a certificate."""
 
     certificate: Path
     key: Path
@@ -43,8 +43,8 @@ class Tls(NamedTuple):
 
 
 class Port(NamedTuple):
-    """Where to listen, and how: ``number`` 0 for any free one. ``largest`` is the most bytes of a
-    message; ``compression`` is for answers."""
+    """The address and options of the server. ``number`` is the port, 0 for any free port.
+    ``largest`` is the most bytes of a message; ``compression`` is for answers."""
 
     host: str
     number: int
@@ -54,7 +54,7 @@ class Port(NamedTuple):
 
 
 class GRPCServer:
-    """Answers calls at a port, from ``start`` to ``stop``."""
+    """Answers calls on a port, from ``start`` to ``stop``."""
 
     def __init__(self, port: Port, inference: Inference, app: App, admit: Admit) -> None:
         seconds = inference.body_timeout
@@ -63,19 +63,19 @@ class GRPCServer:
         self._services = services(ControlPlane(app), infer, stream)
         self._credentials = credentials(port.tls) if port.tls else None
         self._port = port
-        # All mutable state: the servers while there are any, and their end.
+        # All mutable state: the running servers, and the future of their shutdown.
         self._servers: list[Any] = []
         self._stopping: asyncio.Future[Any] | None = None
 
     async def start(self) -> int:
-        """Listen; gives the number of the port.
+        """Listen, and return the number of the port.
 
         Raises:
-            ConfigError: the port cannot be had.
+            ConfigError: the port is not available.
         """
         number = self._port.number
         for _ in range(LISTENERS):
-            # The others have the port of the first.
+            # The other servers use the port of the first.
             server, number = self._listening(number)
             await server.start()
             self._servers.append(server)
@@ -100,19 +100,19 @@ class GRPCServer:
             raise ConfigError(f"cannot listen on {where} (--grpc-port): {error}") from None
 
     def begin_stop(self, seconds: float) -> None:
-        """Take no more calls; those there are have so many seconds to end."""
+        """Accept no more calls. Running calls have ``seconds`` seconds to end."""
         if self._servers and self._stopping is None:
             self._stopping = asyncio.gather(*[each.stop(seconds) for each in self._servers])
 
     async def stop(self) -> None:
-        """Wait for the end."""
+        """Stop the servers, and wait until they have ended."""
         self.begin_stop(0)
         if self._stopping is not None:
             await self._stopping
 
 
 def credentials(tls: Tls) -> Any:
-    """What a port with TLS needs.
+    """Return the credentials of a port with TLS.
 
     Raises:
         ConfigError: a file cannot be read.
@@ -128,7 +128,7 @@ def _pem(flag: str, file: Path) -> bytes:
     except OSError as error:
         raise ConfigError(f"{flag} {file}: {error.strerror or error}") from None
     if b"-----BEGIN" not in found:
-        raise ConfigError(f"{flag} {file}: it is not in PEM format")
+        raise ConfigError(f"{flag} {file}: the file is not in PEM format")
     return found
 
 
@@ -136,7 +136,7 @@ def _options(port: Port) -> Sequence[tuple[str, int]]:
     return (
         ("grpc.so_reuseport", 1),
         ("grpc.max_receive_message_length", port.largest),
-        ("grpc.max_send_message_length", -1),  # --max-response-bytes holds for answers
+        ("grpc.max_send_message_length", -1),  # --max-response-bytes limits answers
         ("grpc.max_concurrent_streams", MOST_STREAMS),
         ("grpc.keepalive_time_ms", PING_MILLISECONDS),
         ("grpc.keepalive_timeout_ms", PING_MILLISECONDS // 3),

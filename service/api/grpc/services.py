@@ -1,4 +1,4 @@
-"""The services of the server, and what answers each call."""
+"""The services of the server, and the handler of each call."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -25,11 +25,11 @@ Handlers = Mapping[str, Any]
 def services(
     control: ControlPlane, infer: ModelInfer, stream: ModelStreamInfer
 ) -> dict[str, Handlers]:
-    """What answers the calls of each service, by name."""
+    """Return the handlers of each service's calls, by name."""
     health = Health(control)
     return {
         INFERENCE: {
-            # Bytes in, bytes out.
+            # Without serializers: these handlers read and return bytes.
             "ModelInfer": grpc.unary_unary_rpc_method_handler(infer.answer),
             "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(stream.answer),
             **{name: _unary(name, _told(control, name, rpc)) for name, rpc in RPCS.items()},
@@ -39,7 +39,7 @@ def services(
 
 
 def _own(health: Health) -> dict[str, Handlers]:
-    """gRPC's own services."""
+    """Return the handlers of gRPC's own services."""
     request = message("grpc.health.v1.HealthCheckRequest").FromString
     found: dict[str, Handlers] = {
         HEALTH: {
@@ -71,7 +71,7 @@ def _serialized(made: Any) -> bytes:
 def _told(control: ControlPlane, name: str, rpc: Rpc) -> Callable[[Any, Any], Any]:
     async def answer(request: Any, context: Any) -> Any:
         try:
-            # Files that are uploaded are long.
+            # A request with uploaded files is long.
             here = request.ByteSize() <= HERE_BYTES
             asked = rpc.ask(request) if here else await asyncio.to_thread(rpc.ask, request)
         except QuantserveError as error:
@@ -88,7 +88,7 @@ def _asked(control: ControlPlane, name: str, ask: Asks) -> Callable[[Any, Any], 
     async def answer(request: Any, context: Any) -> Any:
         try:
             said = await control.ask(ask(request), context)
-        except QuantserveError:  # such a model cannot be
+        except QuantserveError:  # no model can have such a name
             return message(f"inference.{name}Response")()
         return message(f"inference.{name}Response")(**{field: said.status == 200})
 

@@ -1,7 +1,7 @@
-"""Which status of gRPC stands for each status of HTTP: errors have theirs in one table, that of
+"""The gRPC status code of each HTTP status. The HTTP status of each error is in one table, in
 ``service.api.protocol.errors``.
 
-Clients try UNAVAILABLE again, and nothing else by themselves. What Triton's clients look for is
+Clients retry UNAVAILABLE automatically, and no other code. Triton's clients check for
 INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE and UNIMPLEMENTED.
 """
 
@@ -26,5 +26,5 @@ _CODES = {
 
 
 def code_of(status: int) -> StatusCode:
-    """The code for an error of this HTTP status."""
+    """Return the status code for an error with this HTTP status."""
     return _CODES.get(status, StatusCode.INTERNAL)

@@ -1,7 +1,7 @@
 """ModelStreamInfer: requests and their answers on one call.
 
-Requests of a stream are worked on side by side, so that they can share a batch; answers leave in
-the order of the requests. A request that fails is an answer with an error, and the stream goes on.
+Requests of a stream are processed concurrently, so that they can share a batch. Answers are sent in
+the order of the requests. A failed request gets an answer with an error, and the stream continues.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ from service.core.errors import MalformedRequest
 from service.core.memory_budget import Reservation
 
 AHEAD = 64
-"""Requests of one stream that are worked on at a time, or whose answers wait for the client."""
+"""The most requests of one stream that are in progress or whose answers wait for the client."""
 ERROR, RESPONSE, ID, PARAMETERS = 0x0A, 0x12, 0x1A, 0x22
 """Tags of the fields of ModelStreamInferResponse, and of two of ModelInferResponse."""
 FINAL = field(PARAMETERS, field(0x0A, b"triton_final_response") + field(0x12, b"\x08\x01"))
-"""The parameter by which clients of Triton tell that no further answer follows to a request."""
+"""The parameter by which Triton's clients detect the last answer to a request."""
 Answered = tuple[bytes, Reservation | None]
 
 
 class ModelStreamInfer:
-    """Answers streams; ``seconds`` is the time that a client has to take an answer."""
+    """Answers streams. ``seconds`` is the timeout for a client to receive an answer."""
 
     def __init__(self, inference: Inference, admit: Admit, seconds: float) -> None:
         self._inference = inference
@@ -34,7 +34,7 @@ class ModelStreamInfer:
         self._seconds = seconds
 
     async def answer(self, bodies: AsyncIterator[bytes], context: Any) -> None:
-        """Answer until the client has sent all that it will."""
+        """Answer all requests, until the client has ended the stream."""
         metadata = context.invocation_metadata()
         if self._admit is not None:
             await turn_away_unless(self._admit, context, metadata)
@@ -86,7 +86,7 @@ class ModelStreamInfer:
 
 
 def _id(body: bytes) -> bytes:
-    """The field with the id of a request, by which clients tell whose error it is."""
+    """Return the field with the id of a request, by which clients assign an error to a request."""
     try:
         id = split(body).id
     except MalformedRequest:

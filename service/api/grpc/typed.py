@@ -1,4 +1,4 @@
-"""Tensors whose values are in typed fields of a message, to arrays."""
+"""Converts tensors whose values are in typed fields of a message to arrays."""
 
 from collections.abc import Sequence
 from math import prod
@@ -26,20 +26,20 @@ FIELDS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-"""Where the values of each datatype are. FP16 and BF16 have no field: they are sent raw."""
+"""The field with the values of each datatype. FP16 and BF16 have no field: they are sent raw."""
 
 
 def has_contents(tensor: Any) -> bool:
-    """Whether an input has any values in typed fields."""
+    """Return True if an input has values in typed fields."""
     return tensor.HasField("contents") and bool(tensor.contents.ListFields())
 
 
 def array_of(tensor: Any, datatype: Datatype, shape: Sequence[int]) -> Array:
-    """The values of an input.
+    """Return the values of an input.
 
     Raises:
-        MalformedRequest: they are not as many as its shape needs, are in the field of another
-            datatype, or do not fit.
+        MalformedRequest: the number of values does not match the shape, the values are in the field
+            of another datatype, or they are out of the datatype's range.
     """
     name, field = tensor.name, FIELDS.get(datatype.name)
     if field is None:
@@ -68,7 +68,7 @@ def array_of(tensor: Any, datatype: Datatype, shape: Sequence[int]) -> Array:
 
 
 def _numbers(name: str, datatype: Datatype, found: Any, shape: Sequence[int]) -> Array:
-    """Numbers; those of narrow integers come in a field of 32 bits."""
+    """Return numbers as an array. Integers of less than 32 bits are in a field of 32 bits."""
     narrow = datatype.kind == "integer" and datatype.size < 4
     wide = np.array(found, np.int64 if narrow else datatype.dtype)
     if narrow:

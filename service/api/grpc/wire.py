@@ -1,8 +1,8 @@
-"""Protobuf's wire format, as far as a message of inference is taken apart and put together by hand.
+"""The parts of protobuf's wire format that are needed to split and build inference messages.
 
-A tensor in a message is a run of bytes with a tag and a length before it. A parser would copy it,
-and hand out another copy; here it stays where it is, and what describes it is looked up, since
-clients send the same description with every request.
+In a message, a tensor is a sequence of bytes after a tag and a length. A protobuf parser would copy
+it twice. Here, the tensor is not copied. Its description is looked up in a cache, because clients
+send the same description with every request.
 """
 
 from typing import NamedTuple
@@ -10,15 +10,15 @@ from typing import NamedTuple
 from service.core.errors import MalformedRequest
 
 MOST_FIELDS = 16 * 1024
-"""Fields of one request: more than all inputs, outputs and parameters that are taken."""
+"""The most fields of one request: more than all allowed inputs, outputs and parameters."""
 MODEL, VERSION, ID, RAW = 0x0A, 0x12, 0x1A, 0x3A
 """Tags of fields of ModelInferRequest, in one byte each."""
 TRUNCATED = "the message ends within a field: it is not a ModelInferRequest"
 
 
 class Parts(NamedTuple):
-    """A ModelInferRequest taken apart: ``head`` is all of it but the id and the raw contents, whose
-    places in the message are ``raw``."""
+    """The parts of a ModelInferRequest. ``head`` is the message without the id and the raw
+    contents. ``raw`` has the start and end of each raw tensor in the message."""
 
     model: str
     version: str
@@ -28,10 +28,10 @@ class Parts(NamedTuple):
 
 
 def split(body: bytes) -> Parts:
-    """Take a request apart.
+    """Split a request into its parts.
 
     Raises:
-        MalformedRequest: it is not one.
+        MalformedRequest: the body is not a ModelInferRequest.
     """
     model = version = id = b""
     raw: list[tuple[int, int]] = []
@@ -81,11 +81,11 @@ def split(body: bytes) -> Parts:
 
 
 def varint(body: bytes, at: int) -> tuple[int, int]:
-    """A varint, and the place after it.
+    """Decode a varint; return its value and the position after it.
 
     Raises:
-        IndexError: the body ends before.
-        MalformedRequest: it has more than ten bytes.
+        IndexError: the body ends within the varint.
+        MalformedRequest: the varint has more than ten bytes.
     """
     value = shift = 0
     while True:
@@ -96,11 +96,11 @@ def varint(body: bytes, at: int) -> tuple[int, int]:
             return value, at
         shift += 7
         if shift > 63:
-            raise MalformedRequest("a number of the message has more than ten bytes")
+            raise MalformedRequest("a number in the message has more than ten bytes")
 
 
 def _skipped(body: bytes, at: int) -> int:
-    """The place after a field that is not read here."""
+    """Return the position after a field that is skipped."""
     tag, at = varint(body, at)
     kind = tag & 7
     if kind == 0:
@@ -110,11 +110,11 @@ def _skipped(body: bytes, at: int) -> int:
         return at + size
     if kind in (1, 5):
         return at + (8 if kind == 1 else 4)
-    raise MalformedRequest(f"the message has a field of the wire type {kind}, which is not known")
+    raise MalformedRequest(f"the message has a field of the unknown wire type {kind}")
 
 
 def encoded_varint(value: int) -> bytes:
-    """A number that is not negative."""
+    """Encode a number that is not negative as a varint."""
     if value < 0x80:
         return bytes((value,))
     made = bytearray()
@@ -126,10 +126,10 @@ def encoded_varint(value: int) -> bytes:
 
 
 def field(tag: int, data: bytes) -> bytes:
-    """A field of bytes, text or a message, whose tag takes one byte."""
+    """Encode a field of bytes, text or a message, with a tag of one byte."""
     return b"%c%b%b" % (tag, encoded_varint(len(data)), data)
 
 
 def prefix(tag: int, size: int) -> bytes:
-    """What stands before so many bytes of such a field."""
+    """Encode the tag and length of such a field, for data of ``size`` bytes."""
     return b"%c%b" % (tag, encoded_varint(size))

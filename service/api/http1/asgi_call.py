@@ -22,15 +22,15 @@ App = Callable[
     Awaitable[None],
 ]
 HIGH_WATER = 64 * 1024
-"""Bytes of a body that are held for an application that does not take them."""
+"""Bytes of a body to buffer for an application that does not read it, before reading pauses."""
 TEXT = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"21")]
 
 
 class ASGICall:
-    """One request and reply as an ASGI application sees them.
+    """One request and its reply in the ASGI interface.
 
     Raises:
-        HttpParserInvalidURLError: the address of the request has no path.
+        HttpParserInvalidURLError: the URL of the request is invalid.
     """
 
     def __init__(
@@ -40,9 +40,9 @@ class ASGICall:
         self._request = request
         self._connection = connection
         self._scope = _scope(request, connection.transport, state)
-        # All mutable state: the part of the body that the application has not taken, whether it is
-        # the last, and whether the application has not been told so; what it waits for; the reply,
-        # how many bytes of its body are left to send, and whether it is complete.
+        # All mutable state: the part of the body that the application has not read, whether it is
+        # the last part, and whether the application must still be told that; the future that it
+        # waits for; the reply, the bytes of its body left to send, and whether it is complete.
         self._body = bytearray()
         self._complete = self._untold = False
         self._continue_expected = request.continue_expected
@@ -52,10 +52,10 @@ class ASGICall:
         self._ended = False
         self._task: asyncio.Task[None] | None = None
 
-    # What the connection calls.
+    # Called by the connection.
 
     def receive(self, chunk: bytes | bytearray, complete: bool) -> None:
-        """Keep a part of the body, and begin with the first."""
+        """Keep a part of the body. Start the application at the first part."""
         self._body += chunk
         self._complete = self._untold = complete
         if self._task is None:
@@ -65,14 +65,14 @@ class ASGICall:
         self._notify()
 
     def time_out(self) -> None:
-        """Nothing: applications time bodies themselves."""
+        """Do nothing: applications have their own timeouts for bodies."""
 
     def disconnect(self) -> None:
-        """The client disconnected."""
+        """Wake the application, because the client disconnected."""
         self._notify()
 
     def stop(self) -> None:
-        """Nothing: the server cancels the tasks that are left."""
+        """Do nothing: the server cancels the remaining tasks."""
 
     def _start(self) -> None:
         self._task = task = asyncio.get_running_loop().create_task(self._run())
@@ -107,7 +107,7 @@ class ASGICall:
             await self._send({"type": "http.response.start", "status": 500, "headers": headers})
             await self._send({"type": "http.response.body", "body": b"Internal Server Error"})
 
-    # What the application calls.
+    # Called by the application.
 
     async def _next(self) -> Message:
         if self._continue_expected:
@@ -115,7 +115,7 @@ class ASGICall:
             self._connection.send_continue(self._request)
         if not self._request.reply_complete and not (self._body or self._untold):
             self._connection.hold_body(False)
-            # A new one each time: a task that is cancelled cancels what it waits for.
+            # A new future each time: a cancelled task cancels the future that it waits for.
             self._changed = asyncio.get_running_loop().create_future()
             await self._changed
         if self._request.reply_complete:
@@ -182,5 +182,5 @@ def _scope(request: Request, transport: Any, state: dict[str, Any]) -> Message:
 
 
 def _address(name: Any) -> tuple[str, int] | None:
-    """Host and port; None for what has none, a Unix socket among them."""
+    """Return host and port; None for an address without these, such as a Unix socket."""
     return (str(name[0]), int(name[1])) if isinstance(name, tuple) and len(name) >= 2 else None

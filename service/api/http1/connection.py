@@ -1,8 +1,9 @@
-"""One connection of HTTP/1.1 without I/O, as a state machine over httptools.
+"""One HTTP/1.1 connection without I/O, as a state machine over httptools.
 
-Bytes and times go in. Requests, bytes to send, deadlines, and whether to read and to close come
-out. The states and timeouts are those of ``states``. Two more timeouts hold in every state: for a
-client that reads nothing of a reply, and for replies to a client that shut down its sending side.
+The inputs are bytes and times. The outputs are requests, bytes to send, deadlines, and whether to
+read and to close. States and timeouts are in ``states``. Two more timeouts apply in every state:
+for a client that reads nothing of a reply, and for replies to a client that shut down its sending
+side.
 """
 
 import logging
@@ -24,9 +25,9 @@ MAX_PIPELINED = 1000
 """Requests that one connection may send ahead of its replies."""
 HALF_CLOSE_SECONDS = 1.0
 """After the head of a request, in which a client may shut down its sending side and still get the
-reply. Later it is taken for a client that disconnected, which looks the same to a server."""
+reply. Later, it is treated as a disconnect, which looks the same to a server."""
 STALL_CHECK_SECONDS = 0.05
-"""Between two checks of whether the client has read from a full write buffer."""
+"""Seconds between two checks for progress of a client with a full write buffer."""
 UPGRADING = (b"upgrade", b"connection", b"http2-settings")
 """Headers, and options of the header ``connection``, that offer another protocol."""
 # In Python 3.11 a member of an enumeration takes ten times as long to find as a global.
@@ -46,18 +47,18 @@ class Limits(NamedTuple):
     linger: float
     """For a client to stop sending a body whose reply is sent."""
     stall: float
-    """For a client that reads nothing of a reply, and for replies after a half-close."""
+    """For a client that reads nothing of a reply; also for replies after a half-close."""
 
 
 class Ended(Exception):  # noqa: N818 - stops the parser; it is no error
-    """Nothing more of the connection is parsed."""
+    """Raised when nothing more of the connection is to be parsed."""
 
 
 class Connection:
     """State of one connection. All times are seconds of one monotonic clock.
 
-    ``refusal`` gives the bytes of an error reply that closes the connection, from its status and
-    its text. ``now`` is the time at which the connection was opened.
+    ``refusal`` returns the bytes of an error reply that closes the connection, for a status and a
+    text. ``now`` is the time at which the connection was opened.
     """
 
     def __init__(
@@ -70,12 +71,12 @@ class Connection:
             self._seconds[state] = getattr(limits, timeout.setting, inf)
         self._parser = self._new_parser()
         # All mutable state: the state and when it began; the time of the last call; the head that
-        # is parsed, with None for headers outside of one.
+        # is being parsed, with None as its headers if there is no head.
         self.state = _OPENED
         self._since = self._now = now
         self.requests: deque[Request] = deque()
-        """Those without a complete reply, in order. The first is to be answered; the others wait
-        for its reply."""
+        """Requests without a complete reply, in order. The first is being answered. The others
+        wait for its reply."""
         self._url = b""
         self._headers: list[Header] | None = None
         # The request whose body is received; whether an upgrade was offered; bytes of an incomplete
@@ -85,7 +86,7 @@ class Connection:
         self._head_bytes = self._first_bytes = self._received = 0
         # Whether the write buffer is full, since when the client has read nothing of it, how much
         # was buffered then, and when that was checked last; when the client shut down its sending
-        # side, and when its last request began; an error reply that waits for those that are due.
+        # side, and when its last request began; an error reply to send after the replies due.
         self.write_paused = False
         self.stalled_since: float | None = None
         self._buffered = 0
@@ -96,14 +97,14 @@ class Connection:
         self._to_send: list[bytes] = []
         self.aborted = False
         self.notable = True
-        """Whether anything but the state and its deadline may have changed since the driver set
-        this to False. So that ordinary requests cost it nothing."""
+        """True if anything but the state and its deadline may have changed since the driver set
+        this to False. It spares the driver work for ordinary requests."""
 
-    # What comes out.
+    # Outputs.
 
     @property
     def reads(self) -> bool:
-        """Whether to read from the client."""
+        """True if the driver should read from the client."""
         return (
             len(self.requests) < 2
             and not self.write_paused
@@ -113,7 +114,7 @@ class Connection:
 
     @property
     def deadline(self) -> float:
-        """When ``expire`` is to be called; infinity for never."""
+        """The time at which to call ``expire``; infinity for never."""
         if self.state is _IDLE and self.stalled_since is None:  # nearly always
             return self._since + self._limits.keep_alive
         at = self._state_deadline()
@@ -124,17 +125,17 @@ class Connection:
         return at
 
     def take_bytes(self) -> bytes:
-        """Bytes to send that belong to no request."""
+        """Return and clear the bytes to send that belong to no request."""
         if not self._to_send:
             return b""
         sent = b"".join(self._to_send)
         self._to_send.clear()
         return sent
 
-    # What comes in.
+    # Inputs.
 
     def receive(self, data: bytes, now: float) -> None:
-        """Parse what was received; see ``requests``."""
+        """Parse received bytes, and add requests to ``requests``."""
         self._now = now
         if self.state >= _ENDING:
             return
@@ -150,8 +151,8 @@ class Connection:
             self._refuse_head()
 
     def receive_eof(self, now: float) -> bool:
-        """The client shut down its sending side. Gives whether the connection stays open, for
-        replies that are due."""
+        """Record that the client shut down its sending side. Return True if the connection stays
+        open for replies that are due."""
         self._now = now
         if self.state is _DISCARDING:
             self.close(now)
@@ -164,7 +165,7 @@ class Connection:
         return waits and self.state is not _CLOSING
 
     def reply_done(self, request: Request, now: float) -> None:
-        """The reply to the active request is complete, or was cut off."""
+        """Record that the reply to the active request is complete, or was cut off."""
         self._now = now
         request.reply_complete = True
         if self.requests and self.requests[0] is request:
@@ -184,19 +185,20 @@ class Connection:
                 self.close(now)
 
     def pause_writing(self, buffered: int, now: float) -> None:
-        """The write buffer is full, with ``buffered`` bytes."""
+        """Record that the write buffer is full, with ``buffered`` bytes."""
         self.write_paused = True
         self._stall(buffered, now)
 
     def resume_writing(self, now: float) -> None:
-        """The client has read most of the write buffer."""
+        """Record that the client has read most of the write buffer."""
         self.resume_reading(now)
         self.write_paused = False
         self.stalled_since = None
 
     def resume_reading(self, now: float) -> None:
-        """Reading begins again after a pause, whose time counts neither for the head nor for a
-        half-close, which may have come at any time of it."""
+        """Record that reading resumes after a pause. The pause does not count for the timeout of
+        the head. It does not count for a half-close either, which may have happened at any time of
+        the pause."""
         self._began = now
         if self.state is _HEAD:
             self._since = now
@@ -216,7 +218,7 @@ class Connection:
             self._stall(buffered, now)
 
     def closing(self, buffered: int, now: float) -> None:
-        """The connection is closing, with ``buffered`` bytes left to send."""
+        """Record that the connection is closing, with ``buffered`` bytes left to send."""
         if buffered and self.stalled_since is None:
             self._stall(buffered, now)
 
@@ -235,14 +237,14 @@ class Connection:
             self._expire_state()
 
     def free(self) -> None:
-        """The connection is lost: release the parser, which holds the connection."""
+        """Release the parser of a lost connection: it has a reference to the connection."""
         del self._parser
 
     # Endings.
 
     def _fail(self, status: int, error: str) -> None:
         """Reply with an error after the replies that are due, and close. A request whose reply was
-        sent before its body was complete gets no second one."""
+        sent before its body was complete gets no second reply."""
         if self.state is _DISCARDING:
             self.close(self._now)
             return
@@ -263,7 +265,7 @@ class Connection:
         self.close(self._now)
 
     def _replies_due(self) -> bool:
-        """Whether complete requests have no complete reply."""
+        """Return True if a complete request has no complete reply."""
         return any(request.complete for request in self.requests)
 
     def _refuse_head(self) -> None:
@@ -391,7 +393,7 @@ class Connection:
 
     def _new_parser(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self)
-        # What follows a request with "connection: close" is no error: it is not parsed.
+        # Data after a request with "connection: close" is ignored and is not an error.
         parser.set_dangerous_leniencies(lenient_data_after_close=True)
         return parser
 
@@ -408,13 +410,13 @@ class Connection:
                 self._fail(400, f"this is not HTTP/1.1: {error}")
 
     def _decline_upgrade(self, rest: bytes) -> None:
-        """Ignore an upgrade and continue in HTTP/1.1, as RFC 9110 allows. The parser has taken the
-        body for the other protocol, so that the request is parsed again without the offer."""
+        """Ignore an upgrade and continue in HTTP/1.1, as RFC 9110 allows. The parser has treated
+        the body as data of the other protocol, so the request is parsed again without the offer."""
         method, version = self._parser.get_method(), self._parser.get_http_version().encode()
         headers = self._headers or []
         self._upgrade = False
         if method == b"CONNECT":
-            self._fail(405, "CONNECT is not allowed, this is no proxy")
+            self._fail(405, "CONNECT is not allowed, this is not a proxy")
             return
         lines = [b"%s %s HTTP/%s" % (method, self._url, version)]
         lines += [b"%s: %s" % pair for pair in headers if pair[0] not in UPGRADING]

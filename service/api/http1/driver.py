@@ -1,4 +1,5 @@
-"""The asyncio protocol that drives a connection: sockets and timers here, decisions there."""
+"""The asyncio protocol that drives a connection. It handles sockets and timers; the connection
+makes the decisions."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from service.api.transport.reading import FULL, Lingering, ReadTurns
 from service.api.transport.traffic import Traffic
 
 JOINED = 64 * 1024
-"""Bytes; to copy a longer body behind its head takes longer than to send it on its own."""
+"""Bytes; copying a longer body behind its head takes longer than sending it separately."""
 ONLY_JSON = [JSON]
 JSON_LINE = joined(ONLY_JSON)
 _ANSWERING, _BODY = State.ANSWERING, State.BODY
@@ -30,34 +31,34 @@ class Host(Protocol):
     connections: set[Any]
     tasks: set[asyncio.Task[None]]
     default_headers: list[Header]
-    """Of every reply; replaced once a second, for the date."""
+    """Headers of every reply; the list is replaced once a second, for the date."""
 
 
 class Shared:
-    """What the connections of a server have in common."""
+    """The objects that all connections of a server share."""
 
     def __init__(self, traffic: Traffic) -> None:
         self.traffic = traffic
         self.turns = ReadTurns()
         self.lingering = Lingering()
-        # The default headers as lines, and the list that they were made of.
+        # The default headers as lines, and the list that the lines were made from.
         self._defaults: list[Header] | None = None
         self._lines = b""
 
     def default_lines(self, host: Host) -> bytes:
-        """Headers of every reply, as lines."""
+        """Return the headers of every reply, as lines."""
         headers = host.default_headers
         if headers is not self._defaults:
             self._defaults, self._lines = headers, joined(headers)
         return self._lines
 
     def refusal(self, host: Host, status: int, error: str) -> bytes:
-        """An error reply that closes the connection."""
+        """Return an error reply that closes the connection."""
         return refusal(status, error, self.default_lines(host))
 
 
 Route = Callable[[Request, "HTTPProtocol"], Receiver | None]
-"""Gives what answers a request; None if it has replied already."""
+"""Returns the receiver that answers a request; None if it has replied already."""
 
 
 class HTTPProtocol(asyncio.Protocol):
@@ -69,9 +70,10 @@ class HTTPProtocol(asyncio.Protocol):
         self._shared = shared
         self._loop = asyncio.get_running_loop()
         self._connection = Connection(limits, partial(shared.refusal, host), perf_counter())
-        # All mutable state beside the connection's: the transport; whether a request is being
+        # All mutable state besides the connection's: the transport; whether a request is being
         # handed over; the timer, and when it is due; why reading is paused; whether the transport
-        # reads; whether the connection is registered as lingering; who waits for the write buffer.
+        # reads; whether the connection is registered as lingering; the future that waits for the
+        # write buffer.
         self.transport: Any = None
         self._proceeding = False
         self._timer: asyncio.TimerHandle | None = None
@@ -81,7 +83,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._lingers = False
         self._drained: asyncio.Future[None] | None = None
 
-    # What asyncio calls.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the timeout of the first head."""
@@ -107,17 +109,19 @@ class HTTPProtocol(asyncio.Protocol):
                 if receiver is not None:
                     receiver.disconnect()
         self._wake()
-        # Parser and connection hold each other. Thousands of such pairs would live until the
-        # garbage collector stops everything to find them: 0.1 s after 10,000 refused requests.
+        # Parser and connection refer to each other. Thousands of such pairs would stay in memory
+        # until the garbage collector finds them, and it pauses everything for that: 0.1 s after
+        # 10,000 refused requests.
         self._connection.free()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what was received, and hand requests over."""
+        """Parse received bytes, and hand requests over."""
         connection = self._connection
         if len(data) <= MAX_HEAD or connection.state is _BODY:
             connection.receive(data, perf_counter())
         else:
-            # Many small requests: those of a part are answered before the next part is parsed.
+            # Many small requests: the requests of one part are answered before the next part is
+            # parsed.
             for at in range(0, len(data), MAX_HEAD):
                 connection.receive(data[at : at + MAX_HEAD], perf_counter())
                 self._proceed()
@@ -130,27 +134,28 @@ class HTTPProtocol(asyncio.Protocol):
             self._settle()
 
     def eof_received(self) -> bool:
-        """Whether the connection stays open after the client shut down its sending side."""
+        """Handle that the client shut down its sending side. Return True if the connection stays
+        open."""
         stays = self._connection.receive_eof(perf_counter())
         self._settle()
         return stays
 
     def pause_writing(self) -> None:
-        """The write buffer is full: stop reading until it is sent."""
+        """Stop reading, because the write buffer is full, until it is sent."""
         left = self.transport.get_write_buffer_size()
         self._connection.pause_writing(left, perf_counter())
         self._shared.traffic.keep(self, left)
         self._settle()
 
     def resume_writing(self) -> None:
-        """Most of the write buffer is sent."""
+        """Continue, because most of the write buffer is sent."""
         self._connection.resume_writing(perf_counter())
         self._shared.traffic.forget(self)
         self._wake()
         self._proceed()
         self._settle()
 
-    # What the server calls.
+    # Called by the server.
 
     def shutdown(self) -> None:
         """Close after the replies that are due."""
@@ -158,12 +163,12 @@ class HTTPProtocol(asyncio.Protocol):
         self._settle()
 
     def stop(self) -> None:
-        """Tell receivers that still work that the server stops."""
+        """Tell the receivers of unanswered requests that the server stops."""
         for request in list(self._connection.requests):
             if request.receiver is not None and not request.reply_complete:
                 request.receiver.stop()
 
-    # What a receiver calls.
+    # Called by a receiver.
 
     @property
     def default_headers(self) -> bytes:
@@ -171,7 +176,7 @@ class HTTPProtocol(asyncio.Protocol):
         return self._shared.default_lines(self.host)
 
     def reply(self, request: Request, answer: Answer, request_id: bytes) -> None:
-        """Write a whole reply, and go on with the next request."""
+        """Write a whole reply, and continue with the next request."""
         status, headers, body, rest = answer
         size = answer.size if rest else len(body)
         if CLOSE in headers:
@@ -183,7 +188,7 @@ class HTTPProtocol(asyncio.Protocol):
             lines.append(connection_line(request))
         defaults = self._shared.default_lines(self.host)
         parts = (STATUS_LINES[status], defaults, *lines, last, body, *rest)
-        # Where there is no memory for it, nothing has been sent yet.
+        # If there is no memory for this, nothing has been sent yet.
         whole = b"".join(parts) if size <= JOINED else None
         if whole is None:
             # One call, so that the write buffer's size includes every part.
@@ -197,12 +202,12 @@ class HTTPProtocol(asyncio.Protocol):
         return ReplyStream(self, request, status, headers)
 
     def send_continue(self, request: Request) -> None:
-        """Tell the client to send the body, unless that or the reply has begun."""
+        """Tell the client to send the body, unless the body or the reply has begun."""
         if not (request.reply_begun or request.body or request.complete):
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def hold_body(self, hold: bool) -> None:
-        """Whether to stop reading, because the receiver has enough of the body."""
+        """Pause reading if ``hold``, because the receiver has enough of the body; else resume."""
         if hold is not self._body_full:
             self._body_full = hold
             self._carry_out()
@@ -220,7 +225,7 @@ class HTTPProtocol(asyncio.Protocol):
             await asyncio.shield(self._drained)
 
     def finish(self, request: Request) -> None:
-        """The reply is written; go on with the next request."""
+        """End a request whose reply is written; continue with the next request."""
         request.receiver = None
         self._body_full = False
         self._connection.reply_done(request, perf_counter())
@@ -235,7 +240,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._connection.close(perf_counter())
         self._settle()
 
-    # What the registries of connections call.
+    # Called by the registries of connections.
 
     def end_turn(self) -> None:
         """Resume reading after a pause in which other connections were read."""
@@ -248,7 +253,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._settle()
 
     def silent_since(self) -> float:
-        """When the client last read from the connection, as a time of ``perf_counter``."""
+        """Return the time of ``perf_counter`` at which the client last read from the connection."""
         since = self._connection.stalled_since
         return perf_counter() if since is None else since
 
@@ -256,10 +261,11 @@ class HTTPProtocol(asyncio.Protocol):
         """Abort the connection and free its write buffer."""
         self.transport.abort()
 
-    # Carrying out what the connection says.
+    # Actions that the connection requests.
 
     def _proceed(self) -> None:
-        """Hand over what there is of the first request, and of the next ones as replies end."""
+        """Hand over the received part of the first request. When its reply is complete, continue
+        with the next request."""
         connection, requests = self._connection, self._connection.requests
         self._proceeding = True
         while requests and not connection.write_paused and connection.state is not _CLOSING:
@@ -270,7 +276,7 @@ class HTTPProtocol(asyncio.Protocol):
                     request.handed_over = perf_counter()
                 receiver = self._route(request, self)
                 if receiver is None or request.reply_complete:
-                    continue  # refused by its head
+                    continue  # refused because of its head
                 request.receiver = receiver
             elif not request.has_news:
                 break
@@ -281,7 +287,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._proceeding = False
 
     def _settle(self) -> None:
-        """Carry out what the connection requests: send, read, close, and set its timer."""
+        """Do what the connection requests: send, read, close, and set its timer."""
         connection = self._connection
         if connection.notable:
             self._carry_out()
@@ -315,13 +321,13 @@ class HTTPProtocol(asyncio.Protocol):
             else:
                 self._shared.lingering.remove(self)
         if not self._reading or self._lingers:
-            connection.notable = True  # until that is over
+            connection.notable = True  # until reading resumes and lingering ends
         if (deadline := connection.deadline) < self._due:
             self._wake_at(deadline)
 
     def _wake_at(self, deadline: float) -> None:
-        """Set the timer. One that is due too early is left: it costs less than to set one for each
-        request, which took a fortieth of the time of a small request."""
+        """Set the timer to an earlier deadline. A timer that is due too early is not replaced:
+        setting a timer for each request took a fortieth of the time of a small request."""
         if self._timer is not None:
             self._timer.cancel()
         self._due = deadline
@@ -338,7 +344,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._carry_out()
 
     def _wake(self) -> None:
-        """Let replies that are sent in parts go on."""
+        """Continue a reply that is sent in parts."""
         if self._drained is not None:
             self._drained.set_result(None)
             self._drained = None

@@ -1,7 +1,7 @@
-"""Persistent connections of HTTP/1.0, as ``ab -k`` and old proxies ask for them.
+"""Persistent connections of HTTP/1.0, which ``ab -k`` and old proxies request.
 
-The client offers with ``Connection: keep-alive``; the server accepts with the same header, and then
-the answer must tell its own length.
+The client offers one with ``Connection: keep-alive``. The server accepts with the same header; then
+the reply must state its own length.
 Source: RFC 9112, 9.3 and Appendix C.2.2
 """
 
@@ -11,9 +11,9 @@ Header = tuple[bytes, bytes]
 
 
 def offers_keep_alive(headers: Iterable[Header]) -> bool:
-    """Whether the client of a request in HTTP/1.0 can go on with the connection.
+    """Return True if the client of an HTTP/1.0 request offers to keep the connection open.
 
-    Not after a chunked body: whoever is between may have read its end elsewhere (RFC 9112, 6.1).
+    Return False for a chunked body: a proxy may have framed it differently (RFC 9112, 6.1).
     """
     options: set[bytes] = set()
     for name, value in headers:

@@ -1,4 +1,4 @@
-"""The status line and the headers of a reply, and how its body is framed. Source: RFC 9112, 6."""
+"""The status line and the headers of a reply, and the framing of its body. Source: RFC 9112, 6."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -12,14 +12,14 @@ from service.api.http1.request import Header, Request
 CLOSE_LINE = b"connection: close\r\n"
 KEEP_ALIVE_LINE = b"connection: keep-alive\r\n"
 BODILESS = frozenset({204, 304})
-"""Statuses of replies without a body, and without a header that tells its length."""
+"""Statuses of replies without a body."""
 NOT_IN_NAMES = re.compile(rb'[\x00-\x20\x7f()<>@,;:\[\]={}\\"]')
 NOT_IN_VALUES = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 JSON_HEAD = b"content-type: application/json\r\n"
 
 
 STATUS_LINES = {each.value: f"HTTP/1.1 {each} {each.phrase}\r\n".encode() for each in HTTPStatus}
-"""Of the statuses that have a name; see ``status_line``."""
+"""Status lines of the statuses that have a name; see ``status_line``."""
 
 
 class Framing(Enum):
@@ -30,22 +30,22 @@ class Framing(Enum):
     LENGTH = auto()
     CHUNKED = auto()
     UNTIL_CLOSE = auto()
-    """HTTP/1.0 knows no chunks."""
+    """For HTTP/1.0, which has no chunked coding."""
 
 
 def status_line(status: int) -> bytes:
-    """The first line of a reply."""
+    """Return the first line of a reply."""
     return STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
 def joined(headers: Iterable[Header]) -> bytes:
-    """Headers as lines."""
+    """Return headers as lines."""
     return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 def connection_line(request: Request) -> bytes:
-    """The header ``connection`` of a reply, where the default of the request's version is not
-    meant."""
+    """Return the header ``connection`` of a reply; empty if the default of the request's HTTP
+    version applies."""
     if not request.keep_alive:
         return CLOSE_LINE
     return KEEP_ALIVE_LINE if request.version == "1.0" else b""
@@ -54,13 +54,13 @@ def connection_line(request: Request) -> bytes:
 def begin(
     request: Request, status: int, headers: Sequence[Header], defaults: bytes
 ) -> tuple[bytes, Framing]:
-    """The head of a reply whose body follows, and how to frame it. Decides whether the connection
-    stays open: ``request.keep_alive``.
+    """Return the head of a reply whose body follows, and the framing of the body. Set
+    ``request.keep_alive`` to False if the connection must be closed.
 
-    ``defaults`` are the lines that all replies have.
+    ``defaults`` are the header lines of all replies.
 
     Raises:
-        ValueError: a header has bytes that would end it.
+        ValueError: a header has bytes that are not allowed in a name or a value.
     """
     framing = Framing.CHUNKED
     lines = [status_line(status), defaults]
@@ -89,7 +89,7 @@ def begin(
 
 
 def refusal(status: int, error: str, defaults: bytes) -> bytes:
-    """A whole error reply after which the connection is closed."""
+    """Return a whole error reply, after which the connection is closed."""
     body = orjson.dumps({"error": error})
     length = b"content-length: %d\r\n\r\n" % len(body)
     return b"".join([STATUS_LINES[status], defaults, JSON_HEAD, CLOSE_LINE, length, body])

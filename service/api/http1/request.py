@@ -6,37 +6,37 @@ Header = tuple[bytes, bytes]
 
 
 class Receiver(Protocol):
-    """What answers a request: an inference call, or the ASGI application."""
+    """The object that answers a request: an inference call, or the ASGI application."""
 
     def receive(self, chunk: bytes | bytearray, complete: bool) -> None:
-        """Take the part of the body that was received since the last call, if any; ``complete``
-        with the last one."""
+        """Accept the part of the body that was received since the last call, which may be empty.
+        ``complete`` is True for the last part."""
 
     def time_out(self) -> None:
-        """The body was not received within ``Request.body_timeout``: reply with an error."""
+        """Reply with an error: the body was not received within ``Request.body_timeout``."""
 
     def disconnect(self) -> None:
-        """The client disconnected. No reply can be sent."""
+        """Handle that the client disconnected. No reply can be sent."""
 
     def stop(self) -> None:
-        """The server stops: reply with an error."""
+        """Reply with an error: the server stops."""
 
 
 class Request:
-    """The head of a request, as much of its body as its receiver has not taken yet, and how far the
-    reply is. Header names are in lower case.
+    """The head of a request, the part of its body that the receiver has not got yet, and the
+    progress of the reply. Header names are in lower case.
 
-    What is not known at first stands in the class, since one is made for every request.
+    Initial values are class attributes: this makes instances, one for each request, cheaper.
     """
 
     keep_alive = False
-    """Whether the client and the server go on with the connection after the reply."""
+    """True if the connection stays open after the reply."""
     body: bytes | bytearray = b""
     complete = False
     has_news = True
-    """Whether the receiver has not been told of all that was received."""
+    """True if something was received that the receiver has not got yet."""
     handed_over = 0.0
-    """When the receiver got the request, in seconds of the connection's clock."""
+    """The time at which the receiver got the request, in seconds of the connection's clock."""
     body_timeout: float | None = None
     """Seconds, after ``handed_over``, for the whole body to be received; set by the receiver."""
     receiver: Receiver | None = None
@@ -47,12 +47,12 @@ class Request:
         self.method = method
         self.url = url
         self.version = version
-        """Of HTTP: "1.1" or "1.0"."""
+        """The HTTP version: "1.1" or "1.0"."""
         self.headers = headers
 
     @property
     def continue_expected(self) -> bool:
-        """Whether the client waits for "100 Continue" before it sends the body. One of HTTP/1.0
-        would take it for the reply."""
+        """True if the client waits for "100 Continue" before it sends the body. False for HTTP/1.0:
+        such a client would take "100 Continue" as the reply."""
         expected = [value.lower() for name, value in self.headers if name == b"expect"]
         return self.version != "1.0" and b"100-continue" in expected

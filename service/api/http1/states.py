@@ -1,11 +1,12 @@
-"""States of a connection, the events that change them, and the timeout of each, as tables."""
+"""States of a connection, the events that change the state, and the timeout of each state, as
+tables."""
 
 from enum import IntEnum, auto
 from typing import NamedTuple
 
 
 class State(IntEnum):
-    """What the server expects next of a client."""
+    """The next thing that the server expects from the client."""
 
     OPENED = 0
     """The first request; no byte has been received."""
@@ -21,13 +22,13 @@ class State(IntEnum):
     """The rest of a body whose reply is already sent. It is dropped: closing while the client still
     sends would reset the connection, and the client may lose the reply."""
     ENDING = auto()
-    """Nothing, and nothing more is parsed. Replies are due, then the connection is closed."""
+    """Nothing, and nothing more is parsed. Replies are due; then the connection is closed."""
     CLOSING = auto()
-    """That the client reads what is left in the write buffer."""
+    """That the client reads the rest of the write buffer."""
 
 
 class Event(IntEnum):
-    """What changes the state."""
+    """An event that changes the state."""
 
     HEAD_BEGUN = 0
     """The first byte of a request was received."""
@@ -38,23 +39,23 @@ class Event(IntEnum):
     ANSWERED_EARLY = auto()
     """A reply is sent before the end of its request."""
     FAILED = auto()
-    """The client broke the protocol, or a limit, while replies are due."""
+    """The client violated the protocol or a limit. Replies may be due."""
     CLOSED = auto()
     """The connection is to be closed once the write buffer is sent."""
 
 
 class Expiry(IntEnum):
-    """What happens when the timeout of a state is over."""
+    """The action when the timeout of a state expires."""
 
     CLOSE = 0
     HEAD_TIMEOUT = auto()
-    """408, then close."""
+    """Reply with status 408, then close."""
     BODY_TIMEOUT = auto()
-    """The receiver of the request is told, and answers."""
+    """Call ``time_out`` of the request's receiver, which replies."""
 
 
 class Timeout(NamedTuple):
-    """A timeout: the name of its setting in ``Limits``, and what happens then."""
+    """A timeout: the name of its setting in ``Limits``, and the action when it expires."""
 
     setting: str
     expiry: Expiry
@@ -77,8 +78,8 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     State.ENDING: {Event.ANSWERED: State.CLOSING},
     State.CLOSING: {Event.ANSWERED: State.CLOSING},
 }
-"""Beside ``FAILED``, which leads to ENDING, and ``CLOSED``, which leads to CLOSING, from every
-state. Any other pair is a defect: the connection raises KeyError."""
+"""In addition, ``CLOSED`` leads to CLOSING from every state, and ``FAILED`` leads to ENDING from
+every state but CLOSING, which it keeps. Any other pair is a defect and raises KeyError."""
 for _state, _events in TRANSITIONS.items():
     _events[Event.FAILED] = max(_state, State.ENDING)
     _events[Event.CLOSED] = State.CLOSING
@@ -90,4 +91,4 @@ TIMEOUTS = {
     State.IDLE: Timeout("keep_alive", Expiry.CLOSE),
     State.DISCARDING: Timeout("linger", Expiry.CLOSE),
 }
-"""States without one wait for the server itself."""
+"""States without a timeout wait for the server itself, or, in CLOSING, have ``Limits.stall``."""

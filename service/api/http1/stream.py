@@ -10,11 +10,11 @@ Bytes = bytes | bytearray | memoryview
 
 
 class Writer(Protocol):
-    """A connection, as a reply sees it."""
+    """The interface of a connection for a reply."""
 
     @property
     def default_headers(self) -> bytes:
-        """Lines that all replies have."""
+        """The header lines of all replies."""
 
     def write(self, data: Bytes) -> None:
         """Send bytes, or buffer them."""
@@ -23,7 +23,7 @@ class Writer(Protocol):
         """Wait until the client has read most of the write buffer, or has disconnected."""
 
     def finish(self, request: Request) -> None:
-        """The reply is written; go on with the next request."""
+        """End a request whose reply is written; continue with the next request."""
 
     def cut(self) -> None:
         """Close the connection in the middle of a reply, so that the client sees that it is not
@@ -31,11 +31,11 @@ class Writer(Protocol):
 
 
 class ReplyStream:
-    """Sends a reply in parts of any size: at once to a client that reads, otherwise at the client's
-    pace. At most the write buffer is held.
+    """A reply sent in parts of any size. Parts are sent at once if the client reads them, otherwise
+    at the client's pace. Only the write buffer is kept in memory.
 
-    ``status`` and ``headers`` are sent at once. Without a header ``content-length`` the body is
-    chunked, or ends with the connection for HTTP/1.0.
+    ``status`` and ``headers`` are sent at once. Without a header ``content-length``, the body is
+    chunked. For HTTP/1.0, it ends when the connection is closed.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class ReplyStream:
 
     @property
     def disconnected(self) -> bool:
-        """Whether the client has disconnected; what is written then is dropped."""
+        """True if the client has disconnected. Parts that are written then are dropped."""
         return self._request.reply_complete
 
     async def write(self, part: Bytes) -> None:
-        """Send a part of the body, after the client has read enough of the parts before."""
+        """Send a part of the body, after the client has read enough of the previous parts."""
         await self._writer.drained()
         if part and not self.disconnected:
             self._write(part)
@@ -65,7 +65,7 @@ class ReplyStream:
             self._writer.write(part)
 
     def end(self) -> None:
-        """The body is complete."""
+        """End the complete body."""
         if self.disconnected:
             return
         if self._framing is Framing.CHUNKED:
@@ -73,6 +73,6 @@ class ReplyStream:
         self._writer.finish(self._request)
 
     def abort(self) -> None:
-        """The rest of the body cannot be sent."""
+        """Close the connection, because the rest of the body cannot be sent."""
         if not self.disconnected:
             self._writer.cut()

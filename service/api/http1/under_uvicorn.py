@@ -1,5 +1,5 @@
-"""The parts of uvicorn in use: the constructor that its ``Config(http=...)`` is called with, and
-three attributes of its server state (see ``Host``). uvicorn calls ``shutdown``."""
+"""The parts of uvicorn in use: the option ``Config(http=...)``, a constructor of protocols, and
+three attributes of uvicorn's server state (see ``Host``). uvicorn calls ``shutdown``."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,11 +10,11 @@ from service.api.transport.body import LINGER
 
 ProtocolClass = Callable[..., HTTPProtocol]
 MakeRoute = Callable[[dict[str, Any]], Route]
-"""Gives the route of a connection, from the state that the lifespan of the application left."""
+"""Returns the route of a connection, for the state that the application's lifespan has set."""
 
 
 def protocol_class(make_route: MakeRoute, shared: Shared, patience: float) -> ProtocolClass:
-    """For ``uvicorn.Config(http=...)``.
+    """Return the value for ``uvicorn.Config(http=...)``.
 
     ``patience`` is the timeout in seconds for a request head, for a client that reads nothing of a
     reply, and for a reply to a client that has shut down its sending side.

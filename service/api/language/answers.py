@@ -1,4 +1,4 @@
-"""From a request in text to the streams that answer it, and how it ended."""
+"""From a request in text to the streams that answer it, and its outcome."""
 
 import asyncio
 import itertools
@@ -36,14 +36,17 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 TRACE_HEADERS = ("traceparent", "tracestate")
 Prompts = Callable[["LanguageModel"], Sequence[GenerationRequest]]
-"""Makes the prompts of a request for a model; is called in a thread."""
+"""Makes the prompts of a request for a model. It is called in a thread."""
 
 
 @dataclass(eq=False, slots=True)
 class Exchange:
-    """One request on its way; ``streams`` are its answers, ``rows`` how many it has where they are
-    no streams, ``context`` the client's headers of its trace. Times are those of ``perf_counter``;
-    ``admitted`` is when it was queued, 0 for never."""
+    """The state of one request.
+
+    ``streams`` are its answers. ``rows`` is the number of answers if they are not streams.
+    ``context`` has the client's trace headers. Times are times of ``perf_counter``. ``admitted`` is
+    the time at which the request was queued; 0 if it was not.
+    """
 
     protocol: str
     id: str
@@ -58,18 +61,20 @@ class Exchange:
     admitted: float = 0.0
 
     def fail(self, error: BaseException) -> None:
-        """Note how it ended."""
+        """Record the outcome of an error."""
         self.outcome, self.error = outcome_of(error), f"{error!s:.500}"
 
     def close(self) -> None:
-        """Stop: the client has disconnected."""
+        """Close the streams of the request."""
         for stream in self.streams:
             stream.close()
 
 
 class Answers:
-    """Admits requests to language models, and reports the outcome of each to observers; with all
-    times where they are ``traced``."""
+    """Admits requests to language and text models, and reports their outcomes to the observer.
+
+    If ``traced``, it also reports the times of each request.
+    """
 
     def __init__(
         self,
@@ -88,16 +93,16 @@ class Answers:
 
     @property
     def memory(self) -> Callable[[int], Reservation | None]:
-        """Reserves bytes for answers."""
+        """The function that reserves bytes for answers."""
         return self._limits.traffic.outputs
 
     def serving(self) -> list[ModelVersion]:
-        """The versions that serve."""
+        """Return the serving versions that are ready."""
         found = (model.serving for model in self._repository)
         return [each for each in found if each is not None and each.state is State.READY]
 
     def open(self, request: Request, protocol: str) -> Exchange:
-        """A request that has come."""
+        """Return the exchange of a new request."""
         given = given_id(dict(request.headers.raw).get(b"x-request-id"))
         name = given.decode() if given else f"{self._boot}-{next(self._ids)}"
         exchange = Exchange(protocol, name, perf_counter())
@@ -110,9 +115,9 @@ class Answers:
         """Parse the JSON object of a request, in a thread.
 
         Raises:
-            MalformedRequest, BodyTooLarge, BodyTimeout, UnsupportedEncoding: it is not usable, or
-                not understood.
-            ClientGone: the client left.
+            MalformedRequest, BodyTooLarge, BodyTimeout, UnsupportedEncoding: the body is not
+                usable, or ``understand`` refuses it.
+            ClientGone: the client disconnected.
         """
         headers = dict(request.headers.raw)
         encoding = headers.get(b"content-encoding", b"identity").decode("latin-1")
@@ -125,18 +130,18 @@ class Answers:
     async def begin(
         self, exchange: Exchange, model: str, prompts: Prompts, number: int | None = None
     ) -> "LanguageModel":
-        """Choose a version, make prompts of the request, and begin to answer each.
+        """Choose a version, make the prompts of the request, and begin to answer each prompt.
 
         Raises:
-            NotFound, NotReady: there is no such model, or it does not serve.
-            InputRejected: it is no language model, or refuses a prompt.
-            QueueFull: too many requests wait; none of this one's is answered.
+            NotFound, NotReady: the model does not exist, or it is not ready.
+            InputRejected: the model is not a language model, or refuses a prompt.
+            QueueFull: too many requests wait; no prompt of this request is answered.
         """
         exchange.model = model
         while True:
             language, _ = self.choose(exchange, model, number).generation()
             requests = await asyncio.to_thread(prompts, language)
-            # Another version may serve by now, with another tokenizer.
+            # Another version may be serving now, with another tokenizer.
             now, batcher = self.choose(exchange, model, number).generation()
             if now is language:
                 break
@@ -144,10 +149,10 @@ class Answers:
         return language
 
     def choose(self, exchange: Exchange, model: str, number: int | None) -> ModelVersion:
-        """The version that answers.
+        """Choose the version that answers, and return it.
 
         Raises:
-            NotFound, NotReady: there is none, or it does not serve.
+            NotFound, NotReady: the version does not exist, or it is not ready.
         """
         exchange.version = self._repository.version(model, number)
         return exchange.version
@@ -170,7 +175,7 @@ class Answers:
         exchange.admitted = perf_counter()
 
     def conclude(self, exchange: Exchange, error: BaseException | None = None) -> None:
-        """End the request: stop what is still generated for it, and report its outcome."""
+        """End the request: stop its generation, and report its outcome."""
         if isinstance(error, ClientGone | asyncio.CancelledError):
             exchange.outcome = Outcome.CANCELLED
         elif error is not None:
@@ -183,7 +188,7 @@ class Answers:
     def _tell(self, exchange: Exchange) -> None:
         version, model = exchange.version, exchange.model
         number = version.number if version else 0
-        # Only names of models become labels: a client cannot grow the metrics with others.
+        # Only names of existing models become labels: else clients could grow the metrics.
         known = model if model in self._repository.models else ""
         answered = exchange.rows or len(exchange.streams)
         rows = answered if exchange.outcome is Outcome.OK else 0
@@ -228,10 +233,10 @@ async def respond(
     work: Callable[[], Awaitable[Response]],
     refused: Callable[[QuantserveError], Response],
 ) -> Response:
-    """The response of some work, or the refusal that its error becomes.
+    """Return the response of ``work``; if it fails, return the error response of ``refused``.
 
     Raises:
-        ClientDisconnect: nobody waits for it any more.
+        ClientDisconnect: the client disconnected, or the request was cancelled.
     """
     try:
         response = await work()
@@ -247,11 +252,11 @@ async def respond(
 
 
 async def collected(answers: Answers, exchange: Exchange, receive: Receive) -> list[Whole]:
-    """All answers of a request, once they are over.
+    """Return all answers of a request when they are complete.
 
     Raises:
-        QuantserveError: one of them failed.
-        ClientGone: the client left.
+        QuantserveError: one of the answers failed.
+        ClientGone: the client disconnected.
     """
     found = await until_gone(whole(exchange.streams), receive)
     if found is None:
@@ -267,12 +272,12 @@ async def streamed(
     receive: Receive,
     last_words: Callable[[QuantserveError], Any],
 ) -> Response:
-    """Events as they come. An error before the first one still has a status of its own; a later one
-    becomes the last event.
+    """Return a response that sends events as they arrive. An error before the first event is
+    raised, so that it sets the HTTP status. A later error is sent as the last event.
 
     Raises:
         QuantserveError: the answer failed before its first piece.
-        ClientGone: the client left.
+        ClientGone: the client disconnected.
     """
     first = await until_gone(anext(events), receive)
     if first is None:
@@ -300,20 +305,20 @@ async def _going_on(
 
 
 async def pieces(streams: Sequence[Stream]) -> AsyncIterator[tuple[int, Delta]]:
-    """What several answers give, as it comes.
+    """Yield the pieces of several answers as they arrive, each with the index of its answer.
 
     Raises:
-        QuantserveError: one of them failed.
+        QuantserveError: one of the answers failed.
     """
     async for each in merged([aiter(stream) for stream in streams]):
         yield each
 
 
 async def whole(streams: Sequence[Stream]) -> list[Whole]:
-    """Several answers, once they are over.
+    """Return several answers when they are complete.
 
     Raises:
-        QuantserveError: one of them failed.
+        QuantserveError: one of the answers failed.
     """
     texts: list[list[str]] = [[] for _ in streams]
     chosen: list[list[Token]] = [[] for _ in streams]
@@ -324,13 +329,14 @@ async def whole(streams: Sequence[Stream]) -> list[Whole]:
         last[place] = delta
     answers = []
     for text, tokens, end in zip(texts, chosen, last, strict=True):
-        assert end is not None and end.finish is not None, "it is over. This is a bug."
+        assert end is not None and end.finish is not None, "every answer has ended. This is a bug."
         answers.append(Whole("".join(text), end.tokens, tuple(tokens), end.finish))
     return answers
 
 
 def masked(error: Exception, exchange: Exchange) -> QuantserveError:
-    """An error as the client sees it: an unexpected one is logged, and shown as internal."""
+    """Return the error for the client. An unexpected error is logged, and replaced by an internal
+    error."""
     if isinstance(error, QuantserveError):
         return error
     _log.error("request %s failed: %s: %s", exchange.id, type(error).__name__, error)

@@ -1,4 +1,4 @@
-"""Pieces of an answer as server-sent events, for as long as the client is there.
+"""Pieces of an answer as server-sent events, until the client disconnects.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -18,13 +18,13 @@ HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
 def event(document: Any) -> bytes:
-    """A document as an event."""
+    """Return a document as an event."""
     return b"data: " + orjson.dumps(document) + b"\n\n"
 
 
 class EventStream(Response):
-    """Sends events as they come, until there is no more or the client has left, even between two of
-    them. ``on_end`` is called in any case."""
+    """A response that sends events as they arrive. It ends after the last event, or as soon as the
+    client disconnects. ``on_end`` is called in both cases."""
 
     media_type = "text/event-stream"
 
@@ -55,7 +55,7 @@ class EventStream(Response):
 
 
 async def until_gone(work: Awaitable[T], receive: Receive) -> T | None:
-    """Do something for a client; None, and it is cancelled, where the client leaves before."""
+    """Return the result of ``work``. If the client disconnects first, cancel it; return None."""
     doing = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_gone(receive))
     try:
@@ -74,10 +74,10 @@ async def _gone(receive: Receive) -> None:
 
 
 async def merged(streams: Sequence[AsyncIterator[T]]) -> AsyncIterator[tuple[int, T]]:
-    """What comes from several iterators, each with the place of its own, as it comes.
+    """Yield the items of several iterators as they arrive, each with the index of its iterator.
 
     Raises:
-        Exception: what one of them raises; that is the end of all.
+        Exception: an iterator raised it. All iterators are stopped.
     """
     if len(streams) == 1:
         async for item in streams[0]:

@@ -1,4 +1,4 @@
-"""Triton's generate extension: text in, text out, of one model.
+"""Triton's generate extension: one model continues a text.
 
 Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_generate.md
 The prompt is not repeated in the answer.
@@ -35,14 +35,14 @@ ERRORS: Responses = NOT_FOUND | NOT_READY
 ROUTES = (
     ("/generate", "Continue a text", False),
     ("/generate_stream", "Continue a text, in pieces", True),
-    ("/versions/{version}/generate", "Continue a text by a version", False),
-    ("/versions/{version}/generate_stream", "Continue a text by a version, in pieces", True),
+    ("/versions/{version}/generate", "Continue a text with one version", False),
+    ("/versions/{version}/generate_stream", "Continue a text with one version, in pieces", True),
 )
 """Path suffix after a model's name, summary, and whether the response is server-sent events."""
 
 
 def generate(answers: Answers) -> APIRouter:
-    """The routes of the extension."""
+    """Return the routes of the extension."""
     router = APIRouter(prefix="/v2/models/{name}", tags=["generate"])
     docs = body_docs(GenerateRequest, EXAMPLE, required=True)
     for path, summary, stream in ROUTES:

@@ -47,7 +47,7 @@ Understand = Callable[[dict[str, Any]], Call]
 
 
 def openai(answers: Answers) -> APIRouter:
-    """The routes of language models."""
+    """Return the routes of language models."""
     router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
     @router.post(
@@ -57,7 +57,7 @@ def openai(answers: Answers) -> APIRouter:
         openapi_extra=body_docs(ChatRequest, CHAT_EXAMPLE, required=True),
     )
     async def chat(request: Request) -> Response:
-        """OpenAI's chat completions, of a language model that has a chat template."""
+        """OpenAI's chat completions. The model must be a language model with a chat template."""
         return await _answer(answers, request, chat_call)
 
     @router.post(
@@ -67,7 +67,7 @@ def openai(answers: Answers) -> APIRouter:
         openapi_extra=body_docs(CompletionRequest, COMPLETION_EXAMPLE, required=True),
     )
     async def completions(request: Request) -> Response:
-        """OpenAI's completions, of any language model."""
+        """OpenAI's completions, for any language model."""
         return await _answer(answers, request, completion_call)
 
     return router
@@ -107,7 +107,7 @@ async def _events(
     echo: Sequence[str],
     readers: Sequence["CallReader | None"],
 ) -> AsyncGenerator[bytes, None]:
-    """The pieces of all answers, the usage, and the end."""
+    """Yield the pieces of all answers, the usage, and the end marker as events."""
     made = dict.fromkeys(range(len(exchange.streams)), 0)
     begun: set[int] = set()
     async for place, delta in pieces(exchange.streams):
@@ -144,7 +144,7 @@ def _head(exchange: Exchange, call: Call) -> Head:
 
 
 def _echo(asked: Asked, language: "LanguageModel") -> list[str]:
-    """The texts of the prompts, one for each answer, where the answers are to begin with them."""
+    """Return the text of the prompt for each answer, if the answers must begin with it."""
     if not (isinstance(asked, CompletionRequest) and asked.echo):
         return []
     decode = language.tokenizer.decode
@@ -153,6 +153,6 @@ def _echo(asked: Asked, language: "LanguageModel") -> list[str]:
 
 
 def _usage(exchange: Exchange, call: Call, made: int) -> Json:
-    """Tokens; those of a prompt count once, however many answers it has."""
+    """Return the token counts. The tokens of a prompt count once, even if it has many answers."""
     read_ = sum(stream.prompt_tokens for stream in exchange.streams[:: call.asked.choices])
     return openai_answers.usage(read_, made)

@@ -1,4 +1,4 @@
-"""What a request of OpenAI's API asks: the prompts for a model, and how its answers are written."""
+"""Requests of OpenAI's API: the prompts for a model, and the format of the answers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from service.engine.generation.tool_syntax import ToolSyntax
 
 DEFAULT_TOKENS = 16
-"""Of a completion that names no limit: OpenAI's default for these."""
+"""Default ``max_tokens`` of a completion: the default of OpenAI's API."""
 
 
 class Writing(NamedTuple):
-    """The form of the answers of one route. ``prefix`` begins their ids, ``kind`` is the name of a
-    piece."""
+    """The format of the answers of one route. Their ids begin with ``prefix``. ``kind`` is the
+    ``object`` of a piece."""
 
     prefix: str
     kind: str
@@ -41,8 +41,8 @@ COMPLETION = Writing(
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A parsed request: its arguments, how its prompts are made and its answers written, and the
-    functions that the answers may call."""
+    """A parsed request: its arguments, the function that makes its prompts, the format of its
+    answers, and the functions that the answers may call."""
 
     asked: Asked
     prompts: Prompts
@@ -50,7 +50,7 @@ class Call:
     tools: Tools | None = None
 
     def reader(self, language: "LanguageModel") -> "CallReader | None":
-        """What finds the calls of one answer, where it may call anything."""
+        """Return the reader that finds the calls in one answer; None if it may call nothing."""
         template = language.template
         if self.tools is None or template is None or template.tools is None:
             return None
@@ -60,10 +60,10 @@ class Call:
 
 
 def chat_call(document: dict[str, Any]) -> Call:
-    """A chat.
+    """Parse a request for a chat.
 
     Raises:
-        BadArgument: it is none.
+        BadArgument: the document is not a valid request.
     """
     asked = read(ChatRequest, document)
     messages = [message.for_template(place) for place, message in enumerate(asked.messages)]
@@ -84,14 +84,14 @@ def chat_call(document: dict[str, Any]) -> Call:
 
 
 def completion_call(document: dict[str, Any]) -> Call:
-    """A completion.
+    """Parse a request for a completion.
 
     Raises:
-        BadArgument: it is none.
+        BadArgument: the document is not a valid request.
     """
     asked = read(CompletionRequest, document)
     if len(asked.prompts) * asked.choices > MOST_CHOICES:
-        raise BadArgument(f"at most {MOST_CHOICES} answers may be asked for at once", "prompt")
+        raise BadArgument(f"at most {MOST_CHOICES} answers may be requested at once", "prompt")
 
     def prompts(language: "LanguageModel") -> list[GenerationRequest]:
         encode = language.tokenizer.encode
@@ -113,7 +113,7 @@ def _requests(
     logprobs: int | None,
     grammar: "Grammar | None",
 ) -> list[GenerationRequest]:
-    """One for each answer that is wanted of a prompt."""
+    """Return one generation request for each requested answer to a prompt."""
     return [
         GenerationRequest(
             tokens,
@@ -130,25 +130,29 @@ def _requests(
 
 
 def _grammar(asked: Asked, language: "LanguageModel") -> "Grammar | None":
-    """
+    """Return the grammar of the requested form, if one is requested.
+
     Raises:
-        InputRejected: the form that is asked for is not usable.
+        InputRejected: the requested form is not usable.
     """
     return language.grammars.grammar(asked.form) if asked.form else None
 
 
 def _syntax(model: str, language: "LanguageModel") -> "ToolSyntax":
-    """
+    """Return the syntax of calls in the model's chat template.
+
     Raises:
-        BadArgument: the model is not shown what it could call.
+        BadArgument: the model's chat template does not support tools.
     """
     if language.template is None or language.template.tools is None:
-        raise BadArgument(f'tools: the chat template of model "{model}" takes none', "tools")
+        raise BadArgument(
+            f'tools: the chat template of model "{model}" does not support tools', "tools"
+        )
     return language.template.tools
 
 
 def _of_calls(tools: Tools, language: "LanguageModel", syntax: "ToolSyntax") -> "Grammar | None":
-    """What the answers must look like where they must call something.
+    """Return the grammar of answers that must call a function; None if they need not.
 
     Raises:
         BadArgument: the schema of a function is not usable.
@@ -163,7 +167,7 @@ def _of_calls(tools: Tools, language: "LanguageModel", syntax: "ToolSyntax") -> 
     try:
         return made(tools)
     except InputRejected as error:
-        for function in tools.functions:  # whose fault is it?
+        for function in tools.functions:  # find the function that causes the error
             try:
                 made(replace(tools, functions=(function,)))
             except InputRejected as own:

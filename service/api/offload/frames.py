@@ -1,7 +1,7 @@
-"""Values between two processes: a pickle, and the large buffers of it behind it, uncopied.
+"""Values sent between two processes: a pickle, followed by its large buffers, without copies.
 
-Each call into the kernel takes a buffer as a whole, so that a thread with a large one needs the
-interpreter a few times only.
+Each system call sends or receives a whole buffer, so that a thread with a large buffer needs the
+GIL only a few times.
 """
 
 import pickle
@@ -18,15 +18,15 @@ MAX_BUFFERS = 2**16
 MAX_BYTES = 2**33
 
 
-class LineBroken(Exception):  # noqa: N818 - told as what it means
-    """The other process has ended, takes too long, or sends invalid data."""
+class LineBroken(Exception):  # noqa: N818 - the name describes the state
+    """The other process has ended, timed out, or sent invalid data."""
 
 
 def send(line: socket.socket, value: Any) -> None:
     """Send a value.
 
     Raises:
-        LineBroken: see there.
+        LineBroken: the other process has ended or timed out.
     """
     buffers: list[pickle.PickleBuffer] = []
     head = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
@@ -41,23 +41,25 @@ def send(line: socket.socket, value: Any) -> None:
 
 
 def untouched(size: int) -> memoryview:
-    """Memory whose pages the kernel makes when it writes to them: a bytearray is filled with zeros
-    while the interpreter is held, 25 ms for 64 MiB."""
+    """Return uninitialized memory. The kernel creates its pages when it writes to them.
+
+    A bytearray would be filled with zeros while the GIL is held: 25 ms for 64 MiB.
+    """
     return np.empty(size, np.uint8).data
 
 
 def receive(line: socket.socket, room: Callable[[int], Buffer] = bytearray) -> Any:
-    """The value that comes next; its buffers are in ``room``. The other side is trusted.
+    """Return the next value; ``room`` allocates its buffers. The other process is trusted.
 
     Raises:
-        LineBroken: see there.
+        LineBroken: the other process has ended, timed out, or sent invalid data.
     """
     (count,) = struct.unpack("<I", _take(line, 4))
     if not 0 < count <= MAX_BUFFERS:
-        raise LineBroken("what came is no message")
+        raise LineBroken("the received data is not a valid message")
     lengths = struct.unpack(f"<{count}Q", _take(line, 8 * count))
     if sum(lengths) > MAX_BYTES:
-        raise LineBroken("what came is no message")
+        raise LineBroken("the received data is not a valid message")
     head, *buffers = [_take(line, length, room) for length in lengths]
     return _loaded(head, buffers)
 
@@ -66,7 +68,9 @@ def _loaded(head: Buffer, buffers: Sequence[Buffer]) -> Any:
     try:
         return pickle.loads(head, buffers=buffers)
     except Exception as error:
-        raise LineBroken(f"what came is no message: {type(error).__name__}: {error}") from None
+        raise LineBroken(
+            f"the received data is not a valid message: {type(error).__name__}: {error}"
+        ) from None
 
 
 def _take(line: socket.socket, size: int, room: Callable[[int], Buffer] = bytearray) -> Buffer:

@@ -1,6 +1,6 @@
-"""What the codec process does: JSON to a request, and outputs to JSON. Pure.
+"""The functions of the codec process: JSON to a request, and outputs to JSON. No I/O.
 
-Strings go from one process to the other as the protocol's BYTES elements, in ``Packed``.
+Strings are sent between the processes as the protocol's BYTES elements, in ``Packed``.
 """
 
 import pickle
@@ -21,7 +21,7 @@ from service.core.tensors import DATATYPES, Signature, Tensor
 
 
 class Packed(NamedTuple):
-    """A tensor of BYTES on its way."""
+    """A tensor of BYTES, encoded for the other process."""
 
     name: str
     shape: tuple[int, ...]
@@ -29,8 +29,12 @@ class Packed(NamedTuple):
 
 
 class Encoding(NamedTuple):
-    """What to write of each output: ``binary``, or the so many best ``classes`` with their
-    ``labels``, of rows if ``batched``; and how: NaN as ``tokens``."""
+    """The format of each output in an answer.
+
+    ``binary`` is True for an output in binary. ``classes`` is the number of best classes to write,
+    0 for the values themselves; ``labels`` has their names. ``batched``: the outputs have rows.
+    ``tokens``: write NaN and infinities as tokens.
+    """
 
     protocol: str
     binary: Sequence[bool]
@@ -42,11 +46,11 @@ class Encoding(NamedTuple):
 
 Portable = tuple[Tensor | Packed, ...]
 Decoded = tuple[InferRequest, Portable]
-"""A request without its inputs, and these."""
+"""A request without its inputs, and the inputs."""
 
 
 def pack(tensors: Sequence[Tensor], pace: Paced = go_on) -> Portable:
-    """Tensors as they go to another process."""
+    """Return the tensors in the form that is sent to another process."""
     return tuple([_packed(t, pace) if t.datatype.name == "BYTES" else t for t in tensors])
 
 
@@ -56,7 +60,7 @@ def _packed(tensor: Tensor, pace: Paced) -> Packed:
 
 
 def unpack(tensors: Portable, pace: Paced = go_on) -> tuple[Tensor, ...]:
-    """Tensors as they came from another process."""
+    """Return the tensors from the form that another process sent."""
     return tuple([_unpacked(t, pace) if isinstance(t, Packed) else t for t in tensors])
 
 
@@ -66,19 +70,19 @@ def _unpacked(tensor: Packed, pace: Paced) -> Tensor:
 
 
 def portable(body: Bytes) -> Any:
-    """A body as it goes to another process, not copied."""
+    """Return a body in the form that is sent to another process, without a copy."""
     return pickle.PickleBuffer(body)
 
 
 def arrived(body: Any) -> Bytes:
-    """A body as it came from another process: what was read-only there comes as a view."""
+    """Return a body from the form that another process sent: a read-only body arrives as a view."""
     whole = body.obj if isinstance(body, memoryview) else body
     assert isinstance(whole, bytes | bytearray), "frames receives into these"
     return whole
 
 
 def decode_v2(body: Any, header_length: int | None, signature: Signature) -> Decoded:
-    """A request whose JSON is long, for a version of this signature.
+    """Decode a request with long JSON, for a version with this signature.
 
     Raises:
         MalformedRequest: see ``codec.decode``.
@@ -93,7 +97,7 @@ def decode_v2(body: Any, header_length: int | None, signature: Signature) -> Dec
 def decode_v1(
     body: Any, signature: Signature, padding: Padding | None, form: BodyFormat
 ) -> Decoded:
-    """The same in the V1 protocol.
+    """Decode a long request in the V1 protocol.
 
     Raises:
         MalformedRequest: see ``v1.decode``.
@@ -109,8 +113,9 @@ def decode_v1(
 def decode_images(
     body: Any, header_length: int | None, form: image_bodies.ImageForm, name: str
 ) -> tuple[InferRequest, Portable, list[Any]]:
-    """A request with images whose JSON is long: without its inputs, these, and the images that
-    came as the input ``name``.
+    """Decode a request with images and long JSON.
+
+    Return the request without its inputs, the inputs, and the images of the input ``name``.
 
     Raises:
         MalformedRequest: see ``codec.decode`` and ``image_bodies.decode_v1``.
@@ -126,7 +131,7 @@ def decode_images(
 def read_images(
     body: Bytes, header_length: int | None, form: image_bodies.ImageForm, name: str
 ) -> InferRequest:
-    """A request in the V1 or v2 protocol with its images; see ``decode_images``."""
+    """Decode a request with images in the V1 or v2 protocol; see ``decode_images``."""
     if form == "v1":
         return image_bodies.decode_v1(name, body)
     return codec.decode(body, header_length, image=name)
@@ -144,8 +149,8 @@ def _packed_inputs(request: InferRequest) -> Decoded:
 def encode(
     response: InferResponse, outputs: Portable, encoding: Encoding
 ) -> tuple[Any, int | None]:
-    """The bytes of an answer with these outputs, and the length of its JSON part where
-    others follow; see ``codec.encode``.
+    """Return the bytes of an answer with these outputs, and the length of its JSON part if binary
+    data follows; see ``codec.encode``.
 
     Raises:
         MalformedRequest: see ``v1.encode`` and ``classify``.

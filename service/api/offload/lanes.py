@@ -1,8 +1,8 @@
-"""Work on long bodies and answers, away from the event loop.
+"""Work on long bodies and answers, outside the event loop.
 
-There are two lanes, so that a body of some hundred kilobytes does not wait behind those of many
-megabytes. Each has one thread, for what gives up the interpreter by itself or in pieces, and one
-process, for what does not. Both start when they are needed.
+There are two lanes, so that a body of some hundred kilobytes does not wait behind bodies of many
+megabytes. Each lane has one thread, for work that releases the GIL regularly, and one process, for
+work that holds the GIL. Both start when they are needed.
 """
 
 import asyncio
@@ -39,18 +39,18 @@ R = TypeVar("R")
 
 
 class Lane:
-    """A queue of work, first in, first out, for so many ``threads``, and a process."""
+    """A first-in, first-out queue of work for ``threads`` threads, and a codec process."""
 
     def __init__(self, name: str, threads: int = 1) -> None:
         self._thread = ThreadPoolExecutor(threads, name)
         self.process = CodecProcess()
 
     async def run(self, work: Callable[..., R], *args: Any, held: Reservation | None = None) -> R:
-        """Run work in the thread; work that is cancelled before its turn never runs. The bytes
+        """Run work in a thread. Work that is cancelled before it starts never runs. The bytes
         ``held`` for it stay reserved until it has ended, even if its client has disconnected.
 
         Raises:
-            MemoryError: there is none for a thread.
+            MemoryError: there is not enough memory for a thread.
         """
         try:
             job = self._thread.submit(work, *args)
@@ -63,31 +63,34 @@ class Lane:
         return await asyncio.wrap_future(job)
 
     def close(self) -> None:
-        """Begin nothing any more, and end the process. Blocks until what was begun has ended."""
+        """Start no more work, and end the process. Blocks until running work has ended."""
         self.process.kill()
         self._thread.shutdown(cancel_futures=True)
         self.process.close()
 
 
 def _take_back(loop: asyncio.AbstractEventLoop, held: Reservation, _: object) -> None:
-    """Take memory back on the event loop, which alone may change budgets; from any thread."""
-    with suppress(RuntimeError):  # the loop is closed, and nobody reserves anything any more
+    """Take memory back from any thread. The event loop does it: only it may change budgets."""
+    with suppress(RuntimeError):  # the loop is closed: no more memory is reserved
         loop.call_soon_threadsafe(held.take_back)
 
 
 class Elsewhere:
-    """Where long bodies are read and long answers written. ``held`` are the bytes reserved for
-    each; ``cores`` how many images are decoded side by side, 0: as many as there are cores."""
+    """Decoding of long bodies and encoding of long answers outside the event loop.
+
+    ``held`` are the bytes reserved for a body or an answer. ``cores`` is the number of images
+    decoded in parallel; 0 means one for each usable core.
+    """
 
     def __init__(self, cores: int = 0) -> None:
         self.lanes = (Lane("codec"), Lane("codec of large bodies"))
         self.steps = Lane("decompression")
-        """For short steps, which take turns: here a body waits for no other one as a whole."""
+        """For short steps of many bodies in turns: no body waits until another is complete."""
         self.images = Lane("images", cores or usable_cores())
-        """For images, one a piece of work: Pillow gives up the interpreter."""
+        """For images, one at a time in each thread: Pillow releases the GIL."""
 
     def lane(self, size: int) -> Lane:
-        """The lane for a body of ``size`` bytes."""
+        """Return the lane for a body of ``size`` bytes."""
         return self.lanes[size > HUGE]
 
     async def decode(
@@ -97,11 +100,12 @@ class Elsewhere:
         signature: Signature,
         held: Reservation | None = None,
     ) -> InferRequest:
-        """See ``codec.decode``; long JSON becomes the datatypes of the ``signature``.
+        """Decode a body; see ``codec.decode``. Values in long JSON are converted to the datatypes
+        of the ``signature``.
 
         Raises:
-            MalformedRequest, SignatureMismatch: see there, and ``Signature.conform``.
-            CodecFailed: see there.
+            MalformedRequest, SignatureMismatch: see ``codec.decode`` and ``Signature.conform``.
+            CodecFailed: see ``CodecProcess.call``.
         """
         lane = self.lane(len(body))
         if (len(body) if header_length is None else header_length) <= HERE_BYTES:
@@ -136,11 +140,10 @@ class Elsewhere:
         name: str,
         held: Reservation | None = None,
     ) -> tuple[list[Any], InferRequest]:
-        """The images of a body in JSON or with binary tensors, and the request without them; see
-        ``jobs.decode_images``.
+        """Return the images of a body in JSON or with binary tensors, and the request without them.
 
         Raises:
-            MalformedRequest, CodecFailed: see there.
+            MalformedRequest, CodecFailed: see ``jobs.decode_images`` and ``CodecProcess.call``.
         """
         asked = (body, header_length, form, name)
         if (len(body) if header_length is None else header_length) > HERE_BYTES:
@@ -156,7 +159,7 @@ class Elsewhere:
         return await lane.run(_encoded_there, lane.process, response, encoding, held=held)
 
     def close(self) -> None:
-        """End all of it. Blocks."""
+        """End all threads and processes. Blocks."""
         for lane in (*self.lanes, self.steps, self.images):
             lane.close()
 

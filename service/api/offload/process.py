@@ -1,4 +1,4 @@
-"""The server's side of the codec process. Blocks: called in a thread."""
+"""The server's side of the codec process. Its calls block, so they run in a thread."""
 
 import logging
 import os
@@ -19,33 +19,34 @@ _log = logging.getLogger(__name__)
 PATIENCE = 60
 """Seconds; the largest body takes about two."""
 ALONE = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-"""One thread is enough: others would only take memory."""
+"""One thread is enough; more threads would only use memory."""
 
 
 class CodecProcess:
-    """A child process that starts with the first call, and again after one that it did not outlive.
+    """A child process that starts at the first call, and again at the next call after it died.
 
-    It inherits its own end of a line and no other file.
+    It inherits its end of a socket pair and stderr, and no other file descriptor.
     """
 
     def __init__(self, patience: int = PATIENCE) -> None:
         self._patience = patience
-        # All mutable state: both are there, or neither.
+        # All mutable state: both are set, or both are None.
         self._process: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
 
     @property
     def pid(self) -> int | None:
-        """The process, if there is one."""
+        """The id of the process, if there is one."""
         return None if self._process is None else self._process.pid
 
     def call(self, function: Callable[..., R], *args: Any) -> R:
-        """Run a function of a module there.
+        """Run a module-level function in the codec process.
 
         Raises:
-            QuantserveError: what the function raised.
-            CodecFailed: the process died, took too long, answered something else or did not start.
-            MemoryError: there is none for what it is sent or answers.
+            QuantserveError: the function raised it.
+            CodecFailed: the process died, timed out, sent an invalid answer or did not start, or
+                the function raised another error.
+            MemoryError: there is not enough memory for the arguments or the answer.
         """
         line = self._started()
         try:
@@ -53,14 +54,14 @@ class CodecProcess:
             done, answer = receive(line, untouched)
         except LineBroken as broken:
             why = self._end(broken)
-            _log.error("%s; the next long body starts another one", why)
+            _log.error("%s; the next long body starts a new process", why)
             raise CodecFailed(f"{why} while it worked on this request; try again") from None
         except MemoryError:
-            self.close()  # a part of the answer is still in the line
+            self.close()  # a part of the answer is still in the socket
             raise
         except (TypeError, ValueError):
             self.close()
-            raise CodecFailed("the codec process answered something else") from None
+            raise CodecFailed("the codec process sent an invalid answer") from None
         if done:
             result: R = answer
             return result
@@ -70,12 +71,12 @@ class CodecProcess:
         raise CodecFailed("internal error while the body was decoded or encoded")
 
     def kill(self) -> None:
-        """Let the call that another thread is in fail."""
+        """Kill the process, so that a call in another thread fails."""
         if (process := self._process) is not None:
             process.kill()
 
     def close(self) -> None:
-        """End the process. Not while another thread is in ``call``."""
+        """End the process. Must not run while another thread is in ``call``."""
         process, line = self._process, self._line
         self._process = self._line = None
         if line is not None:
@@ -86,7 +87,7 @@ class CodecProcess:
 
     def _started(self) -> socket.socket:
         if self._process is not None and self._process.poll() is not None:
-            self.close()  # it ended while it had nothing to do
+            self.close()  # it ended while it was idle
         if self._line is None:
             try:
                 self._start()
@@ -113,7 +114,7 @@ class CodecProcess:
             )
 
     def _end(self, broken: LineBroken) -> str:
-        """Why the process did not answer; it is ended if it still runs."""
+        """Return the reason why the process did not answer. Kill the process if it still runs."""
         assert self._process is not None, "it was started"
         try:
             code = self._process.wait(0.5)
@@ -122,6 +123,6 @@ class CodecProcess:
             return f"the codec process did not answer within {self._patience} s ({broken})"
         self.close()
         if code < 0:
-            hint = ", perhaps for want of memory" if code == -signal.SIGKILL else ""
+            hint = ", possibly because memory ran out" if code == -signal.SIGKILL else ""
             return f"the codec process was killed by {signal.Signals(-code).name}{hint}"
         return f"the codec process ended with exit code {code}"

@@ -1,7 +1,7 @@
 """The codec process: reads and writes long JSON, which would block the server's event loop.
 
-orjson holds the interpreter from the first byte to the last, whatever thread it is in. This process
-imports neither onnxruntime nor the server, and ends when the server does.
+orjson holds the GIL for a whole document, in whichever thread it runs. This process imports neither
+onnxruntime nor the server. It ends when the server ends.
 """
 
 import ctypes
@@ -20,11 +20,11 @@ PR_SET_PDEATHSIG = 1
 NICE = 5
 """Niceness: the event loop, which serves every client, has priority."""
 LONG = 0.05
-"""Seconds of work, after which there is memory to give back."""
+"""Seconds; after longer work, free memory is returned to the system."""
 
 
 def main() -> None:
-    """Do what comes over the line, until it is closed."""
+    """Run the functions received over the socket until it is closed."""
     line = socket.socket(fileno=int(sys.argv[1]))
     _stand_back(int(sys.argv[2]))
     with suppress(LineBroken):
@@ -36,7 +36,7 @@ def main() -> None:
             except QuantserveError as error:
                 answer = (False, error)
             except MemoryError:
-                answer = (False, CodecFailed("the body takes more memory than there is"))
+                answer = (False, CodecFailed("there is not enough memory for the body"))
             except Exception as error:
                 answer = (False, f"{type(error).__name__}: {error}")
             del args
@@ -47,9 +47,9 @@ def main() -> None:
 
 
 def _stand_back(parent: int) -> None:
-    """End with the server, go behind it in the queue for the processor, and be the first to go when
-    memory runs out."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to act on
+    """End when the server ends, have a lower CPU priority than the server, and be killed before it
+    when memory runs out."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server handles Ctrl-C
     os.nice(NICE)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -60,9 +60,9 @@ def _stand_back(parent: int) -> None:
 
 
 def _give_back() -> None:
-    """What a large body has left goes back to the system."""
+    """Return the free memory that a large body has left to the system."""
     if sys.platform == "linux":
-        with suppress(AttributeError):  # not with every C library
+        with suppress(AttributeError):  # not every C library has malloc_trim
             ctypes.CDLL(None).malloc_trim(0)
 
 

@@ -1,5 +1,5 @@
-"""The OpenAPI document: all routes, those of the data plane too, with examples of the models that
-serve at the moment, so that each of them can be tried as it stands.
+"""The OpenAPI document: all routes, including those of the data plane, with examples for the models
+that are serving now. The examples can be sent without changes.
 """
 
 import asyncio
@@ -32,16 +32,16 @@ BODY_EXAMPLES: dict[str, tuple[Shown, Shown]] = {
     "InferenceRequest": (lambda example: example.infer, lambda example: example.infer_answer),
     "PredictRequest": (lambda example: example.predict, lambda example: example.predict_answer),
 }
-"""What is shown of an example as the body of a request, and of the answer to it."""
+"""The parts of an example that are shown as the request's body and as the answer."""
 TAGS = {
     "inference": "Open Inference Protocol v2: JSON here; raw tensors with its binary extension",
-    "V1": "The older protocol, for people and curl",
+    "V1": "The older protocol, easy to use by hand and with curl",
     "health": "For load balancers and orchestrators",
-    "metadata": "What the server speaks, what models take and give",
-    "statistics": "What was done so far",
-    "repository": "What there is to serve",
-    "admin": "Which version of a model serves, and the way there",
-    "settings": "What can be changed while the server runs",
+    "metadata": "Extensions of the server, inputs and outputs of models",
+    "statistics": "Counts and times of requests since the start",
+    "repository": "The models in the repository: list, load and unload",
+    "admin": "The versions of a model: upload, swap, rollback and events",
+    "settings": "Settings that can be changed while the server runs",
     "metrics": "For Prometheus",
 }
 
@@ -49,8 +49,8 @@ TAGS = {
 def document(
     app: FastAPI, repository: ModelRepository, answers: ExampleAnswers
 ) -> Callable[[], Awaitable[Document]]:
-    """A function that returns the document of the application, made again for every call. Files are
-    read and the document is put together in threads, since that takes a while."""
+    """Return a function that builds the document of the application anew at every call. It reads
+    files and builds the document in threads, because both take long."""
 
     @cache
     def lasting() -> Document:
@@ -86,7 +86,7 @@ def document(
 
 
 def _illustrate(operation: Document, known: Sequence[Example], folder: str) -> None:
-    """Give an operation's parameters and body an example for each model, under its name."""
+    """Add an example for each model, under its name, to an operation's parameters and body."""
     for parameter in operation.get("parameters", []):
         if parameter["name"] in PATH_EXAMPLES:
             value = PATH_EXAMPLES[parameter["name"]]
@@ -107,28 +107,28 @@ def _illustrate(operation: Document, known: Sequence[Example], folder: str) -> N
 def _described(
     repository: ModelRepository, known: Sequence[Example]
 ) -> Iterator[tuple[str, Document]]:
-    """The metadata of each model, as an example."""
+    """Yield the metadata of each model as an example."""
     for example in known:
-        with suppress(NotFound, NotReady):  # it was unloaded a moment ago: this runs in a thread
+        with suppress(NotFound, NotReady):  # unloaded in the meantime: this runs in a thread
             version = repository.version(example.model, int(example.version))
             yield example.model, {"value": describe(repository, version).model_dump()}
 
 
 def _schema(content: Document) -> str:
-    """The name of the schema of a body or an answer; "" if it has none."""
+    """Return the name of the schema of a body or an answer; "" if it has none."""
     name: str = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
     return name
 
 
 def _json_answer(operation: Document) -> Document:
-    """What an operation answers as JSON; empty where it answers none."""
+    """Return the description of an operation's JSON answer; empty if it has none."""
     content = operation.get("responses", {}).get("200", {}).get("content", {})
     found: Document = content.get("application/json", {})
     return found
 
 
 def _json_body(operation: Document) -> Document:
-    """What an operation takes as JSON; empty where it takes none."""
+    """Return the description of an operation's JSON body; empty if it has none."""
     return _body(operation, "application/json") or {}
 
 

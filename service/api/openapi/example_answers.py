@@ -1,5 +1,5 @@
-"""Answers of the models to the examples of the documentation: requested when a client reads the
-documentation, and kept as long as the same file serves."""
+"""The models' answers to the examples of the documentation. They are requested when a client reads
+the documentation, and kept until another model file serves."""
 
 import asyncio
 import json
@@ -17,25 +17,25 @@ from service.core.errors import QuantserveError, RequestError
 from service.core.tensors import Arrays
 
 SECONDS = 2.0
-"""For a model to answer: the documentation is shown without its answer after that."""
+"""Timeout for a model's answer. After it, the documentation is shown without the answer."""
 KEPT_SECONDS = 60.0
-"""For which a model that was busy, or takes too long, is not asked again."""
+"""Seconds before a model that was busy or too slow is asked again."""
 MOST_BYTES = 2**15
-"""An answer that is longer is no example that anybody would look at."""
+"""Longer answers are not shown: nobody reads an example of that length."""
 
 
 class ExampleAnswers:
-    """Asks like a client; ``inference`` should count nothing of it."""
+    """Requests the answers like a client. ``inference`` should not count these requests."""
 
     def __init__(self, inference: Inference) -> None:
         self._inference = inference
-        # All mutable state: by model, for which examples, what was found, and until when it is
-        # kept.
+        # All mutable state, by model: the examples that were tried, the result, and the time until
+        # which it is kept.
         self._known: dict[str, tuple[Examples, Example, float]] = {}
 
     async def __call__(self, found: Sequence[Examples]) -> list[Example]:
-        """The first example of each model that it answers, with the answers; where it answers none
-        of them, the last one."""
+        """Return the first example that each model answers, with its answers; the last example if
+        the model answers none."""
         results = await asyncio.gather(*map(self._of_model, found))
         pairs = zip(found, results, strict=True)
         again = monotonic() + KEPT_SECONDS
@@ -50,8 +50,7 @@ class ExampleAnswers:
         return before[2] if before and before[0] == asked and before[2] > monotonic() else again
 
     async def _of_model(self, asked: Examples) -> tuple[Example, bool]:
-        """An example, and whether the next time would bring the same: not where the model was
-        busy."""
+        """Return an example, and True if the result may be kept: not if the model was busy."""
         before = self._known.get(asked.choice[0].model)
         if before is not None and before[0] == asked and before[2] > monotonic():
             return before[1], before[2] == inf
@@ -77,11 +76,11 @@ class ExampleAnswers:
         return example, lasting
 
     async def _ask(self, protocol: str, model: str, body: Body) -> Body | None:
-        """The answer; None if it is too long, or not in JSON.
+        """Return the answer; None if it is too long, or not in JSON.
 
         Raises:
-            QuantserveError: the model refused, or failed.
-            TimeoutError
+            QuantserveError: the model refused the request, or failed.
+            TimeoutError: the model did not answer within ``SECONDS``.
         """
         content = await asyncio.to_thread(lambda: json.dumps(body).encode())
         exchange = Exchange(Target(protocol, model, None), b"docs")

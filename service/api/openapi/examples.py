@@ -1,7 +1,8 @@
-"""Examples for the documentation: for each model that serves, requests that it may answer.
+"""Examples for the documentation: for each serving model, requests that it may answer.
 
-The first is the ``example.json`` in the model's folder, the next a row of its golden set, then made
-up values in the shape of its inputs, and zeros. ``example_answers`` finds the first that works.
+The first example is ``example.json`` in the model's folder, then a row of its golden set, then
+made-up values in the shape of its inputs, then zeros. ``example_answers`` finds the first that
+works.
 """
 
 import csv
@@ -30,13 +31,13 @@ from service.files import read_small
 
 EXAMPLE_FILE = "example.json"
 MAX_VALUES = 1024
-"""More numbers than these are no example that anybody would look at."""
+"""The most values of a generated example: nobody reads a longer one."""
 MOST_BYTES = 2**18
-"""Of an example's file."""
+"""The most bytes of ``example.json``."""
 MAX_CELLS = 64
-"""Values of an example that is shown as CSV."""
+"""The most values of an example that is shown as CSV."""
 MOST_GOLDEN = 2**24
-"""Bytes of a golden set that is read for the sake of one row."""
+"""The most bytes of a golden set that is read to get one row."""
 ZEROS: dict[str, Any] = {"boolean": False, "string": ""}
 LIKELY: dict[str, Any] = {
     "boolean": [True, False],
@@ -44,16 +45,16 @@ LIKELY: dict[str, Any] = {
     "integer": [1, 0, 2],
     "number": [0.5, 1.2, -0.3, 0.8, 2.1, -1.4],
 }
-"""Values as they stand in tables of scaled features, by kind, in turn."""
+"""Values as in tables of scaled features, by kind of datatype. They are repeated in this order."""
 
 Body = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """What to send to a version of a model: the bodies for either protocol; ``predict`` is None
-    where the inputs have no rows in common, which V1 is made of. The answers are None where nobody
-    has asked, or where there is none that fits a page."""
+    """A request to a version of a model: the bodies for both protocols. ``predict`` is None if the
+    inputs do not have the same number of rows, as V1 needs it. The answers are None if they were
+    not requested, or if there is no answer that is short enough."""
 
     model: str
     version: str
@@ -64,8 +65,8 @@ class Example:
 
     @property
     def csv(self) -> str | None:
-        """``predict`` as CSV, if it is short and each column has one value a row; those of one
-        input are numbered."""
+        """``predict`` as CSV, if it is short and each column has one value per row. The columns of
+        a single input are numbered."""
         if self.predict is None or not self.infer["inputs"]:
             return None
         columns = {name: np.array(each, object) for name, each in _columns(self.infer).items()}
@@ -86,19 +87,19 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """The examples of a model, the best first; ``digest`` is that of its file."""
+    """The examples of a model, the best first. ``digest`` is the SHA-256 of the model's file."""
 
     digest: str
     choice: tuple[Example, ...]
 
 
 def examples(repository: ModelRepository) -> Iterator[Examples]:
-    """Those of each model that serves, in the order of their names. Reads files."""
+    """Yield the examples of each serving model, in the order of the names. Reads files."""
     for model in repository:
         version = model.serving
         if version is None or version.state is not State.READY:
             continue
-        with suppress(NotReady):  # it was unloaded a moment ago: this runs in a thread
+        with suppress(NotReady):  # unloaded in the meantime: this runs in a thread
             loaded, _ = version.serving()
             if version.language:
                 continue
@@ -117,7 +118,7 @@ def _bodies(path: Path, version: ModelVersion, signature: Signature) -> Iterator
 
 
 def _from_file(path: Path, signature: Signature) -> Body | None:
-    """The file's request, if there is one for these inputs whose values are all in it."""
+    """Return the request in the file, if it has all values of all inputs."""
     try:
         text = read_small(path, MOST_BYTES) or b""
         body: Body = loads(text.removeprefix(BOM_UTF8))
@@ -130,7 +131,7 @@ def _from_file(path: Path, signature: Signature) -> Body | None:
 
 
 def _is_whole(tensor: RequestInput) -> bool:
-    """Whether every element that the shape needs is present, and a scalar."""
+    """Return True if all elements that the shape needs are present and are scalars."""
     if tensor.data is None or min((0, *tensor.shape)) < 0:
         return False
     values = np.array(tensor.data, object).ravel().tolist()
@@ -139,7 +140,7 @@ def _is_whole(tensor: RequestInput) -> bool:
 
 
 def _from_golden(path: Path, signature: Signature) -> Body | None:
-    """The first row of the golden set; all of it where that is one request."""
+    """Return the first row of the golden set; the whole set if the model has no rows."""
     try:
         if path.stat().st_size > MOST_GOLDEN:
             return None
@@ -156,7 +157,7 @@ def _from_golden(path: Path, signature: Signature) -> Body | None:
 
 
 def _shown(spec: TensorSpec, array: Array) -> Body:
-    """An array as people write it: six digits of a number."""
+    """Return an array in readable form: numbers with six digits."""
     values = np.asarray(to_json(Tensor(spec.name, spec.datatype, array))).tolist()
     if spec.datatype.kind == "number":
         values = [float(f"{value:.6g}") for value in values]
@@ -174,7 +175,7 @@ def _filled(
     signature: Signature, fill: Callable[[TensorSpec, Sequence[int]], list[Any]]
 ) -> Body | None:
     if not all(spec.ranked for spec in signature.inputs):
-        return None  # nobody knows the shape that it takes
+        return None  # the shape of an input is unknown
     shapes = [[max(1, length) for length in spec.wire_shape] for spec in signature.inputs]
     if sum(map(prod, shapes)) > MAX_VALUES:
         return None
@@ -187,7 +188,7 @@ def _tensor(spec: TensorSpec, shape: Sequence[int], data: list[Any]) -> Body:
 
 
 def _as_instances(body: Body) -> Body | None:
-    """The same rows as a V1 request: values, or objects where there are several inputs."""
+    """Return the same rows as a V1 request: values, or objects if there are several inputs."""
     firsts = {tuple(each["shape"][:1]) for each in body["inputs"]}
     if len(firsts) > 1 or () in firsts:
         return None

@@ -1,6 +1,6 @@
-"""The inference routes in the OpenAPI document. The data plane answers these addresses before the
-framework sees them, and reads their bodies with its own codec: nothing here is ever called, and the
-models are for the document alone."""
+"""The inference routes in the OpenAPI document. The data plane answers these paths before FastAPI
+sees them, and decodes their bodies with its own codec. The functions here are never called, and the
+models are for the document only."""
 
 from typing import Any
 
@@ -11,23 +11,23 @@ from service.api.control.error_handlers import ANY_ERROR, documented
 from service.api.control.lookup import NOT_FOUND, ModelName, VersionNumber
 
 Parameters = dict[str, Any]
-"""Texts, numbers and booleans, and what clients add of their own, which is passed over."""
+"""Strings, numbers and booleans. Parameters that clients add of their own are ignored."""
 ERRORS = (
-    documented(400, "The request is wrong; names what, and what was expected")
+    documented(400, "The request is wrong; the error names the place and what was expected")
     | NOT_FOUND
-    | documented(413, "The body is larger than the server takes, or the answer than it gives")
+    | documented(413, "The body or the answer is larger than the server's limit")
     | documented(500, "The model failed")
     | documented(503, "Not ready, or too many requests wait: try again")
-    | documented(504, "It waited longer than its timeout, or ran longer than the model may")
+    | documented(504, "The request waited longer than its timeout, or the run took too long")
     | ANY_ERROR
 )
 
 
 class RequestInput(BaseModel):
-    """A tensor. The datatype of numbers in ``data`` is converted to the model's where nothing but
-    rounding is lost. ``data`` may be flat or nested; it is left out where ``parameters`` has
-    ``binary_data_size`` and the values follow the JSON part of the body. For FP16, BF16, FP32 and
-    FP64 it may hold the bare tokens NaN, Infinity and -Infinity, and null for NaN.
+    """A tensor. Numbers in ``data`` are converted to the model's datatype if only rounding is lost.
+    ``data`` may be flat or nested. It is left out if ``parameters`` has ``binary_data_size``; then
+    the values follow the JSON part of the body. For FP16, BF16, FP32 and FP64, ``data`` may have
+    the bare tokens NaN, Infinity and -Infinity, and null for NaN.
     """
 
     name: str
@@ -38,8 +38,8 @@ class RequestInput(BaseModel):
 
 
 class RequestedOutput(BaseModel):
-    """An output that is wanted. ``parameters`` may have ``classification``, the number of best
-    classes to name, and ``binary_data``.
+    """A requested output. ``parameters`` may have ``classification``, the number of best classes to
+    return, and ``binary_data``.
     """
 
     name: str
@@ -47,9 +47,9 @@ class RequestedOutput(BaseModel):
 
 
 class InferenceRequest(BaseModel):
-    """Inputs, and the outputs wanted: all where they are left out. ``parameters`` may have
-    ``timeout`` in microseconds, ``priority`` (1 comes first), ``binary_data_output``, and
-    ``non_finite``: "null" for an answer that a strict JSON reader takes, "literal" for tokens.
+    """Inputs and requested outputs. Without ``outputs``, all outputs are returned. ``parameters``
+    may have ``timeout`` in microseconds, ``priority`` (1 is the highest), ``binary_data_output``,
+    and ``non_finite``: "null" for an answer that is strict JSON, "literal" for tokens.
     """
 
     id: str | None = None
@@ -60,7 +60,7 @@ class InferenceRequest(BaseModel):
 
 class ResponseOutput(BaseModel):
     """A tensor; ``data`` is flat. Floats that are not finite are the bare tokens NaN, Infinity and
-    -Infinity, as Triton's client reads them; or null, where ``non_finite`` asks for it."""
+    -Infinity, which Triton's client can read; or null, if ``non_finite`` requests it."""
 
     name: str
     datatype: str
@@ -70,7 +70,7 @@ class ResponseOutput(BaseModel):
 
 
 class InferenceResponse(BaseModel):
-    """The outputs, with the version that gave them and the request's id."""
+    """The outputs, with the version that computed them and the request's id."""
 
     model_name: str
     model_version: str
@@ -89,7 +89,7 @@ class PredictInstances(BaseModel):
 
 
 class PredictColumns(BaseModel):
-    """A column for each input, as lists of a value a row; or the rows of the only input."""
+    """A column for each input, as a list with one value per row; or the rows of the only input."""
 
     inputs: dict[str, Any] | list[Any] = Field(
         examples=[{"age": [42, 7], "city": ["Paris", "Oslo"]}]
@@ -98,8 +98,8 @@ class PredictColumns(BaseModel):
 
 
 class SplitFrame(BaseModel):
-    """A data frame as pandas writes it with ``to_dict(orient="split")``; the index is passed over.
-    ``columns`` may be left out where the columns have the order of the inputs."""
+    """A data frame as written by pandas' ``to_dict(orient="split")``. The index is ignored.
+    ``columns`` may be left out if the columns have the order of the inputs."""
 
     columns: list[str | int] | None = Field(None, examples=[["age", "city"]])
     data: list[list[Any]] = Field(min_length=1, examples=[[[42, "Paris"], [7, "Oslo"]]])
@@ -107,14 +107,14 @@ class SplitFrame(BaseModel):
 
 
 class PredictSplit(BaseModel):
-    """A data frame as MLflow takes it."""
+    """A data frame in the format of MLflow."""
 
     dataframe_split: SplitFrame
     parameters: Parameters | None = None
 
 
 class PredictRecords(BaseModel):
-    """A data frame as pandas writes it with ``to_dict(orient="records")``."""
+    """A data frame as written by pandas' ``to_dict(orient="records")``."""
 
     dataframe_records: list[dict[str, Any]] = Field(
         min_length=1, examples=[[{"age": 42, "city": "Paris"}, {"age": 7, "city": "Oslo"}]]
@@ -123,8 +123,8 @@ class PredictRecords(BaseModel):
 
 
 class PredictRequest(RootModel[PredictInstances | PredictColumns | PredictSplit | PredictRecords]):
-    """A table, in one of four forms. Columns are the model's inputs by name; or, where it has one
-    input of rows of n values, its n values in their order."""
+    """A table, in one of four forms. Columns are the model's inputs by name. If the model has only
+    one input with n values per row, there are n columns in the order of the values."""
 
 
 class PredictResponse(BaseModel):
@@ -133,30 +133,31 @@ class PredictResponse(BaseModel):
     predictions: list[Any]
 
 
-RAW = """Raw tensors may follow the JSON: give its length in `Inference-Header-Content-Length`, and
-the length of each tensor in its `binary_data_size`. The body may be compressed, as
-`Content-Encoding` says: gzip or deflate.
+RAW = """Raw tensors may follow the JSON. Then `Inference-Header-Content-Length` must be the length
+of the JSON, and `binary_data_size` of each such tensor the length of its data. The body may be
+compressed with gzip or deflate; `Content-Encoding` names the encoding.
 
-NaN and infinity are the bare tokens `NaN`, `Infinity` and `-Infinity` both ways, as in Triton and
-TensorFlow Serving; `null` among floats is NaN. With `"parameters": {"non_finite": "null"}` the
-answer has `null` in their place, for JSON readers that know no tokens (Go, JavaScript)."""
+NaN and infinity are the bare tokens `NaN`, `Infinity` and `-Infinity` in requests and answers, as
+in Triton and TensorFlow Serving. `null` among floats is NaN. With
+`"parameters": {"non_finite": "null"}` the answer has `null` instead, for JSON parsers that do not
+accept the tokens (Go, JavaScript)."""
 
 
-PREDICT = """A table in JSON, or in CSV with `Content-Type: text/csv`: the names of the columns in
-the first line, unless the type says `; header=absent`. An empty cell is NaN for a float, and an
-empty string for BYTES.
+PREDICT = """A table in JSON, or in CSV with `Content-Type: text/csv`. The first line has the names
+of the columns, unless the Content-Type has `; header=absent`. An empty cell is NaN for a float, and
+an empty string for BYTES.
 
-Where a row of an input is one value, `42` does as well as `[42]`. Rows of different lengths are
-filled up where the model's `model.toml` has `[batching.padding]`."""
+If a row of an input is one value, `42` and `[42]` are equivalent. Rows of different lengths are
+padded if the model's `model.toml` has `[batching.padding]`."""
 CSV_BODY = {"requestBody": {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 
 
 def inference_docs() -> APIRouter:
-    """Routes to describe, not to include."""
+    """Return routes for the document only. They are not included in the application."""
     router = APIRouter(responses=ERRORS)
 
     @router.post(
-        "/v2/models/{name}/infer", tags=["inference"], summary="Ask a model", description=RAW
+        "/v2/models/{name}/infer", tags=["inference"], summary="Run a model", description=RAW
     )
     async def infer(name: ModelName, body: InferenceRequest) -> InferenceResponse:
         raise NotImplementedError
@@ -164,7 +165,7 @@ def inference_docs() -> APIRouter:
     @router.post(
         "/v2/models/{name}/versions/{version}/infer",
         tags=["inference"],
-        summary="Ask a version of a model",
+        summary="Run a version of a model",
         description=RAW,
     )
     async def infer_version(
@@ -175,7 +176,7 @@ def inference_docs() -> APIRouter:
     @router.post(
         "/v1/models/{name}:predict",
         tags=["V1"],
-        summary="Ask a model, in V1",
+        summary="Run a model, in V1",
         description=PREDICT,
         openapi_extra=CSV_BODY,
     )
@@ -185,7 +186,7 @@ def inference_docs() -> APIRouter:
     @router.post(
         "/v1/models/{name}/versions/{version}:predict",
         tags=["V1"],
-        summary="Ask a version of a model, in V1",
+        summary="Run a version of a model, in V1",
         description=PREDICT,
         openapi_extra=CSV_BODY,
     )

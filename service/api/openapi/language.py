@@ -1,5 +1,5 @@
-"""Routes of language models, and of models that take texts, in the document: with the models that
-are there, or not at all.
+"""Routes of language models and of text models in the document. A route is shown only if a model
+for it is serving, and its examples name such models.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ Document = dict[str, Any]
 
 
 def language_models(repository: ModelRepository) -> list[tuple[str, str]]:
-    """Name and version of each language model that serves."""
+    """Return the name and version of each serving language model."""
     return [(each.model, str(each.number)) for each in _serving(repository) if each.language]
 
 
 def text_models(repository: ModelRepository, task: Task) -> list[tuple[str, str]]:
-    """The same of each model that takes texts for a task."""
+    """Return the name and version of each serving text model with this task."""
     return [
         (each.model, str(each.number))
         for each in _serving(repository)
@@ -35,8 +35,8 @@ def _serving(repository: ModelRepository) -> list[ModelVersion]:
 
 
 def fit(document: Document, tags: AbstractSet[str], models: Sequence[tuple[str, str]]) -> None:
-    """Name models that are there in the examples of routes with one of the tags; without any, such
-    routes are left out."""
+    """Put the names of the models into the examples of all routes with one of the tags. If there
+    are no models, remove these routes."""
     paths = document["paths"]
     for path, operations in list(paths.items()):
         for operation in operations.values():

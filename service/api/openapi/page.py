@@ -1,5 +1,5 @@
-"""The interactive documentation. It comes out of a package, not from another host: where models are
-served there is often no internet. Its links are relative, so that it works behind any prefix.
+"""The interactive documentation. Its files are in an installed package, because servers often have
+no internet access. Its links are relative, so that it works behind any prefix.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ SETTINGS = {"tryItOutEnabled": True, "defaultModelsExpandDepth": 0, "displayRequ
 
 
 def openapi(document: Callable[[], Awaitable[dict[str, Any]]]) -> APIRouter:
-    """The route of the OpenAPI document, which names the models; ``document`` gives it."""
+    """Return the route of the OpenAPI document, which names the models. ``document`` builds it."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/openapi.json")
@@ -33,7 +33,7 @@ def openapi(document: Callable[[], Awaitable[dict[str, Any]]]) -> APIRouter:
 
 
 def docs() -> APIRouter:
-    """Routes of the interactive documentation, which is the same on every server."""
+    """Return the routes of the interactive documentation, which is the same on every server."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/docs")

@@ -1,4 +1,4 @@
-"""Refuses an answer that is larger than the server gives, before it is built."""
+"""Refuses an answer that is larger than the server's limit, before it is built."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -26,22 +26,23 @@ from service.core.sizes import HERE_VALUES
 from service.core.tensors import Array, Arrays, Tensor
 
 SLIGHT = 512
-"""A byte of a tensor becomes fewer bytes of an answer without classes, names and frames apart."""
+"""Each byte of a tensor becomes fewer than this many bytes of an answer without classes; names and
+frames not counted."""
 LONGEST_ID = 64
 STEP = 2**16
-"""Elements that are written at once to count their bytes."""
+"""Elements that are encoded at once to count their bytes."""
 SAMPLE = 4096
 MARGIN = 1.05
-"""Of so many numbers at random places the text is as long as that of all, to a few hundredths; to
-write all of them would take as long as the answer does. Strings differ too much for that."""
+"""The mean text length of ``SAMPLE`` random numbers differs from that of all numbers by a few
+percent. Encoding all numbers would take as long as the answer. Strings differ too much for this."""
 OBJECT = 64
-"""Bytes that a number or a short string takes as a Python object in a list."""
+"""Bytes of a number or a short string as a Python object in a list."""
 LIST = 96
-"""Bytes of a list in a list, beside those of its items."""
+"""Bytes of a list in a list, without its items."""
 
 
 class Size(NamedTuple):
-    """The most bytes of an answer, and of the memory to build it beside that."""
+    """The most bytes of an answer, and the most bytes of additional memory to build it."""
 
     answer: int
     building: int = 0
@@ -52,18 +53,18 @@ class Size(NamedTuple):
 
 
 def slight(limit: int) -> int:
-    """The most bytes of tensors whose answer is within the limit for any values, and is written at
-    once; for ``is_slight``."""
+    """Return the most bytes of tensors for which the answer is within the limit for any values, and
+    is fast to encode. For ``is_slight``."""
     return min(limit // SLIGHT, HERE_VALUES)
 
 
 def is_slight(request: InferRequest, outputs: Arrays, most: int) -> bool:
-    """Whether an answer is so small that neither its size nor its cost need be worked out: nearly
-    all are."""
+    """Return True if an answer is so small that its size and cost need not be computed. Nearly all
+    answers are that small."""
     total = 0
     for array in outputs:
         size = array.nbytes
-        if not size or array.dtype.hasobject:  # nothing in lists may be many lists
+        if not size or array.dtype.hasobject:  # an empty tensor may be many lists
             return False
         total += size + FRAME
     if total > most or len(request.id) > LONGEST_ID:
@@ -81,10 +82,10 @@ def v2_size(
     batched: bool,
     limit: int,
 ) -> Size:
-    """The size of an answer in the v2 protocol; ``labels`` are those of each output.
+    """Return the size of an answer in the v2 protocol. ``labels`` has the labels of each output.
 
     Raises:
-        ResponseTooLarge: it is more than ``limit`` bytes.
+        ResponseTooLarge: the size is more than ``limit`` bytes.
     """
     wanted = request.outputs or [RequestedOutput(tensor.name) for tensor in tensors]
     total = Size(FRAME + text_size(request.id))
@@ -93,7 +94,7 @@ def v2_size(
         part = Size(0)
         if each.classes:
             count = classes_count(tensor, each.classes, batched)
-            # The order of all classes, as integers, beside the texts.
+            # The order of all classes, as integers, in addition to the texts.
             part = Size(
                 count * class_size(tensor, names), 3 * 8 * tensor.array.size + 2 * OBJECT * count
             )
@@ -111,10 +112,11 @@ def v2_size(
 
 
 def v1_size(tensors: Sequence[Tensor], limit: int) -> Size:
-    """Size of an answer in the V1 protocol, whose encoder builds a Python object per element.
+    """Return the size of an answer in the V1 protocol, whose encoder builds a Python object per
+    element.
 
     Raises:
-        ResponseTooLarge: it is more than ``limit`` bytes.
+        ResponseTooLarge: the size is more than ``limit`` bytes.
     """
     total = Size(FRAME)
     for tensor in tensors:
@@ -132,18 +134,19 @@ def check_size(size: int, limit: int) -> None:
     """Refuse an answer whose size is over the limit.
 
     Raises:
-        ResponseTooLarge: it is more than ``limit``.
+        ResponseTooLarge: the size is more than ``limit``.
     """
     if size > limit:
         raise ResponseTooLarge(
-            f"the answer would have about {size} bytes, at most {limit} are given"
-            " (--max-response-bytes): ask for fewer outputs, rows or classes, or for binary data"
+            f"the answer would have about {size} bytes, at most {limit} are allowed"
+            " (--max-response-bytes): request fewer outputs, rows or classes, or binary data"
         )
 
 
 def _written(tensor: Tensor, nested: bool, most: int) -> int:
-    """Bytes of the elements in JSON: of strings and of few numbers exactly, written in pieces that
-    are thrown away, until soon after ``most``; of many numbers as a sample has it."""
+    """Return the bytes of the elements in JSON. For many numbers, estimate them from a sample.
+    Otherwise encode the elements in pieces to count the bytes, until there are more than ``most``.
+    """
     total = brackets(tensor.array.shape) if nested else 0
     flat = tensor.array.reshape(-1)
     if flat.size > STEP and not flat.dtype.hasobject:
@@ -162,6 +165,6 @@ def _piece(tensor: Tensor, piece: Array, nested: bool) -> int:
         piece = from_bfloat16(piece)
     listed = nested or piece.dtype.hasobject
     text = orjson.dumps(piece.tolist() if listed else piece, option=orjson.OPT_SERIALIZE_NUMPY)
-    # "-Infinity" in the place of "null".
+    # "-Infinity" instead of "null".
     infinite = int(np.count_nonzero(np.isinf(piece))) if piece.dtype.kind == "f" else 0
     return len(text) + 5 * infinite

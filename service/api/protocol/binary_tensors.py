@@ -1,6 +1,6 @@
-"""Tensors as raw bytes: the protocol's binary tensor data, little-endian and row-major. Pure.
+"""Tensors as raw bytes: the protocol's binary tensor data, little-endian and row-major. No I/O.
 
-Arrays are views of the body wherever its alignment allows.
+Arrays are views of the body if its alignment allows it.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ from service.core.tensors import Array, Datatype, Tensor
 def from_bytes(
     name: str, datatype: Datatype, shape: Sequence[int], data: memoryview, pace: Paced = go_on
 ) -> Tensor:
-    """A tensor of this shape from its bytes; long work keeps to a ``pace``.
+    """Return a tensor of this shape from its bytes. Long work calls ``pace`` regularly.
 
     Raises:
-        MalformedRequest: the bytes are not those of such a tensor.
+        MalformedRequest: the bytes do not match the datatype and the shape.
     """
     expected = prod(shape)
     if not expected:
@@ -76,12 +76,12 @@ def _strings(
 
 
 def _end_of(name: str, place: int, data: memoryview, at: int) -> int:
-    """Where the BYTES element that begins there ends."""
+    """Return the end of the BYTES element that begins at ``at``."""
     size = int.from_bytes(data[at : at + 4], "little")
     end = at + 4 + size
     if end > len(data):
         left = len(data) - at - 4
-        what = f"has {size} bytes, {left} are left" if left >= 0 else "has no whole length"
+        what = f"has {size} bytes, {left} are left" if left >= 0 else "has an incomplete length"
         raise MalformedRequest(f'input "{name}": BYTES element {place} {what}')
     return end
 
@@ -94,7 +94,7 @@ def utf8(data: Bytes | memoryview, name: str) -> str:
 
 
 def to_bytes(tensor: Tensor, pace: Paced = go_on) -> Bytes | memoryview:
-    """A tensor's bytes; those of a large array are not copied."""
+    """Return a tensor's bytes. A large array is not copied."""
     _, datatype, array = tensor
     if datatype.name == "BYTES":
         return packed(array, pace)
@@ -104,7 +104,7 @@ def to_bytes(tensor: Tensor, pace: Paced = go_on) -> Bytes | memoryview:
 
 
 def packed(array: Array, pace: Paced = go_on) -> Bytes:
-    """Strings as the protocol's BYTES elements."""
+    """Return strings as the protocol's BYTES elements."""
     flat, whole = array.ravel(), bytearray()
     for start in range(0, len(flat), EVERY):
         values = [str(value).encode() for value in flat[start : start + EVERY].tolist()]

@@ -1,4 +1,4 @@
-"""Cells of text to arrays. Pure."""
+"""From cells of text to arrays. No I/O."""
 
 from collections.abc import Sequence
 from math import inf, nan
@@ -17,10 +17,11 @@ INFINITE = (inf, -inf)
 def cells_array(
     spec: TensorSpec, shape: Sequence[int], cells: Sequence[str], labels: Labels
 ) -> Array:
-    """Some rows of an input, from ``labels.first`` on, with as many cells as the shape needs.
+    """Return some rows of an input, from row ``labels.first`` on. ``cells`` must be as many as the
+    shape needs.
 
     Raises:
-        MalformedRequest: naming the row and the column of a cell that is no such value.
+        MalformedRequest: a cell is not a value of the datatype; the message has its row and column.
     """
     if spec.datatype.kind == "string":
         before = labels.first * (len(cells) // shape[0])
@@ -36,7 +37,7 @@ def cells_array(
 
 
 def _values(datatype: Datatype, cells: Sequence[str]) -> list[Any]:
-    """The values of cells; None for a cell that has none of the datatype."""
+    """Return the values of cells; None for a cell that is not a value of the datatype."""
     if datatype.kind == "string":
         return list(cells)
     if datatype.kind == "boolean":
@@ -46,7 +47,7 @@ def _values(datatype: Datatype, cells: Sequence[str]) -> list[Any]:
         values = list(map(read, cells))
     except ValueError:
         return [_number(datatype, cell) for cell in cells]
-    # Python reads 1_000, and 1e999 as infinity.
+    # Python accepts 1_000, and parses 1e999 as infinity.
     if "_" in "".join(cells) or inf in values or -inf in values:
         return [_number(datatype, cell) for cell in cells]
     return values

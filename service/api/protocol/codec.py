@@ -1,4 +1,4 @@
-"""Open Inference Protocol v2: bytes to an InferRequest, an InferResponse to bytes. Pure.
+"""Open Inference Protocol v2: bytes to an InferRequest, an InferResponse to bytes. No I/O.
 
 Source: https://github.com/kserve/open-inference-protocol and Triton's binary tensor data,
 classification and schedule policy extensions.
@@ -43,21 +43,21 @@ from service.core.tensors import DATATYPES, Datatype, Signature, Tensor, Written
 MAX_INPUTS = MAX_OUTPUTS = 4096
 NOTHING = memoryview(b"")
 REPEATED = 2048
-"""Bytes of a JSON part that is remembered."""
+"""The most bytes of a JSON part that is cached."""
 BINARY_INPUT = {"name", "datatype", "shape", "parameters"}
 SHORT = 512
-"""Bytes; up to here a search for null is faster than a look at the arrays of several outputs."""
+"""Bytes; up to this size, a search for null is faster than a check of several outputs' arrays."""
 
 
 def decode(
     body: Bytes, header_length: int | None = None, pace: Paced = go_on, image: str | None = None
 ) -> InferRequest:
-    """Read an inference request; ``header_length`` is that of the JSON part before raw tensors.
-    Binary data that takes long to read keeps to the ``pace``. BYTES of the input ``image`` stay
-    bytes, and are base64 in JSON.
+    """Decode an inference request. ``header_length`` is the length of the JSON part before raw
+    tensors. Long work on binary data calls ``pace`` regularly. Elements of the BYTES input
+    ``image`` stay bytes; in JSON, they are base64.
 
     Raises:
-        MalformedRequest: naming what is wrong, and where.
+        MalformedRequest: the message names the error and its place.
     """
     tail = NOTHING
     document: Bytes | memoryview = body
@@ -75,10 +75,12 @@ def decode(
         document, tail = whole[:header_length], whole[header_length:]
     message = parse_json(document, non_finite.loads)
     items = message.get("inputs")
-    if type(items) is not list:  # of no tensor for a model that takes none
+    if type(items) is not list:  # an empty list is valid for a model without inputs
         raise MalformedRequest('"inputs" must be a list of at least one tensor')
     if len(items) > MAX_INPUTS:
-        raise MalformedRequest(f'"inputs" has {len(items)} tensors, at most {MAX_INPUTS} are taken')
+        raise MalformedRequest(
+            f'"inputs" has {len(items)} tensors, at most {MAX_INPUTS} are allowed'
+        )
     inputs: list[Tensor] = []
     shared: list[SharedInput] = []
     at = 0
@@ -98,8 +100,8 @@ def decode(
 
 
 class Described(NamedTuple):
-    """The JSON part of a binary request: name, datatype and shape of each input, the size of all in
-    bytes, and the request without its inputs."""
+    """The JSON part of a binary request: name, datatype and shape of each input, the size of all
+    inputs in bytes, and the request without its inputs."""
 
     inputs: tuple[tuple[str, Datatype, tuple[int, ...]], ...]
     size: int
@@ -108,8 +110,9 @@ class Described(NamedTuple):
 
 @lru_cache(maxsize=256)
 def described(document: bytes) -> Described | None:
-    """What a JSON part describes: clients send the same one with every request. None where it is
-    to be read the long way: it is wrong, or its inputs are not all binary and of a fixed size."""
+    """Return the description in a JSON part; it is cached, because clients send the same JSON part
+    with every request. Return None if the part must be decoded in full: it has an error, or not all
+    of its inputs are binary and of a fixed size."""
     try:
         message = parse_json(document, non_finite.loads)
         request = request_of(message, ())
@@ -119,7 +122,7 @@ def described(document: bytes) -> Described | None:
         sizes = [item["parameters"] for item in items]
         if not all(each.keys() == {"binary_data_size"} for each in sizes):
             return None
-        # Of zeros, to check name, datatype, shape and size by the one rule.
+        # Zeros as data, to check name, datatype, shape and size by the usual function.
         tail = memoryview(bytes(min(HERE_COPY, sum(each["binary_data_size"] for each in sizes))))
         tensors, at = [], 0
         for item in items:
@@ -135,7 +138,7 @@ def described(document: bytes) -> Described | None:
 
 
 def _arrays(known: Described, body: Bytes, at: int) -> tuple[Tensor, ...]:
-    """The inputs, whose data begins at a place of the body."""
+    """Return the inputs, whose data begins at position ``at`` of the body."""
     made = []
     for name, datatype, shape in known.inputs:
         count = prod(shape)
@@ -146,16 +149,16 @@ def _arrays(known: Described, body: Bytes, at: int) -> tuple[Tensor, ...]:
 
 
 def decode_raw(body: Bytes, signature: Signature, pace: Paced = go_on) -> InferRequest:
-    """A body that is the one input's data and nothing else: a batch of one row.
+    """Decode a body that is only the data of a model's single input: a batch of one row.
 
     Raises:
-        MalformedRequest: the model or the data does not allow that.
+        MalformedRequest: the model has several inputs, or the data does not fit its input.
     """
     if len(signature.inputs) != 1:
         raise MalformedRequest(f"a raw body needs 1 input, the model has {len(signature.inputs)}")
     spec = signature.inputs[0]
     if not spec.ranked:
-        raise MalformedRequest(f'a raw body cannot tell the shape of input "{spec.name}" {spec}')
+        raise MalformedRequest(f'a raw body does not state the shape of input "{spec.name}" {spec}')
     shape = [1 if i == 0 and spec.batchable else d for i, d in enumerate(spec.wire_shape)]
     if spec.datatype.name == "BYTES":
         check_strings(spec.name, 1, len(body))
@@ -164,7 +167,7 @@ def decode_raw(body: Bytes, signature: Signature, pace: Paced = go_on) -> InferR
         array = np.array([utf8(body, spec.name)], dtype=object).reshape([1] * len(shape))
         return InferRequest((Tensor(spec.name, spec.datatype, array),), binary_outputs=True)
     if shape.count(-1) > 1:
-        raise MalformedRequest(f'a raw body cannot tell the shape of input "{spec.name}" {spec}')
+        raise MalformedRequest(f'a raw body does not state the shape of input "{spec.name}" {spec}')
     fixed = prod(d for d in shape if d != -1) * spec.datatype.size
     shape = [len(body) // max(fixed, 1) if d == -1 else d for d in shape]
     tensor = from_bytes(spec.name, spec.datatype, shape, memoryview(body), pace)
@@ -172,12 +175,12 @@ def decode_raw(body: Bytes, signature: Signature, pace: Paced = go_on) -> InferR
 
 
 def request_of(message: Mapping[str, Any], inputs: tuple[Tensor, ...]) -> InferRequest:
-    """A request with these inputs; what else it asks for is in the JSON of its ``message``.
+    """Return a request with these inputs; the JSON ``message`` has its other fields.
 
     Raises:
-        MalformedRequest: naming what is wrong, and where.
+        MalformedRequest: the message names the error and its place.
     """
-    # null is as good as left out: that is what many a client makes of an option that is not set.
+    # null is the same as a missing key: many clients send null for an option that is not set.
     id = message.get("id")
     if id is None:
         id = ""
@@ -215,10 +218,12 @@ def _none_or_some(wanted: Sequence[RequestedOutput]) -> tuple[SharedInput, ...] 
 
 
 def _outputs(items: list[Any]) -> tuple[RequestedOutput, ...]:
-    """The outputs that are asked for. Each is there once: an answer repeats nothing, so that its
-    size has a bound that the request does not set."""
+    """Return the requested outputs. Each may be requested only once, so that a request cannot make
+    the answer larger than all outputs of the model."""
     if len(items) > MAX_OUTPUTS:
-        raise MalformedRequest(f'"outputs" has {len(items)} items, at most {MAX_OUTPUTS} are taken')
+        raise MalformedRequest(
+            f'"outputs" has {len(items)} items, at most {MAX_OUTPUTS} are allowed'
+        )
     wanted = tuple([_output(item) for item in items])
     if len(wanted) > 1:
         names: set[str] = set()
@@ -269,7 +274,7 @@ def _flag(parameters: Mapping[str, Any], name: str) -> bool | None:
 def _tensor(
     item: Any, tail: memoryview, at: int, pace: Paced, image: str | None = None
 ) -> tuple[Tensor | SharedInput, int]:
-    """One input, and the place in the binary data after it."""
+    """Return one input, and the position after it in the binary data."""
     try:
         name, datatype = item["name"], DATATYPES[item["datatype"]]
     except (KeyError, TypeError):
@@ -290,14 +295,14 @@ def _tensor(
             place = place_of(parameters, f'input "{name}"')
             if place is not None:
                 if "data" in item or "binary_data_size" in parameters:
-                    raise MalformedRequest(f'input "{name}" has data beside "{REGION}"')
+                    raise MalformedRequest(f'input "{name}" has both data and "{REGION}"')
                 return SharedInput(0, name, datatype, tuple(shape), place), at
         if "binary_data_size" in parameters:
             size = _integer(parameters, "binary_data_size", 0)
             if at + size > len(tail):
                 raise MalformedRequest(
-                    f'input "{name}" says binary_data_size {size}, {len(tail) - at} bytes are left'
-                    " after the JSON part, whose length is told by Inference-Header-Content-Length"
+                    f'input "{name}" has binary_data_size {size}, {len(tail) - at} bytes are left'
+                    " after the JSON part, whose length is in Inference-Header-Content-Length"
                 )
             if "data" in item:
                 raise MalformedRequest(f'input "{name}" has both "data" and "binary_data_size"')
@@ -330,9 +335,9 @@ def _unreadable(item: Any) -> MalformedRequest:
 def encode(
     response: InferResponse, binary: Sequence[bool], tokens: bool = True
 ) -> tuple[Bytes, int | None]:
-    """The answer's bytes, and the length of their JSON part where raw tensors follow it.
+    """Return the bytes of an answer, and the length of the JSON part if raw tensors follow it.
 
-    NaN and infinity are bare ``tokens`` in the JSON part, else null.
+    With ``tokens``, NaN and infinity are bare tokens in the JSON part, otherwise null.
     """
     document, raw = encode_parts(response, binary, tokens)
     if not raw:
@@ -346,11 +351,11 @@ def encode_parts(
     tokens: bool = True,
     sinks: Sequence[Sink | None] = (),
 ) -> tuple[bytes, list[Bytes | memoryview]]:
-    """The JSON part of an answer, and the raw tensors that follow it; see ``encode``. Outputs with
-    one of the ``sinks`` are written to it, and the answer has their place.
+    """Return the JSON part of an answer, and the raw tensors that follow it; see ``encode``. An
+    output with a sink in ``sinks`` is written to it, and the answer has its place.
 
     Raises:
-        MalformedRequest: a sink does not take its output.
+        MalformedRequest: an output does not fit in its sink.
     """
     items: list[dict[str, Any]] = []
     raw: list[Bytes | memoryview] = []
@@ -376,9 +381,9 @@ def encode_parts(
     message["outputs"] = items
     document = orjson.dumps(message, option=orjson.OPT_SERIALIZE_NUMPY)
     if tokens:
-        # Whether orjson may have written null for a number. The last bracket that opens is that of
-        # the last output's data, and numbers have no "l": to find one byte takes a twentieth of the
-        # time of four. (``in`` is slower: it tries an integer first.)
+        # Check if orjson may have written null for a number. The last opening bracket is that of
+        # the last output's data, and numbers have no "l". A search for one byte takes a twentieth
+        # of the time of a search for four. (``in`` is slower: it tries an integer first.)
         if len(items) > 1:
             strange = len(document) > SHORT or document.find(b"null") > 0
         else:
@@ -389,7 +394,7 @@ def encode_parts(
 
 
 def _with_tokens(document: bytes, message: dict[str, Any]) -> bytes:
-    """The document once more, where an output holds NaN or infinity."""
+    """Encode the document again if an output has NaN or infinity."""
     strange = [item for item in message["outputs"] if non_finite.is_strange(item.get("data"))]
     if not strange:
         return document

@@ -1,8 +1,8 @@
-"""Named columns to the tensors of a model. Pure.
+"""From named columns to the tensors of a model. No I/O.
 
-A column is a model's input of that name. Where the model has one input, of rows of n values, and
-the columns have other names, they are its n values in the order in which they came, as
-scikit-learn's models and pipelines take a data frame.
+A column is the model's input with that name. If the model has a single input with n values per row
+and the columns have other names, the columns are its n values in their order, as scikit-learn's
+models and pipelines accept a data frame.
 """
 
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ def tensors(
     padding: Padding | None,
     pace: Paced,
 ) -> tuple[Tensor, ...]:
-    """A tensor for each input, in the order of the signature. ``columns`` are lists of rows, or one
-    value for an input without axes.
+    """Return a tensor for each input, in the order of the signature. ``columns`` are lists of rows,
+    or one value for an input without axes.
 
     Raises:
-        MalformedRequest: naming the column, and the row.
+        MalformedRequest: the message names the column and the row.
     """
     inputs = signature.inputs
     if names != [spec.name for spec in inputs] or not (len(inputs) > 1 or _is_nested(columns[0])):
@@ -48,18 +48,19 @@ def tensors(
 
 
 def _is_nested(column: Any) -> bool:
-    """Whether its rows are something else than one value each."""
+    """Return True if the column is not a list of single values."""
     return type(column) is not list or type(column[0]) is list
 
 
 def joint_input(
     names: Sequence[str], signature: Signature, nested: bool = False
 ) -> TensorSpec | None:
-    """The input that the columns make up together; None where each is an input. ``nested``: they
-    do not all have one value a row.
+    """Return the input that all columns together form; None if each column is an input.
+
+    ``nested``: some columns do not have one value per row.
 
     Raises:
-        MalformedRequest: the columns are neither.
+        MalformedRequest: the columns do not match the inputs in either way.
     """
     wanted = [spec.name for spec in signature.inputs]
     if len(names) == len(wanted) and set(names) == set(wanted):
@@ -81,7 +82,7 @@ def joint_input(
 
 
 def _width(spec: TensorSpec) -> int | None:
-    """How many columns an input takes; None for any number, 0 where it is no table."""
+    """Return the number of columns of an input; None for any number, 0 if it is not a table."""
     if not spec.ranked:
         return None
     if len(spec.shape) == 1:
@@ -93,12 +94,12 @@ def _width(spec: TensorSpec) -> int | None:
 
 
 def joint_shape(spec: TensorSpec, rows: int, width: int) -> list[int]:
-    """The shape of the tensor that ``width`` columns make up."""
+    """Return the shape of the tensor that ``width`` columns form."""
     return [rows] if spec.ranked and len(spec.shape) == 1 else [rows, width]
 
 
 def default_names(count: int, signature: Signature) -> list[str]:
-    """What columns without names are called: as the inputs, if they are as many."""
+    """Return names for columns without names: those of the inputs if their number is the same."""
     if count == len(signature.inputs):
         return [spec.name for spec in signature.inputs]
     return [str(place) for place in range(count)]
@@ -129,12 +130,13 @@ def _column(spec: TensorSpec, column: Any, fill: float | None, pace: Paced) -> T
 
 
 def _check_lengths(signature: Signature, columns: Sequence[Any], padding: Padding) -> None:
-    """Inputs that share a length must do so in each row: filled up, they all would."""
+    """Check that inputs with a common length have the same length in each row: after padding, the
+    difference would not be visible."""
     for name, places in padding.shared:
         sharing = [index for index, axis in places if axis == 1]
         lengths = [[len(row) for row in columns[index] if type(row) is list] for index in sharing]
         for index, other in zip(sharing[1:], lengths[1:], strict=True):
-            # Where one has fewer rows, the check of the signature tells of it.
+            # If one input has fewer rows, the check of the signature reports it.
             pairs = enumerate(zip(lengths[0], other, strict=False))
             odd = next(((i, *pair) for i, pair in pairs if pair[0] != pair[1]), None)
             if odd is not None:
@@ -142,5 +144,5 @@ def _check_lengths(signature: Signature, columns: Sequence[Any], padding: Paddin
                 first, second = (signature.inputs[i].name for i in (sharing[0], index))
                 raise MalformedRequest(
                     f'inputs share the length "{name}", row {row} of "{first}" has {one} values,'
-                    f' of "{second}" {two}'
+                    f' that of "{second}" has {two}'
                 )

@@ -1,8 +1,8 @@
-"""Tables as CSV, as RFC 4180 has it: a row a line, values between commas, names in the first line.
-Pure.
+"""Tables as CSV, as in RFC 4180: one row per line, values between commas, names in the first line.
+No I/O.
 
-An empty cell is NaN for a float, an empty string for BYTES, and an error for others. Some thousand
-rows are read at a time: as text they take a multiple of the memory of their arrays.
+An empty cell is NaN for a float, an empty string for BYTES, and an error for other datatypes. Some
+thousand rows are parsed at a time, because text needs several times the memory of the arrays.
 """
 
 import csv
@@ -26,14 +26,14 @@ from service.core.whereabouts import Labels
 BodyFormat = Literal["json", "csv", "csv without header"]
 CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 CELLS = 2**16
-"""Cells that are text at the same time, where a row has no more."""
+"""The most cells that are in memory as text at the same time, unless one row has more."""
 
 
 def body_format(content_type: bytes | None) -> BodyFormat:
-    """The format of a V1 body by its Content-Type; all but CSV are read as JSON.
+    """Return the format of a V1 body by its Content-Type. All formats other than CSV are JSON.
 
     Raises:
-        MalformedRequest: CSV in other characters than UTF-8.
+        MalformedRequest: the CSV has a charset other than UTF-8.
     """
     if content_type is None or content_type == b"application/json":  # nearly always
         return "json"
@@ -48,24 +48,24 @@ def body_format(content_type: bytes | None) -> BodyFormat:
 
 
 def check_size(body: Bytes) -> None:
-    """Refuse CSV of more cells than are taken, before they are made.
+    """Refuse CSV with too many cells, before it is parsed.
 
     Raises:
-        MalformedRequest: with what to send instead.
+        MalformedRequest: there are too many cells; the message says what to send instead.
     """
     lines = max(body.count(b"\n"), body.count(b"\r"))
     if (found := body.count(b",") + lines) > MAX_JSON_VALUES:
         raise MalformedRequest(
-            f"the CSV has {found} commas and line ends, at most {MAX_JSON_VALUES} are taken:"
+            f"the CSV has {found} commas and line ends, at most {MAX_JSON_VALUES} are allowed:"
             " send fewer rows, or binary tensor data"
         )
 
 
 def decode(body: Bytes, signature: Signature, header: bool) -> tuple[Tensor, ...]:
-    """The tensors of a table, whose first line names the columns if it has a ``header``.
+    """Return the tensors of a table. With ``header``, its first line has the names of the columns.
 
     Raises:
-        MalformedRequest: naming the row and the column.
+        MalformedRequest: the message names the row and the column.
     """
     rows = _rows(body)
     first = next(rows, None)
@@ -73,7 +73,7 @@ def decode(body: Bytes, signature: Signature, header: bool) -> tuple[Tensor, ...
         raise MalformedRequest(f"the CSV is empty; the model takes {signature.takes}")
     if header:
         names = [name.strip() for name in first]
-        # A first column without a name is the index that pandas writes.
+        # A first column without a name is the index written by pandas.
         skipped = 1 if len(names) > 1 and not names[0] else 0
         names = names[skipped:]
         _check_header(names, signature)
@@ -91,12 +91,12 @@ def decode(body: Bytes, signature: Signature, header: bool) -> tuple[Tensor, ...
         columns.add([row[skipped:] for row in part] if skipped else part, count)
         count += len(part)
     if not count:
-        raise MalformedRequest("the CSV has no row below the names of its columns")
+        raise MalformedRequest("the CSV has no row after the line with the names of the columns")
     return columns.tensors()
 
 
 def _rows(body: Bytes) -> Iterator[list[str]]:
-    """The lines that are not blank. The text is made piece by piece."""
+    """Yield the lines that are not blank. The text is decoded piece by piece."""
     with TextIOWrapper(BytesIO(body), "utf-8-sig", newline="") as text:
         reader = csv.reader(text, strict=True)
         try:
@@ -109,7 +109,7 @@ def _rows(body: Bytes) -> Iterator[list[str]]:
 
 
 def _check_header(names: Sequence[str], signature: Signature) -> None:
-    """Refuse a first line of numbers, which would be lost as names."""
+    """Refuse a first line of numbers: it is probably a row, which would be lost as names."""
     if names == [str(place) for place in range(len(names))]:
         return  # as pandas numbers columns
     known = {spec.name for spec in signature.inputs}
@@ -129,7 +129,7 @@ def _is_number(cell: str) -> bool:
 
 
 class _Columns:
-    """What has been read so far, as arrays of some rows each."""
+    """The rows that have been parsed so far, as arrays of some rows each."""
 
     def __init__(self, names: Sequence[str], signature: Signature) -> None:
         self._names = names
@@ -138,7 +138,7 @@ class _Columns:
         self._arrays: list[list[Array]] = [[] for _ in self._specs]
 
     def add(self, rows: list[list[str]], first: int) -> None:
-        """Read further rows, of which the first is row ``first`` of the table."""
+        """Parse further rows; the first of them is row ``first`` of the table."""
         if (spec := self._joint) is not None:
             shape = joint_shape(spec, len(rows), len(self._names))
             cells = list(chain.from_iterable(rows))
@@ -150,7 +150,7 @@ class _Columns:
             arrays.append(cells_array(spec, shape, columns[spec.name], Labels(first=first)))
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """All rows."""
+        """Return all rows as tensors."""
         made = []
         for spec, arrays in zip(self._specs, self._arrays, strict=True):
             made.append(Tensor(spec.name, spec.datatype, np.concatenate(arrays)))

@@ -1,4 +1,4 @@
-"""Which status each error becomes: a table, walked from the class of the error upwards."""
+"""The HTTP status of each error: a table, searched from the class of the error upwards."""
 
 from service.core import errors
 from service.core.events import Outcome
@@ -41,12 +41,12 @@ STATUS: dict[type[Exception], int] = {
 
 
 def status_of(error: BaseException) -> int:
-    """The status of an error; 500 for one that is not the server's own."""
+    """Return the HTTP status of an error; 500 for an error that is not a ``QuantserveError``."""
     return next((STATUS[c] for c in type(error).__mro__ if c in STATUS), 500)
 
 
 def outcome_of(error: BaseException) -> Outcome:
-    """How a request that ended in this error is counted."""
+    """Return the outcome of a request that ended with this error."""
     if isinstance(error, errors.DeadlineExceeded):
         return Outcome.EXPIRED
     if isinstance(error, errors.TransientError):

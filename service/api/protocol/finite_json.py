@@ -1,4 +1,4 @@
-"""Answers of the control plane that hold figures: null for what JSON cannot carry."""
+"""Answers of the control plane with figures: JSON with null for NaN and infinity."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from service.core.figures import finite
 
 
 class FiniteJSON(JSONResponse):
-    """JSON in which NaN and infinity are null; Starlette's own raises for them."""
+    """JSON in which NaN and infinity are null. Starlette's own class raises an error for them."""
 
     def render(self, content: Any) -> bytes:
-        """The body."""
+        """Return the body."""
         return super().render(finite(content))

@@ -1,4 +1,4 @@
-"""Answers to requests with images in V1: the best classes of each image. Pure."""
+"""Answers to requests with images in V1: the best classes of each image. No I/O."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from service.core.datatypes import Array
 
 
 def labelled(scores: Array, classes: int, labels: Sequence[str]) -> bytes:
-    """``{"predictions": [[{"label", "index", "score"}, ...], ...]}``: for each image so many
-    classes, the best first. ``scores`` [images, ...]; a class without a label has its index as
-    text. A score that is NaN or infinite is null.
+    """Return ``{"predictions": [[{"label", "index", "score"}, ...], ...]}``: for each image, the
+    ``classes`` best classes, the best first. ``scores`` has the shape [images, ...]. The label of a
+    class without a label is its index as text. A score that is NaN or infinite is null.
     """
-    if scores.dtype == np.uint16:  # how BF16 is held
+    if scores.dtype == np.uint16:  # BF16 is stored like this
         scores = from_bfloat16(scores)
     rows = scores.reshape(len(scores), -1)
     best = np.argsort(-rows, axis=1, kind="stable")[:, :classes]

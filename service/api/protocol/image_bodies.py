@@ -1,8 +1,8 @@
-"""Images in the bodies of requests: which bodies bring some, and where they are. Pure.
+"""Images in the bodies of requests: detection and decoding. No I/O.
 
-They are BYTES elements in the v2 protocol, base64 where that is JSON; ``{"b64": "..."}`` in V1, as
-TensorFlow Serving has it; or the whole body. A request's images are read into one tensor of BYTES
-whose elements are bytes.
+In the v2 protocol, images are BYTES elements, which are base64 in JSON. In V1, they are
+``{"b64": "..."}``, as in TensorFlow Serving. An image can also be the whole body. The images of a
+request become one tensor of BYTES whose elements are bytes.
 """
 
 import binascii
@@ -20,7 +20,7 @@ from service.core.sizes import MOST_IMAGES
 from service.core.tensors import DATATYPES, Array, Tensor
 
 ImageForm = Literal["body", "v2", "v1"]
-"""The body is an image; it is a request of the v2 protocol; of the V1 protocol."""
+"""The body is an image, a request of the v2 protocol, or a request of the V1 protocol."""
 B64 = b'"b64"'
 DATA_URL = "data:"
 SHOWN = 40
@@ -29,8 +29,8 @@ SHOWN = 40
 def form_of(
     protocol: str, content_type: bytes | None, header_length: int | None, body: Bytes
 ) -> ImageForm | None:
-    """How a body brings images; None where it brings none. May be wrong of JSON that only mentions
-    BYTES, or an escape: that is read as any other."""
+    """Return the form in which a body has images; None if it has none. JSON that only mentions
+    BYTES, or has an escape, may be taken for a body with images; it is then decoded as usual."""
     if content_type is not None and content_type[:6].lower() == b"image/":
         return "body"
     if protocol == "v1":
@@ -46,11 +46,11 @@ def _is_image(body: Bytes) -> bool:
 
 
 def decode_v1(name: str, body: Bytes) -> InferRequest:
-    """Images in the V1 protocol: ``{"b64": ...}`` for each of ``instances``, or of ``inputs``, by
-    itself or under the name of the input.
+    """Decode images in the V1 protocol: ``{"b64": ...}`` for each of ``instances`` or ``inputs``,
+    alone or under the name of the input.
 
     Raises:
-        MalformedRequest: naming what is wrong.
+        MalformedRequest: the message names the error.
     """
     message = parse_json(body)
     rows = message.get("instances")
@@ -74,16 +74,16 @@ def _of_row(name: str, place: int, row: Any) -> bytes:
     if not isinstance(row, Mapping) or row.keys() != {"b64"}:
         raise MalformedRequest(
             f'instance {place}: expected {{"b64": "..."}} or {{"{name}": {{"b64": "..."}}}}, and'
-            " nothing beside it"
+            " nothing else"
         )
     return _from_base64(name, place, row["b64"])
 
 
 def from_json(name: str, shape: Sequence[int], data: Any) -> Array:
-    """The images of a v2 tensor in JSON: base64, flat or nested.
+    """Return the images of a v2 tensor in JSON: base64, flat or nested.
 
     Raises:
-        MalformedRequest: they are not as many as the shape says, or no base64.
+        MalformedRequest: the number of images does not match the shape, or one is not base64.
     """
     _check_count(name, prod(shape))
     flat = [data]
@@ -96,10 +96,10 @@ def from_json(name: str, shape: Sequence[int], data: Any) -> Array:
 
 
 def from_binary(name: str, shape: Sequence[int], data: memoryview) -> Array:
-    """The images of a v2 tensor in binary form: a length of 4 bytes before each.
+    """Return the images of a v2 tensor in binary form: each image follows its length in 4 bytes.
 
     Raises:
-        MalformedRequest: they are not as many as the shape says, or one is cut off.
+        MalformedRequest: the number of images does not match the shape, or one is cut off.
     """
     _check_count(name, prod(shape))
     found: list[memoryview] = []
@@ -109,7 +109,7 @@ def from_binary(name: str, shape: Sequence[int], data: memoryview) -> Array:
         end = at + 4 + int.from_bytes(data[at : at + 4], "little")
         if at + 4 > len(data) or end > len(data):
             raise MalformedRequest(
-                f'input "{name}": BYTES element {len(found)} says {end - at - 4} bytes,'
+                f'input "{name}": BYTES element {len(found)} has {end - at - 4} bytes,'
                 f" {max(0, len(data) - at - 4)} are left"
             )
         found.append(data[at + 4 : end])
@@ -119,10 +119,10 @@ def from_binary(name: str, shape: Sequence[int], data: memoryview) -> Array:
 
 
 def from_elements(name: str, shape: Sequence[int], elements: Sequence[bytes]) -> Array:
-    """The images of a tensor whose elements are separate bytes.
+    """Return the images of a tensor whose elements are separate bytes.
 
     Raises:
-        MalformedRequest: they are not as many as the shape says.
+        MalformedRequest: the number of images does not match the shape.
     """
     _check_count(name, len(elements))
     _check_expected(name, shape, len(elements))
@@ -130,10 +130,10 @@ def from_elements(name: str, shape: Sequence[int], elements: Sequence[bytes]) ->
 
 
 def images_of(name: str, request: InferRequest) -> tuple[list[bytes | memoryview], InferRequest]:
-    """The images of a request, and the request without them.
+    """Return the images of a request, and the request without them.
 
     Raises:
-        MalformedRequest: the input is there twice.
+        MalformedRequest: the input appears twice.
     """
     found: list[Tensor] = []
     others: list[Tensor] = []
@@ -141,7 +141,7 @@ def images_of(name: str, request: InferRequest) -> tuple[list[bytes | memoryview
         is_image = tensor.name == name and tensor.datatype.name == "BYTES"
         (found if is_image else others).append(tensor)
     if len(found) > 1:
-        raise MalformedRequest(f'input "{name}" is there twice, expected once')
+        raise MalformedRequest(f'input "{name}" appears twice, expected once')
     images = found[0].array.ravel().tolist() if found else []
     return images, request._replace(inputs=tuple(others))
 
@@ -151,9 +151,9 @@ def _tensor(name: str, images: Sequence[Any]) -> Tensor:
 
 
 def array_of_images(images: Sequence[Any]) -> Array:
-    """A tensor of one axis whose elements are these bytes."""
+    """Return an array of one axis whose elements are these bytes."""
     array = np.empty(len(images), dtype=object)
-    for place, image in enumerate(images):  # numpy would take a memoryview for numbers
+    for place, image in enumerate(images):  # numpy would convert a memoryview to numbers
         array[place] = image
     return array
 
@@ -173,7 +173,7 @@ def _check_expected(name: str, shape: Sequence[int], count: int) -> None:
 
 
 def _from_base64(name: str, place: int, value: Any) -> bytes:
-    """An image from base64, alone or as a data URL."""
+    """Return an image from base64, alone or as a data URL."""
     if type(value) is not str:
         raise MalformedRequest(f'input "{name}": image {place} is {kind(value)}, expected base64')
     text = value.partition(",")[2] if value.startswith(DATA_URL) else value
@@ -182,5 +182,5 @@ def _from_base64(name: str, place: int, value: Any) -> bytes:
     except ValueError as error:  # also text that is not ASCII
         shown = f"{value:.{SHOWN}}"
         raise MalformedRequest(
-            f'input "{name}": image {place} is no base64 ({error}): {shown!r}'
+            f'input "{name}": image {place} is not base64 ({error}): {shown!r}'
         ) from None

@@ -1,5 +1,5 @@
-"""The small JSON bodies of the control plane. They are parsed by hand: Triton's clients send no
-Content-Type, and an empty body for no settings."""
+"""The small JSON bodies of the control plane. FastAPI does not parse them, because Triton's clients
+send no Content-Type, and an empty body if there are no settings."""
 
 import asyncio
 from typing import Any
@@ -13,18 +13,18 @@ from service.core.errors import BodyTimeout, BodyTooLarge
 
 COMPONENTS = "#/components/schemas/{model}"
 LIMIT = 64 * 1024
-"""Bytes; nothing that is asked of the control plane in JSON comes near."""
+"""The most bytes; all valid JSON bodies of the control plane are much smaller."""
 SECONDS = 5.0
-"""For so little to arrive."""
+"""Timeout for such a small body to arrive."""
 
 
 async def json_object(request: Request) -> dict[str, Any]:
-    """The body's JSON object; an empty one for an empty body.
+    """Return the JSON object in the body; an empty object for an empty body.
 
     Raises:
-        MalformedRequest: it is something else.
-        BodyTooLarge: it has more than ``LIMIT`` bytes.
-        BodyTimeout: it does not arrive within ``SECONDS``.
+        MalformedRequest: the body is not a JSON object.
+        BodyTooLarge: the body has more than ``LIMIT`` bytes.
+        BodyTimeout: the body does not arrive within ``SECONDS``.
     """
     body = b""
     try:
@@ -41,9 +41,9 @@ async def json_object(request: Request) -> dict[str, Any]:
 def body_docs(
     model: type[BaseModel], example: dict[str, Any], *, required: bool = False
 ) -> dict[str, Any]:
-    """Such a body in the OpenAPI document: its model, and an example that works.
+    """Return the description of such a body for the OpenAPI document: its model, and an example.
 
-    Models inside of it are under ``$defs``; ``openapi`` moves them to where the references lead.
+    Nested models are under ``$defs``; ``openapi`` moves them to the targets of the references.
     """
     schema = model.model_json_schema(ref_template=COMPONENTS)
     content = {"schema": schema, "example": example}

@@ -1,4 +1,4 @@
-"""How many values a JSON document holds, counted before any is made. Pure."""
+"""The number of values in a JSON document, counted before it is parsed. No I/O."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from service.core.errors import MalformedRequest
 from service.core.sizes import MAX_JSON_VALUES
 
 CONTAINER = 3
-"""Values that a list or an object counts as: an empty one takes twice the memory of a number."""
+"""A list or object counts as this many values: an empty list needs twice the memory of a number."""
 WEIGHTS = np.zeros(256, np.uint8)
 WEIGHTS[list(b",")] = 1
 WEIGHTS[list(b"[{")] = CONTAINER
@@ -19,10 +19,10 @@ def check_size(
     most: int = MAX_JSON_VALUES,
     instead: str = "send fewer rows, or binary tensor data",
 ) -> None:
-    """Refuse JSON of more values than are taken.
+    """Refuse JSON with more than ``most`` values.
 
     Raises:
-        MalformedRequest: with what to send ``instead``.
+        MalformedRequest: there are too many values; the message says what to send ``instead``.
     """
     body = document if not isinstance(document, memoryview) else bytes(document)
     commas = body.count(b",")
@@ -30,13 +30,13 @@ def check_size(
         return
     if (found := values(body)) > most:
         raise MalformedRequest(
-            f"the JSON has {found} values, a list counting as {CONTAINER},"
-            f" at most {most} are taken: {instead}"
+            f"the JSON has {found} values, where a list counts as {CONTAINER},"
+            f" at most {most} are allowed: {instead}"
         )
 
 
 def values(body: Bytes) -> int:
-    """The weighed count of values of a JSON document, without the content of strings."""
+    """Return the weighted number of values in a JSON document, without the content of strings."""
     text, total = np.frombuffer(body, np.uint8), 0
     for start, within in in_strings(bytes(body)):
         weights = WEIGHTS[text[start : start + len(within)]]

@@ -1,4 +1,4 @@
-"""Tables in JSON to the tensors of a model: rows, columns, or both apart. Pure."""
+"""From tables in JSON to the tensors of a model: rows, columns, or names and rows apart. No I/O."""
 
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
@@ -18,8 +18,8 @@ Record = dict[str, Any]
 
 
 class Taker(NamedTuple):
-    """What takes the table. ``padding`` fills up rows of different lengths; what takes long keeps
-    to the ``pace``."""
+    """The target of the table. ``padding`` pads rows of different lengths. Long work calls ``pace``
+    regularly."""
 
     signature: Signature
     padding: Padding | None
@@ -27,10 +27,10 @@ class Taker(NamedTuple):
 
 
 def read(message: dict[str, Any], taker: Taker) -> Tensors:
-    """The tensors of the one table in a message, in the order of the signature.
+    """Return the tensors of the table in a message, in the order of the signature.
 
     Raises:
-        MalformedRequest: there is none, or it does not suit the model.
+        MalformedRequest: there is not exactly one table, or the table does not fit the model.
     """
     form = next(iter(message)) if len(message) == 1 else ""  # nearly always
     if form not in FORMS:
@@ -48,7 +48,7 @@ def read(message: dict[str, Any], taker: Taker) -> Tensors:
 
 
 def _form(message: dict[str, Any]) -> str:
-    """The name of the one table."""
+    """Return the name of the only table in a message."""
     given = [name for name in FORMS if name in message]
     if len(given) != 1:
         came = " and ".join([f'"{name}"' for name in given]) or "none of them"
@@ -73,7 +73,7 @@ def _records(rows: list[Record], form: str, taker: Taker) -> Tensors:
     first = rows[0].keys()
     if "datatype" in first and "shape" in first and _are_tensors(first, taker.signature):
         raise MalformedRequest(
-            f'"{form}" holds tensors of the v2 protocol, which /v2/models/NAME/infer takes'
+            f'"{form}" has tensors of the v2 protocol: send them to /v2/models/NAME/infer'
         )
     for place, row in enumerate(rows):
         if type(row) is not dict:
@@ -85,14 +85,14 @@ def _records(rows: list[Record], form: str, taker: Taker) -> Tensors:
 
 
 def _are_tensors(names: Collection[str], signature: Signature) -> bool:
-    """Whether an object is a tensor of v2, and not a row with columns of these names."""
+    """Return True if an object is a v2 tensor, and not a row with columns of these names."""
     return all([spec.name not in names for spec in signature.inputs])
 
 
 def _unlike_first(
     place: int, row: Record, first: list[str], signature: Signature
 ) -> MalformedRequest:
-    """How the columns of a row differ from those of the first one."""
+    """Return the error for a row whose columns differ from those of the first row."""
     wanted = [spec.name for spec in signature.inputs]
     nested = any([type(value) is list for value in row.values()])
     if columns.joint_input(first, signature, nested) is not None:
@@ -120,7 +120,7 @@ def _split(table: Any, taker: Taker) -> Tensors:
 
 
 def _split_names(given: Any, row: Any, signature: Signature) -> list[str]:
-    """Names of columns; pandas numbers those that have none."""
+    """Return the names of the columns; pandas numbers columns without names."""
     if given is None:
         return columns.default_names(len(row) if type(row) is list else 0, signature)
     if type(given) is not list or not all([type(name) in (str, int) for name in given]):

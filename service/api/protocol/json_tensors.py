@@ -1,7 +1,7 @@
-"""Tensors in JSON: lists of values to arrays and back, exactly. Pure.
+"""Tensors in JSON: from lists of values to arrays and back, exactly. No I/O.
 
-Every value is checked against the datatype it is for: no integer goes through a double, none is
-wrapped, nothing becomes infinite that was not. null among floats is NaN, and 3.0 is the integer 3.
+Every value is checked against its datatype: integers are never converted to double or wrapped, and
+finite values never become infinite. null among floats is NaN, and 3.0 is the integer 3.
 """
 
 from array import array as packed
@@ -27,7 +27,8 @@ Bytes = bytes | bytearray
 Buffer = bytes | bytearray | memoryview
 MAX_RANK = 32
 MAX_EMPTY = 2**24
-"""Product of the other lengths of a shape with a 0 in it: a model may make an output of them."""
+"""The largest product of the other lengths of a shape with a 0: a model may create an output with
+these lengths."""
 INFINITY, MINUS_INFINITY = (np.array(x, "<f4").tobytes() for x in (np.inf, -np.inf))
 JSON_TYPES: dict[str, frozenset[type]] = {
     "boolean": frozenset({bool}),
@@ -36,10 +37,10 @@ JSON_TYPES: dict[str, frozenset[type]] = {
     "string": frozenset({str}),
 }
 EXACT = 2 ** MANTISSA["FP64"]
-"""Up to here a number with a decimal point is the integer that was written."""
+"""Up to this value, a number with a decimal point is exactly the integer that was written."""
 
 
-class Misfit(Exception):  # noqa: N818 - told with its place, as MalformedRequest
+class Misfit(Exception):  # noqa: N818 - reported as MalformedRequest with its place
     """A value at a place of the flat data does not fit its datatype."""
 
     def __init__(self, what: str, index: int) -> None:
@@ -50,14 +51,15 @@ class Misfit(Exception):  # noqa: N818 - told with its place, as MalformedReques
 def parse_json(
     document: Bytes | memoryview, loads: Callable[[Bytes | memoryview], Any] = orjson.loads
 ) -> dict[str, Any]:
-    """A JSON object, read by ``loads``; a UTF-8 byte order mark before it is passed over.
+    """Return a JSON object, parsed by ``loads``. A UTF-8 byte order mark before it is ignored.
 
     Raises:
-        MalformedRequest: it is not one.
+        MalformedRequest: the document is not a JSON object.
+        MemoryError: orjson got no memory.
     """
     try:
         message = loads(document)
-    except SystemError as error:  # how orjson fails where it gets no memory for an object
+    except SystemError as error:  # orjson raises it if it gets no memory for an object
         raise MemoryError from error
     except orjson.JSONDecodeError as error:
         if str(error).startswith("Not enough memory"):
@@ -75,10 +77,10 @@ def parse_json(
 def json_array(
     name: str, datatype: Datatype, shape: Sequence[int], data: Any, labels: Labels = UNLABELLED
 ) -> Array:
-    """An array from JSON values, flat or nested to the shape. ``labels`` are for error messages.
+    """Return an array from JSON values, flat or nested as in the shape. ``labels`` are for errors.
 
     Raises:
-        MalformedRequest: the count, the nesting or a value does not fit.
+        MalformedRequest: the number of values, the nesting or a value does not fit.
     """
     if type(data) is not list:
         raise MalformedRequest(f'input "{name}": "data" must be a list, got {kind(data)}')
@@ -100,10 +102,10 @@ def json_array(
 
 
 def flat_array(datatype: Datatype, flat: list[Any]) -> Array:
-    """An array of one axis.
+    """Return an array of one axis.
 
     Raises:
-        Misfit: a value does not fit.
+        Misfit: a value does not fit the datatype.
     """
     found = set(map(type, flat))
     if not found <= JSON_TYPES[datatype.kind]:
@@ -120,8 +122,8 @@ def flat_array(datatype: Datatype, flat: list[Any]) -> Array:
 
 
 def _repaired(datatype: Datatype, flat: list[Any]) -> list[Any]:
-    """null is how JSON without NaN says it, and 3.0 how many a client writes the integer 3; among
-    other values they are errors."""
+    """Convert values of other types: null among floats to NaN, because JSON has no NaN, and floats
+    such as 3.0 among integers, because many clients write integers so. Other types are errors."""
     taken = JSON_TYPES[datatype.kind]
     if datatype.kind == "number":
         taken |= {NoneType}
@@ -135,35 +137,38 @@ def _repaired(datatype: Datatype, flat: list[Any]) -> list[Any]:
 
 
 def is_whole(value: Any) -> bool:
-    """Whether it is a float that is an integer, and surely the one that was written."""
+    """Return True if a value is a float that is an integer, and exactly the integer that was
+    written."""
     return type(value) is float and value.is_integer() and abs(value) <= EXACT
 
 
 def check_empty(name: str, shape: Sequence[int]) -> None:
-    """Refuse a shape without elements that stands for a great deal of memory all the same."""
+    """Refuse a shape without elements whose other lengths could still need a lot of memory."""
     if prod(length for length in shape if length) > MAX_EMPTY:
         raise MalformedRequest(f'input "{name}" has no elements, shape {list(shape)} is too large')
 
 
 def check_strings(name: str, count: int, size: int) -> None:
-    """Refuse more BYTES elements, or more bytes in them, than a request may have.
+    """Check the number of BYTES elements, and the bytes in them, against the limits of a request.
 
     Raises:
-        MalformedRequest: see there.
+        MalformedRequest: there are too many elements or bytes.
     """
     if count > MAX_STRINGS:
         raise MalformedRequest(
-            f'input "{name}" has {count} BYTES elements, at most {MAX_STRINGS} are taken at once'
+            f'input "{name}" has {count} BYTES elements, at most {MAX_STRINGS} are allowed at once'
         )
     if size > MAX_TEXT:
         raise MalformedRequest(
-            f'input "{name}" has {size} bytes of text, at most {MAX_TEXT} are taken at once'
+            f'input "{name}" has {size} bytes of text, at most {MAX_TEXT} are allowed at once'
         )
 
 
 def _numbers(datatype: Datatype, flat: list[Any]) -> Array:
-    """orjson reads no number that a double cannot hold, so only narrower datatypes can be too small
-    for a value: there it becomes infinity, which is told from one that was sent as such.
+    """Return numbers as an array of a float datatype.
+
+    orjson refuses numbers that are too large for a double. So only narrower datatypes can be too
+    small for a value: there, it becomes infinity. It is distinguished from infinity that was sent.
     """
     if datatype.name == "FP64":
         return np.array(flat, np.float64)
@@ -176,8 +181,9 @@ def _numbers(datatype: Datatype, flat: list[Any]) -> Array:
             raise _too_large(datatype, flat, int(np.argmax(overflown)))
         return rounded
     if datatype.name == "FP32":
-        # As fast as numpy, which would warn of infinity; and to look for its bytes is faster than
-        # to compare numbers. They may also be parts of others, then the numbers are compared.
+        # As fast as numpy, which would warn about infinity. A search for its bytes is faster than a
+        # comparison of numbers. The bytes may also be parts of other numbers; if they are found,
+        # the numbers are compared.
         raw = packed("f", flat).tobytes()
         array: Array = np.frombuffer(raw, np.float32)
         if INFINITY not in raw and MINUS_INFINITY not in raw:
@@ -208,7 +214,7 @@ def _flatten(name: str, shape: Sequence[int], data: list[Any]) -> list[Any]:
 
 
 def _unlike(name: str, shape: Sequence[int], axis: int, level: list[Any]) -> MalformedRequest:
-    """Of which part of the nested data the length is not that of the axis."""
+    """Return the error for the first part of nested data whose length is not that of the axis."""
     size, row = shape[axis], ""
     place = next(i for i, p in enumerate(level) if type(p) is not list or len(p) != size)
     part = level[place]
@@ -230,18 +236,18 @@ def to_json(tensor: Tensor) -> Any:
 
 
 def kind(value: Any) -> str:
-    """What a JSON value is, with its article."""
+    """Return the type of a JSON value, with its article."""
     names = {bool: "a boolean", int: "an integer", float: "a number", str: "a string"}
     others = {list: "a list", type(None): "null"}
     return (names | others).get(type(value), "an object")
 
 
 def show(value: Any) -> str:
-    """A JSON value, where it is small enough to be shown."""
+    """Return a JSON value as text, if it is small enough to be shown; else its type."""
     if isinstance(value, str):
         return orjson.dumps(f"{value:.40}").decode()
     if isinstance(value, float) and not isfinite(value):
         return {inf: "Infinity", -inf: "-Infinity"}.get(value, "NaN")
-    if isinstance(value, int | float):  # a boolean is one too
+    if isinstance(value, int | float):  # a boolean is an int too
         return orjson.dumps(value).decode()
     return kind(value)

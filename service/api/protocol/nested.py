@@ -1,7 +1,7 @@
-"""V1's values of one input: nested lists, whose nesting gives the shape. Pure.
+"""V1's values of one input: nested lists, whose nesting defines the shape. No I/O.
 
-A value a row may stand without a list around it where the model takes one. Rows of different
-lengths are filled up where the model pads.
+If the model has one value per row, the value may be sent without a list around it. Rows of
+different lengths are padded if the model has padding.
 """
 
 from itertools import chain
@@ -18,17 +18,18 @@ from service.core.tensors import Array, Tensor, TensorSpec
 from service.core.whereabouts import whereabouts
 
 FILLED = 2**17
-"""Values that an input may be filled up to in any case."""
+"""An input may always be padded to this many values."""
 FILLED_TIMES = 8
-"""How many times what was sent it may be filled up to: memory is reserved by what was sent."""
+"""Beyond that, an input may be padded to this many times the number of values that were sent,
+because memory is reserved by the number of values that were sent."""
 
 
 def nested_tensor(spec: TensorSpec, values: list[Any], fill: float | None, pace: Paced) -> Tensor:
-    """A tensor of rows. ``fill``: the value that fills up shorter rows, None where none does, as in
-    ``Padding``; what is filled up to many values keeps to the ``pace``.
+    """Return a tensor of rows. ``fill`` is the value that pads shorter rows; None for no padding,
+    as in ``Padding``. Padding to many values calls ``pace``.
 
     Raises:
-        MalformedRequest: the values are no such tensor.
+        MalformedRequest: the values do not fit the input.
     """
     shape = _shape(spec, values)
     if len(shape) == 1 and one_a_row(spec):
@@ -38,18 +39,18 @@ def nested_tensor(spec: TensorSpec, values: list[Any], fill: float | None, pace:
     except MalformedRequest:
         if type(values[0]) is not list or not spec.ranked:
             raise
-        # Its rows have different lengths, or else the error is the same.
+        # The rows have different lengths; if not, this raises the same error.
         array = _filled(spec, values, fill, pace)
     return Tensor(spec.name, spec.datatype, array)
 
 
 def one_a_row(spec: TensorSpec) -> bool:
-    """Whether a row of the input is one value."""
+    """Return True if a row of the input is one value."""
     return bool(spec.shape) and all([dim == 1 for dim in spec.shape[1:]])
 
 
 def _shape(spec: TensorSpec, values: list[Any]) -> list[int]:
-    """The lengths of the first list at each depth."""
+    """Return the length of the first list at each depth."""
     shape: list[int] = []
     level: Any = values
     while type(level) is list:
@@ -63,7 +64,7 @@ def _shape(spec: TensorSpec, values: list[Any]) -> list[int]:
 
 
 def _filled(spec: TensorSpec, values: list[Any], fill: float | None, pace: Paced) -> Array:
-    """A padded array of the rows; ``there`` is True for values, False for padding."""
+    """Return the rows as a padded array; ``there`` is True for values, False for padding."""
     level, shape, there = values, [len(values)], np.ones(len(values), np.bool_)
     for dim in spec.shape[1:]:
         lengths = _lengths(spec, level, there)
@@ -71,7 +72,7 @@ def _filled(spec: TensorSpec, values: list[Any], fill: float | None, pace: Paced
         filled, most = prod(shape) * size, max(FILLED, FILLED_TIMES * sum(lengths))
         if filled > min(most, MAX_JSON_VALUES):
             raise MalformedRequest(
-                f'input "{spec.name}" filled up to shape {[*shape, size]} has {filled} values,'
+                f'input "{spec.name}" padded to shape {[*shape, size]} has {filled} values,'
                 f" {sum(lengths)} were sent: send rows of similar lengths together"
             )
         if filled > HERE_VALUES:
@@ -103,7 +104,11 @@ def _lengths(spec: TensorSpec, level: list[Any], there: Array) -> list[int]:
 def _common_length(
     spec: TensorSpec, dim: object, lengths: list[int], fill: float | None, there: Array
 ) -> int:
-    """The length of an axis whose parts have these lengths."""
+    """Return the length of an axis whose parts have these lengths.
+
+    Raises:
+        MalformedRequest: the lengths differ, and the axis is fixed or cannot be padded.
+    """
     first = dim if isinstance(dim, int) else lengths[0] if lengths else 0
     other = next((place for place, length in enumerate(lengths) if length != first), None)
     if other is None:
@@ -115,8 +120,8 @@ def _common_length(
     if fill is None:
         raise MalformedRequest(
             f"{what} row {_row(there, 0)} has {first} values, {came}; the rows of a request need"
-            " one length. Fill them up, send them one by one, or have the server fill them up:"
-            f' [batching.padding] in model.toml with "{spec.name}" under values (where that is set,'
+            " the same length. Pad them, send them one by one, or let the server pad them: set"
+            f' [batching.padding] in model.toml with "{spec.name}" under values (if it is set,'
             " batching_note in the model's metadata says why it is not used)"
         )
     return max(lengths)

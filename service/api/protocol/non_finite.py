@@ -1,5 +1,5 @@
 """NaN and infinity in the JSON of inference: bare tokens, as Triton and TensorFlow Serving read and
-write them, or null for clients whose JSON readers are strict. Pure.
+write them, or null for clients with strict JSON parsers. No I/O.
 
 Source: https://rapidjson.org/md_doc_dom.html (kParseNanAndInfFlag), Python's json module.
 """
@@ -22,20 +22,21 @@ PARAMETER = "non_finite"
 NAN, PLUS, MINUS = b"NaN", b"Infinity", b"-Infinity"
 QUOTE = b'"'[0]
 PIECE = 2**20
-"""Bytes that are looked at together."""
+"""Bytes that are processed at once."""
 CHARACTERS = "\x7f" + "".join(c for c in map(chr, range(0x7E, 0x1F, -1)) if c not in '"\\/')
-"""Those that a JSON string may hold as they are, the least used one first."""
+"""Characters that a JSON string may have without an escape, the least used first."""
 NESTED = frozenset({dict, list})
 
 
 def loads(document: Bytes | memoryview) -> Any:
-    """JSON that may hold the three tokens in place of numbers.
+    """Parse JSON that may have the three tokens in place of numbers.
 
-    orjson alone decides what is valid: a second parser would disagree on depth, large integers,
-    surrogates and UTF-8. The tokens become strings that the body does not hold, and these numbers.
+    Only orjson decides what is valid, because a second parser would differ in depth, large
+    integers, surrogates and UTF-8. The tokens are replaced by strings that the body does not have.
+    After parsing, these strings are replaced by numbers.
 
     Raises:
-        orjson.JSONDecodeError: it is not valid, apart from the tokens.
+        orjson.JSONDecodeError: the document is not valid JSON, apart from the tokens.
     """
     try:
         return orjson.loads(document)
@@ -49,20 +50,23 @@ def loads(document: Bytes | memoryview) -> Any:
 
 
 def _marks(body: bytes) -> dict[bytes, str]:
-    """For each token the contents of a string that the body does not hold; with its quotes as long
-    as the token, so that the places in error messages are those of the body.
+    """Return for each token a string that the body does not have. With its quotes, it has the
+    length of the token, so that positions in error messages are positions in the body.
 
     Raises:
-        MalformedRequest: the body holds all characters as strings of one.
+        MalformedRequest: the body has every character as a string of length one.
     """
     single = next((c for c in CHARACTERS if not any(s in body for s in _spellings(c))), None)
     if single is None:
-        raise MalformedRequest("NaN beside strings of every character: send null, or binary data")
+        raise MalformedRequest(
+            "NaN together with strings of every character: send null, or binary data"
+        )
     return {NAN: single, PLUS: _unused(6, body), MINUS: _unused(7, body)}
 
 
 def _unused(length: int, body: bytes) -> str:
-    """Random digits: a client could only send them escaped, if it could guess them."""
+    """Return random digits that are not a string in the body. A client could only send the same
+    digits escaped, and it would have to guess them."""
     while True:
         text = secrets.token_hex(4)[:length]
         if f'"{text}"'.encode() not in body:
@@ -70,17 +74,17 @@ def _unused(length: int, body: bytes) -> str:
 
 
 def _spellings(character: str) -> list[bytes]:
-    """The ways to write the string of one character in JSON."""
+    """Return the ways to write a string of one character in JSON."""
     code = f"{ord(character):04x}"
     return [f'"{text}"'.encode() for text in (character, f"\\u{code}", f"\\u{code.upper()}")]
 
 
 def _marked(body: bytes, marks: Mapping[bytes, str]) -> memoryview:
-    """The body with a string in the place of each token that is not part of a string."""
+    """Return the body with a string in place of each token outside of strings."""
     text = np.frombuffer(body, np.uint8).copy()
     for start, within in in_strings(body, ahead=len(MINUS)):
         piece = text[start : start + len(within)]
-        for token in (MINUS, PLUS, NAN):  # the longest first: one ends with another
+        for token in (MINUS, PLUS, NAN):  # the longest first: -Infinity ends with Infinity
             found = _starts(piece, token)
             places = np.flatnonzero(found & ~within[: len(found)])
             for offset, byte in enumerate(f'"{marks[token]}"'.encode()):
@@ -89,7 +93,7 @@ def _marked(body: bytes, marks: Mapping[bytes, str]) -> memoryview:
 
 
 def _starts(text: Array, token: bytes) -> Array:
-    """Where a token begins."""
+    """Return True for each position at which a token begins."""
     count = max(0, len(text) - len(token) + 1)
     found = np.ones(count, np.bool_)
     for offset, byte in enumerate(token):
@@ -98,11 +102,12 @@ def _starts(text: Array, token: bytes) -> Array:
 
 
 def in_strings(body: bytes, ahead: int = 0) -> Iterator[tuple[int, Array]]:
-    """Which bytes of a JSON document are in a string, after an odd number of quotes: piece by piece
-    with the place where it starts, since the whole would take a multiple of the body's memory.
-    Each piece goes so many bytes ``ahead`` into the next one.
+    """Yield, piece by piece, the position of the piece and True for each byte within a string.
+
+    A byte is within a string after an odd number of quotes. The whole document at once would need
+    several times the memory of the body. Each piece includes ``ahead`` bytes of the next piece.
     """
-    # In a run of backslashes, each second one is escaped by the one before it.
+    # In a sequence of backslashes, each second backslash is escaped by the one before it.
     plain = body.replace(b"\\\\", b"  ").replace(b'\\"', b"  ")
     quotes, inside = np.frombuffer(plain, np.uint8), False
     for start in range(0, len(quotes), PIECE):
@@ -114,9 +119,9 @@ def in_strings(body: bytes, ahead: int = 0) -> Iterator[tuple[int, Array]]:
 
 
 def _with_numbers(message: Any, numbers: Mapping[str, float]) -> Any:
-    """The message with numbers in the place of marks, changed where it is.
+    """Replace marks by numbers in the message, in place.
 
-    Without recursion: orjson reads documents that are deeper than Python's stack.
+    Without recursion, because orjson accepts documents that are deeper than Python's stack.
     """
     whole = [message]
     parts: list[Any] = [whole]
@@ -132,7 +137,7 @@ def _with_numbers(message: Any, numbers: Mapping[str, float]) -> Any:
         if kinds == {list} and NESTED.isdisjoint(
             below := set(map(type, chain.from_iterable(part)))
         ):
-            # Rows of values, of which there may be millions.
+            # Rows of values: there may be millions of rows.
             if str in below:
                 for row in part:
                     row[:] = map(numbers.get, row, row)
@@ -145,10 +150,11 @@ def _with_numbers(message: Any, numbers: Mapping[str, float]) -> Any:
 
 
 def asked(parameters: Any) -> NonFinite | None:
-    """How a request's parameters want non-finite numbers to be written; None for the default.
+    """Return the form of non-finite numbers that a request's parameters ask for; None for the
+    default.
 
     Raises:
-        MalformedRequest: there is no such way.
+        MalformedRequest: the parameter has another value than "literal" or "null".
     """
     value = parameters.get(PARAMETER) if type(parameters) is dict else None
     if value is None or value == "literal" or value == "null":
@@ -159,13 +165,13 @@ def asked(parameters: Any) -> NonFinite | None:
 
 
 def is_strange(values: Any) -> bool:
-    """Whether it is an array of floats that are not all finite."""
+    """Return True if ``values`` is an array of floats that are not all finite."""
     return type(values) is np.ndarray and values.dtype.kind == "f" and not np.isfinite(values).all()
 
 
 def literal(values: Array, nested: bool = False) -> orjson.Fragment:
-    """An array of floats with tokens for those that are not finite: flat with numbers as short as
-    their datatype allows; or ``nested`` in lists as its shape says, with numbers as doubles."""
+    """Return an array of floats as JSON, with tokens for NaN and infinity. It is flat, with numbers
+    as short as the datatype allows; or ``nested`` as in its shape, with numbers as doubles."""
     flat = np.asarray(values).reshape(-1)
     shown = values.tolist() if nested else flat
     text = orjson.dumps(shown, option=orjson.OPT_SERIALIZE_NUMPY)

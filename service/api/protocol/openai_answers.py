@@ -1,4 +1,4 @@
-"""Answers in the form of OpenAI's API, whole and in pieces."""
+"""Answers in the format of OpenAI's API, whole and in pieces."""
 
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -11,7 +11,7 @@ REPLACEMENT = "\ufffd"
 
 
 class Head(NamedTuple):
-    """What all pieces of one answer have in common; ``created`` is in seconds since the epoch."""
+    """The common fields of all pieces of one answer; ``created`` is in seconds since the epoch."""
 
     id: str
     created: int
@@ -20,7 +20,7 @@ class Head(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """One answer as it was made; ``calls`` are those of functions, which ``text`` has not."""
+    """One complete answer. ``calls`` are its calls of functions, which are not in ``text``."""
 
     text: str
     tokens: int
@@ -30,7 +30,7 @@ class Whole(NamedTuple):
 
 
 def usage(prompt: int, completion: int) -> Json:
-    """How many tokens there were."""
+    """Return the token counts."""
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
@@ -39,7 +39,7 @@ def usage(prompt: int, completion: int) -> Json:
 
 
 def chat(head: Head, answers: Sequence[Whole], counted: Json) -> Json:
-    """A whole answer to a chat."""
+    """Return a whole answer to a chat."""
     choices = [
         {
             "index": index,
@@ -55,9 +55,9 @@ def chat(head: Head, answers: Sequence[Whole], counted: Json) -> Json:
 def calls(
     head: Head, index: int, found: Sequence[ToolCall], before: int = 0, *, pieces: bool = False
 ) -> list[Json]:
-    """Calls of an answer that has made so many ``before``. Their ids differ within a chat; nine
-    letters and digits are what the strictest templates take. In ``pieces`` of a stream each has
-    its number."""
+    """Return the calls of an answer in OpenAI's format. ``before`` is the number of its earlier
+    calls. Ids are unique within a chat; they have nine letters and digits, which even the strictest
+    chat templates accept. In ``pieces`` of a stream, each call has its index."""
     told = []
     for place, call in enumerate(found, before):
         name = f"{head.id}-{index}-{place}".encode()
@@ -83,7 +83,7 @@ def _message(head: Head, index: int, answer: Whole) -> Json:
 def chat_piece(
     head: Head, index: int, delta: Delta, *, first: bool, calls: Sequence[Json] = ()
 ) -> Json:
-    """A piece of it; the first one names the role."""
+    """Return a piece of an answer to a chat; the first piece has the role."""
     told: Json = {"role": "assistant"} if first else {}
     if delta.text or first:
         told["content"] = delta.text
@@ -99,7 +99,7 @@ def chat_piece(
 
 
 def completion(head: Head, answers: Sequence[Whole], counted: Json) -> Json:
-    """A whole completion."""
+    """Return a whole completion."""
     choices = []
     for index, each in enumerate(answers):
         delta = Delta(each.text, each.tokens, each.chosen, each.finish)
@@ -108,13 +108,13 @@ def completion(head: Head, answers: Sequence[Whole], counted: Json) -> Json:
 
 
 def completion_piece(head: Head, index: int, delta: Delta, *, first: bool) -> Json:
-    """A piece of it; the first one is as the others."""
+    """Return a piece of a completion; the first piece is not special."""
     del first
     return _document(head, "text_completion", [_completion_choice(index, delta)])
 
 
 def usage_piece(head: Head, kind: str, counted: Json) -> Json:
-    """The piece after the last one, which has no choices."""
+    """Return the final piece with the token counts and without choices."""
     return _document(head, kind, [], usage=counted)
 
 
@@ -157,7 +157,8 @@ def _token(text: str, logprob: float) -> Json:
 
 
 def _bytes(text: str) -> list[int] | None:
-    """Null for a part of a character: which bytes it is cannot be told from its text."""
+    """Return the bytes of a token; None for a part of a character, whose text does not show its
+    bytes."""
     return None if REPLACEMENT in text else list(text.encode())
 
 
@@ -185,5 +186,5 @@ def _offsets(chosen: Sequence[Token]) -> list[int]:
 
 
 def _finite(logprob: float) -> float:
-    """JSON has no infinity: OpenAI writes -9999 for what cannot come."""
+    """Limit a log probability to at least -9999, as OpenAI does: JSON has no infinity."""
     return max(logprob, -9999.0)

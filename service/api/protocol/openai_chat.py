@@ -1,4 +1,4 @@
-"""Chats of OpenAI's API: messages and their parts, to values."""
+"""Chats of OpenAI's API: from messages and their parts to values."""
 
 from typing import Any, Literal
 
@@ -26,14 +26,14 @@ MOST_MESSAGES = 2048
 
 
 class Part(Arguments):
-    """A part of a message: text; no images and no sound."""
+    """A part of a message. Only text is supported, no images and no audio."""
 
     type: Literal["text"]
     text: Text
 
 
 class Message(BaseModel):
-    """A message of a chat; what else it holds is for the template."""
+    """A message of a chat. Other keys are passed to the chat template."""
 
     model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
 
@@ -42,10 +42,11 @@ class Message(BaseModel):
     tool_calls: list[CallGiven] | None = Field(None, max_length=MOST_CALLS)
 
     def for_template(self, place: int) -> dict[str, Any]:
-        """As templates expect it: text in one piece, and the roles that they know.
+        """Return the message as chat templates expect it: its text as one string, and only roles
+        that templates know. ``place`` is the index of the message.
 
         Raises:
-            BadArgument: see ``CallGiven``; ``place`` is the message's among all.
+            BadArgument: see ``CallGiven``.
         """
         content = self.content
         text = content if isinstance(content, str) else "".join(p.text for p in content or ())
@@ -77,14 +78,14 @@ class ChatRequest(Asked):
 
     @property
     def told(self) -> int | None:
-        """How many alternatives to tell at each token; None: nothing of the token either."""
+        """The number of alternatives to report for each token; None for no log probabilities."""
         return (self.top_logprobs or 0) if self.logprobs else None
 
     def callable(self) -> Tools | None:
-        """The functions that an answer may call, if any.
+        """Return the functions that an answer may call, if any.
 
         Raises:
-            BadArgument: see ``tools_of``; or answers are to have another form as well.
+            BadArgument: see ``tools_of``; or the request also asks for another form of the answer.
         """
         found = tools_of(self.tools, self.tool_choice, self.parallel_tool_calls)
         if found is None or found.choice is ToolChoice.NONE:

@@ -1,4 +1,4 @@
-"""Errors in the form of OpenAI's API, so that its clients raise the matching exceptions."""
+"""Errors in the format of OpenAI's API, so that its clients raise the matching exceptions."""
 
 from math import ceil
 from typing import Any
@@ -11,12 +11,12 @@ TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_
 
 
 def status(error: BaseException) -> int:
-    """The status of an error: a full queue is a limit of rate here."""
+    """Return the HTTP status of an error. A full queue is a rate limit in this API."""
     return 429 if isinstance(error, errors.QueueFull) else status_of(error)
 
 
 def headers(error: BaseException) -> dict[str, str]:
-    """When to try again, where it makes sense to."""
+    """Return a ``Retry-After`` header, if a retry makes sense."""
     if isinstance(error, errors.QueueFull):
         return {"retry-after": str(max(RETRY_SECONDS, ceil(error.retry_after)))}
     again = isinstance(error, errors.MemoryFull | errors.NotReady)
@@ -24,7 +24,7 @@ def headers(error: BaseException) -> dict[str, str]:
 
 
 def body(error: BaseException) -> dict[str, Any]:
-    """``{"error": {...}}``; the text of an unexpected error is masked."""
+    """Return ``{"error": {...}}``. The text of an unexpected error is masked."""
     number = status(error)
     text = str(error) if isinstance(error, errors.QuantserveError) else "internal error"
     kind = TYPES.get(number, "invalid_request_error" if number < 500 else "server_error")

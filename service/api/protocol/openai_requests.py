@@ -1,7 +1,7 @@
-"""Requests of OpenAI's API to values. Source: https://platform.openai.com/docs/api-reference
+"""Parses requests of OpenAI's API. Source: https://platform.openai.com/docs/api-reference
 
-An argument that is known and would change the answer in a way that is not served is refused; so is
-one that is not known. Those that only concern OpenAI's own service are passed over.
+Unknown arguments are refused. Known arguments are refused if they would change the answer in a way
+that is not supported. Arguments that concern only OpenAI's own service are ignored.
 """
 
 import json
@@ -31,15 +31,15 @@ PASSED_OVER = (
     "metadata", "prompt_cache_key", "prompt_cache_retention", "reasoning_effort",
     "safety_identifier", "service_tier", "store", "user", "verbosity",
 )  # fmt: skip
-"""Arguments without a meaning here."""
+"""Arguments that have no effect here."""
 BRANCH = re.compile(r"str|int|constrained-str|list\[.*|literal\[.*|NamedTool")
 Text = Annotated[str, Field(max_length=2**24)]
 
 
 class Arguments(BaseModel):
-    """What a client gives by name."""
+    """Named arguments of a client."""
 
-    # Validators are built for the first request: most servers have no language model.
+    # Validators are built at the first request, because most servers have no language model.
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True, defer_build=True)
 
 
@@ -51,8 +51,8 @@ class StreamOptions(Arguments):
 
 
 class Sampling(Arguments):
-    """How tokens are chosen, and when an answer is over; top_k and what follows it are no part of
-    OpenAI's API, and named as elsewhere."""
+    """Settings for the choice of tokens and the end of an answer. ``top_k`` and the fields after it
+    are not part of OpenAI's API; they have the names that other servers use."""
 
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
@@ -77,7 +77,7 @@ class Sampling(Arguments):
         if isinstance(stop, list) and len(stop) > MOST_STOPS:
             raise ValueError(f"expected at most {MOST_STOPS} strings, got {len(stop)}")
         if stop == "" or (isinstance(stop, list) and "" in stop):
-            raise ValueError("a stop string may not be empty")
+            raise ValueError("a stop string must not be empty")
         return stop
 
     @field_validator("logit_bias")
@@ -85,7 +85,7 @@ class Sampling(Arguments):
     def _bias(cls, bias: dict[str, float] | None) -> dict[str, float] | None:
         for token in bias or ():
             if not (token.isascii() and token.isdigit() and len(token) < 10):
-                raise ValueError(f'"{token:.40}" is no token id')
+                raise ValueError(f'"{token:.40}" is not a token id')
         return bias
 
     @property
@@ -96,7 +96,7 @@ class Sampling(Arguments):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
 
     def parameters(self, logprobs: int | None = None, choice: int = 0) -> SamplingParameters:
-        """As the sampler takes them, for one of several answers."""
+        """Return the parameters for the sampler, for one of several answers."""
         seed = None if self.seed is None else (self.seed + choice) & SEED_BITS
         return SamplingParameters(
             temperature=_or(self.temperature, 1.0),
@@ -113,7 +113,7 @@ class Sampling(Arguments):
 
 
 class JsonSchema(Arguments):
-    """A schema; it is kept to in any case, ``strict`` or not."""
+    """A schema. The answer always follows it, whether ``strict`` is set or not."""
 
     name: str = ""
     description: str | None = None
@@ -122,7 +122,7 @@ class JsonSchema(Arguments):
 
 
 class ResponseFormat(Arguments):
-    """What the answer must look like."""
+    """The required format of the answer."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
@@ -135,7 +135,7 @@ class ResponseFormat(Arguments):
 
     @property
     def form(self) -> Form | None:
-        """As the model takes it."""
+        """The form for the model; None for text."""
         if self.type == "text":
             return None
         schema = self.json_schema.schema_ if self.json_schema else {"type": "object"}
@@ -143,7 +143,7 @@ class ResponseFormat(Arguments):
 
 
 class Asked(Sampling):
-    """What a chat and a completion have in common."""
+    """The common arguments of a chat and a completion."""
 
     model: str = Field(min_length=1)
     n: int | None = Field(None, ge=1, le=MOST_CHOICES)
@@ -154,19 +154,19 @@ class Asked(Sampling):
 
     @property
     def choices(self) -> int:
-        """How many answers are wanted of each prompt."""
+        """The number of requested answers to each prompt."""
         return self.n or 1
 
     @property
     def form(self) -> Form | None:
-        """What the answers must look like, if anything."""
+        """The required form of the answers, if any."""
         if self.guided_regex is not None:
             return Form("regex", self.guided_regex)
         return self.response_format.form if self.response_format else None
 
     @property
     def usage_last(self) -> bool:
-        """Whether a stream ends with the number of tokens."""
+        """True if a stream ends with the token counts."""
         return self.stream_options is not None and self.stream_options.include_usage
 
 
@@ -183,20 +183,20 @@ class CompletionRequest(Asked):
     @classmethod
     def _prompt(cls, prompt: Any) -> Any:
         if not prompt:
-            raise ValueError("it is empty")
+            raise ValueError("it must not be empty")
         return prompt
 
     @property
     def prompts(self) -> list[str | list[int]]:
-        """Each prompt, as text or as tokens."""
+        """All prompts, as texts or as tokens."""
         given: Any = self.prompt
         single = isinstance(given, str) or isinstance(given[0], int)
         return [given] if single else given
 
 
 class GenerateRequest(Sampling):
-    """``POST /v2/models/{name}/generate``, in the words of Triton's extension; sampling may be
-    asked for beside ``text_input`` or in ``parameters``."""
+    """``POST /v2/models/{name}/generate``, in the format of Triton's extension. Arguments for
+    sampling may be next to ``text_input`` or in ``parameters``."""
 
     text_input: Text
     id: str = ""
@@ -207,10 +207,10 @@ Kind = TypeVar("Kind", bound=BaseModel)
 
 
 def read(kind: type[Kind], document: Mapping[str, Any]) -> Kind:
-    """The arguments of a request.
+    """Parse the arguments of a request.
 
     Raises:
-        BadArgument: one of them is not what the API takes; names it.
+        BadArgument: an argument is not valid; the message names it.
     """
     given = {key: value for key, value in document.items() if key not in PASSED_OVER}
     try:
@@ -220,7 +220,7 @@ def read(kind: type[Kind], document: Mapping[str, Any]) -> Kind:
 
 
 def read_generate(document: Mapping[str, Any]) -> GenerateRequest:
-    """The same for Triton's extension.
+    """Parse the arguments of a request in Triton's format.
 
     Raises:
         BadArgument: see ``read``.
@@ -245,7 +245,7 @@ def _told(error: ValidationError) -> BadArgument:
 
 
 def _shown(given: object) -> str:
-    """The value that came, where it is short."""
+    """Return the value that was sent, if it is short."""
     short = isinstance(given, str | int | float | bool | None)
     return f", got {given!r:.60}" if short else ""
 

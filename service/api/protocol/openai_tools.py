@@ -1,4 +1,4 @@
-"""Functions that a chat offers, and calls in its earlier messages, as OpenAI's API has them."""
+"""Functions that a chat may call, and calls in its earlier messages, in OpenAI's format."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ ANYTHING: Mapping[str, Any] = {"type": "object"}
 
 
 class FunctionGiven(Arguments):
-    """A function; its arguments are kept to the schema where a call is required, ``strict`` or
-    not."""
+    """A function. If a call is required, its arguments always follow the schema, whether ``strict``
+    is set or not."""
 
     name: Annotated[str, Field(pattern=NAME)]
     description: Text | None = None
@@ -54,7 +54,7 @@ class NamedTool(Arguments):
 
 
 class CalledFunction(Arguments):
-    """What was called; ``arguments`` is JSON text."""
+    """The called function. ``arguments`` is JSON text."""
 
     name: str
     arguments: Text
@@ -68,10 +68,11 @@ class CallGiven(Arguments):
     function: CalledFunction
 
     def for_template(self, place: str) -> dict[str, Any]:
-        """As templates expect it: with its arguments as an object.
+        """Return the call as chat templates expect it: with its arguments as an object. ``place``
+        is the path of the call in the request.
 
         Raises:
-            BadArgument: they are none; ``place`` is where the call stands.
+            BadArgument: the arguments are not a JSON object.
         """
         key = f"{place}.function.arguments"
         try:
@@ -87,10 +88,11 @@ class CallGiven(Arguments):
 def tools_of(
     given: Sequence[Tool] | None, choice: str | NamedTool | None, parallel: bool | None
 ) -> Tools | None:
-    """What an answer may call; None where no tools are given.
+    """Return the functions that an answer may call; None if there are no tools.
 
     Raises:
-        BadArgument: two functions have one name, or one is to be called that is not there.
+        BadArgument: two functions have the same name, ``choice`` names an unknown function, or
+            there is a choice without tools.
     """
     if not given:
         if choice not in (None, ToolChoice.NONE):
@@ -100,14 +102,14 @@ def tools_of(
     for place, tool in enumerate(given):
         name, key = tool.function.name, f"tools.{place}.function.name"
         if name in functions:
-            raise BadArgument(f'{key}: the function "{name}" is there twice', key)
+            raise BadArgument(f'{key}: the function "{name}" appears twice', key)
         functions[name] = Function(name, {**ANYTHING, **(tool.function.parameters or {})}, place)
     if not isinstance(choice, NamedTool):
         every, asked = tuple(functions.values()), ToolChoice(choice or "auto")
         return Tools(every, asked, parallel=parallel is not False)
     if choice.function.name not in functions:
         key = "tool_choice.function.name"
-        raise BadArgument(f'{key}: no tool is called "{choice.function.name:.64}"', key)
+        raise BadArgument(f'{key}: there is no tool "{choice.function.name:.64}"', key)
     return Tools(
         (functions[choice.function.name],), ToolChoice.REQUIRED, named=True, parallel=False
     )

@@ -1,8 +1,8 @@
-"""How long work holds the interpreter without a pause.
+"""Pauses of long work, which limit the time that it holds the GIL.
 
-Work on many elements calls its pace every so many of them. In a thread, ``Pace`` rests now and
-then, so that the event loop goes on meanwhile: a thread that only computes gives it a turn every
-5 ms at best. In the event loop itself, ``not_here`` raises: the work belongs elsewhere.
+Work on many elements calls its pace every ``EVERY`` elements. In a thread, ``Pace`` sleeps
+regularly, so that the event loop can run: without pauses, a computing thread releases the GIL every
+5 ms at best. In the event loop itself, ``not_here`` raises, because the work must run elsewhere.
 """
 
 from collections.abc import Callable
@@ -13,24 +13,24 @@ EVERY = 1024
 """Elements between two calls: about a tenth of a millisecond."""
 WORK = 0.0005
 REST = 0.0003
-"""Seconds."""
+"""Seconds of sleep after each ``WORK`` seconds of work."""
 
 
-class TakesLong(Exception):  # noqa: N818 - nobody is told of it
-    """The work would hold up the event loop."""
+class TakesLong(Exception):  # noqa: N818 - not an error, always handled
+    """The work would block the event loop for too long."""
 
 
 def not_here() -> None:
-    """The pace of the event loop."""
+    """Raise ``TakesLong``: the pace in the event loop."""
     raise TakesLong
 
 
 def go_on() -> None:
-    """The pace of a process of which no other request waits."""
+    """Do nothing: the pace in a process where no other request waits."""
 
 
 class Pace:
-    """Rests after each half millisecond of work."""
+    """Sleeps after each half millisecond of work."""
 
     def __init__(self) -> None:
         self._since = perf_counter()

@@ -1,4 +1,4 @@
-"""Triton's shared memory extension: the place of a tensor, from its parameters. Pure.
+"""Triton's shared memory extension: the place of a tensor, from its parameters. No I/O.
 
 Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_shared_memory.md
 """
@@ -17,10 +17,10 @@ PREFIX = "shared_memory_"
 
 
 def place_of(parameters: Mapping[str, Any], where: str) -> Place | None:
-    """The place of the tensor in shared memory; None if it is not there.
+    """Return the place of a tensor in shared memory; None if it is not in shared memory.
 
     Raises:
-        MalformedRequest: the parameters do not say it.
+        MalformedRequest: the parameters do not define a place.
     """
     if REGION not in parameters:
         for name in parameters:

@@ -1,4 +1,4 @@
-"""Answers to requests in text: OpenAI's embeddings, and those of Text Embeddings Inference."""
+"""Answers to text requests: OpenAI's embeddings, and those of Text Embeddings Inference."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 
 
 def embeddings(model: str, vectors: Array, tokens: int, base64: bool) -> bytes:
-    """The vectors FP32 [texts, width] in OpenAI's form; in base64 they are little-endian."""
+    """Return vectors, FP32 [texts, width], in OpenAI's format; in base64 they are little-endian."""
     vectors = np.ascontiguousarray(vectors, "<f4")
     data = [
         {
@@ -29,13 +29,13 @@ def embeddings(model: str, vectors: Array, tokens: int, base64: bool) -> bytes:
 
 
 def embed(vectors: Array) -> bytes:
-    """The vectors as lists."""
+    """Return vectors as lists."""
     return orjson.dumps(np.ascontiguousarray(vectors, np.float32), option=OPTIONS)
 
 
 def rerank(scores: Array, texts: Sequence[str] | None) -> bytes:
-    """The places of the texts with their scores FP32 [texts], the best first; with the ``texts`` if
-    these are wanted."""
+    """Return the index and score of each text, the best first, with the ``texts`` if they are not
+    None. ``scores`` is FP32 [texts]."""
     items: list[dict[str, Any]] = []
     for place in np.argsort(-scores, kind="stable").tolist():
         item: dict[str, Any] = {"index": place, "score": scores[place]}
@@ -46,8 +46,8 @@ def rerank(scores: Array, texts: Sequence[str] | None) -> bytes:
 
 
 def predict(scores: Array, labels: Sequence[str], single: bool) -> bytes:
-    """The scores FP32 [texts, labels] with their labels, the best first; a list for each text, or
-    that of the only one."""
+    """Return a list of labels and their scores for each text, the best first. ``scores`` is FP32
+    [texts, labels]. If ``single``, return only the list of the only text."""
     order = np.argsort(-scores, axis=1, kind="stable").tolist()
     rows = [
         [{"score": row[place], "label": labels[place]} for place in places]

@@ -1,4 +1,4 @@
-"""Requests in text to values: OpenAI's embeddings, and those of Text Embeddings Inference.
+"""Parses text requests: OpenAI's embeddings, and the requests of Text Embeddings Inference.
 
 Source: https://platform.openai.com/docs/api-reference/embeddings,
 https://huggingface.github.io/text-embeddings-inference
@@ -16,8 +16,8 @@ Texts = Annotated[list[Text], Field(min_length=1, max_length=MOST_TEXTS)]
 
 
 def _inputs(given: Any) -> Any:
-    """A text, several, the tokens of one, or of several; checked by hand, since pydantic lists for
-    a union what each branch expects."""
+    """Check that the input is one text, several texts, the tokens of one text, or the tokens of
+    several texts. Not a union type: pydantic would report an error for each of its branches."""
     if isinstance(given, str):
         return given
     kinds = set(map(type, given)) if isinstance(given, list) else set()
@@ -27,7 +27,7 @@ def _inputs(given: Any) -> Any:
     elif kinds in ({str}, {int}):
         return given
     raise ValueError(
-        "expected a text, a list of texts, a list of tokens, or a list of such lists; none empty"
+        "expected a text, a list of texts, a list of tokens, or a list of such lists; not empty"
     )
 
 
@@ -35,12 +35,12 @@ Inputs = Annotated[Any, AfterValidator(_inputs)]
 
 
 class _Arguments(BaseModel):
-    # Validators are built for the first request: most servers take no texts.
+    # Validators are built at the first request, because most servers have no text model.
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True, defer_build=True)
 
 
 class EmbeddingsRequest(_Arguments):
-    """``POST /v1/embeddings``; ``truncate`` is no part of OpenAI's API."""
+    """``POST /v1/embeddings``. ``truncate`` is not part of OpenAI's API."""
 
     model: str = Field(min_length=1)
     input: Inputs
@@ -50,12 +50,12 @@ class EmbeddingsRequest(_Arguments):
 
     @property
     def prompts(self) -> list[Prompt]:
-        """Each text, or its tokens."""
+        """All texts, as strings or as tokens."""
         return _prompts(self.input)
 
     @property
     def options(self) -> TextOptions:
-        """As the model takes them."""
+        """The options for the model."""
         return TextOptions(self.truncate, dimensions=self.dimensions)
 
 
@@ -75,12 +75,12 @@ class EmbedRequest(_TEI):
 
     @property
     def prompts(self) -> list[Prompt]:
-        """Each text, or its tokens."""
+        """All texts, as strings or as tokens."""
         return _prompts(self.inputs)
 
     @property
     def options(self) -> TextOptions:
-        """As the model takes them."""
+        """The options for the model."""
         return TextOptions(self.truncate, self.normalize, self.dimensions)
 
 
@@ -99,27 +99,27 @@ class RerankRequest(_TEI):
 
     @property
     def options(self) -> TextOptions:
-        """As the model takes them."""
+        """The options for the model."""
         return TextOptions(self.truncate, raw=self.raw_scores)
 
 
 class PredictRequest(_TEI):
-    """``POST /predict``: a text, a list of it or of a pair, or a list of such lists."""
+    """``POST /predict``: a text, a list of one text or a pair of texts, or a list of such lists."""
 
     inputs: Text | Texts | Annotated[list[Texts], Field(min_length=1, max_length=MOST_TEXTS)]
     raw_scores: bool = False
 
     @property
     def single(self) -> bool:
-        """Whether there is one text or pair, which is answered without a list around it."""
+        """True if there is only one text or pair: its answer has no list around it."""
         return isinstance(self.inputs, str) or isinstance(self.inputs[0], str)
 
     @property
     def prompts(self) -> list[Prompt]:
-        """Each text, or pair of texts.
+        """All texts and pairs of texts.
 
         Raises:
-            BadArgument: there are more texts than two in one.
+            BadArgument: a list has more than two texts.
         """
         given: Any = self.inputs
         if isinstance(given, str):
@@ -128,7 +128,7 @@ class PredictRequest(_TEI):
 
     @property
     def options(self) -> TextOptions:
-        """As the model takes them."""
+        """The options for the model."""
         return TextOptions(self.truncate, raw=self.raw_scores)
 
 
@@ -139,6 +139,8 @@ def _prompts(given: Any) -> list[Prompt]:
 def _one(texts: list[str]) -> Prompt:
     if len(texts) > 2:
         raise BadArgument(
-            f"inputs: {len(texts)} texts in one; send a list of lists for a batch", "inputs"
+            f"inputs: {len(texts)} texts in one list, expected 1 or 2; send a list of lists for a"
+            " batch",
+            "inputs",
         )
     return texts[0] if len(texts) == 1 else (texts[0], texts[1])

@@ -1,6 +1,6 @@
-"""Tables of texts in V1: whether a table brings texts or tensors, for models that take both. Pure.
+"""Tables in V1 for models that accept both texts and tensors: the choice between the two. No I/O.
 
-Plain strings are texts, as is what has a column with the name of a text input.
+Plain strings are texts. A table with a column that has the name of a text input has texts, too.
 """
 
 from dataclasses import replace
@@ -11,11 +11,11 @@ from service.api.protocol.json_tensors import Bytes
 from service.core.tensors import Signature
 
 HEAD_BYTES = 4096
-"""Of CSV, to find the names of the columns in."""
+"""Bytes of CSV that are searched for the names of the columns."""
 
 
 def of_table(message: dict[str, Any], signature: Signature) -> Signature:
-    """What the one table of a message is read for: ``signature.texts``, or the signature."""
+    """Return the signature for the table in a message: ``signature.texts`` or ``signature``."""
     if signature.texts is None:
         return signature
     table = next((message[form] for form in FORMS if form in message), None)
@@ -29,7 +29,7 @@ def of_table(message: dict[str, Any], signature: Signature) -> Signature:
 
 
 def of_csv(body: Bytes, signature: Signature) -> Signature:
-    """The same of CSV with a header."""
+    """Return the signature for CSV with a header: ``signature.texts`` or ``signature``."""
     if signature.texts is None:
         return signature
     lines = bytes(body[:HEAD_BYTES]).decode(errors="replace").splitlines()
@@ -37,7 +37,8 @@ def of_csv(body: Bytes, signature: Signature) -> Signature:
 
 
 def _by_names(names: list[Any], signature: Signature) -> Signature:
-    """Optional inputs of texts that are there are as needed as the others."""
+    """Return the signature for these columns. Optional text inputs become required if they have a
+    column."""
     texts = signature.texts
     assert texts is not None, "it was asked before. This is a bug."
     if not any([spec.name in names for spec in (*texts.inputs, *texts.optional)]):

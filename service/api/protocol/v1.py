@@ -1,7 +1,7 @@
-"""The V1 protocol for people and curl: tables to {"predictions": [...]}. Pure.
+"""The V1 protocol, for people and curl: from tables to {"predictions": [...]}. No I/O.
 
-A table comes as TensorFlow Serving and MLflow have it: rows as ``instances`` or
-``dataframe_records``, columns as ``inputs``, both as ``dataframe_split``; or as CSV.
+A table has one of the formats of TensorFlow Serving and MLflow: rows as ``instances`` or
+``dataframe_records``, columns as ``inputs``, names and rows as ``dataframe_split``; or it is CSV.
 
 Source: https://www.tensorflow.org/tfx/serving/api_rest,
 https://mlflow.org/docs/latest/deployment/deploy-model-locally.html.
@@ -29,13 +29,13 @@ def decode(
     form: BodyFormat = "json",
     pace: Paced = go_on,
 ) -> InferRequest:
-    """A request whose body is a table, in any of the forms, for the inputs of a signature. Rows of
-    different lengths are filled up as the ``padding`` says; what takes long keeps to the ``pace``.
+    """Decode a request whose body is a table, in any of the formats, for the inputs of a signature.
+    Rows of different lengths are padded by ``padding``. Long work calls ``pace`` regularly.
 
-    Of ``parameters``, which V1 leaves to the server, ``non_finite`` is read.
+    V1 does not define ``parameters``; ``non_finite`` is the only one that is used.
 
     Raises:
-        MalformedRequest: naming what is wrong.
+        MalformedRequest: the message names the error.
     """
     if form != "json":
         if form == "csv":
@@ -53,15 +53,15 @@ def decode(
 
 
 def _or_csv(body: Bytes, error: MalformedRequest) -> MalformedRequest:
-    """The error, with what to do if the body that is no JSON looks like CSV."""
+    """Return the error. If the body looks like CSV, add the Content-Type that CSV needs."""
     if not body[:1].isalnum() or (b"," not in body and b"\n" not in body):
         return error
     return MalformedRequest(f"{error}; CSV needs the Content-Type text/csv")
 
 
 def encode(response: InferResponse, tokens: bool = True) -> bytes:
-    """The predictions: a value per instance, or an object of values for several outputs. NaN and
-    infinity are bare ``tokens``, else null.
+    """Return the predictions: one value per instance, or an object of values for several outputs.
+    With ``tokens``, NaN and infinity are bare tokens, otherwise null.
 
     Raises:
         MalformedRequest: the model's outputs do not have a value for each instance.
@@ -69,7 +69,7 @@ def encode(response: InferResponse, tokens: bool = True) -> bytes:
     arrays = {tensor.name: _array(tensor) for tensor in response.outputs}
     columns: dict[str, Any] = {name: array.tolist() for name, array in arrays.items()}
     document = _predictions(columns, response.model)
-    if not tokens or document.find(b"l") < 0:  # numbers have none: there is no null
+    if not tokens or document.find(b"l") < 0:  # numbers have no "l": there is no null
         return document
     strange = {name: array for name, array in arrays.items() if non_finite.is_strange(array)}
     if not strange:
@@ -84,14 +84,14 @@ def encode(response: InferResponse, tokens: bool = True) -> bytes:
 
 
 def _predictions(columns: dict[str, Any], model: str) -> bytes:
-    """``columns`` hold the values of each output."""
+    """Encode the predictions; ``columns`` has the values of each output."""
     if len(columns) == 1:
         predictions = next(iter(columns.values()))
     else:
         lengths = {len(each) if type(each) is list else -1 for each in columns.values()}
         if len(lengths) != 1 or -1 in lengths:
             raise MalformedRequest(
-                "the model's outputs do not have one value for each instance: ask for them by"
+                "the model's outputs do not have one value for each instance: request them with"
                 f" POST /v2/models/{model}/infer"
             )
         rows = zip(*columns.values(), strict=True)

@@ -1,4 +1,4 @@
-"""From the texts of a request to the outputs of a model that takes texts."""
+"""From the texts of a request to the outputs of a text model."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from service.engine.text.model import TextModel
 
 
 class Outputs(NamedTuple):
-    """What a model made of some texts: its outputs, and how many tokens it read."""
+    """The outputs of a model for some texts, and the number of tokens that it read."""
 
     model: TextModel
     arrays: Arrays
@@ -31,13 +31,13 @@ async def outputs(
     prompts: Sequence[Prompt],
     options: TextOptions,
 ) -> Outputs:
-    """Ask the model that the exchange names.
+    """Run the model that the exchange names, and return its outputs.
 
     Raises:
-        NotFound, NotReady: there is no such model, or it does not serve.
-        InputRejected: it has another task, takes no texts, or refuses one of these.
-        QueueFull, DeadlineExceeded, MemoryFull: it has too much to do.
-        ClientGone: the client left.
+        NotFound, NotReady: the model does not exist, or it is not ready.
+        InputRejected: the model has another task, accepts no texts, or refuses one of these texts.
+        QueueFull, DeadlineExceeded, MemoryFull: the server is overloaded.
+        ClientGone: the client disconnected.
     """
     version = answers.choose(exchange, exchange.model, None)
     batcher = version.texts()
@@ -60,11 +60,11 @@ async def outputs(
 
 
 def only_model(answers: Answers, task: Task, given: str | None) -> str:
-    """The model that a request names, or else the only one that serves the task.
+    """Return the model that a request names, or else the only ready model with the task.
 
     Raises:
-        BadArgument: there are several.
-        NotReady: there is none.
+        BadArgument: several models have the task.
+        NotReady: no model with the task is ready.
     """
     if given is not None:
         return given
@@ -74,7 +74,7 @@ def only_model(answers: Answers, task: Task, given: str | None) -> str:
         if version.loaded and version.loaded.text and version.loaded.text.settings.task is task
     ]
     if not names:
-        raise NotReady(f"no model with the task {task} serves")
+        raise NotReady(f"no model with the task {task} is ready")
     if len(names) > 1:
         listed = ", ".join(f'"{name}"' for name in names)
         raise BadArgument(f'name one of the models {listed} as "model"', "model")
@@ -82,7 +82,7 @@ def only_model(answers: Answers, task: Task, given: str | None) -> str:
 
 
 async def encoded(values: Array, write: Callable[[], bytes]) -> bytes:
-    """What ``write`` makes of some values; in a thread where these are many."""
+    """Return the result of ``write``; it runs in a thread if there are many values."""
     if values.size <= HERE_VALUES:
         return write()
     return await asyncio.to_thread(write)

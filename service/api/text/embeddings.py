@@ -19,11 +19,11 @@ TEXTS: dict[str, Any] = {
         {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}, "minItems": 1},
     ]
 }
-"""A text, several, the tokens of one, or of several."""
+"""One text, several texts, the tokens of one text, or the tokens of several texts."""
 
 
 def body(example: dict[str, Any], required: list[str], **properties: Any) -> dict[str, Any]:
-    """The body of a route in the OpenAPI document."""
+    """Return the request body of a route for the OpenAPI document."""
     schema = {"type": "object", "required": required, "properties": properties}
     content = {"application/json": {"schema": schema, "example": example}}
     return {"requestBody": {"required": True, "content": content}}
@@ -46,15 +46,16 @@ def embeddings(answers: Answers) -> APIRouter:
         ),
     )
     async def route(request: Request) -> Response:
-        """Embeddings, of a model with that task. Longer texts than the model takes are cut or
-        refused by its settings, unless ``truncate`` is given."""
+        """Return embeddings of texts. The model must have the task "embedding". The model's
+        settings decide if texts that are too long are cut or refused, unless ``truncate`` is set.
+        """
         return await _answer(answers, request)
 
     return router
 
 
 async def _answer(answers: Answers, request: Request) -> Response:
-    # Servers that are not asked for embeddings do without these: they take memory.
+    # Imported at the first request, to save memory on servers that get no such requests.
     from service.api.protocol.openai_requests import read
     from service.api.protocol.text_answers import embeddings as written
     from service.api.protocol.text_requests import EmbeddingsRequest

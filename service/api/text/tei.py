@@ -1,6 +1,6 @@
-"""Embeddings, reranking and classification as Text Embeddings Inference (TEI) has them.
+"""Embeddings, reranking and classification in the format of Text Embeddings Inference (TEI).
 
-TEI serves one model; here ``model`` names one where several have the task.
+TEI serves one model. Here, ``model`` selects the model if several have the task.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def tei(answers: Answers) -> APIRouter:
         ),
     )
     async def embed(request: Request) -> Response:
-        """A list of vectors, one for each text."""
+        """Return a list of vectors, one for each text."""
         from service.api.protocol import text_answers
         from service.api.protocol.text_requests import EmbedRequest
 
@@ -70,7 +70,7 @@ def tei(answers: Answers) -> APIRouter:
         ),
     )
     async def rerank(request: Request) -> Response:
-        """The places of the texts with their scores, the best first."""
+        """Return the index and the score of each text, the best first."""
         from service.api.protocol import text_answers
         from service.api.protocol.text_requests import RerankRequest
 
@@ -93,7 +93,7 @@ def tei(answers: Answers) -> APIRouter:
         ),
     )
     async def predict(request: Request) -> Response:
-        """All labels of each text with their scores, the best first."""
+        """Return all labels of each text with their scores, the best first."""
         from service.api.protocol import text_answers
         from service.api.protocol.text_requests import PredictRequest
 
@@ -114,7 +114,7 @@ async def _answer(
     kind: type[Asked],
     write: Callable[[Asked, "Outputs"], bytes],
 ) -> Response:
-    # Servers that are not asked for texts do without these: they take memory.
+    # Imported at the first request, to save memory on servers that get no such requests.
     from service.api.protocol.openai_requests import read
     from service.api.text.asking import encoded, only_model, outputs
 

@@ -1,12 +1,12 @@
-"""What both planes need of HTTP.
+"""HTTP parts that both planes use.
 
-arrival         a body on its way to a route, within limits
+arrival         reading of a body for a route, within limits
 body            bodies, within limits and decompressed
-target          what a path names, and a client's id for its request
-exchange        one inference request on its way
+target          the model and version in a path, and a client's id for its request
+exchange        the state of one inference request
 answers         outputs and errors to bytes
 shared_tensors  tensors in shared memory, read before the queue and written with the answer
-refusal         an answer before the request has ended
-reading         clients that send much, read in turns
+refusal         an answer sent before the request has ended
+reading         reading in turns from clients that send much
 traffic         memory of requests and answers in flight
 """

@@ -1,4 +1,5 @@
-"""From outputs to the bytes of an answer, and from an error to those of another. Pure."""
+"""From outputs to the bytes of an answer, and from an error to the bytes of an error answer. No
+I/O."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil
@@ -32,13 +33,13 @@ JSON = (b"content-type", b"application/json")
 BINARY = (b"content-type", b"application/octet-stream")
 CLOSE = (b"connection", b"close")
 ALLOW = (b"allow", b"OPTIONS, POST")
-"""What the addresses of inference take."""
+"""The methods of the inference routes."""
 LONGEST_ERROR = 2000
-"""Characters."""
+"""Characters of an error message."""
 
 
 class Answer(NamedTuple):
-    """An answer, without the headers that all answers have."""
+    """An answer, without the headers that are common to all answers."""
 
     status: int
     headers: list[Header]
@@ -52,7 +53,7 @@ class Answer(NamedTuple):
         return len(self.body) + sum([len(part) for part in self.rest])
 
     def encoded(self, encoding: bytes, body: Buffer) -> "Answer":
-        """The same answer with its body compressed."""
+        """Return the same answer with the compressed ``body``."""
         return Answer(self.status, [*self.headers, (b"content-encoding", encoding)], body)
 
 
@@ -63,7 +64,7 @@ def predicted(
     outputs: Arrays,
     tokens: bool,
 ) -> Answer:
-    """The answer in the V1 protocol; ``tokens``: see there."""
+    """Return the answer in the V1 protocol; for ``tokens``, see ``v1.encode``."""
     tensors = _named(signature, request.outputs, outputs)
     response = InferResponse(version.model, version.number, tensors)
     return Answer(200, [JSON], v1.encode(response, tokens))
@@ -76,12 +77,13 @@ def inferred(
     outputs: Arrays,
     tokens: bool,
 ) -> Answer:
-    """The answer in the v2 protocol, with each output in the form that was asked for.
+    """Return the answer in the v2 protocol, with each output in the requested form.
 
-    ``outputs`` are those of the request, in its order; all in the signature's if it names none.
+    ``outputs`` are the requested outputs, in the order of the request. If the request names no
+    outputs, they are all outputs, in the order of the signature.
 
     Raises:
-        MalformedRequest: an output does not fit where it goes in shared memory.
+        MalformedRequest: an output does not fit in its place in shared memory.
     """
     wanted, default = request.outputs, request.binary_outputs
     tensors = tensors_of(version, signature, request, outputs)
@@ -104,7 +106,8 @@ WRITES: Mapping[str, Write] = {"v1": predicted, "v2": inferred}
 def tensors_of(
     version: ModelVersion, signature: Signature, request: InferRequest, outputs: Arrays
 ) -> tuple[Tensor, ...]:
-    """The outputs of an answer by name, with classes in the place of those that ask for some."""
+    """Return the outputs of an answer with their names. Outputs requested as classes have these as
+    their values."""
     tensors = _named(signature, request.outputs, outputs)
     if request.outputs:
         tensors = _classified(tensors, request.outputs, version, signature.has_rows)
@@ -112,7 +115,7 @@ def tensors_of(
 
 
 def takes_long(admitted: Admitted, protocol: str, outputs: Arrays) -> bool:
-    """Whether to write these outputs would hold up the event loop."""
+    """Return True if encoding these outputs would block the event loop for too long."""
     request, wanted = admitted.request, admitted.request.outputs
     numbers = strings = text = 0
     for place, array in enumerate(outputs):
@@ -131,7 +134,7 @@ def takes_long(admitted: Admitted, protocol: str, outputs: Arrays) -> bool:
 def to_encode(
     admitted: Admitted, protocol: str, outputs: Arrays, tokens: bool
 ) -> tuple[InferResponse, Encoding]:
-    """What to write, for another process."""
+    """Return the outputs and their encoding, for the codec process."""
     request, version, signature = admitted
     tensors = _named(signature, request.outputs, outputs)
     wanted = request.outputs or [RequestedOutput(tensor.name) for tensor in tensors]
@@ -147,7 +150,8 @@ def to_encode(
 
 
 def encoded(body: Buffer, json_length: int | None) -> Answer:
-    """The answer with these bytes; the first ``json_length`` are JSON if raw tensors follow."""
+    """Return the answer with this body. If raw tensors follow the JSON, ``json_length`` is the
+    length of the JSON; otherwise None."""
     if json_length is None:
         return Answer(200, [JSON], body)
     return Answer(200, [BINARY, _json_length(json_length)], body)
@@ -165,10 +169,10 @@ def answer_size(
     outputs: Arrays,
     limit: int,
 ) -> Size:
-    """How large an answer that is not built yet will be, at most.
+    """Return the maximum size of an answer before it is built.
 
     Raises:
-        ResponseTooLarge: it may have more than ``limit`` bytes.
+        ResponseTooLarge: the answer may have more than ``limit`` bytes.
     """
     tensors = _named(signature, request.outputs, outputs)
     if protocol == "v1":
@@ -184,7 +188,7 @@ def _named(
     if wanted:
         by_name = {spec.name: spec for spec in specs}
         specs = tuple([by_name[each.name] for each in wanted])
-    # Not a strict zip, which takes three times as long: outputs are as many as were run for.
+    # Not a strict zip, which takes three times as long: there is one output for each spec.
     return tuple([Tensor(s.name, s.datatype, outputs[i]) for i, s in enumerate(specs)])
 
 
@@ -203,7 +207,7 @@ def _classified(
 
 
 def refused(error: QuantserveError) -> Answer:
-    """The answer for an error."""
+    """Return the answer for an error."""
     headers = [JSON]
     if isinstance(error, QueueFull):
         headers.append((b"retry-after", b"%d" % max(1, ceil(error.retry_after))))
@@ -212,11 +216,11 @@ def refused(error: QuantserveError) -> Answer:
     if isinstance(error, MethodNotAllowed):
         headers.append(ALLOW)
     if isinstance(error, BodyTooLarge | BodyTimeout | MemoryFull | ShuttingDown):
-        # The rest of the body is not read, or nothing else will be.
+        # The rest of the body is not read, or the server reads no more requests.
         headers.append(CLOSE)
     return Answer(status_of(error), headers, orjson.dumps({"error": shorten(str(error))}))
 
 
 def shorten(text: str) -> str:
-    """A text of which the parts that a client chose may be of any length."""
+    """Cut a text to ``LONGEST_ERROR`` characters: it may quote parts that the client sent."""
     return text if len(text) <= LONGEST_ERROR else f"{text[:LONGEST_ERROR]}..."

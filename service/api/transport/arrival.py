@@ -1,4 +1,4 @@
-"""A body on its way to a route, within limits of bytes, time and memory."""
+"""Reading of a body for a route, within limits of bytes, time and memory."""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from service.core.errors import BodyTimeout
 
 
 class Limits(NamedTuple):
-    """Bytes of one request, seconds that it may take to arrive, and what its memory is of."""
+    """The most bytes of a request, the most seconds for it to arrive, and its memory budget."""
 
     bytes: int
     seconds: float
@@ -23,10 +23,10 @@ class Limits(NamedTuple):
 async def arrived(
     request: Request, headers: Mapping[bytes, bytes], limits: Limits, grown: Grown
 ) -> Bytes:
-    """The whole body.
+    """Return the whole body.
 
     Raises:
-        BodyTimeout: it does not arrive in time.
+        BodyTimeout: the body does not arrive in time.
         BodyTooLarge, UnsupportedEncoding, ClientGone: see ``read_body``.
     """
     try:

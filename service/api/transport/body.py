@@ -1,4 +1,4 @@
-"""Reads a request's body within a limit of bytes, and takes its compression off."""
+"""Reading and decompression of request bodies within a limit of bytes, compression of answers."""
 
 import asyncio
 import zlib
@@ -12,34 +12,34 @@ from service.core.memory_budget import Reservation
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Grown = Callable[[Bytes], None]
-"""Told of a body as far as it is there; refuses it by raising."""
-# zlib's window bits: 31 takes gzip's header, 15 that of zlib, which HTTP calls deflate.
+"""Called with the part of a body received so far. Raises an error to refuse the body."""
+# zlib's window bits: 31 for the gzip format, 15 for the zlib format, which HTTP calls deflate.
 ENCODINGS = {b"gzip": 31, b"deflate": 15}
 WORTH_COMPRESSING = 1024
 PIECE = 256 * 1024
 """Bytes that are (de)compressed at once; the memory of a body is checked after each piece."""
 OFF_THE_LOOP = 64 * 1024
-"""Bytes from which (de)compression is worth a thread: zlib lets the event loop go on meanwhile."""
+"""Bytes from which (de)compression runs in a thread: zlib releases the GIL."""
 MOST_PER_BYTE = 1032
 """Deflate cannot pack more than this many bytes into one: https://zlib.net/zlib_tech.html"""
 LINGER = 2.0
-"""Seconds of a lingering close: closing while the client still sends would reset the connection,
+"""Seconds of a lingering close. Closing while the client still sends would reset the connection,
 and the client may lose the answer."""
 
 
-class ClientGone(Exception):  # noqa: N818 - not an error to tell anybody
+class ClientGone(Exception):  # noqa: N818 - not an error to report
     """The client closed the connection."""
 
 
 async def read_body(
     headers: Mapping[bytes, bytes], receive: Receive, limit: int, grown: Grown
 ) -> Bytes:
-    """The whole body, as it was sent.
+    """Return the whole body as it was sent.
 
     Raises:
-        BodyTooLarge: it has more bytes than the limit.
-        UnsupportedEncoding: it comes in a transfer coding other than chunked.
-        ClientGone: the client left.
+        BodyTooLarge: the body has more bytes than the limit.
+        UnsupportedEncoding: the transfer coding is not chunked.
+        ClientGone: the client disconnected.
     """
     length = headers.get(b"content-length")
     if length is not None and length.isdigit() and int(length) > limit:
@@ -60,7 +60,7 @@ async def read_body(
 async def decompressed(
     body: Bytes, headers: Mapping[bytes, bytes], limit: int, elsewhere: Elsewhere, grown: Grown
 ) -> Bytes:
-    """The body as it was before the client compressed it; see ``decompress``."""
+    """Return the decompressed body; see ``decompress``. A thread decompresses large bodies."""
     encoding = headers.get(b"content-encoding")
     if encoding is None:
         return body
@@ -77,7 +77,7 @@ async def decompressed(
 async def _read_rest(
     message: MutableMapping[str, Any], receive: Receive, limit: int, grown: Grown
 ) -> Bytes:
-    # Grown in place: a list of pieces takes far more memory than the body when they are small.
+    # Extended in place: a list of small pieces would need far more memory than the body.
     body = bytearray()
     while True:
         if message["type"] == "http.disconnect":
@@ -92,7 +92,7 @@ async def _read_rest(
 
 
 async def swallow(receive: Receive) -> None:
-    """Throw away what a sender that was refused still sends, for a moment."""
+    """Read and discard the rest of a refused request, for at most ``LINGER`` seconds."""
     try:
         async with asyncio.timeout(LINGER):
             message = await receive()
@@ -103,25 +103,25 @@ async def swallow(receive: Receive) -> None:
 
 
 def too_large(limit: int, size: int | None = None) -> BodyTooLarge:
-    """The error for a body beyond the limit, with its size where it was announced."""
+    """Return the error for a body beyond the limit, with its size if the client announced it."""
     if size is None:
-        return BodyTooLarge(f"the body has more than the {limit} bytes that are taken")
-    return BodyTooLarge(f"the body has {size} bytes, at most {limit} are taken")
+        return BodyTooLarge(f"the body has more than the {limit} bytes that are allowed")
+    return BodyTooLarge(f"the body has {size} bytes, at most {limit} are allowed")
 
 
 def decompress(body: Bytes, encoding: bytes, limit: int) -> Bytes:
-    """The body as it was before the client compressed it.
+    """Return the decompressed body.
 
     Raises:
-        UnsupportedEncoding: neither gzip nor deflate.
-        BodyTooLarge: it grows past ``limit`` bytes.
-        MalformedRequest: it is not what the encoding says.
+        UnsupportedEncoding: the encoding is not gzip, deflate or identity.
+        BodyTooLarge: the decompressed body has more than ``limit`` bytes.
+        MalformedRequest: the body is not valid data of this encoding.
     """
     return b"".join(decompression(body, encoding, limit))
 
 
 def decompression(body: Bytes, encoding: bytes, limit: int) -> Iterator[Bytes]:
-    """The same in parts of at most ``PIECE`` bytes."""
+    """Decompress the body in parts of at most ``PIECE`` bytes; see ``decompress``."""
     encoding = encoding.strip().lower()
     if encoding == b"identity":
         yield body
@@ -135,7 +135,7 @@ def decompression(body: Bytes, encoding: bytes, limit: int) -> Iterator[Bytes]:
         total += len(part)
         if total > limit:
             raise BodyTooLarge(
-                f"decompressed, the body has more than the {limit} bytes that are taken"
+                f"the decompressed body has more than the {limit} bytes that are allowed"
             )
         yield part
     if not machine.eof:
@@ -143,7 +143,7 @@ def decompression(body: Bytes, encoding: bytes, limit: int) -> Iterator[Bytes]:
 
 
 def _inflated(machine: "zlib._Decompress", body: Bytes, name: str) -> Iterator[bytes]:
-    # In slices of the input too: what a step leaves over is copied.
+    # The input is sliced too, because each step copies the input that it did not consume.
     whole = memoryview(body)
     for at in range(0, len(whole), PIECE):
         rest: Bytes | memoryview = whole[at : at + PIECE]
@@ -155,27 +155,27 @@ def _inflated(machine: "zlib._Decompress", body: Bytes, name: str) -> Iterator[b
             except zlib.error as error:
                 raise MalformedRequest(f"the body is not {name}: {error}") from None
             if not part and not machine.eof:
-                break  # it wants more
+                break  # it needs more input
             yield part
             rest = machine.unconsumed_tail or machine.unused_data
 
 
 def wanted_encoding(headers: Mapping[bytes, bytes], size: int) -> bytes | None:
-    """The first of gzip and deflate that the client accepts, where an answer of this size is worth
-    it."""
+    """Return the first of gzip and deflate that the client accepts; None if it accepts neither, or
+    if the answer is too small to be compressed."""
     accepts = headers.get(b"accept-encoding")
     if accepts is None or size < WORTH_COMPRESSING:
         return None
     allowed = {}
     for item in accepts.lower().split(b","):
         name, _, weight = item.partition(b";")
-        # What is left of a weight of nothing, with any number of decimals, is "q=".
+        # A weight of zero, with any number of decimals, is reduced to "q=".
         allowed[name.strip()] = weight.replace(b" ", b"").rstrip(b"0.") != b"q="
     return next((name for name in ENCODINGS if allowed.get(name)), None)
 
 
 def deflated(parts: Sequence[Buffer], encoding: bytes) -> Bytes:
-    """The body in gzip or deflate, at the fastest level."""
+    """Return the body compressed by gzip or deflate, at the fastest level."""
     machine, whole = zlib.compressobj(1, zlib.DEFLATED, ENCODINGS[encoding]), bytearray()
     for part in parts:
         view = memoryview(part)
@@ -192,7 +192,8 @@ async def compress(
     elsewhere: Elsewhere,
     held: Reservation | None,
 ) -> Bytes:
-    """The same, without holding up the event loop; ``held`` are the bytes of the answer."""
+    """Return the compressed body; see ``deflated``. A large body is compressed in a thread.
+    ``held`` are the bytes reserved for the answer."""
     if size < OFF_THE_LOOP:
         return deflated(parts, encoding)
     return await elsewhere.lane(size).run(deflated, parts, encoding, held=held)

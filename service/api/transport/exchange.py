@@ -1,4 +1,4 @@
-"""One inference request on its way through the server, and the look-out for slow ones."""
+"""The state of one inference request, and periodic checks for timeouts."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 LOOK_EVERY = 0.05
-"""Seconds between two looks at the requests that are open."""
+"""Seconds between two checks of the open requests."""
 
 
 class Admitted(NamedTuple):
@@ -31,13 +31,13 @@ class Admitted(NamedTuple):
     signature: Signature
 
     def rows(self) -> int:
-        """Rows of the request; 1 where the model knows none."""
+        """Return the number of rows of the request; 1 if the model has no rows."""
         given, wanted = self.request.inputs, self.signature.inputs
         if self.signature.batchable and len(given) == len(wanted):  # nearly always
             return len(given[0].array)
         if not self.signature.has_rows:
             return 1
-        if len(given) != len(wanted):  # defaults are overridden, which have no rows
+        if len(given) != len(wanted):  # the request overrides default inputs, which have no rows
             names = {spec.name for spec in wanted}
             given = tuple([each for each in given if each.name in names])
         if self.signature.batchable:
@@ -53,9 +53,9 @@ class Pictured(NamedTuple):
 
 
 class Exchange:
-    """A request and what became of it: filled in as it gets on.
+    """A request and its result. Its fields are filled in step by step.
 
-    What is not known at first stands in the class, since one is made for every request.
+    Initial values are class attributes: this makes instances, one for each request, cheaper.
     """
 
     version: ModelVersion | None = None
@@ -78,16 +78,16 @@ class Watched(Protocol):
     """Something that may take too long."""
 
     def look(self, now: float) -> None:
-        """Do what has to be done at this time of ``perf_counter``."""
+        """Check for timeouts; ``now`` is the time of ``perf_counter``."""
 
 
 class LookOut:
-    """Looks at what may take too long from time to time: a timer for each would cost more than
-    most requests do.
+    """Periodic checks of everything that may take too long. A timer for each request would cost
+    more than most requests.
     """
 
     def __init__(self) -> None:
-        # All mutable state: what is watched, and the timer while there is anything.
+        # All mutable state: the watched objects, and the timer while there are any.
         self._open: set[Watched] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -95,14 +95,14 @@ class LookOut:
         return len(self._open)
 
     def open(self, watched: Watched) -> None:
-        """From now on it is looked at."""
+        """Begin to check ``watched``."""
         self._open.add(watched)
         if self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(LOOK_EVERY, self._look, loop)
 
     def close(self, watched: Watched) -> None:
-        """It need not be looked at any more."""
+        """Stop checking ``watched``."""
         self._open.discard(watched)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -111,7 +111,7 @@ class LookOut:
             try:
                 watched.look(now)
             except Exception as error:
-                # The others are looked at all the same.
+                # The others are still checked.
                 self._open.discard(watched)
-                _log.error("a look-out failed: %s: %s", type(error).__name__, error)
+                _log.error("a timeout check failed: %s: %s", type(error).__name__, error)
         self._timer = loop.call_later(LOOK_EVERY, self._look, loop) if self._open else None

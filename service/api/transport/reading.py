@@ -1,14 +1,14 @@
-"""Reads clients that send much in turns, and bounds how many are read after their reply.
+"""Reads in turns from clients that send much, and limits how many are read after their reply.
 
-libuv reads up to 32 full buffers of a connection before it looks at another: of sixteen clients
-that send as fast as they are read, 128 MB between two answers to others.
+libuv reads up to 32 full buffers of a connection before it reads the next. With sixteen clients
+that send as fast as they can, this is 128 MB between two answers to other clients.
 """
 
 import asyncio
 from typing import Protocol
 
 FULL = 128 * 1024
-"""Bytes; a connection that has sent this many at once is read again when it is its turn."""
+"""Bytes; a connection that has sent this many at once must wait for its turn to be read again."""
 MOST_LINGERING = 128
 
 
@@ -16,19 +16,19 @@ class Read(Protocol):
     """A connection that waits for its turn."""
 
     def end_turn(self) -> None:
-        """Read again, unless there are other reasons not to."""
+        """Resume reading, unless it is also paused for another reason."""
 
 
 class ReadTurns:
-    """One connection is read in each turn of the event loop, of those that wait."""
+    """In each iteration of the event loop, one of the waiting connections is read."""
 
     def __init__(self) -> None:
-        # All mutable state: those that are paused here, in order (a dictionary, to find one at
-        # once). While there is one, `_next` is about to be called.
+        # All mutable state: the paused connections, in order (a dictionary, for fast lookup).
+        # While there are any, `_next` is scheduled.
         self._waiting: dict[Read, None] = {}
 
     def wait(self, connection: Read) -> None:
-        """Call ``end_turn`` when it is the connection's turn. It is not to be read until then."""
+        """Call ``end_turn`` when it is the connection's turn. Do not read from it until then."""
         if connection not in self._waiting:
             self._waiting[connection] = None
             if len(self._waiting) == 1:
@@ -50,11 +50,12 @@ class Lingers(Protocol):
 
 
 class Lingering:
-    """Connections whose rest is read for a moment and thrown away, so that their clients see the
-    answer; at most so many.
+    """Connections that were answered early. The rest of their requests is read and discarded for a
+    moment, so that their clients receive the answer.
 
-    When there are more, the one that has had the most time is closed. A client that has left is
-    found only behind everything that it has sent: without a bound, thousands were held and read.
+    At most ``most`` connections are kept; beyond that, the oldest is closed. The server detects a
+    disconnect only after it has read everything that the client sent. Without a limit, thousands of
+    such connections were held and read.
     """
 
     def __init__(self, most: int = MOST_LINGERING) -> None:
@@ -63,11 +64,11 @@ class Lingering:
         self._connections: dict[Lingers, None] = {}
 
     def add(self, connection: Lingers) -> None:
-        """Its client has its answer."""
+        """Add a connection whose answer was sent. Close the oldest if there are too many."""
         self._connections[connection] = None
         if len(self._connections) > self._most:
             next(iter(self._connections)).hang_up()
 
     def remove(self, connection: Lingers) -> None:
-        """It is closed, or its request has come to its end."""
+        """Remove a connection that is closed or whose request is complete."""
         self._connections.pop(connection, None)

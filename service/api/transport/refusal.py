@@ -1,8 +1,8 @@
-"""An answer before the request has been read, with a lingering close.
+"""An answer sent before the request has been read, with a lingering close.
 
 Closing while the client still sends would reset the connection, and the client may lose the
-answer. So the answer is sent whole, the client gets a moment to read it and stop, and then the
-connection is closed.
+answer. So the whole answer is sent first. The client gets a moment to read it and to stop sending.
+Then the connection is closed.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ SMALL_BODY = 2**16
 
 
 class Refusal(JSONResponse):
-    """An error, after which nothing more is read than what comes within a moment."""
+    """An error answer. After it, the rest of the request is read for a moment only."""
 
     def __init__(
         self, body: Mapping[str, Any], status: int, headers: Mapping[str, str] | None = None
@@ -28,7 +28,7 @@ class Refusal(JSONResponse):
         super().__init__(body, status, {**(headers or {}), "connection": "close"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, listen for a moment, and end."""
+        """Send the answer, read for a moment, and end."""
         start = {"type": "http.response.start", "status": self.status_code}
         await send({**start, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
@@ -41,8 +41,11 @@ def turned_away(
     headers: Mapping[str, str],
     body: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
-    """The answer to a request that shows no key that allows it; ``headers`` are the request's.
-    ``body`` is for protocols with errors of their own."""
+    """Return the answer to a request without a key that allows it.
+
+    ``headers`` are the headers of the request. ``body`` is the answer's body for protocols with
+    their own error format.
+    """
     body = body or {"error": str(error)}
     more = {}
     if isinstance(error, Unauthenticated):

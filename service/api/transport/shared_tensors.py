@@ -1,5 +1,6 @@
-"""Tensors in shared memory: inputs are read from there before the queue, outputs are written there
-with the answer. HTTP and gRPC read requests, and write answers, in ways of their own.
+"""Tensors in shared memory: inputs are read before the queue, outputs are written with the answer.
+
+HTTP and gRPC decode requests and encode answers themselves.
 """
 
 from collections.abc import Mapping
@@ -22,15 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The place for an output. It keeps the region until the answer, even if the region is
-    unregistered."""
+    """The place for an output in shared memory. It keeps the region until the answer is written,
+    even if the region is unregistered."""
 
     region: "Region"
     place: Place
     where: str
 
     def put(self, data: bytes | bytearray | memoryview) -> Mapping[str, str | int]:
-        """Write the output; gives its parameters in the answer.
+        """Write the output; return its parameters for the answer.
 
         Raises:
             MalformedRequest: see ``Region.write``.
@@ -42,34 +43,36 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class SharedTensors:
-    """The regions that requests may name, None where the server has no shared memory; ``limit`` is
-    the most bytes that the inputs of a request may have there."""
+    """The regions that requests may name; None if the server has no shared memory.
+
+    ``limit`` is the most bytes that the inputs of a request may have in shared memory.
+    """
 
     regions: "Regions | None"
     limit: int
 
     def size(self, request: InferRequest) -> int:
-        """Bytes of the inputs that are to be read.
+        """Return the number of bytes of the request's inputs in shared memory.
 
         Raises:
             MalformedRequest: the server has no shared memory.
-            BodyTooLarge: they are more than one request may have.
+            BodyTooLarge: the inputs have more bytes than one request may have.
         """
         if self.regions is None:
             raise MalformedRequest(NO_SHARED_MEMORY)
         size = sum([each.place.size for each in request.shared or ()])
         if size > self.limit:
             raise BodyTooLarge(
-                f"the inputs in shared memory have {size} bytes, at most {self.limit} are taken"
+                f"the inputs in shared memory have {size} bytes, at most {self.limit} are allowed"
                 " (--max-body-bytes)"
             )
         return size
 
     def read(self, request: InferRequest, pace: Paced) -> InferRequest:
-        """The request with all of its inputs, and with outputs that know where they go.
+        """Return the request with all of its inputs, and with the places of its outputs.
 
         Raises:
-            MalformedRequest: a region is not registered, or does not have the tensor.
+            MalformedRequest: a region is not registered, or the tensor does not fit in it.
         """
         regions = self.regions
         assert regions is not None, "size() comes first"

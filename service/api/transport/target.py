@@ -1,4 +1,4 @@
-"""What the path of an inference request names, and the id that its client gives it."""
+"""The model and version in the path of an inference request, and the client's request id."""
 
 import re
 from functools import lru_cache
@@ -9,12 +9,12 @@ PATH = re.compile(
     r"|/v1/models/(?P<v1>[^/:]+)(?:/versions/(?P<n1>[^/:]+))?:predict"
 )
 PLAIN = re.compile(rb"[\w./:-]{1,511}")
-"""A URL without a query and percent-encoding, and no longer than any model's that could serve."""
+"""A URL without a query or percent-encoding, not longer than the URL of any possible model."""
 LONGEST_ID = 128
 
 
 class Target(NamedTuple):
-    """What a path asks for."""
+    """The protocol, model and version in a path."""
 
     protocol: str
     model: str
@@ -22,7 +22,7 @@ class Target(NamedTuple):
 
 
 def target_of(path: str) -> Target | None:
-    """What a decoded path asks for; None if it is not one of inference."""
+    """Return the target of a decoded path; None if it is not an inference path."""
     match = PATH.fullmatch(path)
     if match is None:
         return None
@@ -32,11 +32,11 @@ def target_of(path: str) -> Target | None:
 
 @lru_cache(maxsize=1024)
 def target_of_url(url: bytes) -> Target | None:
-    """What a URL asks for as it was sent; None also for one that must be decoded first."""
+    """Return the target of a URL as it was sent; None also for a URL that must be decoded first."""
     return target_of(url.decode()) if PLAIN.fullmatch(url) else None
 
 
 def given_id(header: bytes | None) -> bytes | None:
-    """A client's id for its request, if it can be used in headers and the log."""
+    """Return a client's id for its request; None if it cannot be used in headers and the log."""
     usable = header and len(header) <= LONGEST_ID and header.isascii()
     return header if usable else None

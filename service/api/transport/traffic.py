@@ -1,7 +1,7 @@
 """The memory of requests and answers in flight, shared by all connections.
 
-Bodies and answers of less than ``LARGE`` bytes that are there at once take no part. Where there is
-no room, answers that nobody takes go first; then who asks for more is refused.
+Bodies and answers of at most ``LARGE`` bytes that arrive at once are not counted. If there is no
+room, answers that their clients do not read are dropped first. Then the new request is refused.
 """
 
 import logging
@@ -20,30 +20,30 @@ from service.core.requests import InferRequest
 
 _log = logging.getLogger(__name__)
 GRACE_SECONDS = 1.0
-"""For which a client may read nothing of its answer before the answer may be dropped."""
+"""Seconds that a client may read nothing of its answer before the answer may be dropped."""
 ANSWER_FACTOR = 3
-"""An answer while it is built, in bytes for each of its own: text that grows, and a copy with its
-head."""
+"""Bytes of memory for each byte of an answer while it is built: text that grows, and a copy with
+its head."""
 SPARE = 4
-"""Small bodies may take this part of the share when large ones have filled it."""
+"""When large bodies have filled the budget, small bodies may use a further 1/4 of it."""
 MARGIN = 64 * 2**20
-"""Bytes of address space that stay free where it is limited: for threads, and for what is small.
-Parsers crash where there is none (orjson does)."""
+"""Bytes of address space that stay free if it is limited: for threads and small allocations.
+Parsers such as orjson crash if none is left."""
 
 
 class Slow(Protocol):
-    """A connection that holds an answer which its client does not take."""
+    """A connection that holds an answer which its client does not read."""
 
     def silent_since(self) -> float:
-        """The time of ``perf_counter`` at which the client last took something."""
+        """Return the time of ``perf_counter`` at which the client last read from the connection."""
 
     def drop(self) -> None:
-        """Cut the connection, and the answer with it."""
+        """Close the connection and discard the answer."""
 
 
 class Holder(Protocol):
-    """A request and the bytes that are reserved for it; none as long as it is small. ``weight`` is
-    what the first ``weighed`` bytes of its body need."""
+    """A request and the bytes that are reserved for it; None while it is small. ``weight`` is the
+    memory that the first ``weighed`` bytes of its body need."""
 
     held: Reservation | None
     weight: int
@@ -56,7 +56,7 @@ class _Held:
 
 
 class Counts(NamedTuple):
-    """Bytes in flight and their limit; requests that were refused and answers that were dropped."""
+    """Bytes in flight and their limit; the numbers of refused requests and of dropped answers."""
 
     held: int
     limit: int
@@ -65,34 +65,34 @@ class Counts(NamedTuple):
 
 
 class Traffic:
-    """Reserves memory for requests before they come and for answers before they are built.
+    """Reserves memory for requests before they arrive and for answers before they are built.
 
-    ``address_space`` gives the bytes of it that are left, None where it has no limit.
+    ``address_space`` returns the bytes of address space that are left; None if it has no limit.
     """
 
     def __init__(self, limit: int, address_space: Callable[[], int | None] = lambda: None) -> None:
         self._budget = Budget(limit)
         self._address_space = address_space
-        # All mutable state beside the budget: the answers that wait for their readers.
+        # All mutable state besides the budget: answers that their clients do not read; counts.
         self._slow: dict[Slow, Reservation] = {}
         self._refused = self._dropped = 0
 
     def counts(self) -> Counts:
-        """What metrics tell."""
+        """Return the counts for metrics."""
         return Counts(self._budget.held, self._budget.limit, self._refused, self._dropped)
 
     def expect(self, holder: Holder, length: int, raw: bool) -> None:
-        """Reserve memory for a body of ``length`` bytes, compressed or not, that begins to come.
+        """Reserve memory for a body of ``length`` bytes, compressed or not, that begins to arrive.
 
         Raises:
-            BodyTooLarge: whatever is in it, it never fits.
-            MemoryFull: it does not fit now.
+            BodyTooLarge: the body never fits, whatever its contents.
+            MemoryFull: the body does not fit now.
         """
         limit = self._budget.limit
         if least(length, raw) > limit:
             raise BodyTooLarge(
                 f"a body of {length} bytes needs at least {least(length, raw)} bytes of memory, at"
-                f" most {limit} are for requests (--memory-budget)"
+                f" most {limit} are available for requests (--memory-budget)"
             )
         if length > LARGE:
             self._reserve(holder, min(announced(length, raw), limit))
@@ -100,11 +100,11 @@ class Traffic:
             self._reserve(holder, length, limit // SPARE)
 
     def grow(self, holder: Holder, body: bytes | bytearray, raw: bool) -> None:
-        """Reserve memory for the part of the body that has come. Measures it every ``LARGE`` bytes,
-        for parts of any size.
+        """Reserve memory for the part of the body that has arrived. The part is measured every
+        ``LARGE`` bytes, whatever the size of the pieces.
 
         Raises:
-            MemoryFull, BodyTooLarge: as above.
+            MemoryFull, BodyTooLarge: see ``expect``.
         """
         if len(body) - holder.weighed >= LARGE:
             holder.weight += weigh(body[holder.weighed :], raw)
@@ -112,19 +112,19 @@ class Traffic:
             self._grow_to(holder, holder.weight)
 
     def came(self, holder: Holder, body: bytes | bytearray, header_length: int) -> None:
-        """All of a binary body is there; strings in it become objects.
+        """Reserve memory for a complete binary body that may have strings, which become objects.
 
         Raises:
-            MemoryFull, BodyTooLarge: as above.
+            MemoryFull, BodyTooLarge: see ``expect``.
         """
         if may_hold_strings(memoryview(body)[:header_length]):
             self._grow_to(holder, STRINGS * len(body))
 
     def expand(self, holder: Holder, size: int) -> None:
-        """Reserve memory for data beside the body: decoded images, tensors in shared memory.
+        """Reserve memory for data besides the body: decoded images, tensors in shared memory.
 
         Raises:
-            MemoryFull, BodyTooLarge: as above.
+            MemoryFull, BodyTooLarge: see ``expect``.
         """
         self._grow_to(holder, size + (holder.held.size if holder.held else 0))
 
@@ -138,8 +138,8 @@ class Traffic:
         """Reserve memory for an answer of this size.
 
         Raises:
-            ResponseTooLarge: it never fits.
-            MemoryFull: it does not fit now.
+            ResponseTooLarge: the answer never fits.
+            MemoryFull: the answer does not fit now.
         """
         if size.answer <= LARGE:
             return
@@ -148,41 +148,41 @@ class Traffic:
         if needed > self._budget.limit:
             raise ResponseTooLarge(
                 f"an answer of {size.answer} bytes needs {needed} bytes of memory with its request,"
-                f" at most {self._budget.limit} are for requests (--memory-budget)"
+                f" at most {self._budget.limit} are available for requests (--memory-budget)"
             )
         self._reserve(holder, needed)
 
     def outputs(self, size: int) -> Reservation | None:
-        """Reserve memory for outputs that are put together from several runs; None for small ones.
+        """Reserve memory for outputs that are joined from several runs; None for small outputs.
 
         Raises:
-            ResponseTooLarge: they never fit.
-            MemoryFull: they do not fit now.
+            ResponseTooLarge: the outputs never fit.
+            MemoryFull: the outputs do not fit now.
         """
         if size <= LARGE:
             return None
         if size > self._budget.limit:
             raise ResponseTooLarge(
-                f"the outputs of all rows need {size} bytes of memory, at most"
-                f" {self._budget.limit} are for requests (--memory-budget): send fewer rows"
+                f"the outputs of all rows need {size} bytes of memory, at most {self._budget.limit}"
+                " are available for requests (--memory-budget): send fewer rows"
             )
         holder = _Held()
         self._reserve(holder, size)
         return holder.held
 
     def release(self, holder: Holder) -> None:
-        """The request has ended."""
+        """Release the memory of a request that has ended."""
         if holder.held is not None:
             holder.held.release()
             holder.held = None
 
     @contextmanager
     def body(self, headers: Mapping[bytes, bytes], limit: int) -> Iterator[Grown]:
-        """Memory for a body of the control plane as long as the context lasts; gives what is to be
-        told of its parts.
+        """Reserve memory for a body of the control plane within a context. The context value must
+        be called with the body each time it has grown.
 
         Raises:
-            MemoryFull, BodyTooLarge: as above.
+            MemoryFull, BodyTooLarge: see ``expect``.
         """
         holder = _Held()
         length = headers.get(b"content-length", b"0")
@@ -194,13 +194,13 @@ class Traffic:
             self.release(holder)
 
     def keep(self, slow: Slow, size: int) -> None:
-        """So many bytes of answers wait on a connection for its client."""
+        """Count ``size`` bytes of answers that wait on a connection for its client."""
         if slow not in self._slow:
             self._slow[slow] = Reservation(self._budget)
         self._slow[slow].force(size)
 
     def forget(self, slow: Slow) -> None:
-        """The client has taken the bytes, or has disconnected."""
+        """Release the bytes of a client that has read them or has disconnected."""
         held = self._slow.pop(slow, None)
         if held is not None:
             held.release()
@@ -212,7 +212,7 @@ class Traffic:
         if size > self._budget.limit:
             raise BodyTooLarge(
                 f"the body needs {size} bytes of memory or more when it is read, at most"
-                f" {self._budget.limit} are for requests (--memory-budget)"
+                f" {self._budget.limit} are available for requests (--memory-budget)"
             )
         self._reserve(holder, size)
 
@@ -223,12 +223,12 @@ class Traffic:
             self._refused += 1
             raise MemoryFull(
                 f"requests and answers in flight hold {self._budget.held} bytes, this one needs"
-                f" {more} more and {self._budget.limit} are for all (--memory-budget): try again"
+                f" {more} more, the limit is {self._budget.limit} (--memory-budget): try again"
             )
         holder.held = held
 
     def _make_room(self, size: int, beyond: int) -> bool:
-        """Whether there is room, after answers that their clients do not read were dropped."""
+        """Return True if there is room. Drop answers that their clients do not read, if needed."""
         while not self._fits(size, beyond):
             slowest = min(self._slow, key=lambda slow: slow.silent_since(), default=None)
             if slowest is None or perf_counter() - slowest.silent_since() < GRACE_SECONDS:
@@ -237,12 +237,12 @@ class Traffic:
             self.forget(slowest)
             slowest.drop()
             self._dropped += 1
-            _log.warning("dropped an answer that its client did not take: %d bytes left", size_of)
+            _log.warning("dropped an answer that its client did not read: %d bytes left", size_of)
         return True
 
     def _fits(self, size: int, beyond: int) -> bool:
         if not self._budget.has_room(size, beyond):
             return False
         left = self._address_space()
-        # What is held may be allocated or not: it counts as if it were not.
+        # Reserved bytes may be allocated already or not: they are counted as not allocated.
         return left is None or left >= self._budget.held + size + MARGIN

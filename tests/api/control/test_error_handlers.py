@@ -17,7 +17,7 @@ async def test_what_is_nowhere_is_404_and_points_to_the_docs(
 ) -> None:
     reply = await client.get(path)
     assert reply.status_code == 404
-    assert reply.json() == {"error": f"there is nothing at GET {path}; /docs lists what there is"}
+    assert reply.json() == {"error": f"there is no route for GET {path}; /docs lists all routes"}
 
 
 @pytest.mark.parametrize(

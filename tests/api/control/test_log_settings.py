@@ -57,10 +57,13 @@ async def test_a_change_takes_effect_and_can_be_taken_back(
     [
         ({"log_file": "/tmp/log"}, "\"log_file\" is '' and cannot be changed"),
         ({"log_format": "ISO8601"}, "cannot be changed while the server runs"),
-        ({"log_level": "debug"}, '"log_level" is no log setting; there are log_file, '),
+        (
+            {"log_level": "debug"},
+            '"log_level" is not a log setting; the log settings are log_file, ',
+        ),
         ({"log_info": 1}, '"log_info" must be true or false, got 1'),
         ({"log_verbose_level": True}, '"log_verbose_level" must be an integer, got True'),
-        ({"log_info": True, "log_error": False}, "they contradict here"),
+        ({"log_info": True, "log_error": False}, "the requested values contradict this"),
     ],
 )
 async def test_what_cannot_be_had_is_refused_and_changes_nothing(

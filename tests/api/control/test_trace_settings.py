@@ -27,7 +27,7 @@ async def test_asking_for_what_is_changes_nothing(
     [
         ({"trace_level": ["TIMESTAMPS"]}, "the server does not trace"),
         ({"trace_rate": "1"}, "\"trace_rate\" is '0' and cannot be changed"),
-        ({"trace_speed": "1"}, '"trace_speed" is no trace setting'),
+        ({"trace_speed": "1"}, '"trace_speed" is not a trace setting'),
     ],
 )
 async def test_tracing_cannot_be_turned_on(

@@ -75,7 +75,7 @@ BAD: list[tuple[Any, str]] = [
     ({"max_batch_size": -1}, "config: max_batch_size"),
     ({"dynamic_batching": {"priority_levels": 2}}, "dynamic_batching.priority_levels is not"),
     ({"version_policy": {"specific": {"versions": []}}}, "version_policy.specific.versions"),
-    ({"name": "other"}, 'config: the name is "other", the model "m"'),
+    ({"name": "other"}, 'config: the name is "other", expected "m"'),
     ([], "config is a list"),
 ]
 
@@ -104,7 +104,9 @@ def test_a_text_that_is_no_json_is_refused() -> None:
     ],
 )
 def test_a_library_of_operators_comes_with_no_request(config: dict[str, Any]) -> None:
-    with pytest.raises(MalformedRequest, match="custom operators are code, which no request can"):
+    with pytest.raises(
+        MalformedRequest, match="custom operators are code, which a request must not"
+    ):
         read_configuration("m", json.dumps(config))
 
 

@@ -119,7 +119,7 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
     "a name with a zero": ({"path": "/admin/models/a\0b/versions"}, 400, "name"),
     "a name that looks like another": ({"path": "/admin/models/ｍ/versions"}, 400, "name"),
     "a long name": ({"path": f"/admin/models/{'m' * 5000}/versions"}, 400, "name"),
-    "a path for a name": ({"path": "/admin/models/../../m/versions"}, 404, "nothing at POST"),
+    "a path for a name": ({"path": "/admin/models/../../m/versions"}, 404, "no route for POST"),
 }  # fmt: skip
 
 
@@ -239,7 +239,7 @@ async def test_a_model_without_many_files_is_told_how_to_send_a_folder(
     status, _, answer = await call(server(), graph(*(f"w{n}" for n in range(9))))
     assert status == 400 and "'w4' and 4 more is not in the upload" in answer["error"]
     assert answer["error"].endswith(
-        "send all files at once, from a folder that holds nothing else: tar -cf - . |"
+        "send all files at once, from a folder that has no other files: tar -cf - . |"
         ' curl -H "X-API-Key: $QUANTSERVE_ADMIN_KEY" -T -'
         f" -H 'Content-Type: application/x-tar' http://127.0.0.1:8000{PLACE}"
     )

@@ -155,7 +155,7 @@ async def test_tensors_are_taken_as_ever(tmp_path: Path) -> None:
         (lambda: binary(b""), "is empty"),
         (lambda: binary(b"not an image"), "not a readable image"),
         (lambda: binary(PHOTO, b"GIF89a...."), 'input "image": image 1 is not a readable'),
-        (lambda: in_json("?"), "image 0 is no base64"),
+        (lambda: in_json("?"), "image 0 is not base64"),
         (lambda: in_json("AAAA", "AAAA", shape=[1]), "has 2 images, shape [1] needs 1"),
         (lambda: in_json(*["AAAA"] * 257), "has 257 images, expected 1 to 256"),
         (lambda: in_json(shape=[0]), "has 0 images"),
@@ -205,7 +205,7 @@ async def test_an_image_and_the_tensor_it_becomes_are_not_both_taken(tmp_path: P
     async with serve(tmp_path) as served:
         answer = await ask(served, "/v2/models/echo/infer", json=body)
         assert answer.status_code == 400
-        assert "send one of them" in answer.json()["error"]
+        assert "send only one of them" in answer.json()["error"]
 
 
 async def test_images_of_different_sizes_do_not_fit_together(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ async def test_images_of_different_sizes_do_not_fit_together(tmp_path: Path) -> 
         np.testing.assert_array_equal(found[0], np.asarray(picture(50, 100)))
         answer = await ask(served, "/v2/models/raw/infer", **binary(TALL, PHOTO))
         assert answer.status_code == 400
-        assert "send each in a request of its own" in answer.json()["error"]
+        assert "send each in a separate request" in answer.json()["error"]
 
 
 LABELS = '\n[outputs.scores]\nlabels = ["red", "green", "blue"]\n'

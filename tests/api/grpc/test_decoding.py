@@ -88,7 +88,7 @@ def test_a_request_may_have_all_of_its_tensors_in_shared_memory() -> None:
     assert found.inputs == () and found.shared is not None and found.shared[0].name == "x"
     assert found.outputs[0].shared == Place("r", 8, 16)
     request.inputs[0].contents.fp32_contents.append(1)
-    with pytest.raises(MalformedRequest, match='"contents" beside "shared_memory_region"'):
+    with pytest.raises(MalformedRequest, match='both "contents" and "shared_memory_region"'):
         read(request)
 
 
@@ -119,7 +119,7 @@ BAD = [
     (lambda r: setattr(r.inputs[0], "datatype", "FLOAT"), '"FLOAT", expected one of BOOL'),
     (lambda r: r.inputs[0].shape.__setitem__(0, -1), "at least 0, got -1"),
     (lambda r: r.inputs[0].shape.extend([1] * 40), "up to 32"),
-    (lambda r: r.inputs[0].contents.fp32_contents.append(1), "send one of them"),
+    (lambda r: r.inputs[0].contents.fp32_contents.append(1), "send only one"),
     (lambda r: r.parameters["sequence_id"].MergeFrom(InferParameter(int64_param=3)), "sequence"),
     (lambda r: r.outputs.extend([r.outputs.add(name="y")]), "twice"),
     (

@@ -40,7 +40,7 @@ def test_every_answer_has_a_request_of_its_own(tiny: LanguageModel) -> None:
 
 
 def test_a_template_that_shows_no_tools_refuses_them(tiny: LanguageModel) -> None:
-    with pytest.raises(BadArgument, match="takes none") as refused:
+    with pytest.raises(BadArgument, match="does not support tools") as refused:
         chat_call({**CHAT, "tools": TOOLS}).prompts(with_template(tiny, TEMPLATE))
     assert refused.value.param == "tools"
 

@@ -117,7 +117,7 @@ def test_a_message_that_is_cut_anywhere_is_a_broken_line(
 )
 def test_what_is_no_message_is_a_broken_line(line: Line, message: bytes) -> None:
     line[0].sendall(message)
-    with pytest.raises(LineBroken, match="what came is no message"):
+    with pytest.raises(LineBroken, match="the received data is not a valid message"):
         receive(line[1])
 
 

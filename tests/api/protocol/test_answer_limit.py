@@ -39,7 +39,7 @@ def test_the_text_itself_decides_where_its_longest_form_would_not_fit(value: flo
     outputs = (tensor(2**18, value),)
     size = len(codec.encode(InferResponse("m", 1, outputs), [False])[0])
     assert size <= v2_size(InferRequest(()), outputs, [()], True, 3 * size // 2).answer
-    with pytest.raises(ResponseTooLarge, match=f"bytes, at most {size // 2} are given"):
+    with pytest.raises(ResponseTooLarge, match=f"bytes, at most {size // 2} are allowed"):
         v2_size(InferRequest(()), outputs, [()], True, size // 2)
     nested = len(v1.encode(InferResponse("m", 1, outputs)))
     assert nested <= v1_size(outputs, 2 * nested).answer

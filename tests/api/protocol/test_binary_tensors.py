@@ -47,7 +47,7 @@ def test_a_view_that_is_not_aligned_is_copied() -> None:
         ("BYTES", [2], b"\1\0\0\0a", "has 1 values, shape [2] needs 2"),
         ("BYTES", [1], b"\1\0\0\0a\1\0\0\0b", "has 2 values, shape [1] needs 1"),
         ("BYTES", [1], b"\5\0\0\0a", "BYTES element 0 has 5 bytes, 1 are left"),
-        ("BYTES", [1], b"\5\0", "BYTES element 0 has no whole length"),
+        ("BYTES", [1], b"\5\0", "BYTES element 0 has an incomplete length"),
         ("BYTES", [1], b"\1\0\0\0\xff", "a BYTES element is not UTF-8"),
     ],
 )

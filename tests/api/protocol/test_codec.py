@@ -108,7 +108,9 @@ def test_data_is_in_shared_memory_or_in_the_request(extra: dict[str, Any]) -> No
     more = (
         {"parameters": IN_SHARED_MEMORY | extra["parameters"]} if "parameters" in extra else extra
     )
-    with pytest.raises(MalformedRequest, match='input "x" has data beside "shared_memory_region"'):
+    with pytest.raises(
+        MalformedRequest, match='input "x" has both data and "shared_memory_region"'
+    ):
         decode(orjson.dumps({"inputs": [tensor | more]}))
 
 
@@ -152,7 +154,7 @@ def test_an_output_is_named_once(binary: bool, parameters: dict[str, Any]) -> No
 def test_outputs_have_a_largest_number() -> None:
     message = orjson.loads(request())
     message["outputs"] = [{"name": str(number)} for number in range(4097)]
-    with pytest.raises(MalformedRequest, match="has 4097 items, at most 4096 are taken"):
+    with pytest.raises(MalformedRequest, match="has 4097 items, at most 4096 are allowed"):
         decode(orjson.dumps(message))
 
 

@@ -100,7 +100,7 @@ def test_rows_that_share_a_length_are_padded_alike_and_differ_in_none() -> None:
     both = signature(IDS, MASK)
     found = read(["ids", "mask"], [[[1, 2], [3]], [[1, 1], [1]]], both, PADS)
     assert found == {"ids": [[1, 2], [3, 9]], "mask": [[1, 1], [1, 0]]}
-    with pytest.raises(MalformedRequest, match='length "s", row 0 of "ids" has 2.*"mask" 1'):
+    with pytest.raises(MalformedRequest, match='length "s", row 0 of "ids" has 2.*"mask" has 1'):
         read(["ids", "mask"], [[[1, 2], [3]], [[1], [1]]], both, PADS)
 
 

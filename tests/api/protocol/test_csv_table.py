@@ -22,7 +22,7 @@ def test_csv_that_does_not_say_so_is_told_how_to() -> None:
 BAD_CSV = {
     "nothing": (TWO, "", "the CSV is empty"),
     "blank lines": (TWO, "\n\n", "the CSV is empty"),
-    "no rows": (TWO, "age,city\n", "no row below"),
+    "no rows": (TWO, "age,city\n", "no row after"),
     "a missing column": (TWO, "age\n1\n", 'column "city" is missing'),
     "an additional column": (TWO, "age,city,zip\n1,a,2", 'unknown column "zip"'),
     "semicolons": (TWO, "age;city\n1;Paris\n", 'unknown column "age;city"'),
@@ -82,7 +82,7 @@ def test_csv_of_many_rows_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> N
 def test_csv_of_more_cells_than_are_taken_is_refused_before_it_is_read() -> None:
     csv_table.check_size(b"a\n" + b"1\n" * (MAX_JSON_VALUES - 1))
     for body in (b"1\n" * (MAX_JSON_VALUES + 1), b"1,1\r\n" * (MAX_JSON_VALUES // 2 + 1)):
-        with pytest.raises(MalformedRequest, match=f"at most {MAX_JSON_VALUES} are taken"):
+        with pytest.raises(MalformedRequest, match=f"at most {MAX_JSON_VALUES} are allowed"):
             csv_table.check_size(body)
     cities = b"age,city\n" + b"1,a\n" * (2**16 + 1)
     with pytest.raises(MalformedRequest, match="BYTES elements, at most 65536"):

@@ -56,8 +56,8 @@ def test_v1(message: Any) -> None:
         ({"instances": [{"b64": TEXT}, 3]}, "instance 1: expected"),
         ({"instances": [{"b64": TEXT, "key": 1}]}, "instance 0: expected"),
         ({"instances": [{"b64": 5}]}, "image 0 is an integer, expected base64"),
-        ({"instances": [{"b64": "AAA"}]}, "no base64"),
-        ({"instances": [{"b64": "\u00e4"}]}, "no base64"),
+        ({"instances": [{"b64": "AAA"}]}, "not base64"),
+        ({"instances": [{"b64": "\u00e4"}]}, "not base64"),
         ({"instances": [{"b64": TEXT}] * (MOST_IMAGES + 1)}, "expected 1 to 256"),
     ],
 )
@@ -97,8 +97,8 @@ def test_v2_in_json_and_in_binary() -> None:
     [
         (b"\1\0\0\0a", "has 1 images, shape \\[2\\] needs 2"),
         (b"\1\0\0\0a" * 3, "has 3 images"),
-        (b"\x09\0\0\0a", "element 0 says 9 bytes, 1 are left"),
-        (b"\1\0\0\0a\0\0", "element 1 says 0 bytes, 0 are left"),
+        (b"\x09\0\0\0a", "element 0 has 9 bytes, 1 are left"),
+        (b"\1\0\0\0a\0\0", "element 1 has 0 bytes, 0 are left"),
         (b"\0\0\0\0" * 300, "expected 1 to 256"),
     ],
 )

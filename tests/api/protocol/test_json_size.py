@@ -36,7 +36,7 @@ def test_more_than_the_limit_is_refused_with_what_to_do() -> None:
     check_size(b'{"a": [' + b",".join([b"1"] * 5) + b"]}", 10)
     check_size(b'{"a": "' + b"," * 99 + b'"}', 10)
     for document in (b"[1,1,1,1,1,1,1,1,1]", b"[[],[],[]]", memoryview(b"[{},{},{}]")):
-        with pytest.raises(MalformedRequest, match="at most 10 are taken: send fewer rows"):
+        with pytest.raises(MalformedRequest, match="at most 10 are allowed: send fewer rows"):
             check_size(document, 10)
 
 

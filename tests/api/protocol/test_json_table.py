@@ -58,7 +58,7 @@ BAD: dict[str, tuple[dict[str, Any], Signature, str]] = {
     "another column of several": (
         {"instances": [{"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 2, "d": 3}]}, WIDE, 'row 1: .*"d"',
     ),
-    "tensors of v2": ({"inputs": [TENSOR]}, TWO, "tensors of the v2 protocol, which /v2/models"),
+    "tensors of v2": ({"inputs": [TENSOR]}, TWO, "tensors of the v2 protocol: send them to"),
     "split of a list": ({"dataframe_split": []}, TWO, '"columns" and "data", got a list'),
     "split without rows": ({"dataframe_split": {"data": []}}, TWO, "at least one row"),
     "split of short rows": (

@@ -45,7 +45,7 @@ async def test_they_are_those_of_the_data_plane(tiny: Served) -> None:
         ({"input": [999]}, 400, None, "999 is not a token id"),
         ({"input": ""}, 200, None, ""),
         ({"input": "the " * 99, "truncate": False}, 400, None, "text 0 has more than 64 tokens"),
-        ({"input": []}, 400, "input", "none empty"),
+        ({"input": []}, 400, "input", "not empty"),
         ({"stream": True}, 400, "stream", "unrecognized request argument"),
     ],
 )

@@ -73,7 +73,7 @@ async def test_predict_gives_all_labels_of_texts_and_pairs(tiny: Served) -> None
 
 async def test_errors_are_told_as_tei_does(tiny: Served) -> None:
     found = await ask(tiny, "/embed", 400, inputs=[])
-    assert found["error_type"] == "Validation" and "none empty" in found["error"]
+    assert found["error_type"] == "Validation" and "not empty" in found["error"]
     found = await ask(tiny, "/rerank", 404, model="nobody", query="a", texts=["b"])
     assert "nobody" in found["error"]
     found = await ask(tiny, "/predict", 400, inputs=["a", "b", "c"])
