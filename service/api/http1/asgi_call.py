@@ -163,7 +163,8 @@ def _expect(kind: str, message: Message) -> None:
 
 def _scope(request: Request, transport: Any, state: dict[str, Any]) -> Message:
     url = httptools.parse_url(request.url)
-    path = url.path.decode("ascii")
+    raw_path = url.path or b"/"  # http://host, with no path, is the root (RFC 9112, 3.2.1)
+    path = raw_path.decode("ascii")
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -171,7 +172,7 @@ def _scope(request: Request, transport: Any, state: dict[str, Any]) -> Message:
         "method": request.method.decode("ascii"),
         "scheme": "http" if transport.get_extra_info("sslcontext") is None else "https",
         "path": unquote(path) if "%" in path else path,
-        "raw_path": url.path,
+        "raw_path": raw_path,
         "query_string": url.query or b"",
         "root_path": "",
         "headers": request.headers,

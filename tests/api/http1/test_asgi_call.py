@@ -51,6 +51,19 @@ async def test_the_scope_describes_the_request() -> None:
     assert scope["state"] == {"a": 1}
 
 
+@pytest.mark.parametrize("url", ["http://test", "http://test?a=1"])
+async def test_a_url_without_a_path_is_the_root(url: str) -> None:
+    scopes: list[dict[str, Any]] = []
+
+    async def app(scope: dict[str, Any], _: Any, send: Send) -> None:
+        scopes.append(scope)
+        await send(START)
+        await send(BODY)
+
+    assert (await ask(app, last(get(url)))).endswith(b"\r\n\r\nok")
+    assert (scopes[0]["path"], scopes[0]["raw_path"]) == ("/", b"/")
+
+
 async def test_receive_returns_body_parts_and_then_waits_or_disconnects() -> None:
     messages: list[dict[str, Any]] = []
 
