@@ -5,16 +5,17 @@ From top to bottom; imports run downwards only, which import-linter checks:
     cli           the command ``quantserve``
     commands      its commands, one a file
     bench         the load generator of ``bench``
-    client        speaks to a running server
+    client        communicates with a running server
     app           builds and wires everything
+    optional_parts  imports what is only in use with some settings
     workers       one worker's side of several that share a port
     supervised    the server's side of its supervisor
     supervision   the parent process: replaces servers that crash, leads several workers
     logs          log lines and the audit log
-    metrics       what was counted, for Prometheus
-    language_metrics  the same of language models
+    metrics       metrics for Prometheus
+    language_metrics  metrics of language models
     tracing       spans of requests, for OpenTelemetry
-    text_spans    those of requests to language models
+    text_spans    spans of requests to language models
     api           HTTP
     quantization  from an FP32 model and rows to a measured version
     engine        sessions, threads, queues, files

@@ -15,7 +15,7 @@ from fastapi import APIRouter
 
 from service.api.application import control_plane
 from service.api.auth.audit import Audit
-from service.api.auth.middleware import Guard, check_predicts, lets_predict
+from service.api.auth.middleware import Guard, lets_predict
 from service.api.auth.policy import Access, Keys
 from service.api.control.admin import admin
 from service.api.control.error_handlers import rehearse
@@ -63,6 +63,14 @@ from service.engine.storage.publishing import publish_files
 from service.engine.storage.staging import remove_abandoned
 from service.logs import Log, audit_log
 from service.metrics import PROTOCOLS, Metrics
+from service.optional_parts import (
+    counting,
+    fleet_of,
+    grpc_server,
+    member_of,
+    shared_regions,
+    tracer,
+)
 from service.supervised import Seat, Supervised
 
 LAST_SECONDS = 0.5
@@ -75,11 +83,7 @@ AFTER_CRASH_SECONDS = 15.0
 connections."""
 
 if TYPE_CHECKING:
-    from service.api.grpc.server import GRPCServer
     from service.engine.host.shared_memory import Regions
-    from service.tracing import Tracing
-    from service.workers.member import Member
-    from service.workers.wiring import Fleet
 
 _log = logging.getLogger("quantserve")
 
@@ -99,11 +103,10 @@ class Server:
         self._watchers = Watchers()
         log = Log(settings.access_log)
         exemplars = Exemplars()
-        self._tracing = _tracing(exemplars) if settings.tracing else None
+        self._tracing = tracer(exemplars) if settings.tracing else None
         traced = [self._tracing] if self._tracing else []
-        member = _member(parent)
-        counting = _counting(member, statistics)
-        changed = (counting, self._watchers, log, audit_log)
+        member = member_of(parent)
+        changed = (counting(member, statistics), self._watchers, log, audit_log)
         observe = Observers((statistics, log, *traced), changed)
         plan = _memory_plan(settings)
         self._traffic = traffic = Traffic(plan.traffic, address_space_left)
@@ -125,8 +128,8 @@ class Server:
             lone_cores=_lone_cores(parent.seat, cores),
             tuned=not settings.no_tune,
         )
-        regions = _regions(settings)
-        self._fleet = _fleet(settings, context, member, regions)
+        regions = shared_regions(settings)
+        self._fleet = fleet_of(settings, context, member, regions)
         self.repository = (
             self._fleet.repository
             if self._fleet
@@ -168,7 +171,7 @@ class Server:
             shared_memory(regions, self._fleet.change_regions if self._fleet else local(regions)),
         )
         self._plane: App = DataPlane(control, inference, access)
-        self._grpc = _grpc(settings, inference, control, access) if self._by_grpc else None
+        self._grpc = grpc_server(settings, inference, control, access) if self._by_grpc else None
         self.grpc_port = 0
         """The port for gRPC, once it is open."""
         routing = Routing(inference, partial(lets_predict, access), self._plane)
@@ -318,60 +321,9 @@ class Server:
             await watch(self.repository, self._settings.poll, self._observe)
 
 
-def _tracing(exemplars: Exemplars) -> "Tracing":
-    """Return the tracer, which is imported only if tracing is on.
-
-    Raises:
-        ConfigError: the packages for it are not installed.
-    """
-    try:
-        from service.tracing import Tracing
-    except ImportError as error:
-        why = f"tracing needs a package that is not installed: {error.name}"
-        raise ConfigError(f"{why}; pip install 'quantserve[tracing]'") from None
-    return Tracing(exemplars)
-
-
-def _grpc(settings: Settings, inference: Inference, app: App, access: Access) -> "GRPCServer":
-    """Return the server for gRPC, which is imported only if its port is open.
-
-    Raises:
-        ConfigError: the packages for it are not installed, or a file cannot be read.
-    """
-    try:
-        from service.api.grpc.server import GRPCServer, Port, Tls
-    except ImportError as error:
-        why = f"--grpc-port needs a package that is not installed: {error.name}"
-        raise ConfigError(f"{why}; pip install 'quantserve[grpc]'") from None
-    tls = None
-    if settings.grpc_tls_cert and settings.grpc_tls_key:
-        tls = Tls(settings.grpc_tls_cert, settings.grpc_tls_key, settings.grpc_tls_client_ca)
-    port = Port(
-        settings.host,
-        settings.grpc_port or 0,
-        settings.max_body_bytes,
-        tls,
-        settings.grpc_compression,
-    )
-    admit = partial(check_predicts, access) if access.api.digests else None
-    return GRPCServer(port, inference, app, admit)
-
-
 async def set_level(level: int) -> None:
     """Set the level of the log."""
     logging.getLogger().setLevel(level)
-
-
-# Packages for workers are imported only if there are several workers, to save memory.
-
-
-def _member(parent: Supervised) -> "Member | None":
-    """Return the channel to the supervisor, if this process is one of several workers."""
-    if parent.seat is None:
-        return None
-    from service.workers.member import Member
-
-    return Member(parent.seat)
 
 
 def _lone_cores(seat: Seat | None, cores: int) -> LoneCores:
@@ -380,35 +332,6 @@ def _lone_cores(seat: Seat | None, cores: int) -> LoneCores:
         return LoneCores(cores)
     threads = min(seat.machine.threads, cores * seat.board.workers)
     return replace(seat.machine, threads=threads)
-
-
-def _counting(member: "Member | None", statistics: Statistics) -> Observer:
-    """Return the observer that counts changes. Of several workers, only one counts each change."""
-    if member is None:
-        return statistics
-    from service.workers.wiring import counted_once
-
-    return counted_once(member, statistics)
-
-
-def _regions(settings: Settings) -> "Regions | None":
-    """Return the shared memory of clients, if it is enabled."""
-    if settings.shared_memory is None:
-        return None
-    from service.engine.host.shared_memory import Regions
-
-    return Regions(settings.shared_memory)
-
-
-def _fleet(
-    settings: Settings, context: Context, member: "Member | None", regions: "Regions | None"
-) -> "Fleet | None":
-    """Return the interface to the other workers, if there are any."""
-    if member is None:
-        return None
-    from service.workers.wiring import Fleet
-
-    return Fleet.of(settings, context, member, regions)
 
 
 def _unseen(event: Event) -> None:
