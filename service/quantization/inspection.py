@@ -18,7 +18,8 @@ from service.engine.cpu.machine import Machine, read_machine
 from service.engine.loading.rehearsal import rehearse_file
 from service.engine.loading.samples import generated_rows
 from service.engine.onnx_file.summary import Precision, check_external_files, summarise
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from service.quantization.graphs.fusion import FLOAT, INTEGER, count, optimised, unfused_product
 from service.quantization.graphs.macs import multiply_adds
 from service.quantization.graphs.parts import all_nodes

@@ -16,7 +16,8 @@ from service.engine.cpu.kernels import Kernels
 from service.engine.cpu.machine import Machine, read_machine
 from service.engine.loading.rehearsal import rehearse_file
 from service.engine.onnx_file.summary import summarise
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from service.quantization.data.labelled import doubt
 from service.quantization.data.reading import read_data
 from service.quantization.data.rows import Split, split

@@ -18,7 +18,8 @@ from service.core.figures import dumps
 from service.core.names import VERSION
 from service.core.tensors import Array, Arrays, Signature
 from service.engine.onnx_file.summary import summarise
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from service.engine.storage.contents import MODEL_FILE
 from service.engine.storage.folder import read_model
 from service.engine.storage.golden import read_golden

@@ -29,7 +29,8 @@ from onnxruntime.quantization import (
 )
 
 from service.engine.cpu.kernels import saturates
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from tests.benchmarks import machine, models
 from tests.benchmarks.compute import CORES, repeated
 from tests.benchmarks.protocol import Tensors

@@ -18,7 +18,8 @@ import onnxruntime as ort
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from service.engine.cpu.kernels import saturates
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from service.quantization.data.rows import Rows, save_rows
 from service.quantization.evaluate.quality import cosine
 from service.quantization.recipes.build import WorkDir, build, prepare

@@ -32,7 +32,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from service.engine.host.resources import usable_cores
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from tests.benchmarks.line import Line
 from tests.system.process import ROOT, running
 

@@ -10,7 +10,8 @@ import pytest
 from service.config.model import ModelConfig
 from service.core.batching import BatchingMode
 from service.engine.loading.loader import load
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from tests.engine import graphs
 from tests.parts import CONVERTERS, installed
 

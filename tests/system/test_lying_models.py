@@ -16,7 +16,8 @@ import onnx
 import pytest
 
 from service.engine.host.resources import usable_cores
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from tests.engine import graphs, quantizers
 from tests.patience import PATIENCE
 from tests.system.process import Running, running

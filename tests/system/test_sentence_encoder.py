@@ -12,7 +12,8 @@ import pytest
 import tritonclient.http as triton
 
 from service.engine.host.resources import usable_cores
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from tests.parts import DATA, installed
 from tests.patience import PATIENCE
 from tests.system.process import ROOT, running

@@ -18,7 +18,8 @@ import pytest
 import tritonclient.http as triton
 from tokenizers import Tokenizer
 
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from tests import tiny_texts
 from tests.parts import DATA, installed
 from tests.patience import PATIENCE

@@ -41,7 +41,8 @@ from service.engine.onnx_file.summary import (
 from service.engine.onnx_file.zipmap import Labels
 from service.engine.runtime.custom_ops import library
 from service.engine.runtime.execution import Control, Instance
-from service.engine.runtime.session import Session, SessionOptions, new_control
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session, new_control
 from service.engine.storage.class_names import class_names
 from service.engine.storage.folder import (
     VersionFiles,

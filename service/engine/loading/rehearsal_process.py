@@ -24,7 +24,8 @@ from service.engine.host.resources import memory_limit, resident_bytes
 from service.engine.loading.loader import open_version, warm_up
 from service.engine.loading.rehearsal import Task
 from service.engine.loading.samples import trial_rows
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 
 LOOK_SECONDS = 0.01
 NICE = 10

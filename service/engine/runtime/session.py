@@ -1,10 +1,8 @@
-"""One loaded ONNX graph. At serving time only this module, ``kernels``, ``trial_session``
-and ``snapshot`` import onnxruntime.
-"""
+"""One loaded ONNX graph, which runs on arrays."""
 
 import ctypes
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -12,78 +10,25 @@ import numpy as np
 import onnxruntime as ort
 
 from service.core.blame import blamed
-from service.core.errors import ExecutionFailed, InputRejected, LoadFailed
+from service.core.errors import ExecutionFailed, InputRejected
 from service.core.shapes import doubtful_shapes
 from service.core.tensors import (
-    DATATYPES,
     Array,
     Arrays,
     Datatype,
-    Dim,
     Overriding,
-    Signature,
-    TensorSpec,
 )
-from service.engine.cpu.fusions import slow_fusions
-from service.engine.cpu.kernels import Kernels, kernels_for
-from service.engine.cpu.providers import Provider, check_installed
 from service.engine.onnx_file.empty import fatal_operator
 from service.engine.onnx_file.snapshot import ModelFile, Snapshot, Source
 from service.engine.onnx_file.summary import GraphSummary, summarise_model
-from service.engine.onnx_file.unshare import unshared
-from service.engine.onnx_file.weights import overridable_weights
 from service.engine.onnx_file.zipmap import ZIPMAP, Labels, Unzipped, unzipped
-from service.engine.runtime.custom_ops import missing_operator
 from service.engine.runtime.execution import Control
-from service.engine.runtime.locales import missing_locale
+from service.engine.runtime.graph_signature import signature_of
+from service.engine.runtime.opening import SessionOptions, open_native
 from service.engine.runtime.refusals import FAILURES, is_refusal, reason
 
-# ONNX Runtime's names of element types, and the datatypes of the protocol.
-ELEMENT_TYPES = {
-    "tensor(bool)": "BOOL",
-    "tensor(uint8)": "UINT8",
-    "tensor(uint16)": "UINT16",
-    "tensor(uint32)": "UINT32",
-    "tensor(uint64)": "UINT64",
-    "tensor(int8)": "INT8",
-    "tensor(int16)": "INT16",
-    "tensor(int32)": "INT32",
-    "tensor(int64)": "INT64",
-    "tensor(float16)": "FP16",
-    "tensor(bfloat16)": "BF16",
-    "tensor(float)": "FP32",
-    "tensor(double)": "FP64",
-    "tensor(string)": "BYTES",
-}
-NO_NAMES = ("", "?", "-1", "None")
-"""Symbols for an unknown length. They are not names that axes share."""
-SUBGRAPHS = {"If", "Loop", "Scan"}
-"""Operators with subgraphs, which may use weights of the outer graph."""
-ZIPMAP_FALSE = "convert it with zipmap=False, so that it is a tensor"
 ONNX_BFLOAT16 = 16
 """onnx.proto, TensorProto.DataType.BFLOAT16."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionOptions:
-    """How to load a graph.
-
-    ``threads``: the threads of one run. ``optimised``: the path to write the optimised graph to, if
-    any. ``kernels``: None to choose for this machine. ``custom_ops``: a shared library of custom
-    operators; it is code. ``provider``: the execution provider; operators that it lacks run on the
-    CPU provider. ``spinning``: threads that wait for each other in a run keep their cores
-    busy. That makes a run faster, but other work cannot use the cores.
-    ``bound_to``: the cores of the threads beside the calling one, by the numbers of the operating
-    system; empty for the cores of the process.
-    """
-
-    threads: int = 1
-    optimised: Path | None = None
-    kernels: Kernels | None = None
-    provider: Provider = Provider.CPU
-    custom_ops: Path | None = None
-    spinning: bool = False
-    bound_to: tuple[int, ...] = ()
 
 
 def new_control() -> Control:
@@ -121,8 +66,8 @@ class Session:
         plain = _unzip(given, self._summary)
         self.labels: Labels = plain.labels if plain else {}
         self.outputs_note = plain.note if plain else ""
-        self._session, self.kernels, self.kernels_note = _load(given, options, self._summary)
-        self.signature = _signature(self._session, given.name, self._summary)
+        self._session, self.kernels, self.kernels_note = open_native(given, options, self._summary)
+        self.signature = signature_of(self._session, given.name, self._summary)
         self._fatal = fatal_operator(self._summary.operators)
         # InferenceSession.run checks names and devices at every call, but the signature has checked
         # them already. The inner object has no public name; if it is missing, use the wrapper.
@@ -213,171 +158,6 @@ def _unzip(source: Source, summary: GraphSummary) -> Unzipped | None:
     if plain is not None:
         source.replace(plain.model)
     return plain
-
-
-def _load(
-    source: Source, options: SessionOptions, summary: GraphSummary
-) -> tuple[ort.InferenceSession, Kernels, str]:
-    check_installed(options.provider)
-    kernels, note = kernels_for(source, options.kernels), ""
-    if kernels is Kernels.EXACT:
-        try:
-            return _open_exact(source, options, summary), kernels, _overridable(source)
-        except Exception as error:
-            # The exact kernels lack signed activations in QLinear operators. If the file itself is
-            # wrong, the second attempt fails too, and reports the reason.
-            note = f"default kernels are used and may saturate; exact ones fail: {reason(error)}"
-    try:
-        return (
-            _open(source, options, summary),
-            Kernels.DEFAULT,
-            note or _saturating(source, options),
-        )
-    except LoadFailed:
-        raise
-    except Exception as error:
-        text = str(error)
-        known = missing_locale(text) or missing_operator(text, options.custom_ops) or reason(error)
-        if ZIPMAP in summary.operators and "seq(map" in known:
-            known += f"; {ZIPMAP_FALSE}"
-        raise LoadFailed(f"ONNX Runtime rejects {source.name}: {known}") from error
-
-
-def _saturating(source: Source, options: SessionOptions) -> str:
-    """Return a note if default kernels were requested and their sums may saturate; else ""."""
-    if options.kernels is None or kernels_for(source) is Kernels.DEFAULT:
-        return ""
-    return (
-        "default kernels are used, as requested, and may saturate on this machine;"
-        ' kernels = "auto" does not'
-    )
-
-
-def _overridable(source: Source) -> str:
-    """Return a note on the weights that the exact kernels do not convert; "" if there are none."""
-    names = overridable_weights(source)
-    if not names:
-        return ""
-    return (
-        f"sums of weight {names[0]!r:.80} may saturate: it is listed among the inputs, so a request"
-        " may override it, and exact kernels do not convert it; export with"
-        " keep_initializers_as_inputs=False"
-    )
-
-
-def _open_exact(
-    source: Source, options: SessionOptions, summary: GraphSummary
-) -> ort.InferenceSession:
-    if summary.operators & SUBGRAPHS:
-        return _open(source, options, summary, Kernels.EXACT, unshared(source.model()))
-    try:
-        return _open(source, options, summary, Kernels.EXACT)
-    except Exception:
-        model = unshared(source.model())
-        if model is None:
-            raise
-        return _open(source, options, summary, Kernels.EXACT, model)
-
-
-def _open(
-    source: Source,
-    options: SessionOptions,
-    summary: GraphSummary,
-    kernels: Kernels = Kernels.DEFAULT,
-    model: bytes | None = None,
-) -> ort.InferenceSession:
-    """Create the session of the model, or of ``model``, a changed copy with the same files."""
-    runtime = _runtime_options(options)
-    kernels.apply(runtime)
-    given = source.give(runtime, model)
-    provider = options.provider
-    session = ort.InferenceSession(
-        given,
-        runtime,
-        providers=[(provider.native, provider.options(options.threads))],
-        disabled_optimizers=list(slow_fusions(summary.operators)),
-    )
-    if provider.native not in session.get_providers():
-        # ONNX Runtime's package takes the CPU provider after an error, and only prints it.
-        raise LoadFailed(f'provider "{provider}" cannot run {source.name}; see standard output')
-    return session
-
-
-def _runtime_options(options: SessionOptions) -> ort.SessionOptions:
-    runtime = ort.SessionOptions()
-    runtime.intra_op_num_threads = options.threads
-    runtime.inter_op_num_threads = 1
-    runtime.log_severity_level = 4  # errors are raised; other messages would go to stderr
-    # Spinning threads use the cores that decode requests: they doubled the cost of a small model.
-    runtime.add_session_config_entry("session.intra_op.allow_spinning", str(int(options.spinning)))
-    runtime.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    if options.spinning:
-        runtime.add_session_config_entry("session.force_spinning_stop", "1")  # when a run ends
-        # Smaller blocks, so that threads wait less for the slowest: MiniLM took 0.89 of the time.
-        runtime.add_session_config_entry("session.dynamic_block_base", "4")
-    if options.bound_to and options.threads > 1:
-        # One entry for each thread beside the calling one; ONNX Runtime counts cores from 1.
-        cores = ",".join(str(core + 1) for core in options.bound_to)
-        affinities = ";".join([cores] * (options.threads - 1))
-        runtime.add_session_config_entry("session.intra_op_thread_affinities", affinities)
-    if options.custom_ops is not None:
-        _register(runtime, options.custom_ops)
-    if options.optimised is not None:
-        runtime.optimized_model_filepath = str(options.optimised)
-    return runtime
-
-
-def _register(runtime: ort.SessionOptions, library: Path) -> None:
-    try:
-        runtime.register_custom_ops_library(str(library))
-    except Exception as error:
-        why = str(error).rpartition(": ")[2]
-        raise LoadFailed(f"custom_ops {library.name} cannot be loaded: {why}") from error
-
-
-def _signature(session: ort.InferenceSession, file: str, summary: GraphSummary) -> Signature:
-    """Return the inputs and outputs of the graph, from ONNX Runtime and the model file.
-
-    Raises:
-        LoadFailed: there is no output, or the protocol cannot carry a tensor.
-    """
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    defaults = [arg for arg in session.get_overridable_initializers() if arg.type in ELEMENT_TYPES]
-    if not outputs:
-        raise LoadFailed(f"{file} has no output: there is nothing to serve")
-    return Signature(
-        tuple(_spec("input", arg, summary) for arg in inputs),
-        tuple(_spec("output", arg, summary) for arg in outputs),
-        tuple(_spec("input", arg, summary) for arg in defaults),
-    )
-
-
-def _spec(role: str, arg: ort.NodeArg, summary: GraphSummary) -> TensorSpec:
-    datatype = ELEMENT_TYPES.get(arg.type)
-    if datatype is None:
-        what = f'{role} "{arg.name}" is a {arg.type}, which the protocol cannot carry'
-        raise LoadFailed(f"{what}; {_instead(arg.type)}")
-    shape = tuple(map(_dim, arg.shape))
-    # ONNX Runtime shows a tensor without a shape as a scalar; only the file distinguishes them.
-    ranked = bool(shape) or arg.name not in summary.unranked
-    categories = summary.categories.get(arg.name, ())
-    return TensorSpec(arg.name, DATATYPES[datatype], shape, ranked, categories)
-
-
-def _instead(kind: str) -> str:
-    """Return advice for a type that the protocol cannot carry."""
-    if kind.startswith("seq(map"):
-        return ZIPMAP_FALSE
-    if kind.startswith("seq(tensor"):
-        return "make each of its tensors an output, or join them into one tensor with Concat"
-    return "convert the model so that it is a tensor of numbers or strings"
-
-
-def _dim(given: int | str | None) -> Dim:
-    """Return an axis of the signature: None for a name that exporters write for "unknown"."""
-    if isinstance(given, str) and given.strip() in NO_NAMES:
-        return None
-    return given
 
 
 def _to_value(datatype: Datatype, array: Array) -> ort.OrtValue:

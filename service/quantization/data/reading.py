@@ -12,7 +12,8 @@ from service.core.errors import ConfigError
 from service.core.tensors import Array, Arrays, Signature
 from service.engine.host.resources import memory_limit
 from service.engine.loading.samples import generated_rows
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from service.engine.storage.npz import read_npy, read_npz
 from service.quantization.data.casting import cast_feeds
 from service.quantization.data.labels import label_key, labels_of_rows, labels_of_runs

@@ -16,7 +16,8 @@ from service.core.tensors import Array
 from service.engine.cpu.kernels import Kernels, kernels_for, saturates
 from service.engine.cpu.machine import read_machine
 from service.engine.onnx_file.snapshot import ModelFile
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 
 ROWS, WIDTH = 64, 512
 ROUNDS = 40

@@ -19,7 +19,8 @@ from service.engine.cpu.kernels import Kernels
 from service.engine.host.resources import resident_bytes
 from service.engine.loading.plan import LONG_SECONDS, uses_cores
 from service.engine.loading.probe import SAME, probe
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from service.quantization.data.rows import Rows, groups, load_rows
 from service.quantization.evaluate.quality import Quality, choose_metric, compare
 from service.quantization.evaluate.timing import SECONDS, Entrant, Timing, race

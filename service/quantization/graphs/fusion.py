@@ -12,7 +12,8 @@ from tempfile import TemporaryDirectory
 import onnx
 
 from service.core.errors import LoadFailed
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from service.quantization.graphs.parts import all_nodes
 
 INTEGER = {

@@ -12,7 +12,8 @@ from service.core.tensors import Signature
 from service.engine.loading.rehearsal import rehearse_file
 from service.engine.loading.tuning import settled_signature
 from service.engine.onnx_file.summary import check_external_files, summarise
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from service.quantization.data.layout import joins
 from service.quantization.graphs.parts import all_nodes
 from service.quantization.recipes.catalogue import Kind

@@ -9,7 +9,8 @@ from pathlib import Path
 import onnx
 
 from service.core.tensors import Arrays
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from service.quantization.data.rows import load_rows
 from service.quantization.evaluate.noise import noise
 from service.quantization.graphs.parts import all_nodes

@@ -9,7 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from service.engine.cpu import fusions
 from service.engine.cpu.fusions import SKIP_LAYER_NORM, costs_more, slow_fusions
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 
 WIDTH = 64
 

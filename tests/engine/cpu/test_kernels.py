@@ -12,7 +12,8 @@ from onnx import TensorProto
 from service.engine.cpu import kernels, saturation
 from service.engine.cpu.kernels import Kernels, choose, kernels_for, saturates
 from service.engine.onnx_file.snapshot import ModelFile
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from tests.engine import graphs
 
 DEFAULT, EXACT = Kernels.DEFAULT, Kernels.EXACT

@@ -8,7 +8,8 @@ import pytest
 from service.core.errors import LoadFailed
 from service.engine.cpu import providers
 from service.engine.cpu.providers import Provider, check_installed, installed
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from tests.engine import graphs
 
 

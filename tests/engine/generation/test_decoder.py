@@ -10,7 +10,8 @@ from service.core.errors import ExecutionFailed, LoadFailed
 from service.engine.generation.decoder import Decoder
 from service.engine.generation.genai_config import LanguageConfig
 from service.engine.generation.scheduler import Move
-from service.engine.runtime.session import Session, SessionOptions, new_control
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session, new_control
 from tests.engine.generation import tiny_llama
 
 CONTEXT = 48

@@ -16,7 +16,8 @@ from service.engine.generation.grammar import Grammars
 from service.engine.generation.language_model import LanguageModel
 from service.engine.generation.stream import Stream
 from service.engine.generation.tokenizer import Tokenizer
-from service.engine.runtime.session import Session, SessionOptions, new_control
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session, new_control
 from tests.engine.generation import tiny_llama
 
 GREEDY = SamplingParameters(temperature=0.0)

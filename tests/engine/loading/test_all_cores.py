@@ -8,7 +8,8 @@ import pytest
 
 from service.core.lone import LoneCores
 from service.engine.loading.all_cores import fastest, lone_session
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from tests.engine.graphs import linear, random_output, save
 
 

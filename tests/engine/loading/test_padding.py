@@ -14,7 +14,8 @@ from service.core.padding import Padding
 from service.core.tensors import DATATYPES, Arrays, Dim, Signature, TensorSpec
 from service.engine.loading.padding import MOST_TRIED, padding_deviation, padding_for
 from service.engine.loading.probe import run_together
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from tests.engine import graphs
 
 

@@ -16,7 +16,8 @@ from service.engine.loading.trials import (
     compare,
     measure,
 )
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from tests.repositories import scale
 
 

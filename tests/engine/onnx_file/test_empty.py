@@ -8,7 +8,8 @@ from onnx import helper
 
 from service.core.errors import InputRejected
 from service.engine.onnx_file.empty import Empty, Fatal, fatal_operator
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from tests.engine import axes_graphs, graphs
 
 ML = "ai.onnx.ml"

@@ -18,7 +18,8 @@ from service.engine.loading.loader import load
 from service.engine.onnx_file import snapshot
 from service.engine.onnx_file.snapshot import Snapshot
 from service.engine.onnx_file.summary import summarise
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from tests.engine import graphs, quantizers
 from tests.engine.graphs import constant, node, value
 

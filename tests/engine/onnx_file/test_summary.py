@@ -20,7 +20,8 @@ from service.engine.onnx_file.summary import (
     check_external_files,
     summarise,
 )
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from tests.engine import graphs, quantizers
 from tests.engine.onnx_file.test_protobuf import encoded
 

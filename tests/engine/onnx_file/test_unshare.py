@@ -10,7 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from service.engine.cpu.kernels import Kernels
 from service.engine.onnx_file.unshare import unshared
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from tests.engine import graphs, quantizers
 from tests.engine.graphs import constant, node, value
 

@@ -14,7 +14,8 @@ from service.config.model import ModelConfig
 from service.core.errors import LoadFailed
 from service.engine.loading.loader import load
 from service.engine.onnx_file.zipmap import unzipped
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from tests.engine import classifiers, graphs
 from tests.engine.classifiers import ML, maps, zipmap
 

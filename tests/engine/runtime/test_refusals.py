@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from service.core.errors import ExecutionFailed, InputRejected
+from service.engine.runtime.opening import SessionOptions
 from service.engine.runtime.refusals import is_refusal, reason
-from service.engine.runtime.session import Session, SessionOptions, new_control
+from service.engine.runtime.session import Session, new_control
 from tests.engine import graphs
 from tests.engine.refused_fused import FUSED
 from tests.engine.refused_graphs import ROW, floats, graph, ints, position_table

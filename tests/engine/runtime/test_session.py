@@ -11,13 +11,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
-from onnxruntime.quantization import QuantFormat
 
-from service.core.errors import InputRejected, LoadFailed
+from service.core.errors import InputRejected
 from service.core.tensors import DATATYPES, Overriding
-from service.engine.cpu.kernels import Kernels
-from service.engine.runtime.session import Session, SessionOptions
-from tests.engine import axes_graphs, graphs, quantizers
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
+from tests.engine import axes_graphs, graphs
 from tests.tiny_models import DATATYPES as KINDS
 
 
@@ -76,13 +75,6 @@ def test_arrays_in_any_memory_order_are_accepted(order: str, tmp_path: Path) -> 
     assert answer[0].tolist() == given[::-1].tolist()
 
 
-def test_unnamed_axes_have_unknown_lengths(tmp_path: Path) -> None:
-    shapes = {(-1, 3): (None, 3), (None, 3): (None, 3), ("", 3): (None, 3), ("n", 3): ("n", 3)}
-    for declared, read in shapes.items():
-        served = session(identity(TensorProto.FLOAT, declared), tmp_path)
-        assert served.signature.inputs[0].shape == read
-
-
 def test_only_requested_outputs_are_computed(tmp_path: Path) -> None:
     served = session(graphs.attention(), tmp_path)
     ids = np.ones((2, 4), np.int64)
@@ -103,58 +95,6 @@ def test_a_length_that_the_graph_refuses_is_an_input_error(tmp_path: Path) -> No
     with pytest.raises(InputRejected, match='Reshape "cut": .*: input "x" has 7 on axis') as caught:
         served.run((np.zeros((1, 7), np.float32),))
     assert "/" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("model", "reason"),
-    [
-        (graphs.model([graphs.node("Nope", "x", to="y")], [graphs.value("x", [1])], []), "Nope"),
-        (graphs.model([], [graphs.value("x", [1])], [graphs.value("y", [1])]), "rejects"),
-    ],
-)
-def test_a_file_that_onnx_runtime_rejects_fails_the_load(
-    model: onnx.ModelProto, reason: str, tmp_path: Path
-) -> None:
-    with pytest.raises(LoadFailed, match=f"ONNX Runtime rejects model.onnx: .*{reason}|{reason}"):
-        session(model, tmp_path)
-
-
-def test_types_that_the_protocol_lacks_are_named(tmp_path: Path) -> None:
-    model = graphs.model(
-        [graphs.node("SequenceConstruct", "x", to="y")],
-        [graphs.value("x", ["batch"])],
-        [onnx.helper.make_tensor_sequence_value_info("y", graphs.FLOAT, None)],
-    )
-    with pytest.raises(LoadFailed, match=r'output "y" is a seq\(tensor\(float\)\)'):
-        session(model, tmp_path)
-
-
-def test_eight_bit_sums_do_not_saturate_on_any_cpu(tmp_path: Path) -> None:
-    """With the default kernels, x86 without VNNI returns half of this."""
-    model = graphs.model(
-        [graphs.node("MatMulInteger", "x", "w", to="y")],
-        [graphs.value("x", ["batch", 64], TensorProto.UINT8)],
-        [graphs.value("y", ["batch", 8], TensorProto.INT32)],
-        [graphs.constant("w", np.full((64, 8), 127, np.int8))],
-    )
-    (answer,) = session(model, tmp_path).run((np.full((4, 64), 255, np.uint8),))
-    assert (answer == 64 * 255 * 127).all()
-
-
-def test_models_with_signed_activations_load(tmp_path: Path) -> None:
-    quantized = quantizers.static(graphs.linear(), tmp_path, QuantFormat.QOperator)
-    row = np.ones((1, 32), np.float32)
-    exact = session(graphs.linear(), tmp_path / "exact").run((row,))[0]
-    assert session(quantized, tmp_path).run((row,))[0] == pytest.approx(exact, abs=0.2)
-
-
-def test_kernels_that_fail_on_a_model_are_not_reported(tmp_path: Path) -> None:
-    quantized = quantizers.static(graphs.linear(), tmp_path, QuantFormat.QOperator)
-    path = graphs.save(quantized, tmp_path) / "model.onnx"
-    served = Session(path, SessionOptions(kernels=Kernels.EXACT))
-    # On Arm the two sets are the same, and load the same.
-    assert (served.kernels is Kernels.EXACT) == (served.kernels_note == "")
-    assert served.copy().kernels is served.kernels
 
 
 def test_one_session_runs_in_several_threads_at_once(tmp_path: Path) -> None:
@@ -206,46 +146,6 @@ import service.engine.runtime.session
     assert list(tmp_path.iterdir()) == []  # no device id under the home folder
 
 
-def test_waiting_threads_do_not_spin(tmp_path: Path) -> None:
-    """Threads that spin while they wait for work would use a core all the time."""
-    folder = graphs.save(graphs.linear(1024, 1024), tmp_path)
-    program = f"""
-import time
-from pathlib import Path
-import numpy as np
-from service.engine.runtime.session import Session, SessionOptions
-served = Session(Path({str(folder)!r}) / "model.onnx", SessionOptions(threads=2))
-rows = np.ones((64, 1024), np.float32)
-spent = 0.0
-for _ in range(20):
-    served.run((rows,))
-    before = time.process_time()
-    time.sleep(0.02)
-    spent += time.process_time() - before
-print(spent / 0.4)
-"""
-    assert float(python(program, tmp_path)) < 0.3
-
-
-def test_an_input_without_a_shape_accepts_any(tmp_path: Path) -> None:
-    served = session(axes_graphs.without_shape(), tmp_path)
-    (x,), (y,) = served.signature.inputs, served.signature.outputs
-    assert not x.ranked and not y.ranked
-    for shape in ((5,), (2, 5), (2, 3, 5), (0, 5)):
-        (answer,) = served.run((np.ones(shape, np.float32),))
-        assert answer.shape == (*shape[:-1], 3)
-    with pytest.raises(InputRejected, match=r'these inputs, "x" \[2, 4\]: MatMul'):
-        served.run((np.ones((2, 4), np.float32),))
-
-
-def test_a_scalar_stays_a_scalar(tmp_path: Path) -> None:
-    model = graphs.model(
-        [graphs.node("Neg", "x", to="y")], [graphs.value("x", [])], [graphs.value("y", [])]
-    )
-    (spec,) = session(model, tmp_path).signature.inputs
-    assert spec.ranked and spec.shape == ()
-
-
 def test_a_default_that_may_be_overridden_is_optional(tmp_path: Path) -> None:
     served = session(axes_graphs.with_defaults(), tmp_path)
     assert [spec.name for spec in served.signature.inputs] == ["x"]
@@ -254,13 +154,6 @@ def test_a_default_that_may_be_overridden_is_optional(tmp_path: Path) -> None:
     (usual,) = served.run((x,))
     (doubled,) = served.run(Overriding((x,), {"k": np.array(4, np.float32)}))
     assert np.allclose(doubled, 2 * usual)
-
-
-def test_weights_listed_as_inputs_by_old_files_cannot_be_overridden(tmp_path: Path) -> None:
-    old = axes_graphs.with_defaults()
-    old.ir_version = 3
-    signature = session(old, tmp_path).signature
-    assert [spec.name for spec in signature.inputs] == ["x"] and signature.optional == ()
 
 
 def test_bfloat16_defaults_can_be_overridden(tmp_path: Path) -> None:
@@ -276,44 +169,3 @@ def test_bfloat16_defaults_can_be_overridden(tmp_path: Path) -> None:
     given = Overriding((np.ones(2, np.float32),), {"k": np.array([0x4000], np.uint16)})
     assert served.run(given)[0].tolist() == [0x4000]
     assert served.run((np.ones(2, np.float32),))[0].tolist() == [0x3F80]
-
-
-@pytest.mark.parametrize("name", ["", "?", "-1", "None"])
-def test_placeholders_for_unknown_lengths_are_not_names(name: str, tmp_path: Path) -> None:
-    (spec,) = session(identity(TensorProto.FLOAT, (name, 3)), tmp_path).signature.inputs
-    assert spec.shape == (None, 3)
-
-
-def test_a_negative_length_is_unknown_and_zero_is_zero(tmp_path: Path) -> None:
-    found = session(identity(TensorProto.FLOAT, (-1, 3)), tmp_path / "a").signature.inputs[0]
-    assert found.shape == (None, 3)
-    served = session(identity(TensorProto.FLOAT, (0, 3)), tmp_path / "b")
-    assert served.signature.inputs[0].shape == (0, 3)
-    assert served.run((np.ones((0, 3), np.float32),))[0].shape == (0, 3)
-
-
-def test_a_graph_without_an_output_is_refused(tmp_path: Path) -> None:
-    model = identity(TensorProto.FLOAT)
-    model.graph.output.pop()
-    with pytest.raises(LoadFailed, match="model.onnx has no output"):
-        session(model, tmp_path)
-
-
-def test_inputs_that_are_not_tensors_are_refused_by_name(tmp_path: Path) -> None:
-    float_ = onnx.helper.make_tensor_type_proto(TensorProto.FLOAT, ["n"])
-    kinds = {
-        "SequenceLength": (onnx.helper.make_sequence_type_proto(float_), r"seq\(tensor\(float\)\)"),
-        "OptionalHasElement": (
-            onnx.helper.make_optional_type_proto(float_),
-            r"optional\(tensor\(float\)\)",
-        ),
-    }
-    for operator, (kind, shown) in kinds.items():
-        output = TensorProto.INT64 if operator == "SequenceLength" else TensorProto.BOOL
-        model = graphs.model(
-            [graphs.node(operator, "x", to="y")],
-            [onnx.helper.make_value_info("x", kind)],
-            [graphs.value("y", [], output)],
-        )
-        with pytest.raises(LoadFailed, match=f'input "x" is a {shown}, which the protocol'):
-            session(model, tmp_path / operator)

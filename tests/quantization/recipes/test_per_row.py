@@ -14,7 +14,8 @@ from service.core.tensors import Array
 from service.engine.cpu.kernels import Kernels, choose
 from service.engine.onnx_file.snapshot import ModelFile
 from service.engine.onnx_file.weights import weights_fit
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from service.quantization.recipes.catalogue import PerRow
 from service.quantization.recipes.per_row import FULL, Rewriting, activations_of, note_on, rewrite
 from service.quantization.recipes.smoothing import factors, peaks_of

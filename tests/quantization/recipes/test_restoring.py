@@ -9,7 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from service.core.errors import ConfigError
-from service.engine.runtime.session import Session, SessionOptions
+from service.engine.runtime.opening import SessionOptions
+from service.engine.runtime.session import Session
 from service.quantization.recipes.converting import restored
 from service.quantization.recipes.restoring import restore
 from tests.quantization.recipes.test_per_row import (
