@@ -10,6 +10,7 @@ import onnx
 import onnxruntime as ort
 
 from service.engine.cpu.kernels import kernels_for
+from service.engine.onnx_file.snapshot import ModelFile
 
 Feeds = dict[str, np.ndarray]
 
@@ -31,7 +32,7 @@ def session(path: Path, threads: int = 1, optimized: Path | None = None) -> ort.
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    kernels_for(path).apply(options)
+    kernels_for(ModelFile(path)).apply(options)
     if optimized:
         options.optimized_model_filepath = str(optimized)
     return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])

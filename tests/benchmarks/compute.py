@@ -21,6 +21,7 @@ import numpy as np
 import onnxruntime
 
 from service.engine.cpu.kernels import Kernels, kernels_for
+from service.engine.onnx_file.snapshot import ModelFile
 from tests.benchmarks.models import Served, inputs
 from tests.benchmarks.protocol import Tensors
 from tests.benchmarks.servers import ROOT, ServerError
@@ -92,7 +93,7 @@ def load(
     options.intra_op_num_threads = threads
     if not spinning:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    kernels_for(graph, kernels).apply(options)
+    kernels_for(ModelFile(graph), kernels).apply(options)
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 

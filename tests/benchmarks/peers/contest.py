@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 
 from service.engine.cpu.kernels import Kernels, kernels_for
+from service.engine.onnx_file.snapshot import ModelFile
 from tests.benchmarks import processes, wrk
 from tests.benchmarks.peers.forms import Form
 from tests.benchmarks.peers.installed import installed
@@ -150,6 +151,6 @@ def verified(name: str, port: int, form: Form, subject: Subject, models: Path) -
 
 def _direct(file: Path, row: dict[str, np.ndarray]) -> np.ndarray:
     options = onnxruntime.SessionOptions()
-    kernels_for(file, Kernels.DEFAULT).apply(options)
+    kernels_for(ModelFile(file), Kernels.DEFAULT).apply(options)
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     return session.run(None, row)[0].ravel()
