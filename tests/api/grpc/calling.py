@@ -29,7 +29,7 @@ class Calls:
     async def ask(
         self, name: str, request: dict[str, Any] | None = None, **more: Any
     ) -> dict[str, Any]:
-        """Call by name, with a message as JSON; gives the answer as JSON.
+        """Call a method by name with a message as JSON, and return the answer as JSON.
 
         Raises:
             AioRpcError: the call failed.
