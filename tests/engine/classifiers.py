@@ -38,14 +38,14 @@ def model(
     outputs: Sequence[ValueInfoProto],
     opsets: Mapping[str, int] | None = None,
 ) -> onnx.ModelProto:
-    """Takes ``x``, FP32 [-1, 4]."""
+    """A model with the input ``x``, FP32 [-1, 4]."""
     graph = helper.make_graph(list(nodes), "graph", [value("x", [None, WIDTH])], list(outputs))
     imports = [helper.make_opsetid(*each) for each in (opsets or {ML: 1}).items()]
     return helper.make_model(graph, opset_imports=imports, ir_version=8)
 
 
 def linear(classes: Classes, name: str = "", seed: int = 0) -> tuple[list[NodeProto], list[Any]]:
-    """LinearClassifier, Normalizer and ZipMap; gives "label" and "probabilities"."""
+    """LinearClassifier, Normalizer and ZipMap, with the outputs "label" and "probabilities"."""
     table = weights(len(classes), WIDTH, seed=seed)
     kind = TensorProto.STRING if isinstance(classes[0], str) else TensorProto.INT64
     label, scores, shares, given = (
@@ -63,7 +63,7 @@ def linear(classes: Classes, name: str = "", seed: int = 0) -> tuple[list[NodePr
 
 
 def probabilities(classes: int, x: np.ndarray, seed: int = 0) -> np.ndarray:
-    """What ``linear`` gives, computed here."""
+    """Compute the probabilities of ``linear`` with numpy."""
     scores = 1 / (1 + np.exp(-x @ weights(classes, WIDTH, seed=seed).T))
     shares: np.ndarray = scores / scores.sum(1, keepdims=True)
     return shares

@@ -17,9 +17,9 @@ from tests.repositories import put, scale
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY")
 READING = {"GET", "HEAD", "OPTIONS"}
 ASKING = {"/v2/repository/index", "/v2/repository/models/index"}
-"""Reached by POST, and change nothing."""
+"""Paths of POST requests that change nothing."""
 REFUSING = ("/v2/systemsharedmemory", "/v2/cudasharedmemory")
-"""Take no request at all, whoever asks."""
+"""Paths that refuse every request, with any key."""
 TAILS = (
     "\n", "\n\n", "\r", "\r\n", "\t", "\v", "\f", "\0", " ", "  ", "/", "//", "/.", "/..", "/./",
     "/../", ";", ";x=1", "#", "?", "?x", "%0a", "%0A", "%00", "%2f", "%20", "%", "\\", "\x1c",

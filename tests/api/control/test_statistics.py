@@ -51,9 +51,7 @@ async def test_every_figure_is_correct(tmp_path: Path) -> None:
     assert (found["name"], found["version"]) == ("diabetes", "1")
     assert started <= found["last_inference"] <= time.time() * 1000
     assert found["inference_count"] == 6  # rows that were answered
-    assert (
-        found["execution_count"] == 5
-    )  # with the failed run, and the run of the request without rows
+    assert found["execution_count"] == 5  # including the failed run and the run without rows
     durations = found["inference_stats"]
     assert durations["success"]["count"] == 4
     assert durations["fail"]["count"] == 2

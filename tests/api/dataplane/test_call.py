@@ -18,7 +18,7 @@ PATH = "/v2/models/same_fp32/infer"
 LIMIT = 2**20
 WAITING = "/v2/models/same_int32/infer"
 PATIENT = "[batching]\nmax_queue_delay = 10\npreferred_batch_size = 8\n"
-"""Requests to this model wait for others."""
+"""Settings with which requests wait for others in a batch."""
 ALONE = b'{"inputs":[{"name":"x","datatype":"INT32","shape":[1,2],"data":[1,2]}]}'
 
 

@@ -23,7 +23,7 @@ from tests.pictures import (
 )
 
 TOLERANCE = 1e-5
-"""Of values of about 1: the reference divides twice where one product is taken here."""
+"""For values of about 1: the reference divides twice, and the server multiplies once."""
 PHOTO = encoded(picture(), "JPEG", quality=90)
 TALL = encoded(picture(50, 100))
 

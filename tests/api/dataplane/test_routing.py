@@ -22,7 +22,7 @@ from tests.system.wire import chunked, get, post
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PATH = "/v2/models/same_fp32/infer"
 TURNS = 60
-"""Turns of the event loop after which what has not happened will not."""
+"""Iterations of the event loop after which nothing more is expected to happen."""
 
 
 def body(number: int) -> bytes:
@@ -109,7 +109,7 @@ async def answering(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[A
 
 
 def plain(answers: bytes) -> bytes:
-    """Remove what may differ: the server's ids, when it asks for a body, and the order of headers."""
+    """Remove what may differ: ids of the server, 100 Continue, and the order of headers."""
     without_ids = re.sub(rb"x-request-id: [^\r]+", b"x-request-id", answers)
     asked = without_ids.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
     return re.sub(rb"(?s)(HTTP/1.1 \d+ [^\r]*\r\n)(.*?\r\n)\r\n", _sorted, asked)

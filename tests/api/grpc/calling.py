@@ -14,7 +14,7 @@ from tritonclient.grpc import service_pb2 as theirs
 from tests.inprocess import KEY, Served, serve
 
 ANY_SIZE = (("grpc.max_receive_message_length", -1),)
-"""Of answers, as Triton's client has it."""
+"""The size limit of answers, as in Triton's client."""
 SERVICE = "/inference.GRPCInferenceService"
 ADMIN = (("x-api-key", KEY),)
 
