@@ -17,7 +17,7 @@ from tests.engine.generation.tiny_batcher import language, request, whole
 
 
 class Slow(Decoder):
-    """A decoder whose next step blocks while a flag is set, or until it is ended if it ``heeds``."""
+    """A decoder that blocks while ``held`` is set; with ``heeds``, termination ends the wait."""
 
     held = Flag()
     heeds = True

@@ -87,7 +87,7 @@ def test_the_quota_of_a_control_group(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("quota", "cores"), [("50000", 1), ("100000", 1), ("150000", 1), ("99900000", HOST)]
 )
-def test_a_fraction_of_a_core_is_rounded_down(quota: str, cores: int, tmp_path: Path) -> None:
+def test_a_fraction_of_a_core_adds_no_thread(quota: str, cores: int, tmp_path: Path) -> None:
     proc, cgroups = machine(tmp_path, "0::/\n", {"cpu.max": f"{quota} 100000\n"})
     assert usable_cores(proc, cgroups) == min(cores, HOST)
 

@@ -60,7 +60,7 @@ def test_a_report_of_another_file_is_ignored(tmp_path: Path) -> None:
     assert noted(written(tmp_path, report()), "def", OLD, "m", True) == ""
 
 
-def test_the_profile_of_an_old_report_is_read_from_its_hardware(tmp_path: Path) -> None:
+def test_a_report_without_a_profile_uses_its_hardware_section(tmp_path: Path) -> None:
     values = report()
     del values["profile"]
     values["hardware"] = {

@@ -71,7 +71,7 @@ def test_every_trial_has_a_rate_for_each_round(tmp_path: Path) -> None:
         figures = trial.measured()
         assert len(figures.rates) == ROUNDS
         assert len(figures.seconds) >= ROUNDS * trial.candidate.instances
-        # With one instance a rate is rows divided by the time of runs, so it is between those of runs.
+        # With one instance a rate is rows by the time of runs, so it is between the rates of runs.
         if trial.candidate.instances == 1:
             of = trial.candidate.rows
             assert of / max(figures.seconds) <= figures.rate <= of / min(figures.seconds)
