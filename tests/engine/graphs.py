@@ -194,7 +194,7 @@ def square() -> onnx.ModelProto:
 def attention(heed_mask: bool = True, width: int = 16, vocabulary: int = 100) -> onnx.ModelProto:
     """Embedded tokens, one head of attention, the states of all tokens and their mean.
 
-    With ``heed_mask`` neither attention nor mean sees what the mask hides.
+    With ``heed_mask`` attention and mean ignore the masked tokens.
     """
     bias = [
         node("Unsqueeze", "mask", "one_axis", to="columns"),

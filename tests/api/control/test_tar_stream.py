@@ -84,7 +84,7 @@ def test_archives_of_the_tar_command_are_read(tmp_path: Path, flags: list[str]) 
 
 
 def test_a_size_in_an_extended_header_counts() -> None:
-    """As for files of more than 8 GB."""
+    """For example for files of more than 8 GB."""
     data = archive({"w": b"abc"}, size="3", mtime="1.5", comment="none")
     assert read([data]) == {"w": b"abc"}
 

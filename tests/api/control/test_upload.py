@@ -136,7 +136,7 @@ async def test_an_invalid_upload_is_refused_and_leaves_no_files(
 
 
 def graph(*locations: str) -> bytes:
-    """A matrix of 16 bytes that lies in another file, or in each of several."""
+    """A model whose matrix of 16 bytes is in another file; several locations may be listed."""
     values = TensorProto(name="w", dims=[2, 2], data_type=1, data_location=TensorProto.EXTERNAL)
     for location in locations:
         values.external_data.add(key="location", value=location)
@@ -210,7 +210,7 @@ async def test_an_invalid_set_of_files_is_refused_and_leaves_no_files(
     server: Callable[..., Server], tmp_path: Path, made: Made, files: Files, status: int, text: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(os, "fsync", lambda _: None)  # of four thousand files
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # there are four thousand files
     got, _, answer = await call(server(), *made(files))
     assert got == status and text in answer["error"] and str(tmp_path) not in answer["error"]
     assert list(tmp_path.iterdir()) == []

@@ -75,7 +75,7 @@ async def test_an_archive_is_unpacked(headers: dict[str, str], packed: bool, siz
 
 @pytest.mark.parametrize("size", [STEP - 1, STEP, 3 * STEP + 1])
 async def test_highly_compressible_files_are_accepted(size: int) -> None:
-    """Up to the limit for names and padding; files are counted where they are stored."""
+    """The limit here is only for names and padding; files are counted where they are stored."""
     found = await read(gzip.compress(archive(data=bytes(size))), GZIP, 10**9)
     assert found == [File("w.bin"), bytes(size)]
 

@@ -101,7 +101,7 @@ async def test_a_raw_body_is_answered_in_binary(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, reference(PHOTO), atol=TOLERANCE)
         tensor = np.zeros((1, 3, SIDE, SIDE), np.float32).tobytes()
         answer = await ask(served, "/v2/models/echo/infer", content=tensor, headers=headers)
-        assert answer.status_code == 200, "a raw tensor is still taken"
+        assert answer.status_code == 200, "a raw tensor is still accepted"
 
 
 async def test_several_images_are_rows_of_one_request(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ async def test_several_images_are_rows_of_one_request(tmp_path: Path) -> None:
 async def test_long_json_is_decoded_in_the_codec_process(tmp_path: Path) -> None:
     echo(tmp_path)
     large = encoded(picture(400, 300), "PNG")
-    assert len(base64_of(large)) > 32 * 1024, "else it is read here"
+    assert len(base64_of(large)) > 32 * 1024, "otherwise it is decoded in this process"
     async with serve(tmp_path) as served:
         for _ in range(2):
             found = values(await ask(served, "/v2/models/echo/infer", **in_json(base64_of(large))))
@@ -173,7 +173,7 @@ async def test_invalid_images_are_refused_with_the_reason(
         assert answer.status_code == 400, answer.text
         assert told in answer.json()["error"]
         good = await ask(served, "/v2/models/echo/infer", **binary(PHOTO))
-        assert good.status_code == 200, "nothing is lost by it"
+        assert good.status_code == 200, "the server still answers"
 
 
 async def test_the_number_of_pixels_is_checked_before_decoding(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ async def test_the_number_of_pixels_is_checked_before_decoding(tmp_path: Path) -
 async def test_decoded_pixels_count_against_the_memory_budget(tmp_path: Path) -> None:
     echo(tmp_path)
     plain = encoded(picture(3000, 2000).quantize(2), "PNG")
-    assert len(plain) < 2_000_000, "the body itself has room"
+    assert len(plain) < 2_000_000, "the body itself fits into the budget"
     async with serve(tmp_path) as served:
         traffic = served.server._inference.traffic
         traffic._budget.limit = 40 * 2**20

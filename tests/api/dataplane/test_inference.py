@@ -112,7 +112,7 @@ async def test_requests_of_disconnected_clients_are_not_queued() -> None:
 
 
 async def test_memory_for_inputs_in_shared_memory_is_reserved_once() -> None:
-    """Also where the request is read a second time, for a version with other inputs."""
+    """Also if the request is decoded a second time, for a version with other inputs."""
     prefix = f"qs-inference-{os.getpid()}"
     values = np.ones((1, 2**20), np.float32)
     file = FOLDER / prefix

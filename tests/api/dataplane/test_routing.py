@@ -103,7 +103,7 @@ async def answering(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[A
     tiny_models.counting(folder)
     async with serve(folder, max_body_bytes=1024) as served:
         with pytest.MonkeyPatch.context() as patch:
-            # What happens in a thread would not show in turns of the loop.
+            # Work in a thread would not show in iterations of the event loop.
             patch.setattr("service.api.transport.body.OFF_THE_LOOP", 1 << 40)
             yield Answering(served.server)
 
@@ -148,7 +148,7 @@ async def test_answers_do_not_depend_on_the_pieces(
     in_parts = plain(await answering.answers(cut)).split(ANSWER)
     at_once = plain(await answering.answers([stream])).split(ANSWER)
     if in_parts != at_once:
-        # A body that is too large and broken is refused for what is seen first.
+        # A body that is too large and broken is refused for the problem that is found first.
         assert {in_parts[-1][:3], at_once[-1][:3]} == {b"413", b"400"}
         assert in_parts[:-1] == at_once[:-1]
 

@@ -27,7 +27,7 @@ def read(request: ModelInferRequest, **more: Any) -> InferRequest:
 @pytest.mark.parametrize("id", ["", "a", "ab", "abc"])
 def test_raw_tensors_are_read_at_any_alignment(id: str) -> None:
     request = infer_request("m", [("x", "FP32", X), ("b", "BOOL", X > 2)], id=id)
-    for _ in range(2):  # the second time the description is known
+    for _ in range(2):  # the second time the description is cached
         found = read(request)
         assert found.id == id and found.binary_outputs
         assert [(t.name, t.datatype.name) for t in found.inputs] == [("x", "FP32"), ("b", "BOOL")]
@@ -68,7 +68,7 @@ def test_inputs_in_shared_memory_keep_their_positions() -> None:
     request = infer_request("m", [("a", "FP32", X), ("b", "FP32", X), ("c", "FP32", X)])
     in_shared_memory(request.inputs[1], X.nbytes)
     del request.raw_input_contents[1]
-    for _ in range(2):  # the second time the description is known
+    for _ in range(2):  # the second time the description is cached
         found = read(request)
         assert [tensor.name for tensor in found.inputs] == ["a", "c"]
         assert found.shared is not None
@@ -171,7 +171,7 @@ def test_large_messages_are_not_decoded_in_the_event_loop() -> None:
     bodies = [infer_request("m" * n, [("x", "FP32", large)]) for n in range(1, 5)]
     assert all(len(read(each, pace=go_on).inputs[0].array) == len(large) for each in bodies)
     refused = 0
-    for each in bodies:  # of which one at least is not aligned
+    for each in bodies:  # at least one of them is not aligned
         try:
             read(each)
         except TakesLong:

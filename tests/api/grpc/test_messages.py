@@ -22,7 +22,7 @@ def ours(name: str) -> FileDescriptorProto:
 
 
 def fields(found: DescriptorProto) -> dict[str, tuple[Any, ...]]:
-    """By the path of each: number, type, label."""
+    """Return number, type and label of each field, by its path."""
     own = {each.name: (each.number, each.type, each.label, each.type_name) for each in found.field}
     for nested in found.nested_type:
         own |= {f"{nested.name}.{name}": field for name, field in fields(nested).items()}

@@ -195,7 +195,7 @@ async def test_a_full_queue_is_a_rate_limit_error(tmp_path: Path) -> None:
     assert reply.status_code == 429
     assert reply.json()["error"]["code"] == "rate_limit_exceeded"
     assert reply.headers["retry-after"] == "1"
-    assert again.status_code == 200, "those of the refused request have made way"
+    assert again.status_code == 200, "the refused request left the queue"
 
 
 async def test_requests_of_a_disconnected_client_are_dropped(tiny: Served) -> None:

@@ -200,7 +200,7 @@ async def test_memory_is_held_until_the_work_has_ended() -> None:
     work.cancel()
     await asyncio.wait([work])
     held.release()
-    assert budget.held == 60, "the body is still being read"
+    assert budget.held == 60, "the work still runs"
     gate.set()
     await lane.run(len, "")
     await asyncio.sleep(0)

@@ -14,7 +14,7 @@ def test_the_best_classes_are_first() -> None:
         {"label": "b", "index": 1, "score": 0.5},
         {"label": "a", "index": 0, "score": 0.25},
     ]
-    assert [each["index"] for each in found[1]] == [0, 1], "what is no number comes last"
+    assert [each["index"] for each in found[1]] == [0, 1], "NaN is last"
 
 
 def test_the_label_of_an_unlabelled_class_is_its_number() -> None:

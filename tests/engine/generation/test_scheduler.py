@@ -88,7 +88,7 @@ class Engine:
 requests = st.lists(
     st.tuples(
         st.integers(1, 40),  # tokens of the prompt
-        st.integers(1, 12),  # tokens to make
+        st.integers(1, 12),  # tokens to generate
         st.integers(1, 3),  # priority
         st.integers(0, 6),  # steps before it arrives
     ),

@@ -21,7 +21,7 @@ def test_pieces_of_any_size_stop_at_the_same_place(
     if not ends:
         assert told + stops.flush() == whole
         return
-    # The first one to be complete ends it; of several in one piece the one that begins first.
+    # The first complete stop string ends the text; of several in one piece the first to begin.
     assert whole.startswith(told)
     assert any(whole[len(told) :].startswith(each) for each in strings)
     assert stops.push("more") == stops.flush() == ""

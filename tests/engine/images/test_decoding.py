@@ -70,7 +70,7 @@ def test_cmyk_is_converted_to_rgb() -> None:
 def test_grey_in_16_bits_keeps_its_upper_eight_bits() -> None:
     grey = np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64)
     data = encoded(Image.fromarray(grey))
-    assert data[24] == 16, "of 16 bits, or it is no test"
+    assert data[24] == 16, "the file must have 16 bits"
     np.testing.assert_array_equal(read(data)[..., 0], grey >> 8)
     assert read(data).shape == (64, 64, 3)
 

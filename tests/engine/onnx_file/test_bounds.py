@@ -1,4 +1,4 @@
-"""Constants of a file are told from values that a request may change, in graphs and functions."""
+"""Constants of a file differ from values that a request may change, in graphs and functions."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_a_constant_listed_as_input_may_be_replaced_since_ir_version_4(
 
 
 def test_an_output_of_a_node_is_not_a_constant_of_the_same_name() -> None:
-    """A tensor in an attribute has the name of the node's output; only Constant returns the tensor."""
+    """A tensor attribute has the name of the node's output; only Constant returns the tensor."""
     for operator, bounded in (("Constant", True), ("ConstantOfShape", False)):
         bounds = Bounds()
         bounds.keep("shape")

@@ -113,7 +113,7 @@ def test_the_revision_depends_on_files_and_settings_only(
     assert changed()
 
 
-def test_the_evidence_depends_on_everything_the_gate_checks(folder: Path) -> None:
+def test_the_evidence_depends_on_golden_set_gate_settings_and_pin(folder: Path) -> None:
     def evidence() -> str:
         return seen(folder).found()[0].evidence
 

@@ -330,7 +330,7 @@ async def test_an_invalid_set_of_files_leaves_no_files(
     tmp_path: Path, given: list[tuple[str, bytes]], kind: type[QuantserveError], text: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(os, "fsync", lambda _: None)  # of four thousand files
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # there are four thousand files
     with pytest.raises(kind, match=text):
         await put_files(tmp_path, *given)
     assert tree(tmp_path) == []

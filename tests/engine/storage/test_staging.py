@@ -254,7 +254,7 @@ class Uploads(RuleBasedStateMachine):
         assert remove_abandoned(self.root) == []
 
     @invariant()
-    def what_is_there_is_whole(self) -> None:
+    def published_versions_are_complete(self) -> None:
         visible = {k: v for k, v in tree(self.root).items() if PREFIX not in k}
         assert visible == {f"m/{n}/model.onnx": data for n, data in self.published.items()}
         hidden = [name for name in folders(self.root / "m") if name.startswith(PREFIX)]

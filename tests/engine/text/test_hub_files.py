@@ -17,7 +17,7 @@ def read(folder: Path, **files: Any) -> HubFiles:
     return read_hub_files(folder, folder)
 
 
-def test_missing_files_have_empty_values(tmp_path: Path) -> None:
+def test_all_values_are_empty_without_files(tmp_path: Path) -> None:
     found = read(tmp_path)
     assert found == HubFiles(None, (), False, None, None, 0, 0, None, False, ())
 
