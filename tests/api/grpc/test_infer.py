@@ -103,7 +103,7 @@ async def until(calls: Calls, count: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_cancelled_call_leaves_the_batcher(calls: Calls) -> None:
+async def test_a_cancelled_call_is_removed_from_the_batcher(calls: Calls) -> None:
     request = infer_request("counting", [("n", "INT64", LONG)])
     tasks = [asyncio.ensure_future(infer(calls, request)) for _ in range(3)]
     await until(calls, 3)

@@ -30,7 +30,7 @@ def test_a_request_is_split_into_its_parts(
     assert rest == request
 
 
-def test_fields_may_come_in_any_order() -> None:
+def test_fields_may_be_in_any_order() -> None:
     whole = ModelInferRequest(model_name="m", raw_input_contents=[b"12"])
     other = ModelInferRequest(id="7", model_version="3")
     body = whole.SerializeToString() + other.SerializeToString()

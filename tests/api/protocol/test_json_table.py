@@ -18,7 +18,7 @@ def arrays(message: dict[str, Any], taker: Signature) -> dict[str, Any]:
 
 
 @given(st.lists(st.tuples(st.integers(-9, 9), st.text("ab", max_size=2)), min_size=1, max_size=4))
-def test_every_form_gives_the_same_rows(rows: list[tuple[int, str]]) -> None:
+def test_every_form_is_read_as_the_same_rows(rows: list[tuple[int, str]]) -> None:
     table = [list(row) for row in rows]
     expected = {"age": [[age] for age, _ in rows], "city": [[city] for _, city in rows]}
     for body in forms(["age", "city"], table):

@@ -91,9 +91,7 @@ class TestReading:
         assert seen == [2, 4]
 
     @pytest.mark.parametrize("parts", [[], [b"ab"], [b"ab", b"cd"]])
-    async def test_a_client_that_disconnects_is_not_a_complete_body(
-        self, parts: list[bytes]
-    ) -> None:
+    async def test_a_disconnect_during_the_body_is_reported(self, parts: list[bytes]) -> None:
         with pytest.raises(ClientGone):
             await read_body({}, pieces(*parts, gone=True), LIMIT, free)
 

@@ -59,7 +59,7 @@ def test_the_syntax_is_detected_from_the_template(template: str, syntax: ToolSyn
 
 @pytest.mark.parametrize("parallel", [True, False])
 @pytest.mark.parametrize("syntax", [TAGGED, LISTED, PARAMETERS, PLAIN])
-def test_random_tokens_become_calls(
+def test_random_tokens_form_valid_calls(
     tokenizer: Tokenizer, syntax: ToolSyntax, parallel: bool
 ) -> None:
     tools = Tools(FUNCTIONS, ToolChoice.REQUIRED, parallel=parallel)

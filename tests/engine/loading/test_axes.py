@@ -96,7 +96,9 @@ INDEPENDENT = {
 
 @pytest.mark.parametrize("case", INDEPENDENT)
 @pytest.mark.parametrize("combine", ["auto", "never"])
-def test_axes_of_different_things_are_not_a_batch(case: str, combine: str, tmp_path: Path) -> None:
+def test_axes_of_independent_inputs_are_not_a_batch(
+    case: str, combine: str, tmp_path: Path
+) -> None:
     found = loaded(INDEPENDENT[case], tmp_path, batching={"combine": combine})
     assert not found.signature.batchable and found.plan.mode is BatchingMode.REQUESTS
     assert found.plan.note and found.probe.seconds

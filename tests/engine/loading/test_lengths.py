@@ -31,7 +31,7 @@ def test_a_symbol_has_one_length(inputs: list[tuple[Dim, ...]]) -> None:
                 assert length == (dim if isinstance(dim, int) else known)
 
 
-def test_equal_lengths_come_first_and_rows_are_one() -> None:
+def test_equal_lengths_are_tried_first_with_one_row() -> None:
     first, *others = tried(("image", 8, "w"), ("text", "w"))
     assert first == ((1, 8, 16), (1, 16))
     assert any(image[0] != text[0] for image, text in others)

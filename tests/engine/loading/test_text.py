@@ -21,7 +21,7 @@ def settings_of(found: Loaded) -> Any:
     return found.text.settings
 
 
-def test_an_encoder_with_a_tokenizer_takes_texts(tmp_path: Path) -> None:
+def test_an_encoder_with_a_tokenizer_accepts_texts(tmp_path: Path) -> None:
     found = loaded(tmp_path, truncation=8)
     settings = settings_of(found)
     assert (settings.task, settings.pooling, settings.normalize) == ("embedding", "mean", True)

@@ -125,7 +125,7 @@ def test_the_next_version_is_one_more_than_the_highest_number(tmp_path: Path) ->
     assert highest_version(model) == 7 and is_taken(model, 7) and not is_taken(model, 8)
 
 
-def test_a_model_folder_that_leads_outside_is_refused(tmp_path: Path) -> None:
+def test_a_model_folder_that_links_outside_is_refused(tmp_path: Path) -> None:
     root, outside = tmp_path / "models", tmp_path / "outside"
     root.mkdir()
     outside.mkdir()
