@@ -1,4 +1,4 @@
-"""Tables in each form that V1 takes, and models that take them."""
+"""Tables in each form that V1 accepts, and signatures for them."""
 
 import csv
 import io

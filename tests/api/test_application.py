@@ -1,4 +1,4 @@
-"""The control plane: each route behind the key that it needs, the first match answers."""
+"""The control plane: each route needs its key, and the first matching route answers."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -80,7 +80,7 @@ async def test_each_route_needs_its_key(keyed: httpx.AsyncClient, path: str) -> 
 
 
 @pytest.mark.parametrize("path", ["/v2/logging", "/v2/trace/setting"])
-async def test_what_anybody_may_read_only_an_admin_may_change(
+async def test_settings_can_be_changed_only_by_an_admin(
     keyed: httpx.AsyncClient, path: str
 ) -> None:
     for key, status in (("", 401), ("api", 403), ("admin", 200)):
@@ -88,13 +88,13 @@ async def test_what_anybody_may_read_only_an_admin_may_change(
         assert reply.status_code == status
 
 
-async def test_statistics_of_all_models_are_no_model_of_that_name(
+async def test_the_route_of_all_statistics_is_not_a_model_named_stats(
     keyed: httpx.AsyncClient,
 ) -> None:
     reply = await keyed.get("/v2/models/stats", headers={"x-api-key": "api"})
     assert reply.json() == {"model_stats": []}
 
 
-async def test_reports_come_before_changes(keyed: httpx.AsyncClient) -> None:
+async def test_reading_routes_are_matched_before_changing_routes(keyed: httpx.AsyncClient) -> None:
     reply = await keyed.get("/admin/hello", headers={"x-api-key": "admin"})
     assert reply.json() == "a report"

@@ -40,7 +40,7 @@ async def outputs(served: Served) -> list[str]:
     return [each["name"] for each in answer["outputs"]]
 
 
-async def test_one_more_output_is_compatible_and_v1_goes_on(tmp_path: Path) -> None:
+async def test_an_additional_output_is_compatible_and_v1_is_unchanged(tmp_path: Path) -> None:
     save(one_output(), tmp_path / "m")
     async with serve(tmp_path) as served:
         save(two_outputs(), tmp_path / "m", 2)
@@ -55,7 +55,7 @@ async def test_one_more_output_is_compatible_and_v1_goes_on(tmp_path: Path) -> N
         assert await predictions(restarted) == [[-1, -2]]
 
 
-async def test_v1_answers_all_outputs_once_a_change_is_allowed(tmp_path: Path) -> None:
+async def test_v1_returns_all_outputs_after_an_allowed_signature_change(tmp_path: Path) -> None:
     save(one_output(), tmp_path / "m")
     async with serve(tmp_path) as served:
         save(two_outputs(), tmp_path / "m", 2)
@@ -69,7 +69,7 @@ async def test_v1_answers_all_outputs_once_a_change_is_allowed(tmp_path: Path) -
         assert await predictions(restarted) == [{"z": [1, 2], "y": [-1, -2]}]
 
 
-async def test_where_nothing_remembers_v1s_answers_they_must_not_change(tmp_path: Path) -> None:
+async def test_operations_that_cannot_keep_v1s_answers_are_refused(tmp_path: Path) -> None:
     save(one_output(), tmp_path / "m")
     async with serve(tmp_path) as served:
         save(two_outputs(), tmp_path / "m", 2)
@@ -84,7 +84,7 @@ async def test_where_nothing_remembers_v1s_answers_they_must_not_change(tmp_path
         assert await predictions(served) == [[-1, -2]]
 
 
-async def test_a_rollback_to_fewer_outputs_is_at_once(tmp_path: Path) -> None:
+async def test_a_rollback_to_fewer_outputs_needs_no_permission(tmp_path: Path) -> None:
     save(one_output(), tmp_path / "m")
     async with serve(tmp_path) as served:
         save(two_outputs(), tmp_path / "m", 2)
@@ -95,7 +95,7 @@ async def test_a_rollback_to_fewer_outputs_is_at_once(tmp_path: Path) -> None:
             assert await predictions(served) == [[-1, -2]]
 
 
-async def test_an_axis_that_becomes_variable_is_compatible_and_back_it_is_not(
+async def test_a_variable_axis_is_compatible_and_a_fixed_axis_is_not(
     tmp_path: Path,
 ) -> None:
     save(fixed(1), tmp_path / "m")
@@ -111,7 +111,7 @@ async def test_an_axis_that_becomes_variable_is_compatible_and_back_it_is_not(
         assert '{"allow_signature_change": true}' in answer["error"]
 
 
-async def test_more_rows_than_a_request_may_have_are_named(tmp_path: Path) -> None:
+async def test_a_version_for_fewer_rows_than_before_is_refused(tmp_path: Path) -> None:
     save(fixed(3), tmp_path / "m")
     (tmp_path / "m/model.toml").write_text("[batching]\nmax_batch_size = 2")
     async with serve(tmp_path) as served:
@@ -120,7 +120,7 @@ async def test_more_rows_than_a_request_may_have_are_named(tmp_path: Path) -> No
         assert status == 409 and "had 3 rows, max_batch_size is 2" in answer["error"]
 
 
-async def test_rows_that_influence_each_other_bound_a_request_and_others_do_not(
+async def test_max_batch_size_limits_requests_only_if_rows_influence_each_other(
     tmp_path: Path,
 ) -> None:
     save(fixed(70), tmp_path / "m")

@@ -1,4 +1,4 @@
-"""What a client sees of a classifier that scikit-learn's converters wrote with their defaults."""
+"""A classifier converted from scikit-learn with default options, as clients see it."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def model(folder: Path, toml: str = "") -> None:
         (folder / "pets/model.toml").write_text(toml)
 
 
-async def test_probabilities_are_a_tensor_and_classes_have_names(tmp_path: Path) -> None:
+async def test_probabilities_are_a_tensor_and_classes_have_labels(tmp_path: Path) -> None:
     model(tmp_path)
     async with serve(tmp_path) as served:
         found = (await served.client.get("/v2/models/pets")).json()
@@ -39,7 +39,7 @@ async def test_probabilities_are_a_tensor_and_classes_have_names(tmp_path: Path)
         assert names == label["data"]
 
 
-async def test_labels_of_model_toml_come_first(tmp_path: Path) -> None:
+async def test_labels_of_model_toml_have_priority(tmp_path: Path) -> None:
     model(tmp_path, '[outputs.probabilities]\nlabels = ["c", "d", "b"]')
     async with serve(tmp_path) as served:
         reply = (await served.client.post("/v2/models/pets/infer", json=CLASSIFY)).json()
@@ -47,7 +47,9 @@ async def test_labels_of_model_toml_come_first(tmp_path: Path) -> None:
         assert names == ["cdb"[i] for i in WANTED.argmax(1)]
 
 
-async def test_a_version_with_zipmap_follows_one_without_and_goes_before_it(tmp_path: Path) -> None:
+async def test_swaps_between_versions_with_and_without_zipmap_are_compatible(
+    tmp_path: Path,
+) -> None:
     nodes, outputs = classifiers.linear(CLASSES)
     plain = classifiers.model(nodes[:-1], [outputs[0], graphs.value("shares", [None, 3])])
     plain.graph.output[1].name = plain.graph.node[1].output[0] = "probabilities"

@@ -1,4 +1,4 @@
-"""Small graphs with several inputs, whose first axes are one batch or are not."""
+"""Small graphs with several inputs, whose first axes are or are not a common batch."""
 
 import numpy as np
 import onnx
@@ -8,7 +8,7 @@ from tests.engine.graphs import FLOAT, INT64, Shape, constant, model, node, valu
 
 
 def pair(first: Shape, second: Shape) -> onnx.ModelProto:
-    """``y``: ``a`` and ``b`` [rows, 4] side by side, times weights; their rows must be as many."""
+    """``y``: ``a`` and ``b`` [rows, 4] side by side, times weights; both need as many rows."""
     return model(
         [node("Concat", "a", "b", to="c", axis=1), node("MatMul", "c", "w", to="y")],
         [value("a", first), value("b", second)],
@@ -18,7 +18,7 @@ def pair(first: Shape, second: Shape) -> onnx.ModelProto:
 
 
 def apart(first: Shape, second: Shape) -> onnx.ModelProto:
-    """``p`` from ``a`` and ``q`` from ``b``, which have nothing to do with each other."""
+    """``p`` from ``a`` and ``q`` from ``b``, which are independent."""
     return model(
         [node("MatMul", "a", "w", to="p"), node("MatMul", "b", "w", to="q")],
         [value("a", first), value("b", second)],
@@ -28,7 +28,7 @@ def apart(first: Shape, second: Shape) -> onnx.ModelProto:
 
 
 def clip(cross: bool) -> onnx.ModelProto:
-    """Images and texts, embedded; with ``cross`` the products of all with all."""
+    """Embed images and texts; with ``cross`` also the products of all images and all texts."""
     nodes = [node("MatMul", "image", "wi", to="ie"), node("MatMul", "text", "wt", to="te")]
     outputs = [value("ie", ["image_batch", 4]), value("te", ["text_batch", 4])]
     if cross:
@@ -46,7 +46,7 @@ def clip(cross: bool) -> onnx.ModelProto:
 
 
 def network(edges: Shape = ("num_edges", 2)) -> onnx.ModelProto:
-    """Adds to each node of a graph the nodes from which an edge leads to it."""
+    """Add to each node of a graph the nodes from which an edge leads to it."""
     axis = 0 if edges is not None and edges[0] == 2 else 1
     return model(
         [
@@ -71,7 +71,7 @@ def network(edges: Shape = ("num_edges", 2)) -> onnx.ModelProto:
 
 
 def ranking(users: str | None = "users", items: str | None = "items") -> onnx.ModelProto:
-    """The score of each item for one user, or of each item for a user of its own."""
+    """The score of each item, for one user or for one user per item."""
     return model(
         [
             node("Mul", "user", "items", to="products"),
@@ -84,7 +84,7 @@ def ranking(users: str | None = "users", items: str | None = "items") -> onnx.Mo
 
 
 def groups() -> onnx.ModelProto:
-    """``a`` and ``b`` have rows in common, ``c`` and ``d`` as well, but not all four."""
+    """``a`` and ``b`` have the same rows, and so have ``c`` and ``d``, but not all four."""
     return model(
         [node("Concat", "a", "b", to="p", axis=1), node("Concat", "c", "d", to="q", axis=1)],
         [value(name, [None, 2]) for name in "abcd"],
@@ -93,7 +93,7 @@ def groups() -> onnx.ModelProto:
 
 
 def without_shape() -> onnx.ModelProto:
-    """Any number of axes, of which the last has 5 elements; the file says nothing of that."""
+    """Any number of axes, of which the last has 5 elements; the file declares no shape."""
     return model(
         [node("MatMul", "x", "w", to="y")],
         [value("x", None)],

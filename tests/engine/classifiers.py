@@ -28,7 +28,7 @@ def maps(name: str, classes: Classes) -> ValueInfoProto:
 
 
 def zipmap(source: str, name: str, classes: Classes) -> NodeProto:
-    """The node itself."""
+    """A ZipMap node."""
     kind = "strings" if isinstance(classes[0], str) else "int64s"
     return ml("ZipMap", [source], [name], **{f"classlabels_{kind}": list(classes)})
 
@@ -38,14 +38,14 @@ def model(
     outputs: Sequence[ValueInfoProto],
     opsets: Mapping[str, int] | None = None,
 ) -> onnx.ModelProto:
-    """Takes ``x``, FP32 [-1, 4]."""
+    """A model with the input ``x``, FP32 [-1, 4]."""
     graph = helper.make_graph(list(nodes), "graph", [value("x", [None, WIDTH])], list(outputs))
     imports = [helper.make_opsetid(*each) for each in (opsets or {ML: 1}).items()]
     return helper.make_model(graph, opset_imports=imports, ir_version=8)
 
 
 def linear(classes: Classes, name: str = "", seed: int = 0) -> tuple[list[NodeProto], list[Any]]:
-    """LinearClassifier, Normalizer and ZipMap; gives "label" and "probabilities"."""
+    """LinearClassifier, Normalizer and ZipMap, with the outputs "label" and "probabilities"."""
     table = weights(len(classes), WIDTH, seed=seed)
     kind = TensorProto.STRING if isinstance(classes[0], str) else TensorProto.INT64
     label, scores, shares, given = (
@@ -63,15 +63,15 @@ def linear(classes: Classes, name: str = "", seed: int = 0) -> tuple[list[NodePr
 
 
 def probabilities(classes: int, x: np.ndarray, seed: int = 0) -> np.ndarray:
-    """What ``linear`` gives, computed here."""
+    """Compute the probabilities of ``linear`` with numpy."""
     scores = 1 / (1 + np.exp(-x @ weights(classes, WIDTH, seed=seed).T))
     shares: np.ndarray = scores / scores.sum(1, keepdims=True)
     return shares
 
 
 def forest(classes: Classes, trees: int = 3) -> tuple[list[NodeProto], list[Any]]:
-    """Trees with one question each, whether feature t is at most 0: class t if so, else the last
-    one. Gives "label" and "probabilities"."""
+    """Trees with one split each: class t if feature t is at most 0, otherwise the last class.
+    The outputs are "label" and "probabilities"."""
     strings = isinstance(classes[0], str)
     last, kind = len(classes) - 1, TensorProto.STRING if strings else TensorProto.INT64
     attribute = "classlabels_strings" if strings else "classlabels_int64s"
@@ -93,8 +93,8 @@ def forest(classes: Classes, trees: int = 3) -> tuple[list[NodeProto], list[Any]
 
 
 def network(classes: Classes, opset: int = 17) -> onnx.ModelProto:
-    """Two matrix products, Softmax and ZipMap, as of a multi-layer perceptron; gives "label", the
-    place of the class, and "probabilities"."""
+    """Two matrix products, Softmax and ZipMap, as in a multi-layer perceptron. The outputs are
+    "label", the index of the class, and "probabilities"."""
     nodes = [
         node("MatMul", "x", "w", to="h"),
         node("Relu", "h", to="r"),

@@ -1,4 +1,4 @@
-"""What ends runs, for models that are functions."""
+"""A control that ends runs, for models that are functions."""
 
 import threading
 
@@ -11,7 +11,7 @@ class Heeded:
 
     @property
     def terminate(self) -> bool:
-        """Whether the run is to end."""
+        """True if the run must end."""
         return self.ended.is_set()
 
     @terminate.setter

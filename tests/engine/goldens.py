@@ -1,4 +1,4 @@
-"""Golden sets, right and wrong, for a model of tokens."""
+"""Valid and invalid golden sets, for a model with token inputs."""
 
 from pathlib import Path
 

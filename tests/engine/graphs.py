@@ -1,4 +1,4 @@
-"""Small ONNX graphs, most of which lie: what a model's file promises is not always what it does."""
+"""Small ONNX graphs, most of which behave differently from what their file declares."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,14 +33,14 @@ def model(
     weights: Sequence[TensorProto] = (),
     opset: int = 17,
 ) -> onnx.ModelProto:
-    """A model, which nobody has checked."""
+    """A model that is not checked."""
     graph = helper.make_graph(list(nodes), "graph", list(inputs), list(outputs), list(weights))
     opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 
 def save(proto: onnx.ModelProto, folder: Path, number: int = 1) -> Path:
-    """Write version ``number`` of the model in a folder; returns the version's folder."""
+    """Write version ``number`` of the model in a folder, and return the version's folder."""
     version = folder / str(number)
     version.mkdir(parents=True, exist_ok=True)
     (version / "model.onnx").write_bytes(proto.SerializeToString())
@@ -48,12 +48,12 @@ def save(proto: onnx.ModelProto, folder: Path, number: int = 1) -> Path:
 
 
 def weights(*shape: int, seed: int = 0) -> np.ndarray:
-    """Weights that keep the size of what they multiply."""
+    """Weights that preserve the magnitude of their input."""
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32) / shape[0] ** 0.5
 
 
 def linear(width: int = 32, classes: int = 10, hidden: int = 64) -> onnx.ModelProto:
-    """An honest model: rows of ``width`` numbers to ``classes`` scores."""
+    """A correct model: rows of ``width`` numbers to ``classes`` scores."""
     return model(
         [
             node("MatMul", "x", "w", to="h"),
@@ -92,7 +92,7 @@ def declares_one_row() -> onnx.ModelProto:
 
 
 def no_batch_out() -> onnx.ModelProto:
-    """Gives one answer for all rows."""
+    """Returns one answer for all rows."""
     return model(
         [node("ReduceMean", "x", to="y", keepdims=0)],
         [value("x", ["batch", 4])],
@@ -101,7 +101,7 @@ def no_batch_out() -> onnx.ModelProto:
 
 
 def batch_on_axis_1() -> onnx.ModelProto:
-    """A sequence of batches, as recurrent networks take it: the first axis is time."""
+    """A sequence of batches, the input of recurrent networks: the first axis is time."""
     hidden = 4
     return model(
         [
@@ -129,7 +129,7 @@ def running_total() -> onnx.ModelProto:
 
 
 def centred() -> onnx.ModelProto:
-    """Takes the mean of the batch from every row, as batch normalisation in training does."""
+    """Subtracts the mean of the batch from every row, as batch normalisation in training does."""
     return model(
         [node("ReduceMean", "x", to="mean", axes=[0]), node("Sub", "x", "mean", to="y")],
         [value("x", ["batch", 4])],
@@ -138,7 +138,7 @@ def centred() -> onnx.ModelProto:
 
 
 def random_output() -> onnx.ModelProto:
-    """Never gives the same answer twice."""
+    """Never returns the same answer twice."""
     return model(
         [node("RandomNormalLike", "x", to="y")],
         [value("x", ["batch", 4])],
@@ -147,7 +147,7 @@ def random_output() -> onnx.ModelProto:
 
 
 def no_input() -> onnx.ModelProto:
-    """Takes nothing, gives a constant."""
+    """Has no input, and returns a constant."""
     return model(
         [node("Identity", "c", to="y")],
         [],
@@ -157,12 +157,12 @@ def no_input() -> onnx.ModelProto:
 
 
 def fixed_batch(rows: int = 4) -> onnx.ModelProto:
-    """Takes so many rows, neither more nor less."""
+    """Accepts exactly this number of rows."""
     return model([node("Relu", "x", to="y")], [value("x", [rows, 4])], [value("y", [rows, 4])])
 
 
 def eights() -> onnx.ModelProto:
-    """Takes sequences whose length is a multiple of 8."""
+    """Accepts sequences whose length is a multiple of 8."""
     return model(
         [
             node("Reshape", "x", "blocks", to="cut"),
@@ -175,7 +175,7 @@ def eights() -> onnx.ModelProto:
 
 
 def two_inputs() -> onnx.ModelProto:
-    """Two inputs that share the names of their axes."""
+    """Two inputs whose axes have the same names."""
     return model(
         [node("Mul", "a", "b", to="c"), node("ReduceSum", "c", "axis", to="y", keepdims=0)],
         [value("a", ["batch", "sequence"]), value("b", ["batch", "sequence"])],
@@ -194,7 +194,7 @@ def square() -> onnx.ModelProto:
 def attention(heed_mask: bool = True, width: int = 16, vocabulary: int = 100) -> onnx.ModelProto:
     """Embedded tokens, one head of attention, the states of all tokens and their mean.
 
-    With ``heed_mask`` neither attention nor mean sees what the mask hides.
+    With ``heed_mask`` attention and mean ignore the masked tokens.
     """
     bias = [
         node("Unsqueeze", "mask", "one_axis", to="columns"),

@@ -13,7 +13,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-logging.getLogger().setLevel(logging.ERROR)  # they warn of what is meant
+logging.getLogger().setLevel(logging.ERROR)  # they warn about intended settings
 
 
 class _Rows(CalibrationDataReader):

@@ -15,7 +15,7 @@ Array = np.ndarray
 
 
 class Refused(NamedTuple):
-    """A graph of one operator, rows that it takes and rows that it refuses."""
+    """A graph of one operator, rows that it accepts and rows that it refuses."""
 
     model: onnx.ModelProto
     taken: tuple[Array, ...]
@@ -23,7 +23,7 @@ class Refused(NamedTuple):
 
 
 def floats(*shape: int) -> Array:
-    """Numbers in an array of this shape."""
+    """An FP32 array of ones with this shape."""
     return np.ones(shape, np.float32)
 
 

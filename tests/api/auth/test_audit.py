@@ -1,4 +1,4 @@
-"""Every change is reported once, however it ends."""
+"""Every change is reported once, with its outcome."""
 
 import asyncio
 
@@ -24,7 +24,7 @@ def reported(told: list[Event]) -> ChangeCompleted:
     return event._replace(seconds=0.0)
 
 
-def test_what_was_done_is_reported_with_who_asked() -> None:
+def test_a_completed_change_is_reported_with_its_actor() -> None:
     told: list[Event] = []
     with Audit(told.append).change(request(), Verb.SWAP, "m", forced=True) as change:
         change.before, change.after, change.note = 1, 2, "not pinned"
@@ -45,7 +45,7 @@ def test_what_was_done_is_reported_with_who_asked() -> None:
         (asyncio.CancelledError(), Outcome.CANCELLED, ""),
     ],
 )
-def test_what_was_not_done_is_reported_and_the_error_goes_on(
+def test_a_failed_change_is_reported_and_its_error_is_raised_again(
     error: BaseException, outcome: Outcome, text: str
 ) -> None:
     told: list[Event] = []
@@ -60,7 +60,7 @@ def test_what_was_not_done_is_reported_and_the_error_goes_on(
     assert (event.outcome, event.error, event.after, event.forced) == (outcome, text, 3, False)
 
 
-def test_a_request_without_an_actor_is_reported_all_the_same() -> None:
+def test_a_change_without_an_actor_is_reported() -> None:
     told: list[Event] = []
     with Audit(told.append).change(request(None), Verb.LOAD, "m"):
         pass

@@ -1,4 +1,4 @@
-"""No route that changes something is reached without an admin key, whatever its path looks like."""
+"""Routes that change something need an admin key, however their path is written."""
 
 import asyncio
 import json
@@ -17,9 +17,9 @@ from tests.repositories import put, scale
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY")
 READING = {"GET", "HEAD", "OPTIONS"}
 ASKING = {"/v2/repository/index", "/v2/repository/models/index"}
-"""Reached by POST, and change nothing."""
+"""Paths of POST requests that change nothing."""
 REFUSING = ("/v2/systemsharedmemory", "/v2/cudasharedmemory")
-"""Take no request at all, whoever asks."""
+"""Paths that refuse every request, with any key."""
 TAILS = (
     "\n", "\n\n", "\r", "\r\n", "\t", "\v", "\f", "\0", " ", "  ", "/", "//", "/.", "/..", "/./",
     "/../", ";", ";x=1", "#", "?", "?x", "%0a", "%0A", "%00", "%2f", "%20", "%", "\\", "\x1c",
@@ -29,7 +29,7 @@ TAILS = (
 
 
 def tricks(path: str) -> Iterator[str]:
-    """The path, and paths that some part of a server might take for it."""
+    """The path, and variants of it that some part of a server might treat as the same path."""
     yield path
     yield from (path + tail for tail in TAILS)
     yield from ("/" + path, "/." + path, "/x/.." + path, path.upper(), path.title(), path[1:])
@@ -79,7 +79,7 @@ async def routes(app: Server) -> dict[str, set[str]]:
     }
 
 
-async def test_no_trick_reaches_a_change(app: Server) -> None:
+async def test_no_variant_of_a_path_reaches_a_change_without_a_key(app: Server) -> None:
     known = await routes(app)
     before = logging.getLogger().level
     assert len(list(tricks("/v2/x"))) >= 60
@@ -93,7 +93,7 @@ async def test_no_trick_reaches_a_change(app: Server) -> None:
     assert all(not model.versions for model in app.repository)
 
 
-async def test_every_route_that_changes_something_says_that_it_needs_the_key(app: Server) -> None:
+async def test_every_route_that_changes_something_needs_a_key(app: Server) -> None:
     for path, methods in (await routes(app)).items():
         for method in methods - READING:
             status, _ = await ask(app, method, path)
@@ -102,7 +102,7 @@ async def test_every_route_that_changes_something_says_that_it_needs_the_key(app
             assert (wrong == 401) is (path not in ASKING), (method, path, status)
 
 
-async def test_what_is_told_of_changes_needs_the_key_as_well(app: Server) -> None:
+async def test_admin_routes_that_only_read_need_the_key_as_well(app: Server) -> None:
     for path, methods in (await routes(app)).items():
         if path.startswith("/admin/"):
             for method in methods:

@@ -1,4 +1,4 @@
-"""Changes are for those who show an admin key."""
+"""Changes need an admin key."""
 
 import pytest
 from hypothesis import given
@@ -20,15 +20,15 @@ def bearer(key: str) -> Headers:
 
 
 @pytest.mark.parametrize("key", ["old-admin", "new-admin"])
-def test_any_of_several_admin_keys_is_taken(key: str) -> None:
-    """So that a new one can be handed out before the old one is taken away."""
+def test_each_of_several_admin_keys_is_accepted(key: str) -> None:
+    """So that a new key can be distributed before the old one is removed."""
     assert KEYED.admit(ADMIN, bearer(key)).startswith("key ")
     assert KEYED.admit(ADMIN, {b"x-api-key": [key.encode()]}) == KEYED.admit(ADMIN, bearer(key))
     assert KEYED.admit(ADMIN, {b"authorization": [b"bearer  " + key.encode()]})
     assert KEYED.admit(METADATA, bearer(key))
 
 
-def test_a_key_is_told_by_the_start_of_its_hash() -> None:
+def test_a_key_is_identified_by_the_start_of_its_hash() -> None:
     # The first digits of `printf new-admin | sha256sum`.
     assert KEYED.admit(ADMIN, bearer("new-admin")) == "key dc58c18f"
 
@@ -43,30 +43,30 @@ def test_a_key_is_told_by_the_start_of_its_hash() -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("need", [ADMIN, METADATA])
-def test_no_key_or_a_wrong_one_is_unauthenticated(headers: Headers, need: Need) -> None:
+def test_a_missing_or_wrong_key_is_unauthenticated(headers: Headers, need: Need) -> None:
     with pytest.raises(Unauthenticated):
         KEYED.admit(need, headers)
 
 
-def test_a_prediction_key_predicts_and_changes_nothing() -> None:
+def test_a_prediction_key_does_not_allow_changes() -> None:
     assert KEYED.admit(METADATA, bearer("predict")).startswith("key ")
     with pytest.raises(Forbidden, match="admin key"):
         KEYED.admit(ADMIN, bearer("predict"))
 
 
-def test_without_an_admin_key_nobody_changes_anything() -> None:
+def test_changes_are_forbidden_if_no_admin_key_is_configured() -> None:
     for headers in ({}, LOCAL, bearer("anything"), bearer("predict")):
         with pytest.raises(Forbidden, match="QUANTSERVE_ADMIN_KEY"):
             CLOSED.admit(ADMIN, headers)
 
 
-def test_without_a_prediction_key_predictions_are_open() -> None:
+def test_predictions_need_no_key_if_none_is_configured() -> None:
     for access in (CLOSED, Access(Keys.of(["a"]), Keys())):
         assert access.admit(METADATA, {}) == ""
 
 
 @given(st.lists(st.binary(max_size=12), max_size=3), st.lists(st.binary(max_size=12), max_size=3))
-def test_only_a_known_key_opens_and_no_error_shows_one(
+def test_unknown_keys_are_refused_and_errors_contain_no_key(
     keys: list[bytes], schemes: list[bytes]
 ) -> None:
     headers = {b"x-api-key": keys, b"authorization": [b"Bearer " + each for each in schemes]}

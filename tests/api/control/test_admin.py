@@ -1,4 +1,4 @@
-"""Swap, rollback and versions over HTTP: what was done, how long each phase took, and why not."""
+"""Swap, rollback and versions over HTTP: results, durations of phases and reasons of refusals."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -28,7 +28,7 @@ async def scales(tmp_path: Path) -> AsyncIterator[Served]:
 
 
 async def post(served: Served, verb: str, body: str = "") -> httpx.Response:
-    # curl's own Content-Type: it says nothing of what the body is.
+    # curl's default Content-Type, which does not describe the body.
     kind = {"content-type": "application/x-www-form-urlencoded"}
     return await served.client.post(f"/admin/models/m/{verb}", content=body, headers=kind)
 
@@ -45,7 +45,7 @@ async def versions(served: Served) -> dict[str, Any]:
     return document
 
 
-async def test_a_swap_answers_with_what_it_did(scales: Served) -> None:
+async def test_a_swap_answers_with_its_phases_and_checks(scales: Served) -> None:
     assert await infer(scales) == "2"
     reply = await post(scales, "swap", '{"version": 1}')
     answer = reply.json()
@@ -60,7 +60,7 @@ async def test_a_swap_answers_with_what_it_did(scales: Served) -> None:
     assert await infer(scales) == "1"
 
 
-async def test_a_rollback_undoes_it(scales: Served) -> None:
+async def test_a_rollback_serves_the_previous_version_again(scales: Served) -> None:
     refused = await post(scales, "rollback")
     assert refused.status_code == 409 and "no version before" in refused.json()["error"]
     await post(scales, "swap", '{"version": 1}')
@@ -69,7 +69,7 @@ async def test_a_rollback_undoes_it(scales: Served) -> None:
     assert await infer(scales) == "2"
 
 
-async def test_a_version_that_is_not_fit_is_refused_with_a_report(scales: Served) -> None:
+async def test_a_version_that_fails_the_gate_is_refused_with_a_report(scales: Served) -> None:
     reply = await post(scales, "swap", '{"version": 3}')
     assert reply.status_code == 409
     report = reply.json()
@@ -88,7 +88,7 @@ async def test_a_version_that_is_not_fit_is_refused_with_a_report(scales: Served
     assert await infer(scales) == "2"
 
 
-async def test_force_lets_it_through_and_shows(scales: Served) -> None:
+async def test_a_forced_swap_serves_the_version_and_shows_the_reason(scales: Served) -> None:
     reply = await post(scales, "swap", '{"version": 3, "force": true}')
     assert reply.status_code == 200 and "relative error" in reply.json()["forced"]
     rows = {row["version"]: row for row in (await versions(scales))["versions"]}
@@ -108,7 +108,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("verb", "body", "status", "text"), BAD)
-async def test_what_is_wrong_is_named(
+async def test_invalid_requests_are_refused_with_the_reason(
     scales: Served, verb: str, body: str, status: int, text: str
 ) -> None:
     reply = await post(scales, verb, body)
@@ -117,16 +117,14 @@ async def test_what_is_wrong_is_named(
 
 
 @pytest.mark.parametrize(("verb", "body"), [("swap", b'{"version": 1}'), ("rollback", b"")])
-async def test_a_model_that_is_not_there_is_not_found(
-    scales: Served, verb: str, body: bytes
-) -> None:
+async def test_an_unknown_model_is_not_found(scales: Served, verb: str, body: bytes) -> None:
     reply = await scales.client.post(f"/admin/models/nobody/{verb}", content=body)
     assert reply.status_code == 404 and 'no model "nobody"' in reply.json()["error"]
     for path in ("versions", "events"):
         assert (await scales.client.get(f"/admin/models/nobody/{path}")).status_code == 404
 
 
-async def test_the_verbs_are_documented_with_bodies_that_work(scales: Served) -> None:
+async def test_swap_and_rollback_are_documented_with_valid_examples(scales: Served) -> None:
     paths = (await scales.client.get("/openapi.json")).json()["paths"]
     for verb in ("swap", "rollback"):
         operation = paths[f"/admin/models/{{name}}/{verb}"]["post"]

@@ -1,4 +1,4 @@
-"""Whatever goes wrong, the answer is {"error": "..."}, and a person can act on it."""
+"""Every error is answered with {"error": "..."} and a message that helps the client."""
 
 import logging
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/v2/model", "/v2/models/digits/", "/docs/x"])
-async def test_what_is_nowhere_is_404_and_points_to_the_docs(
+async def test_an_unknown_path_is_404_and_points_to_the_docs(
     client: httpx.AsyncClient, path: str
 ) -> None:
     reply = await client.get(path)
@@ -30,7 +30,7 @@ async def test_what_is_nowhere_is_404_and_points_to_the_docs(
         ("DELETE", "/v2/models/stats", "GET, HEAD, OPTIONS"),
     ],
 )
-async def test_a_wrong_method_is_405_with_all_that_are_allowed(
+async def test_a_wrong_method_is_405_with_the_allowed_methods(
     client: httpx.AsyncClient, method: str, path: str, allowed: str
 ) -> None:
     reply = await client.request(method, path)
@@ -39,21 +39,21 @@ async def test_a_wrong_method_is_405_with_all_that_are_allowed(
     assert f"{method} {path} is not allowed, expected " in reply.json()["error"]
 
 
-async def test_options_says_what_is_allowed(client: httpx.AsyncClient) -> None:
+async def test_options_lists_the_allowed_methods(client: httpx.AsyncClient) -> None:
     reply = await client.options("/v2/logging")
     assert (reply.status_code, reply.content) == (204, b"")
     assert reply.headers["allow"] == "GET, HEAD, OPTIONS, POST"
 
 
 @pytest.mark.parametrize("path", ["/v2/health/live", "/metrics", "/v2/models/nobody"])
-async def test_head_is_get_without_the_body(client: httpx.AsyncClient, path: str) -> None:
+async def test_head_answers_as_get_without_the_body(client: httpx.AsyncClient, path: str) -> None:
     head, get = await client.head(path), await client.get(path)
     assert head.content == b""
     assert head.status_code == get.status_code
     assert head.headers["content-type"] == get.headers["content-type"]
 
 
-async def test_a_failure_inside_shows_nothing_of_the_inside(
+async def test_an_internal_error_reveals_no_details_to_the_client(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     router = APIRouter()
@@ -72,7 +72,7 @@ async def test_a_failure_inside_shows_nothing_of_the_inside(
     assert record.exc_info is None
 
 
-async def test_a_parameter_that_does_not_fit_is_one_sentence() -> None:
+async def test_an_invalid_parameter_is_described_in_one_sentence() -> None:
     router = APIRouter()
 
     @router.get("/double")

@@ -1,4 +1,4 @@
-"""Watchers are told what happens, in order, and are never waited for."""
+"""Watchers get events in order, and the server never waits for a watcher."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ async def following(stream: AsyncIterator[str]) -> tuple[str, dict[str, Any]]:
     return name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
 
 
-async def test_events_of_the_model_are_told_in_order() -> None:
+async def test_events_of_the_model_are_sent_in_order() -> None:
     watchers = Watchers()
     stream = await started(watchers)
     watchers(PHASE)
@@ -46,20 +46,20 @@ async def test_events_of_the_model_are_told_in_order() -> None:
     assert (await following(stream))[0] == "swapped"
 
 
-async def test_each_watcher_is_told() -> None:
+async def test_every_watcher_gets_the_event() -> None:
     watchers = Watchers()
     streams = [await started(watchers) for _ in range(2)]
     watchers(PHASE)
     assert await following(streams[0]) == await following(streams[1])
 
 
-async def test_a_watcher_that_hears_nothing_hears_that_the_line_is_alive() -> None:
+async def test_a_heartbeat_is_sent_when_there_are_no_events() -> None:
     stream = await started(Watchers(), heartbeat=0.001)
     assert await anext(stream) == ": still here\n\n"
     assert await anext(stream) == ": still here\n\n"
 
 
-async def test_a_slow_watcher_loses_the_oldest_events_and_is_told_how_many() -> None:
+async def test_a_slow_watcher_loses_the_oldest_events_and_gets_their_number() -> None:
     watchers = Watchers()
     stream = await started(watchers)
     for number in range(BUFFER + 3):
@@ -68,7 +68,7 @@ async def test_a_slow_watcher_loses_the_oldest_events_and_is_told_how_many() -> 
     assert (await following(stream))[1]["version"] == 3
 
 
-async def test_streams_end_with_what_was_told_when_the_server_stops() -> None:
+async def test_streams_end_after_the_remaining_events_when_the_server_stops() -> None:
     watchers = Watchers()
     stream = await started(watchers)
     watchers(PHASE)
@@ -78,7 +78,7 @@ async def test_streams_end_with_what_was_told_when_the_server_stops() -> None:
     assert [text async for text in watchers.watch("m")] == [": watching\n\n"]
 
 
-async def test_who_leaves_is_forgotten() -> None:
+async def test_a_disconnected_watcher_is_removed() -> None:
     watchers = Watchers()
     stream = watchers.watch("m")
     await anext(stream)

@@ -1,4 +1,4 @@
-"""Forms of real clients are read however they are cut; what is no file is refused."""
+"""Forms of real clients are read in pieces of any size; parts that are not files are refused."""
 
 from collections.abc import AsyncIterator
 
@@ -37,7 +37,7 @@ def named(name: str) -> str:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 50, 10**6])
-async def test_the_form_of_a_client_is_read_however_it_is_cut(size: int) -> None:
+async def test_the_form_of_a_client_is_read_in_pieces_of_any_size(size: int) -> None:
     weights = b"\r\n--b\r\n--" * 40 + bytes(range(256))
     files = [("file", ("m.onnx", b"graph")), ("file", ("data/w.bin", weights)),
              ("other", ("empty", b""))]  # fmt: skip
@@ -53,7 +53,7 @@ async def test_a_part_may_announce_its_digest() -> None:
 
 @pytest.mark.parametrize("end", [b"--", b"--\r\n", b"--\r\n\r\nepilogue"])
 @pytest.mark.parametrize("size", [1, 10**6])
-async def test_what_follows_the_end_does_not_matter(end: bytes, size: int) -> None:
+async def test_bytes_after_the_end_of_the_form_are_ignored(end: bytes, size: int) -> None:
     body = b"preamble\r\n" + part(named("w")) + b"\r\n--b" + end
     assert await read(body, size) == [(File("w"), b"x")]
 
@@ -87,7 +87,7 @@ BAD: dict[str, tuple[bytes, type[QuantserveError], str]] = {
 
 @pytest.mark.parametrize("size", [7, 2**16])
 @pytest.mark.parametrize(("body", "kind", "text"), BAD.values(), ids=BAD.keys())
-async def test_what_is_no_file_is_refused(
+async def test_malformed_parts_are_refused(
     body: bytes, kind: type[QuantserveError], text: str, size: int
 ) -> None:
     with pytest.raises(kind, match=text):
@@ -103,7 +103,7 @@ async def test_a_form_without_a_usable_boundary_is_refused(kind: str) -> None:
         await read(b"--\r\n\r\n", kind=kind)
 
 
-async def test_a_form_in_a_form_is_the_content_of_a_file() -> None:
+async def test_a_form_inside_a_file_is_stored_as_the_file() -> None:
     inner = b'--c\r\nContent-Disposition: form-data; name="a"; filename="../x"\r\n\r\ny\r\n--c--'
     outer = part(named("w"), "Content-Type: multipart/mixed; boundary=c", body=inner) + END
     assert await read(outer) == [(File("w"), inner)]

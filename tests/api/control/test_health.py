@@ -1,4 +1,4 @@
-"""Live at once; ready when what can be loaded is; and the reason where not."""
+"""The server is live at once and ready when models are loaded, or answers with the reason."""
 
 from pathlib import Path
 
@@ -11,14 +11,14 @@ from tests.repositories import put, scale
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_a_server_that_serves_is_live_and_ready(client: httpx.AsyncClient) -> None:
+async def test_a_server_with_loaded_models_is_live_and_ready(client: httpx.AsyncClient) -> None:
     live, ready = await client.get("/v2/health/live"), await client.get("/v2/health/ready")
     assert (live.status_code, live.json()) == (200, {"live": True})
     assert (ready.status_code, ready.json()) == (200, {"ready": True})
 
 
 @pytest.mark.parametrize("path", ["/v2/models/digits/ready", "/v2/models/digits/versions/2/ready"])
-async def test_a_model_that_serves_is_ready(client: httpx.AsyncClient, path: str) -> None:
+async def test_a_loaded_model_is_ready(client: httpx.AsyncClient, path: str) -> None:
     reply = await client.get(path)
     assert (reply.status_code, reply.json()) == (200, {"name": "digits", "ready": True})
 
@@ -35,7 +35,7 @@ async def test_while_models_load_the_server_is_live_and_not_ready() -> None:
     assert model.json()["error"] == 'model "digits" is UNAVAILABLE: not loaded'
 
 
-async def test_a_broken_model_is_not_ready_and_says_why_while_the_server_is(tmp_path: Path) -> None:
+async def test_a_broken_model_gives_its_reason_while_the_server_is_ready(tmp_path: Path) -> None:
     put(tmp_path, "m", 1, scale(2))
     put(tmp_path, "junk", 1, b"no graph")
     async with serve(tmp_path) as served:
@@ -59,7 +59,7 @@ async def test_a_broken_model_is_not_ready_and_says_why_while_the_server_is(tmp_
         ("junk/1/model.onnx", "junk: version 1: load: model.onnx is not an ONNX model"),
     ],
 )
-async def test_a_server_with_nothing_to_serve_is_not_ready_unless_it_may_be_empty(
+async def test_a_server_without_models_is_ready_only_with_allow_empty(
     tmp_path: Path, made: str, reason: str
 ) -> None:
     if made:
@@ -74,7 +74,7 @@ async def test_a_server_with_nothing_to_serve_is_not_ready_unless_it_may_be_empt
         assert (await patient.client.get("/v2/health/ready")).status_code == 200
 
 
-async def test_only_so_many_reasons_are_given(tmp_path: Path) -> None:
+async def test_the_number_of_listed_reasons_is_limited(tmp_path: Path) -> None:
     for number in range(5):
         (tmp_path / f"empty-{number}").mkdir()
     async with serve(tmp_path) as served:
@@ -83,7 +83,7 @@ async def test_only_so_many_reasons_are_given(tmp_path: Path) -> None:
     assert error.endswith("; and 2 more, see POST /v2/repository/index")
 
 
-async def test_a_server_whose_last_model_is_unloaded_is_ready_no_more(tmp_path: Path) -> None:
+async def test_a_server_is_not_ready_after_its_last_model_is_unloaded(tmp_path: Path) -> None:
     put(tmp_path, "m", 1, scale(2))
     async with serve(tmp_path) as served:
         assert (await served.client.get("/v2/health/ready")).status_code == 200

@@ -1,4 +1,4 @@
-"""What is logged can be changed while the server runs; what cannot be changed says so."""
+"""The log level can be changed while the server runs; other log settings cannot, with an error."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -40,7 +40,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("change", "level"), CHANGES)
-async def test_a_change_takes_effect_and_can_be_taken_back(
+async def test_a_change_takes_effect_and_can_be_undone(
     settings: httpx.AsyncClient, logger: logging.Logger, change: dict[str, Any], level: int
 ) -> None:
     before = (await settings.get("/v2/logging")).json()
@@ -66,7 +66,7 @@ async def test_a_change_takes_effect_and_can_be_taken_back(
         ({"log_info": True, "log_error": False}, "the requested values contradict this"),
     ],
 )
-async def test_what_cannot_be_had_is_refused_and_changes_nothing(
+async def test_invalid_settings_are_refused_and_change_nothing(
     settings: httpx.AsyncClient, logger: logging.Logger, change: dict[str, Any], text: str
 ) -> None:
     reply = await settings.post("/v2/logging", json=change)

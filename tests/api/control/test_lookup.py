@@ -1,4 +1,4 @@
-"""A name or a number that is not there is 404, with those that are."""
+"""An unknown model or version is 404, with a list of the existing ones."""
 
 import httpx
 import pytest
@@ -24,7 +24,7 @@ VERSION_PATHS = [
 
 
 @pytest.mark.parametrize(("method", "path"), PATHS)
-async def test_an_unknown_model_is_404_with_those_there_are(
+async def test_an_unknown_model_is_404_and_the_existing_models_are_listed(
     client: httpx.AsyncClient, method: str, path: str
 ) -> None:
     reply = await client.request(method, path.format("nobody"))
@@ -34,7 +34,7 @@ async def test_an_unknown_model_is_404_with_those_there_are(
 
 @pytest.mark.parametrize("version", ["9", "1.5", "latest", "-1", "0", "٣", "9" * 5000])
 @pytest.mark.parametrize("path", VERSION_PATHS)
-async def test_an_unknown_version_is_404_whatever_it_looks_like(
+async def test_an_unknown_or_invalid_version_is_404(
     client: httpx.AsyncClient, path: str, version: str
 ) -> None:
     reply = await client.get(path.format(version))

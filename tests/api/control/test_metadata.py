@@ -1,4 +1,4 @@
-"""What the server and its models say of themselves is what they are."""
+"""Metadata of the server and its models is correct."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.inprocess import ROOT, serve
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_the_front_door_leads_on(client: httpx.AsyncClient) -> None:
+async def test_the_root_path_links_to_the_other_routes(client: httpx.AsyncClient) -> None:
     welcome = (await client.get("/")).json()
     assert (welcome["name"], welcome["version"]) == ("quantserve", __version__)
     links = [*welcome["models"], welcome["docs"], welcome["openapi"], welcome["metrics"]]
@@ -29,7 +29,7 @@ async def test_the_server_names_its_extensions(client: httpx.AsyncClient, path: 
 
 
 @pytest.mark.parametrize("path", ["/v2/models/diabetes", "/v2/models/diabetes/versions/1"])
-async def test_a_model_names_its_tensors_with_the_batch_axis(
+async def test_model_metadata_lists_tensors_with_the_batch_axis(
     client: httpx.AsyncClient, path: str
 ) -> None:
     found = (await client.get(path)).json()
@@ -47,7 +47,7 @@ async def test_a_model_names_its_tensors_with_the_batch_axis(
     assert np.isfinite(float(found["parameters"]["batch_deviation"]))
 
 
-async def test_a_model_that_does_not_serve_says_why(tmp_path: Path) -> None:
+async def test_a_model_that_failed_to_load_answers_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "digits/1").mkdir(parents=True)
     model = (ROOT / "models/digits/1/model.onnx").read_bytes()
     (tmp_path / "digits/1/model.onnx").write_bytes(model)

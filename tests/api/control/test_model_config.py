@@ -1,4 +1,4 @@
-"""The configuration says what a client may send at once, and how requests share runs."""
+"""The configuration states how many rows a request may have, and how requests are batched."""
 
 import shutil
 from pathlib import Path
@@ -22,7 +22,7 @@ async def test_dims_leave_out_the_batch_axis(client: httpx.AsyncClient, path: st
     assert found["instance_group"][0]["count"] >= 1
 
 
-async def test_batching_is_as_model_toml_says(tmp_path: Path) -> None:
+async def test_batching_follows_model_toml(tmp_path: Path) -> None:
     batching = (
         "preferred_batch_size = 4\nmax_queue_delay = 0.002\nmax_queue_size = 7\ntimeout = 1.5"
     )

@@ -1,4 +1,4 @@
-"""The index lists what is known, with its state; clients ask for it in several ways."""
+"""The index lists every known version with its state, on several routes."""
 
 import os
 from pathlib import Path
@@ -29,7 +29,7 @@ async def test_the_index_has_every_version(
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_the_index_can_leave_out_what_does_not_serve(
+async def test_the_index_can_be_limited_to_ready_versions(
     client: httpx.AsyncClient, path: str
 ) -> None:
     assert (await client.post(path, content=b'{"ready": true}')).json() == READY
@@ -44,7 +44,7 @@ async def test_the_index_can_leave_out_what_does_not_serve(
         (b" " * 100_000, 413, "more than 65536 bytes"),
     ],
 )
-async def test_a_bad_body_is_named(
+async def test_an_invalid_body_is_refused_with_the_reason(
     client: httpx.AsyncClient, body: bytes, status: int, text: str
 ) -> None:
     reply = await client.post("/v2/repository/index", content=body)
@@ -52,13 +52,13 @@ async def test_a_bad_body_is_named(
     assert text in reply.json()["error"]
 
 
-async def test_another_repository_is_not_found(client: httpx.AsyncClient) -> None:
+async def test_an_unknown_repository_is_not_found(client: httpx.AsyncClient) -> None:
     reply = await client.post("/v2/repository/other/index")
     error = 'there is no repository "other", only "models"'
     assert (reply.status_code, reply.json()) == (404, {"error": error})
 
 
-async def test_what_cannot_be_loaded_is_there_with_the_reason(tmp_path: Path) -> None:
+async def test_models_that_cannot_be_loaded_are_listed_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "junk/3").mkdir(parents=True)
     (tmp_path / "junk/3/model.onnx").write_bytes(b"no graph")
     (tmp_path / "empty").mkdir()
@@ -72,7 +72,7 @@ async def test_what_cannot_be_loaded_is_there_with_the_reason(tmp_path: Path) ->
     assert junk["reason"]
 
 
-async def test_what_is_passed_over_is_there_under_its_path_with_the_reason(tmp_path: Path) -> None:
+async def test_ignored_folders_are_listed_by_path_with_the_reason(tmp_path: Path) -> None:
     put(tmp_path, "m", 2, scale(2))
     (tmp_path / "m/v3").mkdir()
     (tmp_path / "m/1").mkdir()
@@ -93,7 +93,7 @@ async def test_what_is_passed_over_is_there_under_its_path_with_the_reason(tmp_p
     assert found["mod\u00e8le", None]["reason"].endswith("rename it to modele")
 
 
-async def test_what_is_passed_over_is_not_found_with_the_reason(tmp_path: Path) -> None:
+async def test_a_request_for_an_ignored_folder_is_404_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "style").mkdir()
     (tmp_path / "style/model.pt").touch()
     async with serve(tmp_path) as served:
@@ -102,7 +102,7 @@ async def test_what_is_passed_over_is_not_found_with_the_reason(tmp_path: Path) 
     assert "PyTorch is not served, only ONNX is" in reply.json()["error"]
 
 
-async def test_models_are_listed_with_their_versions_and_no_admin_key(
+async def test_models_are_listed_with_their_versions_without_an_admin_key(
     served: Served, client: httpx.AsyncClient
 ) -> None:
     transport = httpx.ASGITransport(app=served.server)
@@ -120,7 +120,7 @@ async def test_models_are_listed_with_their_versions_and_no_admin_key(
     assert (await client.get("/v2/models/")).json() == found
 
 
-async def test_a_model_that_does_not_serve_is_listed_with_the_reason(tmp_path: Path) -> None:
+async def test_a_model_that_failed_to_load_is_listed_with_the_reason(tmp_path: Path) -> None:
     put(tmp_path, "broken", 1, b"no model")
     async with serve(tmp_path) as broken:
         (found,) = (await broken.client.get("/v2/models")).json()["models"]

@@ -1,4 +1,4 @@
-"""Load and unload as the protocol has them; bodies are read whatever their Content-Type."""
+"""Load and unload as the protocol defines them; bodies are read with any Content-Type."""
 
 import base64
 import json
@@ -41,7 +41,9 @@ async def states(served: Served) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("body", [None, {}, {"parameters": {}}])
-async def test_a_load_follows_the_folder_and_answers_nothing(scales: Served, body: Any) -> None:
+async def test_a_load_serves_the_newest_version_and_has_an_empty_answer(
+    scales: Served, body: Any
+) -> None:
     put(scales.server.repository.folder, "m", 3, scale(3))
     assert (await states(scales))["3"] == "UNAVAILABLE not loaded"
     reply = await ask(scales, "load", body)
@@ -49,7 +51,7 @@ async def test_a_load_follows_the_folder_and_answers_nothing(scales: Served, bod
     assert (await states(scales))["3"] == "READY"
 
 
-async def test_an_unload_frees_and_is_seen(scales: Served) -> None:
+async def test_an_unloaded_model_is_listed_as_unloaded(scales: Served) -> None:
     reply = await ask(scales, "unload", {"parameters": {"unload_dependents": False}})
     assert (reply.status_code, reply.content) == (200, b"")
     assert set((await states(scales)).values()) == {"UNAVAILABLE unloaded"}
@@ -59,7 +61,7 @@ async def test_an_unload_frees_and_is_seen(scales: Served) -> None:
     assert (await states(scales))["2"] == "READY"
 
 
-async def test_a_configuration_is_laid_over_the_model(scales: Served) -> None:
+async def test_a_configuration_overrides_model_toml(scales: Served) -> None:
     before = (await scales.client.get("/v2/models/m/config")).json()
     before["max_batch_size"] = 16
     body = {"parameters": {"config": json.dumps(before)}}
@@ -107,7 +109,7 @@ BAD: list[tuple[str, Any, int, str]] = [
 
 
 @pytest.mark.parametrize(("verb", "body", "status", "text"), BAD)
-async def test_what_is_wrong_is_named_and_nothing_happens(
+async def test_invalid_requests_are_refused_and_change_nothing(
     scales: Served, verb: str, body: Any, status: int, text: str
 ) -> None:
     reply = await ask(scales, verb, body)
@@ -115,7 +117,7 @@ async def test_what_is_wrong_is_named_and_nothing_happens(
     assert (await states(scales))["2"] == "READY"
 
 
-async def test_a_body_of_very_many_values_is_refused_before_they_are_made(scales: Served) -> None:
+async def test_a_body_with_too_many_values_is_refused_before_parsing(scales: Served) -> None:
     lists = b'{"parameters": {"config": [' + b"[]," * 10_000 + b"[]]}}"
     keys = {"parameters": {f"file:1/{number}": "" for number in range(20_000)}}
     for body in (lists, json.dumps(keys).encode()):
@@ -125,11 +127,11 @@ async def test_a_body_of_very_many_values_is_refused_before_they_are_made(scales
 
 @pytest.mark.parametrize("verb", ["load", "unload"])
 @pytest.mark.parametrize("name", ["nobody", "..%2Fm", ".hidden"])
-async def test_a_model_that_is_not_there_is_not_found(scales: Served, verb: str, name: str) -> None:
+async def test_an_unknown_model_is_not_found(scales: Served, verb: str, name: str) -> None:
     assert (await ask(scales, verb, name=name)).status_code == 404
 
 
-async def test_a_version_that_does_not_load_is_an_error_and_the_old_one_serves(
+async def test_a_failed_load_is_an_error_and_the_old_version_keeps_serving(
     scales: Served,
 ) -> None:
     put(scales.server.repository.folder, "m", 3, b"no graph")
@@ -159,7 +161,7 @@ async def test_files_are_published_before_the_model_is_loaded(scales: Served) ->
     assert (await states(scales))["3"] == "READY"
 
 
-async def test_a_configuration_may_name_the_file(scales: Served, tmp_path: Path) -> None:
+async def test_a_configuration_may_set_the_file_name(scales: Served, tmp_path: Path) -> None:
     (tmp_path / "m/2/other.onnx").write_bytes(scale(20))
     config = (await scales.client.get("/v2/models/m/config")).json()
     assert config["default_model_filename"] == "model.onnx"

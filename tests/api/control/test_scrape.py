@@ -1,4 +1,4 @@
-"""The page for Prometheus is rendered in the format that is asked for."""
+"""The metrics page is rendered in the format that the client accepts."""
 
 import httpx
 import pytest
@@ -29,7 +29,7 @@ async def test_the_accept_header_chooses_the_format(accept: str) -> None:
         ("application/openmetrics-text;version=1.0.0", "application/openmetrics-text", "# EOF"),
     ],
 )
-async def test_the_server_knows_both_formats(
+async def test_the_server_offers_both_formats(
     client: httpx.AsyncClient, accept: str, kind: str, last: str
 ) -> None:
     reply = await client.get("/metrics", headers={"accept": accept})

@@ -1,4 +1,4 @@
-"""Regions are registered and told; where the server takes none, it says so."""
+"""Routes of shared memory on a server that does not support it."""
 
 import os
 
@@ -11,7 +11,7 @@ PATH = "/v2/systemsharedmemory"
 
 
 @pytest.mark.parametrize("kind", ["system", "cuda"])
-async def test_every_address_says_that_it_is_not_supported(kind: str) -> None:
+async def test_every_route_answers_that_shared_memory_is_not_supported(kind: str) -> None:
     async with serve(ROOT / "models", load=False) as served:
         for path in ("status", "region/a/status", "region/a%2Fb/register", "unregister", ""):
             for method in ("GET", "POST"):

@@ -1,4 +1,4 @@
-"""Every figure of the statistics is true, after requests of which all is known."""
+"""The statistics are correct after a known series of requests."""
 
 import shutil
 import time
@@ -31,7 +31,7 @@ async def stats(client: httpx.AsyncClient, path: str = "/v2/models/diabetes") ->
     return dict(found)
 
 
-async def test_every_figure_is_true(tmp_path: Path) -> None:
+async def test_every_figure_is_correct(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "models/diabetes", tmp_path / "diabetes")
     async with serve(tmp_path) as served:
         ask = served.client.post
@@ -51,11 +51,11 @@ async def test_every_figure_is_true(tmp_path: Path) -> None:
     assert (found["name"], found["version"]) == ("diabetes", "1")
     assert started <= found["last_inference"] <= time.time() * 1000
     assert found["inference_count"] == 6  # rows that were answered
-    assert found["execution_count"] == 5  # the run that failed is one, and that of no row
+    assert found["execution_count"] == 5  # including the failed run and the run without rows
     durations = found["inference_stats"]
     assert durations["success"]["count"] == 4
     assert durations["fail"]["count"] == 2
-    assert durations["queue"]["count"] == 5  # a run that fails has been waited for, too
+    assert durations["queue"]["count"] == 5  # a failed run has waited in the queue, too
     for part in ("compute_input", "compute_infer", "compute_output"):
         assert durations[part]["count"] == 4
         assert 0 < durations[part]["ns"] < durations["success"]["ns"]
@@ -71,7 +71,7 @@ async def test_every_figure_is_true(tmp_path: Path) -> None:
     assert memory == {"type": "CPU", "id": 0, "byte_size": size.memory_bytes}
 
 
-async def test_v1_counts_too_and_a_request_run_whole_counts_its_rows(tmp_path: Path) -> None:
+async def test_v1_requests_and_uncombined_requests_are_counted_by_rows(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "models/diabetes", tmp_path / "diabetes")
     (tmp_path / "diabetes/model.toml").write_text('[batching]\ncombine = "never"')
     instance = {"categories": [0, 2], "measurements": [1.0] * 8}
@@ -84,7 +84,7 @@ async def test_v1_counts_too_and_a_request_run_whole_counts_its_rows(tmp_path: P
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_statistics_are_of_all_models_of_one_or_of_a_version(
+async def test_statistics_are_available_for_all_models_one_model_or_a_version(
     client: httpx.AsyncClient,
 ) -> None:
     everything = (await client.get("/v2/models/stats")).json()["model_stats"]

@@ -1,4 +1,4 @@
-"""Archives of every writer are read however they are cut; links, devices and bombs are refused."""
+"""Archives of common writers are read in pieces; links, devices and bombs are refused."""
 
 import io
 import shutil
@@ -65,7 +65,7 @@ def cut(data: bytes, size: int) -> list[bytes]:
 
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
 @pytest.mark.parametrize("size", [1, 7, 511, 512, 513, 10**6])
-def test_every_format_is_read_however_it_is_cut(form: int, size: int) -> None:
+def test_every_tar_format_is_read_in_pieces_of_any_size(form: int, size: int) -> None:
     files = {name: data for name, data in FILES.items() if form != tarfile.USTAR_FORMAT or
              len(name) < 100}  # fmt: skip
     assert read(cut(archive(files, form), size)) == files
@@ -73,7 +73,7 @@ def test_every_format_is_read_however_it_is_cut(form: int, size: int) -> None:
 
 @pytest.mark.parametrize("flags", [[], ["--format=v7"], ["--format=posix"], ["--format=ustar"],
                                    ["--format=gnu"]])  # fmt: skip
-def test_what_tar_makes_of_a_folder_is_read(tmp_path: Path, flags: list[str]) -> None:
+def test_archives_of_the_tar_command_are_read(tmp_path: Path, flags: list[str]) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "model.onnx").write_bytes(b"graph")
     (tmp_path / "data/w.bin").write_bytes(bytes(9))
@@ -84,7 +84,7 @@ def test_what_tar_makes_of_a_folder_is_read(tmp_path: Path, flags: list[str]) ->
 
 
 def test_a_size_in_an_extended_header_counts() -> None:
-    """As for files of more than 8 GB."""
+    """For example for files of more than 8 GB."""
     data = archive({"w": b"abc"}, size="3", mtime="1.5", comment="none")
     assert read([data]) == {"w": b"abc"}
 
@@ -133,7 +133,7 @@ BAD: dict[str, tuple[bytes, type[QuantserveError], str]] = {
 
 @pytest.mark.parametrize("chunked", [lambda data: [data], lambda data: cut(data, 500)])
 @pytest.mark.parametrize(("data", "kind", "text"), BAD.values(), ids=BAD.keys())
-def test_what_is_no_file_is_refused(
+def test_entries_that_are_not_files_are_refused(
     data: bytes, kind: type[QuantserveError], text: str,
     chunked: Callable[[bytes], list[bytes]],
 ) -> None:  # fmt: skip
@@ -142,13 +142,13 @@ def test_what_is_no_file_is_refused(
 
 
 @pytest.mark.parametrize("at", range(0, len(archive(FILES).rstrip(b"\0")) + 97, 97))
-def test_an_archive_that_is_cut_is_never_taken_for_whole(at: int) -> None:
+def test_a_truncated_archive_is_always_refused(at: int) -> None:
     with pytest.raises(MalformedRequest):
         read([archive(FILES).rstrip(b"\0")[:at]])
 
 
 @given(st.data())
-def test_a_damaged_archive_ends_in_an_error_of_ours_or_is_read(data: st.DataObject) -> None:
+def test_a_damaged_archive_is_read_or_refused(data: st.DataObject) -> None:
     whole = bytearray(archive(FILES, data.draw(st.sampled_from([1, 2]))))
     for _ in range(data.draw(st.integers(1, 4))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))

@@ -1,4 +1,4 @@
-"""Nothing is traced, and nobody is told otherwise."""
+"""Tracing is not supported, and its settings show that it is off."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ PATHS = ["/v2/trace/setting", "/v2/models/digits/trace/setting"]
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("change", [{}, {"trace_level": ["OFF"]}, {"trace_level": None}])
-async def test_asking_for_what_is_changes_nothing(
+async def test_setting_the_current_values_changes_nothing(
     client: httpx.AsyncClient, path: str, change: dict[str, Any]
 ) -> None:
     settings = (await client.get(path)).json()

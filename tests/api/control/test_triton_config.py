@@ -1,4 +1,4 @@
-"""Triton's configuration becomes settings of model.toml, or is refused by name."""
+"""Triton's configuration is translated to settings of model.toml, or refused by field name."""
 
 import json
 from typing import Any
@@ -60,7 +60,9 @@ KNOWN: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("config", "settings"), KNOWN)
-def test_what_has_a_counterpart_is_taken(config: dict[str, Any], settings: dict[str, Any]) -> None:
+def test_fields_with_a_counterpart_in_model_toml_are_translated(
+    config: dict[str, Any], settings: dict[str, Any]
+) -> None:
     found = read_configuration("m", json.dumps(config)).settings()
     assert found == settings
     ModelConfig.model_validate(found)
@@ -81,13 +83,13 @@ BAD: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("config", "text"), BAD)
-def test_what_has_none_is_refused_by_name(config: Any, text: str) -> None:
+def test_fields_without_a_counterpart_are_named_in_the_error(config: Any, text: str) -> None:
     with pytest.raises(MalformedRequest) as error:
         read_configuration("m", json.dumps(config))
     assert text in str(error.value)
 
 
-def test_a_text_that_is_no_json_is_refused() -> None:
+def test_a_configuration_that_is_not_json_is_refused() -> None:
     with pytest.raises(MalformedRequest, match="config is not JSON"):
         read_configuration("m", "{")
 
@@ -103,14 +105,14 @@ def test_a_text_that_is_no_json_is_refused() -> None:
         {"modelOperations": {"opLibraryFilename": ["lib.so"]}},
     ],
 )
-def test_a_library_of_operators_comes_with_no_request(config: dict[str, Any]) -> None:
+def test_a_request_cannot_set_a_custom_operator_library(config: dict[str, Any]) -> None:
     with pytest.raises(
         MalformedRequest, match="custom operators are code, which a request must not"
     ):
         read_configuration("m", json.dumps(config))
 
 
-def test_no_configuration_reaches_the_session() -> None:
+def test_a_configuration_cannot_change_session_settings() -> None:
     for config, _ in KNOWN:
         assert "session" not in read_configuration("m", json.dumps(config)).settings()
     with pytest.raises(MalformedRequest, match="session is not supported"):

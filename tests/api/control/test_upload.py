@@ -1,4 +1,4 @@
-"""Uploads through the whole application: who may, what is stored, what is told."""
+"""Uploads through the whole application: access, stored files, answers and errors."""
 
 import asyncio
 import gzip
@@ -89,7 +89,9 @@ async def test_a_version_is_stored_and_described(
     assert (tmp_path / "m/4/model.onnx").read_bytes() == MODEL
 
 
-async def test_without_a_number_it_is_the_next(server: Callable[..., Server]) -> None:
+async def test_an_upload_without_a_number_becomes_the_next_version(
+    server: Callable[..., Server],
+) -> None:
     app = server()
     assert [(await call(app))[2]["version"] for _ in range(3)] == [1, 2, 3]
     status, _, answer = await call(app, query="version=2")
@@ -124,7 +126,7 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
 
 
 @pytest.mark.parametrize(("request_", "status", "text"), BAD.values(), ids=BAD.keys())
-async def test_a_bad_upload_is_told_and_leaves_nothing(
+async def test_an_invalid_upload_is_refused_and_leaves_no_files(
     server: Callable[..., Server], tmp_path: Path, request_: dict[str, Any], status: int, text: str
 ) -> None:
     got, _, answer = await call(server(), **request_)
@@ -134,7 +136,7 @@ async def test_a_bad_upload_is_told_and_leaves_nothing(
 
 
 def graph(*locations: str) -> bytes:
-    """A matrix of 16 bytes that lies in another file, or in each of several."""
+    """A model whose matrix of 16 bytes is in another file; several locations may be listed."""
     values = TensorProto(name="w", dims=[2, 2], data_type=1, data_location=TensorProto.EXTERNAL)
     for location in locations:
         values.external_data.add(key="location", value=location)
@@ -173,7 +175,7 @@ Made = Callable[[Files], tuple[bytes, dict[str, str]]]
 
 
 @FORMS
-async def test_a_model_comes_with_its_external_data(
+async def test_a_model_is_uploaded_with_its_external_data(
     server: Callable[..., Server], tmp_path: Path, made: Made
 ) -> None:
     model = graph("w.bin")
@@ -204,11 +206,11 @@ BAD_SETS: dict[str, tuple[Files, int, str]] = {
 
 @FORMS
 @pytest.mark.parametrize(("files", "status", "text"), BAD_SETS.values(), ids=BAD_SETS.keys())
-async def test_of_a_bad_set_of_files_nothing_is_left(
+async def test_an_invalid_set_of_files_is_refused_and_leaves_no_files(
     server: Callable[..., Server], tmp_path: Path, made: Made, files: Files, status: int, text: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(os, "fsync", lambda _: None)  # of four thousand files
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # there are four thousand files
     got, _, answer = await call(server(), *made(files))
     assert got == status and text in answer["error"] and str(tmp_path) not in answer["error"]
     assert list(tmp_path.iterdir()) == []
@@ -221,7 +223,7 @@ async def test_of_a_bad_set_of_files_nothing_is_left(
         ("a/w", "-F file=@model.onnx -F 'file=@a/w;filename=a/w'"),
     ],
 )
-async def test_a_model_without_its_data_is_told_how_to_send_both(
+async def test_the_error_for_missing_external_data_shows_the_upload_command(
     server: Callable[..., Server], location: str, files: str
 ) -> None:
     app = server(admin_key="sesame")
@@ -233,7 +235,7 @@ async def test_a_model_without_its_data_is_told_how_to_send_both(
     assert "sesame" not in answer["error"]
 
 
-async def test_a_model_without_many_files_is_told_how_to_send_a_folder(
+async def test_the_error_for_many_missing_files_shows_how_to_send_a_folder(
     server: Callable[..., Server],
 ) -> None:
     status, _, answer = await call(server(), graph(*(f"w{n}" for n in range(9))))
@@ -247,7 +249,7 @@ async def test_a_model_without_many_files_is_told_how_to_send_a_folder(
 
 @pytest.mark.parametrize("body", [tar([("model.onnx", b"x")])[0], packed([("m", b"x")])[0]])
 @pytest.mark.parametrize("size", [1, 300, 10**6])
-async def test_an_archive_that_is_not_announced_is_told_how_to_be(
+async def test_the_error_for_an_unannounced_archive_shows_the_content_type(
     server: Callable[..., Server], tmp_path: Path, body: bytes, size: int
 ) -> None:
     sent: list[Message] = [
@@ -262,7 +264,7 @@ async def test_an_archive_that_is_not_announced_is_told_how_to_be(
 
 
 @pytest.mark.parametrize("location", ["a b", "w;rm -rf x", "$(x)", "w'", "ü"])
-async def test_a_name_that_cannot_be_stored_is_in_no_command(
+async def test_invalid_names_are_left_out_of_the_suggested_command(
     server: Callable[..., Server], location: str
 ) -> None:
     status, _, answer = await call(server(), graph(location))
@@ -271,7 +273,7 @@ async def test_a_name_that_cannot_be_stored_is_in_no_command(
 
 
 @FORMS
-async def test_a_set_that_is_cut_off_leaves_nothing(
+async def test_a_truncated_set_of_files_leaves_no_files(
     server: Callable[..., Server], tmp_path: Path, made: Made
 ) -> None:
     app = server()
@@ -285,7 +287,7 @@ async def test_a_set_that_is_cut_off_leaves_nothing(
         assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_client_that_leaves_publishes_nothing(
+async def test_an_upload_of_a_disconnected_client_is_not_published(
     server: Callable[..., Server], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "quantserve.audit")
@@ -295,7 +297,7 @@ async def test_a_client_that_leaves_publishes_nothing(
     assert (await call(server(), PIECES))[0] == 201
 
 
-async def test_a_silent_sender_is_given_up() -> None:
+async def test_a_silent_sender_is_timed_out() -> None:
     async def receive() -> Message:
         await asyncio.Event().wait()
         raise AssertionError
@@ -304,7 +306,7 @@ async def test_a_silent_sender_is_given_up() -> None:
         _ = [chunk async for chunk in Body(receive, 0.01).chunks()]
 
 
-async def test_a_sender_of_a_byte_at_a_time_is_given_up() -> None:
+async def test_a_sender_of_one_byte_at_a_time_is_timed_out() -> None:
     async def receive() -> Message:
         await asyncio.sleep(0.001)
         return {"type": "http.request", "body": b"x", "more_body": True}
@@ -313,7 +315,7 @@ async def test_a_sender_of_a_byte_at_a_time_is_given_up() -> None:
         _ = [chunk async for chunk in Body(receive, 0.02).chunks()]
 
 
-async def test_a_body_that_ends_early_is_no_body() -> None:
+async def test_a_disconnect_during_the_body_is_reported() -> None:
     async def receive() -> Message:
         return {"type": "http.disconnect"}
 
@@ -321,7 +323,7 @@ async def test_a_body_that_ends_early_is_no_body() -> None:
         _ = [chunk async for chunk in Body(receive, 1).chunks()]
 
 
-async def test_every_change_is_a_line_of_the_audit_log(
+async def test_every_change_is_written_to_the_audit_log(
     server: Callable[..., Server], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "quantserve.audit")
@@ -341,7 +343,9 @@ async def test_every_change_is_a_line_of_the_audit_log(
     assert "sesame" not in caplog.text
 
 
-async def test_keys_open_what_they_are_for(server: Callable[..., Server], tmp_path: Path) -> None:
+async def test_each_key_gives_access_to_its_own_routes(
+    server: Callable[..., Server], tmp_path: Path
+) -> None:
     app = server(admin_key="sesame", api_key="guess", host="0.0.0.0")
     index = {"path": "/v2/repository/index", "body": b""}
     assert (await call(app, headers={}, **index))[0] == 401  # type: ignore[arg-type]
@@ -358,7 +362,7 @@ async def test_keys_open_what_they_are_for(server: Callable[..., Server], tmp_pa
     assert (await call(app, headers=KEY))[0] == 201
 
 
-async def test_a_server_without_an_admin_key_is_closed(server: Callable[..., Server]) -> None:
+async def test_a_server_without_an_admin_key_refuses_changes(server: Callable[..., Server]) -> None:
     app = server(admin_key="")
     status, _, answer = await call(app)
     assert status == 403 and "QUANTSERVE_ADMIN_KEY" in answer["error"]
@@ -367,7 +371,7 @@ async def test_a_server_without_an_admin_key_is_closed(server: Callable[..., Ser
     assert (await call(app, b"", path="/v2", method="GET"))[0] == 200
 
 
-async def test_a_refused_upload_of_any_size_is_not_read(server: Callable[..., Server]) -> None:
+async def test_the_body_of_a_refused_upload_is_not_read(server: Callable[..., Server]) -> None:
     large = {**KEYLESS, "content-length": str(2**31)}
     status, headers, _ = await call(server(), headers=large)
     assert status == 401 and headers["connection"] == "close"
@@ -384,7 +388,7 @@ async def test_the_upload_is_documented(server: Callable[..., Server]) -> None:
     assert operation["security"] == [{"Admin key": []}]
 
 
-async def test_beside_a_file_without_a_folder_it_is_the_second(
+async def test_an_upload_to_a_flat_model_becomes_version_2(
     server: Callable[..., Server], tmp_path: Path
 ) -> None:
     (tmp_path / "m").mkdir()
@@ -394,7 +398,9 @@ async def test_beside_a_file_without_a_folder_it_is_the_second(
     assert (status, answer["version"]) == (201, 2)
 
 
-async def test_a_model_in_the_root_gets_none(server: Callable[..., Server], tmp_path: Path) -> None:
+async def test_an_upload_to_a_model_in_the_root_is_refused(
+    server: Callable[..., Server], tmp_path: Path
+) -> None:
     (tmp_path / "model.onnx").write_bytes(MODEL)
     status, _, answer = await call(server(name="m"))
     assert status == 409 and "move its file to m/1/model.onnx first" in answer["error"]

@@ -1,4 +1,4 @@
-"""Which form a body has is told by its headers; a compressed one unfolds within the limit."""
+"""The headers state the form of an upload; a compressed body is decompressed within the limit."""
 
 import gzip
 import io
@@ -51,7 +51,7 @@ async def read(
     "kind",
     ["", "application/octet-stream", "application/x-www-form-urlencoded", "text/plain; charset=u"],
 )
-async def test_any_other_body_is_a_model(kind: str) -> None:
+async def test_any_other_body_is_read_as_a_model(kind: str) -> None:
     assert await read(b"graph", {"content-type": kind}) == [b"graph"]
 
 
@@ -68,14 +68,14 @@ async def test_any_other_body_is_a_model(kind: str) -> None:
         ({**GZIP, "content-encoding": "gzip"}, True),
     ],
 )
-async def test_an_archive_is_unfolded(headers: dict[str, str], packed: bool, size: int) -> None:
+async def test_an_archive_is_unpacked(headers: dict[str, str], packed: bool, size: int) -> None:
     body = gzip.compress(archive()) if packed else archive()
     assert await read(body, headers, size) == [File("w.bin"), b"weights"]
 
 
 @pytest.mark.parametrize("size", [STEP - 1, STEP, 3 * STEP + 1])
-async def test_zeros_that_pack_well_are_no_bomb(size: int) -> None:
-    """Up to the limit for names and padding; files are counted where they are stored."""
+async def test_highly_compressible_files_are_accepted(size: int) -> None:
+    """The limit here is only for names and padding; files are counted where they are stored."""
     found = await read(gzip.compress(archive(data=bytes(size))), GZIP, 10**9)
     assert found == [File("w.bin"), bytes(size)]
 
@@ -105,7 +105,7 @@ BAD: dict[str, tuple[bytes, dict[str, str], type[QuantserveError], str]] = {
 
 
 @pytest.mark.parametrize(("body", "headers", "kind", "text"), BAD.values(), ids=BAD.keys())
-async def test_what_cannot_be_unfolded_is_refused(
+async def test_bodies_that_cannot_be_unpacked_are_refused(
     body: bytes, headers: dict[str, str], kind: type[QuantserveError], text: str
 ) -> None:
     with pytest.raises(kind, match=text):

@@ -1,4 +1,4 @@
-"""V1's status routes speak of models in V1's words."""
+"""V1's status routes report models in the format of V1."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ async def test_models_are_listed(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/models/digits", "/v1/models/digits/versions/2"])
-async def test_a_model_that_serves_is_available(client: httpx.AsyncClient, path: str) -> None:
+async def test_a_ready_model_is_available(client: httpx.AsyncClient, path: str) -> None:
     reply = await client.get(path)
     status = {"error_code": "OK", "error_message": ""}
     assert reply.status_code == 200
@@ -35,7 +35,7 @@ async def test_a_model_that_serves_is_available(client: httpx.AsyncClient, path:
     }
 
 
-async def test_a_model_that_does_not_serve_says_why(tmp_path: Path) -> None:
+async def test_a_model_that_failed_to_load_answers_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "junk/1").mkdir(parents=True)
     (tmp_path / "junk/1/model.onnx").write_bytes(b"no graph")
     (tmp_path / "empty").mkdir()

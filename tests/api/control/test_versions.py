@@ -1,4 +1,4 @@
-"""The versions of a model: where each stands, what went through it, and its report."""
+"""The versions of a model: state, traffic and quantization report of each."""
 
 import os
 from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ async def infer(served: Served, data: list[float], path: str = "/v2/models/m") -
     await served.client.post(f"{path}/infer", json={"inputs": [tensor]})
 
 
-async def test_versions_tell_where_each_stands(scales: Served) -> None:
+async def test_the_listing_shows_the_state_of_each_version(scales: Served) -> None:
     await scales.client.post("/admin/models/m/swap", json={"version": 1})
     await infer(scales, [1, 1])
     listing = await versions(scales)
@@ -64,7 +64,7 @@ async def test_traffic_is_counted_by_version_and_outcome(scales: Served) -> None
     assert traffic[1] == traffic[3] == {"requests": {}, "rows": 0}
 
 
-async def test_a_model_that_is_unloaded_says_so_and_keeps_its_pin(scales: Served) -> None:
+async def test_an_unloaded_model_is_shown_as_unloaded_and_keeps_its_pin(scales: Served) -> None:
     await scales.client.post("/admin/models/m/swap", json={"version": 1})
     await scales.client.post("/v2/repository/models/m/unload")
     listing = await versions(scales)
@@ -73,7 +73,7 @@ async def test_a_model_that_is_unloaded_says_so_and_keeps_its_pin(scales: Served
     assert all(row["file_bytes"] is None for row in listing["versions"])
 
 
-async def test_versions_that_came_since_are_listed_without_being_loaded(scales: Served) -> None:
+async def test_new_versions_on_disk_are_listed_without_being_loaded(scales: Served) -> None:
     put(scales.server.repository.folder, "m", 7, scale(2))
     row = (await versions(scales))["versions"][-1]
     assert (row["version"], row["state"], row["reason"]) == (7, "UNAVAILABLE", "not loaded")
@@ -83,7 +83,7 @@ async def test_versions_that_came_since_are_listed_without_being_loaded(scales: 
     "report",
     ["[" * 100_000, '{"a": "\\ud800"}', "[1]", "\0" * 100, '{"a": 1e999}', '{"a": ' + "9" * 5000],
 )
-async def test_a_report_that_is_odd_is_left_out(scales: Served, report: str) -> None:
+async def test_an_invalid_report_is_left_out(scales: Served, report: str) -> None:
     folder = scales.server.repository.folder / "m"
     (folder / "1/report.json").write_text(report)
     os.mkfifo(folder / "3/report.json")

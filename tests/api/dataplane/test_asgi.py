@@ -54,14 +54,14 @@ async def test_bodies_and_replies_may_be_compressed(client: httpx.AsyncClient) -
         (BODY, {"x_api_key": "other"}, 401),
     ],
 )
-async def test_what_is_wrong_is_told(
+async def test_invalid_requests_are_refused_with_an_error(
     client: httpx.AsyncClient, content: bytes, headers: dict[str, str], status: int
 ) -> None:
     reply = await ask(client, content, **headers)
     assert reply.status_code == status and set(reply.json()) == {"error"}
 
 
-async def test_a_header_that_says_how_to_read_the_body_is_there_once(
+async def test_a_repeated_content_encoding_header_is_refused(
     client: httpx.AsyncClient,
 ) -> None:
     twice = [("content-encoding", "gzip"), ("content-encoding", "gzip")]
@@ -69,12 +69,14 @@ async def test_a_header_that_says_how_to_read_the_body_is_there_once(
     assert reply.status_code == 400 and "content-encoding" in reply.json()["error"]
 
 
-async def test_other_methods_are_told_which_are_allowed(client: httpx.AsyncClient) -> None:
+async def test_other_methods_are_answered_with_the_allowed_methods(
+    client: httpx.AsyncClient,
+) -> None:
     for method, status in (("OPTIONS", 204), ("GET", 405), ("PUT", 405)):
         reply = await client.request(method, PATH)
         assert (reply.status_code, reply.headers["allow"]) == (status, "OPTIONS, POST")
 
 
-async def test_everything_else_is_handed_on(client: httpx.AsyncClient) -> None:
+async def test_other_paths_are_passed_to_the_control_plane(client: httpx.AsyncClient) -> None:
     assert (await client.get("/v2/health/live")).status_code == 200
     assert (await client.get("/nothing")).status_code == 404

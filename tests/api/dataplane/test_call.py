@@ -1,4 +1,4 @@
-"""An inference request without ASGI: its body as it comes, and its reply."""
+"""An inference request without ASGI: reading its body in pieces, and writing its reply."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ PATH = "/v2/models/same_fp32/infer"
 LIMIT = 2**20
 WAITING = "/v2/models/same_int32/infer"
 PATIENT = "[batching]\nmax_queue_delay = 10\npreferred_batch_size = 8\n"
-"""Requests to this model wait for others."""
+"""Settings with which requests wait for others in a batch."""
 ALONE = b'{"inputs":[{"name":"x","datatype":"INT32","shape":[1,2],"data":[1,2]}]}'
 
 
@@ -50,7 +50,7 @@ def in_flight(server: Server) -> Any:
     return server.repository.model("same_int32").serving.batcher.in_flight  # type: ignore[union-attr]
 
 
-async def test_a_body_in_pieces_is_answered_as_one(server: Server) -> None:
+async def test_a_body_that_arrives_in_pieces_is_answered(server: Server) -> None:
     protocol, wire = connect(server)
     for request in (post(PATH, body()), post(PATH, body(20_000))):
         for at in range(0, len(request), 1000):
@@ -73,7 +73,9 @@ async def test_replies_of_all_sizes_are_compressed(
 
 
 @pytest.mark.parametrize("length", [LIMIT + 1, 2**62])
-async def test_a_body_that_is_too_large_is_refused_by_its_head(server: Server, length: int) -> None:
+async def test_a_body_that_is_too_large_is_refused_from_its_headers(
+    server: Server, length: int
+) -> None:
     protocol, wire = connect(server)
     protocol.data_received(post(PATH, b"", Content_Length=str(length)))
     reply = await said(wire)
@@ -83,7 +85,7 @@ async def test_a_body_that_is_too_large_is_refused_by_its_head(server: Server, l
     protocol.connection_lost(None)
 
 
-async def test_a_client_that_leaves_takes_its_request_out_of_the_queue(server: Server) -> None:
+async def test_a_request_of_a_disconnected_client_leaves_the_queue(server: Server) -> None:
     protocol, _ = connect(server)
     protocol.data_received(post(WAITING, ALONE))
     assert in_flight(server) == 1
@@ -93,7 +95,7 @@ async def test_a_client_that_leaves_takes_its_request_out_of_the_queue(server: S
     assert in_flight(server) == 0
 
 
-async def test_who_waits_when_the_server_stops_is_told(server: Server) -> None:
+async def test_waiting_requests_get_an_error_when_the_server_stops(server: Server) -> None:
     protocol, wire = connect(server)
     protocol.data_received(post(WAITING, ALONE))
     protocol.stop()

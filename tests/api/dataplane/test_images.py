@@ -23,7 +23,7 @@ from tests.pictures import (
 )
 
 TOLERANCE = 1e-5
-"""Of values of about 1: the reference divides twice where one product is taken here."""
+"""For values of about 1: the reference divides twice, and the server multiplies once."""
 PHOTO = encoded(picture(), "JPEG", quality=90)
 TALL = encoded(picture(50, 100))
 
@@ -61,7 +61,7 @@ def values(answer: httpx.Response) -> np.ndarray:
     return np.array(output["data"], np.float32).reshape(output["shape"])
 
 
-async def test_every_form_gives_what_the_reference_pipeline_gives(tmp_path: Path) -> None:
+async def test_every_request_form_matches_the_reference_pipeline(tmp_path: Path) -> None:
     echo(tmp_path)
     v2, v1 = "/v2/models/echo/infer", "/v1/models/echo:predict"
     b64 = {"b64": base64_of(PHOTO)}
@@ -101,7 +101,7 @@ async def test_a_raw_body_is_answered_in_binary(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, reference(PHOTO), atol=TOLERANCE)
         tensor = np.zeros((1, 3, SIDE, SIDE), np.float32).tobytes()
         answer = await ask(served, "/v2/models/echo/infer", content=tensor, headers=headers)
-        assert answer.status_code == 200, "a raw tensor is still taken"
+        assert answer.status_code == 200, "a raw tensor is still accepted"
 
 
 async def test_several_images_are_rows_of_one_request(tmp_path: Path) -> None:
@@ -112,10 +112,10 @@ async def test_several_images_are_rows_of_one_request(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, want, atol=TOLERANCE)
 
 
-async def test_long_json_is_read_in_the_codec_process(tmp_path: Path) -> None:
+async def test_long_json_is_decoded_in_the_codec_process(tmp_path: Path) -> None:
     echo(tmp_path)
     large = encoded(picture(400, 300), "PNG")
-    assert len(base64_of(large)) > 32 * 1024, "else it is read here"
+    assert len(base64_of(large)) > 32 * 1024, "otherwise it is decoded in this process"
     async with serve(tmp_path) as served:
         for _ in range(2):
             found = values(await ask(served, "/v2/models/echo/infer", **in_json(base64_of(large))))
@@ -127,7 +127,9 @@ async def test_long_json_is_read_in_the_codec_process(tmp_path: Path) -> None:
         )
 
 
-async def test_so_is_a_long_description_of_binary_images(tmp_path: Path) -> None:
+async def test_a_long_description_of_binary_images_is_decoded_in_the_codec_process(
+    tmp_path: Path,
+) -> None:
     echo(tmp_path)
     async with serve(tmp_path) as served:
         request = binary(PHOTO, TALL, parameters={"note": "x" * 40_000})
@@ -135,7 +137,7 @@ async def test_so_is_a_long_description_of_binary_images(tmp_path: Path) -> None
         np.testing.assert_allclose(found, [reference(PHOTO), reference(TALL)], atol=TOLERANCE)
 
 
-async def test_tensors_are_taken_as_ever(tmp_path: Path) -> None:
+async def test_an_image_model_still_accepts_tensors(tmp_path: Path) -> None:
     echo(tmp_path)
     x = np.random.default_rng(0).standard_normal((2, 3, SIDE, SIDE)).astype(np.float32)
     tensor = {"name": "x", "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}
@@ -162,17 +164,19 @@ async def test_tensors_are_taken_as_ever(tmp_path: Path) -> None:
         (lambda: binary(PHOTO, name="picture"), 'input "picture"'),
     ],
 )
-async def test_what_is_wrong_is_told(tmp_path: Path, request_of: Any, told: str) -> None:
+async def test_invalid_images_are_refused_with_the_reason(
+    tmp_path: Path, request_of: Any, told: str
+) -> None:
     echo(tmp_path)
     async with serve(tmp_path) as served:
         answer = await ask(served, "/v2/models/echo/infer", **request_of())
         assert answer.status_code == 400, answer.text
         assert told in answer.json()["error"]
         good = await ask(served, "/v2/models/echo/infer", **binary(PHOTO))
-        assert good.status_code == 200, "nothing is lost by it"
+        assert good.status_code == 200, "the server still answers"
 
 
-async def test_pixels_are_bounded_before_they_are_decoded(tmp_path: Path) -> None:
+async def test_the_number_of_pixels_is_checked_before_decoding(tmp_path: Path) -> None:
     echo(tmp_path, TOML + "max_pixels = 5000\n")
     async with serve(tmp_path) as served:
         answer = await ask(served, "/v2/models/echo/infer", **binary(PHOTO))
@@ -183,7 +187,7 @@ async def test_pixels_are_bounded_before_they_are_decoded(tmp_path: Path) -> Non
 async def test_decoded_pixels_count_against_the_memory_budget(tmp_path: Path) -> None:
     echo(tmp_path)
     plain = encoded(picture(3000, 2000).quantize(2), "PNG")
-    assert len(plain) < 2_000_000, "the body itself has room"
+    assert len(plain) < 2_000_000, "the body itself fits into the budget"
     async with serve(tmp_path) as served:
         traffic = served.server._inference.traffic
         traffic._budget.limit = 40 * 2**20
@@ -196,7 +200,7 @@ async def test_decoded_pixels_count_against_the_memory_budget(tmp_path: Path) ->
         assert traffic.counts().held == 0
 
 
-async def test_an_image_and_the_tensor_it_becomes_are_not_both_taken(tmp_path: Path) -> None:
+async def test_an_image_and_its_input_tensor_in_one_request_are_refused(tmp_path: Path) -> None:
     echo(tmp_path)
     zeros = np.zeros((1, 3, SIDE, SIDE), np.float32)
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, 3, SIDE, SIDE], "data": zeros.tolist()}
@@ -208,7 +212,7 @@ async def test_an_image_and_the_tensor_it_becomes_are_not_both_taken(tmp_path: P
         assert "send only one of them" in answer.json()["error"]
 
 
-async def test_images_of_different_sizes_do_not_fit_together(tmp_path: Path) -> None:
+async def test_images_of_different_sizes_in_one_request_are_refused(tmp_path: Path) -> None:
     raw_echo(tmp_path, '[image]\nresize = "none"\n')
     async with serve(tmp_path) as served:
         found = values(await ask(served, "/v2/models/raw/infer", **binary(TALL)))
@@ -236,7 +240,7 @@ async def test_a_classifier_answers_with_labels(tmp_path: Path) -> None:
         assert answer.json()["outputs"][0]["data"][0].endswith(":1:green")
 
 
-async def test_labels_of_config_json_are_taken(tmp_path: Path) -> None:
+async def test_labels_are_read_from_config_json(tmp_path: Path) -> None:
     home = classifier(tmp_path, "")
     (home / "preprocessor_config.json").write_text(
         json.dumps({"do_resize": True, "size": SIDE, "do_normalize": False, "resample": 2})
@@ -252,7 +256,7 @@ async def test_labels_of_config_json_are_taken(tmp_path: Path) -> None:
         assert shown["image_size"] == f"{SIDE}x{SIDE}"
 
 
-async def test_boxes_lie_in_the_image(tmp_path: Path) -> None:
+async def test_boxes_are_scaled_to_the_image(tmp_path: Path) -> None:
     boxes = '[image]\nresize = "fit"\n[image.boxes]\noutput = "boxes"\n'
     detector(tmp_path, boxes)
     async with serve(tmp_path) as served:

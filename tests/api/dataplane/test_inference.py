@@ -1,4 +1,4 @@
-"""A body that is read elsewhere goes to the version that serves when it has been read."""
+"""A body that is decoded elsewhere is queued at the version that serves after decoding."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ def signature(datatype: str, name: str = "x") -> Signature:
 
 @dataclass
 class Version:
-    """Keeps what it is given."""
+    """Keeps the tensors of submitted requests."""
 
     signature: Signature
     v1_outputs: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class Version:
 
 @dataclass
 class Repository:
-    """Serves one version after the other, the last one for good."""
+    """Serves each version for one look-up, and then the last one always."""
 
     versions: list[Version | NotReady]
 
@@ -59,7 +59,7 @@ class Repository:
 
 
 async def admit(*versions: Version | NotReady, leaves: bool = False) -> Exchange:
-    """What becomes of the body while these serve, each for one look."""
+    """Admit a body while these versions serve, each for one look-up."""
     served: Any = Repository(list(versions))
     inference = Inference(served, Settings(), lambda _: None, Traffic(2**30))
     exchange = Exchange(Target("v1", "m", None), b"1")
@@ -75,7 +75,7 @@ async def admit(*versions: Version | NotReady, leaves: bool = False) -> Exchange
     return exchange
 
 
-async def test_it_is_queued_where_it_was_read_for() -> None:
+async def test_a_request_is_queued_at_the_version_that_it_was_decoded_for() -> None:
     only = Version(signature("FP32"), ("x",))
     exchange = await admit(only)
     assert exchange.version is only
@@ -84,35 +84,35 @@ async def test_it_is_queued_where_it_was_read_for() -> None:
     assert [output.name for output in exchange.admitted.request.outputs] == ["x"]
 
 
-async def test_another_version_with_the_same_inputs_takes_it() -> None:
+async def test_a_request_is_queued_at_a_new_version_with_the_same_inputs() -> None:
     old, new = Version(signature("FP32")), Version(signature("FP32"))
     exchange = await admit(old, old, new)
     assert exchange.version is new
     assert not old.given and len(new.given) == 1
 
 
-async def test_it_is_read_again_for_a_version_with_other_inputs() -> None:
+async def test_a_request_is_decoded_again_for_a_version_with_other_inputs() -> None:
     old, new = Version(signature("FP32")), Version(signature("FP64", "z"))
     exchange = await admit(old, old, new)
     assert exchange.version is new and not old.given
     assert [(t.name, t.array.dtype) for t in new.given] == [("z", np.float64)]
 
 
-async def test_a_version_that_went_meanwhile_is_told() -> None:
+async def test_a_version_unloaded_during_decoding_is_an_error() -> None:
     old = Version(signature("FP32"))
     with pytest.raises(NotReady, match="gone"):
         await admit(old, old, NotReady("gone"))
     assert not old.given
 
 
-async def test_what_nobody_waits_for_is_not_queued() -> None:
+async def test_requests_of_disconnected_clients_are_not_queued() -> None:
     old = Version(signature("FP32"))
     exchange = await admit(old, leaves=True)
     assert exchange.admitted is None and not old.given
 
 
 async def test_memory_for_inputs_in_shared_memory_is_reserved_once() -> None:
-    """Also where the request is read a second time, for a version with other inputs."""
+    """Also if the request is decoded a second time, for a version with other inputs."""
     prefix = f"qs-inference-{os.getpid()}"
     values = np.ones((1, 2**20), np.float32)
     file = FOLDER / prefix

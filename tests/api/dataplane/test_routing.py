@@ -1,5 +1,5 @@
-"""How a network cuts a stream of requests into pieces never changes the answers, whatever the
-stream: whole requests of all kinds, what breaks off, what is broken, and what is no HTTP at all.
+"""Answers do not depend on how the network cuts a stream of requests into pieces. The streams
+hold complete, interrupted and malformed requests of all kinds, and bytes that are not HTTP.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from tests.system.wire import chunked, get, post
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PATH = "/v2/models/same_fp32/infer"
 TURNS = 60
-"""Turns of the event loop after which what has not happened will not."""
+"""Iterations of the event loop after which nothing more is expected to happen."""
 
 
 def body(number: int) -> bytes:
@@ -73,7 +73,7 @@ class Answering:
     server: Server
 
     async def answers(self, pieces: list[bytes]) -> bytes:
-        """What is answered to a stream in these pieces."""
+        """Return the answers to a stream that arrives in these pieces."""
         protocol, wire = connect(self.server)
         for piece in pieces:
             await self._settle(wire, reading=True)
@@ -86,7 +86,7 @@ class Answering:
         return bytes(wire.written)
 
     async def _settle(self, wire: Wire, reading: bool = False) -> None:
-        """Wait until nothing happens any more, or until there is something to read again."""
+        """Wait until nothing happens any more, or until the server reads again."""
         batchers = [self.server.repository.version(n).batcher for n in ("same_fp32", "counting")]
         quiet, before = 0, -1
         while quiet < TURNS and not (reading and not wire.paused):
@@ -103,14 +103,13 @@ async def answering(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[A
     tiny_models.counting(folder)
     async with serve(folder, max_body_bytes=1024) as served:
         with pytest.MonkeyPatch.context() as patch:
-            # What happens in a thread would not show in turns of the loop.
+            # Work in a thread would not show in iterations of the event loop.
             patch.setattr("service.api.transport.body.OFF_THE_LOOP", 1 << 40)
             yield Answering(served.server)
 
 
 def plain(answers: bytes) -> bytes:
-    """Without what may differ: ids that the server made, when it asks for a body, and the order of
-    headers."""
+    """Remove what may differ: ids of the server, 100 Continue, and the order of headers."""
     without_ids = re.sub(rb"x-request-id: [^\r]+", b"x-request-id", answers)
     asked = without_ids.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
     return re.sub(rb"(?s)(HTTP/1.1 \d+ [^\r]*\r\n)(.*?\r\n)\r\n", _sorted, asked)
@@ -142,14 +141,14 @@ def streams(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(streams())
-async def test_the_cuts_do_not_matter(
+async def test_answers_do_not_depend_on_the_pieces(
     answering: Answering, drawn: tuple[bytes, list[bytes]]
 ) -> None:
     stream, cut = drawn
     in_parts = plain(await answering.answers(cut)).split(ANSWER)
     at_once = plain(await answering.answers([stream])).split(ANSWER)
     if in_parts != at_once:
-        # A body that is too large and broken is refused for what is seen first.
+        # A body that is too large and broken is refused for the problem that is found first.
         assert {in_parts[-1][:3], at_once[-1][:3]} == {b"413", b"400"}
         assert in_parts[:-1] == at_once[:-1]
 
@@ -161,7 +160,7 @@ async def test_a_body_that_is_refused_gets_no_second_answer(answering: Answering
 
 
 @pytest.mark.parametrize("name", WHOLE)
-async def test_every_byte_may_come_alone(answering: Answering, name: str) -> None:
+async def test_a_stream_may_arrive_byte_by_byte(answering: Answering, name: str) -> None:
     stream = WHOLE[name] + WHOLE["direct"]
     found = plain(await answering.answers([stream[i : i + 1] for i in range(len(stream))]))
     assert found == plain(await answering.answers([stream]))

@@ -14,7 +14,7 @@ from tritonclient.grpc import service_pb2 as theirs
 from tests.inprocess import KEY, Served, serve
 
 ANY_SIZE = (("grpc.max_receive_message_length", -1),)
-"""Of answers, as Triton's client has it."""
+"""The size limit of answers, as in Triton's client."""
 SERVICE = "/inference.GRPCInferenceService"
 ADMIN = (("x-api-key", KEY),)
 
@@ -29,7 +29,7 @@ class Calls:
     async def ask(
         self, name: str, request: dict[str, Any] | None = None, **more: Any
     ) -> dict[str, Any]:
-        """Call by name, with a message as JSON; gives the answer as JSON.
+        """Call a method by name with a message as JSON, and return the answer as JSON.
 
         Raises:
             AioRpcError: the call failed.

@@ -1,4 +1,4 @@
-"""What a failed request tells its client."""
+"""Errors of failed requests."""
 
 import orjson
 from grpc import StatusCode
@@ -8,7 +8,7 @@ from service.api.transport.answers import refused
 from service.core.errors import QueueFull, SignatureMismatch
 
 
-def test_a_refusal_has_a_code_a_text_and_when_to_try_again() -> None:
+def test_an_error_has_a_code_a_text_and_a_retry_time() -> None:
     full = Refused(refused(QueueFull("it is full")))
     assert (full.code, full.text) == (StatusCode.UNAVAILABLE, "it is full")
     assert full.metadata == (("retry-after", "1"),)

@@ -1,4 +1,4 @@
-"""The control plane is asked as over HTTP: with its keys, its errors and its audit."""
+"""The control plane over gRPC has the same keys, errors and audit as over HTTP."""
 
 import asyncio
 import base64
@@ -29,7 +29,7 @@ async def code_of(call: Any) -> tuple[StatusCode, str]:
     return failed.value.code(), failed.value.details() or ""
 
 
-async def test_metadata_and_configuration_are_told(calls: Calls) -> None:
+async def test_metadata_and_configuration_are_returned(calls: Calls) -> None:
     found = await calls.ask("ModelMetadata", {"name": "m"})
     assert found["versions"] == ["1"]
     assert found["inputs"] == [{"name": "x", "datatype": "FP32", "shape": ["-1", "2"]}]
@@ -39,7 +39,7 @@ async def test_metadata_and_configuration_are_told(calls: Calls) -> None:
     assert (await calls.ask("ServerMetadata"))["name"] == "quantserve"
 
 
-async def test_all_of_a_configuration_is_told(tmp_path: Path) -> None:
+async def test_a_configuration_has_the_same_fields_as_over_http(tmp_path: Path) -> None:
     repositories.put(tmp_path, "m", 1, repositories.scale(2))
     (tmp_path / "m/model.toml").write_text("[cache]\nmax_bytes = 100000\n")
     async with calling(tmp_path) as calls:
@@ -60,7 +60,7 @@ async def test_errors_have_codes_and_texts(calls: Calls) -> None:
     assert code is StatusCode.INVALID_ARGUMENT and "trace" in text
 
 
-async def test_readiness_is_yes_or_no(calls: Calls) -> None:
+async def test_readiness_is_true_or_false(calls: Calls) -> None:
     for name, version, ready in [("m", "1", True), ("m", "9", False), ("n", "", False)]:
         found = await calls.ask("ModelReady", {"name": name, "version": version})
         assert found.get("ready", False) is ready
@@ -77,7 +77,7 @@ async def test_changes_need_the_admin_key(calls: Calls) -> None:
     assert (await calls.ask("ModelReady", {"name": "m"})).get("ready") is None
 
 
-async def test_a_model_is_uploaded_and_its_index_told(calls: Calls) -> None:
+async def test_an_uploaded_model_is_in_the_index(calls: Calls) -> None:
     file = base64.b64encode(repositories.scale(3)).decode()
     parameters = {"file:2/model.onnx": {"bytes_param": file}}
     request = {"model_name": "m", "parameters": parameters}
@@ -86,7 +86,7 @@ async def test_a_model_is_uploaded_and_its_index_told(calls: Calls) -> None:
     assert {"name": "m", "version": "2", "state": "READY"} in index
 
 
-async def test_a_load_goes_on_when_its_client_leaves(calls: Calls) -> None:
+async def test_a_load_continues_when_its_client_disconnects(calls: Calls) -> None:
     before = (await calls.ask("RepositoryIndex"))["models"]
     assert [each["version"] for each in before] == ["1"]
     file = base64.b64encode(repositories.scale(3)).decode()
@@ -105,7 +105,7 @@ async def test_a_load_goes_on_when_its_client_leaves(calls: Calls) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_the_log_level_is_told_and_changed(calls: Calls) -> None:
+async def test_the_log_level_can_be_read_and_changed(calls: Calls) -> None:
     before = await calls.ask("LogSettings")
     verbose = {"settings": {"log_verbose_level": {"uint32_param": 1}}}
     found = await calls.ask("LogSettings", verbose, metadata=ADMIN)
@@ -113,7 +113,7 @@ async def test_the_log_level_is_told_and_changed(calls: Calls) -> None:
     await calls.ask("LogSettings", before, metadata=ADMIN)
 
 
-async def test_readers_need_a_key_where_predictions_do(tmp_path: Path) -> None:
+async def test_reading_metadata_needs_the_prediction_key(tmp_path: Path) -> None:
     repositories.put(tmp_path, "m", 1, repositories.scale(2))
     async with calling(tmp_path, api_key=SecretStr("predict")) as calls:
         code, _ = await code_of(calls.ask("ModelMetadata", {"name": "m"}))
@@ -133,5 +133,5 @@ async def test_readers_need_a_key_where_predictions_do(tmp_path: Path) -> None:
         ("", None),
     ],
 )
-def test_a_caller_has_an_address(peer: str, client: tuple[str, int] | None) -> None:
+def test_the_address_of_a_client_is_parsed(peer: str, client: tuple[str, int] | None) -> None:
     assert client_of(peer) == client

@@ -1,4 +1,4 @@
-"""Messages become requests: raw and typed tensors, outputs, parameters; what is wrong is named."""
+"""Messages are decoded to requests: raw and typed tensors, outputs, parameters, and errors."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,9 +25,9 @@ def read(request: ModelInferRequest, **more: Any) -> InferRequest:
 
 
 @pytest.mark.parametrize("id", ["", "a", "ab", "abc"])
-def test_raw_tensors_are_read_wherever_they_lie(id: str) -> None:
+def test_raw_tensors_are_read_at_any_alignment(id: str) -> None:
     request = infer_request("m", [("x", "FP32", X), ("b", "BOOL", X > 2)], id=id)
-    for _ in range(2):  # the second time the description is known
+    for _ in range(2):  # the second time the description is cached
         found = read(request)
         assert found.id == id and found.binary_outputs
         assert [(t.name, t.datatype.name) for t in found.inputs] == [("x", "FP32"), ("b", "BOOL")]
@@ -64,11 +64,11 @@ def in_shared_memory(tensor: Any, size: int) -> None:
     tensor.parameters["shared_memory_offset"].int64_param = 8
 
 
-def test_inputs_in_shared_memory_keep_their_places() -> None:
+def test_inputs_in_shared_memory_keep_their_positions() -> None:
     request = infer_request("m", [("a", "FP32", X), ("b", "FP32", X), ("c", "FP32", X)])
     in_shared_memory(request.inputs[1], X.nbytes)
     del request.raw_input_contents[1]
-    for _ in range(2):  # the second time the description is known
+    for _ in range(2):  # the second time the description is cached
         found = read(request)
         assert [tensor.name for tensor in found.inputs] == ["a", "c"]
         assert found.shared is not None
@@ -138,25 +138,27 @@ BAD = [
 
 
 @pytest.mark.parametrize(("change", "text"), BAD)
-def test_what_is_wrong_is_named(change: Callable[[ModelInferRequest], Any], text: str) -> None:
+def test_malformed_requests_are_refused_with_the_reason(
+    change: Callable[[ModelInferRequest], Any], text: str
+) -> None:
     with pytest.raises(MalformedRequest, match=text):
         read(named(change))
 
 
-def test_a_shape_whose_product_is_huge_is_refused() -> None:
+def test_a_shape_with_a_huge_number_of_elements_is_refused() -> None:
     request = infer_request("m", [("x", "FP32", X)])
     request.inputs[0].shape[:] = [2**40, 2**40]
     with pytest.raises(MalformedRequest, match="needs"):
         read(request)
 
 
-def test_bytes_that_are_no_message_are_refused() -> None:
+def test_bytes_that_are_not_a_message_are_refused() -> None:
     body = b"\x2a\x02\xff\xff"
     with pytest.raises(MalformedRequest, match="not a ModelInferRequest"):
         decode(body, split(body))
 
 
-def test_long_work_is_left_to_others() -> None:
+def test_large_messages_are_not_decoded_in_the_event_loop() -> None:
     long = ModelInferRequest(model_name="m")
     values = [0.5] * (HERE_BYTES // 4 + 1)
     tensor = long.inputs.add(name="x", datatype="FP32", shape=[len(values)])
@@ -169,7 +171,7 @@ def test_long_work_is_left_to_others() -> None:
     bodies = [infer_request("m" * n, [("x", "FP32", large)]) for n in range(1, 5)]
     assert all(len(read(each, pace=go_on).inputs[0].array) == len(large) for each in bodies)
     refused = 0
-    for each in bodies:  # of which one at least is not aligned
+    for each in bodies:  # at least one of them is not aligned
         try:
             read(each)
         except TakesLong:

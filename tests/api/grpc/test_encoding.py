@@ -1,4 +1,4 @@
-"""Outputs become messages that Triton's client reads."""
+"""Outputs are encoded as messages that Triton's client can read."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ def read(request: InferRequest, outputs: Arrays) -> InferResult:
     return InferResult(ModelInferResponse.FromString(body))
 
 
-def test_all_outputs_are_given_raw() -> None:
+def test_all_outputs_are_returned_raw() -> None:
     rows = np.repeat(Y, 300, axis=0)
     rows[7, 1] = np.nan
     found = read(InferRequest((), (), "id-1"), (rows, np.repeat(Z, 300)))
@@ -34,7 +34,7 @@ def test_all_outputs_are_given_raw() -> None:
 
 
 class Sink:
-    """Keeps what is written, and tells where."""
+    """Keeps the written data and returns its place."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -44,7 +44,7 @@ class Sink:
         return {"shared_memory_region": "r", "shared_memory_byte_size": len(data)}
 
 
-def test_outputs_in_shared_memory_are_told_of_and_others_given() -> None:
+def test_outputs_in_shared_memory_are_referenced_and_others_are_returned() -> None:
     sink = Sink()
     outputs = (RequestedOutput("y", sink=sink), RequestedOutput("z"))
     found = read(InferRequest((), outputs, shared=()), (Y, Z))
@@ -57,7 +57,7 @@ def test_outputs_in_shared_memory_are_told_of_and_others_given() -> None:
     assert found.as_numpy("z").tolist() == [b"a"]
 
 
-def test_an_output_may_be_empty_or_classes() -> None:
+def test_outputs_may_be_empty_or_classified() -> None:
     request = InferRequest((), (RequestedOutput("z"), RequestedOutput("y", classes=1)))
     found = read(request, (Z[:0], Y))
     assert found.get_response().id == ""

@@ -1,4 +1,4 @@
-"""Health is that of the server, asked by gRPC's own protocol."""
+"""The server's health over gRPC's standard health protocol."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ async def check(calls: Calls, service: str) -> int:
     return int(answer.status)
 
 
-async def test_a_server_that_is_ready_serves(tmp_path: Path) -> None:
+async def test_a_ready_server_is_serving(tmp_path: Path) -> None:
     repositories.put(tmp_path, "m", 1, repositories.scale(2))
     async with calling(tmp_path) as calls:
         assert await check(calls, "") == SERVING
@@ -34,7 +34,7 @@ async def test_a_server_that_is_ready_serves(tmp_path: Path) -> None:
         assert failed.value.code() is StatusCode.NOT_FOUND
 
 
-async def test_a_watch_tells_of_each_change(tmp_path: Path) -> None:
+async def test_a_watch_reports_each_change(tmp_path: Path) -> None:
     repositories.put(tmp_path, "m", 1, repositories.scale(2))
     async with calling(tmp_path) as calls:
         watch = calls.channel.unary_stream(f"{PATH}/Watch", None, RESPONSE)(asked(""))

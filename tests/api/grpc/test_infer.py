@@ -1,4 +1,4 @@
-"""ModelInfer answers, refuses, and lets go of what nobody waits for."""
+"""ModelInfer returns answers and errors, and drops requests of disconnected clients."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -42,7 +42,7 @@ async def failure(call: Any) -> aio.AioRpcError:
 
 
 @pytest.mark.parametrize("rows", [1, 3, 200_000])
-async def test_tensors_come_back(calls: Calls, rows: int) -> None:
+async def test_tensors_are_returned_unchanged(calls: Calls, rows: int) -> None:
     x = np.arange(2 * rows, dtype=np.float32).reshape(rows, 2)
     found = await infer(calls, infer_request("same_fp32", [("x", "FP32", x)], id="7"))
     assert (found.model_name, found.model_version, found.id) == ("same_fp32", "1", "7")
@@ -65,7 +65,7 @@ async def test_long_typed_contents_and_strings_are_read(calls: Calls) -> None:
     assert (await infer(calls, request)).raw_output_contents[0] == data
 
 
-async def test_refusals_have_codes(calls: Calls) -> None:
+async def test_refused_requests_have_status_codes(calls: Calls) -> None:
     x = np.zeros((1, 2), np.float32)
     nobody = await failure(infer(calls, infer_request("nobody", [("x", "FP32", x)])))
     assert nobody.code() is StatusCode.NOT_FOUND and '"nobody"' in (nobody.details() or "")
@@ -77,7 +77,7 @@ async def test_refusals_have_codes(calls: Calls) -> None:
     assert broken.code() is StatusCode.INVALID_ARGUMENT
 
 
-async def test_messages_and_answers_have_limits(tmp_path: Path) -> None:
+async def test_sizes_of_messages_and_answers_are_limited(tmp_path: Path) -> None:
     tiny_models.wide(tmp_path, 2**20)
     limits = {"max_body_bytes": 2**16, "max_response_bytes": 2**20}
     async with calling(tmp_path, **limits) as calls:
@@ -103,7 +103,7 @@ async def until(calls: Calls, count: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_cancelled_call_leaves_the_batcher(calls: Calls) -> None:
+async def test_a_cancelled_call_is_removed_from_the_batcher(calls: Calls) -> None:
     request = infer_request("counting", [("n", "INT64", LONG)])
     tasks = [asyncio.ensure_future(infer(calls, request)) for _ in range(3)]
     await until(calls, 3)
@@ -119,7 +119,7 @@ async def test_a_deadline_reaches_the_batcher(calls: Calls) -> None:
     await until(calls, 0)
 
 
-async def test_predictions_need_a_key_where_one_is_set(tmp_path: Path) -> None:
+async def test_predictions_need_a_key_if_one_is_configured(tmp_path: Path) -> None:
     tiny_models.identity(tmp_path, "FP32")
     request = infer_request("same_fp32", [("x", "FP32", np.ones((1, 2), np.float32))])
     async with calling(tmp_path, api_key=SecretStr("predict")) as calls:
@@ -141,7 +141,7 @@ async def test_requests_are_counted(calls: Calls) -> None:
     assert f'requests_total{{model="counting",outcome="ok",{of}}} 0.0' in page
 
 
-async def test_what_is_reserved_is_released_once_the_answer_has_left(calls: Calls) -> None:
+async def test_reserved_memory_is_released_after_the_answer_is_sent(calls: Calls) -> None:
     one = infer_request("wide", [("x", "FP32", np.ones((1, 1), np.float32))])
     found = await infer(calls, one)
     assert len(found.raw_output_contents[0]) == 2**22
@@ -173,7 +173,7 @@ async def test_images_are_decoded(tmp_path: Path) -> None:
             np.testing.assert_allclose(values.reshape(2, *want.shape), [want, want], atol=1e-5)
 
         check(found)
-        for more in (b"", bytes(200_000)):  # what follows a JPEG's end is not read
+        for more in (b"", bytes(200_000)):  # bytes after a JPEG's end are not read
             typed = ModelInferRequest(model_name="echo")
             image = typed.inputs.add(name="image", datatype="BYTES", shape=[2])
             image.contents.bytes_contents.extend([photo + more, photo])

@@ -1,4 +1,4 @@
-"""The messages are those of Triton's client, field by field: they can be told apart by nothing."""
+"""The messages are identical to those of Triton's client, field by field."""
 
 from typing import Any
 
@@ -22,19 +22,19 @@ def ours(name: str) -> FileDescriptorProto:
 
 
 def fields(found: DescriptorProto) -> dict[str, tuple[Any, ...]]:
-    """By the path of each: number, type, label."""
+    """Return number, type and label of each field, by its path."""
     own = {each.name: (each.number, each.type, each.label, each.type_name) for each in found.field}
     for nested in found.nested_type:
         own |= {f"{nested.name}.{name}": field for name, field in fields(nested).items()}
     return own
 
 
-def test_every_message_of_inference_has_the_fields_of_triton() -> None:
+def test_every_inference_message_has_the_same_fields_as_in_triton() -> None:
     theirs = {each.name: fields(each) for each in file_of(service_pb2).message_type}
     assert {each.name: fields(each) for each in ours("inference.proto").message_type} == theirs
 
 
-def test_every_call_of_triton_is_there() -> None:
+def test_every_method_of_triton_is_defined() -> None:
     theirs, mine = (
         {
             (m.name, m.input_type, m.output_type, m.client_streaming, m.server_streaming)
@@ -45,7 +45,7 @@ def test_every_call_of_triton_is_there() -> None:
     assert mine == theirs
 
 
-def test_what_is_told_of_a_configuration_has_the_numbers_of_triton() -> None:
+def test_fields_of_a_configuration_have_the_same_numbers_as_in_triton() -> None:
     theirs = {each.name: fields(each) for each in file_of(model_config_pb2).message_type}
     for mine in ours("model_config.proto").message_type:
         assert fields(mine).items() <= theirs[mine.name].items()
@@ -53,13 +53,13 @@ def test_what_is_told_of_a_configuration_has_the_numbers_of_triton() -> None:
     assert types == next(e for e in file_of(model_config_pb2).enum_type if e.name == types.name)
 
 
-def test_the_classes_write_what_those_of_triton_read() -> None:
+def test_triton_reads_the_messages_of_our_classes() -> None:
     made = message("inference.ModelReadyRequest")(name="digits", version="2")
     found = service_pb2.ModelReadyRequest.FromString(made.SerializeToString())
     assert (found.name, found.version) == ("digits", "2")
 
 
-def test_the_older_reflection_has_the_same_messages() -> None:
+def test_both_versions_of_reflection_have_the_same_messages() -> None:
     newer, older = (
         next(f for f in files() if f.package == package)
         for package in ("grpc.reflection.v1", OLDER_REFLECTION)

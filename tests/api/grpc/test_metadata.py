@@ -1,4 +1,4 @@
-"""Metadata are headers, whatever bytes they have."""
+"""Metadata is converted to headers, as text or bytes."""
 
 from service.api.grpc.metadata import headers_of, pairs_of
 

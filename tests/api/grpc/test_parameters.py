@@ -1,4 +1,4 @@
-"""Parameters have their values, of whatever kind."""
+"""Parameters of every kind are decoded."""
 
 import pytest
 from tritonclient.grpc.service_pb2 import ModelInferRequest
@@ -7,7 +7,7 @@ from service.api.grpc.parameters import MOST_PARAMETERS, values
 from service.core.errors import MalformedRequest
 
 
-def test_values_are_those_of_their_kinds() -> None:
+def test_values_of_every_kind_are_read() -> None:
     parameters = ModelInferRequest().parameters
     parameters["a"].bool_param = False
     parameters["b"].int64_param = -7
@@ -18,7 +18,7 @@ def test_values_are_those_of_their_kinds() -> None:
     assert values(parameters, "it") == {"a": False, "b": -7, "c": 2**64 - 1, "d": 0.5, "e": ""}
 
 
-def test_too_many_are_refused() -> None:
+def test_too_many_parameters_are_refused() -> None:
     parameters = ModelInferRequest().parameters
     for number in range(MOST_PARAMETERS + 1):
         parameters[str(number)].bool_param = True

@@ -1,4 +1,4 @@
-"""The .proto files are read as protoc reads them, and what is not read is an error."""
+"""The .proto files are read as protoc reads them; unsupported syntax is an error."""
 
 import pytest
 
@@ -43,6 +43,6 @@ def test_messages_enumerations_and_services_are_read() -> None:
 @pytest.mark.parametrize(
     "text", ["option java_package = 1;", "syntax = 'proto2';", "message A { bool a 1; }", "package"]
 )
-def test_anything_else_is_an_error(text: str) -> None:
+def test_unsupported_syntax_is_an_error(text: str) -> None:
     with pytest.raises((ValueError, StopIteration)):
         read_proto("bad.proto", text)

@@ -1,4 +1,4 @@
-"""Each call asks what its request over HTTP asks, and no name leads to another address."""
+"""Each call becomes the same request as over HTTP, and no name leads to another path."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from service.core.errors import InvalidName, NotFound
 METHODS = {m.name for m in theirs.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods}
 
 
-def test_every_call_but_inference_is_there() -> None:
+def test_every_method_except_inference_has_a_request() -> None:
     assert RPCS.keys() | READY.keys() | {"ModelInfer", "ModelStreamInfer"} == METHODS
 
 
@@ -31,7 +31,7 @@ Ask = Callable[..., Asked]
 
 @pytest.mark.parametrize("ask", [RPCS["ModelMetadata"].ask, READY["ModelReady"]])
 @pytest.mark.parametrize(("name", "version"), [("m/versions/1", ""), ("m", "1/config")])
-def test_a_name_is_one_segment(ask: Ask, name: str, version: str) -> None:
+def test_a_name_or_version_cannot_contain_a_slash(ask: Ask, name: str, version: str) -> None:
     with pytest.raises(NotFound):
         ask(theirs.ModelMetadataRequest(name=name, version=version))
 
@@ -57,7 +57,7 @@ def test_a_region_without_a_usable_name_is_refused(name: str) -> None:
         RPCS["SystemSharedMemoryRegister"].ask(theirs.SystemSharedMemoryRegisterRequest(name=name))
 
 
-def test_settings_are_read_without_changes_and_changed_with_them() -> None:
+def test_settings_are_read_by_get_and_changed_by_post() -> None:
     request = theirs.LogSettingsRequest()
     assert RPCS["LogSettings"].ask(request) == Asked("GET", "/v2/logging")
     request.settings["log_verbose_level"].uint32_param = 1

@@ -1,4 +1,4 @@
-"""The port: taken ones, TLS, compression, and an end that answers what was admitted."""
+"""The port: ports in use, TLS, compression, and a shutdown that answers admitted requests."""
 
 import asyncio
 import socket
@@ -33,7 +33,7 @@ def certificate(folder: Path, name: str) -> tuple[Path, Path]:
     return cert, key
 
 
-async def test_a_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
+async def test_a_port_in_use_is_an_error(tmp_path: Path) -> None:
     tiny_models.identity(tmp_path, "FP32")
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -42,7 +42,7 @@ async def test_a_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
                 await served.server.open_grpc()
 
 
-async def test_connections_are_taken_by_several_listeners(tmp_path: Path) -> None:
+async def test_connections_to_several_listeners_are_all_answered(tmp_path: Path) -> None:
     tiny_models.identity(tmp_path, "FP32")
     own = (("grpc.use_local_subchannel_pool", 1),)
     async with calling(tmp_path) as calls, AsyncExitStack() as open_channels:
@@ -61,7 +61,7 @@ async def ask(port: int, trusted: Any) -> ModelInferResponse:
         return await call(ASKED, timeout=10)
 
 
-async def test_tls_is_from_files(tmp_path: Path) -> None:
+async def test_tls_uses_the_configured_files(tmp_path: Path) -> None:
     (models := tmp_path / "models").mkdir()
     tiny_models.identity(models, "FP32")
     cert, key = certificate(tmp_path, "server")
@@ -75,7 +75,7 @@ async def test_tls_is_from_files(tmp_path: Path) -> None:
             assert failed.value.code() is StatusCode.UNAVAILABLE
 
 
-async def test_clients_show_certificates_where_they_have_to(tmp_path: Path) -> None:
+async def test_client_certificates_are_required_if_configured(tmp_path: Path) -> None:
     (models := tmp_path / "models").mkdir()
     tiny_models.identity(models, "FP32")
     cert, key = certificate(tmp_path, "server")
@@ -90,7 +90,7 @@ async def test_clients_show_certificates_where_they_have_to(tmp_path: Path) -> N
         assert failed.value.code() is StatusCode.UNAVAILABLE
 
 
-def test_files_for_tls_are_read_or_named(tmp_path: Path) -> None:
+def test_unreadable_tls_files_are_named_in_the_error(tmp_path: Path) -> None:
     file = tmp_path / "a.pem"
     with pytest.raises(ConfigError, match="--grpc-tls-key .*a.pem: No such file"):
         credentials(Tls(file, file))
@@ -112,7 +112,7 @@ async def test_messages_may_be_compressed(
         assert ModelInferResponse.FromString(answer).raw_output_contents[0] == rows.tobytes()
 
 
-async def test_what_was_admitted_is_answered_before_the_end(tmp_path: Path) -> None:
+async def test_admitted_requests_are_answered_before_the_shutdown(tmp_path: Path) -> None:
     tiny_models.counting(tmp_path)
     asked = infer_request("counting", [("n", "INT64", np.array([200_000], np.int64))])
     async with calling(tmp_path) as calls:
@@ -126,7 +126,7 @@ async def test_what_was_admitted_is_answered_before_the_end(tmp_path: Path) -> N
         assert ModelInferResponse.FromString(await asking).outputs
 
 
-def test_a_server_without_the_port_loads_nothing_of_it() -> None:
+def test_a_server_without_a_grpc_port_does_not_import_grpc() -> None:
     code = (
         "import sys, service.commands.serve, service.app;"
         " print([m for m in ('grpc', 'google.protobuf', 'service.api.grpc') if m in sys.modules])"
@@ -135,7 +135,7 @@ def test_a_server_without_the_port_loads_nothing_of_it() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_what_is_not_installed_is_named(tmp_path: Path) -> None:
+def test_a_missing_grpc_package_is_named_with_the_install_command(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     code = (
         "import sys; sys.modules['grpc'] = None; from service.cli import main;"

@@ -1,4 +1,4 @@
-"""All services are there, and a call that is not there says so."""
+"""All methods of the service are implemented; an unknown method is an error."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.api.grpc.calling import SERVICE, calling
 METHODS = theirs.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
 
 
-async def test_every_call_has_an_answer_or_an_error_of_ours(tmp_path: Path) -> None:
+async def test_every_method_answers_or_fails_with_a_known_error(tmp_path: Path) -> None:
     repositories.put(tmp_path, "m", 1, repositories.scale(2))
     async with calling(tmp_path) as calls:
         for method in METHODS:

@@ -1,4 +1,4 @@
-"""Errors have the codes that Triton's client looks for."""
+"""Errors have the status codes that Triton's client expects."""
 
 import pytest
 from grpc import StatusCode
@@ -25,7 +25,7 @@ CODES = [
 
 
 @pytest.mark.parametrize(("error", "code"), CODES)
-def test_an_error_has_a_code(error: Exception, code: StatusCode) -> None:
+def test_each_error_has_its_status_code(error: Exception, code: StatusCode) -> None:
     assert code_of(status_of(error)) is code
 
 

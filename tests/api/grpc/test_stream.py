@@ -1,4 +1,4 @@
-"""Streams answer in order, go on after an error, and end with their client."""
+"""Streams answer in order, continue after an error, and end when their client disconnects."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ def stream(calls: Calls) -> "object":
     )()
 
 
-async def test_answers_come_in_the_order_of_their_requests(calls: Calls) -> None:
+async def test_answers_are_in_the_order_of_their_requests(calls: Calls) -> None:
     count = 3 * AHEAD
     open_stream = stream(calls)
 
@@ -51,7 +51,7 @@ async def test_answers_come_in_the_order_of_their_requests(calls: Calls) -> None
     assert all(each.parameters["triton_final_response"].bool_param for each in found)
 
 
-async def test_a_failed_request_is_an_answer_and_the_stream_goes_on(calls: Calls) -> None:
+async def test_a_failed_request_gets_an_error_and_the_stream_continues(calls: Calls) -> None:
     open_stream = stream(calls)
     for each in (request(1), request(2, "nobody"), request(3)):
         await open_stream.write(each.SerializeToString())
@@ -63,7 +63,7 @@ async def test_a_failed_request_is_an_answer_and_the_stream_goes_on(calls: Calls
     assert fourth.error_message and fourth.infer_response.id == ""
 
 
-async def test_requests_of_a_stream_leave_with_their_client(calls: Calls) -> None:
+async def test_requests_of_a_cancelled_stream_are_dropped(calls: Calls) -> None:
     open_stream = stream(calls)
     for _ in range(3):
         long = infer_request("counting", [("n", "INT64", LONG)])

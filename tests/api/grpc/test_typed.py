@@ -1,4 +1,4 @@
-"""Tensors in typed fields become arrays exactly, and what does not fit is named."""
+"""Tensors in typed fields are decoded exactly; wrong values are refused with the reason."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def given(field: str, values: list[Any]) -> Any:
 
 
 @pytest.mark.parametrize(("name", "field", "values"), EXACT)
-def test_values_are_taken_exactly(name: str, field: str, values: list[Any]) -> None:
+def test_values_are_decoded_exactly(name: str, field: str, values: list[Any]) -> None:
     array = array_of(given(field, values), DATATYPES[name], (2, 1))
     assert array.dtype == DATATYPES[name].dtype
     assert array.tolist() == [[each] for each in values]
@@ -49,7 +49,9 @@ BAD: list[tuple[str, str, list[Any], str]] = [
 
 
 @pytest.mark.parametrize(("name", "field", "values", "text"), BAD)
-def test_what_does_not_fit_is_named(name: str, field: str, values: list[Any], text: str) -> None:
+def test_values_that_do_not_fit_are_refused_with_the_reason(
+    name: str, field: str, values: list[Any], text: str
+) -> None:
     with pytest.raises(MalformedRequest, match=text):
         array_of(given(field, values), DATATYPES[name], (2,))
 
@@ -61,7 +63,7 @@ def test_strings_are_utf8() -> None:
         array_of(tensor, DATATYPES["BYTES"], (1,))
 
 
-def test_contents_are_there_only_with_values() -> None:
+def test_empty_contents_count_as_missing() -> None:
     tensor = ModelInferRequest.InferInputTensor(name="x")
     assert not has_contents(tensor)
     tensor.contents.SetInParent()

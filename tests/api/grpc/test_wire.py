@@ -1,4 +1,4 @@
-"""Requests are taken apart as protobuf takes them apart, and broken ones are refused."""
+"""Requests are split as protobuf parses them, and broken requests are refused."""
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ TEXT = st.text(max_size=200)
 
 
 @given(TEXT, TEXT, TEXT, st.lists(st.binary(max_size=300), max_size=5), st.lists(TEXT, max_size=4))
-def test_a_request_is_taken_apart(
+def test_a_request_is_split_into_its_parts(
     model: str, version: str, id: str, raw: list[bytes], names: list[str]
 ) -> None:
     request = ModelInferRequest(
@@ -30,7 +30,7 @@ def test_a_request_is_taken_apart(
     assert rest == request
 
 
-def test_fields_may_come_in_any_order() -> None:
+def test_fields_may_be_in_any_order() -> None:
     whole = ModelInferRequest(model_name="m", raw_input_contents=[b"12"])
     other = ModelInferRequest(id="7", model_version="3")
     body = whole.SerializeToString() + other.SerializeToString()
@@ -42,7 +42,7 @@ def test_fields_may_come_in_any_order() -> None:
     )
 
 
-def test_unknown_fields_are_passed_over() -> None:
+def test_unknown_fields_are_ignored() -> None:
     unknown = b"\x98\x06\x05" + b"\x9d\x06abcd" + b"\xa1\x06abcdefgh" + b"\xaa\x06\x02hi"
     parts = split(unknown + field(0x0A, b"m"))
     assert (parts.model, parts.head) == ("m", unknown + field(0x0A, b"m"))
@@ -67,19 +67,19 @@ def test_broken_requests_are_refused(body: bytes) -> None:
         split(body)
 
 
-def test_a_request_of_very_many_fields_is_refused() -> None:
+def test_a_request_with_too_many_fields_is_refused() -> None:
     split(b"\x1a\x00" * MOST_FIELDS)
     with pytest.raises(MalformedRequest, match="more than"):
         split(b"\x1a\x00" * (MOST_FIELDS + 1))
 
 
 @given(st.integers(0, 2**63))
-def test_numbers_are_written_as_they_are_read(value: int) -> None:
+def test_encoded_numbers_are_decoded_to_the_same_value(value: int) -> None:
     data = encoded_varint(value)
     assert varint(data, 0) == (value, len(data))
 
 
-def test_a_prefix_stands_before_so_many_bytes() -> None:
+def test_a_prefix_and_its_bytes_make_a_field() -> None:
     data = bytes(300)
     assert prefix(0x3A, 300) + data == field(0x3A, data)
     assert ModelInferRequest.FromString(field(0x3A, data)).raw_input_contents == [data]

@@ -21,7 +21,7 @@ CHAT: dict[str, Any] = {
 
 @asynccontextmanager
 async def language_server(folder: Path) -> AsyncIterator[Served]:
-    """Serves ``tiny``, versions 1 and 2, and ``same_fp32``, which takes tensors."""
+    """Serve ``tiny``, versions 1 and 2, and ``same_fp32``, which accepts tensors."""
     for number in (1, 2):
         tiny_llama.write(folder / f"tiny/{number}", seed=number)
     tiny_models.identity(folder, "FP32")
@@ -30,6 +30,6 @@ async def language_server(folder: Path) -> AsyncIterator[Served]:
 
 
 def events(body: bytes) -> list[Any]:
-    """The documents of a stream, without the end."""
+    """Return the documents of a stream, without the end mark."""
     data = [line[6:] for line in body.split(b"\n\n") if line.startswith(b"data: ")]
     return [orjson.loads(each) for each in data if each != b"[DONE]"]

@@ -1,4 +1,4 @@
-"""How requests to language models are counted, and what they leave behind."""
+"""Requests to language models: their metrics and their logged errors."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,7 +22,7 @@ def counted(page: str) -> dict[str, float]:
     return {each.rpartition(" ")[0]: float(each.rpartition(" ")[2]) for each in lines}
 
 
-async def test_requests_are_counted_by_how_they_ended(served: Served) -> None:
+async def test_requests_are_counted_by_outcome(served: Served) -> None:
     for asked in (CHAT, CHAT | {"n": 2}, CHAT | {"max_tokens": 0}, CHAT | {"model": "nobody"}):
         reply = await served.client.post(
             "/v1/chat/completions", json=asked, headers={"x-request-id": "mine"}
@@ -42,7 +42,7 @@ async def test_a_body_that_is_compressed_is_refused(served: Served) -> None:
     assert reply.status_code == 415 and "gzip" in reply.json()["error"]["message"]
 
 
-def test_what_is_not_ours_is_masked_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_unexpected_errors_are_masked_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     exchange = Exchange("openai", "mine", 0.0)
     known = NotFound("no")
     assert masked(known, exchange) is known

@@ -10,12 +10,12 @@ TEXT = 'Well. <tool_call>{"name": "now"}</tool_call>'
 NOW = (ToolCall("now", "{}"),)
 
 
-def test_an_answer_with_a_call_ends_with_it() -> None:
+def test_an_answer_with_a_tool_call_finishes_with_tool_calls() -> None:
     found = CallReader(TAGGED, AUTO).whole(Whole(TEXT, 9, (), FinishReason.STOP))
     assert found == Whole("Well. ", 9, (), FinishReason.TOOL_CALLS, NOW)
 
 
-def test_other_ends_stay_what_they_are() -> None:
+def test_other_finish_reasons_are_unchanged() -> None:
     for tools, text, finish in (
         (AUTO, TEXT, FinishReason.LENGTH),
         (AUTO, "Well.", FinishReason.STOP),
@@ -24,7 +24,7 @@ def test_other_ends_stay_what_they_are() -> None:
         assert CallReader(TAGGED, tools).whole(Whole(text, 9, (), finish)).finish is finish
 
 
-def test_pieces_and_what_is_left_at_the_end() -> None:
+def test_streamed_text_and_calls_are_separated() -> None:
     reader = CallReader(TAGGED, AUTO)
     assert reader.piece(Delta(TEXT[:10], 1)) == (Delta("Well. ", 1), ())
     assert reader.piece(Delta(TEXT[10:], 2)) == (Delta("", 2), NOW)

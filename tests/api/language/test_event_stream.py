@@ -18,14 +18,14 @@ async def never() -> dict[str, Any]:
     return {}
 
 
-async def test_what_comes_from_several_has_its_place() -> None:
+async def test_items_of_merged_streams_have_the_index_of_their_stream() -> None:
     found = [each async for each in merged([numbers(1, 2), numbers(3, 4)])]
     assert sorted(found) == [(0, 1), (0, 2), (1, 3), (1, 4)]
     assert [each async for each in merged([numbers(1, 2)])] == [(0, 1), (0, 2)]
 
 
 @pytest.mark.parametrize("others", [0, 1])
-async def test_one_that_fails_ends_all(others: int) -> None:
+async def test_a_failed_stream_ends_the_merged_stream(others: int) -> None:
     async def failing() -> AsyncIterator[int]:
         yield 1
         raise ValueError("broken")
@@ -35,7 +35,7 @@ async def test_one_that_fails_ends_all(others: int) -> None:
             pass
 
 
-async def test_events_are_sent_as_they_come() -> None:
+async def test_events_are_sent_when_they_are_made() -> None:
     sent: list[dict[str, Any]] = []
 
     async def send(message: Any) -> None:
@@ -58,7 +58,7 @@ async def test_events_are_sent_as_they_come() -> None:
     assert ended == [True]
 
 
-async def test_who_leaves_between_two_events_ends_it() -> None:
+async def test_a_disconnect_between_two_events_ends_the_stream() -> None:
     closed, ended, left = asyncio.Event(), [], asyncio.Event()
 
     async def events() -> AsyncGenerator[bytes, None]:
@@ -80,7 +80,7 @@ async def test_who_leaves_between_two_events_ends_it() -> None:
     assert closed.is_set() and ended == [True]
 
 
-async def test_work_is_cancelled_when_nobody_waits() -> None:
+async def test_work_is_cancelled_when_the_client_disconnects() -> None:
     async def gone() -> dict[str, Any]:
         return {"type": "http.disconnect"}
 

@@ -18,7 +18,7 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
         yield found
 
 
-async def test_a_stream_says_what_the_whole_answer_does(served: Served) -> None:
+async def test_a_stream_has_the_same_text_as_the_whole_answer(served: Served) -> None:
     whole = (await served.client.post("/v2/models/tiny/generate", json=ASKED)).json()
     assert (whole["model_name"], whole["model_version"], whole["id"]) == ("tiny", "2", "a")
     reply = await served.client.post("/v2/models/tiny/generate_stream", json=ASKED)
@@ -36,12 +36,14 @@ async def test_a_stream_says_what_the_whole_answer_does(served: Served) -> None:
         ("same_fp32/generate", 400, "same_fp32"),
     ],
 )
-async def test_what_is_not_there_is_told(served: Served, path: str, status: int, told: str) -> None:
+async def test_unknown_models_and_versions_are_named_in_the_error(
+    served: Served, path: str, status: int, told: str
+) -> None:
     reply = await served.client.post(f"/v2/models/{path}", json=ASKED)
     assert reply.status_code == status and told in reply.json()["error"]
 
 
-async def test_a_request_for_tensors_is_told_where_to_go(served: Served) -> None:
+async def test_a_tensor_request_to_a_language_model_is_refused(served: Served) -> None:
     tensor = {"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}
     reply = await served.client.post("/v2/models/tiny/infer", json={"inputs": [tensor]})
     assert reply.status_code == 400 and "tiny" in reply.json()["error"]

@@ -1,4 +1,4 @@
-"""OpenAI's API of the tiny model, in this process: what is refused, and how it is told."""
+"""OpenAI's API of the tiny model, in this process: refused requests and their errors."""
 
 import asyncio
 import json
@@ -85,7 +85,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("asked", "param", "why"), REFUSED, ids=[str(r[0])[:40] for r in REFUSED])
-async def test_what_is_not_taken_is_named(
+async def test_invalid_arguments_are_named_in_the_error(
     tiny: Served, asked: dict[str, Any], param: str, why: str
 ) -> None:
     reply = await chat(tiny, **asked)
@@ -116,7 +116,7 @@ async def test_what_is_not_taken_is_named(
         ),
     ],
 )
-async def test_what_the_model_cannot_do_is_told(
+async def test_requests_that_the_model_cannot_serve_are_refused_with_the_reason(
     tiny: Served, asked: dict[str, Any], why: str
 ) -> None:
     reply = await chat(tiny, **asked)
@@ -127,7 +127,7 @@ async def test_what_the_model_cannot_do_is_told(
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"\xff\xfe", b'{"model": "tiny", "messages": NaN}', b"null"]
 )
-async def test_what_is_no_json_object_is_refused(tiny: Served, body: bytes) -> None:
+async def test_bodies_that_are_not_a_json_object_are_refused(tiny: Served, body: bytes) -> None:
     reply = await tiny.client.post("/v1/chat/completions", content=body)
     assert reply.status_code == 400
     assert reply.json()["error"]["type"] == "invalid_request_error"
@@ -139,12 +139,12 @@ async def test_half_a_surrogate_pair_is_refused(tiny: Served) -> None:
     assert reply.status_code == 400
 
 
-async def test_arguments_of_openais_own_service_are_passed_over(tiny: Served) -> None:
+async def test_arguments_of_openais_own_service_are_ignored(tiny: Served) -> None:
     reply = await chat(tiny, user="me", metadata={"a": "b"}, store=False, tool_choice="none")
     assert reply.status_code == 200
 
 
-async def test_parts_of_text_and_the_role_developer(tiny: Served) -> None:
+async def test_text_parts_and_the_developer_role_are_accepted(tiny: Served) -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     both = [
         await chat(tiny, messages=messages, temperature=0)
@@ -158,7 +158,7 @@ async def test_parts_of_text_and_the_role_developer(tiny: Served) -> None:
     assert (await chat(tiny, messages=image)).status_code == 400
 
 
-async def test_answers_of_a_given_form(tiny: Served) -> None:
+async def test_answers_follow_the_response_format(tiny: Served) -> None:
     schema = {
         "type": "object",
         "properties": {"size": {"enum": ["small", "large"]}, "count": {"type": "integer"}},
@@ -178,14 +178,14 @@ async def test_answers_of_a_given_form(tiny: Served) -> None:
     assert reply.json()["choices"][0]["message"]["content"].startswith("{")
 
 
-async def test_unknown_models_and_ids(tiny: Served) -> None:
+async def test_unknown_models_are_refused_and_request_ids_are_returned(tiny: Served) -> None:
     reply = await chat(tiny, model="none")
     assert reply.status_code == 404 and reply.json()["error"]["code"] == "model_not_found"
     reply = await tiny.client.post("/v1/completions", json={}, headers={"x-request-id": "mine"})
     assert reply.headers["x-request-id"] == "mine"
 
 
-async def test_a_full_queue_is_a_limit_of_rate(tmp_path: Path) -> None:
+async def test_a_full_queue_is_a_rate_limit_error(tmp_path: Path) -> None:
     tiny_llama.write(tmp_path / "tiny/1")
     settings = "[batching]\nmax_queue_size = 1\n[generation]\nslots = 1\n"
     (tmp_path / "tiny/model.toml").write_text(settings)
@@ -195,10 +195,10 @@ async def test_a_full_queue_is_a_limit_of_rate(tmp_path: Path) -> None:
     assert reply.status_code == 429
     assert reply.json()["error"]["code"] == "rate_limit_exceeded"
     assert reply.headers["retry-after"] == "1"
-    assert again.status_code == 200, "those of the refused request have made way"
+    assert again.status_code == 200, "the refused request left the queue"
 
 
-async def test_a_client_that_leaves_is_not_answered(tiny: Served) -> None:
+async def test_requests_of_a_disconnected_client_are_dropped(tiny: Served) -> None:
     version = tiny.server.repository.version("tiny")
     _, batcher = version.generation()
     asking = asyncio.ensure_future(chat(tiny, max_tokens=100, ignore_eos=True, n=32))
@@ -209,7 +209,7 @@ async def test_a_client_that_leaves_is_not_answered(tiny: Served) -> None:
     assert batcher.in_flight == 0
 
 
-async def test_a_key_where_one_is_needed(tmp_path: Path) -> None:
+async def test_a_configured_key_is_required(tmp_path: Path) -> None:
     tiny_llama.write(tmp_path / "tiny/1")
     async with serve(tmp_path, api_key=SecretStr("secret")) as each:
         body = {"model": "tiny", "messages": CHAT, "max_tokens": 2}

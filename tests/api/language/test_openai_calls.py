@@ -1,4 +1,4 @@
-"""What a request becomes for the tiny model."""
+"""Conversion of requests to prompts for the tiny model."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_a_chat_needs_a_template(tiny: LanguageModel) -> None:
         chat_call(CHAT).prompts(tiny)
 
 
-def test_every_answer_has_a_request_of_its_own(tiny: LanguageModel) -> None:
+def test_every_choice_has_its_own_constraint(tiny: LanguageModel) -> None:
     call = chat_call({**CHAT, "n": 3, "guided_regex": "a+"})
     found = call.prompts(with_template(tiny, TEMPLATE))
     assert len({id(each.constraint) for each in found}) == 3
@@ -39,7 +39,7 @@ def test_every_answer_has_a_request_of_its_own(tiny: LanguageModel) -> None:
     assert call.reader(tiny) is None
 
 
-def test_a_template_that_shows_no_tools_refuses_them(tiny: LanguageModel) -> None:
+def test_tools_are_refused_if_the_template_ignores_them(tiny: LanguageModel) -> None:
     with pytest.raises(BadArgument, match="does not support tools") as refused:
         chat_call({**CHAT, "tools": TOOLS}).prompts(with_template(tiny, TEMPLATE))
     assert refused.value.param == "tools"
@@ -49,7 +49,7 @@ def test_a_template_that_shows_no_tools_refuses_them(tiny: LanguageModel) -> Non
     ("choice", "shown", "constrained"),
     [("none", False, False), ("auto", True, False), ("required", True, True)],
 )
-def test_tools_are_shown_where_they_may_be_called(
+def test_tools_are_in_the_prompt_if_they_may_be_called(
     tiny: LanguageModel, choice: str, shown: bool, constrained: bool
 ) -> None:
     model = with_template(tiny, TOOL_TEMPLATE)
@@ -60,7 +60,7 @@ def test_tools_are_shown_where_they_may_be_called(
     assert (call.reader(model) is not None) == shown
 
 
-def test_several_prompts_of_a_completion(tmp_path: Path, tiny: LanguageModel) -> None:
+def test_a_completion_may_have_several_prompts(tmp_path: Path, tiny: LanguageModel) -> None:
     found = completion_call({"model": "m", "prompt": ["a", "b"], "n": 2}).prompts(tiny)
     assert len(found) == 4 and {each.max_tokens for each in found} == {16}
     with pytest.raises(BadArgument, match="at most 128 answers"):

@@ -1,4 +1,4 @@
-"""Values cross a line whole, with their buffers, or the line is said to be broken."""
+"""Values are sent over a line with their buffers, or the line is reported as broken."""
 
 import socket
 import struct
@@ -50,12 +50,12 @@ def same(one: Any, other: Any) -> bool:
 
 @PATIENT
 @given(value=VALUES, bare=st.booleans())
-def test_values_arrive_as_they_were(line: Line, value: Any, bare: bool) -> None:
+def test_values_arrive_unchanged(line: Line, value: Any, bare: bool) -> None:
     send(line[0], value)
     assert same(value, receive(line[1], untouched if bare else bytearray))
 
 
-def test_one_message_follows_another(line: Line) -> None:
+def test_several_messages_may_be_sent_before_reading(line: Line) -> None:
     for value in ("first", np.arange(3), "last"):
         send(line[0], value)
     assert receive(line[1]) == "first"
@@ -63,7 +63,7 @@ def test_one_message_follows_another(line: Line) -> None:
     assert receive(line[1]) == "last"
 
 
-def test_a_value_larger_than_the_line_holds_arrives(line: Line) -> None:
+def test_a_value_larger_than_the_buffer_of_the_line_arrives(line: Line) -> None:
     array = np.arange(2**20)
     sender = threading.Thread(target=send, args=(line[0], array))
     sender.start()
@@ -71,7 +71,7 @@ def test_a_value_larger_than_the_line_holds_arrives(line: Line) -> None:
     sender.join()
 
 
-def test_only_what_is_a_buffer_is_received_into_the_room_that_is_given(line: Line) -> None:
+def test_only_buffers_are_received_into_the_given_memory(line: Line) -> None:
     sizes: list[int] = []
 
     def room(size: int) -> bytearray:
@@ -83,7 +83,7 @@ def test_only_what_is_a_buffer_is_received_into_the_room_that_is_given(line: Lin
     assert sizes[1:] == [56, 3]
 
 
-def test_an_array_may_be_written_to_where_its_buffer_may(line: Line) -> None:
+def test_received_arrays_are_writable(line: Line) -> None:
     send(line[0], np.zeros(4))
     found = receive(line[1])
     found += 1
@@ -92,9 +92,7 @@ def test_an_array_may_be_written_to_where_its_buffer_may(line: Line) -> None:
 
 @PATIENT
 @given(value=VALUES, data=st.data())
-def test_a_message_that_is_cut_anywhere_is_a_broken_line(
-    line: Line, value: Any, data: st.DataObject
-) -> None:
+def test_a_truncated_message_is_a_broken_line(line: Line, value: Any, data: st.DataObject) -> None:
     send(line[0], value)
     whole = line[1].recv(2**20)
     one, other = socket.socketpair()
@@ -115,13 +113,13 @@ def test_a_message_that_is_cut_anywhere_is_a_broken_line(
     ],
     ids=["no part", "too many parts", "too many bytes", "no pickle"],
 )
-def test_what_is_no_message_is_a_broken_line(line: Line, message: bytes) -> None:
+def test_bytes_that_are_not_a_message_are_a_broken_line(line: Line, message: bytes) -> None:
     line[0].sendall(message)
     with pytest.raises(LineBroken, match="the received data is not a valid message"):
         receive(line[1])
 
 
-def test_a_side_that_is_gone_or_takes_too_long_is_a_broken_line(line: Line) -> None:
+def test_a_closed_or_silent_other_end_is_a_broken_line(line: Line) -> None:
     line[1].settimeout(0.01)
     with pytest.raises(LineBroken, match="timed out"):
         receive(line[1])

@@ -1,4 +1,4 @@
-"""What is read and written elsewhere is the same as here."""
+"""Decoding and encoding elsewhere give the same results as in the event loop."""
 
 import asyncio
 import csv
@@ -47,7 +47,7 @@ def far() -> Iterator[Elsewhere]:
 
 
 def outcome(request: InferRequest | QuantserveError) -> object:
-    """What can be compared of a request, or of the error in its place."""
+    """Return the comparable parts of a request, or of the error in its place."""
     if isinstance(request, QuantserveError):
         return type(request), str(request)
     arrays = [
@@ -80,7 +80,7 @@ def text(value: object) -> str:
 
 @settings(max_examples=60, deadline=None)
 @given(DATA, st.integers(-1, 1), st.booleans())
-def test_json_is_read_as_here(
+def test_json_is_decoded_as_in_the_event_loop(
     far: Elsewhere, data: tuple[str, list[object]], wrong: int, mutable: bool
 ) -> None:
     datatype, values = data
@@ -88,7 +88,7 @@ def test_json_is_read_as_here(
     shape = max(0, len(values) + wrong)
     head = f'{{"id":"é","inputs":[{{"name":"x","datatype":"{datatype}","shape":[{shape}],"data":'
     body = f"{head}[{listed}]}}]}}".encode()
-    # Longer than what is read here, so that it goes to the process.
+    # Longer than the limit of the event loop, so that the process decodes it.
     body = (bytearray if mutable else bytes)(body + b" " * 40_000)
     assert there(far.decode(body, None, NOTHING)) == here(codec.decode, body)
     spec = TensorSpec("x", DATATYPES[datatype], ("batch", None))
@@ -99,7 +99,7 @@ def test_json_is_read_as_here(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.binary(max_size=6), max_size=6), st.integers(-1, 1), st.binary(max_size=3))
-def test_raw_strings_are_read_as_here(
+def test_raw_strings_are_decoded_as_in_the_event_loop(
     far: Elsewhere, words: list[bytes], wrong: int, rest: bytes
 ) -> None:
     data = b"".join(len(w).to_bytes(4, "little") + w for w in words) + rest
@@ -130,7 +130,7 @@ def test_raw_strings_are_read_as_here(
     st.tuples(st.booleans(), st.booleans()),
     st.booleans(),
 )
-def test_answers_are_written_as_here(
+def test_answers_are_encoded_as_in_the_event_loop(
     far: Elsewhere,
     numbers: list[float],
     words: list[str],
@@ -149,7 +149,7 @@ def test_answers_are_written_as_here(
     assert (bytes(body), length) == (v1.encode(response, tokens), None)
 
 
-async def test_more_strings_or_text_than_are_taken_are_refused(
+async def test_too_many_strings_or_bytes_of_text_are_refused(
     far: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs = '{"inputs":[{"name":"x","datatype":"BYTES","shape":[%d],"data":[%s]}]}'
@@ -175,7 +175,7 @@ async def test_small_bodies_do_not_wait_for_large_ones(far: Elsewhere) -> None:
     assert (await large).inputs[0].array.shape == (3_000_000,)
 
 
-async def test_what_is_cancelled_before_its_turn_is_not_done() -> None:
+async def test_work_cancelled_before_its_turn_is_not_run() -> None:
     far, done, gate = Elsewhere(), [], threading.Event()
     lane = far.lane(0)
     begun = asyncio.ensure_future(lane.run(gate.wait))
@@ -200,7 +200,7 @@ async def test_memory_is_held_until_the_work_has_ended() -> None:
     work.cancel()
     await asyncio.wait([work])
     held.release()
-    assert budget.held == 60, "the body is still being read"
+    assert budget.held == 60, "the work still runs"
     gate.set()
     await lane.run(len, "")
     await asyncio.sleep(0)
@@ -208,7 +208,7 @@ async def test_memory_is_held_until_the_work_has_ended() -> None:
     far.close()
 
 
-async def test_memory_for_work_that_fails_or_never_begins_is_given_back(far: Elsewhere) -> None:
+async def test_memory_of_failed_work_is_released(far: Elsewhere) -> None:
     budget = Budget(100)
     for body in (b"{", b" " * 40_000 + b"{"):
         held = Reservation(budget)
@@ -220,7 +220,9 @@ async def test_memory_for_work_that_fails_or_never_begins_is_given_back(far: Els
         assert budget.held == 0
 
 
-async def test_no_thread_is_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_thread_that_cannot_start_is_a_memory_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def none(_: object) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -246,7 +248,9 @@ COLUMNS = Signature(
 
 @settings(max_examples=40, deadline=None)
 @given(TABLE)
-def test_tables_are_read_as_here(far: Elsewhere, rows: list[tuple[float, int, str]]) -> None:
+def test_tables_are_decoded_as_in_the_event_loop(
+    far: Elsewhere, rows: list[tuple[float, int, str]]
+) -> None:
     text = io.StringIO()
     csv.writer(text, quoting=csv.QUOTE_NONNUMERIC).writerows(["xns", *rows])
     body = text.getvalue().encode()
@@ -263,7 +267,7 @@ def test_tables_are_read_as_here(far: Elsewhere, rows: list[tuple[float, int, st
     st.lists(st.lists(st.integers(0, 99), max_size=5), min_size=1, max_size=4),
     st.sampled_from([None, Padding((4,), (7,), ((True,),), ((),))]),
 )
-def test_rows_are_filled_up_as_here(
+def test_rows_are_padded_as_in_the_event_loop(
     far: Elsewhere, rows: list[list[int]], padding: Padding | None
 ) -> None:
     signature = Signature((TensorSpec("x", DATATYPES["INT64"], ("n", "s")),), ())
@@ -275,7 +279,7 @@ def test_rows_are_filled_up_as_here(
 
 @settings(max_examples=40, deadline=None)
 @given(DATA, st.sampled_from(["FP32", "FP64", "FP16", "INT64", "UINT8", "BYTES"]))
-def test_numbers_are_converted_as_here(
+def test_numbers_are_converted_as_in_the_event_loop(
     far: Elsewhere, data: tuple[str, list[object]], taken: str
 ) -> None:
     datatype, values = data

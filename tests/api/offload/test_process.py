@@ -1,4 +1,4 @@
-"""The codec process: what it answers, and what happens when it does not."""
+"""The codec process: its answers, and its replacement when it fails."""
 
 import os
 import pickle
@@ -28,7 +28,7 @@ def process() -> Iterator[CodecProcess]:
     made.close()
 
 
-def test_values_go_there_and_back(process: CodecProcess) -> None:
+def test_values_are_sent_and_answered_by_one_process(process: CodecProcess) -> None:
     array = np.arange(300_000, dtype=np.float32).reshape(3, -1)
     assert process.pid is None
     assert np.array_equal(process.call(np.negative, array), -array)
@@ -37,7 +37,7 @@ def test_values_go_there_and_back(process: CodecProcess) -> None:
     assert process.pid == first
 
 
-def test_it_imports_no_server(process: CodecProcess) -> None:
+def test_the_process_does_not_import_the_server(process: CodecProcess) -> None:
     import service.api.offload.jobs as jobs
 
     process.call(jobs.decode_v2, pickle.PickleBuffer(b'{"inputs": []}'), None, Signature((), ()))
@@ -45,7 +45,7 @@ def test_it_imports_no_server(process: CodecProcess) -> None:
     assert not {"onnxruntime", "fastapi", "uvicorn", "pydantic", "asyncio"} & set(loaded)
 
 
-def test_it_inherits_one_file_beside_the_standard_ones(process: CodecProcess) -> None:
+def test_the_process_inherits_only_its_socket_and_the_standard_files(process: CodecProcess) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         os.set_inheritable(listener.fileno(), True)
         process.call(len, "")
@@ -53,7 +53,7 @@ def test_it_inherits_one_file_beside_the_standard_ones(process: CodecProcess) ->
     assert len([kind for kind in kinds if kind.startswith("socket:")]) == 1
 
 
-def test_errors_come_back_as_they_are(
+def test_known_errors_are_returned_and_others_masked(
     process: CodecProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     import service.api.offload.jobs as jobs
@@ -63,30 +63,32 @@ def test_errors_come_back_as_they_are(
     with pytest.raises(CodecFailed) as error:
         process.call(divmod, 1, 0)
     assert str(error.value) == "internal error while the body was decoded or encoded"
-    assert "ZeroDivisionError" in caplog.text  # which is for the operator
+    assert "ZeroDivisionError" in caplog.text  # the log, for the operator
     assert process.call(len, "four") == 4
 
 
-def test_one_that_is_killed_is_replaced(process: CodecProcess) -> None:
+def test_a_killed_process_is_replaced(process: CodecProcess) -> None:
     with pytest.raises(CodecFailed, match="was killed by SIGKILL, possibly because memory ran out"):
         process.call(os.kill, _pid(process), signal.SIGKILL)
     assert process.call(len, "four") == 4
 
 
-def test_one_that_ends_while_it_has_nothing_to_do_is_not_missed(process: CodecProcess) -> None:
+def test_a_process_that_ended_while_idle_is_replaced_without_an_error(
+    process: CodecProcess,
+) -> None:
     os.kill(_pid(process), signal.SIGKILL)
     assert process._process is not None
     process._process.wait()
     assert process.call(len, "four") == 4
 
 
-def test_one_that_ends_by_itself_is_replaced(process: CodecProcess) -> None:
+def test_a_process_that_exits_is_replaced(process: CodecProcess) -> None:
     with pytest.raises(CodecFailed, match="ended with exit code 3"):
         process.call(os._exit, 3)
     assert process.call(len, "four") == 4
 
 
-def test_one_that_takes_too_long_is_replaced() -> None:
+def test_a_process_that_takes_too_long_is_replaced() -> None:
     process = CodecProcess(patience=1)
     first = _pid(process)
     with pytest.raises(CodecFailed, match="did not answer within 1 s"):
@@ -96,7 +98,7 @@ def test_one_that_takes_too_long_is_replaced() -> None:
     process.close()
 
 
-def test_one_that_cannot_start_is_told_and_tried_again(
+def test_a_process_that_cannot_start_is_reported_and_tried_again(
     process: CodecProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
@@ -107,7 +109,7 @@ def test_one_that_cannot_start_is_told_and_tried_again(
     assert process.call(len, "four") == 4
 
 
-def test_an_answer_that_gets_no_memory_is_not_taken_for_the_next_one(
+def test_an_answer_lost_for_lack_of_memory_does_not_affect_the_next_call(
     process: CodecProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: int) -> memoryview:
@@ -123,7 +125,7 @@ def test_an_answer_that_gets_no_memory_is_not_taken_for_the_next_one(
 @pytest.mark.parametrize(
     "garbage", ["b'x' * 64", "b'\\x01\\0\\0\\0' + (5).to_bytes(8, 'little') + b'hello'"]
 )
-def test_one_that_answers_something_else_is_replaced(process: CodecProcess, garbage: str) -> None:
+def test_a_process_with_an_invalid_answer_is_replaced(process: CodecProcess, garbage: str) -> None:
     code = f"[__import__('os').write(f, {garbage}) for f in range(3, 100) if _is_socket(f)]"
     helper = "_is_socket = lambda f: __import__('os').path.exists(f'/proc/self/fd/{f}')"
     with pytest.raises(CodecFailed):
@@ -131,7 +133,7 @@ def test_one_that_answers_something_else_is_replaced(process: CodecProcess, garb
     assert process.call(len, "four") == 4
 
 
-def test_it_ends_with_the_server(tmp_path: Path) -> None:
+def test_the_process_ends_with_the_server(tmp_path: Path) -> None:
     code = (
         "from service.api.offload.process import CodecProcess as C\n"
         "import os\nc = C()\nc.call(len, '')\nprint(c.pid, flush=True)\nos.kill(os.getpid(), 9)"
@@ -144,7 +146,7 @@ def test_it_ends_with_the_server(tmp_path: Path) -> None:
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_a_line_that_breaks_in_the_middle_of_a_message_is_told() -> None:
+def test_a_line_closed_after_a_message_is_reported() -> None:
     one, other = socket.socketpair()
     with one, other:
         send(one, np.arange(4))
@@ -160,7 +162,7 @@ def _pid(process: CodecProcess) -> int:
     return process.pid
 
 
-def test_an_answer_may_hold_more_text_than_a_request() -> None:
+def test_an_answer_may_contain_more_text_than_a_request() -> None:
     texts = np.array(["a" * MAX_TEXT, "b"], object)
     tensor = Tensor("y", DATATYPES["BYTES"], texts)
     (found,) = unpack(pack([tensor]))

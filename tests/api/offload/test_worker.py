@@ -25,7 +25,7 @@ def fill() -> None:
 
 @pytest.fixture
 def line() -> Iterator[socket.socket]:
-    """The server's end; in the end the process has ended by itself."""
+    """The server's end of the line. Afterwards the process must have ended by itself."""
     here, there = socket.socketpair()
     here.settimeout(PATIENCE)
     command = [sys.executable, "-m", "service.api.offload.worker", str(there.fileno())]
@@ -38,7 +38,7 @@ def line() -> Iterator[socket.socket]:
         assert process.wait(PATIENCE) == 0
 
 
-def test_it_does_what_comes_and_tells_what_went_wrong(line: socket.socket) -> None:
+def test_the_worker_returns_results_and_errors(line: socket.socket) -> None:
     send(line, (sqrt, (4.0,)))
     assert receive(line) == (True, 2.0)
     send(line, (sqrt, (-1.0,)))
@@ -53,13 +53,13 @@ def test_it_does_what_comes_and_tells_what_went_wrong(line: socket.socket) -> No
     assert receive(line) == (True, 3.0)
 
 
-def test_it_ends_with_its_line(line: socket.socket) -> None:
+def test_the_worker_ends_when_its_line_is_closed(line: socket.socket) -> None:
     line.shutdown(socket.SHUT_WR)
     with pytest.raises(LineBroken):
         receive(line)
 
 
-def test_it_does_nothing_for_another_server() -> None:
+def test_the_worker_ends_if_its_parent_is_not_the_given_server() -> None:
     here, there = socket.socketpair()
     command = [sys.executable, "-m", "service.api.offload.worker", str(there.fileno()), "1"]
     with here, there:

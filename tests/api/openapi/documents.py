@@ -21,10 +21,10 @@ async def openapi(client: httpx.AsyncClient) -> dict[str, Any]:
 
 
 def documented(document: dict[str, Any]) -> Iterator[tuple[str, str, bytes | None]]:
-    """(method, address, body) of every example: one for each model, where there is a choice."""
+    """Yield (method, address, body) of every example, one for each model if there are several."""
     for path, operations in document["paths"].items():
         if path.startswith("/admin/") or path.endswith(("/load", "/unload")):
-            continue  # these change what serves, or never end: they have tests of their own
+            continue  # these change the serving versions, or never end: they have their own tests
         for method, operation in operations.items():
             yield from examples(path, method, operation)
 
@@ -48,7 +48,7 @@ def examples(
 
 
 def shown(document: dict[str, Any], path: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The examples of an operation: what is sent, and the answers."""
+    """Return the examples of an operation: requests and answers."""
     operation = document["paths"][path]["post"]
     sent = operation["requestBody"]["content"]["application/json"]["examples"]
     return sent, operation["responses"]["200"]["content"]["application/json"]["examples"]

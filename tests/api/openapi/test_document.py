@@ -1,4 +1,4 @@
-"""The OpenAPI document is whole, and every example in it works as it stands."""
+"""The OpenAPI document is complete, and every example in it works unchanged."""
 
 import json
 import re
@@ -26,7 +26,7 @@ async def test_every_documented_example_works(client: httpx.AsyncClient) -> None
     assert set(document["paths"]) >= DATA_PLANE
 
 
-async def test_every_error_is_documented_as_one(client: httpx.AsyncClient) -> None:
+async def test_every_error_response_is_documented(client: httpx.AsyncClient) -> None:
     document = await openapi(client)
     schemas = document["components"]["schemas"]
     for path, operations in document["paths"].items():
@@ -42,7 +42,7 @@ async def test_every_error_is_documented_as_one(client: httpx.AsyncClient) -> No
                 assert "404" in operation["responses"], path
 
 
-async def test_every_reference_leads_somewhere(client: httpx.AsyncClient) -> None:
+async def test_every_reference_can_be_resolved(client: httpx.AsyncClient) -> None:
     document = await openapi(client)
     text = json.dumps(document)
     assert "$defs" not in text
@@ -57,7 +57,7 @@ UNDOCUMENTED = {"/v2/", "/openapi.json", "/docs", "/docs/assets/favicon.png"}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY")
 
 
-async def test_each_address_takes_the_methods_that_it_allows_and_no_others(
+async def test_each_path_accepts_only_its_allowed_methods(
     client: httpx.AsyncClient,
 ) -> None:
     paths = (await openapi(client))["paths"]
@@ -76,7 +76,7 @@ async def test_each_address_takes_the_methods_that_it_allows_and_no_others(
                 assert set(reply.headers["allow"].split(", ")) == allowed, f"{method} {path}"
 
 
-async def test_without_models_there_is_still_a_document(tmp_path: Path) -> None:
+async def test_the_document_exists_without_models(tmp_path: Path) -> None:
     async with serve(tmp_path) as served:
         document = await openapi(served.client)
     content = document["paths"]["/v2/models/{name}/infer"]["post"]["requestBody"]["content"]

@@ -1,4 +1,4 @@
-"""The answers in the documentation are those of the models."""
+"""The answers in the documentation are the models' real answers."""
 
 import asyncio
 import json
@@ -33,7 +33,9 @@ def gather() -> bytes:
 X = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
 
 
-async def test_the_answers_shown_are_those_that_the_models_give(client: httpx.AsyncClient) -> None:
+async def test_documented_answers_are_the_real_answers_of_the_models(
+    client: httpx.AsyncClient,
+) -> None:
     document = await openapi(client)
     for path in sorted(DATA_PLANE):
         sent, answers = shown(document, path)
@@ -48,7 +50,7 @@ async def test_the_answers_shown_are_those_that_the_models_give(client: httpx.As
         assert (await client.get(f"/v2/models/{model}")).json() == example["value"]
 
 
-async def test_the_answers_follow_a_swap(tmp_path: Path) -> None:
+async def test_documented_answers_change_after_a_swap(tmp_path: Path) -> None:
     put(tmp_path, "m", 1, scale(2))
     put(tmp_path, "m", 2, scale(3))
     async with serve(tmp_path) as served:
@@ -65,7 +67,7 @@ async def test_the_answers_follow_a_swap(tmp_path: Path) -> None:
             }
 
 
-async def test_an_example_that_the_model_refuses_gives_way(tmp_path: Path) -> None:
+async def test_an_example_that_the_model_refuses_is_replaced(tmp_path: Path) -> None:
     put(tmp_path, "m", 1, scale(2))
     put(tmp_path, "chosen", 1, gather())
     body = {"inputs": [{**X, "shape": [1, 3], "data": [1, 2, 3]}]}
@@ -73,12 +75,12 @@ async def test_an_example_that_the_model_refuses_gives_way(tmp_path: Path) -> No
     async with serve(tmp_path) as served:
         sent, answers = shown(await openapi(served.client), "/v2/models/{name}/infer")
     assert sent["m"]["value"]["inputs"][0]["data"] == [0.5, 1.2]
-    # A table of one row takes no index but 0.
+    # A table of one row accepts only the index 0.
     assert sent["chosen"]["value"]["inputs"][0]["data"] == [0]
     assert answers["chosen"]["value"]["outputs"][0]["data"] == [7.0]
 
 
-async def test_a_model_that_takes_long_holds_up_neither_the_page_nor_others(
+async def test_a_slow_model_delays_neither_the_page_nor_other_models(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.api.openapi.example_answers.SECONDS", 0.2)
@@ -98,12 +100,12 @@ async def test_a_model_that_takes_long_holds_up_neither_the_page_nor_others(
     assert answers.keys() == {"quick"}
 
 
-async def test_reading_the_documentation_is_no_traffic(tmp_path: Path) -> None:
+async def test_reading_the_documentation_is_not_counted_as_inference(tmp_path: Path) -> None:
     put(tmp_path, "m", 1, scale(2))
     async with serve(tmp_path) as served:
         for _ in range(2):
             await openapi(served.client)
         stats = (await served.client.get("/v2/models/m/stats")).json()["model_stats"][0]
         assert stats["inference_count"] == 0
-        assert stats["execution_count"] <= 2  # once for each protocol, and then they are known
+        assert stats["execution_count"] <= 2  # once for each protocol; then the answers are cached
         assert "quantserve_requests_total" in (await served.client.get("/metrics")).text

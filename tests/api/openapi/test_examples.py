@@ -1,4 +1,4 @@
-"""Examples of requests: those of a file, of a golden set, and made up."""
+"""Examples of requests: from a file, from a golden set, or generated."""
 
 import asyncio
 import json
@@ -19,7 +19,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 X = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
 
 
-async def test_a_model_without_an_example_file_gets_a_row_of_its_golden_set(tmp_path: Path) -> None:
+async def test_a_golden_row_is_the_example_of_a_model_without_an_example_file(
+    tmp_path: Path,
+) -> None:
     shutil.copytree(ROOT / "models/diabetes", tmp_path / "diabetes")
     (tmp_path / "diabetes/example.json").write_text("not JSON")
     shutil.copytree(ROOT / "models/digits", tmp_path / "digits")
@@ -63,7 +65,7 @@ ODD_EXAMPLES = {
 
 
 @pytest.mark.parametrize("case", ODD_EXAMPLES)
-async def test_an_example_that_is_odd_is_passed_over(tmp_path: Path, case: str) -> None:
+async def test_an_invalid_example_is_ignored(tmp_path: Path, case: str) -> None:
     path, odd = tmp_path / "m/example.json", ODD_EXAMPLES[case]
     put(tmp_path, "m", 1, scale(2))
     if callable(odd):

@@ -1,4 +1,4 @@
-"""Inference is documented as it is."""
+"""The documentation of inference matches the answers."""
 
 from pathlib import Path
 
@@ -14,7 +14,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest.mark.parametrize("model", ["diabetes", "digits"])
-async def test_inference_answers_are_as_documented(client: httpx.AsyncClient, model: str) -> None:
+async def test_inference_answers_match_their_documented_schema(
+    client: httpx.AsyncClient, model: str
+) -> None:
     paths = (await openapi(client))["paths"]
     for path, answer in (
         ("/v2/models/{name}/infer", InferenceResponse),
@@ -27,7 +29,7 @@ async def test_inference_answers_are_as_documented(client: httpx.AsyncClient, mo
         assert set(reply.json()) <= set(answer.model_fields) and parsed
 
 
-async def test_csv_is_documented_with_an_example_that_works(tmp_path: Path) -> None:
+async def test_csv_is_documented_with_a_valid_example(tmp_path: Path) -> None:
     put(tmp_path, "m", 1, scale(2))
     async with serve(tmp_path) as served:
         document = await openapi(served.client)

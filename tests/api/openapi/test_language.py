@@ -1,4 +1,4 @@
-"""Routes of language models are documented with those that are there, or not at all."""
+"""Routes of language models are documented only if the server has language models."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 PATHS = {"/v1/chat/completions", "/v1/completions", "/v2/models/{name}/generate"}
 
 
-async def test_examples_name_the_models_that_serve(tmp_path: Path) -> None:
+async def test_examples_name_the_serving_models(tmp_path: Path) -> None:
     async with language_server(tmp_path) as served:
         paths = (await openapi(served.client))["paths"]
         assert set(paths) >= PATHS
@@ -25,7 +25,7 @@ async def test_examples_name_the_models_that_serve(tmp_path: Path) -> None:
         assert name["examples"] == {"tiny": {"value": "tiny"}}
 
 
-async def test_without_any_they_are_left_out(tmp_path: Path) -> None:
+async def test_routes_are_left_out_without_language_models(tmp_path: Path) -> None:
     put(tmp_path, "m", 1, scale(2))
     async with serve(tmp_path) as served:
         assert not PATHS & set((await openapi(served.client))["paths"])

@@ -1,4 +1,4 @@
-"""The interactive documentation needs no other host."""
+"""The interactive documentation loads nothing from other hosts."""
 
 import re
 
@@ -8,7 +8,9 @@ import pytest
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_the_interface_comes_from_this_server_alone(client: httpx.AsyncClient) -> None:
+async def test_the_documentation_page_loads_files_only_from_this_server(
+    client: httpx.AsyncClient,
+) -> None:
     page = await client.get("/docs")
     assert page.headers["content-type"].startswith("text/html")
     links = re.findall(r'(?:src|href|url)[=:]\s*["\']([^"\']+)', page.text)

@@ -1,4 +1,4 @@
-"""An answer past the limit is refused before it is built, and none within it is."""
+"""An answer is refused before it is built if it is above the limit, and only then."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,9 @@ def tensor(count: int, value: float = 0.0, name: str = "FP32") -> Tensor:
 
 
 @given(st.sampled_from(NUMBERS), st.booleans(), st.data())
-def test_an_answer_is_no_larger_than_was_said(name: str, binary: bool, data: st.DataObject) -> None:
+def test_an_answer_is_no_larger_than_estimated(
+    name: str, binary: bool, data: st.DataObject
+) -> None:
     dtype = DATATYPES[name].dtype
     shape = data.draw(arrays.array_shapes(max_dims=3, max_side=4))
     outputs = tuple(
@@ -34,8 +36,8 @@ def test_an_answer_is_no_larger_than_was_said(name: str, binary: bool, data: st.
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan, -np.inf, 1 / 3])
-def test_the_text_itself_decides_where_its_longest_form_would_not_fit(value: float) -> None:
-    """A million zeros are "0.0,": four bytes each, where a number may have twenty."""
+def test_the_text_is_measured_if_its_longest_form_would_not_fit(value: float) -> None:
+    """A million zeros are "0.0,", four bytes each, although a number may have twenty bytes."""
     outputs = (tensor(2**18, value),)
     size = len(codec.encode(InferResponse("m", 1, outputs), [False])[0])
     assert size <= v2_size(InferRequest(()), outputs, [()], True, 3 * size // 2).answer
@@ -47,7 +49,7 @@ def test_the_text_itself_decides_where_its_longest_form_would_not_fit(value: flo
         v1_size(outputs, nested // 2)
 
 
-def test_raw_tensors_are_counted_to_the_byte() -> None:
+def test_sizes_of_raw_tensors_are_exact() -> None:
     outputs = (tensor(1000),)
     request = InferRequest((), binary_outputs=True)
     size = v2_size(request, outputs, [()], True, 2**20).answer
@@ -64,7 +66,7 @@ def test_classes_count_by_their_texts() -> None:
         v2_size(request, outputs, [("a label" * 100,)], True, 2**20)
 
 
-def test_only_a_slight_answer_goes_unmeasured() -> None:
+def test_only_small_answers_are_not_measured() -> None:
     small, ids = (np.zeros(10, np.float32),), "x" * 1000
     assert is_slight(InferRequest(()), small, slight(2**20))
     assert not is_slight(InferRequest(()), small, slight(100))

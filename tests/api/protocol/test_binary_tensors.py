@@ -1,4 +1,4 @@
-"""Tensors as raw bytes come back as they went, and bytes that are no tensor are refused."""
+"""Tensors encoded as raw bytes are decoded to the same values; invalid bytes are refused."""
 
 from typing import Any
 
@@ -17,7 +17,9 @@ SHAPES = arrays.array_shapes(min_dims=1, max_dims=3, max_side=5)
 
 
 @given(st.data(), st.sampled_from(FIXED))
-def test_fixed_sizes_come_back(data: st.DataObject, name: str) -> None:
+def test_tensors_of_fixed_size_are_decoded_to_the_same_values(
+    data: st.DataObject, name: str
+) -> None:
     datatype = DATATYPES[name]
     array = data.draw(arrays.arrays(datatype.dtype, SHAPES))
     sent = memoryview(bytes(to_bytes(Tensor("x", datatype, array))))
@@ -28,13 +30,13 @@ def test_fixed_sizes_come_back(data: st.DataObject, name: str) -> None:
 
 
 @given(arrays.arrays(object, SHAPES, elements=st.text(max_size=8)), st.integers(0, 3))
-def test_strings_come_back_wherever_they_begin_in_a_body(array: Array, offset: int) -> None:
+def test_strings_at_any_offset_are_decoded_to_the_same_values(array: Array, offset: int) -> None:
     sent = b"\0" * offset + bytes(to_bytes(Tensor("x", DATATYPES["BYTES"], array)))
     got = from_bytes("x", DATATYPES["BYTES"], array.shape, memoryview(sent)[offset:]).array
     assert got.tolist() == array.tolist()
 
 
-def test_a_view_that_is_not_aligned_is_copied() -> None:
+def test_an_unaligned_view_is_copied() -> None:
     data = memoryview(b"\0" + np.arange(4, dtype=np.float64).tobytes())[1:]
     got = from_bytes("x", DATATYPES["FP64"], [4], data).array
     assert got.flags.aligned and got.tolist() == [0, 1, 2, 3]
@@ -51,13 +53,15 @@ def test_a_view_that_is_not_aligned_is_copied() -> None:
         ("BYTES", [1], b"\1\0\0\0\xff", "a BYTES element is not UTF-8"),
     ],
 )
-def test_what_is_no_such_tensor_is_told(name: str, shape: Any, data: bytes, told: str) -> None:
+def test_bytes_that_do_not_fit_the_tensor_are_refused_with_the_reason(
+    name: str, shape: Any, data: bytes, told: str
+) -> None:
     with pytest.raises(MalformedRequest) as error:
         from_bytes("x", DATATYPES[name], shape, memoryview(data))
     assert told in str(error.value)
 
 
-def test_a_long_tensor_of_strings_keeps_to_the_pace() -> None:
+def test_decoding_a_long_tensor_of_strings_pauses_regularly() -> None:
     array, calls = np.array(["a"] * 5000, object), []
     sent = to_bytes(Tensor("x", DATATYPES["BYTES"], array), lambda: calls.append(1))
     from_bytes("x", DATATYPES["BYTES"], [5000], memoryview(bytes(sent)), lambda: calls.append(2))

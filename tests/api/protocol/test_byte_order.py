@@ -1,4 +1,4 @@
-"""A byte order mark before JSON: passed over if it is that of UTF-8, named if it is another."""
+"""A byte order mark before JSON is ignored if it is UTF-8's, and refused otherwise."""
 
 import codecs
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.repositories import put, scale
 MARK = codecs.BOM_UTF8
 
 
-async def test_every_body_of_json_may_begin_with_a_mark(tmp_path: Path) -> None:
+async def test_every_json_body_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     put(tmp_path, "m", 1, scale(2))
     put(tmp_path, "m", 2, scale(3))
     (tmp_path / "m/model.toml").write_bytes(MARK + b"[batching]\nmax_batch_size = 8")
@@ -33,7 +33,7 @@ async def test_every_body_of_json_may_begin_with_a_mark(tmp_path: Path) -> None:
     "path",
     ["/v1/models/m:predict", "/v2/models/m/infer", "/v2/repository/index", "/admin/models/m/swap"],
 )
-async def test_another_encoding_is_named(tmp_path: Path, path: str) -> None:
+async def test_other_encodings_are_named_in_the_error(tmp_path: Path, path: str) -> None:
     put(tmp_path, "m", 1, scale(2))
     async with serve(tmp_path) as served:
         reply = await served.client.post(path, content="{}".encode("utf-16"))

@@ -1,4 +1,4 @@
-"""Cells of text are the values that they look like, or are named by row and column."""
+"""Text cells are parsed to values; errors name the row and column."""
 
 import math
 
@@ -42,7 +42,7 @@ def test_other_spellings() -> None:
         ("FP64", "1e999"), ("BOOL", "1"), ("BOOL", ""),
     ],
 )  # fmt: skip
-def test_what_is_no_such_value_is_told_with_its_place(name: str, cell: str) -> None:
+def test_invalid_cells_are_refused_with_row_and_column(name: str, cell: str) -> None:
     good = {"BOOL": "true"}.get(name, "1")
     with pytest.raises(MalformedRequest, match='in row 11$|row 11, column "age"'):
         read(name, good, cell, first=10)

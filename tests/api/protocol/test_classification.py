@@ -15,7 +15,7 @@ def tensor(array: object, name: str = "FP32") -> Tensor:
     return Tensor("y", DATATYPES[name], np.array(array, DATATYPES[name].dtype))
 
 
-def test_rows_by_value_with_labels_as_far_as_there_are_any() -> None:
+def test_classes_are_sorted_by_value_with_labels_where_known() -> None:
     found = classify(tensor([[0.1, 0.7, 0.2], [0.5, 0.0, 0.5]]), 2, ["cat", "dog"], True)
     assert found.array.tolist() == [
         ["0.700000:1:dog", "0.200000:2"],
@@ -23,7 +23,7 @@ def test_rows_by_value_with_labels_as_far_as_there_are_any() -> None:
     ]
 
 
-def test_without_a_batch_all_values_are_one_row() -> None:
+def test_all_values_are_one_row_without_a_batch() -> None:
     assert classify(tensor([[1.0], [3.0]]), 5, [], False).array.tolist() == [
         "3.000000:1",
         "1.000000:0",
@@ -38,7 +38,7 @@ def test_integers_are_ordered_exactly(array: Array) -> None:
         assert values == sorted(row, reverse=True)
 
 
-def test_what_is_no_number_comes_last() -> None:
+def test_nan_and_infinity_are_sorted_by_value_with_nan_last() -> None:
     found = classify(tensor([[np.nan, 1.0, -np.inf]]), 3, [], True).array.tolist()[0]
     assert [text.split(":")[1] for text in found] == ["1", "2", "0"]
 

@@ -1,4 +1,4 @@
-"""Bytes to requests and back: what fits survives, what does not is named."""
+"""Decoding of requests and encoding of answers; errors name the wrong part."""
 
 import json
 from typing import Any
@@ -24,7 +24,9 @@ def request(**changes: Any) -> bytes:
 
 
 @given(st.sampled_from(NUMERIC), st.data(), st.booleans())
-def test_a_tensor_survives_both_forms(name: str, data: st.DataObject, binary: bool) -> None:
+def test_a_tensor_is_unchanged_by_both_encodings(
+    name: str, data: st.DataObject, binary: bool
+) -> None:
     datatype = DATATYPES[name]
     elements = arrays.from_dtype(datatype.dtype)
     array = data.draw(arrays.arrays(datatype.dtype, (2, 3), elements=elements))
@@ -38,7 +40,7 @@ def test_a_tensor_survives_both_forms(name: str, data: st.DataObject, binary: bo
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=5), st.booleans())
-def test_strings_survive_both_forms(values: list[str], binary: bool) -> None:
+def test_strings_are_unchanged_by_both_encodings(values: list[str], binary: bool) -> None:
     array = np.array(values, dtype=object)
     tensor = Tensor("x", DATATYPES["BYTES"], array)
     body, length = encode(InferResponse("m", 1, (tensor,)), [binary])
@@ -55,7 +57,7 @@ IN_SHARED_MEMORY = {
 }
 
 
-def test_a_byte_order_mark_is_passed_over() -> None:
+def test_a_byte_order_mark_is_ignored() -> None:
     body = request()
     marked = b"\xef\xbb\xbf" + body
     assert str(decode(marked)) == str(decode(body))
@@ -76,7 +78,7 @@ def test_a_byte_order_mark_is_passed_over() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-be", "utf-32-le"])
-def test_other_encodings_with_a_mark_are_named(encoding: str) -> None:
+def test_other_encodings_with_a_byte_order_mark_are_named(encoding: str) -> None:
     text = request().decode()
     marked = text if encoding in ("utf-16", "utf-32") else "\ufeff" + text
     with pytest.raises(
@@ -86,12 +88,12 @@ def test_other_encodings_with_a_mark_are_named(encoding: str) -> None:
 
 
 @pytest.mark.parametrize("marks", [1, 2, 100_000])
-def test_marks_alone_are_no_json(marks: int) -> None:
+def test_byte_order_marks_alone_are_refused(marks: int) -> None:
     with pytest.raises(MalformedRequest, match="empty" if marks == 1 else "not JSON"):
         decode(b"\xef\xbb\xbf" * marks)
 
 
-def test_inputs_in_shared_memory_are_named_with_their_place() -> None:
+def test_inputs_in_shared_memory_are_decoded_with_their_place() -> None:
     there = {"name": "x", "datatype": "FP32", "shape": [1, 2], "parameters": IN_SHARED_MEMORY}
     here = {"name": "z", "datatype": "INT8", "shape": [1], "data": [1]}
     got = decode(orjson.dumps({"inputs": [here, there, here, there | {"name": "w"}], "id": "a"}))
@@ -103,7 +105,7 @@ def test_inputs_in_shared_memory_are_named_with_their_place() -> None:
 
 
 @pytest.mark.parametrize("extra", [{"data": [1]}, {"parameters": {"binary_data_size": 8}}])
-def test_data_is_in_shared_memory_or_in_the_request(extra: dict[str, Any]) -> None:
+def test_data_in_shared_memory_and_in_the_request_is_refused(extra: dict[str, Any]) -> None:
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "parameters": IN_SHARED_MEMORY}
     more = (
         {"parameters": IN_SHARED_MEMORY | extra["parameters"]} if "parameters" in extra else extra
@@ -114,7 +116,7 @@ def test_data_is_in_shared_memory_or_in_the_request(extra: dict[str, Any]) -> No
         decode(orjson.dumps({"inputs": [tensor | more]}))
 
 
-def test_outputs_go_into_shared_memory() -> None:
+def test_outputs_may_be_requested_in_shared_memory() -> None:
     message = orjson.loads(request())
     assert decode(orjson.dumps(message)).shared is None
     message["outputs"] = [{"name": "y", "parameters": IN_SHARED_MEMORY}]
@@ -123,7 +125,7 @@ def test_outputs_go_into_shared_memory() -> None:
     assert got.outputs[0].binary
 
 
-def test_an_output_with_a_sink_is_given_to_it() -> None:
+def test_an_output_with_a_sink_is_written_to_the_sink() -> None:
     class Kept:
         data = b""
 
@@ -143,7 +145,7 @@ def test_an_output_with_a_sink_is_given_to_it() -> None:
 
 @pytest.mark.parametrize("binary", [False, True])
 @pytest.mark.parametrize("parameters", [{}, {"classification": 2}, {"binary_data": True}])
-def test_an_output_is_named_once(binary: bool, parameters: dict[str, Any]) -> None:
+def test_an_output_requested_twice_is_refused(binary: bool, parameters: dict[str, Any]) -> None:
     message = orjson.loads(request())
     message["outputs"] = [{"name": "z"}, {"name": "y"}, {"name": "y", "parameters": parameters}]
     message["parameters"] = {"binary_data_output": binary}
@@ -151,7 +153,7 @@ def test_an_output_is_named_once(binary: bool, parameters: dict[str, Any]) -> No
         decode(orjson.dumps(message))
 
 
-def test_outputs_have_a_largest_number() -> None:
+def test_the_number_of_requested_outputs_is_limited() -> None:
     message = orjson.loads(request())
     message["outputs"] = [{"name": str(number)} for number in range(4097)]
     with pytest.raises(MalformedRequest, match="has 4097 items, at most 4096 are allowed"):
@@ -167,7 +169,7 @@ def test_sequences_are_refused(parameters: dict[str, Any]) -> None:
         decode(orjson.dumps(message))
 
 
-def test_what_asks_for_nothing_is_ignored() -> None:
+def test_parameters_without_effect_are_ignored() -> None:
     none = {"sequence_id": 0, "sequence_start": False, "triton_enable_empty_final_response": True}
     message = orjson.loads(request()) | {"parameters": none | {"headers": "x", "mine": 1.5}}
     assert len(decode(orjson.dumps(message)).inputs) == 1
@@ -219,13 +221,13 @@ BAD = {
 
 
 @pytest.mark.parametrize(("body", "text"), BAD.values(), ids=BAD.keys())
-def test_bad_input_is_named(body: bytes, text: str) -> None:
+def test_invalid_requests_are_refused_with_the_reason(body: bytes, text: str) -> None:
     with pytest.raises(MalformedRequest, match=text):
         decode(body)
 
 
 @pytest.mark.parametrize("length", [5, 10**9])
-def test_a_header_length_that_lies_is_found(length: int) -> None:
+def test_a_wrong_header_length_is_refused(length: int) -> None:
     with pytest.raises(MalformedRequest):
         decode(request(), length)
 
@@ -249,7 +251,7 @@ def binary_request(
     ),
     st.randoms(use_true_random=False),
 )
-def test_a_json_part_that_is_known_is_read_as_at_first(
+def test_a_cached_json_part_is_decoded_the_same(
     datatype: str, count: int, more: dict[str, Any], random: Any
 ) -> None:
     described.cache_clear()
@@ -259,7 +261,7 @@ def test_a_json_part_that_is_known_is_read_as_at_first(
         body, length = binary_request(data, datatype, **more)
         request = decode(body, length)
         spaced, long = body[:length] + b" " * REPEATED + body[length:], length + REPEATED
-        expected = decode(spaced, long)  # too long to be remembered
+        expected = decode(spaced, long)  # too long to be cached
         assert request._replace(inputs=()) == expected._replace(inputs=())
         (x,), (y,) = request.inputs, expected.inputs
         assert (x.name, x.datatype) == (y.name, y.datatype)
@@ -268,7 +270,7 @@ def test_a_json_part_that_is_known_is_read_as_at_first(
 
 
 @pytest.mark.parametrize("cut", [1, 4, 8])
-def test_a_known_json_part_with_other_data_is_refused_all_the_same(cut: int) -> None:
+def test_a_cached_json_part_with_data_of_another_size_is_refused(cut: int) -> None:
     body, length = binary_request(bytes(8))
     assert decode(body, length).inputs[0].array.tolist() == [0, 0]
     with pytest.raises(MalformedRequest, match="binary_data_size 8"):
@@ -278,7 +280,7 @@ def test_a_known_json_part_with_other_data_is_refused_all_the_same(cut: int) -> 
 
 
 @pytest.mark.parametrize("size", [-4, 2**40, 1.5, None, [8]])
-def test_a_size_that_is_odd_is_not_remembered(size: Any) -> None:
+def test_a_json_part_with_an_invalid_size_is_not_cached(size: Any) -> None:
     head = {"name": "x", "datatype": "FP32", "shape": [2], "parameters": {"binary_data_size": size}}
     document = json.dumps({"inputs": [head]}).encode()
     assert described(document) is None

@@ -1,4 +1,4 @@
-"""Columns are the inputs of their names, or make up the one input in their order."""
+"""Columns are inputs of the same names, or in their order the values of the only input."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def read(
 
 
 @given(st.permutations(["age", "city"]), st.booleans())
-def test_columns_are_the_inputs_of_their_names_in_any_order(names: list[str], nest: bool) -> None:
+def test_columns_are_matched_to_inputs_by_name_in_any_order(names: list[str], nest: bool) -> None:
     columns = {"age": [1, 2], "city": ["Oslo", "Rome"]}
     given_columns = [
         [[value] for value in columns[name]] if nest else columns[name] for name in names
@@ -55,7 +55,9 @@ def test_columns_of_other_names_are_the_values_of_a_row(rows: list[list[int]]) -
         (["city", "age"], TWO, False),
     ],
 )
-def test_which_columns_make_up_one_input(names: list[str], taker: Signature, joint: bool) -> None:
+def test_which_columns_are_joined_to_one_input(
+    names: list[str], taker: Signature, joint: bool
+) -> None:
     assert (joint_input(names, taker) is not None) is joint
 
 
@@ -74,29 +76,31 @@ def test_one_column_of_rows_is_the_input_itself() -> None:
         (["a", "b"], IMAGE, "column"),
     ],
 )
-def test_columns_that_suit_no_input_are_named(names: list[str], taker: Signature, why: str) -> None:
+def test_columns_that_match_no_input_are_named_in_the_error(
+    names: list[str], taker: Signature, why: str
+) -> None:
     with pytest.raises(MalformedRequest, match=why):
         joint_input(names, taker)
 
 
-def test_columns_of_different_lengths_are_named() -> None:
+def test_columns_of_different_lengths_are_refused() -> None:
     with pytest.raises(MalformedRequest, match='column "a" has 2 rows, column "c" has 1'):
         read(["a", "b", "c"], [[1, 2], [1, 2], [1]], WIDE)
 
 
-def test_a_value_is_named_by_its_row_and_column() -> None:
+def test_errors_name_the_row_and_column_of_a_value() -> None:
     with pytest.raises(MalformedRequest, match='got "z" in row 1, column "b"'):
         read(["a", "b", "c"], [[1, 2], [1, "z"], [1, 2]], WIDE)
 
 
-def test_an_input_without_axes_takes_a_bare_value() -> None:
+def test_an_input_without_axes_accepts_a_scalar() -> None:
     scalar = signature(spec("k", "INT64"), spec("x", "FP32", "n", 1))
     assert read(["k", "x"], [5, [1.0]], scalar) == {"k": 5, "x": [[1.0]]}
     with pytest.raises(MalformedRequest, match='column "x" must be a list.*got a number'):
         read(["k", "x"], [5, 1.5], scalar)
 
 
-def test_rows_that_share_a_length_are_padded_alike_and_differ_in_none() -> None:
+def test_inputs_with_a_common_axis_are_padded_to_the_same_length() -> None:
     both = signature(IDS, MASK)
     found = read(["ids", "mask"], [[[1, 2], [3]], [[1, 1], [1]]], both, PADS)
     assert found == {"ids": [[1, 2], [3, 9]], "mask": [[1, 1], [1, 0]]}
@@ -104,12 +108,12 @@ def test_rows_that_share_a_length_are_padded_alike_and_differ_in_none() -> None:
         read(["ids", "mask"], [[[1, 2], [3]], [[1], [1]]], both, PADS)
 
 
-def test_columns_without_names_are_the_inputs_or_numbered() -> None:
+def test_unnamed_columns_get_the_names_of_the_inputs_or_numbers() -> None:
     assert default_names(2, TWO) == ["age", "city"]
     assert default_names(3, WIDE) == ["0", "1", "2"]
 
 
-def test_the_shape_that_columns_make_up() -> None:
+def test_the_shape_of_joined_columns() -> None:
     assert joint_shape(FLAT.inputs[0], 4, 1) == [4]
     assert joint_shape(WIDE.inputs[0], 4, 3) == [4, 3]
     assert np.prod(joint_shape(ANY_WIDTH.inputs[0], 4, 2)) == 8

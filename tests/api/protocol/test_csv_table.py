@@ -1,4 +1,4 @@
-"""CSV is read as programs write it; what is wrong with it is told with its row and column."""
+"""CSV is read as common programs write it; errors name the row and column."""
 
 from contextlib import suppress
 
@@ -14,7 +14,7 @@ from service.core.tensors import Signature
 from tests.api.tables import TWO, WIDE, arrays, signature, spec
 
 
-def test_csv_that_does_not_say_so_is_told_how_to() -> None:
+def test_csv_without_its_content_type_is_refused_with_a_hint() -> None:
     with pytest.raises(MalformedRequest, match="not JSON.*CSV needs the Content-Type text/csv"):
         v1.decode(b"age,city\n1,Paris\n", TWO)
 
@@ -42,7 +42,7 @@ BAD_CSV = {
 
 
 @pytest.mark.parametrize(("taker", "text", "problem"), BAD_CSV.values(), ids=BAD_CSV.keys())
-def test_what_is_wrong_with_csv_is_named(taker: Signature, text: str, problem: str) -> None:
+def test_invalid_csv_is_refused_with_the_reason(taker: Signature, text: str, problem: str) -> None:
     with pytest.raises(MalformedRequest, match=problem):
         v1.decode(text.encode(), taker, form="csv")
 
@@ -58,7 +58,7 @@ def test_csv_is_read_as_programs_write_it() -> None:
     for head in ("age,city\r\n", "\ufeffage,city\r\n", '"age", city\r\n\r\n'):
         found = arrays(f"{head}{cells}".encode(), TWO, form="csv")
         assert {name: array.tolist() for name, array in found.items()} == expected
-    indexed = b"city,,age\n"  # a column without a name that is not the first is no index
+    indexed = b"city,,age\n"  # only the first column without a name is an index
     with pytest.raises(MalformedRequest, match='unknown column ""'):
         arrays(indexed, TWO, form="csv")
     found = arrays(b",age,city\n0,1.0,a\n1,2e0,b\n", TWO, form="csv")
@@ -79,7 +79,7 @@ def test_csv_of_many_rows_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> N
         arrays(f"age,city\n{rows}x,y\n".encode(), TWO, form="csv")
 
 
-def test_csv_of_more_cells_than_are_taken_is_refused_before_it_is_read() -> None:
+def test_csv_with_too_many_cells_is_refused_before_parsing() -> None:
     csv_table.check_size(b"a\n" + b"1\n" * (MAX_JSON_VALUES - 1))
     for body in (b"1\n" * (MAX_JSON_VALUES + 1), b"1,1\r\n" * (MAX_JSON_VALUES // 2 + 1)):
         with pytest.raises(MalformedRequest, match=f"at most {MAX_JSON_VALUES} are allowed"):
@@ -101,17 +101,17 @@ def test_csv_of_more_cells_than_are_taken_is_refused_before_it_is_read() -> None
         (b"text/csv; header=absent", "csv without header"),
     ],
 )
-def test_the_content_type_says_what_a_body_is(content_type: bytes, form: str) -> None:
+def test_the_content_type_states_the_form_of_a_body(content_type: bytes, form: str) -> None:
     assert body_format(content_type) == form
 
 
-def test_csv_in_other_characters_is_refused() -> None:
+def test_csv_in_another_charset_is_refused() -> None:
     with pytest.raises(MalformedRequest, match='charset "latin-1", expected utf-8'):
         body_format(b"text/csv; charset=latin-1")
 
 
 @given(st.binary(max_size=40) | st.text('ab1,"\n\r .e', max_size=30).map(str.encode))
-def test_whatever_comes_as_csv_is_read_or_refused(body: bytes) -> None:
+def test_any_csv_is_read_or_refused(body: bytes) -> None:
     for form in ("csv", "csv without header"):
         for taker in (TWO, WIDE, signature(spec("x", "BYTES", None))):
             with suppress(QuantserveError):

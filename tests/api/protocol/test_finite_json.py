@@ -1,4 +1,4 @@
-"""Figures that are NaN or infinite leave every route as JSON that strict readers take."""
+"""Routes send NaN and infinite figures as JSON that strict parsers accept."""
 
 from pathlib import Path
 
@@ -25,12 +25,12 @@ def masked(folder: Path, number: int, mask: np.ndarray = MASK) -> None:
 
 def golden(folder: Path) -> None:
     x = np.random.default_rng(0).standard_normal((8, WIDTH)).astype(np.float32)
-    x[3] = -np.inf  # a row without anything to choose from
+    x[3] = -np.inf  # only -inf: no class can be chosen
     np.savez(folder / "masked/golden.npz", **{"inputs/x": x, "outputs/logits": x + MASK})
 
 
 @pytest.mark.asyncio
-async def test_a_mask_passes_its_own_golden_set(tmp_path: Path) -> None:
+async def test_a_model_with_masked_scores_passes_its_own_golden_set(tmp_path: Path) -> None:
     for number in (1, 2):
         masked(tmp_path, number)
     golden(tmp_path)
@@ -48,7 +48,9 @@ async def test_a_mask_passes_its_own_golden_set(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1e9])
 @pytest.mark.asyncio
-async def test_a_lost_mask_is_refused_with_its_place(tmp_path: Path, value: float) -> None:
+async def test_a_version_with_a_lost_mask_is_refused_with_the_position(
+    tmp_path: Path, value: float
+) -> None:
     masked(tmp_path, 1)
     golden(tmp_path)
     async with serve(tmp_path) as served:
@@ -61,7 +63,7 @@ async def test_a_lost_mask_is_refused_with_its_place(tmp_path: Path, value: floa
         assert check["detail"] in report["error"]
 
 
-def test_a_figure_without_a_number_is_null() -> None:
+def test_nan_and_infinite_figures_are_null() -> None:
     check = Check("speed", "ratio", float("nan"), float("inf"), False)
     found = orjson.loads(FiniteJSON(_check(check).model_dump()).body)
     assert (found["measured"], found["required"]) == (None, None)

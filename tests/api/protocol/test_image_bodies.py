@@ -1,4 +1,4 @@
-"""Where a body has its images."""
+"""The places of images in request bodies."""
 
 import base64
 import json
@@ -30,7 +30,9 @@ TEXT = base64.b64encode(IMAGE).decode()
         ("v2", None, 21, b'{"datatype":"BYTES"}\n' + b"....", "v2"),
     ],
 )
-def test_form(protocol: str, kind: Any, length: Any, body: bytes, form: Any) -> None:
+def test_the_content_type_states_the_form_of_a_body(
+    protocol: str, kind: Any, length: Any, body: bytes, form: Any
+) -> None:
     assert form_of(protocol, kind, length, body) == form
 
 
@@ -42,7 +44,7 @@ def test_form(protocol: str, kind: Any, length: Any, body: bytes, form: Any) -> 
         {"inputs": {"image": [{"b64": TEXT}, {"b64": TEXT}]}},
     ],
 )
-def test_v1(message: Any) -> None:
+def test_images_in_v1_bodies(message: Any) -> None:
     request = decode_v1("image", json.dumps(message).encode())
     images, rest = images_of("image", request)
     assert images == [IMAGE, IMAGE] and rest.inputs == ()
@@ -61,7 +63,7 @@ def test_v1(message: Any) -> None:
         ({"instances": [{"b64": TEXT}] * (MOST_IMAGES + 1)}, "expected 1 to 256"),
     ],
 )
-def test_v1_that_is_wrong(message: Any, told: str) -> None:
+def test_invalid_v1_bodies_are_refused(message: Any, told: str) -> None:
     with pytest.raises(MalformedRequest, match=told):
         decode_v1("image", json.dumps(message).encode())
 
@@ -70,7 +72,7 @@ def v2(datatype: str = "BYTES", shape: Any = (2,), **more: Any) -> dict[str, Any
     return {"name": "image", "datatype": datatype, "shape": shape, **more}
 
 
-def test_v2_in_json_and_in_binary() -> None:
+def test_images_in_v2_bodies_as_json_and_binary() -> None:
     tensor = v2(data=[TEXT, f"data:image/png;base64,{TEXT}"])
     nested = v2(shape=[2, 1], data=[[TEXT], [TEXT]])
     for each in (tensor, nested):
@@ -102,25 +104,25 @@ def test_v2_in_json_and_in_binary() -> None:
         (b"\0\0\0\0" * 300, "expected 1 to 256"),
     ],
 )
-def test_binary_that_is_wrong(raw: bytes, told: str) -> None:
+def test_invalid_binary_bodies_are_refused(raw: bytes, told: str) -> None:
     head = json.dumps({"inputs": [v2(parameters={"binary_data_size": len(raw)})]}).encode()
     with pytest.raises(MalformedRequest, match=told):
         decode(head + raw, len(head), image="image")
 
 
 @pytest.mark.parametrize("data", [TEXT, [TEXT], [[TEXT], TEXT, 1], {"b64": TEXT}, None, []])
-def test_json_that_is_wrong(data: Any) -> None:
+def test_invalid_json_bodies_are_refused(data: Any) -> None:
     with pytest.raises(MalformedRequest, match='input "image"'):
         decode(json.dumps({"inputs": [v2(data=data)]}).encode(), image="image")
 
 
-def test_an_input_of_numbers_is_no_image() -> None:
+def test_an_input_of_numbers_is_not_an_image() -> None:
     body = json.dumps({"inputs": [v2("FP32", data=[1, 2])]}).encode()
     images, rest = images_of("image", decode(body, image="image"))
     assert images == [] and rest.inputs[0].array.tolist() == [1, 2]
 
 
-def test_images_come_once() -> None:
+def test_an_image_input_sent_twice_is_refused() -> None:
     tensor = v2(data=[TEXT, TEXT])
     request = decode(json.dumps({"inputs": [tensor, tensor]}).encode(), image="image")
     with pytest.raises(MalformedRequest, match="twice"):

@@ -1,4 +1,4 @@
-"""A small JSON body is read whole, in pieces, within a bound of bytes and of time."""
+"""A small JSON body is read in pieces, within a limit of bytes and of time."""
 
 import asyncio
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ BODY = b'\xef\xbb\xbf{"version": 1, "force": true}'
 
 
 @given(st.lists(st.integers(0, len(BODY)), max_size=5).map(sorted))
-def test_an_object_is_read_however_it_is_cut(cuts: list[int]) -> None:
+def test_an_object_is_read_in_pieces_of_any_size(cuts: list[int]) -> None:
     ends = [0, *cuts, len(BODY)]
     pieces = [BODY[a:b] for a, b in zip(ends, ends[1:], strict=False)]
     assert asyncio.run(json_object(request(pieces))) == {"version": 1, "force": True}
@@ -46,32 +46,32 @@ async def test_an_empty_body_is_an_empty_object(body: bytes) -> None:
     ("body", "why"),
     [(b"[]", "a list, expected an object"), (b"null", "null, expected"), (b"{", "not JSON")],
 )
-async def test_what_is_no_object_is_refused(body: bytes, why: str) -> None:
+async def test_bodies_that_are_not_an_object_are_refused(body: bytes, why: str) -> None:
     with pytest.raises(MalformedRequest, match=why):
         await json_object(request([body]))
 
 
-async def test_the_limit_is_exact_and_ends_the_reading() -> None:
+async def test_the_limit_is_exact_and_reading_stops_at_it() -> None:
     space = b" " * (LIMIT - 2)
     assert await json_object(request([b"{", space, b"}"])) == {}
     with pytest.raises(BodyTooLarge, match=f"more than {LIMIT} bytes"):
         await json_object(request([b"{", space, b"}", b" "], ends=False))
 
 
-async def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_incomplete_body_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_body, "SECONDS", 0.01)
     with pytest.raises(BodyTimeout, match=r"within 0\.01 s"):
         await json_object(request([b"{"], ends=False))
 
 
 class Inner(BaseModel):
-    """Inside of the next."""
+    """A model inside the next model."""
 
     name: str
 
 
 class Asked(BaseModel):
-    """What a route takes."""
+    """The body of a route."""
 
     inner: Inner
     force: bool = False

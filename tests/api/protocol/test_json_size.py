@@ -1,4 +1,4 @@
-"""The values of a JSON document are counted before they are made."""
+"""The values of a JSON document are counted before it is parsed."""
 
 import json
 
@@ -17,7 +17,7 @@ JSON = st.recursive(
 
 
 def weight(value: object) -> int:
-    """Commas and containers of a value, as they are weighed."""
+    """Return the number of commas and containers of a value, as the limit counts them."""
     if not isinstance(value, list | dict):
         return 0
     below = value.values() if isinstance(value, dict) else value
@@ -25,14 +25,14 @@ def weight(value: object) -> int:
 
 
 @given(JSON, st.integers(1, 20))
-def test_what_is_in_strings_is_no_value(value: object, piece: int) -> None:
+def test_the_content_of_strings_is_not_counted(value: object, piece: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(non_finite, "PIECE", piece)
         for text in (json.dumps(value), json.dumps(value, ensure_ascii=False)):
             assert values(text.encode()) == weight(value)
 
 
-def test_more_than_the_limit_is_refused_with_what_to_do() -> None:
+def test_a_document_above_the_limit_is_refused_with_advice() -> None:
     check_size(b'{"a": [' + b",".join([b"1"] * 5) + b"]}", 10)
     check_size(b'{"a": "' + b"," * 99 + b'"}', 10)
     for document in (b"[1,1,1,1,1,1,1,1,1]", b"[[],[],[]]", memoryview(b"[{},{},{}]")):
@@ -41,7 +41,7 @@ def test_more_than_the_limit_is_refused_with_what_to_do() -> None:
 
 
 @given(JSON, st.integers(8, 40))
-def test_tokens_are_found_in_pieces_as_in_one(value: object, piece: int) -> None:
+def test_tokens_split_between_two_pieces_are_found(value: object, piece: int) -> None:
     text = json.dumps([value, "NaN", float("nan"), float("-inf"), float("inf"), value] * 2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(non_finite, "PIECE", piece)

@@ -1,4 +1,4 @@
-"""A table in JSON has one of four forms; what is wrong with it is named with its row."""
+"""A JSON table has one of four forms; errors name the row."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def arrays(message: dict[str, Any], taker: Signature) -> dict[str, Any]:
 
 
 @given(st.lists(st.tuples(st.integers(-9, 9), st.text("ab", max_size=2)), min_size=1, max_size=4))
-def test_every_form_gives_the_same_rows(rows: list[tuple[int, str]]) -> None:
+def test_every_form_is_read_as_the_same_rows(rows: list[tuple[int, str]]) -> None:
     table = [list(row) for row in rows]
     expected = {"age": [[age] for age, _ in rows], "city": [[city] for _, city in rows]}
     for body in forms(["age", "city"], table):
@@ -31,7 +31,7 @@ def test_rows_of_one_input_need_no_names(form: str) -> None:
     assert arrays({form: [[1, 2, 3]]}, WIDE) == {"x": [[1, 2, 3]]}
 
 
-def test_columns_of_a_split_frame_may_be_left_out_or_numbers() -> None:
+def test_the_columns_of_dataframe_split_may_be_missing_or_numbers() -> None:
     split = {"data": [[1, "Oslo"]]}
     assert arrays({"dataframe_split": split}, TWO)["age"] == [[1]]
     numbered = {"columns": [0, 1, 2], "data": [[1, 2, 3]]}
@@ -79,14 +79,14 @@ BAD: dict[str, tuple[dict[str, Any], Signature, str]] = {
 
 
 @pytest.mark.parametrize(("message", "taker", "why"), BAD.values(), ids=BAD.keys())
-def test_what_is_wrong_with_a_table_is_named(
+def test_invalid_tables_are_refused_with_the_reason(
     message: dict[str, Any], taker: Signature, why: str
 ) -> None:
     with pytest.raises(MalformedRequest, match=why):
         arrays(message, taker)
 
 
-def test_columns_named_as_parts_of_a_tensor_are_columns() -> None:
+def test_columns_may_have_the_names_of_tensor_fields() -> None:
     taker = signature(spec("shape", "INT64", "n", 1), spec("datatype", "INT64", "n", 1))
     rows = [{"shape": 1, "datatype": 2}]
     assert arrays({"inputs": rows}, taker) == {"shape": [[1]], "datatype": [[2]]}

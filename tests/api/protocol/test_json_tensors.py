@@ -1,4 +1,4 @@
-"""Values of JSON become arrays exactly, or are refused with their place."""
+"""JSON values are converted to arrays exactly, or refused with their position."""
 
 import math
 from typing import Any
@@ -43,19 +43,21 @@ def nested(values: list[Any], shape: list[int]) -> Any:
 
 
 @given(st.sampled_from(NUMERIC), st.booleans(), st.data())
-def test_an_array_survives_json_flat_or_nested(name: str, flat: bool, data: st.DataObject) -> None:
+def test_an_array_is_unchanged_by_flat_and_nested_json(
+    name: str, flat: bool, data: st.DataObject
+) -> None:
     datatype = DATATYPES[name]
     elements = arrays.from_dtype(datatype.dtype, allow_infinity=False)
     made = data.draw(arrays.arrays(datatype.dtype, (2, 1, 3), elements=elements))
     written = np.asarray(to_json(Tensor("x", datatype, made))).tolist()
-    values = orjson.loads(orjson.dumps(written))  # NaN comes back as null
+    values = orjson.loads(orjson.dumps(written))  # NaN is sent as null
     found = array(name, [2, 1, 3], values if flat else nested(values, [2, 1, 3]))
     assert found.dtype == datatype.dtype
     np.testing.assert_array_equal(found, made)
 
 
 @given(st.sampled_from(INTEGERS), st.integers(-(2**64), 2**65))
-def test_an_integer_is_itself_or_refused(name: str, value: int) -> None:
+def test_an_integer_is_read_exactly_or_refused(name: str, value: int) -> None:
     low, high = limits(DATATYPES[name])
     if low <= value <= high:
         assert array(name, [1], [value]).tolist() == [value]
@@ -65,7 +67,7 @@ def test_an_integer_is_itself_or_refused(name: str, value: int) -> None:
 
 
 @given(st.sampled_from([*FLOATS, "BF16"]), st.floats(allow_nan=False, allow_infinity=False))
-def test_no_number_becomes_infinite(name: str, value: float) -> None:
+def test_finite_numbers_never_become_infinite(name: str, value: float) -> None:
     try:
         found = array(name, [1], [value])
     except MalformedRequest as error:
@@ -76,14 +78,14 @@ def test_no_number_becomes_infinite(name: str, value: float) -> None:
 
 
 @pytest.mark.parametrize("name", [*FLOATS, "BF16"])
-def test_infinity_that_was_sent_stays_and_null_is_nan(name: str) -> None:
+def test_infinity_is_kept_and_null_is_nan(name: str) -> None:
     found = array(name, [3], [math.inf, -math.inf, None])
     back = np.asarray(to_json(Tensor("x", DATATYPES[name], found)), np.float64)
     assert back[0] == math.inf and back[1] == -math.inf and math.isnan(back[2])
 
 
-def test_bytes_that_look_like_infinity_are_no_infinity() -> None:
-    """The bytes of two neighbours hold those of infinity across their border."""
+def test_the_bytes_of_infinity_across_two_values_are_accepted() -> None:
+    """The bytes of two adjacent values together contain the bytes of infinity."""
     raw = b"\x01\x00\x00\x80\x7f\x02\x03\x04"
     values = np.frombuffer(raw, "<f4").astype(float).tolist()
     assert b"\x00\x00\x80\x7f" in raw
@@ -106,7 +108,9 @@ def test_bytes_that_look_like_infinity_are_no_infinity() -> None:
         ("BF16", [1, 1e39], "too large for BF16, in"),
     ],
 )
-def test_a_value_of_another_kind_is_named(name: str, values: list[Any], why: str) -> None:
+def test_values_of_another_type_are_named_in_the_error(
+    name: str, values: list[Any], why: str
+) -> None:
     with pytest.raises(MalformedRequest, match=why):
         array(name, [len(values)], values)
 
@@ -128,12 +132,14 @@ def test_a_whole_number_with_a_decimal_point_is_an_integer() -> None:
         ([2, 2, 1], [[[1], [2]], [[3], [4, 5]]], "has 2 values on axis 2 in row 1"),
     ],
 )
-def test_data_of_another_shape_is_named(shape: list[int], data: Any, why: str) -> None:
+def test_data_of_another_shape_is_refused_with_the_reason(
+    shape: list[int], data: Any, why: str
+) -> None:
     with pytest.raises(MalformedRequest, match=f'input "x".*{why}'):
         array("INT64", shape, data)
 
 
-def test_a_misfit_has_the_place_in_the_flat_data_and_a_label_where_there_is_one() -> None:
+def test_errors_name_the_position_of_a_value_and_its_label() -> None:
     with pytest.raises(Misfit) as misfit:
         flat_array(DATATYPES["INT8"], [1, 2, 300])
     assert misfit.value.index == 2
@@ -141,7 +147,7 @@ def test_a_misfit_has_the_place_in_the_flat_data_and_a_label_where_there_is_one(
         json_array("x", DATATYPES["INT8"], [2, 2], [1, 2, 3, "x"], Labels(["age", "city"]))
 
 
-def test_what_is_empty_or_text_is_bounded() -> None:
+def test_empty_tensors_and_strings_are_limited_in_size() -> None:
     check_empty("x", [0, MAX_EMPTY])
     with pytest.raises(MalformedRequest, match="is too large"):
         check_empty("x", [0, MAX_EMPTY, 2])
@@ -164,17 +170,17 @@ def test_what_is_empty_or_text_is_bounded() -> None:
         ("{}".encode("utf-16"), "UTF-16"),
     ],
 )
-def test_a_body_that_is_no_object_is_named(body: bytes, why: str) -> None:
+def test_a_body_that_is_not_an_object_is_refused(body: bytes, why: str) -> None:
     with pytest.raises(MalformedRequest, match=why):
         parse_json(body)
 
 
-def test_one_byte_order_mark_is_passed_over() -> None:
+def test_one_byte_order_mark_is_ignored() -> None:
     for body in (b'{"a": 1}', memoryview(b'\xef\xbb\xbf{"a": 1}')):
         assert parse_json(body) == {"a": 1}
 
 
-def test_no_memory_is_no_fault_of_the_body() -> None:
+def test_a_lack_of_memory_is_not_a_malformed_request() -> None:
     def full(_: object) -> Any:
         raise SystemError
 
@@ -195,6 +201,6 @@ def test_no_memory_is_no_fault_of_the_body() -> None:
         ({}, "an object"),
     ],
 )
-def test_a_value_is_shown_in_short(value: Any, shown: str) -> None:
+def test_long_values_are_shortened_in_errors(value: Any, shown: str) -> None:
     assert show(value) == shown
     assert kind(value).startswith(("a", "null"))

@@ -1,4 +1,4 @@
-"""Rows of different lengths are filled up as the model's padding says, within bounds."""
+"""Rows of different lengths are padded by the model's settings, within limits."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ from tests.api.tables import IDS, MASK, PADS, arrays, same, signature, spec
 
 
 @given(st.lists(st.lists(st.integers(0, 99), max_size=6), min_size=1, max_size=5))
-def test_rows_of_different_lengths_are_filled_up(rows: list[list[int]]) -> None:
+def test_rows_of_different_lengths_are_padded(rows: list[list[int]]) -> None:
     longest = max(map(len, rows))
     records = [{"ids": row, "mask": [1] * len(row)} for row in rows]
     found = arrays({"instances": records}, signature(IDS, MASK), padding=PADS)
@@ -26,7 +26,7 @@ def test_rows_of_different_lengths_are_filled_up(rows: list[list[int]]) -> None:
     same(arrays({"instances": rows}, signature(IDS), padding=alone), {"ids": found["ids"]})
 
 
-def test_several_axes_are_filled_up_with_any_datatype() -> None:
+def test_several_axes_of_any_datatype_are_padded() -> None:
     taker = signature(spec("x", "BF16", "n", "s", 2, "t"))
     ones = float(np.float32(1).view(np.uint32) >> 16)
     pads = Padding((4,), (ones,), ((True, False, True),), ((),))
@@ -47,20 +47,20 @@ BAD_ROWS = {
 
 
 @pytest.mark.parametrize(("rows", "padding", "text"), BAD_ROWS.values(), ids=BAD_ROWS.keys())
-def test_what_cannot_be_filled_up_is_named(
+def test_rows_that_cannot_be_padded_are_refused_with_the_reason(
     rows: list[Any], padding: Padding | None, text: str
 ) -> None:
     with pytest.raises(MalformedRequest, match=text):
         arrays({"instances": rows}, signature(IDS), padding=padding)
 
 
-def test_inputs_that_share_a_length_do_so_in_each_row() -> None:
+def test_inputs_with_a_common_axis_must_have_equal_lengths_in_each_row() -> None:
     body = {"instances": [{"ids": [1, 2], "mask": [1, 1]}, {"ids": [3], "mask": [1, 1]}]}
     with pytest.raises(MalformedRequest, match='length "s", row 1 of "ids" has 1 values'):
         arrays(body, signature(IDS, MASK), padding=PADS)
 
 
-def test_rows_are_filled_up_to_few_times_what_was_sent() -> None:
+def test_padding_is_limited_to_a_few_times_the_values_sent() -> None:
     body = json.dumps({"instances": [[1] * 9000, *[[1]] * 20]}).encode()
     problem = r"\[21, 9000\] has 189000 values, 9020 were sent"
     with pytest.raises(MalformedRequest, match=problem):

@@ -1,4 +1,4 @@
-"""NaN and infinity in JSON: three tokens more than orjson reads, and nothing else."""
+"""NaN and infinity in JSON: three tokens that orjson does not read, and no other extension."""
 
 import json
 from math import inf, isnan, nan
@@ -45,7 +45,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 @given(DOCUMENTS, st.booleans())
-def test_what_python_writes_is_read(document: Any, escaped: bool) -> None:
+def test_json_written_by_python_is_read(document: Any, escaped: bool) -> None:
     assert same(loads(json.dumps(document, ensure_ascii=escaped).encode()), document)
 
 
@@ -53,8 +53,8 @@ def test_what_python_writes_is_read(document: Any, escaped: bool) -> None:
     ["NaN", "Infinity", "-Infinity", "-", '"', "\\", "[", "]", ",", "{", "}", ":", " ", "1", "e9",
      "\x7f", "\\u007f", "n", "\n"]
 )).map("".join))  # fmt: skip
-def test_nothing_else_is_read(text: str) -> None:
-    """Where the tokens are numbers instead, orjson must take the same text."""
+def test_all_other_invalid_json_is_refused(text: str) -> None:
+    """With numbers in place of the tokens, orjson must accept the same text."""
     try:
         loads(text.encode())
     except orjson.JSONDecodeError:
@@ -72,12 +72,12 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("body", REFUSED, ids=range(len(REFUSED)))
-def test_what_is_not_json_stays_so(body: bytes) -> None:
+def test_invalid_json_is_refused(body: bytes) -> None:
     with pytest.raises(orjson.JSONDecodeError):
         loads(body)
 
 
-def test_errors_name_the_place_in_the_body() -> None:
+def test_errors_name_the_position_in_the_body() -> None:
     with pytest.raises(orjson.JSONDecodeError, match=r"char 26"):
         loads(b"[NaN, -Infinity, Infinity x]")
 
@@ -93,7 +93,7 @@ def test_backslashes_before_a_quote_are_counted(count: int) -> None:
     assert same(loads(json.dumps([text, nan, "Infinity"]).encode()), [text, nan, "Infinity"])
 
 
-def test_strings_of_every_character_leave_no_mark() -> None:
+def test_tokens_are_refused_if_strings_use_every_marker_character() -> None:
     with pytest.raises(MalformedRequest, match="send null"):
         loads(json.dumps([nan, *CHARACTERS]).encode())
     assert same(loads(json.dumps([nan, *CHARACTERS[1:]]).encode()), [nan, *CHARACTERS[1:]])
@@ -115,7 +115,7 @@ def v1_array(datatype: str, data: str) -> Array:
 
 @pytest.mark.parametrize("read", [v1_array, v2_array])
 @pytest.mark.parametrize("datatype", FLOATS)
-def test_floats_take_infinity_as_such_only(read: Any, datatype: str) -> None:
+def test_floats_accept_infinity_only_as_a_token(read: Any, datatype: str) -> None:
     got = read(datatype, "[-Infinity, NaN]")
     assert got.dtype == DATATYPES[datatype].dtype
     assert got[0, 0] == -inf and np.isnan(got[0, 1])
@@ -125,7 +125,7 @@ def test_floats_take_infinity_as_such_only(read: Any, datatype: str) -> None:
 
 
 @pytest.mark.parametrize("read", [v1_array, v2_array])
-def test_bfloat16_too(read: Any) -> None:
+def test_bfloat16_accepts_the_tokens(read: Any) -> None:
     assert read("BF16", "[Infinity, NaN]").tolist() == [[0x7F80, 0x7FC0]]
     with pytest.raises(MalformedRequest, match="too large for BF16"):
         read("BF16", "[NaN, 3.4028e38]")
@@ -134,7 +134,7 @@ def test_bfloat16_too(read: Any) -> None:
 @pytest.mark.parametrize("read", [v1_array, v2_array])
 @pytest.mark.parametrize("token", ["NaN", "Infinity", "-Infinity", "null"])
 @pytest.mark.parametrize("datatype", ["INT8", "UINT64", "BOOL", "BYTES"])
-def test_others_take_none_of_them(read: Any, token: str, datatype: str) -> None:
+def test_other_datatypes_refuse_the_tokens(read: Any, token: str, datatype: str) -> None:
     with pytest.raises(MalformedRequest, match=f"got {token}"):
         read(datatype, f"[{token}, {token}]")
 
@@ -149,7 +149,7 @@ def test_others_take_none_of_them(read: Any, token: str, datatype: str) -> None:
     ),
     st.booleans(),
 )
-def test_answers_hold_tokens_or_null(array: Array, tokens: bool) -> None:
+def test_answers_contain_tokens_or_null(array: Array, tokens: bool) -> None:
     datatype = next(d for d in DATATYPES.values() if d.dtype == array.dtype)
     texts = Tensor("null", DATATYPES["BYTES"], np.array(["null", "NaN"], object))
     response = InferResponse("null", 1, (Tensor("x", datatype, array), texts), "null")
@@ -167,7 +167,7 @@ def test_answers_hold_tokens_or_null(array: Array, tokens: bool) -> None:
     arrays.arrays(np.float32, (3, 2), elements=st.sampled_from([nan, inf, -inf, 0.1, 2.0])),
     st.booleans(),
 )
-def test_predictions_too(array: Array, single: bool) -> None:
+def test_predictions_contain_tokens_or_null(array: Array, single: bool) -> None:
     flags = Tensor("null", DATATYPES["BYTES"], np.array(["null", "NaN", ""], object))
     tensor = Tensor("x", DATATYPES["FP32"], array)
     response = InferResponse("m", 1, (tensor,) if single else (tensor, flags))
@@ -179,13 +179,13 @@ def test_predictions_too(array: Array, single: bool) -> None:
     assert orjson.loads(v1.encode(response, tokens=False))
 
 
-def test_finite_numbers_stay_as_short_as_their_datatype_allows() -> None:
+def test_finite_numbers_are_written_in_the_shortest_form() -> None:
     values = np.array([0.1, nan, 1e-7, inf], np.float32)
     assert orjson.dumps(literal(values)) == b"[0.1,NaN,1e-7,Infinity]"
 
 
 @pytest.mark.parametrize("value", [nan, inf, -inf])
-def test_large_answers_are_looked_through(value: float) -> None:
+def test_a_non_finite_value_in_a_large_answer_is_found(value: float) -> None:
     array = np.zeros((1, 10_000), np.float32)
     array[0, 7_000] = value
     body, _ = codec.encode(InferResponse("m", 1, (Tensor("x", DATATYPES["FP32"], array),)), [False])
@@ -203,7 +203,7 @@ def test_classes_are_ranked_with_nan_last() -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_setting_is_for_requests_that_do_not_say(tmp_path: Path) -> None:
+async def test_the_setting_applies_to_requests_without_the_parameter(tmp_path: Path) -> None:
     identity(tmp_path, "FP32")
     body = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,1],"data":[-Infinity]}]%b}'
     async with serve(tmp_path, non_finite="null") as served:

@@ -16,7 +16,7 @@ HEAD = Head("id", 5, "m", "1-abc")
 TOKEN = Token(3, "é", log(0.5), (Alternative(3, "é", log(0.5)), Alternative(4, "\ufffd", -inf)))
 
 
-def test_a_chat() -> None:
+def test_a_chat_answer() -> None:
     found = chat(HEAD, [Whole("é", 1, (TOKEN,), FinishReason.STOP)], usage(2, 1))
     assert found["object"] == "chat.completion" and found["usage"]["total_tokens"] == 3
     (choice,) = found["choices"]
@@ -27,7 +27,7 @@ def test_a_chat() -> None:
     assert "Infinity" not in json.dumps(found)
 
 
-def test_pieces_of_a_chat() -> None:
+def test_pieces_of_a_streamed_chat() -> None:
     first = chat_piece(HEAD, 0, Delta("a", 1), first=True)
     assert first["choices"][0]["delta"] == {"role": "assistant", "content": "a"}
     last = chat_piece(HEAD, 1, Delta("", 9, (), FinishReason.LENGTH), first=False)
@@ -37,7 +37,7 @@ def test_pieces_of_a_chat() -> None:
     assert end["choices"] == [] and end["usage"]["prompt_tokens"] == 1
 
 
-def test_a_completion() -> None:
+def test_a_completion_answer() -> None:
     found = completion(HEAD, [Whole("éb", 2, (TOKEN, TOKEN), FinishReason.LENGTH)], usage(1, 2))
     logprobs = found["choices"][0]["logprobs"]
     assert logprobs["tokens"] == ["é", "é"] and logprobs["text_offset"] == [0, 1]

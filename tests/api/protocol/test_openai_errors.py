@@ -15,7 +15,7 @@ from service.core import errors
         (errors.ExecutionFailed("broken"), 500, "server_error", None),
     ],
 )
-def test_errors_in_openais_words(
+def test_errors_have_openais_types_and_codes(
     error: errors.QuantserveError, number: int, kind: str, code: str | None
 ) -> None:
     told = body(error)["error"]
@@ -23,10 +23,10 @@ def test_errors_in_openais_words(
     assert told["message"] == str(error)
 
 
-def test_what_is_not_ours_is_masked() -> None:
+def test_unexpected_errors_are_masked() -> None:
     assert body(ValueError("secret"))["error"]["message"] == "internal error"
 
 
-def test_when_to_try_again() -> None:
+def test_the_retry_time_is_in_a_header() -> None:
     assert headers(errors.QueueFull("full")) == {"retry-after": "1"}
     assert headers(errors.NotFound("no")) == {}

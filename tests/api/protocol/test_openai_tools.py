@@ -10,14 +10,14 @@ TOOLS = [
 B = NamedTool.model_validate({"type": "function", "function": {"name": "b"}})
 
 
-def test_no_tools_and_no_choice_of_them() -> None:
+def test_requests_without_tools() -> None:
     assert tools_of(None, None, None) is None
     assert tools_of([], "none", True) is None
     with pytest.raises(BadArgument, match="only allowed together"):
         tools_of(None, B, None)
 
 
-def test_all_functions_may_be_called_in_parallel_unless_said_otherwise() -> None:
+def test_all_functions_may_be_called_in_parallel_by_default() -> None:
     found = tools_of(TOOLS, "required", None)
     assert found is not None and found.choice is ToolChoice.REQUIRED and found.parallel
     assert [function.name for function in found.functions] == ["a", "b"]
@@ -26,7 +26,7 @@ def test_all_functions_may_be_called_in_parallel_unless_said_otherwise() -> None
     assert single is not None and not single.parallel and single.choice is ToolChoice.AUTO
 
 
-def test_a_function_that_is_named_is_the_only_one() -> None:
+def test_a_named_function_is_the_only_callable_one() -> None:
     found = tools_of(TOOLS, B, True)
     assert found is not None and found.choice is ToolChoice.REQUIRED
     assert found.named and not found.parallel

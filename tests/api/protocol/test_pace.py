@@ -1,4 +1,4 @@
-"""Long work rests now and then, and is refused where it would hold up the event loop."""
+"""Long work pauses regularly, and is refused in the event loop."""
 
 from time import perf_counter
 
@@ -7,7 +7,7 @@ import pytest
 from service.api.protocol.pace import REST, WORK, Pace, TakesLong, go_on, not_here
 
 
-def test_it_rests_after_work_and_not_before() -> None:
+def test_long_work_pauses_after_work_and_not_before() -> None:
     pace = Pace()
     until = perf_counter() + 4 * WORK
     while perf_counter() < until:
@@ -17,7 +17,7 @@ def test_it_rests_after_work_and_not_before() -> None:
     assert perf_counter() - begun >= REST
 
 
-def test_the_event_loop_takes_no_long_work() -> None:
+def test_long_work_is_refused_in_the_event_loop() -> None:
     go_on()
     with pytest.raises(TakesLong):
         not_here()

@@ -1,4 +1,4 @@
-"""Where a tensor lies is read from its parameters; what does not say it is refused."""
+"""The place of a tensor is read from its parameters; invalid parameters are refused."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from service.core.requests import Place
 WHOLE = {"shared_memory_region": "r", "shared_memory_byte_size": 8}
 
 
-def test_a_place_has_an_offset_where_one_is_given() -> None:
+def test_the_offset_of_a_place_is_optional() -> None:
     assert place_of({}, "") is None
     assert place_of({"binary_data_size": 4}, "") is None
     assert place_of(WHOLE, "") == Place("r", 0, 8)
@@ -31,6 +31,6 @@ def test_a_place_has_an_offset_where_one_is_given() -> None:
         (WHOLE | {"shared_memory_offset": None}, "must be an integer >= 0, got None"),
     ],
 )
-def test_half_a_place_is_refused(parameters: dict[str, Any], why: str) -> None:
+def test_invalid_places_are_refused(parameters: dict[str, Any], why: str) -> None:
     with pytest.raises(MalformedRequest, match=f'^input "x".*{why}'):
         place_of(parameters, 'input "x"')

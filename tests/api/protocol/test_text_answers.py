@@ -18,11 +18,11 @@ def test_embeddings_as_numbers_and_in_base64() -> None:
     np.testing.assert_array_equal(np.frombuffer(data, "<f4"), VECTORS[1, ::-1])
 
 
-def test_embed() -> None:
+def test_embed_answers() -> None:
     assert json.loads(text_answers.embed(VECTORS)) == VECTORS.tolist()
 
 
-def test_the_best_comes_first() -> None:
+def test_the_best_scores_are_first() -> None:
     scores = np.array([0.25, 0.75, 0.5], np.float32)
     found = json.loads(text_answers.rerank(scores, None))
     assert [each["index"] for each in found] == [1, 2, 0] and found[0]["score"] == 0.75

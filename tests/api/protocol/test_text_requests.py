@@ -17,7 +17,7 @@ from service.core.texts import TextOptions
     ("given", "prompts"),
     [("a", ["a"]), (["a", "b"], ["a", "b"]), ([1, 2], [[1, 2]]), ([[1], [2, 3]], [[1], [2, 3]])],
 )
-def test_texts_and_tokens(given: Any, prompts: list[Any]) -> None:
+def test_texts_and_tokens_are_accepted(given: Any, prompts: list[Any]) -> None:
     asked = read(EmbeddingsRequest, {"model": "m", "input": given, "user": "u", "dimensions": 2})
     assert asked.prompts == prompts and asked.options == TextOptions(dimensions=2)
     tei = read(EmbedRequest, {"inputs": given, "normalize": False})
@@ -38,13 +38,13 @@ def test_texts_and_tokens(given: Any, prompts: list[Any]) -> None:
         ({"inputs": "a"}, "inputs"),
     ],
 )
-def test_what_is_refused_is_named(changed: dict[str, Any], param: str) -> None:
+def test_invalid_arguments_are_named_in_the_error(changed: dict[str, Any], param: str) -> None:
     with pytest.raises(BadArgument) as refused:
         read(EmbeddingsRequest, {"model": "m", "input": "a"} | changed)
     assert (refused.value.param or "").split(".")[0] == param
 
 
-def test_a_query_goes_with_each_text() -> None:
+def test_a_query_is_paired_with_each_text() -> None:
     asked = read(RerankRequest, {"query": "q", "texts": ["a", "b"], "raw_scores": True})
     assert asked.prompts == [("q", "a"), ("q", "b")] and asked.options.raw
 
@@ -63,6 +63,6 @@ def test_inputs_of_a_prediction(given: Any, prompts: list[Any], single: bool) ->
     assert asked.prompts == prompts and asked.single is single
 
 
-def test_three_texts_are_no_pair() -> None:
+def test_three_texts_are_not_a_pair() -> None:
     with pytest.raises(BadArgument, match="send a list of lists for a batch"):
         _ = read(PredictRequest, {"inputs": ["a", "b", "c"]}).prompts

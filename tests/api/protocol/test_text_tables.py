@@ -25,11 +25,11 @@ SIGNATURE = Signature((IDS,), (), texts=Signature((TEXT,), (), (PAIR,), of_texts
         (b'{"inputs": {"input_ids": [[1, 2]]}}', ["input_ids"]),
     ],
 )
-def test_a_table_is_of_texts_or_of_tensors(body: bytes, names: list[str]) -> None:
+def test_a_table_contains_texts_or_tensors(body: bytes, names: list[str]) -> None:
     assert [tensor.name for tensor in v1.decode(body, SIGNATURE).inputs] == names
 
 
-def test_csv_is_of_texts_by_the_name_of_a_column() -> None:
+def test_csv_contains_texts_if_a_column_has_the_texts_name() -> None:
     request = v1.decode(b'text\n"a, b"\nc\n', SIGNATURE, form="csv")
     assert request.inputs[0].array.tolist() == ["a, b", "c"]
     _, pair = v1.decode(b"text_pair,text\nc,a\n", SIGNATURE, form="csv").inputs
@@ -37,7 +37,7 @@ def test_csv_is_of_texts_by_the_name_of_a_column() -> None:
     assert of_csv(b"", SIGNATURE) is SIGNATURE
 
 
-def test_models_without_texts_are_left_alone() -> None:
+def test_signatures_without_texts_are_unchanged() -> None:
     bare = Signature((TEXT,), ())
     assert of_table({"instances": ["a"]}, bare) is bare and of_csv(b"text\n", bare) is bare
 
@@ -45,6 +45,6 @@ def test_models_without_texts_are_left_alone() -> None:
 @pytest.mark.parametrize(
     "body", [b'{"instances": []}', b'{"instances": 3}', b"{}", b'{"instances": ["a", 3]}']
 )
-def test_what_is_no_table_is_refused_as_ever(body: bytes) -> None:
+def test_bodies_that_are_not_a_table_are_refused(body: bytes) -> None:
     with pytest.raises(MalformedRequest):
         v1.decode(body, SIGNATURE)

@@ -1,4 +1,4 @@
-"""What would give wrong answers if it were ignored is refused by name."""
+"""Unsupported parameters that would change the answers are refused by name."""
 
 import pytest
 
@@ -12,6 +12,6 @@ def test_a_request_of_a_sequence_is_refused(name: str) -> None:
         refuse_sequence({name: 7})
 
 
-def test_an_id_that_says_no_sequence_is_ignored() -> None:
+def test_an_empty_sequence_id_is_ignored() -> None:
     refuse_sequence({"sequence_id": 0, "sequence_start": False, "sequence_end": False})
     refuse_sequence({"sequence_id": "", "priority": 1, "triton_enable": True})

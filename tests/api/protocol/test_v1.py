@@ -1,4 +1,4 @@
-"""All forms of a table give the same arrays, and those of the v2 protocol's JSON."""
+"""All forms of a table are decoded to the same arrays as the v2 protocol's JSON."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "UINT8": st.integers(0, 255),
     "INT32": st.integers(-(2**31), 2**31 - 1) | st.integers(-99, 99).map(float),
     "BOOL": st.booleans(),
-    # csv cannot hold a carriage return at the end of an unquoted file's line; quoted it can.
+    # An unquoted CSV cell cannot end a line with a carriage return; a quoted cell can.
     "BYTES": st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6),
 }
 NAMES = ["age", "city", "a,b", 'say "x"', "0"]
@@ -72,7 +72,7 @@ def test_columns_of_one_value_are_the_same_in_every_form(data: st.DataObject) ->
     st.booleans(),
     st.data(),
 )
-def test_columns_of_other_names_make_up_the_one_input(
+def test_columns_of_other_names_are_joined_to_the_only_input(
     kind: str, width: int, fixed: bool, data: st.DataObject
 ) -> None:
     row = st.lists(VALUES[kind], min_size=width, max_size=width)
@@ -83,7 +83,7 @@ def test_columns_of_other_names_make_up_the_one_input(
     asked = codec.decode(orjson.dumps({"inputs": [tensor]}))
     expected = {t.name: t.array for t in asked.inputs}
     records = forms(names, table)
-    del records[3], records[-1]  # the order of the columns is that of the values
+    del records[3], records[-1]  # the values are in the order of the columns
     for body in [*records, {"instances": table}, {"inputs": table}, {"inputs": {"x": table}}]:
         same(arrays(body, taker), expected)
     same(arrays({"dataframe_split": {"data": table}}, taker), expected)
@@ -95,7 +95,7 @@ def test_columns_of_other_names_make_up_the_one_input(
     same(arrays(bare, taker, form="csv without header"), expected)
 
 
-def test_one_value_a_row_needs_no_list() -> None:
+def test_rows_of_one_value_need_no_list() -> None:
     one = signature(spec("x", "INT64", "n", 1))
     assert arrays({"instances": [1, 2, 3]}, one)["x"].tolist() == [[1], [2], [3]]
     assert arrays({"instances": [[1], [2]]}, one)["x"].tolist() == [[1], [2]]
@@ -105,7 +105,7 @@ def test_one_value_a_row_needs_no_list() -> None:
     assert arrays({"inputs": {"x": 7}}, signature(spec("x", "FP32")))["x"].shape == ()
 
 
-def test_a_table_of_several_shapes_is_read() -> None:
+def test_a_table_may_contain_several_shapes() -> None:
     taker = signature(spec("a", "INT64", "n", 2), spec("b", "BYTES", "n", 1))
     rows = [[[1, 2], "x"], [[3, 4], "y"]]
     for body in forms(["a", "b"], rows)[:-1]:
@@ -114,7 +114,7 @@ def test_a_table_of_several_shapes_is_read() -> None:
         assert found["b"].tolist() == [["x"], ["y"]]
 
 
-def test_null_and_what_is_not_finite_are_read_as_such() -> None:
+def test_null_nan_and_infinity_are_read() -> None:
     taker = signature(spec("x", "FP32", "n", 1))
     for body in (
         b'{"instances": [{"x": null}, {"x": -Infinity}]}',
@@ -197,7 +197,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("taker", "body", "text"), BAD.values(), ids=BAD.keys())
-def test_what_is_wrong_with_a_table_is_named(taker: Signature, body: str, text: str) -> None:
+def test_invalid_tables_are_refused_with_the_reason(taker: Signature, body: str, text: str) -> None:
     with pytest.raises(MalformedRequest, match=text):
         v1.decode(body.encode(), taker)
 
@@ -209,8 +209,8 @@ def test_what_is_wrong_with_a_table_is_named(taker: Signature, body: str, text: 
     max_leaves=12,
 ), st.sampled_from(["instances", "inputs", "dataframe_split", "dataframe_records"]),
     st.sampled_from([TWO, WIDE, signature(IDS, MASK)]))  # fmt: skip
-def test_whatever_comes_is_read_or_refused(table: Any, form: str, taker: Signature) -> None:
-    """No other exception than those that are answered."""
+def test_any_table_is_read_or_refused(table: Any, form: str, taker: Signature) -> None:
+    """No other exceptions than QuantserveError."""
     padding = PADS if taker.inputs[0] is IDS else None
     try:
         tensors = v1.decode(orjson.dumps({form: table}), taker, padding).inputs
@@ -220,7 +220,7 @@ def test_whatever_comes_is_read_or_refused(table: Any, form: str, taker: Signatu
 
 
 @pytest.mark.parametrize(("ids", "mask"), [([[1, 2], [3, 4]], [[1, 1]]), ([[1]], [[1], [1, 1]])])
-def test_columns_with_other_numbers_of_rows_are_decoded_as_they_are(
+def test_columns_with_different_numbers_of_rows_are_decoded_unchanged(
     ids: list[list[int]], mask: list[list[int]]
 ) -> None:
     taker = signature(IDS, MASK)

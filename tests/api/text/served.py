@@ -1,4 +1,4 @@
-"""A server with tiny models that take texts, and a classifier of tensors, in this process."""
+"""A server with tiny models that accept texts, and a classifier of tensors, in this process."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +11,7 @@ from tests.inprocess import Served, serve
 
 @asynccontextmanager
 async def text_server(folder: Path, **settings: Any) -> AsyncIterator[Served]:
-    """Serves ``emb``, ``cls``, ``rank`` and ``tag``, of a task each, and ``same_fp32``."""
+    """Serve ``emb``, ``cls``, ``rank`` and ``tag``, one model for each task, and ``same_fp32``."""
     tiny_texts.embedder(folder / "emb/1")
     tiny_texts.classifier(folder / "cls")  # a folder without versions, as Optimum exports it
     tiny_texts.reranker(folder / "rank/1")
@@ -22,6 +22,6 @@ async def text_server(folder: Path, **settings: Any) -> AsyncIterator[Served]:
 
 
 def infer_texts(*texts: str, outputs: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    """A request of v2."""
+    """Return a v2 request with these texts."""
     tensor = {"name": "text", "datatype": "BYTES", "shape": [len(texts)], "data": list(texts)}
     return {"inputs": [tensor]} | ({"outputs": outputs} if outputs else {})

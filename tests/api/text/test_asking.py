@@ -1,4 +1,4 @@
-"""What becomes of requests in text whose client leaves, or whose server has no room."""
+"""Text requests of disconnected clients, large answers, and the default model of a task."""
 
 import asyncio
 from pathlib import Path
@@ -16,7 +16,7 @@ from service.core.texts import Task
 from tests.api.text.served import text_server
 
 
-async def test_a_client_that_leaves_leaves_nothing(tmp_path: Path) -> None:
+async def test_requests_of_a_disconnected_client_are_dropped(tmp_path: Path) -> None:
     async with text_server(tmp_path) as served:
         texts = ["the old dog runs"] * 4000
         asking = asyncio.ensure_future(
@@ -45,7 +45,7 @@ async def test_large_answers_are_written_in_a_thread() -> None:
     assert await encoded(np.zeros(HERE_VALUES + 1), write) != here
 
 
-async def test_the_only_model_of_a_task(tmp_path: Path) -> None:
+async def test_the_only_model_of_a_task_is_the_default(tmp_path: Path) -> None:
     async with text_server(tmp_path) as served:
         limits: Any = Limits(1, 1.0, None)  # type: ignore[arg-type]
         answers = Answers(served.server.repository, limits, lambda _: None)

@@ -24,7 +24,7 @@ async def embeddings(tiny: Served, **asked: Any) -> httpx.Response:
     return await tiny.client.post("/v1/embeddings", json={"model": "emb", "input": "dog"} | asked)
 
 
-async def test_they_are_those_of_the_data_plane(tiny: Served) -> None:
+async def test_embeddings_are_the_same_as_of_the_data_plane(tiny: Served) -> None:
     texts = ["the dog", "sea", "the old cat is in paris"]
     answer = (await embeddings(tiny, input=texts)).json()
     tensors = (await tiny.client.post("/v2/models/emb/infer", json=infer_texts(*texts))).json()
@@ -49,7 +49,7 @@ async def test_they_are_those_of_the_data_plane(tiny: Served) -> None:
         ({"stream": True}, 400, "stream", "unrecognized request argument"),
     ],
 )
-async def test_what_is_wrong_is_told_as_openai_does(
+async def test_errors_have_openais_form(
     tiny: Served, asked: dict[str, Any], status: int, param: str | None, told: str
 ) -> None:
     answer = await embeddings(tiny, **asked)
@@ -75,7 +75,7 @@ async def test_requests_are_counted_with_their_texts(tiny: Served) -> None:
     assert await rows() == before + 1
 
 
-async def test_the_document_has_the_routes_with_the_models_of_their_task(tiny: Served) -> None:
+async def test_documented_examples_name_the_models_of_each_task(tiny: Served) -> None:
     paths = (await tiny.client.get("/openapi.json")).json()["paths"]
     models = {"/v1/embeddings": "emb", "/embed": "emb", "/rerank": "rank", "/predict": "cls"}
     for path, model in models.items():
@@ -85,7 +85,7 @@ async def test_the_document_has_the_routes_with_the_models_of_their_task(tiny: S
         assert (await tiny.client.post(path, json=value)).status_code == 200
 
 
-async def test_metadata_tells_what_is_taken(tiny: Served) -> None:
+async def test_metadata_lists_tensors_task_and_texts(tiny: Served) -> None:
     found = (await tiny.client.get("/v2/models/emb")).json()
     assert [each["name"] for each in found["inputs"]] == [
         "input_ids",

@@ -29,7 +29,7 @@ async def ask(tiny: Served, path: str, status: int = 200, **asked: Any) -> Any:
 
 
 def scores(text: str, second: str | None = None, labels: int = 3) -> np.ndarray:
-    """What the graph of a classifier computes."""
+    """Return the scores that the graph of a classifier computes."""
     tokenizer = tiny_texts.tokenizer()
     tokenizer.no_padding()
     encoding = tokenizer.encode(text, second)
@@ -38,7 +38,7 @@ def scores(text: str, second: str | None = None, labels: int = 3) -> np.ndarray:
     return found
 
 
-async def test_embed_normalises_unless_it_is_told_not_to(tiny: Served) -> None:
+async def test_embed_normalises_by_default(tiny: Served) -> None:
     (found,) = await ask(tiny, "/embed", inputs="dog")
     assert np.linalg.norm(found) == pytest.approx(1, abs=1e-5)
     (raw,) = await ask(tiny, "/embed", inputs=["dog"], normalize=False)
@@ -61,7 +61,7 @@ async def test_rerank_sorts_by_the_score_of_each_pair(tiny: Served) -> None:
     assert best["score"] == pytest.approx(1 / (1 + np.exp(-max(expected))), abs=1e-5)
 
 
-async def test_predict_gives_all_labels_of_texts_and_pairs(tiny: Served) -> None:
+async def test_predict_returns_all_labels_of_texts_and_pairs(tiny: Served) -> None:
     found = await ask(tiny, "/predict", inputs=[["dog"], ["sea", "is blue"]], raw_scores=True)
     for each, given in zip(found, [("dog",), ("sea", "is blue")], strict=True):
         expected = dict(zip(("bad", "good", "so"), scores(*given), strict=True))
@@ -71,7 +71,7 @@ async def test_predict_gives_all_labels_of_texts_and_pairs(tiny: Served) -> None
     assert sum(each["score"] for each in single) == pytest.approx(1, abs=1e-5)
 
 
-async def test_errors_are_told_as_tei_does(tiny: Served) -> None:
+async def test_errors_have_the_form_of_tei(tiny: Served) -> None:
     found = await ask(tiny, "/embed", 400, inputs=[])
     assert found["error_type"] == "Validation" and "not empty" in found["error"]
     found = await ask(tiny, "/rerank", 404, model="nobody", query="a", texts=["b"])
@@ -80,7 +80,7 @@ async def test_errors_are_told_as_tei_does(tiny: Served) -> None:
     assert "list of lists" in found["error"]
 
 
-async def test_a_model_is_named_where_there_are_several(tmp_path: Path) -> None:
+async def test_requests_must_name_the_model_if_there_are_several(tmp_path: Path) -> None:
     tiny_texts.embedder(tmp_path / "other/1", seed=1)
     async with text_server(tmp_path) as served:
         found = await ask(served, "/embed", 400, inputs="dog")
@@ -91,7 +91,7 @@ async def test_a_model_is_named_where_there_are_several(tmp_path: Path) -> None:
         assert first != second
 
 
-async def test_labels_in_v2_and_as_classes(tiny: Served) -> None:
+async def test_labels_in_v2_answers_and_as_classes(tiny: Served) -> None:
     answer = await ask(tiny, "/v2/models/cls/infer", **infer_texts("dog", "sea"))
     label, score, every = (each["data"] for each in answer["outputs"])
     names = np.array(["bad", "good", "so"])
@@ -115,7 +115,7 @@ async def test_parts_of_texts_in_v2_and_v1(tiny: Served) -> None:
     }
 
 
-async def test_plain_strings_in_v1(tiny: Served) -> None:
+async def test_plain_strings_are_accepted_in_v1(tiny: Served) -> None:
     found = await ask(tiny, "/v1/models/emb:predict", instances=["dog", "sea"])
     embedded = await ask(tiny, "/embed", inputs=["dog", "sea"])
     np.testing.assert_allclose(found["predictions"], embedded, atol=1e-6)
@@ -125,7 +125,7 @@ async def test_plain_strings_in_v1(tiny: Served) -> None:
     assert score == pytest.approx(first["score"], abs=1e-6)
 
 
-async def test_tensors_and_texts_do_not_mix(tiny: Served) -> None:
+async def test_tensors_and_texts_in_one_request_are_refused(tiny: Served) -> None:
     both = infer_texts("dog")["inputs"] + [
         {"name": "input_ids", "datatype": "INT64", "shape": [1, 1], "data": [5]}
     ]

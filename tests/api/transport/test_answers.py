@@ -1,4 +1,4 @@
-"""Outputs and errors become the answers that the protocols say."""
+"""Outputs and errors are encoded as the protocols define."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def asked(*outputs: RequestedOutput, binary: bool = False) -> InferRequest:
     return InferRequest((), outputs, "id-1", binary_outputs=binary)
 
 
-def test_all_outputs_are_given_where_none_is_named() -> None:
+def test_all_outputs_are_returned_if_none_is_requested() -> None:
     found = document(inferred(VERSION, SIGNATURE, asked(), (Y, Z), True))
     assert (found["model_name"], found["model_version"], found["id"]) == ("m", "7", "id-1")
     assert found["outputs"] == [
@@ -64,14 +64,14 @@ def test_all_outputs_are_given_where_none_is_named() -> None:
     ]
 
 
-def test_named_outputs_come_in_the_order_and_form_that_was_asked_for() -> None:
+def test_requested_outputs_are_returned_in_the_requested_order_and_form() -> None:
     request = asked(RequestedOutput("z"), RequestedOutput("y", classes=1))
     outputs = document(inferred(VERSION, SIGNATURE, request, (Z, Y), True))["outputs"]
     assert [each["name"] for each in outputs] == ["z", "y"]  # type: ignore[attr-defined]
     assert outputs[1]["data"] == ["0.750000:1:dog"]  # type: ignore[index]
 
 
-def test_an_output_is_binary_where_it_or_the_request_says_so() -> None:
+def test_an_output_is_binary_if_it_or_the_request_asks_for_it() -> None:
     request = asked(RequestedOutput("y"), RequestedOutput("z", binary=False), binary=True)
     answer = inferred(VERSION, SIGNATURE, request, (Y, Z), True)
     assert [bytes(part) for part in answer.rest] == [Y.tobytes()]
@@ -81,7 +81,7 @@ def test_an_output_is_binary_where_it_or_the_request_says_so() -> None:
     assert answer.size == len(answer.body) + Y.nbytes
 
 
-def test_v1_gives_predictions() -> None:
+def test_v1_returns_predictions() -> None:
     both = document(predicted(VERSION, SIGNATURE, asked(), (Y, Z), True))
     assert both == {"predictions": [{"y": [0.25, 0.75], "z": "a"}]}
     one = document(predicted(VERSION, SIGNATURE, asked(RequestedOutput("y")), (Y,), True))
@@ -112,14 +112,14 @@ ONE, CLASSES = (RequestedOutput("y"),), (RequestedOutput("y", classes=2),)
         (ONE, texts(1, "a" * (HERE_BYTES + 1)), "v2", False, True),
     ],
 )
-def test_what_would_hold_up_the_event_loop_is_told(
+def test_answers_too_long_for_the_event_loop_are_detected(
     wanted: tuple[RequestedOutput, ...], output: Array, protocol: str, binary: bool, long: bool
 ) -> None:
     admitted = Admitted(asked(*wanted, binary=binary), VERSION, SIGNATURE)
     assert takes_long(admitted, protocol, (output,)) is long
 
 
-def test_what_another_process_writes_is_said_whole() -> None:
+def test_the_encoding_for_another_process_is_complete() -> None:
     request = asked(RequestedOutput("z", binary=True), RequestedOutput("y", classes=2))
     response, how = to_encode(Admitted(request, VERSION, SIGNATURE), "v2", (Z, Y), False)
     assert (response.model, response.version, response.id) == ("m", 7, "id-1")
@@ -128,7 +128,7 @@ def test_what_another_process_writes_is_said_whole() -> None:
     assert how.labels == [(), ("cat", "dog")] and how.batched and not how.tokens
 
 
-def test_what_another_process_wrote_has_the_same_headers() -> None:
+def test_answers_encoded_by_another_process_have_the_same_headers() -> None:
     assert encoded(b"{}", None).headers == [(b"content-type", b"application/json")]
     assert encoded(b"{}raw", 2).headers == [
         (b"content-type", b"application/octet-stream"),
@@ -137,7 +137,7 @@ def test_what_another_process_wrote_has_the_same_headers() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["v1", "v2"])
-def test_an_answer_is_bounded_before_it_is_built(protocol: str) -> None:
+def test_the_size_of_an_answer_is_limited_before_it_is_built(protocol: str) -> None:
     write = predicted if protocol == "v1" else inferred
     size = write(VERSION, SIGNATURE, asked(), (Y, Z), True).size
     assert answer_size(protocol, VERSION, SIGNATURE, asked(), (Y, Z), 2**20).answer >= size
@@ -145,7 +145,7 @@ def test_an_answer_is_bounded_before_it_is_built(protocol: str) -> None:
         answer_size(protocol, VERSION, SIGNATURE, asked(), (Y, Z), 10)
 
 
-def test_a_compressed_answer_says_so() -> None:
+def test_a_compressed_answer_has_a_content_encoding_header() -> None:
     answer = Answer(200, [(b"a", b"b")], b"long", [b"er"]).encoded(b"gzip", b"short")
     assert answer == Answer(200, [(b"a", b"b"), (b"content-encoding", b"gzip")], b"short")
 
@@ -175,6 +175,6 @@ def test_an_error_has_its_status_and_headers(
     assert answer.headers == [JSON, *headers]
 
 
-def test_an_error_is_shortened() -> None:
+def test_long_errors_are_shortened() -> None:
     told = orjson.loads(refused(errors.NotFound("x" * 10_000)).body)["error"]
     assert told == "x" * LONGEST_ERROR + "..."

@@ -26,13 +26,13 @@ def request(*chunks: bytes, ends: bool = True) -> Request:
     return Request({"type": "http", "method": "POST", "headers": []}, receive)
 
 
-async def test_a_body_arrives_whole() -> None:
+async def test_a_body_is_read_within_its_limit() -> None:
     limits = Limits(3, 10.0, TRAFFIC)
     assert bytes(await arrived(request(b"ab", b"c"), {}, limits, lambda _: None)) == b"abc"
     with pytest.raises(BodyTooLarge):
         await arrived(request(b"ab", b"cd"), {}, limits, lambda _: None)
 
 
-async def test_it_is_not_waited_for_without_end() -> None:
+async def test_an_incomplete_body_times_out() -> None:
     with pytest.raises(BodyTimeout, match=r"within 0\.01 s"):
         await arrived(request(b"a", ends=False), {}, Limits(3, 0.01, TRAFFIC), lambda _: None)

@@ -1,4 +1,4 @@
-"""A body is read within its limit, and its compression is taken off whatever it grows to."""
+"""A body is read within its limit, and decompressed within the same limit."""
 
 import asyncio
 import gzip
@@ -36,11 +36,11 @@ PATIENT = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def free(_: object) -> None:
-    """Takes any size."""
+    """Accept a body of any size."""
 
 
 def pieces(*parts: bytes, gone: bool = False) -> Receive:
-    """A client that sends these, and leaves or is done."""
+    """A client that sends these pieces, and then disconnects or is done."""
     messages: list[dict[str, Any]] = [
         {"type": "http.request", "body": part, "more_body": gone or at < len(parts) - 1}
         for at, part in enumerate(parts)
@@ -60,10 +60,10 @@ def far() -> Iterator[Elsewhere]:
 
 
 class TestReading:
-    """What comes in pieces is put together."""
+    """The pieces of a body are joined."""
 
     @given(st.lists(st.binary(max_size=9), min_size=1, max_size=8))
-    def test_a_body_is_its_pieces(self, parts: list[bytes]) -> None:
+    def test_a_body_is_joined_from_its_pieces(self, parts: list[bytes]) -> None:
         assert asyncio.run(read_body({}, pieces(*parts), LIMIT, free)) == b"".join(parts)
 
     @pytest.mark.parametrize("parts", [[b"x" * LIMIT], [b"x" * 60, b"x" * 40]])
@@ -78,7 +78,7 @@ class TestReading:
         with pytest.raises(BodyTooLarge, match="the body has 101 bytes, at most 100 are allowed"):
             await read_body({b"content-length": b"101"}, pieces(gone=True), LIMIT, free)
 
-    async def test_growth_is_told_and_may_refuse_the_rest(self) -> None:
+    async def test_the_growth_callback_may_refuse_the_rest_of_a_body(self) -> None:
         seen: list[int] = []
 
         def grown(body: Sequence[int]) -> None:
@@ -91,17 +91,17 @@ class TestReading:
         assert seen == [2, 4]
 
     @pytest.mark.parametrize("parts", [[], [b"ab"], [b"ab", b"cd"]])
-    async def test_a_client_that_leaves_is_told_apart(self, parts: list[bytes]) -> None:
+    async def test_a_disconnect_during_the_body_is_reported(self, parts: list[bytes]) -> None:
         with pytest.raises(ClientGone):
             await read_body({}, pieces(*parts, gone=True), LIMIT, free)
 
-    async def test_chunked_is_the_only_coding_of_transfer(self) -> None:
+    async def test_chunked_is_the_only_accepted_transfer_encoding(self) -> None:
         headers = {b"transfer-encoding": b" Chunked "}
         assert await read_body(headers, pieces(b"x"), LIMIT, free) == b"x"
         with pytest.raises(UnsupportedEncoding, match='"gzip, chunked", expected chunked'):
             await read_body({b"transfer-encoding": b"gzip, chunked"}, pieces(b"x"), LIMIT, free)
 
-    async def test_what_a_refused_client_sends_is_swallowed_for_a_moment(
+    async def test_the_rest_of_a_refused_body_is_discarded_for_a_limited_time(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked = 0
@@ -122,7 +122,7 @@ class TestDecompression:
     """gzip and deflate, within the limit."""
 
     @given(st.binary(max_size=60), st.sampled_from(sorted(CODERS)))
-    def test_a_body_comes_back(self, body: bytes, encoding: bytes) -> None:
+    def test_compressed_bodies_are_decompressed(self, body: bytes, encoding: bytes) -> None:
         assert decompress(CODERS[encoding](body), encoding, LIMIT) == body
         assert decompress(CODERS[encoding](body), b" " + encoding.upper(), LIMIT) == body
         assert decompress(body, b"identity", LIMIT) == body
@@ -136,13 +136,13 @@ class TestDecompression:
                 assert str(error)
 
     @pytest.mark.parametrize("encoding", sorted(CODERS))
-    def test_the_limit_holds_for_what_a_body_grows_to(self, encoding: bytes) -> None:
+    def test_the_limit_applies_to_the_decompressed_size(self, encoding: bytes) -> None:
         assert len(decompress(CODERS[encoding](bytes(PIECE + 1)), encoding, PIECE + 1)) == PIECE + 1
         with pytest.raises(BodyTooLarge, match="the decompressed body has more than"):
             decompress(CODERS[encoding](bytes(100 * PIECE)), encoding, PIECE)
 
     @pytest.mark.parametrize("encoding", sorted(CODERS))
-    def test_a_body_that_is_cut_or_followed_by_others_is_refused(self, encoding: bytes) -> None:
+    def test_truncated_bodies_and_trailing_bytes_are_refused(self, encoding: bytes) -> None:
         whole = CODERS[encoding](b"hello" * 10)
         for cut in range(len(whole)):
             with pytest.raises(MalformedRequest, match="is cut short"):
@@ -153,7 +153,7 @@ class TestDecompression:
             decompress(b"hello, world", encoding, LIMIT)
 
     @pytest.mark.parametrize("encoding", sorted(CODERS))
-    def test_no_encoding_packs_more_than_is_said(self, encoding: bytes) -> None:
+    def test_no_encoding_compresses_more_than_the_assumed_maximum(self, encoding: bytes) -> None:
         assert len(CODERS[encoding](bytes(2**22))) * MOST_PER_BYTE > 2**22
 
     def test_bytes_after_the_end_are_found_in_a_later_piece(self) -> None:
@@ -162,11 +162,11 @@ class TestDecompression:
         with pytest.raises(MalformedRequest, match="is followed by other bytes"):
             decompress(body, b"deflate", 2**20)
 
-    def test_another_encoding_is_named(self) -> None:
+    def test_unsupported_encodings_are_named_in_the_error(self) -> None:
         with pytest.raises(UnsupportedEncoding, match='"br", expected gzip or deflate'):
             decompress(b"", b"br", LIMIT)
 
-    async def test_a_long_body_is_read_elsewhere_and_looked_at_as_it_grows(
+    async def test_a_long_body_is_decompressed_in_a_thread_with_size_checks(
         self, far: Elsewhere
     ) -> None:
         plain, seen = bytes(3 * PIECE), list[int]()
@@ -180,7 +180,7 @@ class TestDecompression:
 
 
 class TestCompression:
-    """An answer takes the form that the client accepts."""
+    """An answer is compressed with an encoding that the client accepts."""
 
     @pytest.mark.parametrize(
         ("accepts", "encoding"),
@@ -195,19 +195,23 @@ class TestCompression:
             (b"x-gzip", None),
         ],
     )
-    def test_the_client_chooses(self, accepts: bytes | None, encoding: bytes | None) -> None:
+    def test_the_encoding_follows_accept_encoding(
+        self, accepts: bytes | None, encoding: bytes | None
+    ) -> None:
         headers = {} if accepts is None else {b"accept-encoding": accepts}
         assert wanted_encoding(headers, WORTH_COMPRESSING) == encoding
         assert wanted_encoding(headers, WORTH_COMPRESSING - 1) is None
 
     @PATIENT
     @given(st.lists(st.binary(max_size=40), max_size=4), st.sampled_from(sorted(CODERS)))
-    def test_what_is_deflated_comes_back(self, parts: list[bytes], encoding: bytes) -> None:
+    def test_compressed_answers_can_be_decompressed(
+        self, parts: list[bytes], encoding: bytes
+    ) -> None:
         whole = b"".join(parts)
         assert decompress(deflated(parts, encoding), encoding, 1000) == whole
 
     @pytest.mark.parametrize("size", [10, OFF_THE_LOOP])
-    async def test_a_long_answer_is_the_same_elsewhere(self, far: Elsewhere, size: int) -> None:
+    async def test_a_long_answer_is_compressed_in_a_thread(self, far: Elsewhere, size: int) -> None:
         parts = [bytes(size), memoryview(b"end")]
         found = await compress(parts, size, b"gzip", far, None)
         assert gzip.decompress(found) == bytes(size) + b"end"

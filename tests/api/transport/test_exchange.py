@@ -1,4 +1,4 @@
-"""A request on its way, and what may take too long."""
+"""A request in progress, and the watch for exchanges that take too long."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class Watched:
             raise ValueError("broken")
 
 
-async def test_what_is_open_is_looked_at_until_it_is_closed() -> None:
+async def test_an_open_exchange_is_checked_until_it_is_closed() -> None:
     look_out, one, other = LookOut(), Watched(), Watched()
     look_out.open(one)
     look_out.open(other)
@@ -38,7 +38,9 @@ async def test_what_is_open_is_looked_at_until_it_is_closed() -> None:
     look_out.close(other)
 
 
-async def test_one_that_breaks_does_not_hide_the_others(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failed_check_does_not_affect_other_exchanges(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     look_out, broken, other = LookOut(), Watched(raises=True), Watched()
     look_out.open(broken)
     look_out.open(other)
@@ -54,7 +56,7 @@ def rows(signature: Signature, **arrays: np.ndarray) -> int:
     return Admitted(InferRequest(given), version, signature).rows()
 
 
-def test_rows_are_those_of_the_inputs() -> None:
+def test_rows_are_counted_from_the_inputs() -> None:
     by_rows = Signature((spec("x", "FP32", "batch", 2),), (spec("y", "FP32", "batch"),))
     assert rows(by_rows, x=np.zeros((5, 2), np.float32)) == 5
     of_one = Signature((spec("x", "FP32", 2, 2),), (spec("y", "FP32", 2),))

@@ -1,4 +1,4 @@
-"""Clients that send much are read in turns, and few that nobody listens to."""
+"""Connections are read in turns, and the number of lingering connections is limited."""
 
 import asyncio
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from service.api.transport.reading import Lingering, ReadTurns
 
 @dataclass(eq=False)
 class Connection:
-    """Notes whether it waits for its turn."""
+    """A connection that records whether it waits for its turn."""
 
     waits: bool = False
 
@@ -20,7 +20,7 @@ class Connection:
         self.waits = False
 
 
-async def test_one_connection_is_read_in_each_turn_of_the_loop() -> None:
+async def test_one_connection_is_read_in_each_iteration_of_the_event_loop() -> None:
     turns, connections = ReadTurns(), [Connection() for _ in range(3)]
     for connection in connections:
         connection.wait(turns)
@@ -31,7 +31,7 @@ async def test_one_connection_is_read_in_each_turn_of_the_loop() -> None:
     assert found == [[True] * 3, [False, True, True], [False, False, True], [False] * 3]
 
 
-async def test_to_wait_twice_is_to_wait_once() -> None:
+async def test_a_connection_that_waits_twice_has_one_turn() -> None:
     turns, one = ReadTurns(), Connection()
     one.wait(turns)
     one.wait(turns)
@@ -43,7 +43,7 @@ async def test_to_wait_twice_is_to_wait_once() -> None:
 
 
 class Refused:
-    """A connection that was answered, and lingers until it hangs up."""
+    """A connection that was answered, and lingers until it is closed."""
 
     def __init__(self, lingering: Lingering) -> None:
         self._lingering = lingering
@@ -55,7 +55,7 @@ class Refused:
         self._lingering.remove(self)
 
 
-def test_the_one_that_lingers_longest_makes_way() -> None:
+def test_the_longest_lingering_connection_is_closed_first() -> None:
     lingering = Lingering(most=2)
     connections = [Refused(lingering) for _ in range(5)]
     assert [each.open for each in connections] == [False, False, False, True, True]
@@ -64,7 +64,7 @@ def test_the_one_that_lingers_longest_makes_way() -> None:
     assert connections[4].open
 
 
-def test_to_remove_one_that_does_not_linger_does_nothing() -> None:
+def test_removing_a_connection_that_does_not_linger_does_nothing() -> None:
     lingering = Lingering()
     one = Refused(lingering)
     lingering.remove(one)

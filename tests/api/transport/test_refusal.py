@@ -1,4 +1,4 @@
-"""A reply before the request has been read."""
+"""A reply that is sent before the request has been read."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from service.api.transport.refusal import SMALL_BODY, Refusal, turned_away
 from service.core.errors import Forbidden, Unauthenticated
 
 
-async def test_it_is_sent_whole_before_the_rest_is_listened_to() -> None:
+async def test_a_refusal_is_sent_before_the_rest_of_the_body_is_read() -> None:
     order: list[str] = []
 
     async def receive() -> Any:
@@ -33,13 +33,15 @@ async def test_it_is_sent_whole_before_the_rest_is_listened_to() -> None:
         ({"transfer-encoding": "chunked"}, True),
     ],
 )
-def test_a_small_body_does_not_end_the_connection(headers: dict[str, str], closes: bool) -> None:
+def test_a_refused_small_body_keeps_the_connection_open(
+    headers: dict[str, str], closes: bool
+) -> None:
     reply = turned_away(Unauthenticated("no key"), headers)
     assert reply.status_code == 401 and "www-authenticate" in reply.headers
     assert (reply.headers.get("connection") == "close") is closes
     assert isinstance(reply, Refusal) is closes
 
 
-def test_who_has_a_key_that_does_not_do_is_not_asked_for_another() -> None:
+def test_a_key_without_permission_gets_no_authenticate_header() -> None:
     reply = turned_away(Forbidden("not yours"), {})
     assert reply.status_code == 403 and "www-authenticate" not in reply.headers

@@ -1,4 +1,4 @@
-"""Inputs come out of shared memory in their place among the others; outputs know where they go."""
+"""Inputs are read from shared memory in their order; outputs are written to their places."""
 
 import os
 import secrets
@@ -47,7 +47,7 @@ def test_inputs_keep_their_order(shared: SharedTensors) -> None:
     assert found.shared == ()
 
 
-def test_an_output_is_written_where_it_goes_also_without_its_registration(
+def test_an_output_is_written_to_its_region_even_after_unregistering(
     shared: SharedTensors,
 ) -> None:
     wanted = (RequestedOutput("x"), RequestedOutput("y", 0, True, Place("r", 4, 8)))
@@ -76,20 +76,20 @@ def test_an_output_is_written_where_it_goes_also_without_its_registration(
         (there(0, "a", (70000,), Place("r", 0, 6), "BYTES"), "at most 65536"),
     ],
 )
-def test_inputs_that_are_not_there_are_refused(
+def test_invalid_places_of_inputs_are_refused(
     shared: SharedTensors, tensor: SharedInput, why: str
 ) -> None:
     with pytest.raises(MalformedRequest, match=why):
         shared.read(InferRequest((), shared=(tensor,)), go_on)
 
 
-def test_all_inputs_together_have_a_largest_size(shared: SharedTensors) -> None:
+def test_the_total_size_of_inputs_is_limited(shared: SharedTensors) -> None:
     place = Place("r", 0, 40)
     request = InferRequest((), shared=tuple(there(i, "a", (10,), place) for i in range(2)))
     with pytest.raises(BodyTooLarge, match="have 80 bytes, at most 64"):
         shared.size(request)
 
 
-def test_a_server_without_shared_memory_says_so() -> None:
+def test_a_server_without_shared_memory_names_the_flag() -> None:
     with pytest.raises(MalformedRequest, match="--shared-memory"):
         SharedTensors(None, 64).size(InferRequest((), shared=()))

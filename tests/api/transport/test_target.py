@@ -1,4 +1,4 @@
-"""Both ways of inference requests read a path by the same rule."""
+"""Both parsers of inference paths follow the same rules."""
 
 from urllib.parse import quote
 
@@ -31,7 +31,7 @@ def test_paths_of_inference(path: str, target: Target | None) -> None:
 
 
 @given(WORDS, st.none() | WORDS, st.sampled_from(["v1", "v2"]))
-def test_a_url_names_what_its_decoded_path_does_or_is_left_to_others(
+def test_a_url_has_the_target_of_its_decoded_path_or_none(
     model: str, version: str | None, protocol: str
 ) -> None:
     versions = "" if version is None else f"/versions/{version}"
@@ -43,7 +43,7 @@ def test_a_url_names_what_its_decoded_path_does_or_is_left_to_others(
 
 
 @pytest.mark.parametrize("url", [b"/v2/models/m/infer?x=1", b"/v2/models/%6d/infer", b"/" * 512])
-def test_what_must_be_decoded_is_left_to_others(url: bytes) -> None:
+def test_urls_that_need_decoding_have_no_target(url: bytes) -> None:
     assert target_of_url(url) is None
 
 
@@ -51,6 +51,6 @@ def test_what_must_be_decoded_is_left_to_others(url: bytes) -> None:
     ("header", "taken"),
     [(b"abc", True), (b"a" * 128, True), (b"a" * 129, False), (b"\xff", False), (b"", False)],
 )
-def test_an_id_that_suits_a_header_is_taken(header: bytes, taken: bool) -> None:
+def test_a_request_id_is_accepted_if_it_is_valid_in_a_header(header: bytes, taken: bool) -> None:
     assert given_id(header) == (header if taken else None)
     assert given_id(None) is None

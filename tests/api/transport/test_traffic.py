@@ -1,4 +1,4 @@
-"""Who is let in, who makes way, and that nothing stays reserved."""
+"""Admission of requests by memory, dropping of slow readers, and release of reservations."""
 
 from time import perf_counter
 
@@ -17,14 +17,14 @@ MIB = 2**20
 
 
 class Request:
-    """What of a request takes part."""
+    """The part of a request that reserves memory."""
 
     held: Reservation | None = None
     weight = weighed = 0
 
 
 class Reader:
-    """A client that has taken nothing for some seconds."""
+    """A client that has read nothing for some seconds."""
 
     def __init__(self, traffic: Traffic, seconds: float) -> None:
         self._since = perf_counter() - seconds
@@ -43,7 +43,7 @@ def held(traffic: Traffic) -> int:
     return traffic.counts().held
 
 
-def test_a_body_is_reserved_by_its_length_and_given_back() -> None:
+def test_memory_for_a_body_is_reserved_by_length_and_released() -> None:
     traffic, request = Traffic(100 * MIB), Request()
     traffic.expect(request, 10 * MIB, raw=True)
     assert held(traffic) == RAW_FACTOR * 10 * MIB
@@ -54,7 +54,7 @@ def test_a_body_is_reserved_by_its_length_and_given_back() -> None:
     assert held(traffic) == JSON_FACTOR * MIB
 
 
-def test_who_has_no_room_is_refused_and_counted() -> None:
+def test_a_request_without_room_is_refused_and_counted() -> None:
     traffic = Traffic(100 * MIB)
     traffic.expect(Request(), 20 * MIB, raw=True)
     second = Request()
@@ -66,18 +66,18 @@ def test_who_has_no_room_is_refused_and_counted() -> None:
         traffic.expect(second, 40 * MIB, raw=True)
 
 
-def test_a_large_body_of_json_may_have_all_if_nobody_else_has_any() -> None:
+def test_a_large_json_body_may_reserve_all_memory_if_no_other_does() -> None:
     traffic, request = Traffic(100 * MIB), Request()
     traffic.expect(request, 30 * MIB, raw=False)
     assert held(traffic) == 100 * MIB
     small = Request()
-    traffic.expect(small, 1000, raw=False)  # of small ones more fit
+    traffic.expect(small, 1000, raw=False)  # there is still room for small bodies
     with pytest.raises(MemoryFull):
         for _ in range(100 * MIB // SPARE // LARGE + 1):
             traffic.expect(Request(), LARGE, raw=False)
 
 
-def test_a_body_grows_with_the_objects_in_it_whatever_its_parts() -> None:
+def test_the_reservation_grows_with_the_number_of_objects() -> None:
     traffic, request, body = Traffic(100 * MIB), Request(), bytearray()
     for _ in range(2 * MIB):
         body += b"[],"
@@ -101,7 +101,7 @@ def test_strings_in_a_binary_body_count_as_objects() -> None:
     assert held(traffic) == 16 * len(body)
 
 
-def test_what_is_read_is_as_large_as_its_arrays() -> None:
+def test_a_decoded_request_reserves_the_size_of_its_arrays() -> None:
     traffic, request = Traffic(100 * MIB), Request()
     traffic.expect(request, MIB, raw=False)
     array = np.zeros(MIB // 8, np.float32)
@@ -120,7 +120,7 @@ def test_an_answer_is_reserved_beside_its_request() -> None:
         traffic.build(request, Size(40 * MIB))
 
 
-def test_answers_that_nobody_takes_make_way_the_slowest_first() -> None:
+def test_unread_answers_are_dropped_slowest_reader_first() -> None:
     traffic = Traffic(100 * MIB)
     slow, slower, quick = Reader(traffic, 5), Reader(traffic, 9), Reader(traffic, 0)
     for reader in (slow, slower, quick):
@@ -139,7 +139,7 @@ def test_answers_that_nobody_takes_make_way_the_slowest_first() -> None:
     assert held(traffic) == 90 * MIB
 
 
-def test_the_end_of_the_address_space_is_kept_away_from() -> None:
+def test_a_margin_of_the_address_space_is_kept_free() -> None:
     left = MARGIN + 50 * MIB
     traffic = Traffic(100 * MIB, lambda: left)
     traffic.expect(Request(), 10 * MIB, raw=True)
@@ -147,7 +147,7 @@ def test_the_end_of_the_address_space_is_kept_away_from() -> None:
         traffic.expect(Request(), 10 * MIB, raw=True)
 
 
-def test_a_body_of_the_control_plane_is_given_back_however_it_ends() -> None:
+def test_memory_for_a_control_plane_body_is_released_after_an_error() -> None:
     traffic = Traffic(100 * MIB)
     headers = {b"content-length": b"%d" % (10 * MIB)}
     with pytest.raises(ZeroDivisionError), traffic.body(headers, 64 * MIB) as grown:
@@ -158,7 +158,7 @@ def test_a_body_of_the_control_plane_is_given_back_however_it_ends() -> None:
     assert held(traffic) == 0
 
 
-def test_outputs_of_several_runs_are_reserved_before_they_are_made() -> None:
+def test_memory_for_outputs_of_several_runs_is_reserved_before_the_runs() -> None:
     traffic = Traffic(10 * MIB)
     assert traffic.outputs(LARGE) is None and held(traffic) == 0
     first = traffic.outputs(6 * MIB)

@@ -1,4 +1,4 @@
-"""Arm cores are named by the numbers of /proc/cpuinfo; what is not known keeps its numbers."""
+"""Arm cores are named from the numbers of /proc/cpuinfo; unknown cores keep their numbers."""
 
 import pytest
 from hypothesis import given
@@ -38,12 +38,12 @@ def test_each_kind_of_core_is_named_once_in_the_order_of_the_machine() -> None:
     assert core_names([little, little, {}, big, little]) == "Arm Cortex-A55, Arm Cortex-A78"
 
 
-def test_every_part_has_a_maker_and_each_name_stands_for_one_part() -> None:
+def test_every_part_has_a_maker_and_names_are_unique() -> None:
     assert PARTS.keys() <= MAKERS.keys()
     for parts in PARTS.values():
         assert len(set(parts.values())) == len(parts)
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(["CPU implementer", "CPU part"]), st.text())))
-def test_any_text_of_the_kernel_is_taken(processors: list[dict[str, str]]) -> None:
+def test_any_cpuinfo_text_is_accepted(processors: list[dict[str, str]]) -> None:
     assert isinstance(core_names(processors), str)

@@ -1,4 +1,4 @@
-"""Fusions that are left out by measurement; the answers stay."""
+"""Fusions that are disabled by measurement; the answers do not change."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ WIDTH = 64
 
 @pytest.fixture
 def normalising(tmp_path: Path) -> Path:
-    """Rows [n, t, 64] plus their half, normalised."""
+    """A model that adds half of the rows [n, t, 64] to the rows and normalises the sums."""
     nodes = [
         helper.make_node("Mul", ["x", "half"], ["h"]),
         helper.make_node("Add", ["x", "h"], ["s"]),
@@ -46,7 +46,7 @@ def normalising(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("fused", "apart", "left_out"), [(101e-6, 15e-6, True), (20e-6, 22e-6, False), (0, 0, False)]
 )
-def test_a_fusion_that_takes_longer_than_its_parts_is_left_out(
+def test_a_fusion_slower_than_its_parts_is_disabled(
     fused: float, apart: float, left_out: bool, normalising: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert costs_more(fused, apart) is left_out
@@ -63,14 +63,14 @@ def test_a_fusion_that_takes_longer_than_its_parts_is_left_out(
     np.testing.assert_allclose(session.run((x,))[0], want, rtol=1e-4, atol=1e-5)
 
 
-def test_graphs_that_normalise_nothing_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_graphs_without_normalisation_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fusions, "_seconds", lambda: (1.0, 0.1))
     assert slow_fusions(frozenset({"MatMul", "Add", "ReduceMean"})) == ()
     assert slow_fusions(frozenset({"LayerNormalization"})) == (SKIP_LAYER_NORM,)
     assert slow_fusions(frozenset({"ReduceMean", "Sqrt", "Pow"})) == (SKIP_LAYER_NORM,)
 
 
-def test_the_trial_takes_what_it_measures_from_real_runs() -> None:
+def test_the_trial_measures_real_runs() -> None:
     fused, apart = fusions._seconds()
     assert fused > 0
     assert apart > 0

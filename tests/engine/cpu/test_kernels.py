@@ -1,4 +1,4 @@
-"""Which eight-bit kernels run: the rule with given facts, and the trial on this machine."""
+"""The choice of eight-bit kernels: the rule for given facts, and the trial on this machine."""
 
 import threading
 from pathlib import Path
@@ -30,12 +30,14 @@ DEFAULT, EXACT = Kernels.DEFAULT, Kernels.EXACT
         (EXACT, False, True, EXACT),
     ],
 )
-def test_the_rule(asked: Kernels | None, saturating: bool, fit: bool, runs: Kernels) -> None:
+def test_the_rule_for_choosing_kernels(
+    asked: Kernels | None, saturating: bool, fit: bool, runs: Kernels
+) -> None:
     assert choose(asked, saturating, fit) is runs
 
 
 def product(top: int = 127, kind: int = TensorProto.UINT8) -> onnx.ModelProto:
-    """A product of bytes with weights that are all ``top``."""
+    """A product of bytes with weights that are all equal to ``top``."""
     return graphs.model(
         [graphs.node("MatMulInteger", "x", "w", to="y")],
         [graphs.value("x", ["batch", 64], kind)],
@@ -48,7 +50,7 @@ def saved(model: onnx.ModelProto, folder: Path) -> Path:
     return graphs.save(model, folder) / "model.onnx"
 
 
-def test_the_trial_agrees_with_a_product_of_its_own(tmp_path: Path) -> None:
+def test_the_trial_agrees_with_a_separate_product(tmp_path: Path) -> None:
     runtime = ort.InferenceSession(saved(product(), tmp_path), providers=["CPUExecutionProvider"])
     (sums,) = runtime.run(None, {"x": np.full((4, 64), 255, np.uint8)})
     assert saturates() == bool((sums != 64 * 255 * 127).any())
@@ -69,7 +71,7 @@ def test_weights_are_read_only_where_the_machine_saturates(
 
 
 @pytest.mark.parametrize("saturating", [True, False])
-def test_default_kernels_that_were_asked_for_and_saturate_get_a_note(
+def test_requested_default_kernels_that_may_saturate_have_a_note(
     saturating: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "saturates", lambda: saturating)
@@ -80,7 +82,7 @@ def test_default_kernels_that_were_asked_for_and_saturate_get_a_note(
         assert Session(path, SessionOptions()).kernels_note == ""
 
 
-def test_where_it_saturates_eight_bits_get_the_exact_kernels_and_seven_do_not(
+def test_only_eight_bit_weights_use_exact_kernels_on_a_saturating_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "saturates", lambda: True)
@@ -92,7 +94,7 @@ def test_where_it_saturates_eight_bits_get_the_exact_kernels_and_seven_do_not(
         assert (sums == 64 * 255 * top).all()
 
 
-def test_weights_that_a_request_may_give_are_told_since_no_kernel_is_exact_for_them(
+def test_weights_that_a_request_may_replace_have_a_note(
     tmp_path: Path,
 ) -> None:
     for top, noted in ((127, True), (64, False)):
@@ -103,14 +105,14 @@ def test_weights_that_a_request_may_give_are_told_since_no_kernel_is_exact_for_t
     assert Session(saved(product(), tmp_path), SessionOptions(kernels=EXACT)).kernels_note == ""
 
 
-def test_an_onnx_runtime_that_cannot_run_the_trial_counts_as_one_that_saturates(
+def test_a_machine_on_which_the_trial_fails_counts_as_saturating(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(kernels, "model", lambda: b"nothing of ONNX")
     assert saturates.__wrapped__()
 
 
-def test_threads_that_ask_at_once_hear_the_same() -> None:
+def test_concurrent_threads_get_the_same_result_of_the_trial() -> None:
     saturates.cache_clear()
     heard: list[bool] = []
     threads = [threading.Thread(target=lambda: heard.append(saturates())) for _ in range(8)]
@@ -121,7 +123,7 @@ def test_threads_that_ask_at_once_hear_the_same() -> None:
     assert heard == [saturates()] * 8
 
 
-def test_the_trial_is_a_model_and_the_exact_kernels_pass_it(tmp_path: Path) -> None:
+def test_the_trial_is_a_valid_model_and_exact_kernels_pass_it(tmp_path: Path) -> None:
     (tmp_path / "trial.onnx").write_bytes(saturation.model())
     onnx.checker.check_model(onnx.load(tmp_path / "trial.onnx"), full_check=True)
     session = Session(tmp_path / "trial.onnx", SessionOptions(kernels=EXACT))

@@ -1,4 +1,4 @@
-"""What the kernel tells of a CPU, and what follows for each format."""
+"""The CPU as the operating system describes it, and the advice for each format."""
 
 import platform
 from pathlib import Path
@@ -27,7 +27,7 @@ AMX = "model name : Xeon\nflags : avx2 avx512f avx512_vnni amx_int8\n"
 
 @pytest.mark.parametrize("saturates", [True, False])
 @pytest.mark.parametrize("cpuinfo", [AVX2, AMX])
-def test_what_was_tried_is_advised_whatever_the_features_say(
+def test_advice_follows_the_saturation_trial_and_not_the_features(
     cpuinfo: str, saturates: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
@@ -38,7 +38,7 @@ def test_what_was_tried_is_advised_whatever_the_features_say(
     assert found.has("amx_int8") is (cpuinfo is AMX)
 
 
-def test_arm_speaks_of_its_own_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arm_features_are_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     found = machine(tmp_path, "Features : fp asimd asimdhp asimddp i8mm sve\nCPU part : 0xd40\n")
     assert {f.name for f in found.features if f.present} == {"dot product", "i8mm", "FP16", "SVE"}
@@ -66,7 +66,7 @@ def cores(*kinds: tuple[str, str]) -> str:
         ([("0x7f", "0x001")], "implementer 0x7f part 0x001"),
     ],
 )
-def test_an_arm_core_has_a_name(
+def test_arm_cores_are_named(
     kinds: list[tuple[str, str]], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
@@ -76,31 +76,33 @@ def test_an_arm_core_has_a_name(
 @pytest.mark.parametrize(
     ("maker", "name"), [("0x41", "Arm Cortex-A72"), ("0x00", "ARMv8 Processor rev 0 (v8l)")]
 )
-def test_the_core_says_more_than_its_architecture(maker: str, name: str, tmp_path: Path) -> None:
+def test_the_core_name_has_priority_over_the_architecture(
+    maker: str, name: str, tmp_path: Path
+) -> None:
     general = "model name\t: ARMv8 Processor rev 0 (v8l)\n"
     assert machine(tmp_path, general + cores((maker, "0xd08"))).cpu == name
 
 
 @pytest.mark.parametrize("cpuinfo", ["", "CPU part : soon\n", "no colon"])
-def test_what_the_kernel_does_not_tell_has_no_name(
+def test_a_cpu_without_a_name_in_cpuinfo_is_unknown(
     cpuinfo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.processor", lambda: "")
     assert machine(tmp_path, cpuinfo).cpu == "unknown"
 
 
-def test_a_memory_limit_is_told(tmp_path: Path) -> None:
+def test_a_memory_limit_is_reported(tmp_path: Path) -> None:
     found = machine(tmp_path, "", "2000000000")
     assert (found.memory_bytes, found.memory_limit) == (16_384_000_000, 2_000_000_000)
     assert any("2.0 GB" in line for line in found.advice)
 
 
-def test_kernels_are_measured_here() -> None:
+def test_kernels_are_measured_on_this_machine() -> None:
     found = measure_kernels()
     speed = found["speed"]
     assert speed["FP32 MatMul"] == 1.0
     assert all(ratio > 0 for ratio in speed.values())
-    # Both sets where they differ: never for floats, and never for weights of seven bits.
+    # Both kernel sets where they differ: never for floats, and never for 7-bit weights.
     other = "default" if found["u8s8_saturates"] else "exact"
     for name in (name for name in speed if name.endswith(" kernels")):
         assert name.endswith(f", {other} kernels") and name.rpartition(", ")[0] in speed
@@ -112,7 +114,7 @@ def test_both_sets_of_kernels_are_measured_on_x86() -> None:
     assert sum(name.endswith(" kernels") for name in measure_kernels()["speed"]) >= 2
 
 
-def test_the_text_holds_every_part() -> None:
+def test_the_text_contains_every_part() -> None:
     from service.quantization.evaluate.kernel_speeds import hardware
 
     text = hardware_text(hardware(timed=False))

@@ -1,4 +1,4 @@
-"""A profile survives report.json; two machines are alike if their 8-bit kernels run alike."""
+"""A profile is unchanged by report.json; like 8-bit kernels are expected to have the same speed."""
 
 import json
 from dataclasses import replace
@@ -26,11 +26,11 @@ EPYC = Profile("AMD EPYC", "x86_64", ("avx2", "avx512_vnni"), False, Kernels.DEF
 
 
 @given(PROFILES)
-def test_a_profile_survives_a_report(profile: Profile) -> None:
+def test_a_profile_is_read_from_a_report_unchanged(profile: Profile) -> None:
     assert Profile.read(json.loads(json.dumps(profile.values()))) == profile
 
 
-def test_the_profile_of_a_machine_has_its_byte_products_in_order() -> None:
+def test_the_byte_products_of_a_profile_are_sorted() -> None:
     features = (
         Feature("avx512_vnni", True, ""),
         Feature("avx2", True, ""),
@@ -51,9 +51,7 @@ def test_the_profile_of_a_machine_has_its_byte_products_in_order() -> None:
         ({"kernels": Kernels.EXACT}, False),
     ],
 )
-def test_speed_is_expected_to_be_the_same_on_like_kernels(
-    change: dict[str, Any], same: bool
-) -> None:
+def test_the_same_speed_is_expected_on_like_kernels(change: dict[str, Any], same: bool) -> None:
     other = replace(EPYC, **change)
     assert EPYC.same_speed(other) is other.same_speed(EPYC) is same
 
@@ -61,14 +59,14 @@ def test_speed_is_expected_to_be_the_same_on_like_kernels(
 @pytest.mark.parametrize(
     "change", [{"kernels": "fast"}, {"kernels": None}, {"byte_products": None}, {"cpu": ...}]
 )
-def test_values_that_are_no_profile_are_refused(change: dict[str, Any]) -> None:
+def test_invalid_profiles_are_refused(change: dict[str, Any]) -> None:
     values = EPYC.values() | change
     values = {key: value for key, value in values.items() if value is not ...}
     with pytest.raises((KeyError, TypeError, ValueError)):
         Profile.read(values)
 
 
-def test_a_profile_is_shown_with_its_widest_byte_products() -> None:
+def test_the_text_of_a_profile_names_its_widest_byte_products() -> None:
     assert str(EPYC) == "AMD EPYC (x86_64, avx512_vnni), default kernels"
     bare = replace(EPYC, byte_products=(), kernels=Kernels.EXACT)
     assert str(bare) == "AMD EPYC (x86_64, no byte products), exact kernels"

@@ -1,4 +1,4 @@
-"""Execution providers: which the installed ONNX Runtime has, and the options that each gets."""
+"""Execution providers: the installed ones, and the options of each."""
 
 import json
 from pathlib import Path
@@ -13,14 +13,14 @@ from service.engine.runtime.session import Session
 from tests.engine import graphs
 
 
-def test_every_build_has_the_provider_for_cpus() -> None:
+def test_every_build_has_the_cpu_provider() -> None:
     assert installed()[0] is Provider.CPU
     check_installed(Provider.CPU)
     assert Provider.CPU.options(4) == {}
 
 
 @pytest.mark.parametrize(("cores", "threads", "streams"), [(8, 2, 4), (2, 2, 1), (2, 4, 1)])
-def test_openvino_has_a_stream_for_each_run_side_by_side(
+def test_openvino_has_a_stream_for_each_concurrent_run(
     cores: int, threads: int, streams: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(providers, "usable_cores", lambda: cores)
@@ -31,12 +31,12 @@ def test_openvino_has_a_stream_for_each_run_side_by_side(
     assert settings["INFERENCE_PRECISION_HINT"] == "f32"
 
 
-def test_xnnpack_has_a_pool_of_its_own() -> None:
+def test_xnnpack_has_its_own_thread_pool() -> None:
     assert Provider.XNNPACK.options(3) == {"intra_op_num_threads": "3"}
 
 
 @pytest.mark.skipif(Provider.XNNPACK.installed, reason="this build of ONNX Runtime has XNNPACK")
-def test_a_provider_that_is_missing_is_named(tmp_path: Path) -> None:
+def test_a_missing_provider_is_named_in_the_error(tmp_path: Path) -> None:
     path = graphs.save(graphs.linear(), tmp_path) / "model.onnx"
     with pytest.raises(LoadFailed) as caught:
         Session(path, SessionOptions(provider=Provider.XNNPACK))
@@ -45,6 +45,6 @@ def test_a_provider_that_is_missing_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(Provider.OPENVINO.installed, reason="this build of ONNX Runtime has OpenVINO")
-def test_the_package_with_openvino_is_named() -> None:
+def test_the_error_names_the_package_with_openvino() -> None:
     with pytest.raises(LoadFailed, match="pip install onnxruntime-openvino"):
         check_installed(Provider.OPENVINO)

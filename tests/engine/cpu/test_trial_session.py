@@ -1,4 +1,4 @@
-"""A trial runs a small model on one thread, with the optimizers that it asks for."""
+"""A trial runs a small model on one thread, with the requested optimizers."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def test_a_model_runs_on_one_thread_of_the_cpu() -> None:
     assert session.get_session_options().intra_op_num_threads == 1
 
 
-def test_a_model_that_onnx_runtime_rejects_is_an_error_without_output(
+def test_a_rejected_model_is_an_error_and_prints_nothing(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(Exception, match="(?i)protobuf|model"):

@@ -12,7 +12,7 @@ TEMPLATE = (
     " + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}"
     "{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-"""That of SmolLM2, in short."""
+"""A short form of SmolLM2's template."""
 TOOL_TEMPLATE = (
     "{% if tools %}{{ '<|im_start|>system\\n' + tools | tojson + ' <tool_call></tool_call>' }}"
     "{{ '<|im_end|>\\n' }}{% endif %}{% for message in messages %}"
@@ -21,14 +21,14 @@ TOOL_TEMPLATE = (
     " 'arguments': call.function.arguments} | tojson + '</tool_call>' }}{% endfor %}"
     "{{ '<|im_end|>\\n' }}{% endfor %}{{ '<|im_start|>assistant\\n' }}"
 )
-"""One in the form of Hermes and Qwen, that shows the model what it may call."""
+"""A template in the form of Hermes and Qwen, which shows the callable functions to the model."""
 TEXT = "".join(topics.topics[name] for name in sorted(topics.topics)[:20])
-"""Of Python's own help: English, and enough of it for all 512 tokens."""
+"""Text of Python's help: English, and long enough for all 512 tokens."""
 
 
 @cache
 def tokenizer_json() -> str:
-    """A byte-level tokenizer, as GPT-2's and SmolLM2's."""
+    """Return a byte-level tokenizer, of the same kind as GPT-2's and SmolLM2's."""
     found = Tokenizer(models.BPE())
     found.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     found.decoder = decoders.ByteLevel()
@@ -43,7 +43,7 @@ def tokenizer_json() -> str:
 
 
 def write_tokenizer(folder: Path) -> None:
-    """The tokenizer's files, in a model's folder."""
+    """Write the tokenizer's files to a model's folder."""
     (folder / "tokenizer.json").write_text(tokenizer_json())
     (folder / "tokenizer_config.json").write_text(
         '{"bos_token": "<|im_start|>", "eos_token": {"content": "<|im_end|>"}, "pad_token": null}'

@@ -29,7 +29,7 @@ def told(tokenizer: Tokenizer, text: str, room: int = 1000, **asked: Any) -> lis
     return deltas
 
 
-def test_the_model_ends_it(tokenizer: Tokenizer) -> None:
+def test_an_end_token_of_the_model_ends_an_answer(tokenizer: Tokenizer) -> None:
     deltas = told(tokenizer, "a café 🙂<|im_end|>more")
     assert "".join(each.text for each in deltas) == "a café 🙂"
     assert deltas[-1].finish is FinishReason.STOP
@@ -37,29 +37,31 @@ def test_the_model_ends_it(tokenizer: Tokenizer) -> None:
     assert [each.finish for each in deltas[:-1]] == [None] * (len(deltas) - 1)
 
 
-def test_its_length_ends_it(tokenizer: Tokenizer) -> None:
+def test_the_token_limit_ends_an_answer(tokenizer: Tokenizer) -> None:
     for limits in ({"max_tokens": 3}, {"room": 3}, {"max_tokens": 9, "room": 3}):
         deltas = told(tokenizer, "1234567890", **limits)
         assert (deltas[-1].finish, deltas[-1].tokens) == (FinishReason.LENGTH, 3)
 
 
-def test_half_a_character_at_the_end_is_told_as_one(tokenizer: Tokenizer) -> None:
+def test_an_incomplete_character_at_the_end_is_a_replacement_character(
+    tokenizer: Tokenizer,
+) -> None:
     deltas = told(tokenizer, "🙂", max_tokens=2)
     assert [each.text for each in deltas] == ["\ufffd"]
 
 
-def test_a_stop_string_ends_it_and_is_not_told(tokenizer: Tokenizer) -> None:
+def test_a_stop_string_ends_an_answer_and_is_left_out(tokenizer: Tokenizer) -> None:
     deltas = told(tokenizer, "one two three four", stop=("three",))
     assert "".join(each.text for each in deltas) == "one two "
     assert deltas[-1].finish is FinishReason.STOP
 
 
-def test_a_stop_string_that_does_not_come_is_told_up_to_the_end(tokenizer: Tokenizer) -> None:
+def test_an_incomplete_stop_string_at_the_end_is_returned(tokenizer: Tokenizer) -> None:
     deltas = told(tokenizer, "one two thr<|im_end|>", stop=("three",))
     assert "".join(each.text for each in deltas) == "one two thr"
 
 
-def test_before_the_least_number_of_tokens_nothing_ends_it(tokenizer: Tokenizer) -> None:
+def test_an_answer_does_not_end_before_min_tokens(tokenizer: Tokenizer) -> None:
     deltas = told(tokenizer, "a b c d", stop=("b",), min_tokens=100)
     assert "".join(each.text for each in deltas) == "a b c d"
     answer = Answer(GenerationRequest((1,), min_tokens=1), tokenizer, (EOS,), 9)
@@ -68,12 +70,12 @@ def test_before_the_least_number_of_tokens_nothing_ends_it(tokenizer: Tokenizer)
     assert not answer.sampler.bar
 
 
-def test_who_ignores_the_end_gets_more(tokenizer: Tokenizer) -> None:
+def test_an_answer_continues_after_the_end_token_with_ignore_eos(tokenizer: Tokenizer) -> None:
     deltas = told(tokenizer, "a<|im_end|>b", ignore_eos=True)
     assert "".join(each.text for each in deltas) == "ab"
 
 
-def test_tokens_are_told_with_their_text(tokenizer: Tokenizer) -> None:
+def test_tokens_are_returned_with_text_and_log_probability(tokenizer: Tokenizer) -> None:
     asked = SamplingParameters(logprobs=2)
     deltas = told(tokenizer, "e<|im_end|>", sampling=asked)
     assert len(deltas) == 2
@@ -83,7 +85,7 @@ def test_tokens_are_told_with_their_text(tokenizer: Tokenizer) -> None:
     assert not told(tokenizer, "e")[0].chosen
 
 
-def test_tokens_of_one_character_are_told_together(tmp_path: Path) -> None:
+def test_tokens_of_one_character_are_returned_together(tmp_path: Path) -> None:
     write_tokenizer(tmp_path)
     mine = Tokenizer(tmp_path / "tokenizer.json")
     deltas = told(mine, "🙂x", sampling=SamplingParameters(logprobs=0))

@@ -32,8 +32,8 @@ SETTINGS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("lanes", [1, 2])
-async def test_alone_as_joined(tmp_path: Path, lanes: int) -> None:
-    """Twelve requests that come one after the other share rows; each gets what it gets alone."""
+async def test_answers_are_the_same_alone_and_in_a_batch(tmp_path: Path, lanes: int) -> None:
+    """Twelve requests arrive one after the other and share batches; each gets its text as alone."""
     asked = [
         request(seed, 3 + 7 * seed, max_tokens=5 + 3 * seed, **SETTINGS[seed % 4])
         for seed in range(12)
@@ -50,7 +50,7 @@ async def test_alone_as_joined(tmp_path: Path, lanes: int) -> None:
     assert [each.finish for each in joined] == [FinishReason.LENGTH] * 12
 
 
-async def test_pieces_come_as_they_are_made(tmp_path: Path) -> None:
+async def test_pieces_are_streamed_during_generation(tmp_path: Path) -> None:
     with batcher(tmp_path) as engine:
         stream = engine.generate(request(max_tokens=40))
         pieces = [delta async for delta in stream]
@@ -59,7 +59,7 @@ async def test_pieces_come_as_they_are_made(tmp_path: Path) -> None:
     assert pieces[-1].tokens == 40
 
 
-async def test_who_leaves_frees_the_row(tmp_path: Path) -> None:
+async def test_a_closed_stream_frees_its_row(tmp_path: Path) -> None:
     events: list[Event] = []
     with batcher(tmp_path, events, rows=1) as engine:
         first = engine.generate(request(max_tokens=100))
@@ -78,7 +78,7 @@ async def test_who_leaves_frees_the_row(tmp_path: Path) -> None:
     assert [e.outcome for e in events if isinstance(e, RequestDropped)] == [Outcome.CANCELLED]
 
 
-async def test_the_queue_is_bounded(tmp_path: Path) -> None:
+async def test_a_full_queue_refuses_requests(tmp_path: Path) -> None:
     with batcher(tmp_path, limit=2, rows=1) as engine:
         streams = [engine.generate(request(max_tokens=100))]
         while engine.waiting:
@@ -89,7 +89,7 @@ async def test_the_queue_is_bounded(tmp_path: Path) -> None:
         assert all([(await whole(each)).finish for each in streams])
 
 
-async def test_who_waits_too_long_is_told(tmp_path: Path) -> None:
+async def test_a_request_that_waits_past_its_deadline_is_refused(tmp_path: Path) -> None:
     events: list[Event] = []
     with batcher(tmp_path, events, rows=1) as engine:
         first = engine.generate(request(max_tokens=118))
@@ -100,7 +100,7 @@ async def test_who_waits_too_long_is_told(tmp_path: Path) -> None:
     assert [e.outcome for e in events if isinstance(e, RequestDropped)] == [Outcome.EXPIRED]
 
 
-async def test_urgent_ones_come_first(tmp_path: Path) -> None:
+async def test_urgent_requests_run_first(tmp_path: Path) -> None:
     order: list[str] = []
 
     async def read(name: str, stream: Any) -> None:
@@ -117,7 +117,7 @@ async def test_urgent_ones_come_first(tmp_path: Path) -> None:
     assert order == ["running", "urgent", "usual", "late"]
 
 
-async def test_what_is_running_ends_when_it_is_closed(tmp_path: Path) -> None:
+async def test_running_and_waiting_requests_get_an_error_at_close(tmp_path: Path) -> None:
     with batcher(tmp_path, rows=1) as engine:
         streams = [engine.generate(request(max_tokens=118)) for _ in range(3)]
         engine.close()
@@ -139,8 +139,8 @@ async def test_a_drain_waits_for_the_last_token(tmp_path: Path) -> None:
         assert (await reading).tokens == 50
 
 
-async def test_nothing_holds_it_when_it_is_over(tmp_path: Path) -> None:
-    """Not even a reference cycle: memory must not wait for a collection."""
+async def test_a_closed_batcher_is_freed_at_once(tmp_path: Path) -> None:
+    """There is no reference cycle, so memory does not wait for a garbage collection."""
     with batcher(tmp_path) as engine:
         await whole(engine.generate(request(timeout=1000.0)))
         engine.close()
@@ -151,13 +151,13 @@ async def test_nothing_holds_it_when_it_is_over(tmp_path: Path) -> None:
         del engine
         until = asyncio.get_running_loop().time() + PATIENCE
         while gone() is not None and asyncio.get_running_loop().time() < until:
-            await asyncio.sleep(0.01)  # its thread returns from telling that it ends
+            await asyncio.sleep(0.01)  # time for its thread to return after the last report
         assert gone() is None
     finally:
         gc.enable()
 
 
-async def test_a_run_that_fails_ends_its_requests_and_no_other(tmp_path: Path) -> None:
+async def test_a_failed_run_ends_only_its_own_requests(tmp_path: Path) -> None:
     with batcher(tmp_path) as engine:
         decoder = engine._language.decoders[0]
         reads, read = iter(range(100)), decoder.read
@@ -185,7 +185,7 @@ async def test_a_run_that_fails_ends_its_requests_and_no_other(tmp_path: Path) -
         ({"sampling": SamplingParameters(bias={512: 1.0})}, "512 is not a token id"),
     ],
 )
-async def test_what_does_not_fit_is_refused(
+async def test_requests_that_do_not_fit_the_model_are_refused(
     tmp_path: Path, asked: dict[str, Any], why: str
 ) -> None:
     with batcher(tmp_path) as engine, pytest.raises(InputRejected, match=why):
@@ -203,7 +203,7 @@ async def test_tensors_are_refused(tmp_path: Path) -> None:
         engine.submit((np.zeros(1),), 1, Terms(), asyncio.get_running_loop().create_future())
 
 
-async def test_steps_are_told(tmp_path: Path) -> None:
+async def test_steps_are_reported_as_events(tmp_path: Path) -> None:
     events: list[Event] = []
     with batcher(tmp_path, events, chunk=8) as engine:
         both = [engine.generate(request(seed, 20, max_tokens=5)) for seed in range(2)]

@@ -5,13 +5,13 @@ from service.engine.generation.scheduler import Move
 from service.engine.host.resources import resident_bytes
 
 
-def test_sizes() -> None:
+def test_sizes_of_the_cache() -> None:
     cache = Cache(3, (4, 2, 100, 16), np.float16)
     assert cache.token_bytes == 2 * 3 * 2 * 16 * 2
     assert cache.most_bytes == 4 * 100 * cache.token_bytes
 
 
-def test_memory_is_taken_as_rows_grow() -> None:
+def test_memory_grows_with_the_rows() -> None:
     before = resident_bytes()
     cache = Cache(8, (8, 4, 8192, 64), np.float32)
     assert cache.most_bytes == 2**30
@@ -21,7 +21,7 @@ def test_memory_is_taken_as_rows_grow() -> None:
     assert resident_bytes() - before < 2**27
 
 
-def test_a_row_moves_without_the_others() -> None:
+def test_moving_a_row_does_not_change_others() -> None:
     cache = Cache(1, (3, 2, 5, 4), np.float32)
     keys, values = cache.layers[0]
     keys[2], values[2] = 7, 8

@@ -14,11 +14,11 @@ def render(source: str, *messages: dict[str, str]) -> str:
     return ChatTemplate(source, {"bos_token": "<s>"}).render(messages or (USER,))
 
 
-def test_messages_become_text() -> None:
+def test_messages_are_rendered_to_text() -> None:
     assert render(TEMPLATE) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
 
 
-def test_what_templates_of_the_hub_use() -> None:
+def test_features_used_by_templates_of_the_hub() -> None:
     assert (
         render("{{ bos_token }}{{ messages | tojson }}") == '<s>[{"role": "user", "content": "Hi"}]'
     )
@@ -48,23 +48,23 @@ def test_what_templates_of_the_hub_use() -> None:
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),
     ],
 )
-def test_what_goes_wrong_is_the_clients_to_read(source: str, why: str) -> None:
+def test_template_errors_are_returned_to_the_client(source: str, why: str) -> None:
     with pytest.raises(InputRejected, match=f"chat template refuses these messages: .*({why})"):
         render(source)
 
 
-def test_no_template_runs_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_templates_are_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.engine.generation.chat_template.MOST_TEXT", 1000)
     with pytest.raises(InputRejected, match="takes too long, or creates"):
         render("{% for a in range(9999) %}{{ a }}{% endfor %}")
 
 
-def test_one_that_is_not_valid_keeps_the_model_from_being_loaded() -> None:
+def test_an_invalid_template_fails_the_load() -> None:
     with pytest.raises(LoadFailed, match="the chat template is not valid: "):
         ChatTemplate("{% for %}", {})
 
 
-def test_where_it_is_read_from(tmp_path: Path) -> None:
+def test_the_files_that_a_template_is_read_from(tmp_path: Path) -> None:
     assert read_chat_template(tmp_path) is None
     write_tokenizer(tmp_path)
     config = {"chat_template": "{{ eos_token }}!", "eos_token": {"content": "</s>"}}

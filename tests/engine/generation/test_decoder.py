@@ -31,7 +31,7 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def whole(tiny: Session, tokens: list[int]) -> Any:
-    """The last scores of a text, without a cache of ours."""
+    """Return the last scores of a text, computed without our cache."""
     empty = np.zeros((1, tiny_llama.KV_HEADS, 0, tiny_llama.SIZE), np.float32)
     feed = {spec.name: empty for spec in tiny.signature.inputs}
     feed["input_ids"] = np.array([tokens], np.int64)
@@ -43,7 +43,7 @@ def text(seed: int, length: int) -> list[int]:
     return np.random.default_rng(seed).integers(3, tiny_llama.VOCABULARY, length).tolist()
 
 
-def test_chunks_and_rows_of_different_lengths(tiny: Session) -> None:
+def test_scores_match_with_chunks_and_rows_of_different_lengths(tiny: Session) -> None:
     decoder = Decoder(tiny, config(), 4, CONTEXT, new_control())
     texts = [text(seed, length) for seed, length in enumerate((3, 17, 9))]
     for row, tokens in enumerate(texts):
@@ -86,7 +86,9 @@ def test_a_run_can_be_ended(tiny: Session) -> None:
         ({"outputs": {"logits": "scores"}}, 'has no output "scores"'),
     ],
 )
-def test_what_does_not_fit_is_named(tiny: Session, change: dict[str, Any], why: str) -> None:
+def test_a_graph_that_does_not_fit_its_configuration_is_refused(
+    tiny: Session, change: dict[str, Any], why: str
+) -> None:
     decoder = tiny_llama.config()["model"]["decoder"] | change
     with pytest.raises(LoadFailed, match=why):
         Decoder(tiny, config(decoder=decoder), 1, CONTEXT, new_control())

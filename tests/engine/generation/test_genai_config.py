@@ -9,7 +9,7 @@ from service.engine.storage.folder import is_language_model
 from tests.engine.generation import tiny_llama
 
 
-def test_what_the_builder_writes(tmp_path: Path) -> None:
+def test_configurations_of_the_builder_are_read(tmp_path: Path) -> None:
     assert not is_language_model(tmp_path)
     (tmp_path / "genai_config.json").write_text(json.dumps(tiny_llama.config()))
     assert is_language_model(tmp_path)
@@ -34,7 +34,9 @@ def test_several_tokens_may_end_an_answer(tmp_path: Path) -> None:
         ("[" * 100_000, "genai_config.json is not JSON"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, text: str, why: str) -> None:
+def test_invalid_configurations_are_refused_with_the_reason(
+    tmp_path: Path, text: str, why: str
+) -> None:
     (tmp_path / "genai_config.json").write_text(text)
     with pytest.raises(LoadFailed, match=why):
         read_config(tmp_path)

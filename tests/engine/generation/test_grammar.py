@@ -25,7 +25,7 @@ def grammars(tokenizer: Tokenizer) -> Grammars:
 
 
 def answer(grammars: Grammars, tokenizer: Tokenizer, form: Form, seed: int, bar: bool) -> str:
-    """A random text of a form."""
+    """Return a random text that a form allows."""
     sampler = Sampler(SamplingParameters(seed=seed), (), (EOS,), grammars.grammar(form))
     sampler.bar = bar
     tokens: list[int] = []
@@ -40,15 +40,13 @@ def answer(grammars: Grammars, tokenizer: Tokenizer, form: Form, seed: int, bar:
 
 
 @pytest.mark.parametrize("bar", [False, True])
-def test_whatever_is_likely_the_form_is_kept_to(
-    grammars: Grammars, tokenizer: Tokenizer, bar: bool
-) -> None:
+def test_random_tokens_follow_the_form(grammars: Grammars, tokenizer: Tokenizer, bar: bool) -> None:
     for seed in range(10):
         text = answer(grammars, tokenizer, Form("regex", "(cat|dog)[0-9]{2}"), seed, bar)
         assert text[:3] in ("cat", "dog") and len(text) == 5 and text[3:].isdigit()
 
 
-def test_a_copy_goes_its_own_way(grammars: Grammars, tokenizer: Tokenizer) -> None:
+def test_a_copy_is_independent(grammars: Grammars, tokenizer: Tokenizer) -> None:
     one = grammars.grammar(Form("regex", "ab"))
     other = one.copy()
     (token,) = tokenizer.encode("a", special=False)
@@ -65,12 +63,12 @@ def test_a_copy_goes_its_own_way(grammars: Grammars, tokenizer: Tokenizer) -> No
         Form("json_schema", "[1]"),
     ],
 )
-def test_what_nothing_can_have_is_refused(grammars: Grammars, form: Form) -> None:
+def test_unusable_forms_are_refused(grammars: Grammars, form: Form) -> None:
     with pytest.raises(InputRejected, match=f"the {form.name} is not usable: "):
         grammars.grammar(form)
 
 
-def test_without_the_package_it_says_which_to_install(
+def test_the_error_names_the_missing_package(
     grammars: Grammars, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "llguidance", None)

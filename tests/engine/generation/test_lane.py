@@ -1,4 +1,4 @@
-"""One lane by hand: a long prompt is read in chunks between the tokens of another request."""
+"""A single lane: a long prompt is read in chunks between the tokens of another request."""
 
 import asyncio
 from pathlib import Path
@@ -11,7 +11,7 @@ from service.engine.generation.stream import Stream
 from tests.engine.generation.tiny_batcher import language, request
 
 
-async def test_a_long_prompt_holds_nobody_up(tmp_path: Path) -> None:
+async def test_a_long_prompt_does_not_delay_other_requests(tmp_path: Path) -> None:
     model, shared = language(tmp_path, rows=2, chunk=8), Shared(9)
     loop, over = asyncio.get_running_loop(), asyncio.Event()
     reports: list[Report] = []

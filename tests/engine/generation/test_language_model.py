@@ -4,7 +4,7 @@ from tests.engine.generation.tiny_batcher import language
 from tests.engine.generation.tiny_llama import CONTEXT
 
 
-def test_rows_of_all_lanes_count(tmp_path: Path) -> None:
+def test_slots_and_cache_cover_all_lanes(tmp_path: Path) -> None:
     found = language(tmp_path, lanes=3, rows=2)
     assert found.slots == 6
     assert found.cache_bytes == 6 * CONTEXT * found.decoders[0].cache.token_bytes

@@ -34,8 +34,8 @@ def sampler(**given_: Any) -> Sampler:
 
 
 @given(st.lists(settings, min_size=1, max_size=8), st.integers(0, 5))
-def test_alone_as_together(given_: list[dict[str, Any]], seed: int) -> None:
-    """Three steps of several answers, together and each alone: the same tokens."""
+def test_samples_are_the_same_alone_and_in_a_batch(given_: list[dict[str, Any]], seed: int) -> None:
+    """Three steps of several answers give the same tokens together and alone."""
     steps = [scores(len(given_), seed=10 * seed + step) for step in range(3)]
     together, alone = ([sampler(**each) for each in given_] for _ in range(2))
     joined = [[c.token for c in sample(step, together)] for step in steps]
@@ -46,7 +46,7 @@ def test_alone_as_together(given_: list[dict[str, Any]], seed: int) -> None:
 
 
 def kept(row: Any, temperature: float, top_k: int, top_p: float, min_p: float) -> dict[int, float]:
-    """What is left in and how likely it is, by the definitions."""
+    """Return the tokens that remain and their probabilities, by the definitions."""
     likely = {i: exp((float(x) - float(row.max())) / temperature) for i, x in enumerate(row)}
     order = sorted(likely, key=lambda i: -likely[i])[: top_k or None]
     total, share, left = sum(likely[i] for i in order), 0.0, []
@@ -69,7 +69,7 @@ def kept(row: Any, temperature: float, top_k: int, top_p: float, min_p: float) -
         {"top_k": 6, "top_p": 0.7, "temperature": 1.5},
     ],
 )
-def test_tokens_come_as_often_as_they_should(asked: dict[str, Any]) -> None:
+def test_tokens_are_sampled_with_their_probabilities(asked: dict[str, Any]) -> None:
     row = np.random.default_rng(5).normal(0, 1.5, (1, 12)).astype(np.float32)
     whole = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0} | asked
     expected = kept(row[0], **whole)
@@ -80,19 +80,19 @@ def test_tokens_come_as_often_as_they_should(asked: dict[str, Any]) -> None:
         assert abs(found[token] / draws - share) < 0.05
 
 
-def test_the_most_likely_at_temperature_zero() -> None:
+def test_temperature_zero_chooses_the_most_likely_token() -> None:
     rows = scores(4)
     found = sample(rows, [sampler(temperature=0.0)] * 4)
     assert [each.token for each in found] == rows.argmax(axis=1).tolist()
     assert isnan(found[0].logprob) and not found[0].top
 
 
-def test_a_tiny_share_leaves_the_best_one() -> None:
+def test_a_tiny_top_p_leaves_the_most_likely_token() -> None:
     rows = scores(1)
     assert sample(rows, [sampler(top_p=1e-9)])[0].token == rows[0].argmax()
 
 
-def test_penalties_and_biases_change_a_copy() -> None:
+def test_penalties_and_biases_do_not_change_the_scores_in_place() -> None:
     rows = np.array([[5.0, 4.0, -1.0, 0.0]], np.float32)
     before = rows.copy()
     one = sampler(temperature=0.0, frequency_penalty=2.0)
@@ -106,7 +106,7 @@ def test_penalties_and_biases_change_a_copy() -> None:
     np.testing.assert_array_equal(rows, before)
 
 
-def test_what_ends_an_answer_may_be_barred() -> None:
+def test_end_tokens_may_be_barred() -> None:
     rows = np.array([[5.0, 4.0, 1.0]], np.float32)
     one = Sampler(SamplingParameters(temperature=0.0), (), barred=(0,))
     one.bar = True
@@ -115,7 +115,7 @@ def test_what_ends_an_answer_may_be_barred() -> None:
     assert sample(rows, [one])[0].token == 0
 
 
-def test_log_probabilities_are_those_of_the_model() -> None:
+def test_log_probabilities_are_from_the_scores_of_the_model() -> None:
     row = np.array([[1.0, 3.0, 2.0, -4.0]], np.float32)
     total = log(sum(exp(x) for x in row[0].tolist()))
     (found,) = sample(row, [sampler(temperature=0.0, bias={0: 100.0}, logprobs=2)])

@@ -1,4 +1,4 @@
-"""The scheduler, driven by a toy engine that notes which tokens are where in the cache."""
+"""The scheduler, driven by a toy engine that records the place of each token in the cache."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ from service.engine.generation.scheduler import Entry, Move, Scheduler, Waiting
 
 @dataclass(eq=False)
 class Job:
-    """A request: how many tokens it takes and makes, and what became of it."""
+    """A request with its number of tokens and its generated tokens."""
 
     name: int
     wanted: int
@@ -78,7 +78,7 @@ class Engine:
         return [entry] if len(job.made) == job.wanted else []
 
     def _check(self) -> None:
-        """Every request finds its own tokens in its row, each once and in order."""
+        """Check that the row of each request has its own tokens, each once and in order."""
         for entry in self.scheduler.running:
             assert entry.row is not None
             expected = [(entry.work.name, at) for at in range(entry.cached)]
@@ -88,7 +88,7 @@ class Engine:
 requests = st.lists(
     st.tuples(
         st.integers(1, 40),  # tokens of the prompt
-        st.integers(1, 12),  # tokens to make
+        st.integers(1, 12),  # tokens to generate
         st.integers(1, 3),  # priority
         st.integers(0, 6),  # steps before it arrives
     ),
@@ -117,10 +117,10 @@ def test_every_request_gets_its_tokens_once(
 
 
 @given(requests, st.integers(1, 5), st.integers(1, 16))
-def test_decode_is_never_held_up_by_a_prompt(
+def test_a_prompt_never_delays_decoding(
     given_: list[tuple[int, int, int, int]], slots: int, chunk: int
 ) -> None:
-    """Once it has its first token, a request gets one at every step."""
+    """After its first token, a request gets one token at every step."""
     engine, jobs = Engine(slots, chunk), []
     for name, (prompt, wanted, priority, pause) in enumerate(given_):
         for _ in range(pause):
@@ -147,7 +147,7 @@ def test_first_come_first_served_within_a_priority(
 
 
 @given(requests, st.integers(1, 4), st.data())
-def test_leaving_at_any_time_spoils_nobody_else(
+def test_a_request_that_ends_at_any_time_does_not_affect_others(
     given_: list[tuple[int, int, int, int]], slots: int, data: st.DataObject
 ) -> None:
     engine = Engine(slots, 7)
@@ -184,8 +184,8 @@ def test_short_prompts_share_a_chunk() -> None:
     assert engine.begun == [0, 1, 2, 3]
 
 
-def test_a_row_that_joins_moves_with_the_others() -> None:
-    """Two decode, a third reads a long prompt in the row after; the first ends."""
+def test_a_row_in_prefill_moves_with_the_others() -> None:
+    """Two requests decode and a third reads a long prompt in the next row, when the first ends."""
     engine = Engine(3, 4)
     first = Job(0, 4)
     engine.admit(first, 1)
@@ -201,7 +201,7 @@ def test_a_row_that_joins_moves_with_the_others() -> None:
     assert moves == (Move(1, 0, step.decode[1].cached), Move(2, 1, prefill.stop))
 
 
-def test_the_queue_is_bounded() -> None:
+def test_a_full_queue_refuses_requests() -> None:
     engine = Engine(1, 8, limit=2)
     engine.admit(Job(0, 1), 1)
     engine.admit(Job(1, 1), 1)
@@ -210,7 +210,7 @@ def test_the_queue_is_bounded() -> None:
     engine.admit(Job(2, 1), 1, priority=1)  # the others do not count towards its limit
 
 
-def test_what_waits_too_long_is_taken_out() -> None:
+def test_requests_past_their_deadline_are_removed() -> None:
     waiting: Waiting[str] = Waiting(10)
     late, patient = Entry("late", 1, 2, 0.0, 5.0), Entry("patient", 1, 2, 0.0)
     for entry in (late, patient):
@@ -222,7 +222,7 @@ def test_what_waits_too_long_is_taken_out() -> None:
     assert waiting.pop() is None
 
 
-def test_all_that_wait_can_be_turned_away() -> None:
+def test_all_waiting_requests_can_be_removed() -> None:
     waiting: Waiting[int] = Waiting(10)
     entries = [Entry(n, 1, n % 2, 0.0) for n in range(4)]
     for entry in entries:

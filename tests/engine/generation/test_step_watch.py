@@ -17,7 +17,7 @@ from tests.engine.generation.tiny_batcher import language, request, whole
 
 
 class Slow(Decoder):
-    """One that stops at a flag in its next step, until it is told to end or for good."""
+    """A decoder that blocks while ``held`` is set; with ``heeds``, termination ends the wait."""
 
     held = Flag()
     heeds = True
@@ -43,7 +43,7 @@ def slow(folder: Path, heeds: bool) -> GenerationBatcher:
 LOST: list[bool] = []
 
 
-async def test_a_step_that_takes_too_long_is_ended_and_others_go_on(tmp_path: Path) -> None:
+async def test_a_step_that_takes_too_long_is_ended_and_later_steps_run(tmp_path: Path) -> None:
     batcher = slow(tmp_path, heeds=True)
     Slow.held.set()
     with pytest.raises(RunTimeout, match=r"a step took longer than 0.2 s and was ended"):
@@ -76,7 +76,7 @@ async def test_a_thread_that_does_not_return_is_given_up(tmp_path: Path) -> None
     LOST.clear()
 
 
-async def test_answers_of_many_steps_may_take_longer_than_one(tmp_path: Path) -> None:
+async def test_the_step_timeout_does_not_limit_whole_answers(tmp_path: Path) -> None:
     model = language(tmp_path)
     batcher = GenerationBatcher(
         ("tiny", 1), model, lambda _: None, limit=99, limits=RunLimits(0.05, 5)

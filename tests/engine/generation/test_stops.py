@@ -7,7 +7,9 @@ text = st.text(alphabet="ab.", max_size=30)
 
 
 @given(text, st.lists(st.text(alphabet="ab.", min_size=1, max_size=4), max_size=4), st.data())
-def test_as_if_the_text_came_at_once(whole: str, strings: list[str], data: st.DataObject) -> None:
+def test_pieces_of_any_size_stop_at_the_same_place(
+    whole: str, strings: list[str], data: st.DataObject
+) -> None:
     stops, told, rest = Stops(strings), "", whole
     while rest and not stops.found:
         size = data.draw(st.integers(1, len(rest)))
@@ -19,13 +21,13 @@ def test_as_if_the_text_came_at_once(whole: str, strings: list[str], data: st.Da
     if not ends:
         assert told + stops.flush() == whole
         return
-    # The first one to be complete ends it; of several in one piece the one that begins first.
+    # The first complete stop string ends the text; of several in one piece the first to begin.
     assert whole.startswith(told)
     assert any(whole[len(told) :].startswith(each) for each in strings)
     assert stops.push("more") == stops.flush() == ""
 
 
-def test_what_may_begin_a_stop_string_is_held_back() -> None:
+def test_text_that_may_begin_a_stop_string_is_held_back() -> None:
     stops = Stops(["\nUser:"])
     assert stops.push("Hello\nUs") == "Hello"
     assert stops.push("eful") == "\nUseful"
@@ -33,5 +35,5 @@ def test_what_may_begin_a_stop_string_is_held_back() -> None:
     assert stops.flush() == "\n"
 
 
-def test_without_stop_strings_all_passes() -> None:
+def test_all_text_passes_without_stop_strings() -> None:
     assert Stops([""]).push("text") == "text"

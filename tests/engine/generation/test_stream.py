@@ -7,14 +7,14 @@ from service.engine.generation.stream import Stream
 END = Delta("c", 3, (), FinishReason.STOP)
 
 
-async def test_what_was_not_read_is_joined() -> None:
+async def test_unread_pieces_are_joined() -> None:
     stream = Stream(1, lambda: None)
     for delta in (Delta("a", 1), Delta("b", 2), END):
         stream.tell(delta)
     assert [each async for each in stream] == [Delta("abc", 3, (), FinishReason.STOP)]
 
 
-async def test_what_was_told_before_an_error_is_read_first() -> None:
+async def test_pieces_before_an_error_are_read_first() -> None:
     stream, read = Stream(1, lambda: None), []
     stream.tell(Delta("a", 1))
     stream.tell(ExecutionFailed("broken"))
@@ -25,7 +25,7 @@ async def test_what_was_told_before_an_error_is_read_first() -> None:
     assert read == [Delta("a", 1)]
 
 
-def test_it_is_closed_once_and_not_after_its_end() -> None:
+def test_a_stream_is_closed_once_and_not_after_its_end() -> None:
     closed: list[int] = []
     stream = Stream(1, lambda: closed.append(1))
     stream.close()

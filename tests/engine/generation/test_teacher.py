@@ -8,7 +8,7 @@ from tests.engine.generation import tiny_llama
 from tests.engine.generation.tiny_batcher import language
 
 
-def test_as_one_run_over_the_whole_text(tmp_path: Path) -> None:
+def test_teacher_forcing_matches_one_run_over_the_whole_text(tmp_path: Path) -> None:
     model = language(tmp_path, rows=1)
     texts = np.random.default_rng(0).integers(0, tiny_llama.VOCABULARY, (ROWS + 2, 9))
     forced = force(model.decoders[0], texts)
@@ -22,7 +22,7 @@ def test_as_one_run_over_the_whole_text(tmp_path: Path) -> None:
         np.testing.assert_array_equal(top1, scores.argmax(axis=1))
 
 
-def test_it_can_be_stopped(tmp_path: Path) -> None:
+def test_teacher_forcing_can_be_stopped(tmp_path: Path) -> None:
     model = language(tmp_path, rows=1)
     with pytest.raises(InterruptedError):
         force(model.decoders[0], np.zeros((1, 5), np.int64), lambda: False)

@@ -1,4 +1,4 @@
-"""Templates that would take memory or time without end are ended."""
+"""Templates that would use unlimited memory or time are stopped."""
 
 from contextlib import suppress
 from threading import Thread
@@ -36,7 +36,7 @@ DOUBLED = (
         DOUBLED.format("99", "n.x * n.x"),
     ],
 )
-def test_what_grows_without_end_is_refused(template: str) -> None:
+def test_templates_that_use_too_much_memory_are_stopped(template: str) -> None:
     started = monotonic()
     with pytest.raises(TooMuch):
         BoundedEnvironment().from_string(template).render()
@@ -55,11 +55,11 @@ def test_what_grows_without_end_is_refused(template: str) -> None:
         ("{{ ['a'] + ['b'] }}{{ 'é' | tojson }}", "['a', 'b']\"\\u00e9\""),
     ],
 )
-def test_what_templates_do_works(template: str, text: str) -> None:
+def test_common_template_operations_work(template: str, text: str) -> None:
     assert BoundedEnvironment().from_string(template).render() == text
 
 
-def test_time_is_bounded_where_nothing_is_written() -> None:
+def test_time_is_limited_for_templates_without_output() -> None:
     template = (
         "{% for a in x %}{% for b in x %}{% for c in x %}{% endfor %}{% endfor %}{% endfor %}"
     )
@@ -70,7 +70,7 @@ def test_time_is_bounded_where_nothing_is_written() -> None:
     assert monotonic() - started < 3
 
 
-def test_a_thread_that_is_done_is_left_alone() -> None:
+def test_the_time_limit_raises_nothing_after_its_end() -> None:
     raised: list[BaseException] = []
 
     def work() -> None:

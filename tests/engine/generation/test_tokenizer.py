@@ -17,29 +17,29 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 
 @given(text=st.text())
-def test_a_text_comes_back_piece_by_piece(tokenizer: Tokenizer, text: str) -> None:
+def test_pieces_join_to_the_original_text(tokenizer: Tokenizer, text: str) -> None:
     out = Detokenizer(tokenizer)
     pieces = [out.push(token) for token in tokenizer.encode(text, special=False)]
     assert "".join(pieces) + out.flush() == text
 
 
 @given(text=st.text(alphabet=st.characters(exclude_characters="\ufffd", codec="utf-8")))
-def test_no_piece_has_half_a_character(tokenizer: Tokenizer, text: str) -> None:
+def test_no_piece_contains_an_incomplete_character(tokenizer: Tokenizer, text: str) -> None:
     out = Detokenizer(tokenizer)
     for token in tokenizer.encode(text, special=False):
         assert "\ufffd" not in out.push(token)
 
 
-def test_bytes_that_are_no_character_do_not_hold_up_the_rest(tokenizer: Tokenizer) -> None:
+def test_invalid_bytes_do_not_hold_back_later_text(tokenizer: Tokenizer) -> None:
     broken = tokenizer.encode("🙂", special=False)[0]
     out = Detokenizer(tokenizer)
     pieces = [out.push(broken) for _ in range(3 * MOST_HELD)]
     assert any(pieces)
-    # As many replacements as at once, and nothing is told twice.
+    # As many replacement characters as when decoded at once, and no text twice.
     assert "".join(pieces) + out.flush() == tokenizer.decode([broken] * 3 * MOST_HELD)
 
 
-def test_special_tokens_are_shown_only_where_asked(tokenizer: Tokenizer) -> None:
+def test_special_tokens_are_shown_only_on_request(tokenizer: Tokenizer) -> None:
     end = tokenizer.token(END)
     assert end is not None and tokenizer.token("nothing") is None
     assert Detokenizer(tokenizer).push(end) == ""
@@ -47,12 +47,12 @@ def test_special_tokens_are_shown_only_where_asked(tokenizer: Tokenizer) -> None
     assert tokenizer.encode(f"a{END}", special=False)[-1] == end
 
 
-def test_half_a_surrogate_pair_is_no_text(tokenizer: Tokenizer) -> None:
+def test_half_a_surrogate_pair_is_refused(tokenizer: Tokenizer) -> None:
     with pytest.raises(MalformedRequest, match="lone surrogate"):
         tokenizer.encode("\ud800", special=False)
 
 
-def test_what_is_missing_or_broken_is_named(tmp_path: Path) -> None:
+def test_a_missing_or_invalid_tokenizer_fails_the_load(tmp_path: Path) -> None:
     with pytest.raises(LoadFailed, match="there is no tokenizer.json beside"):
         Tokenizer(tmp_path / "tokenizer.json")
     (tmp_path / "tokenizer.json").write_text('{"model": 3}')

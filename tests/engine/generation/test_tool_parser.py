@@ -1,4 +1,4 @@
-"""Calls in texts, cut into pieces anywhere."""
+"""Tool calls in texts that are split into pieces of any size."""
 
 import json
 
@@ -54,20 +54,20 @@ def parsed(syntax: ToolSyntax, text: str, size: int) -> Parsed:
         (PLAIN, "", "", []),
     ],
 )  # fmt: skip
-def test_text_and_calls_are_told_apart(
+def test_text_and_calls_are_separated(
     syntax: ToolSyntax, text: str, shown: str, calls: list[ToolCall], size: int
 ) -> None:
     assert parsed(syntax, text, size) == Parsed(shown, tuple(calls))
 
 
-def test_text_is_told_at_once_and_a_call_when_it_is_whole() -> None:
+def test_text_is_returned_at_once_and_a_call_when_complete() -> None:
     parser = ToolParser(TAGGED, ["sum"])
     assert parser.push("Let me see. <tool") == Parsed("Let me see. ")
     assert parser.push("_call>" + CALL) == Parsed()
     assert parser.push("</tool_call>") == Parsed("", (SUM,))
 
 
-def test_many_ends_of_calls_that_are_none_take_no_time() -> None:
+def test_many_false_ends_of_calls_are_parsed_fast() -> None:
     parser = ToolParser(TAGGED, ["sum"])
     text = '<tool_call>{"name": "' + "</tool_call>" * 5000
     for at in range(0, len(text), 12):
@@ -75,7 +75,7 @@ def test_many_ends_of_calls_that_are_none_take_no_time() -> None:
     assert parser.flush().text == text
 
 
-def test_deep_nesting_is_text() -> None:
+def test_deeply_nested_arguments_are_text() -> None:
     text = "[" * 100_000
     assert parsed(PLAIN, text, 50_000) == Parsed(text)
 
@@ -86,7 +86,7 @@ def test_arguments_that_are_not_json_are_text(value: str) -> None:
     assert parsed(PLAIN, text, 5) == Parsed(text)
 
 
-def test_arguments_stay_json() -> None:
+def test_arguments_are_kept_as_json() -> None:
     (call,) = parsed(PLAIN, '{"name": "sum", "arguments": {"a": "ä\\u2028\\""}}', 5).calls
     assert json.loads(call.arguments) == {"a": 'ä\u2028"'}
     (call,) = parsed(PLAIN, '{"name": "sum", "arguments": "{\\"a\\": 1}"}', 5).calls

@@ -1,4 +1,4 @@
-"""Whatever is likely, answers that must call something do, in the model's own form."""
+"""Answers that must call a function do so with any scores, in the model's own syntax."""
 
 import json
 
@@ -53,13 +53,13 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
         ("{{ tools }}", PLAIN),
     ],
 )
-def test_the_template_tells(template: str, syntax: ToolSyntax) -> None:
+def test_the_syntax_is_detected_from_the_template(template: str, syntax: ToolSyntax) -> None:
     assert syntax_of(template) is syntax
 
 
 @pytest.mark.parametrize("parallel", [True, False])
 @pytest.mark.parametrize("syntax", [TAGGED, LISTED, PARAMETERS, PLAIN])
-def test_random_tokens_become_calls(
+def test_random_tokens_form_valid_calls(
     tokenizer: Tokenizer, syntax: ToolSyntax, parallel: bool
 ) -> None:
     tools = Tools(FUNCTIONS, ToolChoice.REQUIRED, parallel=parallel)
@@ -88,7 +88,7 @@ def test_random_tokens_become_calls(
     assert (most > 1) == (parallel and syntax in (TAGGED, LISTED))
 
 
-def test_a_mark_that_is_a_token_comes_as_that(tokenizer: Tokenizer) -> None:
+def test_a_marker_that_is_a_special_token_is_generated_as_that_token(tokenizer: Tokenizer) -> None:
     form = form_of(
         ToolSyntax(BEGIN, "</x>"), Tools(FUNCTIONS, ToolChoice.REQUIRED), tokenizer.token
     )

@@ -1,4 +1,4 @@
-"""A batcher of the tiny model, and what is asked of it."""
+"""A batcher of the tiny model, and requests to it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ GREEDY = SamplingParameters(temperature=0.0)
 
 
 def language(folder: Path, lanes: int = 1, rows: int = 4, chunk: int = 16) -> LanguageModel:
-    """The tiny model, loaded by hand."""
+    """Load the tiny model without the loader."""
     version = tiny_llama.write(folder)
     config = read_config(version)
     session = Session(version / "model.onnx", SessionOptions())
@@ -40,7 +40,7 @@ def language(folder: Path, lanes: int = 1, rows: int = 4, chunk: int = 16) -> La
 def batcher(
     folder: Path, events: list[Event] | None = None, limit: int = 100, **options: Any
 ) -> Iterator[GenerationBatcher]:
-    """A batcher of it."""
+    """Return a batcher of the tiny model."""
     told = events if events is not None else []
     found = GenerationBatcher(("tiny", 1), language(folder, **options), told.append, limit=limit)
     yield found
@@ -48,18 +48,18 @@ def batcher(
 
 
 def prompt(seed: int, length: int) -> tuple[int, ...]:
-    """Tokens that are no special ones."""
+    """Return tokens that are not special."""
     return tuple(np.random.default_rng(seed).integers(3, 500, length).tolist())
 
 
 def request(seed: int = 0, length: int = 10, **asked: Any) -> GenerationRequest:
-    """A request; greedy unless it says otherwise, and never ended by the model."""
+    """Return a request; greedy by default, and never ended by an end token of the model."""
     given = {"sampling": GREEDY, "max_tokens": 20, "ignore_eos": True} | asked
     return GenerationRequest(prompt(seed, length), **given)
 
 
 async def whole(stream: Stream) -> Delta:
-    """All of an answer as one piece."""
+    """Return a whole answer as one piece."""
     deltas = [delta async for delta in stream]
     text = "".join(delta.text for delta in deltas)
     chosen = tuple(token for delta in deltas for token in delta.chosen)

@@ -18,14 +18,14 @@ from tests.engine.graphs import INT64, constant, model, node, value
 LAYERS, HEADS, KV_HEADS, SIZE, VOCABULARY, CONTEXT = 2, 4, 2, 16, 512, 128
 WIDTH = HEADS * SIZE
 EOS = 2
-"""Of the tokens, that with which the template ends messages."""
+"""The token with which the template ends messages."""
 
 
 def graph(
     seed: int = 0, *, pruned: bool = False, scale: float = 4.0, context: int = CONTEXT
 ) -> onnx.ModelProto:
-    """The decoder. ``pruned``: scores are given of the last token only. ``scale`` of the scores:
-    how sure it is."""
+    """Build the decoder. ``pruned``: only the scores of the last token are returned. ``scale`` of
+    the scores: how certain the model is."""
     make = _Maker(seed, context)
     make.mask()
     x = make.add("Gather", make.weight("embed", VOCABULARY, WIDTH), "input_ids")
@@ -52,7 +52,7 @@ def graph(
 
 
 def config(**changes: Any) -> dict[str, Any]:
-    """Its genai_config.json."""
+    """Return the content of genai_config.json."""
     decoder = {
         "head_size": SIZE,
         "hidden_size": WIDTH,
@@ -85,7 +85,7 @@ def config(**changes: Any) -> dict[str, Any]:
 
 
 def write(version: Path, *, context: int = CONTEXT, **options: Any) -> Path:
-    """A version's folder, whole."""
+    """Write a complete version folder."""
     version.mkdir(parents=True, exist_ok=True)
     onnx.save(graph(context=context, **options), version / "model.onnx")
     (version / "genai_config.json").write_text(json.dumps(config(context_length=context)))

@@ -1,4 +1,4 @@
-"""Memory of what was unloaded goes back to the system."""
+"""Memory of unloaded models is returned to the system."""
 
 import gc
 import resource
@@ -53,35 +53,35 @@ MIB = 2**20
 
 
 class Heavy:
-    """Something that a session could hold."""
+    """An object that a session could hold."""
 
 
 def left(how: str) -> int:
-    """By how many bytes a process has grown after it freed 80 MiB in large blocks."""
+    """Return by how many bytes a process has grown after it freed 80 MiB in large blocks."""
     command = [sys.executable, "-c", FRAGMENTED, how]
     return int(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
 
 
 @LINUX.unless(sys.platform == "linux")
-def test_large_blocks_go_back_although_small_ones_stay() -> None:
+def test_large_blocks_are_returned_while_small_blocks_stay() -> None:
     assert left("bound") < 20 * MIB
-    assert left("as it is") > 60 * MIB  # else the bound is not needed any more
+    assert left("as it is") > 60 * MIB  # otherwise the bound is not needed any more
 
 
 def faults(memory: int) -> int:
-    """Pages that 200 arrays of 600 kB took anew in a process with so much memory."""
+    """Return the page faults of 200 arrays of 600 kB in a process with this memory."""
     command = [sys.executable, "-c", TENSORS.format(memory=memory)]
     return int(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
 
 
 @LINUX.unless(sys.platform == "linux")
-def test_memory_of_tensors_is_used_again() -> None:
+def test_memory_of_tensors_is_reused() -> None:
     pages = 200 * 600_000 / resource.getpagesize()
     assert faults(2**40) < pages / 15
-    assert faults(2**20) > 0.7 * pages  # else what is kept is not needed any more
+    assert faults(2**20) > 0.7 * pages  # otherwise the kept memory is not needed any more
 
 
-def test_what_a_list_holds_is_freed() -> None:
+def test_the_objects_of_a_list_are_freed() -> None:
     heavy: list[object] = [Heavy(), Heavy()]
     watched = [ref(each) for each in heavy]
     free(heavy)
@@ -89,7 +89,7 @@ def test_what_a_list_holds_is_freed() -> None:
 
 
 def failed(watched: list[ref[Heavy]], again: bool) -> Exception:
-    """An error whose frames, and those of its cause, hold something heavy."""
+    """Return an error whose frames, and the frames of its cause, hold heavy objects."""
 
     def load() -> None:
         session = Heavy()
@@ -114,7 +114,7 @@ def failed(watched: list[ref[Heavy]], again: bool) -> Exception:
 
 
 @pytest.mark.parametrize("again", [True, False], ids=["cause", "context"])
-def test_an_error_lets_go_of_what_its_calls_held(again: bool) -> None:
+def test_errors_do_not_keep_the_objects_of_their_frames(again: bool) -> None:
     watched: list[ref[Heavy]] = []
     gc.disable()
     try:
@@ -127,7 +127,7 @@ def test_an_error_lets_go_of_what_its_calls_held(again: bool) -> None:
     assert str(error) == "not loaded" and isinstance(error.__context__, KeyError)
 
 
-def test_errors_that_are_each_others_cause_are_no_endless_loop() -> None:
+def test_circular_causes_of_errors_do_not_loop() -> None:
     one, two = ValueError("one"), ValueError("two")
     one.__cause__, two.__context__ = two, one
     forget_frames(one)

@@ -1,4 +1,4 @@
-"""No name, and no link, leads out of the model repository."""
+"""No name and no link leads outside the model repository."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ BAD_NAMES = [
     "", ".", "..", ".hidden", "-rf", "a/b", "a\\b", "../a", "a\0", "a\n", "a b", "a" * 129,
     "%2e%2e", "ａ", "modеl", "a‮b", "é", "a:b", "a;b", "~", "CON ",
 ]  # fmt: skip
-"""Among them a full-width a, a Cyrillic e, and a mark that turns the direction of the text."""
+"""Including a full-width a, a Cyrillic e, and a character that reverses the text direction."""
 BAD_FILES = [
     "model.onnx", "1", "1/", "1//model.onnx", "/1/model.onnx", "0/model.onnx", "01/model.onnx",
     "-1/model.onnx", "١/model.onnx", "1/../2/model.onnx", "1/./model.onnx", "1/..", "../1/a.onnx",
@@ -24,13 +24,13 @@ BAD_FILES = [
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_a_bad_name_is_refused(name: str) -> None:
+def test_an_invalid_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidName):
         check_model_name(name)
 
 
 @pytest.mark.parametrize("name", ["digits", "a", "_", "MiniLM-L6_v2.int8", "a" * 128, "7"])
-def test_a_good_name_is_taken(name: str) -> None:
+def test_a_valid_name_is_accepted(name: str) -> None:
     assert check_model_name(name) == name
 
 
@@ -41,12 +41,12 @@ def test_a_version_is_a_positive_integer_of_bounded_length(number: int) -> None:
 
 
 @pytest.mark.parametrize("path", BAD_FILES)
-def test_a_bad_file_is_refused(path: str) -> None:
+def test_an_invalid_file_is_refused(path: str) -> None:
     with pytest.raises(InvalidName):
         version_file(path)
 
 
-def test_a_file_in_a_folder_of_a_version_is_taken() -> None:
+def test_a_file_in_a_folder_of_a_version_is_accepted() -> None:
     number, path = version_file("12/data/weights.bin")
     assert (number, str(path)) == (12, "data/weights.bin")
 
@@ -56,7 +56,7 @@ anything = st.one_of(st.text(max_size=20), st.lists(parts, max_size=6).map("/".j
 
 
 @given(anything)
-def test_whatever_name_is_taken_is_one_folder_of_the_repository(name: str) -> None:
+def test_every_accepted_name_is_a_folder_of_the_repository(name: str) -> None:
     try:
         check_model_name(name)
     except InvalidName:
@@ -65,7 +65,7 @@ def test_whatever_name_is_taken_is_one_folder_of_the_repository(name: str) -> No
 
 
 @given(anything)
-def test_whatever_file_is_taken_stays_in_the_folder_of_its_version(path: str) -> None:
+def test_every_accepted_file_is_in_the_folder_of_its_version(path: str) -> None:
     try:
         number, inside = version_file(f"1/{path}")
     except InvalidName:
@@ -74,7 +74,7 @@ def test_whatever_file_is_taken_stays_in_the_folder_of_its_version(path: str) ->
     assert home in (home / inside).resolve().parents and "\\" not in str(inside)
 
 
-def test_links_are_judged_by_where_they_end(tmp_path: Path) -> None:
+def test_links_are_checked_by_their_target(tmp_path: Path) -> None:
     """The root is a link, as in a mounted volume; its folders are links, as in a ConfigMap."""
     real, outside = tmp_path / "real", tmp_path / "outside"
     (real / "..2024" / "model" / "1").mkdir(parents=True)

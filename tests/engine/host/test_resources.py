@@ -1,4 +1,4 @@
-"""Cores and memory are those that the process may use: affinity and the limits of its cgroups."""
+"""The cores and memory that the process may use: affinity and the limits of its cgroups."""
 
 import mmap
 import os
@@ -87,7 +87,7 @@ def test_the_quota_of_a_control_group(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("quota", "cores"), [("50000", 1), ("100000", 1), ("150000", 1), ("99900000", HOST)]
 )
-def test_a_part_of_a_core_is_no_thread(quota: str, cores: int, tmp_path: Path) -> None:
+def test_a_fraction_of_a_core_adds_no_thread(quota: str, cores: int, tmp_path: Path) -> None:
     proc, cgroups = machine(tmp_path, "0::/\n", {"cpu.max": f"{quota} 100000\n"})
     assert usable_cores(proc, cgroups) == min(cores, HOST)
 
@@ -108,7 +108,7 @@ def test_a_process_bound_to_one_core_uses_one() -> None:
     assert done.stdout == "1\n", done.stderr
 
 
-def test_memory_is_that_of_this_process() -> None:
+def test_resident_memory_is_measured() -> None:
     before = resident_bytes()
     with mmap.mmap(-1, 2**25) as block:  # fresh pages: the heap may have some that are resident
         block.write(os.urandom(64) * 2**19)
@@ -122,7 +122,7 @@ def test_memory_is_that_of_this_process() -> None:
 @pytest.mark.parametrize(
     ("text", "limit"), [("1048576", 1048576), ("max", None), (str(2**63), None)]
 )
-def test_the_limit_is_the_cgroups_where_it_is_less_than_the_machines(
+def test_the_memory_limit_is_the_smaller_of_cgroup_and_machine(
     tmp_path: Path, line: str, file: str, text: str, limit: int | None
 ) -> None:
     (tmp_path / "proc").mkdir()
@@ -135,7 +135,7 @@ def test_the_limit_is_the_cgroups_where_it_is_less_than_the_machines(
     assert memory_limit(tmp_path / "proc", groups) == (limit or machine)
 
 
-def test_address_space_is_left_where_it_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rest_of_a_limited_address_space_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda _: (resource.RLIM_INFINITY, 0))
     assert address_space_left() is None
     monkeypatch.setattr("resource.getrlimit", lambda _: (2**50, 2**50))

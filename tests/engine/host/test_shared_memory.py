@@ -1,4 +1,4 @@
-"""Regions of shared memory: what may be registered, bounds, and what another process restores."""
+"""Regions of shared memory: registration, bounds, and restoring them in another process."""
 
 import os
 import secrets
@@ -23,7 +23,7 @@ PREFIX = f"qs-unit-{os.getpid()}-"
 
 @pytest.fixture
 def file() -> Iterator[Path]:
-    """64 bytes of shared memory, each its own number."""
+    """64 bytes of shared memory; each byte is its index."""
     path = FOLDER / (PREFIX + secrets.token_hex(4))
     path.write_bytes(bytes(range(64)))
     yield path
@@ -35,7 +35,7 @@ def regions() -> Regions:
     return Regions(PREFIX)
 
 
-def test_bytes_are_read_and_written_from_the_offset_on(regions: Regions, file: Path) -> None:
+def test_bytes_are_read_and_written_at_the_offset(regions: Regions, file: Path) -> None:
     regions.register("r", f"/{file.name}", 16, 32)
     region = regions.find("r", "")
     assert region.read(Place("r", 4, 3), "") == bytes([20, 21, 22])
@@ -45,7 +45,7 @@ def test_bytes_are_read_and_written_from_the_offset_on(regions: Regions, file: P
 
 
 @pytest.mark.parametrize("place", [Place("r", 31, 2), Place("r", 0, 33), Place("r", 2**70, 1)])
-def test_a_place_outside_is_refused(regions: Regions, file: Path, place: Place) -> None:
+def test_a_place_outside_the_region_is_refused(regions: Regions, file: Path, place: Place) -> None:
     regions.register("r", file.name, 16, 32)
     with pytest.raises(MalformedRequest, match="not in region"):
         regions.find("r", "").read(place, "x")
@@ -55,7 +55,7 @@ def test_a_place_outside_is_refused(regions: Regions, file: Path, place: Place) 
         regions.find("r", "").write(Place("r", 0, 2), b"abc", "x")
 
 
-def test_memory_that_shrank_is_told_and_does_not_grow_again(regions: Regions, file: Path) -> None:
+def test_a_truncated_region_is_an_error_and_is_not_extended(regions: Regions, file: Path) -> None:
     regions.register("r", file.name, 0, 64)
     os.truncate(file, 10)
     for place in (Place("r", 8, 4), Place("r", 40, 4)):
@@ -81,7 +81,7 @@ def test_memory_that_shrank_is_told_and_does_not_grow_again(regions: Regions, fi
         ("r", None, 2**70, 1, MalformedRequest),
     ],
 )
-def test_what_may_not_be_registered(
+def test_invalid_registrations_are_refused(
     regions: Regions,
     file: Path,
     name: str,
@@ -95,7 +95,7 @@ def test_what_may_not_be_registered(
     assert regions.status() == []
 
 
-def test_what_is_no_file_is_not_opened(regions: Regions) -> None:
+def test_keys_that_are_not_files_are_refused(regions: Regions) -> None:
     for kind, make in (("fifo", os.mkfifo), ("folder", os.mkdir)):
         path = FOLDER / (PREFIX + kind)
         make(path)
@@ -106,7 +106,7 @@ def test_what_is_no_file_is_not_opened(regions: Regions) -> None:
             path.rmdir() if kind == "folder" else path.unlink()
 
 
-def test_a_name_is_taken_once_and_names_have_a_largest_number(regions: Regions, file: Path) -> None:
+def test_names_of_regions_are_unique_and_limited_in_number(regions: Regions, file: Path) -> None:
     for number in range(MOST_REGIONS):
         regions.register(f"r{number}", file.name, 0, 64)
     with pytest.raises(Conflict, match="is registered"):
@@ -136,7 +136,7 @@ def test_a_region_in_use_stays_open_and_closes_with_its_last_user(
     assert sorted(Path("/proc/self/fd").iterdir()) == before
 
 
-def test_another_process_has_the_same_regions(regions: Regions, file: Path) -> None:
+def test_regions_are_restored_in_another_process(regions: Regions, file: Path) -> None:
     assert regions.standing() is None
     regions.register("r", file.name, 8, 8)
     standing, other = regions.standing(), Regions(PREFIX)
@@ -154,7 +154,7 @@ def test_another_process_has_the_same_regions(regions: Regions, file: Path) -> N
     assert late.status() == []
 
 
-def test_changes_are_told_as_values(regions: Regions, file: Path) -> None:
+def test_changes_are_applied_from_values(regions: Regions, file: Path) -> None:
     regions.apply({"verb": "register", "name": "r", "key": file.name, "offset": 0, "size": 64})
     assert regions.status("r")[0]["byte_size"] == 64
     regions.apply({"verb": "unregister", "name": ""})

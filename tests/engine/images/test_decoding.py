@@ -1,4 +1,4 @@
-"""Every kind of file becomes the right pixels, or is refused with a reason."""
+"""Files of every kind are decoded to the correct pixels, or refused with a reason."""
 
 import struct
 import tracemalloc
@@ -38,7 +38,7 @@ def test_lossless_formats_are_exact(form: str, options: dict[str, object]) -> No
 
 
 @pytest.mark.parametrize("options", [{"quality": 95}, {"progressive": True}, {"subsampling": 2}])
-def test_jpeg(options: dict[str, object]) -> None:
+def test_jpeg_is_decoded(options: dict[str, object]) -> None:
     data = encoded(picture(), "JPEG", **options)
     found = read(data)
     assert found.shape == PLAIN.shape
@@ -57,25 +57,25 @@ def test_exif_turns_the_image_upright(orientation: int, form: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_broken_exif_does_not_spoil_the_picture() -> None:
+def test_broken_exif_is_ignored() -> None:
     data = encoded(picture(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\1\x12\0\3\0\0\0\1")
     assert read(data).shape == PLAIN.shape
 
 
-def test_cmyk_becomes_rgb() -> None:
+def test_cmyk_is_converted_to_rgb() -> None:
     data = encoded(picture().convert("CMYK"), "JPEG", quality=95)
     assert np.abs(read(data).astype(int) - PLAIN).mean() < 8
 
 
-def test_grey_in_16_bits_keeps_its_upper_eight() -> None:
+def test_grey_in_16_bits_keeps_its_upper_eight_bits() -> None:
     grey = np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64)
     data = encoded(Image.fromarray(grey))
-    assert data[24] == 16, "of 16 bits, or it is no test"
+    assert data[24] == 16, "the file must have 16 bits"
     np.testing.assert_array_equal(read(data)[..., 0], grey >> 8)
     assert read(data).shape == (64, 64, 3)
 
 
-def test_colours_in_16_bits_keep_their_upper_eight() -> None:
+def test_colours_in_16_bits_keep_their_upper_eight_bits() -> None:
     values = np.random.default_rng(0).integers(0, 65536, (8, 8, 3)).astype(">u2")
     np.testing.assert_array_equal(read(png(8, 8, 16, 2, values.tobytes())), values >> 8)
 
@@ -94,7 +94,7 @@ def png(width: int, height: int, bits: int, colours: int, pixels: bytes) -> byte
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P"])
-def test_grey_bits_and_palettes_become_rgb(mode: str) -> None:
+def test_grey_bilevel_and_palette_images_are_converted_to_rgb(mode: str) -> None:
     image = picture().convert(mode)
     np.testing.assert_array_equal(read(encoded(image)), np.asarray(image.convert("RGB")))
 
@@ -124,7 +124,7 @@ def test_grey_with_transparency_shows_the_background() -> None:
     assert read(encoded(image))[0].tolist() == [[90] * 3, [255] * 3]
 
 
-def test_a_model_of_one_channel_gets_grey() -> None:
+def test_a_model_with_one_channel_gets_grey_images() -> None:
     found = read(encoded(picture()), channels=1)
     np.testing.assert_array_equal(found, np.asarray(picture().convert("L")))
 
@@ -159,8 +159,8 @@ def test_animated_images_are_refused(form: str) -> None:
     assert "animated, with 2 frames: send a single one" in refused(data)
 
 
-def test_the_first_picture_of_a_camera_is_taken() -> None:
-    """A JPEG with a second one behind it, as telephones write it."""
+def test_the_first_picture_of_a_file_with_two_is_read() -> None:
+    """A JPEG followed by a second JPEG, as phones write it."""
     data = encoded(picture(), "MPO", save_all=True, append_images=[picture(9, 9)])
     assert read(data).shape == PLAIN.shape
 
@@ -181,7 +181,7 @@ def test_other_formats_are_refused(form: str) -> None:
     ],
     ids=["png", "png of bits", "webp", "webp lossless", "jpeg"],
 )
-def test_a_bomb_costs_no_memory(bomb: bytes) -> None:
+def test_a_decompression_bomb_is_refused_without_using_memory(bomb: bytes) -> None:
     tracemalloc.start()
     try:
         told = refused(bomb)
@@ -192,12 +192,12 @@ def test_a_bomb_costs_no_memory(bomb: bytes) -> None:
     assert peak < 4 * 2**20
 
 
-def test_a_jpeg_of_very_many_scans_is_refused() -> None:
+def test_a_jpeg_with_too_many_scans_is_refused() -> None:
     data = encoded(picture(), "JPEG", progressive=True)
     scan = data.index(b"\xff\xda")
     many = data[:scan] + data[scan:-2] * (MOST_SCANS + 1) + data[-2:]
     assert "scans, the limit is 100" in refused(many)
 
 
-def test_the_bytes_that_decoding_takes_are_counted_from_the_header() -> None:
+def test_the_memory_for_decoding_is_estimated_from_the_header() -> None:
     assert open_picture(encoded(picture()), "it", SETTINGS).working_bytes == 12 * 90 * 60

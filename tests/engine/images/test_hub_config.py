@@ -1,4 +1,4 @@
-"""preprocessor_config.json as image processors write it."""
+"""preprocessor_config.json as Hugging Face's image processors write it."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def read(folder: Path, processor: dict[str, Any], **others: Any) -> HubImages | 
     return read_hub_config(folder, folder)
 
 
-def test_both_sides(tmp_path: Path) -> None:
+def test_a_size_with_height_and_width_is_read(tmp_path: Path) -> None:
     found = read(tmp_path, VIT)
     assert found is not None
     assert (found.resize, found.edges, found.crop) == ("stretch", (224, 224), None)
@@ -46,7 +46,7 @@ def test_both_sides(tmp_path: Path) -> None:
     assert found.scale == pytest.approx(1 / 255)
 
 
-def test_the_shorter_side_and_a_crop(tmp_path: Path) -> None:
+def test_a_size_of_the_shorter_side_with_a_crop_is_read(tmp_path: Path) -> None:
     found = read(tmp_path, CLIP)
     assert found is not None
     assert (found.resize, found.edges, found.crop) == ("shortest", (224, 0), (224, 224))
@@ -74,23 +74,25 @@ def test_the_shorter_side_and_a_crop(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_sides(tmp_path: Path, changes: dict[str, Any], sides: Any) -> None:
+def test_other_forms_of_the_size_are_read(
+    tmp_path: Path, changes: dict[str, Any], sides: Any
+) -> None:
     found = read(tmp_path, CLIP | changes)
     assert found is not None and (found.resize, found.edges, found.crop) == sides
 
 
-def test_steps_that_are_left_out(tmp_path: Path) -> None:
+def test_disabled_steps_are_left_out(tmp_path: Path) -> None:
     found = read(tmp_path, CLIP | {"do_rescale": False, "do_normalize": False})
     assert found is not None and found.scale == 1.0 and found.mean is None and found.std is None
     flipped = read(tmp_path, CLIP | {"do_flip_channel_order": True})
     assert flipped is not None and flipped.bgr
 
 
-def test_a_file_about_sound_is_no_concern(tmp_path: Path) -> None:
+def test_configurations_of_audio_models_are_ignored(tmp_path: Path) -> None:
     assert read(tmp_path, {"feature_extractor_type": "WhisperFeatureExtractor"}) is None
 
 
-def test_no_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_ignored(tmp_path: Path) -> None:
     assert read_hub_config(tmp_path, tmp_path) is None
 
 
@@ -106,13 +108,13 @@ def test_no_file(tmp_path: Path) -> None:
         ({"crop_size": {"height": 1}}, "crop_size of None"),
     ],
 )
-def test_what_cannot_be_done_is_told(tmp_path: Path, changes: Any, told: str) -> None:
+def test_unsupported_settings_are_refused_by_name(tmp_path: Path, changes: Any, told: str) -> None:
     with pytest.raises(LoadFailed, match=told):
         read(tmp_path, CLIP | changes)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000])
-def test_what_is_no_json_object_is_told(tmp_path: Path, text: str) -> None:
+def test_files_that_are_not_a_json_object_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "preprocessor_config.json").write_text(text)
     with pytest.raises(LoadFailed, match="preprocessor_config.json is"):
         read_hub_config(tmp_path, tmp_path)

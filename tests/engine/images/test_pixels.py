@@ -1,4 +1,4 @@
-"""Pixels as models take them, held against Pillow and numpy."""
+"""Pixels as models expect them, compared with Pillow and numpy."""
 
 from dataclasses import replace
 
@@ -26,14 +26,14 @@ def read(data: bytes, settings: ImageSettings) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(640, 480), (480, 640), (300, 300), (257, 1000), (64, 48)])
-def test_the_reference_pipeline_gives_the_same(size: tuple[int, int]) -> None:
+def test_pixels_match_the_reference_pipeline(size: tuple[int, int]) -> None:
     for form in ("JPEG", "PNG", "WEBP"):
         data = encoded(picture(*size), form)
         np.testing.assert_allclose(read(data, NORMALISED), reference(data, 256, 224), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_every_filter_is_that_of_pillow(name: str) -> None:
+def test_every_filter_matches_pillow(name: str) -> None:
     settings = replace(
         AS_THEY_ARE, resize="stretch", edges=(50, 40), resample=name, channels_first=False
     )  # type: ignore[arg-type]
@@ -65,7 +65,7 @@ def test_each_channel_has_its_own_factor(name: str, first: bool) -> None:
     )
 
 
-def test_what_is_fitted_is_filled_up() -> None:
+def test_fitted_images_are_padded() -> None:
     settings = replace(AS_THEY_ARE, resize="fit", edges=(40, 60), pad=114, channels_first=False)
     found = read(encoded(picture(90, 30)), settings)
     assert found.shape == (40, 60, 3)
@@ -74,14 +74,14 @@ def test_what_is_fitted_is_filled_up() -> None:
     np.testing.assert_array_equal(found[10:30], np.asarray(want))
 
 
-def test_a_small_image_is_cut_in_one_direction_and_filled_up_in_the_other() -> None:
+def test_a_crop_may_cut_one_side_and_pad_the_other() -> None:
     settings = replace(AS_THEY_ARE, crop=(20, 100), channels_first=False)
     found = read(encoded(picture(90, 60)), settings)
     assert found.shape == (20, 100, 3) and not found[:, :5].any()
     np.testing.assert_array_equal(found[:, 5:95], np.asarray(picture(90, 60))[20:40])
 
 
-def test_bytes_cover_what_is_allocated() -> None:
+def test_the_memory_estimate_covers_the_allocated_arrays() -> None:
     data = encoded(picture(640, 480))
     needed = bytes_needed(open_picture(data, "it", NORMALISED), NORMALISED)
     arrays = 640 * 480 * 4 + 341 * 256 * 4 + 3 * 224 * 224 * 4

@@ -1,4 +1,4 @@
-"""Settings of images for a model's signature."""
+"""Image settings for a model's signature."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def settings(
     return image_settings(ImageConfig(**config), hub, signature)
 
 
-def test_the_shape_tells_layout_and_size() -> None:
+def test_layout_and_size_follow_from_the_shape() -> None:
     found = settings(*NCHW)
     assert found.channels_first and found.channels == 3 and found.tensor == "x"
     assert (found.resize, found.edges, found.crop) == ("stretch", (224, 224), None)
@@ -35,12 +35,12 @@ def test_the_shape_tells_layout_and_size() -> None:
     assert not other.channels_first and other.channels == 1 and other.edges == (100, 200)
 
 
-def test_mean_and_std_become_one_product_and_one_sum() -> None:
+def test_mean_and_std_are_combined_to_a_factor_and_an_offset() -> None:
     found = settings(*NCHW, mean=(0.5,), std=(0.25, 0.5, 1.0), scale=1.0)
     assert found.factor == (4.0, 2.0, 1.0) and found.offset == (-2.0, -1.0, -0.5)
 
 
-def test_the_file_is_taken_where_model_toml_says_nothing() -> None:
+def test_the_hub_file_is_used_for_settings_missing_in_model_toml() -> None:
     found = settings(*NCHW, hub=HUB)
     assert (found.resize, found.edges, found.crop) == ("shortest", (256, 0), (224, 224))
     assert found.resample == "bicubic" and found.offset == (-2.0,) * 3
@@ -60,12 +60,12 @@ def test_the_file_is_taken_where_model_toml_says_nothing() -> None:
         ({"size": (224, 224)}, ("stretch", (224, 224), None)),
     ],
 )
-def test_sides(config: dict[str, Any], sides: Any) -> None:
+def test_sides_follow_from_the_settings(config: dict[str, Any], sides: Any) -> None:
     found = settings(*NCHW, **config)
     assert (found.resize, found.edges, found.crop) == sides
 
 
-def test_an_input_of_any_size() -> None:
+def test_an_input_of_any_size_needs_the_sides() -> None:
     free = ("batch", 3, None, None)
     found = settings(*free, resize="shortest", shorter_side=800, longest_side=1333, crop=False)
     assert (found.edges, found.crop) == ((800, 1333), None)
@@ -76,7 +76,7 @@ def test_an_input_of_any_size() -> None:
         settings(*free, resize="shortest")
 
 
-def test_integers_are_taken_as_they_are() -> None:
+def test_integer_inputs_are_not_scaled() -> None:
     assert settings(*NCHW, datatype="UINT8").factor == (1, 1, 1)
     with pytest.raises(LoadFailed, match="remove scale, mean and std"):
         settings(*NCHW, datatype="UINT8", mean=(0.5,))
@@ -96,12 +96,14 @@ def test_integers_are_taken_as_they_are() -> None:
         (NCHW, {"boxes": ImageBoxesConfig(output="b")}, 'no float output "b"'),
     ],
 )
-def test_what_does_not_fit_is_told(shape: Any, config: Any, told: str) -> None:
+def test_settings_that_do_not_fit_the_model_are_refused_with_the_reason(
+    shape: Any, config: Any, told: str
+) -> None:
     with pytest.raises(LoadFailed, match=told):
         settings(*shape, **config)
 
 
-def test_a_bytes_input_of_the_same_name_is_told() -> None:
+def test_a_bytes_input_with_the_same_name_is_refused() -> None:
     inputs = (spec("x", "FP32", *NCHW), spec("image", "BYTES", "batch"))
     with pytest.raises(LoadFailed, match="set another name"):
         image_settings(ImageConfig(), None, Signature(inputs, (OUT,)))
@@ -114,6 +116,6 @@ def test_classes_need_one_output() -> None:
         image_settings(ImageConfig(classes=5), None, both)
 
 
-def test_boxes() -> None:
+def test_box_settings_are_read() -> None:
     boxes = ImageBoxesConfig(output="scores", form="cxcywh", scale="unit", axis=1)
     assert settings(*NCHW, boxes=boxes).boxes == BoxSettings("scores", "cxcywh", True, 1)

@@ -1,4 +1,4 @@
-"""What is advised for dynamically quantized models, by how they are run."""
+"""The advice for dynamically quantized models, by batching mode."""
 
 import shlex
 from pathlib import Path
@@ -29,7 +29,7 @@ def dynamic(tmp_path: Path) -> Path:
     return path
 
 
-def test_rows_that_are_kept_apart_may_share_runs_by_a_command(dynamic: Path) -> None:
+def test_the_advice_for_row_by_row_models_is_a_quantize_command(dynamic: Path) -> None:
     model = dynamic.relative_to(dynamic.parents[2])
     told = sharing_runs(plan(BatchingMode.ROWS), summarise(dynamic), model, "m")
     words = shlex.split(told.partition(": ")[2])
@@ -40,13 +40,11 @@ def test_rows_that_are_kept_apart_may_share_runs_by_a_command(dynamic: Path) -> 
 
 
 @pytest.mark.parametrize("mode", [BatchingMode.COMBINE, BatchingMode.REQUESTS])
-def test_nothing_is_advised_where_rows_share_runs_or_are_none(
-    mode: BatchingMode, dynamic: Path
-) -> None:
+def test_there_is_no_advice_for_other_batching_modes(mode: BatchingMode, dynamic: Path) -> None:
     assert sharing_runs(plan(mode), summarise(dynamic), dynamic, "m") == ""
 
 
-def test_nothing_is_advised_for_what_has_a_scale_for_each_row(dynamic: Path) -> None:
+def test_there_is_no_advice_for_models_with_a_scale_per_row(dynamic: Path) -> None:
     model = network()
     rewrite(model, Rewriting(PerRow(), {}, frozenset()))
     onnx.save(model, dynamic)

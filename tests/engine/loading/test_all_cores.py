@@ -1,4 +1,4 @@
-"""A second session for lone requests is kept only where its answers are the same bits."""
+"""A second session for lone requests is used only if its answers are identical in every bit."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def session(proto: onnx.ModelProto, folder: Path) -> Session:
     return Session(save(proto, folder) / "model.onnx", SessionOptions())
 
 
-def test_a_session_with_the_same_answers_is_taken(
+def test_a_session_with_the_same_answers_is_used(
     tmp_path: Path, rows: list[tuple[np.ndarray, ...]]
 ) -> None:
     usual = session(linear(), tmp_path)
@@ -33,9 +33,9 @@ def test_a_session_with_the_same_answers_is_taken(
     assert all(np.array_equal(lone.run(row)[0], usual.run(row)[0]) for row in rows)
 
 
-def test_a_session_with_other_answers_is_not_taken(tmp_path: Path) -> None:
+def test_a_session_with_different_answers_is_not_used(tmp_path: Path) -> None:
     usual, row = session(random_output(), tmp_path), (np.zeros((1, 4), np.float32),)
-    usual.run(row)  # the random numbers of both sessions begin with the same
+    usual.run(row)  # both sessions begin with the same random numbers
     lone, note = lone_session(usual, [row], LoneCores(2), measured=False)
     assert lone is None and note.startswith("answers differ with 2 threads")
 

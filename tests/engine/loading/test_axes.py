@@ -1,4 +1,4 @@
-"""Whether inputs share a batch is what the graph takes, where its file does not say."""
+"""If the file does not state it, trial runs show whether inputs share a batch."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def loaded(model: onnx.ModelProto, folder: Path, **config: Any) -> Loaded:
 
 
 def taken(*, width: int, takes: Any) -> Counts:
-    """What is found of a function that takes some numbers of rows."""
+    """Return the result for a function that accepts only some numbers of rows."""
 
     def run(inputs: Arrays, _: object) -> Arrays:
         if not takes([len(array) for array in inputs]):
@@ -40,7 +40,7 @@ def taken(*, width: int, takes: Any) -> Counts:
 
 
 @pytest.mark.parametrize("width", [2, 3, 4, MOST_GROUPS + 3])
-def test_equal_numbers_any_numbers_or_one_with_several(width: int) -> None:
+def test_accepted_row_counts_are_equal_any_or_broadcast(width: int) -> None:
     assert taken(width=width, takes=lambda n: len(set(n)) == 1) is Counts.EQUAL
     assert taken(width=width, takes=lambda n: len(set(n) - {1}) <= 1) is Counts.BROADCAST
     assert taken(width=width, takes=lambda n: True) is Counts.ANY
@@ -49,7 +49,7 @@ def test_equal_numbers_any_numbers_or_one_with_several(width: int) -> None:
     assert two is Counts.ANY
 
 
-def test_inputs_that_have_a_symbol_in_common_are_not_told_apart() -> None:
+def test_inputs_with_a_common_symbol_always_have_equal_rows() -> None:
     seen: list[list[int]] = []
 
     def run(inputs: Arrays, _: object) -> Arrays:
@@ -62,7 +62,7 @@ def test_inputs_that_have_a_symbol_in_common_are_not_told_apart() -> None:
     assert all(a == c != b for a, b, c in seen)
 
 
-def test_without_single_rows_nothing_is_tried() -> None:
+def test_nothing_is_tried_without_single_rows() -> None:
     signature = Signature((spec("a", "FP32", "n"), spec("b", "FP32", "m")), ())
     whole = (np.ones(2, np.float32), np.ones(1, np.float32))
 
@@ -77,7 +77,7 @@ def test_without_single_rows_nothing_is_tried() -> None:
     ("first", "second"),
     [("unk__1", "unk__2"), ("none", "none"), ("unk__1", "none"), ("unk__1", "unk__1")],
 )
-def test_axes_that_are_one_batch_are_found_to_be(first: str, second: str, tmp_path: Path) -> None:
+def test_axes_of_a_common_batch_are_detected(first: str, second: str, tmp_path: Path) -> None:
     found = loaded(axes_graphs.pair(UNKNOWN[first], UNKNOWN[second]), tmp_path)
     assert found.signature.batchable and found.plan.mode is BatchingMode.COMBINE
 
@@ -96,13 +96,15 @@ INDEPENDENT = {
 
 @pytest.mark.parametrize("case", INDEPENDENT)
 @pytest.mark.parametrize("combine", ["auto", "never"])
-def test_axes_of_different_things_are_not_a_batch(case: str, combine: str, tmp_path: Path) -> None:
+def test_axes_of_independent_inputs_are_not_a_batch(
+    case: str, combine: str, tmp_path: Path
+) -> None:
     found = loaded(INDEPENDENT[case], tmp_path, batching={"combine": combine})
     assert not found.signature.batchable and found.plan.mode is BatchingMode.REQUESTS
     assert found.plan.note and found.probe.seconds
 
 
-def test_model_toml_holds_inputs_to_one_number_only_where_they_can_be_a_batch(
+def test_combine_always_does_not_batch_independent_inputs(
     tmp_path: Path,
 ) -> None:
     always = {"combine": "always"}
@@ -113,10 +115,10 @@ def test_model_toml_holds_inputs_to_one_number_only_where_they_can_be_a_batch(
 
 
 @pytest.mark.parametrize("names", [("unk__1", "unk__2"), (None, None)])
-def test_rows_as_many_in_each_input_are_a_batch_where_one_may_go_with_several(
+def test_inputs_that_broadcast_are_batched_if_they_have_equal_rows(
     names: tuple[str | None, str | None], tmp_path: Path
 ) -> None:
-    """As in a network with a mask, whose converter has named each axis on its own."""
+    """For example a network with a mask, whose converter gave each axis its own name."""
     found = loaded(axes_graphs.ranking(*names), tmp_path)
     assert found.plan.mode is BatchingMode.COMBINE
     assert found.signature.loose and not found.signature.batchable
@@ -127,13 +129,13 @@ def test_rows_as_many_in_each_input_are_a_batch_where_one_may_go_with_several(
         assert answers(found, inputs, new_control())[0].tolist() == [4, 4]
 
 
-def test_a_batch_of_one_row_at_most_is_still_told(tmp_path: Path) -> None:
+def test_a_common_batch_is_detected_with_max_batch_size_1(tmp_path: Path) -> None:
     model = axes_graphs.pair(["a", 4], ["b", 4])
     found = loaded(model, tmp_path, batching={"max_batch_size": 1})
     assert found.signature.batchable and found.plan.preferred_rows == 1
 
 
-def test_lengths_that_add_up_over_time_are_not_a_batch(tmp_path: Path) -> None:
+def test_rows_that_depend_on_earlier_rows_are_not_a_batch(tmp_path: Path) -> None:
     total = graphs.model(
         [
             graphs.node("Concat", "a", "b", to="c", axis=1),
@@ -147,7 +149,7 @@ def test_lengths_that_add_up_over_time_are_not_a_batch(tmp_path: Path) -> None:
     assert not found.signature.batchable and "change" in found.plan.note
 
 
-def test_a_golden_set_of_such_a_model_is_one_request(tmp_path: Path) -> None:
+def test_a_golden_set_of_an_unbatchable_model_is_one_request(tmp_path: Path) -> None:
     arrays = {
         "inputs_nodes": np.arange(6, dtype=np.float32).reshape(3, 2),
         "inputs_edges": np.zeros((0, 2), np.int64),
@@ -157,7 +159,7 @@ def test_a_golden_set_of_such_a_model_is_one_request(tmp_path: Path) -> None:
     assert found.probe.seconds.keys() == {1} and not found.signature.batchable
 
 
-def test_a_golden_set_of_as_many_nodes_as_edges_is_not_taken_apart(tmp_path: Path) -> None:
+def test_a_golden_set_with_equally_many_nodes_and_edges_is_not_split(tmp_path: Path) -> None:
     arrays = {
         "inputs_nodes": np.arange(6, dtype=np.float32).reshape(3, 2),
         "inputs_edges": np.array([[0, 2], [1, 2], [2, 0]]),
@@ -167,7 +169,7 @@ def test_a_golden_set_of_as_many_nodes_as_edges_is_not_taken_apart(tmp_path: Pat
     assert not found.signature.batchable and not found.probe.failure
 
 
-def test_strange_kinds_are_refused_by_name(tmp_path: Path) -> None:
+def test_unsupported_datatypes_are_refused_by_name(tmp_path: Path) -> None:
     kind = TensorProto.FLOAT8E4M3FN
     ends = [graphs.value(name, ["n"], kind) for name in ("x", "y")]
     model = graphs.model([graphs.node("Identity", "x", to="y")], ends[:1], ends[1:], opset=21)

@@ -1,4 +1,4 @@
-"""How far answers are apart does not depend on their unit, and counts labels as labels."""
+"""The deviation of answers does not depend on their unit, and compares labels for equality."""
 
 from math import inf, nan
 
@@ -37,37 +37,37 @@ CASES = [
 
 
 @pytest.mark.parametrize(("_", "want", "got", "expected"), CASES)
-def test_numbers(_: str, want: list[float], got: list[float], expected: float) -> None:
+def test_deviation_of_numbers(_: str, want: list[float], got: list[float], expected: float) -> None:
     assert apart(want, got) == expected
 
 
 @pytest.mark.parametrize("datatype", ["INT32", "INT64", "BOOL", "BYTES"])
-def test_labels_are_equal_or_not(datatype: str) -> None:
+def test_labels_are_compared_for_equality(datatype: str) -> None:
     assert apart([0, 1, 1, 0], [0, 1, 0, 0], datatype) == 0.25
     assert apart([0, 1], [0, 1], datatype) == 0
 
 
 @pytest.mark.parametrize("datatype", ["UINT8", "INT8", "INT16"])
-def test_quantized_numbers_are_numbers(datatype: str) -> None:
+def test_quantized_numbers_are_compared_as_numbers(datatype: str) -> None:
     assert apart([100, 7], [100, 8], datatype) == pytest.approx(0.01)
 
 
-def test_no_difference_overflows() -> None:
+def test_differences_do_not_overflow() -> None:
     assert apart([100], [-100], "INT8") == 2
     assert apart([60000], [-60000], "FP16") == pytest.approx(2)
 
 
-def test_the_largest_doubles_are_a_finite_share_apart() -> None:
+def test_the_deviation_of_the_largest_doubles_is_finite() -> None:
     assert apart([1.7e308], [-1.7e308], "FP64") == pytest.approx(2)
 
 
-def test_bfloat16_is_compared_as_the_number_that_it_is() -> None:
+def test_bfloat16_is_compared_by_value() -> None:
     one, next_to_one, minus_one = 0x3F80, 0x3F81, 0xBF80
     assert apart([one], [next_to_one], "BF16") == pytest.approx(1 / 128)
     assert apart([one], [minus_one], "BF16") == pytest.approx(2)
 
 
-def test_outputs_have_scales_of_their_own() -> None:
+def test_each_output_has_its_own_scale() -> None:
     specs = [TensorSpec(name, DATATYPES["FP32"], ("batch",)) for name in "ab"]
     small, large = np.array([1.0], np.float32), np.array([1000.0], np.float32)
     found = Comparison(specs, [(small, large)]).largest([(small, large)], [(small + 1, large)])
@@ -79,7 +79,9 @@ def test_outputs_have_scales_of_their_own() -> None:
     st.floats(-1e3, 1e3, width=32),
     st.integers(-20, 20),
 )
-def test_the_unit_does_not_matter(values: list[float], change: float, power: int) -> None:
+def test_the_deviation_does_not_depend_on_the_unit(
+    values: list[float], change: float, power: int
+) -> None:
     got = [values[0] + change, *values[1:]]
     unit = 2.0**power
     if any(values):

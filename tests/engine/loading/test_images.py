@@ -1,4 +1,4 @@
-"""Which versions take images, and what is told of those that cannot."""
+"""Versions that accept images, and the notes and errors of versions that cannot."""
 
 import json
 import subprocess
@@ -17,14 +17,14 @@ from tests.pictures import SIDE, TOML, echo
 PROCESSOR = {"do_resize": True, "size": SIDE, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 
 
-def test_model_toml_asks_for_images(tmp_path: Path) -> None:
+def test_model_toml_enables_images(tmp_path: Path) -> None:
     home = echo(tmp_path, TOML)
     loaded = load(home, load_model_config(tmp_path / "echo/model.toml"), 1)
     assert loaded.images is not None and loaded.images.tensor == "x"
     assert load(home, ModelConfig(), 1).images is None
 
 
-def test_a_file_of_hugging_face_does(tmp_path: Path) -> None:
+def test_a_hugging_face_preprocessor_file_enables_images(tmp_path: Path) -> None:
     home = echo(tmp_path, "")
     before = read_model(tmp_path / "echo")
     (home / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
@@ -33,7 +33,7 @@ def test_a_file_of_hugging_face_does(tmp_path: Path) -> None:
     assert before and after and before.revision(1) != after.revision(1), "it is loaded again"
 
 
-def test_a_file_that_does_not_fit_is_a_note(tmp_path: Path) -> None:
+def test_a_preprocessor_file_that_does_not_fit_is_a_note(tmp_path: Path) -> None:
     home = save(linear(), tmp_path / "linear")
     (home / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
     loaded = load(home, ModelConfig(), 1)
@@ -41,7 +41,7 @@ def test_a_file_that_does_not_fit_is_a_note(tmp_path: Path) -> None:
     assert loaded.images_note in loaded.notes and "0 inputs fit images" in loaded.images_note
 
 
-def test_settings_that_do_not_fit_fail(tmp_path: Path) -> None:
+def test_settings_that_do_not_fit_fail_the_load(tmp_path: Path) -> None:
     home = echo(tmp_path, "[image]\nsize = [8, 8]\n")
     with pytest.raises(LoadFailed, match="takes 32x32 pixels"):
         load(home, load_model_config(tmp_path / "echo/model.toml"), 1)
@@ -62,7 +62,7 @@ except LoadFailed as error:
 """
 
 
-def test_a_missing_package_is_told(tmp_path: Path) -> None:
+def test_a_missing_package_is_named_with_the_install_command(tmp_path: Path) -> None:
     home = echo(tmp_path, TOML)
     command = [sys.executable, "-c", WITHOUT, str(home)]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -80,7 +80,7 @@ print(*[name for name in sys.modules if name == "PIL" or name.endswith(".images"
 """
 
 
-def test_servers_without_images_import_nothing_of_them(tmp_path: Path) -> None:
+def test_servers_without_image_models_do_not_import_pillow(tmp_path: Path) -> None:
     home = echo(tmp_path, "")
     command = [sys.executable, "-c", UNUSED, str(home)]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout

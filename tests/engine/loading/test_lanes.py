@@ -13,7 +13,7 @@ from tests.engine.generation.tiny_batcher import language
     ("cores", "slots", "tried"),
     [(1, 8, [1]), (2, 8, [1, 2]), (6, 8, [1, 2, 4, 6]), (64, 8, [1, 2, 4, 8]), (8, 1, [1])],
 )
-def test_what_is_tried(cores: int, slots: int, tried: list[int]) -> None:
+def test_the_numbers_of_lanes_that_are_tried(cores: int, slots: int, tried: list[int]) -> None:
     assert counts(cores, slots) == tried
 
 
@@ -27,11 +27,13 @@ def test_what_is_tried(cores: int, slots: int, tried: list[int]) -> None:
         ({1: 100.0, 2: 180.0, 4: 185.0}, 2),
     ],
 )
-def test_more_threads_only_where_they_are_worth_it(rates: dict[int, float], chosen: int) -> None:
+def test_more_threads_are_chosen_only_if_clearly_faster(
+    rates: dict[int, float], chosen: int
+) -> None:
     assert choose(rates) == chosen
 
 
-def test_threads_run_side_by_side_with_all_rows_between_them(tmp_path: Path) -> None:
+def test_concurrent_threads_share_all_rows(tmp_path: Path) -> None:
     first = language(tmp_path).decoders[0]
     ran: list[tuple[str, int]] = []
 

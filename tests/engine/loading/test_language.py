@@ -1,4 +1,4 @@
-"""Loading the tiny language model, and folders that are none."""
+"""Loading the tiny language model, and folders that are not valid language models."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ def loaded(version: Path, cores: int = 2, **given: Any) -> Loaded:
 
 
 def with_room(version: Path, room: int, **given: Any) -> Loaded:
-    """Loaded where so many bytes are left for the cache, give or take what the trial took."""
+    """Load with about this many bytes left for the cache; the trial uses some of them."""
     config = ModelConfig.model_validate(given)
     model = read_model(version.parent)
     assert model is not None
@@ -41,7 +41,7 @@ def version(tmp_path: Path) -> Path:
     return tiny_llama.write(tmp_path / "models/tiny/1")
 
 
-def test_rows_are_shared_out_among_instances(version: Path) -> None:
+def test_slots_are_divided_between_instances(version: Path) -> None:
     found = loaded(version, instances={"count": 2})
     language = found.language
     assert language is not None and not found.instances
@@ -53,7 +53,7 @@ def test_rows_are_shared_out_among_instances(version: Path) -> None:
     assert language.figures["task"] == "text-generation"
 
 
-def test_settings_say_how_many_and_how_long(version: Path) -> None:
+def test_settings_determine_slots_and_context(version: Path) -> None:
     settings = {"generation": {"slots": 5, "context": 64, "chunk": 8}, "instances": {"count": 2}}
     language = loaded(version, cores=7, **settings).language
     assert language is not None
@@ -61,13 +61,13 @@ def test_settings_say_how_many_and_how_long(version: Path) -> None:
 
 
 def longer(version: Path, context: int = 10_000_000) -> None:
-    """Let the model have a context that no memory suffices for."""
+    """Give the model a context that is too long for any memory."""
     config = json.loads((version / "genai_config.json").read_text())
     config["model"]["context_length"] = context
     (version / "genai_config.json").write_text(json.dumps(config))
 
 
-def test_without_a_setting_memory_bounds_the_context(version: Path) -> None:
+def test_memory_limits_the_context_by_default(version: Path) -> None:
     longer(version)
     language = with_room(version, 2**30).language
     assert language is not None and language.slots == 8
@@ -78,7 +78,7 @@ def test_without_a_setting_memory_bounds_the_context(version: Path) -> None:
     assert int(language.figures["cache_bytes_available"]) == pytest.approx(2**30, rel=0.1)
 
 
-def test_a_cache_that_does_not_fit_is_refused_with_its_figures(version: Path) -> None:
+def test_a_cache_that_does_not_fit_is_refused_with_its_size(version: Path) -> None:
     longer(version)
     settings = {"generation": {"slots": 8, "context": 1_000_000}}
     with pytest.raises(LoadFailed, match="take 488.3 MB a request, and .* are left, too little"):
@@ -90,7 +90,7 @@ def test_a_cache_that_does_not_fit_is_refused_with_its_figures(version: Path) ->
         with_room(version, -(2**20))
 
 
-def test_what_a_cache_is_promised_shrinks_as_it_fills(version: Path) -> None:
+def test_the_promised_memory_shrinks_as_the_cache_fills(version: Path) -> None:
     found = loaded(version)
     language = found.language
     assert language is not None
@@ -102,7 +102,7 @@ def test_what_a_cache_is_promised_shrinks_as_it_fills(version: Path) -> None:
     assert before - found.promised_bytes == 100 * ONE_TOKEN
 
 
-def test_the_least_that_a_cache_takes(version: Path) -> None:
+def test_the_minimum_size_of_a_cache(version: Path) -> None:
     model = read_model(version.parent)
     assert model is not None
     files = model.of_version(1)
@@ -113,8 +113,8 @@ def test_the_least_that_a_cache_takes(version: Path) -> None:
     assert least_cache(files, given) == 0
 
 
-def test_rows_that_depend_on_each_other_decode_alone(version: Path) -> None:
-    """One scale for a whole batch, as ``quantize_dynamic`` writes."""
+def test_rows_that_depend_on_each_other_are_decoded_alone(version: Path) -> None:
+    """``quantize_dynamic`` writes one scale for the whole batch."""
     given = {"DefaultTensorType": onnx.TensorProto.FLOAT}
     quantize_dynamic(version / "model.onnx", version / "model.onnx", extra_options=given)
     found = loaded(version, cores=1)
@@ -128,7 +128,7 @@ def test_rows_that_depend_on_each_other_decode_alone(version: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 3])
-async def test_it_answers(version: Path, size: int) -> None:
+async def test_a_loaded_model_answers(version: Path, size: int) -> None:
     found = loaded(version, generation={"slots": size})
     assert found.language is not None
     engine = GenerationBatcher(("tiny", 1), found.language, lambda _: None, limit=9)
@@ -159,13 +159,13 @@ async def test_it_answers(version: Path, size: int) -> None:
         ),
     ],
 )
-def test_what_is_missing_or_wrong_is_named(version: Path, spoil: Any, why: str) -> None:
+def test_missing_or_wrong_files_are_named_in_the_error(version: Path, spoil: Any, why: str) -> None:
     spoil(version)
     with pytest.raises(LoadFailed, match=why):
         loaded(version)
 
 
-def test_a_context_that_the_model_has_not(version: Path) -> None:
+def test_a_context_longer_than_the_models_is_refused(version: Path) -> None:
     with pytest.raises(LoadFailed, match="context = 129, and the model has 128"):
         loaded(version, generation={"context": 129})
 
@@ -175,7 +175,7 @@ def test_an_execution_provider_is_refused(version: Path) -> None:
         loaded(version, session={"provider": "openvino"})
 
 
-def test_without_the_packages_it_says_which_to_install(
+def test_missing_packages_are_named_with_the_install_command(
     version: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("tokenizer", "chat_template"):

@@ -1,4 +1,4 @@
-"""The lengths that are tried fit the file: one for each symbol, wherever it is."""
+"""The tried lengths fit the file: each symbol has the same length in every place."""
 
 from itertools import islice
 
@@ -31,7 +31,7 @@ def test_a_symbol_has_one_length(inputs: list[tuple[Dim, ...]]) -> None:
                 assert length == (dim if isinstance(dim, int) else known)
 
 
-def test_equal_lengths_come_first_and_rows_are_one() -> None:
+def test_equal_lengths_are_tried_first_with_one_row() -> None:
     first, *others = tried(("image", 8, "w"), ("text", "w"))
     assert first == ((1, 8, 16), (1, 16))
     assert any(image[0] != text[0] for image, text in others)
@@ -43,14 +43,14 @@ def test_a_declared_batch_stays_one_row() -> None:
         assert len(found) > len(DRAWN)
 
 
-def test_what_is_past_may_be_empty() -> None:
+def test_past_lengths_may_be_zero() -> None:
     decoder = [("batch", "s"), ("batch", "past_s", 4), ("batch", "past_s + s")]
     assert ((1, 16), (1, 0, 4), (1, 16)) in [
         (a, b, c) for a, b, c in tried(*decoder, **{"past_s + s": 16})
     ]
 
 
-def test_without_a_shape_every_rank_is_tried() -> None:
+def test_every_rank_is_tried_for_an_input_without_a_shape() -> None:
     unranked = TensorSpec("x", DATATYPES["FP32"], (), ranked=False)
     signature = Signature((unranked, spec("y", "FP32", "batch", 3)), ())
     found = list(islice(shapes_to_try(signature, {}), 20))

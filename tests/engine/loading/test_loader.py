@@ -1,4 +1,4 @@
-"""A version's folder becomes something that can serve, or a reason why not."""
+"""A version's folder is loaded, or refused with a reason."""
 
 import hashlib
 from pathlib import Path
@@ -21,7 +21,7 @@ def loaded(model: onnx.ModelProto, folder: Path, cores: int = 2, **config: Any) 
     return load(graphs.save(model, folder), ModelConfig.model_validate(config), cores)
 
 
-def test_what_is_loaded_is_told(tmp_path: Path) -> None:
+def test_a_loaded_version_reports_its_file_and_signature(tmp_path: Path) -> None:
     found = loaded(graphs.linear(), tmp_path)
     file = (tmp_path / "1" / "model.onnx").read_bytes()
     assert (found.sha256, found.file_bytes) == (hashlib.sha256(file).hexdigest(), len(file))
@@ -43,20 +43,22 @@ def test_a_policy_follows_model_toml_and_the_plan(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["threads", "sessions"])
-def test_instances_share_a_session_or_have_their_own(kind: str, tmp_path: Path) -> None:
+def test_instances_are_threads_of_one_session_or_separate_sessions(
+    kind: str, tmp_path: Path
+) -> None:
     instances = {"count": 3, "kind": kind, "threads": 1}
     found = loaded(graphs.linear(), tmp_path, instances=instances).instances
     sessions = {id(each.run.__self__) for each in found}  # type: ignore[attr-defined]
     assert (len(found), len(sessions)) == (3, 3 if kind == "sessions" else 1)
 
 
-def test_a_model_that_cannot_run_its_own_rows_is_not_served(tmp_path: Path) -> None:
+def test_a_model_that_cannot_run_its_golden_rows_is_not_loaded(tmp_path: Path) -> None:
     np.savez(tmp_path / "golden.npz", **{"inputs/x": np.ones((4, 7), np.float32)})
     with pytest.raises(LoadFailed, match="golden.npz, first row: the model refuses .*Reshape"):
         loaded(graphs.eights(), tmp_path)
 
 
-def test_a_model_for_which_no_rows_can_be_made_up_is_served_with_care(tmp_path: Path) -> None:
+def test_a_model_without_generated_rows_is_run_request_by_request(tmp_path: Path) -> None:
     table = graphs.model(
         [graphs.node("Gather", "w", "x", to="y")],
         [graphs.value("x", ["batch"], graphs.INT64)],
@@ -68,13 +70,13 @@ def test_a_model_for_which_no_rows_can_be_made_up_is_served_with_care(tmp_path: 
     assert "no rows for the probe" in found.plan.note and "add golden.npz" in found.plan.note
 
 
-def test_lengths_for_made_up_rows_may_be_given(tmp_path: Path) -> None:
+def test_lengths_of_generated_rows_may_be_configured(tmp_path: Path) -> None:
     loaded(graphs.eights(), tmp_path, probe={"dims": {"sequence": 24}})
     with pytest.raises(LoadFailed, match='names "time"; the axes of the inputs are "batch", "seq'):
         loaded(graphs.eights(), tmp_path, probe={"dims": {"time": 24}})
 
 
-def test_labels_belong_to_an_output_and_number_its_classes(tmp_path: Path) -> None:
+def test_labels_must_match_an_output_and_its_number_of_classes(tmp_path: Path) -> None:
     with pytest.raises(LoadFailed, match='the model has no output "z"'):
         loaded(graphs.linear(), tmp_path, outputs={"z": {"labels": ["a"]}})
     with pytest.raises(LoadFailed, match=r'2 labels for output "y", which is FP32 \[-1, 10\]'):
@@ -86,8 +88,8 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
         load(tmp_path, ModelConfig(), 2)
 
 
-def test_static_quantization_is_found_to_batch(tmp_path: Path) -> None:
-    """No false alarm over rounding: many widths and seeds, ranges from tiny to huge."""
+def test_statically_quantized_models_are_combined(tmp_path: Path) -> None:
+    """Rounding is no false alarm: many widths and seeds, ranges from tiny to huge."""
     for width in (7, 32, 100):
         model = quantizers.static(graphs.linear(width, 33, hidden=65), tmp_path, width=width)
         found = loaded(model, tmp_path / str(width))
@@ -96,7 +98,7 @@ def test_static_quantization_is_found_to_batch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["digits/1", "digits/2", "diabetes/1"])
-def test_the_shipped_models_batch(model: str) -> None:
+def test_the_shipped_models_are_combined(model: str) -> None:
     found = load(ROOT / "models" / model, ModelConfig(), 2)
     assert found.plan.mode is BatchingMode.COMBINE and not found.plan.note
     assert str(found.precision) == "INT8 QDQ"
@@ -104,13 +106,13 @@ def test_the_shipped_models_batch(model: str) -> None:
 
 
 def test_one_golden_row_does_not_hide_dynamic_scales(tmp_path: Path) -> None:
-    """Copies of one row share a scale without harm; rows made up beside it do not."""
+    """Copies of one row share a scale without a deviation; generated rows beside it do not."""
     np.savez(tmp_path / "golden.npz", **{"inputs/x": np.ones((1, 32), np.float32)})
     found = loaded(quantizers.dynamic(graphs.linear(), tmp_path), tmp_path)
     assert found.plan.mode is BatchingMode.ROWS
 
 
-def test_dynamic_scales_fall_under_a_tolerance_that_allows_for_them(tmp_path: Path) -> None:
+def test_a_large_tolerance_allows_dynamic_scales_to_be_combined(tmp_path: Path) -> None:
     model = quantizers.dynamic(graphs.linear(), tmp_path)
     strict, lax = (loaded(model, tmp_path, batching={"tolerance": t}) for t in (1e-3, 10.0))
     assert (strict.plan.mode, lax.plan.mode) == (BatchingMode.ROWS, BatchingMode.COMBINE)
@@ -119,7 +121,7 @@ def test_dynamic_scales_fall_under_a_tolerance_that_allows_for_them(tmp_path: Pa
 PADDING = {"buckets": [8, 16], "values": {"ids": 0, "attention_mask": 0}}
 
 
-def test_padding_is_for_models_that_bear_it(tmp_path: Path) -> None:
+def test_padding_is_used_only_if_answers_do_not_change(tmp_path: Path) -> None:
     good = loaded(graphs.attention(), tmp_path, batching={"padding": PADDING})
     assert good.policy.padding is not None and good.plan.note == ""
     bad = loaded(graphs.attention(heed_mask=False), tmp_path, batching={"padding": PADDING})
@@ -129,7 +131,7 @@ def test_padding_is_for_models_that_bear_it(tmp_path: Path) -> None:
     assert forced.policy.padding is not None and "as model.toml says" in forced.plan.note
 
 
-def test_padding_is_for_models_that_combine(tmp_path: Path) -> None:
+def test_padding_is_used_only_if_requests_are_combined(tmp_path: Path) -> None:
     never = {"padding": PADDING, "combine": "never"}
     found = loaded(graphs.attention(), tmp_path, batching=never)
     assert found.policy.padding is None
@@ -137,7 +139,7 @@ def test_padding_is_for_models_that_combine(tmp_path: Path) -> None:
 
 
 def test_long_rows_may_get_all_cores(tmp_path: Path) -> None:
-    """Whatever is measured: one instance with all cores, or as many with one."""
+    """By measurement: one instance with all cores, or one instance per core."""
     model = graphs.linear(2048, 2048, hidden=4096)
     plan = loaded(model, tmp_path, cores=2, batching={"max_batch_size": 1}).plan
     assert (plan.instances, plan.threads) in {(1, 2), (2, 1)}

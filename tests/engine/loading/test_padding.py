@@ -1,4 +1,4 @@
-"""Lengths are filled up to buckets and cut back, and a model that cannot bear it is found out."""
+"""Lengths are padded to buckets and cut back; models whose answers change are detected."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def config(buckets: tuple[int, ...] = (8, 4), **values: float) -> PaddingConfig:
     return PaddingConfig(buckets=buckets, values=values)
 
 
-def test_outputs_are_cut_where_they_share_an_axis() -> None:
+def test_outputs_are_cut_at_the_axes_that_they_share_with_inputs() -> None:
     assert padding_for(config(ids=0, mask=0), ENCODER) == Padding(
         buckets=(4, 8),
         fills=(0, 0),
@@ -43,7 +43,7 @@ def test_outputs_are_cut_where_they_share_an_axis() -> None:
     )
 
 
-def test_lengths_that_belong_together_must_be_the_same_before_they_are_filled() -> None:
+def test_inputs_with_a_common_axis_must_have_equal_lengths_before_padding() -> None:
     policy = BatchPolicy(padding=padding_for(config(ids=0, mask=0), ENCODER))
     ids, mask = np.zeros((1, 5), np.int64), np.ones((1, 7), np.int64)
     assert policy.row_shapes((ids, mask[:, :5])) == ((8,), (8,))
@@ -73,7 +73,7 @@ def test_a_padding_that_does_not_fit_the_model_is_refused(case: str) -> None:
         padding_for(config(**values), Signature(inputs, ()))
 
 
-def test_bfloat16_is_filled_with_its_bits() -> None:
+def test_bfloat16_is_padded_with_the_bits_of_the_value() -> None:
     padding = padding_for(config(a=1), Signature((spec("a", "BF16", "b", "n"),), ()))
     assert padding.fills == (0x3F80,)
 
@@ -90,26 +90,26 @@ def sentence(length: int, seed: int = 0) -> Arrays:
 
 
 @pytest.mark.parametrize("length", [1, 5, 8, 16, 40])
-def test_a_model_that_heeds_its_mask_bears_it(length: int, tmp_path: Path) -> None:
+def test_padding_does_not_change_a_model_that_uses_its_mask(length: int, tmp_path: Path) -> None:
     session, padding = encoder(tmp_path)
     outputs = session.signature.outputs
     assert padding_deviation(session.run, outputs, sentence(length), padding) < 1e-5
 
 
-def test_a_model_that_ignores_its_mask_is_found_out(tmp_path: Path) -> None:
+def test_a_model_that_ignores_its_mask_is_detected(tmp_path: Path) -> None:
     session, padding = encoder(tmp_path, heed_mask=False)
     outputs = session.signature.outputs
     assert padding_deviation(session.run, outputs, sentence(8), padding) > 0.1
 
 
-def test_a_wrong_value_for_the_mask_is_found_out(tmp_path: Path) -> None:
+def test_a_wrong_padding_value_for_the_mask_is_detected(tmp_path: Path) -> None:
     session, _ = encoder(tmp_path)
     padding = padding_for(config((16, 8), ids=0, attention_mask=1), session.signature)
     outputs = session.signature.outputs
     assert padding_deviation(session.run, outputs, sentence(8), padding) > 0.1
 
 
-def test_a_bucket_that_the_model_cannot_run_is_found_out() -> None:
+def test_a_bucket_that_the_model_cannot_run_is_an_error() -> None:
     padding = padding_for(config((4, 512), ids=0, mask=0), ENCODER)
 
     def run(inputs: Arrays, _: object) -> Arrays:
@@ -121,7 +121,7 @@ def test_a_bucket_that_the_model_cannot_run_is_found_out() -> None:
         padding_deviation(run, ENCODER.inputs, sentence(4), padding)
 
 
-def test_of_many_buckets_some_are_tried_with_the_first_and_the_last() -> None:
+def test_some_of_many_buckets_are_tried_including_the_first_and_last() -> None:
     padding, ran = padding_for(config(tuple(range(4, 4004, 4)), ids=0, mask=0), ENCODER), set()
 
     def run(inputs: Arrays, _: object) -> Arrays:
@@ -132,7 +132,7 @@ def test_of_many_buckets_some_are_tried_with_the_first_and_the_last() -> None:
     assert {4, 4000} <= ran and len(ran) <= 3 * MOST_TRIED
 
 
-def test_lengths_that_only_padding_makes_possible_are_no_fault(tmp_path: Path) -> None:
+def test_lengths_that_run_only_when_padded_are_accepted(tmp_path: Path) -> None:
     folder = graphs.save(graphs.eights(), tmp_path)
     session = Session(folder / "model.onnx", SessionOptions())
     padding = padding_for(config((8, 16), x=0), session.signature)

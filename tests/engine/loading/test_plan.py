@@ -1,4 +1,4 @@
-"""How a model is run follows from its file, the probe and model.toml, for a stated reason."""
+"""The plan for running a model follows from its file, the probe and model.toml, with a reason."""
 
 import re
 from dataclasses import replace
@@ -88,7 +88,7 @@ MODES = [
 
 
 @pytest.mark.parametrize(("_", "precision", "probe", "combine", "mode", "note"), MODES)
-def test_the_mode(
+def test_the_batching_mode_follows_the_probe_and_the_settings(
     _: str, precision: Precision, probe: Probe, combine: str, mode: BatchingMode, note: str
 ) -> None:
     chosen, why = choose_mode(
@@ -98,7 +98,7 @@ def test_the_mode(
     assert re.search(note, why) and (why or mode is COMBINE)
 
 
-def test_the_tolerance_is_model_tomls() -> None:
+def test_the_tolerance_is_read_from_model_toml() -> None:
     probe = Probe(deviation=0.02, neighbours=0.02)
     assert choose_mode(BATCH, DYNAMIC, probe, BatchingConfig(tolerance=0.02))[0] is COMBINE
     assert choose_mode(BATCH, DYNAMIC, probe, BatchingConfig(tolerance=0.019))[0] is ROWS
@@ -115,13 +115,15 @@ def test_the_tolerance_is_model_tomls() -> None:
         (takes(("n", 3), ("m", "n")), 'input "x1" has the length "n" on two axes'),
     ],
 )
-def test_a_first_axis_that_is_no_batch_is_left_alone(signature: Signature, note: str) -> None:
+def test_models_whose_first_axis_is_not_a_batch_are_not_combined(
+    signature: Signature, note: str
+) -> None:
     for combine in ("auto", "always"):
         batching = BatchingConfig.model_validate({"combine": combine})
         assert choose_mode(signature, QDQ, Probe(), batching) == (REQUESTS, note)
 
 
-def test_axes_without_a_name_may_be_a_batch() -> None:
+def test_unnamed_axes_may_be_a_batch() -> None:
     assert choose_mode(takes((None, None)), QDQ, Probe(), BatchingConfig())[0] is COMBINE
 
 
@@ -159,7 +161,7 @@ OPEN = [
 
 @pytest.mark.parametrize(("case", "precision", "probe", "combine", "mode", "note"), OPEN)
 @pytest.mark.parametrize("axes", [("unk__1", "unk__2"), (None, None), ("n", None)])
-def test_inputs_share_a_batch_where_it_was_shown(
+def test_inputs_are_combined_if_the_probe_found_a_common_batch(
     case: str,
     precision: Precision,
     probe: Probe,
@@ -189,7 +191,7 @@ NAMED = [
 
 
 @pytest.mark.parametrize(("first", "second", "apart"), NAMED)
-def test_different_names_that_somebody_gave_are_different_things(
+def test_axes_with_different_given_names_are_not_combined(
     first: Dim, second: Dim, apart: bool
 ) -> None:
     signature = takes((first, 4), (second, 4))
@@ -199,13 +201,13 @@ def test_different_names_that_somebody_gave_are_different_things(
     assert ("one row with several" in why) is apart
 
 
-def test_a_note_names_few_of_many_inputs() -> None:
+def test_a_note_names_only_a_few_of_many_inputs() -> None:
     many = takes(*[(None, 2)] * 20)
     why = not_a_batch(many, QDQ, Probe(counts=Counts.ANY), BatchingConfig())
     assert why.startswith('inputs "x0" and "x1" and "x2" and 17 more may differ')
 
 
-def test_an_input_without_a_shape_is_no_batch() -> None:
+def test_an_input_without_a_shape_is_not_combined() -> None:
     unranked = TensorSpec("x", DATATYPES["FP32"], (), ranked=False)
     signature = Signature((unranked,), ())
     note = 'input "x" has no shape in the file'
@@ -227,7 +229,7 @@ def plan(
     return choose_plan(mode, "", probe, config, instances or InstancesConfig(), cores)
 
 
-def test_short_runs_stay_in_the_event_loop() -> None:
+def test_short_runs_are_executed_in_the_event_loop() -> None:
     assert plan(COMBINE, SHORT) == Plan(COMBINE, 64, 1, 1, True, "")
 
 
@@ -237,11 +239,11 @@ def test_a_row_by_row_model_keeps_all_cores_busy() -> None:
     assert plan(ROWS, Probe({1: 2e-4}), cores=1) == Plan(ROWS, 1, 1, 1, True, "")
 
 
-def test_what_was_never_run_is_not_run_in_the_event_loop() -> None:
+def test_a_model_without_measurements_is_not_run_in_the_event_loop() -> None:
     assert plan(REQUESTS, Probe()) == Plan(REQUESTS, 1, 4, 1, False, "")
 
 
-def test_model_toml_decides_what_it_names() -> None:
+def test_settings_of_model_toml_have_priority() -> None:
     two = InstancesConfig(count=2, threads=3)
     assert plan(COMBINE, SHORT, instances=two) == Plan(COMBINE, 64, 2, 3, False, "")
     assert plan(COMBINE, LONG, cores=8, instances=InstancesConfig(threads=4)).instances == 2
@@ -250,14 +252,14 @@ def test_model_toml_decides_what_it_names() -> None:
     assert plan(ROWS, SHORT, preferred_batch_size=8).preferred_rows == 1
 
 
-def test_always_combines_even_where_it_does_not_pay() -> None:
+def test_combine_always_batches_even_if_it_is_not_faster() -> None:
     flat = Probe({1: 1e-3, 2: 2e-3, 4: 4e-3})
     assert plan(COMBINE, flat).preferred_rows == 1
     assert plan(COMBINE, flat, combine="always").preferred_rows == 2
     assert plan(COMBINE, flat, combine="always", max_batch_size=1).preferred_rows == 1
 
 
-def test_threads_are_tried_for_long_rows_of_which_nothing_is_said() -> None:
+def test_threads_are_tried_for_long_rows_without_settings() -> None:
     long, free = plan(COMBINE, LONG), InstancesConfig()
     assert wants_threads(long, LONG, free, 4)
     assert not wants_threads(long, LONG, free, 1)
@@ -267,7 +269,7 @@ def test_threads_are_tried_for_long_rows_of_which_nothing_is_said() -> None:
     assert not wants_threads(plan(REQUESTS, Probe()), Probe(), free, 4)
 
 
-def test_a_second_session_is_tried_for_long_rows_where_there_is_room() -> None:
+def test_a_second_session_is_tried_for_long_rows_if_memory_allows() -> None:
     long, free = plan(COMBINE, LONG), InstancesConfig()
     assert wants_lone(long, LONG, free, 4, has_room=True)
     assert wants_lone(plan(ROWS, LONG), LONG, free, 4, has_room=True)
@@ -277,7 +279,7 @@ def test_a_second_session_is_tried_for_long_rows_where_there_is_room() -> None:
     assert not wants_lone(plan(COMBINE, SHORT), SHORT, free, 4, has_room=True)
 
 
-def test_lone_threads_of_model_toml_hold_without_a_measurement() -> None:
+def test_lone_threads_of_model_toml_need_no_measurement() -> None:
     short = plan(COMBINE, SHORT)
     asked, usual = InstancesConfig(count=2, lone_threads=2), InstancesConfig(lone_threads=1)
     assert wants_lone(replace(short, inline=False), SHORT, asked, 1, has_room=False)
@@ -296,7 +298,7 @@ def test_lone_threads_of_model_toml_hold_without_a_measurement() -> None:
         (0.79, 2.0, False),
     ],
 )
-def test_a_second_session_is_for_runs_that_are_enough_faster_or_could_not_be(
+def test_a_second_session_is_used_only_if_it_is_fast_enough(
     speedup: float, slowdown: float, worth: bool
 ) -> None:
     assert worth_lone(speedup, slowdown) is worth
@@ -308,12 +310,12 @@ def test_a_second_session_leaves_memory_for_other_models() -> None:
     assert not room_for_lone(1, held=299, memory=900)
 
 
-def test_shares_are_written_for_people() -> None:
+def test_percentages_are_readable() -> None:
     assert percent(0.0026) == "up to 0.3 %"
     assert percent(1.5) == percent(float("inf")) == "more than 100 %"
 
 
-def test_what_may_take_any_time_leaves_the_event_loop() -> None:
+def test_models_with_unbounded_time_are_not_run_in_the_event_loop() -> None:
     config, instances = BatchingConfig(), InstancesConfig()
     found = choose_plan(COMBINE, "", SHORT, config, instances, 4, "operator Loop")
     assert not found.inline and found.instances == 4
@@ -323,11 +325,13 @@ def test_what_may_take_any_time_leaves_the_event_loop() -> None:
     ("seconds", "most"),
     [({}, 0), ({1: 1.0}, 0), ({1: 1e-5}, 1), ({1: 1e-5, 8: 9e-4, 64: 2e-3, 128: 1e-4}, 8)],
 )
-def test_sizes_are_short_up_to_the_first_that_is_not(seconds: dict[int, float], most: int) -> None:
+def test_batch_sizes_are_short_up_to_the_first_long_one(
+    seconds: dict[int, float], most: int
+) -> None:
     assert short_rows(Probe(seconds)) == most
 
 
-def test_a_size_that_was_not_measured_leaves_the_event_loop() -> None:
+def test_batch_sizes_without_a_measurement_are_not_run_in_the_event_loop() -> None:
     few = Probe({1: 1e-5, 2: 1.2e-5})
     assert plan(COMBINE, few, preferred_batch_size=2).inline
     assert not plan(COMBINE, few, preferred_batch_size=32).inline

@@ -1,4 +1,4 @@
-"""What a model does with a batch is found out, also on a machine that is busy with other things."""
+"""The probe finds how a model behaves with a batch, also on a machine with other load."""
 
 from collections.abc import Callable, Sequence
 from random import Random
@@ -19,10 +19,10 @@ ROWS = [(np.full((1, 2), 2.0**i, np.float32),) for i in range(8)]
 
 
 class Machine:
-    """A model of known cost on a machine where other work gets in between, on a clock of its own.
+    """A model of known cost on a machine with other load, with a simulated clock.
 
     A run costs ``fixed`` and ``row`` seconds for each row, and with a chance of ``busy`` another
-    30 ms: a thread stopped in favour of others.
+    30 ms, because other threads run in between.
     """
 
     def __init__(
@@ -52,17 +52,17 @@ class Machine:
 
 
 def found(function: Function, max_rows: int = 64, rows: Sequence[Arrays] = ROWS) -> Probe:
-    """On a machine where a larger batch always pays, so that all sizes are tried."""
+    """Probe on a machine where larger batches are always faster, so that all sizes are tried."""
     return Machine(1e-3, 1e-7, function=function).probe(rows, max_rows)
 
 
-def test_independent_rows() -> None:
+def test_independent_rows_have_no_deviation() -> None:
     result = found(lambda x: x * 2)
     assert (result.deviation, result.neighbours, result.failure) == (0, 0, "")
     assert result.equivariant and result.repeatable and result.row_per_row
 
 
-def test_one_scale_for_the_batch_is_noticed_and_keeps_its_rows_apart() -> None:
+def test_one_scale_for_the_whole_batch_is_detected() -> None:
     def dynamic(x: np.ndarray) -> np.ndarray:
         step = np.abs(x).max() / 10
         return np.round(x / step) * step
@@ -71,33 +71,33 @@ def test_one_scale_for_the_batch_is_noticed_and_keeps_its_rows_apart() -> None:
     assert result.neighbours > 0.01 and result.deviation > 0.01 and result.equivariant
 
 
-def test_rounding_by_size_is_told_from_neighbours() -> None:
+def test_deviation_by_batch_size_is_separate_from_deviation_by_other_rows() -> None:
     result = found(lambda x: x * (1 + 0.004 * (len(x) > 1)))
     assert result.deviation == pytest.approx(0.004, rel=0.01) and result.neighbours == 0
 
 
-def test_a_size_of_the_batch_that_counts_is_a_deviation() -> None:
+def test_outputs_divided_by_the_batch_size_are_a_deviation() -> None:
     result = found(lambda x: x / len(x))
     assert result.deviation > 0.4 and result.neighbours == 0
 
 
-def test_time_is_not_equivariant() -> None:
+def test_a_running_sum_over_rows_is_not_equivariant() -> None:
     result = found(lambda x: np.cumsum(x, axis=0))
     assert result.neighbours > 1 and not result.equivariant
 
 
-def test_a_set_is_equivariant() -> None:
+def test_a_mean_over_rows_is_equivariant() -> None:
     result = found(lambda x: x - x.mean(axis=0))
     assert result.neighbours > 0.1 and result.equivariant
 
 
-def test_noise_is_noticed() -> None:
+def test_random_outputs_are_detected() -> None:
     rng = np.random.default_rng(0)
     assert not found(lambda x: rng.standard_normal(x.shape)).repeatable
 
 
 @pytest.mark.parametrize(("limit", "stopped"), [(2, 2), (8, 8), (9, 16)])
-def test_the_size_at_which_a_model_fails(limit: int, stopped: int) -> None:
+def test_the_batch_size_at_which_a_model_fails_is_reported(limit: int, stopped: int) -> None:
     def run(x: np.ndarray) -> np.ndarray:
         if len(x) >= limit:
             raise ExecutionFailed("out of cheese")
@@ -112,13 +112,13 @@ def test_the_size_at_which_a_model_fails(limit: int, stopped: int) -> None:
     ("function", "shape"),
     [(np.mean, "[]"), (lambda x: x[:1], "[1, 2]"), (lambda x: x.T, "[2, 3]")],
 )
-def test_other_than_a_row_for_a_row(function: Function, shape: str) -> None:
+def test_outputs_without_one_row_per_input_row_are_reported(function: Function, shape: str) -> None:
     result = found(lambda x: np.asarray(function(x)), max_rows=3)
     assert not result.row_per_row
     assert 'output "y" has shape ' in result.failure
 
 
-def test_one_row_tells_nothing_of_neighbours() -> None:
+def test_a_single_row_is_not_enough_to_find_a_dependency() -> None:
     result = found(lambda x: x, rows=ROWS[:1])
     assert result.alike and result.neighbours == 0 and not found(lambda x: x).alike
 
@@ -149,7 +149,9 @@ COSTS = [(0.0, 1e-3, 1), (1e-3, 1e-6, 64), (5e-4, 1e-4, 32), (0.0, 10.0, 1), (2e
 
 
 @pytest.mark.parametrize(("fixed", "row", "expected"), COSTS)
-def test_the_smallest_size_that_pays_is_preferred(fixed: float, row: float, expected: int) -> None:
+def test_the_smallest_batch_size_with_full_speed_is_preferred(
+    fixed: float, row: float, expected: int
+) -> None:
     assert Machine(fixed, row).preferred() == expected
 
 
@@ -159,7 +161,7 @@ def test_other_work_on_the_machine_does_not_change_the_size(
     cost: tuple[float, float, int], seed: int, busy: float
 ) -> None:
     fixed, row, expected = cost
-    if row < 1.0:  # a run of ten seconds is made once
+    if row < 1.0:  # a run of ten seconds is measured once
         assert Machine(fixed, row, busy, seed).preferred() == expected
 
 
@@ -169,13 +171,13 @@ def test_a_slow_model_is_not_run_often() -> None:
     assert machine.calls <= 12
 
 
-def test_the_size_preferred_may_have_a_least() -> None:
+def test_the_preferred_batch_size_may_have_a_minimum() -> None:
     flat = Probe({1: 1.0, 2: 2.0, 4: 4.0})
     assert flat.preferred_rows() == 1 and flat.preferred_rows(2) == 2
     assert Probe().preferred_rows() == 1 and Probe({1: 1.0}).preferred_rows(2) == 2
 
 
-def test_rows_of_different_shapes_do_not_share_a_run_unpadded() -> None:
+def test_rows_of_different_shapes_without_padding_cannot_share_a_run() -> None:
     rows = [(np.zeros((1, width), np.float32),) for width in (2, 3)]
     with pytest.raises(ExecutionFailed, match="different shapes"):
         run_together(lambda inputs, _: inputs, rows, BatchPolicy())

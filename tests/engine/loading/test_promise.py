@@ -1,4 +1,4 @@
-"""The speed that a report promises, on the machine that it was measured on and on others."""
+"""The speed that a report promises, on the measured machine and on others."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def noted(home: Path, sha256: str, here: Profile, name: str, golden: bool) -> st
     return note_on(promise, here, name, golden) if promise else ""
 
 
-def test_nothing_is_told_where_the_speed_may_be_expected(tmp_path: Path) -> None:
+def test_there_is_no_note_if_the_same_speed_is_expected(tmp_path: Path) -> None:
     home = written(tmp_path, report())
     assert noted(home, "abc", VNNI, "m", True) == ""
     other_name = Profile("Another CPU", *[getattr(VNNI, n) for n in (
@@ -43,7 +43,7 @@ def test_nothing_is_told_where_the_speed_may_be_expected(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("golden", [True, False])
-def test_another_kind_of_machine_is_told_with_what_to_do(tmp_path: Path, golden: bool) -> None:
+def test_a_different_machine_has_a_note_with_advice(tmp_path: Path, golden: bool) -> None:
     told = noted(written(tmp_path, report()), "abc", OLD, "my model", golden)
     assert "measured 1.85 x FP32's speed on Fast CPU (x86_64, avx512_vnni), default kernels" in told
     assert "here it is Old CPU (x86_64, avx2), exact kernels: the speed may differ" in told
@@ -51,16 +51,16 @@ def test_another_kind_of_machine_is_told_with_what_to_do(tmp_path: Path, golden:
     assert "--name 'my model'" in told
 
 
-def test_other_kernels_on_the_same_machine_are_another_speed(tmp_path: Path) -> None:
+def test_different_kernels_on_the_same_machine_have_a_note(tmp_path: Path) -> None:
     exact = Profile(VNNI.cpu, VNNI.architecture, VNNI.byte_products, False, Kernels.EXACT)
     assert "the speed may differ" in noted(written(tmp_path, report()), "abc", exact, "m", True)
 
 
-def test_a_report_of_another_file_promises_nothing(tmp_path: Path) -> None:
+def test_a_report_of_another_file_is_ignored(tmp_path: Path) -> None:
     assert noted(written(tmp_path, report()), "def", OLD, "m", True) == ""
 
 
-def test_a_report_without_a_profile_has_it_in_its_hardware(tmp_path: Path) -> None:
+def test_a_report_without_a_profile_uses_its_hardware_section(tmp_path: Path) -> None:
     values = report()
     del values["profile"]
     values["hardware"] = {
@@ -81,7 +81,7 @@ def test_a_report_without_a_profile_has_it_in_its_hardware(tmp_path: Path) -> No
         json.dumps(report(profile={"cpu": 1})), json.dumps(report(profile=[1])), "\udcff",
     ],
 )  # fmt: skip
-def test_what_is_no_report_of_ours_promises_nothing(tmp_path: Path, content: str) -> None:
+def test_unreadable_and_foreign_reports_are_ignored(tmp_path: Path, content: str) -> None:
     path = tmp_path / "report.json"
     path.write_bytes(content.encode("utf-8", "surrogateescape"))
     assert read_promise(tmp_path, "abc") is None
@@ -92,6 +92,6 @@ def test_what_is_no_report_of_ours_promises_nothing(tmp_path: Path, content: str
     assert read_promise(tmp_path / "none", "abc") is None
 
 
-def test_a_profile_is_read_as_it_was_written() -> None:
+def test_a_profile_is_unchanged_by_json() -> None:
     for profile in (VNNI, OLD):
         assert Profile.read(json.loads(json.dumps(profile.values()))) == profile

@@ -1,4 +1,4 @@
-"""A version may crash, hang or fill the memory of a process of its own; the server goes on."""
+"""A version may crash, hang or fill the memory of a separate process; the server continues."""
 
 import shutil
 import subprocess
@@ -28,14 +28,14 @@ CRASH = "__attribute__((constructor)) static void crash(void) { *(volatile int *
 
 
 def expanding(rows: int) -> onnx.ModelProto:
-    """Few bytes in, few out, so many floats between them."""
+    """A model with small inputs and outputs, and an intermediate tensor of ``rows`` floats."""
     nodes = [node("Expand", "x", "s", to="e"), node("ReduceSum", "e", to="y", keepdims=0)]
     ends = [value("x", ["b", 1])], [value("y", [])]
     return graphs.model(nodes, *ends, [constant("s", [rows, 1], np.int64)])
 
 
 def looping(trips: int, operator: str = "Identity", *inputs: str) -> onnx.ModelProto:
-    """Does something to ``at`` so many times."""
+    """A model that applies an operator to ``at`` in a loop of ``trips`` iterations."""
     body = helper.make_graph(
         [node("Identity", "go", to="on"), node(operator, *inputs, to="next", **_axis(operator))],
         "body",
@@ -61,10 +61,10 @@ def tried(
     return rehearse(found.of_version(1), found.config, room, **more)
 
 
-async def test_a_swap_needs_no_folder_for_temporary_files(
+async def test_a_swap_needs_no_temporary_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a container whose file system is read-only."""
+    """For example in a container with a read-only file system."""
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
     with pytest.raises(FileNotFoundError):
@@ -76,10 +76,10 @@ async def test_a_swap_needs_no_folder_for_temporary_files(
         assert await it.factor() == 1
 
 
-def test_a_process_that_is_killed_is_not_said_to_have_crashed(
+def test_a_killed_process_is_not_reported_as_a_crash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the kernel does when memory runs out: this process goes first."""
+    """The kernel kills this process first when memory runs out."""
     start = rehearsal._start
 
     def killed(answers: IO[bytes]) -> "subprocess.Popen[bytes]":
@@ -92,7 +92,7 @@ def test_a_process_that_is_killed_is_not_said_to_have_crashed(
         tried(graphs.model([node("Identity", "x", to="y")], *ENDS), tmp_path)
 
 
-def test_a_version_that_loads_and_runs_says_nothing(tmp_path: Path) -> None:
+def test_a_version_that_loads_and_runs_has_no_failed_check(tmp_path: Path) -> None:
     assert tried(graphs.linear(), tmp_path) is None
     toml = '[batching]\nmax_batch_size = 3\n[outputs.y]\nlabels = ["' + '","'.join("abcdefghij")
     assert tried(graphs.linear(), tmp_path, 10**8, toml + '"]\n') is None
@@ -103,7 +103,7 @@ def test_a_version_that_loads_and_runs_says_nothing(tmp_path: Path) -> None:
     [expanding(10**9), expanding(2**40), looping(40, "Concat", "at", "at")],
     ids=["at once", "far too much at once", "in steps"],
 )
-def test_a_version_that_takes_more_memory_than_there_is_is_stopped(
+def test_a_version_that_needs_too_much_memory_is_stopped(
     model: onnx.ModelProto, tmp_path: Path
 ) -> None:
     room = 200 * 10**6
@@ -118,12 +118,12 @@ def test_a_version_that_never_ends_is_stopped(tmp_path: Path) -> None:
         tried(model, tmp_path, seconds=3.0)
 
 
-def test_it_is_given_up_when_nobody_waits(tmp_path: Path) -> None:
+def test_a_rehearsal_is_stopped_on_request(tmp_path: Path) -> None:
     with pytest.raises(LoadFailed, match="the load was stopped"):
         tried(looping(2**62, "Identity", "at"), tmp_path, stop=lambda: True)
 
 
-def test_what_is_refused_is_told_as_by_a_load(tmp_path: Path) -> None:
+def test_errors_are_the_same_as_of_a_load(tmp_path: Path) -> None:
     model = graphs.linear()
     model.graph.node[0].op_type = "Nonsense"
     with pytest.raises(LoadFailed, match="ONNX Runtime rejects model.onnx: .*Nonsense"):
@@ -132,7 +132,7 @@ def test_what_is_refused_is_told_as_by_a_load(tmp_path: Path) -> None:
 
 @pytest.fixture
 def crashing(tmp_path: Path) -> Path:
-    """``m``: version 1 is sound; its settings then name a library that crashes the process."""
+    """``m`` with a valid version 1, and a library that crashes the process when it is loaded."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("there is no C compiler")
@@ -142,7 +142,7 @@ def crashing(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def test_a_crash_of_a_new_version_leaves_the_server_alone(crashing: Path) -> None:
+async def test_a_crash_of_a_new_version_does_not_affect_the_server(crashing: Path) -> None:
     async with opened(crashing, allow_custom_ops=True, rehearse=True) as it:
         put(crashing, "m", 2, scale(2))
         (crashing / "m/model.toml").write_text('[session]\ncustom_ops = "crash.so"\n')
@@ -153,7 +153,7 @@ async def test_a_crash_of_a_new_version_leaves_the_server_alone(crashing: Path) 
         assert it.states()[2].startswith("UNAVAILABLE load: it crashed the process in which")
 
 
-async def test_a_version_that_grows_too_large_is_refused_with_figures(tmp_path: Path) -> None:
+async def test_a_version_that_grows_too_large_is_refused_with_its_size(tmp_path: Path) -> None:
     put(tmp_path, "m", 1, looping(1, "Concat", "at", "at").SerializeToString())
     budget = resident_bytes() + 2**20 * 500
     async with opened(tmp_path, budget, rehearse=True) as it:
@@ -164,7 +164,7 @@ async def test_a_version_that_grows_too_large_is_refused_with_figures(tmp_path: 
         assert it.states()[1] == "READY"
 
 
-async def test_what_was_loaded_before_is_not_tried_again(tmp_path: Path) -> None:
+async def test_a_version_loaded_before_is_not_rehearsed_again(tmp_path: Path) -> None:
     for number in (1, 2, 3):
         put(tmp_path, "m", number, scale(number))
     async with opened(tmp_path, rehearse=True) as it:
@@ -175,12 +175,14 @@ async def test_what_was_loaded_before_is_not_tried_again(tmp_path: Path) -> None
         assert it.phases(1).count("rehearsal") == 1
 
 
-def test_a_file_that_onnx_runtime_merely_refuses_is_left_to_the_caller(tmp_path: Path) -> None:
+def test_a_file_that_onnx_runtime_rejects_does_not_fail_the_rehearsal(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"nonsense")
     rehearse_file(tmp_path / "model.onnx")
 
 
-def test_secrets_of_the_server_stay_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_of_the_server_are_not_passed_to_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("QUANTSERVE_ADMIN_KEY", "secret")
     code = "import json, os\nprint(json.dumps({'reason': str('secret' in os.environ.values())}))\n"
     child(code, tmp_path, monkeypatch)
@@ -189,14 +191,14 @@ def test_secrets_of_the_server_stay_there(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def child(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put another program in place of the child."""
+    """Replace the program of the child process."""
     (folder / "odd_child.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", str(folder))
     monkeypatch.setattr("service.engine.loading.rehearsal.CHILD", "odd_child")
 
 
 @pytest.mark.parametrize("how", ["os._exit(3)", "print('no JSON')"])
-def test_a_child_that_says_nothing_sensible_is_a_reason(
+def test_an_invalid_answer_of_the_process_fails_the_load(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     child(f"import os\n{how}\n", tmp_path, monkeypatch)

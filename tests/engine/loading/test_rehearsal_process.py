@@ -1,4 +1,4 @@
-"""The child of a rehearsal answers one task: that it went well, why not, or how much it took."""
+"""The child process of a rehearsal runs one task and returns its result."""
 
 import json
 import pickle
@@ -24,7 +24,7 @@ MIB = 2**20
 
 
 def child(task: object, code: str = "") -> "subprocess.CompletedProcess[bytes]":
-    """The child with a task; ``code`` is run before it."""
+    """Run the child process with a task; ``code`` is run before it."""
     run = f"{code}\nimport runpy; runpy.run_module({CHILD!r}, run_name='__main__')"
     return subprocess.run(
         [sys.executable, "-c", run], input=pickle.dumps(task), capture_output=True, cwd=ROOT,
@@ -50,27 +50,27 @@ def test_a_model_that_runs_has_no_reason(tmp_path: Path) -> None:
     assert answered(task(graphs.linear(), tmp_path, 500 * MIB)) == {"reason": "", "grown": None}
 
 
-def test_the_reason_of_one_that_does_not_load_is_told(tmp_path: Path) -> None:
+def test_the_reason_of_a_failed_load_is_returned(tmp_path: Path) -> None:
     found = task(graphs.linear(), tmp_path)
     found.files.model.write_bytes(b"GGUF")
     answer = answered(found)
     assert answer["reason"].startswith("model.onnx is not an ONNX model: it is GGUF")
 
 
-def test_the_bytes_of_one_that_takes_too_much_are_told(tmp_path: Path) -> None:
+def test_the_size_of_a_model_that_needs_too_much_memory_is_returned(tmp_path: Path) -> None:
     room = 100 * MIB
     found = answered(task(expanding(10**9), tmp_path, room))
     assert found["reason"] == "" and found["grown"] > room
 
 
-def test_a_file_is_loaded_and_its_reason_left_to_the_caller(tmp_path: Path) -> None:
+def test_a_file_is_loaded_without_reporting_its_errors(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(scale(2))
     (tmp_path / "junk.onnx").write_bytes(b"junk")
     for name in ("model.onnx", "junk.onnx"):
         assert answered(tmp_path / name) == {"reason": "", "grown": None}
 
 
-def test_what_a_library_prints_is_no_part_of_the_answer(tmp_path: Path) -> None:
+def test_output_of_libraries_is_not_part_of_the_answer(tmp_path: Path) -> None:
     noise = (
         "import os, service.engine.loading.loader as loader\n"
         "load = loader.open_version\n"
@@ -82,7 +82,7 @@ def test_what_a_library_prints_is_no_part_of_the_answer(tmp_path: Path) -> None:
     assert b"hello" in done.stderr
 
 
-def test_it_dies_with_the_server(tmp_path: Path) -> None:
+def test_the_process_is_killed_with_the_server_and_has_low_priority(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(scale(2))
     shown = (
         "import atexit, ctypes, os, sys\n"
@@ -109,5 +109,5 @@ def test_it_dies_with_the_server(tmp_path: Path) -> None:
         ("", 0),
     ],
 )
-def test_memory_that_was_refused_is_read_from_the_error(text: str, size: int) -> None:
+def test_the_size_of_a_failed_allocation_is_read_from_the_error(text: str, size: int) -> None:
     assert _refused(text) == size

@@ -1,4 +1,4 @@
-"""Which requests are cut, and what the others are told."""
+"""Requests that are split into parts, and the errors of requests that cannot be split."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def plan(mode: BatchingMode, preferred: int = 2, note: str = "") -> Plan:
     return Plan(mode, preferred, 1, 1, False, note)
 
 
-def test_parts_are_as_large_as_pays_or_is_short() -> None:
+def test_parts_have_the_preferred_size_or_the_largest_short_size() -> None:
     unset = BatchingConfig()
     assert part_rows(plan(BatchingMode.COMBINE, 2), PROBE, unset) == 8
     assert part_rows(plan(BatchingMode.COMBINE, 16), PROBE, unset) == 16
@@ -24,7 +24,7 @@ def test_parts_are_as_large_as_pays_or_is_short() -> None:
 
 
 @pytest.mark.parametrize("mode", BatchingMode)
-def test_a_limit_of_the_operator_stays_one(mode: BatchingMode) -> None:
+def test_max_batch_size_of_model_toml_is_kept_as_a_limit(mode: BatchingMode) -> None:
     limited = BatchingConfig(max_batch_size=64)
     assert part_rows(plan(mode), PROBE, limited) == 0
     told = refusal(plan(mode), limited)
@@ -32,7 +32,7 @@ def test_a_limit_of_the_operator_stays_one(mode: BatchingMode) -> None:
     assert ("remove it" in told) is (mode is not BatchingMode.REQUESTS)
 
 
-def test_rows_that_influence_each_other_are_the_reason() -> None:
+def test_the_error_states_that_rows_influence_each_other() -> None:
     whole = plan(BatchingMode.REQUESTS, note="answers change by 3 %")
     assert part_rows(whole, PROBE, BatchingConfig()) == 0
     assert "in one run (answers change by 3 %), so it cannot be cut" in refusal(

@@ -1,4 +1,4 @@
-"""Rows to try a model with fit it, whether they are golden or made up."""
+"""Rows for trying a model fit its signature, golden or generated."""
 
 from pathlib import Path
 
@@ -18,7 +18,9 @@ def anything(inputs: Arrays, _: object) -> Arrays:
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (3, 3), (3,), (3, 2, 1)])
-def test_expected_outputs_have_the_shapes_that_come(shape: tuple[int, ...], tmp_path: Path) -> None:
+def test_expected_outputs_must_have_the_shapes_of_the_model(
+    shape: tuple[int, ...], tmp_path: Path
+) -> None:
     def run(inputs: Arrays, _: object) -> Arrays:
         rows = len(inputs[0])
         return np.zeros(rows, np.int64), np.zeros((rows, 2), np.float32)
@@ -30,7 +32,7 @@ def test_expected_outputs_have_the_shapes_that_come(shape: tuple[int, ...], tmp_
         trial_rows(TOKENS, golden(tmp_path, **fits), {}, run)
 
 
-def test_one_expected_answer_for_all_rows_is_left_to_itself(tmp_path: Path) -> None:
+def test_one_expected_answer_for_all_rows_is_not_split(tmp_path: Path) -> None:
     def run(_: Arrays, __: object) -> Arrays:
         return np.array(0, np.int64), np.zeros(5, np.float32)
 
@@ -38,7 +40,7 @@ def test_one_expected_answer_for_all_rows_is_left_to_itself(tmp_path: Path) -> N
     assert trial_rows(TOKENS, golden(tmp_path, **arrays), {}, run)[1] == ""
 
 
-def test_single_rows_are_different_ones() -> None:
+def test_single_rows_are_all_different() -> None:
     alike = np.array([[1, 2], [1, 2], [3, 4], [1, 2]])
     assert [row[0].tolist() for row in single_rows((alike, alike))] == [[[1, 2]], [[3, 4]]]
     assert len(single_rows((ints(100, 1),))) == 8
@@ -46,14 +48,14 @@ def test_single_rows_are_different_ones() -> None:
     assert [row[0].tolist() for row in single_rows((texts,))] == [["a"], ["b"]]
 
 
-def test_few_golden_rows_are_joined_by_made_up_ones_of_their_shape(tmp_path: Path) -> None:
+def test_generated_rows_of_the_same_shape_are_added_to_few_golden_rows(tmp_path: Path) -> None:
     arrays = {"inputs_ids": ints(1, 7) + 1000, "inputs_mask": np.ones((1, 7), np.int64)}
     rows, note = trial_rows(TOKENS, golden(tmp_path, **arrays), {}, anything)
     assert note == "" and rows[0][0][0, 0] == 1000
     assert len(rows) == 8 and {row[0].shape for row in rows} == {(1, 7)}
 
 
-def test_golden_rows_stand_alone_where_no_others_run(tmp_path: Path) -> None:
+def test_only_golden_rows_are_used_if_no_generated_rows_run(tmp_path: Path) -> None:
     def run(inputs: Arrays, _: object) -> Arrays:
         if inputs[0].max() < 1000:
             raise ExecutionFailed("no")
@@ -64,13 +66,13 @@ def test_golden_rows_stand_alone_where_no_others_run(tmp_path: Path) -> None:
     assert (len(rows), note) == (1, "")
 
 
-def test_a_model_that_takes_no_batch_gets_its_golden_set_whole(tmp_path: Path) -> None:
+def test_the_golden_set_of_an_unbatchable_model_is_one_request(tmp_path: Path) -> None:
     fixed = Signature((spec("x", "INT64", 3, 4),), ())
     rows, _ = trial_rows(fixed, golden(tmp_path, inputs_x=ints(3, 4)), {}, anything)
     assert [row[0].shape for row in rows] == [(3, 4)]
 
 
-def test_rows_are_made_up_for_the_lengths_that_the_graph_takes(tmp_path: Path) -> None:
+def test_rows_are_generated_with_lengths_that_the_graph_accepts(tmp_path: Path) -> None:
     def run(inputs: Arrays, _: object) -> Arrays:
         if inputs[0].shape[1] % 7 or inputs[0].max() > 1:
             raise ExecutionFailed("no")
@@ -82,7 +84,7 @@ def test_rows_are_made_up_for_the_lengths_that_the_graph_takes(tmp_path: Path) -
     assert {array.shape for row in rows for array in row} == {(1, 21)}
 
 
-def test_no_rows_are_made_up_where_none_runs(tmp_path: Path) -> None:
+def test_no_rows_are_generated_if_none_runs(tmp_path: Path) -> None:
     def run(_: Arrays, __: object) -> Arrays:
         raise ExecutionFailed("needs a real image")
 
@@ -91,8 +93,8 @@ def test_no_rows_are_made_up_where_none_runs(tmp_path: Path) -> None:
     assert "needs a real image" in note and "add golden.npz" in note
 
 
-def test_every_row_that_is_made_up_has_run() -> None:
-    """A row that fails is no row to judge a model by: the next range is tried."""
+def test_every_generated_row_has_run() -> None:
+    """A row that fails cannot be used: the next range of values is tried."""
 
     def run(inputs: Arrays, _: object) -> Arrays:
         if inputs[0].max() >= 62:
@@ -109,21 +111,21 @@ EDGES = Signature(
 
 
 def indexed(inputs: Arrays, _: object) -> Arrays:
-    """Takes edges between nodes that are there, of which there must be some."""
+    """Accept only edges between existing nodes."""
     nodes, edges = inputs
     if edges.max(initial=0) >= len(nodes):
         raise ExecutionFailed("past the last node")
     return inputs
 
 
-def test_edges_that_are_made_up_lead_to_nodes() -> None:
+def test_generated_edges_connect_existing_nodes() -> None:
     rows, error = generated_rows(EDGES, {}, indexed)
     assert error == "" and {row[0].shape for row in rows} == {(1, 2)}
     rows, _ = generated_rows(EDGES, {"num_nodes": 3, "num_edges": 5}, indexed)
     assert {(len(row[0]), len(row[1])) for row in rows} == {(3, 5)}
 
 
-def test_different_symbols_get_different_lengths_where_the_graph_wants_that() -> None:
+def test_different_symbols_get_different_lengths_if_the_graph_needs_it() -> None:
     def run(inputs: Arrays, other: object) -> Arrays:
         if len(inputs[0]) <= len(inputs[1]):
             raise ExecutionFailed("more edges than nodes")
@@ -134,7 +136,7 @@ def test_different_symbols_get_different_lengths_where_the_graph_wants_that() ->
 
 
 @pytest.mark.parametrize(("nodes", "edges"), [(3, 0), (3, 2), (2, 2)])
-def test_a_golden_set_of_different_things_is_one_request(
+def test_a_golden_set_of_independent_inputs_is_one_request(
     nodes: int, edges: int, tmp_path: Path
 ) -> None:
     def run(inputs: Arrays, other: object) -> Arrays:
@@ -147,7 +149,7 @@ def test_a_golden_set_of_different_things_is_one_request(
     assert note == "" and [[len(a) for a in row] for row in rows] == [[nodes, edges]]
 
 
-def test_rows_are_made_up_for_an_input_without_a_shape() -> None:
+def test_rows_are_generated_for_an_input_without_a_shape() -> None:
     def run(inputs: Arrays, _: object) -> Arrays:
         if inputs[0].ndim != 2 or inputs[0].shape[1] != 13:
             raise ExecutionFailed("13 columns, please")
@@ -168,7 +170,7 @@ specs = st.builds(
 
 
 @given(st.lists(specs, max_size=3))
-def test_made_up_rows_fit_any_signature(inputs: list[tuple[str, tuple[Dim, ...]]]) -> None:
+def test_generated_rows_fit_any_signature(inputs: list[tuple[str, tuple[Dim, ...]]]) -> None:
     signature = Signature(
         tuple(spec(f"x{i}", datatype, *shape) for i, (datatype, shape) in enumerate(inputs)), ()
     )
@@ -182,16 +184,16 @@ def test_made_up_rows_fit_any_signature(inputs: list[tuple[str, tuple[Dim, ...]]
                 assert length == (dim if isinstance(dim, int) else known)
 
 
-def test_made_up_rows_differ_and_are_the_same_every_time() -> None:
+def test_generated_rows_differ_and_are_reproducible() -> None:
     signature = Signature((spec("x", "FP32", "batch", 4),), ())
     first, second = (generated_rows(signature, {}, anything)[0] for _ in range(2))
     assert [row[0].tolist() for row in first] == [row[0].tolist() for row in second]
     sizes = [float(np.abs(row[0]).max()) for row in first]
-    assert max(sizes) > 16 * min(sizes)  # what takes its scale from the batch shows itself
+    assert max(sizes) > 16 * min(sizes)  # so that a scale from the whole batch is noticed
 
 
 @pytest.mark.parametrize("axis", [3, "n"])
-def test_a_golden_set_that_fails_as_one_request_is_named(axis: Dim, tmp_path: Path) -> None:
+def test_a_golden_set_that_fails_as_one_request_is_an_error(axis: Dim, tmp_path: Path) -> None:
     def run(_: Arrays, __: object) -> Arrays:
         raise ExecutionFailed("no such node")
 

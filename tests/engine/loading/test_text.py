@@ -21,7 +21,7 @@ def settings_of(found: Loaded) -> Any:
     return found.text.settings
 
 
-def test_an_encoder_with_a_tokenizer_takes_texts(tmp_path: Path) -> None:
+def test_an_encoder_with_a_tokenizer_accepts_texts(tmp_path: Path) -> None:
     found = loaded(tmp_path, truncation=8)
     settings = settings_of(found)
     assert (settings.task, settings.pooling, settings.normalize) == ("embedding", "mean", True)
@@ -42,15 +42,15 @@ def test_an_encoder_with_a_tokenizer_takes_texts(tmp_path: Path) -> None:
         (tiny_texts.tagger, Task.TOKEN_CLASSIFICATION, "softmax"),
     ],
 )
-def test_the_task_is_that_of_config_json(
+def test_the_task_is_read_from_config_json(
     tmp_path: Path, write: Any, task: Task, activation: str
 ) -> None:
     settings = settings_of(loaded(tmp_path, write))
     assert (settings.task, settings.activation) == (task, activation)
-    assert settings.max_length == 64  # the positions of the graph, since no file says less
+    assert settings.max_length == 64  # the positions of the graph, since no file states fewer
 
 
-def test_model_toml_goes_before_the_files(tmp_path: Path) -> None:
+def test_settings_of_model_toml_have_priority_over_files(tmp_path: Path) -> None:
     given = {
         "pooling": "cls",
         "normalize": False,
@@ -64,12 +64,12 @@ def test_model_toml_goes_before_the_files(tmp_path: Path) -> None:
     assert (settings.max_length, settings.truncate, found.policy.run_tokens) == (10, False, 77)
 
 
-def test_pooled_outputs_are_taken_before_states(tmp_path: Path) -> None:
+def test_pooled_outputs_are_preferred_to_states(tmp_path: Path) -> None:
     found = loaded(tmp_path, output=tiny_texts.POOLED)
     assert found.text is not None and found.text.width == tiny_texts.WIDTH
 
 
-def test_a_task_of_none_leaves_texts_out(tmp_path: Path) -> None:
+def test_the_task_none_disables_texts(tmp_path: Path) -> None:
     found = loaded(tmp_path, settings={"text": {"task": "none"}})
     assert found.text is None and found.text_note == "" and found.signature.texts is None
 
@@ -79,14 +79,14 @@ def test_a_graph_that_ignores_its_mask_is_not_padded(tmp_path: Path) -> None:
     assert found.policy.padding is None and "not padded" in found.plan.note
 
 
-def test_tensors_are_served_where_the_task_is_not_clear(tmp_path: Path) -> None:
+def test_only_tensors_are_served_if_the_task_is_not_clear(tmp_path: Path) -> None:
     found = loaded(tmp_path, tiny_texts.write, output="something")
     assert found.text is None and "the task is not clear" in found.text_note
     with pytest.raises(LoadFailed, match="max_length = 65, and the model has 64 positions"):
         loaded(tmp_path, settings={"text": {"max_length": 65}})
 
 
-def test_tensors_are_served_where_the_graph_takes_no_tokens(tmp_path: Path) -> None:
+def test_only_tensors_are_served_if_the_graph_has_no_token_input(tmp_path: Path) -> None:
     tiny_models.identity(tmp_path, "FP32")
     home = tmp_path / "same_fp32/1"
     tiny_texts.tokenizer().save(str(home / "tokenizer.json"))
@@ -97,7 +97,7 @@ def test_tensors_are_served_where_the_graph_takes_no_tokens(tmp_path: Path) -> N
         load(home, asked, 1)
 
 
-def test_modules_that_are_not_computed_here_leave_texts_out(tmp_path: Path) -> None:
+def test_unsupported_modules_disable_texts(tmp_path: Path) -> None:
     kinds = [{"type": f"sentence_transformers.models.{kind}"} for kind in ("Pooling", "Dense")]
     files = {"modules.json": kinds}
     found = loaded(tmp_path, tiny_texts.write, files=files)
@@ -105,7 +105,7 @@ def test_modules_that_are_not_computed_here_leave_texts_out(tmp_path: Path) -> N
     assert loaded(tmp_path, tiny_texts.write, files=files, output=tiny_texts.POOLED).text
 
 
-def test_a_broken_tokenizer_fails_the_version(tmp_path: Path) -> None:
+def test_a_broken_tokenizer_fails_the_load(tmp_path: Path) -> None:
     home = tiny_texts.embedder(tmp_path / "tiny/1")
     (home / "tokenizer.json").write_text("{}")
     with pytest.raises(LoadFailed, match="tokenizer.json is not a valid tokenizer"):
@@ -116,7 +116,7 @@ def test_a_broken_tokenizer_fails_the_version(tmp_path: Path) -> None:
         load(home, ModelConfig(), 1)
 
 
-def test_without_the_package_tensors_are_served_and_a_note_says_what_to_install(
+def test_a_missing_package_disables_texts_with_a_note(
     tmp_path: Path,
 ) -> None:
     home = tiny_texts.embedder(tmp_path / "tiny/1")
@@ -134,12 +134,12 @@ def test_without_the_package_tensors_are_served_and_a_note_says_what_to_install(
 
 
 @pytest.mark.parametrize("longest", [1, 8, 64, 100, 512, 8192, 2**20])
-def test_buckets_end_with_the_longest(longest: int) -> None:
+def test_buckets_end_with_the_longest_length(longest: int) -> None:
     found = buckets(longest)
     assert found[-1] == longest and list(found) == sorted(set(found)) and len(found) < 400
 
 
-def test_labels_are_those_of_config_json(tmp_path: Path) -> None:
+def test_labels_are_read_from_config_json(tmp_path: Path) -> None:
     found = loaded(tmp_path, tiny_texts.classifier)
     assert found.labels == dict.fromkeys(("logits", "scores"), ("bad", "good", "so"))
     config = json.loads((tmp_path / "tiny/1/config.json").read_text())

@@ -1,4 +1,4 @@
-"""Loading ends within its time: by itself, by being told to, or by giving its thread up."""
+"""Loading ends within its timeout: by itself, by termination, or by abandoning its thread."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ from service.engine.runtime.execution import Unheeded
 from tests.engine.controls import Heeded
 
 
-async def test_what_is_done_in_time_is_given() -> None:
+async def test_work_that_ends_in_time_is_returned() -> None:
     thread = LoadingThread(Unheeded(), 60.0)
     assert await thread.run(divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
@@ -19,7 +19,7 @@ async def test_what_is_done_in_time_is_given() -> None:
     assert not thread.control.terminate
 
 
-async def test_what_takes_too_long_is_ended() -> None:
+async def test_work_that_takes_too_long_is_ended() -> None:
     control, lost = Heeded(), list[bool]()
     thread = LoadingThread(control, 0.0, lost.append, grace=60.0)
     with pytest.raises(LoadFailed, match=r"longer than 0 s and was ended \(load_timeout"):
@@ -37,7 +37,7 @@ async def test_a_thread_that_does_not_return_is_given_up() -> None:
     assert await asyncio.wait_for(told.get(), 10) is False
 
 
-async def test_what_nobody_waits_for_is_ended() -> None:
+async def test_cancelled_work_is_ended() -> None:
     control, begun = Heeded(), threading.Event()
 
     def work() -> None:
@@ -52,7 +52,7 @@ async def test_what_nobody_waits_for_is_ended() -> None:
     assert control.terminate
 
 
-async def test_an_error_after_the_end_is_no_other_error() -> None:
+async def test_an_error_after_the_timeout_is_reported_as_the_timeout() -> None:
     control = Heeded()
 
     def fail() -> None:

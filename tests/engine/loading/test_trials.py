@@ -1,4 +1,4 @@
-"""Trials run real sessions."""
+"""Trials with real sessions."""
 
 from pathlib import Path
 
@@ -39,11 +39,11 @@ def test_sizes_are_powers_of_two(combines: bool, most: int, sizes: list[int]) ->
     assert batch_sizes(combines, most) == sizes
 
 
-def test_sizes_are_bounded() -> None:
+def test_sizes_are_limited() -> None:
     assert batch_sizes(True, 10**9)[-1] == MOST_ROWS
 
 
-def test_rows_are_repeated_where_there_are_fewer() -> None:
+def test_rows_are_repeated_to_fill_a_batch() -> None:
     (joined,) = batch(rows(2), 5)
     assert joined[:, 0].tolist() == [1, 2, 1, 2, 1]
 
@@ -72,13 +72,13 @@ def test_every_trial_has_a_rate_for_each_round(tmp_path: Path) -> None:
         figures = trial.measured()
         assert len(figures.rates) == ROUNDS
         assert len(figures.seconds) >= ROUNDS * trial.candidate.instances
-        # With one instance a rate is rows over the time of runs, so it lies among those of runs.
+        # With one instance a rate is rows by the time of runs, so it is between the rates of runs.
         if trial.candidate.instances == 1:
             of = trial.candidate.rows
             assert of / max(figures.seconds) <= figures.rate <= of / min(figures.seconds)
 
 
-def test_no_time_at_all_is_a_run_a_round(tmp_path: Path) -> None:
+def test_with_no_time_each_round_has_one_run(tmp_path: Path) -> None:
     trial = Trial(Candidate(1, 2, 1, "default"), session(tmp_path, 2.0), rows(1)[0])
     assert measure([trial], 0.0) == 1.0
     assert len(trial.seconds) == 2 * ROUNDS

@@ -1,4 +1,4 @@
-"""What was tuned is used for the file, machine and cores it was tuned on, and never an error."""
+"""Tuned settings are used only for the tuned file, machine and cores; problems are no errors."""
 
 import json
 from pathlib import Path
@@ -33,11 +33,11 @@ def config(**sections: Any) -> ModelConfig:
     return ModelConfig.model_validate(sections)
 
 
-def test_nothing_is_said_of_a_model_that_was_never_tuned(files: VersionFiles) -> None:
+def test_a_model_without_tuning_has_no_note(files: VersionFiles) -> None:
     assert with_tuning(files, config(), CORES) == (config(), "")
 
 
-def test_what_model_toml_leaves_open_is_as_tuned(files: VersionFiles) -> None:
+def test_tuned_values_are_used_for_missing_settings(files: VersionFiles) -> None:
     write_tuning(tuning_path(files, CORES), SECTIONS, TOLD)
     found, note = with_tuning(files, config(batching={"timeout": 9}), CORES)
     assert (found.instances.count, found.instances.threads) == (3, 1)
@@ -55,7 +55,7 @@ def test_what_model_toml_leaves_open_is_as_tuned(files: VersionFiles) -> None:
         ("session", {"kernels": "auto"}),
     ],
 )
-def test_what_is_set_by_hand_stays(
+def test_settings_of_model_toml_have_priority(
     files: VersionFiles, section: str, by_hand: dict[str, Any]
 ) -> None:
     write_tuning(tuning_path(files, CORES), SECTIONS, TOLD)
@@ -67,7 +67,7 @@ def test_what_is_set_by_hand_stays(
     assert all(getattr(found, other) != getattr(mine, other) for other in others)
 
 
-def test_other_cores_and_another_file_are_not_those_that_were_tuned(files: VersionFiles) -> None:
+def test_tuning_of_other_cores_or_another_file_is_not_used(files: VersionFiles) -> None:
     write_tuning(tuning_path(files, CORES), SECTIONS, TOLD)
     found, note = with_tuning(files, config(), CORES + 1)
     assert found == config() and "on this machine with 3 cores: quantserve tune m" in note
@@ -89,7 +89,7 @@ def test_other_cores_and_another_file_are_not_those_that_were_tuned(files: Versi
         (json.dumps({"format": 1, "settings": {"session": {"custom_ops": "x.so"}}}), "not a set"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_told_of(files: VersionFiles, content: str, why: str) -> None:
+def test_an_invalid_tuning_file_has_a_note(files: VersionFiles, content: str, why: str) -> None:
     path = tuning_path(files, CORES)
     path.parent.mkdir()
     path.write_text(content)
@@ -98,14 +98,14 @@ def test_a_file_that_cannot_be_used_is_told_of(files: VersionFiles, content: str
     assert note.startswith(f"{FOLDER}/{path.name} is not used: ") and why in note
 
 
-def test_a_model_file_that_cannot_be_read_is_for_loading_to_report(files: VersionFiles) -> None:
+def test_an_unreadable_model_file_is_not_an_error_of_tuning(files: VersionFiles) -> None:
     write_tuning(tuning_path(files, CORES), SECTIONS, TOLD)
     files.model.unlink()
     assert with_tuning(files, config(), CORES) == (config(), "")
 
 
 @pytest.mark.parametrize("tuned", [True, False])
-async def test_versions_run_as_tuned(files: VersionFiles, tuned: bool) -> None:
+async def test_versions_run_with_tuned_settings(files: VersionFiles, tuned: bool) -> None:
     write_tuning(tuning_path(files, 1), {"instances": {"count": 3, "threads": 1}}, TOLD)
     async with opened(files.root, tuned=tuned) as it:
         loaded = it.repository.version("m").loaded
@@ -114,7 +114,7 @@ async def test_versions_run_as_tuned(files: VersionFiles, tuned: bool) -> None:
         assert any("tuned: 3 instances" in note for note in loaded.notes) is tuned
 
 
-def test_it_is_no_part_of_a_version(files: VersionFiles) -> None:
+def test_the_tuning_file_is_not_part_of_a_version(files: VersionFiles) -> None:
     before = read_model(files.shared)
     write_tuning(tuning_path(files, CORES), SECTIONS, TOLD)
     after = read_model(files.shared)

@@ -1,4 +1,4 @@
-"""Versions are loaded one after the other, unless one takes long or somebody asks."""
+"""Versions are loaded one after the other, unless a load takes long or is requested by a client."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ async def until(turns: Turns, loading: int) -> None:
             await asyncio.sleep(0)
 
 
-async def test_the_next_begins_when_the_one_before_has_ended() -> None:
+async def test_the_next_load_begins_when_the_previous_has_ended() -> None:
     turns = Turns(stagger=3600.0)
     ends = [asyncio.Event() for _ in range(3)]
     tasks = [asyncio.create_task(load(turns, end)) for end in ends]
@@ -32,17 +32,17 @@ async def test_the_next_begins_when_the_one_before_has_ended() -> None:
     assert turns.loading == 0
 
 
-async def test_the_next_begins_when_the_one_before_takes_long() -> None:
+async def test_the_next_load_begins_when_the_previous_takes_long() -> None:
     turns, end = Turns(stagger=0.0), asyncio.Event()
     tasks = [asyncio.create_task(load(turns, end)) for _ in range(3)]
     await until(turns, 3)
     end.set()
     await asyncio.gather(*tasks)
-    async with turns.one(waits=True):  # the turns that are over are handed on once
+    async with turns.one(waits=True):  # turns that have ended are passed on only once
         assert turns.loading == 1
 
 
-async def test_who_asks_does_not_wait_and_is_refused_beyond_a_bound() -> None:
+async def test_requested_loads_do_not_wait_and_are_limited_in_number() -> None:
     turns, end = Turns(stagger=3600.0, most=2), asyncio.Event()
     tasks = [asyncio.create_task(load(turns, end, waits=False)) for _ in range(2)]
     await until(turns, 2)
@@ -53,7 +53,7 @@ async def test_who_asks_does_not_wait_and_is_refused_beyond_a_bound() -> None:
     await load(turns, end, waits=False)
 
 
-async def test_who_is_cancelled_gives_the_turn_back() -> None:
+async def test_a_cancelled_load_passes_its_turn_on() -> None:
     turns, end = Turns(stagger=3600.0), asyncio.Event()
     first, second = (asyncio.create_task(load(turns, end)) for _ in range(2))
     await until(turns, 1)
@@ -64,7 +64,7 @@ async def test_who_is_cancelled_gives_the_turn_back() -> None:
     assert turns.loading == 0
 
 
-async def test_it_is_quiet_when_the_last_load_has_ended() -> None:
+async def test_quiet_returns_when_the_last_load_has_ended() -> None:
     turns, ends = Turns(stagger=0.0), [asyncio.Event() for _ in range(2)]
     await turns.quiet()
     tasks = [asyncio.create_task(load(turns, end)) for end in ends]

@@ -1,4 +1,4 @@
-"""Constants of a file are told from what a request may change, in the graph and each function."""
+"""Constants of a file differ from values that a request may change, in graphs and functions."""
 
 import pytest
 
@@ -24,23 +24,23 @@ def reshaping(*, constant: bool, listed: bool = False) -> Bounds:
     return bounds
 
 
-def test_a_size_that_is_a_constant_is_bounded_and_an_input_is_not() -> None:
+def test_a_constant_size_is_bounded_and_an_input_is_not() -> None:
     assert reshaping(constant=True).broken(LATEST) == ""
     assert "operator Reshape" in reshaping(constant=False).broken(LATEST)
 
 
 @pytest.mark.parametrize(("ir_version", "bounded"), [(0, False), (3, True), (4, False)])
-def test_a_constant_among_the_inputs_may_be_replaced_but_not_before_version_4(
+def test_a_constant_listed_as_input_may_be_replaced_since_ir_version_4(
     ir_version: int, bounded: bool
 ) -> None:
-    """A file that does not say its version is taken for a new one."""
+    """A file without a version counts as a new file."""
     assert ALL_LISTED == 4
     found = reshaping(constant=True, listed=True).broken(ir_version)
     assert (found == "") is bounded
 
 
-def test_what_a_node_gives_is_no_constant_although_a_tensor_goes_by_its_name() -> None:
-    """A tensor in an attribute has the name of the node's output; only that of Constant is it."""
+def test_an_output_of_a_node_is_not_a_constant_of_the_same_name() -> None:
+    """A tensor attribute has the name of the node's output; only Constant returns the tensor."""
     for operator, bounded in (("Constant", True), ("ConstantOfShape", False)):
         bounds = Bounds()
         bounds.keep("shape")
@@ -49,7 +49,7 @@ def test_what_a_node_gives_is_no_constant_although_a_tensor_goes_by_its_name() -
         assert (bounds.broken(LATEST) == "") is bounded
 
 
-def test_a_function_has_names_of_its_own() -> None:
+def test_a_function_has_its_own_names() -> None:
     bounds = Bounds()
     with bounds.function("own", "grow"):
         bounds.visit(step("Reshape", "x", "shape"))
@@ -58,7 +58,7 @@ def test_a_function_has_names_of_its_own() -> None:
     assert "operator Reshape" in bounds.broken(LATEST)
 
 
-def test_what_follows_a_function_belongs_to_the_graph_again() -> None:
+def test_names_after_a_function_belong_to_the_graph() -> None:
     bounds = Bounds()
     with bounds.function("own", "copy"):
         bounds.visit(step("Identity", "x"))

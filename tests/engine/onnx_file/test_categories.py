@@ -1,4 +1,4 @@
-"""Rows to try a classical model with have the categories that its encoders list."""
+"""Trial rows of a classical model contain the categories that its encoders list."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ CITIES, KINDS, SIZES = ["Oslo", "Paris", "Rome"], [3, -70, 900], ["S", "L"]
 
 
 def encoder(source: str, to: str, values: list[str] | list[int], zeros: int = 0) -> NodeProto:
-    """One that refuses what it does not know, as by default."""
+    """An encoder that refuses unknown categories by default."""
     name = "cats_strings" if isinstance(values[0], str) else "cats_int64s"
     return ml("OneHotEncoder", [source], [to], zeros=zeros, **{name: values})
 
@@ -42,7 +42,7 @@ def found(proto: onnx.ModelProto) -> dict[str, Categories]:
     return dict(summarise_model(memoryview(proto.SerializeToString()), "m").categories)
 
 
-def test_a_column_that_an_encoder_reads_has_its_categories(tmp_path: Path) -> None:
+def test_a_column_has_the_categories_of_its_encoder(tmp_path: Path) -> None:
     nodes = [
         encoder("city", "a", CITIES),
         helper.make_node("Cast", ["kind"], ["whole"], to=INT64),
@@ -58,7 +58,7 @@ def test_a_column_that_an_encoder_reads_has_its_categories(tmp_path: Path) -> No
     assert {row[1].item() for row in loaded.rows} == set(map(float, KINDS))
 
 
-def test_columns_of_one_input_have_their_own(tmp_path: Path) -> None:
+def test_columns_of_one_input_have_their_own_categories(tmp_path: Path) -> None:
     nodes = [
         ml("ArrayFeatureExtractor", ["x", "second"], ["b"]),
         encoder("b", "b1", CITIES),
@@ -81,7 +81,7 @@ def test_columns_are_followed_through_concat() -> None:
     assert found(model(nodes, city=(STRING, ONE), size=(STRING, ONE))) == {"size": (tuple(SIZES),)}
 
 
-def test_what_is_computed_or_unknown_has_none() -> None:
+def test_computed_or_unknown_columns_have_no_categories() -> None:
     nodes = [
         node("Gather", "x", "unknown", to="b", axis=1),
         encoder("b", "c", CITIES),
@@ -92,12 +92,12 @@ def test_what_is_computed_or_unknown_has_none() -> None:
     assert "z" not in found(proto)
 
 
-def test_a_long_list_costs_no_more_than_a_few() -> None:
+def test_only_a_few_short_categories_of_a_long_list_are_kept() -> None:
     many = [f"{i}" * (1 + 1000 * (i % 2)) for i in range(100_000)]
     (columns,) = found(model([encoder("x", "y", many)], x=(STRING, ONE))).values()
     assert columns == (tuple(f"{i}" for i in range(0, 16, 2)),)
 
 
 @given(st.dictionaries(st.none() | st.integers(-1, 2**62), st.just((1,))))
-def test_any_column_index_is_bounded(columns: dict[int | None, tuple[int]]) -> None:
+def test_the_number_of_columns_is_limited(columns: dict[int | None, tuple[int]]) -> None:
     assert len(_columns(columns)) <= 4096

@@ -1,4 +1,4 @@
-"""Forests and linear models have their weights in attributes, and are not without any."""
+"""Forests and linear models have their weights in attributes, and these are counted."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def forest(trees: int) -> onnx.ModelProto:
                       [graphs.value("y", ["n"])]), "no weights"),
     ],
 )  # fmt: skip
-def test_what_people_are_told(model: onnx.ModelProto, text: str) -> None:
+def test_the_precision_text_names_trees_and_nodes(model: onnx.ModelProto, text: str) -> None:
     assert str(precision(model)) == text
 
 
@@ -61,7 +61,7 @@ def test_a_forest_beside_quantized_products() -> None:
     assert str(precision(model)) == "3 trees, INT8 QOperator, 9 nodes"
 
 
-def test_the_newer_operator_has_lists_for_branches_and_for_leaves() -> None:
+def test_tree_ensemble_has_lists_for_branches_and_leaves() -> None:
     splits = helper.make_tensor("s", TensorProto.DOUBLE, [2], [0.0, 1.0])
     given = attributes(
         tree_roots=[0, 1], nodes_featureids=[0, 1], leaf_targetids=[0, 1, 0, 1], nodes_splits=splits
@@ -73,7 +73,7 @@ def test_the_newer_operator_has_lists_for_branches_and_for_leaves() -> None:
     ids=st.lists(st.integers(0, 300), min_size=1, max_size=300),
     packed=st.booleans(),
 )
-def test_trees_are_counted_however_their_numbers_are_written(ids: list[int], packed: bool) -> None:
+def test_trees_are_counted_with_packed_and_unpacked_ids(ids: list[int], packed: bool) -> None:
     (made,) = attributes(nodes_treeids=ids)
     if packed:
         numbers = b"".join(encode(8, each)[1:] for each in ids)
@@ -83,7 +83,7 @@ def test_trees_are_counted_however_their_numbers_are_written(ids: list[int], pac
 
 
 @given(count=st.integers(1, 200), packed=st.booleans())
-def test_coefficients_are_counted_however_they_are_written(count: int, packed: bool) -> None:
+def test_packed_and_unpacked_coefficients_are_counted(count: int, packed: bool) -> None:
     (made,) = attributes(coefficients=[1.5] * count)
     if packed:
         made = memoryview(encode(1, "coefficients") + encode(7, bytes(4 * count)))
@@ -91,7 +91,7 @@ def test_coefficients_are_counted_however_they_are_written(count: int, packed: b
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_more_numbers_than_are_looked_at_at_once(packed: bool) -> None:
+def test_trees_are_counted_in_more_ids_than_one_chunk(packed: bool) -> None:
     ids = np.arange(300).repeat(400).tolist()
     (made,) = attributes(nodes_treeids=ids)
     if packed:

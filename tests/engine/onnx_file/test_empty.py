@@ -1,4 +1,4 @@
-"""No input without elements reaches an operator that would end the process."""
+"""Inputs without elements are refused before an operator that would end the process."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ ML = "ai.onnx.ml"
 
 @pytest.mark.parametrize("operator", ["LSTM", "GRU"])
 @pytest.mark.parametrize("shape", [(0, 2, 3), (2, 0, 3), (0, 0, 3)])
-def test_a_recurrent_network_refuses_it(
+def test_a_recurrent_network_refuses_empty_inputs(
     operator: str, shape: tuple[int, ...], tmp_path: Path
 ) -> None:
     model = graphs.save(axes_graphs.recurrent(operator), tmp_path) / "model.onnx"
@@ -35,14 +35,16 @@ def test_the_cache_of_a_decoder_may_be_empty_but_not_its_batch() -> None:
         fatal.check((np.ones((0, 4)),))
 
 
-def test_the_operator_that_bears_least_counts() -> None:
+def test_the_strictest_operator_decides() -> None:
     assert fatal_operator({"Add", "MatMul"}) is None
     assert fatal_operator({"QAttention", "LSTM"}) == Fatal("LSTM", Empty.ANY_AXIS)
 
 
 @pytest.mark.parametrize("operator", ["AveragePool", "MaxPool"])
-def test_pooling_takes_no_images_but_not_without_a_size(operator: str, tmp_path: Path) -> None:
-    """In blocks of 16 channels ONNX Runtime divides by the size, here 0."""
+def test_pooling_accepts_zero_images_but_no_image_of_size_zero(
+    operator: str, tmp_path: Path
+) -> None:
+    """With blocks of 16 channels ONNX Runtime divides by the size, which is 0 here."""
     pool = graphs.model(
         [graphs.node(operator, "x", to="y", kernel_shape=[3, 3], pads=[1, 1, 1, 1])],
         [graphs.value("x", ["batch", 16, "height", "width"])],

@@ -1,4 +1,4 @@
-"""How far a tensor reaches into a file beside the graph."""
+"""The end of a tensor in a file beside the graph."""
 
 import pytest
 from hypothesis import given
@@ -13,14 +13,14 @@ ENTRIES = [("location", "w.bin"), ("offset", "8"), ("length", "8")]
 
 
 @pytest.mark.parametrize("kind", BITS, ids=TensorProto.DataType.Name)
-def test_bytes_are_those_that_onnx_writes(kind: int) -> None:
+def test_sizes_match_the_bytes_that_onnx_writes(kind: int) -> None:
     name = TensorProto.DataType.Name(kind)
     bits = FEW_BITS.get(name) or helper.tensor_dtype_to_np_dtype(kind).itemsize * 8
     assert bytes_of(kind, [3, 5]) == (15 * bits + 7) // 8
 
 
 @given(st.integers(0, 2**40), st.integers(0, 2**40))
-def test_the_end_is_the_offset_and_what_is_longer(offset: int, length: int) -> None:
+def test_the_end_is_the_offset_plus_the_larger_size(offset: int, length: int) -> None:
     entries = [("location", "w.bin"), ("offset", str(offset)), ("length", str(length))]
     (found,) = external_data("t", entries, TensorProto.FLOAT, [10])
     assert found.end == offset + max(40, length)
@@ -35,6 +35,6 @@ def test_entries_are_read_from_a_tensor() -> None:
 
 
 @pytest.mark.parametrize("value", ["-1", "1.5", "", "9" * 20, "0x10"])
-def test_an_offset_that_is_no_number_is_refused(value: str) -> None:
+def test_an_invalid_offset_is_refused(value: str) -> None:
     with pytest.raises(WireError, match="offset is"):
         list(external_data("t", [("offset", value), ("location", "w")], 1, [1]))

@@ -1,4 +1,4 @@
-"""Tensors of nodes and subgraphs get the data that was beside the model; nothing else changes."""
+"""External data of tensors in nodes and subgraphs is moved into the model; nothing else changes."""
 
 import numpy as np
 import onnx
@@ -32,7 +32,7 @@ def holding(tensor: TensorProto, *weights: TensorProto) -> onnx.ModelProto:
     return graphs.model([held, other], [value("x", [3, 4])], [value("y", [3, 4])], weights)
 
 
-def test_a_tensor_of_a_node_is_inside_then() -> None:
+def test_external_data_of_a_node_is_moved_into_the_model() -> None:
     model = holding(outside("t"))
     found = inlined(memoryview(model.SerializeToString()), FILES)
     assert found is not None
@@ -44,7 +44,7 @@ def test_a_tensor_of_a_node_is_inside_then() -> None:
     assert after.graph.input == model.graph.input and after.opset_import == model.opset_import
 
 
-def test_the_main_graph_keeps_its_initializers_outside_unless_asked() -> None:
+def test_initializers_of_the_main_graph_stay_external_by_default() -> None:
     model = holding(constant("t", DATA), outside("w")).SerializeToString()
     assert inlined(memoryview(model), FILES) is None
     found = inlined(memoryview(model), FILES, everything=True)
@@ -53,7 +53,7 @@ def test_the_main_graph_keeps_its_initializers_outside_unless_asked() -> None:
     np.testing.assert_array_equal(numpy_helper.to_array(weight), DATA.reshape(3, 4))
 
 
-def test_a_function_and_a_branch_are_reached() -> None:
+def test_external_data_of_functions_and_branches_is_moved() -> None:
     inner = helper.make_graph([], "branch", [], [], [outside("v")])
     model = holding(constant("t", DATA))
     model.graph.node.append(node("If", "x", to="z", then_branch=inner, else_branch=inner))
@@ -63,21 +63,21 @@ def test_a_function_and_a_branch_are_reached() -> None:
     assert found is not None and b"w.bin" not in found
 
 
-def test_entries_of_a_tensor_that_is_not_outside_mean_nothing() -> None:
+def test_entries_of_a_tensor_that_is_not_external_are_ignored() -> None:
     tensor = constant("t", DATA)
     tensor.external_data.add(key="location", value="w.bin")
     assert inlined(memoryview(holding(tensor).SerializeToString()), FILES) is None
 
 
 @pytest.mark.parametrize(("kind", "size"), [(TensorProto.INT4, 6), (TensorProto.INT8, 12)])
-def test_types_of_fewer_bits_take_what_they_have(kind: int, size: int) -> None:
+def test_types_of_fewer_bits_use_fewer_bytes(kind: int, size: int) -> None:
     found = inlined(memoryview(holding(outside("t", kind)).SerializeToString()), FILES)
     assert found is not None
     tensor = onnx.ModelProto.FromString(found).graph.node[0].attribute[0].t
     assert tensor.raw_data == FILES["w.bin"][8 : 8 + size]
 
 
-def test_what_becomes_too_large_for_the_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_too_large_for_protobuf_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inline, "MOST_BYTES", 100)
     with pytest.raises(LoadFailed, match="export these as initializers of the main graph"):
         inlined(memoryview(holding(outside("t")).SerializeToString()), FILES)

@@ -1,4 +1,4 @@
-"""Whatever lies where a model should is refused at once, with what it is."""
+"""Anything other than a model file is refused at once, with its kind."""
 
 import os
 import sys
@@ -36,14 +36,16 @@ OTHERS: dict[str, tuple[Put, str]] = {
 
 @LINUX.unless(sys.platform == "linux")
 @pytest.mark.parametrize(("put", "why"), OTHERS.values(), ids=OTHERS.keys())
-def test_what_is_no_model_is_named(put: Put, why: str, tmp_path: Path) -> None:
+def test_files_that_are_not_a_model_are_refused_with_their_kind(
+    put: Put, why: str, tmp_path: Path
+) -> None:
     path = tmp_path / "model.onnx"
     put(path)
     with pytest.raises(LoadFailed, match=why), open_model(path):
         pass
 
 
-def test_a_model_is_open_at_its_start_and_closed_in_the_end(tmp_path: Path) -> None:
+def test_a_model_is_opened_at_its_start_and_closed_afterwards(tmp_path: Path) -> None:
     path, link = tmp_path / "model.onnx", tmp_path / "link.onnx"
     path.write_bytes(scale(2))
     link.symlink_to(path)
@@ -53,7 +55,7 @@ def test_a_model_is_open_at_its_start_and_closed_in_the_end(tmp_path: Path) -> N
         assert file.closed
 
 
-def test_an_error_of_the_reader_is_told_with_the_file(tmp_path: Path) -> None:
+def test_read_errors_name_the_file(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(scale(2))
     with (

@@ -1,4 +1,4 @@
-"""Protobuf is read as it was written, and nonsense is an error, not a crash or endless loop."""
+"""Protobuf is read as it was written; invalid bytes are an error, not a crash or endless loop."""
 
 from contextlib import suppress
 
@@ -19,13 +19,13 @@ def encoded(number: int) -> bytes:
 
 
 @given(st.integers(0, 2**64 - 1), st.binary(max_size=3))
-def test_integers_come_back(number: int, rest: bytes) -> None:
+def test_encoded_integers_are_decoded(number: int, rest: bytes) -> None:
     data = memoryview(encoded(number) + rest)
     assert varint(data, 0) == (number, len(data) - len(rest))
 
 
 @given(st.lists(st.integers(0, 2**64 - 1)))
-def test_packed_integers_come_back(numbers: list[int]) -> None:
+def test_packed_integers_are_decoded(numbers: list[int]) -> None:
     assert integers(memoryview(b"".join(map(encoded, numbers)))) == numbers
     assert [n for number in numbers for n in integers(number)] == numbers
 
@@ -38,7 +38,7 @@ def test_every_wire_type_that_onnx_uses_is_read() -> None:
     assert bytes(view(found[2])) == b"\0\0\x80?"
 
 
-def test_a_value_is_a_view_not_a_copy() -> None:
+def test_a_value_is_a_view_and_not_a_copy() -> None:
     data = memoryview(onnx.TensorProto(raw_data=b"x" * 100).SerializeToString())
     ((_, value),) = fields(data)
     assert view(value).obj is data.obj
@@ -56,7 +56,7 @@ def test_a_value_is_a_view_not_a_copy() -> None:
         (b"\x0d\x00", "exceeds the end"),
     ],
 )
-def test_what_is_no_protobuf_is_named(data: bytes, problem: str) -> None:
+def test_invalid_protobuf_is_refused_with_the_reason(data: bytes, problem: str) -> None:
     with pytest.raises(WireError, match=problem):
         list(fields(memoryview(data)))
 

@@ -1,4 +1,4 @@
-"""One walk meets every node and tensor of a file, whatever is nested in what, within bounds."""
+"""One walk visits every node and tensor of a file at any nesting, within limits."""
 
 import tracemalloc
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from tests.repositories import scale
 
 
 class Notes(Scan):
-    """All that was met."""
+    """All visited parts."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -54,7 +54,7 @@ def notes(model: onnx.ModelProto | bytes) -> Notes:
     return found
 
 
-def test_nodes_tensors_and_inputs_are_met() -> None:
+def test_nodes_tensors_and_inputs_are_visited() -> None:
     model = graphs.model(
         [node("Softmax", "x", to="s", axis=-2), node("Add", "s", "w", to="y")],
         [value("x", ["n", 2]), value("z", None)],
@@ -73,7 +73,7 @@ def test_nodes_tensors_and_inputs_are_met() -> None:
     assert found.ir_version == 10
 
 
-def test_what_is_inside_of_a_node_comes_before_it() -> None:
+def test_inner_nodes_are_visited_before_their_node() -> None:
     inner = node("Constant", to="c", value=constant("any", [1, 2], np.int64))
     body = helper.make_graph([inner], "body", [value("i", None)], [value("c", None)])
     branch = node("If", "x", to="y", then_branch=body, else_branch=body)
@@ -84,7 +84,7 @@ def test_what_is_inside_of_a_node_comes_before_it() -> None:
     assert found.shapeless == []  # only the model's own inputs and outputs count
 
 
-def test_functions_of_the_file_and_classical_models_are_met() -> None:
+def test_functions_and_classical_models_are_visited() -> None:
     function = helper.make_function(
         "own", "twice", ["a"], ["b"], [node("Add", "a", "a", to="b")],
         [helper.make_opsetid("", 17)],
@@ -104,7 +104,7 @@ def test_functions_of_the_file_and_classical_models_are_met() -> None:
     assert found.classics == [("Scaler", 2)]
 
 
-def test_values_and_places_of_a_sparse_tensor_are_met() -> None:
+def test_values_and_indices_of_a_sparse_tensor_are_visited() -> None:
     sparse = helper.make_sparse_tensor(
         constant("values", [1, 2], np.float32), constant("places", [0, 5], np.int64), [9]
     )
@@ -114,7 +114,7 @@ def test_values_and_places_of_a_sparse_tensor_are_met() -> None:
 
 
 def nested(depth: int) -> bytes:
-    """A node inside as many branches; parsers of protobuf take fewer."""
+    """A node inside ``depth`` branches; parsers of protobuf accept fewer."""
     body = encode(1, encode(4, "Identity"))
     for _ in range(depth):
         body = encode(1, encode(4, "If") + encode(5, encode(1, "then_branch") + encode(6, body)))
@@ -132,7 +132,7 @@ def of_rank(rank: int) -> onnx.ModelProto:
 
 
 def with_tensors(count: int) -> bytes:
-    """An attribute with so many tensors, which parsers of protobuf would merge."""
+    """An attribute with several tensors, which parsers of protobuf would merge."""
     tensor = encode(5, TensorProto(dims=[1], data_type=1).SerializeToString())
     each = encode(1, encode(5, encode(1, "value") + tensor * count))
     return encode(1, 8) + encode(7, each)
@@ -151,7 +151,7 @@ BOUNDS = {
 
 
 @pytest.mark.parametrize(("good", "bad", "why"), BOUNDS.values(), ids=BOUNDS.keys())
-def test_bounds_are_exact(
+def test_limits_are_exact(
     good: onnx.ModelProto | bytes, bad: onnx.ModelProto | bytes, why: str
 ) -> None:
     notes(good)
@@ -160,8 +160,8 @@ def test_bounds_are_exact(
 
 
 @pytest.mark.parametrize("sparse", [False, True])
-def test_dimensions_past_the_bound_take_no_memory(sparse: bool) -> None:
-    """Each part of the file may bring 64 of them, so that a million parts would take gigabytes."""
+def test_dimensions_above_the_limit_use_no_memory(sparse: bool) -> None:
+    """Each part of the file may add 64 dimensions, so a million parts would use gigabytes."""
     dims = encode(3 if sparse else 1, bytes([1]) * MAX_DIMS) * 10_000
     data = encode(7, encode(15 if sparse else 5, dims))
     tracemalloc.start()
@@ -174,7 +174,7 @@ def test_dimensions_past_the_bound_take_no_memory(sparse: bool) -> None:
     assert peak < 200_000
 
 
-def test_nodes_and_parts_of_a_file_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_numbers_of_nodes_and_parts_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     many = encode(7, encode(1, b"") * (MAX_NODES + 1))
     with pytest.raises(LoadFailed, match=f"model.onnx is refused: .*more than {MAX_NODES} nodes"):
         notes(many)
@@ -183,7 +183,7 @@ def test_nodes_and_parts_of_a_file_are_counted(monkeypatch: pytest.MonkeyPatch) 
         notes(encode(7, encode(99, 1) * 50))
 
 
-def test_a_walk_makes_way_for_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_walk_pauses_for_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     rests: list[float] = []
     monkeypatch.setattr(scan, "sleep", rests.append)
     notes(encode(7, encode(99, 1) * 10_500))
@@ -191,7 +191,7 @@ def test_a_walk_makes_way_for_other_threads(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("graphs_in_file", [0, 2])
-def test_a_model_has_one_graph(graphs_in_file: int) -> None:
+def test_a_model_must_have_exactly_one_graph(graphs_in_file: int) -> None:
     with pytest.raises(LoadFailed, match=f"it holds {graphs_in_file} graphs"):
         notes(encode(1, 8) + encode(7, encode(2, "g")) * graphs_in_file)
 

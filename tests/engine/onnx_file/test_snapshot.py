@@ -1,4 +1,4 @@
-"""What serves is what was read: files may change under a loaded model, in any way."""
+"""A loaded model uses the bytes that were read, even if its files change."""
 
 import hashlib
 import os
@@ -50,7 +50,7 @@ def everywhere() -> onnx.ModelProto:
 
 
 def table(rows: int, seed: int = 0) -> onnx.ModelProto:
-    """Gives rows of its weights, which ONNX Runtime does not pack: it reads them where they are."""
+    """Returns rows of its weights, which ONNX Runtime does not pack but reads in place."""
     return graphs.model(
         [node("Gather", "w", "x", to="y")],
         [value("x", ["batch"], graphs.INT64)],
@@ -64,7 +64,7 @@ def _graph(nodes: list[onnx.NodeProto], outputs: list[onnx.ValueInfoProto]) -> o
 
 
 def save_apart(model: onnx.ModelProto, folder: Path, inside: bool = True) -> Path:
-    """Version 1 with its weights in weights.bin, those of nodes too if ``inside``."""
+    """Save version 1 with its weights in weights.bin, and with ``inside`` also weights of nodes."""
     path = folder / "1" / "model.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(
@@ -88,7 +88,7 @@ def answers(session: Session) -> list[np.ndarray]:
     return [session.run((x,))[0] for x in (X, -X)]
 
 
-def test_external_data_is_taken_from_memory_wherever_a_graph_has_it(tmp_path: Path) -> None:
+def test_external_data_of_every_part_of_a_graph_is_read_from_memory(tmp_path: Path) -> None:
     whole = Session(graphs.save(everywhere(), tmp_path) / "model.onnx", SessionOptions())
     path = save_apart(everywhere(), tmp_path / "apart")
     with closing(taken(path)) as files:
@@ -98,7 +98,7 @@ def test_external_data_is_taken_from_memory_wherever_a_graph_has_it(tmp_path: Pa
     np.testing.assert_array_equal(answers(session), answers(whole))
 
 
-def test_an_onnx_runtime_that_takes_no_files_from_memory_gets_one_model(
+def test_without_in_memory_files_onnx_runtime_gets_one_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshot, "FROM_MEMORY", "not_yet")
@@ -109,9 +109,7 @@ def test_an_onnx_runtime_that_takes_no_files_from_memory_gets_one_model(
 
 
 @pytest.mark.parametrize("change", ["cut short", "overwritten", "removed", "replaced"])
-def test_a_loaded_model_gives_the_same_answers_whatever_becomes_of_its_files(
-    change: str, tmp_path: Path
-) -> None:
+def test_answers_do_not_change_when_files_of_a_loaded_model_do(change: str, tmp_path: Path) -> None:
     path = save_apart(table(2000), tmp_path)
     found = load(path.parent, ModelConfig(), 2)
     (before,) = found.instances[0].run((np.arange(2000),), None)
@@ -130,7 +128,7 @@ def test_a_loaded_model_gives_the_same_answers_whatever_becomes_of_its_files(
 
 
 @pytest.mark.parametrize("error", [AttributeError, PermissionError])
-def test_without_files_in_memory_one_on_disk_that_has_no_name_will_do(
+def test_an_unnamed_file_on_disk_replaces_a_missing_memfd(
     error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def memfd_create(name: str) -> int:
@@ -143,7 +141,7 @@ def test_without_files_in_memory_one_on_disk_that_has_no_name_will_do(
         assert answers(Session(files, SessionOptions()))
 
 
-def test_the_digest_is_that_of_what_was_read(tmp_path: Path) -> None:
+def test_the_digest_is_of_the_bytes_read(tmp_path: Path) -> None:
     path = save_apart(everywhere(), tmp_path)
     want = hashlib.sha256(path.read_bytes()).hexdigest()
     size = sum(each.stat().st_size for each in path.parent.iterdir())
@@ -152,7 +150,7 @@ def test_the_digest_is_that_of_what_was_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "weights.bin"])
-def test_a_copy_of_a_session_is_of_the_same_bytes_or_refused(file: str, tmp_path: Path) -> None:
+def test_a_session_is_copied_only_if_its_files_are_unchanged(file: str, tmp_path: Path) -> None:
     path = save_apart(everywhere(), tmp_path)
     with closing(taken(path)) as files:
         session = Session(files, SessionOptions())
@@ -164,7 +162,7 @@ def test_a_copy_of_a_session_is_of_the_same_bytes_or_refused(file: str, tmp_path
         session.copy()
 
 
-def test_a_file_that_is_cut_short_between_two_looks_is_told(tmp_path: Path) -> None:
+def test_a_file_truncated_during_the_load_is_an_error(tmp_path: Path) -> None:
     path = save_apart(everywhere(), tmp_path)
     needed = summarise(path).external
     os.truncate(path.parent / "weights.bin", 10)
@@ -172,7 +170,7 @@ def test_a_file_that_is_cut_short_between_two_looks_is_told(tmp_path: Path) -> N
         files.add(needed)
 
 
-def test_nothing_of_a_closed_snapshot_is_left_open(tmp_path: Path) -> None:
+def test_a_closed_snapshot_leaves_no_open_files(tmp_path: Path) -> None:
     path = save_apart(everywhere(), tmp_path)
     before = len(list(Path("/proc/self/fd").iterdir()))
     session = [Session(taken(path), SessionOptions())]
@@ -183,7 +181,7 @@ def test_nothing_of_a_closed_snapshot_is_left_open(tmp_path: Path) -> None:
     assert "weights.bin" not in maps and "model.onnx" not in maps
 
 
-def test_a_loaded_model_maps_no_file_of_its_folder(tmp_path: Path) -> None:
+def test_a_loaded_model_does_not_map_its_files(tmp_path: Path) -> None:
     path = save_apart(table(2000), tmp_path)
     found = load(path.parent, ModelConfig(), 2)
     assert str(tmp_path) not in Path("/proc/self/maps").read_text()

@@ -1,4 +1,4 @@
-"""Precision is read from the files that real quantizers write; no path leaves the folder."""
+"""Precision is read from files of real quantizers; paths cannot leave the folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -77,19 +77,19 @@ def test_the_precision_of_a_real_file(expected: str, tmp_path: Path) -> None:
     Session(tmp_path / "1/model.onnx", SessionOptions())  # a real file is one that loads
 
 
-def test_four_bit_weights_are_counted_as_weights_not_as_bytes(tmp_path: Path) -> None:
+def test_four_bit_weights_are_counted_as_weights_and_not_as_bytes(tmp_path: Path) -> None:
     shares = dict(summary(blocks(4), tmp_path).precision.shares)
     assert shares == {"INT4": pytest.approx(32 / 33), "FP32": pytest.approx(1 / 33)}
 
 
-def test_what_is_not_quantized_is_told(tmp_path: Path) -> None:
+def test_the_share_of_unquantized_weights_is_shown(tmp_path: Path) -> None:
     model = graphs.linear()
     model.graph.initializer[1].CopyFrom(graphs.constant("v", np.zeros((64, 10), np.int8)))
     model.graph.node.append(graphs.node("QuantizeLinear", "x", "s", to="q"))
     assert str(summary(model, tmp_path).precision) == "INT8 QDQ, 76 % FP32"
 
 
-def test_fake_quantization_of_float_weights_is_no_int8(tmp_path: Path) -> None:
+def test_fake_quantization_of_float_weights_is_not_int8(tmp_path: Path) -> None:
     model = graphs.linear()
     model.graph.node.append(graphs.node("QuantizeLinear", "w", "s", to="q"))
     assert str(summary(model, tmp_path).precision) == "FP32 QDQ"
@@ -123,7 +123,7 @@ def test_subgraphs_are_read_and_constants_of_one_name_all_count(tmp_path: Path) 
     assert precision.dynamic
 
 
-def test_a_bottomless_graph_is_refused(tmp_path: Path) -> None:
+def test_a_deeply_nested_graph_is_refused(tmp_path: Path) -> None:
     data = b""
     for field in [6, 5, 1] * 50 + [7]:  # node, attribute, graph ... of the model
         data = bytes([field << 3 | 2]) + encoded(len(data)) + data
@@ -142,7 +142,7 @@ def test_a_bottomless_graph_is_refused(tmp_path: Path) -> None:
         (b"\x08\x09", "0 g"),
     ],
 )
-def test_what_is_no_model_is_refused(data: bytes, problem: str, tmp_path: Path) -> None:
+def test_files_that_are_not_a_model_are_refused(data: bytes, problem: str, tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     file.write_bytes(data)
     with pytest.raises(LoadFailed, match=f"not an ONNX model.*{problem}"):
@@ -171,7 +171,7 @@ def test_a_damaged_file_is_summarised_or_refused(
 
 
 def hostile(kind: str) -> bytes:
-    """Few bytes that ask for much."""
+    """A small file that would need much memory or time."""
     model = graphs.linear()
     tensor = model.graph.initializer[0]
     if kind == "dims":
@@ -248,14 +248,14 @@ def part(number: int, data: bytes) -> bytes:
         ("a name", "a name of 100000 bytes"),
     ],
 )
-def test_a_graph_beyond_the_bounds_is_refused(kind: str, why: str, tmp_path: Path) -> None:
+def test_a_graph_above_the_limits_is_refused(kind: str, why: str, tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     file.write_bytes(hostile(kind))
     with pytest.raises(LoadFailed, match=f"model.onnx is (refused|not an ONNX model): .*({why})"):
         summarise(file)
 
 
-def test_a_forest_of_many_trees_is_no_large_graph(tmp_path: Path) -> None:
+def test_a_forest_of_many_trees_is_not_a_large_graph(tmp_path: Path) -> None:
     model = graphs.linear()
     forest = model.graph.node[0].attribute
     forest.append(helper.make_attribute("nodes_values", [1.5] * 3_000_000))
@@ -284,7 +284,7 @@ def external(location: str) -> onnx.ModelProto:
     return model
 
 
-def test_weights_beside_the_graph_are_taken(tmp_path: Path) -> None:
+def test_weights_beside_the_graph_are_accepted(tmp_path: Path) -> None:
     folder = graphs.save(external("weights.bin"), tmp_path)
     weights = np.ascontiguousarray(graphs.weights(32, 64))
     (folder / "weights.bin").write_bytes(weights.tobytes())
@@ -307,7 +307,7 @@ def test_weights_outside_the_folder_are_refused(location: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("location", ["absent.bin", "", "folder", "*/_ORT_MEM_ADDR_/*"])
-def test_weights_that_are_not_there_are_refused(location: str, tmp_path: Path) -> None:
+def test_missing_weights_are_refused(location: str, tmp_path: Path) -> None:
     folder = graphs.save(external(location), tmp_path)
     (folder / "folder").mkdir()
     with pytest.raises(LoadFailed, match="is not in the folder"):
@@ -315,7 +315,7 @@ def test_weights_that_are_not_there_are_refused(location: str, tmp_path: Path) -
 
 
 def placed(**entries: str) -> GraphSummary:
-    """What is known of a tensor of 32 x 64 FP32, 8192 bytes, that says where it lies."""
+    """The summary of an external tensor of 32 x 64 FP32, 8192 bytes, with these entries."""
     (found,) = external_data("w", [("location", "w.bin"), *entries.items()], 1, (32, 64))
     return GraphSummary(Precision((), ""), (found,))
 
@@ -325,13 +325,13 @@ def placed(**entries: str) -> GraphSummary:
     [
         ({}, 8192),
         ({"length": "8192"}, 8192),
-        ({"length": "0"}, 8192),  # says nothing
+        ({"length": "0"}, 8192),  # no entries
         ({"offset": "4096"}, 12288),
         ({"offset": "4096", "length": "8192", "checksum": "abc"}, 12288),
         ({"length": "9000"}, 9000),
     ],
 )
-def test_weights_that_are_cut_short_are_refused(
+def test_truncated_weights_are_refused(
     entries: dict[str, str], needed: int, tmp_path: Path
 ) -> None:
     (tmp_path / "w.bin").write_bytes(bytes(needed))
@@ -341,7 +341,7 @@ def test_weights_that_are_cut_short_are_refused(
         check_external_files(placed(**entries), tmp_path)
 
 
-def test_the_tensor_that_reaches_furthest_says_how_long_a_file_must_be(tmp_path: Path) -> None:
+def test_the_last_tensor_in_a_file_determines_its_needed_size(tmp_path: Path) -> None:
     model = external("weights.bin")
     for name, offset in (("far", 100_000), ("near", 0)):
         tensor = model.graph.initializer.add(name=name, dims=[3], data_type=TensorProto.INT4)
@@ -354,7 +354,7 @@ def test_the_tensor_that_reaches_furthest_says_how_long_a_file_must_be(tmp_path:
 
 @pytest.mark.parametrize("value", ["-1", "x", "", "1e3", "9" * 20, "\u0661", "1_0", " 1"])
 @pytest.mark.parametrize("key", ["offset", "length"])
-def test_a_place_that_is_no_number_is_refused(key: str, value: str, tmp_path: Path) -> None:
+def test_an_invalid_offset_or_length_is_refused(key: str, value: str, tmp_path: Path) -> None:
     model = external("weights.bin")
     model.graph.initializer[0].external_data.add(key=key, value=value)
     with pytest.raises(LoadFailed, match=f"{key} is"):
@@ -368,7 +368,7 @@ def test_a_second_location_does_not_hide_the_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["subgraph", "function", "sparse"])
-def test_external_weights_are_found_wherever_they_are(where: str, tmp_path: Path) -> None:
+def test_external_weights_are_found_in_every_part_of_a_model(where: str, tmp_path: Path) -> None:
     tensor = external("../secret.bin").graph.initializer[0]
     hidden = graphs.node("Constant", to="w", value=tensor)
     model = graphs.linear()
@@ -383,7 +383,7 @@ def test_external_weights_are_found_wherever_they_are(where: str, tmp_path: Path
     assert summary(model, tmp_path).external_files == ("../secret.bin",)
 
 
-def test_a_tensor_without_a_shape_is_told_from_a_scalar(tmp_path: Path) -> None:
+def test_a_tensor_without_a_shape_differs_from_a_scalar(tmp_path: Path) -> None:
     inputs = [graphs.value("any", None), graphs.value("scalar", []), graphs.value("row", [None])]
     adds = [
         graphs.node("Add", "any", "scalar", to="sum"),
@@ -402,7 +402,9 @@ def test_a_tensor_without_a_shape_is_told_from_a_scalar(tmp_path: Path) -> None:
         (b"not a model", "wire type 6"),
     ],
 )
-def test_a_file_of_another_format_says_so(content: bytes, said: str, tmp_path: Path) -> None:
+def test_a_file_of_another_format_is_refused_with_its_format(
+    content: bytes, said: str, tmp_path: Path
+) -> None:
     (tmp_path / "model.onnx").write_bytes(content)
     with pytest.raises(LoadFailed, match=rf"model\.onnx is not an ONNX model: .*{said}"):
         summarise(tmp_path / "model.onnx")
@@ -432,7 +434,7 @@ def reshaping(ir_version: int, listed: bool) -> onnx.ModelProto:
 
 
 def calling(operator: str, size: str) -> onnx.ModelProto:
-    """Calls a function of the file, in which an input has the name of a constant outside of it."""
+    """Calls a function of the file, with an input named like a constant outside the function."""
     body = helper.make_function(
         "mine", "Mine", ["x", size], ["y"], [graphs.node(operator, "x", "size", to="y")],
         [helper.make_opsetid("", 17)],
@@ -461,14 +463,14 @@ def calling(operator: str, size: str) -> onnx.ModelProto:
         (calling("MatMul", "size"), ""),
     ],
 )
-def test_what_may_take_any_time_is_told(
+def test_operators_with_unbounded_time_are_named(
     proto: onnx.ModelProto, reason: str, tmp_path: Path
 ) -> None:
     found = summary(proto, tmp_path).unbounded
     assert found.startswith(reason) and bool(found) == bool(reason)
 
 
-def test_a_tensor_among_the_attributes_is_not_what_a_node_gives(tmp_path: Path) -> None:
+def test_a_tensor_attribute_is_not_the_output_of_its_node(tmp_path: Path) -> None:
     attribute = graphs.constant("nodes", [1.0], "float32")
     trees = helper.make_node(
         "TreeEnsemble", ["x"], ["size"], domain="ai.onnx.ml", nodes_splits=attribute

@@ -68,11 +68,13 @@ def saved(model: onnx.ModelProto, folder: Path) -> memoryview:
 
 
 @pytest.mark.parametrize("build", [dynamic, static, one_zero_point, constants])
-def test_exact_kernels_run_what_is_shared(build: Callable[[Path], Model], tmp_path: Path) -> None:
+def test_exact_kernels_run_shared_weights_and_zero_points(
+    build: Callable[[Path], Model], tmp_path: Path
+) -> None:
     path = graphs.save(build(tmp_path), tmp_path) / "model.onnx"
     exact = Session(path, SessionOptions(kernels=Kernels.EXACT))
     assert (exact.kernels, exact.kernels_note) == (Kernels.EXACT, "")
-    # What the quantizer was given: 8 bits are off by little, saturated sums by half.
+    # Compared with the float model: 8 bits differ by little, saturated sums by half.
     float_path = tmp_path / "float.onnx"
     source = graphs.linear(WIDTH, WIDTH) if build is one_zero_point else tied()
     float_path.write_bytes(source.SerializeToString())
@@ -98,7 +100,7 @@ def test_a_copy_is_a_valid_model_with_the_same_answers(
     assert (before.run((ROWS,))[0] == after.run((ROWS,))[0]).all()
 
 
-def test_external_weights_are_found_from_memory(tmp_path: Path) -> None:
+def test_external_weights_are_found_for_a_model_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "1" / "model.onnx"
     path.parent.mkdir()
     onnx.save(dynamic(tmp_path), path, save_as_external_data=True, location="w", size_threshold=64)
@@ -106,7 +108,7 @@ def test_external_weights_are_found_from_memory(tmp_path: Path) -> None:
     assert Session(path, SessionOptions(kernels=Kernels.EXACT)).kernels is Kernels.EXACT
 
 
-def test_where_nothing_is_shared_there_is_no_copy(tmp_path: Path) -> None:
+def test_models_without_shared_weights_are_not_copied(tmp_path: Path) -> None:
     plain = quantizers.dynamic(graphs.linear(), tmp_path)
     assert unshared(memoryview(plain.SerializeToString())) is None
     tables = graphs.model(
@@ -119,7 +121,7 @@ def test_where_nothing_is_shared_there_is_no_copy(tmp_path: Path) -> None:
 
 
 def branches(inner: onnx.NodeProto, *constants: TensorProto) -> Model:
-    """Two branches, both with ``inner``, which takes constants from the graph around them."""
+    """Two branches, both with ``inner``, which uses constants of the outer graph."""
     both = {}
     for name in ("then_branch", "else_branch"):
         nodes = [inner, helper.make_node("Cast", ["p"], [f"{name}_y"], to=TensorProto.FLOAT)]
@@ -143,7 +145,7 @@ WEIGHT = numpy_helper.from_array(
 ZERO = numpy_helper.from_array(np.int8(0), "wz")
 
 
-def test_a_branch_gets_the_constants_of_the_graph_around_it(tmp_path: Path) -> None:
+def test_a_branch_gets_copies_of_the_constants_of_the_outer_graph(tmp_path: Path) -> None:
     path = graphs.save(branches(INNER, WEIGHT, ZERO), tmp_path) / "model.onnx"
     content = unshared(memoryview(path.read_bytes()))
     assert content is not None
@@ -160,7 +162,7 @@ def test_a_branch_gets_the_constants_of_the_graph_around_it(tmp_path: Path) -> N
         assert np.abs(answer - rows @ weight).max() < 0.05 * np.abs(rows @ weight).max()
 
 
-def test_a_branch_keeps_constants_of_its_own(tmp_path: Path) -> None:
+def test_a_branch_keeps_its_own_constants(tmp_path: Path) -> None:
     model = branches(INNER)
     for attribute in model.graph.node[1].attribute:
         attribute.g.initializer.extend([WEIGHT, ZERO])
@@ -198,5 +200,5 @@ def test_a_default_that_a_request_may_replace_is_not_copied(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\1", b"no model"])
-def test_what_is_no_model_is_left_alone(content: bytes) -> None:
+def test_bytes_that_are_not_a_model_are_ignored(content: bytes) -> None:
     assert unshared(memoryview(content)) is None

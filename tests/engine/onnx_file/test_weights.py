@@ -1,4 +1,4 @@
-"""The bound on INT8 weights: wherever a file keeps them, and what cannot be bounded."""
+"""The bound on INT8 weights in every part of a file, and weights that cannot be bounded."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -82,7 +82,7 @@ def dequantized(top: int) -> Model:
 @pytest.mark.parametrize(
     "build", [raw, listed, in_a_node, filled, in_a_branch, in_a_function, dequantized]
 )
-def test_the_largest_weight_decides_wherever_it_is(
+def test_the_largest_weight_in_any_part_of_a_model_decides(
     build: Callable[[int], Model], tmp_path: Path
 ) -> None:
     assert [fits(build(top), tmp_path) for top in (0, 64, -64, 65, -65, 127, -128)] == [
@@ -91,7 +91,7 @@ def test_the_largest_weight_decides_wherever_it_is(
 
 
 @given(st.lists(st.integers(-128, 127), min_size=1, max_size=20))
-def test_both_encodings_of_a_tensor_say_the_same(
+def test_both_encodings_of_a_tensor_have_the_same_bound(
     tmp_path_factory: pytest.TempPathFactory, numbers: list[int]
 ) -> None:
     folder, shape = tmp_path_factory.mktemp("weights"), (1, len(numbers))
@@ -111,7 +111,7 @@ def external(model: Model, folder: Path) -> Path:
     return path
 
 
-def test_data_in_another_file_is_read_there(tmp_path: Path) -> None:
+def test_external_weights_are_read(tmp_path: Path) -> None:
     for top, want in ((64, True), (65, False)):
         path = external(raw(top), tmp_path / str(top))
         assert (path.parent / "weights.bin").is_file()
@@ -121,7 +121,7 @@ def test_data_in_another_file_is_read_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("location", ["../../weights.bin", "/etc/passwd", ""])
-def test_data_outside_is_not_read(location: str, tmp_path: Path) -> None:
+def test_external_weights_outside_the_folder_are_not_read(location: str, tmp_path: Path) -> None:
     model = raw(0)
     (tensor,) = model.graph.initializer
     onnx.external_data_helper.set_external_data(tensor, location)
@@ -130,11 +130,11 @@ def test_data_outside_is_not_read(location: str, tmp_path: Path) -> None:
     assert not fits(model, tmp_path)
 
 
-def test_weights_that_a_request_may_give_are_not_bounded(tmp_path: Path) -> None:
+def test_weights_that_a_request_may_replace_are_not_bounded(tmp_path: Path) -> None:
     model = raw(1)
     model.graph.input.append(value("w", [4, 3], INT8))
     assert not fits(model, tmp_path)
-    model.ir_version = 3  # every weight is listed as an input, and is a constant all the same
+    model.ir_version = 3  # in version 3 every weight is listed as an input, but is a constant
     assert fits(model, tmp_path)
     del model.graph.initializer[:]
     assert not fits(model, tmp_path)
@@ -159,7 +159,7 @@ def test_weights_rounded_at_load_are_not_bounded_unless_unsigned(tmp_path: Path)
     assert fits(rounded(None), tmp_path)
 
 
-def test_weights_that_are_computed_are_not_bounded(tmp_path: Path) -> None:
+def test_computed_weights_are_not_bounded(tmp_path: Path) -> None:
     turned = graphs.model(
         [node("Transpose", "v", to="w"), MULTIPLY], [X], [Y], [constant("v", weight(1).T)]
     )
@@ -183,10 +183,10 @@ def test_a_table_that_no_product_reads_may_hold_any_value(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("operator", ["Add", "Sub", "Mul", "Div"])
 @pytest.mark.parametrize("scalar", ["initializer", "tensor", "number"])
-def test_a_product_behind_what_changes_nothing_is_one(
+def test_a_product_after_a_neutral_operation_is_checked(
     operator: str, scalar: str, tmp_path: Path
 ) -> None:
-    """ONNX Runtime removes it, and fuses the product with the weight."""
+    """ONNX Runtime removes the operation, and fuses the product with the weight."""
     number = constant("k", float(operator in ("Mul", "Div")), np.float32)
     made = {
         "initializer": [],
@@ -213,7 +213,7 @@ def test_a_file_that_cannot_be_read_is_not_bounded(content: bytes, tmp_path: Pat
     assert not weights_fit(ModelFile(tmp_path / "nothing.onnx"))
 
 
-def test_what_the_quantizers_write(tmp_path: Path) -> None:
+def test_weights_of_the_quantizers_are_not_bounded(tmp_path: Path) -> None:
     assert fits(graphs.linear(), tmp_path)
     assert not fits(quantizers.dynamic(graphs.linear(), tmp_path), tmp_path)
     assert not fits(quantizers.static(graphs.linear(), tmp_path), tmp_path)
@@ -222,6 +222,6 @@ def test_what_the_quantizers_write(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["digits/1", "digits/2", "diabetes/1"])
-def test_the_shipped_models_use_seven_bits(version: str) -> None:
+def test_the_shipped_models_have_seven_bit_weights(version: str) -> None:
     models = Path(__file__).parents[3] / "models"
     assert weights_fit(ModelFile(models / version / "model.onnx"))

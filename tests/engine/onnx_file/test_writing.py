@@ -1,4 +1,4 @@
-"""What is encoded without the ``onnx`` package is what ``onnx`` reads."""
+"""Models encoded without the ``onnx`` package can be read by ``onnx``."""
 
 import struct
 
@@ -8,7 +8,7 @@ from onnx import TensorProto, checker, numpy_helper
 from service.engine.onnx_file.writing import FLOAT, model_of, node, tensor, value
 
 
-def test_a_model_is_one_that_onnx_takes() -> None:
+def test_an_encoded_model_is_valid_for_onnx() -> None:
     parts = (
         value(11, "x", FLOAT, ("n", 2)),
         value(12, "y", FLOAT, ("n", 3)),

@@ -28,7 +28,7 @@ def session(model: onnx.ModelProto, folder: Path) -> Session:
 
 
 @pytest.mark.parametrize("classes", [INTS, STRINGS, [0, 1], ["no", "yes"]])
-def test_the_tensor_has_the_name_of_the_maps_and_their_values(
+def test_the_tensor_has_the_name_and_values_of_the_maps(
     classes: classifiers.Classes, tmp_path: Path
 ) -> None:
     nodes, outputs = classifiers.linear(classes)
@@ -45,7 +45,7 @@ def test_the_tensor_has_the_name_of_the_maps_and_their_values(
     assert f'output "probabilities" is FP32 [-1, {len(classes)}]' in served.outputs_note
 
 
-def test_a_forest_of_strings(tmp_path: Path) -> None:
+def test_a_forest_with_string_labels(tmp_path: Path) -> None:
     served = session(classifiers.model(*classifiers.forest(STRINGS)), tmp_path)
     labels, shares = served.run((X,))
     below = X[:, :3] <= 0
@@ -56,7 +56,7 @@ def test_a_forest_of_strings(tmp_path: Path) -> None:
     assert labels.tolist() == [STRINGS[i] for i in wanted.argmax(1)]
 
 
-def test_each_of_several_outputs_has_classes_of_its_own(tmp_path: Path) -> None:
+def test_each_of_several_outputs_has_its_own_classes(tmp_path: Path) -> None:
     (nodes, outputs), (more, others) = (
         classifiers.linear(INTS, "a_"), classifiers.linear(STRINGS[:2], "b_", seed=1)
     )  # fmt: skip
@@ -77,7 +77,7 @@ def test_a_copy_of_the_maps_becomes_a_copy_of_the_tensor(tmp_path: Path) -> None
     assert copy.tolist() == shares.tolist()
 
 
-def test_the_scores_may_be_used_elsewhere(tmp_path: Path) -> None:
+def test_the_scores_may_be_used_by_other_nodes(tmp_path: Path) -> None:
     nodes, outputs = classifiers.linear(INTS)
     top = graphs.node("ArgMax", "shares", to="top", axis=1, keepdims=0)
     outputs += [
@@ -88,7 +88,7 @@ def test_the_scores_may_be_used_elsewhere(tmp_path: Path) -> None:
     assert top_class.tolist() == shares.argmax(1).tolist() and same.tolist() == shares.tolist()
 
 
-def test_what_takes_the_maps_apart_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_nodes_that_read_the_maps_are_refused_with_advice(tmp_path: Path) -> None:
     nodes, outputs = classifiers.linear(INTS)
     first = helper.make_node("Constant", [], ["first"], value_int=0)
     at = graphs.node("SequenceAt", "probabilities", "first", to="row")
@@ -99,7 +99,7 @@ def test_what_takes_the_maps_apart_is_refused_with_what_to_do(tmp_path: Path) ->
         session(model, tmp_path)
 
 
-def test_another_list_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_other_sequence_outputs_are_refused_with_advice(tmp_path: Path) -> None:
     kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
     model = graphs.model(
         [graphs.node("SequenceConstruct", "x", "x", to="y")],
@@ -110,7 +110,7 @@ def test_another_list_is_refused_with_what_to_do(tmp_path: Path) -> None:
         session(model, tmp_path)
 
 
-def test_an_operator_of_that_name_in_another_domain_stays() -> None:
+def test_an_operator_named_zipmap_in_another_domain_is_kept() -> None:
     node = zipmap("x", "y", INTS)
     node.domain = "com.example"
     model = classifiers.model([node], [maps("y", INTS)], {"com.example": 1})
@@ -118,13 +118,13 @@ def test_an_operator_of_that_name_in_another_domain_stays() -> None:
 
 
 @pytest.mark.parametrize("more", [{}, {"classlabels_int64s": [1], "classlabels_strings": ["a"]}])
-def test_a_node_that_does_not_say_its_classes_stays(more: dict[str, list[object]]) -> None:
+def test_a_zipmap_without_valid_classes_is_kept(more: dict[str, list[object]]) -> None:
     node = classifiers.ml("ZipMap", ["x"], ["y"], **more)
     model = classifiers.model([node], [maps("y", INTS)])
     assert unzipped(memoryview(model.SerializeToString())) is None
 
 
-def test_the_digest_is_that_of_the_file(tmp_path: Path) -> None:
+def test_the_digest_is_of_the_original_file(tmp_path: Path) -> None:
     version = graphs.save(classifiers.model(*classifiers.linear(INTS)), tmp_path / "m")
     loaded = load(version, ModelConfig(), cores=1)
     data = (version / "model.onnx").read_bytes()
@@ -136,7 +136,7 @@ def test_the_digest_is_that_of_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("classes", [[0, 1], [0, 1, 2, 3]])
-def test_classes_that_are_not_those_of_the_columns_are_refused(
+def test_a_number_of_classes_other_than_of_columns_is_refused(
     classes: list[int], tmp_path: Path
 ) -> None:
     nodes, outputs = classifiers.linear(INTS)
@@ -151,7 +151,7 @@ def test_classes_that_are_not_those_of_the_columns_are_refused(
     classes=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20, unique=True)
     | st.lists(st.text(max_size=20), min_size=1, max_size=20, unique=True)
 )
-def test_classes_come_as_they_are_written(classes: classifiers.Classes) -> None:
+def test_classes_are_read_as_they_were_written(classes: classifiers.Classes) -> None:
     model = classifiers.model([zipmap("x", "y", classes)], [maps("y", classes)])
     found = unzipped(memoryview(model.SerializeToString()))
     assert found is not None and found.labels == {"y": tuple(map(str, classes))}
@@ -161,7 +161,7 @@ def test_classes_come_as_they_are_written(classes: classifiers.Classes) -> None:
 
 
 @given(data=st.data())
-def test_damaged_bytes_are_left_to_the_loader(data: st.DataObject) -> None:
+def test_damaged_bytes_raise_no_error(data: st.DataObject) -> None:
     whole = bytearray(classifiers.model(*classifiers.linear(STRINGS)).SerializeToString())
     for _ in range(data.draw(st.integers(1, 4))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
@@ -170,7 +170,7 @@ def test_damaged_bytes_are_left_to_the_loader(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("snapshot", [True, False])
-def test_weights_may_lie_in_a_file_beside_it(snapshot: bool, tmp_path: Path) -> None:
+def test_weights_may_be_in_a_file_beside_the_model(snapshot: bool, tmp_path: Path) -> None:
     proto = classifiers.network(INTS)
     (wanted,) = session(proto, tmp_path / "whole").run((X,), (1,))
     version = tmp_path / "m" / "1"

@@ -1,4 +1,4 @@
-"""What may not be read or written is named, with who asked, whose it is, and what to do."""
+"""Errors of file access name the file, the user of the process, the owner, and what to do."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ ASK = (
 
 
 def denials(root: Path) -> list[str]:
-    """Of a process that permissions hold for, also where root runs the tests."""
+    """Return the lines of a process without root's privileges, even if root runs the tests."""
     done = subprocess.run(
         [sys.executable, "-c", ASK, str(root)],
         cwd=ROOT,
@@ -43,23 +43,23 @@ def test_an_error_names_the_file_by_its_model(tmp_path: Path) -> None:
     assert told == "m/serving.toml cannot be written: Input/output error (EIO)"
 
 
-def test_a_read_only_file_system_is_to_be_mounted_otherwise(tmp_path: Path) -> None:
+def test_the_error_for_a_read_only_file_system_says_how_to_mount_it(tmp_path: Path) -> None:
     told = explained(tmp_path, error(errno.EROFS))
     assert told == f"Read-only file system (EROFS): {ME}; {READ_ONLY}"
 
 
-def test_an_error_without_a_number_is_told_by_its_class(tmp_path: Path) -> None:
+def test_an_error_without_a_number_is_described_by_its_class(tmp_path: Path) -> None:
     assert explained(tmp_path, TimeoutError("slow")) == "slow (TimeoutError)"
 
 
-def test_a_folder_of_our_own_is_to_be_opened(tmp_path: Path) -> None:
+def test_the_advice_for_an_own_folder_is_chmod(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     told = explained(tmp_path, error(errno.EACCES))
     owner = f"{tmp_path} belongs to uid {os.geteuid()}, gid {tmp_path.stat().st_gid}, mode 0500"
     assert told == f"Permission denied (EACCES): {ME}, {owner}; chmod -R u+rwX {tmp_path}"
 
 
-def test_the_folder_of_somebody_else_is_to_be_given_or_served_by_its_owner(
+def test_the_advice_for_a_foreign_folder_is_chown_or_another_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if os.geteuid() == 0:
@@ -72,7 +72,7 @@ def test_the_folder_of_somebody_else_is_to_be_given_or_served_by_its_owner(
     )
 
 
-def test_a_folder_that_may_not_be_looked_at_is_told(tmp_path: Path) -> None:
+def test_an_inaccessible_folder_is_described(tmp_path: Path) -> None:
     told = parties(tmp_path / "gone")
     assert told == (
         f"{ME}, and cannot access {tmp_path}/gone (No such file or directory);"
@@ -82,7 +82,7 @@ def test_a_folder_that_may_not_be_looked_at_is_told(tmp_path: Path) -> None:
 
 @LINUX.unless(sys.platform == "linux")
 class TestDenials:
-    """A folder of models is looked through at the start."""
+    """The folder of models is checked at the start."""
 
     @pytest.fixture
     def models(self, tmp_path: Path) -> Path:
@@ -90,19 +90,19 @@ class TestDenials:
             put(tmp_path, name, 1, scale(1))
         return tmp_path
 
-    def test_nothing_is_said_of_what_may_be_read_and_written(self, models: Path) -> None:
-        (models / "a/1").chmod(0o500)  # a version is never written to
+    def test_there_is_no_message_for_accessible_files(self, models: Path) -> None:
+        (models / "a/1").chmod(0o500)  # the server never writes to a version
         (models / ".hidden").mkdir(mode=0o000)
         (models / "link").symlink_to(models / "nowhere")
         assert denials(models) == []
 
-    def test_what_cannot_be_read_is_named(self, models: Path) -> None:
+    def test_unreadable_files_and_folders_are_named(self, models: Path) -> None:
         (models / "a/1/model.onnx").chmod(0o000)
         (models / "b/1").chmod(0o300)
         (line,) = denials(models)
         assert line.startswith(f"cannot be read: {models}/a/1/model.onnx, {models}/b/1: {ME}")
 
-    def test_what_cannot_be_written_is_named_with_what_follows(self, models: Path) -> None:
+    def test_unwritable_folders_are_named_with_the_consequence(self, models: Path) -> None:
         (models / "a").chmod(0o500)
         models.chmod(0o500)
         (line,) = denials(models)
@@ -111,7 +111,7 @@ class TestDenials:
         )
         assert line.endswith(f"; {REFUSED}")
 
-    def test_a_few_of_many_are_named(self, models: Path) -> None:
+    def test_only_a_few_of_many_files_are_named(self, models: Path) -> None:
         for number in range(5):
             (models / f"a/1/{number}.bin").touch(mode=0o000)
         (line,) = denials(models)

@@ -1,4 +1,4 @@
-"""id2label of a config.json names the classes of the output that has as many, and harms nobody."""
+"""id2label of config.json names the classes of an output of that size; bad files are ignored."""
 
 import json
 from pathlib import Path
@@ -25,14 +25,14 @@ def labels(folder: Path, config: object, **outputs: tuple[Dim, ...]) -> dict[str
     return class_names(files, signature(**outputs))
 
 
-def test_they_belong_to_logits_or_to_the_only_output(tmp_path: Path) -> None:
+def test_names_belong_to_logits_or_to_the_only_output(tmp_path: Path) -> None:
     assert labels(tmp_path, TWO, logits=("batch", 2)) == {"logits": NAMES}
     assert labels(tmp_path, TWO, logits=("batch", "classes")) == {"logits": NAMES}
     assert labels(tmp_path, TWO, logits=("batch", 2), state=("batch", 2)) == {"logits": NAMES}
     assert labels(tmp_path, TWO, y=("batch", 2)) == {"y": NAMES}
 
 
-def test_an_output_of_another_size_or_purpose_has_none(tmp_path: Path) -> None:
+def test_an_output_of_another_size_or_purpose_has_no_names(tmp_path: Path) -> None:
     assert labels(tmp_path, TWO, logits=("batch", 3)) == {}
     assert labels(tmp_path, TWO, last_hidden_state=("batch", "sequence")) == {}
     assert labels(tmp_path, TWO, a=("batch", 2), b=("batch", 2)) == {}
@@ -51,11 +51,11 @@ def test_an_output_of_another_size_or_purpose_has_none(tmp_path: Path) -> None:
         {"id2label": {"0": "a", "2": "b"}},
     ],
 )
-def test_a_file_without_them_is_as_good_as_none(tmp_path: Path, config: object) -> None:
+def test_files_without_valid_names_are_ignored(tmp_path: Path, config: object) -> None:
     assert labels(tmp_path, config, logits=("batch", 2)) == {}
 
 
-def test_a_config_beside_the_model_file_comes_before_the_models(tmp_path: Path) -> None:
+def test_a_config_of_the_version_has_priority_over_the_models(tmp_path: Path) -> None:
     version = tmp_path / "m/1"
     version.mkdir(parents=True)
     (tmp_path / "m/config.json").write_text(json.dumps({"id2label": {"0": "old", "1": "older"}}))

@@ -1,4 +1,4 @@
-"""A version that arrives holds its model and the data that the model names, and nothing else."""
+"""An uploaded version contains its model and the data that the model names, and nothing else."""
 
 from pathlib import Path, PurePosixPath
 
@@ -28,18 +28,18 @@ def paths(*names: str) -> list[PurePosixPath]:
         *("custom.so", "custom.so.1", "hook.py", "hook.pyd", "a.dll", "a.dylib"),
     ],
 )
-def test_settings_golden_sets_and_code_do_not_come_with_a_version(name: str) -> None:
+def test_settings_golden_sets_and_code_cannot_be_uploaded(name: str) -> None:
     with pytest.raises(InvalidName, match=f'"{name}" cannot be uploaded'):
         Arriving().begin(name)
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", ".hidden", "a//b", "", "a\0"])
-def test_no_path_leaves_the_folder(name: str) -> None:
+def test_paths_outside_the_folder_are_refused(name: str) -> None:
     with pytest.raises(InvalidName):
         Arriving().begin(name)
 
 
-def test_a_file_comes_once() -> None:
+def test_a_file_sent_twice_is_refused() -> None:
     arriving = Arriving()
     arriving.begin("model.onnx")
     with pytest.raises(UploadRejected, match='two files "model.onnx"'):
@@ -47,14 +47,14 @@ def test_a_file_comes_once() -> None:
 
 
 @pytest.mark.parametrize("names", [("data", "data/w.bin"), ("data/w.bin", "data")])
-def test_a_folder_is_no_file(names: tuple[str, str]) -> None:
+def test_a_name_cannot_be_both_a_file_and_a_folder(names: tuple[str, str]) -> None:
     arriving = Arriving()
     arriving.begin(names[0])
     with pytest.raises(InvalidName, match="both as a file and as a folder"):
         arriving.begin(names[1])
 
 
-def test_files_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_files_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contents, "MAX_FILES", 2)
     arriving = Arriving()
     arriving.begin("a")
@@ -67,8 +67,8 @@ PARTS = st.sampled_from(["a", "b", "c"])
 
 
 @given(st.lists(st.lists(PARTS, min_size=1, max_size=3).map("/".join)), st.data())
-def test_whatever_arrives_can_be_placed(names: list[str], data: st.DataObject) -> None:
-    """No file is the folder of another: each could be written."""
+def test_accepted_files_never_conflict(names: list[str], data: st.DataObject) -> None:
+    """No file is the folder of another file, so every file can be written."""
     arriving = Arriving()
     for name in names:
         try:
@@ -107,7 +107,7 @@ def test_files_without_one_model_are_refused(names: list[str], why: str) -> None
         find_model(paths(*names))
 
 
-def test_a_list_of_names_is_short_and_safe() -> None:
+def test_a_list_of_names_is_shortened_and_escaped() -> None:
     assert listed(["b", "a\n"]) == "'a\\n', 'b'"
     assert listed(map(str, range(7))) == "'0', '1', '2', '3', '4' and 2 more"
     assert len(listed(["x" * 1000])) <= 200
@@ -124,7 +124,7 @@ def save_with_data(folder: Path) -> None:
     )  # fmt: skip
 
 
-def test_the_files_of_a_version_are_those_that_its_model_names(tmp_path: Path) -> None:
+def test_a_version_has_the_files_that_its_model_names(tmp_path: Path) -> None:
     save_with_data(tmp_path)
     came = dict.fromkeys(paths("model.onnx", "data/w.bin"))
     assert check_contents(tmp_path, came).external_files == ("data/w.bin",)
@@ -154,13 +154,13 @@ def test_data_that_is_too_short_is_refused(tmp_path: Path) -> None:
         check_contents(tmp_path, dict.fromkeys(paths("model.onnx", "data/w.bin")))
 
 
-def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"PK\3\4")
     with pytest.raises(UploadRejected, match="it is a zip archive"):
         check_contents(tmp_path, {MODEL: ""})
 
 
-def test_what_lies_beside_a_model_that_takes_texts_comes_with_its_tokenizer(tmp_path: Path) -> None:
+def test_text_model_files_are_accepted_only_with_a_tokenizer(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(scale(2))
     beside = paths("config.json", "1_Pooling/config.json", "modules.json")
     check_contents(tmp_path, dict.fromkeys([MODEL, *beside, *paths("tokenizer.json")]))
@@ -172,7 +172,7 @@ def test_what_lies_beside_a_model_that_takes_texts_comes_with_its_tokenizer(tmp_
         )
 
 
-def test_what_lies_beside_a_model_that_takes_images_comes_with_its_settings(tmp_path: Path) -> None:
+def test_image_model_files_are_accepted_only_with_a_preprocessor_config(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(scale(2))
     beside = paths("preprocessor_config.json", "config.json")
     check_contents(tmp_path, dict.fromkeys([MODEL, *beside]))

@@ -1,4 +1,4 @@
-"""A model's folder is read as it is; what is no version and what is broken is named."""
+"""A model's folder is read; entries that are not versions or are broken are named."""
 
 import json
 from pathlib import Path
@@ -26,17 +26,17 @@ def seen(folder: Path) -> ModelFolder:
 
 
 @pytest.mark.parametrize("name", [".staging", "0", "-1", "1.5", "01", "latest", "3.tmp", "١"])
-def test_what_is_no_positive_integer_is_no_version(folder: Path, name: str) -> None:
+def test_only_positive_integers_are_versions(folder: Path, name: str) -> None:
     (folder / name).mkdir()
     assert seen(folder).numbers == (1, 2, 10)
 
 
-def test_a_file_is_no_version(folder: Path) -> None:
+def test_a_file_is_not_a_version(folder: Path) -> None:
     (folder / "3").write_bytes(b"")
     assert seen(folder).numbers == (1, 2, 10)
 
 
-def test_a_folder_without_version_or_settings_is_no_model(tmp_path: Path) -> None:
+def test_a_folder_without_version_or_settings_is_not_a_model(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "README.md").write_text("")
     (tmp_path / ".hidden/1").mkdir(parents=True)
@@ -57,24 +57,24 @@ def test_a_folder_without_version_or_settings_is_no_model(tmp_path: Path) -> Non
         ),
     ],
 )
-def test_settings_that_cannot_be_read_are_named(folder: Path, text: str, problem: str) -> None:
+def test_unreadable_settings_are_described(folder: Path, text: str, problem: str) -> None:
     (folder / "model.toml").write_text(text)
     assert seen(folder).problem.startswith(problem)
 
 
-def test_settings_say_which_versions_are_loaded(folder: Path) -> None:
+def test_settings_choose_the_loaded_versions(folder: Path) -> None:
     (folder / "model.toml").write_text("[versions]\npolicy = 'specific'\nnumbers = [2, 1]")
     assert seen(folder).policy == VersionPolicy(PolicyKind.SPECIFIC, 1, frozenset({1, 2}))
 
 
-def test_settings_of_a_client_are_laid_over_those_of_the_file(folder: Path) -> None:
+def test_settings_of_a_client_override_the_file(folder: Path) -> None:
     (folder / "model.toml").write_text("[batching]\nmax_batch_size = 8\ntolerance = 0.5")
     model = read_model(folder, {"batching": {"max_batch_size": 4}})
     assert model is not None
     assert (model.config.batching.max_batch_size, model.config.batching.tolerance) == (4, 0.5)
 
 
-def test_a_pin_is_read_as_it_was_written(folder: Path) -> None:
+def test_a_written_pin_is_read_unchanged(folder: Path) -> None:
     for pin in (Pin(1, 2, True, True), Pin(2, v1_outputs=("y", 'a "b"')), Pin(2), None):
         assert write_pin(folder, pin) == ""
         assert seen(folder).pin == pin
@@ -82,19 +82,19 @@ def test_a_pin_is_read_as_it_was_written(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "version = 0", "version = 'x'", "version", "other = 1"])
-def test_a_pin_that_cannot_be_read_is_named(folder: Path, text: str) -> None:
+def test_an_unreadable_pin_is_described(folder: Path, text: str) -> None:
     (folder / "serving.toml").write_text(text)
     model = seen(folder)
     assert model.pin is None and model.pin_problem.startswith("serving.toml")
 
 
-def test_a_pin_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+def test_a_pin_that_cannot_be_written_raises_no_error(tmp_path: Path) -> None:
     assert write_pin(tmp_path / "nowhere", Pin(1)) == (
         "nowhere/serving.toml cannot be written: No such file or directory (ENOENT)"
     )
 
 
-def test_the_revision_follows_files_and_settings_but_not_reports_or_tolerances(
+def test_the_revision_depends_on_files_and_settings_only(
     folder: Path,
 ) -> None:
     def changed() -> bool:
@@ -113,7 +113,7 @@ def test_the_revision_follows_files_and_settings_but_not_reports_or_tolerances(
     assert changed()
 
 
-def test_the_evidence_follows_what_a_version_is_judged_by(folder: Path) -> None:
+def test_the_evidence_depends_on_golden_set_gate_settings_and_pin(folder: Path) -> None:
     def evidence() -> str:
         return seen(folder).found()[0].evidence
 
@@ -127,7 +127,7 @@ def test_the_evidence_follows_what_a_version_is_judged_by(folder: Path) -> None:
     assert len(set(kinds)) == 4
 
 
-def test_a_version_whose_files_change_between_two_looks_still_grows(folder: Path) -> None:
+def test_a_version_whose_files_still_change_is_not_settled(folder: Path) -> None:
     before = seen(folder)
     put(folder.parent, "m", 11, scale(1))
     with (folder / "2/model.onnx").open("ab") as file:
@@ -137,7 +137,7 @@ def test_a_version_whose_files_change_between_two_looks_still_grows(folder: Path
 
 
 class TestAFlatModel:
-    """Without a folder for its version, which is 1."""
+    """A model without a version folder; its version is 1."""
 
     @pytest.fixture
     def flat(self, tmp_path: Path) -> Path:
@@ -149,9 +149,7 @@ class TestAFlatModel:
         "name",
         ["serving.toml", "golden.npz", "report.json", "README.md", ".hidden", "2/model.onnx"],
     )
-    def test_what_it_is_not_loaded_from_is_no_reason_to_load_it_again(
-        self, flat: Path, name: str
-    ) -> None:
+    def test_unrelated_files_do_not_change_the_revision(self, flat: Path, name: str) -> None:
         before = seen(flat).revision(1)
         (flat / name).parent.mkdir(exist_ok=True)
         (flat / name).write_text("version = 1" if name == "serving.toml" else "")
@@ -160,13 +158,13 @@ class TestAFlatModel:
     @pytest.mark.parametrize(
         "name", ["model.onnx", "model.onnx.data", "weights/0", "1/model.onnx", "weights.bin"]
     )
-    def test_its_file_and_external_data_are(self, flat: Path, name: str) -> None:
+    def test_its_file_and_external_data_change_the_revision(self, flat: Path, name: str) -> None:
         before = seen(flat).revision(1)
         (flat / name).parent.mkdir(exist_ok=True)
         (flat / name).write_bytes(b"other")
         assert seen(flat).revision(1) != before
 
-    def test_its_golden_set_is_the_models(self, flat: Path) -> None:
+    def test_its_golden_set_is_the_golden_set_of_the_model(self, flat: Path) -> None:
         assert seen(flat).of_version(1).golden == flat / "golden.npz"
         (flat / "2").mkdir()
         assert seen(flat).of_version(2).golden == flat / "golden.npz"
@@ -174,7 +172,7 @@ class TestAFlatModel:
         assert seen(flat).of_version(2).golden == flat / "2/golden.npz"
 
 
-def test_the_file_that_model_toml_names_is_the_versions(folder: Path) -> None:
+def test_the_model_file_is_chosen_by_model_toml(folder: Path) -> None:
     (folder / "2/small.onnx").write_bytes(scale(5))
     assert seen(folder).of_version(2).model.name == "model.onnx"
     before = seen(folder).revision(2)
@@ -193,7 +191,7 @@ def test_a_file_outside_of_the_version_is_refused(folder: Path, file: str) -> No
     assert seen(folder).problem.startswith(expected)
 
 
-def test_a_version_that_leads_outside_is_not_walked(folder: Path, tmp_path: Path) -> None:
+def test_a_version_that_links_outside_is_not_read(folder: Path, tmp_path: Path) -> None:
     outside = tmp_path.parent / f"{tmp_path.name}-outside"
     outside.mkdir()
     (folder / "9").symlink_to(outside)

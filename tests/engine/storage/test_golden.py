@@ -1,4 +1,4 @@
-"""A golden set is read as it was written, or refused with the name of the tensor."""
+"""A golden set is read as it was written, or refused with the tensor's name."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from service.engine.storage.golden import read_golden
 from tests.engine.goldens import IDS, MASK, TOKENS, golden, ints, spec
 
 
-def test_golden_inputs_come_in_the_order_of_the_signature(tmp_path: Path) -> None:
+def test_golden_inputs_are_in_the_order_of_the_signature(tmp_path: Path) -> None:
     path = golden(tmp_path, inputs_mask=ints(3, 4) + 1, inputs_ids=ints(3, 4), labels=ints(3))
     found = read_golden(path, TOKENS)
     assert found is not None and [a[0, 0] for a in found.inputs] == [0, 1]
@@ -19,7 +19,7 @@ def test_golden_inputs_come_in_the_order_of_the_signature(tmp_path: Path) -> Non
     assert read_golden(tmp_path / "absent.npz", TOKENS) is None
 
 
-def test_outputs_and_labels_go_by_the_names_of_outputs(tmp_path: Path) -> None:
+def test_outputs_and_labels_are_found_by_output_name(tmp_path: Path) -> None:
     whole = {**IDS, **MASK, "outputs_score": np.ones((3, 2), np.float32), "labels_label": ints(3)}
     found = read_golden(golden(tmp_path, **whole), TOKENS)
     assert found is not None
@@ -45,13 +45,13 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_golden_set_that_does_not_fit_names_the_tensor(case: str, tmp_path: Path) -> None:
+def test_the_error_for_an_invalid_golden_set_names_the_tensor(case: str, tmp_path: Path) -> None:
     arrays, problem = WRONG[case]
     with pytest.raises(LoadFailed, match=f"golden.npz.*{problem}"):
         read_golden(golden(tmp_path, **arrays), TOKENS)
 
 
-def test_a_golden_file_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_invalid_golden_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "golden.npz"
     for content in (b"", b"not a zip", b"PK\3\4 cut off"):
         path.write_bytes(content)
@@ -66,7 +66,7 @@ def test_a_golden_file_that_is_none_is_refused(tmp_path: Path) -> None:
         read_golden(path, TOKENS)
 
 
-def test_texts_become_str(tmp_path: Path) -> None:
+def test_texts_are_read_as_str(tmp_path: Path) -> None:
     texts = Signature((spec("t", "BYTES", "batch"),), ())
     for array in (np.array(["é", "b"]), np.array(["é".encode(), b"b"])):
         found = read_golden(golden(tmp_path, inputs_t=array), texts)
@@ -76,7 +76,7 @@ def test_texts_become_str(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
-def test_a_file_that_is_cut_short_is_named(tmp_path: Path, share: float) -> None:
+def test_a_truncated_file_is_named_in_the_error(tmp_path: Path, share: float) -> None:
     file = golden(tmp_path, **IDS, **MASK)
     whole = file.read_bytes()
     file.write_bytes(whole[: int(len(whole) * share)])

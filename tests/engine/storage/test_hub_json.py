@@ -6,12 +6,12 @@ from service.core.errors import LoadFailed
 from service.engine.storage.hub_json import JSON_BYTES, hub_json, hub_object
 
 
-def test_a_file_that_is_not_there_says_nothing(tmp_path: Path) -> None:
+def test_a_missing_file_is_none_or_an_empty_object(tmp_path: Path) -> None:
     assert hub_json(tmp_path, tmp_path, "modules.json") is None
     assert hub_object(tmp_path, tmp_path, "config.json") == {}
 
 
-def test_what_the_file_says(tmp_path: Path) -> None:
+def test_the_content_of_a_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "modules.json").write_text('[{"type": "Pooling"}]')
     (tmp_path / "config.json").write_text('{"pad_token_id": 0}')
     assert hub_json(tmp_path, tmp_path, "modules.json") == [{"type": "Pooling"}]

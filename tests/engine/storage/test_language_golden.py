@@ -17,7 +17,7 @@ def arrays(**changes: Any) -> dict[str, Any]:
     return {name: each for name, each in (given | changes).items() if each is not None}
 
 
-def test_a_set(tmp_path: Path) -> None:
+def test_a_golden_set_is_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "golden.npz", **arrays())
     found = read_language_golden(tmp_path / "golden.npz", 10, 5)
     assert found.tokens.shape == (3, 5) and found.forced.top1.shape == (3, 4)
@@ -35,13 +35,15 @@ def test_a_set(tmp_path: Path) -> None:
         ({"tokens": np.full((3, 5), -1)}, "has tokens outside the model.s vocabulary of 10"),
     ],
 )
-def test_what_is_none_is_told(tmp_path: Path, changes: dict[str, Any], why: str) -> None:
+def test_invalid_golden_sets_are_refused_with_the_reason(
+    tmp_path: Path, changes: dict[str, Any], why: str
+) -> None:
     np.savez(tmp_path / "golden.npz", **arrays(**changes))
     with pytest.raises(LoadFailed, match=why):
         read_language_golden(tmp_path / "golden.npz", 10, 5)
 
 
-def test_what_is_not_there(tmp_path: Path) -> None:
+def test_missing_and_unreadable_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LoadFailed, match="golden.npz is gone"):
         read_language_golden(tmp_path / "golden.npz", 10, 5)
     (tmp_path / "golden.npz").write_bytes(b"no archive")

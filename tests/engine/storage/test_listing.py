@@ -1,4 +1,4 @@
-"""A folder's entries say themselves what cannot be read, and nothing is looked into needlessly."""
+"""A listing describes unreadable entries, and reads only the folders that are needed."""
 
 import os
 from pathlib import Path
@@ -21,7 +21,7 @@ def by_name(entries: tuple[Entry, ...]) -> dict[str, Entry]:
     return {entry.name: entry for entry in entries}
 
 
-def test_folders_are_listed_as_deep_as_a_model_may_lie(root: Path) -> None:
+def test_folders_are_listed_only_as_deep_as_model_files_may_be(root: Path) -> None:
     found = by_name(list_model(root / "m", root))
     assert set(found) == {"1", "notes", "model.toml"}
     version = by_name(found["1"].inside)
@@ -29,7 +29,7 @@ def test_folders_are_listed_as_deep_as_a_model_may_lie(root: Path) -> None:
     assert by_name(found["notes"].inside)["deep"].inside == ()
 
 
-def test_the_root_looks_only_into_parts_of_a_model(root: Path) -> None:
+def test_a_listing_of_the_root_reads_only_version_folders(root: Path) -> None:
     (root / "2").mkdir()
     (root / "2/model.onnx").write_text("")
     found = by_name(list_root(root))
@@ -37,7 +37,9 @@ def test_the_root_looks_only_into_parts_of_a_model(root: Path) -> None:
     assert [entry.name for entry in found["2"].inside] == ["model.onnx"]
 
 
-def test_what_cannot_be_used_says_why(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_unusable_entries_have_a_reason(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     outside = tmp_path_factory.mktemp("outside") / "model.onnx"
     outside.write_text("")
     (root / "m/1/link.onnx").symlink_to(outside)

@@ -1,4 +1,4 @@
-"""serving.toml is written so that it is read as the same pin, and comes back as it was."""
+"""serving.toml is read as the pin that was written, and its old content can be restored."""
 
 import tempfile
 from pathlib import Path
@@ -25,7 +25,7 @@ PINS = st.builds(
 
 
 @given(PINS)
-def test_a_pin_is_read_as_it_was_written(pin: Pin) -> None:
+def test_a_written_pin_is_read_unchanged(pin: Pin) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         assert check_pin(folder, pin) == "" and write_pin(folder, pin) == ""
@@ -37,7 +37,7 @@ def test_a_pin_is_read_as_it_was_written(pin: Pin) -> None:
         assert write_pin(folder, None) == "" and read_pin_file(folder) is None
 
 
-def test_what_was_there_comes_back_valid_or_not(tmp_path: Path) -> None:
+def test_the_previous_content_is_restored_even_if_invalid(tmp_path: Path) -> None:
     (tmp_path / PIN_FILE).write_bytes(b"no toml [")
     before = read_pin_file(tmp_path)
     write_pin(tmp_path, Pin(2))
@@ -47,5 +47,5 @@ def test_what_was_there_comes_back_valid_or_not(tmp_path: Path) -> None:
     assert not (tmp_path / PIN_FILE).exists()
 
 
-def test_a_folder_that_is_gone_says_what_cannot_be_written(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_folder_names_the_file(tmp_path: Path) -> None:
     assert PIN_FILE in write_pin(tmp_path / "gone", Pin(1))

@@ -1,4 +1,4 @@
-"""A version is there as a whole or not at all, and nothing else is left behind."""
+"""A version is published completely or not at all, and no other files remain."""
 
 import asyncio
 import hashlib
@@ -75,7 +75,7 @@ async def test_a_new_model_gets_its_first_version(tmp_path: Path) -> None:
     assert tree(tmp_path) == ["m", "m/1", "m/1/model.onnx"]
 
 
-async def test_the_next_number_is_after_the_highest_name(tmp_path: Path) -> None:
+async def test_the_next_number_is_one_more_than_the_highest_name(tmp_path: Path) -> None:
     for name in ("2", "7", "x9", ".upload-old"):
         (tmp_path / "m" / name).mkdir(parents=True)
     (tmp_path / "m/11").write_text("a file takes the number as well")
@@ -99,8 +99,8 @@ async def test_a_version_is_never_overwritten(tmp_path: Path, taken: str) -> Non
     assert tree(tmp_path) == before
 
 
-async def test_a_version_made_by_hand_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
-    """An empty folder, too: somebody is about to copy a model into it."""
+async def test_a_version_created_during_the_upload_is_not_overwritten(tmp_path: Path) -> None:
+    """Not even an empty folder: a user may be about to copy a model into it."""
 
     async def slow() -> AsyncIterator[bytes]:
         yield MODEL
@@ -125,7 +125,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("data", "kind", "text"), BAD.values(), ids=BAD.keys())
-async def test_what_is_refused_leaves_nothing(
+async def test_refused_uploads_leave_no_files(
     tmp_path: Path, data: bytes, kind: type[QuantserveError], text: str
 ) -> None:
     with pytest.raises(kind, match=text):
@@ -134,26 +134,26 @@ async def test_what_is_refused_leaves_nothing(
 
 
 @pytest.mark.parametrize("digest", ["0" * 64, "xyz", ""])
-async def test_another_digest_than_announced_is_refused(tmp_path: Path, digest: str) -> None:
+async def test_a_wrong_digest_is_refused(tmp_path: Path, digest: str) -> None:
     with pytest.raises((UploadRejected, MalformedRequest), match="SHA-256"):
         await publish(tmp_path, "m", 1, chunks(MODEL), sha256=digest, limit=LIMIT)
     assert tree(tmp_path) == []
 
 
-async def test_a_limit_is_exact(tmp_path: Path) -> None:
+async def test_the_size_limit_is_exact(tmp_path: Path) -> None:
     await put(tmp_path, limit=len(MODEL))
     with pytest.raises(BodyTooLarge):
         await put(tmp_path, limit=len(MODEL) - 1)
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", ".hidden", "a\0b", "x" * 300])
-async def test_a_name_is_checked_before_the_disk_is_touched(tmp_path: Path, name: str) -> None:
+async def test_names_are_checked_before_anything_is_written(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidName):
         await put(tmp_path, model=name)
     assert tree(tmp_path) == []
 
 
-async def test_a_sender_that_fails_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_failed_upload_leaves_no_files(tmp_path: Path) -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield MODEL
         assert staged(tmp_path)
@@ -168,7 +168,7 @@ def staged(root: Path) -> list[Path]:
     return list(root.glob("*/.upload-*"))
 
 
-async def test_an_upload_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_cancelled_upload_leaves_no_files(tmp_path: Path) -> None:
     arrived = asyncio.Event()
 
     async def endless() -> AsyncIterator[bytes]:
@@ -186,7 +186,7 @@ async def test_an_upload_that_is_cancelled_leaves_nothing(tmp_path: Path) -> Non
     assert tree(tmp_path) == []
 
 
-async def test_of_two_uploads_of_one_version_one_wins_whole(tmp_path: Path) -> None:
+async def test_one_of_concurrent_uploads_of_one_version_is_stored(tmp_path: Path) -> None:
     second = (Path(__file__).parents[3] / "models/digits/2/model.onnx").read_bytes()
     results = await asyncio.gather(
         *(put(tmp_path, data, 1) for data in (MODEL, second) * 4), return_exceptions=True
@@ -199,13 +199,13 @@ async def test_of_two_uploads_of_one_version_one_wins_whole(tmp_path: Path) -> N
     assert tree(tmp_path) == ["m", "m/1", "m/1/model.onnx"]
 
 
-async def test_uploads_without_a_number_get_one_each(tmp_path: Path) -> None:
+async def test_concurrent_uploads_without_a_number_get_different_numbers(tmp_path: Path) -> None:
     done = await asyncio.gather(*(put(tmp_path) for _ in range(8)))
     assert sorted(each.number for each in done) == list(range(1, 9))
     assert staged(tmp_path) == []
 
 
-async def test_a_failed_upload_takes_nothing_from_another_of_a_new_model(tmp_path: Path) -> None:
+async def test_a_failed_upload_does_not_affect_others_of_the_same_new_model(tmp_path: Path) -> None:
     results = await asyncio.gather(
         *(put(tmp_path, data) for data in (b"no", MODEL) * 8), return_exceptions=True
     )
@@ -213,7 +213,7 @@ async def test_a_failed_upload_takes_nothing_from_another_of_a_new_model(tmp_pat
     assert len(list((tmp_path / "m").iterdir())) == 8
 
 
-async def test_a_model_that_links_to_elsewhere_is_not_written_to(tmp_path: Path) -> None:
+async def test_a_model_folder_that_links_outside_is_not_written(tmp_path: Path) -> None:
     root, outside = tmp_path / "root", tmp_path / "outside"
     root.mkdir()
     outside.mkdir()
@@ -223,7 +223,7 @@ async def test_a_model_that_links_to_elsewhere_is_not_written_to(tmp_path: Path)
     assert tree(outside) == []
 
 
-async def test_a_root_that_is_a_link_is_fine(tmp_path: Path) -> None:
+async def test_the_root_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "root").symlink_to(tmp_path / "real")
     await put(tmp_path / "root")
@@ -272,7 +272,7 @@ async def test_several_files_become_one_version(tmp_path: Path, name: str) -> No
     assert (tmp_path / "m/1/data/w.bin").read_bytes() == WEIGHTS
 
 
-async def test_the_name_in_the_graph_may_begin_with_this_folder(tmp_path: Path) -> None:
+async def test_file_names_in_the_graph_may_begin_with_a_dot_and_slash(tmp_path: Path) -> None:
     await put_files(tmp_path, ("m.onnx", with_external_data("./w.bin")), ("w.bin", WEIGHTS))
     assert tree(tmp_path / "m/1") == ["model.onnx", "w.bin"]
 
@@ -288,7 +288,7 @@ async def test_each_file_may_announce_its_digest(tmp_path: Path) -> None:
     assert tree(tmp_path) == ["m", "m/1", "m/1/model.onnx", "m/1/w.bin"]
 
 
-async def test_an_empty_file_is_a_file(tmp_path: Path) -> None:
+async def test_empty_files_are_stored(tmp_path: Path) -> None:
     with pytest.raises(UploadRejected, match="'w.bin' has 0 bytes, tensor 'w' needs 64"):
         await put_files(tmp_path, ("model.onnx", GRAPH), File("w.bin"))
 
@@ -326,18 +326,18 @@ BAD_PIECES: dict[str, tuple[list[tuple[str, bytes]], type[QuantserveError], str]
 
 
 @pytest.mark.parametrize(("given", "kind", "text"), BAD_PIECES.values(), ids=BAD_PIECES.keys())
-async def test_several_files_are_stored_all_or_none(
+async def test_an_invalid_set_of_files_leaves_no_files(
     tmp_path: Path, given: list[tuple[str, bytes]], kind: type[QuantserveError], text: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(os, "fsync", lambda _: None)  # of four thousand files
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # there are four thousand files
     with pytest.raises(kind, match=text):
         await put_files(tmp_path, *given)
     assert tree(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["golden.npz", "lib.so", "serving.toml", "report.json"])
-async def test_a_graph_cannot_claim_such_a_name_for_its_data(tmp_path: Path, name: str) -> None:
+async def test_external_data_cannot_have_a_reserved_name(tmp_path: Path, name: str) -> None:
     files = {"1/model.onnx": with_external_data(name), f"1/{name}": WEIGHTS}
     with pytest.raises(InvalidName, match="cannot be uploaded"):
         await publish_files(tmp_path, "m", files, limit=LIMIT)
@@ -360,7 +360,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize(("files", "kind"), BAD_FILES.values(), ids=BAD_FILES.keys())
-async def test_files_are_stored_all_or_none(
+async def test_invalid_files_of_a_load_leave_no_files(
     tmp_path: Path, files: dict[str, bytes], kind: type[QuantserveError]
 ) -> None:
     with pytest.raises(kind):
@@ -377,7 +377,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield disk
 
 
-async def test_a_full_disk_is_told_and_left_as_it_was(small_disk: Path) -> None:
+async def test_a_full_disk_is_an_error_and_leaves_no_files(small_disk: Path) -> None:
     with pytest.raises(StorageFull, match="No space left"):
         await put(small_disk, bytes(2**21))
     assert tree(small_disk) == []
@@ -385,7 +385,7 @@ async def test_a_full_disk_is_told_and_left_as_it_was(small_disk: Path) -> None:
     assert tree(small_disk) == ["m", "m/1", "m/1/model.onnx"]
 
 
-async def test_a_read_only_disk_is_told(small_disk: Path) -> None:
+async def test_a_read_only_disk_is_an_error(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(StorageFailed, match="Read-only") as caught:
         await put(small_disk)
@@ -408,14 +408,14 @@ except StorageFull as error:
 """
 
 
-def test_a_file_that_may_not_grow_is_told(tmp_path: Path) -> None:
+def test_a_file_size_limit_is_an_error(tmp_path: Path) -> None:
     command = [sys.executable, "-c", FILE_LIMIT, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert "cannot store model" in done.stdout and "File too large" in done.stdout
     assert tree(tmp_path) == []
 
 
-def test_what_a_dead_process_left_is_removed_and_what_a_live_one_holds_is_not(
+def test_only_uploads_of_dead_processes_are_removed(
     tmp_path: Path,
 ) -> None:
     live = Staging(tmp_path, "m")
@@ -429,7 +429,7 @@ def test_what_a_dead_process_left_is_removed_and_what_a_live_one_holds_is_not(
     live.discard()
 
 
-def test_half_written_pins_are_removed_wherever_a_model_lies(tmp_path: Path) -> None:
+def test_half_written_pins_are_removed_in_every_model_folder(tmp_path: Path) -> None:
     root, outside = tmp_path / "models", tmp_path / "outside"
     drafts = [".serving.toml-0123456789abcdef", ".quarantine.toml-0123456789abcdef"]
     for folder in (root, root / "m", root / "caf\udce9", outside):
@@ -445,7 +445,7 @@ def test_half_written_pins_are_removed_wherever_a_model_lies(tmp_path: Path) -> 
     assert set(drafts) <= {each.name for each in outside.iterdir()}
 
 
-def test_a_write_that_comes_after_the_end_makes_nothing(tmp_path: Path) -> None:
+def test_a_write_after_discard_creates_nothing(tmp_path: Path) -> None:
     staging = Staging(tmp_path, "m")
     staging.create()
     staging.discard()
@@ -465,14 +465,14 @@ def test_a_version_may_be_discarded_from_several_threads_at_once(tmp_path: Path)
     assert tree(tmp_path) == []
 
 
-async def test_the_versions_of_one_call_can_be_many(tmp_path: Path) -> None:
+async def test_one_call_may_publish_many_versions(tmp_path: Path) -> None:
     files = {f"{number}/model.onnx": MODEL for number in range(1, 12)}
     done = await publish_files(tmp_path, "m", files, limit=LIMIT)
     assert [each.number for each in done] == list(range(1, 12))
 
 
 class TestBesideAFlatModel:
-    """A model file without a folder is version 1, which is never overwritten."""
+    """A model file without a version folder is version 1, which is never overwritten."""
 
     @pytest.fixture
     def flat(self, tmp_path: Path) -> Path:
@@ -487,7 +487,7 @@ class TestBesideAFlatModel:
             "m", "m/2", "m/2/model.onnx", "m/3", "m/3/model.onnx", "m/model_quantized.onnx",
         ]  # fmt: skip
 
-    async def test_version_1_is_there_already(self, flat: Path) -> None:
+    async def test_version_1_exists_already(self, flat: Path) -> None:
         with pytest.raises(VersionExists, match="has a version 1 already"):
             await put(flat, MODEL, 1)
         with pytest.raises(VersionExists):

@@ -1,4 +1,4 @@
-"""A version that crashed the server is not served until somebody asks for it."""
+"""A version that crashed the server is not served until a load or swap requests it."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ REASON = "quarantined: it crashed"
 
 
 @given(st.dictionaries(st.integers(1, 10**18 - 1), st.text(max_size=50), max_size=5))
-def test_what_is_written_is_read(versions: dict[int, str]) -> None:
+def test_a_written_quarantine_is_read(versions: dict[int, str]) -> None:
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory() as folder:
@@ -27,7 +27,7 @@ def test_what_is_written_is_read(versions: dict[int, str]) -> None:
 
 
 @pytest.mark.parametrize("text", ["[" * 20_000, "1 = ", "x = 1", "\xff", "1 = [1]\n² = 2"])
-def test_a_file_that_is_none_keeps_nothing_from_serving(tmp_path: Path, text: str) -> None:
+def test_an_invalid_file_is_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / QUARANTINE_FILE).write_text(text, "latin-1")
     assert set(read_quarantine(tmp_path)) <= {1}
 
@@ -37,7 +37,9 @@ def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
     assert read_quarantine(tmp_path) == {}
 
 
-async def test_it_holds_after_a_start_and_a_lower_version_serves(tmp_path: Path) -> None:
+async def test_a_quarantine_is_kept_after_a_restart_and_a_lower_version_serves(
+    tmp_path: Path,
+) -> None:
     put(tmp_path, "m", 1, scale(1))
     put(tmp_path, "m", 2, scale(2))
     put(tmp_path, "n", 1, scale(5))
@@ -54,7 +56,7 @@ async def test_it_holds_after_a_start_and_a_lower_version_serves(tmp_path: Path)
         assert await it.factor(name="n") == 5
 
 
-async def test_what_the_supervisor_blames_is_written_down(tmp_path: Path) -> None:
+async def test_versions_blamed_by_the_supervisor_are_quarantined(tmp_path: Path) -> None:
     put(tmp_path, "m", 1, scale(1))
     asked: list[Work] = []
     blamed = {Work("m", 1): REASON, Work("gone", 1): REASON}

@@ -1,4 +1,4 @@
-"""The root of a repository: models in folders, one without, and what is passed over."""
+"""The root of a repository: models with and without folders, and ignored entries."""
 
 import os
 import shutil
@@ -47,14 +47,14 @@ def lines(contents: Contents) -> dict[str, str]:
         ("resnet", "other", "other"),
     ],
 )
-def test_a_model_in_the_root_is_named(
+def test_a_model_in_the_root_gets_a_name(
     tmp_path: Path, folder: str, name: str | None, found: str
 ) -> None:
     root = made(tmp_path / folder, "model.onnx")
     assert where(read(root, name), root) == {found: {1: "model.onnx"}}
 
 
-def test_models_in_folders_and_one_without_are_served_together(tmp_path: Path) -> None:
+def test_a_model_in_the_root_is_served_beside_models_in_folders(tmp_path: Path) -> None:
     root = made(tmp_path, "model.onnx", "style/model.onnx", "m/2/model.onnx", "README.md")
     contents = read(root, "own")
     assert where(contents, root) == {
@@ -65,7 +65,7 @@ def test_models_in_folders_and_one_without_are_served_together(tmp_path: Path) -
     assert lines(contents) == {}
 
 
-def test_a_folder_of_the_same_name_wins_once_it_has_a_version(tmp_path: Path) -> None:
+def test_a_folder_of_the_same_name_has_priority_if_it_has_a_version(tmp_path: Path) -> None:
     root = made(tmp_path, "model.onnx", "own/notes.txt")
     contents = read(root, "own")
     assert where(contents, root) == {"own": {1: "model.onnx"}}
@@ -82,7 +82,7 @@ def test_a_folder_of_the_same_name_wins_once_it_has_a_version(tmp_path: Path) ->
         assert Root.of(root, "own").read_one(name) == contents.models[name]
 
 
-def test_a_root_that_is_a_models_folder_is_served_as_that_model(tmp_path: Path) -> None:
+def test_a_root_with_version_folders_is_served_as_one_model(tmp_path: Path) -> None:
     root = made(tmp_path / "digits", "1/model.onnx", "2/model.onnx", "golden.npz")
     contents = read(root)
     assert where(contents, root) == {"digits": {1: "1/model.onnx", 2: "2/model.onnx"}}
@@ -90,7 +90,7 @@ def test_a_root_that_is_a_models_folder_is_served_as_that_model(tmp_path: Path) 
     assert contents.models["digits"].of_version(2).golden == root / "golden.npz"
 
 
-def test_a_root_that_is_a_repository_of_hugging_face_is_one_model(tmp_path: Path) -> None:
+def test_a_hugging_face_repository_as_root_is_one_model(tmp_path: Path) -> None:
     files = ("onnx/model.onnx", "onnx/model_int8.onnx", "tokenizer.json")
     root = made(tmp_path / "bert", *files)
     assert where(read(root), root) == {"onnx": {1: "onnx/model.onnx"}}
@@ -104,7 +104,7 @@ def test_a_root_that_is_a_repository_of_hugging_face_is_one_model(tmp_path: Path
     assert where(read(root, "own"), root) == {"own": {1: "onnx/model_int8.onnx"}}
 
 
-def test_a_name_without_a_file_is_told(tmp_path: Path) -> None:
+def test_a_name_without_a_model_file_is_reported(tmp_path: Path) -> None:
     root = made(tmp_path, "style/model.onnx")
     assert lines(read(root)) == {}
     assert lines(read(root, "style")) == {}
@@ -113,7 +113,7 @@ def test_a_name_without_a_file_is_told(tmp_path: Path) -> None:
     assert lines(read(root, "bert"))["bert"].startswith("it has no version folder")
 
 
-def test_settings_of_the_root_are_those_of_its_model(tmp_path: Path) -> None:
+def test_settings_in_the_root_apply_to_its_model(tmp_path: Path) -> None:
     root = made(tmp_path / "m", "a.onnx", "b.onnx")
     assert set(lines(read(root))) == {"a.onnx", "b.onnx"}
     (root / "model.toml").write_text('file = "b.onnx"')
@@ -123,7 +123,7 @@ def test_settings_of_the_root_are_those_of_its_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("odd", [b"caf\xe9", b"caf\xe9/1", b"a\nb", b"\xff.onnx", b"m/\xff"])
-def test_names_that_are_no_text_break_nothing(tmp_path: Path, odd: bytes) -> None:
+def test_names_that_are_not_valid_text_cause_no_error(tmp_path: Path, odd: bytes) -> None:
     put(tmp_path, "m", 1, scale(1))
     (tmp_path / os.fsdecode(odd)).mkdir(parents=True)
     contents = read(tmp_path)
@@ -131,7 +131,7 @@ def test_names_that_are_no_text_break_nothing(tmp_path: Path, odd: bytes) -> Non
     assert all(path.isprintable() and reason for path, reason in lines(contents).items())
 
 
-def test_names_that_are_no_text_inside_a_version_break_nothing(tmp_path: Path) -> None:
+def test_names_that_are_not_valid_text_inside_a_version_cause_no_error(tmp_path: Path) -> None:
     folder = put(tmp_path, "m", 1, scale(1))
     before = read(tmp_path).models["m"].files
     (folder / os.fsdecode(b"\xff")).touch()
@@ -147,7 +147,7 @@ def test_names_that_are_no_text_inside_a_version_break_nothing(tmp_path: Path) -
         ("notes", ""),
     ],
 )
-def test_a_pipe_is_not_waited_for(tmp_path: Path, file: str, problem: str) -> None:
+def test_named_pipes_do_not_block(tmp_path: Path, file: str, problem: str) -> None:
     put(tmp_path, "m", 1, scale(1))
     os.mkfifo(tmp_path / "m" / file)
     os.mkfifo(tmp_path / "pipe")
@@ -156,7 +156,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path, file: str, problem: str) -> No
     assert lines(contents)["pipe"] == "is not a file or a folder"
 
 
-def test_links_that_lead_nowhere_or_outside_are_told(tmp_path: Path) -> None:
+def test_broken_and_outside_links_are_reported(tmp_path: Path) -> None:
     outside = made(tmp_path / "outside", "model.onnx", "secret.onnx")
     root = tmp_path / "models"
     put(root, "m", 1, scale(1))
@@ -179,8 +179,8 @@ def test_links_that_lead_nowhere_or_outside_are_told(tmp_path: Path) -> None:
 
 
 @SETPRIV.unless(shutil.which("setpriv"))
-def test_what_may_not_be_read_is_told(tmp_path: Path) -> None:
-    """In a process of its own: what root may, it may even where nobody may."""
+def test_unreadable_folders_are_reported(tmp_path: Path) -> None:
+    """Run in a separate process without root's privileges, because root may read everything."""
     for name in ("ok", "folder", "version"):
         put(tmp_path, name, 1, scale(1))
     for locked in ("folder", "version/1"):
@@ -201,7 +201,7 @@ def test_what_may_not_be_read_is_told(tmp_path: Path) -> None:
     ], done.stderr
 
 
-def test_what_raises_in_one_folder_is_that_folders_problem(tmp_path: Path) -> None:
+def test_an_error_in_one_folder_does_not_affect_others(tmp_path: Path) -> None:
     put(tmp_path, "deep", 1, scale(1))
     (tmp_path / "deep/model.toml").write_text("a = " + "[" * 100_000)
     put(tmp_path, "m", 1, scale(1))
@@ -215,7 +215,7 @@ def test_a_root_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     assert Root.of(tmp_path / "nowhere").read_one("m") is None
 
 
-def test_folders_of_something_else_have_one_line_each(tmp_path: Path) -> None:
+def test_other_folders_have_one_line_each(tmp_path: Path) -> None:
     root = made(
         tmp_path, "src/a/x.py", "src/b/x.py", "models/m/1/model.onnx", "style/v1/model.onnx"
     )
@@ -225,7 +225,7 @@ def test_folders_of_something_else_have_one_line_each(tmp_path: Path) -> None:
     assert told["style/v1"].endswith("rename it to 1")
 
 
-def test_a_model_in_the_root_can_get_no_version(tmp_path: Path) -> None:
+def test_a_model_in_the_root_cannot_get_a_new_version(tmp_path: Path) -> None:
     root = Root.of(made(tmp_path, "model.onnx", "m/model.onnx"), "own")
     root.check_new_version("m")
     root.check_new_version("new")

@@ -1,4 +1,4 @@
-"""A version is put together out of sight, appears as a whole, or leaves nothing behind."""
+"""A version is assembled in a hidden folder, and published completely or removed."""
 
 import errno
 import hashlib
@@ -44,7 +44,7 @@ def staged(root: Path, data: bytes = b"graph") -> Staging:
     return made
 
 
-def test_files_appear_at_once_under_their_version(tmp_path: Path) -> None:
+def test_files_are_published_together_under_their_version(tmp_path: Path) -> None:
     made = staged(tmp_path, b"gra")
     made.append(MODEL, b"ph")
     made.append(DATA, b"weights")
@@ -60,7 +60,7 @@ def test_files_appear_at_once_under_their_version(tmp_path: Path) -> None:
     assert tree(tmp_path) == {"m/1/model.onnx": b"graph", "m/1/data/w.bin": b"weights"}
 
 
-def test_a_file_takes_another_name(tmp_path: Path) -> None:
+def test_a_file_can_be_renamed(tmp_path: Path) -> None:
     made = staged(tmp_path)
     made.append(PurePosixPath("net.onnx"), b"other")
     made.seal()
@@ -69,7 +69,7 @@ def test_a_file_takes_another_name(tmp_path: Path) -> None:
     assert tree(tmp_path) == {"m/4/model.onnx": b"graph", "m/4/second.onnx": b"other"}
 
 
-def test_a_file_that_was_ended_is_not_written_again(tmp_path: Path) -> None:
+def test_a_finished_file_cannot_be_written_again(tmp_path: Path) -> None:
     made = staged(tmp_path)
     made.append(DATA, b"weights")
     with pytest.raises(StorageFailed, match="File exists"):
@@ -77,7 +77,7 @@ def test_a_file_that_was_ended_is_not_written_again(tmp_path: Path) -> None:
     made.discard()
 
 
-def test_what_was_discarded_is_gone_and_stays_so(tmp_path: Path) -> None:
+def test_discarded_files_are_removed_and_not_written_again(tmp_path: Path) -> None:
     made = staged(tmp_path)
     made.discard()
     made.append(DATA, b"late")
@@ -85,14 +85,14 @@ def test_what_was_discarded_is_gone_and_stays_so(tmp_path: Path) -> None:
     assert folders(tmp_path) == []
 
 
-def test_the_models_folder_stays_where_it_was_not_ours_alone(tmp_path: Path) -> None:
+def test_a_model_folder_with_other_files_is_kept(tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m/model.toml").write_text("")
     staged(tmp_path).discard()
     assert folders(tmp_path / "m") == ["model.toml"]
 
 
-def test_the_folder_of_a_new_model_goes_with_the_last_that_arrives(tmp_path: Path) -> None:
+def test_the_folder_of_a_new_model_is_removed_with_its_last_upload(tmp_path: Path) -> None:
     one, other = staged(tmp_path), staged(tmp_path)
     one.discard()
     assert folders(tmp_path / "m") == [other.folder.name]
@@ -105,7 +105,7 @@ def test_the_folder_of_a_new_model_goes_with_the_last_that_arrives(tmp_path: Pat
     [Path.mkdir, Path.touch, lambda path: path.symlink_to("x")],
     ids=["folder", "file", "link"],
 )
-def test_a_number_that_is_taken_is_refused(tmp_path: Path, make: Callable[[Path], object]) -> None:
+def test_an_existing_number_is_refused(tmp_path: Path, make: Callable[[Path], object]) -> None:
     made = staged(tmp_path)
     made.seal()
     make(tmp_path / "m/3")
@@ -114,7 +114,7 @@ def test_a_number_that_is_taken_is_refused(tmp_path: Path, make: Callable[[Path]
     assert made.publish(None) == 4
 
 
-def test_the_next_version_is_after_the_highest_that_anything_has(tmp_path: Path) -> None:
+def test_the_next_version_is_one_more_than_the_highest_number(tmp_path: Path) -> None:
     model = tmp_path / "m"
     model.mkdir()
     assert highest_version(model) == 0 and not is_taken(model, 1)
@@ -125,7 +125,7 @@ def test_the_next_version_is_after_the_highest_that_anything_has(tmp_path: Path)
     assert highest_version(model) == 7 and is_taken(model, 7) and not is_taken(model, 8)
 
 
-def test_a_model_folder_that_leads_outside_is_refused(tmp_path: Path) -> None:
+def test_a_model_folder_that_links_outside_is_refused(tmp_path: Path) -> None:
     root, outside = tmp_path / "models", tmp_path / "outside"
     root.mkdir()
     outside.mkdir()
@@ -144,7 +144,7 @@ def test_a_model_folder_that_leads_outside_is_refused(tmp_path: Path) -> None:
         (errno.EIO, StorageFailed),
     ],
 )
-def test_an_error_of_the_disk_names_the_model_and_no_path(
+def test_disk_errors_name_the_model_and_no_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[StorageFailed]
 ) -> None:
     def fail(_: int) -> None:
@@ -161,7 +161,7 @@ def test_an_error_of_the_disk_names_the_model_and_no_path(
     assert folders(tmp_path) == []
 
 
-def test_a_file_system_that_makes_no_folder_durable_is_served(
+def test_a_file_system_without_fsync_of_folders_is_supported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def only_files(held: int) -> None:
@@ -185,7 +185,7 @@ os._exit(0)
 """
 
 
-def test_what_a_process_that_died_has_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_only_leftovers_of_dead_processes_are_removed(tmp_path: Path) -> None:
     living = staged(tmp_path)
     (tmp_path / "m/1").mkdir()
     for model in ("m", "new"):
@@ -199,7 +199,7 @@ def test_what_a_process_that_died_has_left_is_removed_and_nothing_else(tmp_path:
     assert remove_abandoned(tmp_path) == [] == remove_abandoned(tmp_path / "nowhere")
 
 
-def test_a_link_is_not_followed_when_leftovers_are_removed(tmp_path: Path) -> None:
+def test_links_are_not_followed_when_leftovers_are_removed(tmp_path: Path) -> None:
     root, outside = tmp_path / "models", tmp_path / "outside"
     (outside / f"{PREFIX}x").mkdir(parents=True)
     (root / "m").mkdir(parents=True)
@@ -210,7 +210,7 @@ def test_a_link_is_not_followed_when_leftovers_are_removed(tmp_path: Path) -> No
 
 
 class Uploads(RuleBasedStateMachine):
-    """Several versions of one model on their way at once, in any order."""
+    """Several concurrent uploads of one model, in any order."""
 
     numbers = st.none() | st.integers(1, 4)
 
@@ -254,7 +254,7 @@ class Uploads(RuleBasedStateMachine):
         assert remove_abandoned(self.root) == []
 
     @invariant()
-    def what_is_there_is_whole(self) -> None:
+    def published_versions_are_complete(self) -> None:
         visible = {k: v for k, v in tree(self.root).items() if PREFIX not in k}
         assert visible == {f"m/{n}/model.onnx": data for n, data in self.published.items()}
         hidden = [name for name in folders(self.root / "m") if name.startswith(PREFIX)]

@@ -1,4 +1,4 @@
-"""Models that take texts, loaded in this process."""
+"""Models that accept texts, loaded in this process."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,13 +16,13 @@ def loaded(
     settings: dict[str, Any] | None = None,
     **options: Any,
 ) -> Loaded:
-    """A version of a tiny model, with settings as model.toml has them."""
+    """Load a version of a tiny model, with settings in the form of model.toml."""
     write(folder / "tiny/1", **options)
     return load(folder / "tiny/1", ModelConfig.model_validate(settings or {}), 1)
 
 
 def text_model(folder: Path, write: Callable[..., Path], **options: Any) -> TextModel:
-    """What it takes and gives in text."""
+    """Return the text model of a tiny model."""
     found = loaded(folder, write, **options).text
     assert found is not None
     return found

@@ -18,7 +18,7 @@ from tests.engine.text.made import text_model
 
 
 class Told:
-    """A reply that notes what it is told."""
+    """A reply that records its results and errors."""
 
     def __init__(self) -> None:
         self.results: list[Any] = []
@@ -38,7 +38,7 @@ def asked(count: int, terms: Terms | None = None) -> tuple[Asked, Told]:
     return Asked([f"text {i}" for i in range(count)], terms or Terms(), TextOptions(), reply), reply
 
 
-def test_rows_come_back_in_the_order_of_the_texts() -> None:
+def test_rows_are_returned_in_the_order_of_the_texts() -> None:
     request, _ = asked(3)
     first, second = Group((2, 0), 5), Group((1,), 3)
     assert not request.put(first, (np.array([[2.0], [0.0]]),))
@@ -46,14 +46,14 @@ def test_rows_come_back_in_the_order_of_the_texts() -> None:
     assert [row.tolist() for row in request.found[0]] == [[0.0], [1.0], [2.0]]
 
 
-def test_it_is_answered_once() -> None:
+def test_a_request_is_answered_once() -> None:
     request, reply = asked(1)
     request.resolve(ExecutionFailed("first"))
     request.resolve(ExecutionFailed("second"))
     assert [str(each) for each in reply.results] == ["first"] and request.done()
 
 
-def test_memory_is_reserved_for_all_texts_and_given_back() -> None:
+def test_memory_is_reserved_for_all_texts_and_released() -> None:
     sizes: list[int] = []
     released: list[int] = []
 
@@ -76,7 +76,7 @@ def test_memory_is_reserved_for_all_texts_and_given_back() -> None:
     assert released == sizes
 
 
-def test_no_room_is_an_error_of_the_request() -> None:
+def test_a_lack_of_memory_is_an_error_of_the_request() -> None:
     def memory(size: int) -> None:
         raise MemoryFull("no room")
 
@@ -85,7 +85,7 @@ def test_no_room_is_an_error_of_the_request() -> None:
         request.put(Group((0,), 3), (np.zeros((1, 2)),))
 
 
-def test_a_group_tells_its_request_what_came() -> None:
+def test_a_group_passes_its_result_to_its_request() -> None:
     request, reply = asked(1)
     ended: list[tuple[Group, Arrays | QuantserveError]] = []
     group = Group((0,), 1)
@@ -110,7 +110,7 @@ PADDING = Padding((4, 8), (0.0,) * 3, ((True,),) * 3, ())
         (BatchPolicy(mode=BatchingMode.REQUESTS), [(1, 8), (1, 7), (1, 4), (1, 4), (1, 3)]),
     ],
 )
-def test_groups_follow_the_policy(
+def test_groups_follow_the_batching_policy(
     tmp_path: Path, policy: BatchPolicy, shapes: list[tuple[int, int]]
 ) -> None:
     model = text_model(tmp_path, tiny_texts.embedder)

@@ -26,7 +26,7 @@ TEXTS = ["The dog", "a", "the old cat is in paris", "yes no yes no yes no yes no
 
 
 class Tiny:
-    """A batcher of a tiny model, and what it has run."""
+    """A batcher of a tiny model that records its runs."""
 
     def __init__(self, found: Loaded) -> None:
         assert found.text is not None
@@ -50,7 +50,7 @@ class Tiny:
 
     @property
     def runs(self) -> list[int]:
-        """Rows of each run."""
+        """The number of rows of each run."""
         return [each.rows for each in self.events if isinstance(each, BatchExecuted)]
 
 
@@ -81,10 +81,10 @@ async def test_texts_of_all_lengths_get_their_own_answers(make: Callable[..., Ti
     np.testing.assert_allclose(found, [expected(text) for text in TEXTS], atol=1e-6)
     singly = await asyncio.gather(*[tiny.submit([text]) for text in TEXTS])
     np.testing.assert_allclose(np.concatenate([each[0] for each in singly]), found, atol=1e-6)
-    assert len(tiny.runs) < len(TEXTS)  # requests shared runs
+    assert len(tiny.runs) < len(TEXTS)  # requests were batched
 
 
-async def test_a_run_is_bounded_by_tokens(make: Callable[..., Tiny]) -> None:
+async def test_the_tokens_of_a_run_are_limited(make: Callable[..., Tiny]) -> None:
     tiny = make(settings={"text": {"run_tokens": 32}})
     await tiny.submit([[5] * 16] * 5 + [[5] * 3] * 5)  # type: ignore[list-item]
     # Two rows of 16 tokens fill a run, and so do eight of 3, which count as 4.
@@ -92,7 +92,9 @@ async def test_a_run_is_bounded_by_tokens(make: Callable[..., Tiny]) -> None:
 
 
 @pytest.mark.parametrize("combine", ["never", "auto"])
-async def test_rows_that_share_no_run(make: Callable[..., Tiny], combine: str) -> None:
+async def test_answers_are_correct_when_texts_are_not_batched(
+    make: Callable[..., Tiny], combine: str
+) -> None:
     tiny = make(settings={"batching": {"combine": combine}}, heeds_mask=False)
     (found,) = await tiny.submit(list(TEXTS))
     np.testing.assert_allclose(found, [expected(text) for text in TEXTS], atol=1e-6)
@@ -100,7 +102,7 @@ async def test_rows_that_share_no_run(make: Callable[..., Tiny], combine: str) -
         assert tiny.runs == [1] * len(TEXTS)
 
 
-async def test_what_is_wrong_with_a_text_fails_its_request_alone(
+async def test_an_invalid_text_fails_only_its_own_request(
     make: Callable[..., Tiny],
 ) -> None:
     tiny = make(settings={"text": {"truncate": False}})
@@ -124,7 +126,7 @@ async def test_what_is_wrong_with_a_text_fails_its_request_alone(
     assert tiny.batcher.in_flight == 0
 
 
-async def test_outputs_are_chosen_by_place(make: Callable[..., Tiny]) -> None:
+async def test_outputs_are_chosen_by_index(make: Callable[..., Tiny]) -> None:
     tiny = make(tiny_texts.classifier)
     labels, score, scores = await tiny.submit(["dog", "sea"])
     again, first = await tiny.submit(["dog", "sea"], Terms(outputs=(2, 0)))
@@ -132,24 +134,26 @@ async def test_outputs_are_chosen_by_place(make: Callable[..., Tiny]) -> None:
     assert first.tolist() == labels.tolist() and score.shape == (2,)
 
 
-async def test_the_queue_is_bounded(make: Callable[..., Tiny]) -> None:
+async def test_a_full_queue_refuses_requests(make: Callable[..., Tiny]) -> None:
     tiny = make(settings={"batching": {"max_queue_size": 2}})
     replies = [tiny.submit(["dog"]) for _ in range(2)]
     assert (tiny.batcher.in_flight, tiny.batcher.waiting) == (2, 2)
     with pytest.raises(QueueFull, match="2 requests in text are not answered yet"):
         tiny.submit(["dog"])
     await asyncio.gather(*replies)
-    await tiny.submit(TEXTS * 20)  # far more groups than may wait
+    await tiny.submit(TEXTS * 20)  # many more groups than the limit of the queue
 
 
-async def test_a_drain_waits_for_texts_that_are_not_tokens_yet(make: Callable[..., Tiny]) -> None:
+async def test_a_drain_waits_for_texts_that_are_not_tokenized_yet(
+    make: Callable[..., Tiny],
+) -> None:
     tiny = make()
     replies = [tiny.submit(list(TEXTS)) for _ in range(5)]
     await asyncio.wait_for(tiny.batcher.drain(), 10)
     assert all(each.done() and not each.exception() for each in replies)
 
 
-async def test_a_cancelled_request_leaves_nothing(make: Callable[..., Tiny]) -> None:
+async def test_a_cancelled_request_is_dropped(make: Callable[..., Tiny]) -> None:
     tiny = make()
     gone, kept = tiny.submit(list(TEXTS)), tiny.submit(["dog"])
     gone.cancel()
@@ -159,7 +163,7 @@ async def test_a_cancelled_request_leaves_nothing(make: Callable[..., Tiny]) -> 
     assert tiny.batcher.in_flight == 0
 
 
-async def test_whoever_waits_at_the_end_is_told(make: Callable[..., Tiny]) -> None:
+async def test_waiting_requests_get_an_error_at_close(make: Callable[..., Tiny]) -> None:
     tiny = make()
     replies = [tiny.submit(list(TEXTS)) for _ in range(3)]
     tiny.batcher.close()
@@ -170,7 +174,7 @@ async def test_whoever_waits_at_the_end_is_told(make: Callable[..., Tiny]) -> No
         tiny.submit(["dog"])
 
 
-async def test_a_long_request_holds_up_no_short_one(make: Callable[..., Tiny]) -> None:
+async def test_a_long_request_does_not_delay_short_ones(make: Callable[..., Tiny]) -> None:
     tiny = make(settings={"text": {"truncate": True}})
     long = tiny.submit(["the old dog runs " * 2000] * 60)
     started = threading.active_count()
@@ -180,7 +184,7 @@ async def test_a_long_request_holds_up_no_short_one(make: Callable[..., Tiny]) -
     assert found.shape == (60, tiny_texts.WIDTH)
 
 
-async def test_tensors_are_taken_as_before(make: Callable[..., Tiny]) -> None:
+async def test_tensors_are_still_accepted(make: Callable[..., Tiny]) -> None:
     tiny = make()
     reply: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
     arrays = (np.array([[2, 6, 3]]), np.ones((1, 3), np.int64), np.zeros((1, 3), np.int64))
@@ -189,8 +193,10 @@ async def test_tensors_are_taken_as_before(make: Callable[..., Tiny]) -> None:
     np.testing.assert_allclose(states[0], tiny_texts.states([2, 6, 3]), atol=1e-6)
 
 
-async def test_groups_that_are_answered_at_once_do_not_nest(make: Callable[..., Tiny]) -> None:
-    """As from a response cache, which answers while a group enters the queue."""
+async def test_groups_answered_immediately_do_not_deepen_the_stack(
+    make: Callable[..., Tiny],
+) -> None:
+    """For example by a response cache, which answers while a group enters the queue."""
     tiny = make(settings={"text": {"run_tokens": 1}})
     submit, depths = tiny.tensors.submit, list[int]()
 

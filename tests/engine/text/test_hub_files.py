@@ -17,7 +17,7 @@ def read(folder: Path, **files: Any) -> HubFiles:
     return read_hub_files(folder, folder)
 
 
-def test_nothing_is_known_without_files(tmp_path: Path) -> None:
+def test_all_values_are_empty_without_files(tmp_path: Path) -> None:
     found = read(tmp_path)
     assert found == HubFiles(None, (), False, None, None, 0, 0, None, False, ())
 
@@ -31,7 +31,7 @@ def test_nothing_is_known_without_files(tmp_path: Path) -> None:
         ("BertForTokenClassification", {"0": "O"}, Task.TOKEN_CLASSIFICATION),
     ],
 )
-def test_the_task_of_an_architecture(
+def test_the_task_follows_from_the_architecture(
     tmp_path: Path, architecture: str, labels: dict[str, str], task: Task | None
 ) -> None:
     found = read(tmp_path, config={"architectures": [architecture], "id2label": labels})
@@ -40,11 +40,11 @@ def test_the_task_of_an_architecture(
 
 
 @pytest.mark.parametrize("labels", [["a"], {"x": "a"}, {"1": "a"}, None, 3])
-def test_labels_of_another_form_are_none(tmp_path: Path, labels: Any) -> None:
+def test_labels_of_another_form_are_ignored(tmp_path: Path, labels: Any) -> None:
     assert read(tmp_path, config={"id2label": labels, "architectures": 5}).labels == ()
 
 
-def test_sentence_transformers(tmp_path: Path) -> None:
+def test_files_of_sentence_transformers_are_read(tmp_path: Path) -> None:
     kinds = ["models.Transformer", "models.Pooling", "models.Dense"]
     found = read(
         tmp_path,
@@ -59,11 +59,11 @@ def test_sentence_transformers(tmp_path: Path) -> None:
     assert found.unknown_modules == ("Dense",)
 
 
-def test_a_length_that_stands_for_none(tmp_path: Path) -> None:
+def test_a_huge_model_max_length_means_no_limit(tmp_path: Path) -> None:
     assert read(tmp_path, tokenizer_config={"model_max_length": 1e30}).max_length == 0
 
 
-def test_a_file_that_is_not_usable_is_named(tmp_path: Path) -> None:
+def test_an_invalid_file_is_named_in_the_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(LoadFailed, match="config.json is not readable"):
         read_hub_files(tmp_path, tmp_path)
@@ -72,7 +72,7 @@ def test_a_file_that_is_not_usable_is_named(tmp_path: Path) -> None:
         read_hub_files(tmp_path, tmp_path)
 
 
-def test_no_link_leads_out_of_the_repository(tmp_path: Path) -> None:
+def test_links_outside_the_repository_are_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere.json").write_text("{}")
     home = tmp_path / "models"
     home.mkdir()

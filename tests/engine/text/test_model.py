@@ -14,7 +14,7 @@ NONE = TextOptions()
 TOKENS = [Tokens([1, 2], [0, 0])]
 
 
-def test_arrays_are_filled_up(tmp_path: Path) -> None:
+def test_tokens_are_padded_to_arrays(tmp_path: Path) -> None:
     model = text_model(tmp_path, tiny_texts.embedder)
     texts = [Tokens([5, 6, 7], [0, 0, 1]), Tokens([8], [0])]
     ids, mask, types = model.arrays(texts, 4)
@@ -35,7 +35,7 @@ def test_embeddings_are_cut_before_they_are_normalised(tmp_path: Path) -> None:
         model.check(TextOptions(dimensions=7))
 
 
-def test_scores_of_labels(tmp_path: Path) -> None:
+def test_a_classifier_returns_labels_and_scores(tmp_path: Path) -> None:
     model = text_model(tmp_path, tiny_texts.classifier)
     rows = [np.array([0.0, 2.0, 0.0], np.float32)]
     labels, score, scores = model.finish([rows], ["a"], TOKENS, NONE)
@@ -48,14 +48,14 @@ def test_scores_of_labels(tmp_path: Path) -> None:
     assert model.labels == {"scores": ("bad", "good", "so")}
 
 
-def test_a_reranker_needs_pairs_and_gives_one_score(tmp_path: Path) -> None:
+def test_a_reranker_needs_pairs_and_returns_one_score(tmp_path: Path) -> None:
     model = text_model(tmp_path, tiny_texts.reranker)
     assert [spec.name for spec in model.signature.inputs] == ["text", "text_pair"]
     (score,) = model.finish([[np.array([0.0], np.float32)]], [("a", "b")], TOKENS, NONE)
     assert score.tolist() == [0.5] and model.labels == {}
 
 
-def test_parts_of_a_text_have_places_in_it(tmp_path: Path) -> None:
+def test_entities_have_their_positions_in_the_text(tmp_path: Path) -> None:
     model = text_model(tmp_path, tiny_texts.tagger)
     tokens = model.tokenizer.encode(["Ann runs"], 0, truncate=True)
     labels, scores = np.array([0, 1, 0, 0]), np.ones(4, np.float32)
@@ -66,7 +66,7 @@ def test_parts_of_a_text_have_places_in_it(tmp_path: Path) -> None:
         model.finish([[labels], [scores]], [[1, 2]], TOKENS, NONE)
 
 
-def test_figures_name_what_is_taken(tmp_path: Path) -> None:
+def test_figures_describe_task_inputs_and_outputs(tmp_path: Path) -> None:
     figures = text_model(tmp_path, tiny_texts.classifier).figures
     assert figures["task"] == "classification"
     assert figures["text_inputs"] == '"text" BYTES [-1], "text_pair" BYTES [-1]'

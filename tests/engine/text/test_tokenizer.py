@@ -20,7 +20,7 @@ def test_texts_pairs_and_tokens_keep_their_order(offsets: bool) -> None:
     assert found[2].types == [0, 0, 0, 0, 1, 1]
 
 
-def test_padding_of_the_file_is_left_out_but_its_token_is_known() -> None:
+def test_padding_of_the_file_is_ignored_except_for_its_token() -> None:
     fast = tiny_texts.tokenizer()
     fast.enable_padding(length=32, pad_id=7)
     tokenizer = TextTokenizer(fast, 16)
@@ -40,7 +40,7 @@ def test_long_texts_are_cut_or_refused() -> None:
         tokenizer.encode([[4] * 9], 0, truncate=False)
 
 
-def test_what_the_file_says_of_long_texts() -> None:
+def test_the_truncation_of_the_file_is_read() -> None:
     assert (longest_of(tiny_texts.tokenizer(8)), longest_of(tiny_texts.tokenizer())) == (8, 0)
     assert TextTokenizer(tiny_texts.tokenizer(8), 16).cuts
     assert not TextTokenizer(tiny_texts.tokenizer(), 16).cuts

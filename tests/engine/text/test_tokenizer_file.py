@@ -15,12 +15,12 @@ def test_a_tokenizer_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", "\x00"])
-def test_what_is_no_tokenizer_is_refused(tmp_path: Path, content: str) -> None:
+def test_an_invalid_tokenizer_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(LoadFailed, match="tokenizer.json is not a valid tokenizer"):
         read_tokenizer(tmp_path / "tokenizer.json")
 
 
-def test_a_tokenizer_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LoadFailed, match="no tokenizer.json beside the model"):
         read_tokenizer(tmp_path / "tokenizer.json")
