@@ -3,6 +3,10 @@
 Keys and values are written in place: the cache is bound to the graph both as its past and as its
 present. GroupQueryAttention reads the length of each row from the attention mask, so that rows of
 different lengths decode in one run. It accepts several new tokens after a past for one row only.
+
+Some kernels compute a single row differently from several rows, such as those of MatMulNBits on x86
+without VNNI. The scores of a row are then the same in any batch of two rows or more. With
+``least_rows`` 2, a run of one row includes the row after it, and ignores its scores.
 """
 
 from collections.abc import Sequence
@@ -35,8 +39,10 @@ class Decoder:
         rows: int,
         context: int,
         control: Control,
+        least_rows: int = 1,
     ) -> None:
-        """Create the cache. ``control`` can end the runs.
+        """Create the cache. ``control`` can end the runs. ``least_rows``: 1 or 2, the rows that a
+        run of ``next`` has at least, if the cache has as many.
 
         Raises:
             LoadFailed: the graph does not match genai_config.json.
@@ -50,6 +56,7 @@ class Decoder:
         self._given = (session, config)
         self._native = session.native
         self.control = control
+        self.least_rows = min(least_rows, rows)
         names = {spec.name for spec in session.signature.inputs}
         self._takes_positions = shape.inputs.position_ids in names
         # Bindings by their rows: they are kept, because creating one is slow.
@@ -58,7 +65,7 @@ class Decoder:
     def beside(self, rows: int, context: int) -> "Decoder":
         """Create another decoder of the same session, with a cache and a control of its own."""
         session, config = self._given
-        return Decoder(session, config, rows, context, new_control())
+        return Decoder(session, config, rows, context, new_control(), self.least_rows)
 
     def read(self, row: int, tokens: Sequence[int], past: int) -> Floats:
         """Read a chunk of a prompt after ``past`` tokens of a row. Return the scores of the next
@@ -73,18 +80,27 @@ class Decoder:
         scores: Floats = self._run(row, row + 1, np.array([tokens], np.int64), mask, positions)[0]
         return scores
 
-    def next(self, tokens: Sequence[int], lengths: Sequence[int]) -> Floats:
+    def next(
+        self, tokens: Sequence[int], lengths: Sequence[int], next_row_tokens: int = 0
+    ) -> Floats:
         """Add a token to each of the first rows, which have ``lengths`` tokens. Return the scores
-        of the next tokens, [rows, vocabulary].
+        of the next tokens, [rows, vocabulary]. ``next_row_tokens``: the tokens in the row after
+        these, which are kept.
 
         Raises:
             ExecutionFailed: the graph fails.
         """
+        rows = len(tokens)
+        if rows < self.least_rows:
+            # The run writes a key and a value after the tokens of this row. Its next token
+            # overwrites them.
+            tokens, lengths = [*tokens, 0], [*lengths, next_row_tokens]
         for row, length in enumerate(lengths):
             self.cache.reach(row, length + 1)
         held = np.array(lengths, np.int64)[:, None]
         mask = (np.arange(int(held.max()) + 1)[None] <= held).astype(np.int64)
-        return self._run(0, len(lengths), np.array(tokens, np.int64)[:, None], mask, held)
+        given = np.array(tokens, np.int64)[:, None]
+        return self._run(0, len(lengths), given, mask, held)[:rows]
 
     def _run(self, first: int, end: int, tokens: Tokens, mask: Tokens, positions: Tokens) -> Floats:
         binding, names = self._binding(first, end), self._config.inputs

@@ -1,7 +1,7 @@
 """One thread that decodes: takes a step from the scheduler, runs it, and reports the result."""
 
 from asyncio import TimerHandle
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from threading import Condition, Thread
@@ -135,7 +135,7 @@ class Lane:
             if scores is not None and prefill.last:
                 self._choose([prefill.entry], scores, outcome)
         if step.decode:
-            scores = outcome.guarded(step.decode, partial(self._next_scores, step.decode))
+            scores = outcome.guarded(step.decode, partial(self._next_scores, step))
             if scores is not None:
                 self._choose(step.decode, scores, outcome)
         self.scheduler.ran(step)
@@ -159,9 +159,10 @@ class Lane:
         tokens = entry.work.answer.request.prompt[start:stop]
         return self._decoder.read(entry.row, tokens, start)[None]
 
-    def _next_scores(self, entries: Sequence[Entry[Job]]) -> Floats:
-        tokens = [entry.work.answer.tokens[-1] for entry in entries]
-        return self._decoder.next(tokens, [entry.cached for entry in entries])
+    def _next_scores(self, step: Step[Job]) -> Floats:
+        tokens = [entry.work.answer.tokens[-1] for entry in step.decode]
+        lengths = [entry.cached for entry in step.decode]
+        return self._decoder.next(tokens, lengths, step.next_row_tokens)
 
     def _choose(self, entries: Iterable[Entry[Job]], scores: Floats, outcome: "_Outcome") -> None:
         """Choose the next token of each row, and collect the answers to send."""

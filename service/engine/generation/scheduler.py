@@ -53,6 +53,11 @@ class Step(NamedTuple, Generic[Work]):
     prefills: tuple[Prefill[Work], ...]
     decode: tuple[Entry[Work], ...]
 
+    @property
+    def next_row_tokens(self) -> int:
+        """The tokens in the row after those of ``decode``, once the chunks have been read."""
+        return self.prefills[0].stop if self.prefills else 0
+
 
 class Move(NamedTuple):
     """A copy to make in the cache: the first ``length`` tokens of a row to another row."""

@@ -47,6 +47,9 @@ TRIAL_LENGTHS = (5, 11, 2)
 TRIAL_TOKENS = 3
 TRIAL_CONTEXT = 64
 ROUNDS = 3
+WORTH_JOINING = 1.2
+"""Tokens/s of all rows together, as a multiple of those of one row alone, from which rows share
+runs although a single row must then run with a second one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +144,24 @@ def try_out(
     rates = _rates(parts, session, given, cores, slots)
     instances = given.instances.count or choose(rates)
     threads, rows, note = given.instances.threads or 1, ceil(slots / instances), ""
-    trial = Decoder(
-        session, parts.config, max(rows, len(TRIAL_LENGTHS)), TRIAL_CONTEXT, parts.control
-    )
-    deviation = _deviation(trial, parts.config.vocab_size)
+    trial = _trial(parts, session, rows)
+    deviation, least_rows = _deviation(trial, parts.config.vocab_size), 1
     if deviation > given.batching.tolerance and rows > 1:
         moves = f"scores change by {percent(deviation)} with the other rows of a batch"
+        second = _trial(parts, session, rows, least_rows=2)
         if given.batching.combine == "always":
             note = f"{moves}; combined anyway, as model.toml says"
+        elif given.batching.combine == "auto" and (
+            _deviation(second, parts.config.vocab_size) <= given.batching.tolerance
+            and worth_joining(_seconds(trial, 1), _seconds(trial, rows), rows)
+        ):
+            lone = _seconds(trial, 1) / _seconds(second, 1)
+            note = (
+                "a single row is computed differently from several on this machine: each step runs"
+                f" at least two rows, and a lone request has {lone:.0%} of its speed; combine ="
+                ' "never" in model.toml decodes one request at a time at full speed'
+            )
+            trial, deviation, least_rows = second, 0.0, 2
         else:
             rows, note = 1, f"{moves}: an instance decodes one request at a time"
     if given.batching.combine == "never":
@@ -167,7 +180,8 @@ def try_out(
     instances = min(instances, plan.slots)
     rows, note = plan.slots // instances, "; ".join(filter(None, (note, plan.note)))
     decoders = tuple(
-        Decoder(session, parts.config, rows, plan.context, new_control()) for _ in range(instances)
+        Decoder(session, parts.config, rows, plan.context, new_control(), least_rows)
+        for _ in range(instances)
     )
     for decoder in decoders:  # the first run with a binding takes longer
         decoder.read(0, [0, 0], 0)
@@ -185,6 +199,18 @@ def try_out(
     return Tried(
         model, Plan(mode, rows, instances, threads, False, note), Probe(seconds, deviation)
     )
+
+
+def _trial(parts: LanguageParts, session: Session, rows: int, least_rows: int = 1) -> Decoder:
+    """Create a decoder with a short cache, for at least as many rows as are tried."""
+    rows = max(rows, len(TRIAL_LENGTHS))
+    return Decoder(session, parts.config, rows, TRIAL_CONTEXT, parts.control, least_rows)
+
+
+def worth_joining(one: float, several: float, rows: int) -> bool:
+    """Return True if rows are enough faster together, by the seconds of a step with one row and of
+    a step with ``rows`` rows."""
+    return rows * one / several >= WORTH_JOINING
 
 
 def _check_context(config: LanguageConfig, given: GenerationConfig) -> None:

@@ -31,14 +31,17 @@ SETTINGS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.parametrize("least_rows", [1, 2])
 @pytest.mark.parametrize("lanes", [1, 2])
-async def test_answers_are_the_same_alone_and_in_a_batch(tmp_path: Path, lanes: int) -> None:
+async def test_answers_are_the_same_alone_and_in_a_batch(
+    tmp_path: Path, lanes: int, least_rows: int
+) -> None:
     """Twelve requests arrive one after the other and share batches; each gets its text as alone."""
     asked = [
         request(seed, 3 + 7 * seed, max_tokens=5 + 3 * seed, **SETTINGS[seed % 4])
         for seed in range(12)
     ]
-    with batcher(tmp_path, lanes=lanes) as engine:
+    with batcher(tmp_path, lanes=lanes, least_rows=least_rows) as engine:
         alone = [await whole(engine.generate(each)) for each in asked]
         streams = []
         for each in asked:
@@ -216,7 +219,9 @@ async def test_steps_are_reported_as_events(tmp_path: Path) -> None:
     assert sum(len(each.between) for each in steps) == 8
     batches = [each for each in events if isinstance(each, BatchExecuted)]
     assert len(batches) == len(steps)
-    assert max(each.rows for each in batches) == 2
+    # Four decoded tokens for each request, and the chunks of both prompts, one of which may have
+    # the end of one prompt and the beginning of the other.
+    assert 8 + 5 <= sum(each.rows for each in batches) <= 8 + 6
     assert engine.cache_use == 0
 
 

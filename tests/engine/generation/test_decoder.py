@@ -59,6 +59,29 @@ def test_scores_match_with_chunks_and_rows_of_different_lengths(tiny: Session) -
             np.testing.assert_allclose(scores[row], whole(tiny, tokens), atol=1e-4)
 
 
+def test_a_run_of_one_row_keeps_the_prompt_in_the_next_row(tiny: Session) -> None:
+    decoder = Decoder(tiny, config(), 3, CONTEXT, new_control(), least_rows=2)
+    first, prompt = text(1, 5), text(2, 17)
+    decoder.read(0, first, 0)
+    for start in range(0, len(prompt), 4):
+        scores = decoder.read(1, prompt[start : start + 4], start)
+        read = min(start + 4, len(prompt))
+        alone = decoder.next([7 + start], [len(first)], read)
+        first.append(7 + start)
+        assert alone.shape == (1, tiny_llama.VOCABULARY)
+        np.testing.assert_allclose(alone[0], whole(tiny, first), atol=1e-4)
+    np.testing.assert_allclose(scores, whole(tiny, prompt), atol=1e-4)
+    joined = decoder.next([9, 11], [len(first), len(prompt)])
+    np.testing.assert_allclose(joined[1], whole(tiny, [*prompt, 11]), atol=1e-4)
+
+
+def test_a_cache_of_one_row_has_no_second_row(tiny: Session) -> None:
+    decoder = Decoder(tiny, config(), 1, CONTEXT, new_control(), least_rows=2)
+    tokens = text(1, 5)
+    decoder.read(0, tokens, 0)
+    np.testing.assert_allclose(decoder.next([7], [5])[0], whole(tiny, [*tokens, 7]), atol=1e-4)
+
+
 def test_a_row_can_move(tiny: Session) -> None:
     decoder = Decoder(tiny, config(), 2, CONTEXT, new_control())
     decoder.read(0, text(1, 5), 0)

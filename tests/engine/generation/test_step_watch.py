@@ -22,7 +22,7 @@ class Slow(Decoder):
     held = Flag()
     heeds = True
 
-    def next(self, tokens: list[int], lengths: list[int]) -> Floats:  # type: ignore[override]
+    def next(self, tokens: list[int], lengths: list[int], next_row_tokens: int = 0) -> Floats:  # type: ignore[override]
         while Slow.held.is_set() and not (self.heeds and self.control.terminate):
             Slow.held.wait(0)
             Flag().wait(0.005)

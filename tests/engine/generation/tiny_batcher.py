@@ -23,13 +23,17 @@ from tests.engine.generation import tiny_llama
 GREEDY = SamplingParameters(temperature=0.0)
 
 
-def language(folder: Path, lanes: int = 1, rows: int = 4, chunk: int = 16) -> LanguageModel:
+def language(
+    folder: Path, lanes: int = 1, rows: int = 4, chunk: int = 16, least_rows: int = 1
+) -> LanguageModel:
     """Load the tiny model without the loader."""
     version = tiny_llama.write(folder)
     config = read_config(version)
     session = Session(version / "model.onnx", SessionOptions())
     context = tiny_llama.CONTEXT
-    decoders = [Decoder(session, config, rows, context, new_control()) for _ in range(lanes)]
+    decoders = [
+        Decoder(session, config, rows, context, new_control(), least_rows) for _ in range(lanes)
+    ]
     tokenizer = Tokenizer(version / "tokenizer.json")
     grammars = Grammars(tokenizer, config.vocab_size, config.ends)
     given = (config, tokenizer, None, tuple(decoders), context, chunk, {}, grammars)

@@ -38,7 +38,7 @@ def test_concurrent_threads_share_all_rows(tmp_path: Path) -> None:
     ran: list[tuple[str, int]] = []
 
     class Noted(Decoder):
-        def next(self, tokens: list[int], lengths: list[int]) -> Floats:  # type: ignore[override]
+        def next(self, tokens: list[int], lengths: list[int], next_row_tokens: int = 0) -> Floats:  # type: ignore[override]
             ran.append((current_thread().name, len(tokens)))
             return super().next(tokens, lengths)
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from onnxruntime.quantization import quantize_dynamic
@@ -15,6 +16,7 @@ from service.core.errors import LoadFailed
 from service.core.generation import GenerationRequest
 from service.engine.generation.batcher import GenerationBatcher
 from service.engine.host.resources import resident_bytes
+from service.engine.loading.language import worth_joining
 from service.engine.loading.loader import Loaded, least_cache, load, open_version, warm_up
 from service.engine.storage.folder import read_model
 from tests.engine.generation import tiny_llama
@@ -125,6 +127,56 @@ def test_rows_that_depend_on_each_other_are_decoded_alone(version: Path) -> None
     assert always.plan.mode is BatchingMode.COMBINE
     assert "as model.toml says" in always.plan.note
     assert loaded(version, batching={"combine": "never"}).plan.preferred_rows == 1
+
+
+def differ_alone(version: Path) -> None:
+    """Let the scores of a run with one row differ from those of the row in any other run."""
+    model = onnx.load(version / "model.onnx")
+    graph = model.graph
+    for node in graph.node:
+        node.output[:] = ["raw" if name == "logits" else name for name in node.output]
+    numbers = {
+        "place": np.array(0),
+        "one": np.array(1),
+        "more": np.float32(1.1),
+        "same": np.float32(1),
+    }
+    graph.initializer.extend(
+        onnx.numpy_helper.from_array(v, f"alone_{n}") for n, v in numbers.items()
+    )
+    node = onnx.helper.make_node
+    graph.node.extend(
+        [
+            node("Shape", ["input_ids"], ["alone_shape"]),
+            node("Gather", ["alone_shape", "alone_place"], ["alone_rows"]),
+            node("Equal", ["alone_rows", "alone_one"], ["alone"]),
+            node("Where", ["alone", "alone_more", "alone_same"], ["alone_factor"]),
+            node("Mul", ["raw", "alone_factor"], ["logits"]),
+        ]
+    )
+    onnx.save(model, version / "model.onnx")
+
+
+@pytest.mark.parametrize("worth", [True, False])
+def test_rows_that_differ_only_alone_share_runs_of_two_rows_or_more(
+    worth: bool, version: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    differ_alone(version)
+    monkeypatch.setattr("service.engine.loading.language.worth_joining", lambda *_: worth)
+    found = loaded(version, cores=1)
+    assert found.language is not None
+    assert found.language.decoders[0].least_rows == (2 if worth else 1)
+    assert found.language.slots == (8 if worth else 1)
+    assert ("each step runs at least two rows" in found.plan.note) == worth
+    never = loaded(version, cores=1, batching={"combine": "never"})
+    assert never.language is not None and never.language.decoders[0].least_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "several", "worth"), [(0.014, 0.052, True), (0.014, 0.1, False), (0.01, 0.01, True)]
+)
+def test_rows_are_joined_if_they_are_enough_faster(one: float, several: float, worth: bool) -> None:
+    assert worth_joining(one, several, 8) is worth
 
 
 @pytest.mark.parametrize("size", [1, 3])
