@@ -233,7 +233,9 @@ PLACE = f"POST /admin/models/m/versions HTTP/1.1\nHost: 127.0.0.1\nX-API-Key: {K
 
 
 @pytest.mark.parametrize("length", ["-1", "1e9", "+5", "0x10", "1, 2", "9" * 40, str(2**64)])
-def test_an_invalid_content_length_stores_nothing(open_: tuple[str, int, Path], length: str) -> None:
+def test_an_invalid_content_length_stores_nothing(
+    open_: tuple[str, int, Path], length: str
+) -> None:
     status, _ = raw(open_[1], f"{PLACE}\nContent-Length: {length}", b"x" * 100)
     assert status in (400, 413)
     assert list(open_[2].iterdir()) == []

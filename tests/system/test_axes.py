@@ -87,7 +87,9 @@ def test_images_and_texts_may_differ_in_number(served: Running, binary: bool) ->
 
 @BOTH
 @pytest.mark.parametrize("model", ["network", "network_columns"])
-def test_the_numbers_of_nodes_and_edges_may_differ_or_be_zero(served: Running, model: str, binary: bool) -> None:
+def test_the_numbers_of_nodes_and_edges_may_differ_or_be_zero(
+    served: Running, model: str, binary: bool
+) -> None:
     nodes = np.array([[1, 1], [2, 2], [3, 3]], np.float32)
     edges = np.array([[0, 1], [0, 2]])
     none = np.zeros((0, 2), np.int64)
@@ -109,7 +111,9 @@ def test_one_user_may_have_any_number_of_items(served: Running, binary: bool) ->
 
 
 @BOTH
-def test_inputs_that_broadcast_are_served_alone_or_row_by_row(served: Running, binary: bool) -> None:
+def test_inputs_that_broadcast_are_served_alone_or_row_by_row(
+    served: Running, binary: bool
+) -> None:
     """The converter has named the axes: both forms are served, and max_batch_size is 0."""
     model, items = "ranking_converted", random(100, 4)
     for user in (np.ones((1, 4)), np.ones((100, 4))):
@@ -123,7 +127,9 @@ def test_inputs_that_broadcast_are_served_alone_or_row_by_row(served: Running, b
 
 @BOTH
 @pytest.mark.parametrize("model", ["converted", "unnamed", "same"])
-def test_all_inputs_of_a_batch_have_the_same_number_of_rows(served: Running, model: str, binary: bool) -> None:
+def test_all_inputs_of_a_batch_have_the_same_number_of_rows(
+    served: Running, model: str, binary: bool
+) -> None:
     assert ask(served, model, binary, a=random(2, 4), b=random(2, 4))["y"].shape == (2, 3)
     text = refused(served, model, binary, a=random(2, 4), b=random(3, 4))
     assert 'input "a" has 2 rows, input "b" has 3' in text

@@ -442,7 +442,9 @@ def test_a_body_over_the_limit_is_refused_while_it_is_being_sent(
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
-def test_a_body_of_exactly_the_limit_is_accepted(attacked: Running, way: Callable[..., bytes]) -> None:
+def test_a_body_of_exactly_the_limit_is_accepted(
+    attacked: Running, way: Callable[..., bytes]
+) -> None:
     body = GOOD[:-1] + b" " * (LIMIT - len(GOOD)) + b"}"
     assert attacked.ask(way(V2.format(F32), body)).status == 200
 

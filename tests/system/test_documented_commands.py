@@ -84,7 +84,9 @@ def customers() -> onnx.ModelProto:
 
 @CURL.unless(shutil.which("curl"))
 @pytest.mark.parametrize(("name", "text"), blocks(), ids=[name for name, _ in blocks()])
-def test_documented_shell_commands_work(name: str, text: str, server: Running, tmp_path: Path) -> None:
+def test_documented_shell_commands_work(
+    name: str, text: str, server: Running, tmp_path: Path
+) -> None:
     key = tmp_path / ".local/state/quantserve/8000.key"
     key.parent.mkdir(parents=True)
     key.write_text(KEY)

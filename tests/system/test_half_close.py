@@ -86,9 +86,7 @@ def test_a_whole_request_is_answered_each_time(served: Running, request_: bytes)
 
 @pytest.mark.parametrize("count", [2, 20, 200])
 @pytest.mark.parametrize("turns", [1, 3000])
-def test_pipelined_requests_are_all_answered(
-    served: Running, count: int, turns: int
-) -> None:
+def test_pipelined_requests_are_all_answered(served: Running, count: int, turns: int) -> None:
     said = half_closed(served, post(PATH, counted(turns)) * count)
     assert statuses(said) == [200] * count
 

@@ -34,7 +34,9 @@ def healthy(served: Running) -> bool:
     return ready and {name: answers(served, name) for name in HEALTHY} == HEALTHY
 
 
-def test_healthy_models_are_served_and_all_other_entries_are_reported(served: tuple[Path, Running]) -> None:
+def test_healthy_models_are_served_and_all_other_entries_are_reported(
+    served: tuple[Path, Running],
+) -> None:
     _, server = served
     assert healthy(server)
     status, index = call(f"http://{server.address}/v2/repository/index", {})

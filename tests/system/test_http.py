@@ -96,9 +96,7 @@ TWICE = ["Content-Encoding: gzip", "Inference-Header-Content-Length: 5"]
 
 
 @pytest.mark.parametrize("header", TWICE)
-def test_a_repeated_framing_header_is_refused(
-    attacked: Running, header: str
-) -> None:
+def test_a_repeated_framing_header_is_refused(attacked: Running, header: str) -> None:
     answer = attacked.ask(lines(CL, header, header))
     assert answer.status == 400
     assert "twice" in answer.error and header.split(":")[0].lower() in answer.error
@@ -241,9 +239,7 @@ SLOW = {
 
 @pytest.mark.parametrize("start", SLOW.values(), ids=SLOW.keys())
 @pytest.mark.parametrize("goes_on", [True, False], ids=["a byte now and then", "nothing more"])
-def test_an_unfinished_request_times_out(
-    attacked: Running, start: bytes, goes_on: bool
-) -> None:
+def test_an_unfinished_request_times_out(attacked: Running, start: bytes, goes_on: bool) -> None:
     stop = threading.Event()
     more = b"1\r\na\r\n" * 100 if TE.encode() in start else b"x" * 600
     with attacked.line() as line:
@@ -330,9 +326,7 @@ WIDE = json.dumps(
 
 
 @pytest.mark.parametrize("way", [post, chunked])
-def test_unread_answers_do_not_accumulate(
-    attacked: Running, way: Callable[..., bytes]
-) -> None:
+def test_unread_answers_do_not_accumulate(attacked: Running, way: Callable[..., bytes]) -> None:
     """Sixty answers of 4 MiB are requested, one after the other; only a few are built and kept."""
     before = attacked.resident_bytes()
     with attacked.line() as line:

@@ -69,9 +69,7 @@ LAST = {
 
 
 @pytest.mark.parametrize("request_", LAST.values(), ids=LAST.keys())
-def test_a_chunked_request_closes_the_connection(
-    attacked: Running, request_: bytes
-) -> None:
+def test_a_chunked_request_closes_the_connection(attacked: Running, request_: bytes) -> None:
     with attacked.line() as line:
         answer = line.ask(old(request_) + old(INFER))
         assert (answer.status, answer.headers["connection"]) == (200, "close")

@@ -130,7 +130,9 @@ BODIES: list[tuple[str, Any, int]] = [
 
 
 @pytest.mark.parametrize(("what", "body", "status"), BODIES, ids=[each[0] for each in BODIES])
-def test_hostile_bodies_are_refused_or_answered_soon(server: Running, what: str, body: Any, status: int) -> None:
+def test_hostile_bodies_are_refused_or_answered_soon(
+    server: Running, what: str, body: Any, status: int
+) -> None:
     started = monotonic()
     reply = ask(server, body)
     assert reply.status_code == status, reply.text
@@ -142,7 +144,7 @@ def test_hostile_bodies_are_refused_or_answered_soon(server: Running, what: str,
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_hostile_chat_templates_are_ended(server: Running, name: str) -> None:
+def test_hostile_chat_templates_are_refused(server: Running, name: str) -> None:
     """Other requests are answered afterwards, and memory stays bounded."""
     started = monotonic()
     body = {"model": name, "messages": [{"role": "user", "content": "word " * 2000}]}

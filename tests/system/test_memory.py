@@ -92,7 +92,7 @@ def test_a_body_without_room_is_refused_before_it_is_read(tight: Running) -> Non
     assert metric(tight, "quantserve_traffic_refusals_total") >= 1
 
 
-def test_a_body_that_can_never_fit_is_refused_for_good(tight: Running) -> None:
+def test_a_body_that_can_never_fit_is_refused_with_413(tight: Running) -> None:
     refused = tight.ask(head_of(binary(60)))
     assert refused.status == 413
     assert "are for requests (--memory-budget)" in refused.error

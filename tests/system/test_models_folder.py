@@ -142,9 +142,7 @@ def test_a_server_that_waits_for_uploads_is_ready_and_serves_them(tmp_path: Path
         assert answers(served, "m") == 4
 
 
-def test_unprintable_names_are_escaped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unprintable_names_are_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     put(tmp_path, "m", 1, scale(1))
     (tmp_path / "模型").mkdir()

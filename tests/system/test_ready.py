@@ -25,7 +25,7 @@ def test_a_server_without_an_answer_is_not_ready(capsys: pytest.CaptureFixture[s
     assert "not ready: no answer from http://127.0.0.1:1" in capsys.readouterr().err
 
 
-def test_the_command_uses_the_port_of_the_server() -> None:
+def test_the_default_url_follows_the_environment() -> None:
     assert default_url({}) == "http://127.0.0.1:8000"
     assert default_url({"QUANTSERVE_PORT": "81"}) == "http://127.0.0.1:81"
     assert default_url({"QUANTSERVE_PORT": "81", "QUANTSERVE_URL": "http://x"}) == "http://x"
