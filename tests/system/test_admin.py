@@ -259,7 +259,7 @@ def test_a_body_without_end_is_cut_off(open_: tuple[str, int, Path]) -> None:
 
 
 def test_a_web_page_cannot_upload(open_: tuple[str, int, Path]) -> None:
-    """Requests that a proxy on this machine forwards for others are refused too: neither has a key."""
+    """Requests that a local proxy forwards for others are refused too: neither has a key."""
     keyless = PLACE.replace(f"\nX-API-Key: {KEY}", "")
     for header in ("Origin: http://evil.example", "Via: 1.1 proxy", "Accept: */*"):
         assert raw(open_[1], f"{keyless}\n{header}\nContent-Length: 1", b"x")[0] == 401

@@ -1,4 +1,4 @@
-"""Inputs with separate axes, without axes, or with defaults, through Triton's client and raw HTTP."""
+"""Inputs with separate axes, without axes, or with defaults, by Triton's client and raw HTTP."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

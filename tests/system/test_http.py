@@ -413,7 +413,7 @@ def test_a_body_in_small_chunks_uses_no_more_memory_than_its_size(attacked: Runn
 
 
 def test_http_client_receives_the_reason_for_a_refused_body(attacked: Running) -> None:
-    """http.client sends the whole body before it reads, and fails if the connection breaks meanwhile."""
+    """http.client sends the whole body before it reads, and fails if the connection breaks."""
     connection = http.client.HTTPConnection("127.0.0.1", attacked.port, timeout=PATIENCE)
     connection.request("POST", PATH, bytes(2**22))
     response = connection.getresponse()

@@ -1,4 +1,4 @@
-"""Requests with more rows than one run accepts, and inputs that a graph refuses, by real clients."""
+"""Requests with more rows than one run accepts, and inputs that a graph refuses."""
 
 import json
 import threading

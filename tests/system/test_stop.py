@@ -217,7 +217,7 @@ def test_silent_clients_do_not_delay_the_stop(stopping: Callable[..., Running]) 
 
 
 def test_the_server_stops_while_it_loads(tmp_path: Path) -> None:
-    """It is live at once but not ready. No request is admitted yet, so there is nothing to wait for."""
+    """It is live at once but not ready. No request is admitted yet, so it stops at once."""
     tiny_models.counting(tmp_path)
     golden = {"inputs/n": np.array([10**9]), "outputs/y": np.array([10**9])}
     np.savez(tmp_path / "counting/golden.npz", **golden)

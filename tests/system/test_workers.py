@@ -197,7 +197,7 @@ def test_a_worker_that_dies_while_loading_cancels_the_swap(models: Path) -> None
         with Line(it.port) as line:
 
             def alone() -> bool:
-                """True if earlier connections are closed, so that the only one left is this line's."""
+                """True if earlier connections are closed, so that only this line's is left."""
                 text = line.ask(get("/metrics")).body.decode()
                 held[:] = re.findall(
                     r'^quantserve_worker_connections\{worker="(\d)"\} [1-9]', text, re.M
