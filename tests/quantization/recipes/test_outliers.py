@@ -1,4 +1,4 @@
-"""Activations with values that eight bits a row are too few for."""
+"""Activations whose values need more than eight bits per row."""
 
 from pathlib import Path
 
@@ -43,6 +43,6 @@ def test_products_with_outliers_are_found(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_without_outliers_there_are_none() -> None:
+def test_no_products_are_found_without_outliers() -> None:
     assert outliers(graph(1), CONFIG, TEXTS) == ()
     assert outliers(graph(1), CONFIG, []) == ()
