@@ -75,7 +75,7 @@ def test_a_search_ends_with_a_version_that_serves(model: Path, data: Path, tmp_p
     assert names[:2] == ["static", "weight-only"]
     static = report["candidates"][0]
     assert static["fusion_ratio"] == 1.0
-    # Where it was measured far slower than FP32, nobody looked at it any further.
+    # A candidate that was measured far slower than FP32 was not evaluated further.
     assert static["batch_invariant"] is (None if static["dropped"] else True)
     assert static["kernels"] == "default"  # weights of seven bits
     assert static["timing"]["latency_ratio"] > 0
@@ -225,7 +225,7 @@ def test_labels_that_fp32_never_predicts_are_refused(
 def test_a_continued_search_measures_nothing_twice(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # the models folder is relative, as it is unless told otherwise
+    monkeypatch.chdir(tmp_path)  # the models folder is relative, as by default
     measured: list[str] = []
     measure = Search._measure
 
@@ -367,7 +367,7 @@ def test_a_dynamic_model_is_converted_without_its_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"{SEARCH}.per_row", lambda saturates: ROWS_ONLY)
-    # What is fast is measured, and no matter here.
+    # Speed is measured, but does not matter here.
     monkeypatch.setattr("service.quantization.search.decide.SLOWEST", 0.0)
     given = tmp_path / "old/1/model.onnx"
     given.parent.mkdir(parents=True)
@@ -395,7 +395,7 @@ def test_a_dynamic_model_is_converted_without_its_source(
     told = convert(tmp_path / "fp32.onnx", target="size", name="both")
     assert "from its own weights" not in told
     assert (models / "both/1/model.onnx").exists()
-    # Where nothing is better, what is there stays.
+    # If nothing is better, the existing file stays.
     told = convert(None, target="size", max_drop=0.0, name="none")
     assert f"no version was made: {given} is unchanged" in told
     assert not (models / "none").exists()

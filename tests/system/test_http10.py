@@ -61,7 +61,7 @@ def test_pipelined_requests_are_answered_in_order(attacked: Running) -> None:
 
 
 LAST = {
-    # Whoever is between and does not know chunks has seen another end of the body.
+    # A proxy that does not know chunks would see another end of the body.
     "chunks": chunked(PATH, GOOD),
     "chunks in V1": chunked("/v1/models/same_fp32:predict", b'{"instances": [[1, 2]]}'),
     "chunks for the control plane": chunked("/v2/repository/index", b"{}"),

@@ -147,7 +147,7 @@ def test_memory_stays_reserved_until_the_body_of_a_disconnected_client_is_freed(
         with server.line() as line:
             line.socket.sendall(sent)
             wait_until(lambda: metric(server, HELD) > len(body()))
-        if not packed:  # that of the other way is told when its work has ended
+        if not packed:  # with gzip, the event is reported when the work has ended
             wait_until(lambda: cancelled(server) > before)
         assert metric(server, HELD) > len(body())
     finally:

@@ -151,7 +151,7 @@ def floats(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-# model, how it is run, what is said of it, requests that must be answered as the graph answers
+# model, batching mode, part of its note, requests whose answers must equal those of the graph
 SERVED: list[tuple[str, str, str, list[Values]]] = [
     ("honest", "combine", "", [{"x": floats(n, 32)} for n in (1, 3, 64)]),
     ("static", "combine", "", [{"x": floats(n, 32)} for n in (1, 3, 64)]),

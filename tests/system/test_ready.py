@@ -20,7 +20,7 @@ def test_a_server_that_serves_is_ready(server: str, capsys: pytest.CaptureFixtur
 
 
 def test_a_server_without_an_answer_is_not_ready(capsys: pytest.CaptureFixture[str]) -> None:
-    # Nobody listens on port 1. Docker keeps exit code 2 for itself.
+    # No process listens on port 1. Docker keeps exit code 2 for itself.
     assert main(["ready", "--url", "http://127.0.0.1:1"]) == 1
     assert "not ready: no answer from http://127.0.0.1:1" in capsys.readouterr().err
 

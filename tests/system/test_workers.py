@@ -233,7 +233,7 @@ def test_load_and_unload_apply_to_all_workers(models: Path) -> None:
 
 def test_a_killed_worker_is_replaced_with_the_same_versions(models: Path) -> None:
     with serving(models) as it:
-        put(models, "m", 2, scale(5))  # which nobody has asked to serve
+        put(models, "m", 2, scale(5))  # which no client has asked to serve
         name = 'quantserve_requests_total{model="m",outcome="ok",protocol="v2",version="1"}'
         it.versions()
         counted = [it.metric(name)]

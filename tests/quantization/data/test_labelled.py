@@ -70,7 +70,7 @@ def test_labels_that_match_no_output_are_refused(labels: np.ndarray) -> None:
     ("metric", "reference", "doubted"),
     [("accuracy", 0.6, False), ("accuracy", 1 / 3, True), ("r2", 0.1, False)],
 )
-def test_an_accuracy_of_constant_answers_is_doubted(
+def test_an_accuracy_no_better_than_a_constant_answer_is_doubted(
     metric: str, reference: float, doubted: bool
 ) -> None:
     assert bool(doubt(metric, reference, CLASSES)) == doubted

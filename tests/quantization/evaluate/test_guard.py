@@ -27,8 +27,8 @@ def product(weight: Array, bias: Array) -> onnx.ModelProto:
 
 
 def trap(weight: Array, bias: Array) -> onnx.ModelProto:
-    """Return the same per row, in standard operators, in the order that ONNX Runtime fuses wrongly: it
-    adds the bias before it multiplies by the scales of rows."""
+    """Return the same per row in standard operators, in an order that ONNX Runtime fuses wrongly:
+    it adds the bias before it multiplies by the scales of rows."""
     scale = np.abs(weight).max(axis=0) / 127
     constants = {
         "w8": np.rint(weight / scale).astype(np.int8), "s": scale, "b": bias,

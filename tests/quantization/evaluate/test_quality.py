@@ -239,7 +239,7 @@ def test_labels_of_each_element_count_where_runs_differ_in_length() -> None:
 def test_an_embedding_has_no_top_1(name: str, width: int) -> None:
     """Its largest value means nothing: the direction is compared, and no top-1 is reported."""
     vectors = RNG.standard_normal((20, width)).astype(np.float32)
-    if name == "y":  # which tells nothing; the length does
+    if name == "y":  # this name has no meaning; the length has
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     want = answers(vectors)
     assert choose_metric("auto", None, [name], want) == "cosine"

@@ -9,7 +9,7 @@ PHASES = np.array([1.0, 1.0, 10.0, 3.0, 0.5])
 
 
 def timing(mine: dict[int, float], theirs: dict[int, float]) -> Timing:
-    """Return the timing of runs with these durations, by batch size, in each phase of the machine."""
+    """Return the timing of two models, from seconds by batch size, over all phases."""
     return _timing(*({size: s * PHASES for size, s in times.items()} for times in (mine, theirs)))
 
 

@@ -97,7 +97,7 @@ def write_safetensors(path: Path, arrays: dict[str, Array]) -> None:
 
 
 def write_gguf(path: Path, kind: str = "Q8_0") -> Path:
-    """Write the same model as a llama.cpp file; ``kind`` is the type of its matrices in package gguf."""
+    """Write the same model as a llama.cpp file; ``kind`` is gguf's name for its matrices' type."""
     import gguf
 
     to = gguf.GGUFWriter(path, "llama")
@@ -139,7 +139,7 @@ def write_gguf(path: Path, kind: str = "Q8_0") -> Path:
 
 
 def _interleaved(array: Array) -> Array:
-    """Return the outputs of each head in llama.cpp's order: pairs that rotate together are adjacent."""
+    """Order the outputs of each head as llama.cpp does: pairs that rotate together are adjacent."""
     found: Array = array.reshape(-1, 2, SIZE // 2, WIDTH).swapaxes(1, 2).reshape(array.shape)
     return found
 

@@ -19,8 +19,8 @@ WIDTH = 256
 
 
 def graph(peak: float) -> onnx.ModelProto:
-    """Five products in a row. The input of the fourth has a value that much larger than others, by
-    the weights before it, which those behind it take back."""
+    """Return a chain of five products. One value of the fourth input is ``peak`` times larger: the
+    weights before it scale it up, and those after it scale it down."""
     random = np.random.default_rng(0)
     weights = [constant("table", random.standard_normal((512, WIDTH)), np.float32)]
     nodes = [node("Gather", "table", "input_ids", to="x0")]

@@ -82,7 +82,7 @@ def rows(count: int, seed: int = 1) -> Array:
 
 
 def error(want: Array, got: Array) -> float:
-    """Return the error of the worst row: the RMS of the difference relative to the RMS of the row."""
+    """Return the error of the worst row: RMS of the difference, relative to the RMS of the row."""
     spread = np.sqrt(np.square(want).mean(axis=-1))
     return float((np.sqrt(np.square(want - got).mean(axis=-1)) / spread).max())
 
