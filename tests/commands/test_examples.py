@@ -54,7 +54,7 @@ def test_a_volume_with_other_models_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_copy_is_repeated(tmp_path: Path) -> None:
-    """A process that was killed at the second model leaves one model, and a hidden part of the next."""
+    """A process killed at the second model leaves one model, and a hidden part of the next."""
     assert main(["examples", str(tmp_path)]) == 0
     old, young = tmp_path / ".examples-old", tmp_path / ".examples-young"
     (tmp_path / "digits").rename(old)

@@ -22,7 +22,7 @@ def answers(model: str, *inputs: np.ndarray) -> np.ndarray:
 
 
 def stated(version: int, precision: str) -> list[float]:
-    """Return the figures of models/README.md for a digit model: percent correct on MNIST and UCI."""
+    """Return the figures of models/README.md for a digit model: percent correct on MNIST, UCI."""
     rows = re.findall(
         r"^\| (\d?) ?\| (FP32|INT8) \| \d+ kB \| ([\d.]+) % \| ([\d.]+) % \|$", README, re.M
     )

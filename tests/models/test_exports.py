@@ -1,4 +1,4 @@
-"""Default exports of scikit-learn and LightGBM models give the same answers as the original models."""
+"""Default exports of scikit-learn and LightGBM models give the answers of the original models."""
 
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def test_lightgbm_exports_answer_like_the_model(classes: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("encoder", ["OneHotEncoder", "OrdinalEncoder"])
 def test_encoders_that_reject_unknown_categories_are_batched(encoder: str, tmp_path: Path) -> None:
-    """The rows of the probe are generated from its categories, so that its batches can be measured."""
+    """The rows of the probe are generated from its categories, so that batches are measured."""
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
     from sklearn import preprocessing
