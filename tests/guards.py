@@ -1,4 +1,4 @@
-"""Routes under test on their own: behind the application's middleware, without keys."""
+"""Routes under test on their own: behind the application's Edge, without keys."""
 
 from fastapi import APIRouter, FastAPI
 

@@ -20,7 +20,7 @@ CHECK = {
 
 
 class Admin(BaseHTTPRequestHandler):
-    """A swap of "good" takes two phases; a swap of "bad" fails the gate; other models do not exist."""
+    """A swap of "good" takes two phases, a swap of "bad" fails the gate. No other models exist."""
 
     protocol_version = "HTTP/1.1"
     asked = threading.Event()
@@ -105,7 +105,7 @@ def test_a_server_that_closes_the_connection_is_unreachable(url: str) -> None:
         Client(url).post(model_path("gone", "swap"), {})
 
 
-def test_answers_that_are_not_json_objects_are_accepted(url: str) -> None:
+def test_answers_that_are_not_json_objects_are_wrapped(url: str) -> None:
     assert Client(url).post(model_path("odd", "swap"), {}) == {"answer": ["no object"]}
 
 

@@ -152,7 +152,7 @@ def test_a_wheel_from_the_repository_equals_that_from_the_sdist(
         ("import os, service.config", "line 1 still imports service"),
     ],
 )
-def test_the_build_refuses_imports_that_it_cannot_rename(
+def test_the_build_refuses_module_names_that_it_cannot_rename(
     line: str, problem: str, tmp_path: Path
 ) -> None:
     for name in ("service", "models", "scripts"):

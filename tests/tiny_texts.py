@@ -118,7 +118,7 @@ def write(
     files: dict[str, Any] | None = None,
     **options: Any,
 ) -> Path:
-    """Write a version's folder: the graph, tokenizer.json, config.json and other ``files`` of JSON."""
+    """Write a version's folder: graph, tokenizer.json, config.json and other JSON ``files``."""
     home.mkdir(parents=True, exist_ok=True)
     onnx.save(graph(output, len(labels), **options), home / "model.onnx")
     tokenizer(truncation).save(str(home / "tokenizer.json"))

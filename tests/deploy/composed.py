@@ -1,4 +1,4 @@
-"""The stack of docker-compose.yml: a swap under load, the series of Prometheus, a replica that dies."""
+"""The stack of docker-compose.yml: a swap under load, Prometheus, a replica that dies."""
 
 import json
 import re

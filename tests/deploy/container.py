@@ -20,7 +20,7 @@ USER, OWNER = 10001, 1000
 
 
 def check_own_models(report: dict[str, str]) -> None:
-    """Check that a folder of another owner is served, and that the warning names the user to run as."""
+    """Check that a folder of another owner is served, with a warning that names the owner."""
     with digits_of(OWNER) as folder:
         volume = ("--volume", f"{folder}:/models")
         with served(*volume) as (name, port):
@@ -42,7 +42,7 @@ def check_own_models(report: dict[str, str]) -> None:
 
 
 def check_memory(report: dict[str, str]) -> None:
-    """Check that a swap without enough memory is refused with figures, and the server is not killed."""
+    """Check that swaps without enough memory are refused, and that the server is not killed."""
     for limit in ("128m", "160m"):
         memory = ("--memory", limit, "--memory-swap", limit)
         with digits_of(USER) as folder, served("--volume", f"{folder}:/models", *memory) as (

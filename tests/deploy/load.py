@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(slots=True)
 class Answers:
-    """The requests answered with 200, the outcomes of the others, and the versions that answered."""
+    """Requests answered with 200, outcomes of the others, and the versions that answered."""
 
     good: int = 0
     failed: Counter[str] = field(default_factory=Counter)

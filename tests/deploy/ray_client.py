@@ -39,7 +39,7 @@ def predict() -> None:
 
 
 def answered() -> str:
-    """Return the start time of the process that answers now, or None if it has not predicted yet."""
+    """Return the start time of the process that answers, or nothing if it has not predicted."""
     page = ask("GET", "/metrics").decode()
     found = re.search(r'quantserve_requests_total{[^}]*"digits"[^}]*outcome="ok"[^}]*} (\S+)', page)
     started = re.search(r"^process_start_time_seconds (\S+)", page, re.MULTILINE)

@@ -93,7 +93,7 @@ def test_hadolint_accepts_the_dockerfile() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_the_build_context_contains_only_required_files() -> None:
+def test_the_dockerignore_keeps_only_the_copied_files() -> None:
     ignored = (ROOT / ".dockerignore").read_text().split("\n")
     assert ignored[1] == "*"
     copied = re.findall(

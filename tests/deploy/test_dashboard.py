@@ -37,7 +37,7 @@ def test_the_file_is_up_to_date_with_its_generator(tmp_path: Path) -> None:
     assert (tmp_path / "grafana/dashboards/quantserve.json").read_text() == FILE.read_text()
 
 
-def test_panels_do_not_overlap_and_have_titles_and_units() -> None:
+def test_panels_do_not_overlap_and_have_titles_descriptions_and_units() -> None:
     taken = set[tuple[int, int]]()
     for panel in DASHBOARD["panels"]:
         x, y, w, h = (panel["gridPos"][key] for key in "xywh")

@@ -191,7 +191,7 @@ def test_the_ingress_exposes_no_admin_routes(tmp_path: Path) -> None:
 
 
 def test_the_init_container_fills_a_new_volume_of_ext4(tmp_path: Path) -> None:
-    """Runs its arguments on a folder in place of the volume, twice, since it runs again with each pod."""
+    """Run its arguments on a folder twice, as the container runs again with each pod."""
     (container,) = pod("scaled")["initContainers"]
     (mount,) = container["volumeMounts"]
     (tmp_path / "lost+found").mkdir(mode=0)
