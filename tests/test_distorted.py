@@ -14,7 +14,7 @@ FOLDER = Path(__file__).with_name("distorted")
 
 
 def readings(seed: int, module: str) -> list[float]:
-    """Return what a module of this name reads from a clock that advances by a second per reading."""
+    """Return the clock readings of a module; the clock advances by a second per reading."""
     names = {"__name__": module, "clock": Distorted(iter(range(100)).__next__, seed)}
     read: list[float] = eval("[clock() for _ in range(100)]", names)
     return read
