@@ -1,1 +1,1 @@
-"""The cost of the server compared to the HTTP limit, the compute limit and a tutorial's endpoint."""
+"""The server compared to the HTTP limit, the compute limit and a tutorial's endpoint."""

@@ -180,7 +180,7 @@ def leave_unread(port: int, until: float) -> Statuses:
 
 
 def largest_body(name: str) -> Run:
-    """Send one of the largest bodies, which is read or refused as a whole, sixteen times at once."""
+    """Send one of the largest bodies, read or refused as a whole, sixteen times at once."""
     request = largest_bodies.request(largest_bodies.ATTACKS[name])
     return repeatedly([request], largest_bodies.AT_ONCE)
 

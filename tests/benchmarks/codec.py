@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def measured(sides: list[subprocess.Popen[str]], order: str, turn: int) -> list[float]:
-    """Return the seconds of one call before and after; in every other round the second runs first."""
+    """Return the seconds of a call before and after; in every other round the second runs first."""
     found = {}
     for side in sides[:: 1 if turn % 2 else -1]:
         assert side.stdin and side.stdout

@@ -86,8 +86,9 @@ def computing(served: Served) -> Iterator[Compute]:
 def load(
     graph: Path, threads: int, spinning: bool = True, kernels: Kernels | None = None
 ) -> onnxruntime.InferenceSession:
-    """Create a session with ONNX Runtime's defaults and this many threads. It uses the default kernels
-    too, except for a file for which they are wrong on this machine, unless `kernels` is given."""
+    """Create a session with ONNX Runtime's defaults and this many threads. It uses the default
+    kernels too, except for a file for which they are wrong on this machine, unless `kernels` is
+    given."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     if not spinning:

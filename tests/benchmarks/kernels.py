@@ -1,5 +1,5 @@
-"""Checks that serving is as fast as ONNX Runtime's defaults: `Session.run` and `InferenceSession.run`
-alternate, with the same number of threads.
+"""Checks that serving is as fast as ONNX Runtime's defaults: `Session.run` and
+`InferenceSession.run` alternate, with the same number of threads.
 
     python -m tests.benchmarks.kernels [--check] [--seconds 3]
 
@@ -7,8 +7,8 @@ FP32, static INT8 and dynamic INT8 with all eight bits of the weights. Where the
 saturate, their answers are wrong and faster than correct ones; the ratio is then no target.
 
 With several threads, the defaults let threads spin while they wait. A server cannot afford this,
-because they use the cores that decode requests. So these rows also compare with defaults that do not
-spin.
+because they use the cores that decode requests. So these rows also compare with defaults that do
+not spin.
 """
 
 import argparse
@@ -48,8 +48,8 @@ TURN = 0.004
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One file at one size: seconds of a run, and the speed relative to the defaults, with and without
-    spinning, as the median of the ratios of each round."""
+    """One file at one size: seconds of a run, and the speed relative to the defaults, with and
+    without spinning, as the median of the ratios of each round."""
 
     name: str
     kernels: str

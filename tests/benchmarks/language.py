@@ -66,7 +66,7 @@ class Engine:
         return await asyncio.gather(*map(self.ask, TEXTS))
 
     def sampling_share(self) -> float:
-        """Return the share of the steps' time spent on choosing tokens and decoding them to text."""
+        """Return the share of the steps' time spent on sampling and decoding to text."""
         timings = [each.timing for each in self.events if isinstance(each, BatchExecuted)]
         return sum(each.split for each in timings) / sum(each.total for each in timings)
 

@@ -2,8 +2,8 @@
 
 Sixteen connections send the body repeatedly for some seconds, while a constant stream asks the
 shipped digit model; its p99 is compared with that of a quiet time just before. The target is 50 ms
-more. The attackers run at a lower priority (nice), because they are not part of the server. The same
-attacks are part of `python -m tests.benchmarks.attacks`, each against a server of its own.
+more. The attackers run at a lower priority (nice), because they are not part of the server. The
+same attacks are part of `python -m tests.benchmarks.attacks`, each against a server of its own.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """`python -m tests.benchmarks.long_run`: growth of a server's resources under mixed load.
 
-Predictions in JSON, binary and V1, bad requests, clients that disconnect, clients that read nothing,
-and swaps, for the given time. Memory, descriptors and threads are read every second. The last
-quarter is compared with the second one, because the first one fills caches. No good request may
-fail.
+Predictions in JSON, binary and V1, bad requests, clients that disconnect, clients that read
+nothing, and swaps, for the given time. Memory, descriptors and threads are read every second. The
+last quarter is compared with the second one, because the first one fills caches. No good request
+may fail.
 """
 
 import argparse
@@ -58,7 +58,7 @@ class Load:
             self.seen[kind, status] += 1
 
     def asking(self, kind: str, request: bytes, each: int) -> Callable[[], None]:
-        """Return a client that sends ``each`` requests over a connection, then opens another one."""
+        """Return a client that sends ``each`` requests over every connection."""
 
         def client() -> None:
             while not self.over.is_set():

@@ -1,8 +1,8 @@
-"""`python -m tests.benchmarks.overload`: the outcome of requests that arrive faster than a model runs.
+"""`python -m tests.benchmarks.overload`: requests that arrive faster than a model runs.
 
 Open loop: requests are due at a constant rate, independent of the server, and their time counts
-from then. The model takes about 10 ms per request. The capacity is that of a closed loop in the same
-round. The timeout of a request is the 99th percentile of the latency at 0.9 of the capacity;
+from then. The model takes about 10 ms per request. The capacity is that of a closed loop in the
+same round. The timeout of a request is the 99th percentile of the latency at 0.9 of the capacity;
 requests that would wait longer are refused. Health is requested over another connection. The last
 load is twice the capacity in two priorities, a quarter of it urgent.
 """
@@ -34,8 +34,8 @@ requests to that at 0.9 of it, and the 99th percentile of health in seconds."""
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """The results at one load: good answers/s, their 99th percentile and that of health in seconds, and
-    the shares of requests refused at once, and refused after waiting."""
+    """The results at one load: good answers/s, their 99th percentile and that of health in seconds,
+    and the shares of requests refused at once, and refused after waiting."""
 
     goodput: float
     p99: float

@@ -41,7 +41,7 @@ ROWS_LEAST, COMBINED_LEAST = 1.8, 0.9
 
 
 def forms(cache: Path) -> Iterator[Line]:
-    """Measure each form on MiniLM: time at one row of 64 tokens, cosine, and the influence of other rows."""
+    """Measure each form on MiniLM: time of 64 tokens, cosine, influence of other rows."""
     case = quantize_cases.sentences(cache)
     files = sorted(case.data.glob("*.npz"))[: CALIBRATING + JUDGING]
     feeds = [_feed(path) for path in files]
@@ -82,8 +82,8 @@ def forms(cache: Path) -> Iterator[Line]:
 
 
 def recommender(cache: Path) -> Iterator[Line]:
-    """Measure the requests/s of the per-row form, served with combined rows, relative to the dynamic
-    form, row by row and combined."""
+    """Measure the requests/s of the per-row form, served with combined rows, relative to the
+    dynamic form, row by row and combined."""
     source = quantize_cases.recommender(cache)
     with tempfile.TemporaryDirectory(dir=cache) as folder, ExitStack() as stack:
         home = Path(folder)
@@ -146,7 +146,7 @@ def _serving(home: Path, name: str, settings: str, model: Path) -> AbstractConte
 def _rates(
     servers: dict[str, Server], wire: Protocol, source: Path, home: Path
 ) -> dict[str, list[float]]:
-    """Return the requests/s of each server in each round. The first server changes with each round."""
+    """Return the requests/s of each server in each round. The first server changes."""
     message = wires.request(wire, models.inputs(source, 1), ("score",))
     body = home / f"{wire}.body"
     body.write_bytes(message.content)

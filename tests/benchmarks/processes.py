@@ -23,7 +23,7 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the user and system time, including that of children that ended and were waited for."""
+    """Return the user and system time, including ended children that were waited for."""
     return sum(_ticks(member) for member in tree(pid)) * TICK
 
 

@@ -95,7 +95,7 @@ def images(report: Report) -> Iterator[Line]:
 
 
 def files(report: Report) -> Iterator[Line]:
-    """The targets of a model that static quantization breaks: no broken winner, and always a reason."""
+    """The targets of a model that static quantization breaks: a valid winner, and reasons."""
     yield from _rescued(report, 3)
 
 

@@ -1,8 +1,8 @@
 """`python -m tests.benchmarks.scaling`: the cost of a request as one quantity grows, as plots.
 
-Rows of a request, size of a tensor, models, connections, workers, instances. For the first four, the
-cost must grow at most linearly: no step, no quadratic part. Costs are CPU time of the
-server and its children, which hardly depends on other load of the machine.
+Rows of a request, size of a tensor, models, connections, workers, instances. For the first four,
+the cost must grow at most linearly: no step, no quadratic part. Costs are CPU time of the server
+and its children, which hardly depends on other load of the machine.
 """
 
 import argparse
@@ -37,7 +37,7 @@ ALL_MAY_WAIT = tiny_models.ONE_THREAD + "[batching]\nmax_queue_size = 4096\n"
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """``values`` at ``steps`` of a quantity. With ``bounded``, they must not grow faster than it."""
+    """``values`` at ``steps`` of a quantity. If ``bounded``, they must not grow faster."""
 
     name: str
     cause: str

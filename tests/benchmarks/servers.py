@@ -93,8 +93,8 @@ def started(
     ready: Callable[[], bool],
     within: float,
 ) -> Iterator[int]:
-    """Start a process that must become ready within this many seconds; yield its pid, and stop it at
-    the end."""
+    """Start a process that must become ready within this many seconds; yield its pid, and stop it
+    at the end."""
     with log.open("wb") as sink:
         process = subprocess.Popen(
             command, cwd=ROOT, env={**os.environ, **environment}, stdout=sink, stderr=sink,

@@ -1,5 +1,5 @@
-"""`python -m tests.benchmarks.shared_memory`: inputs of 600 kB in shared memory, compared to the same
-inputs in the request as raw bytes.
+"""`python -m tests.benchmarks.shared_memory`: inputs of 600 kB in shared memory, compared to the
+same inputs in the request as raw bytes.
 
 The model averages an image of 3 x 224 x 224 FP32, which is cheap. wrk sends requests over HTTP, on
 connections that are never idle; it sends the same input each time, and does not write the region.

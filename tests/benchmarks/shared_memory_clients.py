@@ -27,7 +27,8 @@ START_WITHIN = 60
 
 
 class Job(NamedTuple):
-    """The work of each process: the protocol "http" or "grpc", the address, the place of inputs, the time."""
+    """The work of each process. ``protocol`` is "http" or "grpc"; ``shared`` means shared
+    memory."""
 
     protocol: str
     address: str

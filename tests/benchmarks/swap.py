@@ -1,7 +1,8 @@
 """`python -m tests.benchmarks.swap`: the cost of a swap for concurrent requests, and in memory.
 
 Latency: a constant stream of requests to the digit model, alternately with and without swaps; every
-swap loads its version anew. Both latencies are compared with each other, in one run. Memory: the process after each of many swaps between two versions of a sentence encoder.
+swap loads its version anew. Both latencies are compared with each other, in one run. Memory: the
+process after each of many swaps between two versions of a sentence encoder.
 """
 
 import argparse
@@ -105,7 +106,7 @@ def one_round(server: Server, command: Sequence[str], seconds: float) -> list[Sw
 
 
 def tell_latency(rows: np.ndarray, swaps: Sequence[Swap]) -> float:
-    """Print one round; return the ratio of its two 99th percentiles, infinite for a lost request."""
+    """Print one round; return the ratio of its 99th percentiles, infinite for a lost request."""
     due, done, status = rows[rows[:, 0] > swaps[0].asked - CALM_SECONDS].T
     during = np.zeros(len(due), bool)
     for each in swaps:

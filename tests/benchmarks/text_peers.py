@@ -3,8 +3,8 @@
 The model is all-MiniLM-L6-v2, in FP32 and in INT8, on infinity, on a FastAPI endpoint over
 sentence-transformers and on this server, each in its own environment. 32 connections request one
 sentence at a time, in OpenAI's form with base64. All run alternately. The output is the medians of
-texts/s, the ratio to the best peer of the precision, and the lowest cosine between an answer and that
-of sentence-transformers in FP32.
+texts/s, the ratio to the best peer of the precision, and the lowest cosine between an answer and
+that of sentence-transformers in FP32.
 """
 
 import argparse

@@ -1,5 +1,5 @@
-"""Runs the servers alternately: each is started, its answers are verified, and it is timed. Every other
-round is in reverse order, so that a machine that slows down favours no server."""
+"""Runs the servers alternately: each is started, its answers are verified, and it is timed. Every
+other round is in reverse order, so that a machine that slows down favours no server."""
 
 import http.client
 from collections.abc import Callable, Iterator
@@ -121,8 +121,8 @@ def prepare(subject: Subject, folder: Path) -> None:
 
 
 def verified(name: str, port: int, form: Form, subject: Subject, models: Path) -> bool:
-    """Compare the answers to concurrent rows with those of the model itself; return whether all were
-    equal.
+    """Compare the answers to concurrent rows with those of the model itself; return whether all
+    were equal.
 
     Raises:
         ServerError: an answer is not that of its row.

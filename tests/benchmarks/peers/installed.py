@@ -1,4 +1,4 @@
-"""One virtual environment for each peer, created once and reused while its packages are the same."""
+"""One virtual environment for each peer, reused while its packages are the same."""
 
 import subprocess
 import sys

@@ -2,8 +2,8 @@
 
 Each batches up to the same number of rows and waits at most 2 ms for them, has one copy of the
 model, and the number of threads that was best for it. quantserve chooses these itself. ``combine``
-lets rows of several requests share a run, although the answers of a dynamically quantized model then
-depend on each other, as on all other servers.
+lets rows of several requests share a run, although the answers of a dynamically quantized model
+then depend on each other, as on all other servers.
 """
 
 import json
